@@ -1,0 +1,85 @@
+"""Every way in which authsvc says no, on one screen. Knows nothing else of the project.
+
+A reason's name is stable API (``google.rpc.ErrorInfo.reason``); its status is the gRPC code; its
+message is fit for the end user of the calling server. What an operator may know besides goes into
+``AuthError.detail``, which is logged and never sent, and never holds a token or a key.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+
+DOMAIN = "authsvc"
+"""``google.rpc.ErrorInfo.domain`` of every error."""
+
+
+class Status(StrEnum):
+    """The gRPC status codes in use, by name (https://grpc.io/docs/guides/status-codes/)."""
+
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    NOT_FOUND = "NOT_FOUND"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Reason(Enum):
+    """Why a request was refused: (status, public message)."""
+
+    TOKEN_MALFORMED = Status.UNAUTHENTICATED, "The token is not a well-formed JWT."
+    TOKEN_SIGNATURE_INVALID = Status.UNAUTHENTICATED, "The token's signature does not verify."
+    TOKEN_EXPIRED = Status.UNAUTHENTICATED, "The token has expired."
+    TOKEN_NOT_YET_VALID = Status.UNAUTHENTICATED, "The token is not valid yet."
+    TOKEN_ISSUER_UNKNOWN = Status.UNAUTHENTICATED, "The token's issuer is not trusted here."
+    TOKEN_AUDIENCE_MISMATCH = Status.UNAUTHENTICATED, "The token was issued for another resource."
+    TOKEN_ALGORITHM_REFUSED = Status.UNAUTHENTICATED, "The token's algorithm is not accepted."
+    TOKEN_KEY_UNKNOWN = Status.UNAUTHENTICATED, "The token was signed with an unknown key."
+    TOKEN_CLAIM_MISSING = Status.UNAUTHENTICATED, "The token lacks a claim that is required."
+    TOKEN_REVOKED = Status.UNAUTHENTICATED, "The token has been revoked."
+
+    SESSION_SUBJECT_MISMATCH = Status.PERMISSION_DENIED, "The session belongs to another subject."
+    CALLER_NOT_ALLOWED = Status.PERMISSION_DENIED, "This server may not act for that resource."
+    CREDENTIALS_REFUSED = Status.PERMISSION_DENIED, "No credentials are issued for this principal."
+
+    SESSION_NOT_FOUND = Status.NOT_FOUND, "There is no such session."
+    SESSION_EXPIRED = Status.NOT_FOUND, "The session has expired."
+    SESSION_REVOKED = Status.NOT_FOUND, "The session has been ended."
+
+    SESSION_ID_INVALID = Status.INVALID_ARGUMENT, "The session id is not acceptable."
+    TOKEN_TOO_LARGE = Status.INVALID_ARGUMENT, "The token is too large."
+    RESOURCE_INVALID = Status.INVALID_ARGUMENT, "The resource is not a canonical URI."
+
+    SESSION_LIMIT = Status.RESOURCE_EXHAUSTED, "There are too many sessions."
+    OVERLOADED = Status.RESOURCE_EXHAUSTED, "The service is overloaded; try again shortly."
+
+    STORE_UNAVAILABLE = Status.UNAVAILABLE, "Sessions cannot be reached; try again shortly."
+    KEYS_UNAVAILABLE = Status.UNAVAILABLE, "Signing keys cannot be reached; try again shortly."
+    CREDENTIALS_UNAVAILABLE = Status.UNAVAILABLE, "Credentials cannot be had; try again shortly."
+
+    def __init__(self, status: Status, message: str) -> None:
+        self.status = status
+        self.message = message
+
+
+class AuthError(Exception):
+    """The one exception that crosses a module's border: a reason, and what helps to act on it.
+
+    Attributes:
+        reason: why.
+        detail: for the operator's log alone; free of secrets. Empty when the reason says it all.
+        retry_after_seconds: when to try again; set for UNAVAILABLE and RESOURCE_EXHAUSTED.
+    """
+
+    def __init__(
+        self, reason: Reason, detail: str = "", *, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(f"{reason.name}: {detail}" if detail else reason.name)
+        self.reason = reason
+        self.detail = detail
+        if retry_after_seconds is None and reason.status in _RETRYABLE:
+            retry_after_seconds = 1.0
+        self.retry_after_seconds = retry_after_seconds
+
+
+_RETRYABLE = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED})

@@ -1,0 +1,166 @@
+"""What a resolve answers: the vocabulary that service, client and middleware share.
+
+Plain values and one protocol; knows only the errors. Times are seconds since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+SESSION_ID_MAX_LENGTH = 128
+"""Longest session id that is accepted, in characters."""
+
+SESSION_ID_SHOWN = 8
+"""How much of a session id may be shown: enough to find it, too little to use it."""
+
+
+def shown(session_id: str) -> str:
+    """The part of a session id that logs and operators see."""
+    return session_id[:SESSION_ID_SHOWN] + "…"
+
+
+class Secret:
+    """Text that does not leak: no repr, str, format, pickle or attribute shows it.
+
+    Compares in constant time. ``reveal`` is the one way out, easy to grep for.
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        self.__value = value
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self.__value
+
+    def __bool__(self) -> bool:
+        return bool(self.__value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self.__value.encode(), other.reveal().encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.__value))
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("secrets are not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking, by one verified token.
+
+    Attributes:
+        issuer: claim ``iss`` (RFC 7519 section 4.1.1).
+        subject: claim ``sub`` (RFC 7519 section 4.1.2) or the issuer's configured one.
+        expire_time: claim ``exp`` (RFC 7519 section 4.1.4).
+        client_id: claim ``client_id`` (RFC 9068 section 2.2) or ``azp``; empty when absent.
+        scopes: claim ``scope`` (RFC 8693 section 4.2) or ``scp``.
+        roles: role names.
+        buckets: bucket names, without ``s3://``.
+        permissions: actions such as ``s3:GetObject``.
+        claims_json: the signed payload, a JSON object.
+    """
+
+    issuer: str
+    subject: str
+    expire_time: float
+    client_id: str = ""
+    scopes: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    claims_json: bytes = field(default=b"{}", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredentials:
+    """Credentials for AWS and what speaks its protocols; ``expire_time`` 0 means none is set."""
+
+    access_key_id: str
+    secret_access_key: Secret
+    session_token: Secret | None
+    region: str
+    expire_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class BearerCredentials:
+    """An OAuth access token for a downstream API (RFC 6749 section 7.1)."""
+
+    access_token: Secret
+    token_type: str
+    expire_time: float
+
+
+Credentials = AwsCredentials | BearerCredentials
+
+
+class SessionState(Enum):
+    """Whether a request has an identity. Values are those of the proto."""
+
+    UNAUTHENTICATED = 1
+    AUTHENTICATED = 2
+
+
+class Outcome(Enum):
+    """What a resolve did to the session. Values are those of the proto."""
+
+    CREATED = 1
+    REUSED = 2
+    REAUTHENTICATED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as its caller sees it; ``state`` is that of the request."""
+
+    id: str
+    state: SessionState
+    revision: int
+    create_time: float
+    expire_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The answer to one request: session, outcome, identity, credentials.
+
+    ``session`` and ``outcome`` are None for a caller with neither session id nor token;
+    ``principal`` is None when unauthenticated; ``credentials`` is None where no broker applies.
+    """
+
+    session: Session | None = None
+    outcome: Outcome | None = None
+    principal: Principal | None = None
+    credentials: Credentials | None = None
+
+
+class Resolver(Protocol):
+    """Decides who is asking: authsvc's own resolver, its client, or a test's.
+
+    Every method raises ``AuthError`` and nothing else that is expected.
+    """
+
+    async def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """Resolve one request; see ``ResolveSession`` in ``auth.proto``."""
+        ...
+
+    async def create(self, token: str, *, resource: str) -> Resolution:
+        """Create a session under a new id; see ``CreateSession``."""
+        ...
+
+    async def revoke(self, session_id: str) -> None:
+        """End a session; idempotent; see ``RevokeSession``."""
+        ...

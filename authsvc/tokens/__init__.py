@@ -1,0 +1,27 @@
+"""Verification: from the bytes that a client presented to a verdict.
+
+VALID is a ``VerifiedToken``; INVALID and UNAVAILABLE are an ``AuthError`` by its reason.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from authsvc.sessions import VerifiedToken
+
+
+class TokenVerifier(Protocol):
+    """Says whether a token is good for a resource, and whose it is."""
+
+    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+        """Check ``token`` in full, or know it again from an earlier full check.
+
+        Args:
+            token: the bare token, not empty.
+            resource: the audience to demand, a canonical URI (RFC 8707).
+            now: seconds since the epoch; ``exp`` and ``nbf`` are judged against it each time.
+
+        Raises:
+            AuthError: TOKEN_* when it is not good, KEYS_UNAVAILABLE when that cannot be told.
+        """
+        ...
