@@ -193,9 +193,9 @@ def decide_without_token(record: Record | None, *, create: bool, now: float) -> 
     if record is None:
         return None if create else _refuse(4, Reason.SESSION_NOT_FOUND)
     if now >= record.expire_time:
-        if record.revoke_time is not None:
-            return Decision(15, error=AuthError(Reason.SESSION_NOT_FOUND), remove=True)
-        return Decision(15, error=AuthError(Reason.SESSION_EXPIRED), remove=True)
+        tombstone = record.revoke_time is not None
+        reason = Reason.SESSION_NOT_FOUND if tombstone else Reason.SESSION_EXPIRED
+        return Decision(15, error=AuthError(reason), record=record, remove=True)
     if record.revoke_time is not None:
         return _refuse(14, Reason.SESSION_REVOKED)
     return None

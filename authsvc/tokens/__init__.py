@@ -5,6 +5,7 @@ VALID is a ``VerifiedToken``; INVALID and UNAVAILABLE are an ``AuthError`` by it
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 from authsvc.sessions import VerifiedToken
@@ -25,3 +26,11 @@ class TokenVerifier(Protocol):
             AuthError: TOKEN_* when it is not good, KEYS_UNAVAILABLE when that cannot be told.
         """
         ...
+
+
+def token_digest(token: str) -> bytes:
+    """What is kept of a token: the SHA-256 of its bytes, 32 bytes.
+
+    A verifier accepts one spelling of a token only, so that equal tokens have equal digests.
+    """
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,164 @@
+"""authsvc's settings: a TOML file, and ``AUTHSVC_…`` variables (``__`` between nested names)."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from authsvc.callers import check_resource
+from authsvc.errors import AuthError
+from authsvc.logs import Format
+from authsvc.sessions import Limits
+from authsvc.settings import FileSettings, Table
+
+_DEFAULTS = Limits()
+
+Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
+
+
+def is_local(address: str) -> bool:
+    """Whether a listening address can be reached from this machine alone."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listening_address(address: str) -> str:
+    _, separator, port = address.rpartition(":")
+    if not address.startswith("unix:") and not (separator and port.isdecimal()):
+        raise ValueError("is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock")
+    if not is_local(address):
+        raise ValueError(
+            "must be a loopback address or a Unix socket: callers are not authenticated yet, so "
+            "nothing beyond this machine may reach authsvc"
+        )
+    return address
+
+
+def _resource(resource: str) -> str:
+    try:
+        check_resource(resource)
+    except AuthError:
+        raise ValueError(
+            "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
+            "lower-case host, no fragment"
+        ) from None
+    return resource
+
+
+ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
+Resource = Annotated[str, AfterValidator(_resource)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class StoreSettings(Table):
+    """``[store]``: where session records live."""
+
+    kind: Literal["sqlite", "memory"] = "sqlite"
+    path: Path = Field(
+        default=Path("var/authsvc.db"), description="The database file of the sqlite store."
+    )
+
+
+class SessionSettings(Table):
+    """``[sessions]``: how long sessions last, and how many may be unauthenticated."""
+
+    unauthenticated_idle_seconds: PositiveFloat = _DEFAULTS.unauthenticated_idle_seconds
+    authenticated_idle_seconds: PositiveFloat = _DEFAULTS.authenticated_idle_seconds
+    absolute_seconds: PositiveFloat = _DEFAULTS.absolute_seconds
+    tombstone_seconds: PositiveFloat = _DEFAULTS.tombstone_seconds
+    unauthenticated_cap: int = Field(
+        default=10_000, ge=1, description="Beyond it the unauthenticated ones made first go."
+    )
+
+    def limits(self) -> Limits:
+        """The same, for the decision table."""
+        return Limits(
+            unauthenticated_idle_seconds=self.unauthenticated_idle_seconds,
+            authenticated_idle_seconds=self.authenticated_idle_seconds,
+            absolute_seconds=self.absolute_seconds,
+            tombstone_seconds=self.tombstone_seconds,
+        )
+
+
+class IssuerSettings(Table):
+    """``[[issuers]]``: one trusted issuer of tokens."""
+
+    issuer: NonEmpty = Field(description="The token's claim iss, exactly.")
+    algorithms: list[Algorithm] = Field(min_length=1, description="What its keys may be used for.")
+    secret_file: Path | None = Field(
+        default=None, description="The HS256 secret, 32 bytes or more."
+    )
+    jwks_file: Path | None = Field(default=None, description="Its public keys (RFC 7517).")
+    leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
+    profile: Literal["standard", "quilt"] = "standard"
+    subject_claim: Literal["sub", "id"] = "sub"
+    required_claims: list[NonEmpty] = ["exp", "iat"]
+
+    @model_validator(mode="after")
+    def _one_kind_of_key(self) -> Self:
+        if (self.secret_file is None) == (self.jwks_file is None):
+            raise ValueError("needs exactly one of secret_file and jwks_file")
+        if (self.secret_file is not None) != (self.algorithms == ["HS256"]):
+            raise ValueError(
+                "secret_file goes with algorithms = ['HS256'], jwks_file with the others"
+            )
+        return self
+
+
+class StaticCredentials(Table):
+    """``[[credentials.static]]``: what one role works with."""
+
+    role: NonEmpty
+    access_key_id: NonEmpty
+    secret_access_key_file: Path
+    session_token_file: Path | None = None
+    region: NonEmpty = "us-east-1"
+
+
+class CredentialSettings(Table):
+    """``[credentials]``: where downstream credentials come from."""
+
+    static: list[StaticCredentials] = []
+
+
+class DevelopmentSettings(Table):
+    """``[development]``: what ``authsvc token`` mints where a flag is absent."""
+
+    issuer: NonEmpty
+    audience: Resource
+    roles: list[str] = []
+    buckets: list[str] = []
+    permissions: list[str] = []
+    scopes: list[str] = []
+
+
+class Settings(FileSettings):
+    """All settings of authsvc."""
+
+    model_config = SettingsConfigDict(env_prefix="AUTHSVC_")
+
+    listen: ListeningAddress = "127.0.0.1:50051"
+    resources: list[Resource] = Field(
+        min_length=1, description="Canonical URIs of the MCP servers that may call."
+    )
+    issuers: list[IssuerSettings] = Field(min_length=1)
+    store: StoreSettings = StoreSettings()
+    sessions: SessionSettings = SessionSettings()
+    credentials: CredentialSettings = CredentialSettings()
+    development: DevelopmentSettings | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Format = "auto"
+    grace_seconds: PositiveFloat = Field(
+        default=10.0, description="How long a stop waits for what is in flight."
+    )

@@ -1,0 +1,26 @@
+"""Credentials from the configuration: one set for each role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from authsvc.resolution import AwsCredentials, Credentials, Principal
+
+
+class StaticBroker:
+    """Gives a principal the credentials of the first configured role that it has.
+
+    Args:
+        by_role: credentials by role, in order of preference.
+    """
+
+    def __init__(self, by_role: Mapping[str, AwsCredentials]) -> None:
+        self._by_role = dict(by_role)
+
+    async def issue(self, principal: Principal, *, now: float) -> Credentials | None:
+        """See ``CredentialBroker.issue``. They are the role's, to be dropped with the token."""
+        for role, credentials in self._by_role.items():
+            if role in principal.roles:
+                return replace(credentials, expire_time=principal.expire_time)
+        return None

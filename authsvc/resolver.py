@@ -1,0 +1,208 @@
+"""Carries out the decision table: verifier, store and broker around one pure function.
+
+Knows no transport and no store by name. Raises ``AuthError`` alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from authsvc.credentials import CredentialBroker
+from authsvc.errors import AuthError, Reason, Status
+from authsvc.resolution import Outcome, Resolution, shown
+from authsvc.sessions import (
+    Decision,
+    Limits,
+    PresentedToken,
+    RefusedToken,
+    VerifiedToken,
+    check_session_id,
+    decide,
+    decide_principal_session,
+    decide_without_token,
+    principal_session_id,
+    revoke,
+)
+from authsvc.stores import SessionStore
+from authsvc.tokens import TokenVerifier, token_digest
+
+log = logging.getLogger(__name__)
+security = logging.getLogger("authsvc.security")
+"""Security events, a stream of their own."""
+
+SESSION_ID_BYTES = 24
+"""Random bytes in a minted session id: 192 bits, 32 characters."""
+
+MAX_ATTEMPTS = 64
+"""How often one request may lose the compare-and-set race before it is told to retry."""
+
+
+class SessionResolver:
+    """The ``Resolver`` that owns session records.
+
+    Args:
+        verifier: says whether a token is good.
+        store: keeps the records.
+        broker: issues downstream credentials; None where none are needed.
+        limits: how long sessions last.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        store: SessionStore,
+        broker: CredentialBroker | None,
+        *,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._verifier = verifier
+        self._store = store
+        self._broker = broker
+        self._limits = limits
+        self._clock = clock
+
+    async def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """See ``Resolver.resolve``."""
+        if session_id:
+            check_session_id(session_id)
+            return await self._resolve_session(session_id, token, resource, create=create)
+        if token:
+            return await self._resolve_principal_session(token, resource)
+        return Resolution()  # row 16
+
+    async def create(self, token: str, *, resource: str) -> Resolution:
+        """See ``Resolver.create``."""
+        session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
+        return await self._resolve_session(session_id, token, resource, create=True)
+
+    async def revoke(self, session_id: str) -> None:
+        """See ``Resolver.revoke``. Takes the id of a principal session, too."""
+        check_session_id(session_id.removeprefix("~"))
+        for _ in range(MAX_ATTEMPTS):
+            now = self._clock()
+            record = await self._store.get(session_id)
+            if record is None or record.revoke_time is not None or now >= record.expire_time:
+                return
+            if await self._store.put(revoke(record, now=now, limits=self._limits)):
+                security.info(
+                    "Session %s revoked", shown(session_id), extra={"event_type": "SESSION_REVOKED"}
+                )
+                return
+        raise _contention()
+
+    async def _resolve_session(
+        self, session_id: str, token: str, resource: str, *, create: bool
+    ) -> Resolution:
+        presented: PresentedToken = None
+        for _ in range(MAX_ATTEMPTS):
+            now = self._clock()
+            record = await self._store.get(session_id)
+            # A session that is gone is gone whatever the token: no signature is checked for it.
+            decision = decide_without_token(record, create=create, now=now)
+            if decision is None:
+                if token and presented is None:
+                    presented = await self._verify(token, resource, now)
+                decision = decide(
+                    record,
+                    presented,
+                    session_id=session_id,
+                    resource=resource,
+                    create=create,
+                    now=now,
+                    limits=self._limits,
+                )
+            if await self._written(decision, session_id):
+                return await self._answer(decision, session_id, now)
+        raise _contention()
+
+    async def _resolve_principal_session(self, token: str, resource: str) -> Resolution:
+        now = self._clock()
+        presented = await self._verify(token, resource, now)
+        if isinstance(presented, RefusedToken):
+            _log_refusal(presented.error, "")
+            raise presented.error
+        session_id = principal_session_id(presented.principal, resource)
+        for _ in range(MAX_ATTEMPTS):
+            record = await self._store.get(session_id)
+            decision = decide_principal_session(
+                record, presented, resource=resource, now=now, limits=self._limits
+            )
+            if await self._written(decision, session_id):
+                return await self._answer(decision, session_id, now)
+        raise _contention()
+
+    async def _verify(self, token: str, resource: str, now: float) -> VerifiedToken | RefusedToken:
+        try:
+            return await self._verifier.verify(token, resource=resource, now=now)
+        except AuthError as error:
+            return RefusedToken(token_digest(token), error)
+
+    async def _written(self, decision: Decision, session_id: str) -> bool:
+        """Carry out what the decision writes; False when another write came first."""
+        record = decision.record
+        if record is None:
+            return True
+        if decision.remove:
+            await self._store.remove(record)
+        elif decision.touch:
+            await self._store.touch(record)
+        elif decision.write:
+            if decision.outcome is not Outcome.REAUTHENTICATED:
+                return await self._store.put(record)
+            log.info("Session %s: New JWT token detected, re-authenticating", shown(session_id))
+            if not await self._store.put(record):
+                return False
+            log.info("Session %s updated with new JWT", shown(session_id))
+        return True
+
+    async def _answer(self, decision: Decision, session_id: str, now: float) -> Resolution:
+        if decision.error is not None:
+            _log_refusal(decision.error, session_id)
+            raise decision.error
+        if decision.record is None:
+            raise AssertionError("a decision that serves has a record")
+        _log_reuse(decision, session_id)
+        principal = decision.principal
+        credentials = None
+        if principal is not None and self._broker is not None:
+            credentials = await self._broker.issue(principal, now=now)
+        return Resolution(
+            decision.record.seen_by(principal), decision.outcome, principal, credentials
+        )
+
+
+def _log_reuse(decision: Decision, session_id: str) -> None:
+    if decision.row == 13:
+        log.info(
+            "Session %s: a request without a token is answered as UNAUTHENTICATED",
+            shown(session_id),
+        )
+    elif (
+        decision.principal is not None
+        and decision.outcome is Outcome.REUSED
+        and log.isEnabledFor(logging.DEBUG)
+    ):
+        log.debug("Using cached JWT auth for session %s", shown(session_id))
+
+
+def _log_refusal(error: AuthError, session_id: str) -> None:
+    reason = error.reason
+    if reason is Reason.SESSION_SUBJECT_MISMATCH:
+        level, text = logging.WARNING, "Session %s: a token of another subject was refused"
+    elif reason.status is Status.UNAUTHENTICATED:
+        level, text = logging.INFO, "Session %s: a token was refused"
+    else:
+        level, text = logging.DEBUG, "Session %s: refused"
+    extra = {"event_type": reason.name, "detail": error.detail}
+    security.log(level, text, shown(session_id), extra=extra)
+
+
+def _contention() -> AuthError:
+    return AuthError(Reason.STORE_UNAVAILABLE, f"lost the race for one record {MAX_ATTEMPTS} times")

@@ -1,0 +1,122 @@
+"""The gRPC services: from message to resolver and back. Decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import Any, Never, TypeVar
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from grpc.aio import ServicerContext
+
+from authsvc import wire
+from authsvc.callers import Callers
+from authsvc.errors import AuthError
+from authsvc.resolution import Resolver
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+log = logging.getLogger(__name__)
+
+ResponseT = TypeVar("ResponseT")
+Context = ServicerContext[Any, Any]
+
+
+class AuthServicer(pb_grpc.AuthServiceServicer):
+    """``authsvc.v1.AuthService`` over a resolver."""
+
+    def __init__(self, resolver: Resolver, callers: Callers) -> None:
+        self._resolver = resolver
+        self._callers = callers
+
+    async def ResolveSession(  # noqa: N802 - gRPC's name
+        self, request: pb.ResolveSessionRequest, context: Context
+    ) -> pb.ResolveSessionResponse:
+        """See ``auth.proto``."""
+        return await _guarded(self._resolve(request), context)
+
+    async def CreateSession(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateSessionRequest, context: Context
+    ) -> pb.CreateSessionResponse:
+        """See ``auth.proto``."""
+        return await _guarded(self._create(request), context)
+
+    async def RevokeSession(  # noqa: N802 - gRPC's name
+        self, request: pb.RevokeSessionRequest, context: Context
+    ) -> Empty:
+        """See ``auth.proto``."""
+        return await _guarded(self._revoke(request), context)
+
+    # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter.
+    async def ResolveSessionStream(  # type: ignore[override] # noqa: N802 - gRPC's name
+        self, request_iterator: object, context: Context
+    ) -> Never:
+        """Not served yet."""
+        await _unimplemented("AuthService.ResolveSessionStream", context)
+
+    async def _resolve(self, request: pb.ResolveSessionRequest) -> pb.ResolveSessionResponse:
+        self._callers.authorize(request.resource)
+        resolution = await self._resolver.resolve(
+            request.session_id, request.token, resource=request.resource, create=request.create
+        )
+        return wire.response_message(resolution)
+
+    async def _create(self, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
+        self._callers.authorize(request.resource)
+        resolution = await self._resolver.create(request.token, resource=request.resource)
+        answer = wire.response_message(resolution)
+        return pb.CreateSessionResponse(
+            session=answer.session,
+            principal=answer.principal if answer.HasField("principal") else None,
+            credentials=answer.credentials if answer.HasField("credentials") else None,
+        )
+
+    async def _revoke(self, request: pb.RevokeSessionRequest) -> Empty:
+        await self._resolver.revoke(request.session_id)
+        return Empty()
+
+
+class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
+    """``authsvc.v1.SessionAdminService``. Not served yet: each RPC says so by its name."""
+
+    async def GetSession(self, request: object, context: Context) -> Never:  # noqa: N802
+        """Not served yet."""
+        await _unimplemented("SessionAdminService.GetSession", context)
+
+    async def ListSessions(self, request: object, context: Context) -> Never:  # noqa: N802
+        """Not served yet."""
+        await _unimplemented("SessionAdminService.ListSessions", context)
+
+    async def RevokeSessions(self, request: object, context: Context) -> Never:  # noqa: N802
+        """Not served yet."""
+        await _unimplemented("SessionAdminService.RevokeSessions", context)
+
+    async def WatchSessions(  # type: ignore[override] # noqa: N802 - see ResolveSessionStream
+        self, request: object, context: Context
+    ) -> Never:
+        """Not served yet."""
+        await _unimplemented("SessionAdminService.WatchSessions", context)
+
+
+async def _guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:
+    """The edge: every error becomes a status here, and nothing else leaves the process."""
+    try:
+        return await work
+    except AuthError as error:
+        status = wire.status_of(error)
+        await context.abort(
+            grpc.StatusCode[error.reason.status],
+            status.message,
+            trailing_metadata=((wire.STATUS_DETAILS_KEY, status.SerializeToString()),),
+        )
+    except Exception:
+        # Whatever went wrong stays in the log; the caller is told nothing of it, and gets nothing.
+        log.exception("a request failed unexpectedly")
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+
+async def _unimplemented(method: str, context: Context) -> Never:
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED, f"authsvc.v1.{method} is not served by this version"
+    )
