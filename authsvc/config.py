@@ -95,7 +95,9 @@ class IssuerSettings(Table):
     """``[[issuers]]``: one trusted issuer of tokens."""
 
     issuer: NonEmpty = Field(description="The token's claim iss, exactly.")
-    algorithms: list[Algorithm] = Field(min_length=1, description="What its keys may be used for.")
+    algorithms: tuple[Algorithm, ...] = Field(
+        min_length=1, description="What its keys may be used for."
+    )
     secret_file: Path | None = Field(
         default=None, description="The HS256 secret, 32 bytes or more."
     )
@@ -103,13 +105,13 @@ class IssuerSettings(Table):
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
     profile: Literal["standard", "quilt"] = "standard"
     subject_claim: Literal["sub", "id"] = "sub"
-    required_claims: list[NonEmpty] = ["exp", "iat"]
+    required_claims: tuple[NonEmpty, ...] = ("exp", "iat")
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
         if (self.secret_file is None) == (self.jwks_file is None):
             raise ValueError("needs exactly one of secret_file and jwks_file")
-        if (self.secret_file is not None) != (self.algorithms == ["HS256"]):
+        if (self.secret_file is not None) != (self.algorithms == ("HS256",)):
             raise ValueError(
                 "secret_file goes with algorithms = ['HS256'], jwks_file with the others"
             )
@@ -129,7 +131,7 @@ class StaticCredentials(Table):
 class CredentialSettings(Table):
     """``[credentials]``: where downstream credentials come from."""
 
-    static: list[StaticCredentials] = []
+    static: tuple[StaticCredentials, ...] = ()
 
 
 class DevelopmentSettings(Table):
@@ -137,10 +139,10 @@ class DevelopmentSettings(Table):
 
     issuer: NonEmpty
     audience: Resource
-    roles: list[str] = []
-    buckets: list[str] = []
-    permissions: list[str] = []
-    scopes: list[str] = []
+    roles: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
 
 
 class Settings(FileSettings):
@@ -149,10 +151,10 @@ class Settings(FileSettings):
     model_config = SettingsConfigDict(env_prefix="AUTHSVC_")
 
     listen: ListeningAddress = "127.0.0.1:50051"
-    resources: list[Resource] = Field(
+    resources: tuple[Resource, ...] = Field(
         min_length=1, description="Canonical URIs of the MCP servers that may call."
     )
-    issuers: list[IssuerSettings] = Field(min_length=1)
+    issuers: tuple[IssuerSettings, ...] = Field(min_length=1)
     store: StoreSettings = StoreSettings()
     sessions: SessionSettings = SessionSettings()
     credentials: CredentialSettings = CredentialSettings()

@@ -14,6 +14,7 @@ from authsvc.credentials import CredentialBroker
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.resolution import Outcome, Resolution, shown
 from authsvc.sessions import (
+    Change,
     Decision,
     Limits,
     PresentedToken,
@@ -146,16 +147,16 @@ class SessionResolver:
 
     async def _written(self, decision: Decision, session_id: str) -> bool:
         """Carry out what the decision writes; False when another write came first."""
-        record = decision.record
-        if record is None:
+        record, change = decision.record, decision.change
+        if record is None or change is Change.NONE:
             return True
-        if decision.remove:
+        if change is Change.REMOVE:
             await self._store.remove(record)
-        elif decision.touch:
+        elif change is Change.TOUCH:
             await self._store.touch(record)
-        elif decision.write:
-            if decision.outcome is not Outcome.REAUTHENTICATED:
-                return await self._store.put(record)
+        elif decision.outcome is not Outcome.REAUTHENTICATED:
+            return await self._store.put(record)
+        else:
             log.info("Session %s: New JWT token detected, re-authenticating", shown(session_id))
             if not await self._store.put(record):
                 return False

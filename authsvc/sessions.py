@@ -12,6 +12,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from types import MappingProxyType
 
 from authsvc.errors import AuthError, Reason
@@ -141,6 +142,18 @@ PresentedToken = VerifiedToken | RefusedToken | None
 """The verification of what a request presented; None when it presented no token."""
 
 
+class Change(Enum):
+    """What a decision does to the store."""
+
+    NONE = auto()
+    WRITE = auto()
+    """The decision's record is new, to be stored under compare-and-set."""
+    TOUCH = auto()
+    """The decision's record differs in ``last_seen_time`` and ``expire_time`` alone."""
+    REMOVE = auto()
+    """The decision's record is past its limits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to answer and what to write, for one row of the table.
@@ -150,9 +163,7 @@ class Decision:
         outcome: set when the request is served.
         error: set when it is refused.
         record: the record to answer with, as it stands after the request.
-        write: ``record`` is new and has to be stored, under compare-and-set.
-        touch: ``record`` differs in ``last_seen_time`` and ``expire_time`` alone.
-        remove: the stored record is past its limits and has to go.
+        change: what becomes of that record in the store.
         principal: who is asking; always by the token of this request.
     """
 
@@ -160,9 +171,7 @@ class Decision:
     outcome: Outcome | None = None
     error: AuthError | None = None
     record: Record | None = None
-    write: bool = False
-    touch: bool = False
-    remove: bool = False
+    change: Change = Change.NONE
     principal: Principal | None = None
 
 
@@ -195,7 +204,7 @@ def decide_without_token(record: Record | None, *, create: bool, now: float) -> 
     if now >= record.expire_time:
         tombstone = record.revoke_time is not None
         reason = Reason.SESSION_NOT_FOUND if tombstone else Reason.SESSION_EXPIRED
-        return Decision(15, error=AuthError(reason), record=record, remove=True)
+        return Decision(15, error=AuthError(reason), record=record, change=Change.REMOVE)
     if record.revoke_time is not None:
         return _refuse(14, Reason.SESSION_REVOKED)
     return None
@@ -282,9 +291,11 @@ def _decide_new(
     record = Record(session_id, revision, now, now, now)
     if token is None:
         record = replace(record, expire_time=_expire_time(record, now, limits))
-        return Decision(1, Outcome.CREATED, record=record, write=True)
+        return Decision(1, Outcome.CREATED, record=record, change=Change.WRITE)
     record = _bind(record, token, resource, now, limits)
-    return Decision(2, Outcome.CREATED, record=record, write=True, principal=token.principal)
+    return Decision(
+        2, Outcome.CREATED, record=record, change=Change.WRITE, principal=token.principal
+    )
 
 
 def _decide_verified(
@@ -311,7 +322,7 @@ def _reauthenticate(
 ) -> Decision:
     bound = _bind(replace(record, revision=record.revision + 1), token, resource, now, limits)
     return Decision(
-        row, Outcome.REAUTHENTICATED, record=bound, write=True, principal=token.principal
+        row, Outcome.REAUTHENTICATED, record=bound, change=Change.WRITE, principal=token.principal
     )
 
 
@@ -321,7 +332,7 @@ def _reuse(
     if now - record.last_seen_time < TOUCH_FRACTION * _idle_seconds(record, limits):
         return Decision(row, Outcome.REUSED, record=record, principal=principal)
     seen = replace(record, last_seen_time=now, expire_time=_expire_time(record, now, limits))
-    return Decision(row, Outcome.REUSED, record=seen, touch=True, principal=principal)
+    return Decision(row, Outcome.REUSED, record=seen, change=Change.TOUCH, principal=principal)
 
 
 def _refuse(row: int, reason: Reason) -> Decision:

@@ -1,0 +1,160 @@
+"""Puts the parts together, runs them, and takes them down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from authsvc.callers import Callers
+from authsvc.config import IssuerSettings, Settings, StaticCredentials
+from authsvc.credentials.static import StaticBroker
+from authsvc.resolution import AwsCredentials, Secret
+from authsvc.resolver import SessionResolver
+from authsvc.servicer import AuthServicer, SessionAdminServicer
+from authsvc.settings import ConfigError
+from authsvc.stores import SessionStore
+from authsvc.stores.memory import MemoryStore
+from authsvc.stores.sqlite import SqliteStore
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+log = logging.getLogger(__name__)
+
+SWEEP_INTERVAL_SECONDS = 60.0
+
+_SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+
+_SERVER_OPTIONS = (
+    # Two servers on one port would share its calls at random: a taken port is an error.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 1 << 20),
+    # Clients ping idle connections every 30 seconds.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or a file that settings name is unfit.
+    """
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    async with running(settings):
+        await stop.wait()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[str]:
+    """A running server, stopped gracefully on the way out.
+
+    Args:
+        settings: how to run it.
+        clock: seconds since the epoch.
+
+    Yields:
+        The address that it listens on, its real port included.
+
+    Raises:
+        ConfigError: as ``serve``.
+    """
+    verifier = JwtVerifier([_issuer(issuer) for issuer in settings.issuers])
+    broker = StaticBroker({item.role: _credentials(item) for item in settings.credentials.static})
+    store = await open_store(settings)
+    try:
+        resolver = SessionResolver(
+            verifier,
+            store,
+            broker if settings.credentials.static else None,
+            limits=settings.sessions.limits(),
+            clock=clock,
+        )
+        server = aio.server(options=_SERVER_OPTIONS)
+        callers = Callers(settings.resources)
+        pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, callers), server)
+        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(), server)
+        health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        reflection.enable_server_reflection(
+            (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), server
+        )
+        address = _listen(server, settings.listen)
+        await server.start()
+        for service in ("", *_SERVICES):
+            await health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        sweeper = asyncio.create_task(_sweep(store, clock), name="sweeper")
+        log.info("listening on %s", address, extra={"address": address})
+        try:
+            yield address
+        finally:
+            sweeper.cancel()
+            await health.enter_graceful_shutdown()
+            await server.stop(settings.grace_seconds)
+    finally:
+        await store.close()
+
+
+async def open_store(settings: Settings) -> SessionStore:
+    """The store that the settings name."""
+    cap = settings.sessions.unauthenticated_cap
+    if settings.store.kind == "memory":
+        return MemoryStore(unauthenticated_cap=cap)
+    return await SqliteStore.open(settings.store.path, unauthenticated_cap=cap)
+
+
+def _listen(server: aio.Server, address: str) -> str:
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        raise ConfigError(f"listen: {address} cannot be listened on; is it taken?") from None
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+async def _sweep(store: SessionStore, clock: Callable[[], float]) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL_SECONDS)
+        await store.sweep(clock())
+
+
+def _issuer(settings: IssuerSettings) -> Issuer:
+    raise NotImplementedError
+
+
+def _credentials(settings: StaticCredentials) -> AwsCredentials:
+    where = f"credentials.static[{settings.role}]"
+    secret = _secret(settings.secret_access_key_file, f"{where}.secret_access_key_file")
+    token = settings.session_token_file
+    return AwsCredentials(
+        access_key_id=settings.access_key_id,
+        secret_access_key=secret,
+        session_token=_secret(token, f"{where}.session_token_file") if token else None,
+        region=settings.region,
+        expire_time=0.0,
+    )
+
+
+def _secret(path: Path, setting: str) -> Secret:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{setting}: {path}: {error}") from None
+    if not text:
+        raise ConfigError(f"{setting}: {path} is empty")
+    return Secret(text)

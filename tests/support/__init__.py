@@ -1,0 +1,1 @@
+"""What several tests share: a clock, tokens, and real servers."""

@@ -1,0 +1,69 @@
+"""A real authsvc, in this process, on a Unix socket, over a store of the test's choice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from authsvc.client import AuthClient
+from authsvc.config import Settings
+from authsvc.server import running
+from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+STORES = ("memory", "sqlite")
+
+
+@dataclass
+class Service:
+    """A running authsvc and a client of it."""
+
+    client: AuthClient
+    address: str
+    settings: Settings
+
+
+def settings_for(
+    folder: Path, idp: IdentityProvider, store: str = "memory", **changes: Any
+) -> Settings:
+    """Settings of a service that trusts ``idp``, with all its files under ``folder``."""
+    keys = folder / "keys"
+    keys.mkdir(exist_ok=True)
+    for role in ("reader", "analyst"):
+        (keys / role).write_text(f"secret-of-{role}")
+    values: dict[str, Any] = {
+        "listen": f"unix:{folder}/authsvc.sock",
+        "resources": (RESOURCE, OTHER_RESOURCE),
+        "issuers": [
+            {
+                "issuer": idp.issuer,
+                "algorithms": ["HS256"],
+                "secret_file": idp.write_secret(folder),
+            }
+        ],
+        "store": {"kind": store, "path": folder / "authsvc.db"},
+        "credentials": {
+            "static": [
+                {
+                    "role": role,
+                    "access_key_id": f"AKIA{role.upper()}",
+                    "secret_access_key_file": keys / role,
+                }
+                for role in ("reader", "analyst")
+            ]
+        },
+        **changes,
+    }
+    return Settings(**values)
+
+
+@asynccontextmanager
+async def serving(settings: Settings, clock: Callable[[], float]) -> AsyncIterator[Service]:
+    """Run it, and stop it."""
+    async with (
+        running(settings, clock=clock) as address,
+        AuthClient(address, deadline_seconds=10) as client,
+    ):
+        yield Service(client, address, settings)
