@@ -26,7 +26,7 @@ class Service:
 
 
 def settings_for(
-    folder: Path, idp: IdentityProvider, store: str = "memory", **changes: Any
+    folder: Path, idp: IdentityProvider, store: str = "memory", **changes: object
 ) -> Settings:
     """Settings of a service that trusts ``idp``, with all its files under ``folder``."""
     keys = folder / "keys"
