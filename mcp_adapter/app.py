@@ -1,0 +1,90 @@
+"""The reference server: the MCP endpoint behind its gate, metadata and health."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from authsvc.resolution import Resolver
+from mcp_adapter.config import Settings
+from mcp_adapter.metadata import metadata_routes
+from mcp_adapter.middleware import SessionGate
+from mcp_adapter.origins import guarded
+from mcp_adapter.requirements import RequirementOf, default_requirement
+from mcp_adapter.streamable import StreamableHttp
+
+ENDPOINTS = ("/mcp", "/mcp/")
+
+
+def build_app(
+    settings: Settings,
+    server: Server[Any],
+    *,
+    resolver: Resolver,
+    ready: Callable[[], Awaitable[bool]],
+    requirement: RequirementOf = default_requirement,
+    scopes: Sequence[str] = (),
+) -> Starlette:
+    """The ASGI app. Its lifespan runs ``server``; the resolver is its owner's to open and close.
+
+    Args:
+        settings: of the adapter.
+        server: the MCP server.
+        resolver: decides who is asking.
+        ready: whether the resolver can be reached.
+        requirement: what a request needs, by method and params.
+        scopes: all that tokens may be asked to hold here.
+    """
+    endpoint = StreamableHttp(server, max_body_bytes=settings.max_body_bytes)
+    gate = SessionGate(
+        endpoint,
+        resolver=resolver,
+        resource=settings.resource,
+        requirement=requirement,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_seconds=settings.body_timeout_seconds,
+    )
+    mcp = guarded(
+        gate,
+        resource=settings.resource,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+    )
+    metadata = metadata_routes(
+        settings.resource,
+        name=server.name,
+        authorization_servers=settings.authorization_servers,
+        scopes=scopes,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with endpoint.run():
+            yield
+
+    app = Starlette(
+        routes=[*(Route(path, mcp) for path in ENDPOINTS), *metadata, *_health_routes(ready)],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _health_routes(ready: Callable[[], Awaitable[bool]]) -> list[Route]:
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        if await ready():
+            return JSONResponse({"status": "ready"})
+        reason = "authsvc cannot be reached"
+        return JSONResponse({"status": "unavailable", "reason": reason}, status_code=503)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]

@@ -1,0 +1,64 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from authsvc import __version__
+from authsvc.settings import ConfigError, load
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mcp-adapter")
+def main() -> None:
+    """An MCP server whose every request has its own identity, by authsvc."""
+
+
+def _listening_address(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    from mcp_adapter.config import listening_address
+
+    try:
+        return None if value is None else listening_address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@main.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The TOML file. Each setting can also be an MCP_ADAPTER_… variable, with __ between "
+    "nested names: MCP_ADAPTER_AUTHSVC__TARGET.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    callback=_listening_address,
+    help="Listen here instead of where the configuration says; for a second replica.",
+)
+def serve(config: Path | None, listen: str | None) -> None:
+    """Serve MCP over Streamable HTTP at /mcp until SIGTERM or Ctrl-C.
+
+    Clients find metadata at /.well-known/oauth-protected-resource, probes /healthz and /readyz.
+    """
+    # Imported here so that --help and --version answer at once.
+    import uvloop
+
+    from authsvc import logs
+    from mcp_adapter import server
+    from mcp_adapter.config import Settings
+
+    try:
+        settings = load(Settings, config)
+        if listen is not None:
+            settings = settings.model_copy(update={"listen": listen})
+        logs.configure(settings.log_level, settings.log_format)
+        uvloop.run(server.serve(settings))
+    except ConfigError as error:
+        click.echo(f"mcp-adapter: {error}", err=True)
+        sys.exit(2)

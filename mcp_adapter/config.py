@@ -1,0 +1,108 @@
+"""The adapter's settings: a TOML file, and ``MCP_ADAPTER_…`` variables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic_settings import SettingsConfigDict
+
+from authsvc.config import Resource, is_local
+from authsvc.logs import Format
+from authsvc.settings import FileSettings, Table
+from mcp_adapter.middleware import DEFAULT_MAX_BODY_BYTES
+from mcp_adapter.origins import LOOPBACK_ORIGINS
+
+
+def listening_address(address: str) -> str:
+    """``host:port``, checked.
+
+    Raises:
+        ValueError: it is not; the message says what is.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("is an address like 127.0.0.1:8000")
+    return address
+
+
+def _authsvc_target(target: str) -> str:
+    if not is_local(target):
+        raise ValueError(
+            "must be a loopback address like 127.0.0.1:50051 or a Unix socket like "
+            "unix:/run/authsvc.sock: tokens would cross the network in the clear, and TLS between "
+            "the adapter and authsvc is not there yet"
+        )
+    return target
+
+
+def _issuer(url: str) -> str:
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "https" or (
+        parts.scheme == "http" and is_local(f"{parts.hostname}:0")
+    )
+    if not is_secure or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(
+            "is an issuer's URL like https://auth.example.com: https, or http on loopback, with "
+            "neither query nor fragment"
+        )
+    return url
+
+
+def _host(host: str) -> str:
+    if not host or "/" in host or host != host.lower():
+        raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
+    return host
+
+
+def _origin(origin: str) -> str:
+    scheme, separator, host = origin.partition("://")
+    if scheme not in {"http", "https"} or not separator or not host or "/" in host:
+        raise ValueError("is an origin like https://app.example.com, with :port or :*, no path")
+    return origin
+
+
+class AuthsvcSettings(Table):
+    """``[authsvc]``: where authsvc is."""
+
+    target: Annotated[str, AfterValidator(_authsvc_target)] = "127.0.0.1:50051"
+    deadline_seconds: PositiveFloat = Field(
+        default=2.0, description="How long one call may take, connecting included."
+    )
+
+
+class S3Settings(Table):
+    """``[s3]``: where the buckets are."""
+
+    endpoint_url: str | None = Field(default=None, description="Unset for AWS itself.")
+    region: str = "us-east-1"
+
+
+class Settings(FileSettings):
+    """All settings of the adapter."""
+
+    model_config = SettingsConfigDict(env_prefix="MCP_ADAPTER_")
+
+    listen: Annotated[str, AfterValidator(listening_address)] = "127.0.0.1:8000"
+    resource: Resource = Field(
+        description="Canonical URI of the endpoint as clients know it: the audience of its tokens."
+    )
+    authorization_servers: tuple[Annotated[str, AfterValidator(_issuer)], ...] = Field(
+        min_length=1, description="Issuers of tokens for it, for clients that look for one."
+    )
+    authsvc: AuthsvcSettings = AuthsvcSettings()
+    s3: S3Settings = S3Settings()
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
+        default=(), description="Host values besides the resource's own and loopback ones."
+    )
+    allowed_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        default=LOOPBACK_ORIGINS, description="Origins of pages that may call, besides its own."
+    )
+    max_body_bytes: PositiveInt = DEFAULT_MAX_BODY_BYTES
+    body_timeout_seconds: PositiveFloat = 30.0
+    grace_seconds: PositiveInt = Field(
+        default=10, description="How long a stop waits for what is in flight."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Format = "auto"

@@ -1,0 +1,103 @@
+"""Runs the reference server: opens what it needs, listens, and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from authsvc.client import AuthClient
+from authsvc.settings import ConfigError
+from mcp_adapter.app import build_app
+from mcp_adapter.config import Settings
+from mcp_adapter.tools import Toolset
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    with listening_socket(settings.listen) as listener:
+        toolset = Toolset.default(settings.s3)
+        authsvc = AuthClient(
+            settings.authsvc.target, deadline_seconds=settings.authsvc.deadline_seconds
+        )
+        async with authsvc, toolset:
+            app = build_app(
+                settings,
+                toolset.server(),
+                resolver=authsvc,
+                ready=authsvc.ready,
+                requirement=toolset.requirement,
+                scopes=toolset.scopes,
+            )
+            server = HttpServer(
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    proxy_headers=False,
+                    ws="none",
+                    lifespan="on",
+                    timeout_graceful_shutdown=settings.grace_seconds,
+                )
+            )
+            host, port = listener.getsockname()[:2]
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            log.info("listening on %s", address, extra={"address": address})
+            await server.serve(sockets=[listener])
+
+
+@contextmanager
+def listening_socket(address: str) -> Iterator[socket.socket]:
+    """A socket that listens on ``host:port``.
+
+    Raises:
+        ConfigError: the address is taken or not this machine's.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        listener = socket.create_server(
+            (host, int(port)),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=2048,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"listen: {address} cannot be listened on: {error.strerror or error}. Choose another "
+            f"address with --listen, or end what uses port {port}."
+        ) from None
+    with listener:
+        yield listener
+
+
+class HttpServer(uvicorn.Server):
+    """Stops on a signal without raising it again.
+
+    uvicorn's own way ends the process by the signal, before what was opened around the server is
+    closed, and with an exit code that says failure.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Turn SIGTERM and SIGINT into a graceful stop; a second SIGINT ends it at once."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)

@@ -1,0 +1,170 @@
+"""MCP over Streamable HTTP for every revision, without a session in the process.
+
+The parts of the SDK that are used here without being in its ``__all__`` are guarded by
+``tests/mcp_adapter/test_sdk_contract.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+from mcp.server.connection import Connection
+from mcp.server.lowlevel import Server
+from mcp.server.runner import ServerRunner, aclose_shielded, serve_one
+from mcp.server.streamable_http import check_accept_headers
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
+from mcp_types import (
+    INVALID_REQUEST,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+)
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mcp_adapter import eras
+from mcp_adapter.exchange import EventStream, Exchange, Reply, dumped, encoded, reply_to
+
+
+class StreamableHttp:
+    """An ASGI app around an MCP server, to be put behind a ``SessionGate``.
+
+    Revisions without a handshake go to the SDK's own entry for them. Older ones are served here:
+    each POST is one exchange with a connection of its own, so that any replica can take it.
+
+    Args:
+        server: the MCP server.
+        max_body_bytes: longest body of a request.
+    """
+
+    def __init__(self, server: Server[Any], *, max_body_bytes: int) -> None:
+        self._server = server
+        self._manager = StreamableHTTPSessionManager(
+            server, stateless=True, max_request_body_size=max_body_bytes
+        )
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """The server's lifespan; requests are served inside it. Can be entered once."""
+        async with self._manager.run():
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one POST."""
+        request = Request(scope, receive)
+        version = eras.protocol_version(request.headers)
+        if not eras.has_sessions(version):
+            await self._manager.handle_request(scope, receive, send)
+        elif not all(check_accept_headers(request)):
+            message = "Accept must list application/json and text/event-stream."
+            await _json(dumped(_error(message)), HTTPStatus.NOT_ACCEPTABLE)(scope, receive, send)
+        elif isinstance(request.state.mcp_message, list):
+            await (await self._batch(request, version))(scope, receive, send)
+        else:
+            response = await self._message(request, version, request.state.mcp_message, send)
+            if response is not None:
+                await response(scope, receive, send)
+
+    async def _message(
+        self, request: Request, version: str, message: dict[str, Any], send: Send
+    ) -> Response | None:
+        """The response; None when it went out as a stream."""
+        if (call := _request(message)) is None:
+            accepted = await self._accept(request, version, message)
+            if not accepted:
+                return _json(dumped(_error()) | {"id": None}, HTTPStatus.BAD_REQUEST)
+            return Response(status_code=HTTPStatus.ACCEPTED)
+        stream = EventStream(send)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.keep_alive)
+            reply = await self._reply(request, version, call, stream)
+            tasks.cancel_scope.cancel()
+        if stream.committed:
+            await stream.message(reply, last=True)
+            return None
+        # JSON-RPC errors of these revisions travel in a 200. Not so that of an initialize: a 200
+        # to it is what gets a session id.
+        refused = call.method == "initialize" and isinstance(reply, JSONRPCError)
+        return _json(dumped(reply), HTTPStatus.BAD_REQUEST if refused else HTTPStatus.OK)
+
+    async def _batch(self, request: Request, version: str) -> Response:
+        """The answer to a batch: one after the other, so that it takes no more than its turn."""
+        replies: list[dict[str, Any]] = []
+        for message in request.state.mcp_message:
+            if (call := _request(message)) is not None:
+                replies.append(dumped(await self._reply(request, version, call, None)))
+            elif not await self._accept(request, version, message):
+                replies.append(dumped(_error()) | {"id": None})
+        if not replies:
+            return Response(status_code=HTTPStatus.ACCEPTED)
+        return _json(replies)
+
+    async def _reply(
+        self, request: Request, version: str, call: JSONRPCRequest, stream: EventStream | None
+    ) -> Reply:
+        if call.method == "initialize":
+            version = _negotiated(call)
+        exchange = Exchange.of(request, call.id, progress_token_from_params(call.params), stream)
+        return await reply_to(
+            call.id,
+            serve_one(
+                self._server,
+                exchange,
+                call.method,
+                call.params,
+                connection=Connection.from_envelope(version, None, None),
+                lifespan_state=self._lifespan_state,
+            ),
+        )
+
+    async def _accept(self, request: Request, version: str, message: object) -> bool:
+        """Take a notification, or drop a response: nothing was asked here. False for neither."""
+        try:
+            notification = JSONRPCNotification.model_validate(message)
+        except ValidationError:
+            return isinstance(message, dict) and ("result" in message or "error" in message)
+        if isinstance(message, dict) and "id" in message:
+            return False
+        connection = Connection.from_envelope(version, None, None)
+        runner = ServerRunner(self._server, connection, self._lifespan_state)
+        try:
+            await runner.on_notify(Exchange.of(request), notification.method, notification.params)
+        finally:
+            await aclose_shielded(connection)
+        return True
+
+    @property
+    def _lifespan_state(self) -> Any:  # noqa: ANN401 - of whatever type the server's lifespan yields
+        # The manager enters the server's lifespan, once, and tells nobody else what it yielded.
+        return self._manager._lifespan_state  # noqa: SLF001
+
+
+def _request(message: object) -> JSONRPCRequest | None:
+    try:
+        return JSONRPCRequest.model_validate(message)
+    except ValidationError:
+        return None
+
+
+def _negotiated(call: JSONRPCRequest) -> str:
+    """The revision that the answer to ``initialize`` names, and is therefore written in."""
+    requested = (call.params or {}).get("protocolVersion")
+    return requested if requested in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
+
+
+def _error(message: str = "The body is not a JSON-RPC message.") -> JSONRPCError:
+    error = ErrorData(code=INVALID_REQUEST, message=message)
+    return JSONRPCError(jsonrpc="2.0", id=None, error=error)
+
+
+def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(encoded(content), status, media_type="application/json")
