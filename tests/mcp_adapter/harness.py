@@ -1,0 +1,304 @@
+"""An in-process resolver, a small MCP server, and a real HTTP server to put them behind."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx
+import mcp_types as types
+import uvicorn
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import Outcome, Principal, Resolution, Session, SessionState
+from mcp_adapter.app import build_app
+from mcp_adapter.config import Settings
+from mcp_adapter.requirements import Requirement, default_requirement
+
+RESOURCE = "https://mcp.example/mcp"
+ISSUER = "https://idp.example"
+METADATA_URL = "https://mcp.example/.well-known/oauth-protected-resource/mcp"
+SCOPES = ("things.read", "things.write")
+MODERN = "2026-07-28"
+LEGACY = "2025-11-25"
+DEADLINE_SECONDS = 10.0
+
+
+def principal(subject: str, *scopes: str) -> Principal:
+    """Somebody whom a test knows."""
+    return Principal(ISSUER, subject, expire_time=2e9, scopes=scopes or SCOPES)
+
+
+@dataclass
+class MemoryResolver:
+    """The decision table in the small: sessions bind to a subject; the token says who it is.
+
+    Attributes:
+        tokens: valid ones.
+        refused: bad ones, and why.
+        broken: raised by whatever is called next, until it is unset.
+        sessions: the subject of each, None while unauthenticated.
+    """
+
+    tokens: dict[str, Principal] = field(default_factory=dict)
+    refused: dict[str, Reason] = field(default_factory=dict)
+    broken: Exception | None = None
+    sessions: dict[str, str | None] = field(default_factory=dict)
+    calls: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """See ``Resolver.resolve``."""
+        self._record("resolve", session_id, token, resource)
+        who = self._verified(token)
+        if not session_id:
+            return self._answer("", who) if who else Resolution()
+        if session_id not in self.sessions:
+            raise AuthError(Reason.SESSION_NOT_FOUND)
+        if who is not None:
+            bound = self.sessions[session_id] or who.subject
+            if bound != who.subject:
+                raise AuthError(Reason.SESSION_SUBJECT_MISMATCH)
+            self.sessions[session_id] = bound
+        return self._answer(session_id, who)
+
+    async def create(self, token: str, *, resource: str) -> Resolution:
+        """See ``Resolver.create``."""
+        self._record("create", "", token, resource)
+        who = self._verified(token)
+        session_id = secrets.token_urlsafe(16)
+        self.sessions[session_id] = who.subject if who else None
+        return self._answer(session_id, who)
+
+    async def revoke(self, session_id: str) -> None:
+        """See ``Resolver.revoke``."""
+        self._record("revoke", session_id, "", RESOURCE)
+        self.sessions.pop(session_id, None)
+
+    async def ready(self) -> bool:
+        """Whether it can be reached."""
+        return self.broken is None
+
+    def _record(self, method: str, session_id: str, token: str, resource: str) -> None:
+        self.calls.append((method, session_id, token))
+        assert resource == RESOURCE
+        if self.broken is not None:
+            raise self.broken
+
+    def _verified(self, token: str) -> Principal | None:
+        if not token:
+            return None
+        if token not in self.tokens:
+            raise AuthError(self.refused.get(token, Reason.TOKEN_MALFORMED))
+        return self.tokens[token]
+
+    def _answer(self, session_id: str, who: Principal | None) -> Resolution:
+        state = SessionState.AUTHENTICATED if who else SessionState.UNAUTHENTICATED
+        session = Session(session_id or "~principal", state, 1, 1.0, 2e9)
+        return Resolution(session, Outcome.REUSED, who)
+
+
+class Meeting:
+    """Lets tool calls wait until as many of them have begun as a test wants at once."""
+
+    def __init__(self) -> None:
+        self.expected = 0
+        self._arrived = 0
+        self._complete = anyio.Event()
+
+    async def join(self) -> None:
+        """Wait for the others."""
+        self._arrived += 1
+        if self._arrived >= self.expected:
+            self._complete.set()
+        await self._complete.wait()
+
+
+def demo_server(meeting: Meeting) -> Server[Any]:
+    """Tools that say who is asking, report progress, and fail."""
+
+    async def list_tools(
+        ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        schema = {"type": "object", "properties": {}}
+        names = ("whoami", "meet", "count", "break", "refuse", "headers", "write", "public")
+        return types.ListToolsResult(
+            tools=[types.Tool(name=name, input_schema=schema) for name in names]
+        )
+
+    async def call_tool(
+        ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        match params.name:
+            case "meet":
+                await meeting.join()
+            case "count":
+                for step in range(3):
+                    await ctx.session.report_progress(step, 3, f"step {step}")
+            case "break":
+                raise RuntimeError("a secret of the server")
+            case "refuse":
+                raise MCPError(code=types.INVALID_PARAMS, message="not like that")
+            case "headers":
+                assert ctx.request is not None
+                return _text(" ".join(ctx.request.headers))
+        assert ctx.request is not None
+        who = ctx.request.state.resolution.principal
+        return _text(who.subject if who else "nobody")
+
+    return Server("demo", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
+
+
+def _text(text: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
+
+
+def demo_requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+    """``public`` is open, ``write`` needs a further scope, the rest is as by default."""
+    match method, params:
+        case "tools/call", {"name": "public"}:
+            return None
+        case "tools/call", {"name": "write"}:
+            return Requirement(SCOPES)
+        case "tools/call", _:
+            return Requirement(SCOPES[:1])
+    return default_requirement(method, params)
+
+
+def settings(**changes: object) -> Settings:
+    """Settings as a file would give them."""
+    values: dict[str, Any] = {"resource": RESOURCE, "authorization_servers": (ISSUER,), **changes}
+    return Settings(**values)
+
+
+def demo_app(resolver: MemoryResolver, meeting: Meeting, **changes: object) -> Starlette:
+    """The reference server around the demo server."""
+    return build_app(
+        settings(**changes),
+        demo_server(meeting),
+        resolver=resolver,
+        ready=resolver.ready,
+        requirement=demo_requirement,
+        scopes=SCOPES,
+    )
+
+
+@asynccontextmanager
+async def running(app: ASGIApp) -> AsyncIterator[str]:
+    """The app on a real HTTP server; yields its base URL."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await server.startup(sockets=[listener])
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            await server.shutdown(sockets=[listener])
+
+
+@dataclass
+class Endpoint:
+    """Speaks to one MCP endpoint over raw HTTP.
+
+    Attributes:
+        http: a client whose base URL is the server's.
+        resolver: the one behind that server.
+        meeting: of its tool calls.
+    """
+
+    http: httpx.AsyncClient
+    resolver: MemoryResolver
+    meeting: Meeting
+
+    async def post(
+        self,
+        body: object,
+        *,
+        session: str | None = None,
+        token: str | None = None,
+        version: str | None = LEGACY,
+        path: str = "/mcp",
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """POST a message as a client of ``version`` would."""
+        given: dict[str, str | None] = {
+            "Accept": "application/json, text/event-stream",
+            "Mcp-Session-Id": session,
+            "Authorization": f"Bearer {token}" if token is not None else None,
+            "MCP-Protocol-Version": version,
+            **(headers or {}),
+        }
+        sent = {name: value for name, value in given.items() if value is not None}
+        if isinstance(body, bytes):
+            sent.setdefault("Content-Type", "application/json")
+            return await self.http.post(path, content=body, headers=sent)
+        return await self.http.post(path, json=body, headers=sent)
+
+    async def open(self, token: str | None = None) -> str:
+        """Initialise; the session id."""
+        response = await self.post(initialize(), token=token, version=None)
+        assert response.status_code == 200, response.text
+        return response.headers["mcp-session-id"]
+
+    async def modern(
+        self, method: str, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> httpx.Response:
+        """POST a request as a client of 2026-07-28 would."""
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        headers = {"Mcp-Method": method}
+        if params and "name" in params:
+            headers["Mcp-Name"] = params["name"]
+        headers |= options.pop("headers", {})
+        body = request(method, {**(params or {}), "_meta": meta})
+        return await self.post(body, version=MODERN, headers=headers, **options)
+
+
+def request(
+    method: str, params: Mapping[str, Any] | None = None, request_id: int | str = 7
+) -> dict[str, Any]:
+    """A JSON-RPC request."""
+    message = {"jsonrpc": "2.0", "id": request_id, "method": method}
+    return message if params is None else {**message, "params": params}
+
+
+def initialize(version: str = LEGACY) -> dict[str, Any]:
+    """The request that begins a session."""
+    client = {"name": "test", "version": "1"}
+    return request(
+        "initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": client}
+    )
+
+
+def call(tool: str, request_id: int | str = 7, **params: object) -> dict[str, Any]:
+    """A tool call."""
+    return request("tools/call", {"name": tool, "arguments": {}, **params}, request_id)
+
+
+def said(response: httpx.Response) -> str:
+    """What the tool answered in a JSON response."""
+    assert response.status_code == 200, response.text
+    return str(response.json()["result"]["content"][0]["text"])
+
+
+def bare(response: httpx.Response) -> Mapping[str, str]:
+    """A response's headers, without those that the HTTP server adds for itself."""
+    return {name: value for name, value in response.headers.items() if name not in {"date"}}
+
+
+ServeT = Callable[..., Any]
