@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +110,7 @@ class MemoryResolver:
 
 
 class Meeting:
-    """Lets tool calls wait until as many of them have begun as a test wants at once."""
+    """Holds tool calls until as many have begun as a test wants at once."""
 
     def __init__(self) -> None:
         self.expected = 0
@@ -143,6 +143,8 @@ def demo_server(meeting: Meeting) -> Server[Any]:
         match params.name:
             case "meet":
                 await meeting.join()
+                assert ctx.request is not None
+                return _text(*ctx.request.state.resolution.principal.roles)
             case "count":
                 for step in range(3):
                     await ctx.session.report_progress(step, 3, f"step {step}")
@@ -160,8 +162,10 @@ def demo_server(meeting: Meeting) -> Server[Any]:
     return Server("demo", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-def _text(text: str) -> types.CallToolResult:
-    return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
+def _text(*texts: str) -> types.CallToolResult:
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text) for text in texts]
+    )
 
 
 def demo_requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
@@ -202,11 +206,16 @@ async def running(app: ASGIApp) -> AsyncIterator[str]:
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await server.startup(sockets=[listener])
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            await server.shutdown(sockets=[listener])
+            # Not server.shutdown(), which sleeps; every client has left by now.
+            for listening in server.servers:
+                listening.close()
+                await listening.wait_closed()
+            await server.lifespan.shutdown()
 
 
 @dataclass
@@ -254,19 +263,25 @@ class Endpoint:
         return response.headers["mcp-session-id"]
 
     async def modern(
-        self, method: str, params: Mapping[str, Any] | None = None, **options: Any
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """POST a request as a client of 2026-07-28 would."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
             "io.modelcontextprotocol/clientCapabilities": {},
         }
-        headers = {"Mcp-Method": method}
+        sent = {"Mcp-Method": method}
         if params and "name" in params:
-            headers["Mcp-Name"] = params["name"]
-        headers |= options.pop("headers", {})
+            sent["Mcp-Name"] = params["name"]
+        sent |= headers or {}
         body = request(method, {**(params or {}), "_meta": meta})
-        return await self.post(body, version=MODERN, headers=headers, **options)
+        return await self.post(body, session=session, token=token, version=MODERN, headers=sent)
 
 
 def request(
@@ -298,7 +313,4 @@ def said(response: httpx.Response) -> str:
 
 def bare(response: httpx.Response) -> Mapping[str, str]:
     """A response's headers, without those that the HTTP server adds for itself."""
-    return {name: value for name, value in response.headers.items() if name not in {"date"}}
-
-
-ServeT = Callable[..., Any]
+    return {name: value for name, value in response.headers.items() if name != "date"}

@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+import httpx
 import pytest
 
 from authsvc.errors import AuthError, Reason
@@ -419,7 +420,7 @@ async def test_what_is_authorised_is_the_body(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     "params", [None, {}, {"name": ["public"]}, {"name": {"public": 1}}, ["public"], "public"]
 )
-async def test_malformed_params_are_closed(endpoint: Endpoint, params: Any) -> None:
+async def test_malformed_params_are_closed(endpoint: Endpoint, params: object) -> None:
     session = await endpoint.open()
     body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
 
@@ -428,7 +429,7 @@ async def test_malformed_params_are_closed(endpoint: Endpoint, params: Any) -> N
     assert response.status_code == 401
 
 
-async def delete(endpoint: Endpoint, session: str | None, token: str | None) -> Any:
+async def delete(endpoint: Endpoint, session: str | None, token: str | None) -> httpx.Response:
     headers = {"Mcp-Session-Id": session, "Authorization": f"Bearer {token}" if token else None}
     sent = {name: value for name, value in headers.items() if value is not None}
     return await endpoint.http.delete("/mcp", headers=sent)

@@ -18,7 +18,7 @@ from tests.mcp_adapter.harness import (
 
 pytestmark = pytest.mark.anyio
 
-PROGRESS = {"_meta": {"progressToken": "p"}}
+PROGRESS: dict[str, Any] = {"_meta": {"progressToken": "p"}}
 OLD = "2025-03-26"
 
 
@@ -110,7 +110,7 @@ async def test_a_silent_stream_is_kept_alive(
 
     assert first == ": ping"
     (last,) = events("\n".join(rest))
-    assert last["result"]["content"][0]["text"] == "alice"
+    assert last["id"] == 7
 
 
 @pytest.mark.parametrize(
