@@ -44,6 +44,7 @@ async def serve(settings: Settings) -> None:
                 uvicorn.Config(
                     app,
                     log_config=None,
+                    log_level="warning",
                     access_log=False,
                     server_header=False,
                     proxy_headers=False,
@@ -52,9 +53,6 @@ async def serve(settings: Settings) -> None:
                     timeout_graceful_shutdown=settings.grace_seconds,
                 )
             )
-            host, port = listener.getsockname()[:2]
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            log.info("listening on %s", address, extra={"address": address})
             await server.serve(sockets=[listener])
 
 
@@ -75,8 +73,8 @@ def listening_socket(address: str) -> Iterator[socket.socket]:
         )
     except OSError as error:
         raise ConfigError(
-            f"listen: {address} cannot be listened on: {error.strerror or error}. Choose another "
-            f"address with --listen, or end what uses port {port}."
+            f"listen: {address} cannot be listened on: {_cause(error)}. Choose another address with "
+            f"--listen, or end what uses port {port}."
         ) from None
     with listener:
         # Inherited by what it accepts. asyncio does it only for sockets that name their protocol,
@@ -85,12 +83,25 @@ def listening_socket(address: str) -> Iterator[socket.socket]:
         yield listener
 
 
+def _cause(error: OSError) -> str:
+    # Python appends the address to what the system says; ours is in the message already.
+    return (error.strerror or str(error)).partition(" (")[0]
+
+
 class HttpServer(uvicorn.Server):
-    """Stops on a signal without raising it again.
+    """Says where it listens once it does, and stops on a signal without raising it again.
 
     uvicorn's own way ends the process by the signal, before what was opened around the server is
     closed, and with an exit code that says failure.
     """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve on ``sockets``."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            log.info("listening on %s", address, extra={"address": address})
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
