@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from authsvc.callers import Callers
 from authsvc.config import IssuerSettings, Settings, StaticCredentials
 from authsvc.credentials.static import StaticBroker
+from authsvc.errors import AuthError
 from authsvc.resolution import AwsCredentials, Secret
 from authsvc.resolver import SessionResolver
 from authsvc.servicer import AuthServicer, SessionAdminServicer
@@ -112,11 +113,18 @@ async def running(
 
 
 async def open_store(settings: Settings) -> SessionStore:
-    """The store that the settings name."""
+    """The store that the settings name.
+
+    Raises:
+        ConfigError: its file cannot be used.
+    """
     cap = settings.sessions.unauthenticated_cap
     if settings.store.kind == "memory":
         return MemoryStore(unauthenticated_cap=cap)
-    return await SqliteStore.open(settings.store.path, unauthenticated_cap=cap)
+    try:
+        return await SqliteStore.open(settings.store.path, unauthenticated_cap=cap)
+    except AuthError as error:
+        raise ConfigError(f"store.path: {error.detail}") from None
 
 
 def _listen(server: aio.Server, address: str) -> str:

@@ -1,0 +1,198 @@
+"""What the SQLite store promises beyond the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from authsvc.errors import AuthError, Reason
+from authsvc.sessions import Record
+from authsvc.stores import SessionStore
+from authsvc.stores.memory import MemoryStore
+from authsvc.stores.sqlite import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+
+async def opened(path: Path, cap: int = 1000) -> SqliteStore:
+    return await SqliteStore.open(path, unauthenticated_cap=cap)
+
+
+def record(session_id: str, *, subject: str = "alice", now: float = 100.0) -> Record:
+    return Record(session_id, 1, now, now, now + 50, "idp", subject)
+
+
+async def test_a_reopened_file_has_it_all(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "down" / "authsvc.db"
+    store = await opened(path)
+    await store.put(record("s"))
+    await store.touch(replace(record("s"), last_seen_time=120.0, expire_time=170.0))
+    await store.close()
+    store = await opened(path)
+    assert await store.get("s") == replace(record("s"), last_seen_time=120.0, expire_time=170.0)
+    await store.close()
+
+
+async def test_two_stores_on_one_file_see_each_other(tmp_path: Path) -> None:
+    first, second = await opened(tmp_path / "db"), await opened(tmp_path / "db")
+    assert await first.put(record("s"))
+    assert await second.get("s") == record("s")
+    async with asyncio.timeout(30):
+        rivals = [replace(record("s", subject=f"rival-{n}"), revision=2) for n in range(10)]
+        won = await asyncio.gather(
+            *((first, second)[number % 2].put(rival) for number, rival in enumerate(rivals))
+        )
+    assert won.count(True) == 1
+    assert await first.get("s") == await second.get("s") == rivals[won.index(True)]
+    await first.close()
+    await second.close()
+
+
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from authsvc.sessions import Record
+from authsvc.stores.sqlite import SqliteStore
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[1]), unauthenticated_cap=10**6)
+    async def write(worker):
+        for number in range(10**6):
+            name = f"{sys.argv[2]}-{worker}-{number}"
+            if not await store.put(Record(name, 1, 1.0, 1.0, 1.0, "idp", "alice")):
+                raise SystemExit("refused")
+            print(name, flush=True)
+    await asyncio.gather(*map(write, range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    acknowledged: list[str] = []
+    for round_number in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(path), str(round_number)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        with child.stdout:
+            acknowledged += [child.stdout.readline().strip() for _ in range(200)]
+            child.send_signal(signal.SIGKILL)
+            acknowledged += [line.strip() for line in child.stdout if line.endswith("\n")]
+        assert child.wait(30) == -signal.SIGKILL
+    store = await opened(path)
+    assert len(acknowledged) >= 600
+    for name in acknowledged:
+        assert await store.get(name) is not None
+    await store.close()
+
+
+async def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "db")
+    await store.put(record("s"))
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 3  # the file, its write-ahead log and their index
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "db", b"this is no database, but it is long enough" * 100
+    path.write_bytes(content)
+    with pytest.raises(AuthError, match="not a database"):
+        await opened(path)
+    assert path.read_bytes() == content
+
+
+async def test_a_later_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(AuthError, match="99") as caught:
+        await opened(path)
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_an_abandoned_write_does_not_stop_the_writer(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "db")
+    for number in range(50):
+        task = asyncio.create_task(store.put(record(f"s{number}")))
+        await asyncio.sleep(0)
+        task.cancel()
+    async with asyncio.timeout(30):
+        assert await store.put(record("last"))
+    await store.close()
+
+
+async def test_a_write_that_cannot_be_made_fails_alone(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "db")
+    with pytest.raises(AuthError) as caught:
+        await store.put(record("\ud800"))
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert await store.put(record("s"))
+    await store.close()
+
+
+async def test_a_long_sweep_leaves_nothing(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "db")
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(store.put(record(f"s{number}")) for number in range(2500)))
+        assert await store.sweep(150.0) == 2500
+    await store.close()
+
+
+_NAMES = st.sampled_from(["a", "b", "c", "d"])
+_RECORDS = st.builds(
+    lambda name, revision, expires, subject: replace(
+        record(name, subject=subject), revision=revision, expire_time=expires
+    ),
+    _NAMES,
+    st.integers(1, 4),
+    st.floats(0, 100),
+    st.sampled_from(["", "alice"]),
+)
+_OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["put", "touch", "remove"]), _RECORDS),
+        st.tuples(st.just("sweep"), st.floats(0, 100)),
+    ),
+    max_size=30,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(_OPERATIONS)
+def test_any_sequence_of_operations_leaves_it_equal_to_the_memory_store(
+    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, Record | float]]
+) -> None:
+    async def outcome(store: SessionStore) -> list[object]:
+        seen: list[object] = [await getattr(store, name)(operand) for name, operand in operations]
+        await store.sweep(-1.0)  # waits for what is queued
+        seen += [await store.get(name) for name in ("a", "b", "c", "d")]
+        await store.close()
+        return seen
+
+    async def both() -> tuple[list[object], list[object]]:
+        path = tmp_path_factory.mktemp("equal") / "db"
+        return await outcome(await opened(path, cap=2)), await outcome(
+            MemoryStore(unauthenticated_cap=2)
+        )
+
+    in_file, in_memory = asyncio.run(both())
+    assert in_file == in_memory

@@ -1,0 +1,114 @@
+"""Real child processes: started, listened to, and always ended."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """A child whose log, JSON on standard error, is collected as it comes."""
+
+    def __init__(self, popen: subprocess.Popen[str]) -> None:
+        self._popen = popen
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._seen: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        """All that it has written so far."""
+        while not self._lines.empty() and self._take(0) is not None:
+            pass
+        return "".join(self._seen)
+
+    def wait_for(self, event: str, timeout_seconds: float) -> Mapping[str, Any]:
+        """The first log line whose event contains ``event``, seen or yet to come."""
+        deadline = time.monotonic() + timeout_seconds
+        for line in self._seen:
+            if (found := _event(line, event)) is not None:
+                return found
+        while line_or_end := self._take(deadline - time.monotonic()):
+            if (found := _event(line_or_end, event)) is not None:
+                return found
+        raise AssertionError(f"it ended without {event!r}:\n{self.output}")
+
+    def kill(self, signal_number: int) -> None:
+        """Send a signal."""
+        self._popen.send_signal(signal_number)
+
+    def wait(self, timeout_seconds: float) -> int:
+        """Its exit code, once it has ended and all its output is read."""
+        code = self._popen.wait(timeout_seconds)
+        self._reader.join(timeout_seconds)
+        return code
+
+    def end(self) -> None:
+        """End it, gracefully if it will."""
+        if self._popen.poll() is None:
+            self._popen.send_signal(signal.SIGTERM)
+            try:
+                self._popen.wait(15)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait(15)
+        self._reader.join(15)
+        if self._popen.stderr:
+            self._popen.stderr.close()
+
+    def _take(self, timeout_seconds: float) -> str | None:
+        try:
+            line = self._lines.get(timeout=max(timeout_seconds, 0.001))
+        except queue.Empty:
+            seen = "".join(self._seen)
+            raise AssertionError(f"not in time:\n{seen}") from None
+        if line is None:
+            self._lines.put(None)
+            return None
+        self._seen.append(line)
+        return line
+
+    def _read(self) -> None:
+        if self._popen.stderr is None:
+            raise AssertionError("standard error is a pipe")
+        for line in self._popen.stderr:
+            self._lines.put(line)
+        self._lines.put(None)
+
+
+@contextmanager
+def spawn(module: str, *arguments: str) -> Iterator[Process]:
+    """Run ``python -m module`` and end it on the way out."""
+    popen = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", module, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process = Process(popen)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def _event(line: str, event: str) -> Mapping[str, Any] | None:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    if isinstance(fields, dict) and event in str(fields.get("event")):
+        return fields
+    return None

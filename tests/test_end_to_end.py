@@ -1,0 +1,342 @@
+"""The seed's flow through the real processes: authsvc, two adapters and an S3 API."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.processes import Process, spawn
+from tests.support.s3 import serving_s3
+from tests.support.tokens import ISSUER, IdentityProvider
+
+RESOURCE = "http://127.0.0.1/mcp"
+BUCKETS = [f"bucket-{number:02}" for number in range(32)]
+LEGACY = "2025-11-25"
+TIMEOUT = 30.0
+
+
+@dataclass
+class Stack:
+    """What runs, and how to ask it."""
+
+    folder: Path
+    idp: IdentityProvider
+    authsvc: Process
+    authsvc_address: str
+    adapters: tuple[str, str]
+
+    def token(self, subject: str = "alice", **claims: object) -> str:
+        return self.idp.token(subject, **{"aud": RESOURCE, "buckets": BUCKETS, **claims})
+
+    def post(
+        self,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        session: str | None = None,
+        token: str | None = None,
+        adapter: int = 0,
+    ) -> httpx.Response:
+        """One JSON-RPC request as a client of a handshake revision sends it."""
+        return httpx.post(
+            f"{self.adapters[adapter]}/mcp",
+            json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}},
+            headers=headers(session, token),
+            timeout=TIMEOUT,
+        )
+
+    def call(
+        self,
+        tool: str,
+        arguments: dict[str, Any] | None = None,
+        **how: Any,  # noqa: ANN401 - as post
+    ) -> httpx.Response:
+        return self.post("tools/call", {"name": tool, "arguments": arguments or {}}, **how)
+
+    def buckets(self, session: str, token: str, *, adapter: int = 0) -> list[str]:
+        answer = self.call("discover_buckets", session=session, token=token, adapter=adapter)
+        assert answer.status_code == 200, answer.text
+        return [bucket["name"] for bucket in structured(answer)["buckets"]]
+
+    def initialize(self, token: str | None = None) -> str:
+        answer = self.post(
+            "initialize",
+            {
+                "protocolVersion": LEGACY,
+                "capabilities": {},
+                "clientInfo": {"name": "test", "version": "1"},
+            },
+            token=token,
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["result"]["protocolVersion"] == LEGACY
+        return answer.headers["mcp-session-id"]
+
+
+def headers(session: str | None, token: str | None) -> dict[str, str]:
+    return {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": LEGACY,
+        **({"Mcp-Session-Id": session} if session else {}),
+        **({"Authorization": f"Bearer {token}"} if token else {}),
+    }
+
+
+def structured(answer: httpx.Response) -> dict[str, Any]:
+    result = answer.json()["result"]
+    assert not result.get("isError"), result
+    content: dict[str, Any] = result["structuredContent"]
+    return content
+
+
+def reason(answer: httpx.Response) -> str:
+    return str(answer.json()["error"]["data"]["reason"])
+
+
+def start_authsvc(
+    folder: Path, stack: ExitStack, listen: str = "127.0.0.1:0"
+) -> tuple[Process, str]:
+    config = folder / "authsvc.toml"
+    roles = "".join(
+        f"""
+[[credentials.static]]
+role = "{role}"
+access_key_id = "AKIA{role.upper()}"
+secret_access_key_file = "{folder}/{role}.key"
+"""
+        for role in ("reader", "analyst")
+    )
+    config.write_text(
+        f"""
+listen = "{listen}"
+resources = ["{RESOURCE}"]
+log_level = "debug"
+[store]
+path = "{folder}/authsvc.db"
+[[issuers]]
+issuer = "{ISSUER}"
+algorithms = ["HS256"]
+secret_file = "{folder}/secret"
+{roles}
+"""
+    )
+    process = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+    return process, str(process.wait_for("listening on", TIMEOUT)["address"])
+
+
+def start_adapter(folder: Path, stack: ExitStack, authsvc: str, s3: str) -> str:
+    config = folder / "adapter.toml"
+    config.write_text(
+        f"""
+listen = "127.0.0.1:0"
+resource = "{RESOURCE}"
+authsvc = "{authsvc}"
+authorization_servers = ["{ISSUER}"]
+log_level = "debug"
+[s3]
+endpoint_url = "{s3}"
+region = "us-east-1"
+"""
+    )
+    process = stack.enter_context(spawn("mcp_adapter", "serve", "--config", str(config)))
+    return f"http://{process.wait_for('listening on', TIMEOUT)['address']}"
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    idp = IdentityProvider(time.time)
+    idp.write_secret(tmp_path)
+    for role in ("reader", "analyst"):
+        (tmp_path / f"{role}.key").write_text(f"secret-of-{role}")
+    objects = {name: {f"data/{n}.txt": b"x" * n for n in range(3)} for name in BUCKETS}
+    with ExitStack() as running:
+        s3 = running.enter_context(serving_s3(objects))
+        process, address = start_authsvc(tmp_path, running)
+        adapters = tuple(start_adapter(tmp_path, running, address, s3.url) for _ in range(2))
+        yield Stack(tmp_path, idp, process, address, (adapters[0], adapters[1]))
+
+
+def test_the_flow_that_must_hold(stack: Stack) -> None:
+    # 1. initialize without a token.
+    session = stack.initialize()
+
+    # 2. Token A: all 32 buckets, and the log says what happened.
+    a = stack.token(roles=["reader"])
+    assert stack.buckets(session, a) == BUCKETS
+    shown = session[:8] + "…"
+    stack.authsvc.wait_for(f"Session {shown}: New JWT token detected, re-authenticating", 5)
+    stack.authsvc.wait_for(f"Session {shown} updated with new JWT", 5)
+
+    # 3. The same again.
+    assert stack.buckets(session, a) == BUCKETS
+    stack.authsvc.wait_for(f"Using cached JWT auth for session {shown}", 5)
+
+    # 4. Token B, another role with other buckets; then A again, then B again.
+    b = stack.token(roles=["analyst"], buckets=BUCKETS[:3], iat=time.time() + 1)
+    assert stack.buckets(session, b) == BUCKETS[:3]
+    assert stack.buckets(session, a) == BUCKETS
+    assert stack.buckets(session, b) == BUCKETS[:3]
+
+    # 5. Tokens that are no good are refused with a reason, and B still works.
+    unsigned = ".".join(["eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0", b.split(".")[1], ""])
+    for bad, expected in {
+        b[:-2]: "TOKEN_MALFORMED",
+        stack.idp.forged(): "TOKEN_SIGNATURE_INVALID",
+        stack.token(ttl_seconds=-60): "TOKEN_EXPIRED",
+        stack.token(aud="https://else.example/mcp"): "TOKEN_AUDIENCE_MISMATCH",
+        unsigned: "TOKEN_ALGORITHM_REFUSED",
+    }.items():
+        refused = stack.call("discover_buckets", session=session, token=bad)
+        assert refused.status_code == 401
+        assert 'error="invalid_token"' in refused.headers["www-authenticate"]
+        assert reason(refused) == expected
+        assert stack.buckets(session, b) == BUCKETS[:3]
+
+    # 6. No token is no identity; another subject does not get in; B still works.
+    anonymous = stack.call("discover_buckets", session=session)
+    assert anonymous.status_code == 401
+    assert "error=" not in anonymous.headers["www-authenticate"]
+    assert "bucket-" not in anonymous.text
+    stranger = stack.call("discover_buckets", session=session, token=stack.token("mallory"))
+    unknown = stack.call("discover_buckets", session="no-such-session", token=b)
+    assert (stranger.status_code, unknown.status_code) == (404, 404)
+    assert stranger.content == unknown.content
+    assert stack.buckets(session, b) == BUCKETS[:3]
+
+    # 7. The other replica serves the session, a killed authsvc still knows it, DELETE ends it.
+    assert stack.buckets(session, b, adapter=1) == BUCKETS[:3]
+    with ExitStack() as restarted:
+        stack.authsvc.kill(signal.SIGKILL)
+        stack.authsvc.wait(TIMEOUT)
+        away = stack.call("discover_buckets", session=session, token=b)
+        assert away.status_code == 503
+        assert int(away.headers["retry-after"]) >= 1
+        start_authsvc(stack.folder, restarted, stack.authsvc_address)
+        assert eventually_buckets(stack, session, b) == BUCKETS[:3]
+        for token, status in ((None, 401), (stack.token("mallory"), 404), (b, 200)):
+            answer = httpx.delete(
+                f"{stack.adapters[0]}/mcp", headers=headers(session, token), timeout=TIMEOUT
+            )
+            assert answer.status_code in (status, 204 if status == 200 else status)
+        for adapter in (0, 1):
+            ended = stack.call("discover_buckets", session=session, token=b, adapter=adapter)
+            assert ended.status_code == 404
+
+
+def eventually_buckets(stack: Stack, session: str, token: str) -> list[str]:
+    """The answer once the adapter has found the restarted authsvc, which takes it a moment."""
+    deadline = time.monotonic() + 10
+    while True:
+        answer = stack.call("discover_buckets", session=session, token=token)
+        if answer.status_code != 503 or time.monotonic() > deadline:
+            return [bucket["name"] for bucket in structured(answer)["buckets"]]
+
+
+def test_fifty_tasks_alternate_two_tokens_on_one_session(stack: Stack) -> None:
+    session = stack.initialize()
+    tokens = {
+        "A": stack.token(roles=["reader"], buckets=BUCKETS[:5]),
+        "B": stack.token(roles=["analyst"], buckets=BUCKETS[20:], iat=time.time() + 1),
+    }
+    expected = {"A": BUCKETS[:5], "B": BUCKETS[20:]}
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "discover_buckets", "arguments": {}},
+    }
+
+    async def alternate(client: httpx.AsyncClient, number: int) -> None:
+        for turn in range(4):
+            name = "AB"[(number + turn) % 2]
+            answer = await client.post(
+                f"{stack.adapters[number % 2]}/mcp",
+                json=body,
+                headers=headers(session, tokens[name]),
+            )
+            assert answer.status_code == 200, answer.text
+            names = [bucket["name"] for bucket in structured(answer)["buckets"]]
+            assert names == expected[name]
+
+    async def all_of_them() -> None:
+        async with httpx.AsyncClient(timeout=TIMEOUT) as client, asyncio.timeout(90):
+            await asyncio.gather(*(alternate(client, number) for number in range(50)))
+
+    asyncio.run(all_of_them())
+
+
+def test_objects_are_listed_with_the_credentials_of_the_request(stack: Stack) -> None:
+    session = stack.initialize(stack.token())
+    for spelling in ("bucket-07", "s3://bucket-07", "s3://bucket-07/data/"):
+        answer = stack.call(
+            "bucket_objects_list", {"bucket": spelling}, session=session, token=stack.token()
+        )
+        keys = [item["key"] for item in structured(answer)["objects"]]
+        assert keys == [f"data/{n}.txt" for n in range(3)]
+    refused = stack.call(
+        "bucket_objects_list",
+        {"bucket": "bucket-07"},
+        session=session,
+        token=stack.token(buckets=["bucket-08"]),
+    )
+    assert refused.json()["result"]["isError"]
+
+
+def test_a_missing_scope_is_a_challenge_for_all_that_are_needed(stack: Stack) -> None:
+    session = stack.initialize()
+    answer = stack.call(
+        "bucket_objects_list",
+        {"bucket": "bucket-07"},
+        session=session,
+        token=stack.token(scope="buckets.read"),
+    )
+    assert answer.status_code == 403
+    challenge = answer.headers["www-authenticate"]
+    assert 'error="insufficient_scope"' in challenge
+    assert 'scope="objects.read"' in challenge
+    assert "/.well-known/oauth-protected-resource/mcp" in challenge
+
+
+def test_the_2026_revision_needs_no_session(stack: Stack) -> None:
+    def call(token: str | None, adapter: int = 0) -> httpx.Response:
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        return httpx.post(
+            f"{stack.adapters[adapter]}/mcp",
+            json={
+                "jsonrpc": "2.0",
+                "id": 1,
+                "method": "tools/call",
+                "params": {"name": "discover_buckets", "arguments": {}, "_meta": meta},
+            },
+            headers={
+                **headers(None, token),
+                "MCP-Protocol-Version": "2026-07-28",
+                "Mcp-Method": "tools/call",
+                "Mcp-Name": "discover_buckets",
+            },
+            timeout=TIMEOUT,
+        )
+
+    a = stack.token(buckets=BUCKETS[:2])
+    b = stack.token(buckets=BUCKETS[2:5], iat=time.time() + 1)
+    for token, expected in ((a, BUCKETS[:2]), (b, BUCKETS[2:5]), (a, BUCKETS[:2])):
+        for adapter in (0, 1):
+            answer = call(token, adapter)
+            assert answer.status_code == 200, answer.text
+            assert "mcp-session-id" not in answer.headers
+            assert [item["name"] for item in structured(answer)["buckets"]] == expected
+    assert call(None).status_code == 401
+    assert call(stack.idp.forged()).status_code == 401
