@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
+from demo.s3 import serving_s3
 from tests.support.processes import Process, spawn
-from tests.support.s3 import serving_s3
 from tests.support.tokens import ISSUER, IdentityProvider
 
 RESOURCE = "http://127.0.0.1/mcp"
@@ -45,9 +45,9 @@ class Stack:
         session: str | None = None,
         token: str | None = None,
         adapter: int = 0,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """One JSON-RPC request as a client of a handshake revision sends it."""
-        return httpx.post(
+        return httpx2.post(
             f"{self.adapters[adapter]}/mcp",
             json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}},
             headers=headers(session, token),
@@ -59,7 +59,7 @@ class Stack:
         tool: str,
         arguments: dict[str, Any] | None = None,
         **how: Any,  # noqa: ANN401 - as post
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         return self.post("tools/call", {"name": tool, "arguments": arguments or {}}, **how)
 
     def buckets(self, session: str, token: str, *, adapter: int = 0) -> list[str]:
@@ -91,14 +91,14 @@ def headers(session: str | None, token: str | None) -> dict[str, str]:
     }
 
 
-def structured(answer: httpx.Response) -> dict[str, Any]:
+def structured(answer: httpx2.Response) -> dict[str, Any]:
     result = answer.json()["result"]
     assert not result.get("isError"), result
     content: dict[str, Any] = result["structuredContent"]
     return content
 
 
-def reason(answer: httpx.Response) -> str:
+def reason(answer: httpx2.Response) -> str:
     return str(answer.json()["error"]["data"]["reason"])
 
 
@@ -161,7 +161,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     with ExitStack() as running:
         s3 = running.enter_context(serving_s3(objects))
         process, address = start_authsvc(tmp_path, running)
-        adapters = tuple(start_adapter(tmp_path, running, address, s3.url) for _ in range(2))
+        adapters = tuple(start_adapter(tmp_path, running, address, s3) for _ in range(2))
         yield Stack(tmp_path, idp, process, address, (adapters[0], adapters[1]))
 
 
@@ -223,7 +223,7 @@ def test_the_flow_that_must_hold(stack: Stack) -> None:
         start_authsvc(stack.folder, restarted, stack.authsvc_address)
         assert eventually_buckets(stack, session, b) == BUCKETS[:3]
         for token, status in ((None, 401), (stack.token("mallory"), 404), (b, 200)):
-            answer = httpx.delete(
+            answer = httpx2.delete(
                 f"{stack.adapters[0]}/mcp", headers=headers(session, token), timeout=TIMEOUT
             )
             assert answer.status_code in (status, 204 if status == 200 else status)
@@ -255,7 +255,7 @@ def test_fifty_tasks_alternate_two_tokens_on_one_session(stack: Stack) -> None:
         "params": {"name": "discover_buckets", "arguments": {}},
     }
 
-    async def alternate(client: httpx.AsyncClient, number: int) -> None:
+    async def alternate(client: httpx2.AsyncClient, number: int) -> None:
         for turn in range(4):
             name = "AB"[(number + turn) % 2]
             answer = await client.post(
@@ -268,7 +268,7 @@ def test_fifty_tasks_alternate_two_tokens_on_one_session(stack: Stack) -> None:
             assert names == expected[name]
 
     async def all_of_them() -> None:
-        async with httpx.AsyncClient(timeout=TIMEOUT) as client, asyncio.timeout(90):
+        async with httpx2.AsyncClient(timeout=TIMEOUT) as client, asyncio.timeout(90):
             await asyncio.gather(*(alternate(client, number) for number in range(50)))
 
     asyncio.run(all_of_them())
@@ -307,13 +307,13 @@ def test_a_missing_scope_is_a_challenge_for_all_that_are_needed(stack: Stack) ->
 
 
 def test_the_2026_revision_needs_no_session(stack: Stack) -> None:
-    def call(token: str | None, adapter: int = 0) -> httpx.Response:
+    def call(token: str | None, adapter: int = 0) -> httpx2.Response:
         meta = {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
             "io.modelcontextprotocol/clientCapabilities": {},
         }
-        return httpx.post(
+        return httpx2.post(
             f"{stack.adapters[adapter]}/mcp",
             json={
                 "jsonrpc": "2.0",

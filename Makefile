@@ -1,0 +1,54 @@
+# Everything a developer needs; `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROTO := authsvc/v1/auth.proto
+# protoc finds its mypy plugins on the PATH, and google/rpc/*.proto beside the packages.
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+	-I $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+CHECKED := authsvc mcp_adapter demo bench tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check protos lock bench clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make the virtual environment in .venv (the other targets do it by themselves).
+
+$(READY): requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VENV)
+	@touch $@
+
+run: $(READY) ## Run it all: authsvc, the adapter and a local S3. Ctrl-C ends it.
+	@$(BIN)/python -m demo
+
+test: $(READY) ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, types, and whether the generated stubs are fresh.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" \
+		--mypy_grpc_out=quiet:"$$fresh" protos/$(PROTO) && \
+	diff -r -x __init__.py -x __pycache__ "$$fresh/authsvc/v1" authsvc/v1 && \
+	echo "The stubs are fresh."
+
+protos: $(READY) ## Generate authsvc/v1 from protos/.
+	$(PROTOC) --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. protos/$(PROTO)
+
+lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock.
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --group dev \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+
+bench: $(READY) ## Measure, and write a report to var/bench.
+	$(BIN)/python -m bench
+
+clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
+	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The demo: the whole thing on one machine, with buckets to look at."""

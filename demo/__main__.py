@@ -1,0 +1,159 @@
+"""``python -m demo``: authsvc, the adapter and a local S3, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from authsvc.config import Settings
+from authsvc.development import mint_token
+from authsvc.settings import load
+from demo.buckets import BUCKETS
+from demo.children import POLL_SECONDS, ChildFailedError, Children
+from demo.layout import Layout
+
+TOKEN_TTL_SECONDS = 12 * 3600
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("var/demo"))
+@click.option("--authsvc-port", default=50051, show_default=True)
+@click.option("--adapter-port", default=8000, show_default=True)
+@click.option("--s3-port", default=5555, show_default=True)
+def main(folder: Path, authsvc_port: int, adapter_port: int, s3_port: int) -> None:
+    """Run the whole thing on this machine, and print what to try. Ctrl-C ends it."""
+    layout = Layout(folder, authsvc_port, adapter_port, s3_port)
+    stop = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    try:
+        _check_ports(layout)
+        with Children() as children:
+            _start(layout, children, stop)
+            if not stop.is_set():
+                _say(_what_to_try(layout))
+            while not stop.wait(POLL_SECONDS * 10):
+                children.check()
+            _say("\nStopping.")
+    except (ChildFailedError, PortTakenError) as error:
+        click.echo(f"demo: {error}", err=True)
+        sys.exit(1)
+
+
+class PortTakenError(Exception):
+    """Something else listens on a port that the demo needs."""
+
+
+def _check_ports(layout: Layout) -> None:
+    ports = {
+        "authsvc": layout.authsvc_port,
+        "the adapter": layout.adapter_port,
+        "S3": layout.s3_port,
+    }
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            # As servers do: connections of an earlier run that linger do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise PortTakenError(
+                    f"port {port} of 127.0.0.1, for {name}, is taken: "
+                    "end what uses it, or see `python -m demo --help` for other ports"
+                ) from None
+
+
+def _start(layout: Layout, children: Children, stop: threading.Event) -> None:
+    layout.write()
+    steps = (
+        ("s3", "a local S3 with 32 buckets", ("demo.s3", "--port", str(layout.s3_port))),
+        ("authsvc", "authsvc", ("authsvc", "serve", "--config", str(layout.authsvc_config))),
+        (
+            "adapter",
+            "the adapter",
+            ("mcp_adapter", "serve", "--config", str(layout.adapter_config)),
+        ),
+    )
+    for number, (name, title, arguments) in enumerate(steps, 1):
+        if stop.is_set():
+            return
+        _say(f"[{number}/{len(steps)}] starting {title} …")
+        children.start(name, *arguments, log=layout.log(name))
+    _write_token(layout)
+
+
+def _write_token(layout: Layout) -> None:
+    settings = load(Settings, layout.authsvc_config)
+    token = mint_token(settings, {"sub": "ada"}, ttl_seconds=TOKEN_TTL_SECONDS, now=time.time())
+    layout.token.touch(mode=0o600)
+    layout.token.write_text(token + "\n", encoding="ascii")
+
+
+def _what_to_try(layout: Layout) -> str:
+    config, token, url = layout.authsvc_config, layout.token, layout.resource
+    python = sys.executable
+    return f"""
+Ready.
+
+  MCP endpoint   {url}
+  token          {token}   (subject ada, role reader, {len(BUCKETS)} buckets, 12 hours)
+  logs           {layout.folder}/*.log
+
+With curl: initialize without a token, then call a tool with one.
+
+  SESSION=$(curl -si {url} -H 'Content-Type: application/json' \\
+    -H 'Accept: application/json, text/event-stream' \\
+    -d '{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"2025-11-25",\
+"capabilities":{{}},"clientInfo":{{"name":"curl","version":"1"}}}}}}' \\
+    | tr -d '\\r' | sed -n 's/^mcp-session-id: //ip')
+  curl -s {url} -H "Authorization: Bearer $(cat {token})" -H "Mcp-Session-Id: $SESSION" \\
+    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
+    -d '{{"jsonrpc":"2.0","id":2,"method":"tools/call",\
+"params":{{"name":"discover_buckets","arguments":{{}}}}}}'
+
+The same session as another role, which sees another bucket; the log tells what happened.
+
+  {python} -m authsvc token --config {config} --sub ada --role analyst \\
+    --bucket {BUCKETS[0]} > {token}
+  grep 'JWT' {layout.log("authsvc")}
+
+With MCP Inspector:
+
+  npx @modelcontextprotocol/inspector --cli {url} --transport http \\
+    --header "Authorization: Bearer $(cat {token})" --method tools/call \\
+    --tool-name bucket_objects_list --tool-arg bucket=s3://{BUCKETS[0]}
+
+With the official Python client:
+
+  {python} - <<'PYTHON'
+  import anyio, httpx2
+  from mcp.client import Client
+  from mcp.client.streamable_http import streamable_http_client
+
+  async def main():
+      headers = {{"Authorization": "Bearer " + open("{token}").read().strip()}}
+      async with httpx2.AsyncClient(headers=headers) as http:
+          async with Client(streamable_http_client("{url}", http_client=http)) as client:
+              result = await client.call_tool("discover_buckets", {{}})
+              print(len(result.structured_content["buckets"]), "buckets")
+
+  anyio.run(main)
+  PYTHON
+
+Ctrl-C ends it all.
+"""
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
