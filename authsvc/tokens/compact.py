@@ -1,0 +1,215 @@
+"""Strict parsing of a JWS in compact serialisation (RFC 7515 section 7.1), before any library.
+
+What passes has one spelling only: canonical base64url, UTF-8 JSON without duplicate members,
+bounded in every direction. Parsing proves nothing about who signed it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from authsvc.errors import AuthError, Reason
+
+MAX_TOKEN_BYTES = 65536
+"""Longest token that is looked at, unless configured otherwise."""
+
+MAX_KEY_ID_BYTES = 512
+"""Longest ``kid``."""
+
+MAX_NESTING = 32
+"""Deepest nesting of JSON arrays and objects, the outermost included."""
+
+MAX_INTEGER_CHARACTERS = 32
+"""Longest JSON integer, sign included; far beyond what any claim means."""
+
+_REFUSED_HEADERS = ("crit", "zip", "b64")
+# `crit` names extensions, of which none is understood here (RFC 7515 section 4.1.11); `zip` is of
+# JWE alone and would be a decompression bomb (RFC 8725 section 3.6); `b64` changes what is signed
+# (RFC 7797). Of the headers that carry or locate keys (`jwk`, `jku`, `x5u`, `x5c`) none is ever
+# read: a key comes from the configuration or not at all (RFC 8725 section 3.10). They are ignored
+# and not refused, because honest issuers send them.
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+@dataclass(frozen=True, slots=True)
+class CompactToken:
+    """The parts of a well-formed token. Nothing in it is to be believed yet.
+
+    Attributes:
+        algorithm: header ``alg``.
+        key_id: header ``kid``; None when absent.
+        token_type: header ``typ`` in lower case, without ``application/``; empty when absent.
+        header: the protected header.
+        payload: the claims.
+        payload_json: the claims as they were signed.
+        signing_input: what the signature is over.
+        signature: its bytes; may be empty.
+    """
+
+    algorithm: str
+    key_id: str | None
+    token_type: str
+    header: Mapping[str, object] = field(repr=False)
+    payload: Mapping[str, object] = field(repr=False)
+    payload_json: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+def parse(token: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactToken:
+    """Take a token apart.
+
+    Args:
+        token: the bare token.
+        max_bytes: how long it may be.
+
+    Raises:
+        AuthError: TOKEN_TOO_LARGE or TOKEN_MALFORMED; nothing else, whatever ``token`` is.
+    """
+    if len(token) > max_bytes:
+        raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {max_bytes} bytes")
+    if not token.isascii() or token.count(".") != 2:
+        raise _malformed("not three segments of ASCII")
+    signing_input, _, signature = token.encode("ascii").rpartition(b".")
+    header_segment, _, payload_segment = signing_input.partition(b".")
+    header = _object("header", _decode("header", header_segment))
+    payload_json = _decode("payload", payload_segment)
+    _check_header(header)
+    return CompactToken(
+        algorithm=_header_text(header, "alg"),
+        key_id=_key_id(header) if "kid" in header else None,
+        token_type=_media_type(header, "typ"),
+        header=header,
+        payload=_object("payload", payload_json),
+        payload_json=payload_json,
+        signing_input=signing_input,
+        signature=_decode("signature", signature),
+    )
+
+
+def parse_json_object(data: bytes) -> dict[str, object]:
+    """Parse a JSON object (RFC 8259) that every parser reads alike.
+
+    Raises:
+        ValueError: not UTF-8, not an object, duplicate members at any depth, lone surrogates,
+            numbers that are not finite or absurdly long, or nested beyond ``MAX_NESTING``. The
+            message does not quote the data.
+    """
+    text = data.decode("utf-8")
+    _check_nesting(text)
+    value = _DECODER.decode(text)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    if "\\u" in text:
+        # Only an escape can smuggle in half a surrogate pair; encoding finds it.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def _malformed(detail: str) -> AuthError:
+    return AuthError(Reason.TOKEN_MALFORMED, detail)
+
+
+def _decode(part: str, segment: bytes) -> bytes:
+    """Canonical base64url without padding (RFC 7515 appendix C).
+
+    The library's decoder skips what it does not know; encoding again shows whether it did.
+    """
+    try:
+        decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
+    except ValueError:
+        raise _malformed(f"{part}: not base64url") from None
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment:
+        raise _malformed(f"{part}: not canonical base64url")
+    return decoded
+
+
+def _object(part: str, data: bytes) -> dict[str, object]:
+    try:
+        return parse_json_object(data)
+    except ValueError:
+        # The error itself may quote the token.
+        raise _malformed(f"{part}: not strict JSON") from None
+
+
+def _check_header(header: Mapping[str, object]) -> None:
+    for name in _REFUSED_HEADERS:
+        if name in header:
+            raise _malformed(f"header {name} is not accepted")
+    if _media_type(header, "cty") == "jwt":
+        raise _malformed("nested tokens are not accepted")
+
+
+def _header_text(header: Mapping[str, object], name: str) -> str:
+    value = header.get(name)
+    if not isinstance(value, str):
+        raise _malformed(f"header {name}: not a string")
+    return value
+
+
+def _key_id(header: Mapping[str, object]) -> str:
+    key_id = _header_text(header, "kid")
+    if len(key_id.encode("utf-8")) > MAX_KEY_ID_BYTES:
+        raise _malformed(f"header kid: more than {MAX_KEY_ID_BYTES} bytes")
+    return key_id
+
+
+def _media_type(header: Mapping[str, object], name: str) -> str:
+    """A media type as RFC 7515 section 4.1.9 compares them; empty when absent."""
+    if name not in header:
+        return ""
+    return _header_text(header, name).lower().removeprefix("application/")
+
+
+def _check_nesting(text: str) -> None:
+    """Refuse what would take the parser deeper than ``MAX_NESTING``.
+
+    Exact up to where the text stops being JSON, and the parser stops there too.
+    """
+    if text.count("[") + text.count("{") <= MAX_NESTING:
+        return
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_NESTING:
+            raise ValueError("nested too deeply")
+
+
+def _unique_members(members: list[tuple[str, object]]) -> dict[str, object]:
+    unique = dict(members)
+    if len(unique) != len(members):
+        raise ValueError("duplicate members")
+    return unique
+
+
+def _bounded_integer(digits: str) -> int:
+    if len(digits) > MAX_INTEGER_CHARACTERS:
+        raise ValueError("integer too long")
+    return int(digits)
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError("number out of range")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members,
+    parse_int=_bounded_integer,
+    parse_float=_finite_float,
+    parse_constant=_refuse_constant,
+)
