@@ -1,0 +1,186 @@
+"""Verification of JWTs (RFC 7519) by the best current practice (RFC 8725).
+
+A token is parsed strictly, its issuer names the keys, the key names the algorithm, and only once
+the signature has been proven is any other claim believed. What passed in full is remembered.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from authsvc.errors import AuthError, Reason
+from authsvc.sessions import VerifiedToken
+from authsvc.tokens import token_digest
+from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
+from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactToken, parse
+from authsvc.tokens.keys import KeySet
+
+MEMO_SIZE = 65536
+"""How many verified tokens are remembered, unless configured otherwise."""
+
+ACCESS_TOKEN_TYPES = ("", "jwt", "at+jwt")
+"""Header ``typ`` of access tokens: absent, as RFC 7519 section 5.1, as RFC 9068 section 2.1. Others
+(logout tokens, DPoP proofs) are signed with the same keys and mean something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An issuer of tokens that is trusted.
+
+    Attributes:
+        issuer: claim ``iss``, exactly.
+        keys: what it signs with.
+        mapping: how its claims become a principal.
+        leeway_seconds: how far its clock may be off.
+        required_claims: what its tokens must say; ``exp`` is demanded in any case.
+        token_types: accepted header ``typ``, without regard to case or ``application/``; empty
+            for those of access tokens.
+    """
+
+    issuer: str
+    keys: KeySet
+    mapping: ClaimMapping = field(default_factory=ClaimMapping)
+    leeway_seconds: float = 30.0
+    required_claims: tuple[str, ...] = ("exp", "iat")
+    token_types: tuple[str, ...] = ()
+
+    def accepts_type(self, token_type: str) -> bool:
+        """Whether a token of this ``typ``, in the form of ``CompactToken``, may be one of its."""
+        if not self.token_types:
+            return token_type in ACCESS_TOKEN_TYPES
+        return token_type in {
+            name.lower().removeprefix("application/") for name in self.token_types
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Lifetime:
+    """When a token is good, its issuer's leeway included."""
+
+    not_before: float
+    expire_time: float
+
+    def check(self, now: float) -> None:
+        """Raise TOKEN_EXPIRED or TOKEN_NOT_YET_VALID outside of it."""
+        if now >= self.expire_time:
+            raise AuthError(Reason.TOKEN_EXPIRED)
+        if now < self.not_before:
+            raise AuthError(Reason.TOKEN_NOT_YET_VALID)
+
+
+class JwtVerifier:
+    """A ``TokenVerifier`` for tokens of known issuers. Belongs to one event loop.
+
+    Args:
+        issuers: who is trusted; each named once.
+        max_token_bytes: longest token that is looked at.
+        memo_size: how many verified tokens are remembered, those used least recently forgotten
+            first. Of a token its digest and its claims are kept, never the token.
+
+    Raises:
+        ValueError: an issuer is there twice.
+    """
+
+    def __init__(
+        self,
+        issuers: Iterable[Issuer],
+        *,
+        max_token_bytes: int = MAX_TOKEN_BYTES,
+        memo_size: int = MEMO_SIZE,
+    ) -> None:
+        self._issuers: dict[str, Issuer] = {}
+        for issuer in issuers:
+            if issuer.issuer in self._issuers:
+                raise ValueError(f"issuer {issuer.issuer!r} is there twice")
+            self._issuers[issuer.issuer] = issuer
+        self._max_token_bytes = max_token_bytes
+        self._memo: OrderedDict[tuple[bytes, str], tuple[VerifiedToken, _Lifetime]] = OrderedDict()
+        self._memo_size = memo_size
+        self.signature_checks = 0
+        """How many signatures have been checked so far."""
+
+    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+        """See ``TokenVerifier.verify``."""
+        if len(token) > self._max_token_bytes:
+            # Before it is digested: what is too large costs nothing.
+            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
+        key = (token_digest(token), resource)
+        known = self._memo.get(key)
+        if known is not None:
+            self._memo.move_to_end(key)
+            verified, lifetime = known
+            lifetime.check(now)
+            return verified
+        compact = parse(token, max_bytes=self._max_token_bytes)
+        issuer = self._authenticate(compact)
+        lifetime = _check_claims(compact.payload, issuer, resource, now)
+        verified = _verified(key[0], compact, issuer)
+        self._memo[key] = (verified, lifetime)
+        if len(self._memo) > self._memo_size:
+            self._memo.popitem(last=False)
+        return verified
+
+    def _authenticate(self, token: CompactToken) -> Issuer:
+        """Prove that the issuer which the token names has signed it.
+
+        Raises:
+            AuthError: TOKEN_ISSUER_UNKNOWN, TOKEN_MALFORMED, TOKEN_ALGORITHM_REFUSED,
+                TOKEN_KEY_UNKNOWN or TOKEN_SIGNATURE_INVALID.
+        """
+        name = optional_text(token.payload, "iss")
+        issuer = self._issuers.get(name)
+        if issuer is None:
+            raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, f"iss {name[:128]!r}")
+        if not issuer.accepts_type(token.token_type):
+            raise AuthError(Reason.TOKEN_MALFORMED, f"typ {token.token_type[:32]!r}")
+        key = issuer.keys.find(token.key_id, token.algorithm)
+        self.signature_checks += 1
+        if not key.verifies(token.signing_input, token.signature):
+            raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+        return issuer
+
+
+def _check_claims(
+    claims: Mapping[str, object], issuer: Issuer, resource: str, now: float
+) -> _Lifetime:
+    """Judge what the issuer said: complete, in force, and meant for ``resource``.
+
+    Raises:
+        AuthError: TOKEN_CLAIM_MISSING, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID,
+            TOKEN_AUDIENCE_MISMATCH or TOKEN_MALFORMED.
+    """
+    for name in issuer.required_claims:
+        if claims.get(name) is None:
+            raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
+    expire_time = numeric_date(claims, "exp")
+    if expire_time is None:
+        # Without an end there is nothing that a stolen token, or its session, would end with.
+        raise AuthError(Reason.TOKEN_CLAIM_MISSING, "exp")
+    # A token from the future is as little in force as one with a later `nbf`.
+    begins = max(numeric_date(claims, "nbf") or 0.0, numeric_date(claims, "iat") or 0.0)
+    lifetime = _Lifetime(begins - issuer.leeway_seconds, expire_time + issuer.leeway_seconds)
+    lifetime.check(now)
+    if resource not in _audience(claims):
+        raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH)
+    return lifetime
+
+
+def _audience(claims: Mapping[str, object]) -> list[str]:
+    """Claim ``aud`` (RFC 7519 section 4.1.3), compared character by character (RFC 8707)."""
+    audience = claims.get("aud", [])
+    if isinstance(audience, str):
+        return [audience]
+    if not isinstance(audience, list) or not all(isinstance(item, str) for item in audience):
+        raise AuthError(Reason.TOKEN_MALFORMED, "aud: neither a string nor a list of strings")
+    return audience
+
+
+def _verified(digest: bytes, token: CompactToken, issuer: Issuer) -> VerifiedToken:
+    return VerifiedToken(
+        digest=digest,
+        principal=issuer.mapping.principal(token.payload, token.payload_json),
+        issue_time=numeric_date(token.payload, "iat") or 0.0,
+        token_id=optional_text(token.payload, "jti"),
+    )
