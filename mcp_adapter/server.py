@@ -73,8 +73,8 @@ def listening_socket(address: str) -> Iterator[socket.socket]:
         )
     except OSError as error:
         raise ConfigError(
-            f"listen: {address} cannot be listened on: {_cause(error)}. Choose another address with "
-            f"--listen, or end what uses port {port}."
+            f"listen: {address} cannot be listened on: {_cause(error)}. Choose another address "
+            f"with --listen, or end what uses port {port}."
         ) from None
     with listener:
         # Inherited by what it accepts. asyncio does it only for sockets that name their protocol,

@@ -25,7 +25,6 @@ from mcp_types import (
     JSONRPCNotification,
     JSONRPCRequest,
 )
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -111,8 +110,6 @@ class StreamableHttp:
     async def _reply(
         self, request: Request, version: str, call: JSONRPCRequest, stream: EventStream | None
     ) -> Reply:
-        if call.method == "initialize":
-            version = _negotiated(call)
         exchange = Exchange.of(request, call.id, progress_token_from_params(call.params), stream)
         return await reply_to(
             call.id,
@@ -153,12 +150,6 @@ def _request(message: object) -> JSONRPCRequest | None:
         return JSONRPCRequest.model_validate(message)
     except ValidationError:
         return None
-
-
-def _negotiated(call: JSONRPCRequest) -> str:
-    """The revision that the answer to ``initialize`` names, and is therefore written in."""
-    requested = (call.params or {}).get("protocolVersion")
-    return requested if requested in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
 
 
 def _error(message: str = "The body is not a JSON-RPC message.") -> JSONRPCError:

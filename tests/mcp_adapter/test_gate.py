@@ -249,7 +249,7 @@ async def test_retry_after_is_whole_seconds_rounded_up(endpoint: Endpoint) -> No
 async def test_without_a_named_session_a_revoked_one_is_a_refused_token(endpoint: Endpoint) -> None:
     endpoint.resolver.broken = AuthError(Reason.SESSION_REVOKED)
 
-    response = await endpoint.modern("server/discover", token="alice-1")
+    response = await endpoint.modern("server/discover", token="alice-1", session="ignored")
 
     assert response.status_code == 401
     assert 'error="invalid_token"' in response.headers["www-authenticate"]

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.errors import AuthError, Reason
+from mcp_adapter.origins import guarded
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
+    RESOURCE,
     Endpoint,
     Meeting,
     MemoryResolver,
@@ -206,3 +209,24 @@ async def test_hosts_that_are_not(endpoint: Endpoint, headers: Mapping[str, str]
 
     assert response.status_code == 421
     assert not endpoint.resolver.calls
+
+
+@pytest.mark.parametrize("hosts", [[], [b"mcp.example", b"mcp.example"]])
+async def test_one_host_is_served_and_no_other_number(hosts: list[bytes]) -> None:
+    """HTTP servers refuse such requests themselves as a rule (RFC 9112 section 3.2)."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("reached")
+
+    async def receive() -> Message:
+        raise AssertionError("read")
+
+    guard = guarded(app, resource=RESOURCE, allowed_hosts=(), allowed_origins=())
+    scope = {"type": "http", "method": "GET", "headers": [(b"host", host) for host in hosts]}
+    await guard(scope, receive, send)
+
+    assert sent[0]["status"] == 421

@@ -267,7 +267,9 @@ async def test_other_revisions_have_no_batches(endpoint: Endpoint, version: str)
 
 
 async def test_initialize_is_no_part_of_a_batch(endpoint: Endpoint) -> None:
-    response = await endpoint.post([initialize()], version=OLD)
+    session = await endpoint.open()
+
+    response = await endpoint.post([initialize()], session=session, version=OLD)
 
     assert response.status_code == 400
-    assert not endpoint.resolver.sessions
+    assert set(endpoint.resolver.sessions) == {session}
