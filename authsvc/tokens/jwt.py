@@ -169,7 +169,9 @@ def _check_claims(
 
 def _audience(claims: Mapping[str, object]) -> list[str]:
     """Claim ``aud`` (RFC 7519 section 4.1.3), compared character by character (RFC 8707)."""
-    audience = claims.get("aud", [])
+    audience = claims.get("aud")
+    if audience is None:
+        return []
     if isinstance(audience, str):
         return [audience]
     if not isinstance(audience, list) or not all(isinstance(item, str) for item in audience):

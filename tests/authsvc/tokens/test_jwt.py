@@ -339,6 +339,8 @@ async def test_null_is_no_claim() -> None:
     for name in ("exp", "iat"):
         token = hmac_signed({"alg": "HS256"}, {**claims(), name: None})
         assert await reason_of(token) is Reason.TOKEN_CLAIM_MISSING
+    token = hmac_signed({"alg": "HS256"}, {**claims(), "aud": None})
+    assert await reason_of(token) is Reason.TOKEN_AUDIENCE_MISMATCH
 
 
 @pytest.mark.parametrize(
