@@ -65,7 +65,7 @@ class StreamableHttp:
             await self._manager.handle_request(scope, receive, send)
         elif not all(check_accept_headers(request)):
             message = "Accept must list application/json and text/event-stream."
-            await _json(dumped(_error(message)), HTTPStatus.NOT_ACCEPTABLE)(scope, receive, send)
+            await _json(_error(message), HTTPStatus.NOT_ACCEPTABLE)(scope, receive, send)
         elif isinstance(request.state.mcp_message, list):
             await (await self._batch(request, version))(scope, receive, send)
         else:
@@ -78,10 +78,9 @@ class StreamableHttp:
     ) -> Response | None:
         """The response; None when it went out as a stream."""
         if (call := _request(message)) is None:
-            accepted = await self._accept(request, version, message)
-            if not accepted:
-                return _json(dumped(_error()) | {"id": None}, HTTPStatus.BAD_REQUEST)
-            return Response(status_code=HTTPStatus.ACCEPTED)
+            if await self._accept(request, version, message):
+                return Response(status_code=HTTPStatus.ACCEPTED)
+            return _json(_error(), HTTPStatus.BAD_REQUEST)
         stream = EventStream(send)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stream.keep_alive)
@@ -102,7 +101,7 @@ class StreamableHttp:
             if (call := _request(message)) is not None:
                 replies.append(dumped(await self._reply(request, version, call, None)))
             elif not await self._accept(request, version, message):
-                replies.append(dumped(_error()) | {"id": None})
+                replies.append(_error())
         if not replies:
             return Response(status_code=HTTPStatus.ACCEPTED)
         return _json(replies)
@@ -152,9 +151,9 @@ def _request(message: object) -> JSONRPCRequest | None:
         return None
 
 
-def _error(message: str = "The body is not a JSON-RPC message.") -> JSONRPCError:
+def _error(message: str = "The body is not a JSON-RPC message.") -> dict[str, Any]:
     error = ErrorData(code=INVALID_REQUEST, message=message)
-    return JSONRPCError(jsonrpc="2.0", id=None, error=error)
+    return dumped(JSONRPCError(jsonrpc="2.0", id=None, error=error)) | {"id": None}
 
 
 def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
