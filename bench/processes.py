@@ -1,0 +1,140 @@
+"""Servers as processes of their own, and the CPU time that they take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+START_SECONDS = 20.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.05
+
+_CPUCLOCK_SCHED = 2
+
+_CPUS = frozenset(os.sched_getaffinity(0))
+
+PLACEMENTS = ("apart", "free") if len(_CPUS) > 1 else ("free",)
+"""``apart``: the server has one CPU, the client the others. ``free``: wherever they are put."""
+
+
+class ServerError(Exception):
+    """A server did not start, or ended before its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A running server."""
+
+    pid: int
+    address: str
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all its threads so far, user and system, to the nanosecond.
+
+        This is the clock of clock_getcpuclockid(3), whose id Linux makes from the process's: the
+        same sum as the process's own getrusage(2), without asking it.
+        """
+        return time.clock_gettime((~self.pid << 3) | _CPUCLOCK_SCHED)
+
+
+def place(server: ServerProcess, placement: str) -> None:
+    """Have the server and this process, which is its client, run apart or wherever they like.
+
+    Args:
+        server: the server.
+        placement: one of ``PLACEMENTS``.
+    """
+    first, *others = sorted(_CPUS)
+    apart = placement == "apart"
+    _run_on(server.pid, [first] if apart else _CPUS)
+    _run_on(os.getpid(), others if apart else _CPUS)
+
+
+def _run_on(pid: int, cpus: Iterable[int]) -> None:
+    """Keep all threads of a process to these CPUs. New threads inherit it."""
+    allowed = set(cpus)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # A thread may end between the listing and the call.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), allowed)
+
+
+@asynccontextmanager
+async def echo_server(
+    model: str, *, request_bytes: int, response_bytes: int
+) -> AsyncIterator[ServerProcess]:
+    """``bench.echo`` as a process, ended on the way out.
+
+    Raises:
+        ServerError: it did not start.
+    """
+    arguments = ("-m", "bench.echo", model, str(request_bytes), str(response_bytes))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=PIPE, stdout=PIPE
+    )
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("both are pipes")
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            line = await process.stdout.readline()
+        if not line:
+            raise ServerError(f"the echo server {model} did not start")
+        yield ServerProcess(process.pid, line.decode().strip())
+    finally:
+        process.stdin.close()
+        await ended(process)
+
+
+@asynccontextmanager
+async def authsvc_server(config: Path, log: Path) -> AsyncIterator[ServerProcess]:
+    """``python -m authsvc serve`` as a process, ended on the way out.
+
+    Args:
+        config: its configuration; ``log_format`` has to be ``json``.
+        log: the file that its log goes to.
+
+    Raises:
+        ServerError: it did not start; the log says why.
+    """
+    arguments = ("-m", "authsvc", "serve", "--config", str(config))
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=stderr)
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not (address := _logged_address(log)):
+                if process.returncode is not None:
+                    raise ServerError(f"authsvc did not start; see {log}")
+                await asyncio.sleep(POLL_SECONDS)
+        yield ServerProcess(process.pid, address)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await ended(process)
+
+
+def _logged_address(log: Path) -> str:
+    """The field ``address`` of the line that says that authsvc listens; empty before it."""
+    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.startswith("{") and line.endswith("\n"):
+            fields = json.loads(line)
+            if "address" in fields:
+                return str(fields["address"])
+    return ""
+
+
+async def ended(process: Process) -> None:
+    """Wait until a process that was told to end has ended; kill it when it does not."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
