@@ -14,6 +14,7 @@ from authsvc.credentials import CredentialBroker
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.resolution import Outcome, Resolution, shown
 from authsvc.sessions import (
+    PRINCIPAL_SESSION_PREFIX,
     Change,
     Decision,
     Limits,
@@ -85,13 +86,13 @@ class SessionResolver:
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``. Takes the id of a principal session, too."""
-        check_session_id(session_id.removeprefix("~"))
+        check_session_id(session_id.removeprefix(PRINCIPAL_SESSION_PREFIX))
         for _ in range(MAX_ATTEMPTS):
-            now = self._clock()
             record = await self._store.get(session_id)
-            if record is None or record.revoke_time is not None or now >= record.expire_time:
+            tombstone = record and revoke(record, now=self._clock(), limits=self._limits)
+            if tombstone is None:
                 return
-            if await self._store.put(revoke(record, now=now, limits=self._limits)):
+            if await self._store.put(tombstone):
                 security.info(
                     "Session %s revoked", shown(session_id), extra={"event_type": "SESSION_REVOKED"}
                 )

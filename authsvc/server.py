@@ -26,7 +26,15 @@ from authsvc.settings import ConfigError
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
+from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
+from authsvc.tokens.keys import (
+    KeyLoadError,
+    KeySet,
+    VerificationKey,
+    load_jwks_file,
+    load_secret_file,
+)
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
@@ -142,7 +150,26 @@ async def _sweep(store: SessionStore, clock: Callable[[], float]) -> None:
 
 
 def _issuer(settings: IssuerSettings) -> Issuer:
-    raise NotImplementedError
+    try:
+        keys = KeySet(_keys(settings))
+    except KeyLoadError as error:
+        setting = "jwks_file" if settings.jwks_file else "secret_file"
+        raise ConfigError(f"issuers[{settings.issuer}].{setting}: {error}") from None
+    return Issuer(
+        issuer=settings.issuer,
+        keys=keys,
+        mapping=ClaimMapping(settings.profile, settings.subject_claim),
+        leeway_seconds=settings.leeway_seconds,
+        required_claims=settings.required_claims,
+    )
+
+
+def _keys(settings: IssuerSettings) -> tuple[VerificationKey, ...]:
+    if settings.jwks_file is not None:
+        return load_jwks_file(settings.jwks_file, settings.algorithms)
+    if settings.secret_file is not None:
+        return (load_secret_file(settings.secret_file),)
+    raise AssertionError("settings have one kind of key")
 
 
 def _credentials(settings: StaticCredentials) -> AwsCredentials:

@@ -79,7 +79,8 @@ class Record:
         issuer: claim ``iss`` that it is bound to.
         subject: claim ``sub`` that it is bound to.
         grants: the current token by resource.
-        revoke_time: when it was revoked; None while it lives.
+        revoke_time: when it was revoked; None when it never was. A principal session lives on for
+            tokens issued later.
     """
 
     id: str
@@ -250,24 +251,31 @@ def decide_principal_session(
 ) -> Decision:
     """Row 17: the principal session is found or created, then as rows 8 to 11.
 
-    It has no client-held id that could be used up, so one that has expired begins anew. After a
-    revocation, tokens issued up to the cut-off are refused (row 14); a later one begins anew.
+    Nobody holds its id, so one that has expired begins anew, and a revocation is a cut-off that
+    its record keeps: tokens issued up to it are refused (row 14), a later one goes on.
     """
     session_id = principal_session_id(token.principal, resource)
+    cut_off = record.revoke_time if record else None
+    if cut_off is not None and token.issue_time <= cut_off:
+        return _refuse(14, Reason.SESSION_REVOKED)
     if record is None:
         decision = _decide_new(token, session_id, resource, now, limits)
-    elif record.revoke_time is not None and token.issue_time <= record.revoke_time:
-        return _refuse(14, Reason.SESSION_REVOKED)
-    elif record.revoke_time is not None or now >= record.expire_time:
-        revision = record.revision + 1
-        decision = _decide_new(token, session_id, resource, now, limits, revision=revision)
+    elif now >= record.expire_time:
+        decision = _decide_new(token, session_id, resource, now, limits, expired=record)
     else:
         decision = _decide_verified(record, token, resource, now, limits)
     return replace(decision, row=17)
 
 
-def revoke(record: Record, *, now: float, limits: Limits) -> Record:
-    """The tombstone of a session: it answers SESSION_REVOKED until it ends."""
+def revoke(record: Record, *, now: float, limits: Limits) -> Record | None:
+    """The tombstone of a session: it answers SESSION_REVOKED until it ends.
+
+    Returns:
+        None when there is nothing left to revoke.
+    """
+    is_principal_session = record.id.startswith(PRINCIPAL_SESSION_PREFIX)
+    if now >= record.expire_time or (record.revoke_time is not None and not is_principal_session):
+        return None
     return replace(
         record,
         revision=record.revision + 1,
@@ -283,12 +291,14 @@ def _decide_new(
     now: float,
     limits: Limits,
     *,
-    revision: int = 1,
+    expired: Record | None = None,
 ) -> Decision:
-    """Rows 1 to 3: no record yet, and one may be made."""
+    """Rows 1 to 3: no record yet, or one that has ``expired``, and one may be made."""
     if isinstance(token, RefusedToken):
         return Decision(3, error=token.error)
-    record = Record(session_id, revision, now, now, now)
+    record = Record(session_id, 1, now, now, now)
+    if expired is not None:
+        record = replace(record, revision=expired.revision + 1, revoke_time=expired.revoke_time)
     if token is None:
         record = replace(record, expire_time=_expire_time(record, now, limits))
         return Decision(1, Outcome.CREATED, record=record, change=Change.WRITE)

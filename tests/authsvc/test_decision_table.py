@@ -324,7 +324,8 @@ async def test_row_17_revocation(service: Service, idp: IdentityProvider, clock:
     await service.client.revoke(created.session.id)
     assert await refusal(service, "", token) is Reason.SESSION_REVOKED
     clock.advance(1)
-    assert (await resolve(service, "", idp.token("alice"))).outcome is Outcome.CREATED
+    later = await resolve(service, "", idp.token("alice"))
+    assert (later.outcome, subject(later)) == (Outcome.REAUTHENTICATED, "alice")
     assert await refusal(service, "", token) is Reason.SESSION_REVOKED
 
 

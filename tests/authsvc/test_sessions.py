@@ -65,6 +65,12 @@ def created(presented: PresentedToken) -> Record:
     return decision.record
 
 
+def tombstone_of(record: Record, now: float = NOW) -> Record:
+    tombstone = revoke(record, now=now, limits=LIMITS)
+    assert tombstone is not None
+    return tombstone
+
+
 ANONYMOUS = created(None)
 ALICE = created(token("a"))
 
@@ -212,7 +218,7 @@ def test_row_13_a_session_id_is_not_a_credential() -> None:
 @pytest.mark.parametrize("presented", [None, token("a"), token("m", sub="mallory"), refused()])
 @pytest.mark.parametrize("create", [False, True])
 def test_row_14_a_revoked_session_is_gone(presented: PresentedToken, create: bool) -> None:
-    tombstone = revoke(ALICE, now=NOW, limits=LIMITS)
+    tombstone = tombstone_of(ALICE)
     decision = run(tombstone, presented, create=create)
     assert decision.row == 14
     assert decision.error is not None
@@ -221,7 +227,7 @@ def test_row_14_a_revoked_session_is_gone(presented: PresentedToken, create: boo
 
 
 def test_row_14_ends_with_the_tombstone() -> None:
-    tombstone = revoke(ALICE, now=NOW, limits=LIMITS)
+    tombstone = tombstone_of(ALICE)
     decision = run(tombstone, token("a"), now=NOW + LIMITS.tombstone_seconds)
     assert decision.error is not None
     assert decision.error.reason is Reason.SESSION_NOT_FOUND
@@ -277,7 +283,7 @@ def test_row_17_the_principal_session_is_created_then_reused() -> None:
 def test_row_17_revocation_is_a_cut_off() -> None:
     first = decide_principal_session(None, token("a"), resource=RESOURCE, now=NOW, limits=LIMITS)
     assert first.record is not None
-    tombstone = revoke(first.record, now=NOW + 5, limits=LIMITS)
+    tombstone = tombstone_of(first.record, now=NOW + 5)
 
     def again(presented: VerifiedToken) -> Decision:
         return decide_principal_session(
@@ -288,11 +294,36 @@ def test_row_17_revocation_is_a_cut_off() -> None:
     assert old.error is not None
     assert old.error.reason is Reason.SESSION_REVOKED
     new = again(token("b", iat=NOW + 6))
-    assert new.outcome is Outcome.CREATED
+    assert new.outcome is Outcome.REAUTHENTICATED
     assert new.record is not None
     assert new.record.revision == tombstone.revision + 1
-    assert new.record.revoke_time is None
+    assert new.record.expire_time == NOW + 10 + LIMITS.authenticated_idle_seconds
     assert new.record.grants == {RESOURCE: token("b", iat=NOW + 6).grant()}
+
+
+def test_row_17_the_cut_off_outlives_what_begins_anew() -> None:
+    first = decide_principal_session(None, token("a"), resource=RESOURCE, now=NOW, limits=LIMITS)
+    assert first.record is not None
+    record = tombstone_of(first.record, now=NOW + 5)
+    # Once on the living record, once on one that had expired in between.
+    for now, iat in ((NOW + 10, NOW + 6), (record.expire_time + 90_000, NOW + 7)):
+        begun = decide_principal_session(
+            record, token("b", iat=iat, exp=1e6), resource=RESOURCE, now=now, limits=LIMITS
+        )
+        assert begun.record is not None
+        record = begun.record
+        late = decide_principal_session(
+            record, token("a", iat=NOW + 5, exp=1e6), resource=RESOURCE, now=now, limits=LIMITS
+        )
+        assert late.error is not None
+        assert late.error.reason is Reason.SESSION_REVOKED
+    again = tombstone_of(record, now=now + 1)
+    assert again.revoke_time == now + 1
+
+
+def test_what_is_gone_is_not_revoked_again() -> None:
+    assert revoke(tombstone_of(ALICE), now=NOW + 1, limits=LIMITS) is None
+    assert revoke(ALICE, now=ALICE.expire_time, limits=LIMITS) is None
 
 
 def test_principal_sessions_differ_by_issuer_subject_client_and_resource() -> None:

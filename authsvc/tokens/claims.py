@@ -1,0 +1,130 @@
+"""From claims to a principal. Every type is checked: a claim that is not what it should be means
+that issuer and configuration disagree, and a guess would be somebody's access."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from authsvc.buckets import bucket_name
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import Principal
+from authsvc.tokens import quilt
+from authsvc.tokens.values import malformed, strings
+
+MAX_SUBJECT_LENGTH = 255
+"""Characters in a subject (OpenID Connect Core section 2)."""
+
+YEAR_10000 = 253_402_300_800
+"""Times from here on are a mistake: milliseconds, as a rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMapping:
+    """How one issuer's claims become a principal.
+
+    Attributes:
+        profile: ``standard``, or ``quilt`` for the tokens of the original system.
+        subject_claim: which claim is the subject.
+    """
+
+    profile: Literal["standard", "quilt"] = "standard"
+    subject_claim: str = "sub"
+
+    def principal(self, claims: Mapping[str, object], claims_json: bytes) -> Principal:
+        """The principal that verified ``claims`` speak of.
+
+        Args:
+            claims: the payload of a token whose signature has been proven.
+            claims_json: the same, as it was signed.
+
+        Raises:
+            AuthError: TOKEN_MALFORMED for a claim of the wrong type or content,
+                TOKEN_CLAIM_MISSING without ``iss``, ``exp`` or a subject.
+        """
+        if self.profile == "quilt":
+            claims = quilt.expanded(claims)
+        return Principal(
+            issuer=_required_text(claims, "iss"),
+            subject=self._subject(claims),
+            expire_time=_required_time(claims, "exp"),
+            client_id=optional_text(claims, "client_id") or optional_text(claims, "azp"),
+            scopes=_scopes(claims),
+            roles=strings(claims, "roles"),
+            buckets=_buckets(claims),
+            permissions=strings(claims, "permissions"),
+            claims_json=claims_json,
+        )
+
+    def _subject(self, claims: Mapping[str, object]) -> str:
+        subject = _required_text(claims, self.subject_claim)
+        if len(subject) > MAX_SUBJECT_LENGTH:
+            raise malformed(self.subject_claim, f"is longer than {MAX_SUBJECT_LENGTH} characters")
+        if not subject.isprintable():
+            # Control characters, and invisible ones that make two subjects look like one.
+            raise malformed(self.subject_claim, "has characters that cannot be printed")
+        return subject
+
+
+def numeric_date(claims: Mapping[str, object], name: str) -> float | None:
+    """A NumericDate (RFC 7519 section 2), in seconds since the epoch; None when absent.
+
+    Raises:
+        AuthError: TOKEN_MALFORMED unless a finite number from 0 to the year 10000.
+    """
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise malformed(name, "is not a number")
+    if not math.isfinite(value) or not 0 <= value < YEAR_10000:
+        raise malformed(name, "is not a time")
+    return float(value)
+
+
+def optional_text(claims: Mapping[str, object], name: str) -> str:
+    """A string; empty when absent.
+
+    Raises:
+        AuthError: TOKEN_MALFORMED for anything else.
+    """
+    value = claims.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise malformed(name, "is not a string")
+    return value
+
+
+def _required_text(claims: Mapping[str, object], name: str) -> str:
+    if claims.get(name) is None:
+        raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
+    text = optional_text(claims, name)
+    if not text:
+        raise malformed(name, "is empty")
+    return text
+
+
+def _required_time(claims: Mapping[str, object], name: str) -> float:
+    time = numeric_date(claims, name)
+    if time is None:
+        raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
+    return time
+
+
+def _scopes(claims: Mapping[str, object]) -> tuple[str, ...]:
+    """``scope``, separated by spaces (RFC 8693 section 4.2), or ``scp``, as that or as a list."""
+    name = "scope" if claims.get("scope") is not None else "scp"
+    value = claims.get(name)
+    if name == "scp" and isinstance(value, list):
+        return strings(claims, name)
+    return tuple(dict.fromkeys(optional_text(claims, name).split()))
+
+
+def _buckets(claims: Mapping[str, object]) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(map(bucket_name, strings(claims, "buckets"))))
+    except ValueError:
+        raise malformed("buckets", "names something that is no bucket") from None

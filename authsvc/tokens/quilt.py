@@ -1,0 +1,97 @@
+"""The claims of the original system's tokens, spelt out: short names, abbreviations, packed lists.
+
+Tokens were packed to fit into headers. Nothing here is a standard; it is read for compatibility.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+
+from authsvc.tokens.values import MAX_STRINGS, malformed, string_list
+
+SHORT_NAMES = {"permissions": "p", "roles": "r", "buckets": "b", "scope": "s", "level": "l"}
+"""Short names by the long one, which wins where a token has both."""
+
+PERMISSIONS = {
+    "g": "s3:GetObject",
+    "p": "s3:PutObject",
+    "d": "s3:DeleteObject",
+    "l": "s3:ListBucket",
+    "la": "s3:ListAllMyBuckets",
+    "gb": "s3:GetBucketLocation",
+    "gv": "s3:GetObjectVersion",
+    "pa": "s3:PutObjectAcl",
+    "amu": "s3:AbortMultipartUpload",
+}
+"""Permissions by abbreviation; what is not here is kept as it stands."""
+
+MAX_PACKED_LENGTH = 65536
+"""Characters of a compressed list."""
+
+_OWN_PREFIX = "quilt"
+
+
+def expanded(claims: Mapping[str, object]) -> dict[str, object]:
+    """The same claims under their long names, with nothing abbreviated or packed.
+
+    Raises:
+        AuthError: TOKEN_MALFORMED for what does not unpack.
+    """
+    plain = dict(claims)
+    for long_name, short_name in SHORT_NAMES.items():
+        short = plain.pop(short_name, None)
+        if plain.get(long_name) is None and short is not None:
+            plain[long_name] = short
+    if plain.get("permissions") is not None:
+        names = string_list(plain["permissions"], "permissions")
+        plain["permissions"] = [PERMISSIONS.get(name, name) for name in names]
+    if isinstance(plain.get("buckets"), dict):
+        plain["buckets"] = _unpacked(plain["buckets"])
+    return plain
+
+
+def _unpacked(packed: object) -> list[str]:
+    if not isinstance(packed, dict):
+        raise malformed("buckets", "is not packed")
+    kind, data = packed.get("_type"), packed.get("_data")
+    if kind == "groups":
+        return _joined(data, _grouped)
+    if kind == "patterns":
+        return _joined(data, _patterned)
+    if kind == "compressed":
+        return _decompressed(data)
+    raise malformed("buckets", "is packed in an unknown way")
+
+
+def _joined(data: object, join: Callable[[str, str], str]) -> list[str]:
+    if not isinstance(data, dict):
+        raise malformed("buckets", "is not packed as a map of lists")
+    names = [
+        join(prefix, suffix)
+        for prefix, suffixes in data.items()
+        for suffix in string_list(suffixes, "buckets")
+    ]
+    if len(names) > MAX_STRINGS:
+        raise malformed("buckets", "is too long")
+    return names
+
+
+def _grouped(prefix: str, suffix: str) -> str:
+    whole = prefix != _OWN_PREFIX and "-" in suffix
+    return suffix if whole else f"{prefix}-{suffix}"
+
+
+def _patterned(prefix: str, suffix: str) -> str:
+    return f"{prefix}-{suffix}" if prefix == _OWN_PREFIX else suffix
+
+
+def _decompressed(data: object) -> list[str]:
+    if not isinstance(data, str) or len(data) > MAX_PACKED_LENGTH:
+        raise malformed("buckets", "is not packed as text")
+    try:
+        names = json.loads(base64.b64decode(data, validate=True))
+    except (ValueError, RecursionError):
+        raise malformed("buckets", "does not unpack") from None
+    return list(string_list(names, "buckets"))

@@ -1,0 +1,160 @@
+"""From claims to a principal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import Principal
+from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
+
+BASE: dict[str, Any] = {"iss": "https://idp.example", "sub": "alice", "exp": 1_800_000_600}
+
+
+def principal(**claims: object) -> Principal:
+    merged = {**BASE, **claims}
+    return ClaimMapping().principal(merged, json.dumps(merged).encode())
+
+
+def reason(**claims: object) -> Reason:
+    with pytest.raises(AuthError) as caught:
+        principal(**claims)
+    return caught.value.reason
+
+
+def test_the_least() -> None:
+    assert principal() == Principal(
+        "https://idp.example",
+        "alice",
+        1_800_000_600.0,
+        claims_json=b'{"iss": "https://idp.example", "sub": "alice", "exp": 1800000600}',
+    )
+
+
+@pytest.mark.parametrize(
+    ("claims", "scopes"),
+    [
+        ({"scope": "a b"}, ("a", "b")),
+        ({"scope": " a  a b "}, ("a", "b")),
+        ({"scope": ""}, ()),
+        ({"scp": "a b"}, ("a", "b")),
+        ({"scp": ["a", "b"]}, ("a", "b")),
+        ({"scope": "x", "scp": ["a"]}, ("x",)),
+    ],
+)
+def test_scopes(claims: dict[str, object], scopes: tuple[str, ...]) -> None:
+    assert principal(**claims).scopes == scopes
+
+
+def test_lists_keep_their_order_and_lose_repeats() -> None:
+    who = principal(roles=["b", "a", "b"], permissions=["s3:GetObject"])
+    assert (who.roles, who.permissions) == (("b", "a"), ("s3:GetObject",))
+
+
+def test_buckets_have_one_spelling() -> None:
+    who = principal(buckets=["s3://one", "two", "s3://one/prefix", "two/x"])
+    assert who.buckets == ("one", "two")
+
+
+def test_the_client() -> None:
+    assert principal(client_id="c", azp="z").client_id == "c"
+    assert principal(azp="z").client_id == "z"
+
+
+def test_the_subject_may_be_another_claim() -> None:
+    mapping = ClaimMapping(subject_claim="id")
+    assert mapping.principal({**BASE, "id": "bob"}, b"{}").subject == "bob"
+    with pytest.raises(AuthError, match="TOKEN_CLAIM_MISSING: id"):
+        mapping.principal(BASE, b"{}")
+
+
+@pytest.mark.parametrize("name", ["iss", "sub", "exp"])
+def test_what_is_missing(name: str) -> None:
+    assert reason(**{name: None}) is Reason.TOKEN_CLAIM_MISSING
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": ["alice"]},
+        {"sub": "alice\x00"},
+        {"sub": "alice\n"},
+        {"sub": "al\u200bice"},
+        {"sub": "x" * 256},
+        {"iss": ""},
+        {"exp": "1800000600"},
+        {"exp": True},
+        {"exp": -1},
+        {"exp": 1_800_000_600_000},
+        {"exp": float("inf")},
+        {"scope": ["a"]},
+        {"scope": 1},
+        {"scp": [1]},
+        {"scp": {"a": 1}},
+        {"roles": "reader"},
+        {"roles": ["reader", 1]},
+        {"roles": [None]},
+        {"roles": [""]},
+        {"roles": {"a": 1}},
+        {"roles": ["x"] * 10_001},
+        {"buckets": ["s3://"]},
+        {"buckets": ["/x"]},
+        {"buckets": ["a b"]},
+        {"buckets": ["b\u00fccket"]},
+        {"permissions": "s3:GetObject"},
+        {"client_id": 5},
+        {"azp": []},
+    ],
+    ids=repr,
+)
+def test_what_is_malformed(claims: dict[str, object]) -> None:
+    assert reason(**claims) is Reason.TOKEN_MALFORMED
+
+
+def test_a_detail_names_the_claim_and_not_its_value() -> None:
+    with pytest.raises(AuthError) as caught:
+        principal(roles=["hush", 7])
+    assert "roles" in caught.value.detail
+    assert "hush" not in caught.value.detail
+
+
+def test_single_claims() -> None:
+    assert numeric_date({}, "nbf") is None
+    assert numeric_date({"nbf": 1.5}, "nbf") == 1.5
+    assert optional_text({}, "jti") == ""
+    assert optional_text({"jti": "x"}, "jti") == "x"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(
+    [*BASE, "scope", "scp", "roles", "buckets", "permissions", "client_id", "azp", *"prbsl"]
+)
+
+
+@pytest.mark.parametrize("mapping", [ClaimMapping(), ClaimMapping("quilt", "id")])
+@given(claims=st.dictionaries(NAMES, JSON, max_size=8), base=st.booleans())
+def test_arbitrary_claims_are_a_principal_or_an_auth_error(
+    mapping: ClaimMapping, claims: dict[str, Any], base: bool
+) -> None:
+    if base:
+        claims = {**claims, **BASE, "id": "alice"}
+    try:
+        who = mapping.principal(claims, b"{}")
+    except AuthError:
+        return
+    assert who.subject
+    for names in (who.scopes, who.roles, who.buckets, who.permissions):
+        assert all(names)
