@@ -8,10 +8,13 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 
 from authsvc.client import AuthClient
+from authsvc.errors import AuthError
+from authsvc.resolution import Resolver
 from authsvc.settings import ConfigError
 from mcp_adapter.app import build_app
 from mcp_adapter.config import Settings
@@ -36,7 +39,7 @@ async def serve(settings: Settings) -> None:
                 settings,
                 toolset.server(),
                 resolver=authsvc,
-                ready=authsvc.ready,
+                ready=partial(_ready, authsvc, settings.resource),
                 requirement=toolset.requirement,
                 scopes=toolset.scopes,
             )
@@ -54,6 +57,19 @@ async def serve(settings: Settings) -> None:
                 )
             )
             await server.serve(sockets=[listener])
+
+
+async def _ready(resolver: Resolver, resource: str) -> bool:
+    """Whether authsvc answers, and takes this server for one that may ask for its resource.
+
+    It asks for nobody's identity, which stores nothing.
+    """
+    try:
+        await resolver.resolve("", "", resource=resource)
+    except AuthError as error:
+        log.warning("not ready: %s", error)
+        return False
+    return True
 
 
 @contextmanager

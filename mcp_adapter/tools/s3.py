@@ -1,0 +1,116 @@
+"""Clients of the S3 API: each works with the credentials that it was asked for, and no others.
+
+A client is costly to make, so some are kept: by their credentials, never by session or caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
+from authsvc.resolution import AwsCredentials, Secret
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+MAX_CLIENTS = 64
+"""Clients that are kept, those used least recently closed first."""
+
+_ISOLATED = {
+    # Neither a profile nor a file of the account that the server runs as has a say.
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+
+_Key = tuple[str, Secret, Secret | None, str]
+
+
+@dataclass
+class _Kept:
+    """A client, who uses it, and what closes it."""
+
+    users: int = 0
+    dropped: bool = False
+    client: S3Client | None = None
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+class S3Clients:
+    """Belongs to one event loop.
+
+    Args:
+        endpoint_url: the API; None for AWS itself.
+        region: where credentials name none.
+    """
+
+    def __init__(self, *, endpoint_url: str | None, region: str) -> None:
+        self._endpoint_url = endpoint_url
+        self._region = region
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+
+    @asynccontextmanager
+    async def client(self, credentials: AwsCredentials) -> AsyncIterator[S3Client]:
+        """A client that signs with ``credentials``."""
+        key = (
+            credentials.access_key_id,
+            credentials.secret_access_key,
+            credentials.session_token,
+            credentials.region or self._region,
+        )
+        kept = self._kept.setdefault(key, _Kept())
+        self._kept.move_to_end(key)
+        kept.users += 1
+        try:
+            async with kept.opening:
+                if kept.client is None:
+                    kept.client = await kept.closing.enter_async_context(self._made(key))
+            await self._drop_oldest()
+            yield kept.client
+        finally:
+            kept.users -= 1
+            if kept.dropped and not kept.users:
+                await kept.closing.aclose()
+
+    async def close(self) -> None:
+        """Close all of them."""
+        while self._kept:
+            _, kept = self._kept.popitem()
+            await kept.closing.aclose()
+
+    async def _drop_oldest(self) -> None:
+        while len(self._kept) > MAX_CLIENTS:
+            _, oldest = self._kept.popitem(last=False)
+            oldest.dropped = True
+            if not oldest.users:
+                await oldest.closing.aclose()
+
+    @asynccontextmanager
+    async def _made(self, key: _Key) -> AsyncIterator[S3Client]:
+        access_key_id, secret_access_key, session_token, region = key
+        session = AioSession(session_vars=_ISOLATED)
+        async with session.create_client(
+            "s3",
+            region_name=region,
+            endpoint_url=self._endpoint_url,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key.reveal(),
+            aws_session_token=session_token.reveal() if session_token else None,
+            config=AioConfig(
+                connect_timeout=3,
+                read_timeout=20,
+                retries={"mode": "standard", "total_max_attempts": 3},
+                signature_version="s3v4",
+                ignore_configured_endpoint_urls=True,
+            ),
+        ) as client:
+            yield client
