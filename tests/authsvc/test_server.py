@@ -112,7 +112,7 @@ def refusal(call: Callable[[], object]) -> Refused:
 def test_it_serves_with_health_and_reflection(tmp_path: Path, real_idp: IdentityProvider) -> None:
     with authsvc(write_config(tmp_path)) as (_, address):
         channel = grpc.insecure_channel(address)
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)  # its stubs are without methods
         for name in ("", "authsvc.v1.AuthService", "authsvc.v1.SessionAdminService"):
             answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING

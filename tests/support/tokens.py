@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jwt
@@ -35,8 +35,15 @@ class IdentityProvider:
         path.chmod(0o600)
         return path
 
-    def token(self, subject: str = "alice", *, ttl_seconds: float = 600, **claims: object) -> str:
-        """A token; a claim of None is left out."""
+    def token(
+        self,
+        subject: str = "alice",
+        *,
+        ttl_seconds: float = 600,
+        claims: Mapping[str, object] | None = None,
+        **more: object,
+    ) -> str:
+        """A token with ``claims`` and ``more``; one of None is left out."""
         now = self.clock()
         payload = {
             "iss": self.issuer,
@@ -49,7 +56,8 @@ class IdentityProvider:
             "buckets": ["alpha", "beta"],
             "permissions": ["s3:ListBucket", "s3:GetObject"],
             "scope": "buckets.read objects.read",
-            **claims,
+            **(claims or {}),
+            **more,
         }
         payload = {name: value for name, value in payload.items() if value is not None}
         return jwt.encode(payload, self.secret, algorithm="HS256")
