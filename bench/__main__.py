@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import uvloop
@@ -13,7 +13,7 @@ import uvloop
 from bench.figures import machine, write_report
 from bench.population import SUBJECTS
 from bench.processes import PLACEMENTS, ServerError
-from bench.resolves import Plan, WrongAnswerError, compare, render_lookups, render_resolves
+from bench.resolves import Plan, WrongAnswerError, compare, render_growth, render_resolves
 
 FEW_SESSIONS = 1_000
 CALLS = 1_500
@@ -58,9 +58,7 @@ def main(quick: bool, sessions: int, placement: str, output: Path) -> None:
     alternate in one run, and each ratio is taken within its round. A closed loop keeps 32 calls in
     flight, so this measures cost and throughput, not latency.
     """
-    folder = output.parent / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
     rounds = QUICK_ROUNDS if quick else THOROUGH_ROUNDS
     plan = Plan(rounds, CALLS, few=FEW_SESSIONS, many=sessions, placement=placement)
     start = time.monotonic()
@@ -69,14 +67,15 @@ def main(quick: bool, sessions: int, placement: str, output: Path) -> None:
         click.echo(f"{time.monotonic() - start:5.1f} s  {text}", err=True)
 
     try:
-        results = uvloop.run(compare(plan, folder, step))
+        # Beside the output, for a disk like the service's own: /tmp may be memory.
+        with TemporaryDirectory(prefix="run-", dir=output.parent) as folder:
+            results = uvloop.run(compare(plan, Path(folder), step))
     except (ServerError, WrongAnswerError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"\n{render_resolves(results)}\n\n{render_lookups(results)}\n")
+    click.echo(f"\n{render_resolves(results)}\n\n{render_growth(results)}\n")
     click.echo("Medians (lowest-highest). " + ", ".join(machine().values()))
     write_report(output, asdict(plan), results.resolves, lookup_micros=results.lookups)
     click.echo(f"Every sample: {output}")
-    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Servers as processes of their own, and the CPU time that they take."""
+"""Servers as processes of their own, and the CPU time that they take.
+
+Each is started in a session of its own, so that Ctrl-C reaches the load generator alone, which then
+ends them in order.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ from pathlib import Path
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.05
+
+LOG_SHOWN = 2000
+"""Characters of a log."""
 
 _CPUCLOCK_SCHED = 2
 
@@ -78,7 +85,7 @@ async def echo_server(
     """
     arguments = ("-m", "bench.echo", model, str(request_bytes), str(response_bytes))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=PIPE, stdout=PIPE
+        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, start_new_session=True
     )
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both are pipes")
@@ -102,22 +109,28 @@ async def authsvc_server(config: Path, log: Path) -> AsyncIterator[ServerProcess
         log: the file that its log goes to.
 
     Raises:
-        ServerError: it did not start; the log says why.
+        ServerError: it did not start; the message is the end of its log.
     """
     arguments = ("-m", "authsvc", "serve", "--config", str(config))
     with log.open("wb") as stderr:
-        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=stderr)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stderr=stderr, start_new_session=True
+        )
     try:
         async with asyncio.timeout(START_SECONDS):
             while not (address := _logged_address(log)):
                 if process.returncode is not None:
-                    raise ServerError(f"authsvc did not start; see {log}")
+                    raise ServerError(f"authsvc did not start: {_end_of(log)}")
                 await asyncio.sleep(POLL_SECONDS)
         yield ServerProcess(process.pid, address)
     finally:
         if process.returncode is None:
             process.terminate()
         await ended(process)
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(encoding="utf-8")[-LOG_SHOWN:].strip()
 
 
 def _logged_address(log: Path) -> str:

@@ -139,13 +139,13 @@ async def _sides(
                     lambda: many.same_token_requests(calls),
                     lambda answers: _check_echo(answers, response_bytes),
                 ),
-                f"row 8, {len(few.session_ids):,} sessions": Side(
+                _row_8(len(few.session_ids)): Side(
                     small,
                     RESOLVE,
                     lambda: few.same_token_requests(calls),
                     lambda answers: _check(answers, pb.OUTCOME_REUSED, few),
                 ),
-                f"row 8, {len(many.session_ids):,} sessions": Side(
+                _row_8(len(many.session_ids)): Side(
                     large,
                     RESOLVE,
                     lambda: many.same_token_requests(calls),
@@ -258,15 +258,24 @@ def render_resolves(results: Results) -> str:
     return table(head, (row(name, taken) for name, taken in results.resolves.items()))
 
 
-def render_lookups(results: Results) -> str:
-    """The table of lookups."""
-    base = next(iter(results.lookups.values()))
-    rows = (
-        [
-            f"lookup, {sessions:,} sessions",
-            Summary.of(micros).show(1),
-            Summary.of_ratios(micros, base).show(2),
-        ]
-        for sessions, micros in results.lookups.items()
+def render_growth(results: Results) -> str:
+    """What more sessions cost: a lookup in the store alone, and a resolve in all."""
+    (few, small), (many, large) = results.lookups.items()
+    before, after = (
+        [sample.server_micros for sample in results.resolves[_row_8(sessions)]]
+        for sessions in (few, many)
     )
-    return table(["in the store alone", "CPU µs", "ratio"], rows)
+    rows = [
+        _growth("lookup, in the store alone", small, large),
+        _growth("row 8, in all", before, after),
+    ]
+    return table(["CPU µs", f"{few:,} sessions", f"{many:,} sessions", "ratio"], rows)
+
+
+def _growth(name: str, small: Sequence[float], large: Sequence[float]) -> list[str]:
+    ratio = Summary.of_ratios(large, small)
+    return [name, Summary.of(small).show(1), Summary.of(large).show(1), ratio.show(2)]
+
+
+def _row_8(sessions: int) -> str:
+    return f"row 8, {sessions:,} sessions"
