@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from demo.s3 import serving_s3
 from tests.support.processes import Process, spawn
@@ -352,3 +354,37 @@ def test_the_2026_revision_needs_no_session(stack: Stack) -> None:
             assert [item["name"] for item in structured(answer)["buckets"]] == expected
     assert call(None).status_code == 401
     assert call(stack.idp.forged()).status_code == 401
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto", "2026-07-28"])
+def test_the_official_client_refreshes_and_switches_role(stack: Stack, mode: str) -> None:
+    tokens = iter(
+        [
+            stack.token(),
+            stack.token(roles=["analyst"], buckets=BUCKETS[:4], iat=time.time() + 1),
+        ]
+    )
+
+    async def flow() -> None:
+        async with httpx2.AsyncClient(timeout=TIMEOUT) as http:
+            transport = streamable_http_client(f"{stack.adapters[0]}/mcp", http_client=http)
+            async with Client(transport, mode=mode) as client:
+                names = [tool.name for tool in (await client.list_tools()).tools]
+                assert names == ["discover_buckets", "bucket_objects_list"]
+                for expected in (BUCKETS, BUCKETS[:4]):
+                    http.headers["Authorization"] = f"Bearer {next(tokens)}"
+                    answer = await client.call_tool("discover_buckets", {})
+                    found = [bucket["name"] for bucket in answer.structured_content["buckets"]]
+                    assert found == expected
+                listed = await client.call_tool(
+                    "bucket_objects_list", {"bucket": "s3://bucket-00", "max_keys": 2}
+                )
+                page = listed.structured_content
+                assert [item["key"] for item in page["objects"]] == ["data/0.txt", "data/1.txt"]
+                assert page["truncated"]
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await flow()
+
+    asyncio.run(bounded())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 
 from authsvc.errors import Reason
@@ -39,6 +39,6 @@ async def endpoint(resolver: MemoryResolver) -> AsyncIterator[Endpoint]:
     meeting = Meeting()
     async with (
         running(demo_app(resolver, meeting)) as url,
-        httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
     ):
         yield Endpoint(http, resolver, meeting)

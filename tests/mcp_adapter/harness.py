@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import mcp_types as types
 import uvicorn
 from mcp.server.context import ServerRequestContext
@@ -228,7 +228,7 @@ class Endpoint:
         meeting: of its tool calls.
     """
 
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     resolver: MemoryResolver
     meeting: Meeting
 
@@ -241,7 +241,7 @@ class Endpoint:
         version: str | None = LEGACY,
         path: str = "/mcp",
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """POST a message as a client of ``version`` would."""
         given: dict[str, str | None] = {
             "Accept": "application/json, text/event-stream",
@@ -270,7 +270,7 @@ class Endpoint:
         session: str | None = None,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """POST a request as a client of 2026-07-28 would."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -305,12 +305,12 @@ def call(tool: str, request_id: int | str = 7, **params: object) -> dict[str, An
     return request("tools/call", {"name": tool, "arguments": {}, **params}, request_id)
 
 
-def said(response: httpx.Response) -> str:
+def said(response: httpx2.Response) -> str:
     """What the tool answered in a JSON response."""
     assert response.status_code == 200, response.text
     return str(response.json()["result"]["content"][0]["text"])
 
 
-def bare(response: httpx.Response) -> Mapping[str, str]:
+def bare(response: httpx2.Response) -> Mapping[str, str]:
     """A response's headers, without those that the HTTP server adds for itself."""
     return {name: value for name, value in response.headers.items() if name != "date"}

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
@@ -114,7 +114,7 @@ async def test_where_metadata_is(resource: str, url: str) -> None:
 
 
 async def test_health_needs_nothing(endpoint: Endpoint) -> None:
-    bare = httpx.Headers(
+    bare = httpx2.Headers(
         {"Host": "10.0.0.7:8000", "Origin": "https://evil.example", "Accept": "x/y"}
     )
 
@@ -140,7 +140,7 @@ async def test_two_replicas_serve_one_session(endpoint: Endpoint) -> None:
     """The second shares the resolver, which stands for authsvc, and nothing else."""
     async with (
         running(demo_app(endpoint.resolver, Meeting())) as url,
-        httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
     ):
         replica = Endpoint(http, endpoint.resolver, Meeting())
         session = await endpoint.open()
@@ -190,7 +190,7 @@ async def test_a_huge_body_is_cut_off(endpoint: Endpoint) -> None:
     headers = {"Content-Type": "application/json"}
     try:
         response = await endpoint.http.post("/mcp", content=endless(), headers=headers)
-    except httpx.TransportError:
+    except httpx2.TransportError:
         pass  # the server has answered and closed while we still wrote
     else:
         assert response.status_code == 413
@@ -207,7 +207,7 @@ async def test_a_slow_body_is_not_waited_for(resolver: MemoryResolver) -> None:
     async with (
         running(demo_app(resolver, Meeting(), body_timeout_seconds=0.05)) as url,
         await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2])) as slow,
-        httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
     ):
         await slow.send(head)
         meanwhile = await http.get("/healthz")
@@ -228,8 +228,8 @@ async def test_a_gate_of_ones_own_closes_all_tools(resolver: MemoryResolver) -> 
         await PlainTextResponse("reached")(scope, receive, send)
 
     gate = SessionGate(app, resolver=resolver, resource=RESOURCE)
-    transport = httpx.ASGITransport(gate)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+    transport = httpx2.ASGITransport(gate)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
         endpoint = Endpoint(http, resolver, Meeting())
         session = await endpoint.open()
 

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from authsvc.errors import AuthError, Reason
@@ -429,7 +429,7 @@ async def test_malformed_params_are_closed(endpoint: Endpoint, params: object) -
     assert response.status_code == 401
 
 
-async def delete(endpoint: Endpoint, session: str | None, token: str | None) -> httpx.Response:
+async def delete(endpoint: Endpoint, session: str | None, token: str | None) -> httpx2.Response:
     headers = {"Mcp-Session-Id": session, "Authorization": f"Bearer {token}" if token else None}
     sent = {name: value for name, value in headers.items() if value is not None}
     return await endpoint.http.delete("/mcp", headers=sent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 
-import httpx
+import httpx2
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
@@ -53,14 +53,14 @@ async def endpoint(resolver: MemoryResolver) -> AsyncIterator[Endpoint]:
     )
     async with (
         running(app) as url,
-        httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
     ):
         yield Endpoint(http, resolver, meeting)
 
 
 async def preflight(
     endpoint: Endpoint, origin: str, *, method: str = "POST", headers: str = "authorization"
-) -> httpx.Response:
+) -> httpx2.Response:
     asked = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
@@ -69,7 +69,7 @@ async def preflight(
     return await endpoint.http.options("/mcp", headers=asked)
 
 
-def listed(response: httpx.Response, header: str) -> set[str]:
+def listed(response: httpx2.Response, header: str) -> set[str]:
     return {value.strip().lower() for value in response.headers.get(header, "").split(",")}
 
 

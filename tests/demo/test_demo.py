@@ -1,0 +1,126 @@
+"""``make run``: what it prints works, and it ends without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 90.0
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def command(folder: Path, ports: list[int]) -> list[str]:
+    flags = ("--authsvc-port", "--adapter-port", "--s3-port")
+    options = [text for pair in zip(flags, map(str, ports), strict=True) for text in pair]
+    return [sys.executable, "-m", "demo", "--folder", str(folder), *options]
+
+
+@contextmanager
+def demo(folder: Path, ports: list[int]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The running demo, and what it has printed when it is ready."""
+    process = subprocess.Popen(
+        command(folder, ports),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog.start()
+    printed = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed += line
+            if "Ctrl-C ends it all." in line:
+                break
+        yield process, printed
+    finally:
+        watchdog.cancel()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def in_use(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    with demo(tmp_path / "demo", ports) as (process, printed):
+        assert "Ready." in printed, printed
+        start = printed.index("  SESSION=")
+        script = printed[start : printed.index("The same session as another role")]
+        answer = subprocess.run(
+            ["/bin/bash", "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            cwd=ROOT,
+        )
+        assert answer.stdout.count('"s3_uri"') == 32
+        start = printed.index("  import anyio")
+        script = "\n".join(
+            line.removeprefix("  ")
+            for line in printed[start : printed.index("  PYTHON\n", start)].splitlines()
+        )
+        answer = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert answer.stdout.strip() == "32 buckets"
+        url = f"http://127.0.0.1:{ports[1]}"
+        assert httpx2.get(f"{url}/readyz", timeout=10).status_code == 200
+        token = tmp_path / "demo" / "token"
+        for name in ("token", "secret", "reader.key", "authsvc.db"):
+            assert (tmp_path / "demo" / name).stat().st_mode & 0o077 == 0
+        logs = "".join(path.read_text() for path in (tmp_path / "demo").glob("*.log"))
+        assert token.read_text().strip() not in logs
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert not any(map(in_use, ports))
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_taken_port_is_named(tmp_path: Path, taken: int) -> None:
+    ports = free_ports(3)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", ports[taken]))
+        other.listen()
+        result = subprocess.run(
+            command(tmp_path, ports),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert f"port {ports[taken]} of 127.0.0.1" in result.stderr
+    assert "Traceback" not in result.stderr

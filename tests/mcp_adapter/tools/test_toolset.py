@@ -1,0 +1,72 @@
+"""Tools as an MCP server: what is declared is what is listed, demanded and called."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+from mcp.client.client import Client
+from mcp.shared.exceptions import MCPError
+from pydantic import BaseModel, Field
+
+from mcp_adapter.config import S3Settings
+from mcp_adapter.requirements import Requirement
+from mcp_adapter.tools import Toolset
+from mcp_adapter.tools.call import Call
+from mcp_adapter.tools.declaration import tool
+
+pytestmark = pytest.mark.anyio
+
+
+class Greeting(BaseModel):
+    text: str
+
+
+@tool(title="Greet", scopes=("b", "a"), read_only=False)
+async def greet(
+    call: Call, name: Annotated[str, Field(description="Whom.")], times: int = 1
+) -> Greeting:
+    """Greet somebody."""
+    return Greeting(text=f"{call.principal.subject} greets {name} " * times)
+
+
+def test_a_declaration_is_what_clients_see() -> None:
+    listed = greet.listed
+    assert (listed.name, listed.title, listed.description) == ("greet", "Greet", "Greet somebody.")
+    assert listed.input_schema["properties"]["name"]["description"] == "Whom."
+    assert listed.input_schema["required"] == ["name"]
+    assert listed.input_schema["additionalProperties"] is False
+    assert listed.output_schema is not None
+    assert listed.output_schema["required"] == ["text"]
+    assert listed.annotations is not None
+    assert listed.annotations.read_only_hint is False
+
+
+def test_requirements_follow_from_declarations() -> None:
+    tools = Toolset([greet], S3Settings())
+    assert tools.scopes == ("a", "b")
+    assert tools.requirement("tools/call", {"name": "greet"}) == Requirement(("b", "a"))
+    assert tools.requirement("tools/list", {}) is None
+    # What is not known is closed.
+    unknown: list[dict[str, Any]] = [{"name": "other"}, {"name": ["greet"]}, {}]
+    for params in unknown:
+        assert tools.requirement("tools/call", params) == Requirement()
+
+
+async def test_listing_is_in_order_and_schemas_are_complete() -> None:
+    async with Toolset.default(S3Settings()) as tools, Client(tools.server()) as client:
+        listed = (await client.list_tools()).tools
+    assert [item.name for item in listed] == ["discover_buckets", "bucket_objects_list"]
+    for item in listed:
+        assert item.description
+        assert item.output_schema
+        assert item.annotations
+    keys = listed[1].input_schema["properties"]["max_keys"]
+    assert (keys["minimum"], keys["maximum"], keys["default"]) == (1, 1000, 100)
+
+
+async def test_without_an_identity_nothing_is_called() -> None:
+    # In process there is no HTTP request, as there would be none without a gate.
+    async with Toolset.default(S3Settings()) as tools, Client(tools.server()) as client:
+        with pytest.raises(MCPError, match="no identity"):
+            await client.call_tool("discover_buckets", {})

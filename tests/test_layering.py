@@ -1,0 +1,116 @@
+"""Who may know whom: the arrows of the architecture, read off the imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+DOMAIN = {"errors", "resolution", "sessions", "buckets"}
+"""Modules that know nothing but each other."""
+
+ALLOWED = {
+    "errors": set(),
+    "buckets": set(),
+    "resolution": {"errors"},
+    "sessions": {"errors", "resolution"},
+    "tokens": {*DOMAIN, "tokens"},
+    "stores": {*DOMAIN, "stores"},
+    "credentials": {*DOMAIN, "credentials"},
+    "resolver": {*DOMAIN, "tokens", "stores", "credentials"},
+    "wire": {"errors", "resolution", "v1"},
+    "client": {"errors", "resolution", "wire", "v1"},
+}
+"""Which of authsvc's own modules each may import."""
+
+PURE = {"errors", "buckets", "resolution", "sessions"}
+"""No third party at all."""
+
+SPEAK_GRPC = {"wire", "client", "servicer", "server", "v1"}
+
+
+def modules(package: str) -> list[Path]:
+    return [path for path in sorted((ROOT / package).rglob("*.py")) if "_pb2" not in path.name]
+
+
+def room(path: Path) -> str:
+    """The module's place under its package: ``tokens`` for ``authsvc/tokens/jwt.py``."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, functions included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own(path: Path) -> set[str]:
+    """The rooms of authsvc that a file imports from."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("authsvc.")} - {
+        "__version__"
+    }
+
+
+def third_parties(path: Path) -> set[str]:
+    roots = {name.split(".")[0] for name in imports(path)}
+    return roots - sys.stdlib_module_names - {"authsvc", "mcp_adapter", "demo"}
+
+
+@pytest.mark.parametrize("path", modules("authsvc"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_authsvc(path: Path) -> None:
+    where = room(path)
+    if where in ALLOWED:
+        assert own(path) <= ALLOWED[where]
+    if where in PURE:
+        assert not third_parties(path)
+    if where not in SPEAK_GRPC:
+        assert not third_parties(path) & {"grpc", "google", "grpc_health", "grpc_reflection"}
+    assert not third_parties(path) & {"starlette", "mcp", "mcp_types"}
+    assert not any(name.split(".")[0] in {"mcp_adapter", "demo"} for name in imports(path))
+
+
+GATE = ("middleware", "bearer", "refusals", "requirements", "messages", "eras", "metadata")
+
+
+@pytest.mark.parametrize("name", GATE)
+def test_the_gate_knows_the_vocabulary_of_authsvc_alone(name: str) -> None:
+    path = ROOT / "mcp_adapter" / f"{name}.py"
+    assert own(path) <= {"errors", "resolution"}
+    assert not third_parties(path) & {"grpc", "google"}
+
+
+@pytest.mark.parametrize(
+    "path", modules("mcp_adapter"), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_adapter_speaks_to_authsvc_through_its_client(path: Path) -> None:
+    assert not third_parties(path) & {"grpc", "google"}
+    assert not own(path) & {"sessions", "stores", "tokens", "resolver", "servicer", "credentials"}
+
+
+def test_the_client_needs_grpc_and_protobuf_alone() -> None:
+    script = (
+        "import sys, authsvc.client\n"
+        "print(*{name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    loaded = {name for name in result.stdout.split() if not name.startswith("_")}
+    # grpc itself loads its sister packages where they are installed.
+    sisters = {"grpc_health", "grpc_reflection", "grpc_tools", "grpc_status"}
+    assert loaded <= {"authsvc", "grpc", "google", "typing_extensions", "cython_runtime", *sisters}
