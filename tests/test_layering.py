@@ -100,8 +100,10 @@ def test_the_adapter_speaks_to_authsvc_through_its_client(path: Path) -> None:
 
 def test_the_client_needs_grpc_and_protobuf_alone() -> None:
     script = (
-        "import sys, authsvc.client\n"
-        "print(*{name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names))"
+        "before = set(sys.modules)\n"
+        "import authsvc.client\n"
+        "loaded = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*loaded - set(sys.stdlib_module_names))"
     )
     result = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}"],
