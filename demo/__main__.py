@@ -97,7 +97,11 @@ def _write_token(layout: Layout) -> None:
 
 def _what_to_try(layout: Layout) -> str:
     config, token, url = layout.authsvc_config, layout.token, layout.resource
-    python = sys.executable
+    # As short as it can be pasted: the demo runs in the project's folder, as a rule.
+    executable = Path(sys.executable)
+    python = (
+        executable.relative_to(Path.cwd()) if executable.is_relative_to(Path.cwd()) else executable
+    )
     return f"""
 Ready.
 
@@ -123,9 +127,9 @@ The same session as another role, which sees another bucket; the log tells what 
     --bucket {BUCKETS[0]} > {token}
   grep 'JWT' {layout.log("authsvc")}
 
-With MCP Inspector:
+With MCP Inspector (Node 22):
 
-  npx @modelcontextprotocol/inspector --cli {url} --transport http \\
+  npx -y @modelcontextprotocol/inspector@latest --cli {url} --transport http \\
     --header "Authorization: Bearer $(cat {token})" --method tools/call \\
     --tool-name bucket_objects_list --tool-arg bucket=s3://{BUCKETS[0]}
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -215,6 +216,26 @@ def test_a_stop_is_clean(tmp_path: Path, signal_number: int, real_idp: IdentityP
         process.kill(signal_number)
         assert process.wait(TIMEOUT) == 0
     assert "Traceback" not in process.output
+
+
+def test_a_stop_finishes_what_is_in_flight(tmp_path: Path, real_idp: IdentityProvider) -> None:
+    with authsvc(write_config(tmp_path)) as (process, address):
+        service = stub(address)
+        resolve(service, "before", create=True)
+        # Somebody else holds the file, so that the write has to wait.
+        other = sqlite3.connect(tmp_path / "authsvc.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        request = pb.ResolveSessionRequest(session_id="s", resource=RESOURCE, create=True)
+        in_flight = service.ResolveSession.future(request, timeout=TIMEOUT)
+        # Answered after the one before it had been read: both came over one connection.
+        resolve(service, "before")
+        process.kill(signal.SIGTERM)
+        process.wait_for("stopping", TIMEOUT)
+        assert not in_flight.done()
+        other.execute("COMMIT")
+        other.close()
+        assert in_flight.result(TIMEOUT).outcome == pb.OUTCOME_CREATED
+        assert process.wait(TIMEOUT) == 0
 
 
 def test_a_taken_port_is_named(tmp_path: Path, real_idp: IdentityProvider) -> None:
