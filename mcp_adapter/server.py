@@ -22,6 +22,10 @@ from mcp_adapter.tools import Toolset
 
 log = logging.getLogger(__name__)
 
+MAX_HEADER_BYTES = 128 * 1024
+"""All headers of a request. Twice the longest token that authsvc looks at, so that a longer one is
+refused with a reason and not with a reset connection."""
+
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
@@ -52,6 +56,7 @@ async def serve(settings: Settings) -> None:
                     server_header=False,
                     proxy_headers=False,
                     ws="none",
+                    h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                     lifespan="on",
                     timeout_graceful_shutdown=settings.grace_seconds,
                 )
