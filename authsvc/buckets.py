@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
+
 
 def bucket_name(text: str) -> str:
     """The bucket that ``text`` names: ``name``, ``s3://name`` and ``s3://name/prefix`` are one.
@@ -10,6 +14,6 @@ def bucket_name(text: str) -> str:
         ValueError: it names none.
     """
     name = text.strip().removeprefix("s3://").partition("/")[0]
-    if not name or not all("!" <= character <= "~" for character in name):
+    if not _VISIBLE_ASCII.fullmatch(name):
         raise ValueError("not the name of a bucket")
     return name
