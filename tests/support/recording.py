@@ -50,7 +50,7 @@ def recording(upstream: str) -> Iterator[Recording]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         seen.url = f"http://127.0.0.1:{server.server_address[1]}"
