@@ -35,21 +35,22 @@ _REFUSED_HEADERS = ("crit", "zip", "b64")
 # read: a key comes from the configuration or not at all (RFC 8725 section 3.10). They are ignored
 # and not refused, because honest issuers send them.
 
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+# Possessive, and matches from every quote on, closed or not: were it to fail at one and start again
+# at the next, a token of escaped quotes would cost the square of its length.
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
 @dataclass(frozen=True, slots=True)
-class CompactToken:
-    """The parts of a well-formed token. Nothing in it is to be believed yet.
+class CompactJws:
+    """The parts of a well-formed JWS. Nothing in it is to be believed yet.
 
     Attributes:
         algorithm: header ``alg``.
         key_id: header ``kid``; None when absent.
         token_type: header ``typ`` in lower case, without ``application/``; empty when absent.
         header: the protected header.
-        payload: the claims.
-        payload_json: the claims as they were signed.
+        payload: what was signed, whatever it is; of a JWT the claims, as JSON.
         signing_input: what the signature is over.
         signature: its bytes; may be empty.
     """
@@ -58,13 +59,12 @@ class CompactToken:
     key_id: str | None
     token_type: str
     header: Mapping[str, object] = field(repr=False)
-    payload: Mapping[str, object] = field(repr=False)
-    payload_json: bytes = field(repr=False)
+    payload: bytes = field(repr=False)
     signing_input: bytes = field(repr=False)
     signature: bytes = field(repr=False)
 
 
-def parse(token: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactToken:
+def parse_jws(token: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactJws:
     """Take a token apart.
 
     Args:
@@ -81,18 +81,25 @@ def parse(token: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactToken:
     signing_input, _, signature = token.encode("ascii").rpartition(b".")
     header_segment, _, payload_segment = signing_input.partition(b".")
     header = _object("header", _decode("header", header_segment))
-    payload_json = _decode("payload", payload_segment)
     _check_header(header)
-    return CompactToken(
+    return CompactJws(
         algorithm=_header_text(header, "alg"),
         key_id=_key_id(header) if "kid" in header else None,
         token_type=_media_type(header, "typ"),
         header=header,
-        payload=_object("payload", payload_json),
-        payload_json=payload_json,
+        payload=_decode("payload", payload_segment),
         signing_input=signing_input,
         signature=_decode("signature", signature),
     )
+
+
+def parse_claims(payload: bytes) -> dict[str, object]:
+    """The claims set of a JWT (RFC 7519 section 4).
+
+    Raises:
+        AuthError: TOKEN_MALFORMED unless strict JSON, see ``parse_json_object``.
+    """
+    return _object("payload", payload)
 
 
 def parse_json_object(data: bytes) -> dict[str, object]:

@@ -14,7 +14,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.sessions import VerifiedToken
 from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
-from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactToken, parse
+from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws
 from authsvc.tokens.keys import KeySet
 
 MEMO_SIZE = 65536
@@ -47,7 +47,7 @@ class Issuer:
     token_types: tuple[str, ...] = ()
 
     def accepts_type(self, token_type: str) -> bool:
-        """Whether a token of this ``typ``, in the form of ``CompactToken``, may be one of its."""
+        """Whether a token of this ``typ``, in the form of ``CompactJws``, may be one of its."""
         if not self.token_types:
             return token_type in ACCESS_TOKEN_TYPES
         return token_type in {
@@ -113,31 +113,36 @@ class JwtVerifier:
             verified, lifetime = known
             lifetime.check(now)
             return verified
-        compact = parse(token, max_bytes=self._max_token_bytes)
-        issuer = self._authenticate(compact)
-        lifetime = _check_claims(compact.payload, issuer, resource, now)
-        verified = _verified(key[0], compact, issuer)
+        jws = parse_jws(token, max_bytes=self._max_token_bytes)
+        claims = parse_claims(jws.payload)
+        issuer = self._authenticate(jws, optional_text(claims, "iss"))
+        lifetime = _check_claims(claims, issuer, resource, now)
+        verified = VerifiedToken(
+            digest=key[0],
+            principal=issuer.mapping.principal(claims, jws.payload),
+            issue_time=numeric_date(claims, "iat") or 0.0,
+            token_id=optional_text(claims, "jti"),
+        )
         self._memo[key] = (verified, lifetime)
         if len(self._memo) > self._memo_size:
             self._memo.popitem(last=False)
         return verified
 
-    def _authenticate(self, token: CompactToken) -> Issuer:
-        """Prove that the issuer which the token names has signed it.
+    def _authenticate(self, jws: CompactJws, name: str) -> Issuer:
+        """Prove that the issuer of that name, which the token claims, has signed it.
 
         Raises:
             AuthError: TOKEN_ISSUER_UNKNOWN, TOKEN_MALFORMED, TOKEN_ALGORITHM_REFUSED,
                 TOKEN_KEY_UNKNOWN or TOKEN_SIGNATURE_INVALID.
         """
-        name = optional_text(token.payload, "iss")
         issuer = self._issuers.get(name)
         if issuer is None:
             raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, f"iss {name[:128]!r}")
-        if not issuer.accepts_type(token.token_type):
-            raise AuthError(Reason.TOKEN_MALFORMED, f"typ {token.token_type[:32]!r}")
-        key = issuer.keys.find(token.key_id, token.algorithm)
+        if not issuer.accepts_type(jws.token_type):
+            raise AuthError(Reason.TOKEN_MALFORMED, f"typ {jws.token_type[:32]!r}")
+        key = issuer.keys.find(jws.key_id, jws.algorithm)
         self.signature_checks += 1
-        if not key.verifies(token.signing_input, token.signature):
+        if not key.verifies(jws.signing_input, jws.signature):
             raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
         return issuer
 
@@ -177,12 +182,3 @@ def _audience(claims: Mapping[str, object]) -> list[str]:
     if not isinstance(audience, list) or not all(isinstance(item, str) for item in audience):
         raise AuthError(Reason.TOKEN_MALFORMED, "aud: neither a string nor a list of strings")
     return audience
-
-
-def _verified(digest: bytes, token: CompactToken, issuer: Issuer) -> VerifiedToken:
-    return VerifiedToken(
-        digest=digest,
-        principal=issuer.mapping.principal(token.payload, token.payload_json),
-        issue_time=numeric_date(token.payload, "iat") or 0.0,
-        token_id=optional_text(token.payload, "jti"),
-    )

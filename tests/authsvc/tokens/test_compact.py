@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from authsvc.errors import AuthError, Reason
-from authsvc.tokens.compact import MAX_NESTING, parse, parse_json_object
+from authsvc.tokens.compact import (
+    MAX_NESTING,
+    MAX_TOKEN_BYTES,
+    CompactJws,
+    parse_claims,
+    parse_json_object,
+    parse_jws,
+)
 
 HEADER = b'{"alg":"HS256"}'
 PAYLOAD = b'{"sub":"alice"}'
@@ -23,6 +31,12 @@ def segment(data: bytes) -> str:
 
 def token(header: bytes = HEADER, payload: bytes = PAYLOAD, signature: bytes = b"sig") -> str:
     return ".".join(map(segment, (header, payload, signature)))
+
+
+def parse(text: str) -> tuple[CompactJws, dict[str, object]]:
+    """As a verifier does, before it knows any key."""
+    jws = parse_jws(text)
+    return jws, parse_claims(jws.payload)
 
 
 def header(**members: object) -> str:
@@ -146,12 +160,12 @@ def test_hostile_tokens_are_malformed(hostile: str) -> None:
 
 
 def test_the_parts_of_a_token() -> None:
-    parsed = parse(token(header=b'{"alg":"ES256","kid":"k1","typ":"application/AT+JWT"}'))
+    parsed, claims = parse(token(header=b'{"alg":"ES256","kid":"k1","typ":"application/AT+JWT"}'))
     assert parsed.algorithm == "ES256"
     assert parsed.key_id == "k1"
     assert parsed.token_type == "at+jwt"
-    assert parsed.payload == {"sub": "alice"}
-    assert parsed.payload_json == PAYLOAD
+    assert claims == {"sub": "alice"}
+    assert parsed.payload == PAYLOAD
     assert parsed.signature == b"sig"
     assert parsed.signing_input == token().rpartition(".")[0].encode().replace(
         H.encode(), segment(b'{"alg":"ES256","kid":"k1","typ":"application/AT+JWT"}').encode()
@@ -181,15 +195,42 @@ def test_unusual_but_sound_tokens_pass(accepted: str) -> None:
 
 
 def test_the_size_limit() -> None:
-    parse(token(), max_bytes=len(token()))
+    parse_jws(token(), max_bytes=len(token()))
     for too_large in (token(), "é" * len(token()), "." * 100_000):
         with pytest.raises(AuthError) as refused:
-            parse(too_large, max_bytes=len(token()) - 1)
+            parse_jws(too_large, max_bytes=len(token()) - 1)
         assert refused.value.reason is Reason.TOKEN_TOO_LARGE
 
 
 def test_a_token_shows_none_of_its_claims() -> None:
-    assert "alice" not in repr(parse(token()))
+    assert "alice" not in repr(parse_jws(token()))
+
+
+OPEN = b'{"a":' + b"[" * (MAX_NESTING + 1)  # enough of them to be counted one by one
+LARGEST = MAX_TOKEN_BYTES * 3 // 4 - 200  # bytes of payload that fit into a token
+LABORIOUS = {
+    "escaped quotes without an end": OPEN + b'"' + b'\\"' * (LARGEST // 2),
+    "escaped quotes and a last backslash": OPEN + b'"' + b'\\"' * (LARGEST // 2) + b"\\",
+    "escaped newlines": OPEN + b'"\\\n' * (LARGEST // 3),
+    "quotes": OPEN + b'"' * LARGEST,
+    "backslashes": OPEN + b"\\" * LARGEST,
+    "empty strings": OPEN + b'"",' * (LARGEST // 3),
+    "brackets": b'{"a":[' + b"[]," * (LARGEST // 3) + b"1]}",
+    "members": b"{" + b",".join(b'"%d":0' % n for n in range(LARGEST // 9)) + b"}",
+    "escapes": b'{"a":"' + b"\\u0041" * (LARGEST // 6) + b'"}',
+    "digits": b'{"a":0.' + b"9" * LARGEST + b"}",
+    "an exponent": b'{"a":1e' + b"9" * LARGEST + b"}",
+}
+
+
+@pytest.mark.parametrize("data", LABORIOUS.values(), ids=LABORIOUS.keys())
+def test_no_token_takes_long(data: bytes) -> None:
+    """Anyone can send one. Milliseconds each; what grows with the square takes seconds."""
+    laborious = token(payload=data)
+    assert MAX_TOKEN_BYTES * 0.9 < len(laborious) <= MAX_TOKEN_BYTES
+    start = time.process_time()
+    refuses_cleanly(lambda: parse(laborious))
+    assert time.process_time() - start < 0.5
 
 
 @unhurried
@@ -239,8 +280,8 @@ def test_one_token_has_one_spelling(signature: bytes, position: int, other: str)
     if spelling == original:
         return
     try:
-        parsed = parse(spelling)
+        parsed = parse_jws(spelling)
     except AuthError:
         return
-    first = parse(original)
+    first = parse_jws(original)
     assert (parsed.signing_input, parsed.signature) != (first.signing_input, first.signature)
