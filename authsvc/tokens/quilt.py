@@ -27,6 +27,10 @@ PERMISSIONS = {
 }
 """Permissions by abbreviation; what is not here is kept as it stands."""
 
+MAX_PREFIX_LENGTH = 255
+"""Characters before each suffix of a map: no bucket's name was ever longer, and what is repeated is
+what makes a small token large."""
+
 MAX_PACKED_LENGTH = 65536
 """Characters of a compressed list."""
 
@@ -68,6 +72,8 @@ def _unpacked(packed: object) -> list[str]:
 def _joined(data: object, join: Callable[[str, str], str]) -> list[str]:
     if not isinstance(data, dict):
         raise malformed("buckets", "is not packed as a map of lists")
+    if any(len(prefix) > MAX_PREFIX_LENGTH for prefix in data):
+        raise malformed("buckets", "has a prefix that is too long")
     names = [
         join(prefix, suffix)
         for prefix, suffixes in data.items()

@@ -85,6 +85,12 @@ def test_packed_buckets(name: str, packed: object, buckets: tuple[str, ...]) -> 
     assert principal(**{name: packed}).buckets == buckets
 
 
+def test_a_small_token_does_not_become_large() -> None:
+    packed = {"_type": "groups", "_data": {"p" * 255: [f"{n:x}" for n in range(10_000)]}}
+    expanded = sum(map(len, principal(b=packed).buckets))
+    assert expanded < 4 * 1024 * 1024
+
+
 @pytest.mark.parametrize(
     "packed",
     [
@@ -95,6 +101,8 @@ def test_packed_buckets(name: str, packed: object, buckets: tuple[str, ...]) -> 
         {"_type": "groups", "_data": {"quilt": "a"}},
         {"_type": "groups", "_data": {"quilt": [1]}},
         {"_type": "groups", "_data": {f"p{n}": [str(m) for m in range(101)] for n in range(100)}},
+        {"_type": "groups", "_data": {"p" * 256: ["a"]}},
+        {"_type": "patterns", "_data": {"p" * 256: ["a"]}},
         {"_type": "patterns", "_data": 7},
         {"_type": "compressed", "_data": ["a"]},
         {"_type": "compressed", "_data": "not base64!"},
