@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,13 @@ _KEY_TYPES: Mapping[str, tuple[str, str | None]] = {
     "EdDSA": ("OKP", "Ed25519"),
 }
 """The ``kty`` and ``crv`` of each algorithm with a public key (RFC 7518 section 6, RFC 8037)."""
+
+_ROCA_POWERS = {
+    prime: frozenset(pow(65537, exponent, prime) for exponent in range(prime))
+    for prime in (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
+}
+"""The fingerprint of the chips whose RSA keys can be factored: their moduli are a power of 65537 by
+each of these primes, as one sound key in 240 million is (Nemec et al., CCS 2017)."""
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -82,11 +90,7 @@ class VerificationKey:
         except (PyJWTError, ValueError):
             raise KeyLoadError(f"is not a key for {self.algorithm}") from None
         if isinstance(self.material, RSAPublicKey):
-            bits = self.material.key_size
-            if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
-                raise KeyLoadError(
-                    f"an RSA key has {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, not {bits}"
-                )
+            _check_rsa(self.material)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is this key's over ``message``."""
@@ -106,11 +110,11 @@ class KeySet:
     def __post_init__(self) -> None:
         if not self.keys:
             raise KeyLoadError("there is no key")
-        names = [key.kid for key in self.keys]
-        if len(names) > 1 and None in names:
+        names = Counter(key.kid for key in self.keys)
+        if len(self.keys) > 1 and None in names:
             raise KeyLoadError("every one of several keys needs a kid")
-        for name in names:
-            if names.count(name) > 1:
+        for name, count in names.items():
+            if count > 1:
                 raise KeyLoadError(f"kid {name!r} is there twice")
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey:
@@ -215,6 +219,16 @@ def _members(document: bytes) -> list[dict[str, object]]:
     if not isinstance(members, list) or not all(isinstance(item, dict) for item in members):
         raise KeyLoadError('is not a JWK Set: {"keys": [{…}, …]}')
     return members
+
+
+def _check_rsa(key: RSAPublicKey) -> None:
+    if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise KeyLoadError(
+            f"an RSA key has {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, not {key.key_size}"
+        )
+    modulus = key.public_numbers().n
+    if all(modulus % prime in powers for prime, powers in _ROCA_POWERS.items()):
+        raise KeyLoadError("can be factored (ROCA, CVE-2017-15361); replace it")
 
 
 def _label(jwk: Mapping[str, object], index: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from authsvc.errors import AuthError, Reason
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.keys import (
+    _ROCA_POWERS,
     KeyLoadError,
     KeySet,
     VerificationKey,
@@ -247,6 +249,18 @@ def test_one_of_several_keys_needs_a_name() -> None:
     del nameless["kid"]
     assert load(nameless) == [(None, "ES256")]
     assert "needs a kid" in refusal(nameless, ed25519_jwk())
+
+
+def test_a_key_that_can_be_factored_is_refused() -> None:
+    product = math.prod(_ROCA_POWERS)
+    modulus = pow(65537, 1234, product) + product * (1 << 1950)
+    modulus += product * (1 - modulus % 2)  # odd, as moduli are
+    public = rsa.RSAPublicNumbers(65537, modulus).public_key()
+    with pytest.raises(KeyLoadError, match="ROCA"):
+        VerificationKey("k", "RS256", public)
+    # The next modulus is no power of 65537 by some of the primes, as sound ones are not.
+    sound = rsa.RSAPublicNumbers(65537, modulus + 2).public_key()
+    assert VerificationKey("k", "RS256", sound).material is sound
 
 
 # Finding
