@@ -7,8 +7,10 @@ never an answer.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypedDict, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -33,22 +35,62 @@ _CHANNEL_OPTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """How to know authsvc, and how to be known by it.
+
+    Attributes:
+        ca_file: PEM authorities of authsvc's certificate.
+        certificate_file: PEM chain of this caller's certificate; None without one.
+        key_file: its key.
+        service_token_file: holds this caller's service token, read again when it changes; None
+            without one.
+    """
+
+    ca_file: Path
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    service_token_file: Path | None = None
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """
+        Raises:
+            OSError: a file cannot be read.
+        """
+        key, chain = self.key_file, self.certificate_file
+        return grpc.ssl_channel_credentials(
+            root_certificates=self.ca_file.read_bytes(),
+            private_key=key.read_bytes() if key else None,
+            certificate_chain=chain.read_bytes() if chain else None,
+        )
+
+
 class AuthClient:
     """A connection to authsvc, to be shared by all requests of an event loop.
 
     Args:
         target: ``host:port`` or ``unix:/path`` of authsvc.
         deadline_seconds: how long one call may take, connecting included.
+        tls: None for a socket of this machine.
     """
 
-    def __init__(self, target: str, *, deadline_seconds: float = 2.0) -> None:
+    def __init__(
+        self, target: str, *, deadline_seconds: float = 2.0, tls: ClientTls | None = None
+    ) -> None:
         self._target = target
         self._deadline_seconds = deadline_seconds
+        self._tls = tls
+        token_file = tls.service_token_file if tls else None
+        self._service_token = _ServiceToken(token_file) if token_file else None
         self._channel: aio.Channel | None = None
         self._stub: pb_grpc.AuthServiceAsyncStub
 
     async def __aenter__(self) -> Self:
-        self._channel = aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+        if self._tls is None:
+            self._channel = aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+        else:
+            credentials = self._tls.channel_credentials()
+            self._channel = aio.secure_channel(self._target, credentials, options=_CHANNEL_OPTIONS)
         self._stub = pb_grpc.AuthServiceStub(self._channel)
         return self
 
@@ -68,19 +110,57 @@ class AuthClient:
         request = pb.ResolveSessionRequest(
             session_id=session_id, token=token, resource=resource, create=create
         )
-        call = self._stub.ResolveSession(request, timeout=self._deadline_seconds)
+        call = self._stub.ResolveSession(request, **self._how())
         return wire.resolution_of(await _answer(call))
 
     async def create(self, token: str, *, resource: str) -> Resolution:
         """See ``Resolver.create``."""
         request = pb.CreateSessionRequest(token=token, resource=resource)
-        call = self._stub.CreateSession(request, timeout=self._deadline_seconds)
+        call = self._stub.CreateSession(request, **self._how())
         return wire.resolution_of(await _answer(call))
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
         request = pb.RevokeSessionRequest(session_id=session_id)
-        await _answer(self._stub.RevokeSession(request, timeout=self._deadline_seconds))
+        await _answer(self._stub.RevokeSession(request, **self._how()))
+
+    def _how(self) -> _How:
+        how: _How = {"timeout": self._deadline_seconds}
+        if self._service_token is not None:
+            how["metadata"] = (("authorization", f"Bearer {self._service_token.current()}"),)
+        return how
+
+
+class _How(TypedDict, total=False):
+    """What goes with each call."""
+
+    timeout: float
+    metadata: tuple[tuple[str, str], ...]
+
+
+class _ServiceToken:
+    """A service token in a file, read again when the file changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._token = ""
+
+    def current(self) -> str:
+        """
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED when there is no token to be had.
+        """
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp != self._stamp:
+                self._token = self._path.read_text(encoding="ascii").strip()
+                self._stamp = stamp
+        except (OSError, UnicodeDecodeError) as error:
+            if not self._token:
+                raise AuthError(Reason.CALLER_NOT_ALLOWED, str(error)) from None
+        return self._token
 
 
 async def _answer(call: Awaitable[ResponseT]) -> ResponseT:

@@ -37,11 +37,6 @@ def _listening_address(address: str) -> str:
     _, separator, port = address.rpartition(":")
     if not address.startswith("unix:") and not (separator and port.isdecimal()):
         raise ValueError("is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock")
-    if not is_local(address):
-        raise ValueError(
-            "must be a loopback address or a Unix socket: callers are not authenticated yet, so "
-            "nothing beyond this machine may reach authsvc"
-        )
     return address
 
 
@@ -134,6 +129,42 @@ class CredentialSettings(Table):
     static: tuple[StaticCredentials, ...] = ()
 
 
+class TlsSettings(Table):
+    """``[tls]``: required wherever another machine can reach authsvc."""
+
+    certificate_file: Path = Field(description="PEM chain, the server's own first.")
+    key_file: Path = Field(description="Its key, PEM.")
+    client_ca_file: Path | None = Field(
+        default=None, description="Who signs callers' certificates; set, each has to show one."
+    )
+
+
+class CallerSettings(Table):
+    """``[[callers]]``: somebody who may call, and how it proves that it is the one."""
+
+    name: NonEmpty
+    resources: tuple[Resource, ...] = Field(
+        default=(), description="Canonical URIs of the MCP servers that it may resolve for."
+    )
+    admin: bool = Field(
+        default=False, description="An operator: may call SessionAdminService, and that alone."
+    )
+    certificate_names: tuple[NonEmpty, ...] = Field(
+        default=(), description="DNS or URI names in its client certificate."
+    )
+    service_token_files: tuple[Path, ...] = Field(
+        default=(), description="Its service tokens; two while one replaces the other."
+    )
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not self.certificate_names and not self.service_token_files:
+            raise ValueError("needs certificate_names or service_token_files")
+        if self.admin == bool(self.resources):
+            raise ValueError("needs resources, or admin = true without any")
+        return self
+
+
 class DevelopmentSettings(Table):
     """``[development]``: what ``authsvc token`` mints where a flag is absent."""
 
@@ -152,8 +183,13 @@ class Settings(FileSettings):
 
     listen: ListeningAddress = "127.0.0.1:50051"
     resources: tuple[Resource, ...] = Field(
-        min_length=1, description="Canonical URIs of the MCP servers that may call."
+        default=(),
+        description="What whoever reaches the loopback address or Unix socket may resolve for.",
     )
+    callers: tuple[CallerSettings, ...] = Field(
+        default=(), description="Who may call, instead of resources."
+    )
+    tls: TlsSettings | None = None
     issuers: tuple[IssuerSettings, ...] = Field(min_length=1)
     store: StoreSettings = StoreSettings()
     sessions: SessionSettings = SessionSettings()
@@ -164,3 +200,35 @@ class Settings(FileSettings):
     grace_seconds: PositiveFloat = Field(
         default=10.0, description="How long a stop waits for what is in flight."
     )
+
+    @model_validator(mode="after")
+    def _callers_are_known(self) -> Self:
+        if bool(self.resources) == bool(self.callers):
+            raise ValueError("needs either resources, for callers on this machine, or [[callers]]")
+        if self.callers and self.tls is None and not self.listen.startswith("unix:"):
+            raise ValueError("needs [tls]: service tokens and certificates go over TLS alone")
+        if not is_local(self.listen) and self.tls is None:
+            raise ValueError(
+                f"listen = {self.listen!r} can be reached from other machines and needs [tls] and "
+                "[[callers]]; or listen on 127.0.0.1 or a Unix socket"
+            )
+        if not is_local(self.listen) and not self.callers:
+            raise ValueError(f"listen = {self.listen!r} needs [[callers]] instead of resources")
+        for caller in self.callers:
+            self._check_caller(caller)
+        names = [caller.name for caller in self.callers]
+        if len(set(names)) < len(names):
+            raise ValueError("callers: two have the same name")
+        return self
+
+    def _check_caller(self, caller: CallerSettings) -> None:
+        demands_certificates = self.tls is not None and self.tls.client_ca_file is not None
+        if caller.certificate_names and not demands_certificates:
+            raise ValueError(f"callers[{caller.name}].certificate_names needs tls.client_ca_file")
+
+    @model_validator(mode="after")
+    def _issuers_are_distinct(self) -> Self:
+        names = [issuer.issuer for issuer in self.issuers]
+        if len(set(names)) < len(names):
+            raise ValueError("issuers: two have the same issuer")
+        return self

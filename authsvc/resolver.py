@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from authsvc.credentials import CredentialBroker
 from authsvc.errors import AuthError, Reason, Status
@@ -19,6 +19,7 @@ from authsvc.sessions import (
     Decision,
     Limits,
     PresentedToken,
+    Record,
     RefusedToken,
     VerifiedToken,
     check_session_id,
@@ -84,11 +85,19 @@ class SessionResolver:
         session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
         return await self._resolve_session(session_id, token, resource, create=True)
 
-    async def revoke(self, session_id: str) -> None:
-        """See ``Resolver.revoke``. Takes the id of a principal session, too."""
+    async def revoke(self, session_id: str, *, resources: Collection[str] | None = None) -> None:
+        """See ``Resolver.revoke``. Takes the id of a principal session, too.
+
+        Args:
+            session_id: the session to end.
+            resources: what the caller is registered for; None for all. A session that was used at
+                others alone is not its to end: CALLER_NOT_ALLOWED.
+        """
         check_session_id(session_id.removeprefix(PRINCIPAL_SESSION_PREFIX))
         for _ in range(MAX_ATTEMPTS):
             record = await self._store.get(session_id)
+            if record is not None and record.grants and resources is not None:
+                _check_is_theirs(record, resources)
             tombstone = record and revoke(record, now=self._clock(), limits=self._limits)
             if tombstone is None:
                 return
@@ -178,6 +187,11 @@ class SessionResolver:
         return Resolution(
             decision.record.seen_by(principal), decision.outcome, principal, credentials
         )
+
+
+def _check_is_theirs(record: Record, resources: Collection[str]) -> None:
+    if not any(resource in resources for resource in record.grants):
+        raise AuthError(Reason.CALLER_NOT_ALLOWED, "the session was used at other resources alone")
 
 
 def _log_reuse(decision: Decision, session_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import signal
 import time
@@ -10,13 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from authsvc.callers import Callers
-from authsvc.config import IssuerSettings, Settings, StaticCredentials
+from authsvc.callers import LOCAL_CALLER, Caller, Callers
+from authsvc.config import IssuerSettings, Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
 from authsvc.errors import AuthError
 from authsvc.resolution import AwsCredentials, Secret
@@ -26,6 +28,7 @@ from authsvc.settings import ConfigError
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
+from authsvc.tls import ServerCertificates
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import (
@@ -41,6 +44,9 @@ from authsvc.v1 import auth_pb2_grpc as pb_grpc
 log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 60.0
+
+MIN_SERVICE_TOKEN_LENGTH = 32
+"""Characters; what is shorter could be guessed."""
 
 _SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
 
@@ -96,15 +102,15 @@ async def running(
             clock=clock,
         )
         server = aio.server(options=_SERVER_OPTIONS)
-        callers = Callers(settings.resources)
+        callers = _callers(settings)
         pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, callers), server)
-        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(), server)
+        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(callers), server)
         health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         reflection.enable_server_reflection(
             (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), server
         )
-        address = _listen(server, settings.listen)
+        address = _listen(server, settings)
         await server.start()
         for service in ("", *_SERVICES):
             await health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -135,12 +141,56 @@ async def open_store(settings: Settings) -> SessionStore:
         raise ConfigError(f"store.path: {error.detail}") from None
 
 
-def _listen(server: aio.Server, address: str) -> str:
+def _listen(server: aio.Server, settings: Settings) -> str:
+    address = settings.listen
+    credentials = _server_credentials(settings.tls)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError:
         raise ConfigError(f"listen: {address} cannot be listened on; is it taken?") from None
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+def _server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials | None:
+    if settings is None:
+        return None
+    certificates = ServerCertificates(
+        settings.certificate_file, settings.key_file, settings.client_ca_file
+    )
+    try:
+        return certificates.credentials()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tls: {error}") from None
+
+
+def _callers(settings: Settings) -> Callers:
+    registered = [
+        Caller(
+            name=item.name,
+            resources=frozenset(item.resources),
+            admin=item.admin,
+            certificate_names=frozenset(item.certificate_names),
+            token_digests=tuple(
+                _service_token_digest(path, f"callers[{item.name}].service_token_files")
+                for path in item.service_token_files
+            ),
+        )
+        for item in settings.callers
+    ]
+    local = Caller(LOCAL_CALLER, frozenset(settings.resources)) if settings.resources else None
+    return Callers(registered, local=local)
+
+
+def _service_token_digest(path: Path, setting: str) -> bytes:
+    token = _secret(path, setting).reveal()
+    if len(token) < MIN_SERVICE_TOKEN_LENGTH:
+        raise ConfigError(
+            f"{setting}: {path}: a service token has {MIN_SERVICE_TOKEN_LENGTH} characters or more"
+        )
+    return hashlib.sha256(token.encode()).digest()
 
 
 async def _sweep(store: SessionStore, clock: Callable[[], float]) -> None:

@@ -11,9 +11,9 @@ from google.protobuf.empty_pb2 import Empty
 from grpc.aio import ServicerContext
 
 from authsvc import wire
-from authsvc.callers import Callers
-from authsvc.errors import AuthError
-from authsvc.resolution import Resolver
+from authsvc.callers import Caller, Callers
+from authsvc.errors import AuthError, Reason
+from authsvc.resolver import SessionResolver
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
@@ -26,7 +26,7 @@ Context = ServicerContext[Any, Any]
 class AuthServicer(pb_grpc.AuthServiceServicer):
     """``authsvc.v1.AuthService`` over a resolver."""
 
-    def __init__(self, resolver: Resolver, callers: Callers) -> None:
+    def __init__(self, resolver: SessionResolver, callers: Callers) -> None:
         self._resolver = resolver
         self._callers = callers
 
@@ -34,19 +34,19 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
         self, request: pb.ResolveSessionRequest, context: Context
     ) -> pb.ResolveSessionResponse:
         """See ``auth.proto``."""
-        return await _guarded(self._resolve(request), context)
+        return await _guarded(self._resolve(request, context), context)
 
     async def CreateSession(  # noqa: N802 - gRPC's name
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
         """See ``auth.proto``."""
-        return await _guarded(self._create(request), context)
+        return await _guarded(self._create(request, context), context)
 
     async def RevokeSession(  # noqa: N802 - gRPC's name
         self, request: pb.RevokeSessionRequest, context: Context
     ) -> Empty:
         """See ``auth.proto``."""
-        return await _guarded(self._revoke(request), context)
+        return await _guarded(self._revoke(request, context), context)
 
     # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter.
     async def ResolveSessionStream(  # type: ignore[override] # noqa: N802 - gRPC's name
@@ -55,15 +55,19 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
         """Not served yet."""
         await _unimplemented("AuthService.ResolveSessionStream", context)
 
-    async def _resolve(self, request: pb.ResolveSessionRequest) -> pb.ResolveSessionResponse:
-        self._callers.authorize(request.resource)
+    async def _resolve(
+        self, request: pb.ResolveSessionRequest, context: Context
+    ) -> pb.ResolveSessionResponse:
+        self._caller(context).authorize(request.resource)
         resolution = await self._resolver.resolve(
             request.session_id, request.token, resource=request.resource, create=request.create
         )
         return wire.response_message(resolution)
 
-    async def _create(self, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
-        self._callers.authorize(request.resource)
+    async def _create(
+        self, request: pb.CreateSessionRequest, context: Context
+    ) -> pb.CreateSessionResponse:
+        self._caller(context).authorize(request.resource)
         resolution = await self._resolver.create(request.token, resource=request.resource)
         answer = wire.response_message(resolution)
         return pb.CreateSessionResponse(
@@ -72,31 +76,62 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
             credentials=answer.credentials if answer.HasField("credentials") else None,
         )
 
-    async def _revoke(self, request: pb.RevokeSessionRequest) -> Empty:
-        await self._resolver.revoke(request.session_id)
+    async def _revoke(self, request: pb.RevokeSessionRequest, context: Context) -> Empty:
+        caller = self._caller(context)
+        await self._resolver.revoke(request.session_id, resources=caller.resources)
         return Empty()
+
+    def _caller(self, context: Context) -> Caller:
+        return identified(self._callers, context)
 
 
 class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
-    """``authsvc.v1.SessionAdminService``. Not served yet: each RPC says so by its name."""
+    """``authsvc.v1.SessionAdminService``, for operators. Not served yet: each RPC says so."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
 
     async def GetSession(self, request: object, context: Context) -> Never:  # noqa: N802
         """Not served yet."""
-        await _unimplemented("SessionAdminService.GetSession", context)
+        await self._unserved("GetSession", context)
 
     async def ListSessions(self, request: object, context: Context) -> Never:  # noqa: N802
         """Not served yet."""
-        await _unimplemented("SessionAdminService.ListSessions", context)
+        await self._unserved("ListSessions", context)
 
     async def RevokeSessions(self, request: object, context: Context) -> Never:  # noqa: N802
         """Not served yet."""
-        await _unimplemented("SessionAdminService.RevokeSessions", context)
+        await self._unserved("RevokeSessions", context)
 
     async def WatchSessions(  # type: ignore[override] # noqa: N802 - see ResolveSessionStream
         self, request: object, context: Context
     ) -> Never:
         """Not served yet."""
-        await _unimplemented("SessionAdminService.WatchSessions", context)
+        await self._unserved("WatchSessions", context)
+
+    async def _unserved(self, method: str, context: Context) -> Never:
+        await _guarded(self._authorize(context), context)
+        await _unimplemented(f"SessionAdminService.{method}", context)
+
+    async def _authorize(self, context: Context) -> None:
+        identified(self._callers, context).authorize_admin()
+
+
+def identified(callers: Callers, context: Context) -> Caller:
+    """Who is calling, by the connection's certificate or the call's service token.
+
+    Raises:
+        AuthError: CALLER_NOT_ALLOWED.
+    """
+    names = context.auth_context().get("x509_subject_alternative_name", ())
+    presented = [
+        value for key, value in context.invocation_metadata() or () if key == "authorization"
+    ]
+    if len(presented) > 1:
+        raise AuthError(Reason.CALLER_NOT_ALLOWED, "two service tokens")
+    scheme, _, service_token = str(presented[0] if presented else "").partition(" ")
+    token = service_token.strip() if scheme.lower() == "bearer" else ""
+    return callers.identify([name.decode("utf-8", "replace") for name in names], token)
 
 
 async def _guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:

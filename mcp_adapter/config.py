@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.config import Resource, is_local
@@ -25,16 +26,6 @@ def listening_address(address: str) -> str:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("is an address like 127.0.0.1:8000")
     return address
-
-
-def _authsvc_target(target: str) -> str:
-    if not is_local(target):
-        raise ValueError(
-            "must be a loopback address like 127.0.0.1:50051 or a Unix socket like "
-            "unix:/run/authsvc.sock: tokens would cross the network in the clear, and TLS between "
-            "the adapter and authsvc is not there yet"
-        )
-    return target
 
 
 def _issuer(url: str) -> str:
@@ -63,13 +54,42 @@ def _origin(origin: str) -> str:
     return origin
 
 
+def _authsvc_target(target: str) -> str:
+    host, _, port = target.rpartition(":")
+    if not target.startswith("unix:") and not (host and port.isdecimal()):
+        raise ValueError("is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock")
+    return target
+
+
 class AuthsvcSettings(Table):
     """``[authsvc]``: where authsvc is."""
 
     target: Annotated[str, AfterValidator(_authsvc_target)] = "127.0.0.1:50051"
+    ca_file: Path | None = Field(
+        default=None, description="Who signs authsvc's certificate; set, TLS is spoken."
+    )
+    certificate_file: Path | None = Field(default=None, description="This adapter's certificate.")
+    key_file: Path | None = Field(default=None, description="Its key.")
+    service_token_file: Path | None = Field(
+        default=None, description="This adapter's service token, in place of a certificate."
+    )
     deadline_seconds: PositiveFloat = Field(
         default=2.0, description="How long one call may take, connecting included."
     )
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if self.ca_file is None and not is_local(self.target):
+            raise ValueError(
+                f"target {self.target!r} is not on this machine, so tokens would cross the network "
+                "in the clear: for TLS set ca_file, and certificate_file with key_file or "
+                "service_token_file"
+            )
+        if self.ca_file is None and (self.certificate_file or self.service_token_file):
+            raise ValueError("certificate_file and service_token_file need ca_file")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
 
 
 class S3Settings(Table):

@@ -12,12 +12,12 @@ from functools import partial
 
 import uvicorn
 
-from authsvc.client import AuthClient
+from authsvc.client import AuthClient, ClientTls
 from authsvc.errors import AuthError
 from authsvc.resolution import Resolver
 from authsvc.settings import ConfigError
 from mcp_adapter.app import build_app
-from mcp_adapter.config import Settings
+from mcp_adapter.config import AuthsvcSettings, Settings
 from mcp_adapter.tools import Toolset
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,7 @@ async def serve(settings: Settings) -> None:
     """
     with listening_socket(settings.listen) as listener:
         toolset = Toolset.default(settings.s3)
-        authsvc = AuthClient(
-            settings.authsvc.target, deadline_seconds=settings.authsvc.deadline_seconds
-        )
-        async with authsvc, toolset:
+        async with _client(settings.authsvc) as authsvc, toolset:
             app = build_app(
                 settings,
                 toolset.server(),
@@ -62,6 +59,22 @@ async def serve(settings: Settings) -> None:
                 )
             )
             await server.serve(sockets=[listener])
+
+
+def _client(settings: AuthsvcSettings) -> AuthClient:
+    tls = None
+    if settings.ca_file is not None:
+        tls = ClientTls(
+            settings.ca_file,
+            settings.certificate_file,
+            settings.key_file,
+            settings.service_token_file,
+        )
+        try:
+            tls.channel_credentials()
+        except OSError as error:
+            raise ConfigError(f"authsvc: {error.filename}: {error.strerror}") from None
+    return AuthClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
 
 
 async def _ready(resolver: Resolver, resource: str) -> bool:

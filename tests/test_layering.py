@@ -31,7 +31,7 @@ ALLOWED = {
 PURE = {"errors", "buckets", "resolution", "sessions"}
 """No third party at all."""
 
-SPEAK_GRPC = {"wire", "client", "servicer", "server", "v1"}
+SPEAK_GRPC = {"wire", "client", "servicer", "server", "tls", "v1"}
 
 
 def modules(package: str) -> list[Path]:

@@ -55,14 +55,26 @@ def test_the_environment_goes_above_the_file(
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ('resources = ["https://mcp.example/mcp"]', "", "resources: is required"),
-        ('resources = ["https://mcp.example/mcp"]', "resources = []", "resources"),
+        ('resources = ["https://mcp.example/mcp"]', "", "needs either resources"),
+        ('resources = ["https://mcp.example/mcp"]', "resources = []", "needs either resources"),
         ("https://mcp.example/mcp", "mcp.example/mcp", "resources.0: is a canonical URI"),
         ("https://mcp.example/mcp", "https://mcp.example/mcp#x", "resources.0: is a canonical"),
         ("https://mcp.example/mcp", "https://MCP.example/mcp", "resources.0: is a canonical"),
-        ("resources", 'listen = "0.0.0.0:50051"\nresources', "listen: must be a loopback"),
-        ("resources", 'listen = "10.1.2.3:50051"\nresources', "listen: must be a loopback"),
-        ("resources", 'listen = "[::]:50051"\nresources', "listen: must be a loopback"),
+        (
+            "resources",
+            'listen = "0.0.0.0:50051"\nresources',
+            "can be reached from other machines and needs [tls]",
+        ),
+        (
+            "resources",
+            'listen = "10.1.2.3:50051"\nresources',
+            "can be reached from other machines and needs [tls]",
+        ),
+        (
+            "resources",
+            'listen = "[::]:50051"\nresources',
+            "can be reached from other machines and needs [tls]",
+        ),
         ("resources", 'listen = "nonsense"\nresources', "listen: is an address like"),
         ("resources", 'lsten = "x"\nresources', "lsten: there is no such setting"),
         ("secret_file", "secret_fil", "issuers.0.secret_fil: there is no such setting"),
@@ -78,6 +90,62 @@ def test_the_environment_goes_above_the_file(
 )
 def test_wrong_settings_are_named(tmp_path: Path, old: str, new: str, named: str) -> None:
     assert named in complaint(tmp_path, MINIMAL.replace(old, new))
+
+
+SECURE = """
+listen = "0.0.0.0:50051"
+[tls]
+certificate_file = "server.pem"
+key_file = "server.key"
+client_ca_file = "ca.pem"
+[[callers]]
+name = "buckets"
+resources = ["https://mcp.example/mcp"]
+certificate_names = ["spiffe://example/buckets"]
+[[callers]]
+name = "operator"
+admin = true
+service_token_files = ["operator.token"]
+[[issuers]]
+issuer = "https://idp.example"
+algorithms = ["HS256"]
+secret_file = "secret"
+"""
+
+
+def test_other_machines_are_let_in_over_tls(tmp_path: Path) -> None:
+    settings = load(Settings, written(tmp_path, SECURE))
+    assert [caller.name for caller in settings.callers] == ["buckets", "operator"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('client_ca_file = "ca.pem"\n', "", "callers[buckets].certificate_names needs tls"),
+        ('name = "operator"', 'name = "buckets"', "two have the same name"),
+        ("admin = true\n", "", "callers.1: needs resources, or admin = true"),
+        ("admin = true", 'admin = true\nresources = ["https://a.example/x"]', "callers.1: needs"),
+        ('service_token_files = ["operator.token"]\n', "", "callers.1: needs certificate_names or"),
+        ('listen = "0.0.0.0:50051"', 'resources = ["https://a.example/x"]', "needs either"),
+        ('key_file = "server.key"\n', "", "tls.key_file: is required"),
+    ],
+)
+def test_what_a_secure_configuration_lacks_is_named(
+    tmp_path: Path, old: str, new: str, named: str
+) -> None:
+    assert old in SECURE
+    assert named in complaint(tmp_path, SECURE.replace(old, new))
+
+
+def test_callers_prove_themselves_over_tls_alone(tmp_path: Path) -> None:
+    plain = SECURE.replace('listen = "0.0.0.0:50051"', 'listen = "127.0.0.1:1"')
+    start, end = plain.index("[tls]"), plain.index("[[callers]]")
+    assert "needs [tls]" in complaint(tmp_path, plain[:start] + plain[end:])
+
+
+def test_two_issuers_are_two(tmp_path: Path) -> None:
+    issuer = MINIMAL.partition("[[issuers]]")[2]
+    assert "two have the same issuer" in complaint(tmp_path, f"{MINIMAL}\n[[issuers]]{issuer}")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""Who may call, and for what."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from authsvc.callers import Caller, Callers, check_resource
+from authsvc.errors import AuthError, Reason
+
+HERE, THERE = "https://here.example/mcp", "https://there.example/mcp"
+TOKENS = {name: name * 12 for name in ("here", "next", "admin")}
+
+
+def digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+CALLERS = Callers(
+    [
+        Caller(
+            "here",
+            frozenset({HERE}),
+            certificate_names=frozenset({"spiffe://x/here", "here.example"}),
+            token_digests=(digest(TOKENS["here"]), digest(TOKENS["next"])),
+        ),
+        Caller("there", frozenset({THERE}), certificate_names=frozenset({"spiffe://x/there"})),
+        Caller("admin", admin=True, token_digests=(digest(TOKENS["admin"]),)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "token", "caller"),
+    [
+        (["spiffe://x/here"], "", "here"),
+        (["here.example", "spiffe://x/here"], "", "here"),
+        (["unknown", "spiffe://x/there"], "", "there"),
+        ([], TOKENS["here"], "here"),
+        ([], TOKENS["next"], "here"),
+        ([], TOKENS["admin"], "admin"),
+        (["spiffe://x/here"], TOKENS["here"], "here"),
+        (["unknown"], TOKENS["here"], "here"),
+    ],
+)
+def test_a_proof_names_a_caller(names: list[str], token: str, caller: str) -> None:
+    assert CALLERS.identify(names, token).name == caller
+
+
+@pytest.mark.parametrize(
+    ("names", "token"),
+    [
+        ([], ""),
+        (["unknown"], ""),
+        ([], "wrong"),
+        ([], TOKENS["here"][:-1]),
+        ([], TOKENS["here"] + "x"),
+        ([], digest(TOKENS["here"]).hex()),
+        (["spiffe://x/here", "spiffe://x/there"], ""),
+        (["spiffe://x/there"], TOKENS["here"]),
+        (["spiffe://x/here"], "wrong"),
+        (["SPIFFE://x/here"], ""),
+    ],
+)
+def test_anything_else_is_refused(names: list[str], token: str) -> None:
+    with pytest.raises(AuthError) as caught:
+        CALLERS.identify(names, token)
+    assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
+
+
+def test_the_local_caller_needs_no_proof_where_nobody_is_registered() -> None:
+    local = Caller("local", frozenset({HERE}))
+    assert Callers([], local=local).identify([], "") is local
+    with pytest.raises(AuthError):
+        Callers([], local=local).identify([], "some token")
+
+
+def test_a_caller_acts_for_its_own_resources_alone() -> None:
+    here = CALLERS.identify(["spiffe://x/here"], "")
+    here.authorize(HERE)
+    for resource, reason in (
+        (THERE, Reason.CALLER_NOT_ALLOWED),
+        (HERE + "/", Reason.CALLER_NOT_ALLOWED),
+        ("here", Reason.RESOURCE_INVALID),
+    ):
+        with pytest.raises(AuthError) as caught:
+            here.authorize(resource)
+        assert caught.value.reason is reason
+    with pytest.raises(AuthError):
+        here.authorize_admin()
+
+
+def test_an_operator_acts_for_no_resource() -> None:
+    admin = CALLERS.identify([], TOKENS["admin"])
+    admin.authorize_admin()
+    with pytest.raises(AuthError):
+        admin.authorize(HERE)
+
+
+def test_no_token_shows() -> None:
+    assert digest(TOKENS["here"]).hex() not in repr(CALLERS.identify([], TOKENS["here"]))
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["https://a.example", "https://a.example/mcp", "http://127.0.0.1:8000/mcp", "https://[::1]/x"],
+)
+def test_canonical_resources(resource: str) -> None:
+    check_resource(resource)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "",
+        "a.example/mcp",
+        "ftp://a.example",
+        "HTTPS://a.example",
+        "https://A.example",
+        "https://a.example/#x",
+        "https://a.example/#",
+        "https://user@a.example/",
+        "https://a.example:99999/",
+        "https:///mcp",
+        "https://a.example/ x",
+        "https://a.example/é",
+        "https://[::1/",
+    ],
+)
+def test_resources_that_are_not_canonical(resource: str) -> None:
+    with pytest.raises(AuthError) as caught:
+        check_resource(resource)
+    assert caught.value.reason is Reason.RESOURCE_INVALID

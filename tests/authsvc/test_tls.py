@@ -1,0 +1,276 @@
+"""Callers over TLS, through real handshakes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+from click.testing import CliRunner
+from grpc import aio
+
+from authsvc.cli import main
+from authsvc.client import AuthClient, ClientTls
+from authsvc.config import Settings
+from authsvc.errors import AuthError, Reason
+from authsvc.server import running
+from authsvc.settings import ConfigError
+from authsvc.tls import write_development_certificates
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.clock import Clock
+from tests.support.service import settings_for
+from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+MTLS_NAME = "spiffe://dev/adapter"
+TOKENS = {name: f"{name}-" + "x" * 40 for name in ("other", "operator")}
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Path:
+    folder = tmp_path / "tls"
+    write_development_certificates(folder, client_name=MTLS_NAME)
+    for name, token in TOKENS.items():
+        (folder / name).write_text(token)
+    return folder
+
+
+def settings(tmp_path: Path, tls: Path, idp: IdentityProvider, *, mutual: bool = True) -> Settings:
+    certificates = {"certificate_file": tls / "server.pem", "key_file": tls / "server.key"}
+    mine = {"name": "mine", "resources": [RESOURCE]}
+    proof = (
+        {"certificate_names": [MTLS_NAME]}
+        if mutual
+        else {"service_token_files": [written(tls / "mine", "mine-" + "x" * 40)]}
+    )
+    return settings_for(
+        tmp_path,
+        idp,
+        listen="127.0.0.1:0",
+        resources=(),
+        tls={**certificates, **({"client_ca_file": tls / "ca.pem"} if mutual else {})},
+        callers=[
+            {**mine, **proof},
+            {
+                "name": "other",
+                "resources": [OTHER_RESOURCE],
+                "service_token_files": [tls / "other"],
+            },
+            {"name": "operator", "admin": True, "service_token_files": [tls / "operator"]},
+        ],
+    )
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def client_tls(tls: Path) -> ClientTls:
+    return ClientTls(tls / "ca.pem", tls / "client.pem", tls / "client.key")
+
+
+async def reason(address: str, how: ClientTls | None, resource: str = RESOURCE) -> Reason | None:
+    """Why such a client is refused; None when it is served."""
+    async with AuthClient(address, deadline_seconds=5, tls=how) as client:
+        try:
+            await client.resolve("s", "", resource=resource, create=True)
+        except AuthError as error:
+            return error.reason
+    return None
+
+
+@pytest.fixture
+async def mutual(
+    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
+) -> AsyncIterator[str]:
+    async with running(settings(tmp_path, tls, idp), clock=clock) as address:
+        yield address
+
+
+@pytest.fixture
+async def by_token(
+    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
+) -> AsyncIterator[str]:
+    async with running(settings(tmp_path, tls, idp, mutual=False), clock=clock) as address:
+        yield address
+
+
+async def test_a_certificate_proves_a_caller(mutual: str, tls: Path) -> None:
+    assert await reason(mutual, client_tls(tls)) is None
+    assert await reason(mutual, client_tls(tls), OTHER_RESOURCE) is Reason.CALLER_NOT_ALLOWED
+
+
+async def test_without_a_certificate_there_is_no_connection(mutual: str, tls: Path) -> None:
+    assert await reason(mutual, ClientTls(tls / "ca.pem")) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, None) is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_certificate_of_another_authority_is_refused(
+    mutual: str, tls: Path, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    write_development_certificates(foreign, client_name=MTLS_NAME)
+    how = ClientTls(tls / "ca.pem", foreign / "client.pem", foreign / "client.key")
+    assert await reason(mutual, how) is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_server_of_another_authority_is_refused(
+    mutual: str, tls: Path, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    write_development_certificates(foreign, client_name=MTLS_NAME)
+    how = replace(client_tls(tls), ca_file=foreign / "ca.pem")
+    assert await reason(mutual, how) is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_known_certificate_of_no_caller_is_refused(
+    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    write_development_certificates(tls, client_name="spiffe://dev/somebody")
+    async with running(settings(tmp_path, tls, idp), clock=clock) as address:
+        assert await reason(address, client_tls(tls)) is Reason.CALLER_NOT_ALLOWED
+
+
+async def test_a_service_token_proves_a_caller(by_token: str, tls: Path) -> None:
+    how = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
+    assert await reason(by_token, how) is None
+    assert await reason(by_token, how, OTHER_RESOURCE) is Reason.CALLER_NOT_ALLOWED
+    other = ClientTls(tls / "ca.pem", service_token_file=tls / "other")
+    assert await reason(by_token, other) is Reason.CALLER_NOT_ALLOWED
+    assert await reason(by_token, other, OTHER_RESOURCE) is None
+    nobody = ClientTls(tls / "ca.pem")
+    assert await reason(by_token, nobody) is Reason.CALLER_NOT_ALLOWED
+
+
+async def test_a_changed_service_token_counts_at_once(by_token: str, tls: Path) -> None:
+    file = written(tls / "presented", "not-yet-" + "x" * 40)
+    how = ClientTls(tls / "ca.pem", service_token_file=file)
+    async with AuthClient(by_token, deadline_seconds=5, tls=how) as client:
+        with pytest.raises(AuthError):
+            await client.resolve("", "", resource=RESOURCE)
+        file.write_text((tls / "mine").read_text())
+        os.utime(file, (1, 1))
+        await client.resolve("", "", resource=RESOURCE)
+        file.unlink()
+        await client.resolve("", "", resource=RESOURCE)
+
+
+async def test_operators_and_servers_are_apart(by_token: str, tls: Path) -> None:
+    assert (
+        await reason(by_token, ClientTls(tls / "ca.pem", service_token_file=tls / "operator"))
+        is Reason.CALLER_NOT_ALLOWED
+    )
+    credentials = ClientTls(tls / "ca.pem").channel_credentials()
+    async with aio.secure_channel(by_token, credentials) as channel:
+        admin = pb_grpc.SessionAdminServiceStub(channel)
+        for name, code in (
+            ("operator", grpc.StatusCode.UNIMPLEMENTED),
+            ("mine", grpc.StatusCode.PERMISSION_DENIED),
+            (None, grpc.StatusCode.PERMISSION_DENIED),
+        ):
+            token = (tls / name).read_text() if name else ""
+            metadata = (("authorization", f"Bearer {token}"),) if token else ()
+            with pytest.raises(aio.AioRpcError) as caught:
+                await admin.GetSession(pb.GetSessionRequest(), timeout=5, metadata=metadata)
+            assert caught.value.code() is code
+
+
+async def test_two_service_tokens_are_refused(by_token: str, tls: Path) -> None:
+    mine = ("authorization", f"Bearer {(tls / 'mine').read_text()}")
+    credentials = ClientTls(tls / "ca.pem").channel_credentials()
+    async with aio.secure_channel(by_token, credentials) as channel:
+        stub = pb_grpc.AuthServiceStub(channel)
+        request = pb.ResolveSessionRequest(resource=RESOURCE)
+        await stub.ResolveSession(request, timeout=5, metadata=(mine,))
+        with pytest.raises(aio.AioRpcError) as caught:
+            await stub.ResolveSession(request, timeout=5, metadata=(mine, mine))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_session_used_elsewhere_alone_is_not_ended(
+    by_token: str, tls: Path, idp: IdentityProvider
+) -> None:
+    mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
+    other = ClientTls(tls / "ca.pem", service_token_file=tls / "other")
+    async with (
+        AuthClient(by_token, deadline_seconds=5, tls=mine) as here,
+        AuthClient(by_token, deadline_seconds=5, tls=other) as there,
+    ):
+        await here.resolve("s", idp.token(), resource=RESOURCE, create=True)
+        with pytest.raises(AuthError) as caught:
+            await there.revoke("s")
+        assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
+        await here.resolve("s", idp.token(), resource=RESOURCE)
+        await here.revoke("s")
+        with pytest.raises(AuthError):
+            await here.resolve("s", idp.token(), resource=RESOURCE)
+
+
+async def test_new_certificates_count_without_a_restart(
+    mutual: str, tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("ca.pem", "client.pem", "client.key"):
+        (old / name).write_bytes((tls / name).read_bytes())
+    assert await reason(mutual, client_tls(old)) is None
+    write_development_certificates(tls, client_name=MTLS_NAME)
+    assert await reason(mutual, client_tls(tls)) is None
+    assert await reason(mutual, client_tls(old)) is Reason.STORE_UNAVAILABLE
+    # A half-written file is not taken up, and nobody is turned away.
+    (tls / "server.pem").write_text("-----BEGIN")
+    assert await reason(mutual, client_tls(tls)) is None
+    assert "cannot be reloaded" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("server.key", None, "No such file"),
+        ("server.key", "rubbish", "not PEM"),
+        ("server.pem", "rubbish", "not PEM"),
+        ("server.key", "client.key", "not the key of"),
+        ("other", "short", "32 characters"),
+        ("other", "", "is empty"),
+        ("other", None, "No such file"),
+    ],
+)
+async def test_unfit_files_stop_the_start(
+    tmp_path: Path,
+    tls: Path,
+    idp: IdentityProvider,
+    clock: Clock,
+    name: str,
+    content: str | None,
+    complaint: str,
+) -> None:
+    if content is None:
+        (tls / name).unlink()
+    elif content == "client.key":
+        (tls / name).write_bytes((tls / content).read_bytes())
+    else:
+        (tls / name).write_text(content)
+    with pytest.raises(ConfigError, match=complaint):
+        async with running(settings(tmp_path, tls, idp), clock=clock):
+            pass
+
+
+def test_one_command_makes_certificates(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    result = CliRunner().invoke(main, ["dev-certificates", "--folder", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "ca.pem",
+        "client.key",
+        "client.pem",
+        "server.key",
+        "server.pem",
+    ]
+    for key in folder.glob("*.key"):
+        assert key.stat().st_mode & 0o077 == 0
