@@ -38,6 +38,8 @@ def serve(config: Path | None) -> None:
     try:
         settings = load(Settings, config)
         logs.configure(settings.log_level, settings.log_format)
+        if settings.audit_file is not None:
+            _append_audit(settings.audit_file)
         uvloop.run(server.serve(settings))
     except ConfigError as error:
         _fail(error)
@@ -113,6 +115,15 @@ def dev_certificates(folder: Path, client_name: str) -> None:
     except OSError as error:
         _fail(ConfigError(f"{folder}: {error.strerror}"))
     click.echo(f"Wrote {folder}/ca.pem, server.pem, server.key, client.pem and client.key")
+
+
+def _append_audit(path: Path) -> None:
+    from authsvc import audit, logs
+
+    try:
+        logs.append_to_file(audit.LOGGER_NAME, path)
+    except OSError as error:
+        raise ConfigError(f"audit_file: {path}: {error.strerror}") from None
 
 
 def _fail(error: ConfigError) -> None:

@@ -11,11 +11,13 @@ from pydantic_settings import SettingsConfigDict
 
 from authsvc.callers import check_resource
 from authsvc.errors import AuthError
+from authsvc.limits import CallerLimits
 from authsvc.logs import Format
 from authsvc.sessions import Limits
 from authsvc.settings import FileSettings, Table
 
 _DEFAULTS = Limits()
+_CALLER = CallerLimits()
 
 Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
 
@@ -129,6 +131,31 @@ class CredentialSettings(Table):
     static: tuple[StaticCredentials, ...] = ()
 
 
+class LimitSettings(Table):
+    """``[limits]``: what each caller may ask for. Rates are per second."""
+
+    calls_per_second: PositiveFloat = _CALLER.calls_per_second
+    calls_burst: PositiveFloat = _CALLER.calls_burst
+    concurrent_calls: int = Field(default=_CALLER.concurrent_calls, ge=1)
+    refused_tokens_per_second: PositiveFloat = Field(
+        default=_CALLER.refused_tokens_per_second,
+        description="Beyond it, tokens that are not known yet are not looked at.",
+    )
+    refused_tokens_burst: PositiveFloat = _CALLER.refused_tokens_burst
+    anonymous_sessions_per_second: PositiveFloat = Field(
+        default=_CALLER.anonymous_sessions_per_second,
+        description="Sessions created without a token.",
+    )
+    anonymous_sessions_burst: PositiveFloat = _CALLER.anonymous_sessions_burst
+    concurrent_calls_of_all: int = Field(
+        default=10_000, ge=1, description="In flight, all callers together."
+    )
+
+    def caller_limits(self) -> CallerLimits:
+        """The same, for each caller."""
+        return CallerLimits(**self.model_dump(exclude={"concurrent_calls_of_all"}))
+
+
 class TlsSettings(Table):
     """``[tls]``: required wherever another machine can reach authsvc."""
 
@@ -193,10 +220,14 @@ class Settings(FileSettings):
     issuers: tuple[IssuerSettings, ...] = Field(min_length=1)
     store: StoreSettings = StoreSettings()
     sessions: SessionSettings = SessionSettings()
+    limits: LimitSettings = LimitSettings()
     credentials: CredentialSettings = CredentialSettings()
     development: DevelopmentSettings | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Format = "auto"
+    audit_file: Path | None = Field(
+        default=None, description="Where security events go, besides the log. Appended to."
+    )
     grace_seconds: PositiveFloat = Field(
         default=10.0, description="How long a stop waits for what is in flight."
     )

@@ -6,7 +6,9 @@ Modules log with the standard library; what they pass as ``extra`` becomes a fie
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import sys
+from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -29,22 +31,35 @@ def configure(level: str, log_format: Format) -> None:
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=on_terminal)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[
-                structlog.stdlib.add_log_level,
-                structlog.stdlib.add_logger_name,
-                structlog.stdlib.ExtraAdder(),
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-            ],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *([structlog.processors.format_exc_info] if as_json else []),
-                renderer,
-            ],
-        )
-    )
+    formatting = [structlog.processors.format_exc_info] if as_json else []
+    handler.setFormatter(_formatter(*formatting, renderer))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Libraries have nothing to say at DEBUG that is ours to show, headers among it.
     for name in ("asyncio", "botocore", "aiobotocore", "grpc", "httpx", "mcp", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
+
+
+def append_to_file(logger_name: str, path: Path) -> None:
+    """Write one logger's lines to a file as well, as JSON, for its owner's eyes alone.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    # Follows the file when it is rotated away.
+    handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+    handler.setFormatter(_formatter(structlog.processors.JSONRenderer()))
+    logging.getLogger(logger_name).addHandler(handler)
+
+
+def _formatter(*processors: structlog.typing.Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
+    )

@@ -9,9 +9,14 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
+from authsvc import audit
+from authsvc.callers import LOCAL_CALLER
 from authsvc.credentials import CredentialBroker
 from authsvc.errors import AuthError, Reason, Status
+from authsvc.limits import Usages
 from authsvc.resolution import Outcome, Resolution, shown
 from authsvc.sessions import (
     PRINCIPAL_SESSION_PREFIX,
@@ -33,14 +38,36 @@ from authsvc.stores import SessionStore
 from authsvc.tokens import TokenVerifier, token_digest
 
 log = logging.getLogger(__name__)
-security = logging.getLogger("authsvc.security")
-"""Security events, a stream of their own."""
-
 SESSION_ID_BYTES = 24
 """Random bytes in a minted session id: 192 bits, 32 characters."""
 
 MAX_ATTEMPTS = 64
 """How often one request may lose the compare-and-set race before it is told to retry."""
+
+
+_ITS_OWN_FAULT = frozenset({Status.UNAUTHENTICATED, Status.INVALID_ARGUMENT})
+"""Statuses of a token that is to blame itself; others say that it could not be judged."""
+
+
+class _Named(TypedDict):
+    """How an audit event calls who asked for what."""
+
+    caller: str
+    session_id: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request."""
+
+    caller: str
+    session_id: str
+    token: str = field(repr=False)
+    resource: str
+
+    def named(self) -> _Named:
+        return {"caller": self.caller, "session_id": self.session_id, "resource": self.resource}
 
 
 class SessionResolver:
@@ -51,6 +78,7 @@ class SessionResolver:
         store: keeps the records.
         broker: issues downstream credentials; None where none are needed.
         limits: how long sessions last.
+        usages: what callers may ask for.
         clock: seconds since the epoch.
     """
 
@@ -61,35 +89,52 @@ class SessionResolver:
         broker: CredentialBroker | None,
         *,
         limits: Limits,
+        usages: Usages,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._verifier = verifier
         self._store = store
         self._broker = broker
         self._limits = limits
+        self._usages = usages
         self._clock = clock
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        caller: str = LOCAL_CALLER,
     ) -> Resolution:
-        """See ``Resolver.resolve``."""
+        """See ``Resolver.resolve``; ``caller`` is the name of who asks."""
+        asked = _Asked(caller, session_id, token, resource)
         if session_id:
             check_session_id(session_id)
-            return await self._resolve_session(session_id, token, resource, create=create)
+            return await self._resolve_session(asked, create=create)
         if token:
-            return await self._resolve_principal_session(token, resource)
+            return await self._resolve_principal_session(asked)
         return Resolution()  # row 16
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
-        """See ``Resolver.create``."""
+    async def create(self, token: str, *, resource: str, caller: str = LOCAL_CALLER) -> Resolution:
+        """See ``Resolver.create``; ``caller`` is the name of who asks."""
         session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
-        return await self._resolve_session(session_id, token, resource, create=True)
+        asked = _Asked(caller, session_id, token, resource)
+        return await self._resolve_session(asked, create=True)
 
-    async def revoke(self, session_id: str, *, resources: Collection[str] | None = None) -> None:
+    async def revoke(
+        self,
+        session_id: str,
+        *,
+        resources: Collection[str] | None = None,
+        caller: str = LOCAL_CALLER,
+    ) -> None:
         """See ``Resolver.revoke``. Takes the id of a principal session, too.
 
         Args:
             session_id: the session to end.
+            caller: the name of who asks.
             resources: what the caller is registered for; None for all. A session that was used at
                 others alone is not its to end: CALLER_NOT_ALLOWED.
         """
@@ -102,57 +147,63 @@ class SessionResolver:
             if tombstone is None:
                 return
             if await self._store.put(tombstone):
-                security.info(
-                    "Session %s revoked", shown(session_id), extra={"event_type": "SESSION_REVOKED"}
-                )
+                audit.revoked(session_id, caller=caller)
                 return
         raise _contention()
 
-    async def _resolve_session(
-        self, session_id: str, token: str, resource: str, *, create: bool
-    ) -> Resolution:
+    async def _resolve_session(self, asked: _Asked, *, create: bool) -> Resolution:
         presented: PresentedToken = None
         for _ in range(MAX_ATTEMPTS):
             now = self._clock()
-            record = await self._store.get(session_id)
+            record = await self._store.get(asked.session_id)
             # A session that is gone is gone whatever the token: no signature is checked for it.
             decision = decide_without_token(record, create=create, now=now)
             if decision is None:
-                if token and presented is None:
-                    presented = await self._verify(token, resource, now)
+                if asked.token and presented is None:
+                    presented = await self._verify(asked, now)
                 decision = decide(
                     record,
                     presented,
-                    session_id=session_id,
-                    resource=resource,
+                    session_id=asked.session_id,
+                    resource=asked.resource,
                     create=create,
                     now=now,
                     limits=self._limits,
                 )
-            if await self._written(decision, session_id):
-                return await self._answer(decision, session_id, now)
+            if decision.row == 1:
+                self._usages.of(asked.caller).before_anonymous_session()
+            if await self._written(decision, asked.session_id):
+                return await self._answer(decision, asked, presented, now)
         raise _contention()
 
-    async def _resolve_principal_session(self, token: str, resource: str) -> Resolution:
+    async def _resolve_principal_session(self, asked: _Asked) -> Resolution:
         now = self._clock()
-        presented = await self._verify(token, resource, now)
+        presented = await self._verify(asked, now)
         if isinstance(presented, RefusedToken):
-            _log_refusal(presented.error, "")
             raise presented.error
-        session_id = principal_session_id(presented.principal, resource)
+        session_id = principal_session_id(presented.principal, asked.resource)
         for _ in range(MAX_ATTEMPTS):
             record = await self._store.get(session_id)
             decision = decide_principal_session(
-                record, presented, resource=resource, now=now, limits=self._limits
+                record, presented, resource=asked.resource, now=now, limits=self._limits
             )
             if await self._written(decision, session_id):
-                return await self._answer(decision, session_id, now)
+                found = replace(asked, session_id=session_id)
+                return await self._answer(decision, found, presented, now)
         raise _contention()
 
-    async def _verify(self, token: str, resource: str, now: float) -> VerifiedToken | RefusedToken:
+    async def _verify(self, asked: _Asked, now: float) -> VerifiedToken | RefusedToken:
+        usage = self._usages.of(asked.caller)
+        token, resource = asked.token, asked.resource
         try:
+            known = self._verifier.recall(token, resource=resource, now=now)
+            if known is not None:
+                return known
+            usage.before_check()
             return await self._verifier.verify(token, resource=resource, now=now)
         except AuthError as error:
+            if error.reason.status in _ITS_OWN_FAULT and usage.token_refused():
+                audit.refused(error, **asked.named())
             return RefusedToken(token_digest(token), error)
 
     async def _written(self, decision: Decision, session_id: str) -> bool:
@@ -173,13 +224,16 @@ class SessionResolver:
             log.info("Session %s updated with new JWT", shown(session_id))
         return True
 
-    async def _answer(self, decision: Decision, session_id: str, now: float) -> Resolution:
+    async def _answer(
+        self, decision: Decision, asked: _Asked, presented: PresentedToken, now: float
+    ) -> Resolution:
         if decision.error is not None:
-            _log_refusal(decision.error, session_id)
+            if isinstance(presented, VerifiedToken):
+                audit.refused(decision.error, token=presented, **asked.named())
             raise decision.error
         if decision.record is None:
             raise AssertionError("a decision that serves has a record")
-        _log_reuse(decision, session_id)
+        _log_reuse(decision, asked.session_id)
         principal = decision.principal
         credentials = None
         if principal is not None and self._broker is not None:
@@ -206,18 +260,6 @@ def _log_reuse(decision: Decision, session_id: str) -> None:
         and log.isEnabledFor(logging.DEBUG)
     ):
         log.debug("Using cached JWT auth for session %s", shown(session_id))
-
-
-def _log_refusal(error: AuthError, session_id: str) -> None:
-    reason = error.reason
-    if reason is Reason.SESSION_SUBJECT_MISMATCH:
-        level, text = logging.WARNING, "Session %s: a token of another subject was refused"
-    elif reason.status is Status.UNAUTHENTICATED:
-        level, text = logging.INFO, "Session %s: a token was refused"
-    else:
-        level, text = logging.DEBUG, "Session %s: refused"
-    extra = {"event_type": reason.name, "detail": error.detail}
-    security.log(level, text, shown(session_id), extra=extra)
 
 
 def _contention() -> AuthError:

@@ -17,10 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from authsvc import audit
 from authsvc.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.config import IssuerSettings, Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
 from authsvc.errors import AuthError
+from authsvc.limits import Usages
 from authsvc.resolution import AwsCredentials, Secret
 from authsvc.resolver import SessionResolver
 from authsvc.servicer import AuthServicer, SessionAdminServicer
@@ -93,17 +95,21 @@ async def running(
     verifier = JwtVerifier([_issuer(issuer) for issuer in settings.issuers])
     broker = StaticBroker({item.role: _credentials(item) for item in settings.credentials.static})
     store = await open_store(settings)
+    usages = Usages(settings.limits.caller_limits(), clock)
     try:
         resolver = SessionResolver(
             verifier,
             store,
             broker if settings.credentials.static else None,
             limits=settings.sessions.limits(),
+            usages=usages,
             clock=clock,
         )
-        server = aio.server(options=_SERVER_OPTIONS)
+        server = aio.server(
+            options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all
+        )
         callers = _callers(settings)
-        pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, callers), server)
+        pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, callers, usages), server)
         pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(callers), server)
         health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -115,6 +121,7 @@ async def running(
         for service in ("", *_SERVICES):
             await health.set(service, health_pb2.HealthCheckResponse.SERVING)
         sweeper = asyncio.create_task(_sweep(store, clock), name="sweeper")
+        audit.record(audit.Event(audit.EventType.SERVICE_STARTED, detail=address))
         log.info("listening on %s", address, extra={"address": address})
         try:
             yield address

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any, Never, TypeVar
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from grpc.aio import ServicerContext
 
-from authsvc import wire
+from authsvc import audit, wire
 from authsvc.callers import Caller, Callers
 from authsvc.errors import AuthError, Reason
+from authsvc.limits import Usages
 from authsvc.resolver import SessionResolver
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
@@ -26,9 +28,10 @@ Context = ServicerContext[Any, Any]
 class AuthServicer(pb_grpc.AuthServiceServicer):
     """``authsvc.v1.AuthService`` over a resolver."""
 
-    def __init__(self, resolver: SessionResolver, callers: Callers) -> None:
+    def __init__(self, resolver: SessionResolver, callers: Callers, usages: Usages) -> None:
         self._resolver = resolver
         self._callers = callers
+        self._usages = usages
 
     async def ResolveSession(  # noqa: N802 - gRPC's name
         self, request: pb.ResolveSessionRequest, context: Context
@@ -58,17 +61,23 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
     async def _resolve(
         self, request: pb.ResolveSessionRequest, context: Context
     ) -> pb.ResolveSessionResponse:
-        self._caller(context).authorize(request.resource)
-        resolution = await self._resolver.resolve(
-            request.session_id, request.token, resource=request.resource, create=request.create
-        )
+        with self._admitted(context, request.resource) as caller:
+            resolution = await self._resolver.resolve(
+                request.session_id,
+                request.token,
+                resource=request.resource,
+                create=request.create,
+                caller=caller.name,
+            )
         return wire.response_message(resolution)
 
     async def _create(
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
-        self._caller(context).authorize(request.resource)
-        resolution = await self._resolver.create(request.token, resource=request.resource)
+        with self._admitted(context, request.resource) as caller:
+            resolution = await self._resolver.create(
+                request.token, resource=request.resource, caller=caller.name
+            )
         answer = wire.response_message(resolution)
         return pb.CreateSessionResponse(
             session=answer.session,
@@ -77,12 +86,25 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
         )
 
     async def _revoke(self, request: pb.RevokeSessionRequest, context: Context) -> Empty:
-        caller = self._caller(context)
-        await self._resolver.revoke(request.session_id, resources=caller.resources)
+        with self._admitted(context) as caller:
+            await self._resolver.revoke(
+                request.session_id, resources=caller.resources, caller=caller.name
+            )
         return Empty()
 
-    def _caller(self, context: Context) -> Caller:
-        return identified(self._callers, context)
+    @contextmanager
+    def _admitted(self, context: Context, resource: str | None = None) -> Iterator[Caller]:
+        """The caller, while it has a call in flight.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED, RESOURCE_INVALID or OVERLOADED.
+        """
+        caller = identified(self._callers, context)
+        if resource is not None:
+            with audited(caller, resource):
+                caller.authorize(resource)
+        with self._usages.of(caller.name).call():
+            yield caller
 
 
 class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
@@ -114,7 +136,9 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         await _unimplemented(f"SessionAdminService.{method}", context)
 
     async def _authorize(self, context: Context) -> None:
-        identified(self._callers, context).authorize_admin()
+        caller = identified(self._callers, context)
+        with audited(caller):
+            caller.authorize_admin()
 
 
 def identified(callers: Callers, context: Context) -> Caller:
@@ -127,11 +151,26 @@ def identified(callers: Callers, context: Context) -> Caller:
     presented = [
         value for key, value in context.invocation_metadata() or () if key == "authorization"
     ]
-    if len(presented) > 1:
-        raise AuthError(Reason.CALLER_NOT_ALLOWED, "two service tokens")
     scheme, _, service_token = str(presented[0] if presented else "").partition(" ")
     token = service_token.strip() if scheme.lower() == "bearer" else ""
-    return callers.identify([name.decode("utf-8", "replace") for name in names], token)
+    if len(presented) > 1:
+        raise AuthError(Reason.CALLER_NOT_ALLOWED, "two service tokens")
+    proven = [name.decode("utf-8", "replace") for name in names]
+    try:
+        return callers.identify(proven, token)
+    except AuthError as error:
+        audit.refused(error, caller=", ".join(proven))
+        raise
+
+
+@contextmanager
+def audited(caller: Caller, resource: str = "") -> Iterator[None]:
+    """Write down what a caller is refused inside."""
+    try:
+        yield
+    except AuthError as error:
+        audit.refused(error, caller=caller.name, resource=resource[:200])
+        raise
 
 
 async def _guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:

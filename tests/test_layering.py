@@ -22,7 +22,10 @@ ALLOWED = {
     "tokens": {*DOMAIN, "tokens"},
     "stores": {*DOMAIN, "stores"},
     "credentials": {*DOMAIN, "credentials"},
-    "resolver": {*DOMAIN, "tokens", "stores", "credentials"},
+    "callers": {"errors"},
+    "audit": {"errors", "resolution", "sessions"},
+    "limits": {"errors", "audit"},
+    "resolver": {*DOMAIN, "tokens", "stores", "credentials", "callers", "audit", "limits"},
     "wire": {"errors", "resolution", "v1"},
     "client": {"errors", "resolution", "wire", "v1"},
 }

@@ -14,6 +14,22 @@ from authsvc.sessions import VerifiedToken
 class TokenVerifier(Protocol):
     """Says whether a token is good for a resource, and whose it is."""
 
+    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
+        """Know ``token`` again from an earlier full check, at the cost of a digest.
+
+        Args:
+            token: as in ``verify``.
+            resource: as in ``verify``.
+            now: as in ``verify``.
+
+        Returns:
+            None when it is not known.
+
+        Raises:
+            AuthError: TOKEN_EXPIRED or another reason, when it is known and no longer good.
+        """
+        ...
+
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """Check ``token`` in full, or know it again from an earlier full check.
 

@@ -101,18 +101,26 @@ class JwtVerifier:
         self.signature_checks = 0
         """How many signatures have been checked so far."""
 
-    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
-        """See ``TokenVerifier.verify``."""
+    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
+        """See ``TokenVerifier.recall``."""
         if len(token) > self._max_token_bytes:
             # Before it is digested: what is too large costs nothing.
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         key = (token_digest(token), resource)
         known = self._memo.get(key)
+        if known is None:
+            return None
+        self._memo.move_to_end(key)
+        verified, lifetime = known
+        lifetime.check(now)
+        return verified
+
+    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+        """See ``TokenVerifier.verify``."""
+        known = self.recall(token, resource=resource, now=now)
         if known is not None:
-            self._memo.move_to_end(key)
-            verified, lifetime = known
-            lifetime.check(now)
-            return verified
+            return known
+        key = (token_digest(token), resource)
         jws = parse_jws(token, max_bytes=self._max_token_bytes)
         claims = parse_claims(jws.payload)
         issuer = self._authenticate(jws, optional_text(claims, "iss"))

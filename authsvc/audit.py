@@ -1,0 +1,120 @@
+"""Security events, a stream of their own: who was refused what, and who ended what.
+
+Every event has the fields of docs/audit.md and no others. None of them is a token, a credential or
+a whole session id.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from authsvc.errors import AuthError, Reason, Status
+from authsvc.resolution import shown
+from authsvc.sessions import VerifiedToken
+
+LOGGER_NAME = "authsvc.security"
+
+log = logging.getLogger(LOGGER_NAME)
+
+
+class EventType(StrEnum):
+    """What happened."""
+
+    TOKEN_REFUSED = "TOKEN_REFUSED"  # noqa: S105 - a name
+    SUBJECT_MISMATCH = "SUBJECT_MISMATCH"
+    SESSION_REVOKED = "SESSION_REVOKED"
+    CALLER_REFUSED = "CALLER_REFUSED"
+    LIMIT_REACHED = "LIMIT_REACHED"
+    ADMIN_ACT = "ADMIN_ACT"
+    SERVICE_STARTED = "SERVICE_STARTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; what does not apply is empty. Fields as in docs/audit.md."""
+
+    event_type: EventType
+    reason: str = ""
+    caller: str = ""
+    session: str = ""
+    resource: str = ""
+    issuer: str = ""
+    subject: str = ""
+    token_id: str = ""
+    detail: str = ""
+
+
+_LEVELS = {
+    EventType.SUBJECT_MISMATCH: logging.WARNING,
+    EventType.CALLER_REFUSED: logging.WARNING,
+    EventType.LIMIT_REACHED: logging.WARNING,
+}
+
+_TEXTS = {
+    EventType.TOKEN_REFUSED: "a token was refused",
+    EventType.SUBJECT_MISMATCH: "a token of another subject was refused",
+    EventType.SESSION_REVOKED: "a session was revoked",
+    EventType.CALLER_REFUSED: "a caller was refused",
+    EventType.LIMIT_REACHED: "a limit was reached",
+    EventType.ADMIN_ACT: "an operator acted",
+    EventType.SERVICE_STARTED: "the service has started",
+}
+
+
+def record(event: Event) -> None:
+    """Write an event down."""
+    level = _LEVELS.get(event.event_type, logging.INFO)
+    log.log(level, "%s", _TEXTS[event.event_type], extra=asdict(event))
+
+
+def refused(
+    error: AuthError,
+    *,
+    caller: str,
+    session_id: str = "",
+    resource: str = "",
+    token: VerifiedToken | None = None,
+) -> None:
+    """Write down a refusal, where it is a security event. ``limits`` writes down its own.
+
+    Args:
+        error: why.
+        caller: who called.
+        session_id: which session, whole; it is shortened here.
+        resource: for which resource.
+        token: what was presented, where it is good in itself.
+    """
+    event_type = _event_type(error.reason)
+    if event_type is None:
+        return
+    who = token.principal if token else None
+    record(
+        Event(
+            event_type,
+            reason=error.reason.name,
+            caller=caller,
+            session=shown(session_id) if session_id else "",
+            resource=resource,
+            issuer=who.issuer if who else "",
+            subject=who.subject if who else "",
+            token_id=token.token_id if token else "",
+            detail=error.detail,
+        )
+    )
+
+
+def revoked(session_id: str, *, caller: str) -> None:
+    """Write down that a session was ended; its id, whole, is shortened here."""
+    record(Event(EventType.SESSION_REVOKED, caller=caller, session=shown(session_id)))
+
+
+def _event_type(reason: Reason) -> EventType | None:
+    if reason is Reason.SESSION_SUBJECT_MISMATCH:
+        return EventType.SUBJECT_MISMATCH
+    if reason is Reason.CALLER_NOT_ALLOWED:
+        return EventType.CALLER_REFUSED
+    if reason.status is Status.UNAUTHENTICATED or reason is Reason.TOKEN_TOO_LARGE:
+        return EventType.TOKEN_REFUSED
+    return None

@@ -1,0 +1,136 @@
+"""A caller's flood is its own, and leaves known tokens answering."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from authsvc.errors import AuthError, Reason
+from authsvc.limits import Bucket, CallerLimits, Usages
+from authsvc.resolution import Outcome
+from tests.support.clock import Clock
+from tests.support.service import Service, serving, settings_for
+from tests.support.tokens import RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncIterator[Service]:
+    limits = {
+        "refused_tokens_per_second": 2,
+        "refused_tokens_burst": 5,
+        "anonymous_sessions_per_second": 2,
+        "anonymous_sessions_burst": 5,
+    }
+    async with serving(settings_for(tmp_path, idp, limits=limits), clock) as running_service:
+        yield running_service
+
+
+async def reason(service: Service, session_id: str, token: str, *, create: bool = True) -> Reason:
+    with pytest.raises(AuthError) as caught:
+        await service.client.resolve(session_id, token, resource=RESOURCE, create=create)
+    assert (caught.value.retry_after_seconds or 0) <= 1.0
+    return caught.value.reason
+
+
+def test_a_bucket_gives_a_burst_and_then_a_rate() -> None:
+    bucket = Bucket(2.0, 3.0, 100.0)
+    assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert bucket.take(100.25) == 0.25
+    assert bucket.take(100.5) == 0.0
+    assert bucket.take(100.5) == 0.5
+    # It never holds more than a burst, and a clock that steps back neither fills nor blocks it.
+    assert [bucket.take(1000.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert bucket.take(900.0) == 0.5
+    assert bucket.take(900.5) == 0.0
+
+
+def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
+    usages = Usages(CallerLimits(anonymous_sessions_burst=1), clock)
+    usages.of("one").before_anonymous_session()
+    with pytest.raises(AuthError):
+        usages.of("one").before_anonymous_session()
+    usages.of("other").before_anonymous_session()
+
+
+def test_calls_in_flight_are_counted(clock: Clock) -> None:
+    usage = Usages(CallerLimits(concurrent_calls=2), clock).of("caller")
+    with usage.call():
+        with usage.call(), pytest.raises(AuthError) as caught, usage.call():
+            pass
+        assert caught.value.reason is Reason.OVERLOADED
+        with usage.call():
+            pass
+
+
+def test_calls_are_rationed(clock: Clock) -> None:
+    usage = Usages(CallerLimits(calls_per_second=8, calls_burst=2), clock).of("caller")
+    for _ in range(2):
+        with usage.call():
+            pass
+    with pytest.raises(AuthError) as caught, usage.call():
+        pass
+    assert caught.value.retry_after_seconds == 0.125
+    clock.advance(0.125)
+    with usage.call():
+        pass
+
+
+async def test_a_flood_of_bad_tokens_leaves_known_ones_answering(
+    service: Service, idp: IdentityProvider, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = idp.token()
+    await service.client.resolve("s", good, resource=RESOURCE, create=True)
+    seen = []
+    for _ in range(50):
+        seen.append(await reason(service, "s", idp.forged()))
+        answer = await service.client.resolve("s", good, resource=RESOURCE)
+        assert answer.outcome is Outcome.REUSED
+        assert answer.principal is not None
+    assert seen == [Reason.TOKEN_SIGNATURE_INVALID] * 5 + [Reason.OVERLOADED] * 45
+    # A new token waits with the bad ones, for as long as it is told to.
+    clock.advance(0.5)
+    fresh = idp.token(roles=["analyst"])
+    answer = await service.client.resolve("s", fresh, resource=RESOURCE)
+    assert answer.outcome is Outcome.REAUTHENTICATED
+    limits = [r for r in caplog.records if r.__dict__.get("event_type") == "LIMIT_REACHED"]
+    assert len(limits) == 1
+
+
+async def test_good_tokens_never_use_it_up(service: Service, idp: IdentityProvider) -> None:
+    async with asyncio.timeout(30):
+        for number in range(50):
+            token = idp.token(f"user-{number}")
+            await service.client.resolve(f"s{number}", token, resource=RESOURCE, create=True)
+
+
+async def test_a_flood_of_an_expired_token_is_written_down_so_often(
+    service: Service, idp: IdentityProvider, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    token = idp.token(ttl_seconds=1)
+    await service.client.resolve("s", token, resource=RESOURCE, create=True)
+    clock.advance(60)
+    for _ in range(20):
+        assert await reason(service, "s", token) is Reason.TOKEN_EXPIRED
+    refused = [r for r in caplog.records if r.__dict__.get("event_type") == "TOKEN_REFUSED"]
+    assert len(refused) == 5
+
+
+async def test_a_flood_of_sessions_without_a_token_leaves_the_rest_answering(
+    service: Service, idp: IdentityProvider, clock: Clock
+) -> None:
+    for number in range(5):
+        await service.client.resolve(f"a{number}", "", resource=RESOURCE, create=True)
+    assert await reason(service, "a5", "") is Reason.SESSION_LIMIT
+    with pytest.raises(AuthError) as caught:
+        await service.client.create("", resource=RESOURCE)
+    assert caught.value.reason is Reason.SESSION_LIMIT
+    await service.client.resolve("a0", "", resource=RESOURCE)
+    await service.client.create(idp.token(), resource=RESOURCE)
+    clock.advance(0.5)
+    await service.client.create("", resource=RESOURCE)
