@@ -5,9 +5,20 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.clock import Clock
 from tests.support.tokens import IdentityProvider
+
+# How fast a machine is has no say in whether a test passes; in CI the examples are the same ones
+# each time.
+settings.register_profile(
+    "authsvc",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI_STRICT")),
+)
+settings.load_profile("authsvc")
 
 
 @pytest.fixture
