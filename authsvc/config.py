@@ -98,7 +98,26 @@ class IssuerSettings(Table):
     secret_file: Path | None = Field(
         default=None, description="The HS256 secret, 32 bytes or more."
     )
+    previous_secret_files: tuple[Path, ...] = Field(
+        default=(), description="Secrets that are still good while the new one spreads."
+    )
     jwks_file: Path | None = Field(default=None, description="Its public keys (RFC 7517).")
+    jwks_url: str | None = Field(default=None, description="Where they are fetched from.")
+    discover: bool = Field(
+        default=False, description="Find them by the issuer's metadata (OIDC, RFC 8414)."
+    )
+    allow_private_addresses: bool = Field(
+        default=False, description="Whether keys may be fetched from addresses that are not public."
+    )
+    keys_max_stale_seconds: PositiveFloat = Field(
+        default=86_400.0, description="How long fetched keys are trusted through an outage."
+    )
+    audiences: dict[Resource, tuple[NonEmpty, ...]] = Field(
+        default={}, description="What aud may be, by resource; else the resource itself."
+    )
+    accepted_types: tuple[NonEmpty, ...] = Field(
+        default=(), description="Header typ, such as at+jwt; else JWT, at+jwt or none."
+    )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
     profile: Literal["standard", "quilt"] = "standard"
     subject_claim: Literal["sub", "id"] = "sub"
@@ -106,13 +125,28 @@ class IssuerSettings(Table):
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
-        if (self.secret_file is None) == (self.jwks_file is None):
-            raise ValueError("needs exactly one of secret_file and jwks_file")
-        if (self.secret_file is not None) != (self.algorithms == ("HS256",)):
+        given = [self.secret_file, self.jwks_file, self.jwks_url, self.discover or None]
+        if sum(item is not None for item in given) != 1:
             raise ValueError(
-                "secret_file goes with algorithms = ['HS256'], jwks_file with the others"
+                "needs exactly one of secret_file, jwks_file, jwks_url and discover = true"
             )
+        if (self.secret_file is not None) != (self.algorithms == ("HS256",)) or (
+            self.secret_file is None and "HS256" in self.algorithms
+        ):
+            raise ValueError(
+                "secret_file goes with algorithms = ['HS256'], public keys with others"
+            )
+        if self.previous_secret_files and self.secret_file is None:
+            raise ValueError("previous_secret_files needs secret_file")
         return self
+
+    @property
+    def key_setting(self) -> str:
+        """The setting that says where the keys are."""
+        for name in ("secret_file", "jwks_file", "jwks_url"):
+            if getattr(self, name) is not None:
+                return name
+        return "discover"
 
 
 class StaticCredentials(Table):
@@ -222,6 +256,9 @@ class Settings(FileSettings):
     sessions: SessionSettings = SessionSettings()
     limits: LimitSettings = LimitSettings()
     credentials: CredentialSettings = CredentialSettings()
+    known_tokens: int = Field(
+        default=16_384, ge=1, description="Verified tokens that are remembered, 10 KB each at most."
+    )
     development: DevelopmentSettings | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Format = "auto"

@@ -19,9 +19,10 @@ from grpc_reflection.v1alpha import reflection
 
 from authsvc import audit
 from authsvc.callers import LOCAL_CALLER, Caller, Callers
-from authsvc.config import IssuerSettings, Settings, StaticCredentials, TlsSettings
+from authsvc.config import Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
 from authsvc.errors import AuthError
+from authsvc.issuers import issuer_of
 from authsvc.limits import Usages
 from authsvc.resolution import AwsCredentials, Secret
 from authsvc.resolver import SessionResolver
@@ -31,21 +32,16 @@ from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
 from authsvc.tls import ServerCertificates
-from authsvc.tokens.claims import ClaimMapping
-from authsvc.tokens.jwt import Issuer, JwtVerifier
-from authsvc.tokens.keys import (
-    KeyLoadError,
-    KeySet,
-    VerificationKey,
-    load_jwks_file,
-    load_secret_file,
-)
+from authsvc.tokens.jwt import JwtVerifier
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
 log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 60.0
+
+REFRESH_INTERVAL_SECONDS = 2.0
+"""How often it is looked whether keys are due; fetches are far rarer."""
 
 MIN_SERVICE_TOKEN_LENGTH = 32
 """Characters; what is shorter could be guessed."""
@@ -92,7 +88,7 @@ async def running(
     Raises:
         ConfigError: as ``serve``.
     """
-    verifier = JwtVerifier([_issuer(issuer) for issuer in settings.issuers])
+    verifier = JwtVerifier(map(issuer_of, settings.issuers), memo_size=settings.known_tokens)
     broker = StaticBroker({item.role: _credentials(item) for item in settings.credentials.static})
     store = await open_store(settings)
     usages = Usages(settings.limits.caller_limits(), clock)
@@ -118,15 +114,18 @@ async def running(
         )
         address = _listen(server, settings)
         await server.start()
-        for service in ("", *_SERVICES):
-            await health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        sweeper = asyncio.create_task(_sweep(store, clock), name="sweeper")
+        await _report(health, ready=await verifier.refresh(clock()))
+        tasks = (
+            asyncio.create_task(_sweep(store, clock), name="sweep"),
+            asyncio.create_task(_refresh(verifier, health, clock), name="refresh"),
+        )
         audit.record(audit.Event(audit.EventType.SERVICE_STARTED, detail=address))
         log.info("listening on %s", address, extra={"address": address})
         try:
             yield address
         finally:
-            sweeper.cancel()
+            for task in tasks:
+                task.cancel()
             await health.enter_graceful_shutdown()
             await server.stop(settings.grace_seconds)
     finally:
@@ -200,33 +199,26 @@ def _service_token_digest(path: Path, setting: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+async def _refresh(
+    verifier: JwtVerifier, health: HealthServicer, clock: Callable[[], float]
+) -> None:
+    """Keep keys fresh, and say that we serve only while there are keys of every issuer."""
+    while True:
+        await asyncio.sleep(REFRESH_INTERVAL_SECONDS)
+        await _report(health, ready=await verifier.refresh(clock()))
+
+
+async def _report(health: HealthServicer, *, ready: bool) -> None:
+    serving = health_pb2.HealthCheckResponse.SERVING
+    status = serving if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+    for service in ("", *_SERVICES):
+        await health.set(service, status)
+
+
 async def _sweep(store: SessionStore, clock: Callable[[], float]) -> None:
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_SECONDS)
         await store.sweep(clock())
-
-
-def _issuer(settings: IssuerSettings) -> Issuer:
-    try:
-        keys = KeySet(_keys(settings))
-    except KeyLoadError as error:
-        setting = "jwks_file" if settings.jwks_file else "secret_file"
-        raise ConfigError(f"issuers[{settings.issuer}].{setting}: {error}") from None
-    return Issuer(
-        issuer=settings.issuer,
-        keys=keys,
-        mapping=ClaimMapping(settings.profile, settings.subject_claim),
-        leeway_seconds=settings.leeway_seconds,
-        required_claims=settings.required_claims,
-    )
-
-
-def _keys(settings: IssuerSettings) -> tuple[VerificationKey, ...]:
-    if settings.jwks_file is not None:
-        return load_jwks_file(settings.jwks_file, settings.algorithms)
-    if settings.secret_file is not None:
-        return (load_secret_file(settings.secret_file),)
-    raise AssertionError("settings have one kind of key")
 
 
 def _credentials(settings: StaticCredentials) -> AwsCredentials:

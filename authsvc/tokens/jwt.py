@@ -7,7 +7,7 @@ the signature has been proven is any other claim believed. What passed in full i
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from authsvc.errors import AuthError, Reason
@@ -15,9 +15,10 @@ from authsvc.sessions import VerifiedToken
 from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws
-from authsvc.tokens.keys import KeySet
+from authsvc.tokens.keys import VerificationKey
+from authsvc.tokens.sources import KeySource
 
-MEMO_SIZE = 65536
+MEMO_SIZE = 16384
 """How many verified tokens are remembered, unless configured otherwise."""
 
 ACCESS_TOKEN_TYPES = ("", "jwt", "at+jwt")
@@ -31,7 +32,8 @@ class Issuer:
 
     Attributes:
         issuer: claim ``iss``, exactly.
-        keys: what it signs with.
+        keys: what it signs with, and where news of that come from.
+        audiences: what ``aud`` may be, by resource; the resource itself where nothing is given.
         mapping: how its claims become a principal.
         leeway_seconds: how far its clock may be off.
         required_claims: what its tokens must say; ``exp`` is demanded in any case.
@@ -40,11 +42,12 @@ class Issuer:
     """
 
     issuer: str
-    keys: KeySet
+    keys: KeySource
     mapping: ClaimMapping = field(default_factory=ClaimMapping)
     leeway_seconds: float = 30.0
     required_claims: tuple[str, ...] = ("exp", "iat")
     token_types: tuple[str, ...] = ()
+    audiences: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def accepts_type(self, token_type: str) -> bool:
         """Whether a token of this ``typ``, in the form of ``CompactJws``, may be one of its."""
@@ -68,6 +71,25 @@ class _Lifetime:
             raise AuthError(Reason.TOKEN_EXPIRED)
         if now < self.not_before:
             raise AuthError(Reason.TOKEN_NOT_YET_VALID)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A token that was verified, and the key that vouched for it."""
+
+    token: VerifiedToken
+    lifetime: _Lifetime
+    source: KeySource
+    key: VerificationKey
+
+    def vouched_for(self, now: float) -> bool:
+        """Whether the issuer still stands by the key.
+
+        Raises:
+            AuthError: KEYS_UNAVAILABLE, when that has not been known for too long.
+        """
+        current = self.source.current(now)
+        return self.key in current.keys or self.key in current.previous
 
 
 class JwtVerifier:
@@ -96,7 +118,7 @@ class JwtVerifier:
                 raise ValueError(f"issuer {issuer.issuer!r} is there twice")
             self._issuers[issuer.issuer] = issuer
         self._max_token_bytes = max_token_bytes
-        self._memo: OrderedDict[tuple[bytes, str], tuple[VerifiedToken, _Lifetime]] = OrderedDict()
+        self._memo: OrderedDict[tuple[bytes, str], _Known] = OrderedDict()
         self._memo_size = memo_size
         self.signature_checks = 0
         """How many signatures have been checked so far."""
@@ -110,10 +132,13 @@ class JwtVerifier:
         known = self._memo.get(key)
         if known is None:
             return None
+        if not known.vouched_for(now):
+            # Its issuer has withdrawn the key, so it has to prove itself anew, and will not.
+            del self._memo[key]
+            return None
         self._memo.move_to_end(key)
-        verified, lifetime = known
-        lifetime.check(now)
-        return verified
+        known.lifetime.check(now)
+        return known.token
 
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
@@ -123,7 +148,7 @@ class JwtVerifier:
         key = (token_digest(token), resource)
         jws = parse_jws(token, max_bytes=self._max_token_bytes)
         claims = parse_claims(jws.payload)
-        issuer = self._authenticate(jws, optional_text(claims, "iss"))
+        issuer, signing_key = await self._authenticate(jws, optional_text(claims, "iss"), now)
         lifetime = _check_claims(claims, issuer, resource, now)
         verified = VerifiedToken(
             digest=key[0],
@@ -131,28 +156,57 @@ class JwtVerifier:
             issue_time=numeric_date(claims, "iat") or 0.0,
             token_id=optional_text(claims, "jti"),
         )
-        self._memo[key] = (verified, lifetime)
+        self._memo[key] = _Known(verified, lifetime, issuer.keys, signing_key)
         if len(self._memo) > self._memo_size:
             self._memo.popitem(last=False)
         return verified
 
-    def _authenticate(self, jws: CompactJws, name: str) -> Issuer:
+    async def refresh(self, now: float) -> bool:
+        """Bring keys up to date where that is due; to be called every few seconds.
+
+        Returns:
+            Whether the keys of every issuer are at hand.
+        """
+        ready = True
+        for issuer in self._issuers.values():
+            await issuer.keys.refresh(now)
+            try:
+                issuer.keys.current(now)
+            except AuthError:
+                ready = False
+        return ready
+
+    async def _authenticate(
+        self, jws: CompactJws, name: str, now: float
+    ) -> tuple[Issuer, VerificationKey]:
         """Prove that the issuer of that name, which the token claims, has signed it.
 
         Raises:
             AuthError: TOKEN_ISSUER_UNKNOWN, TOKEN_MALFORMED, TOKEN_ALGORITHM_REFUSED,
-                TOKEN_KEY_UNKNOWN or TOKEN_SIGNATURE_INVALID.
+                TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE_INVALID or KEYS_UNAVAILABLE.
         """
         issuer = self._issuers.get(name)
         if issuer is None:
             raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, f"iss {name[:128]!r}")
         if not issuer.accepts_type(jws.token_type):
             raise AuthError(Reason.TOKEN_MALFORMED, f"typ {jws.token_type[:32]!r}")
-        key = issuer.keys.find(jws.key_id, jws.algorithm)
-        self.signature_checks += 1
-        if not key.verifies(jws.signing_input, jws.signature):
-            raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
-        return issuer
+        for key in await _candidates(issuer.keys, jws, now):
+            self.signature_checks += 1
+            if key.verifies(jws.signing_input, jws.signature):
+                return issuer, key
+        raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+
+
+async def _candidates(
+    source: KeySource, jws: CompactJws, now: float
+) -> tuple[VerificationKey, ...]:
+    """The keys that a token may have been signed with, fetched anew if its own is not there."""
+    try:
+        return source.current(now).candidates(jws.key_id, jws.algorithm)
+    except AuthError as error:
+        if error.reason is Reason.KEYS_UNAVAILABLE or not await source.renew(now):
+            raise
+    return source.current(now).candidates(jws.key_id, jws.algorithm)
 
 
 def _check_claims(
@@ -175,7 +229,8 @@ def _check_claims(
     begins = max(numeric_date(claims, "nbf") or 0.0, numeric_date(claims, "iat") or 0.0)
     lifetime = _Lifetime(begins - issuer.leeway_seconds, expire_time + issuer.leeway_seconds)
     lifetime.check(now)
-    if resource not in _audience(claims):
+    accepted = issuer.audiences.get(resource, (resource,))
+    if not any(audience in accepted for audience in _audience(claims)):
         raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH)
     return lifetime
 

@@ -26,6 +26,9 @@ MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
 """Beyond it, each check of a signature would be a burden of its own."""
 
+MAX_KEYS = 100
+"""Keys of one issuer. Nobody needs more, and each costs time to load."""
+
 _KEY_TYPES: Mapping[str, tuple[str, str | None]] = {
     "RS256": ("RSA", None),
     "PS256": ("RSA", None),
@@ -99,17 +102,27 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """All keys of one issuer.
+    """All keys of one issuer; as it never changes, a ``KeySource`` of itself.
+
+    Attributes:
+        keys: what it signs with now.
+        previous: secrets that the current one has replaced. They have no names, so they are tried
+            in turn.
 
     Raises:
-        KeyLoadError: no key, two of one name, or one of several without a name.
+        KeyLoadError: no key, two of one name, one of several without a name, or too many.
     """
 
     keys: tuple[VerificationKey, ...]
+    previous: tuple[VerificationKey, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.keys:
             raise KeyLoadError("there is no key")
+        if len(self.keys) + len(self.previous) > MAX_KEYS:
+            raise KeyLoadError(f"there are more than {MAX_KEYS} keys")
+        if any(key.algorithm != "HS256" for key in self.previous):
+            raise KeyLoadError("only secrets are tried in turn")
         names = Counter(key.kid for key in self.keys)
         if len(self.keys) > 1 and None in names:
             raise KeyLoadError("every one of several keys needs a kid")
@@ -135,6 +148,25 @@ class KeySet:
         if key.algorithm != algorithm:
             raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"its key is for {key.algorithm}")
         return key
+
+    def candidates(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
+        """The key that ``find`` finds, and the secrets before it.
+
+        Raises:
+            AuthError: as ``find``.
+        """
+        return (self.find(kid, algorithm), *self.previous)
+
+    def current(self, now: float) -> KeySet:
+        """See ``KeySource.current``."""
+        return self
+
+    async def renew(self, now: float) -> bool:
+        """See ``KeySource.renew``."""
+        return False
+
+    async def refresh(self, now: float) -> None:
+        """See ``KeySource.refresh``."""
 
     def _named(self, kid: str | None) -> VerificationKey | None:
         only = self.keys[0] if len(self.keys) == 1 else None

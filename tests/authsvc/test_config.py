@@ -78,7 +78,7 @@ def test_the_environment_goes_above_the_file(
         ("resources", 'listen = "nonsense"\nresources', "listen: is an address like"),
         ("resources", 'lsten = "x"\nresources', "lsten: there is no such setting"),
         ("secret_file", "secret_fil", "issuers.0.secret_fil: there is no such setting"),
-        ('secret_file = "secret"', "", "issuers.0: needs exactly one of secret_file and jwks_file"),
+        ('secret_file = "secret"', "", "issuers.0: needs exactly one of secret_file"),
         ('secret_file = "secret"', 'secret_file = "s"\njwks_file = "j"', "exactly one of"),
         ('["HS256"]', '["RS256"]', "issuers.0: secret_file goes with"),
         ('["HS256"]', '["HS256", "RS256"]', "issuers.0: secret_file goes with"),

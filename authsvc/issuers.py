@@ -1,0 +1,58 @@
+"""From settings to issuers: which keys, from where, and how their tokens are read."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from authsvc.config import IssuerSettings
+from authsvc.settings import ConfigError
+from authsvc.tokens.claims import ClaimMapping
+from authsvc.tokens.jwks import Fetcher, check_url, fetch_discovered, fetch_jwks
+from authsvc.tokens.jwt import Issuer
+from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
+from authsvc.tokens.sources import FetchedKeys, KeySource, WatchedFiles
+
+
+def issuer_of(settings: IssuerSettings) -> Issuer:
+    """An issuer as configured. Files are read here; URLs are fetched by ``refresh``.
+
+    Raises:
+        ConfigError: a file or URL is unfit; the message names the setting.
+    """
+    try:
+        keys = _source(settings)
+    except KeyLoadError as error:
+        raise ConfigError(f"issuers[{settings.issuer}].{settings.key_setting}: {error}") from None
+    return Issuer(
+        issuer=settings.issuer,
+        keys=keys,
+        mapping=ClaimMapping(settings.profile, settings.subject_claim),
+        leeway_seconds=settings.leeway_seconds,
+        required_claims=settings.required_claims,
+        token_types=settings.accepted_types,
+        audiences=settings.audiences,
+    )
+
+
+def _source(settings: IssuerSettings) -> KeySource:
+    algorithms = settings.algorithms
+    if settings.secret_file is not None:
+        files = (settings.secret_file, *settings.previous_secret_files)
+        return WatchedFiles(files, partial(_secrets, files))
+    if settings.jwks_file is not None:
+        path = settings.jwks_file
+        return WatchedFiles([path], lambda: KeySet(load_jwks_file(path, algorithms)))
+    fetcher = Fetcher(settings.allow_private_addresses)
+    if settings.jwks_url is not None:
+        check_url(settings.jwks_url)
+        fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms)
+    else:
+        check_url(settings.issuer)
+        fetch = partial(fetch_discovered, fetcher, settings.issuer, algorithms)
+    return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)
+
+
+def _secrets(files: tuple[Path, ...]) -> KeySet:
+    current, *previous = map(load_secret_file, files)
+    return KeySet((current,), tuple(previous))
