@@ -143,6 +143,29 @@ def test_callers_prove_themselves_over_tls_alone(tmp_path: Path) -> None:
     assert "needs [tls]" in complaint(tmp_path, plain[:start] + plain[end:])
 
 
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ('algorithms = ["HS256"]\njwks_url = "https://a.example/jwks"', "secret_file goes with"),
+        ('algorithms = ["HS256", "ES256"]\ndiscover = true', "secret_file goes with"),
+        (
+            'algorithms = ["ES256"]\ndiscover = true\njwks_url = "https://a.example/j"',
+            "exactly one",
+        ),
+        ('algorithms = ["ES256"]\ndiscover = false', "exactly one"),
+        (
+            'algorithms = ["ES256"]\njwks_file = "j"\nprevious_secret_files = ["s"]',
+            "previous_secret",
+        ),
+        ('algorithms = ["ES256"]\njwks_file = "j"\naudiences = {"a" = ["x"]}', "audiences"),
+    ],
+)
+def test_where_keys_come_from_is_one_place(tmp_path: Path, keys: str, named: str) -> None:
+    issuer = '[[issuers]]\nissuer = "https://idp.example"\n'
+    text = MINIMAL.partition("[[issuers]]")[0] + issuer + keys
+    assert named in complaint(tmp_path, text)
+
+
 def test_two_issuers_are_two(tmp_path: Path) -> None:
     issuer = MINIMAL.partition("[[issuers]]")[2]
     assert "two have the same issuer" in complaint(tmp_path, f"{MINIMAL}\n[[issuers]]{issuer}")

@@ -1,0 +1,424 @@
+"""Keys that change: watched files, fetched URLs, and what attackers make of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import jwt as pyjwt
+import pytest
+
+from authsvc.errors import AuthError, Reason
+from authsvc.tokens import jwks as jwks_module
+from authsvc.tokens.jwks import (
+    Fetcher,
+    check_url,
+    fetch_discovered,
+    fetch_jwks,
+    metadata_urls,
+)
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
+from authsvc.tokens.sources import COOL_DOWN_SECONDS, FetchedKeys, WatchedFiles
+from tests.support.clock import START
+from tests.support.http import Answer, Site, serving_http
+from tests.support.keys import Signer, jwks, signer
+from tests.support.tokens import ISSUER, RESOURCE
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = signer("old"), signer("new")
+MAX_STALE = 3600.0
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving_http() as running:
+        running.answers["/jwks"] = Answer(jwks(OLD), headers={"Cache-Control": "max-age=100"})
+        yield running
+
+
+@pytest.fixture
+async def source(site: Site) -> FetchedKeys:
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    fetched = FetchedKeys(ISSUER, fetch, max_stale_seconds=MAX_STALE)
+    await fetched.refresh(START)
+    return fetched
+
+
+@pytest.fixture
+def verifier(source: FetchedKeys) -> JwtVerifier:
+    return JwtVerifier([Issuer(ISSUER, source)])
+
+
+async def verdict(verifier: JwtVerifier, token: str, now: float) -> Reason | None:
+    """Why a token is refused; None when it is not."""
+    try:
+        async with asyncio.timeout(20):
+            await verifier.verify(token, resource=RESOURCE, now=now)
+    except AuthError as error:
+        return error.reason
+    return None
+
+
+# Files.
+
+
+def write(path: Path, content: bytes, *, mtime: int) -> None:
+    path.write_bytes(content)
+    os.utime(path, (mtime, mtime))
+
+
+async def test_a_changed_jwks_file_counts_without_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    write(path, jwks(OLD), mtime=1)
+    source = WatchedFiles([path], lambda: KeySet(load_jwks_file(path, ["ES256"])))
+    verifier = JwtVerifier([Issuer(ISSUER, source)])
+    assert await verdict(verifier, OLD.token(START), START) is None
+    write(path, jwks(OLD, NEW), mtime=2)
+    # An unknown kid looks at once, however short the time since the last look.
+    assert await verdict(verifier, NEW.token(START), START) is None
+    write(path, jwks(NEW), mtime=3)
+    assert await verdict(verifier, OLD.token(START), START + 1) is Reason.TOKEN_KEY_UNKNOWN
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"keys": []}', b"not JSON"])
+async def test_a_file_that_turns_bad_changes_nothing(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jwks.json"
+    write(path, jwks(OLD), mtime=1)
+    source = WatchedFiles([path], lambda: KeySet(load_jwks_file(path, ["ES256"])))
+    verifier = JwtVerifier([Issuer(ISSUER, source)])
+    write(path, content, mtime=2)
+    for seconds in range(5):
+        assert await verdict(verifier, OLD.token(START), START + seconds) is None
+    assert caplog.text.count("are unfit") == 1
+    path.unlink()
+    assert await verdict(verifier, OLD.token(START), START + 9) is None
+    write(path, jwks(NEW), mtime=3)
+    assert await verdict(verifier, NEW.token(START), START + 20) is None
+
+
+async def test_secrets_rotate_without_refusing_a_good_token(tmp_path: Path) -> None:
+    files = (tmp_path / "secret", tmp_path / "previous")
+    secrets = ["a" * 32, "b" * 32, "c" * 32]
+
+    def load() -> KeySet:
+        return KeySet((load_secret_file(files[0]),), (load_secret_file(files[1]),))
+
+    def token(secret: str, subject: str) -> str:
+        claims = {"iss": ISSUER, "sub": subject, "aud": RESOURCE, "iat": START, "exp": START + 900}
+        return pyjwt.encode(claims, secret, "HS256")
+
+    write(files[0], secrets[1].encode(), mtime=1)
+    write(files[1], secrets[0].encode(), mtime=1)
+    verifier = JwtVerifier([Issuer(ISSUER, WatchedFiles(files, load))])
+    assert await verdict(verifier, token(secrets[0], "before"), START) is None
+    assert await verdict(verifier, token(secrets[1], "now"), START) is None
+    assert await verdict(verifier, token(secrets[2], "x"), START) is Reason.TOKEN_SIGNATURE_INVALID
+    write(files[0], secrets[2].encode(), mtime=2)
+    write(files[1], secrets[1].encode(), mtime=2)
+    assert await verdict(verifier, token(secrets[2], "next"), START + 2) is None
+    assert await verdict(verifier, token(secrets[1], "now"), START + 2) is None
+    # What was known by the withdrawn secret is known no more.
+    assert (
+        await verdict(verifier, token(secrets[0], "before"), START + 2)
+        is Reason.TOKEN_SIGNATURE_INVALID
+    )
+
+
+# URLs.
+
+
+async def test_keys_are_fetched_ahead_of_need(
+    site: Site, source: FetchedKeys, verifier: JwtVerifier
+) -> None:
+    assert site.requests == ["/jwks"]
+    assert await verdict(verifier, OLD.token(START), START) is None
+    await source.refresh(START + 99)
+    assert len(site.requests) == 1
+    await source.refresh(START + 100)
+    assert len(site.requests) == 2
+
+
+async def test_key_rotation_under_load_refuses_no_good_token(
+    site: Site, source: FetchedKeys, verifier: JwtVerifier
+) -> None:
+    async def presented(by: Signer, number: int, now: float) -> Reason | None:
+        return await verdict(verifier, by.token(now, sub=f"user-{number}"), now)
+
+    for step, published in enumerate([(OLD,), (OLD, NEW), (OLD, NEW), (NEW,)]):
+        now = START + step * (COOL_DOWN_SECONDS + 1)
+        site.answers["/jwks"] = Answer(jwks(*published))
+        if published == (NEW,):
+            await source.refresh(now + 1000)
+            now += 1000
+        results = await asyncio.gather(
+            *(presented(by, number, now) for by in published for number in range(20))
+        )
+        assert set(results) == {None}
+    assert await verdict(verifier, OLD.token(now), now) is Reason.TOKEN_KEY_UNKNOWN
+
+
+async def test_a_withdrawn_key_stops_the_tokens_that_were_known(
+    site: Site, source: FetchedKeys, verifier: JwtVerifier
+) -> None:
+    token = OLD.token(START)
+    assert await verdict(verifier, token, START) is None
+    site.answers["/jwks"] = Answer(jwks(NEW))
+    await source.refresh(START + 100)
+    assert await verdict(verifier, token, START + 100) is Reason.TOKEN_KEY_UNKNOWN
+
+
+async def test_a_name_that_comes_back_with_another_key_is_another_key(
+    site: Site, source: FetchedKeys, verifier: JwtVerifier
+) -> None:
+    token = OLD.token(START)
+    assert await verdict(verifier, token, START) is None
+    site.answers["/jwks"] = Answer(jwks(signer("old")))
+    await source.refresh(START + 100)
+    assert await verdict(verifier, token, START + 100) is Reason.TOKEN_SIGNATURE_INVALID
+
+
+async def test_a_jwks_flood_is_one_fetch_in_a_cool_down(
+    site: Site, source: FetchedKeys, verifier: JwtVerifier
+) -> None:
+    strangers = [signer(f"stranger-{number}") for number in range(4)]
+    now = START + COOL_DOWN_SECONDS
+    results = await asyncio.gather(
+        *(verdict(verifier, by.token(now, sub=f"s{n}"), now) for by in strangers for n in range(25))
+    )
+    assert set(results) == {Reason.TOKEN_KEY_UNKNOWN}
+    assert len(site.requests) == 2
+    assert await verdict(verifier, NEW.token(now), now + 1) is Reason.TOKEN_KEY_UNKNOWN
+    assert len(site.requests) == 2
+    assert await verdict(verifier, NEW.token(now), now + COOL_DOWN_SECONDS) is not None
+    assert len(site.requests) == 3
+
+
+async def test_a_flood_leaves_known_tokens_answering_while_the_fetch_hangs(
+    site: Site, verifier: JwtVerifier
+) -> None:
+    token = OLD.token(START)
+    assert await verdict(verifier, token, START) is None
+    site.arrived.clear()
+    site.hold.clear()
+    now = START + COOL_DOWN_SECONDS
+    waiting = asyncio.create_task(verdict(verifier, NEW.token(now), now))
+    assert await asyncio.to_thread(site.arrived.wait, 10)
+    assert await verdict(verifier, token, now) is None
+    assert await verdict(verifier, OLD.token(now, sub="bob"), now) is None
+    site.answers["/jwks"] = Answer(jwks(OLD, NEW))
+    site.hold.set()
+    assert await waiting is None
+
+
+async def test_one_who_leaves_does_not_end_the_fetch_for_the_others(
+    site: Site, verifier: JwtVerifier
+) -> None:
+    site.answers["/jwks"] = Answer(jwks(OLD, NEW))
+    site.arrived.clear()
+    site.hold.clear()
+    now = START + COOL_DOWN_SECONDS
+    first = asyncio.create_task(verdict(verifier, NEW.token(now), now))
+    second = asyncio.create_task(verdict(verifier, NEW.token(now, sub="bob"), now))
+    assert await asyncio.to_thread(site.arrived.wait, 10)
+    first.cancel()
+    site.hold.set()
+    assert await second is None
+    assert len(site.requests) == 2
+
+
+async def test_an_outage_is_survived_for_so_long_and_is_never_a_refusal(
+    site: Site, source: FetchedKeys, verifier: JwtVerifier
+) -> None:
+    token = OLD.token(START, ttl_seconds=MAX_STALE * 3)
+    site.answers["/jwks"] = Answer(status=503)
+    await source.refresh(START + 100)
+    assert await verdict(verifier, token, START + 100) is None
+    # Whether a key is new cannot be told while its issuer is away.
+    stranger = NEW.token(START + 200)
+    assert await verdict(verifier, stranger, START + 200) is Reason.KEYS_UNAVAILABLE
+    assert await verdict(verifier, token, START + MAX_STALE) is None
+    assert await verdict(verifier, token, START + MAX_STALE + 1) is Reason.KEYS_UNAVAILABLE
+    site.answers["/jwks"] = Answer(jwks(OLD))
+    await source.refresh(START + MAX_STALE + 300)
+    assert await verdict(verifier, token, START + MAX_STALE + 300) is None
+
+
+async def test_without_any_keys_nobody_can_tell(site: Site) -> None:
+    site.answers["/jwks"] = Answer(status=500)
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    source = FetchedKeys(ISSUER, fetch, max_stale_seconds=MAX_STALE)
+    verifier = JwtVerifier([Issuer(ISSUER, source)])
+    assert not await verifier.refresh(START)
+    assert await verdict(verifier, OLD.token(START), START) is Reason.KEYS_UNAVAILABLE
+    site.answers["/jwks"] = Answer(jwks(OLD))
+    assert not await verifier.refresh(START + 1)
+    assert await verifier.refresh(START + 5)
+    assert await verdict(verifier, OLD.token(START), START + 5) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("", 300), ("max-age=120", 120), ("public, max-age=5", 60), ("max-age=99999999", 3600)],
+)
+async def test_how_long_keys_are_fresh(site: Site, header: str, seconds: float) -> None:
+    site.answers["/jwks"] = Answer(jwks(OLD), headers={"Cache-Control": header})
+    fetched = await fetch_jwks(Fetcher(), f"{site.url}/jwks", ("ES256",))
+    assert fetched.max_age_seconds == seconds
+
+
+# What a hostile or broken server answers with.
+
+
+async def refused(fetch: Callable[[], object]) -> str:
+    with pytest.raises(KeyLoadError) as caught:
+        async with asyncio.timeout(20):
+            await fetch()  # type: ignore[misc] # any of the fetches
+    return str(caught.value)
+
+
+async def test_redirects_are_not_followed(site: Site) -> None:
+    for status in (301, 302, 303, 307, 308):
+        site.answers["/jwks"] = Answer(status=status, headers={"Location": f"{site.url}/other"})
+        site.answers["/other"] = Answer(jwks(OLD))
+        assert f"answered {status}" in await refused(
+            partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+        )
+    assert "/other" not in site.requests
+
+
+async def test_a_huge_body_is_not_read(site: Site) -> None:
+    site.answers["/jwks"] = Answer(b" " * (jwks_module.MAX_DOCUMENT_BYTES + 1))
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    assert "longer than" in await refused(fetch)
+
+
+async def test_a_slow_drip_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks_module, "FETCH_TIMEOUT_SECONDS", 0.3)
+    never = threading.Event()
+    site.answers["/jwks"] = Answer(until=never)
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    assert "no answer in" in await refused(fetch)
+    never.set()
+
+
+@pytest.mark.parametrize(
+    ("count", "complaint"), [(2_000, "more than 100 keys"), (10_000, "longer than")]
+)
+async def test_ten_thousand_keys_are_too_many(site: Site, count: int, complaint: str) -> None:
+    keys = [{**OLD.jwk(), "kid": str(number)} for number in range(count)]
+    document = json.dumps({"keys": keys}).encode()
+    site.answers["/jwks"] = Answer(document)
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    assert complaint in await refused(fetch)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://idp.example/jwks",
+        "ftp://idp.example/jwks",
+        "file:///etc/passwd",
+        "https://user:password@idp.example/jwks",
+        "//idp.example/jwks",
+        "https://",
+        "https://[::1",
+        "http://localhost.evil.example/jwks",
+        "http://127.0.0.1.evil.example/jwks",
+    ],
+)
+def test_urls_that_are_not_fetched(url: str) -> None:
+    with pytest.raises(KeyLoadError):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104 - nothing is bound
+        "224.0.0.1",
+        "[fd00::1]",
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:10.0.0.1]",
+    ],
+)
+async def test_private_addresses_are_not_connected_to(address: str) -> None:
+    fetch = partial(Fetcher().get, f"https://{address}/jwks")
+    assert "is not public" in await refused(fetch)
+
+
+async def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def resolved(host: str, port: int, **how: object) -> list[object]:
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolved)
+    fetch = partial(Fetcher().get, "https://idp.example/jwks")
+    assert "is not public" in await refused(fetch)
+    assert site.requests == []
+
+
+# Discovery.
+
+
+def publish(site: Site, path: str, issuer: str, jwks_uri: str) -> None:
+    document = json.dumps({"issuer": issuer, "jwks_uri": jwks_uri})
+    site.answers[path] = Answer(document.encode())
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/tenant/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/tenant"],
+)
+async def test_metadata_names_the_keys(site: Site, path: str) -> None:
+    issuer = f"{site.url}/tenant"
+    publish(site, path, issuer, f"{site.url}/jwks")
+    fetched = await fetch_discovered(Fetcher(), issuer, ("ES256",))
+    assert [key.kid for key in fetched.keys.keys] == ["old"]
+
+
+async def test_metadata_of_another_issuer_is_refused(site: Site) -> None:
+    path = "/.well-known/openid-configuration"
+    for other in (f"{site.url}/", "https://evil.example", site.url.upper()):
+        publish(site, path, other, f"{site.url}/jwks")
+        fetch = partial(fetch_discovered, Fetcher(), site.url, ("ES256",))
+        assert "another issuer" in await refused(fetch)
+
+
+@pytest.mark.parametrize("uri", ["http://idp.example/jwks", "file:///etc/passwd"])
+async def test_metadata_cannot_lead_anywhere(site: Site, uri: str) -> None:
+    publish(site, "/.well-known/openid-configuration", site.url, uri)
+    fetch = partial(fetch_discovered, Fetcher(), site.url, ("ES256",))
+    assert "not an https URL" in await refused(fetch)
+
+
+async def test_metadata_cannot_lead_inside(site: Site) -> None:
+    publish(
+        site, "/.well-known/openid-configuration", site.url, "https://169.254.169.254/latest/meta"
+    )
+    fetch = partial(fetch_discovered, Fetcher(), site.url, ("ES256",))
+    assert "is not public" in await refused(fetch)
+
+
+def test_where_metadata_is() -> None:
+    assert metadata_urls("https://idp.example/a/b") == (
+        "https://idp.example/a/b/.well-known/openid-configuration",
+        "https://idp.example/.well-known/oauth-authorization-server/a/b",
+    )

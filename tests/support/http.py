@@ -1,0 +1,87 @@
+"""A small HTTP server whose answers a test decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Answer:
+    """What a path answers with.
+
+    Attributes:
+        body: what is sent.
+        status: the status.
+        headers: further headers.
+        until: when set, the body is sent a byte at a time for as long as this is not set.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    until: threading.Event | None = None
+
+
+@dataclass
+class Site:
+    """A running server.
+
+    Attributes:
+        url: where it is.
+        answers: by path.
+        requests: the paths that were asked for, in order.
+        arrived: set when a request has arrived.
+        hold: answers wait until this is set.
+    """
+
+    url: str = ""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
+    hold: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def serving_http() -> Iterator[Site]:
+    """Run it on loopback."""
+    site = Site()
+    site.hold.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.requests.append(self.path)
+            site.arrived.set()
+            site.hold.wait(20)
+            answer = site.answers.get(self.path, Answer(status=404))
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                if answer.until is not None:
+                    while not answer.until.wait(0.01):
+                        self.wfile.write(b" ")
+                        self.wfile.flush()
+                self.wfile.write(answer.body)
+            except OSError:
+                pass  # the client has had enough
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        site.url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield site
+    finally:
+        site.hold.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
