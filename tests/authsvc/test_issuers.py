@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -31,7 +32,7 @@ def configured(tmp_path: Path, idp: IdentityProvider, **issuer: object) -> Setti
 
 async def health_of(address: str) -> int:
     async with aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs are without methods
         answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
     return int(answer.status)
 

@@ -133,7 +133,7 @@ async def test_the_principal_has_the_claims_as_they_were_signed() -> None:
 
 
 async def test_minted_tokens_verify() -> None:
-    (key,) = SECRET_ISSUER.keys.keys
+    (key,) = SECRET_ISSUER.keys.current(0.0).keys
     verified = await verify(mint(claims(), key))
     assert verified.principal.subject == "alice"
     named = replace(key, kid="k1")
