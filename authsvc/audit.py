@@ -17,6 +17,8 @@ from authsvc.sessions import VerifiedToken
 LOGGER_NAME = "authsvc.security"
 
 log = logging.getLogger(LOGGER_NAME)
+# Whatever the level of the log is: who asks for less noise does not ask for less evidence.
+log.setLevel(logging.INFO)
 
 
 class EventType(StrEnum):
