@@ -101,7 +101,13 @@ async def test_a_revocation_is_written_once(
     await service.client.revoke("0123456789")
     await service.client.revoke("0123456789")
     assert events(caplog) == [
-        {"event_type": "SESSION_REVOKED", "caller": "local", "session": "01234567…"}
+        {
+            "event_type": "SESSION_REVOKED",
+            "caller": "local",
+            "session": "01234567…",
+            "issuer": ISSUER,
+            "subject": "alice",
+        }
     ]
 
 
@@ -114,6 +120,7 @@ async def test_a_caller_for_another_resource(
     (event,) = events(caplog)
     assert event["event_type"] == "CALLER_REFUSED"
     assert event["resource"] == "https://else.example/mcp"
+    assert "; from unix:" in event["detail"]
 
 
 async def test_what_is_served_is_no_event(
@@ -163,6 +170,7 @@ secret_file = "{tmp_path}/secret"
     assert path.stat().st_mode & 0o077 == 0
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["event_type"] for line in lines] == ["SERVICE_STARTED", "TOKEN_REFUSED"]
+    assert re.search(r" version=\S+ configuration_sha256=[0-9a-f]{64}$", lines[0]["detail"])
     for line in lines:
         assert set(line) == set(DOCUMENTED_FIELDS)
     assert forged.rpartition(".")[2] not in path.read_text()
