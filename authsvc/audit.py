@@ -12,11 +12,13 @@ from enum import StrEnum
 
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.resolution import shown
-from authsvc.sessions import VerifiedToken
+from authsvc.sessions import Record, VerifiedToken
 
 LOGGER_NAME = "authsvc.security"
 
 log = logging.getLogger(LOGGER_NAME)
+# Whatever the level of the log is: who asks for less noise does not ask for less evidence.
+log.setLevel(logging.INFO)
 
 
 class EventType(StrEnum):
@@ -77,7 +79,9 @@ def refused(
     resource: str = "",
     token: VerifiedToken | None = None,
 ) -> None:
-    """Write down a refusal, where it is a security event. ``limits`` writes down its own.
+    """Write down that a token was refused, or was on the wrong session.
+
+    Any other refusal is no event here: callers' and limits' have functions of their own.
 
     Args:
         error: why.
@@ -105,16 +109,46 @@ def refused(
     )
 
 
-def revoked(session_id: str, *, caller: str) -> None:
-    """Write down that a session was ended; its id, whole, is shortened here."""
-    record(Event(EventType.SESSION_REVOKED, caller=caller, session=shown(session_id)))
+def caller_refused(error: AuthError, *, caller: str, peer: str, resource: str = "") -> None:
+    """Write down that a caller was turned away; ``peer`` is where it called from."""
+    record(
+        Event(
+            EventType.CALLER_REFUSED,
+            reason=error.reason.name,
+            caller=caller,
+            resource=resource,
+            detail=f"{error.detail}; from {peer}",
+        )
+    )
+
+
+def revoked(session: Record, *, caller: str) -> None:
+    """Write down that a session was ended, and whose it was."""
+    record(
+        Event(
+            EventType.SESSION_REVOKED,
+            caller=caller,
+            session=shown(session.id),
+            issuer=session.issuer,
+            subject=session.subject,
+        )
+    )
+
+
+def admin_act(method: str, *, caller: str, peer: str) -> None:
+    """Write down that an operator was let into an RPC of ``SessionAdminService``."""
+    record(Event(EventType.ADMIN_ACT, caller=caller, detail=f"{method}; from {peer}"))
+
+
+def service_started(address: str, *, version: str, configuration_sha256: str) -> None:
+    """Write down what began to serve, and by which configuration."""
+    detail = f"{address} version={version} configuration_sha256={configuration_sha256}"
+    record(Event(EventType.SERVICE_STARTED, detail=detail))
 
 
 def _event_type(reason: Reason) -> EventType | None:
     if reason is Reason.SESSION_SUBJECT_MISMATCH:
         return EventType.SUBJECT_MISMATCH
-    if reason is Reason.CALLER_NOT_ALLOWED:
-        return EventType.CALLER_REFUSED
     if reason.status is Status.UNAUTHENTICATED or reason is Reason.TOKEN_TOO_LARGE:
         return EventType.TOKEN_REFUSED
     return None

@@ -64,6 +64,15 @@ class Caller:
     certificate_names: frozenset[str] = frozenset()
     token_digests: tuple[bytes, ...] = field(default=(), repr=False)
 
+    def authorize_service(self) -> None:
+        """Check that it is an MCP server: operators have no business with clients' sessions.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED.
+        """
+        if self.admin:
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{self.name} is an operator")
+
     def authorize(self, resource: str) -> None:
         """Check that it may act for ``resource``.
 

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from authsvc import audit
-from authsvc.errors import AuthError, Reason
+from authsvc.errors import AuthError, Reason, Status
 
 REPORT_INTERVAL_SECONDS = 1.0
 """A caller that goes on flooding is written down so often, and not at each refusal."""
+
+EVENTS_PER_SECOND = 100.0
+EVENTS_BURST = 1_000.0
+"""Refusals that are written down for one caller; more would say no more, and fill the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,9 @@ class CallerLimits:
         calls_per_second: calls of any kind.
         calls_burst: at once.
         concurrent_calls: in flight.
-        refused_tokens_per_second: refused tokens that it may present; once they are used up,
-            tokens not known yet are not looked at, and known ones are served as ever.
+        refused_tokens_per_second: tokens that were looked at and refused; once they are used up,
+            tokens not known yet are not looked at, and known ones are served as ever. What is
+            known to have been good and has expired does not count.
         refused_tokens_burst: at once.
         anonymous_sessions_per_second: sessions that it may create without a token.
         anonymous_sessions_burst: at once.
@@ -34,8 +39,8 @@ class CallerLimits:
     calls_per_second: float = 20_000.0
     calls_burst: float = 20_000.0
     concurrent_calls: int = 2_000
-    refused_tokens_per_second: float = 100.0
-    refused_tokens_burst: float = 1_000.0
+    refused_tokens_per_second: float = 1_000.0
+    refused_tokens_burst: float = 2_000.0
     anonymous_sessions_per_second: float = 100.0
     anonymous_sessions_burst: float = 1_000.0
 
@@ -66,6 +71,10 @@ class Bucket:
             self._level -= 1.0
         return wait
 
+    def put_back(self) -> None:
+        """Return one that was taken for nothing."""
+        self._level = min(self._burst, self._level + 1.0)
+
 
 class Usage:
     """What one caller has used.
@@ -88,6 +97,7 @@ class Usage:
         self._anonymous = Bucket(
             limits.anonymous_sessions_per_second, limits.anonymous_sessions_burst, now
         )
+        self._events = Bucket(EVENTS_PER_SECOND, EVENTS_BURST, now)
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -105,22 +115,32 @@ class Usage:
         finally:
             self._in_flight -= 1
 
-    def before_check(self) -> None:
-        """Called before a token that is not known yet is looked at.
+    @contextmanager
+    def check(self) -> Iterator[None]:
+        """One check of a token that is not known yet: counted until it turns out good.
+
+        What is in flight counts as refused, or a flood would be through before its first answer.
 
         Raises:
             AuthError: OVERLOADED, once too many have been refused.
         """
-        wait = self._refused.wait_seconds(self._clock())
+        wait = self._refused.take(self._clock())
         self._refuse(Reason.OVERLOADED, "too many refused tokens", wait)
+        try:
+            yield
+        except AuthError as error:
+            if error.reason.status is Status.UNAVAILABLE:
+                self._refused.put_back()
+            raise
+        self._refused.put_back()
 
-    def token_refused(self) -> bool:
-        """Called when a token has been refused.
-
-        Returns:
-            Whether to write it down: a flood is not worth a line each.
-        """
-        return self._refused.take(self._clock()) == 0.0
+    def may_record(self) -> bool:
+        """Whether one more refusal is to be written down."""
+        now = self._clock()
+        if self._events.take(now) == 0.0:
+            return True
+        self._report(Reason.OVERLOADED, "too many refusals to write all of them down", now)
+        return False
 
     def before_anonymous_session(self) -> None:
         """Called before a session without a token is created.
@@ -134,18 +154,22 @@ class Usage:
     def _refuse(self, reason: Reason, detail: str, wait_seconds: float) -> None:
         if wait_seconds <= 0.0:
             return
-        now = self._clock()
-        if now - self._reported >= REPORT_INTERVAL_SECONDS:
-            self._reported = now
-            audit.record(
-                audit.Event(
-                    audit.EventType.LIMIT_REACHED,
-                    reason=reason.name,
-                    caller=self._caller,
-                    detail=detail,
-                )
-            )
+        self._report(reason, detail, self._clock())
         raise AuthError(reason, detail, retry_after_seconds=wait_seconds)
+
+    def _report(self, reason: Reason, detail: str, now: float) -> None:
+        # A clock that steps back does not silence it.
+        if 0.0 <= now - self._reported < REPORT_INTERVAL_SECONDS:
+            return
+        self._reported = now
+        audit.record(
+            audit.Event(
+                audit.EventType.LIMIT_REACHED,
+                reason=reason.name,
+                caller=self._caller,
+                detail=detail,
+            )
+        )
 
 
 class Usages:

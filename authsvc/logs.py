@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +22,7 @@ def configure(level: str, log_format: Format) -> None:
     """Send all logs to standard error.
 
     Args:
-        level: ``debug``, ``info``, ``warning`` or ``error``.
+        level: ``debug``, ``info``, ``warning`` or ``error``; security events do not go by it.
         log_format: ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
     """
     on_terminal = sys.stderr.isatty()
@@ -43,14 +45,23 @@ def append_to_file(logger_name: str, path: Path) -> None:
     """Write one logger's lines to a file as well, as JSON, for its owner's eyes alone.
 
     Raises:
-        OSError: it cannot be written to.
+        OSError: it cannot be written to, or it is a link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    # Follows the file when it is rotated away.
-    handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+    handler = _PrivateFile(path, encoding="utf-8")
     handler.setFormatter(_formatter(structlog.processors.JSONRenderer()))
     logging.getLogger(logger_name).addHandler(handler)
+
+
+class _PrivateFile(logging.handlers.WatchedFileHandler):
+    """A file that its owner alone can read, the one made after a rotation too."""
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self.baseFilename, flags, 0o600)
+        # The file may have been there before, with other ideas.
+        os.fchmod(descriptor, 0o600)
+        return os.fdopen(descriptor, "a", encoding=self.encoding)
 
 
 def _formatter(*processors: structlog.typing.Processor) -> logging.Formatter:

@@ -5,6 +5,7 @@ Knows no transport and no store by name. Raises ``AuthError`` alone.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import secrets
 import time
@@ -38,6 +39,7 @@ from authsvc.stores import SessionStore
 from authsvc.tokens import TokenVerifier, token_digest
 
 log = logging.getLogger(__name__)
+
 SESSION_ID_BYTES = 24
 """Random bytes in a minted session id: 192 bits, 32 characters."""
 
@@ -147,7 +149,7 @@ class SessionResolver:
             if tombstone is None:
                 return
             if await self._store.put(tombstone):
-                audit.revoked(session_id, caller=caller)
+                audit.revoked(tombstone, caller=caller)
                 return
         raise _contention()
 
@@ -160,7 +162,7 @@ class SessionResolver:
             decision = decide_without_token(record, create=create, now=now)
             if decision is None:
                 if asked.token and presented is None:
-                    presented = await self._verify(asked, now)
+                    presented = await self._verify(asked, now, record)
                 decision = decide(
                     record,
                     presented,
@@ -192,17 +194,22 @@ class SessionResolver:
                 return await self._answer(decision, found, presented, now)
         raise _contention()
 
-    async def _verify(self, asked: _Asked, now: float) -> VerifiedToken | RefusedToken:
+    async def _verify(
+        self, asked: _Asked, now: float, record: Record | None = None
+    ) -> VerifiedToken | RefusedToken:
         usage = self._usages.of(asked.caller)
         token, resource = asked.token, asked.resource
         try:
             known = self._verifier.recall(token, resource=resource, now=now)
             if known is not None:
                 return known
-            usage.before_check()
-            return await self._verifier.verify(token, resource=resource, now=now)
+            if record is not None and _is_current(token, resource, record):
+                # It was good, on another replica or before a restart: the hot path, not a flood.
+                return await self._verifier.verify(token, resource=resource, now=now)
+            with usage.check():
+                return await self._verifier.verify(token, resource=resource, now=now)
         except AuthError as error:
-            if error.reason.status in _ITS_OWN_FAULT and usage.token_refused():
+            if error.reason.status in _ITS_OWN_FAULT and usage.may_record():
                 audit.refused(error, **asked.named())
             return RefusedToken(token_digest(token), error)
 
@@ -228,7 +235,7 @@ class SessionResolver:
         self, decision: Decision, asked: _Asked, presented: PresentedToken, now: float
     ) -> Resolution:
         if decision.error is not None:
-            if isinstance(presented, VerifiedToken):
+            if isinstance(presented, VerifiedToken) and self._usages.of(asked.caller).may_record():
                 audit.refused(decision.error, token=presented, **asked.named())
             raise decision.error
         if decision.record is None:
@@ -241,6 +248,11 @@ class SessionResolver:
         return Resolution(
             decision.record.seen_by(principal), decision.outcome, principal, credentials
         )
+
+
+def _is_current(token: str, resource: str, record: Record) -> bool:
+    grant = record.grants.get(resource)
+    return grant is not None and hmac.compare_digest(grant.digest, token_digest(token))
 
 
 def _check_is_theirs(record: Record, resources: Collection[str]) -> None:

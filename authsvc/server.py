@@ -14,10 +14,9 @@ from pathlib import Path
 import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from authsvc import audit
+from authsvc import __version__, audit
 from authsvc.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.config import Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
@@ -26,7 +25,13 @@ from authsvc.issuers import issuer_of
 from authsvc.limits import Usages
 from authsvc.resolution import AwsCredentials, Secret
 from authsvc.resolver import SessionResolver
-from authsvc.servicer import AuthServicer, SessionAdminServicer
+from authsvc.servicer import (
+    AuthServicer,
+    Edge,
+    GuardedHealthServicer,
+    GuardedReflectionServicer,
+    SessionAdminServicer,
+)
 from authsvc.settings import ConfigError
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
@@ -47,6 +52,11 @@ MIN_SERVICE_TOKEN_LENGTH = 32
 """Characters; what is shorter could be guessed."""
 
 _SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+_REFLECTED = (
+    *_SERVICES,
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+    reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name,
+)
 
 _SERVER_OPTIONS = (
     # Two servers on one port would share its calls at random: a taken port is an error.
@@ -104,13 +114,13 @@ async def running(
         server = aio.server(
             options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all
         )
-        callers = _callers(settings)
-        pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, callers, usages), server)
-        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(callers), server)
-        health = HealthServicer()
+        edge = Edge(_callers(settings), usages)
+        pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, edge), server)
+        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(edge), server)
+        health = GuardedHealthServicer(edge)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        reflection.enable_server_reflection(
-            (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), server
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            GuardedReflectionServicer(edge, _REFLECTED), server
         )
         address = _listen(server, settings)
         await server.start()
@@ -119,7 +129,7 @@ async def running(
             asyncio.create_task(_sweep(store, clock), name="sweep"),
             asyncio.create_task(_refresh(verifier, health, clock), name="refresh"),
         )
-        audit.record(audit.Event(audit.EventType.SERVICE_STARTED, detail=address))
+        audit.service_started(address, version=__version__, configuration_sha256=_digest(settings))
         log.info("listening on %s", address, extra={"address": address})
         try:
             yield address
@@ -145,6 +155,12 @@ async def open_store(settings: Settings) -> SessionStore:
         return await SqliteStore.open(settings.store.path, unauthenticated_cap=cap)
     except AuthError as error:
         raise ConfigError(f"store.path: {error.detail}") from None
+
+
+def _digest(settings: Settings) -> str:
+    """What tells one configuration from another, the environment's part included. It covers the
+    names of files with secrets, not what they hold."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
 
 
 def _listen(server: aio.Server, settings: Settings) -> str:

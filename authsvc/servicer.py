@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Never, TypeVar
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from grpc.aio import ServicerContext
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from authsvc import audit, wire
 from authsvc.callers import Caller, Callers
@@ -24,14 +35,72 @@ log = logging.getLogger(__name__)
 ResponseT = TypeVar("ResponseT")
 Context = ServicerContext[Any, Any]
 
+STRANGER = ""
+"""The name of whoever has not proven who it is."""
+
+
+class Edge:
+    """Who passes: the caller of each RPC is identified, rationed, and written down if refused.
+
+    Args:
+        callers: who is registered.
+        usages: what each may ask for.
+    """
+
+    def __init__(self, callers: Callers, usages: Usages) -> None:
+        self._callers = callers
+        self._usages = usages
+
+    @contextmanager
+    def admitted(
+        self, context: Context, authorize: Callable[[Caller], None], *, resource: str = ""
+    ) -> Iterator[Caller]:
+        """The caller, while it has a call in flight.
+
+        Args:
+            context: of the call.
+            authorize: refuses a caller that may not make this call.
+            resource: what the call is about.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED, OVERLOADED, or what ``authorize`` raises.
+        """
+        with self._audited(STRANGER, context):
+            caller = identified(self._callers, context)
+        with (
+            self._usages.of(caller.name).call(),
+            self._audited(caller.name, context, resource),
+        ):
+            authorize(caller)
+            yield caller
+
+    async def admit(self, context: Context) -> None:
+        """Abort the call unless its caller is known."""
+        await _guarded(self._admit(context), context)
+
+    async def _admit(self, context: Context) -> None:
+        with self.admitted(context, _anybody_known):
+            pass
+
+    @contextmanager
+    def _audited(self, caller: str, context: Context, resource: str = "") -> Iterator[None]:
+        try:
+            yield
+        except AuthError as error:
+            is_event = error.reason is Reason.CALLER_NOT_ALLOWED
+            if is_event and self._usages.of(caller).may_record():
+                audit.caller_refused(
+                    error, caller=caller, peer=str(context.peer()), resource=resource[:200]
+                )
+            raise
+
 
 class AuthServicer(pb_grpc.AuthServiceServicer):
     """``authsvc.v1.AuthService`` over a resolver."""
 
-    def __init__(self, resolver: SessionResolver, callers: Callers, usages: Usages) -> None:
+    def __init__(self, resolver: SessionResolver, edge: Edge) -> None:
         self._resolver = resolver
-        self._callers = callers
-        self._usages = usages
+        self._edge = edge
 
     async def ResolveSession(  # noqa: N802 - gRPC's name
         self, request: pb.ResolveSessionRequest, context: Context
@@ -61,7 +130,7 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
     async def _resolve(
         self, request: pb.ResolveSessionRequest, context: Context
     ) -> pb.ResolveSessionResponse:
-        with self._admitted(context, request.resource) as caller:
+        with self._for_resource(context, request.resource) as caller:
             resolution = await self._resolver.resolve(
                 request.session_id,
                 request.token,
@@ -74,7 +143,7 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
     async def _create(
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
-        with self._admitted(context, request.resource) as caller:
+        with self._for_resource(context, request.resource) as caller:
             resolution = await self._resolver.create(
                 request.token, resource=request.resource, caller=caller.name
             )
@@ -86,32 +155,23 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
         )
 
     async def _revoke(self, request: pb.RevokeSessionRequest, context: Context) -> Empty:
-        with self._admitted(context) as caller:
+        with self._edge.admitted(context, Caller.authorize_service) as caller:
             await self._resolver.revoke(
                 request.session_id, resources=caller.resources, caller=caller.name
             )
         return Empty()
 
-    @contextmanager
-    def _admitted(self, context: Context, resource: str | None = None) -> Iterator[Caller]:
-        """The caller, while it has a call in flight.
-
-        Raises:
-            AuthError: CALLER_NOT_ALLOWED, RESOURCE_INVALID or OVERLOADED.
-        """
-        caller = identified(self._callers, context)
-        if resource is not None:
-            with audited(caller, resource):
-                caller.authorize(resource)
-        with self._usages.of(caller.name).call():
-            yield caller
+    def _for_resource(self, context: Context, resource: str) -> AbstractContextManager[Caller]:
+        return self._edge.admitted(
+            context, lambda caller: caller.authorize(resource), resource=resource
+        )
 
 
 class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     """``authsvc.v1.SessionAdminService``, for operators. Not served yet: each RPC says so."""
 
-    def __init__(self, callers: Callers) -> None:
-        self._callers = callers
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
 
     async def GetSession(self, request: object, context: Context) -> Never:  # noqa: N802
         """Not served yet."""
@@ -132,13 +192,45 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         await self._unserved("WatchSessions", context)
 
     async def _unserved(self, method: str, context: Context) -> Never:
-        await _guarded(self._authorize(context), context)
+        await _guarded(self._authorize(method, context), context)
         await _unimplemented(f"SessionAdminService.{method}", context)
 
-    async def _authorize(self, context: Context) -> None:
-        caller = identified(self._callers, context)
-        with audited(caller):
-            caller.authorize_admin()
+    async def _authorize(self, method: str, context: Context) -> None:
+        with self._edge.admitted(context, Caller.authorize_admin) as caller:
+            audit.admin_act(method, caller=caller.name, peer=str(context.peer()))
+
+
+class GuardedHealthServicer(HealthServicer):
+    """``grpc.health.v1.Health``: whoever asks is told; only a known caller may stay and watch.
+
+    A watch lasts, and counts against what the server does at once.
+    """
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__()
+        self._edge = edge
+
+    async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
+        """See ``grpc.health.v1.Health.Watch``."""
+        await self._edge.admit(context)
+        await super().Watch(request, context)
+
+
+class GuardedReflectionServicer(ReflectionServicer):
+    """``grpc.reflection.v1alpha.ServerReflection``, for known callers."""
+
+    def __init__(self, edge: Edge, service_names: Iterable[str]) -> None:
+        super().__init__(service_names)
+        self._edge = edge
+
+    async def ServerReflectionInfo(  # type: ignore[override] # noqa: N802 - stubs: no generator
+        self, request_iterator: AsyncIterable[Any], context: Context
+    ) -> AsyncIterator[Any]:
+        """See ``grpc.reflection.v1alpha.ServerReflection``."""
+        await self._edge.admit(context)
+        answers: Any = super().ServerReflectionInfo(request_iterator, context)
+        async for answer in answers:
+            yield answer
 
 
 def identified(callers: Callers, context: Context) -> Caller:
@@ -147,30 +239,28 @@ def identified(callers: Callers, context: Context) -> Caller:
     Raises:
         AuthError: CALLER_NOT_ALLOWED.
     """
-    names = context.auth_context().get("x509_subject_alternative_name", ())
     presented = [
         value for key, value in context.invocation_metadata() or () if key == "authorization"
     ]
-    scheme, _, service_token = str(presented[0] if presented else "").partition(" ")
-    token = service_token.strip() if scheme.lower() == "bearer" else ""
     if len(presented) > 1:
         raise AuthError(Reason.CALLER_NOT_ALLOWED, "two service tokens")
-    proven = [name.decode("utf-8", "replace") for name in names]
-    try:
-        return callers.identify(proven, token)
-    except AuthError as error:
-        audit.refused(error, caller=", ".join(proven))
-        raise
+    scheme, _, service_token = str(presented[0] if presented else "").partition(" ")
+    token = service_token.strip() if scheme.lower() == "bearer" else ""
+    return callers.identify(certificate_names(context.auth_context()), token)
 
 
-@contextmanager
-def audited(caller: Caller, resource: str = "") -> Iterator[None]:
-    """Write down what a caller is refused inside."""
-    try:
-        yield
-    except AuthError as error:
-        audit.refused(error, caller=caller.name, resource=resource[:200])
-        raise
+def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> list[str]:
+    """The DNS and URI names of a client certificate that the connection has proven.
+
+    Each kind by its own: a DNS or mail name that spells a URI is not that URI.
+    """
+    uris = [name.decode("utf-8", "replace") for name in auth_context.get("peer_uri", ())]
+    hosts = [name.decode("utf-8", "replace") for name in auth_context.get("peer_dns", ())]
+    return [name for name in uris if ":" in name] + [name for name in hosts if ":" not in name]
+
+
+def _anybody_known(caller: Caller) -> None:
+    """Authorise every caller that is identified at all."""
 
 
 async def _guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:

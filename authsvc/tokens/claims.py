@@ -114,12 +114,15 @@ def _required_time(claims: Mapping[str, object], name: str) -> float:
 
 
 def _scopes(claims: Mapping[str, object]) -> tuple[str, ...]:
-    """``scope``, separated by spaces (RFC 8693 section 4.2), or ``scp``, as that or as a list."""
+    """``scope``, separated by spaces (RFC 8693 section 4.2), or ``scp``, as that or as a list.
+
+    By spaces alone: what other white space separates is one odd scope, not two granted ones.
+    """
     name = "scope" if claims.get("scope") is not None else "scp"
     value = claims.get(name)
     if name == "scp" and isinstance(value, list):
         return strings(claims, name)
-    return tuple(dict.fromkeys(optional_text(claims, name).split()))
+    return tuple(dict.fromkeys(filter(None, optional_text(claims, name).split(" "))))
 
 
 def _buckets(claims: Mapping[str, object]) -> tuple[str, ...]:

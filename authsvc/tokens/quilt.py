@@ -13,6 +13,7 @@ from authsvc.tokens.values import MAX_STRINGS, malformed, string_list
 
 SHORT_NAMES = {"permissions": "p", "roles": "r", "buckets": "b", "scope": "s", "level": "l"}
 """Short names by the long one, which wins where a token has both."""
+# A principal has no place for `level`: it is spelt out like the rest, and nothing reads it.
 
 PERMISSIONS = {
     "g": "s3:GetObject",

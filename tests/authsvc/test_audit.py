@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from authsvc import logs
 from authsvc.audit import Event, EventType
 from authsvc.errors import AuthError
 from authsvc.v1 import auth_pb2 as pb
@@ -99,7 +101,13 @@ async def test_a_revocation_is_written_once(
     await service.client.revoke("0123456789")
     await service.client.revoke("0123456789")
     assert events(caplog) == [
-        {"event_type": "SESSION_REVOKED", "caller": "local", "session": "01234567…"}
+        {
+            "event_type": "SESSION_REVOKED",
+            "caller": "local",
+            "session": "01234567…",
+            "issuer": ISSUER,
+            "subject": "alice",
+        }
     ]
 
 
@@ -112,6 +120,7 @@ async def test_a_caller_for_another_resource(
     (event,) = events(caplog)
     assert event["event_type"] == "CALLER_REFUSED"
     assert event["resource"] == "https://else.example/mcp"
+    assert "; from unix:" in event["detail"]
 
 
 async def test_what_is_served_is_no_event(
@@ -136,6 +145,7 @@ def test_the_file_has_every_event_with_every_field(tmp_path: Path) -> None:
         f"""
 listen = "127.0.0.1:0"
 resources = ["{RESOURCE}"]
+log_level = "error"
 audit_file = "{tmp_path}/audit/events.jsonl"
 [store]
 kind = "memory"
@@ -146,18 +156,44 @@ secret_file = "{tmp_path}/secret"
 """
     )
     forged = idp.forged()
+    path = tmp_path / "audit" / "events.jsonl"
+    path.parent.mkdir()
+    path.touch(mode=0o644)
     with spawn("authsvc", "serve", "--config", str(config)) as process:
-        address = process.wait_for("listening on", 20)["address"]
+        address = process.wait_for("the service has started", 20)["detail"].split()[0]
         with grpc.insecure_channel(address) as channel:
             stub = pb_grpc.AuthServiceStub(channel)
             request = pb.ResolveSessionRequest(token=forged, resource=RESOURCE)
             with pytest.raises(grpc.RpcError):
                 stub.ResolveSession(request, timeout=20)
         process.wait_for("a token was refused", 20)
-    path = tmp_path / "audit" / "events.jsonl"
     assert path.stat().st_mode & 0o077 == 0
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["event_type"] for line in lines] == ["SERVICE_STARTED", "TOKEN_REFUSED"]
+    assert re.search(r" version=\S+ configuration_sha256=[0-9a-f]{64}$", lines[0]["detail"])
     for line in lines:
         assert set(line) == set(DOCUMENTED_FIELDS)
     assert forged.rpartition(".")[2] not in path.read_text()
+
+
+def test_the_file_stays_private_and_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    logger = logging.getLogger("tests.audit")
+    logs.append_to_file("tests.audit", path)
+    try:
+        logger.warning("one")
+        path.rename(tmp_path / "rotated")
+        logger.warning("two")
+    finally:
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+    assert "one" in (tmp_path / "rotated").read_text()
+    assert "two" in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        logs.append_to_file("tests.audit", tmp_path / "link")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from authsvc.errors import AuthError, Reason
-from authsvc.limits import Bucket, CallerLimits, Usages
+from authsvc.limits import EVENTS_BURST, EVENTS_PER_SECOND, Bucket, CallerLimits, Usages
 from authsvc.resolution import Outcome
 from tests.support.clock import Clock
 from tests.support.service import Service, serving, settings_for
@@ -108,17 +113,78 @@ async def test_good_tokens_never_use_it_up(service: Service, idp: IdentityProvid
             await service.client.resolve(f"s{number}", token, resource=RESOURCE, create=True)
 
 
-async def test_a_flood_of_an_expired_token_is_written_down_so_often(
-    service: Service, idp: IdentityProvider, clock: Clock, caplog: pytest.LogCaptureFixture
+async def test_tokens_that_have_expired_do_not_keep_new_ones_out(
+    service: Service, idp: IdentityProvider, clock: Clock
 ) -> None:
-    caplog.set_level("INFO")
     token = idp.token(ttl_seconds=1)
     await service.client.resolve("s", token, resource=RESOURCE, create=True)
     clock.advance(60)
     for _ in range(20):
         assert await reason(service, "s", token) is Reason.TOKEN_EXPIRED
-    refused = [r for r in caplog.records if r.__dict__.get("event_type") == "TOKEN_REFUSED"]
-    assert len(refused) == 5
+    answer = await service.client.resolve("s", idp.token(), resource=RESOURCE)
+    assert answer.outcome is Outcome.REAUTHENTICATED
+
+
+async def test_a_session_s_own_token_is_served_by_a_process_that_has_not_seen_it(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    settings = settings_for(tmp_path, idp, "sqlite", limits={"refused_tokens_burst": 1})
+    good = idp.token()
+    async with serving(settings, clock) as before:
+        await before.client.resolve("s", good, resource=RESOURCE, create=True)
+    async with serving(settings, clock) as after:
+        await reason(after, "s", idp.forged())
+        assert await reason(after, "s", idp.forged()) is Reason.OVERLOADED
+        answer = await after.client.resolve("s", good, resource=RESOURCE)
+        assert answer.outcome is Outcome.REUSED
+
+
+def test_checks_in_flight_count_as_refused(clock: Clock) -> None:
+    usage = Usages(CallerLimits(refused_tokens_burst=2), clock).of("caller")
+    with usage.check(), usage.check(), pytest.raises(AuthError) as caught, usage.check():
+        pass
+    assert caught.value.reason is Reason.OVERLOADED
+    # Good ones, and those that could not be judged, leave nothing behind.
+    for reason in (None, Reason.KEYS_UNAVAILABLE, None):
+        with suppress(AuthError), usage.check(), usage.check():
+            if reason:
+                raise AuthError(reason)
+    for _ in range(2):
+        with pytest.raises(AuthError), usage.check():
+            raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+    with pytest.raises(AuthError) as caught, usage.check():
+        pass
+    assert caught.value.reason is Reason.OVERLOADED
+
+
+def test_a_flood_of_refusals_is_not_written_down_line_by_line(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = Usages(CallerLimits(), clock).of("caller")
+    written = sum(usage.may_record() for _ in range(3000))
+    assert written == EVENTS_BURST
+    limits = [r for r in caplog.records if r.__dict__.get("event_type") == "LIMIT_REACHED"]
+    assert len(limits) == 1
+    clock.advance(1)
+    assert sum(usage.may_record() for _ in range(3000)) == EVENTS_PER_SECOND
+
+
+async def test_the_server_does_so_much_at_once(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    limits = {"concurrent_calls_of_all": 2}
+    async with serving(settings_for(tmp_path, idp, limits=limits), clock) as service:
+        watches = []
+        async with aio.insecure_channel(service.address) as channel:
+            health: Any = HealthStub(channel)  # its stubs are without methods
+            for _ in range(2):
+                watches.append(health.Watch(HealthCheckRequest(), timeout=20))
+                assert await watches[-1].read() is not aio.EOF
+            with pytest.raises(AuthError) as caught:
+                await service.client.resolve("", "", resource=RESOURCE)
+            assert caught.value.reason is Reason.OVERLOADED
+            for watch in watches:
+                watch.cancel()
 
 
 async def test_a_flood_of_sessions_without_a_token_leaves_the_rest_answering(

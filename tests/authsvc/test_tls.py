@@ -6,17 +6,23 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from click.testing import CliRunner
 from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from authsvc.cli import main
 from authsvc.client import AuthClient, ClientTls
 from authsvc.config import Settings
 from authsvc.errors import AuthError, Reason
 from authsvc.server import running
+from authsvc.servicer import certificate_names
 from authsvc.settings import ConfigError
 from authsvc.tls import write_development_certificates
 from authsvc.v1 import auth_pb2 as pb
@@ -179,6 +185,101 @@ async def test_operators_and_servers_are_apart(by_token: str, tls: Path) -> None
             with pytest.raises(aio.AioRpcError) as caught:
                 await admin.GetSession(pb.GetSessionRequest(), timeout=5, metadata=metadata)
             assert caught.value.code() is code
+
+
+async def test_an_operator_ends_no_session_as_a_server_would(by_token: str, tls: Path) -> None:
+    mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
+    operator = ClientTls(tls / "ca.pem", service_token_file=tls / "operator")
+    async with (
+        AuthClient(by_token, deadline_seconds=5, tls=mine) as server,
+        AuthClient(by_token, deadline_seconds=5, tls=operator) as admin,
+    ):
+        await server.resolve("s", "", resource=RESOURCE, create=True)
+        for session_id in ("s", "unknown"):
+            with pytest.raises(AuthError) as caught:
+                await admin.revoke(session_id)
+            assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
+        await server.resolve("s", "", resource=RESOURCE)
+
+
+async def test_strangers_may_ask_for_health_and_hold_nothing_open(by_token: str, tls: Path) -> None:
+    credentials = ClientTls(tls / "ca.pem").channel_credentials()
+    mine = (("authorization", f"Bearer {(tls / 'mine').read_text()}"),)
+    async with aio.secure_channel(by_token, credentials) as channel:
+        health: Any = HealthStub(channel)  # its stubs are without methods
+        answer = await health.Check(HealthCheckRequest(), timeout=5)
+        assert answer.status == HealthCheckResponse.SERVING
+        stub: Any = ServerReflectionStub  # untyped
+        reflection = stub(channel)
+
+        def watch(metadata: tuple[tuple[str, str], ...]) -> Any:
+            return health.Watch(HealthCheckRequest(), timeout=5, metadata=metadata)
+
+        def reflect(metadata: tuple[tuple[str, str], ...]) -> Any:
+            listing = ServerReflectionRequest(list_services="")
+            return reflection.ServerReflectionInfo(iter([listing]), timeout=5, metadata=metadata)
+
+        for call in (watch, reflect):
+            with pytest.raises(aio.AioRpcError) as caught:
+                await call(()).read()
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert await call(mine).read() is not aio.EOF
+
+
+async def test_who_is_turned_away_is_written_down(
+    by_token: str, tls: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = ClientTls(tls / "ca.pem", service_token_file=tls / "other")
+    operator = ClientTls(tls / "ca.pem", service_token_file=tls / "operator")
+    await reason(by_token, ClientTls(tls / "ca.pem"))
+    await reason(by_token, other)
+    async with aio.secure_channel(by_token, operator.channel_credentials()) as channel:
+        for name in ("operator", "other"):
+            metadata = (("authorization", f"Bearer {TOKENS[name]}"),)
+            with pytest.raises(aio.AioRpcError):
+                await pb_grpc.SessionAdminServiceStub(channel).GetSession(
+                    pb.GetSessionRequest(), timeout=5, metadata=metadata
+                )
+    events = [record.__dict__ for record in caplog.records if record.name == "authsvc.security"]
+    assert [(event["event_type"], event["caller"], event["resource"]) for event in events] == [
+        ("CALLER_REFUSED", "", ""),
+        ("CALLER_REFUSED", "other", RESOURCE),
+        ("ADMIN_ACT", "operator", ""),
+        ("CALLER_REFUSED", "other", ""),
+    ]
+    assert all("; from ipv4:127.0.0.1:" in event["detail"] for event in events)
+    assert "GetSession" in events[2]["detail"]
+
+
+async def test_a_flood_of_strangers_is_cut_short(
+    by_token: str, tls: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.limits.EVENTS_BURST", 3.0)
+    mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
+    for _ in range(10):
+        assert await reason(by_token, ClientTls(tls / "ca.pem")) is Reason.CALLER_NOT_ALLOWED
+        assert await reason(by_token, mine) is None
+    types = [record.__dict__.get("event_type") for record in caplog.records]
+    assert types.count("CALLER_REFUSED") == 3
+    assert types.count("LIMIT_REACHED") == 1
+
+
+@pytest.mark.parametrize(
+    ("proven", "names"),
+    [
+        (
+            {"peer_uri": [b"spiffe://x/a"], "peer_dns": [b"a.example"]},
+            ["spiffe://x/a", "a.example"],
+        ),
+        ({"peer_dns": [b"spiffe://x/a"]}, []),
+        ({"peer_uri": [b"a.example"]}, []),
+        ({"peer_email": [b"a.example"], "peer_ip": [b"a.example"]}, []),
+        ({"x509_common_name": [b"a.example"]}, []),
+        ({"x509_subject_alternative_name": [b"a.example"]}, []),
+    ],
+)
+def test_a_name_counts_as_what_it_is(proven: dict[str, list[bytes]], names: list[str]) -> None:
+    assert certificate_names(proven) == names
 
 
 async def test_two_service_tokens_are_refused(by_token: str, tls: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -42,6 +43,7 @@ def test_the_least() -> None:
         ({"scope": "a b"}, ("a", "b")),
         ({"scope": " a  a b "}, ("a", "b")),
         ({"scope": ""}, ()),
+        ({"scope": "a\u00a0b c\td"}, ("a\u00a0b", "c\td")),
         ({"scp": "a b"}, ("a", "b")),
         ({"scp": ["a", "b"]}, ("a", "b")),
         ({"scope": "x", "scp": ["a"]}, ("x",)),
@@ -131,6 +133,7 @@ def test_a_detail_names_the_claim_and_not_its_value() -> None:
 
 def test_single_claims() -> None:
     assert numeric_date({}, "nbf") is None
+    assert numeric_date({"nbf": 0}, "nbf") == 0.0
     assert numeric_date({"nbf": 1.5}, "nbf") == 1.5
     assert optional_text({}, "jti") == ""
     assert optional_text({"jti": "x"}, "jti") == "x"
@@ -143,13 +146,21 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
+PACKED = st.fixed_dictionaries(
+    {
+        "_type": st.sampled_from(["groups", "patterns", "compressed", "other"]),
+        "_data": JSON
+        | st.dictionaries(st.text(max_size=6), st.lists(st.text(max_size=6), max_size=4))
+        | JSON.map(lambda value: base64.b64encode(json.dumps(value).encode()).decode()),
+    }
+)
 NAMES = st.sampled_from(
     [*BASE, "scope", "scp", "roles", "buckets", "permissions", "client_id", "azp", *"prbsl"]
 )
 
 
 @pytest.mark.parametrize("mapping", [ClaimMapping(), ClaimMapping("quilt", "id")])
-@given(claims=st.dictionaries(NAMES, JSON, max_size=8), base=st.booleans())
+@given(claims=st.dictionaries(NAMES, JSON | PACKED, max_size=8), base=st.booleans())
 def test_arbitrary_claims_are_a_principal_or_an_auth_error(
     mapping: ClaimMapping, claims: dict[str, Any], base: bool
 ) -> None:

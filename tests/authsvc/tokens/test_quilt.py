@@ -9,6 +9,7 @@ import pytest
 
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
+from authsvc.tokens import quilt
 from authsvc.tokens.claims import ClaimMapping
 
 QUILT = ClaimMapping("quilt", "id")
@@ -44,6 +45,15 @@ def test_a_long_name_wins() -> None:
     )
     assert who.permissions == ("s3:PutObject",)
     assert (who.roles, who.buckets, who.scopes) == (("a",), ("one",), ("x",))
+
+
+def test_what_is_null_is_absent() -> None:
+    assert principal(permissions=None, p=["g"]).permissions == ("s3:GetObject",)
+    assert principal(permissions=None, p=None, b=None).permissions == ()
+
+
+def test_the_level_is_spelt_out() -> None:
+    assert quilt.expanded({"l": "full"}) == {"level": "full"}
 
 
 def test_abbreviations() -> None:
@@ -108,7 +118,8 @@ def test_a_small_token_does_not_become_large() -> None:
         {"_type": "compressed", "_data": "not base64!"},
         {"_type": "compressed", "_data": base64.b64encode(b"not json").decode()},
         {"_type": "compressed", "_data": base64.b64encode(b"[" * 40_000).decode()},
-        {"_type": "compressed", "_data": "A" * 65540},
+        {"_type": "compressed", "_data": compressed(["one"])["_data"] + "\n"},
+        compressed(["x" * 49_152]),
         compressed({"a": 1}),
         compressed([1]),
         compressed("one"),
@@ -121,6 +132,12 @@ def test_what_does_not_unpack_is_malformed(packed: object) -> None:
     with pytest.raises(AuthError) as caught:
         principal(b=packed)
     assert caught.value.reason is Reason.TOKEN_MALFORMED
+
+
+def test_a_map_of_too_many_names_says_so() -> None:
+    packed = {"_type": "patterns", "_data": {"a": ["x"], "b": [str(n) for n in range(10_000)]}}
+    with pytest.raises(AuthError, match="claim buckets is too long"):
+        principal(b=packed)
 
 
 def test_the_standard_profile_reads_no_short_names() -> None:
