@@ -216,7 +216,7 @@ def _service_token_digest(path: Path, setting: str) -> bytes:
 
 
 async def _refresh(
-    verifier: JwtVerifier, health: HealthServicer, clock: Callable[[], float]
+    verifier: JwtVerifier, health: GuardedHealthServicer, clock: Callable[[], float]
 ) -> None:
     """Keep keys fresh, and say that we serve only while there are keys of every issuer."""
     while True:
@@ -224,7 +224,7 @@ async def _refresh(
         await _report(health, ready=await verifier.refresh(clock()))
 
 
-async def _report(health: HealthServicer, *, ready: bool) -> None:
+async def _report(health: GuardedHealthServicer, *, ready: bool) -> None:
     serving = health_pb2.HealthCheckResponse.SERVING
     status = serving if ready else health_pb2.HealthCheckResponse.NOT_SERVING
     for service in ("", *_SERVICES):

@@ -212,10 +212,10 @@ async def test_strangers_may_ask_for_health_and_hold_nothing_open(by_token: str,
         stub: Any = ServerReflectionStub  # untyped
         reflection = stub(channel)
 
-        def watch(metadata: tuple[tuple[str, str], ...]) -> Any:
+        def watch(metadata: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401 - a call, which the stubs do not type
             return health.Watch(HealthCheckRequest(), timeout=5, metadata=metadata)
 
-        def reflect(metadata: tuple[tuple[str, str], ...]) -> Any:
+        def reflect(metadata: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401 - a call, which the stubs do not type
             listing = ServerReflectionRequest(list_services="")
             return reflection.ServerReflectionInfo(iter([listing]), timeout=5, metadata=metadata)
 
