@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection, Iterable
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from authsvc.errors import AuthError, Reason
 
+log = logging.getLogger(__name__)
+
 LOCAL_CALLER = "local"
 """The name of whoever calls where no proof is demanded."""
+
+MIN_SERVICE_TOKEN_LENGTH = 32
+"""Characters; what is shorter could be guessed."""
+
+RELOAD_SECONDS = 1.0
+"""How long a changed service token goes unnoticed at most."""
 
 
 def check_resource(resource: str) -> None:
@@ -46,6 +57,69 @@ def check_resource(resource: str) -> None:
         raise AuthError(Reason.RESOURCE_INVALID)
 
 
+class ServiceTokenFile:
+    """The digest of a service token in a file, which may change or go at any time.
+
+    A file that is gone holds no token any more. One that is unfit, half-written perhaps, leaves
+    the last good token in force.
+
+    Args:
+        path: the file; white space around the token does not count.
+        clock: seconds, of any origin.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: what it holds is no service token.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._checked = clock()
+        self._stamp: tuple[int, int, int] | None = _stamp(path)
+        self._digest: bytes | None = _service_token_digest(path)
+
+    def digest(self) -> bytes | None:
+        """SHA-256 of the token, as of ``RELOAD_SECONDS`` ago at most; None when it is gone."""
+        now = self._clock()
+        if not 0.0 <= now - self._checked < RELOAD_SECONDS:
+            self._checked = now
+            self._reload()
+        return self._digest
+
+    def _reload(self) -> None:
+        try:
+            stamp = _stamp(self._path)
+            if stamp == self._stamp:
+                return
+            digest = _service_token_digest(self._path)
+        except FileNotFoundError:
+            stamp, digest = None, None
+        except (OSError, ValueError) as error:
+            log.error("service token %s cannot be reloaded: %s", self._path, error)
+            return
+        if digest != self._digest:
+            log.info("service token %s: %s", self._path, "changed" if digest else "gone")
+        self._stamp, self._digest = stamp, digest
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _service_token_digest(path: Path) -> bytes:
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        raise ValueError("is not ASCII") from None
+    if not token:
+        raise ValueError("is empty")
+    if len(token) < MIN_SERVICE_TOKEN_LENGTH:
+        raise ValueError(f"a service token has {MIN_SERVICE_TOKEN_LENGTH} characters or more")
+    return hashlib.sha256(token.encode()).digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody who may call.
@@ -56,6 +130,7 @@ class Caller:
         admin: whether it may call ``SessionAdminService``, and that alone.
         certificate_names: subject alternative names of its client certificate, DNS or URI.
         token_digests: SHA-256 of its service tokens; several while one replaces another.
+        token_files: files with service tokens of its, to the same end.
     """
 
     name: str
@@ -63,6 +138,15 @@ class Caller:
     admin: bool = False
     certificate_names: frozenset[str] = frozenset()
     token_digests: tuple[bytes, ...] = field(default=(), repr=False)
+    token_files: tuple[ServiceTokenFile, ...] = field(default=(), repr=False)
+
+    def digests(self) -> Iterator[bytes]:
+        """SHA-256 of each service token that proves it now."""
+        yield from self.token_digests
+        for file in self.token_files:
+            digest = file.digest()
+            if digest is not None:
+                yield digest
 
     def authorize_service(self) -> None:
         """Check that it is an MCP server: operators have no business with clients' sessions.
@@ -103,6 +187,9 @@ class Callers:
     Args:
         registered: who proves itself.
         local: who everybody else is; None where everybody has to prove itself.
+
+    Raises:
+        ValueError: two callers go by one certificate name or service token.
     """
 
     def __init__(self, registered: Iterable[Caller], *, local: Caller | None = None) -> None:
@@ -111,6 +198,12 @@ class Callers:
         self._by_name = {
             name: caller for caller in self._registered for name in caller.certificate_names
         }
+        tokens = [digest for caller in self._registered for digest in set(caller.digests())]
+        names = [name for caller in self._registered for name in caller.certificate_names]
+        if len(set(names)) < len(names):
+            raise ValueError("two go by the same certificate name")
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("two go by the same service token")
 
     def identify(self, certificate_names: Collection[str], service_token: str) -> Caller:
         """Who is calling.
@@ -139,14 +232,18 @@ class Callers:
         raise AuthError(Reason.CALLER_NOT_ALLOWED, "the caller has not proven who it is")
 
     def _by_token(self, service_token: str) -> Caller:
-        digest = hashlib.sha256(service_token.encode()).digest()
+        digest = hashlib.sha256(service_token.encode("utf-8", "surrogatepass")).digest()
         # All of them are compared, so that the time taken tells nothing.
-        matching = [
-            caller
+        matching = {
+            caller.name: caller
             for caller in self._registered
-            for known in caller.token_digests
+            for known in caller.digests()
             if hmac.compare_digest(known, digest)
-        ]
-        if not matching:
-            raise AuthError(Reason.CALLER_NOT_ALLOWED, "the service token is unknown")
-        return matching[0]
+        }
+        if len(matching) != 1:
+            # Files may come to hold the same token while the service runs.
+            detail = (
+                "two callers go by the service token" if matching else "an unknown service token"
+            )
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, detail)
+        return next(iter(matching.values()))

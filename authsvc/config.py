@@ -56,6 +56,7 @@ def _resource(resource: str) -> str:
 ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
 Resource = Annotated[str, AfterValidator(_resource)]
 NonEmpty = Annotated[str, Field(min_length=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class StoreSettings(Table):
@@ -214,13 +215,21 @@ class CallerSettings(Table):
         default=(), description="DNS or URI names in its client certificate."
     )
     service_token_files: tuple[Path, ...] = Field(
-        default=(), description="Its service tokens; two while one replaces the other."
+        default=(),
+        description="Its service tokens, 32 characters or more; two while one replaces the other. "
+        "A changed file counts at once, a removed one ends its token.",
+    )
+    service_token_sha256: tuple[Sha256, ...] = Field(
+        default=(), description="The same, by their SHA-256 in hexadecimal."
     )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if not self.certificate_names and not self.service_token_files:
-            raise ValueError("needs certificate_names or service_token_files")
+        if not (self.certificate_names or self.service_token_files or self.service_token_sha256):
+            raise ValueError(
+                "needs certificate_names or a service token: service_token_files or "
+                "service_token_sha256"
+            )
         if self.admin == bool(self.resources):
             raise ValueError("needs resources, or admin = true without any")
         return self

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from authsvc import __version__, audit
-from authsvc.callers import LOCAL_CALLER, Caller, Callers
+from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
 from authsvc.errors import AuthError
@@ -47,9 +47,6 @@ SWEEP_INTERVAL_SECONDS = 60.0
 
 REFRESH_INTERVAL_SECONDS = 2.0
 """How often it is looked whether keys are due; fetches are far rarer."""
-
-MIN_SERVICE_TOKEN_LENGTH = 32
-"""Characters; what is shorter could be guessed."""
 
 _SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
 _REFLECTED = (
@@ -195,24 +192,28 @@ def _callers(settings: Settings) -> Callers:
             resources=frozenset(item.resources),
             admin=item.admin,
             certificate_names=frozenset(item.certificate_names),
-            token_digests=tuple(
-                _service_token_digest(path, f"callers[{item.name}].service_token_files")
+            token_digests=tuple(bytes.fromhex(digest) for digest in item.service_token_sha256),
+            token_files=tuple(
+                _service_token_file(path, f"callers[{item.name}].service_token_files")
                 for path in item.service_token_files
             ),
         )
         for item in settings.callers
     ]
     local = Caller(LOCAL_CALLER, frozenset(settings.resources)) if settings.resources else None
-    return Callers(registered, local=local)
+    try:
+        return Callers(registered, local=local)
+    except ValueError as error:
+        raise ConfigError(f"callers: {error}") from None
 
 
-def _service_token_digest(path: Path, setting: str) -> bytes:
-    token = _secret(path, setting).reveal()
-    if len(token) < MIN_SERVICE_TOKEN_LENGTH:
-        raise ConfigError(
-            f"{setting}: {path}: a service token has {MIN_SERVICE_TOKEN_LENGTH} characters or more"
-        )
-    return hashlib.sha256(token.encode()).digest()
+def _service_token_file(path: Path, setting: str) -> ServiceTokenFile:
+    try:
+        return ServiceTokenFile(path)
+    except OSError as error:
+        raise ConfigError(f"{setting}: {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{setting}: {path}: {error}") from None
 
 
 async def _refresh(

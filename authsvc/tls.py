@@ -135,6 +135,8 @@ def write_development_certificates(folder: Path, *, client_name: str) -> None:
         certificate = _certificate(f"authsvc {name}", key, authority, authority_key, names)
         (folder / f"{name}.pem").write_bytes(_pem(certificate))
         key_file = folder / f"{name}.key"
+        # Made anew: one that was there before might be open to others.
+        key_file.unlink(missing_ok=True)
         key_file.touch(mode=0o600)
         key_file.write_bytes(
             key.private_bytes(

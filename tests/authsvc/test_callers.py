@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from authsvc.callers import Caller, Callers, check_resource
+from authsvc.callers import RELOAD_SECONDS, Caller, Callers, ServiceTokenFile, check_resource
 from authsvc.errors import AuthError, Reason
+from tests.support.clock import Clock
 
 HERE, THERE = "https://here.example/mcp", "https://there.example/mcp"
 TOKENS = {name: name * 12 for name in ("here", "next", "admin")}
@@ -96,6 +100,62 @@ def test_an_operator_acts_for_no_resource() -> None:
     admin.authorize_admin()
     with pytest.raises(AuthError):
         admin.authorize(HERE)
+
+
+def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKENS["here"] + "\n")
+    callers = Callers([Caller("here", token_files=(ServiceTokenFile(path, clock),))])
+
+    def is_here(name: str) -> bool:
+        try:
+            return callers.identify([], TOKENS[name]).name == "here"
+        except AuthError:
+            return False
+
+    assert is_here("here")
+    path.write_text(TOKENS["admin"])
+    assert is_here("here")  # until it is looked at again
+    clock.advance(RELOAD_SECONDS)
+    assert is_here("admin")
+    assert not is_here("here")
+    path.write_text("half-writ")
+    clock.advance(RELOAD_SECONDS)
+    assert is_here("admin")
+    path.unlink()
+    clock.advance(RELOAD_SECONDS)
+    assert not is_here("admin")
+    path.write_text(TOKENS["next"])
+    clock.advance(RELOAD_SECONDS)
+    assert is_here("next")
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        {"certificate_names": frozenset({"spiffe://x/here"})},
+        {"token_digests": (digest(TOKENS["here"]),)},
+    ],
+)
+def test_two_callers_with_one_proof_are_refused(proof: Mapping[str, Any]) -> None:
+    Callers([Caller("one", **proof)])
+    with pytest.raises(ValueError, match="two go by the same"):
+        Callers([Caller("one", **proof), Caller("two", admin=True, **proof)])
+
+
+def test_two_callers_that_come_by_one_token_are_both_refused(tmp_path: Path, clock: Clock) -> None:
+    files = []
+    for name in ("here", "admin"):
+        (tmp_path / name).write_text(TOKENS[name])
+        files.append(ServiceTokenFile(tmp_path / name, clock))
+    callers = Callers(
+        [Caller("one", token_files=(files[0],)), Caller("two", token_files=(files[1],))]
+    )
+    assert callers.identify([], TOKENS["here"]).name == "one"
+    (tmp_path / "admin").write_text(TOKENS["here"])
+    clock.advance(RELOAD_SECONDS)
+    with pytest.raises(AuthError):
+        callers.identify([], TOKENS["here"])
 
 
 def test_no_token_shows() -> None:

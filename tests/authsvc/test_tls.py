@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -67,7 +68,11 @@ def settings(tmp_path: Path, tls: Path, idp: IdentityProvider, *, mutual: bool =
                 "resources": [OTHER_RESOURCE],
                 "service_token_files": [tls / "other"],
             },
-            {"name": "operator", "admin": True, "service_token_files": [tls / "operator"]},
+            {
+                "name": "operator",
+                "admin": True,
+                "service_token_sha256": [hashlib.sha256(TOKENS["operator"].encode()).hexdigest()],
+            },
         ],
     )
 
@@ -212,18 +217,19 @@ async def test_strangers_may_ask_for_health_and_hold_nothing_open(by_token: str,
         stub: Any = ServerReflectionStub  # untyped
         reflection = stub(channel)
 
-        def watch(metadata: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401 - a call, which the stubs do not type
-            return health.Watch(HealthCheckRequest(), timeout=5, metadata=metadata)
+        async def watched(metadata: tuple[tuple[str, str], ...]) -> object:
+            return await health.Watch(HealthCheckRequest(), timeout=5, metadata=metadata).read()
 
-        def reflect(metadata: tuple[tuple[str, str], ...]) -> Any:  # noqa: ANN401 - a call, which the stubs do not type
-            listing = ServerReflectionRequest(list_services="")
-            return reflection.ServerReflectionInfo(iter([listing]), timeout=5, metadata=metadata)
+        async def reflected(metadata: tuple[tuple[str, str], ...]) -> object:
+            listing = iter([ServerReflectionRequest(list_services="")])
+            call = reflection.ServerReflectionInfo(listing, timeout=5, metadata=metadata)
+            return await call.read()
 
-        for call in (watch, reflect):
+        for answered in (watched, reflected):
             with pytest.raises(aio.AioRpcError) as caught:
-                await call(()).read()
+                await answered(())
             assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-            assert await call(mine).read() is not aio.EOF
+            assert await answered(mine) is not aio.EOF
 
 
 async def test_who_is_turned_away_is_written_down(
@@ -373,5 +379,9 @@ def test_one_command_makes_certificates(tmp_path: Path) -> None:
         "server.key",
         "server.pem",
     ]
+    before = (folder / "server.key").read_bytes()
+    (folder / "server.key").chmod(0o644)
+    assert CliRunner().invoke(main, ["dev-certificates", "--folder", str(folder)]).exit_code == 0
+    assert (folder / "server.key").read_bytes() != before
     for key in folder.glob("*.key"):
         assert key.stat().st_mode & 0o077 == 0
