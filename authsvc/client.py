@@ -6,6 +6,9 @@ never an answer.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Resolution
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+log = logging.getLogger(__name__)
 
 ResponseT = TypeVar("ResponseT")
 
@@ -55,14 +60,23 @@ class ClientTls:
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """
         Raises:
-            OSError: a file cannot be read.
+            OSError: a file cannot be read, or does not hold what it should.
         """
         key, chain = self.key_file, self.certificate_file
+        # gRPC would find out at the first handshake, and tell nobody. An SSLError is an OSError.
+        checked = ssl.create_default_context(cafile=self.ca_file)
+        if chain is not None:
+            checked.load_cert_chain(chain, key)
         return grpc.ssl_channel_credentials(
             root_certificates=self.ca_file.read_bytes(),
             private_key=key.read_bytes() if key else None,
             certificate_chain=chain.read_bytes() if chain else None,
         )
+
+    def files(self) -> tuple[Path, ...]:
+        """The certificates and the key."""
+        files = (self.ca_file, self.certificate_file, self.key_file)
+        return tuple(path for path in files if path is not None)
 
 
 class AuthClient:
@@ -71,7 +85,8 @@ class AuthClient:
     Args:
         target: ``host:port`` or ``unix:/path`` of authsvc.
         deadline_seconds: how long one call may take, connecting included.
-        tls: None for a socket of this machine.
+        tls: None for a socket of this machine. Its files may change while the client runs: calls
+            under way finish on the old connection, others take a new one.
     """
 
     def __init__(
@@ -82,16 +97,11 @@ class AuthClient:
         self._tls = tls
         token_file = tls.service_token_file if tls else None
         self._service_token = _ServiceToken(token_file) if token_file else None
-        self._channel: aio.Channel | None = None
-        self._stub: pb_grpc.AuthServiceAsyncStub
+        self._connection: _Connection | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        if self._tls is None:
-            self._channel = aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
-        else:
-            credentials = self._tls.channel_credentials()
-            self._channel = aio.secure_channel(self._target, credentials, options=_CHANNEL_OPTIONS)
-        self._stub = pb_grpc.AuthServiceStub(self._channel)
+        self._connection = _Connection(self._target, self._tls)
         return self
 
     async def __aexit__(
@@ -100,8 +110,9 @@ class AuthClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._channel is not None:
-            await self._channel.close()
+        if self._connection is not None:
+            await self._connection.channel.close()
+        await asyncio.gather(*self._closing)
 
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
@@ -110,19 +121,32 @@ class AuthClient:
         request = pb.ResolveSessionRequest(
             session_id=session_id, token=token, resource=resource, create=create
         )
-        call = self._stub.ResolveSession(request, **self._how())
+        call = self._stub().ResolveSession(request, **self._how())
         return wire.resolution_of(await _answer(call))
 
     async def create(self, token: str, *, resource: str) -> Resolution:
         """See ``Resolver.create``."""
         request = pb.CreateSessionRequest(token=token, resource=resource)
-        call = self._stub.CreateSession(request, **self._how())
+        call = self._stub().CreateSession(request, **self._how())
         return wire.resolution_of(await _answer(call))
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
         request = pb.RevokeSessionRequest(session_id=session_id)
-        await _answer(self._stub.RevokeSession(request, **self._how()))
+        await _answer(self._stub().RevokeSession(request, **self._how()))
+
+    def _stub(self) -> pb_grpc.AuthServiceAsyncStub:
+        """Over a connection with the certificates as they are now."""
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("AuthClient is used within `async with`")
+        renewed = connection.renewed()
+        if renewed is not connection:
+            self._connection = renewed
+            closing = asyncio.create_task(connection.channel.close(self._deadline_seconds))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        return renewed.stub
 
     def _how(self) -> _How:
         how: _How = {"timeout": self._deadline_seconds}
@@ -136,6 +160,48 @@ class _How(TypedDict, total=False):
 
     timeout: float
     metadata: tuple[tuple[str, str], ...]
+
+
+class _Connection:
+    """A channel, and the certificates that it was opened with.
+
+    Raises:
+        OSError: a file cannot be read, or does not hold what it should.
+    """
+
+    def __init__(self, target: str, tls: ClientTls | None) -> None:
+        self._target = target
+        self._tls = tls
+        self._stamps = self._stamped()
+        if tls is None:
+            self.channel = aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        else:
+            credentials = tls.channel_credentials()
+            self.channel = aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+        self.stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(self.channel)
+
+    def renewed(self) -> _Connection:
+        """Itself, or another one where the certificates have changed and are fit for use."""
+        try:
+            stamps = self._stamped()
+            if stamps == self._stamps:
+                return self
+            # Whatever comes of it, these are not tried again before they change once more.
+            self._stamps = stamps
+            renewed = _Connection(self._target, self._tls)
+        except OSError as error:
+            log.error("certificates cannot be reloaded: %s", error)
+            return self
+        log.info("certificates reloaded")
+        return renewed
+
+    def _stamped(self) -> tuple[tuple[int, int], ...]:
+        return tuple(_stamp(path) for path in self._tls.files()) if self._tls else ()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino
 
 
 class _ServiceToken:
@@ -152,8 +218,7 @@ class _ServiceToken:
             AuthError: CALLER_NOT_ALLOWED when there is no token to be had.
         """
         try:
-            status = self._path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
+            stamp = _stamp(self._path)
             if stamp != self._stamp:
                 self._token = self._path.read_text(encoding="ascii").strip()
                 self._stamp = stamp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -334,6 +335,54 @@ async def test_new_certificates_count_without_a_restart(
     (tls / "server.pem").write_text("-----BEGIN")
     assert await reason(mutual, client_tls(tls)) is None
     assert "cannot be reloaded" in caplog.text
+
+
+async def test_a_client_follows_its_certificates(
+    mutual: str, tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+
+    def copy(*names: str) -> None:
+        for name in names:
+            (mine / name).write_bytes((tls / name).read_bytes())
+
+    copy("ca.pem", "client.key", "client.pem")
+    async with AuthClient(mutual, deadline_seconds=5, tls=client_tls(mine)) as client:
+        await client.resolve("", "", resource=RESOURCE)
+        write_development_certificates(tls, client_name=MTLS_NAME)
+        copy("ca.pem", "client.pem")
+        # Its key is still on the way: the old connection serves, and the log says so once.
+        for _ in range(3):
+            await client.resolve("", "", resource=RESOURCE)
+            assert caplog.text.count("cannot be reloaded") == 1
+        copy("client.key")
+        # The server knows the new authority alone, once it is asked for a new connection.
+        await client.resolve("", "", resource=RESOURCE)
+        (mine / "client.pem").unlink()
+        await client.resolve("", "", resource=RESOURCE)
+
+
+async def test_calls_under_way_outlive_their_connection(
+    mutual: str, tls: Path, idp: IdentityProvider
+) -> None:
+    token = idp.token()
+    async with AuthClient(mutual, deadline_seconds=5, tls=client_tls(tls)) as client:
+        await client.resolve("", "", resource=RESOURCE)
+        calls = [client.resolve(f"s{n}", token, resource=RESOURCE, create=True) for n in range(20)]
+        under_way = [asyncio.create_task(call) for call in calls]
+        await asyncio.sleep(0)
+        write_development_certificates(tls, client_name=MTLS_NAME)
+        await client.resolve("", "", resource=RESOURCE)
+        answers = await asyncio.gather(*under_way)
+    assert all(answer.principal for answer in answers)
+
+
+def test_unfit_client_certificates_are_found_at_the_start(tls: Path) -> None:
+    client_tls(tls).channel_credentials()
+    (tls / "client.key").write_bytes((tls / "server.key").read_bytes())
+    with pytest.raises(OSError, match="MISMATCH"):
+        client_tls(tls).channel_credentials()
 
 
 @pytest.mark.parametrize(
