@@ -229,7 +229,8 @@ class Callers:
             return next(iter(proven.values()))
         if not proven and self._local is not None and not self._registered:
             return self._local
-        raise AuthError(Reason.CALLER_NOT_ALLOWED, "the caller has not proven who it is")
+        shown = ", ".join(certificate_names)[:200] or "nothing"
+        raise AuthError(Reason.CALLER_NOT_ALLOWED, f"no one caller is proven by {shown!r}")
 
     def _by_token(self, service_token: str) -> Caller:
         digest = hashlib.sha256(service_token.encode("utf-8", "surrogatepass")).digest()

@@ -170,18 +170,18 @@ class LimitSettings(Table):
     """``[limits]``: what each caller may ask for. Rates are per second."""
 
     calls_per_second: PositiveFloat = _CALLER.calls_per_second
-    calls_burst: PositiveFloat = _CALLER.calls_burst
+    calls_burst: float = Field(default=_CALLER.calls_burst, ge=1)
     concurrent_calls: int = Field(default=_CALLER.concurrent_calls, ge=1)
     refused_tokens_per_second: PositiveFloat = Field(
         default=_CALLER.refused_tokens_per_second,
         description="Beyond it, tokens that are not known yet are not looked at.",
     )
-    refused_tokens_burst: PositiveFloat = _CALLER.refused_tokens_burst
+    refused_tokens_burst: float = Field(default=_CALLER.refused_tokens_burst, ge=1)
     anonymous_sessions_per_second: PositiveFloat = Field(
         default=_CALLER.anonymous_sessions_per_second,
         description="Sessions created without a token.",
     )
-    anonymous_sessions_burst: PositiveFloat = _CALLER.anonymous_sessions_burst
+    anonymous_sessions_burst: float = Field(default=_CALLER.anonymous_sessions_burst, ge=1)
     concurrent_calls_of_all: int = Field(
         default=10_000, ge=1, description="In flight, all callers together."
     )

@@ -12,6 +12,7 @@ import pytest
 from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from pydantic import ValidationError
 
 from authsvc.errors import AuthError, Reason
 from authsvc.limits import EVENTS_BURST, EVENTS_PER_SECOND, Bucket, CallerLimits, Usages
@@ -150,8 +151,9 @@ def test_checks_in_flight_count_as_refused(clock: Clock) -> None:
             if reason:
                 raise AuthError(reason)
     for _ in range(2):
-        with pytest.raises(AuthError), usage.check():
+        with pytest.raises(AuthError) as caught, usage.check():
             raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+        assert caught.value.reason is Reason.TOKEN_SIGNATURE_INVALID
     with pytest.raises(AuthError) as caught, usage.check():
         pass
     assert caught.value.reason is Reason.OVERLOADED
@@ -167,6 +169,14 @@ def test_a_flood_of_refusals_is_not_written_down_line_by_line(
     assert len(limits) == 1
     clock.advance(1)
     assert sum(usage.may_record() for _ in range(3000)) == EVENTS_PER_SECOND
+
+
+@pytest.mark.parametrize("name", ["calls", "refused_tokens", "anonymous_sessions"])
+def test_a_burst_that_lets_nothing_through_is_refused(
+    tmp_path: Path, idp: IdentityProvider, name: str
+) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        settings_for(tmp_path, idp, limits={f"{name}_burst": 0.5})
 
 
 async def test_the_server_does_so_much_at_once(

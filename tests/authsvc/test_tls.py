@@ -142,11 +142,12 @@ async def test_a_server_of_another_authority_is_refused(
 
 
 async def test_a_known_certificate_of_no_caller_is_refused(
-    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
+    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_development_certificates(tls, client_name="spiffe://dev/somebody")
     async with running(settings(tmp_path, tls, idp), clock=clock) as address:
         assert await reason(address, client_tls(tls)) is Reason.CALLER_NOT_ALLOWED
+    assert "spiffe://dev/somebody" in str(caplog.records[-1].__dict__["detail"])
 
 
 async def test_a_service_token_proves_a_caller(by_token: str, tls: Path) -> None:
