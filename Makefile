@@ -8,10 +8,10 @@ PROTO := authsvc/v1/auth.proto
 # protoc finds its mypy plugins on the PATH, and google/rpc/*.proto beside the packages.
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	-I $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-CHECKED := authsvc mcp_adapter demo bench tests
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos lock bench clean
+.PHONY: help setup run test check protos lock bench fuzz clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock
 
 bench: $(READY) ## Measure, and write a report to var/bench.
 	$(BIN)/python -m bench
+
+fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and corpus in var/fuzz.
+	@mkdir -p var/fuzz/corpus
+	$(BIN)/python -m fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 \
+		-artifact_prefix=var/fuzz/ var/fuzz/corpus fuzz/corpus
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
 	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Fuzzing: what strangers can send, at whatever reads it first."""

@@ -1,0 +1,46 @@
+"""What is fuzzed: the way of a token, from bytes to a verdict. Needs no fuzzer to be called."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import jwt
+
+from authsvc.errors import AuthError
+from authsvc.tokens.claims import ClaimMapping
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+from authsvc.tokens.keys import KeySet, VerificationKey
+
+NOW = 1_800_000_000.0
+RESOURCE = "https://mcp.example/mcp"
+SECRET = "f" * 32
+CORPUS = Path(__file__).parent / "corpus"
+
+_LOOP = asyncio.new_event_loop()
+_KEYS = KeySet((VerificationKey(None, "HS256", SECRET.encode()),))
+_VERIFIER = JwtVerifier(
+    [
+        Issuer("standard", _KEYS),
+        Issuer("quilt", _KEYS, mapping=ClaimMapping("quilt", "id")),
+    ],
+    memo_size=1,
+)
+
+
+def verdict(data: bytes) -> str:
+    """The reason why a token is refused; empty when it is good.
+
+    Whatever else it raises is a finding.
+    """
+    token = data.decode("utf-8", "surrogateescape")
+    try:
+        _LOOP.run_until_complete(_VERIFIER.verify(token, resource=RESOURCE, now=NOW))
+    except AuthError as error:
+        return error.reason.name
+    return ""
+
+
+def signed(payload: bytes) -> bytes:
+    """A token with any bytes for claims, so that the fuzzer gets past the signature."""
+    return jwt.api_jws.encode(payload, SECRET, "HS256").encode()
