@@ -150,6 +150,21 @@ class IssuerSettings(Table):
         return "discover"
 
 
+class IntrospectionSettings(Table):
+    """``[introspection]``: the issuer of opaque tokens, which is asked what they are (RFC 7662)."""
+
+    issuer: NonEmpty = Field(description="Claim iss of its tokens.")
+    endpoint: NonEmpty = Field(description="Its introspection endpoint, https.")
+    client_id: NonEmpty = Field(description="Our name there.")
+    client_secret_file: Path = Field(description="Our secret there; followed when it changes.")
+    allow_private_addresses: bool = Field(
+        default=False, description="Whether its address may be one that is not public."
+    )
+    leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
+    profile: Literal["standard", "quilt"] = "standard"
+    subject_claim: Literal["sub", "id"] = "sub"
+
+
 class StaticCredentials(Table):
     """``[[credentials.static]]``: what one role works with."""
 
@@ -261,6 +276,7 @@ class Settings(FileSettings):
     )
     tls: TlsSettings | None = None
     issuers: tuple[IssuerSettings, ...] = Field(min_length=1)
+    introspection: IntrospectionSettings | None = None
     store: StoreSettings = StoreSettings()
     sessions: SessionSettings = SessionSettings()
     limits: LimitSettings = LimitSettings()

@@ -1,15 +1,19 @@
-"""From settings to issuers: which keys, from where, and how their tokens are read."""
+"""From settings to verifiers: whose tokens, by which keys, from where, and how they are read."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-from authsvc.config import IssuerSettings
+from authsvc.config import IntrospectionSettings, IssuerSettings
+from authsvc.resolution import Secret
 from authsvc.settings import ConfigError
+from authsvc.tokens import TokenVerifier
 from authsvc.tokens.claims import ClaimMapping
-from authsvc.tokens.jwks import Fetcher, check_url, fetch_discovered, fetch_jwks
-from authsvc.tokens.jwt import Issuer
+from authsvc.tokens.fetching import Fetcher, check_url
+from authsvc.tokens.introspection import ByShape, IntrospectionVerifier
+from authsvc.tokens.jwks import fetch_discovered, fetch_jwks
+from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
 from authsvc.tokens.sources import FetchedKeys, KeySource, WatchedFiles
 
@@ -33,6 +37,43 @@ def issuer_of(settings: IssuerSettings) -> Issuer:
         token_types=settings.accepted_types,
         audiences=settings.audiences,
     )
+
+
+def with_introspection(jwt: JwtVerifier, settings: IntrospectionSettings | None) -> TokenVerifier:
+    """``jwt``, and the issuer of opaque tokens beside it where there is one.
+
+    Raises:
+        ConfigError: its endpoint or secret is unfit.
+    """
+    if settings is None:
+        return jwt
+    client_secret = partial(_client_secret, settings.client_secret_file)
+    try:
+        client_secret()
+        opaque = IntrospectionVerifier(
+            issuer=settings.issuer,
+            endpoint=settings.endpoint,
+            client_id=settings.client_id,
+            client_secret=client_secret,
+            mapping=ClaimMapping(settings.profile, settings.subject_claim),
+            leeway_seconds=settings.leeway_seconds,
+            fetcher=Fetcher(settings.allow_private_addresses),
+        )
+    except (KeyLoadError, OSError, ValueError) as error:
+        raise ConfigError(f"introspection: {error}") from None
+    return ByShape(jwt, opaque)
+
+
+def _client_secret(path: Path) -> Secret:
+    """
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is empty, or not text.
+    """
+    text = path.read_text(encoding="utf-8").strip()
+    if not text:
+        raise ValueError(f"client_secret_file: {path} is empty")
+    return Secret(text)
 
 
 def _source(settings: IssuerSettings) -> KeySource:

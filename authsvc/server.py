@@ -21,7 +21,7 @@ from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
 from authsvc.errors import AuthError
-from authsvc.issuers import issuer_of
+from authsvc.issuers import issuer_of, with_introspection
 from authsvc.limits import Usages
 from authsvc.resolution import AwsCredentials, Secret
 from authsvc.resolver import SessionResolver
@@ -101,7 +101,7 @@ async def running(
     usages = Usages(settings.limits.caller_limits(), clock)
     try:
         resolver = SessionResolver(
-            verifier,
+            with_introspection(verifier, settings.introspection),
             store,
             broker if settings.credentials.static else None,
             limits=settings.sessions.limits(),

@@ -17,6 +17,7 @@ from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws
 from authsvc.tokens.keys import VerificationKey
 from authsvc.tokens.sources import KeySource
+from authsvc.tokens.validity import Lifetime, check_claims
 
 MEMO_SIZE = 16384
 """How many verified tokens are remembered, unless configured otherwise."""
@@ -59,26 +60,11 @@ class Issuer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lifetime:
-    """When a token is good, its issuer's leeway included."""
-
-    not_before: float
-    expire_time: float
-
-    def check(self, now: float) -> None:
-        """Raise TOKEN_EXPIRED or TOKEN_NOT_YET_VALID outside of it."""
-        if now >= self.expire_time:
-            raise AuthError(Reason.TOKEN_EXPIRED)
-        if now < self.not_before:
-            raise AuthError(Reason.TOKEN_NOT_YET_VALID)
-
-
-@dataclass(frozen=True, slots=True)
 class _Known:
     """A token that was verified, and the key that vouched for it."""
 
     token: VerifiedToken
-    lifetime: _Lifetime
+    lifetime: Lifetime
     source: KeySource
     key: VerificationKey
 
@@ -149,7 +135,13 @@ class JwtVerifier:
         jws = parse_jws(token, max_bytes=self._max_token_bytes)
         claims = parse_claims(jws.payload)
         issuer, signing_key = await self._authenticate(jws, optional_text(claims, "iss"), now)
-        lifetime = _check_claims(claims, issuer, resource, now)
+        lifetime = check_claims(
+            claims,
+            required=issuer.required_claims,
+            audiences=issuer.audiences.get(resource, (resource,)),
+            leeway_seconds=issuer.leeway_seconds,
+            now=now,
+        )
         verified = VerifiedToken(
             digest=key[0],
             principal=issuer.mapping.principal(claims, jws.payload),
@@ -207,41 +199,3 @@ async def _candidates(
         if error.reason is Reason.KEYS_UNAVAILABLE or not await source.renew(now):
             raise
     return source.current(now).candidates(jws.key_id, jws.algorithm)
-
-
-def _check_claims(
-    claims: Mapping[str, object], issuer: Issuer, resource: str, now: float
-) -> _Lifetime:
-    """Judge what the issuer said: complete, in force, and meant for ``resource``.
-
-    Raises:
-        AuthError: TOKEN_CLAIM_MISSING, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID,
-            TOKEN_AUDIENCE_MISMATCH or TOKEN_MALFORMED.
-    """
-    for name in issuer.required_claims:
-        if claims.get(name) is None:
-            raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
-    expire_time = numeric_date(claims, "exp")
-    if expire_time is None:
-        # Without an end there is nothing that a stolen token, or its session, would end with.
-        raise AuthError(Reason.TOKEN_CLAIM_MISSING, "exp")
-    # A token from the future is as little in force as one with a later `nbf`.
-    begins = max(numeric_date(claims, "nbf") or 0.0, numeric_date(claims, "iat") or 0.0)
-    lifetime = _Lifetime(begins - issuer.leeway_seconds, expire_time + issuer.leeway_seconds)
-    lifetime.check(now)
-    accepted = issuer.audiences.get(resource, (resource,))
-    if not any(audience in accepted for audience in _audience(claims)):
-        raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH)
-    return lifetime
-
-
-def _audience(claims: Mapping[str, object]) -> list[str]:
-    """Claim ``aud`` (RFC 7519 section 4.1.3), compared character by character (RFC 8707)."""
-    audience = claims.get("aud")
-    if audience is None:
-        return []
-    if isinstance(audience, str):
-        return [audience]
-    if not isinstance(audience, list) or not all(isinstance(item, str) for item in audience):
-        raise AuthError(Reason.TOKEN_MALFORMED, "aud: neither a string nor a list of strings")
-    return audience

@@ -34,6 +34,7 @@ class Site:
         url: where it is.
         answers: by path.
         requests: the paths that were asked for, in order.
+        posted: (headers, body) of what was posted, in order.
         arrived: set when a request has arrived.
         hold: answers wait until this is set.
     """
@@ -41,6 +42,7 @@ class Site:
     url: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    posted: list[tuple[dict[str, str], str]] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     hold: threading.Event = field(default_factory=threading.Event)
 
@@ -69,6 +71,11 @@ def serving_http() -> Iterator[Site]:
                 self.wfile.write(answer.body)
             except OSError:
                 pass  # the client has had enough
+
+        def do_POST(self) -> None:
+            length = int(self.headers.get("Content-Length", "0"))
+            site.posted.append((dict(self.headers), self.rfile.read(length).decode()))
+            self.do_GET()
 
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""

@@ -14,14 +14,9 @@ import jwt as pyjwt
 import pytest
 
 from authsvc.errors import AuthError, Reason
-from authsvc.tokens import jwks as jwks_module
-from authsvc.tokens.jwks import (
-    Fetcher,
-    check_url,
-    fetch_discovered,
-    fetch_jwks,
-    metadata_urls,
-)
+from authsvc.tokens import fetching
+from authsvc.tokens.fetching import Fetcher, check_url
+from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
 from authsvc.tokens.sources import COOL_DOWN_SECONDS, FetchedKeys, WatchedFiles
@@ -186,6 +181,18 @@ async def test_a_name_that_comes_back_with_another_key_is_another_key(
     assert await verdict(verifier, token, START + 100) is Reason.TOKEN_SIGNATURE_INVALID
 
 
+@pytest.mark.parametrize(
+    "kid",
+    ["../../../etc/passwd", "/dev/null", "old\x00", "OLD", " old", "' OR '1'='1", "http://evil/x"],
+)
+async def test_kid_traversal_and_injection(
+    site: Site, verifier: JwtVerifier, kid: str
+) -> None:
+    token = Signer(kid, OLD.key).token(START)
+    assert await verdict(verifier, token, START) is Reason.TOKEN_KEY_UNKNOWN
+    assert set(site.requests) == {"/jwks"}
+
+
 async def test_a_jwks_flood_is_one_fetch_in_a_cool_down(
     site: Site, source: FetchedKeys, verifier: JwtVerifier
 ) -> None:
@@ -296,13 +303,13 @@ async def test_redirects_are_not_followed(site: Site) -> None:
 
 
 async def test_a_huge_body_is_not_read(site: Site) -> None:
-    site.answers["/jwks"] = Answer(b" " * (jwks_module.MAX_DOCUMENT_BYTES + 1))
+    site.answers["/jwks"] = Answer(b" " * (fetching.MAX_DOCUMENT_BYTES + 1))
     fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
     assert "longer than" in await refused(fetch)
 
 
 async def test_a_slow_drip_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwks_module, "FETCH_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(fetching, "FETCH_TIMEOUT_SECONDS", 0.3)
     never = threading.Event()
     site.answers["/jwks"] = Answer(until=never)
     fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))

@@ -1,0 +1,222 @@
+"""Opaque tokens: asking their issuer what they are (RFC 7662)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import quote_plus
+
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import Secret
+from authsvc.sessions import VerifiedToken
+from authsvc.tokens import TokenVerifier, token_digest
+from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
+from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
+from authsvc.tokens.fetching import Fetcher, check_url
+from authsvc.tokens.keys import KeyLoadError
+from authsvc.tokens.validity import Lifetime, check_claims
+
+CACHE_SECONDS = 30.0
+"""How long an answer counts: how late a revocation at the issuer may be seen."""
+
+REFUSAL_SECONDS = 5.0
+"""How long a refusal counts, so that a flood of one bad token is one question."""
+
+CACHE_SIZE = 4096
+"""Answers that are kept, those used least recently forgotten first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """A token that is active."""
+
+    until: float
+    token: VerifiedToken
+    lifetime: Lifetime
+
+    def verdict(self, now: float) -> VerifiedToken:
+        self.lifetime.check(now)
+        return self.token
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """A token that is refused."""
+
+    until: float
+    error: AuthError
+
+    def verdict(self, now: float) -> VerifiedToken:
+        raise AuthError(self.error.reason, self.error.detail)
+
+
+_Known = _Good | _Bad
+"""What the issuer has said of a token, and until when that counts."""
+
+
+class IntrospectionVerifier:
+    """A ``TokenVerifier`` for one issuer's opaque tokens. Belongs to one event loop.
+
+    Args:
+        issuer: claim ``iss`` of its tokens.
+        endpoint: its introspection endpoint.
+        client_id: our name there.
+        client_secret: our secret there, read for each question; raises OSError or ValueError.
+        mapping: how its claims become a principal.
+        leeway_seconds: how far its clock may be off.
+        fetcher: speaks HTTP.
+
+    Raises:
+        KeyLoadError: the endpoint is not HTTPS, and not loopback either.
+    """
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        endpoint: str,
+        client_id: str,
+        client_secret: Callable[[], Secret],
+        mapping: ClaimMapping,
+        leeway_seconds: float = 30.0,
+        fetcher: Fetcher,
+    ) -> None:
+        check_url(endpoint)
+        self._issuer = issuer
+        self._endpoint = endpoint
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._mapping = mapping
+        self._leeway_seconds = leeway_seconds
+        self._fetcher = fetcher
+        self._cache: OrderedDict[tuple[bytes, str], _Known] = OrderedDict()
+        self._asking: dict[tuple[bytes, str], asyncio.Task[_Known]] = {}
+
+    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
+        """See ``TokenVerifier.recall``. A refusal is recalled, too."""
+        if len(token) > MAX_TOKEN_BYTES:
+            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {MAX_TOKEN_BYTES} bytes")
+        key = (token_digest(token), resource)
+        known = self._cache.get(key)
+        if known is None:
+            return None
+        if now >= known.until:
+            del self._cache[key]
+            return None
+        self._cache.move_to_end(key)
+        return known.verdict(now)
+
+    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+        """See ``TokenVerifier.verify``.
+
+        Raises:
+            AuthError: TOKEN_REVOKED when the issuer says that it is not active, which is all that
+                it says (RFC 7662 section 2.2); KEYS_UNAVAILABLE when it cannot be asked.
+        """
+        recalled = self.recall(token, resource=resource, now=now)
+        if recalled is not None:
+            return recalled
+        key = (token_digest(token), resource)
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(key, token, now), name="introspect")
+            self._asking[key] = asking
+            asking.add_done_callback(partial(self._answered, key))
+        # One who leaves does not end it for the others.
+        return (await asyncio.shield(asking)).verdict(now)
+
+    def _answered(self, key: tuple[bytes, str], asking: asyncio.Task[_Known]) -> None:
+        del self._asking[key]
+        if not asking.cancelled():
+            # Looked at, or asyncio complains where all who had asked have left.
+            asking.exception()
+
+    async def _ask(self, key: tuple[bytes, str], token: str, now: float) -> _Known:
+        answer = await self._answer(token)
+        claims = self._claims(answer)
+        digest, resource = key
+        try:
+            known: _Known = self._judged(claims, answer, digest, resource, now)
+        except AuthError as error:
+            known = _Bad(now + REFUSAL_SECONDS, error)
+        self._cache[key] = known
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return known
+
+    async def _answer(self, token: str) -> bytes:
+        form = {"token": token, "token_type_hint": "access_token"}
+        # RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
+        try:
+            secret = self._client_secret().reveal()
+            pair = f"{quote_plus(self._client_id)}:{quote_plus(secret)}"
+            basic = base64.b64encode(pair.encode()).decode()
+            body, _ = await self._fetcher.post(
+                self._endpoint, form, {"Authorization": f"Basic {basic}"}
+            )
+        except (KeyLoadError, OSError, ValueError) as error:
+            raise AuthError(Reason.KEYS_UNAVAILABLE, str(error)) from None
+        return body
+
+    def _claims(self, answer: bytes) -> dict[str, object]:
+        try:
+            claims = parse_json_object(answer)
+        except ValueError:
+            claims = {}
+        if not isinstance(claims.get("active"), bool):
+            raise AuthError(Reason.KEYS_UNAVAILABLE, f"{self._endpoint}: not an answer")
+        return claims
+
+    def _judged(
+        self, claims: dict[str, object], answer: bytes, digest: bytes, resource: str, now: float
+    ) -> _Good:
+        if not claims["active"]:
+            raise AuthError(Reason.TOKEN_REVOKED, "not active")
+        claims = {"iss": self._issuer, **claims}
+        if claims["iss"] != self._issuer:
+            raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, "the answer names another issuer")
+        lifetime = check_claims(
+            claims,
+            required=("exp",),
+            audiences=(resource,),
+            leeway_seconds=self._leeway_seconds,
+            now=now,
+        )
+        verified = VerifiedToken(
+            digest=digest,
+            principal=self._mapping.principal(claims, answer),
+            issue_time=numeric_date(claims, "iat") or 0.0,
+            token_id=optional_text(claims, "jti"),
+        )
+        until = min(now + CACHE_SECONDS, lifetime.expire_time)
+        return _Good(until, verified, lifetime)
+
+
+class ByShape:
+    """A ``TokenVerifier`` that gives JWTs to one verifier and everything else to another.
+
+    Three segments make a JWT; an issuer of opaque tokens that look so has only itself to blame.
+
+    Args:
+        jwt: for tokens of three segments.
+        opaque: for the others.
+    """
+
+    def __init__(self, jwt: TokenVerifier, opaque: TokenVerifier) -> None:
+        self._jwt = jwt
+        self._opaque = opaque
+
+    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
+        """See ``TokenVerifier.recall``."""
+        return self._verifier(token).recall(token, resource=resource, now=now)
+
+    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+        """See ``TokenVerifier.verify``."""
+        return await self._verifier(token).verify(token, resource=resource, now=now)
+
+    def _verifier(self, token: str) -> TokenVerifier:
+        return self._jwt if token.count(".") == 2 else self._opaque

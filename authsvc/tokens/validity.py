@@ -1,0 +1,76 @@
+"""Whether what an issuer says of a token is complete, in force, and meant for us."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from authsvc.errors import AuthError, Reason
+from authsvc.tokens.claims import numeric_date
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When a token is good, its issuer's leeway included."""
+
+    not_before: float
+    expire_time: float
+
+    def check(self, now: float) -> None:
+        """
+        Raises:
+            AuthError: TOKEN_EXPIRED or TOKEN_NOT_YET_VALID outside of it.
+        """
+        if now >= self.expire_time:
+            raise AuthError(Reason.TOKEN_EXPIRED)
+        if now < self.not_before:
+            raise AuthError(Reason.TOKEN_NOT_YET_VALID)
+
+
+def check_claims(
+    claims: Mapping[str, object],
+    *,
+    required: Collection[str],
+    audiences: Collection[str],
+    leeway_seconds: float,
+    now: float,
+) -> Lifetime:
+    """Judge claims that are known to be the issuer's.
+
+    Args:
+        claims: what it says.
+        required: what has to be there; ``exp`` has to be in any case.
+        audiences: one of them has to be in ``aud``, character by character (RFC 8707).
+        leeway_seconds: how far its clock may be off.
+        now: seconds since the epoch.
+
+    Raises:
+        AuthError: TOKEN_CLAIM_MISSING, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID,
+            TOKEN_AUDIENCE_MISMATCH or TOKEN_MALFORMED.
+    """
+    for name in required:
+        if claims.get(name) is None:
+            raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
+    expire_time = numeric_date(claims, "exp")
+    if expire_time is None:
+        # Without an end there is nothing that a stolen token, or its session, would end with.
+        raise AuthError(Reason.TOKEN_CLAIM_MISSING, "exp")
+    # A token from the future is as little in force as one with a later `nbf`.
+    begins = max(numeric_date(claims, "nbf") or 0.0, numeric_date(claims, "iat") or 0.0)
+    lifetime = Lifetime(begins - leeway_seconds, expire_time + leeway_seconds)
+    lifetime.check(now)
+    if not any(audience in audiences for audience in _audience(claims)):
+        raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH)
+    return lifetime
+
+
+def _audience(claims: Mapping[str, object]) -> list[str]:
+    """Claim ``aud`` (RFC 7519 section 4.1.3), compared character by character (RFC 8707)."""
+    audience = claims.get("aud")
+    if audience is None:
+        return []
+    if isinstance(audience, str):
+        return [audience]
+    if not isinstance(audience, list) or not all(isinstance(item, str) for item in audience):
+        raise AuthError(Reason.TOKEN_MALFORMED, "aud: neither a string nor a list of strings")
+    return audience

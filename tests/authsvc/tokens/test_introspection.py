@@ -1,0 +1,294 @@
+"""Opaque tokens, asked about at a real endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from authsvc.errors import AuthError, Reason
+from authsvc.issuers import with_introspection
+from authsvc.resolution import Outcome, Secret
+from authsvc.settings import ConfigError
+from authsvc.tokens import introspection
+from authsvc.tokens.claims import ClaimMapping
+from authsvc.tokens.fetching import Fetcher
+from authsvc.tokens.introspection import CACHE_SECONDS, REFUSAL_SECONDS, IntrospectionVerifier
+from authsvc.tokens.jwt import JwtVerifier
+from authsvc.tokens.keys import KeyLoadError
+from tests.support.clock import START, Clock
+from tests.support.http import Answer, Site, serving_http
+from tests.support.service import serving, settings_for
+from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+ISSUER = "https://opaque.example"
+SECRET = "hush: a secret/with+signs"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving_http() as running:
+        yield running
+
+
+@pytest.fixture
+def verifier(site: Site) -> IntrospectionVerifier:
+    return IntrospectionVerifier(
+        issuer=ISSUER,
+        endpoint=f"{site.url}/introspect",
+        client_id="auth svc",
+        client_secret=lambda: Secret(SECRET),
+        mapping=ClaimMapping(),
+        fetcher=Fetcher(),
+    )
+
+
+def answers(site: Site, **claims: object) -> None:
+    """What the issuer says from now on; a claim of None is left out."""
+    said = {
+        "active": True,
+        "sub": "alice",
+        "aud": [RESOURCE],
+        "exp": START + 600,
+        "scope": "a b",
+        "client_id": "client",
+        "jti": "j1",
+        **claims,
+    }
+    body = json.dumps({name: value for name, value in said.items() if value is not None})
+    site.answers["/introspect"] = Answer(body.encode())
+
+
+async def verdict(
+    verifier: IntrospectionVerifier,
+    token: str = "opaque",
+    *,
+    now: float = START,
+    resource: str = RESOURCE,
+) -> Reason | None:
+    try:
+        async with asyncio.timeout(20):
+            await verifier.verify(token, resource=resource, now=now)
+    except AuthError as error:
+        return error.reason
+    return None
+
+
+async def test_an_active_token_is_a_principal(site: Site, verifier: IntrospectionVerifier) -> None:
+    answers(site, iat=START - 5)
+    verified = await verifier.verify("opaque", resource=RESOURCE, now=START)
+    who = verified.principal
+    assert (who.issuer, who.subject, who.client_id) == (ISSUER, "alice", "client")
+    assert (who.scopes, who.expire_time) == (("a", "b"), START + 600)
+    assert json.loads(who.claims_json)["active"] is True
+    assert (verified.issue_time, verified.token_id) == (START - 5, "j1")
+
+
+async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVerifier) -> None:
+    answers(site)
+    assert await verdict(verifier, "opaque & strange") is None
+    ((headers, body),) = site.posted
+    assert parse_qs(body) == {"token": ["opaque & strange"], "token_type_hint": ["access_token"]}
+    scheme, _, basic = headers["Authorization"].partition(" ")
+    assert scheme == "Basic"
+    assert base64.b64decode(basic) == b"auth+svc:hush%3A+a+secret%2Fwith%2Bsigns"
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"active": False}, Reason.TOKEN_REVOKED),
+        ({"aud": None}, Reason.TOKEN_AUDIENCE_MISMATCH),
+        ({"aud": OTHER_RESOURCE}, Reason.TOKEN_AUDIENCE_MISMATCH),
+        ({"exp": None}, Reason.TOKEN_CLAIM_MISSING),
+        ({"exp": START - 31}, Reason.TOKEN_EXPIRED),
+        ({"nbf": START + 31}, Reason.TOKEN_NOT_YET_VALID),
+        ({"sub": None}, Reason.TOKEN_CLAIM_MISSING),
+        ({"sub": 7}, Reason.TOKEN_MALFORMED),
+        ({"exp": "soon"}, Reason.TOKEN_MALFORMED),
+        ({"iss": "https://evil.example"}, Reason.TOKEN_ISSUER_UNKNOWN),
+        ({"active": "true"}, Reason.KEYS_UNAVAILABLE),
+        ({"active": 1}, Reason.KEYS_UNAVAILABLE),
+        ({"active": None}, Reason.KEYS_UNAVAILABLE),
+    ],
+    ids=repr,
+)
+async def test_what_the_issuer_may_say(
+    site: Site, verifier: IntrospectionVerifier, claims: dict[str, object], reason: Reason
+) -> None:
+    answers(site, **claims)
+    assert await verdict(verifier) is reason
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(status=500),
+        Answer(status=401),
+        Answer(status=302, headers={"Location": "/other"}),
+        Answer(b"not JSON"),
+        Answer(b"[]"),
+        Answer(b'{"active": true, "active": true}'),
+        Answer(b" " * 600_000),
+    ],
+    ids=["500", "401", "302", "text", "list", "twice", "huge"],
+)
+async def test_trouble_is_never_a_refusal_and_is_not_kept(
+    site: Site, verifier: IntrospectionVerifier, answer: Answer
+) -> None:
+    site.answers["/introspect"] = answer
+    assert await verdict(verifier) is Reason.KEYS_UNAVAILABLE
+    answers(site)
+    assert await verdict(verifier) is None
+
+
+async def test_an_answer_counts_for_a_while(site: Site, verifier: IntrospectionVerifier) -> None:
+    answers(site)
+    for seconds in (0.0, 1.0, CACHE_SECONDS - 1):
+        assert await verdict(verifier, now=START + seconds) is None
+    assert len(site.posted) == 1
+    answers(site, active=False)
+    assert await verdict(verifier, now=START + CACHE_SECONDS) is Reason.TOKEN_REVOKED
+
+
+async def test_an_answer_never_outlives_the_token(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    answers(site, exp=START - 25)  # within the leeway for five more seconds
+    assert await verdict(verifier, now=START) is None
+    answers(site, active=False)
+    assert await verdict(verifier, now=START + 5) is Reason.TOKEN_REVOKED
+
+
+async def test_a_refusal_counts_for_a_short_while(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    answers(site, active=False)
+    for _ in range(20):
+        assert await verdict(verifier) is Reason.TOKEN_REVOKED
+    assert len(site.posted) == 1
+    answers(site)
+    assert await verdict(verifier, now=START + REFUSAL_SECONDS) is None
+
+
+async def test_an_answer_is_for_one_resource(site: Site, verifier: IntrospectionVerifier) -> None:
+    answers(site)
+    assert await verdict(verifier) is None
+    assert await verdict(verifier, resource=OTHER_RESOURCE) is Reason.TOKEN_AUDIENCE_MISMATCH
+
+
+async def test_many_who_ask_at_once_are_one_question(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    answers(site)
+    site.hold.clear()
+    asking = [asyncio.create_task(verdict(verifier)) for _ in range(20)]
+    assert await asyncio.to_thread(site.arrived.wait, 10)
+    asking[0].cancel()
+    site.hold.set()
+    assert await asyncio.gather(*asking[1:]) == [None] * 19
+    assert len(site.posted) == 1
+
+
+async def test_few_answers_are_kept(
+    site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(introspection, "CACHE_SIZE", 2)
+    answers(site)
+    for token in ("a", "b", "c", "a"):
+        assert await verdict(verifier, token) is None
+    assert len(site.posted) == 4
+    assert await verdict(verifier, "c") is None
+    assert len(site.posted) == 4
+
+
+async def test_a_token_that_is_too_large_is_not_asked_about(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    assert await verdict(verifier, "x" * 65537) is Reason.TOKEN_TOO_LARGE
+    assert site.posted == []
+
+
+async def test_neither_token_nor_secret_shows(
+    site: Site, verifier: IntrospectionVerifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    for answer in (Answer(status=500), Answer(b"rubbish")):
+        site.answers["/introspect"] = answer
+        with pytest.raises(AuthError) as caught:
+            await verifier.verify("marked-token", resource=RESOURCE, now=START)
+        shown = f"{caught.value} {caught.value.detail} {verifier!r} {caplog.text}"
+        assert "marked-token" not in shown
+        assert "hush" not in shown
+
+
+def test_the_endpoint_is_https() -> None:
+    with pytest.raises(KeyLoadError):
+        IntrospectionVerifier(
+            issuer=ISSUER,
+            endpoint="http://idp.example/introspect",
+            client_id="c",
+            client_secret=lambda: Secret("s"),
+            mapping=ClaimMapping(),
+            fetcher=Fetcher(),
+        )
+
+
+async def test_a_service_takes_both_kinds(
+    site: Site, tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    answers(site, sub="opaque-alice")
+    (tmp_path / "client-secret").write_text(SECRET)
+    settings = settings_for(
+        tmp_path,
+        idp,
+        introspection={
+            "issuer": ISSUER,
+            "endpoint": f"{site.url}/introspect",
+            "client_id": "authsvc",
+            "client_secret_file": tmp_path / "client-secret",
+        },
+    )
+    async with serving(settings, clock) as service:
+        answer = await service.client.resolve("s", "opaque", resource=RESOURCE, create=True)
+        assert answer.principal is not None
+        assert answer.principal.subject == "opaque-alice"
+        again = await service.client.resolve("s", "opaque", resource=RESOURCE)
+        assert again.outcome is Outcome.REUSED
+        jwt = await service.client.resolve("", idp.token("alice"), resource=RESOURCE)
+        assert jwt.principal is not None
+        assert jwt.principal.issuer == idp.issuer
+        assert len(site.posted) == 1
+        # A secret that cannot be read is our trouble, not the client's.
+        (tmp_path / "client-secret").unlink()
+        with pytest.raises(AuthError) as caught:
+            await service.client.resolve("t", "other", resource=RESOURCE, create=True)
+        assert caught.value.reason is Reason.KEYS_UNAVAILABLE
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_an_unfit_secret_stops_the_start(
+    tmp_path: Path, idp: IdentityProvider, content: str | None
+) -> None:
+    path = tmp_path / "client-secret"
+    if content is not None:
+        path.write_text(content)
+    settings = settings_for(
+        tmp_path,
+        idp,
+        introspection={
+            "issuer": ISSUER,
+            "endpoint": "https://idp.example/introspect",
+            "client_id": "authsvc",
+            "client_secret_file": path,
+        },
+    )
+    with pytest.raises(ConfigError, match=r"introspection: .*client-secret"):
+        with_introspection(JwtVerifier([]), settings.introspection)
