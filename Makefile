@@ -51,6 +51,9 @@ bench: $(READY) ## Measure, and write a report to var/bench.
 
 fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and corpus in var/fuzz.
 	@mkdir -p var/fuzz/corpus
+	@# Not in requirements.lock: it is built for few machines, and nothing else needs it.
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --require-hashes --requirement fuzz/requirements.lock
 	$(BIN)/python -m fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 \
 		-artifact_prefix=var/fuzz/ var/fuzz/corpus fuzz/corpus
 

@@ -112,8 +112,9 @@ class AuthServiceServicer:
         unknown or already revoked session succeeds. The caller has made sure that
         whoever asked for it owns the session.
 
-        Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, UNAVAILABLE /
-        STORE_UNAVAILABLE.
+        Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
+        CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
+        RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

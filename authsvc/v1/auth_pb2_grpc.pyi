@@ -85,8 +85,9 @@ class AuthServiceStub:
     unknown or already revoked session succeeds. The caller has made sure that
     whoever asked for it owns the session.
 
-    Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, UNAVAILABLE /
-    STORE_UNAVAILABLE.
+    Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
+    CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
+    RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -132,8 +133,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     unknown or already revoked session succeeds. The caller has made sure that
     whoever asked for it owns the session.
 
-    Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, UNAVAILABLE /
-    STORE_UNAVAILABLE.
+    Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
+    CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
+    RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -200,8 +202,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         unknown or already revoked session succeeds. The caller has made sure that
         whoever asked for it owns the session.
 
-        Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, UNAVAILABLE /
-        STORE_UNAVAILABLE.
+        Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
+        CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
+        RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

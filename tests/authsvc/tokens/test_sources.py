@@ -185,9 +185,7 @@ async def test_a_name_that_comes_back_with_another_key_is_another_key(
     "kid",
     ["../../../etc/passwd", "/dev/null", "old\x00", "OLD", " old", "' OR '1'='1", "http://evil/x"],
 )
-async def test_kid_traversal_and_injection(
-    site: Site, verifier: JwtVerifier, kid: str
-) -> None:
+async def test_kid_traversal_and_injection(site: Site, verifier: JwtVerifier, kid: str) -> None:
     token = Signer(kid, OLD.key).token(START)
     assert await verdict(verifier, token, START) is Reason.TOKEN_KEY_UNKNOWN
     assert set(site.requests) == {"/jwks"}
