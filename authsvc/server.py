@@ -7,7 +7,7 @@ import hashlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -121,10 +121,18 @@ async def running(
         )
         address = _listen(server, settings)
         await server.start()
-        await _report(health, ready=await verifier.refresh(clock()))
+
+        async def refresh() -> None:
+            # We say that we serve only while there are keys of every issuer.
+            await _report(health, ready=await verifier.refresh(clock()))
+
+        async def sweep() -> None:
+            await store.sweep(clock())
+
+        await refresh()
         tasks = (
-            asyncio.create_task(_sweep(store, clock), name="sweep"),
-            asyncio.create_task(_refresh(verifier, health, clock), name="refresh"),
+            asyncio.create_task(_repeat("sweep", SWEEP_INTERVAL_SECONDS, sweep)),
+            asyncio.create_task(_repeat("refresh", REFRESH_INTERVAL_SECONDS, refresh)),
         )
         audit.service_started(address, version=__version__, configuration_sha256=_digest(settings))
         log.info("listening on %s", address, extra={"address": address})
@@ -216,15 +224,6 @@ def _service_token_file(path: Path, setting: str) -> ServiceTokenFile:
         raise ConfigError(f"{setting}: {path}: {error}") from None
 
 
-async def _refresh(
-    verifier: JwtVerifier, health: GuardedHealthServicer, clock: Callable[[], float]
-) -> None:
-    """Keep keys fresh, and say that we serve only while there are keys of every issuer."""
-    while True:
-        await asyncio.sleep(REFRESH_INTERVAL_SECONDS)
-        await _report(health, ready=await verifier.refresh(clock()))
-
-
 async def _report(health: GuardedHealthServicer, *, ready: bool) -> None:
     serving = health_pb2.HealthCheckResponse.SERVING
     status = serving if ready else health_pb2.HealthCheckResponse.NOT_SERVING
@@ -232,10 +231,15 @@ async def _report(health: GuardedHealthServicer, *, ready: bool) -> None:
         await health.set(service, status)
 
 
-async def _sweep(store: SessionStore, clock: Callable[[], float]) -> None:
+async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[object]]) -> None:
+    """Do something every so often, come what may."""
     while True:
-        await asyncio.sleep(SWEEP_INTERVAL_SECONDS)
-        await store.sweep(clock())
+        await asyncio.sleep(seconds)
+        try:
+            await action()
+        except Exception:
+            # Housekeeping that ends because of one failure would be missed much later.
+            log.exception("%s has failed, and will be tried again", what)
 
 
 def _credentials(settings: StaticCredentials) -> AwsCredentials:

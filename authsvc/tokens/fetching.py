@@ -63,7 +63,7 @@ class Fetcher:
                 return await _exchange(method, url, address, headers, form)
         except TimeoutError:
             raise KeyLoadError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise KeyLoadError(f"{url}: {type(error).__name__}") from None
 
     async def _vetted_address(self, url: str) -> str:
@@ -73,7 +73,7 @@ class Fetcher:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             raise KeyLoadError(f"{url}: the host has no address") from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         if not self.allow_private_addresses and not is_loopback(host):
@@ -92,7 +92,7 @@ def check_url(url: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         raise KeyLoadError(f"{url[:200]!r} is not a URL") from None
     secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host or ""))

@@ -6,6 +6,7 @@ the signature has been proven is any other claim believed. What passed in full i
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -159,14 +160,14 @@ class JwtVerifier:
         Returns:
             Whether the keys of every issuer are at hand.
         """
-        ready = True
-        for issuer in self._issuers.values():
-            await issuer.keys.refresh(now)
-            try:
-                issuer.keys.current(now)
-            except AuthError:
-                ready = False
-        return ready
+        sources = [issuer.keys for issuer in self._issuers.values()]
+        await asyncio.gather(*(source.refresh(now) for source in sources))
+        try:
+            for source in sources:
+                source.current(now)
+        except AuthError:
+            return False
+        return True
 
     async def _authenticate(
         self, jws: CompactJws, name: str, now: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from authsvc.server import _repeat
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.processes import Process, spawn
@@ -344,3 +346,22 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pb_grpc.AuthSe
     IdentityProvider(time.time).write_secret(folder)
     with authsvc(write_config(folder)) as (_, address):
         yield stub(address)
+
+
+@pytest.mark.anyio
+async def test_housekeeping_goes_on_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    done = asyncio.Event()
+    runs = 0
+
+    async def action() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise RuntimeError("once")
+        done.set()
+
+    task = asyncio.create_task(_repeat("sweep", 0, action))
+    async with asyncio.timeout(10):
+        await done.wait()
+    task.cancel()
+    assert "sweep has failed" in caplog.text

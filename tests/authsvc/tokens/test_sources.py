@@ -414,6 +414,25 @@ async def test_metadata_cannot_lead_anywhere(site: Site, uri: str) -> None:
     assert "not an https URL" in await refused(fetch)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://a..b/jwks",
+        "https://exa mple/jwks",
+        "https://idp.example:99999/jwks",
+        "https://idp.example:x/jwks",
+        f"https://{'a' * 300}.example/jwks",
+        "https://idp.invalid/jwks",
+        "https://\u2603.invalid/jwks",
+        "https://idp.example\n.evil/jwks",
+        "",
+    ],
+)
+async def test_metadata_that_leads_nowhere_is_an_error_of_ours(site: Site, uri: str) -> None:
+    publish(site, "/.well-known/openid-configuration", site.url, uri)
+    await refused(partial(fetch_discovered, Fetcher(), site.url, ("ES256",)))
+
+
 async def test_metadata_cannot_lead_inside(site: Site) -> None:
     publish(
         site, "/.well-known/openid-configuration", site.url, "https://169.254.169.254/latest/meta"
