@@ -281,6 +281,9 @@ class Settings(FileSettings):
     sessions: SessionSettings = SessionSettings()
     limits: LimitSettings = LimitSettings()
     credentials: CredentialSettings = CredentialSettings()
+    max_token_bytes: int = Field(
+        default=65_536, ge=1_024, le=65_536, description="Longest token that is looked at."
+    )
     known_tokens: int = Field(
         default=16_384, ge=1, description="Verified tokens that are remembered, 10 KB each at most."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from authsvc.config import IntrospectionSettings, IssuerSettings
+from authsvc.config import IssuerSettings
 from authsvc.resolution import Secret
 from authsvc.settings import ConfigError
 from authsvc.tokens import TokenVerifier
@@ -39,25 +39,27 @@ def issuer_of(settings: IssuerSettings) -> Issuer:
     )
 
 
-def with_introspection(jwt: JwtVerifier, settings: IntrospectionSettings | None) -> TokenVerifier:
+def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
     """``jwt``, and the issuer of opaque tokens beside it where there is one.
 
     Raises:
         ConfigError: its endpoint or secret is unfit.
     """
-    if settings is None:
+    asked = settings.introspection
+    if asked is None:
         return jwt
-    client_secret = partial(_client_secret, settings.client_secret_file)
+    client_secret = partial(_client_secret, asked.client_secret_file)
     try:
         client_secret()
         opaque = IntrospectionVerifier(
-            issuer=settings.issuer,
-            endpoint=settings.endpoint,
-            client_id=settings.client_id,
+            issuer=asked.issuer,
+            endpoint=asked.endpoint,
+            client_id=asked.client_id,
             client_secret=client_secret,
-            mapping=ClaimMapping(settings.profile, settings.subject_claim),
-            leeway_seconds=settings.leeway_seconds,
-            fetcher=Fetcher(settings.allow_private_addresses),
+            mapping=ClaimMapping(asked.profile, asked.subject_claim),
+            leeway_seconds=asked.leeway_seconds,
+            max_token_bytes=settings.max_token_bytes,
+            fetcher=Fetcher(asked.allow_private_addresses),
         )
     except (KeyLoadError, OSError, ValueError) as error:
         raise ConfigError(f"introspection: {error}") from None

@@ -95,13 +95,17 @@ async def running(
     Raises:
         ConfigError: as ``serve``.
     """
-    verifier = JwtVerifier(map(issuer_of, settings.issuers), memo_size=settings.known_tokens)
+    verifier = JwtVerifier(
+        map(issuer_of, settings.issuers),
+        max_token_bytes=settings.max_token_bytes,
+        memo_size=settings.known_tokens,
+    )
     broker = StaticBroker({item.role: _credentials(item) for item in settings.credentials.static})
     store = await open_store(settings)
     usages = Usages(settings.limits.caller_limits(), clock)
     try:
         resolver = SessionResolver(
-            with_introspection(verifier, settings.introspection),
+            with_introspection(verifier, settings),
             store,
             broker if settings.credentials.static else None,
             limits=settings.sessions.limits(),

@@ -68,6 +68,7 @@ class IntrospectionVerifier:
         client_secret: our secret there, read for each question; raises OSError or ValueError.
         mapping: how its claims become a principal.
         leeway_seconds: how far its clock may be off.
+        max_token_bytes: longest token that is asked about.
         fetcher: speaks HTTP.
 
     Raises:
@@ -83,6 +84,7 @@ class IntrospectionVerifier:
         client_secret: Callable[[], Secret],
         mapping: ClaimMapping,
         leeway_seconds: float = 30.0,
+        max_token_bytes: int = MAX_TOKEN_BYTES,
         fetcher: Fetcher,
     ) -> None:
         check_url(endpoint)
@@ -92,14 +94,15 @@ class IntrospectionVerifier:
         self._client_secret = client_secret
         self._mapping = mapping
         self._leeway_seconds = leeway_seconds
+        self._max_token_bytes = max_token_bytes
         self._fetcher = fetcher
         self._cache: OrderedDict[tuple[bytes, str], _Known] = OrderedDict()
         self._asking: dict[tuple[bytes, str], asyncio.Task[_Known]] = {}
 
     def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
         """See ``TokenVerifier.recall``. A refusal is recalled, too."""
-        if len(token) > MAX_TOKEN_BYTES:
-            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {MAX_TOKEN_BYTES} bytes")
+        if len(token) > self._max_token_bytes:
+            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         key = (token_digest(token), resource)
         known = self._cache.get(key)
         if known is None:

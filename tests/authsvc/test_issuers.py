@@ -116,6 +116,16 @@ async def test_at_jwt_can_be_demanded(tmp_path: Path, idp: IdentityProvider, clo
         assert caught.value.reason is Reason.TOKEN_MALFORMED
 
 
+async def test_how_long_a_token_may_be_is_a_setting(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    async with serving(settings_for(tmp_path, idp, max_token_bytes=1024), clock) as service:
+        await service.client.resolve("", idp.token(), resource=RESOURCE)
+        with pytest.raises(AuthError) as caught:
+            await service.client.resolve("", idp.token(note="x" * 1024), resource=RESOURCE)
+        assert caught.value.reason is Reason.TOKEN_TOO_LARGE
+
+
 @pytest.mark.parametrize(
     ("issuer", "complaint"),
     [

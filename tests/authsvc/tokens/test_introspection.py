@@ -291,4 +291,4 @@ def test_an_unfit_secret_stops_the_start(
         },
     )
     with pytest.raises(ConfigError, match=r"introspection: .*client-secret"):
-        with_introspection(JwtVerifier([]), settings.introspection)
+        with_introspection(JwtVerifier([]), settings)
