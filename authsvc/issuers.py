@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from authsvc.config import IssuerSettings
+from authsvc.config import IssuerSettings, Settings
 from authsvc.resolution import Secret
 from authsvc.settings import ConfigError
 from authsvc.tokens import TokenVerifier
