@@ -16,11 +16,12 @@ import pytest
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from authsvc.tls import write_development_certificates
 from demo.s3 import serving_s3
-from tests.support.processes import Process, spawn
-from tests.support.tokens import ISSUER, IdentityProvider
+from tests.support.processes import Process
+from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
+from tests.support.tokens import IdentityProvider
 
-RESOURCE = "http://127.0.0.1/mcp"
 BUCKETS = [f"bucket-{number:02}" for number in range(32)]
 LEGACY = "2025-11-25"
 TIMEOUT = 30.0
@@ -104,56 +105,6 @@ def reason(answer: httpx2.Response) -> str:
     return str(answer.json()["error"]["data"]["reason"])
 
 
-def start_authsvc(
-    folder: Path, stack: ExitStack, listen: str = "127.0.0.1:0"
-) -> tuple[Process, str]:
-    config = folder / "authsvc.toml"
-    roles = "".join(
-        f"""
-[[credentials.static]]
-role = "{role}"
-access_key_id = "AKIA{role.upper()}"
-secret_access_key_file = "{folder}/{role}.key"
-"""
-        for role in ("reader", "analyst")
-    )
-    config.write_text(
-        f"""
-listen = "{listen}"
-resources = ["{RESOURCE}"]
-log_level = "debug"
-[store]
-path = "{folder}/authsvc.db"
-[[issuers]]
-issuer = "{ISSUER}"
-algorithms = ["HS256"]
-secret_file = "{folder}/secret"
-{roles}
-"""
-    )
-    process = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
-    return process, str(process.wait_for("listening on", TIMEOUT)["address"])
-
-
-def start_adapter(folder: Path, stack: ExitStack, authsvc: str, s3: str) -> str:
-    config = folder / "adapter.toml"
-    config.write_text(
-        f"""
-listen = "127.0.0.1:0"
-resource = "{RESOURCE}"
-authorization_servers = ["{ISSUER}"]
-log_level = "debug"
-[authsvc]
-target = "{authsvc}"
-[s3]
-endpoint_url = "{s3}"
-region = "us-east-1"
-"""
-    )
-    process = stack.enter_context(spawn("mcp_adapter", "serve", "--config", str(config)))
-    return f"http://{process.wait_for('listening on', TIMEOUT)['address']}"
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_stack(tmp_path_factory.mktemp("stack")) as running:
@@ -164,14 +115,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def running_stack(folder: Path) -> Iterator[Stack]:
     idp = IdentityProvider(time.time)
     idp.write_secret(folder)
-    for role in ("reader", "analyst"):
-        (folder / f"{role}.key").write_text(f"secret-of-{role}")
+    write_role_keys(folder)
     objects = {name: {f"data/{n}.txt": b"x" * n for n in range(3)} for name in BUCKETS}
     with ExitStack() as running:
         s3 = running.enter_context(serving_s3(objects))
         process, address = start_authsvc(folder, running)
-        adapters = tuple(start_adapter(folder, running, address, s3) for _ in range(2))
-        yield Stack(folder, idp, process, address, (adapters[0], adapters[1]))
+        (_, first), (_, second) = (
+            start_adapter(folder, running, authsvc=address, s3=s3) for _ in range(2)
+        )
+        yield Stack(folder, idp, process, address, (first, second))
+
+
+def write_role_keys(folder: Path) -> None:
+    for role in ROLES:
+        (folder / f"{role}.key").write_text(f"secret-of-{role}")
 
 
 def test_the_flow_that_must_hold(tmp_path: Path) -> None:
@@ -234,7 +191,7 @@ def check_the_flow(stack: Stack) -> None:
         away = stack.call("discover_buckets", session=session, token=b)
         assert away.status_code == 503
         assert int(away.headers["retry-after"]) >= 1
-        start_authsvc(stack.folder, restarted, stack.authsvc_address)
+        start_authsvc(stack.folder, restarted, listen=stack.authsvc_address)
         assert eventually_buckets(stack, session, b) == BUCKETS[:3]
         for token, status in ((None, 401), (stack.token("mallory"), 404), (b, 200)):
             answer = httpx2.delete(
@@ -388,3 +345,48 @@ def test_the_official_client_refreshes_and_switches_role(stack: Stack, mode: str
             await flow()
 
     asyncio.run(bounded())
+
+
+def test_over_mutual_tls_and_a_callers_own_resource(tmp_path: Path) -> None:
+    idp = IdentityProvider(time.time)
+    idp.write_secret(tmp_path)
+    write_role_keys(tmp_path)
+    for name in ("mine", "other"):
+        write_development_certificates(tmp_path / name, client_name=f"spiffe://test/{name}")
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    authority = tmp_path / "clients.pem"
+    authority.write_bytes((mine / "ca.pem").read_bytes() + (other / "ca.pem").read_bytes())
+    tables = f"""
+[tls]
+certificate_file = "{mine}/server.pem"
+key_file = "{mine}/server.key"
+client_ca_file = "{authority}"
+[[callers]]
+name = "mine"
+resources = ["{RESOURCE}"]
+certificate_names = ["spiffe://test/mine"]
+[[callers]]
+name = "other"
+resources = ["https://other.example/mcp"]
+certificate_names = ["spiffe://test/other"]
+"""
+    with ExitStack() as running:
+        s3 = running.enter_context(serving_s3({BUCKETS[0]: {"key": b"x"}}))
+        process, address = start_authsvc(tmp_path, running, callers="", tables=tables)
+        urls = {}
+        for folder in (mine, other):
+            tls = f"""
+ca_file = "{mine}/ca.pem"
+certificate_file = "{folder}/client.pem"
+key_file = "{folder}/client.key"
+"""
+            _, urls[folder.name] = start_adapter(folder, running, authsvc=address, s3=s3, tls=tls)
+        stack = Stack(tmp_path, idp, process, address, (urls["mine"], urls["other"]))
+        session = stack.initialize()
+        assert stack.buckets(session, stack.token(buckets=BUCKETS[:1])) == BUCKETS[:1]
+        assert httpx2.get(f"{urls['mine']}/readyz", timeout=TIMEOUT).status_code == 200
+        # The other server is known, and may not act for this resource.
+        refused = stack.call("discover_buckets", session=session, token=stack.token(), adapter=1)
+        assert (refused.status_code, reason(refused)) == (403, "CALLER_NOT_ALLOWED")
+        assert httpx2.get(f"{urls['other']}/readyz", timeout=TIMEOUT).status_code == 503
+        process.wait_for("a caller was refused", 5)

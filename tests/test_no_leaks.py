@@ -18,10 +18,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from demo.s3 import serving_s3
-from tests.support.processes import Process, spawn
-from tests.support.tokens import ISSUER, IdentityProvider
+from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
+from tests.support.tokens import IdentityProvider
 
-RESOURCE = "http://127.0.0.1/mcp"
 CREDENTIAL_MARK = "MARKEDsecretACCESSkey0123456789"
 CLAIM_MARK = "marked-claim-0123456789"
 TIMEOUT = 30.0
@@ -30,7 +29,8 @@ TIMEOUT = 30.0
 def test_nothing_outside_the_process_holds_a_token_or_a_credential(tmp_path: Path) -> None:
     idp = IdentityProvider(time.time)
     idp.write_secret(tmp_path)
-    (tmp_path / "reader.key").write_text(CREDENTIAL_MARK)
+    for role in ROLES:
+        (tmp_path / f"{role}.key").write_text(CREDENTIAL_MARK)
     good = idp.token(aud=RESOURCE, mark=CLAIM_MARK, buckets=["bucket-one"])
     tokens = {
         "good": good,
@@ -43,9 +43,8 @@ def test_nothing_outside_the_process_holds_a_token_or_a_credential(tmp_path: Pat
     }
     with ExitStack() as stack:
         s3 = stack.enter_context(serving_s3({"bucket-one": {"key": b"x"}}))
-        authsvc, adapter = start(tmp_path, s3, stack)
-        target = str(authsvc.wait_for("listening on", TIMEOUT)["address"])
-        url = f"http://{adapter.wait_for('listening on', TIMEOUT)['address']}"
+        authsvc, target = start_authsvc(tmp_path, stack)
+        adapter, url = start_adapter(tmp_path, stack, authsvc=target, s3=s3)
         answers = list(everything_over_http(url, tokens))
         answers += everything_over_grpc(target, tokens)
         database = b"".join(path.read_bytes() for path in tmp_path.glob("authsvc.db*"))
@@ -77,43 +76,6 @@ def spellings(text: str) -> Iterator[bytes]:
     yield raw
     yield base64.b64encode(raw)[:-4]
     yield raw.hex().encode()
-
-
-def start(folder: Path, s3: str, stack: ExitStack) -> tuple[Process, Process]:
-    config = folder / "authsvc.toml"
-    config.write_text(
-        f"""
-listen = "127.0.0.1:0"
-resources = ["{RESOURCE}"]
-log_level = "debug"
-[store]
-path = "{folder}/authsvc.db"
-[[issuers]]
-issuer = "{ISSUER}"
-algorithms = ["HS256"]
-secret_file = "{folder}/secret"
-[[credentials.static]]
-role = "reader"
-access_key_id = "AKIAREADER"
-secret_access_key_file = "{folder}/reader.key"
-"""
-    )
-    authsvc = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
-    target = authsvc.wait_for("listening on", TIMEOUT)["address"]
-    config = folder / "adapter.toml"
-    config.write_text(
-        f"""
-listen = "127.0.0.1:0"
-resource = "{RESOURCE}"
-authorization_servers = ["{ISSUER}"]
-log_level = "debug"
-[authsvc]
-target = "{target}"
-[s3]
-endpoint_url = "{s3}"
-"""
-    )
-    return authsvc, stack.enter_context(spawn("mcp_adapter", "serve", "--config", str(config)))
 
 
 def everything_over_http(url: str, tokens: dict[str, str]) -> Iterator[str]:

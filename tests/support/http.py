@@ -80,15 +80,24 @@ def serving_http() -> Iterator[Site]:
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with listening(Handler) as url:
+        site.url = url
+        try:
+            yield site
+        finally:
+            site.hold.set()
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server on loopback for as long as it is needed, and its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        site.url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield site
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
-        site.hold.set()
         server.shutdown()
         server.server_close()
         thread.join(10)

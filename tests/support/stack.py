@@ -1,0 +1,76 @@
+"""authsvc and the adapter as real processes, in front of an S3 API."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.support.processes import Process, spawn
+from tests.support.tokens import ISSUER
+
+RESOURCE = "http://127.0.0.1/mcp"
+ROLES = ("reader", "analyst")
+LOCAL_CALLER = f'resources = ["{RESOURCE}"]'
+START_SECONDS = 30.0
+
+
+def start_authsvc(
+    folder: Path,
+    running: ExitStack,
+    *,
+    listen: str = "127.0.0.1:0",
+    callers: str = LOCAL_CALLER,
+    tables: str = "",
+) -> tuple[Process, str]:
+    """authsvc, and where it listens. ``folder`` holds ``secret`` and a ``.key`` for each role."""
+    credentials = "".join(
+        f"""
+[[credentials.static]]
+role = "{role}"
+access_key_id = "AKIA{role.upper()}"
+secret_access_key_file = "{folder}/{role}.key"
+"""
+        for role in ROLES
+    )
+    config = folder / "authsvc.toml"
+    config.write_text(
+        f"""
+listen = "{listen}"
+log_level = "debug"
+{callers}
+[store]
+path = "{folder}/authsvc.db"
+[[issuers]]
+issuer = "{ISSUER}"
+algorithms = ["HS256"]
+secret_file = "{folder}/secret"
+{credentials}
+{tables}
+"""
+    )
+    process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+    return process, str(process.wait_for("listening on", START_SECONDS)["address"])
+
+
+def start_adapter(
+    folder: Path, running: ExitStack, *, authsvc: str, s3: str, tls: str = ""
+) -> tuple[Process, str]:
+    """An adapter, and its URL."""
+    config = folder / "adapter.toml"
+    config.write_text(
+        f"""
+listen = "127.0.0.1:0"
+resource = "{RESOURCE}"
+authorization_servers = ["{ISSUER}"]
+log_level = "debug"
+[authsvc]
+target = "{authsvc}"
+{tls}
+[s3]
+endpoint_url = "{s3}"
+region = "us-east-1"
+"""
+    )
+    process = running.enter_context(spawn("mcp_adapter", "serve", "--config", str(config)))
+    address = process.wait_for("listening on", START_SECONDS)["address"]
+    return process, f"http://{address}"
