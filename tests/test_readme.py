@@ -1,0 +1,53 @@
+"""What the README shows is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+from authsvc.config import Settings
+from mcp_adapter.config import Settings as AdapterSettings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+TOML = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL)]
+
+
+def test_the_configurations_are_sound() -> None:
+    one_machine, adapter, callers, over_tls = TOML
+    Settings(**one_machine)
+    AdapterSettings(**adapter)
+    without_resources = {name: one_machine[name] for name in one_machine if name != "resources"}
+    settings = Settings(**{**without_resources, **callers})
+    assert [caller.name for caller in settings.callers] == ["buckets", "wiki"]
+    AdapterSettings(**{**adapter, **over_tls})
+
+
+def test_the_files_that_it_names_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_documents_link_to_what_exists() -> None:
+    for document in (ROOT / "docs").rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_targets_that_it_names_exist() -> None:
+    listed = subprocess.run(
+        ["/usr/bin/make", "help"], capture_output=True, text=True, cwd=ROOT, check=True, timeout=30
+    ).stdout
+    for target in set(re.findall(r"`?make (\w+)`?", README)):
+        assert f"make {target} " in listed, target
+
+
+def test_tests_that_the_security_page_names_exist() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in set(re.findall(r"\b(test_\w+)`", page)):
+        assert f"def {name}(" in tests, name
