@@ -31,7 +31,10 @@ def configure(level: str, log_format: Format) -> None:
     if as_json:
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=on_terminal)
+        # Plain: where rich is installed, its tracebacks show local variables, tokens among them.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=on_terminal, exception_formatter=structlog.dev.plain_traceback
+        )
     handler = logging.StreamHandler(sys.stderr)
     formatting = [structlog.processors.format_exc_info] if as_json else []
     handler.setFormatter(_formatter(*formatting, renderer))

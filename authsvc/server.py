@@ -20,6 +20,7 @@ from authsvc import __version__, audit
 from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
+from authsvc.edge import Edge
 from authsvc.errors import AuthError
 from authsvc.issuers import issuer_of, with_introspection
 from authsvc.limits import Usages
@@ -27,7 +28,6 @@ from authsvc.resolution import AwsCredentials, Secret
 from authsvc.resolver import SessionResolver
 from authsvc.servicer import (
     AuthServicer,
-    Edge,
     GuardedHealthServicer,
     GuardedReflectionServicer,
     SessionAdminServicer,

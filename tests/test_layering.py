@@ -34,7 +34,7 @@ ALLOWED = {
 PURE = {"errors", "buckets", "resolution", "sessions"}
 """No third party at all."""
 
-SPEAK_GRPC = {"wire", "client", "servicer", "server", "tls", "v1"}
+SPEAK_GRPC = {"wire", "client", "edge", "servicer", "server", "tls", "v1"}
 
 
 def modules(package: str) -> list[Path]:

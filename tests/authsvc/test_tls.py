@@ -22,9 +22,9 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from authsvc.cli import main
 from authsvc.client import AuthClient, ClientTls
 from authsvc.config import Settings
+from authsvc.edge import certificate_names
 from authsvc.errors import AuthError, Reason
 from authsvc.server import running
-from authsvc.servicer import certificate_names
 from authsvc.settings import ConfigError
 from authsvc.tls import write_development_certificates
 from authsvc.v1 import auth_pb2 as pb
