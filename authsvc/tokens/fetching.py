@@ -7,9 +7,11 @@ HTTPS but for loopback, a public address, no redirects, bounded in time and size
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +24,19 @@ MAX_DOCUMENT_BYTES = 512 * 1024
 
 FETCH_TIMEOUT_SECONDS = 5.0
 """For a whole exchange, however slowly it drips."""
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+"""For one address of a host that has several."""
+
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_6TO4 = ipaddress.ip_network("2002::/16")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PROVIDERS = (
+    ipaddress.ip_network("168.63.129.16/32"),
+    ipaddress.ip_network("192.0.0.0/24"),
+)
+"""Where cloud providers answer machines of theirs with those machines' credentials, at addresses
+that pass for public; the other such addresses do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +74,18 @@ class Fetcher:
         check_url(url)
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
-                address = await self._vetted_address(url)
-                return await _exchange(method, url, address, headers, form)
+                addresses = await self._vetted_addresses(url)
+                return await _exchange_with_any(method, url, addresses, headers, form)
         except TimeoutError:
             raise KeyLoadError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise KeyLoadError(f"{url}: {type(error).__name__}") from None
 
-    async def _vetted_address(self, url: str) -> str:
-        """The address to connect to: checked, and then used, so that no second look-up differs."""
+    async def _vetted_addresses(self, url: str) -> list[str]:
+        """The addresses to connect to: checked, and then used, so that no second look-up differs.
+
+        One that is not public refuses them all: who mixes them in is up to something.
+        """
         parts = urlsplit(url)
         host = parts.hostname or ""
         loop = asyncio.get_running_loop()
@@ -78,18 +96,21 @@ class Fetcher:
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         if not self.allow_private_addresses and not is_loopback(host):
             for address in addresses:
-                if not address.is_global or address.is_multicast:
+                if not is_public(address):
                     raise KeyLoadError(
                         f"{url}: {address} is not public; see allow_private_addresses"
                     )
-        return str(addresses[0])
+        return list(dict.fromkeys(map(str, addresses)))
 
 
 def check_url(url: str) -> None:
     """
     Raises:
-        KeyLoadError: not HTTPS, and not loopback either.
+        KeyLoadError: not HTTPS, and not loopback either; or not of ASCII (RFC 3986 section 2), as
+            names in other scripts are written for machines (RFC 5890 section 2.3.2.1).
     """
+    if not url.isascii():
+        raise KeyLoadError(f"{url[:200]!a} is not a URL: it is not ASCII")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -108,6 +129,44 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address belongs to the public Internet, and leads nowhere else.
+
+    Stricter than ``is_global``, which lets through what a gateway would translate to an address
+    inside (6to4, NAT64), deprecated ranges, multicast, and some that cloud providers use inside.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        inside = any(address in network for network in _PROVIDERS)
+        return address.is_global and not address.is_multicast and not inside
+    if address in _NAT64:
+        return is_public(ipaddress.IPv4Address(address.packed[-4:]))
+    return address.is_global and address in _GLOBAL_UNICAST and address not in _6TO4
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Trust in the machine's certificate authorities. Loading them takes tens of milliseconds, so
+    that is done once."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+async def _exchange_with_any(
+    method: str,
+    url: str,
+    addresses: Sequence[str],
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None,
+) -> tuple[bytes, Mapping[str, str]]:
+    """Connect to the addresses in turn: of ``localhost``, say, one family is often dead."""
+    *others, last = addresses
+    for address in others:
+        try:
+            return await _exchange(method, url, address, headers, form)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            continue
+    return await _exchange(method, url, last, headers, form)
+
+
 async def _exchange(
     method: str,
     url: str,
@@ -120,7 +179,12 @@ async def _exchange(
     netloc = where if parts.port is None else f"{where}:{parts.port}"
     target = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
     async with (
-        httpx2.AsyncClient(trust_env=False, follow_redirects=False) as http,
+        httpx2.AsyncClient(
+            verify=tls_context(),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(FETCH_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+        ) as http,
         http.stream(
             method,
             target,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.tokens.compact import parse_json_object
-from authsvc.tokens.fetching import Fetcher
+from authsvc.tokens.fetching import Fetcher, is_loopback
 from authsvc.tokens.keys import KeyLoadError, KeySet, parse_jwks
 from authsvc.tokens.sources import Fetched
 
@@ -33,7 +33,8 @@ async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection
     """The keys that an issuer's metadata names (OpenID Connect Discovery section 4, RFC 8414).
 
     Raises:
-        KeyLoadError: they cannot be had or are unfit, or the metadata is another issuer's.
+        KeyLoadError: they cannot be had or are unfit, or the metadata is another issuer's, or
+            leads from elsewhere to this machine.
     """
     failures = []
     for url in metadata_urls(issuer):
@@ -54,6 +55,9 @@ async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str):
         raise KeyLoadError(f"{url}: names no jwks_uri")
+    if _on_loopback(jwks_uri) and not _on_loopback(issuer):
+        # Loopback goes for who configures it, and not for who is asked.
+        raise KeyLoadError(f"{url}: leads to this machine")
     return await fetch_jwks(fetcher, jwks_uri, algorithms)
 
 
@@ -67,6 +71,13 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     )
     first, second = (urlunsplit((parts.scheme, parts.netloc, place, "", "")) for place in places)
     return first, second
+
+
+def _on_loopback(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False  # no URL at all, which is for the fetch to say
 
 
 def _max_age_seconds(headers: Mapping[str, str]) -> float:

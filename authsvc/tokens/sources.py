@@ -173,7 +173,9 @@ class FetchedKeys:
         if self._fetched is None or self._failed:
             due = now - self._tried_time >= RETRY_SECONDS
         else:
-            due = now - self._fetched_time >= self._fetched.max_age_seconds
+            # Ahead of the end of trust, too, however long the issuer calls them fresh.
+            fresh_seconds = min(self._fetched.max_age_seconds, self._max_stale_seconds / 2)
+            due = now - self._fetched_time >= fresh_seconds
         if due:
             await self._fetch_once(now)
 
