@@ -257,6 +257,16 @@ async def test_an_outage_is_survived_for_so_long_and_is_never_a_refusal(
     assert await verdict(verifier, token, START + MAX_STALE + 300) is None
 
 
+async def test_keys_are_fetched_before_trust_in_them_ends(site: Site) -> None:
+    # The issuer calls its keys fresh for 100 seconds; we believe that for 30 without asking.
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    source = FetchedKeys(ISSUER, fetch, max_stale_seconds=30)
+    for seconds in range(0, 120, 2):
+        await source.refresh(START + seconds)
+        source.current(START + seconds)
+    assert 4 <= len(site.requests) <= 9
+
+
 async def test_without_any_keys_nobody_can_tell(site: Site) -> None:
     site.answers["/jwks"] = Answer(status=500)
     fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
