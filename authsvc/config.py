@@ -100,7 +100,9 @@ class IssuerSettings(Table):
         default=None, description="The HS256 secret, 32 bytes or more."
     )
     previous_secret_files: tuple[Path, ...] = Field(
-        default=(), description="Secrets that are still good while the new one spreads."
+        default=(),
+        description="Secrets that are still good while the new one spreads. A file that goes "
+        "withdraws its secret.",
     )
     jwks_file: Path | None = Field(default=None, description="Its public keys (RFC 7517).")
     jwks_url: str | None = Field(default=None, description="Where they are fetched from.")
@@ -159,6 +161,9 @@ class IntrospectionSettings(Table):
     client_secret_file: Path = Field(description="Our secret there; followed when it changes.")
     allow_private_addresses: bool = Field(
         default=False, description="Whether its address may be one that is not public."
+    )
+    audiences: dict[Resource, tuple[NonEmpty, ...]] = Field(
+        default={}, description="What aud may be, by resource; else the resource itself."
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
     profile: Literal["standard", "quilt"] = "standard"
@@ -275,7 +280,9 @@ class Settings(FileSettings):
         default=(), description="Who may call, instead of resources."
     )
     tls: TlsSettings | None = None
-    issuers: tuple[IssuerSettings, ...] = Field(min_length=1)
+    issuers: tuple[IssuerSettings, ...] = Field(
+        default=(), description="Whose JWTs are good. At least one, or introspection."
+    )
     introspection: IntrospectionSettings | None = None
     store: StoreSettings = StoreSettings()
     sessions: SessionSettings = SessionSettings()
@@ -324,6 +331,8 @@ class Settings(FileSettings):
 
     @model_validator(mode="after")
     def _issuers_are_distinct(self) -> Self:
+        if not self.issuers and self.introspection is None:
+            raise ValueError("needs [[issuers]] or [introspection], or no token is ever good")
         names = [issuer.issuer for issuer in self.issuers]
         if len(set(names)) < len(names):
             raise ValueError("issuers: two have the same issuer")

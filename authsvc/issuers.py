@@ -58,6 +58,7 @@ def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
             client_secret=client_secret,
             mapping=ClaimMapping(asked.profile, asked.subject_claim),
             leeway_seconds=asked.leeway_seconds,
+            audiences=asked.audiences,
             max_token_bytes=settings.max_token_bytes,
             fetcher=Fetcher(asked.allow_private_addresses),
         )
@@ -82,7 +83,8 @@ def _source(settings: IssuerSettings) -> KeySource:
     algorithms = settings.algorithms
     if settings.secret_file is not None:
         files = (settings.secret_file, *settings.previous_secret_files)
-        return WatchedFiles(files, partial(_secrets, files))
+        _secrets(files)  # at the start all of them have to be there
+        return WatchedFiles(files, partial(_standing_secrets, files))
     if settings.jwks_file is not None:
         path = settings.jwks_file
         return WatchedFiles([path], lambda: KeySet(load_jwks_file(path, algorithms)))
@@ -94,6 +96,22 @@ def _source(settings: IssuerSettings) -> KeySource:
         check_url(settings.issuer)
         fetch = partial(fetch_discovered, fetcher, settings.issuer, algorithms)
     return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)
+
+
+def _standing_secrets(files: tuple[Path, ...]) -> KeySet:
+    """The secrets that still stand: a previous one whose file is gone has been withdrawn."""
+    current, *previous = files
+    return _secrets((current, *(path for path in previous if not _is_gone(path))))
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it is there and cannot be read, which is for the load to say
+    return False
 
 
 def _secrets(files: tuple[Path, ...]) -> KeySet:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 from urllib.parse import quote_plus
 
 from authsvc.errors import AuthError, Reason
@@ -21,13 +23,28 @@ from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.validity import Lifetime, check_claims
 
 CACHE_SECONDS = 30.0
-"""How long an answer counts: how late a revocation at the issuer may be seen."""
+"""How long an answer counts: how late a revocation at the issuer may be seen. Never beyond the
+token's ``exp`` (RFC 7662 section 4): in the leeway after it, the issuer decides each time."""
 
 REFUSAL_SECONDS = 5.0
 """How long a refusal counts, so that a flood of one bad token is one question."""
 
 CACHE_SIZE = 4096
-"""Answers that are kept, those used least recently forgotten first."""
+"""Good answers that are kept, and as many refusals; those used least recently are forgotten
+first."""
+
+MAX_QUESTIONS = 256
+"""Questions under way: a flood of unknown tokens is not passed on to the issuer."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+"""``b64token`` of RFC 6750 section 2.1: nothing else can come in a header."""
+
+_ACCESS_TOKENS: Mapping[str, Collection[str]] = {
+    "token_type": ("", "bearer", "access_token"),
+    "token_use": ("", "access_token"),
+}
+"""What an answer may say of the kind of token. Issuers answer for refresh tokens as well, which the
+hint does not prevent (RFC 7662 section 2.1), and sender-constrained ones are no bearer tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,34 @@ class _Bad:
 _Known = _Good | _Bad
 """What the issuer has said of a token, and until when that counts."""
 
+_Key = tuple[bytes, str]
+"""A token's digest and the resource that it was presented for."""
+
+_KnownT = TypeVar("_KnownT", _Good, _Bad)
+
+
+class _Answers(Generic[_KnownT]):
+    """The answers of one kind that still count. Two kinds are kept apart, so that no flood of
+    refusals drives the good ones out."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[_Key, _KnownT] = OrderedDict()
+
+    def get(self, key: _Key, now: float) -> _KnownT | None:
+        known = self._answers.get(key)
+        if known is None:
+            return None
+        if now >= known.until:
+            del self._answers[key]
+            return None
+        self._answers.move_to_end(key)
+        return known
+
+    def put(self, key: _Key, known: _KnownT) -> None:
+        self._answers[key] = known
+        if len(self._answers) > CACHE_SIZE:
+            self._answers.popitem(last=False)
+
 
 class IntrospectionVerifier:
     """A ``TokenVerifier`` for one issuer's opaque tokens. Belongs to one event loop.
@@ -68,6 +113,7 @@ class IntrospectionVerifier:
         client_secret: our secret there, read for each question; raises OSError or ValueError.
         mapping: how its claims become a principal.
         leeway_seconds: how far its clock may be off.
+        audiences: what ``aud`` may be, by resource; the resource itself where nothing is given.
         max_token_bytes: longest token that is asked about.
         fetcher: speaks HTTP.
 
@@ -84,6 +130,7 @@ class IntrospectionVerifier:
         client_secret: Callable[[], Secret],
         mapping: ClaimMapping,
         leeway_seconds: float = 30.0,
+        audiences: Mapping[str, Collection[str]] | None = None,
         max_token_bytes: int = MAX_TOKEN_BYTES,
         fetcher: Fetcher,
     ) -> None:
@@ -94,62 +141,63 @@ class IntrospectionVerifier:
         self._client_secret = client_secret
         self._mapping = mapping
         self._leeway_seconds = leeway_seconds
+        self._audiences = audiences or {}
         self._max_token_bytes = max_token_bytes
         self._fetcher = fetcher
-        self._cache: OrderedDict[tuple[bytes, str], _Known] = OrderedDict()
-        self._asking: dict[tuple[bytes, str], asyncio.Task[_Known]] = {}
+        self._good: _Answers[_Good] = _Answers()
+        self._bad: _Answers[_Bad] = _Answers()
+        self._asking: dict[_Key, asyncio.Task[_Known]] = {}
 
     def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
         """See ``TokenVerifier.recall``. A refusal is recalled, too."""
         if len(token) > self._max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         key = (token_digest(token), resource)
-        known = self._cache.get(key)
-        if known is None:
-            return None
-        if now >= known.until:
-            del self._cache[key]
-            return None
-        self._cache.move_to_end(key)
-        return known.verdict(now)
+        known = self._good.get(key, now) or self._bad.get(key, now)
+        return known.verdict(now) if known is not None else None
 
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``.
 
         Raises:
             AuthError: TOKEN_REVOKED when the issuer says that it is not active, which is all that
-                it says (RFC 7662 section 2.2); KEYS_UNAVAILABLE when it cannot be asked.
+                it says (RFC 7662 section 2.2); KEYS_UNAVAILABLE when it cannot be asked, or is
+                being asked too much at the moment.
         """
         recalled = self.recall(token, resource=resource, now=now)
         if recalled is not None:
             return recalled
+        if not _TOKEN.fullmatch(token):
+            raise AuthError(Reason.TOKEN_MALFORMED, "not of the characters of a bearer token")
         key = (token_digest(token), resource)
         asking = self._asking.get(key)
         if asking is None:
+            if len(self._asking) >= MAX_QUESTIONS:
+                raise AuthError(Reason.KEYS_UNAVAILABLE, "too many questions are under way")
             asking = asyncio.create_task(self._ask(key, token, now), name="introspect")
             self._asking[key] = asking
             asking.add_done_callback(partial(self._answered, key))
         # One who leaves does not end it for the others.
         return (await asyncio.shield(asking)).verdict(now)
 
-    def _answered(self, key: tuple[bytes, str], asking: asyncio.Task[_Known]) -> None:
+    def _answered(self, key: _Key, asking: asyncio.Task[_Known]) -> None:
         del self._asking[key]
         if not asking.cancelled():
             # Looked at, or asyncio complains where all who had asked have left.
             asking.exception()
 
-    async def _ask(self, key: tuple[bytes, str], token: str, now: float) -> _Known:
+    async def _ask(self, key: _Key, token: str, now: float) -> _Known:
         answer = await self._answer(token)
         claims = self._claims(answer)
         digest, resource = key
         try:
-            known: _Known = self._judged(claims, answer, digest, resource, now)
+            good = self._judged(claims, answer, digest, resource, now)
         except AuthError as error:
-            known = _Bad(now + REFUSAL_SECONDS, error)
-        self._cache[key] = known
-        if len(self._cache) > CACHE_SIZE:
-            self._cache.popitem(last=False)
-        return known
+            bad = _Bad(now + REFUSAL_SECONDS, error)
+            self._bad.put(key, bad)
+            return bad
+        self._good.put(key, good)
+        return good
 
     async def _answer(self, token: str) -> bytes:
         form = {"token": token, "token_type_hint": "access_token"}
@@ -182,10 +230,13 @@ class IntrospectionVerifier:
         claims = {"iss": self._issuer, **claims}
         if claims["iss"] != self._issuer:
             raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, "the answer names another issuer")
+        for name, kinds in _ACCESS_TOKENS.items():
+            if optional_text(claims, name).lower() not in kinds:
+                raise AuthError(Reason.TOKEN_MALFORMED, f"no access token by its {name}")
         lifetime = check_claims(
             claims,
             required=("exp",),
-            audiences=(resource,),
+            audiences=self._audiences.get(resource, (resource,)),
             leeway_seconds=self._leeway_seconds,
             now=now,
         )
@@ -195,7 +246,7 @@ class IntrospectionVerifier:
             issue_time=numeric_date(claims, "iat") or 0.0,
             token_id=optional_text(claims, "jti"),
         )
-        until = min(now + CACHE_SECONDS, lifetime.expire_time)
+        until = min(now + CACHE_SECONDS, verified.principal.expire_time)
         return _Good(until, verified, lifetime)
 
 

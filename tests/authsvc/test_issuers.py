@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jwt as pyjwt
 import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -124,6 +125,41 @@ async def test_how_long_a_token_may_be_is_a_setting(
         with pytest.raises(AuthError) as caught:
             await service.client.resolve("", idp.token(note="x" * 1024), resource=RESOURCE)
         assert caught.value.reason is Reason.TOKEN_TOO_LARGE
+
+
+async def test_a_previous_secret_whose_file_goes_is_withdrawn(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    secrets = {name: letter * 32 for name, letter in (("current", "a"), ("previous", "b"))}
+    for name, secret in secrets.items():
+        (tmp_path / name).write_text(secret)
+    settings = configured(
+        tmp_path,
+        idp,
+        algorithms=["HS256"],
+        secret_file=tmp_path / "current",
+        previous_secret_files=[tmp_path / "previous"],
+    )
+    claims = {"iss": ISSUER, "sub": "alice", "aud": RESOURCE, "iat": START, "exp": START + 600}
+    current, previous = (pyjwt.encode(claims, secret, "HS256") for secret in secrets.values())
+    async with serving(settings, clock) as service:
+        for token in (current, previous):
+            await service.client.resolve("", token, resource=RESOURCE)
+        (tmp_path / "previous").unlink()
+        clock.advance(2)
+        await service.client.resolve("", current, resource=RESOURCE)
+        with pytest.raises(AuthError) as caught:
+            await service.client.resolve("", previous, resource=RESOURCE)
+        assert caught.value.reason is Reason.TOKEN_SIGNATURE_INVALID
+    # To name one that is not there is a mistake all the same.
+    with pytest.raises(ConfigError, match="previous: No such file"):
+        async with running(settings, clock=clock):
+            pass
+
+
+async def test_no_issuer_at_all_is_a_mistake(tmp_path: Path, idp: IdentityProvider) -> None:
+    with pytest.raises(ValueError, match=r"needs \[\[issuers\]\] or \[introspection\]"):
+        settings_for(tmp_path, idp, issuers=[])
 
 
 @pytest.mark.parametrize(

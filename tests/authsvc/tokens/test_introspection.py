@@ -93,9 +93,9 @@ async def test_an_active_token_is_a_principal(site: Site, verifier: Introspectio
 
 async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVerifier) -> None:
     answers(site)
-    assert await verdict(verifier, "opaque & strange") is None
+    assert await verdict(verifier, "opaque+strange/~==") is None
     ((headers, body),) = site.posted
-    assert parse_qs(body) == {"token": ["opaque & strange"], "token_type_hint": ["access_token"]}
+    assert parse_qs(body) == {"token": ["opaque+strange/~=="], "token_type_hint": ["access_token"]}
     scheme, _, basic = headers["Authorization"].partition(" ")
     assert scheme == "Basic"
     assert base64.b64decode(basic) == b"auth+svc:hush%3A+a+secret%2Fwith%2Bsigns"
@@ -114,6 +114,12 @@ async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVe
         ({"sub": 7}, Reason.TOKEN_MALFORMED),
         ({"exp": "soon"}, Reason.TOKEN_MALFORMED),
         ({"iss": "https://evil.example"}, Reason.TOKEN_ISSUER_UNKNOWN),
+        ({"token_type": "Bearer"}, None),
+        ({"token_type": "access_token", "token_use": "access_token"}, None),
+        ({"token_type": "refresh_token"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "Bearer", "token_use": "refresh_token"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "DPoP"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": ["Bearer"]}, Reason.TOKEN_MALFORMED),
         ({"active": "true"}, Reason.KEYS_UNAVAILABLE),
         ({"active": 1}, Reason.KEYS_UNAVAILABLE),
         ({"active": None}, Reason.KEYS_UNAVAILABLE),
@@ -121,7 +127,7 @@ async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVe
     ids=repr,
 )
 async def test_what_the_issuer_may_say(
-    site: Site, verifier: IntrospectionVerifier, claims: dict[str, object], reason: Reason
+    site: Site, verifier: IntrospectionVerifier, claims: dict[str, object], reason: Reason | None
 ) -> None:
     answers(site, **claims)
     assert await verdict(verifier) is reason
@@ -229,6 +235,82 @@ async def test_neither_token_nor_secret_shows(
         assert "hush" not in shown
 
 
+@pytest.mark.parametrize(
+    "token", ["a b", "a\x00", "a\n", "a&active=true", "a=b", "\u00e4", "\ud800", "=", "a,b"]
+)
+async def test_what_no_header_can_carry_is_not_asked_about(
+    site: Site, verifier: IntrospectionVerifier, token: str
+) -> None:
+    answers(site)
+    assert await verdict(verifier, token) is Reason.TOKEN_MALFORMED
+    assert site.posted == []
+
+
+async def test_an_answer_never_outlives_exp(site: Site, verifier: IntrospectionVerifier) -> None:
+    answers(site, exp=START + 10)
+    assert await verdict(verifier, now=START) is None
+    assert await verdict(verifier, now=START + 9) is None
+    assert len(site.posted) == 1
+    # Its clock may be behind ours: within the leeway it is asked, and has the last word.
+    assert await verdict(verifier, now=START + 10) is None
+    assert len(site.posted) == 2
+    answers(site, active=False)
+    assert await verdict(verifier, now=START + 11) is Reason.TOKEN_REVOKED
+
+
+async def test_refusals_do_not_drive_good_answers_out(
+    site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(introspection, "CACHE_SIZE", 2)
+    answers(site)
+    assert await verdict(verifier, "good") is None
+    answers(site, active=False)
+    for number in range(5):
+        assert await verdict(verifier, f"bad-{number}") is Reason.TOKEN_REVOKED
+    assert await verdict(verifier, "bad-4") is Reason.TOKEN_REVOKED
+    assert await verdict(verifier, "good") is None
+    assert len(site.posted) == 6
+
+
+async def test_a_flood_is_not_passed_on(
+    site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(introspection, "MAX_QUESTIONS", 3)
+    answers(site)
+    assert await verdict(verifier, "known") is None
+    site.hold.clear()
+    asking = [asyncio.create_task(verdict(verifier, f"flood-{n % 30}")) for n in range(60)]
+    done, waiting = await asyncio.wait(asking, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    while len(waiting) > 6:
+        more, waiting = await asyncio.wait(waiting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert more
+        done |= more
+    assert {task.result() for task in done} == {Reason.KEYS_UNAVAILABLE}
+    # Those known notice nothing.
+    assert await verdict(verifier, "known") is None
+    site.hold.set()
+    assert {await task for task in waiting} == {None}
+    assert len(site.posted) == 4
+    assert await verdict(verifier, "flood-29") is None
+
+
+async def test_audiences_are_as_configured(site: Site) -> None:
+    verifier = IntrospectionVerifier(
+        issuer=ISSUER,
+        endpoint=f"{site.url}/introspect",
+        client_id="c",
+        client_secret=lambda: Secret("s"),
+        mapping=ClaimMapping(),
+        audiences={RESOURCE: ("api://buckets",)},
+        fetcher=Fetcher(),
+    )
+    answers(site, aud="api://buckets")
+    assert await verdict(verifier) is None
+    assert await verdict(verifier, resource=OTHER_RESOURCE) is Reason.TOKEN_AUDIENCE_MISMATCH
+    answers(site, aud=RESOURCE)
+    assert await verdict(verifier, "other") is Reason.TOKEN_AUDIENCE_MISMATCH
+
+
 def test_the_endpoint_is_https() -> None:
     with pytest.raises(KeyLoadError):
         IntrospectionVerifier(
@@ -271,6 +353,31 @@ async def test_a_service_takes_both_kinds(
         with pytest.raises(AuthError) as caught:
             await service.client.resolve("t", "other", resource=RESOURCE, create=True)
         assert caught.value.reason is Reason.KEYS_UNAVAILABLE
+
+
+async def test_a_service_takes_opaque_tokens_alone(
+    site: Site, tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    answers(site, aud="api://buckets")
+    (tmp_path / "client-secret").write_text(SECRET)
+    settings = settings_for(
+        tmp_path,
+        idp,
+        issuers=[],
+        introspection={
+            "issuer": ISSUER,
+            "endpoint": f"{site.url}/introspect",
+            "client_id": "authsvc",
+            "client_secret_file": tmp_path / "client-secret",
+            "audiences": {RESOURCE: ["api://buckets"]},
+        },
+    )
+    async with serving(settings, clock) as service:
+        answer = await service.client.resolve("", "opaque", resource=RESOURCE)
+        assert answer.principal is not None
+        with pytest.raises(AuthError) as caught:
+            await service.client.resolve("", idp.token(), resource=RESOURCE)
+        assert caught.value.reason is Reason.TOKEN_ISSUER_UNKNOWN
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"])
