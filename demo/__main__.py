@@ -30,7 +30,10 @@ def main(folder: Path, authsvc_port: int, adapter_port: int, s3_port: int) -> No
     """Run the whole thing on this machine, and print what to try. Ctrl-C ends it."""
     layout = Layout(folder, authsvc_port, adapter_port, s3_port)
     stop = threading.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
+    endings = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        endings.append(signal.SIGHUP)  # a closed terminal; under nohup, the demo outlives it
+    for signal_number in endings:
         signal.signal(signal_number, lambda *_: stop.set())
     try:
         _check_ports(layout)

@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from demo.children import ChildFailedError, Children
+
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 90.0
 
@@ -105,6 +107,36 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     assert not any(map(in_use, ports))
+
+
+def test_it_starts_again_with_its_keys_and_a_fresh_token(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    secrets, tokens = set(), set()
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        with demo(tmp_path, ports) as (process, printed):
+            assert "Ready." in printed, printed
+            secrets.add((tmp_path / "secret").read_text())
+            tokens.add((tmp_path / "token").read_text())
+            process.send_signal(ending)
+            assert process.wait(30) == 0
+        assert not any(map(in_use, ports))
+    assert (len(secrets), len(tokens)) == (1, 2)
+
+
+def test_a_process_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:
+    with Children() as children, pytest.raises(ChildFailedError, match="No such option"):
+        children.start("s3", "demo.s3", "--surprise", log=tmp_path / "s3.log")
+
+
+def test_a_process_that_ends_by_itself_is_told_with_its_log(tmp_path: Path) -> None:
+    with Children() as children:
+        children.start("s3", "demo.s3", "--port", "0", log=tmp_path / "s3.log")
+        children.check()
+        _, process, _, _ = children._running[0]
+        process.kill()
+        process.wait(30)
+        with pytest.raises(ChildFailedError, match=r"s3 ended with code -9:\n.*listening on"):
+            children.check()
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
