@@ -28,10 +28,11 @@ run: $(READY) ## Run it all: authsvc, the adapter and a local S3. Ctrl-C ends it
 test: $(READY) ## Run the tests.
 	$(BIN)/python -m pytest
 
-check: $(READY) ## Lint, types, and whether the generated stubs are fresh.
+check: $(READY) ## Lint, types, layers, and whether the generated stubs are fresh.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python -m pytest -qq tests/test_layering.py && echo "The layers hold."
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" \
 		--mypy_grpc_out=quiet:"$$fresh" protos/$(PROTO) && \
