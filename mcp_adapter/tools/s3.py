@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import anyio
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
@@ -44,6 +45,11 @@ class _Kept:
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
+    async def close(self) -> None:
+        """Close it, even for a request that is being cancelled: others would never do it."""
+        with anyio.CancelScope(shield=True):
+            await self.closing.aclose()
+
 
 class S3Clients:
     """Belongs to one event loop.
@@ -56,6 +62,9 @@ class S3Clients:
     def __init__(self, *, endpoint_url: str | None, region: str) -> None:
         self._endpoint_url = endpoint_url
         self._region = region
+        # One for all of them: it holds the API's model, a tenth of a second's work to read, and is
+        # never asked for credentials.
+        self._session = AioSession(session_vars=_ISOLATED)
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
 
     @asynccontextmanager
@@ -79,26 +88,25 @@ class S3Clients:
         finally:
             kept.users -= 1
             if kept.dropped and not kept.users:
-                await kept.closing.aclose()
+                await kept.close()
 
     async def close(self) -> None:
         """Close all of them."""
         while self._kept:
             _, kept = self._kept.popitem()
-            await kept.closing.aclose()
+            await kept.close()
 
     async def _drop_oldest(self) -> None:
         while len(self._kept) > MAX_CLIENTS:
             _, oldest = self._kept.popitem(last=False)
             oldest.dropped = True
             if not oldest.users:
-                await oldest.closing.aclose()
+                await oldest.close()
 
     @asynccontextmanager
     async def _made(self, key: _Key) -> AsyncIterator[S3Client]:
         access_key_id, secret_access_key, session_token, region = key
-        session = AioSession(session_vars=_ISOLATED)
-        async with session.create_client(
+        async with self._session.create_client(
             "s3",
             region_name=region,
             endpoint_url=self._endpoint_url,
