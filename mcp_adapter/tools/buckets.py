@@ -18,8 +18,6 @@ from mcp_adapter.tools.declaration import tool
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import ListObjectsV2RequestTypeDef
 
-LIST_BUCKET = "s3:ListBucket"
-
 
 class Bucket(BaseModel):
     """A bucket that the caller's token names."""
@@ -68,7 +66,7 @@ async def discover_buckets(call: Call) -> Buckets:
     )
 
 
-@tool(title="List objects", scopes=("objects.read",))
+@tool(title="List objects", scopes=("objects.read",), permissions=("s3:ListBucket",))
 async def bucket_objects_list(
     call: Call,
     bucket: Annotated[
@@ -86,7 +84,7 @@ async def bucket_objects_list(
     """List the objects in one of your buckets, by key, a page at a time."""
     name, path = _located(bucket)
     prefix = prefix or path
-    authorize(call.principal, name, LIST_BUCKET)
+    authorize(call.principal, name)
     request: ListObjectsV2RequestTypeDef = {"Bucket": name, "Prefix": prefix, "MaxKeys": max_keys}
     if continuation_token:
         request["ContinuationToken"] = continuation_token
@@ -112,21 +110,18 @@ async def bucket_objects_list(
     )
 
 
-def authorize(principal: Principal, bucket: str, permission: str) -> None:
-    """Refuse what the claims do not name, before S3 is asked.
+def authorize(principal: Principal, bucket: str) -> None:
+    """Refuse a bucket that the claims do not name, before S3 is asked.
 
     Args:
         principal: who is asking.
         bucket: a normalised name.
-        permission: such as ``s3:ListBucket``.
 
     Raises:
         ToolError: the same whether the bucket exists or not.
     """
     if bucket not in principal.buckets:
         raise ToolError(f"Your token does not name the bucket {bucket!r}; see discover_buckets.")
-    if permission not in principal.permissions:
-        raise ToolError(f"Your token lacks the permission {permission}.")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from mcp_types import Tool as ListedTool
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from authsvc.resolution import Principal
 from mcp_adapter.requirements import Requirement
 from mcp_adapter.tools.call import Call, ToolError
 
@@ -26,17 +27,20 @@ class Tool:
         function: takes a ``Call`` and its own arguments, returns a model.
         arguments: the model of its arguments.
         listed: what clients see.
-        requirement: what a call needs.
+        requirement: what a call needs, told by the gate.
+        permissions: all of them are needed besides, told by the tool.
     """
 
     function: ToolFunction
     arguments: type[BaseModel]
     listed: ListedTool
     requirement: Requirement
+    permissions: tuple[str, ...] = ()
 
     async def run(self, call: Call, arguments: Mapping[str, Any]) -> CallToolResult:
-        """Check the arguments and call the function. What it cannot do is an error result."""
+        """Check the caller and the arguments, call the function. A refusal is an error result."""
         try:
+            self._authorize(call.principal)
             checked = self.arguments.model_validate(arguments)
             values = {name: getattr(checked, name) for name in type(checked).model_fields}
             answer = await self.function(call, **values)
@@ -50,9 +54,18 @@ class Tool:
             content=[TextContent(type="text", text=text)], structured_content=content
         )
 
+    def _authorize(self, principal: Principal) -> None:
+        held = set(principal.permissions)
+        if missing := [item for item in self.permissions if item not in held]:
+            raise ToolError(f"Your token lacks the permission {', '.join(missing)}.")
+
 
 def tool(
-    *, title: str, scopes: Iterable[str] = (), read_only: bool = True
+    *,
+    title: str,
+    scopes: Iterable[str] = (),
+    permissions: Iterable[str] = (),
+    read_only: bool = True,
 ) -> Callable[[ToolFunction], Tool]:
     """Make a tool of an ``async`` function whose first parameter is a ``Call``.
 
@@ -62,6 +75,7 @@ def tool(
     Args:
         title: for people.
         scopes: what a token needs to call it.
+        permissions: what its caller may do, such as ``s3:ListBucket``; checked before it is called.
         read_only: whether it changes nothing.
     """
 
@@ -82,7 +96,7 @@ def tool(
                 open_world_hint=False,
             ),
         )
-        return Tool(function, arguments, listed, Requirement(tuple(scopes)))
+        return Tool(function, arguments, listed, Requirement(tuple(scopes)), tuple(permissions))
 
     return decorate
 

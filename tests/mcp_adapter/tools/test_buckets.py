@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import anyio
 import pytest
+from botocore.exceptions import HTTPClientError
 
 from authsvc.resolution import AwsCredentials, Principal, Secret
 from demo.s3 import serving_s3
@@ -218,6 +222,31 @@ async def test_the_environment_has_no_say(
     assert {key for key, _ in seen.calls} == {"AKIAREADER"}
 
 
+async def test_the_environment_names_no_endpoint_and_lends_no_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("[default]\nendpoint_url = http://127.0.0.1:9\nregion = eu-west-1\n")
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_SESSION_TOKEN": "ambient",
+    }.items():
+        monkeypatch.setenv(name, value)
+    aws_itself = S3Clients(endpoint_url=None, region="us-east-1")
+    without_region = AwsCredentials("AKIAREADER", Secret("reader"), None, "", 0.0)
+    async with asyncio.timeout(30), aws_itself.client(without_region) as client:
+        signed = await client.generate_presigned_url("list_objects_v2", Params={"Bucket": "alpha"})
+    await aws_itself.close()
+    url = urlsplit(signed)
+    assert url.hostname == "alpha.s3.amazonaws.com"
+    query = parse_qs(url.query)
+    assert "/us-east-1/s3/" in query["X-Amz-Credential"][0]
+    assert "X-Amz-Security-Token" not in query
+
+
 async def test_each_call_is_signed_with_its_own_key(clients: S3Clients, seen: Recording) -> None:
     async def one(number: int) -> None:
         key = ("AKIAREADER", "AKIAANALYST")[number % 2]
@@ -240,6 +269,19 @@ async def test_few_clients_are_kept_and_none_is_closed_in_use(
         await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
     assert seen.calls[-1][0] == "AKIAFIRST"
     await listing(call_of(clients, key="AKIAFIRST"), max_keys=1)
+
+
+async def test_a_client_dropped_by_a_cancelled_request_is_closed(
+    clients: S3Clients, seen: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "MAX_CLIENTS", 1)
+    with anyio.move_on_after(30) as request:
+        async with clients.client(credentials("AKIAFIRST")) as first:
+            await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
+            await listing(call_of(clients, key="AKIASECOND"), max_keys=1)
+            request.cancel()
+    with pytest.raises(HTTPClientError):
+        await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
 
 
 async def test_one_credential_is_one_client(clients: S3Clients) -> None:

@@ -9,11 +9,13 @@ from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field
 
+from authsvc.resolution import Principal
 from mcp_adapter.config import S3Settings
 from mcp_adapter.requirements import Requirement
 from mcp_adapter.tools import Toolset
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import tool
+from mcp_adapter.tools.s3 import S3Clients
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +53,27 @@ def test_requirements_follow_from_declarations() -> None:
     unknown: list[dict[str, Any]] = [{"name": "other"}, {"name": ["greet"]}, {}]
     for params in unknown:
         assert tools.requirement("tools/call", params) == Requirement()
+
+
+async def test_a_call_needs_every_declared_permission() -> None:
+    called: list[str] = []
+
+    @tool(title="Touch", permissions=("s3:GetObject", "s3:PutObject"))
+    async def touch(call: Call) -> Greeting:
+        """Touch it."""
+        called.append(call.principal.subject)
+        return Greeting(text="touched")
+
+    def call_with(*permissions: str) -> Call:
+        who = Principal("idp", "alice", 0.0, permissions=permissions)
+        return Call(who, None, S3Clients(endpoint_url=None, region="us-east-1"))
+
+    refused = await touch.run(call_with("s3:GetObject"), {})
+    assert refused.is_error
+    assert "s3:PutObject" in str(refused.content)
+    assert called == []
+    assert not (await touch.run(call_with("s3:PutObject", "s3:GetObject"), {})).is_error
+    assert called == ["alice"]
 
 
 async def test_listing_is_in_order_and_schemas_are_complete() -> None:
