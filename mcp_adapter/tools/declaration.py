@@ -41,11 +41,7 @@ class Tool:
         """Check the caller and the arguments, call the function. A refusal is an error result."""
         try:
             self._authorize(call.principal)
-            checked = self.arguments.model_validate(arguments)
-            values = {name: getattr(checked, name) for name in type(checked).model_fields}
-            answer = await self.function(call, **values)
-        except ValidationError as error:
-            return _error_result(_explained(error))
+            answer = await self.function(call, **self._checked(arguments))
         except ToolError as error:
             return _error_result(str(error))
         content = answer.model_dump(mode="json")
@@ -53,6 +49,13 @@ class Tool:
         return CallToolResult(
             content=[TextContent(type="text", text=text)], structured_content=content
         )
+
+    def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            checked = self.arguments.model_validate(arguments)
+        except ValidationError as error:
+            raise ToolError(_explained(error)) from None
+        return {name: getattr(checked, name) for name in type(checked).model_fields}
 
     def _authorize(self, principal: Principal) -> None:
         held = set(principal.permissions)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 from botocore.exceptions import HTTPClientError
+from botocore.loaders import JSONFileLoader
 
 from authsvc.resolution import AwsCredentials, Principal, Secret
 from demo.s3 import serving_s3
@@ -116,6 +117,7 @@ async def test_pages_hold_every_key_once(clients: S3Clients, max_keys: int) -> N
     while True:
         page = await listing(call_of(clients), max_keys=max_keys, **more)
         keys += [item["key"] for item in page["objects"]]
+        assert len(keys) <= len(KEYS)
         assert len(page["objects"]) <= max_keys
         assert page["truncated"] == (page["next_token"] is not None)
         if not page["truncated"]:
@@ -205,9 +207,7 @@ async def test_without_credentials_nothing_is_asked(
     assert seen.calls == []
 
 
-async def test_the_environment_has_no_say(
-    clients: S3Clients, seen: Recording, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_environment_has_no_say(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIAAMBIENT",
         "AWS_SECRET_ACCESS_KEY": "ambient",
@@ -218,7 +218,9 @@ async def test_the_environment_has_no_say(
         "AWS_CONFIG_FILE": "/nonexistent/config",
     }.items():
         monkeypatch.setenv(name, value)
+    clients = S3Clients(endpoint_url=seen.url, region="us-east-1")
     await listing(call_of(clients))
+    await clients.close()
     assert {key for key, _ in seen.calls} == {"AKIAREADER"}
 
 
@@ -268,7 +270,9 @@ async def test_few_clients_are_kept_and_none_is_closed_in_use(
             await listing(call_of(clients, key=f"AKIA{number}"), max_keys=1)
         await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
     assert seen.calls[-1][0] == "AKIAFIRST"
-    await listing(call_of(clients, key="AKIAFIRST"), max_keys=1)
+    async with clients.client(credentials("AKIAFIRST")) as another:
+        assert another is not first
+        await another.list_objects_v2(Bucket="alpha", MaxKeys=1)
 
 
 async def test_a_client_dropped_by_a_cancelled_request_is_closed(
@@ -282,6 +286,23 @@ async def test_a_client_dropped_by_a_cancelled_request_is_closed(
             request.cancel()
     with pytest.raises(HTTPClientError):
         await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
+
+
+async def test_another_client_reads_no_model_again(
+    clients: S3Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with clients.client(credentials("AKIAFIRST")):
+        """The models are read."""
+    read: list[str] = []
+    load_file = JSONFileLoader.load_file
+
+    def noted(loader: JSONFileLoader, path: str) -> object:
+        read.append(path)
+        return load_file(loader, path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", noted)
+    async with clients.client(credentials("AKIAOTHER")):
+        assert read == []
 
 
 async def test_one_credential_is_one_client(clients: S3Clients) -> None:

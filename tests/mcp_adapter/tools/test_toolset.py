@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from authsvc.resolution import Principal
 from mcp_adapter.config import S3Settings
@@ -42,6 +42,17 @@ def test_a_declaration_is_what_clients_see() -> None:
     assert listed.output_schema["required"] == ["text"]
     assert listed.annotations is not None
     assert listed.annotations.read_only_hint is False
+
+
+async def test_a_bad_answer_is_not_blamed_on_the_arguments() -> None:
+    @tool(title="Spoil")
+    async def spoil(call: Call, size: int) -> Greeting:
+        """Answer with what is no greeting."""
+        return Greeting.model_validate({"text": size})
+
+    s3 = S3Clients(endpoint_url=None, region="us-east-1")
+    with pytest.raises(ValidationError, match="text"):
+        await spoil.run(Call(Principal("idp", "alice", 0.0), None, s3), {"size": 7})
 
 
 def test_requirements_follow_from_declarations() -> None:
