@@ -24,7 +24,8 @@ class SessionStore(Protocol):
     async def put(self, record: Record) -> bool:
         """Write ``record`` if what is stored is its predecessor.
 
-        The predecessor of revision 1 is no record; that of revision n is revision n - 1. Durable
+        The predecessor of revision 1 is no record; that of revision n is revision n - 1 of a record
+        that was not created later: a session made anew under the same id is another one. Durable
         once it returns True: a crash of the process loses nothing that was acknowledged. Beyond
         the cap of unauthenticated records (``unauthenticated_cap`` of the store) the ones created
         first are removed, in the same write.
@@ -35,12 +36,12 @@ class SessionStore(Protocol):
         ...
 
     async def touch(self, record: Record) -> None:
-        """Write ``last_seen_time`` and ``expire_time`` alone, if the stored revision is still
-        ``record.revision``. Best effort: need not be durable when it returns."""
+        """Write ``last_seen_time`` and ``expire_time`` alone, if what is stored still has the
+        record's ``revision`` and ``create_time``. Best effort: need not be durable then."""
         ...
 
     async def remove(self, record: Record) -> None:
-        """Remove the record, if the stored revision is still ``record.revision``."""
+        """Remove the record, if what is stored still has its ``revision`` and ``create_time``."""
         ...
 
     async def sweep(self, now: float) -> int:

@@ -33,6 +33,8 @@ class MemoryStore:
         stored = self._records.get(record.id)
         if record.revision != (stored.revision + 1 if stored else 1):
             return False
+        if stored is not None and stored.create_time > record.create_time:
+            return False
         self._records[record.id] = record
         if record.authenticated:
             self._unauthenticated.pop(record.id, None)
@@ -46,7 +48,7 @@ class MemoryStore:
         """See ``SessionStore.touch``."""
         self._check_open()
         stored = self._records.get(record.id)
-        if stored is not None and stored.revision == record.revision:
+        if stored is not None and _is_same(stored, record):
             self._records[record.id] = replace(
                 stored, last_seen_time=record.last_seen_time, expire_time=record.expire_time
             )
@@ -55,7 +57,7 @@ class MemoryStore:
         """See ``SessionStore.remove``."""
         self._check_open()
         stored = self._records.get(record.id)
-        if stored is not None and stored.revision == record.revision:
+        if stored is not None and _is_same(stored, record):
             self._forget(record.id)
 
     async def sweep(self, now: float) -> int:
@@ -77,3 +79,7 @@ class MemoryStore:
     def _check_open(self) -> None:
         if self._closed:
             raise AuthError(Reason.STORE_UNAVAILABLE, "the store is closed")
+
+
+def _is_same(stored: Record, record: Record) -> bool:
+    return (stored.revision, stored.create_time) == (record.revision, record.create_time)

@@ -142,22 +142,24 @@ class _Transaction:
         else:
             statement = (
                 f"UPDATE sessions SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
-                "WHERE id = ? AND revision = ?"
+                "WHERE id = ? AND revision = ? AND create_time <= ?"
             )
-            key = (record.id, record.revision - 1)
+            key = (record.id, record.revision - 1, record.create_time)
             written = self._connection.execute(statement, (*row, *key)).rowcount == 1
         self._may_exceed_cap |= not record.authenticated
         return written
 
     def touch(self, record: Record) -> None:
         self._connection.execute(
-            "UPDATE sessions SET last_seen_time = ?, expire_time = ? WHERE id = ? AND revision = ?",
-            (record.last_seen_time, record.expire_time, record.id, record.revision),
+            "UPDATE sessions SET last_seen_time = ?, expire_time = ? "
+            "WHERE id = ? AND revision = ? AND create_time = ?",
+            (record.last_seen_time, record.expire_time, *_identity(record)),
         )
 
     def remove(self, record: Record) -> None:
         self._connection.execute(
-            "DELETE FROM sessions WHERE id = ? AND revision = ?", (record.id, record.revision)
+            "DELETE FROM sessions WHERE id = ? AND revision = ? AND create_time = ?",
+            _identity(record),
         )
 
     def sweep(self, now: float) -> int:
@@ -312,6 +314,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise _unavailable(
             f"its schema is version {version}, and this program knows {SCHEMA_VERSION}"
         )
+
+
+def _identity(record: Record) -> tuple[str, int, float]:
+    return record.id, record.revision, record.create_time
 
 
 def _row(record: Record) -> tuple[object, ...]:

@@ -166,6 +166,19 @@ async def test_a_removal_needs_the_revision(store: SessionStore) -> None:
     assert await store.put(record())
 
 
+async def test_a_session_made_anew_is_another_one(store: SessionStore) -> None:
+    old, anew = record(now=100.0), record(subject="bob", now=200.0)
+    await store.put(old)
+    await store.remove(old)
+    await store.put(anew)
+    await store.remove(old)
+    await store.touch(replace(old, expire_time=1e9))
+    assert not await store.put(next_of(old))
+    assert await store.get("s") == anew
+    # One that begins anew in place, as principal sessions do, goes on from what it replaces.
+    assert await store.put(next_of(anew, create_time=300.0))
+
+
 async def test_a_sweep_removes_what_has_expired(store: SessionStore) -> None:
     for number in range(5):
         await store.put(record(f"s{number}", now=100.0 + number))
