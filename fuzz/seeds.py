@@ -5,10 +5,34 @@ from __future__ import annotations
 import base64
 import json
 
-from fuzz.tokens import CORPUS, NOW, RESOURCE, signed
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from fuzz.tokens import CORPUS, EC_KEY, ED_KEY, NOW, RESOURCE, signed
 
 CLAIMS = {"iss": "standard", "sub": "alice", "aud": RESOURCE, "iat": NOW, "exp": NOW + 600}
 QUILT = {**CLAIMS, "iss": "quilt", "id": "alice", "p": ["g", "la"], "r": ["reader"], "s": "a b"}
+PUBLISHED = {**CLAIMS, "iss": "published"}
+HEADERS: dict[str, dict[str, object]] = {
+    "crit": {"crit": ["exp"]},
+    "zip": {"zip": "DEF"},
+    "b64": {"b64": False},
+    "nested": {"cty": "JWT"},
+    "embedded": {
+        "jwk": {"kty": "oct", "k": "AA"},
+        "jku": "https://x.example",
+        "x5u": "",
+        "x5c": [],
+    },
+    "at-jwt": {"typ": "application/at+jwt"},
+    "logout": {"typ": "logout+jwt"},
+    "number": {"alg": 256},
+    "kid-path": {"kid": "../../dev/null"},
+    "kid-long": {"kid": "k" * 513},
+    "kid-null": {"kid": None},
+}
+"""Headers by name; those of them that name no ``alg`` say HS256."""
 PACKED = base64.b64encode(json.dumps(["one", "two"]).encode()).decode()
 
 
@@ -26,9 +50,12 @@ def seeds() -> dict[str, bytes]:
     }
     encoded = {name: json.dumps(value).encode() for name, value in claims.items()}
     tokens = {f"token-{name}": signed(value) for name, value in encoded.items()}
-    header = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=")
+    headers = {
+        f"header-{name}": unsigned({"alg": "HS256", **header}, CLAIMS) + b".AA"
+        for name, header in HEADERS.items()
+    }
     odd = {
-        "none": header + b".e30.",
+        "none": unsigned({"alg": "none"}, {}) + b".",
         "two-segments": b"e30.e30",
         "five-segments": b"e30.e30.e30.e30.e30",
         "padding": b"e30=.e30=.AA==",
@@ -38,7 +65,35 @@ def seeds() -> dict[str, bytes]:
         "nan": b'{"iss":"standard","exp":NaN}',
         "bytes": b"\xed\xa0\x80.\xff.\x00",
     }
-    return {**encoded, **tokens, **odd}
+    return {**encoded, **tokens, **published(), **headers, **odd}
+
+
+def published() -> dict[str, bytes]:
+    """Tokens of public keys, one good for each, and with signatures of the wrong size."""
+    ec, ed = (
+        unsigned({"alg": alg, "kid": kid}, PUBLISHED)
+        for alg, kid in (("ES256", "ec"), ("EdDSA", "ed"))
+    )
+    numbers = decode_dss_signature(EC_KEY.sign(ec, ECDSA(SHA256(), deterministic_signing=True)))
+    signature = b"".join(number.to_bytes(32) for number in numbers)  # RFC 7518 section 3.4
+    return {
+        "token-es256": ec + b"." + segment(signature),
+        "token-eddsa": ed + b"." + segment(ED_KEY.sign(ed)),
+        "es256-short": ec + b"." + segment(signature[:-1]),
+        "es256-zero": ec + b"." + segment(bytes(64)),
+        "eddsa-empty": ed + b".",
+        "crossed": ed + b"." + segment(signature),
+    }
+
+
+def unsigned(header: dict[str, object], claims: dict[str, object]) -> bytes:
+    """What a signature would be over."""
+    return b".".join(segment(json.dumps(part).encode()) for part in (header, claims))
+
+
+def segment(data: bytes) -> bytes:
+    """Canonical base64url."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 if __name__ == "__main__":

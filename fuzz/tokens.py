@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from authsvc.errors import AuthError
 from authsvc.tokens.claims import ClaimMapping
@@ -15,13 +17,22 @@ from authsvc.tokens.keys import KeySet, VerificationKey
 NOW = 1_800_000_000.0
 RESOURCE = "https://mcp.example/mcp"
 SECRET = "f" * 32
+EC_KEY = derive_private_key(int.from_bytes(SECRET[1:].encode()), SECP256R1())
+ED_KEY = Ed25519PrivateKey.from_private_bytes(SECRET.encode())
 CORPUS = Path(__file__).parent / "corpus"
 
 _LOOP = asyncio.new_event_loop()
 _KEYS = KeySet((VerificationKey(None, "HS256", SECRET.encode()),))
+_PUBLISHED = KeySet(
+    (
+        VerificationKey("ec", "ES256", EC_KEY.public_key()),
+        VerificationKey("ed", "EdDSA", ED_KEY.public_key()),
+    )
+)
 _VERIFIER = JwtVerifier(
     [
         Issuer("standard", _KEYS),
+        Issuer("published", _PUBLISHED),
         Issuer("quilt", _KEYS, mapping=ClaimMapping("quilt", "id")),
     ],
     memo_size=1,
