@@ -49,6 +49,7 @@ class Reason(Enum):
     SESSION_ID_INVALID = Status.INVALID_ARGUMENT, "The session id is not acceptable."
     TOKEN_TOO_LARGE = Status.INVALID_ARGUMENT, "The token is too large."
     RESOURCE_INVALID = Status.INVALID_ARGUMENT, "The resource is not a canonical URI."
+    ARGUMENT_INVALID = Status.INVALID_ARGUMENT, "The request is not complete or not consistent."
 
     SESSION_LIMIT = Status.RESOURCE_EXHAUSTED, "There are too many sessions."
     OVERLOADED = Status.RESOURCE_EXHAUSTED, "The service is overloaded; try again shortly."

@@ -101,9 +101,11 @@ class _SessionEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sess
     SESSION_EVENT_TYPE_REVOKED: _SessionEventType.ValueType  # 3
     """It was revoked."""
     SESSION_EVENT_TYPE_EXPIRED: _SessionEventType.ValueType  # 4
-    """It passed its idle or absolute limit."""
+    """It passed its idle or absolute limit, or had to make room."""
     SESSION_EVENT_TYPE_SUBJECT_MISMATCH: _SessionEventType.ValueType  # 5
     """A token of another subject was refused."""
+    SESSION_EVENT_TYPE_TOKENS_REVOKED: _SessionEventType.ValueType  # 6
+    """A cut-off was set by RevokeSessions."""
 
 class SessionEventType(_SessionEventType, metaclass=_SessionEventTypeEnumTypeWrapper):
     """What happened to a session."""
@@ -117,9 +119,11 @@ SESSION_EVENT_TYPE_REAUTHENTICATED: SessionEventType.ValueType  # 2
 SESSION_EVENT_TYPE_REVOKED: SessionEventType.ValueType  # 3
 """It was revoked."""
 SESSION_EVENT_TYPE_EXPIRED: SessionEventType.ValueType  # 4
-"""It passed its idle or absolute limit."""
+"""It passed its idle or absolute limit, or had to make room."""
 SESSION_EVENT_TYPE_SUBJECT_MISMATCH: SessionEventType.ValueType  # 5
 """A token of another subject was refused."""
+SESSION_EVENT_TYPE_TOKENS_REVOKED: SessionEventType.ValueType  # 6
+"""A cut-off was set by RevokeSessions."""
 Global___SessionEventType: _TypeAlias = SessionEventType  # noqa: Y015
 
 @_typing.final
@@ -135,6 +139,7 @@ class ResolveSessionRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     CREATE_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session to resolve: 1 to 128 visible ASCII characters (0x21 to 0x7E)
     that do not begin with "~". Empty asks for the principal session, the one
@@ -154,6 +159,11 @@ class ResolveSessionRequest(_message.Message):
     """Whether an unknown session_id is created instead of being NOT_FOUND.
     Ignored when session_id is empty.
     """
+    consistency_token: _builtins.str
+    """The consistency_token of the last answer about this session that had one:
+    what is answered is then at least as new. Empty, or one that this replica
+    cannot read, costs at most a question to the store.
+    """
     def __init__(
         self,
         *,
@@ -161,10 +171,11 @@ class ResolveSessionRequest(_message.Message):
         token: _builtins.str = ...,
         resource: _builtins.str = ...,
         create: _builtins.bool = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create", b"create", "resource", b"resource", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "create", b"create", "resource", b"resource", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,8 +189,14 @@ class ResolveSessionResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     """What the call did. OUTCOME_UNSPECIFIED when session is unset."""
+    consistency_token: _builtins.str
+    """Set when the call wrote: pass it on with the next requests about this
+    session, and every replica answers what was written here. Opaque, at most
+    64 characters. Of no more use once the revocation bound has passed (1 s).
+    """
     @_builtins.property
     def session(self) -> Global___Session:
         """The session, as it stands after this call. Unset when the request had
@@ -203,10 +220,11 @@ class ResolveSessionResponse(_message.Message):
         outcome: Global___Outcome.ValueType = ...,
         principal: Global___Principal | None = ...,
         credentials: Global___Credentials | None = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "outcome", b"outcome", "principal", b"principal", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "credentials", b"credentials", "outcome", b"outcome", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,6 +367,9 @@ class CreateSessionResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    consistency_token: _builtins.str
+    """As in ResolveSessionResponse."""
     @_builtins.property
     def session(self) -> Global___Session:
         """The new session. Its id is the one to give to the client."""
@@ -367,10 +388,11 @@ class CreateSessionResponse(_message.Message):
         session: Global___Session | None = ...,
         principal: Global___Principal | None = ...,
         credentials: Global___Credentials | None = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "credentials", b"credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -922,8 +944,12 @@ class RevokeSessionsRequest(_message.Message):
 
     @_builtins.property
     def before_time(self) -> _timestamp_pb2.Timestamp:
-        """Nothing issued before this time answers again. The time of the call when
-        unset. Not in the future.
+        """Nothing issued before this time answers again; a token whose "iat" equals
+        it counts as issued before. Unset, it is the time of the call, or the "iat"
+        of the subject's newest token known if an issuer's clock is ahead. Not in
+        the future.
+
+        Not for a token: its "jti" is revoked whenever it was issued.
         """
 
     def __init__(
@@ -949,18 +975,26 @@ class RevokeSessionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REVOKED_SESSION_COUNT_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     revoked_session_count: _builtins.int
-    """How many live sessions it ended."""
+    """How many live sessions held a token that it ended. Unset where telling
+    would mean to read every record.
+    """
+    consistency_token: _builtins.str
+    """As in ResolveSessionResponse, for requests about any session."""
     def __init__(
         self,
         *,
-        revoked_session_count: _builtins.int = ...,
+        revoked_session_count: _builtins.int | None = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revoked_session_count", b"_revoked_session_count", "revoked_session_count", b"revoked_session_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_session_count", b"revoked_session_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revoked_session_count", b"_revoked_session_count", "consistency_token", b"consistency_token", "revoked_session_count", b"revoked_session_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__revoked_session_count: _TypeAlias = _typing.Literal["revoked_session_count"]  # noqa: Y015
+    _WhichOneofArgType__revoked_session_count: _TypeAlias = _typing.Literal["_revoked_session_count", b"_revoked_session_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revoked_session_count) -> _WhichOneofReturnType__revoked_session_count | None: ...
 
 Global___RevokeSessionsResponse: _TypeAlias = RevokeSessionsResponse  # noqa: Y015
 
@@ -998,6 +1032,7 @@ class WatchSessionsResponse(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    REVOCATION_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """What to resume from after this event."""
     type: Global___SessionEventType.ValueType
@@ -1008,7 +1043,11 @@ class WatchSessionsResponse(_message.Message):
 
     @_builtins.property
     def session(self) -> Global___SessionRecord:
-        """The record after the event."""
+        """The record after the event. Unset for SESSION_EVENT_TYPE_TOKENS_REVOKED."""
+
+    @_builtins.property
+    def revocation(self) -> Global___RevokeSessionsRequest:
+        """What was revoked. Set for SESSION_EVENT_TYPE_TOKENS_REVOKED alone."""
 
     def __init__(
         self,
@@ -1017,10 +1056,11 @@ class WatchSessionsResponse(_message.Message):
         event_time: _timestamp_pb2.Timestamp | None = ...,
         type: Global___SessionEventType.ValueType = ...,
         session: Global___SessionRecord | None = ...,
+        revocation: Global___RevokeSessionsRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "revocation", b"revocation", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "resume_token", b"resume_token", "session", b"session", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "resume_token", b"resume_token", "revocation", b"revocation", "session", b"session", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -112,6 +112,10 @@ class AuthServiceServicer:
         unknown or already revoked session succeeds. The caller has made sure that
         whoever asked for it owns the session.
 
+        Acknowledged, it is obeyed by every replica within 1 s. The trailing
+        metadata "authsvc-consistency-token" carries what makes the caller's next
+        requests about the session obey it at once (see consistency_token).
+
         Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
         CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
         RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
@@ -304,30 +308,47 @@ class SessionAdminServiceServicer:
     """
 
     def GetSession(self, request, context):
-        """Gets one session. NOT_FOUND / SESSION_NOT_FOUND for an unknown one.
-        Idempotent.
+        """Gets one session, revoked ones included. Idempotent.
+
+        Errors: NOT_FOUND / SESSION_NOT_FOUND, UNAVAILABLE / STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists sessions, newest first, in pages. Idempotent.
+        """Lists sessions, newest first, in pages; revoked ones are among them until
+        their tombstones end. What is created while a client pages is not missed by
+        more than the pages already fetched. Idempotent.
+
+        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+        STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSessions(self, request, context):
-        """Sets a durable cut-off: nothing that was issued before it answers again.
-        Idempotent.
+        """Sets a durable cut-off: no token that was issued before it answers again,
+        on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
+        token issued later goes on with them. Acknowledged, it is obeyed by every
+        replica within 1 s. Idempotent: of two cut-offs the later one holds.
+
+        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+        STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchSessions(self, request, context):
-        """Streams what happens to sessions, from now on or from a resume token.
+        """Streams what happens to sessions, from now on or from a resume token. After
+        a break, resuming from the last token seen misses no event that is still
+        kept. The stream ends with UNAVAILABLE when the server stops or the store
+        is away.
+
+        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
+        OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

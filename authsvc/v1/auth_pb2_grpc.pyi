@@ -85,6 +85,10 @@ class AuthServiceStub:
     unknown or already revoked session succeeds. The caller has made sure that
     whoever asked for it owns the session.
 
+    Acknowledged, it is obeyed by every replica within 1 s. The trailing
+    metadata "authsvc-consistency-token" carries what makes the caller's next
+    requests about the session obey it at once (see consistency_token).
+
     Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
     CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
     RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
@@ -132,6 +136,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Ends a session for every resource, at once. Idempotent: revoking an
     unknown or already revoked session succeeds. The caller has made sure that
     whoever asked for it owns the session.
+
+    Acknowledged, it is obeyed by every replica within 1 s. The trailing
+    metadata "authsvc-consistency-token" carries what makes the caller's next
+    requests about the session obey it at once (see consistency_token).
 
     Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
     CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
@@ -202,6 +210,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         unknown or already revoked session succeeds. The caller has made sure that
         whoever asked for it owns the session.
 
+        Acknowledged, it is obeyed by every replica within 1 s. The trailing
+        metadata "authsvc-consistency-token" carries what makes the caller's next
+        requests about the session obey it at once (see consistency_token).
+
         Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
         CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
         RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
@@ -219,17 +231,36 @@ class SessionAdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SessionAdminServiceAsyncStub: ...
     GetSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetSessionRequest, _auth_pb2.GetSessionResponse]
-    """Gets one session. NOT_FOUND / SESSION_NOT_FOUND for an unknown one.
-    Idempotent.
+    """Gets one session, revoked ones included. Idempotent.
+
+    Errors: NOT_FOUND / SESSION_NOT_FOUND, UNAVAILABLE / STORE_UNAVAILABLE.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]
-    """Lists sessions, newest first, in pages. Idempotent."""
+    """Lists sessions, newest first, in pages; revoked ones are among them until
+    their tombstones end. What is created while a client pages is not missed by
+    more than the pages already fetched. Idempotent.
+
+    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+    STORE_UNAVAILABLE.
+    """
     RevokeSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]
-    """Sets a durable cut-off: nothing that was issued before it answers again.
-    Idempotent.
+    """Sets a durable cut-off: no token that was issued before it answers again,
+    on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
+    token issued later goes on with them. Acknowledged, it is obeyed by every
+    replica within 1 s. Idempotent: of two cut-offs the later one holds.
+
+    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+    STORE_UNAVAILABLE.
     """
     WatchSessions: _grpc.UnaryStreamMultiCallable[_auth_pb2.WatchSessionsRequest, _auth_pb2.WatchSessionsResponse]
-    """Streams what happens to sessions, from now on or from a resume token."""
+    """Streams what happens to sessions, from now on or from a resume token. After
+    a break, resuming from the last token seen misses no event that is still
+    kept. The stream ends with UNAVAILABLE when the server stops or the store
+    is away.
+
+    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
+    OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
@@ -239,17 +270,36 @@ class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetSessionRequest, _auth_pb2.GetSessionResponse]  # type: ignore[assignment]
-    """Gets one session. NOT_FOUND / SESSION_NOT_FOUND for an unknown one.
-    Idempotent.
+    """Gets one session, revoked ones included. Idempotent.
+
+    Errors: NOT_FOUND / SESSION_NOT_FOUND, UNAVAILABLE / STORE_UNAVAILABLE.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists sessions, newest first, in pages. Idempotent."""
+    """Lists sessions, newest first, in pages; revoked ones are among them until
+    their tombstones end. What is created while a client pages is not missed by
+    more than the pages already fetched. Idempotent.
+
+    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+    STORE_UNAVAILABLE.
+    """
     RevokeSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]  # type: ignore[assignment]
-    """Sets a durable cut-off: nothing that was issued before it answers again.
-    Idempotent.
+    """Sets a durable cut-off: no token that was issued before it answers again,
+    on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
+    token issued later goes on with them. Acknowledged, it is obeyed by every
+    replica within 1 s. Idempotent: of two cut-offs the later one holds.
+
+    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+    STORE_UNAVAILABLE.
     """
     WatchSessions: _aio.UnaryStreamMultiCallable[_auth_pb2.WatchSessionsRequest, _auth_pb2.WatchSessionsResponse]  # type: ignore[assignment]
-    """Streams what happens to sessions, from now on or from a resume token."""
+    """Streams what happens to sessions, from now on or from a resume token. After
+    a break, resuming from the last token seen misses no event that is still
+    kept. The stream ends with UNAVAILABLE when the server stops or the store
+    is away.
+
+    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
+    OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    """
 
 class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators call, authorised apart from AuthService. Nothing that it
@@ -262,8 +312,9 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.GetSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.GetSessionResponse, _abc.Awaitable[_auth_pb2.GetSessionResponse]]:
-        """Gets one session. NOT_FOUND / SESSION_NOT_FOUND for an unknown one.
-        Idempotent.
+        """Gets one session, revoked ones included. Idempotent.
+
+        Errors: NOT_FOUND / SESSION_NOT_FOUND, UNAVAILABLE / STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -272,7 +323,13 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ListSessionsResponse, _abc.Awaitable[_auth_pb2.ListSessionsResponse]]:
-        """Lists sessions, newest first, in pages. Idempotent."""
+        """Lists sessions, newest first, in pages; revoked ones are among them until
+        their tombstones end. What is created while a client pages is not missed by
+        more than the pages already fetched. Idempotent.
+
+        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+        STORE_UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def RevokeSessions(
@@ -280,8 +337,13 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RevokeSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.RevokeSessionsResponse, _abc.Awaitable[_auth_pb2.RevokeSessionsResponse]]:
-        """Sets a durable cut-off: nothing that was issued before it answers again.
-        Idempotent.
+        """Sets a durable cut-off: no token that was issued before it answers again,
+        on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
+        token issued later goes on with them. Acknowledged, it is obeyed by every
+        replica within 1 s. Idempotent: of two cut-offs the later one holds.
+
+        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
+        STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -290,6 +352,13 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.WatchSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_auth_pb2.WatchSessionsResponse], _abc.AsyncIterator[_auth_pb2.WatchSessionsResponse]]:
-        """Streams what happens to sessions, from now on or from a resume token."""
+        """Streams what happens to sessions, from now on or from a resume token. After
+        a break, resuming from the last token seen misses no event that is still
+        kept. The stream ends with UNAVAILABLE when the server stops or the store
+        is away.
+
+        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
+        OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+        """
 
 def add_SessionAdminServiceServicer_to_server(servicer: SessionAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
