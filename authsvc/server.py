@@ -21,7 +21,6 @@ from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
 from authsvc.edge import Edge
-from authsvc.errors import AuthError
 from authsvc.issuers import issuer_of, with_introspection
 from authsvc.limits import Usages
 from authsvc.resolution import AwsCredentials, Secret
@@ -33,9 +32,7 @@ from authsvc.servicer import (
     SessionAdminServicer,
 )
 from authsvc.settings import ConfigError
-from authsvc.stores import SessionStore
-from authsvc.stores.memory import MemoryStore
-from authsvc.stores.sqlite import SqliteStore
+from authsvc.storage import open_store
 from authsvc.tls import ServerCertificates
 from authsvc.tokens.jwt import JwtVerifier
 from authsvc.v1 import auth_pb2 as pb
@@ -149,21 +146,6 @@ async def running(
             await server.stop(settings.grace_seconds)
     finally:
         await store.close()
-
-
-async def open_store(settings: Settings) -> SessionStore:
-    """The store that the settings name.
-
-    Raises:
-        ConfigError: its file cannot be used.
-    """
-    cap = settings.sessions.unauthenticated_cap
-    if settings.store.kind == "memory":
-        return MemoryStore(unauthenticated_cap=cap)
-    try:
-        return await SqliteStore.open(settings.store.path, unauthenticated_cap=cap)
-    except AuthError as error:
-        raise ConfigError(f"store.path: {error.detail}") from None
 
 
 def _digest(settings: Settings) -> str:
