@@ -137,12 +137,14 @@ class Resolution:
 
     ``session`` and ``outcome`` are None for a caller with neither session id nor token;
     ``principal`` is None when unauthenticated; ``credentials`` is None where no broker applies.
+    ``consistency_token`` is set when the call wrote: whoever shows it is answered what was written.
     """
 
     session: Session | None = None
     outcome: Outcome | None = None
     principal: Principal | None = None
     credentials: Credentials | None = None
+    consistency_token: str = ""
 
 
 class Resolver(Protocol):

@@ -17,8 +17,10 @@ from authsvc import audit
 from authsvc.callers import LOCAL_CALLER
 from authsvc.credentials import CredentialBroker
 from authsvc.errors import AuthError, Reason, Status
+from authsvc.events import Event, EventType
 from authsvc.limits import Usages
 from authsvc.resolution import Outcome, Resolution, shown
+from authsvc.revocation import cutoff_keys
 from authsvc.sessions import (
     PRINCIPAL_SESSION_PREFIX,
     Change,
@@ -67,6 +69,8 @@ class _Asked:
     session_id: str
     token: str = field(repr=False)
     resource: str
+    seen: str = ""
+    """A consistency token."""
 
     def named(self) -> _Named:
         return {"caller": self.caller, "session_id": self.session_id, "resource": self.resource}
@@ -109,9 +113,19 @@ class SessionResolver:
         resource: str,
         create: bool = False,
         caller: str = LOCAL_CALLER,
+        seen: str = "",
     ) -> Resolution:
-        """See ``Resolver.resolve``; ``caller`` is the name of who asks."""
-        asked = _Asked(caller, session_id, token, resource)
+        """See ``Resolver.resolve``.
+
+        Args:
+            session_id: the session, empty for the principal session.
+            token: the bare token, empty for none.
+            resource: for which resource.
+            create: whether an unknown session is created.
+            caller: the name of who asks.
+            seen: a consistency token; the answer is as new as what it stands for.
+        """
+        asked = _Asked(caller, session_id, token, resource, seen)
         if session_id:
             check_session_id(session_id)
             return await self._resolve_session(asked, create=create)
@@ -131,7 +145,7 @@ class SessionResolver:
         *,
         resources: Collection[str] | None = None,
         caller: str = LOCAL_CALLER,
-    ) -> None:
+    ) -> str:
         """See ``Resolver.revoke``. Takes the id of a principal session, too.
 
         Args:
@@ -139,6 +153,9 @@ class SessionResolver:
             caller: the name of who asks.
             resources: what the caller is registered for; None for all. A session that was used at
                 others alone is not its to end: CALLER_NOT_ALLOWED.
+
+        Returns:
+            The consistency token of what was written; empty when there was nothing to end.
         """
         check_session_id(session_id.removeprefix(PRINCIPAL_SESSION_PREFIX))
         for _ in range(MAX_ATTEMPTS):
@@ -147,17 +164,19 @@ class SessionResolver:
                 _check_is_theirs(record, resources)
             tombstone = record and revoke(record, now=self._clock(), limits=self._limits)
             if tombstone is None:
-                return
-            if await self._store.put(tombstone):
+                return ""
+            written = await self._store.put(tombstone, EventType.REVOKED)
+            if written is not None:
                 audit.revoked(tombstone, caller=caller)
-                return
+                return written
         raise _contention()
 
     async def _resolve_session(self, asked: _Asked, *, create: bool) -> Resolution:
         presented: PresentedToken = None
+        remembered = self._store.recall(asked.session_id, asked.seen)
         for _ in range(MAX_ATTEMPTS):
             now = self._clock()
-            record = await self._store.get(asked.session_id)
+            record = remembered or await self._store.get(asked.session_id)
             # A session that is gone is gone whatever the token: no signature is checked for it.
             decision = decide_without_token(record, create=create, now=now)
             if decision is None:
@@ -172,10 +191,14 @@ class SessionResolver:
                     now=now,
                     limits=self._limits,
                 )
+            if remembered is not None and not decision.serves_unchanged:
+                remembered = None  # the store has the last word
+                continue
             if decision.row == 1:
                 self._usages.of(asked.caller).before_anonymous_session()
-            if await self._written(decision, asked.session_id):
-                return await self._answer(decision, asked, presented, now)
+            written = await self._written(decision, asked.session_id)
+            if written is not None:
+                return await self._answer(decision, asked, presented, now, written)
         raise _contention()
 
     async def _resolve_principal_session(self, asked: _Asked) -> Resolution:
@@ -184,17 +207,42 @@ class SessionResolver:
         if isinstance(presented, RefusedToken):
             raise presented.error
         session_id = principal_session_id(presented.principal, asked.resource)
+        remembered = self._store.recall(session_id, asked.seen)
         for _ in range(MAX_ATTEMPTS):
-            record = await self._store.get(session_id)
+            record = remembered or await self._store.get(session_id)
             decision = decide_principal_session(
                 record, presented, resource=asked.resource, now=now, limits=self._limits
             )
-            if await self._written(decision, session_id):
+            if remembered is not None and not decision.serves_unchanged:
+                remembered = None
+                continue
+            written = await self._written(decision, session_id)
+            if written is not None:
                 found = replace(asked, session_id=session_id)
-                return await self._answer(decision, found, presented, now)
+                return await self._answer(decision, found, presented, now, written)
         raise _contention()
 
     async def _verify(
+        self, asked: _Asked, now: float, record: Record | None = None
+    ) -> VerifiedToken | RefusedToken:
+        """Judge the token: by itself, and by the cut-offs in force."""
+        presented = await self._verify_alone(asked, now, record)
+        if isinstance(presented, RefusedToken):
+            return presented
+        cutoffs = self._store.recall_cutoffs(asked.seen)
+        if cutoffs is None:
+            cutoffs = await self._store.get_cutoffs(cutoff_keys(presented))
+        if cutoffs.refuse(presented):
+            error = AuthError(Reason.TOKEN_REVOKED)
+        elif 0 < presented.issue_time < now - self._limits.cutoffs_kept_seconds:
+            error = AuthError(Reason.TOKEN_EXPIRED, "older than cut-offs are kept")
+        else:
+            return presented
+        if self._usages.of(asked.caller).may_record():
+            audit.refused(error, token=presented, **asked.named())
+        return RefusedToken(presented.digest, error)
+
+    async def _verify_alone(
         self, asked: _Asked, now: float, record: Record | None = None
     ) -> VerifiedToken | RefusedToken:
         usage = self._usages.of(asked.caller)
@@ -213,30 +261,44 @@ class SessionResolver:
                 audit.refused(error, **asked.named())
             return RefusedToken(token_digest(token), error)
 
-    async def _written(self, decision: Decision, session_id: str) -> bool:
-        """Carry out what the decision writes; False when another write came first."""
+    async def _written(self, decision: Decision, session_id: str) -> str | None:
+        """Carry out what the decision writes.
+
+        Returns:
+            The consistency token of the write, empty without one; None when another came first.
+        """
         record, change = decision.record, decision.change
         if record is None or change is Change.NONE:
-            return True
+            return ""
         if change is Change.REMOVE:
             await self._store.remove(record)
         elif change is Change.TOUCH:
             await self._store.touch(record)
         elif decision.outcome is not Outcome.REAUTHENTICATED:
-            return await self._store.put(record)
+            return await self._store.put(record, EventType.CREATED)
         else:
             log.info("Session %s: New JWT token detected, re-authenticating", shown(session_id))
-            if not await self._store.put(record):
-                return False
-            log.info("Session %s updated with new JWT", shown(session_id))
-        return True
+            written = await self._store.put(record, EventType.REAUTHENTICATED)
+            if written is not None:
+                log.info("Session %s updated with new JWT", shown(session_id))
+            return written
+        return ""
 
     async def _answer(
-        self, decision: Decision, asked: _Asked, presented: PresentedToken, now: float
+        self,
+        decision: Decision,
+        asked: _Asked,
+        presented: PresentedToken,
+        now: float,
+        written: str,
     ) -> Resolution:
         if decision.error is not None:
             if isinstance(presented, VerifiedToken) and self._usages.of(asked.caller).may_record():
                 audit.refused(decision.error, token=presented, **asked.named())
+                if decision.row == 12:
+                    await self._store.append(
+                        Event(EventType.SUBJECT_MISMATCH, now, decision.record)
+                    )
             raise decision.error
         if decision.record is None:
             raise AssertionError("a decision that serves has a record")
@@ -246,7 +308,7 @@ class SessionResolver:
         if principal is not None and self._broker is not None:
             credentials = await self._broker.issue(principal, now=now)
         return Resolution(
-            decision.record.seen_by(principal), decision.outcome, principal, credentials
+            decision.record.seen_by(principal), decision.outcome, principal, credentials, written
         )
 
 

@@ -62,6 +62,7 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
                 resource=request.resource,
                 create=request.create,
                 caller=caller.name,
+                seen=request.consistency_token,
             )
         return wire.response_message(resolution)
 
@@ -77,13 +78,16 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
             session=answer.session,
             principal=answer.principal if answer.HasField("principal") else None,
             credentials=answer.credentials if answer.HasField("credentials") else None,
+            consistency_token=answer.consistency_token,
         )
 
     async def _revoke(self, request: pb.RevokeSessionRequest, context: Context) -> Empty:
         with self._edge.admitted(context, Caller.authorize_service) as caller:
-            await self._resolver.revoke(
+            written = await self._resolver.revoke(
                 request.session_id, resources=caller.resources, caller=caller.name
             )
+        if written:
+            context.set_trailing_metadata(((wire.CONSISTENCY_TOKEN_KEY, written),))
         return Empty()
 
     def _for_resource(self, context: Context, resource: str) -> AbstractContextManager[Caller]:

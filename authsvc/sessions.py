@@ -35,16 +35,18 @@ one percent, and the hot path writes next to nothing."""
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long sessions last and how many may be unauthenticated. Times in seconds.
+    """How long sessions last, and how long revocations are kept. Times in seconds.
 
     The defaults are long on purpose: common MCP clients raise on 404 instead of initialising
-    again, and an id without a token opens nothing.
+    again, and an id without a token opens nothing. A token that is older than cut-offs are kept is
+    refused: its cut-off might be forgotten.
     """
 
     unauthenticated_idle_seconds: float = 3600.0
     authenticated_idle_seconds: float = 86400.0
     absolute_seconds: float = 30 * 86400.0
     tombstone_seconds: float = 86400.0
+    cutoffs_kept_seconds: float = 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Decision:
         row: the row's number.
         outcome: set when the request is served.
         error: set when it is refused.
-        record: the record to answer with, as it stands after the request.
+        record: the record that is answered with or refused, as it stands after the request.
         change: what becomes of that record in the store.
         principal: who is asking; always by the token of this request.
     """
@@ -174,6 +176,12 @@ class Decision:
     record: Record | None = None
     change: Change = Change.NONE
     principal: Principal | None = None
+
+    @property
+    def serves_unchanged(self) -> bool:
+        """Whether it serves the request and writes nothing. Memory may be a little behind the
+        store, so it may lead to such a decision and to no other."""
+        return self.outcome is not None and self.change is Change.NONE
 
 
 def check_session_id(session_id: str) -> None:
@@ -316,7 +324,7 @@ def _decide_verified(
     if not record.authenticated:
         return _reauthenticate(6, record, token, resource, now, limits)
     if (record.issuer, record.subject) != (who.issuer, who.subject):
-        return _refuse(12, Reason.SESSION_SUBJECT_MISMATCH)
+        return Decision(12, error=AuthError(Reason.SESSION_SUBJECT_MISMATCH), record=record)
     current = record.grants.get(resource)
     if current is None:
         return _reauthenticate(10, record, token, resource, now, limits)

@@ -26,6 +26,9 @@ from authsvc.v1 import auth_pb2 as pb
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status (gRPC's richer error model)."""
 
+CONSISTENCY_TOKEN_KEY = "authsvc-consistency-token"  # noqa: S105 - a name
+"""The trailer that carries the consistency token of ``RevokeSession``."""
+
 NANOS = 1_000_000_000
 
 _CODES = {status: code_pb2.Code.Value(status.value) for status in Status}
@@ -86,7 +89,7 @@ def credentials_message(credentials: Credentials) -> pb.Credentials:
 
 def response_message(resolution: Resolution) -> pb.ResolveSessionResponse:
     """The answer of ``ResolveSession``."""
-    message = pb.ResolveSessionResponse()
+    message = pb.ResolveSessionResponse(consistency_token=resolution.consistency_token)
     if resolution.session is not None:
         message.session.CopyFrom(session_message(resolution.session))
     if resolution.outcome is not None:
@@ -109,6 +112,7 @@ def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse)
         outcome=outcome,
         principal=_principal(message.principal) if message.HasField("principal") else None,
         credentials=_credentials(message.credentials) if message.HasField("credentials") else None,
+        consistency_token=message.consistency_token,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jwt
 
+from authsvc.events import EventType
 from authsvc.sessions import Grant, Limits, Record
 from authsvc.stores.sqlite import SqliteStore
 from authsvc.tokens import token_digest
@@ -139,7 +140,8 @@ async def fill(path: Path, idp: IdentityProvider, *, sessions: int, changing: in
     store = await SqliteStore.open(path, unauthenticated_cap=1)
     try:
         for first in range(0, sessions, WRITES_AT_ONCE):
-            await asyncio.gather(*map(store.put, records[first : first + WRITES_AT_ONCE]))
+            batch = records[first : first + WRITES_AT_ONCE]
+            await asyncio.gather(*(store.put(record, EventType.CREATED) for record in batch))
     finally:
         await store.close()
     return population

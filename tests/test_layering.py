@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-DOMAIN = {"errors", "resolution", "sessions", "buckets"}
+DOMAIN = {"errors", "resolution", "sessions", "revocation", "events", "buckets"}
 """Modules that know nothing but each other."""
 
 ALLOWED = {
@@ -19,6 +19,8 @@ ALLOWED = {
     "buckets": set(),
     "resolution": {"errors"},
     "sessions": {"errors", "resolution"},
+    "revocation": {"sessions"},
+    "events": {"sessions", "revocation"},
     "tokens": {*DOMAIN, "tokens"},
     "stores": {*DOMAIN, "stores"},
     "credentials": {*DOMAIN, "credentials"},
@@ -31,7 +33,7 @@ ALLOWED = {
 }
 """Which of authsvc's own modules each may import."""
 
-PURE = {"errors", "buckets", "resolution", "sessions"}
+PURE = {"errors", "buckets", "resolution", "sessions", "revocation", "events"}
 """No third party at all."""
 
 SPEAK_GRPC = {"wire", "client", "edge", "servicer", "server", "tls", "v1"}

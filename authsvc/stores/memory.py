@@ -2,53 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
 
 from authsvc.errors import AuthError, Reason
+from authsvc.events import Event, EventType, RecordFilter, event_time
+from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
 from authsvc.sessions import Record
+from authsvc.stores import Logged, Page
+from authsvc.stores.paging import after_cursor, cursor_of, newest_first
+from authsvc.stores.recent import version_of
 
 
 class MemoryStore:
-    """See ``SessionStore``. No method awaits, so that each is atomic on its event loop.
+    """See ``SessionStore``. No method but ``watch`` awaits, so that each is atomic on its loop.
 
     Args:
         unauthenticated_cap: how many unauthenticated records are kept.
+        events_kept: how many events.
     """
 
-    def __init__(self, *, unauthenticated_cap: int) -> None:
+    def __init__(self, *, unauthenticated_cap: int, events_kept: int = 10_000) -> None:
         self._records: dict[str, Record] = {}
         # In order of creation: a dict that is used as an ordered set.
         self._unauthenticated: dict[str, None] = {}
+        self._cutoffs = Cutoffs()
+        self._log: deque[Event] = deque(maxlen=events_kept)
+        self._logged = 0
+        self._more = asyncio.Event()
         self._cap = unauthenticated_cap
         self._closed = False
+
+    def recall(self, session_id: str, seen: str = "") -> Record | None:
+        """See ``SessionStore.recall``."""
+        return None if self._closed else self._records.get(session_id)
 
     async def get(self, session_id: str) -> Record | None:
         """See ``SessionStore.get``."""
         self._check_open()
         return self._records.get(session_id)
 
-    async def put(self, record: Record) -> bool:
+    async def put(self, record: Record, event: EventType) -> str | None:
         """See ``SessionStore.put``."""
         self._check_open()
         stored = self._records.get(record.id)
         if record.revision != (stored.revision + 1 if stored else 1):
-            return False
+            return None
         if stored is not None and stored.create_time > record.create_time:
-            return False
+            return None
         self._records[record.id] = record
+        self._append(Event(event, event_time(event, record), record))
         if record.authenticated:
             self._unauthenticated.pop(record.id, None)
         else:
             self._unauthenticated.setdefault(record.id)
             while len(self._unauthenticated) > self._cap:
-                self._forget(next(iter(self._unauthenticated)))
-        return True
+                self._expire(next(iter(self._unauthenticated)))
+        return str(self._logged)
 
     async def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""
-        self._check_open()
         stored = self._records.get(record.id)
-        if stored is not None and _is_same(stored, record):
+        if stored is not None and version_of(stored) == version_of(record):
             self._records[record.id] = replace(
                 stored, last_seen_time=record.last_seen_time, expire_time=record.expire_time
             )
@@ -57,29 +74,88 @@ class MemoryStore:
         """See ``SessionStore.remove``."""
         self._check_open()
         stored = self._records.get(record.id)
-        if stored is not None and _is_same(stored, record):
-            self._forget(record.id)
+        if stored is not None and version_of(stored) == version_of(record):
+            self._expire(record.id)
 
     async def sweep(self, now: float) -> int:
         """See ``SessionStore.sweep``."""
         self._check_open()
         expired = [key for key, record in self._records.items() if record.expire_time <= now]
         for session_id in expired:
-            self._forget(session_id)
+            self._expire(session_id)
         return len(expired)
+
+    async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
+        """See ``SessionStore.page``."""
+        self._check_open()
+        older = after_cursor(after)
+        found = sorted(
+            (it for it in self._records.values() if which.matches(it) and older(it)),
+            key=newest_first,
+        )
+        return Page(found[:size], cursor_of(found[size - 1]) if len(found) > size else "")
+
+    async def cut_off(self, cutoff: Cutoff) -> str:
+        """See ``SessionStore.cut_off``."""
+        self._check_open()
+        self._cutoffs.add(cutoff)
+        self._append(Event(EventType.TOKENS_REVOKED, cutoff.set_time, cutoff=cutoff))
+        return str(self._logged)
+
+    def recall_cutoffs(self, seen: str = "") -> Cutoffs | None:
+        """See ``SessionStore.recall_cutoffs``."""
+        return None if self._closed else self._cutoffs
+
+    async def get_cutoffs(self, keys: Collection[CutoffKey]) -> Cutoffs:
+        """See ``SessionStore.get_cutoffs``."""
+        self._check_open()
+        return self._cutoffs
+
+    async def forget_cutoffs(self, set_before: float) -> None:
+        """See ``SessionStore.forget_cutoffs``."""
+        self._check_open()
+        self._cutoffs.forget(set_before)
+
+    async def append(self, event: Event) -> None:
+        """See ``SessionStore.append``."""
+        self._append(event)
+
+    async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
+        """See ``SessionStore.watch``."""
+        if position and not (position.isascii() and position.isdecimal()):
+            raise AuthError(Reason.ARGUMENT_INVALID, "no position of this log")
+        seen = int(position) if position else self._logged
+        while True:
+            self._check_open()
+            first = self._logged - len(self._log)
+            for index in range(max(seen, first), self._logged):
+                # The log may have moved on while an event was away.
+                offset = index - (self._logged - len(self._log))
+                if offset >= 0:
+                    yield Logged(str(index + 1), self._log[offset])
+                seen = index + 1
+            if seen >= self._logged:
+                await self._more.wait()
 
     async def close(self) -> None:
         """See ``SessionStore.close``."""
         self._closed = True
+        self._wake()
 
-    def _forget(self, session_id: str) -> None:
-        del self._records[session_id]
+    def _append(self, event: Event) -> None:
+        self._log.append(event)
+        self._logged += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._more.set()
+        self._more = asyncio.Event()
+
+    def _expire(self, session_id: str) -> None:
+        record = self._records.pop(session_id)
         self._unauthenticated.pop(session_id, None)
+        self._append(Event(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record))
 
     def _check_open(self) -> None:
         if self._closed:
             raise AuthError(Reason.STORE_UNAVAILABLE, "the store is closed")
-
-
-def _is_same(stored: Record, record: Record) -> bool:
-    return (stored.revision, stored.create_time) == (record.revision, record.create_time)

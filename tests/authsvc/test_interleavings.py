@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from authsvc.errors import AuthError
+from authsvc.events import EventType
 from authsvc.limits import CallerLimits, Usages
 from authsvc.resolution import Principal, SessionState
 from authsvc.resolver import SessionResolver
@@ -122,7 +123,7 @@ async def outcome(call: Coroutine[Any, Any, Any]) -> Result:
         answer = await call
     except AuthError as error:
         return Result(error.reason.name)
-    if answer is None:
+    if isinstance(answer, str):  # of a revocation
         return Result("DONE")
     if answer.session is None:
         assert (answer.outcome, answer.principal) == (None, None)
@@ -441,19 +442,22 @@ class Turns:
 
 
 class StoreByTurns:
-    """A store whose every call waits for its turn."""
+    """A store whose every call that asks it waits for its turn; its memory answers at once."""
 
     def __init__(self, store: SessionStore, turns: Turns) -> None:
         self._store = store
         self._turns = turns
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
     async def get(self, session_id: str) -> Record | None:
         await self._turns.wait()
         return await self._store.get(session_id)
 
-    async def put(self, record: Record) -> bool:
+    async def put(self, record: Record, event: EventType) -> str | None:
         await self._turns.wait()
-        return await self._store.put(record)
+        return await self._store.put(record, event)
 
     async def touch(self, record: Record) -> None:
         await self._turns.wait()
@@ -466,9 +470,6 @@ class StoreByTurns:
     async def sweep(self, now: float) -> int:
         await self._turns.wait()
         return await self._store.sweep(now)
-
-    async def close(self) -> None:
-        await self._store.close()
 
 
 @dataclass(frozen=True)
@@ -549,7 +550,7 @@ async def check(scene: Scene, operations: list[Operation], schedule: list[int | 
     """Each operation took effect at once, at some time while it ran (linearizability)."""
     store, clock = await scene.set()
     turns = Turns(clock)
-    resolver = resolver_over(StoreByTurns(store, turns), clock)
+    resolver = resolver_over(cast(SessionStore, StoreByTurns(store, turns)), clock)
     results = await turns.run([operation.on(resolver) for operation in operations], schedule)
     seen = await seen_by_all(results, store)
     for order in itertools.permutations(range(len(operations))):
@@ -602,7 +603,7 @@ def test_a_late_removal_does_not_take_the_session_that_came_after() -> None:
 async def check_late_removal() -> None:
     store, clock = await Scene([Operation()], pause_seconds=150.0).set()
     turns = Turns(clock)
-    resolver = resolver_over(StoreByTurns(store, turns), clock)
+    resolver = resolver_over(cast(SessionStore, StoreByTurns(store, turns)), clock)
     late, first, anew = Operation(create=False), Operation(create=False), Operation(OLD)
     # `late` has read the expired record when `first` removes it and `anew` takes its place.
     schedule: list[int | str] = [0, 2, 0, 2, 2, 0, 1, 1, 0]

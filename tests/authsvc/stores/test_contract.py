@@ -12,6 +12,7 @@ from types import MappingProxyType
 import pytest
 
 from authsvc.errors import AuthError, Reason
+from authsvc.events import EventType
 from authsvc.sessions import Grant, Record
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
@@ -58,6 +59,12 @@ def record(session_id: str = "s", *, subject: str = "alice", now: float = 100.0)
     )
 
 
+async def put(
+    store: SessionStore, record: Record, event: EventType = EventType.REAUTHENTICATED
+) -> str | None:
+    return await store.put(record, event)
+
+
 def next_of(stored: Record, **changes: object) -> Record:
     return replace(stored, revision=stored.revision + 1, **changes)  # type: ignore[arg-type] # any field
 
@@ -87,45 +94,45 @@ async def test_an_unknown_record_is_none(store: SessionStore) -> None:
     ids=["authenticated", "unauthenticated", "revoked", "unicode", "times", "grants"],
 )
 async def test_what_was_put_is_got(store: SessionStore, stored: Record) -> None:
-    assert await store.put(stored)
+    assert await put(store, stored)
     assert await store.get("s") == stored
 
 
 async def test_a_first_revision_is_put_once(store: SessionStore) -> None:
-    assert await store.put(record())
-    assert not await store.put(record(subject="bob"))
+    assert await put(store, record())
+    assert not await put(store, record(subject="bob"))
     assert await store.get("s") == record()
 
 
 async def test_a_later_revision_needs_its_predecessor(store: SessionStore) -> None:
     first = record()
     second = next_of(first, subject="bob")
-    assert not await store.put(second)
+    assert not await put(store, second)
     assert await store.get("s") is None
-    assert await store.put(first)
-    assert not await store.put(next_of(second))
-    assert await store.put(second)
-    assert not await store.put(next_of(first, subject="carol"))
+    assert await put(store, first)
+    assert not await put(store, next_of(second))
+    assert await put(store, second)
+    assert not await put(store, next_of(first, subject="carol"))
     assert await store.get("s") == second
 
 
 async def test_compare_and_set_has_one_winner(store: SessionStore) -> None:
-    await store.put(record())
+    await put(store, record())
     rivals = [next_of(record(), subject=f"rival-{number}") for number in range(20)]
     async with asyncio.timeout(30):
-        won = await asyncio.gather(*map(store.put, rivals))
-    assert won.count(True) == 1
-    assert await store.get("s") == rivals[won.index(True)]
+        won = await asyncio.gather(*(put(store, rival) for rival in rivals))
+    (winner,) = [rival for rival, token in zip(rivals, won, strict=True) if token is not None]
+    assert await store.get("s") == winner
 
 
 async def test_no_update_is_lost(store: SessionStore) -> None:
-    await store.put(record())
+    await put(store, record())
 
     async def increment() -> None:
         while True:
             stored = await store.get("s")
             assert stored is not None
-            if await store.put(next_of(stored, create_time=stored.create_time + 1)):
+            if await put(store, next_of(stored, create_time=stored.create_time + 1)):
                 return
 
     async with asyncio.timeout(30):
@@ -136,52 +143,52 @@ async def test_no_update_is_lost(store: SessionStore) -> None:
 
 
 async def test_a_touch_moves_two_times_and_nothing_else(store: SessionStore) -> None:
-    await store.put(record())
+    await put(store, record())
     seen = replace(record(), last_seen_time=110.0, expire_time=160.0, subject="mallory", issuer="x")
     await store.touch(seen)
-    await store.put(record("other"))  # writes keep their order
+    await put(store, record("other"))  # writes keep their order
     assert await store.get("s") == replace(record(), last_seen_time=110.0, expire_time=160.0)
 
 
 async def test_a_touch_of_another_revision_does_nothing(store: SessionStore) -> None:
-    await store.put(record())
+    await put(store, record())
     second = next_of(record())
-    await store.put(second)
+    await put(store, second)
     await store.touch(replace(record(), expire_time=1e9))
     await store.touch(replace(record("unknown"), expire_time=1e9))
-    await store.put(record("other"))
+    await put(store, record("other"))
     assert await store.get("s") == second
     assert await store.get("unknown") is None
 
 
 async def test_a_removal_needs_the_revision(store: SessionStore) -> None:
-    await store.put(record())
+    await put(store, record())
     second = next_of(record())
-    await store.put(second)
+    await put(store, second)
     await store.remove(record())
     assert await store.get("s") == second
     await store.remove(second)
     assert await store.get("s") is None
     await store.remove(second)
-    assert await store.put(record())
+    assert await put(store, record())
 
 
 async def test_a_session_made_anew_is_another_one(store: SessionStore) -> None:
     old, anew = record(now=100.0), record(subject="bob", now=200.0)
-    await store.put(old)
+    await put(store, old)
     await store.remove(old)
-    await store.put(anew)
+    await put(store, anew)
     await store.remove(old)
     await store.touch(replace(old, expire_time=1e9))
-    assert not await store.put(next_of(old))
+    assert not await put(store, next_of(old))
     assert await store.get("s") == anew
     # One that begins anew in place, as principal sessions do, goes on from what it replaces.
-    assert await store.put(next_of(anew, create_time=300.0))
+    assert await put(store, next_of(anew, create_time=300.0))
 
 
 async def test_a_sweep_removes_what_has_expired(store: SessionStore) -> None:
     for number in range(5):
-        await store.put(record(f"s{number}", now=100.0 + number))
+        await put(store, record(f"s{number}", now=100.0 + number))
     assert await store.sweep(149.9) == 0
     assert await store.sweep(152.0) == 3
     assert [await store.get(f"s{number}") is not None for number in range(5)] == [
@@ -196,14 +203,14 @@ async def test_a_sweep_removes_what_has_expired(store: SessionStore) -> None:
 
 async def test_an_expired_record_is_got_until_it_is_swept(store: SessionStore) -> None:
     expired = replace(record(), expire_time=1.0)
-    await store.put(expired)
+    await put(store, expired)
     assert await store.get("s") == expired
 
 
 async def test_the_oldest_unauthenticated_go_first(store: SessionStore) -> None:
     for number in range(CAP + 2):
-        await store.put(record(f"a{number}", subject="", now=100.0))
-        await store.put(record(f"b{number}"))
+        await put(store, record(f"a{number}", subject="", now=100.0))
+        await put(store, record(f"b{number}"))
     kept = [await store.get(f"a{number}") is not None for number in range(CAP + 2)]
     assert kept == [False, False, True, True, True]
     assert all([await store.get(f"b{number}") for number in range(CAP + 2)])
@@ -211,32 +218,31 @@ async def test_the_oldest_unauthenticated_go_first(store: SessionStore) -> None:
 
 async def test_an_upgraded_record_frees_its_place(store: SessionStore) -> None:
     for number in range(CAP):
-        await store.put(record(f"a{number}", subject="", now=100.0 + number))
-    await store.put(next_of(record("a0", subject=""), subject="alice", issuer="idp"))
-    await store.put(record("late", subject="", now=200.0))
+        await put(store, record(f"a{number}", subject="", now=100.0 + number))
+    await put(store, next_of(record("a0", subject=""), subject="alice", issuer="idp"))
+    await put(store, record("late", subject="", now=200.0))
     for name in ("a0", "a1", "a2", "late"):
         assert await store.get(name) is not None
-    await store.put(record("later", subject="", now=201.0))
+    await put(store, record("later", subject="", now=201.0))
     assert await store.get("a0") is not None
     assert await store.get("a1") is None
 
 
 async def test_a_removed_record_frees_its_place(store: SessionStore) -> None:
     for number in range(CAP):
-        await store.put(record(f"a{number}", subject="", now=100.0 + number))
+        await put(store, record(f"a{number}", subject="", now=100.0 + number))
     await store.remove(record("a2", subject="", now=102.0))
-    await store.put(record("late", subject="", now=200.0))
+    await put(store, record("late", subject="", now=200.0))
     assert await store.get("a0") is not None
 
 
 async def test_a_closed_store_is_unavailable(store: SessionStore) -> None:
-    await store.put(record())
+    await put(store, record())
     await store.close()
     await store.close()
     for call in (
         store.get("s"),
-        store.put(record("t")),
-        store.touch(record()),
+        put(store, record("t")),
         store.remove(record()),
         store.sweep(0.0),
     ):

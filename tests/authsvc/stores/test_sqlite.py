@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authsvc.errors import AuthError, Reason
+from authsvc.events import EventType
 from authsvc.sessions import Record
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
@@ -32,10 +33,14 @@ def record(session_id: str, *, subject: str = "alice", now: float = 100.0) -> Re
     return Record(session_id, 1, now, now, now + 50, "idp", subject)
 
 
+async def put(store: SessionStore, record: Record) -> str | None:
+    return await store.put(record, EventType.CREATED)
+
+
 async def test_a_reopened_file_has_it_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "down" / "authsvc.db"
     store = await opened(path)
-    await store.put(record("s"))
+    await put(store, record("s"))
     await store.touch(replace(record("s"), last_seen_time=120.0, expire_time=170.0))
     await store.close()
     store = await opened(path)
@@ -45,15 +50,15 @@ async def test_a_reopened_file_has_it_all(tmp_path: Path) -> None:
 
 async def test_two_stores_on_one_file_see_each_other(tmp_path: Path) -> None:
     first, second = await opened(tmp_path / "db"), await opened(tmp_path / "db")
-    assert await first.put(record("s"))
+    assert await put(first, record("s"))
     assert await second.get("s") == record("s")
     async with asyncio.timeout(30):
         rivals = [replace(record("s", subject=f"rival-{n}"), revision=2) for n in range(10)]
         won = await asyncio.gather(
-            *((first, second)[number % 2].put(rival) for number, rival in enumerate(rivals))
+            *(put((first, second)[number % 2], rival) for number, rival in enumerate(rivals))
         )
-    assert won.count(True) == 1
-    assert await first.get("s") == await second.get("s") == rivals[won.index(True)]
+    (winner,) = [rival for rival, token in zip(rivals, won, strict=True) if token is not None]
+    assert await first.get("s") == await second.get("s") == winner
     await first.close()
     await second.close()
 
@@ -61,6 +66,7 @@ async def test_two_stores_on_one_file_see_each_other(tmp_path: Path) -> None:
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
+from authsvc.events import EventType
 from authsvc.sessions import Record
 from authsvc.stores.sqlite import SqliteStore
 
@@ -69,7 +75,7 @@ async def main():
     async def write(worker):
         for number in range(10**6):
             name = f"{sys.argv[2]}-{worker}-{number}"
-            if not await store.put(Record(name, 1, 1.0, 1.0, 1.0, "idp", "alice")):
+            if not await store.put(Record(name, 1, 1.0, 1.0, 1.0, "idp", "alice"), EventType.CREATED):
                 raise SystemExit("refused")
             print(name, flush=True)
     await asyncio.gather(*map(write, range(8)))
@@ -102,7 +108,7 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
 
 async def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
-    await store.put(record("s"))
+    await put(store, record("s"))
     files = sorted(tmp_path.iterdir())
     assert len(files) == 3  # the file, its write-ahead log and their index
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -130,27 +136,27 @@ async def test_a_later_schema_is_refused(tmp_path: Path) -> None:
 async def test_an_abandoned_write_does_not_stop_the_writer(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
     for number in range(50):
-        task = asyncio.create_task(store.put(record(f"s{number}")))
+        task = asyncio.create_task(put(store, record(f"s{number}")))
         await asyncio.sleep(0)
         task.cancel()
     async with asyncio.timeout(30):
-        assert await store.put(record("last"))
+        assert await put(store, record("last"))
     await store.close()
 
 
 async def test_a_write_that_cannot_be_made_fails_alone(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
     with pytest.raises(AuthError) as caught:
-        await store.put(record("\ud800"))
+        await put(store, record("\ud800"))
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
-    assert await store.put(record("s"))
+    assert await put(store, record("s"))
     await store.close()
 
 
 async def test_a_long_sweep_leaves_nothing(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
     async with asyncio.timeout(60):
-        await asyncio.gather(*(store.put(record(f"s{number}")) for number in range(2500)))
+        await asyncio.gather(*(put(store, record(f"s{number}")) for number in range(2500)))
         assert await store.sweep(150.0) == 2500
     await store.close()
 
@@ -182,7 +188,11 @@ def test_any_sequence_of_operations_leaves_it_equal_to_the_memory_store(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, Record | float]]
 ) -> None:
     async def outcome(store: SessionStore) -> list[object]:
-        seen: list[object] = [await getattr(store, name)(operand) for name, operand in operations]
+        seen: list[object] = []
+        for name, operand in operations:
+            more = (EventType.CREATED,) if name == "put" else ()
+            result = await getattr(store, name)(operand, *more)
+            seen.append(result is None if name == "put" else result)
         await store.sweep(-1.0)  # waits for what is queued
         seen += [await store.get(name) for name in ("a", "b", "c", "d")]
         await store.close()

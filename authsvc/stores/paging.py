@@ -1,0 +1,50 @@
+"""The order of lists, newest first, and the place in it where a page ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from authsvc.errors import AuthError, Reason
+from authsvc.sessions import Record
+
+Cursor = tuple[float, str]
+"""``create_time`` and id of the last record of a page."""
+
+
+def newest_first(record: Record) -> tuple[float, list[int]]:
+    """Sorts records by ``create_time``, newest first, then by id, last first."""
+    return -record.create_time, [-ord(character) for character in record.id]
+
+
+def cursor_of(record: Record) -> str:
+    """The cursor of a page that ends with this record, as text."""
+    return f"{record.create_time!r} {record.id}"
+
+
+def parse_cursor(text: str) -> Cursor | None:
+    """The inverse of ``cursor_of``; None for the first page.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID.
+    """
+    if not text:
+        return None
+    time, separator, session_id = text.partition(" ")
+    try:
+        if not (separator and session_id):
+            raise ValueError
+        return float(time), session_id
+    except ValueError:
+        raise AuthError(Reason.ARGUMENT_INVALID, "no page token of this list") from None
+
+
+def after_cursor(text: str) -> Callable[[Record], bool]:
+    """Whether a record comes after the cursor.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID.
+    """
+    cursor = parse_cursor(text)
+    if cursor is None:
+        return lambda record: True
+    return lambda record: (record.create_time, record.id) < cursor

@@ -1,0 +1,148 @@
+"""The file: its tables, how it is opened, and how rows become values."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from authsvc.errors import AuthError, Reason
+from authsvc.events import Event, EventType
+from authsvc.sessions import Record
+from authsvc.stores import Logged
+from authsvc.stores.codec import decode_cutoff, decode_grants, decode_record, encode_grants
+
+SCHEMA_VERSION = 2
+"""``PRAGMA user_version`` of the files that this module writes."""
+
+BUSY_TIMEOUT_SECONDS = 5.0
+"""How long a write waits for another process that holds the file."""
+
+RECORD_COLUMNS = (
+    "id, revision, create_time, last_seen_time, expire_time, issuer, subject, grants, revoke_time"
+)
+
+EVENT_COLUMNS = "seq, type, time, session_id, create_time, revision, body"
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        create_time REAL NOT NULL,
+        last_seen_time REAL NOT NULL,
+        expire_time REAL NOT NULL,
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        grants TEXT NOT NULL,
+        revoke_time REAL
+    );
+    CREATE INDEX sessions_by_expire_time ON sessions (expire_time);
+    CREATE INDEX unauthenticated ON sessions (create_time) WHERE subject = '';
+    """,
+    """
+    CREATE INDEX sessions_by_create_time ON sessions (create_time, id);
+    CREATE INDEX sessions_by_subject ON sessions (issuer, subject) WHERE subject != '';
+    CREATE TABLE cutoffs (
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        token_id TEXT NOT NULL,
+        time REAL NOT NULL,
+        set_time REAL NOT NULL,
+        PRIMARY KEY (issuer, subject, token_id)
+    );
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        type INTEGER NOT NULL,
+        time REAL NOT NULL,
+        session_id TEXT NOT NULL,
+        create_time REAL NOT NULL,
+        revision INTEGER NOT NULL,
+        body TEXT NOT NULL
+    );
+    """,
+)
+"""What makes each version of the schema from the one before."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for the thread that asks."""
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL, not NORMAL: what was acknowledged survives a loss of power, too.
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing but the schema, where there is none or an older one.
+
+    Raises:
+        AuthError: STORE_UNAVAILABLE: a later version has written the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    connection = connect(path)
+    _migrate(connection)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for migration in _MIGRATIONS[version:]:
+        for statement in migration.split(";"):
+            connection.execute(statement)
+    if version < SCHEMA_VERSION:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+    if version > SCHEMA_VERSION:
+        raise unavailable(
+            f"its schema is version {version}, and this program knows {SCHEMA_VERSION}"
+        )
+
+
+def row_of(record: Record) -> tuple[object, ...]:
+    """``RECORD_COLUMNS`` of a record."""
+    return (
+        record.id,
+        record.revision,
+        record.create_time,
+        record.last_seen_time,
+        record.expire_time,
+        record.issuer,
+        record.subject,
+        encode_grants(record.grants),
+        record.revoke_time,
+    )
+
+
+def record_of(row: tuple[Any, ...]) -> Record:
+    """The inverse of ``row_of``."""
+    session_id, revision, created, seen, expires, issuer, subject, grants, revoked = row
+    return Record(
+        id=session_id,
+        revision=revision,
+        create_time=created,
+        last_seen_time=seen,
+        expire_time=expires,
+        issuer=issuer,
+        subject=subject,
+        grants=decode_grants(grants),
+        revoke_time=revoked,
+    )
+
+
+def logged_of(row: tuple[Any, ...]) -> Logged:
+    """The event of a row with ``EVENT_COLUMNS``."""
+    seq, number, time, _, _, _, body = row
+    event_type = EventType(number)
+    if event_type is EventType.TOKENS_REVOKED:
+        return Logged(str(seq), Event(event_type, time, cutoff=decode_cutoff(body)))
+    return Logged(str(seq), Event(event_type, time, decode_record(body)))
+
+
+def unavailable(detail: str) -> AuthError:
+    """What every method of the store raises when it cannot do its work."""
+    return AuthError(Reason.STORE_UNAVAILABLE, detail)
