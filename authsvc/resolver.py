@@ -19,7 +19,7 @@ from authsvc.credentials import CredentialBroker
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.events import Event, EventType
 from authsvc.limits import Usages
-from authsvc.resolution import Outcome, Resolution, shown
+from authsvc.resolution import Outcome, Resolution, Secret, shown
 from authsvc.revocation import cutoff_keys
 from authsvc.sessions import (
     PRINCIPAL_SESSION_PREFIX,
@@ -306,7 +306,9 @@ class SessionResolver:
         principal = decision.principal
         credentials = None
         if principal is not None and self._broker is not None:
-            credentials = await self._broker.issue(principal, now=now)
+            credentials = await self._broker.issue(
+                principal, token=Secret(asked.token), resource=asked.resource, now=now
+            )
         return Resolution(
             decision.record.seen_by(principal), decision.outcome, principal, credentials, written
         )

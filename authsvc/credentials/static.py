@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from authsvc.resolution import AwsCredentials, Credentials, Principal
+from authsvc.resolution import AwsCredentials, Credentials, Principal, Secret
 
 
 class StaticBroker:
@@ -18,7 +18,9 @@ class StaticBroker:
     def __init__(self, by_role: Mapping[str, AwsCredentials]) -> None:
         self._by_role = dict(by_role)
 
-    async def issue(self, principal: Principal, *, now: float) -> Credentials | None:
+    async def issue(
+        self, principal: Principal, *, token: Secret, resource: str, now: float
+    ) -> Credentials | None:
         """See ``CredentialBroker.issue``. They are the role's, to be dropped with the token."""
         for role, credentials in self._by_role.items():
             if role in principal.roles:
