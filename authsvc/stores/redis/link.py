@@ -1,0 +1,244 @@
+"""The way to the server: one client for a single node, Sentinel and Cluster, and its failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import MovedError, NoScriptError, RedisClusterException, RedisError
+
+from authsvc.errors import AuthError, Reason
+from authsvc.stores.redis.scripts import Script
+
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""What the client raises when the server cannot be reached or refuses."""
+
+MAX_AT_ONCE = 64
+"""Exchanges under way at once, and so connections; more wait for their turn."""
+
+Address = tuple[str, int]
+Argument = str | bytes | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """Which server, and how to be let in.
+
+    Attributes:
+        mode: what ``nodes`` are: the single node, the sentinels, or some nodes of a cluster.
+        nodes: (host, port); empty for a Unix socket.
+        unix_socket: path of a single node's socket.
+        service: the name by which the sentinels know it.
+        database: number; a cluster has only 0.
+        username: ACL user; empty for the default one.
+        password_file: read at each connection, so that it can be changed; None without one.
+        tls: whether to use TLS; always verified, against ``ca_file`` or the system's authorities.
+        ca_file: PEM authorities.
+        certificate_file: PEM chain of our own certificate.
+        key_file: its key.
+        acknowledge_replicas: how many replicas have to confirm a write before it counts.
+        timeout_seconds: how long one exchange may take, connecting and retries included.
+    """
+
+    mode: Literal["single", "sentinel", "cluster"] = "single"
+    nodes: tuple[Address, ...] = ()
+    unix_socket: Path | None = None
+    service: str = ""
+    database: int = 0
+    username: str = ""
+    password_file: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    acknowledge_replicas: int = 0
+    timeout_seconds: float = 1.0
+
+    @property
+    def partitions(self) -> int:
+        """How many parts the records are in; each part is one slot of a cluster."""
+        return 16 if self.mode == "cluster" else 1
+
+
+def server_at(url: str) -> RedisServer:
+    """The single node at a URL: ``redis://``, ``rediss://`` (TLS) or ``unix:///path``.
+
+    Raises:
+        ValueError: it is none, or holds a password, which belongs in a file.
+    """
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise ValueError("the password belongs in password_file")
+    username = unquote(parts.username or "")
+    if parts.scheme == "unix" and parts.path and not parts.hostname:
+        return RedisServer(unix_socket=Path(parts.path), username=username)
+    database = parts.path.strip("/")
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.query:
+        raise ValueError("is a URL like redis://host:6379/0, rediss://user@host:6379 or unix:/path")
+    if database and not database.isdecimal():
+        raise ValueError("its path is the number of the database")
+    return RedisServer(
+        nodes=((parts.hostname, parts.port or 6379),),
+        database=int(database or 0),
+        username=username,
+        tls=parts.scheme == "rediss",
+    )
+
+
+class _PasswordFile(CredentialProvider):
+    def __init__(self, username: str, path: Path | None) -> None:
+        self._username = username
+        self._path = path
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        password = self._path.read_text(encoding="utf-8").strip() if self._path else ""
+        return (self._username, password) if self._username else (password,)
+
+
+class Link:
+    """Exchanges with the server. Raises ``AuthError`` STORE_UNAVAILABLE for every failure.
+
+    Args:
+        server: which.
+        timeout_seconds: how long one exchange may take; the server's own if None.
+    """
+
+    def __init__(self, server: RedisServer, *, timeout_seconds: float | None = None) -> None:
+        self._server = server
+        self._timeout_seconds = timeout_seconds or server.timeout_seconds
+        self._client = _client(server, self._timeout_seconds)
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def ask(self, *command: Argument) -> Any:  # noqa: ANN401 - as the command has it
+        """The answer to a command, which goes where its key is."""
+        async with self._exchange():
+            return await self._client.execute_command(*command)
+
+    async def read_log(self, base: str, *command: Argument) -> tuple[str, Any]:
+        """The answer to a command on a partition's log, and the node that gave it."""
+        async with self._exchange():
+            if not isinstance(self._client, RedisCluster):
+                return "", await self._client.execute_command(*command)  # type: ignore[no-untyped-call] # redis has it so
+            await self._client.initialize()
+            node = self._client.get_node_from_key(base)
+            answer = await self._client.execute_command(*command, target_nodes=node)
+            return node.name if node else "", answer
+
+    async def run(self, script: Script, base: str, *arguments: Argument) -> Any:  # noqa: ANN401 - what the script returns
+        """What a script says, in one round trip."""
+        async with self._exchange():
+            try:
+                return await self._client.execute_command(
+                    "EVALSHA", script.sha, 1, base, *arguments
+                )
+            except NoScriptError:
+                return await self._client.execute_command(
+                    "EVAL", script.source, 1, base, *arguments
+                )
+
+    async def write(self, script: Script, base: str, *arguments: Argument) -> Any:  # noqa: ANN401 - what the script returns
+        """What a script says, once as many replicas as are demanded have what it wrote.
+
+        Raises:
+            AuthError: STORE_UNAVAILABLE: what was written is not known to be safe.
+        """
+        demanded = self._server.acknowledge_replicas
+        if not demanded:
+            return await self.run(script, base, *arguments)
+        async with self._exchange():
+            call = ("EVALSHA", script.sha, 1, base, *arguments)
+            while True:
+                try:
+                    answer, confirmed = await self._confirmed(base, call)
+                    break
+                except NoScriptError:
+                    call = ("EVAL", script.source, 1, base, *arguments)
+                except MovedError:
+                    # Any routed command brings the map of the slots up to date.
+                    await self._client.execute_command("EXISTS", base)
+        if confirmed < demanded:
+            raise unavailable(f"written, but confirmed by {confirmed} of {demanded} replicas")
+        return answer
+
+    async def _confirmed(self, base: str, call: tuple[Any, ...]) -> tuple[Any, int]:
+        # WAIT speaks of its own connection's writes: both go in one pipeline, to one node.
+        wait = ("WAIT", self._server.acknowledge_replicas, round(500 * self._timeout_seconds))
+        if isinstance(self._client, RedisCluster):
+            await self._client.initialize()
+            node = self._client.get_node_from_key(base)
+            pipeline = self._client.pipeline()
+            pipeline.execute_command(*call, target_nodes=node)
+            pipeline.execute_command(*wait, target_nodes=node)
+            answer, confirmed = await pipeline.execute(allow_redirections=False)
+        else:
+            simple = self._client.pipeline(transaction=False)
+            simple.execute_command(*call)
+            simple.execute_command(*wait)
+            answer, confirmed = await simple.execute()
+        return answer, int(confirmed)
+
+    @asynccontextmanager
+    async def _exchange(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout_seconds), self._turns:
+                yield
+        except FAILURES as error:
+            raise unavailable(str(error) or type(error).__name__) from None
+
+    async def eviction_policy(self) -> str:
+        """What the server does when its memory is full. A cluster's nodes are expected to agree."""
+        info = await self.ask("INFO", "memory")
+        if isinstance(info, dict) and "maxmemory_policy" not in info:
+            info = next(iter(info.values()))  # a cluster answers by node
+        return str(info.get("maxmemory_policy", ""))
+
+    async def close(self) -> None:
+        """Let go of the server."""
+        await cast("Awaitable[None]", self._client.aclose())
+
+
+def unavailable(detail: str) -> AuthError:
+    """What every method of the store raises when it cannot do its work."""
+    return AuthError(Reason.STORE_UNAVAILABLE, f"the store: {detail}")
+
+
+def _client(server: RedisServer, timeout_seconds: float) -> Redis | RedisCluster:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
+        # Once more, at once: a connection that lay idle may have been cut.
+        "retry": Retry(NoBackoff(), 1),
+        "protocol": 2,
+    }
+    if server.username or server.password_file:
+        options["credential_provider"] = _PasswordFile(server.username, server.password_file)
+    if server.tls:
+        options |= {
+            "ssl": True,
+            "ssl_ca_certs": str(server.ca_file) if server.ca_file else None,
+            "ssl_certfile": str(server.certificate_file) if server.certificate_file else None,
+            "ssl_keyfile": str(server.key_file) if server.key_file else None,
+        }
+    if server.mode == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in server.nodes]
+        return RedisCluster(startup_nodes=nodes, **options)
+    options["db"] = server.database
+    if server.mode == "sentinel":
+        sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis has it so
+            list(server.nodes), sentinel_kwargs=dict(options, db=0), **options
+        )
+        return cast("Redis", sentinels.master_for(server.service))
+    if server.unix_socket:
+        return Redis(unix_socket_path=str(server.unix_socket), **options)
+    ((host, port),) = server.nodes
+    return Redis(host=host, port=port, **options)

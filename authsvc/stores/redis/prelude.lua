@@ -1,0 +1,55 @@
+-- What all scripts share. KEYS[1] is a partition, such as "authsvc:{0}": everything that a script
+-- touches is named after it, and so lives in its slot.
+--
+-- A record is "FORMAT REVISION CREATE_TIME LAST_SEEN_TIME EXPIRE_TIME INDEX\nJSON". The line is
+-- for the scripts, the rest for the store alone; times stay text, since a number that goes through
+-- Lua and back loses digits. INDEX is "-" for an unauthenticated record, else it names the set of
+-- its subject's records.
+
+local base = KEYS[1]
+local CREATED, EXPIRES, ANONYMOUS = base .. ':created', base .. ':expires', base .. ':anonymous'
+local EXPIRED = 4
+
+local function record_key(id)
+  return base .. ':s:' .. id
+end
+
+local function subject_key(index)
+  return base .. ':u:' .. index
+end
+
+local function parse(value)
+  local format, revision, create_time, seen, expires, index =
+    string.match(value, '^(%d+) (%d+) (%S+) (%S+) (%S+) (%S+)\n')
+  return {
+    format = format, revision = revision, create_time = create_time,
+    expires = expires, index = index,
+  }
+end
+
+local function is_same(stored, revision, create_time)
+  return tonumber(stored.revision) == tonumber(revision)
+    and tonumber(stored.create_time) == tonumber(create_time)
+end
+
+local function log(call, kept, event_type, time, id, value)
+  return call('XADD', base .. ':events', 'MAXLEN', '~', kept, '*',
+    't', event_type, 'm', time, 'i', id, 'v', value)
+end
+
+local function unlist(id, index)
+  redis.call('ZREM', CREATED, id)
+  redis.call('ZREM', EXPIRES, id)
+  redis.call('ZREM', ANONYMOUS, id)
+  if index and index ~= '-' then
+    redis.call('SREM', subject_key(index), id)
+  end
+end
+
+local function expire(kept, id, value)
+  local stored = parse(value)
+  redis.call('DEL', record_key(id))
+  unlist(id, stored.index)
+  -- Where memory is full, nothing is logged; but it has to become less full.
+  log(redis.pcall, kept, EXPIRED, stored.expires, id, value)
+end
