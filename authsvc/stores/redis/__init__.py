@@ -17,8 +17,3 @@ Keys, with PREFIX "authsvc" and P the number of a partition, which one slot of a
 ``PREFIX:{0}:cutoffs``     hash        the cut-offs
 =========================  ==========  ================================================
 """
-
-from authsvc.stores.redis.link import RedisServer
-from authsvc.stores.redis.store import RedisStore
-
-__all__ = ["RedisServer", "RedisStore"]

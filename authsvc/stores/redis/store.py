@@ -18,7 +18,7 @@ from authsvc.stores import STALENESS_BOUND_SECONDS, Logged, Page
 from authsvc.stores.paging import Cursor, after_cursor, cursor_of, newest_first, parse_cursor
 from authsvc.stores.redis import log as logs
 from authsvc.stores.redis import scripts
-from authsvc.stores.redis.link import Link, RedisServer, unavailable
+from authsvc.stores.redis.link import Link, unavailable
 from authsvc.stores.redis.log import Partition, Position, parse_position, position_text
 from authsvc.stores.redis.records import (
     cutoff_field,
@@ -29,6 +29,7 @@ from authsvc.stores.redis.records import (
     subject_index,
     ttl_ms,
 )
+from authsvc.stores.redis.server import RedisServer
 
 SWEEP_CHUNK = 200
 """Records that one script removes: the server does nothing else meanwhile."""
