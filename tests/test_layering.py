@@ -29,7 +29,7 @@ ALLOWED = {
     "limits": {"errors", "audit"},
     "resolver": {*DOMAIN, "tokens", "stores", "credentials", "callers", "audit", "limits"},
     "wire": {"errors", "resolution", "v1"},
-    "client": {"errors", "resolution", "wire", "v1"},
+    "client": {"errors", "resolution", "wire", "v1", "client"},
 }
 """Which of authsvc's own modules each may import."""
 

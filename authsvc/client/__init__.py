@@ -1,0 +1,10 @@
+"""What every MCP server imports: ``AuthClient``, a ``Resolver`` over gRPC.
+
+Needs grpcio and protobuf alone. Fails closed: whatever goes wrong on the way is an ``AuthError``,
+never an answer.
+"""
+
+from authsvc.client.client import AuthClient
+from authsvc.client.tls import ClientTls
+
+__all__ = ["AuthClient", "ClientTls"]

@@ -1,0 +1,103 @@
+"""When to stop asking: a breaker for when nobody answers, a budget for asking again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from authsvc.errors import AuthError, Reason
+
+FAILURES = 5
+"""Calls in a row that have to fail. Each has used up its deadline or its attempts, on all replicas
+that there are: one replica that is away is not enough."""
+
+OPEN_SECONDS = 0.5
+
+RETRIES = 100.0
+"""Attempts that may be repeated before calls have to succeed again."""
+
+EARNED_BY_SUCCESS = 0.1
+"""So that, in the long run, repeating adds no more than a tenth to the load."""
+
+
+class Breaker:
+    """Fails calls at once while authsvc as a whole does not work; one at a time finds out.
+
+    What counts is not to have been able to ask. A refusal is an answer, and so is an issuer's or a
+    broker's being away, which others may not need.
+
+    Args:
+        clock: seconds, of any origin.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._open_until = 0.0
+        self._probing = False
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """One call, from its begin to its end.
+
+        Raises:
+            AuthError: STORE_UNAVAILABLE, at once, while it is open.
+        """
+        probes = self._admit()
+        try:
+            yield
+        except AuthError as error:
+            if error.reason is Reason.STORE_UNAVAILABLE:
+                self._failed()
+            else:
+                self._failures = 0
+            raise
+        else:
+            self._failures = 0
+        finally:
+            # A probe that is given up has found out nothing: the next call is one.
+            if probes:
+                self._probing = False
+
+    def _admit(self) -> bool:
+        """Let a call through, and say whether it is the probe."""
+        if self._failures < FAILURES:
+            return False
+        now = self._clock()
+        if self._probing or now < self._open_until:
+            raise AuthError(
+                Reason.STORE_UNAVAILABLE,
+                "authsvc has not worked of late",
+                retry_after_seconds=max(self._open_until - now, OPEN_SECONDS),
+            )
+        self._probing = True
+        return True
+
+    def _failed(self) -> None:
+        self._failures += 1
+        now = self._clock()
+        # Those that were let through earlier and fail late do not keep it open.
+        if self._failures >= FAILURES and now >= self._open_until:
+            self._open_until = now + OPEN_SECONDS
+
+
+class RetryBudget:
+    """How many attempts may be repeated: a store that is slow is not helped by four times the load.
+
+    As gRPC's own retry throttling has it (gRFC A6).
+    """
+
+    def __init__(self) -> None:
+        self._left = RETRIES
+
+    def spend(self) -> bool:
+        """Take one; whether there was one."""
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+    def earn(self) -> None:
+        """A call has succeeded."""
+        self._left = min(RETRIES, self._left + EARNED_BY_SUCCESS)

@@ -1,0 +1,121 @@
+"""One call: attempts at several replicas within one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from grpc import aio
+
+from authsvc.client.breaker import Breaker, RetryBudget
+from authsvc.client.failures import Failure, failure_of
+from authsvc.client.replica import Replica
+from authsvc.client.replicas import Replicas
+from authsvc.client.tls import Metadata
+from authsvc.errors import AuthError, Reason
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+MAX_ATTEMPTS = 4
+
+BACKOFF_SECONDS = 0.05
+"""The longest wait before the first repetition; twice as long before each further one. The wait is
+random, from nothing on, so that clients that failed together do not come back together."""
+
+PATIENCE = 0.25
+"""How much of the time that is left one replica gets while there is another to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[RequestT, ResponseT]):
+    """An RPC.
+
+    Attributes:
+        of: the RPC of a replica's stub.
+        idempotent: whether a request that may have been carried out may be sent again.
+    """
+
+    of: Callable[[pb_grpc.AuthServiceAsyncStub], aio.UnaryUnaryMultiCallable[RequestT, ResponseT]]
+    idempotent: bool
+
+
+class Calls:
+    """Makes calls.
+
+    Args:
+        replicas: whom to ask.
+        breaker: fails calls while there is no point in asking.
+        deadline_seconds: how long a call may take, all its attempts and waits together. Each
+            attempt tells its server how long it has.
+    """
+
+    def __init__(self, replicas: Replicas, breaker: Breaker, *, deadline_seconds: float) -> None:
+        self._replicas = replicas
+        self._breaker = breaker
+        self._budget = RetryBudget()
+        self._deadline_seconds = deadline_seconds
+
+    async def make(
+        self, method: Method[RequestT, ResponseT], request: RequestT, metadata: Metadata
+    ) -> tuple[ResponseT, aio.Call]:
+        """The answer, and the RPC that it came with.
+
+        Raises:
+            AuthError: authsvc's own, or STORE_UNAVAILABLE.
+        """
+        deadline = asyncio.get_running_loop().time() + self._deadline_seconds
+        with self._breaker.call():
+            answer = await self._attempts(method, request, metadata, deadline)
+        self._budget.earn()
+        return answer
+
+    async def _attempts(
+        self,
+        method: Method[RequestT, ResponseT],
+        request: RequestT,
+        metadata: Metadata,
+        deadline: float,
+    ) -> tuple[ResponseT, aio.Call]:
+        loop = asyncio.get_running_loop()
+        tried: list[Replica] = []
+        while True:
+            replica = self._replicas.best(tried) or await self._awaited(tried, deadline)
+            tried.append(replica)
+            is_last = len(tried) == MAX_ATTEMPTS
+            timeout = deadline - loop.time()
+            if method.idempotent and not is_last and self._replicas.has_other(tried):
+                timeout *= PATIENCE
+            try:
+                return await replica.ask(method.of, request, timeout, metadata)
+            except aio.AioRpcError as error:
+                failure = failure_of(error)
+            if failure.timed_out:
+                replica.suspect()
+            wait = _backoff(len(tried))
+            in_time = loop.time() + wait < deadline
+            if is_last or not in_time or not self._may_repeat(method.idempotent, failure):
+                raise failure.error
+            await asyncio.sleep(wait)
+
+    async def _awaited(self, tried: Collection[Replica], deadline: float) -> Replica:
+        """A replica, once there is one that is connected."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while (replica := self._replicas.best(tried)) is None:
+                    await self._replicas.wait_connected()
+        except TimeoutError:
+            raise AuthError(Reason.STORE_UNAVAILABLE, "authsvc: not connected") from None
+        return replica
+
+    def _may_repeat(self, idempotent: bool, failure: Failure) -> bool:
+        allowed = failure.left_nothing or (idempotent and failure.may_repeat)
+        return allowed and self._budget.spend()
+
+
+def _backoff(attempts: int) -> float:
+    return random.uniform(0.0, BACKOFF_SECONDS * 2 ** (attempts - 1))  # noqa: S311 - jitter

@@ -1,0 +1,146 @@
+"""``AuthClient``: a ``Resolver`` whose decisions are made by authsvc."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from google.protobuf.empty_pb2 import Empty
+from grpc import aio
+
+from authsvc import wire
+from authsvc.client.breaker import Breaker
+from authsvc.client.calls import Calls, Method
+from authsvc.client.consistency import ConsistencyTokens
+from authsvc.client.replica import Replica
+from authsvc.client.replicas import Replicas
+from authsvc.client.targets import Endpoint, LookUp, Targets, look_up
+from authsvc.client.tls import Certificates, ClientTls, ServiceToken
+from authsvc.resolution import Resolution
+from authsvc.v1 import auth_pb2 as pb
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+_RESOLVE: Method[pb.ResolveSessionRequest, pb.ResolveSessionResponse] = Method(
+    lambda stub: stub.ResolveSession, idempotent=True
+)
+_CREATE: Method[pb.CreateSessionRequest, pb.CreateSessionResponse] = Method(
+    lambda stub: stub.CreateSession, idempotent=False
+)
+_REVOKE: Method[pb.RevokeSessionRequest, Empty] = Method(
+    lambda stub: stub.RevokeSession, idempotent=True
+)
+
+
+class AuthClient:
+    """Connections to all replicas of authsvc, to be shared by all requests of an event loop.
+
+    A call goes to a replica that is connected, says that it serves and has answered of late. One
+    that breaks or is not answered in time goes to another replica, as long as the deadline lasts
+    and the request may be repeated: creating a session may only be if nothing can have come of it.
+    While nothing answers at all, calls fail at once. Whoever cancels a call cancels it at authsvc.
+
+    Args:
+        target: ``host:port`` or ``unix:/path`` of authsvc; ``dns:///host:port`` for a replica at
+            each address of a name, which is looked up again as time goes by; or several of them,
+            as a sequence or with commas between.
+        deadline_seconds: how long one call may take, connecting and repeating included.
+        tls: None for a socket of this machine. Its files may change while the client runs: calls
+            under way finish on the old connections, others take new ones.
+        clock: seconds, of any origin.
+        look_up: from a name to its addresses.
+
+    Raises:
+        ValueError: the target is none of these.
+        OSError: a file of ``tls`` cannot be read, or does not hold what it should.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        *,
+        deadline_seconds: float = 2.0,
+        tls: ClientTls | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        look_up: LookUp = look_up,
+    ) -> None:
+        self._certificates = Certificates(tls)
+        self._service_token = ServiceToken(tls.service_token_file if tls else None)
+        self._known = asyncio.Event()
+        self._replicas = Replicas(
+            Targets.parse(target),
+            look_up=look_up,
+            connect=self._connect,
+            grace_seconds=deadline_seconds,
+        )
+        self._calls = Calls(self._replicas, Breaker(clock), deadline_seconds=deadline_seconds)
+        self._tokens = ConsistencyTokens(clock)
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        await self._replicas.__aenter__()
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_open = False
+        await self._replicas.__aexit__(exc_type, exc, traceback)
+
+    async def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """See ``Resolver.resolve``."""
+        session = (session_id, "" if session_id else resource)
+        request = pb.ResolveSessionRequest(
+            session_id=session_id,
+            token=token,
+            resource=resource,
+            create=create,
+            consistency_token=self._tokens.of(session),
+        )
+        answer, _ = await self._make(_RESOLVE, request)
+        self._tokens.remember(session, answer.consistency_token)
+        return wire.resolution_of(answer)
+
+    async def create(self, token: str, *, resource: str) -> Resolution:
+        """See ``Resolver.create``."""
+        request = pb.CreateSessionRequest(token=token, resource=resource)
+        answer, _ = await self._make(_CREATE, request)
+        self._tokens.remember((answer.session.id, ""), answer.consistency_token)
+        return wire.resolution_of(answer)
+
+    async def revoke(self, session_id: str) -> None:
+        """See ``Resolver.revoke``."""
+        request = pb.RevokeSessionRequest(session_id=session_id)
+        _, rpc = await self._make(_REVOKE, request)
+        written = (await rpc.trailing_metadata()).get(wire.CONSISTENCY_TOKEN_KEY, "")
+        self._tokens.remember((session_id, ""), str(written), ends=True)
+
+    async def _make(
+        self, method: Method[RequestT, ResponseT], request: RequestT
+    ) -> tuple[ResponseT, aio.Call]:
+        if not self._is_open:
+            raise RuntimeError("AuthClient is used within `async with`")
+        if self._certificates.renew():
+            self._replicas.renew()
+        answer = await self._calls.make(method, request, self._service_token.metadata())
+        self._known.set()
+        return answer
+
+    def _connect(self, endpoint: Endpoint, changed: Callable[[], None]) -> Replica:
+        return Replica(
+            endpoint,
+            self._certificates.credentials,
+            metadata=self._service_token.metadata,
+            known=self._known,
+            changed=changed,
+        )

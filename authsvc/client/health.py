@@ -1,0 +1,44 @@
+"""Asks a replica for its health: ``grpc.health.v1.Health``, whose two messages are small enough to
+be written by hand; their package would be one more to need."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+from grpc import aio
+
+from authsvc.client.tls import Metadata
+
+_ALL = b""
+"""``HealthCheckRequest{service: ""}``: the server as a whole."""
+
+_SERVING = b"\x08\x01"
+"""``HealthCheckResponse{status: SERVING}``: field 1, a varint, 1."""
+
+_NOBODY_THERE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+
+_RawCall = aio.UnaryUnaryMultiCallable[bytes, bytes]
+_RawStream = aio.UnaryStreamMultiCallable[bytes, bytes]
+
+
+async def answers(channel: aio.Channel, timeout_seconds: float) -> bool:
+    """Whether the replica answers at all, whatever it says."""
+    check: _RawCall = channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        await check(_ALL, timeout=timeout_seconds, wait_for_ready=True)
+    except aio.AioRpcError as error:
+        return error.code() not in _NOBODY_THERE
+    return True
+
+
+async def watch(channel: aio.Channel, metadata: Metadata) -> AsyncIterator[bool]:
+    """Whether the replica says that it serves, now and whenever that changes.
+
+    Raises:
+        AioRpcError: it does not tell, or not any more.
+    """
+    stream: _RawStream = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    async for message in stream(_ALL, metadata=metadata):
+        yield message == _SERVING

@@ -1,0 +1,166 @@
+"""One replica: a connection that is kept up, and what is known of its health."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import grpc
+from grpc import aio
+
+from authsvc.client import health
+from authsvc.client.targets import Endpoint
+from authsvc.client.tls import Metadata
+from authsvc.errors import AuthError
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+CHECK_SECONDS = 0.5
+"""How long a replica under suspicion has for an answer, and at most until it is asked again."""
+
+WATCH_AGAIN_SECONDS = 1.0
+
+_READY = grpc.ChannelConnectivity.READY
+
+_OPTIONS = (
+    # Finds a peer that is gone without a word; the server bears a ping each 10 seconds.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Come back soon after a restart of authsvc; the default backs off to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+
+
+class Replica:
+    """A channel to one replica.
+
+    It is connected before it is needed, and again as soon as the connection is lost. ``fit`` is
+    what is known of it besides: that it says it serves, and that it answers at all. A replica under
+    a debugger, on a stalled disk or behind a cut cable looks connected for long.
+
+    Args:
+        endpoint: where it listens.
+        credentials: None in the clear.
+        metadata: what proves the caller.
+        known: set once authsvc has answered this caller. Only then is its health watched: the watch
+            of a caller that is turned away would be one more refusal to write down.
+        changed: called when it has got connected.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: grpc.ChannelCredentials | None,
+        *,
+        metadata: Callable[[], Metadata],
+        known: asyncio.Event,
+        changed: Callable[[], None],
+    ) -> None:
+        self.in_flight = 0
+        self._channel = _channel(endpoint, credentials)
+        self._stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(self._channel)
+        self._metadata = metadata
+        self._known = known
+        self._changed = changed
+        self._serving = True
+        self._responsive = True
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn(self._keep_connected())
+
+    @property
+    def connected(self) -> bool:
+        """Whether a call would leave at once."""
+        return self._channel.get_state() is _READY
+
+    @property
+    def fit(self) -> bool:
+        """Whether it is believed to be of use; others are asked first if not."""
+        return self._serving and self._responsive
+
+    async def ask(
+        self,
+        method: Callable[
+            [pb_grpc.AuthServiceAsyncStub], aio.UnaryUnaryMultiCallable[RequestT, ResponseT]
+        ],
+        request: RequestT,
+        timeout_seconds: float,
+        metadata: Metadata,
+    ) -> tuple[ResponseT, aio.Call]:
+        """One attempt: the answer, and the RPC that it came with.
+
+        Raises:
+            AioRpcError: why there is none.
+        """
+        self.in_flight += 1
+        try:
+            rpc = method(self._stub)(request, timeout=timeout_seconds, metadata=metadata)
+            return await rpc, rpc
+        finally:
+            self.in_flight -= 1
+
+    def suspect(self) -> None:
+        """It has not answered in time: keep away from it until it answers a question of health."""
+        if self._responsive:
+            self._responsive = False
+            self._spawn(self._await_answer())
+
+    async def close(self, grace_seconds: float | None = None) -> None:
+        """Close the connection, once its calls are done or their time is up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._channel.close(grace_seconds)
+
+    async def _keep_connected(self) -> None:
+        while True:
+            await self._connect()
+            # Whatever the last process there said of itself, this is another connection.
+            self._serving = True
+            self._changed()
+            watching = asyncio.create_task(self._watch())
+            try:
+                await self._channel.wait_for_state_change(_READY)
+            finally:
+                # A server that drains waits for its streams to end.
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+
+    async def _connect(self) -> None:
+        while (state := self._channel.get_state(try_to_connect=True)) is not _READY:
+            await self._channel.wait_for_state_change(state)
+
+    async def _watch(self) -> None:
+        await self._known.wait()
+        while True:
+            try:
+                async for serving in health.watch(self._channel, self._metadata()):
+                    self._serving = serving
+            except (aio.AioRpcError, AuthError):
+                # Without a watch it is judged by its answers alone.
+                self._serving = True
+            await asyncio.sleep(random.uniform(0.0, WATCH_AGAIN_SECONDS))  # noqa: S311 - jitter
+
+    async def _await_answer(self) -> None:
+        while not self._responsive:
+            self._responsive = await health.answers(self._channel, CHECK_SECONDS)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _channel(endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> aio.Channel:
+    if credentials is None:
+        return aio.insecure_channel(endpoint.address, options=_OPTIONS)
+    # An address that was looked up does not say whose it should be.
+    whose = (("grpc.ssl_target_name_override", endpoint.host),) if endpoint.host else ()
+    return aio.secure_channel(endpoint.address, credentials, options=(*_OPTIONS, *whose))

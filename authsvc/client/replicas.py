@@ -1,0 +1,122 @@
+"""All replicas of authsvc, and which of them is asked next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection
+from types import TracebackType
+from typing import Self
+
+from authsvc.client.replica import Replica
+from authsvc.client.targets import Endpoint, LookUp, Targets, endpoints_of
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_SECONDS = 5.0
+"""How old what is known of a name may be. The machine's resolver minds the record's own time."""
+
+
+class Replicas:
+    """The replicas that there are now, for use within ``async with``.
+
+    Args:
+        targets: where to find them.
+        look_up: from a name to its addresses.
+        connect: makes a replica of an address.
+        grace_seconds: how long calls on a connection that is given up may go on.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        *,
+        look_up: LookUp,
+        connect: Callable[[Endpoint, Callable[[], None]], Replica],
+        grace_seconds: float,
+    ) -> None:
+        self._targets = targets
+        self._look_up = look_up
+        self._connect = connect
+        self._grace_seconds = grace_seconds
+        self._by_endpoint: dict[Endpoint, Replica] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._connected = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._update(frozenset(self._targets.endpoints))
+        if self._targets.names:
+            self._following = asyncio.create_task(self._follow_names())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await asyncio.gather(*(replica.close() for replica in self._by_endpoint.values()))
+        await asyncio.gather(*self._closing)
+
+    def renew(self) -> None:
+        """Connect anew to all of them; calls under way finish where they are."""
+        endpoints = frozenset(self._by_endpoint)
+        self._update(frozenset())
+        self._update(endpoints)
+
+    def best(self, tried: Collection[Replica]) -> Replica | None:
+        """The one to ask next; None while none is connected.
+
+        Fit rather than not, then not tried rather than tried, and of two at random the less busy
+        one, so that a slow one gets less to do.
+        """
+        connected = [replica for replica in self._by_endpoint.values() if replica.connected]
+        if len(connected) < 2:
+            return connected[0] if connected else None
+        rank = min(_rank(replica, tried) for replica in connected)
+        among = [replica for replica in connected if _rank(replica, tried) == rank]
+        return min(random.sample(among, min(2, len(among))), key=lambda one: one.in_flight)
+
+    def has_other(self, tried: Collection[Replica]) -> bool:
+        """Whether there is one worth asking besides those that were tried."""
+        return any(
+            replica.connected and replica.fit and replica not in tried
+            for replica in self._by_endpoint.values()
+        )
+
+    async def wait_connected(self) -> None:
+        """Until another one has got connected."""
+        self._connected.clear()
+        await self._connected.wait()
+
+    async def _follow_names(self) -> None:
+        known = dict.fromkeys(self._targets.names, frozenset[Endpoint]())
+        while True:
+            for name in known:
+                try:
+                    # A name that has no address at the moment has not lost its replicas.
+                    known[name] = await endpoints_of(name, self._look_up) or known[name]
+                except OSError as error:
+                    log.warning("%s cannot be looked up: %s", name.host, error)
+            self._update(frozenset(self._targets.endpoints).union(*known.values()))
+            await asyncio.sleep(random.uniform(0.5, 1.0) * LOOK_UP_SECONDS)  # noqa: S311 - jitter
+
+    def _update(self, endpoints: Collection[Endpoint]) -> None:
+        for gone in self._by_endpoint.keys() - endpoints:
+            self._retire(self._by_endpoint.pop(gone))
+        for new in endpoints - self._by_endpoint.keys():
+            self._by_endpoint[new] = self._connect(new, self._connected.set)
+
+    def _retire(self, replica: Replica) -> None:
+        closing = asyncio.create_task(replica.close(self._grace_seconds))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+def _rank(replica: Replica, tried: Collection[Replica]) -> tuple[bool, bool]:
+    return not replica.fit, replica in tried

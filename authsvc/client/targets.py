@@ -1,0 +1,95 @@
+"""Where the replicas of authsvc are: addresses as they are given, and names that are looked up."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+DNS = "dns:///"
+
+LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
+"""From a host's name and a port to the IP addresses that it has now. Raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one replica listens.
+
+    Attributes:
+        address: what gRPC connects to, such as ``10.0.0.7:50051`` or ``unix:/run/authsvc.sock``.
+        host: the name that its certificate has to bear; empty where the address says it.
+    """
+
+    address: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name, each of whose addresses is a replica's."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a client was told of where authsvc is."""
+
+    endpoints: tuple[Endpoint, ...]
+    names: tuple[Name, ...]
+
+    @classmethod
+    def parse(cls, target: str | Sequence[str]) -> Targets:
+        """Read ``host:port``, ``unix:/path`` or ``dns:///host:port``, or several of them.
+
+        Args:
+            target: one, several with commas between, or a sequence.
+
+        Raises:
+            ValueError: it is none of these; the message says which.
+        """
+        items = target.split(",") if isinstance(target, str) else target
+        read = [_read(item.strip()) for item in items]
+        if not read:
+            raise ValueError("no target")
+        return cls(
+            endpoints=tuple(item for item in read if isinstance(item, Endpoint)),
+            names=tuple(item for item in read if isinstance(item, Name)),
+        )
+
+
+def _read(item: str) -> Endpoint | Name:
+    if item.startswith("unix:"):
+        return Endpoint(item)
+    host, _, port = item.removeprefix(DNS).rpartition(":")
+    # A colon in a host is an IPv6 address, which stands in brackets; other schemes are refused.
+    plain = ":" not in host or (host.startswith("[") and host.endswith("]"))
+    if not host or "/" in host or not plain or not port.isdecimal():
+        raise ValueError(
+            f"{item!r} is no target like 127.0.0.1:50051, unix:/run/authsvc.sock or "
+            "dns:///authsvc.internal:50051"
+        )
+    return Name(host, int(port)) if item.startswith(DNS) else Endpoint(item)
+
+
+async def look_up(host: str, port: int) -> Sequence[str]:
+    """Ask the machine's own resolver; see ``LookUp``."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+async def endpoints_of(name: Name, look_up: LookUp) -> frozenset[Endpoint]:
+    """The replicas that a name has now.
+
+    Raises:
+        OSError: it cannot be looked up.
+    """
+    addresses = await look_up(name.host, name.port)
+    return frozenset(
+        Endpoint(f"[{ip}]:{name.port}" if ":" in ip else f"{ip}:{name.port}", host=name.host)
+        for ip in addresses
+    )
