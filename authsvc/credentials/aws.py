@@ -1,0 +1,188 @@
+"""STS, and who authsvc itself is to it. The configuration says who: neither the environment nor a
+profile or a machine's role has a say unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import botocore
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentialResolver, AioCredentials
+from aiobotocore.session import AioSession
+from botocore.credentials import CredentialProvider, ReadOnlyCredentials
+
+from authsvc.credentials.attribution import session_name, session_tags
+from authsvc.credentials.secrets import read_secret
+from authsvc.resolution import Principal
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sts import STSClient
+    from types_aiobotocore_sts.type_defs import CredentialsTypeDef
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+READ_TIMEOUT_SECONDS = 4.0
+
+_ISOLATED = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """An access key whose secrets are in files, read for each call, so that a rotation counts.
+
+    Attributes:
+        access_key_id: its id.
+        secret_access_key: the file with its secret.
+        session_token: the file with the token that goes with it; None where there is none.
+    """
+
+    access_key_id: str
+    secret_access_key: Path
+    session_token: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebIdentity:
+    """A workload's own token, such as Kubernetes projects into a pod, read for each call.
+
+    Attributes:
+        token: the file that it is in.
+    """
+
+    token: Path
+
+
+class Ambient:
+    """Whatever the machine offers: its environment, its profile, its instance's role."""
+
+
+Identity = KeyFiles | WebIdentity | Ambient
+
+
+class Sts:
+    """What STS is asked for.
+
+    Args:
+        client: see ``sts_client``.
+        identity: who that client is.
+        tags: whether sessions are tagged, for which the role has to allow ``sts:TagSession``.
+        source_identity: whether they have one, for which it has to allow ``sts:SetSourceIdentity``.
+    """
+
+    def __init__(
+        self,
+        client: STSClient,
+        identity: Identity,
+        *,
+        tags: bool = True,
+        source_identity: bool = True,
+    ) -> None:
+        self._client = client
+        self._identity = identity
+        self._tags = tags
+        self._source_identity = source_identity
+
+    async def assume(
+        self, role_arn: str, principal: Principal, *, policy: str, duration_seconds: int
+    ) -> CredentialsTypeDef:
+        """Credentials of a role, confined by a session policy.
+
+        With a web identity there are neither tags nor a source identity: those would be in its
+        token.
+
+        Raises:
+            AuthError: CREDENTIALS_UNAVAILABLE when authsvc's own secret cannot be read.
+            ClientError: STS says no.
+            BotoCoreError, ResponseParserError: there is no answer.
+            KeyError: the answer has no credentials.
+        """
+        name = session_name(principal)
+        request: dict[str, Any] = {
+            "RoleArn": role_arn,
+            "RoleSessionName": name,
+            "Policy": policy,
+            "DurationSeconds": duration_seconds,
+        }
+        if isinstance(self._identity, WebIdentity):
+            # authsvc's own token. The client's goes nowhere.
+            request["WebIdentityToken"] = read_secret(self._identity.token).reveal()
+            by_token = await self._client.assume_role_with_web_identity(**request)
+            return by_token["Credentials"]
+        if self._tags:
+            tags = session_tags(principal)
+            request["Tags"] = [{"Key": key, "Value": value} for key, value in tags]
+        if self._source_identity:
+            request["SourceIdentity"] = name
+        return (await self._client.assume_role(**request))["Credentials"]
+
+
+@asynccontextmanager
+async def sts_client(
+    identity: Identity, *, region: str, endpoint_url: str | None = None
+) -> AsyncIterator[STSClient]:
+    """A client of STS that signs as ``identity``, or does not sign where that is a token.
+
+    Args:
+        identity: who authsvc is.
+        region: whose endpoint it speaks to.
+        endpoint_url: another endpoint.
+    """
+    session = AioSession(session_vars=None if isinstance(identity, Ambient) else _ISOLATED)
+    if isinstance(identity, KeyFiles):
+        session.register_component(
+            "credential_provider", AioCredentialResolver([_Provider(identity)])
+        )
+    config = AioConfig(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        signature_version=botocore.UNSIGNED if isinstance(identity, WebIdentity) else None,
+        ignore_configured_endpoint_urls=True,
+        proxies={},
+    )
+    async with session.create_client(
+        "sts", region_name=region, endpoint_url=endpoint_url, verify=True, config=config
+    ) as client:
+        yield client
+
+
+class _Provider(CredentialProvider):
+    """The one source of keys for a session."""
+
+    METHOD = CANONICAL_NAME = "authsvc"
+
+    def __init__(self, files: KeyFiles) -> None:
+        super().__init__()
+        self._files = files
+
+    async def load(  # type: ignore[override]  # asynchronous in aiobotocore, which has no type of it
+        self,
+    ) -> AioCredentials:
+        return _FollowedKeys(self._files)
+
+
+class _FollowedKeys(AioCredentials):
+    """Keys as the files have them when a call is signed; none of them stays here."""
+
+    def __init__(self, files: KeyFiles) -> None:
+        super().__init__(files.access_key_id, "", method="authsvc")
+        self._files = files
+
+    async def get_frozen_credentials(  # type: ignore[override]  # as above
+        self,
+    ) -> ReadOnlyCredentials:
+        files = self._files
+        return ReadOnlyCredentials(
+            files.access_key_id,
+            read_secret(files.secret_access_key).reveal(),
+            read_secret(files.session_token).reveal() if files.session_token else None,
+        )

@@ -1,0 +1,171 @@
+"""Issued credentials, kept while they last: one call for all who ask at once, renewed in time.
+
+They are here in memory and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Generic, TypeVar
+
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import AwsCredentials, BearerCredentials
+
+log = logging.getLogger(__name__)
+
+CACHE_SIZE = 4096
+"""Credentials that are kept, and as many failures; those used least recently go first."""
+
+MAX_CALLS = 256
+"""Calls under way: a flood of principals is not passed on to who issues."""
+
+RENEWED_AT = 0.8
+"""The part of their life after which credentials are renewed, in the background."""
+
+FAILURE_SECONDS = 5.0
+"""How long a failure counts before the issuer of credentials is asked again."""
+
+CredentialsT = TypeVar("CredentialsT", AwsCredentials, BearerCredentials)
+
+
+@dataclass(slots=True)
+class _Kept(Generic[CredentialsT]):
+    """Credentials, and when to ask for the next ones; infinity where those would end no later."""
+
+    credentials: CredentialsT
+    renew_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why there are none, and until when that counts."""
+
+    until: float
+    error: AuthError
+
+    def again(self, now: float) -> AuthError:
+        """The same error for another request."""
+        retryable = self.error.retry_after_seconds is not None
+        return AuthError(
+            self.error.reason,
+            self.error.detail,
+            retry_after_seconds=self.until - now if retryable else None,
+        )
+
+
+_ValueT = TypeVar("_ValueT")
+
+
+class _Recent(OrderedDict[Hashable, _ValueT]):
+    """The values that were used last."""
+
+    def use(self, key: Hashable) -> _ValueT | None:
+        value = self.get(key)
+        if value is not None:
+            self.move_to_end(key)
+        return value
+
+    def keep(self, key: Hashable, value: _ValueT) -> None:
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > CACHE_SIZE:
+            self.popitem(last=False)
+
+
+class CredentialCache(Generic[CredentialsT]):
+    """Belongs to one event loop. Its clock is that of its callers: ``now`` of each call."""
+
+    def __init__(self) -> None:
+        self._kept: _Recent[_Kept[CredentialsT]] = _Recent()
+        self._failed: _Recent[_Failure] = _Recent()
+        self._calls: dict[Hashable, asyncio.Task[CredentialsT]] = {}
+
+    async def get(
+        self,
+        key: Hashable,
+        issue: Callable[[], Awaitable[CredentialsT]],
+        *,
+        ends: float,
+        now: float,
+    ) -> CredentialsT:
+        """Credentials under ``key``: those kept, or what ``issue`` returns.
+
+        Args:
+            key: whatever decides on what ``issue`` returns; ``ends`` follows from it.
+            issue: asks for new ones. Its caller may go away without ending it for others.
+            ends: when the token ends. No credentials are said to last longer.
+            now: seconds since the epoch.
+
+        Raises:
+            AuthError: as ``issue``, and CREDENTIALS_UNAVAILABLE when too much is being asked for.
+        """
+        kept = self._kept.use(key)
+        if kept is not None and now < kept.credentials.expire_time:
+            if now >= kept.renew_time and key not in self._calls and len(self._calls) < MAX_CALLS:
+                self._call(key, issue, ends, now)
+            return kept.credentials
+        failure = self._failed.use(key)
+        if failure is not None and now < failure.until:
+            raise failure.again(now)
+        call = self._calls.get(key)
+        if call is None:
+            if len(self._calls) >= MAX_CALLS:
+                raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "too many calls are under way")
+            call = self._call(key, issue, ends, now)
+        # One who leaves does not end it for the others.
+        return await asyncio.shield(call)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        calls = [*self._calls.values()]
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def _call(
+        self, key: Hashable, issue: Callable[[], Awaitable[CredentialsT]], ends: float, now: float
+    ) -> asyncio.Task[CredentialsT]:
+        call = asyncio.create_task(self._issued(key, issue, ends, now), name="issue credentials")
+        self._calls[key] = call
+        call.add_done_callback(partial(self._called, key))
+        return call
+
+    def _called(self, key: Hashable, call: asyncio.Task[CredentialsT]) -> None:
+        del self._calls[key]
+        # Looked at, or asyncio complains where all who had asked have left.
+        error = None if call.cancelled() else call.exception()
+        if error is not None and not isinstance(error, AuthError):
+            log.error("issuing credentials has failed", exc_info=error)
+
+    async def _issued(
+        self, key: Hashable, issue: Callable[[], Awaitable[CredentialsT]], ends: float, now: float
+    ) -> CredentialsT:
+        try:
+            issued = await issue()
+            if issued.expire_time <= now:
+                raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "they had ended when they came")
+        except AuthError as error:
+            self._note_failure(key, error, now)
+            raise
+        renew_time = math.inf
+        if issued.expire_time < ends:
+            renew_time = now + RENEWED_AT * (issued.expire_time - now)
+        credentials = replace(issued, expire_time=min(issued.expire_time, ends))
+        self._kept.keep(key, _Kept(credentials, renew_time))
+        return credentials
+
+    def _note_failure(self, key: Hashable, error: AuthError, now: float) -> None:
+        log.warning("no credentials were issued: %s", error)
+        kept = self._kept.get(key)
+        if error.reason is Reason.CREDENTIALS_REFUSED:
+            # The issuer has spoken; what it gave before is not handed out any more.
+            self._kept.pop(key, None)
+        elif kept is not None:
+            kept.renew_time = now + FAILURE_SECONDS
+        self._failed.keep(key, _Failure(now + FAILURE_SECONDS, error))
