@@ -399,11 +399,12 @@ class RedisStore:
                 "ZRANGE", f"{partition.base}:created", newest, "-inf", "BYSCORE", "REV",
                 "LIMIT", offset, LIST_CHUNK, "WITHSCORES",
             )  # fmt: skip
-            for member, score in answer:
+            places = list(zip(answer[::2], answer[1::2], strict=True))
+            for member, score in places:
                 place = (float(score), member.decode())
                 if cursor is None or place < cursor:
                     yield place
-            if len(answer) < LIST_CHUNK:
+            if len(places) < LIST_CHUNK:
                 return
             offset += LIST_CHUNK
 
