@@ -164,9 +164,7 @@ class _Provider(CredentialProvider):
         super().__init__()
         self._files = files
 
-    async def load(  # type: ignore[override]  # asynchronous in aiobotocore, which has no type of it
-        self,
-    ) -> AioCredentials:
+    async def load(self) -> AioCredentials:
         return _FollowedKeys(self._files)
 
 
@@ -177,9 +175,8 @@ class _FollowedKeys(AioCredentials):
         super().__init__(files.access_key_id, "", method="authsvc")
         self._files = files
 
-    async def get_frozen_credentials(  # type: ignore[override]  # as above
-        self,
-    ) -> ReadOnlyCredentials:
+    # The parent of the asynchronous parent is not; aiobotocore awaits this.
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:  # type: ignore[override]
         files = self._files
         return ReadOnlyCredentials(
             files.access_key_id,
