@@ -1,0 +1,75 @@
+"""Which server a redis store is in. Apart from the rest, so that settings do without the client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """Which server, and how to be let in.
+
+    Attributes:
+        mode: what ``nodes`` are: the single node, the sentinels, or some nodes of a cluster.
+        nodes: (host, port); empty for a Unix socket.
+        unix_socket: path of a single node's socket.
+        service: the name by which the sentinels know it.
+        database: number; a cluster has only 0.
+        username: ACL user; empty for the default one.
+        password_file: read at each connection, so that it can be changed; None without one.
+        tls: whether to use TLS; always verified, against ``ca_file`` or the system's authorities.
+        ca_file: PEM authorities.
+        certificate_file: PEM chain of our own certificate.
+        key_file: its key.
+        acknowledge_replicas: how many replicas have to confirm a write before it counts.
+        timeout_seconds: how long one exchange may take, connecting and retries included.
+    """
+
+    mode: Literal["single", "sentinel", "cluster"] = "single"
+    nodes: tuple[Address, ...] = ()
+    unix_socket: Path | None = None
+    service: str = ""
+    database: int = 0
+    username: str = ""
+    password_file: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    acknowledge_replicas: int = 0
+    timeout_seconds: float = 1.0
+
+    @property
+    def partitions(self) -> int:
+        """How many parts the records are in; each part is one slot of a cluster."""
+        return 16 if self.mode == "cluster" else 1
+
+
+def server_at(url: str) -> RedisServer:
+    """The single node at a URL: ``redis://``, ``rediss://`` (TLS) or ``unix:///path``.
+
+    Raises:
+        ValueError: it is none, or holds a password, which belongs in a file.
+    """
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise ValueError("the password belongs in password_file")
+    username = unquote(parts.username or "")
+    if parts.scheme == "unix" and parts.path and not parts.hostname:
+        return RedisServer(unix_socket=Path(parts.path), username=username)
+    database = parts.path.strip("/")
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.query:
+        raise ValueError("is a URL like redis://host:6379/0, rediss://user@host:6379 or unix:/path")
+    if database and not database.isdecimal():
+        raise ValueError("its path is the number of the database")
+    return RedisServer(
+        nodes=((parts.hostname, parts.port or 6379),),
+        database=int(database or 0),
+        username=username,
+        tls=parts.scheme == "rediss",
+    )
