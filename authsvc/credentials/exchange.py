@@ -1,0 +1,167 @@
+"""A bearer token for a downstream API, in exchange for the client's (RFC 8693).
+
+The client's token goes to the token endpoint alone: its own issuer's, or one that the configuration
+lets see that issuer's tokens. What comes back was issued for the API.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import quote_plus
+
+from authsvc.credentials.cache import CredentialCache
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import BearerCredentials, Credentials, Principal, Secret
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name, no token
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+
+UNTOLD_SECONDS = 300.0
+"""How long a token is used whose issuer does not say how long it lasts."""
+
+MAX_SECONDS = 86_400 * 366
+"""The longest ``expires_in`` that is believed; the client's own token ends it sooner."""
+
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]{1,65536}=*")
+"""``b64token`` of RFC 6750 section 2.1: nothing else can go into a header."""
+
+Post = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[tuple[int, bytes]]]
+"""Sends a form with headers to the token endpoint.
+
+Returns the answer's status and, for 200, its body. Raises AuthError, CREDENTIALS_UNAVAILABLE, when
+there is no answer.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What is asked for; a field that is empty is left out.
+
+    Attributes:
+        issuers: claim ``iss`` of the tokens that the endpoint may see.
+        client_id: our name there.
+        audience: the API, by the name that the endpoint knows it by.
+        api: the API, by its URI: parameter ``resource`` (RFC 8707).
+        scopes: what the token is to allow.
+        subject_token_type: what the client's token is to the endpoint.
+    """
+
+    issuers: Collection[str]
+    client_id: str
+    audience: str = ""
+    api: str = ""
+    scopes: tuple[str, ...] = ()
+    subject_token_type: str = ACCESS_TOKEN
+
+    def form(self, token: Secret) -> dict[str, str]:
+        """The request (RFC 8693 section 2.1)."""
+        asked = {
+            "grant_type": GRANT_TYPE,
+            "subject_token": token.reveal(),
+            "subject_token_type": self.subject_token_type,
+            "requested_token_type": ACCESS_TOKEN,
+            "audience": self.audience,
+            "resource": self.api,
+            "scope": " ".join(self.scopes),
+        }
+        return {name: value for name, value in asked.items() if value}
+
+
+class ExchangeBroker:
+    """A ``CredentialBroker``. Belongs to one event loop.
+
+    Args:
+        exchange: what is asked for.
+        client_secret: our secret at the endpoint, read for each call; raises AuthError.
+        post: speaks to the endpoint.
+    """
+
+    def __init__(
+        self, exchange: Exchange, *, client_secret: Callable[[], Secret], post: Post
+    ) -> None:
+        self._exchange = exchange
+        self._client_secret = client_secret
+        self._post = post
+        self._cache: CredentialCache[BearerCredentials] = CredentialCache()
+
+    async def issue(
+        self, principal: Principal, *, token: Secret, resource: str, now: float
+    ) -> Credentials | None:
+        """See ``CredentialBroker.issue``.
+
+        Returns:
+            None where the endpoint may not see the principal's token.
+
+        Raises:
+            AuthError: CREDENTIALS_REFUSED when the endpoint refuses; CREDENTIALS_UNAVAILABLE when
+                there is no answer, or none of use; TOKEN_EXPIRED in the leeway after ``exp``.
+        """
+        if principal.issuer not in self._exchange.issuers:
+            return None
+        ends = principal.expire_time
+        if ends <= now:
+            raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
+        digest = hashlib.sha256(token.reveal().encode()).digest()
+        key = (principal.issuer, principal.subject, digest)
+        return await self._cache.get(key, partial(self._exchanged, token, now), ends=ends, now=now)
+
+    async def close(self) -> None:
+        """End calls that are under way."""
+        await self._cache.close()
+
+    async def _exchanged(self, token: Secret, now: float) -> BearerCredentials:
+        # RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
+        secret = self._client_secret().reveal()
+        pair = f"{quote_plus(self._exchange.client_id)}:{quote_plus(secret)}"
+        headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        status, body = await self._post(self._exchange.form(token), headers)
+        if status in {400, 403}:
+            raise AuthError(
+                Reason.CREDENTIALS_REFUSED, f"the token endpoint refuses, with {status}"
+            )
+        if status != 200:
+            raise _unavailable(f"the token endpoint answered {status}")
+        issued = _read(body, now)
+        if issued.access_token == token:
+            # Whoever got it could go on as the client anywhere else.
+            raise AuthError(
+                Reason.CREDENTIALS_REFUSED, "the token endpoint gave the client's token back"
+            )
+        return issued
+
+
+def _read(body: bytes, now: float) -> BearerCredentials:
+    """The answer (RFC 8693 section 2.2.1).
+
+    Raises:
+        AuthError: CREDENTIALS_UNAVAILABLE when it is not one, or no bearer token is in it.
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested to no purpose
+        answer = None
+    if not isinstance(answer, dict):
+        raise _unavailable("the token endpoint's answer is no JSON object")
+    access_token = answer.get("access_token")
+    if not isinstance(access_token, str) or not _BEARER_TOKEN.fullmatch(access_token):
+        raise _unavailable("the token endpoint's answer has no bearer token")
+    if str(answer.get("token_type")).lower() != "bearer":
+        raise _unavailable("the token endpoint's answer is of another token_type than Bearer")
+    if answer.get("issued_token_type") not in {ACCESS_TOKEN, JWT}:
+        raise _unavailable("the token endpoint's answer is of another issued_token_type")
+    lasts = answer.get("expires_in", UNTOLD_SECONDS)
+    if isinstance(lasts, bool) or not isinstance(lasts, int | float) or not 0 < lasts < MAX_SECONDS:
+        raise _unavailable("the token endpoint's answer has no sensible expires_in")
+    return BearerCredentials(Secret(access_token), "Bearer", now + math.floor(lasts))
+
+
+def _unavailable(detail: str) -> AuthError:
+    return AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail)
