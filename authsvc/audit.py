@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from authsvc.errors import AuthError, Reason, Status
@@ -27,6 +28,7 @@ class EventType(StrEnum):
     TOKEN_REFUSED = "TOKEN_REFUSED"  # noqa: S105 - a name
     SUBJECT_MISMATCH = "SUBJECT_MISMATCH"
     SESSION_REVOKED = "SESSION_REVOKED"
+    TOKENS_REVOKED = "TOKENS_REVOKED"
     CALLER_REFUSED = "CALLER_REFUSED"
     LIMIT_REACHED = "LIMIT_REACHED"
     ADMIN_ACT = "ADMIN_ACT"
@@ -58,6 +60,7 @@ _TEXTS = {
     EventType.TOKEN_REFUSED: "a token was refused",
     EventType.SUBJECT_MISMATCH: "a token of another subject was refused",
     EventType.SESSION_REVOKED: "a session was revoked",
+    EventType.TOKENS_REVOKED: "tokens were revoked",
     EventType.CALLER_REFUSED: "a caller was refused",
     EventType.LIMIT_REACHED: "a limit was reached",
     EventType.ADMIN_ACT: "an operator acted",
@@ -131,6 +134,30 @@ def revoked(session: Record, *, caller: str) -> None:
             session=shown(session.id),
             issuer=session.issuer,
             subject=session.subject,
+        )
+    )
+
+
+def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, caller: str) -> None:
+    """Write down that tokens were cut off: a subject's, one by its ``jti``, or everyone's.
+
+    Args:
+        issuer: whose tokens; empty for everyone's.
+        subject: whose they are; empty for one token, and for everyone's.
+        token_id: which one; empty for a subject's, and for everyone's.
+        until: the ``iat`` up to which they are refused.
+        caller: the operator.
+    """
+    whose = "" if issuer else "everyone's "
+    time = datetime.fromtimestamp(until, UTC).isoformat()
+    record(
+        Event(
+            EventType.TOKENS_REVOKED,
+            caller=caller,
+            issuer=issuer,
+            subject=subject,
+            token_id=token_id,
+            detail=f"{whose}issued up to {time}",
         )
     )
 

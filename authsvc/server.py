@@ -17,6 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from authsvc import __version__, audit
+from authsvc.admin_servicer import SessionAdminServicer
+from authsvc.administration import SessionAdmin
 from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import Settings, StaticCredentials, TlsSettings
 from authsvc.credentials.static import StaticBroker
@@ -29,7 +31,6 @@ from authsvc.servicer import (
     AuthServicer,
     GuardedHealthServicer,
     GuardedReflectionServicer,
-    SessionAdminServicer,
 )
 from authsvc.settings import ConfigError
 from authsvc.storage import open_store
@@ -41,6 +42,9 @@ from authsvc.v1 import auth_pb2_grpc as pb_grpc
 log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 60.0
+
+CUTOFFS_MARGIN_SECONDS = 86_400.0
+"""Cut-offs outlive the tokens that they end, whatever the clocks of replicas and issuers say."""
 
 REFRESH_INTERVAL_SECONDS = 2.0
 """How often it is looked whether keys are due; fetches are far rarer."""
@@ -100,12 +104,14 @@ async def running(
     broker = StaticBroker({item.role: _credentials(item) for item in settings.credentials.static})
     store = await open_store(settings)
     usages = Usages(settings.limits.caller_limits(), clock)
+    limits = settings.session_limits()
+    stopping = asyncio.Event()
     try:
         resolver = SessionResolver(
             with_introspection(verifier, settings),
             store,
             broker if settings.credentials.static else None,
-            limits=settings.sessions.limits(),
+            limits=limits,
             usages=usages,
             clock=clock,
         )
@@ -114,7 +120,8 @@ async def running(
         )
         edge = Edge(_callers(settings), usages)
         pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, edge), server)
-        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(edge), server)
+        admin = SessionAdmin(store, stopping=stopping, clock=clock)
+        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(admin, edge), server)
         health = GuardedHealthServicer(edge)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
@@ -128,7 +135,10 @@ async def running(
             await _report(health, ready=await verifier.refresh(clock()))
 
         async def sweep() -> None:
-            await store.sweep(clock())
+            now = clock()
+            await store.sweep(now)
+            kept = limits.cutoffs_kept_seconds + CUTOFFS_MARGIN_SECONDS
+            await store.forget_cutoffs(now - kept)
 
         await refresh()
         tasks = (
@@ -142,6 +152,7 @@ async def running(
         finally:
             for task in tasks:
                 task.cancel()
+            stopping.set()
             await health.enter_graceful_shutdown()
             await server.stop(settings.grace_seconds)
     finally:

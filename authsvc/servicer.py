@@ -12,7 +12,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from authsvc import audit, wire
+from authsvc import wire
 from authsvc.callers import Caller
 from authsvc.edge import Context, Edge, guarded
 from authsvc.resolver import SessionResolver
@@ -94,39 +94,6 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
         return self._edge.admitted(
             context, lambda caller: caller.authorize(resource), resource=resource
         )
-
-
-class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
-    """``authsvc.v1.SessionAdminService``, for operators. Not served yet: each RPC says so."""
-
-    def __init__(self, edge: Edge) -> None:
-        self._edge = edge
-
-    async def GetSession(self, request: object, context: Context) -> Never:  # noqa: N802
-        """Not served yet."""
-        await self._unserved("GetSession", context)
-
-    async def ListSessions(self, request: object, context: Context) -> Never:  # noqa: N802
-        """Not served yet."""
-        await self._unserved("ListSessions", context)
-
-    async def RevokeSessions(self, request: object, context: Context) -> Never:  # noqa: N802
-        """Not served yet."""
-        await self._unserved("RevokeSessions", context)
-
-    async def WatchSessions(  # type: ignore[override] # noqa: N802 - see ResolveSessionStream
-        self, request: object, context: Context
-    ) -> Never:
-        """Not served yet."""
-        await self._unserved("WatchSessions", context)
-
-    async def _unserved(self, method: str, context: Context) -> Never:
-        await guarded(self._authorize(method, context), context)
-        await _unimplemented(f"SessionAdminService.{method}", context)
-
-    async def _authorize(self, method: str, context: Context) -> None:
-        with self._edge.admitted(context, Caller.authorize_admin) as caller:
-            audit.admin_act(method, caller=caller.name, peer=str(context.peer()))
 
 
 class GuardedHealthServicer(HealthServicer):

@@ -1,0 +1,111 @@
+"""``authsvc.v1.SessionAdminService``: from message to administration and back. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from authsvc import admin_wire, audit
+from authsvc.administration import Revocation, SessionAdmin
+from authsvc.callers import Caller
+from authsvc.edge import Context, Edge, guarded
+from authsvc.errors import AuthError, Reason
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+
+class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
+    """``authsvc.v1.SessionAdminService``, for operators alone."""
+
+    def __init__(self, admin: SessionAdmin, edge: Edge) -> None:
+        self._admin = admin
+        self._edge = edge
+
+    async def GetSession(  # noqa: N802 - gRPC's name
+        self, request: pb.GetSessionRequest, context: Context
+    ) -> pb.GetSessionResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._get(request, context), context)
+
+    async def ListSessions(  # noqa: N802 - gRPC's name
+        self, request: pb.ListSessionsRequest, context: Context
+    ) -> pb.ListSessionsResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._list(request, context), context)
+
+    async def RevokeSessions(  # noqa: N802 - gRPC's name
+        self, request: pb.RevokeSessionsRequest, context: Context
+    ) -> pb.RevokeSessionsResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._revoke(request, context), context)
+
+    # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter. It
+    # ends, and lets go of the log, as soon as the client is gone.
+    async def WatchSessions(  # type: ignore[override] # noqa: N802 - gRPC's name
+        self, request: pb.WatchSessionsRequest, context: Context
+    ) -> None:
+        """See ``auth.proto``."""
+        await guarded(self._watch(request, context), context)
+
+    async def _get(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
+        with self._operator("GetSession", context):
+            record = await self._admin.get(request.session_id)
+        return pb.GetSessionResponse(session=admin_wire.record_message(record))
+
+    async def _list(
+        self, request: pb.ListSessionsRequest, context: Context
+    ) -> pb.ListSessionsResponse:
+        with self._operator("ListSessions", context):
+            listing = await self._admin.page(
+                admin_wire.filter_of(request.filter),
+                size=request.page_size,
+                page_token=request.page_token,
+            )
+        return pb.ListSessionsResponse(
+            sessions=map(admin_wire.record_message, listing.records),
+            next_page_token=listing.next_page_token,
+        )
+
+    async def _revoke(
+        self, request: pb.RevokeSessionsRequest, context: Context
+    ) -> pb.RevokeSessionsResponse:
+        with self._operator("RevokeSessions", context) as caller:
+            revocation = await self._revoked(request, caller.name)
+        return pb.RevokeSessionsResponse(
+            revoked_session_count=revocation.session_count,
+            consistency_token=revocation.consistency_token,
+        )
+
+    async def _revoked(self, request: pb.RevokeSessionsRequest, caller: str) -> Revocation:
+        before_time = admin_wire.before_time_of(request)
+        match request.WhichOneof("target"):
+            case "subject":
+                whose = request.subject
+                return await self._admin.revoke_subject(
+                    whose.issuer, whose.subject, before_time=before_time, caller=caller
+                )
+            case "token" if before_time is None:
+                which = request.token
+                return await self._admin.revoke_token(which.issuer, which.token_id, caller=caller)
+            case "everyone":
+                return await self._admin.revoke_everyone(before_time=before_time, caller=caller)
+            case "token":
+                raise AuthError(Reason.ARGUMENT_INVALID, "before_time is not for a token")
+            case _:
+                raise AuthError(Reason.ARGUMENT_INVALID, "target is required")
+
+    async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
+        with self._operator("WatchSessions", context):
+            which = admin_wire.filter_of(request.filter)
+            async with self._admin.watching(which, resume_token=request.resume_token) as events:
+                # Now, and not with the first event: the client knows that it watches.
+                await context.send_initial_metadata(())
+                async for logged in events:
+                    # A client that is slow to read holds this up, and the log is read no further.
+                    await context.write(admin_wire.event_message(logged.position, logged.event))
+
+    @contextmanager
+    def _operator(self, method: str, context: Context) -> Iterator[Caller]:
+        with self._edge.admitted(context, Caller.authorize_admin) as caller:
+            audit.admin_act(method, caller=caller.name, peer=str(context.peer()))
+            yield caller
