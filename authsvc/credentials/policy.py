@@ -1,8 +1,8 @@
 """Claims as an inline session policy of AWS: those buckets, those actions, until the token ends.
 
 Pure. AWS grants a session what its role and this policy both allow, so a policy only ever narrows.
-It names each bucket and each action as it stands: nothing is escaped, abbreviated or matched by a
-pattern, but for the ``/*`` that stands for a bucket's objects.
+It names each bucket and each action in full: nothing is escaped, and nothing stands for several but
+the ``/*`` for a bucket's objects.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -89,18 +89,13 @@ OBJECT_ACTIONS = frozenset(
 )
 """Actions on a bucket's objects."""
 
+_KINDS = ((BUCKET_ACTIONS, ""), (OBJECT_ACTIONS, "/*"))
+"""Actions, and what makes the ARN of a bucket one that they are for."""
+
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
-
-
-@dataclass(frozen=True, slots=True)
-class _Statement:
-    """These actions on these ARNs."""
-
-    actions: list[str]
-    resources: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,53 +145,64 @@ def session_policy(
         AuthError: CREDENTIALS_REFUSED when it is longer than AWS takes.
     """
     names = sorted(set(filter(is_bucket, buckets)))
-    if len(names) < len(buckets):
-        log.warning("of %d buckets in a token, S3 would take %d", len(buckets), len(names))
-    statements = _statements([f"arn:{partition}:s3:::{name}" for name in names], permissions)
-    if not statements:
+    if left_out := {*buckets}.difference(names):
+        log.warning("%d of a token's buckets have no name that S3 takes", len(left_out))
+    asked = [
+        (sorted(actions.intersection(permissions)), suffix)
+        for actions, suffix in _KINDS
+        if actions.intersection(permissions)
+    ]
+    if not names or not asked:
         return None
-    plain, merged = _document(statements, ends), _document(_merged(statements), ends)
-    forms = [form for form in (plain, merged) if len(form) <= MAX_POLICY_CHARACTERS]
+    plain, short = [make(names, asked, ends, partition) for make in (_plain, _short)]
+    forms = tuple(form for form in (plain, short) if len(form) <= MAX_POLICY_CHARACTERS)
     if not forms:
         raise AuthError(
             Reason.CREDENTIALS_REFUSED,
-            f"the session policy for {len(names)} buckets has {len(merged)} characters, and AWS "
+            f"the session policy for {len(names)} buckets has {len(short)} characters, and AWS "
             f"takes {MAX_POLICY_CHARACTERS}: fewer buckets or permissions in the token would do",
         )
-    return SessionPolicy(tuple(dict.fromkeys(forms)), hashlib.sha256(plain.encode()).digest())
+    return SessionPolicy(forms, hashlib.sha256(plain.encode()).digest())
 
 
-def _statements(arns: Sequence[str], permissions: Sequence[str]) -> list[_Statement]:
-    wanted = [
-        _Statement(sorted(BUCKET_ACTIONS.intersection(permissions)), [*arns]),
-        _Statement(sorted(OBJECT_ACTIONS.intersection(permissions)), [f"{arn}/*" for arn in arns]),
+_Asked = Sequence[tuple[list[str], str]]
+"""Actions of one kind, and what makes the ARN of a bucket one that they are for."""
+
+
+def _plain(names: Sequence[str], asked: _Asked, ends: int, partition: str) -> str:
+    """A statement for each kind of action."""
+    statements = [
+        _statement(actions, _arns(names, partition, suffix), ends) for actions, suffix in asked
     ]
-    return [statement for statement in wanted if statement.actions and statement.resources]
+    return _json({"Version": "2012-10-17", "Statement": statements})
 
 
-def _merged(statements: Sequence[_Statement]) -> list[_Statement]:
-    """The same in one. It allows no more: an object's ARN has a slash where no bucket's has one, so
-    that an action on buckets finds nothing under ``/*``, nor one on objects without."""
-    return [
-        _Statement(
-            [action for statement in statements for action in statement.actions],
-            [arn for statement in statements for arn in statement.resources],
-        )
-    ]
+def _short(names: Sequence[str], asked: _Asked, ends: int, partition: str) -> str:
+    """The same in one statement, and no wider.
+
+    An action on buckets finds none under an ARN with ``/*``, nor one on objects any without, since
+    there is a slash in every object's ARN and in no bucket's. A policy without a version is one
+    without variables. A partition of ``*`` would save more, but AWS lets it run on over colons:
+    ``arn:*:s3:::alpha/*`` takes in the key ``:s3:::alpha/`` of any bucket.
+    """
+    actions = [action for some, _ in asked for action in some]
+    arns = [arn for _, suffix in asked for arn in _arns(names, partition, suffix)]
+    return _json({"Statement": [_statement(actions, arns, ends)]})
 
 
-def _document(statements: Sequence[_Statement], ends: int) -> str:
+def _statement(actions: list[str], arns: list[str], ends: int) -> dict[str, object]:
     end = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Action": statement.actions,
-                "Resource": statement.resources,
-                "Condition": {"DateLessThan": {"aws:CurrentTime": end}},
-            }
-            for statement in statements
-        ],
+    return {
+        "Effect": "Allow",
+        "Action": actions,
+        "Resource": arns,
+        "Condition": {"DateLessThan": {"aws:CurrentTime": end}},
     }
+
+
+def _arns(names: Sequence[str], partition: str, suffix: str) -> list[str]:
+    return [f"arn:{partition}:s3:::{name}{suffix}" for name in names]
+
+
+def _json(policy: Mapping[str, object]) -> str:
     return json.dumps(policy, separators=(",", ":"))

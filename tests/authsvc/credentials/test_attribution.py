@@ -1,0 +1,59 @@
+"""How AWS calls a principal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authsvc.credentials.attribution import session_name, session_tags
+from authsvc.resolution import Principal
+from tests.support.clock import START
+from tests.support.tokens import ISSUER
+
+
+def principal(subject: str = "alice", issuer: str = ISSUER, client_id: str = "") -> Principal:
+    return Principal(issuer, subject, START + 600, client_id)
+
+
+def test_a_name_begins_with_the_subject() -> None:
+    readable = session_name(principal("alice@example.com"))
+    assert re.fullmatch(r"alice@example\.com-[a-z2-7]{16}", readable)
+    assert re.fullmatch(r"auth0-alice-[a-z2-7]{16}", session_name(principal("auth0|alice")))
+
+
+@given(subject=st.text(min_size=1, max_size=200))
+def test_every_name_is_one_that_sts_takes(subject: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_+=,.@-]{2,64}", session_name(principal(subject)))
+
+
+@given(one=st.tuples(st.text(), st.text()), other=st.tuples(st.text(), st.text()))
+def test_two_principals_have_two_names(one: tuple[str, str], other: tuple[str, str]) -> None:
+    same = one == other
+    assert (session_name(principal(*one)) == session_name(principal(*other))) == same
+
+
+def test_nobody_can_take_the_subject_that_anothers_turns_into() -> None:
+    victim = session_name(principal("auth0|alice"))
+    assert session_name(principal(victim)) != victim
+    assert session_name(principal("auth0-alice")) != victim
+
+
+def test_issuer_and_subject_cannot_be_cut_elsewhere() -> None:
+    one = session_name(principal("b", issuer="https://a"))
+    assert one != session_name(principal("ab", issuer="https://"))
+
+
+def test_tags_are_what_the_token_says() -> None:
+    assert session_tags(principal("alice", client_id="client")) == [
+        ("issuer", ISSUER),
+        ("subject", "alice"),
+        ("client_id", "client"),
+    ]
+
+
+@pytest.mark.parametrize("subject", ["auth0|alice", "a" * 257, "alice\n", "a*", "", "a\tb"])
+def test_a_value_that_aws_does_not_take_is_left_out(subject: str) -> None:
+    assert session_tags(principal(subject)) == [("issuer", ISSUER)]
