@@ -1,0 +1,108 @@
+"""What was asked and answered: the record of a run that the checks read. Knows nothing else."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+LOAD = "load"
+"""``Call.via`` of a client that balances over all replicas, as MCP servers do."""
+
+
+class Act(Enum):
+    """What a call asked for."""
+
+    CREATE = "create"
+    """A session under a new id."""
+
+    RESOLVE = "resolve"
+    """Who somebody is, on a session that is there."""
+
+    REVOKE = "revoke"
+    """The end of a session."""
+
+    CUT_OFF = "cut off"
+    """The end of all tokens that a subject has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, from when it was made to when its answer was there.
+
+    Attributes:
+        act: what it asked for.
+        via: ``LOAD``, or the name of the one replica that was asked.
+        start: monotonic seconds of the process that asked; as all times here.
+        end: when it returned.
+        deadline_seconds: how long it was allowed to take.
+        session: the session's id; empty for a principal session and for CUT_OFF.
+        subject: whose token it bore, or whose tokens it ended; empty without.
+        token: which token of the subject, counted in the order of issue; for CUT_OFF the last one
+            that it ended.
+        answered: the subject in the answer; empty without an identity.
+        reason: of the refusal, by its stable name; empty when there was none.
+        task: the same for a call and those that repeated it.
+    """
+
+    act: Act
+    via: str
+    start: float
+    end: float
+    deadline_seconds: float
+    session: str = ""
+    subject: str = ""
+    token: int = 0
+    answered: str = ""
+    reason: str = ""
+    task: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether it did what it asked for."""
+        return not self.reason
+
+    @property
+    def failed(self) -> bool:
+        """Whether nobody could say: neither an answer nor a refusal that means something."""
+        return self.reason in FAILURES
+
+
+FAILURES = frozenset(
+    {
+        "STORE_UNAVAILABLE",
+        "KEYS_UNAVAILABLE",
+        "CREDENTIALS_UNAVAILABLE",
+        "OVERLOADED",
+        "SESSION_LIMIT",
+    }
+)
+"""Reasons that tell of the service's state, not of the session's or the token's."""
+
+
+@dataclass
+class History:
+    """All calls of a run, in the order in which they ended.
+
+    Attributes:
+        calls: the calls.
+        marks: when what happened to the service, by name.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    marks: dict[str, float] = field(default_factory=dict)
+    _tasks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def new_task(self) -> int:
+        """A number for a call and those that will repeat it."""
+        return next(self._tasks)
+
+    def of_load(self) -> Iterable[Call]:
+        """The calls of clients that balance."""
+        return (call for call in self.calls if call.via == LOAD)
