@@ -1,0 +1,237 @@
+"""Issued credentials: asked for once, kept while they last, renewed in time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from authsvc.credentials import cache as cache_module
+from authsvc.credentials.cache import FAILURE_SECONDS, MAX_CALLS, RENEWED_AT, CredentialCache
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import BearerCredentials, Secret
+from tests.support.clock import START, Clock
+
+pytestmark = pytest.mark.anyio
+
+ENDS = START + 36_000
+
+
+class Issuer:
+    """Issues for an hour at a time, when it is let.
+
+    Attributes:
+        calls: how often it was asked.
+        error: what it raises, when set.
+        open: it answers while this is set.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.calls = 0
+        self.error: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self) -> BearerCredentials:
+        self.calls += 1
+        number, expire_time = self.calls, self._clock() + 3600
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        return BearerCredentials(Secret(f"token-{number}"), "Bearer", expire_time)
+
+
+class Cached:
+    """A cache in front of an issuer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.cache: CredentialCache[BearerCredentials] = CredentialCache()
+        self.issuer = Issuer(clock)
+
+    async def get(self, key: str = "alice", *, ends: float = ENDS) -> str:
+        """The token that is given out."""
+        async with asyncio.timeout(10):
+            got = await self.cache.get(key, self.issuer, ends=ends, now=self.clock())
+        assert self.clock() < got.expire_time <= ends
+        return got.access_token.reveal()
+
+    async def settle(self) -> None:
+        """Let what goes on in the background come to its end."""
+        async with asyncio.timeout(10):
+            while self.cache._calls:
+                await asyncio.wait([*self.cache._calls.values()])
+                await asyncio.sleep(0)  # its callbacks
+
+
+@pytest.fixture
+async def cached(clock: Clock) -> Cached:
+    return Cached(clock)
+
+
+async def test_200_first_calls_are_one(cached: Cached) -> None:
+    cached.issuer.open.clear()
+    asking = [asyncio.create_task(cached.get()) for _ in range(200)]
+    await asyncio.sleep(0)
+    cached.issuer.open.set()
+    assert {*await asyncio.gather(*asking)} == {"token-1"}
+    assert cached.issuer.calls == 1
+
+
+async def test_two_keys_share_nothing(cached: Cached) -> None:
+    assert [await cached.get("alice"), await cached.get("bob")] == ["token-1", "token-2"]
+    assert [await cached.get("bob"), await cached.get("alice")] == ["token-2", "token-1"]
+
+
+async def test_a_first_caller_who_leaves_does_not_end_it_for_the_others(cached: Cached) -> None:
+    cached.issuer.open.clear()
+    first, second = (asyncio.create_task(cached.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    cached.issuer.open.set()
+    assert await second == "token-1"
+    assert first.cancelled()
+    assert cached.issuer.calls == 1
+
+
+async def test_they_are_kept_until_they_are_due_and_renewed_in_the_background(
+    cached: Cached,
+) -> None:
+    await cached.get()
+    cached.clock.advance(3600 * RENEWED_AT - 1)
+    assert await cached.get() == "token-1"
+    assert cached.issuer.calls == 1
+    cached.clock.advance(1)
+    cached.issuer.open.clear()
+    # Nobody waits for the renewal, and however many ask, it is one.
+    assert {await cached.get() for _ in range(50)} == {"token-1"}
+    cached.issuer.open.set()
+    await cached.settle()
+    assert await cached.get() == "token-2"
+    assert cached.issuer.calls == 2
+
+
+async def test_what_ends_with_the_token_is_not_renewed(cached: Cached) -> None:
+    """A renewal would end no later."""
+    ends = START + 3000
+    await cached.get(ends=ends)
+    cached.clock.advance(2999)
+    assert await cached.get(ends=ends) == "token-1"
+    await cached.settle()
+    assert cached.issuer.calls == 1
+
+
+async def test_ended_ones_are_not_given_out(cached: Cached) -> None:
+    await cached.get()
+    cached.clock.advance(3600)
+    assert await cached.get() == "token-2"
+
+
+@pytest.mark.parametrize("reason", [Reason.CREDENTIALS_UNAVAILABLE, Reason.CREDENTIALS_REFUSED])
+async def test_a_failure_is_remembered_for_a_while(cached: Cached, reason: Reason) -> None:
+    cached.issuer.error = AuthError(reason, "why")
+    for _ in range(20):
+        with pytest.raises(AuthError, match="why") as refused:
+            await cached.get()
+        assert refused.value.reason is reason
+    assert cached.issuer.calls == 1
+    retryable = reason is Reason.CREDENTIALS_UNAVAILABLE
+    assert refused.value.retry_after_seconds == (FAILURE_SECONDS if retryable else None)
+    cached.clock.advance(FAILURE_SECONDS)
+    cached.issuer.error = None
+    assert await cached.get() == "token-2"
+
+
+async def test_through_an_outage_those_that_last_are_given_out_and_then_none(
+    cached: Cached,
+) -> None:
+    await cached.get()
+    cached.issuer.error = AuthError(Reason.CREDENTIALS_UNAVAILABLE)
+    cached.clock.advance(3600 * RENEWED_AT)
+    for _ in range(3):
+        for _ in range(20):
+            assert await cached.get() == "token-1"
+            await cached.settle()
+        cached.clock.advance(FAILURE_SECONDS)
+    # Tried every so often, not each time.
+    assert cached.issuer.calls == 1 + 3
+    cached.clock.now = START + 3600
+    with pytest.raises(AuthError) as refused:
+        await cached.get()
+    assert refused.value.reason is Reason.CREDENTIALS_UNAVAILABLE
+    cached.issuer.error = None
+    cached.clock.advance(FAILURE_SECONDS)
+    assert await cached.get() == f"token-{cached.issuer.calls}"
+
+
+async def test_a_refusal_to_renew_ends_those_that_are_kept(cached: Cached) -> None:
+    await cached.get()
+    cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED)
+    cached.clock.advance(3600 * RENEWED_AT)
+    assert await cached.get() == "token-1"
+    await cached.settle()
+    with pytest.raises(AuthError) as refused:
+        await cached.get()
+    assert refused.value.reason is Reason.CREDENTIALS_REFUSED
+
+
+async def test_credentials_that_come_too_late_are_not_given_out(cached: Cached) -> None:
+    cached.issuer._clock = Clock(START - 3600)
+    with pytest.raises(AuthError, match="had ended") as refused:
+        await cached.get()
+    assert refused.value.reason is Reason.CREDENTIALS_UNAVAILABLE
+
+
+async def test_a_defect_is_raised_and_not_remembered(
+    cached: Cached, caplog: pytest.LogCaptureFixture
+) -> None:
+    cached.issuer.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await cached.get()
+    assert "has failed" in caplog.text
+    cached.issuer.error = None
+    assert await cached.get() == "token-2"
+
+
+async def test_a_flood_of_principals_is_not_passed_on(cached: Cached) -> None:
+    cached.issuer.open.clear()
+    asking = [asyncio.create_task(cached.get(f"user-{n}")) for n in range(MAX_CALLS)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with pytest.raises(AuthError, match="too many") as refused:
+        await cached.get("one more")
+    assert refused.value.reason is Reason.CREDENTIALS_UNAVAILABLE
+    cached.issuer.open.set()
+    await asyncio.gather(*asking)
+    assert cached.issuer.calls == MAX_CALLS
+
+
+async def test_those_used_least_recently_are_forgotten(
+    cached: Cached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "CACHE_SIZE", 2)
+    for key in ("a", "b", "a", "c"):
+        await cached.get(key)
+    assert cached.issuer.calls == 3
+    await cached.get("a")
+    assert cached.issuer.calls == 3
+    await cached.get("b")
+    assert cached.issuer.calls == 4
+
+
+async def test_closing_ends_what_is_under_way(cached: Cached) -> None:
+    cached.issuer.open.clear()
+    asking = asyncio.create_task(cached.get())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await cached.cache.close()
+    await asyncio.wait([asking], timeout=10)
+    assert asking.cancelled()
+
+
+async def test_no_secret_shows(cached: Cached) -> None:
+    await cached.get()
+    assert "token-1" not in repr(cached.cache.__dict__)

@@ -1,0 +1,480 @@
+"""Roles assumed for principals, at a real STS and at one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from authsvc.credentials import sts as sts_module
+from authsvc.credentials.attribution import session_name
+from authsvc.credentials.aws import Identity, KeyFiles, Sts, WebIdentity, sts_client
+from authsvc.credentials.cache import FAILURE_SECONDS, RENEWED_AT
+from authsvc.credentials.sts import RoleRule, StsBroker
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import AwsCredentials, Principal, Secret
+from demo.s3 import serving_s3
+from tests.authsvc.credentials.conftest import FakeSts
+from tests.support.clock import START, Clock
+from tests.support.tokens import ISSUER, RESOURCE
+
+pytestmark = pytest.mark.anyio
+
+READER = "arn:aws:iam::123456789012:role/reader"
+ANALYST = "arn:aws:iam::123456789012:role/team/analyst"
+RULES = (RoleRule(ANALYST, ISSUER, "analyst"), RoleRule(READER, ISSUER, "reader"))
+TOKEN = Secret("the-clients-token")
+
+
+def principal(subject: str = "alice", *, seconds: float = 600, **changes: object) -> Principal:
+    values: dict[str, object] = {
+        "client_id": "client",
+        "roles": ("reader",),
+        "buckets": ("alpha",),
+        "permissions": ("s3:GetObject", "s3:ListBucket"),
+        **changes,
+    }
+    return Principal(ISSUER, subject, START + seconds, **values)  # type: ignore[arg-type]  # as named
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFiles:
+    path = tmp_path / "aws.key"
+    path.write_text("our-own-secret\n")
+    return KeyFiles("AKIAAUTHSVC", path)
+
+
+@asynccontextmanager
+async def broker_at(
+    url: str, identity: Identity, *rules: RoleRule, **options: bool
+) -> AsyncIterator[StsBroker]:
+    async with sts_client(identity, region="eu-west-1", endpoint_url=url) as client:
+        broker = StsBroker(Sts(client, identity, **options), rules or RULES, region="eu-west-1")
+        try:
+            yield broker
+        finally:
+            await broker.close()
+
+
+@pytest.fixture
+async def broker(fake_sts: FakeSts, keys: KeyFiles, clock: Clock) -> AsyncIterator[StsBroker]:
+    fake_sts.clock_time = clock()
+    async with broker_at(fake_sts.url, keys) as broker:
+        yield broker
+
+
+async def issued(broker: StsBroker, who: Principal, now: float = START) -> AwsCredentials:
+    async with asyncio.timeout(20):
+        got = await broker.issue(who, token=TOKEN, resource=RESOURCE, now=now)
+    assert isinstance(got, AwsCredentials)
+    return got
+
+
+async def refused(broker: StsBroker, who: Principal, now: float = START) -> AuthError:
+    with pytest.raises(AuthError) as caught:
+        await issued(broker, who, now)
+    return caught.value
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with serving_s3({}) as url:
+        yield url
+
+
+async def test_a_role_is_assumed_at_a_real_sts(moto: str, keys: KeyFiles) -> None:
+    now = time.time()
+    who = Principal(
+        ISSUER, "alice", now + 1200.5, "", (), ("reader",), ("alpha",), ("s3:GetObject",)
+    )
+    async with broker_at(moto, keys) as broker:
+        credentials = await issued(broker, who, now)
+        again = await issued(broker, who, now + 1)
+    assert credentials.access_key_id.startswith("ASIA")
+    assert credentials.secret_access_key
+    assert credentials.session_token
+    assert credentials.region == "eu-west-1"
+    # To the second: STS gave it until then, and the policy ends then.
+    assert int(now) + 1199 <= credentials.expire_time <= int(now + 1200.5)
+    assert again is credentials
+
+
+async def test_what_sts_is_asked(broker: StsBroker, fake_sts: FakeSts) -> None:
+    await issued(broker, principal(seconds=1800.9))
+    (call,) = fake_sts.calls
+    policy = json.loads(call.pop("Policy"))
+    name = session_name(principal())
+    assert call == {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "RoleArn": READER,
+        "RoleSessionName": name,
+        "SourceIdentity": name,
+        "DurationSeconds": "1800",
+        "Tags.member.1.Key": "issuer",
+        "Tags.member.1.Value": ISSUER,
+        "Tags.member.2.Key": "subject",
+        "Tags.member.2.Value": "alice",
+        "Tags.member.3.Key": "client_id",
+        "Tags.member.3.Value": "client",
+    }
+    end = {"DateLessThan": {"aws:CurrentTime": "2027-01-15T08:30:00Z"}}
+    assert [statement["Condition"] for statement in policy["Statement"]] == [end, end]
+    assert "Credential=AKIAAUTHSVC/" in fake_sts.signers[0]
+    assert TOKEN.reveal() not in str(fake_sts.calls)
+
+
+async def test_tags_and_source_identity_can_be_left_out(fake_sts: FakeSts, keys: KeyFiles) -> None:
+    fake_sts.clock_time = START
+    async with broker_at(fake_sts.url, keys, tags=False, source_identity=False) as broker:
+        await issued(broker, principal())
+    assert not {"SourceIdentity", "Tags.member.1.Key"} & {*fake_sts.calls[0]}
+
+
+async def test_a_web_identity_is_authsvcs_own_and_follows_its_file(
+    fake_sts: FakeSts, tmp_path: Path
+) -> None:
+    """Kubernetes rotates it. The client's token goes nowhere."""
+    token = tmp_path / "token"
+    token.write_text("workload-token-1\n")
+    fake_sts.clock_time = START
+    async with broker_at(fake_sts.url, WebIdentity(token)) as broker:
+        await issued(broker, principal("alice"))
+        token.write_text("workload-token-2\n")
+        await issued(broker, principal("bob"))
+    assert [call["Action"] for call in fake_sts.calls] == 2 * ["AssumeRoleWithWebIdentity"]
+    assert [call["WebIdentityToken"] for call in fake_sts.calls] == [
+        "workload-token-1",
+        "workload-token-2",
+    ]
+    assert all("Policy" in call for call in fake_sts.calls)
+    assert fake_sts.signers == ["", ""]
+    assert TOKEN.reveal() not in str(fake_sts.calls)
+
+
+async def test_a_changed_key_file_counts_at_once(
+    broker: StsBroker, fake_sts: FakeSts, keys: KeyFiles
+) -> None:
+    await issued(broker, principal("alice"))
+    keys.secret_access_key.unlink()
+    error = await refused(broker, principal("bob"))
+    assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
+    assert str(keys.secret_access_key) in error.detail
+    keys.secret_access_key.write_text("another secret")
+    await issued(broker, principal("carol"))
+    assert len(fake_sts.calls) == 2
+
+
+async def test_nothing_of_the_environment_has_a_say(
+    fake_sts: FakeSts, keys: KeyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = tmp_path / "profile"
+    profile.write_text("[default]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = x\n")
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIAAMBIENT",
+        "AWS_SECRET_ACCESS_KEY": "ambient",
+        "AWS_SESSION_TOKEN": "ambient",
+        "AWS_PROFILE": "nobody",
+        "AWS_SHARED_CREDENTIALS_FILE": str(profile),
+        "AWS_CONFIG_FILE": str(profile),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1",
+        "AWS_ROLE_ARN": READER,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(profile),
+        "AWS_CA_BUNDLE": "/nowhere",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+        "HTTPS_PROXY": "http://127.0.0.1:1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    fake_sts.clock_time = START
+    async with broker_at(fake_sts.url, keys) as broker:
+        await issued(broker, principal())
+        keys.secret_access_key.write_text("")
+        assert (await refused(broker, principal("bob"))).reason is Reason.CREDENTIALS_UNAVAILABLE
+    assert ["AKIAAUTHSVC" in signer for signer in fake_sts.signers] == [True]
+
+
+@pytest.mark.parametrize(
+    ("roles", "arn"),
+    [(("reader",), READER), (("reader", "analyst"), ANALYST), (("other", "reader"), READER)],
+)
+async def test_the_first_rule_that_fits_says_which_role(
+    broker: StsBroker, fake_sts: FakeSts, roles: tuple[str, ...], arn: str
+) -> None:
+    await issued(broker, principal(roles=roles))
+    assert [call["RoleArn"] for call in fake_sts.calls] == [arn]
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        principal(roles=()),
+        principal(roles=("Reader",)),
+        principal(roles=(READER,)),
+        principal(roles=("arn:aws:iam::666666666666:role/theirs",)),
+        Principal("https://other.example", "alice", START + 600, "", (), ("reader",), ("alpha",)),
+        principal(buckets=()),
+        principal(buckets=("*",)),
+        principal(permissions=()),
+        principal(permissions=("s3:ListAllMyBuckets",)),
+    ],
+    ids=lambda who: f"{who.issuer} {who.roles} {who.buckets} {who.permissions}",
+)
+async def test_for_some_there_are_no_credentials_and_no_call(
+    broker: StsBroker, fake_sts: FakeSts, who: Principal
+) -> None:
+    assert await broker.issue(who, token=TOKEN, resource=RESOURCE, now=START) is None
+    assert not fake_sts.calls
+
+
+async def test_an_arn_in_a_claim_counts_where_a_rule_names_it(
+    fake_sts: FakeSts, keys: KeyFiles
+) -> None:
+    fake_sts.clock_time = START
+    async with broker_at(fake_sts.url, keys, RoleRule(READER, ISSUER, READER)) as broker:
+        await issued(broker, principal(roles=("arn:aws:iam::666666666666:role/x", READER)))
+        other = principal(roles=(ANALYST,))
+        assert await broker.issue(other, token=TOKEN, resource=RESOURCE, now=START) is None
+    assert [call["RoleArn"] for call in fake_sts.calls] == [READER]
+
+
+async def test_a_rule_without_a_role_is_for_all_of_its_issuer(
+    fake_sts: FakeSts, keys: KeyFiles
+) -> None:
+    arn = "arn:aws-cn:iam::123456789012:role/all"
+    fake_sts.clock_time = START
+    async with broker_at(fake_sts.url, keys, RoleRule(arn, ISSUER)) as broker:
+        await issued(broker, principal(roles=()))
+    assert fake_sts.calls[0]["RoleArn"] == arn
+    assert '"arn:aws-cn:s3:::alpha"' in fake_sts.calls[0]["Policy"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "duration"), [(30, 900), (900, 900), (1800, 1800), (86_400, 3600)]
+)
+async def test_duration_is_the_tokens_within_what_sts_and_the_role_allow(
+    broker: StsBroker, fake_sts: FakeSts, seconds: float, duration: int
+) -> None:
+    credentials = await issued(broker, principal(seconds=seconds))
+    assert fake_sts.calls[0]["DurationSeconds"] == str(duration)
+    # However long STS gives, what is told ends with the token.
+    assert credentials.expire_time == START + min(seconds, duration)
+
+
+async def test_in_the_leeway_after_exp_the_token_has_expired(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    """To AWS, which goes by the policy's end, it has."""
+    error = await refused(broker, principal(seconds=0.5))
+    assert error.reason is Reason.TOKEN_EXPIRED
+    assert not fake_sts.calls
+
+
+async def test_200_first_calls_are_one_call(broker: StsBroker, fake_sts: FakeSts) -> None:
+    fake_sts.hold.clear()
+    asking = [asyncio.create_task(issued(broker, principal())) for _ in range(200)]
+    assert await asyncio.to_thread(fake_sts.arrived.wait, 10)
+    asking[0].cancel()
+    fake_sts.hold.set()
+    got = await asyncio.gather(*asking[1:])
+    assert len({credentials.access_key_id for credentials in got}) == 1
+    assert len(fake_sts.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        principal("bob"),
+        principal(roles=("analyst",)),
+        principal(buckets=("beta",)),
+        principal(buckets=("alpha", "beta")),
+        principal(permissions=("s3:GetObject",)),
+        principal(seconds=601),
+    ],
+    ids=["subject", "role", "bucket", "more buckets", "permissions", "exp"],
+)
+async def test_whoever_may_do_something_else_gets_something_else(
+    broker: StsBroker, fake_sts: FakeSts, other: Principal
+) -> None:
+    one = await issued(broker, principal())
+    two = await issued(broker, other)
+    assert one.access_key_id != two.access_key_id
+    assert (await issued(broker, principal())).access_key_id == one.access_key_id
+    assert len(fake_sts.calls) == 2
+
+
+async def test_the_same_subject_of_two_issuers_is_two(fake_sts: FakeSts, keys: KeyFiles) -> None:
+    fake_sts.clock_time = START
+    second = "https://second.example"
+    rules = (RoleRule(READER, ISSUER), RoleRule(READER, second))
+    buckets, permissions = ("alpha",), ("s3:GetObject",)
+    async with broker_at(fake_sts.url, keys, *rules) as broker:
+        for issuer in (ISSUER, second):
+            who = Principal(issuer, "alice", START + 600, "", (), (), buckets, permissions)
+            await issued(broker, who)
+    assert len({call["RoleSessionName"] for call in fake_sts.calls}) == 2
+
+
+async def test_a_token_costs_one_call_however_often_it_is_used(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    """The policy ends with the token, so that a refreshed token is another policy: one call each.
+    What the earlier token got neither outlives it nor ends the later one's."""
+    for refresh in range(4):
+        now = fake_sts.clock_time = START + 500 * refresh
+        who = principal(seconds=500 * refresh + 600)
+        for step in range(0, 500, 50):
+            credentials = await issued(broker, who, now + step)
+            assert credentials.expire_time == who.expire_time
+    assert len(fake_sts.calls) == 4
+
+
+async def test_a_long_token_is_followed_by_renewals(
+    broker: StsBroker, fake_sts: FakeSts, clock: Clock
+) -> None:
+    who = principal(seconds=10 * 3600)
+    first = await issued(broker, who)
+    assert first.expire_time == START + 3600
+    clock.advance(3600 * RENEWED_AT)
+    fake_sts.clock_time = clock()
+    fake_sts.arrived.clear()
+    assert await issued(broker, who, clock()) == first
+    assert await asyncio.to_thread(fake_sts.arrived.wait, 10)
+    await asyncio.gather(*broker._cache._calls.values())
+    second = await issued(broker, who, clock())
+    assert second.expire_time == clock() + 3600
+    assert len(fake_sts.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (403, "AccessDenied", Reason.CREDENTIALS_REFUSED),
+        (400, "MalformedPolicyDocument", Reason.CREDENTIALS_REFUSED),
+        (400, "ValidationError", Reason.CREDENTIALS_REFUSED),
+        (400, "Throttling", Reason.CREDENTIALS_UNAVAILABLE),
+        (403, "InvalidClientTokenId", Reason.CREDENTIALS_UNAVAILABLE),
+        (403, "SignatureDoesNotMatch", Reason.CREDENTIALS_UNAVAILABLE),
+        (400, "ExpiredTokenException", Reason.CREDENTIALS_UNAVAILABLE),
+        (500, "InternalFailure", Reason.CREDENTIALS_UNAVAILABLE),
+        (503, "ServiceUnavailable", Reason.CREDENTIALS_UNAVAILABLE),
+    ],
+)
+async def test_what_a_no_of_sts_means(
+    broker: StsBroker, fake_sts: FakeSts, status: int, code: str, reason: Reason
+) -> None:
+    fake_sts.errors = [(status, code)] * 2
+    error = await refused(broker, principal())
+    assert error.reason is reason
+    assert (code in error.detail, READER in error.detail) == (True, True)
+    assert "keep-me-out" not in str(error)
+    assert (error.retry_after_seconds is None) == (reason is Reason.CREDENTIALS_REFUSED)
+    # A storm of requests is not passed on.
+    calls = len(fake_sts.calls)
+    assert calls <= 2
+    await refused(broker, principal())
+    assert len(fake_sts.calls) == calls
+
+
+async def test_throttling_is_tried_once_more(broker: StsBroker, fake_sts: FakeSts) -> None:
+    fake_sts.errors = [(400, "Throttling")]
+    await issued(broker, principal())
+    assert len(fake_sts.calls) == 2
+
+
+async def test_a_policy_that_does_not_pack_is_tried_in_its_short_form(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    fake_sts.errors = [(400, "PackedPolicyTooLarge")]
+    await issued(broker, principal())
+    plain, short = (call["Policy"] for call in fake_sts.calls)
+    assert len(short) < len(plain)
+
+
+async def test_a_policy_that_does_not_pack_at_all_is_refused(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    fake_sts.errors = [(400, "PackedPolicyTooLarge")] * 2
+    error = await refused(broker, principal())
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert "fewer buckets" in error.detail
+    assert not fake_sts.errors
+
+
+async def test_a_policy_that_is_too_long_is_refused_without_a_call(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    error = await refused(broker, principal(buckets=tuple(f"bucket-{n:030}" for n in range(40))))
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert not fake_sts.calls
+
+
+async def test_an_sts_that_hangs_is_not_waited_for(
+    broker: StsBroker, fake_sts: FakeSts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sts_module, "CALL_SECONDS", 0.1)
+    fake_sts.hold.clear()
+    error = await refused(broker, principal())
+    assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
+    assert "TimeoutError" in error.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>a proxy's page</html>",
+        "no XML",
+        "<R><AssumeRoleResult/></R>",
+        "<R><AssumeRoleResult><Credentials><AccessKeyId/></Credentials></AssumeRoleResult></R>",
+    ],
+)
+async def test_what_is_no_answer_of_sts(broker: StsBroker, fake_sts: FakeSts, body: str) -> None:
+    fake_sts.body = body.encode()
+    assert (await refused(broker, principal())).reason is Reason.CREDENTIALS_UNAVAILABLE
+
+
+async def test_an_sts_that_is_away(keys: KeyFiles, fake_sts: FakeSts, clock: Clock) -> None:
+    """Those that still last go on being given out; nobody else gets any."""
+    fake_sts.clock_time = START
+    long = principal(seconds=7200)
+    async with broker_at(fake_sts.url, keys) as broker:
+        first = await issued(broker, long)
+        fake_sts.errors = [(503, "ServiceUnavailable")] * 1000
+        clock.advance(3599)
+        assert await issued(broker, long, clock()) == first
+        assert (await refused(broker, principal("bob"))).reason is Reason.CREDENTIALS_UNAVAILABLE
+        clock.advance(1 + FAILURE_SECONDS)
+        error = await refused(broker, long, clock())
+        assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
+        assert error.retry_after_seconds
+        fake_sts.errors.clear()
+        clock.advance(FAILURE_SECONDS)
+        fake_sts.clock_time = clock()
+        assert (await issued(broker, long, clock())).access_key_id != first.access_key_id
+
+
+async def test_nobody_listens(keys: KeyFiles) -> None:
+    async with broker_at("http://127.0.0.1:1", keys) as broker:
+        error = await refused(broker, principal())
+    assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
+    assert "EndpointConnectionError" in error.detail
+
+
+async def test_no_secret_is_logged_or_shown(
+    broker: StsBroker, fake_sts: FakeSts, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "authsvc")
+    credentials = await issued(broker, principal())
+    fake_sts.errors = [(403, "AccessDenied")]
+    error = await refused(broker, principal("bob"))
+    shown = f"{caplog.text} {credentials!r} {broker.__dict__!r} {error!r} {error}"
+    for secret in ("our-own-secret", "secret-1", "session-1", TOKEN.reveal(), "keep-me-out"):
+        assert secret not in shown
+    assert error.__cause__ is None
+    assert error.__suppress_context__
