@@ -36,7 +36,7 @@ ALLOWED = {
 PURE = {"errors", "buckets", "resolution", "sessions", "revocation", "events"}
 """No third party at all."""
 
-SPEAK_GRPC = {"wire", "client", "edge", "servicer", "server", "tls", "v1"}
+SPEAK_GRPC = {"wire", "client", "admin_client", "edge", "servicer", "server", "tls", "v1"}
 
 
 def modules(package: str) -> list[Path]:

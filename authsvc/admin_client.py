@@ -1,0 +1,342 @@
+"""What operators' tools import: ``AdminClient``, ``SessionAdminService`` over gRPC.
+
+Raises ``AuthError`` and nothing else that is expected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+from grpc import aio
+
+from authsvc import admin_wire, wire
+from authsvc.client.failures import Failure, failure_of
+from authsvc.client.targets import Targets
+from authsvc.client.tls import Certificates, ClientTls, Metadata, ServiceToken
+from authsvc.errors import AuthError, Reason
+from authsvc.events import Event, RecordFilter
+from authsvc.sessions import Record
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+ALL = RecordFilter()
+
+BACKOFF_SECONDS = 0.05
+MAX_BACKOFF_SECONDS = 1.0
+"""Waits between attempts: random up to the first, then up to twice as much each time."""
+
+_CHANNEL_OPTIONS = (
+    # Finds a peer that is gone without a word, under a watch on which nothing happens.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+
+ResultT = TypeVar("ResultT")
+
+_Stub = pb_grpc.SessionAdminServiceAsyncStub
+_Attempt = Callable[[_Stub, Metadata, float], Awaitable[ResultT]]
+"""What to do with a stub and the metadata of the call, within so many seconds."""
+
+_WatchCall = aio.UnaryStreamCall[pb.WatchSessionsRequest, pb.WatchSessionsResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What a revocation has done.
+
+    Attributes:
+        session_count: how many live sessions held a token that it ended; None when not known.
+        consistency_token: whoever shows it is answered accordingly, by every replica.
+    """
+
+    session_count: int | None
+    consistency_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An event that was watched.
+
+    Attributes:
+        resume_token: what to watch from to get all that comes after it.
+        event: what happened. Its records are as in ``AdminClient.get``.
+    """
+
+    resume_token: str
+    event: Event
+
+
+class AdminClient:
+    """An operator's connection to authsvc, for use within ``async with``.
+
+    Every call may be repeated, and is, at one replica after another, while there is time.
+
+    Args:
+        target: ``host:port``, ``unix:/path`` or ``dns:///host:port``; several with commas between,
+            or a sequence, for several replicas.
+        deadline_seconds: how long one call may take, its repetitions included.
+        tls: None for a socket of this machine. Its files may change while the client runs.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        *,
+        deadline_seconds: float = 10.0,
+        tls: ClientTls | None = None,
+    ) -> None:
+        Targets.parse(target)
+        items = target.split(",") if isinstance(target, str) else target
+        self._addresses = [item.strip() for item in items]
+        self._deadline_seconds = deadline_seconds
+        self._certificates = Certificates(tls)
+        self._token = ServiceToken(tls.service_token_file if tls else None)
+        self._channels: list[aio.Channel] = []
+        self._outdated: list[aio.Channel] = []
+        self._preferred = 0
+
+    async def __aenter__(self) -> Self:
+        self._connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.gather(*(channel.close() for channel in self._channels + self._outdated))
+
+    async def get(self, session_id: str) -> Record:
+        """One session. Its grants have no digests: nobody gets to see them.
+
+        Raises:
+            AuthError: SESSION_NOT_FOUND.
+        """
+        request = pb.GetSessionRequest(session_id=session_id)
+        answer = await self._repeated(
+            lambda stub, metadata, timeout: stub.GetSession(
+                request, metadata=metadata, timeout=timeout
+            )
+        )
+        return admin_wire.record_of(answer.session)
+
+    async def list(self, which: RecordFilter = ALL, *, page_size: int = 0) -> AsyncIterator[Record]:
+        """Sessions, newest first, page by page as they are asked for.
+
+        Args:
+            which: what they have to match.
+            page_size: how many are fetched at once; 0 for authsvc's own measure.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID.
+        """
+        request = pb.ListSessionsRequest(
+            page_size=page_size, filter=admin_wire.filter_message(which)
+        )
+        while True:
+            answer = await self._repeated(
+                lambda stub, metadata, timeout: stub.ListSessions(
+                    request, metadata=metadata, timeout=timeout
+                )
+            )
+            for message in answer.sessions:
+                yield admin_wire.record_of(message)
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
+    async def revoke_subject(
+        self, issuer: str, subject: str, *, before_time: float | None = None
+    ) -> Revoked:
+        """End every token of a subject that was issued up to a time, now by default.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID.
+        """
+        target = pb.RevokeSessionsRequest.SubjectTarget(issuer=issuer, subject=subject)
+        return await self._revoke(_until(before_time, pb.RevokeSessionsRequest(subject=target)))
+
+    async def revoke_token(self, issuer: str, token_id: str) -> Revoked:
+        """End one token, by its ``jti``, whenever it was issued.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID.
+        """
+        target = pb.RevokeSessionsRequest.TokenTarget(issuer=issuer, token_id=token_id)
+        return await self._revoke(pb.RevokeSessionsRequest(token=target))
+
+    async def revoke_everyone(self, *, before_time: float | None = None) -> Revoked:
+        """End every token of everyone that was issued up to a time, now by default.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID.
+        """
+        target = pb.RevokeSessionsRequest.EveryoneTarget()
+        return await self._revoke(_until(before_time, pb.RevokeSessionsRequest(everyone=target)))
+
+    @asynccontextmanager
+    async def watching(
+        self, which: RecordFilter = ALL, *, resume_token: str = ""
+    ) -> AsyncIterator[AsyncIterator[Watched]]:
+        """What happens from here on, or after the event that ``resume_token`` came with.
+
+        A watch that breaks is taken up again, at any replica, for as long as it takes; no event
+        that is still kept is lost on the way.
+
+        Args:
+            which: sessions; a cut-off is told of where it may concern one of them.
+            resume_token: of the last event seen; empty for from now on.
+
+        Yields:
+            The events. What happens once they are there to be asked for is among them.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID, OVERLOADED; while iterating, too.
+        """
+        request = pb.WatchSessionsRequest(
+            resume_token=resume_token, filter=admin_wire.filter_message(which)
+        )
+        watch = _Watch(self._repeated, request)
+        await watch.begin(self._deadline_seconds)
+        try:
+            yield watch.events()
+        finally:
+            watch.end()
+
+    async def _revoke(self, request: pb.RevokeSessionsRequest) -> Revoked:
+        answer = await self._repeated(
+            lambda stub, metadata, timeout: stub.RevokeSessions(
+                request, metadata=metadata, timeout=timeout
+            )
+        )
+        is_known = answer.HasField("revoked_session_count")
+        count = answer.revoked_session_count if is_known else None
+        return Revoked(count, answer.consistency_token)
+
+    async def _repeated(
+        self, attempt: _Attempt[ResultT], deadline_seconds: float | None = None
+    ) -> ResultT:
+        """What comes of the first attempt that gets through.
+
+        Args:
+            attempt: is safe to repeat.
+            deadline_seconds: for all of them together.
+
+        Raises:
+            AuthError: authsvc's own, or STORE_UNAVAILABLE.
+        """
+        now = asyncio.get_running_loop().time
+        deadline = now() + (deadline_seconds or self._deadline_seconds)
+        backoff_seconds = BACKOFF_SECONDS
+        while True:
+            stub, number = self._stub()
+            # One that does not answer leaves the others half of the time.
+            left = min(deadline - now(), self._deadline_seconds)
+            timeout = left / min(2, len(self._channels))
+            try:
+                return await attempt(stub, self._token.metadata(), timeout)
+            except aio.AioRpcError as error:
+                failure = failure_of(error)
+            except TimeoutError:
+                failure = _NO_ANSWER
+            self._preferred = number + 1
+            wait = random.uniform(0.0, backoff_seconds)  # noqa: S311 - jitter
+            if not failure.may_repeat or now() + wait >= deadline:
+                raise failure.error
+            await asyncio.sleep(wait)
+            backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)
+
+    def _stub(self) -> tuple[_Stub, int]:
+        """Of the preferred replica, and which that is."""
+        if not self._channels:
+            raise RuntimeError("AdminClient is used within `async with`")
+        if self._certificates.renew():
+            # Watches go on, on the old ones.
+            self._outdated += self._channels
+            self._connect()
+        number = self._preferred % len(self._channels)
+        return pb_grpc.SessionAdminServiceStub(self._channels[number]), number
+
+    def _connect(self) -> None:
+        self._channels = [self._channel(address) for address in self._addresses]
+
+    def _channel(self, address: str) -> aio.Channel:
+        credentials = self._certificates.credentials
+        if credentials is None:
+            return aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        return aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+
+
+class _Watch:
+    """A watch that outlives its streams."""
+
+    def __init__(
+        self, repeated: Callable[..., Awaitable[_WatchCall]], request: pb.WatchSessionsRequest
+    ) -> None:
+        self._repeated = repeated
+        self._request = request
+        self._call: _WatchCall | None = None
+
+    async def begin(self, deadline_seconds: float) -> None:
+        """Open a stream; once it is open, nothing is missed."""
+        self._call = await self._repeated(self._opened, deadline_seconds)
+
+    async def events(self) -> AsyncIterator[Watched]:
+        """Of one stream after another."""
+        while self._call is not None:
+            try:
+                async for message in self._call:
+                    self._request.resume_token = message.resume_token
+                    event = admin_wire.event_of(message)
+                    if event is not None:
+                        yield Watched(message.resume_token, event)
+            except aio.AioRpcError as error:
+                failure = failure_of(error)
+                if not failure.may_repeat:
+                    raise failure.error from None
+            # A server that ends each stream at once is not asked in a loop.
+            await asyncio.sleep(random.uniform(0.0, BACKOFF_SECONDS))  # noqa: S311 - jitter
+            await self.begin(math.inf)
+
+    def end(self) -> None:
+        """Close the stream."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    async def _opened(self, stub: _Stub, metadata: Metadata, seconds: float) -> _WatchCall:
+        call = stub.WatchSessions(self._request, metadata=metadata)
+        try:
+            async with asyncio.timeout(seconds):
+                await call.initial_metadata()
+                if call.done():
+                    await call.read()  # raises why
+        except BaseException:
+            call.cancel()
+            raise
+        return call
+
+
+_NO_ANSWER = Failure(
+    AuthError(Reason.STORE_UNAVAILABLE, "authsvc has not answered in time"), may_repeat=True
+)
+
+
+def _until(
+    before_time: float | None, request: pb.RevokeSessionsRequest
+) -> pb.RevokeSessionsRequest:
+    if before_time is not None:
+        request.before_time.CopyFrom(wire.timestamp(before_time))
+    return request
