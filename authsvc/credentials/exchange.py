@@ -155,7 +155,7 @@ def _read(body: bytes, now: float) -> BearerCredentials:
         raise _unavailable("the token endpoint's answer has no bearer token")
     if str(answer.get("token_type")).lower() != "bearer":
         raise _unavailable("the token endpoint's answer is of another token_type than Bearer")
-    if answer.get("issued_token_type") not in {ACCESS_TOKEN, JWT}:
+    if answer.get("issued_token_type") not in (ACCESS_TOKEN, JWT):
         raise _unavailable("the token endpoint's answer is of another issued_token_type")
     lasts = answer.get("expires_in", UNTOLD_SECONDS)
     if isinstance(lasts, bool) or not isinstance(lasts, int | float) or not 0 < lasts < MAX_SECONDS:

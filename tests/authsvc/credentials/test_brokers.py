@@ -1,0 +1,225 @@
+"""Brokers as configured: which one a resource has, and what stops the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from authsvc.brokers import open_broker
+from authsvc.config import Settings
+from authsvc.resolution import AwsCredentials, BearerCredentials, Principal, Secret
+from authsvc.settings import ConfigError
+from tests.authsvc.credentials.conftest import FakeSts
+from tests.support.clock import START
+from tests.support.http import Answer, serving_http
+from tests.support.service import settings_for
+from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+ROLE = {"issuer": ISSUER, "role": "reader", "arn": "arn:aws:iam::123456789012:role/reader"}
+ALICE = Principal(ISSUER, "alice", START + 600, "", (), ("reader",), ("alpha",), ("s3:GetObject",))
+TOKEN = Secret("a.b.c")
+
+
+def static(folder: Path) -> dict[str, Any]:
+    (folder / "static.key").write_text("static")
+    return {
+        "role": "reader",
+        "access_key_id": "AKIASTATIC",
+        "secret_access_key_file": folder / "static.key",
+    }
+
+
+def sts(folder: Path, **changes: object) -> dict[str, Any]:
+    (folder / "aws.key").write_text("ours")
+    table = {
+        "region": "eu-west-1",
+        "access_key_id": "AKIAAUTHSVC",
+        "secret_access_key_file": folder / "aws.key",
+        "roles": [ROLE],
+        **changes,
+    }
+    return {name: value for name, value in table.items() if value is not None}
+
+
+def exchange(folder: Path, **changes: object) -> dict[str, Any]:
+    (folder / "client.secret").write_text("ours")
+    return {
+        "issuers": [ISSUER],
+        "endpoint": "https://idp.example/token",
+        "client_id": "authsvc",
+        "client_secret_file": folder / "client.secret",
+        **changes,
+    }
+
+
+def configured(folder: Path, idp: IdentityProvider, **tables: object) -> Settings:
+    return settings_for(folder, idp, credentials=tables)
+
+
+async def test_none_is_configured(tmp_path: Path, idp: IdentityProvider) -> None:
+    async with open_broker(configured(tmp_path, idp)) as broker:
+        assert broker is None
+
+
+async def test_static_ones(tmp_path: Path, idp: IdentityProvider) -> None:
+    async with open_broker(configured(tmp_path, idp, static=[static(tmp_path)])) as broker:
+        assert broker is not None
+        got = await broker.issue(ALICE, token=TOKEN, resource=RESOURCE, now=START)
+    assert isinstance(got, AwsCredentials)
+    assert (got.access_key_id, got.expire_time) == ("AKIASTATIC", START + 600)
+
+
+async def test_each_resource_has_its_own(
+    tmp_path: Path, idp: IdentityProvider, fake_sts: FakeSts
+) -> None:
+    fake_sts.clock_time = START
+    with serving_http() as site:
+        site.answers["/token"] = Answer(
+            b'{"access_token":"t","token_type":"bearer","issued_token_type":'
+            b'"urn:ietf:params:oauth:token-type:access_token"}'
+        )
+        settings = configured(
+            tmp_path,
+            idp,
+            sts=[sts(tmp_path, endpoint_url=fake_sts.url)],
+            exchange=[exchange(tmp_path, resources=[OTHER_RESOURCE], endpoint=f"{site.url}/token")],
+        )
+        async with open_broker(settings) as broker:
+            assert broker is not None
+            one = await broker.issue(ALICE, token=TOKEN, resource=RESOURCE, now=START)
+            other = await broker.issue(ALICE, token=TOKEN, resource=OTHER_RESOURCE, now=START)
+    assert isinstance(one, AwsCredentials)
+    assert isinstance(other, BearerCredentials)
+
+
+async def test_what_no_table_names_has_none(tmp_path: Path, idp: IdentityProvider) -> None:
+    settings = configured(tmp_path, idp, exchange=[exchange(tmp_path, resources=[RESOURCE])])
+    async with open_broker(settings) as broker:
+        assert broker is not None
+        assert await broker.issue(ALICE, token=TOKEN, resource=OTHER_RESOURCE, now=START) is None
+
+
+async def test_an_unset_role_leaves_nothing_to_another_broker(
+    tmp_path: Path, idp: IdentityProvider, fake_sts: FakeSts
+) -> None:
+    """What one broker does not give, no other one is asked for."""
+    settings = configured(
+        tmp_path,
+        idp,
+        static=[static(tmp_path)],
+        sts=[
+            sts(
+                tmp_path,
+                endpoint_url=fake_sts.url,
+                resources=[RESOURCE],
+                roles=[{**ROLE, "role": "analyst"}],
+            )
+        ],
+    )
+    async with open_broker(settings) as broker:
+        assert broker is not None
+        assert await broker.issue(ALICE, token=TOKEN, resource=RESOURCE, now=START) is None
+        assert await broker.issue(ALICE, token=TOKEN, resource=OTHER_RESOURCE, now=START)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"access_key_id": None}, "exactly one of"),
+        ({"ambient": True}, "exactly one of"),
+        ({"web_identity_token_file": "token"}, "exactly one of"),
+        ({"secret_access_key_file": None}, "go together"),
+        ({"access_key_id": None, "ambient": True}, "go together"),
+        ({"roles": []}, "roles"),
+        ({"roles": [ROLE, ROLE]}, "same issuer and role"),
+        ({"roles": [{**ROLE, "arn": "arn:aws:iam::123456789012:user/reader"}]}, "arn"),
+        ({"roles": [{**ROLE, "arn": "*"}]}, "arn"),
+        ({"roles": [{**ROLE, "max_seconds": 60}]}, "max_seconds"),
+        ({"region": "../"}, "region"),
+        ({"region": None}, "region"),
+    ],
+)
+def test_tables_of_sts_that_are_not_complete(
+    tmp_path: Path, idp: IdentityProvider, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        configured(tmp_path, idp, sts=[sts(tmp_path, **changes)])
+
+
+def test_two_tables_for_one_resource(tmp_path: Path, idp: IdentityProvider) -> None:
+    with pytest.raises(ValidationError, match="two tables are for all"):
+        configured(tmp_path, idp, static=[static(tmp_path)], sts=[sts(tmp_path)])
+    with pytest.raises(ValidationError, match="two tables name the same"):
+        configured(
+            tmp_path,
+            idp,
+            sts=[sts(tmp_path, resources=[RESOURCE])],
+            exchange=[exchange(tmp_path, resources=[RESOURCE])],
+        )
+
+
+async def fails_to_start(settings: Settings) -> str:
+    with pytest.raises(ConfigError) as caught:
+        async with open_broker(settings):
+            pass
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"endpoint_url": "http://sts.example"}, "credentials.sts.endpoint_url"),
+        ({"secret_access_key_file": "/nowhere"}, "credentials.sts.secret_access_key_file"),
+        ({"session_token_file": "/nowhere"}, "credentials.sts.session_token_file"),
+        (
+            {
+                "access_key_id": None,
+                "secret_access_key_file": None,
+                "web_identity_token_file": "/nowhere",
+            },
+            "credentials.sts.web_identity_token_file",
+        ),
+        ({"roles": [{**ROLE, "issuer": "https://typo.example"}]}, "https://typo.example"),
+        ({"resources": ["https://typo.example/mcp"]}, "https://typo.example/mcp"),
+    ],
+)
+async def test_what_is_wrong_with_sts_stops_the_start(
+    tmp_path: Path, idp: IdentityProvider, changes: dict[str, object], said: str
+) -> None:
+    settings = configured(tmp_path, idp, sts=[sts(tmp_path, **changes)])
+    assert said in await fails_to_start(settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"endpoint": "http://idp.example/token"}, "credentials.exchange.endpoint"),
+        ({"client_secret_file": "/nowhere"}, "credentials.exchange.client_secret_file"),
+        ({"issuers": ["https://typo.example"]}, "https://typo.example"),
+        ({"resources": ["https://typo.example/mcp"]}, "https://typo.example/mcp"),
+    ],
+)
+async def test_what_is_wrong_with_an_exchange_stops_the_start(
+    tmp_path: Path, idp: IdentityProvider, changes: dict[str, object], said: str
+) -> None:
+    settings = configured(tmp_path, idp, exchange=[exchange(tmp_path, **changes)])
+    assert said in await fails_to_start(settings)
+
+
+async def test_a_machines_own_credentials_take_a_setting(
+    tmp_path: Path, idp: IdentityProvider, fake_sts: FakeSts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ambient")
+    fake_sts.clock_time = START
+    changes = {"access_key_id": None, "secret_access_key_file": None, "ambient": True}
+    settings = configured(tmp_path, idp, sts=[sts(tmp_path, endpoint_url=fake_sts.url, **changes)])
+    async with open_broker(settings) as broker:
+        assert broker is not None
+        await broker.issue(ALICE, token=TOKEN, resource=RESOURCE, now=START)
+    assert "Credential=AKIAAMBIENT/" in fake_sts.signers[0]
