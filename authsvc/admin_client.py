@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 from grpc import aio
 
@@ -44,7 +44,8 @@ _CHANNEL_OPTIONS = (
 
 ResultT = TypeVar("ResultT")
 
-_Stub = pb_grpc.SessionAdminServiceAsyncStub
+# The stubs know this class; the module itself does not.
+_Stub: TypeAlias = "pb_grpc.SessionAdminServiceAsyncStub"
 _Attempt = Callable[[_Stub, Metadata, float], Awaitable[ResultT]]
 """What to do with a stub and the metadata of the call, within so many seconds."""
 
