@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,20 +74,24 @@ class Site:
         found = self.operator.list(which or RecordFilter(), page_size=page_size)
         return [record.id async for record in found]
 
-    @asynccontextmanager
-    async def stub(self, name: str) -> AsyncIterator[_Raw]:
-        """An RPC's bare stub, as some caller."""
-        credentials = ClientTls(self.tls / "ca.pem").channel_credentials()
-        token = SERVICE_TOKENS.get(name, "")
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        async with aio.secure_channel(self.address, credentials) as channel:
-            yield _Raw(pb_grpc.SessionAdminServiceStub(channel), metadata)
+    def stub(self, name: str) -> AbstractAsyncContextManager[Raw]:
+        """The bare stub, as some caller."""
+        return stub(self.address, self.tls, name)
 
 
 @dataclass
-class _Raw:
+class Raw:
     admin: pb_grpc.SessionAdminServiceAsyncStub
     metadata: tuple[tuple[str, str], ...]
+
+
+@asynccontextmanager
+async def stub(address: str, tls: Path, name: str) -> AsyncIterator[Raw]:
+    credentials = ClientTls(tls / "ca.pem").channel_credentials()
+    token = SERVICE_TOKENS.get(name, "")
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    async with aio.secure_channel(address, credentials) as channel:
+        yield Raw(pb_grpc.SessionAdminServiceStub(channel), metadata)
 
 
 def settings(folder: Path, tls: Path, idp: IdentityProvider, store: str) -> Settings:
@@ -576,53 +580,42 @@ async def test_watchers_are_bounded_and_make_room_when_they_go(site: Site) -> No
 async def test_a_stop_ends_a_watch(
     tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS), AsyncExitStack() as stack:
         async with running(settings(tmp_path, tls, idp, "memory"), clock=clock) as address:
-            site = Site(address, tls, None, None)  # type: ignore[arg-type] # unused
-            async with site.stub("operator") as raw:
-                call = raw.admin.WatchSessions(pb.WatchSessionsRequest(), metadata=raw.metadata)
-                await call.initial_metadata()
-                stopped = asyncio.ensure_future(call.read())
-                await asyncio.sleep(0)
-                leaving = asyncio.create_task(_leave(stopped))
-                # The server stops as this block is left; the watch must not hold it up.
-        assert await leaving is grpc.StatusCode.UNAVAILABLE
-
-
-async def _leave(stopped: asyncio.Future[object]) -> grpc.StatusCode | None:
-    try:
-        await stopped
-    except aio.AioRpcError as error:
-        return error.code()
-    return None
+            raw = await stack.enter_async_context(stub(address, tls, "operator"))
+            call = raw.admin.WatchSessions(pb.WatchSessionsRequest(), metadata=raw.metadata)
+            await call.initial_metadata()
+        # It has stopped, and the watch, which would never end, has not held it up.
+        with pytest.raises(aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "Sessions cannot be reached" in (caught.value.details() or "")
 
 
 async def test_a_watch_outlives_the_server(
     tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
-    first = settings(tmp_path, tls, idp, "sqlite")
-    async with asyncio.timeout(WAIT_SECONDS):
-        async with running(first, clock=clock) as address:
-            again = first.model_copy(update={"listen": address})
-            async with clients(address, tls) as site:
-                await site.resolve("s0")
-        async with running(again, clock=clock), clients(address, tls) as site:
-            watching = site.operator.watching()
-            events = await watching.__aenter__()
-            await site.resolve("s1")
+    values = settings(tmp_path, tls, idp, "sqlite")
+    async with asyncio.timeout(WAIT_SECONDS), AsyncExitStack() as stack:
+        async with running(values, clock=clock) as address:
+            values = values.model_copy(update={"listen": address})
+            watcher = await stack.enter_async_context(clients(address, tls))
+            events = await stack.enter_async_context(watcher.operator.watching())
+            await watcher.resolve("s1")
             seen = await taken(events, 1)
-        async with running(again, clock=clock), clients(address, tls) as site:
+        # Nobody watches, and something happens.
+        elsewhere = values.model_copy(update={"listen": "127.0.0.1:0"})
+        async with running(elsewhere, clock=clock) as other, clients(other, tls) as site:
             await site.resolve("s2")
-        async with running(again, clock=clock), clients(address, tls) as site:
+        async with running(values, clock=clock), clients(address, tls) as site:
             await site.resolve("s3")
             seen += await taken(events, 2)
-        await watching.__aexit__(None, None, None)
     assert [it.event.record.id for it in seen if it.event.record] == ["s1", "s2", "s3"]
 
 
 # Who may.
 
-Ask = Callable[[_Raw], Awaitable[object]]
+Ask = Callable[[Raw], Awaitable[object]]
 
 
 def _asks() -> dict[str, Ask]:
