@@ -30,6 +30,10 @@ random, from nothing on, so that clients that failed together do not come back t
 PATIENCE = 0.25
 """How much of the time that is left one replica gets while there is another to ask."""
 
+CONNECTED_YET_SECONDS = 0.02
+"""How often a call without a connection looks for one. gRPC could tell, but a wait for it that is
+given up outlives its event loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[RequestT, ResponseT]):
@@ -106,11 +110,12 @@ class Calls:
         """A replica, once there is one that is connected."""
         try:
             async with asyncio.timeout_at(deadline):
-                while (replica := self._replicas.best(tried)) is None:
-                    await self._replicas.wait_connected()
+                while True:
+                    await asyncio.sleep(CONNECTED_YET_SECONDS)
+                    if (replica := self._replicas.best(tried)) is not None:
+                        return replica
         except TimeoutError:
             raise AuthError(Reason.STORE_UNAVAILABLE, "authsvc: not connected") from None
-        return replica
 
     def _may_repeat(self, idempotent: bool, failure: Failure) -> bool:
         allowed = failure.left_nothing or (idempotent and failure.may_repeat)

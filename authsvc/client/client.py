@@ -136,11 +136,10 @@ class AuthClient:
         self._known.set()
         return answer
 
-    def _connect(self, endpoint: Endpoint, changed: Callable[[], None]) -> Replica:
+    def _connect(self, endpoint: Endpoint) -> Replica:
         return Replica(
             endpoint,
             self._certificates.credentials,
             metadata=self._service_token.metadata,
             known=self._known,
-            changed=changed,
         )

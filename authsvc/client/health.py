@@ -3,7 +3,7 @@ be written by hand; their package would be one more to need."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 from grpc import aio
@@ -23,22 +23,35 @@ _RawCall = aio.UnaryUnaryMultiCallable[bytes, bytes]
 _RawStream = aio.UnaryStreamMultiCallable[bytes, bytes]
 
 
+async def check(channel: aio.Channel, timeout_seconds: float | None = None) -> bool:
+    """Whether the replica says that it serves, once it is connected.
+
+    Raises:
+        AioRpcError: it does not tell.
+    """
+    ask: _RawCall = channel.unary_unary("/grpc.health.v1.Health/Check")
+    return await ask(_ALL, timeout=timeout_seconds, wait_for_ready=True) == _SERVING
+
+
 async def answers(channel: aio.Channel, timeout_seconds: float) -> bool:
     """Whether the replica answers at all, whatever it says."""
-    check: _RawCall = channel.unary_unary("/grpc.health.v1.Health/Check")
     try:
-        await check(_ALL, timeout=timeout_seconds, wait_for_ready=True)
+        await check(channel, timeout_seconds)
     except aio.AioRpcError as error:
         return error.code() not in _NOBODY_THERE
     return True
 
 
-async def watch(channel: aio.Channel, metadata: Metadata) -> AsyncIterator[bool]:
-    """Whether the replica says that it serves, now and whenever that changes.
+async def watch(channel: aio.Channel, metadata: Metadata) -> AsyncGenerator[bool, None]:
+    """Whether the replica says that it serves, now and whenever that changes. To be closed.
 
     Raises:
         AioRpcError: it does not tell, or not any more.
     """
     stream: _RawStream = channel.unary_stream("/grpc.health.v1.Health/Watch")
-    async for message in stream(_ALL, metadata=metadata):
-        yield message == _SERVING
+    call = stream(_ALL, metadata=metadata)
+    try:
+        async for message in call:
+            yield message == _SERVING
+    finally:
+        call.cancel()

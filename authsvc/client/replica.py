@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -22,7 +23,8 @@ ResponseT = TypeVar("ResponseT")
 CHECK_SECONDS = 0.5
 """How long a replica under suspicion has for an answer, and at most until it is asked again."""
 
-WATCH_AGAIN_SECONDS = 1.0
+ASK_AGAIN_SECONDS = 1.0
+"""How long at most until a replica that said it does not serve, or said nothing, is asked again."""
 
 _READY = grpc.ChannelConnectivity.READY
 
@@ -52,7 +54,6 @@ class Replica:
         metadata: what proves the caller.
         known: set once authsvc has answered this caller. Only then is its health watched: the watch
             of a caller that is turned away would be one more refusal to write down.
-        changed: called when it has got connected.
     """
 
     def __init__(
@@ -62,23 +63,22 @@ class Replica:
         *,
         metadata: Callable[[], Metadata],
         known: asyncio.Event,
-        changed: Callable[[], None],
     ) -> None:
         self.in_flight = 0
         self._channel = _channel(endpoint, credentials)
         self._stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(self._channel)
         self._metadata = metadata
         self._known = known
-        self._changed = changed
         self._serving = True
         self._responsive = True
         self._tasks: set[asyncio.Task[None]] = set()
-        self._spawn(self._keep_connected())
+        self._spawn(self._follow_health())
 
     @property
     def connected(self) -> bool:
         """Whether a call would leave at once."""
-        return self._channel.get_state() is _READY
+        # A connection that the server has ended, for its age perhaps, is made anew at once.
+        return self._channel.get_state(try_to_connect=True) is _READY
 
     @property
     def fit(self) -> bool:
@@ -119,34 +119,25 @@ class Replica:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._channel.close(grace_seconds)
 
-    async def _keep_connected(self) -> None:
+    async def _follow_health(self) -> None:
+        """Keep the connection up, and know what the replica says of itself."""
         while True:
-            await self._connect()
-            # Whatever the last process there said of itself, this is another connection.
-            self._serving = True
-            self._changed()
-            watching = asyncio.create_task(self._watch())
             try:
-                await self._channel.wait_for_state_change(_READY)
-            finally:
-                # A server that drains waits for its streams to end.
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
-
-    async def _connect(self) -> None:
-        while (state := self._channel.get_state(try_to_connect=True)) is not _READY:
-            await self._channel.wait_for_state_change(state)
+                self._serving = await health.check(self._channel)
+                if self._serving:
+                    await self._known.wait()
+                    await self._watch()
+            except (aio.AioRpcError, AuthError):
+                # It does not tell, or the connection is gone; either way its answers will show.
+                self._serving = True
+            await asyncio.sleep(random.uniform(0.0, ASK_AGAIN_SECONDS))  # noqa: S311 - jitter
 
     async def _watch(self) -> None:
-        await self._known.wait()
-        while True:
-            try:
-                async for serving in health.watch(self._channel, self._metadata()):
-                    self._serving = serving
-            except (aio.AioRpcError, AuthError):
-                # Without a watch it is judged by its answers alone.
-                self._serving = True
-            await asyncio.sleep(random.uniform(0.0, WATCH_AGAIN_SECONDS))  # noqa: S311 - jitter
+        async with aclosing(health.watch(self._channel, self._metadata())) as watch:
+            async for self._serving in watch:
+                if not self._serving:
+                    # A server that drains waits for its streams to end.
+                    return
 
     async def _await_answer(self) -> None:
         while not self._responsive:

@@ -33,7 +33,7 @@ class Replicas:
         targets: Targets,
         *,
         look_up: LookUp,
-        connect: Callable[[Endpoint, Callable[[], None]], Replica],
+        connect: Callable[[Endpoint], Replica],
         grace_seconds: float,
     ) -> None:
         self._targets = targets
@@ -43,7 +43,6 @@ class Replicas:
         self._by_endpoint: dict[Endpoint, Replica] = {}
         self._following: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._connected = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._update(frozenset(self._targets.endpoints))
@@ -89,11 +88,6 @@ class Replicas:
             for replica in self._by_endpoint.values()
         )
 
-    async def wait_connected(self) -> None:
-        """Until another one has got connected."""
-        self._connected.clear()
-        await self._connected.wait()
-
     async def _follow_names(self) -> None:
         known = dict.fromkeys(self._targets.names, frozenset[Endpoint]())
         while True:
@@ -110,7 +104,7 @@ class Replicas:
         for gone in self._by_endpoint.keys() - endpoints:
             self._retire(self._by_endpoint.pop(gone))
         for new in endpoints - self._by_endpoint.keys():
-            self._by_endpoint[new] = self._connect(new, self._connected.set)
+            self._by_endpoint[new] = self._connect(new)
 
     def _retire(self, replica: Replica) -> None:
         closing = asyncio.create_task(replica.close(self._grace_seconds))

@@ -1,0 +1,208 @@
+"""Replicas for a client to call: real servers, whose answers a test decides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Never
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from grpc import aio
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+
+from authsvc import wire
+from authsvc.client import AuthClient
+from authsvc.edge import Context, guarded
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+RESOURCE = "https://mcp.example/mcp"
+BOUND_SECONDS = 20.0
+"""On each wait of a test; never reached by one that passes."""
+
+GRACE_SECONDS = 5.0
+
+Request = pb.ResolveSessionRequest | pb.CreateSessionRequest | pb.RevokeSessionRequest
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Answers(aio.ServerInterceptor):
+    """Lets no call through while the replica is frozen, questions of health included."""
+
+    def __init__(self, thawed: asyncio.Event) -> None:
+        self._thawed = thawed
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wait, then go on."""
+        await self._thawed.wait()
+        return await continuation(handler_call_details)
+
+
+@dataclass
+class Asked:
+    """One call that has arrived."""
+
+    request: Request
+    seconds_left: float
+
+
+@dataclass
+class FakeReplica(pb_grpc.AuthServiceServicer):
+    """One replica.
+
+    Attributes:
+        address: where it listens.
+        asked: the calls that have arrived, in order.
+        arrived: set when a call has arrived.
+        gone: set when a call was cancelled by its caller.
+        go_on: calls wait until it is set.
+        error: what all calls are refused with; taken away from the list's front.
+        written: the consistency token of each answer.
+    """
+
+    address: str = ""
+    asked: list[Asked] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
+    written: str = ""
+    _health: HealthServicer | None = None
+    _server: aio.Server | None = None
+    _thawed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.go_on.set()
+        self._thawed.set()
+
+    async def start(self, port: int = 0) -> None:
+        """Listen, on the same port as before if it has been stopped."""
+        port = int(self.address.rpartition(":")[2] or port)
+        self._server = aio.server(interceptors=(Answers(self._thawed),))
+        pb_grpc.add_AuthServiceServicer_to_server(self, self._server)
+        self._health = HealthServicer()
+        add_HealthServicer_to_server(self._health, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
+        await self.say(serving=True)
+        await self._server.start()
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Stop; gracefully with a grace."""
+        if self._server is not None and self._health is not None:
+            if grace_seconds:
+                await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace_seconds)
+
+    async def say(self, *, serving: bool) -> None:
+        """Tell whoever watches its health."""
+        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        if self._health is not None:
+            await self._health.set("", status)
+
+    def freeze(self) -> None:
+        """Accept connections and calls, and answer nothing."""
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        """Go on where it was frozen."""
+        self._thawed.set()
+
+    async def ResolveSession(  # noqa: N802 - gRPC's name
+        self, request: pb.ResolveSessionRequest, context: Context
+    ) -> pb.ResolveSessionResponse:
+        """Answer."""
+        await self._answer(request, context)
+        return pb.ResolveSessionResponse(
+            session=pb.Session(id=request.session_id), consistency_token=self.written
+        )
+
+    async def CreateSession(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateSessionRequest, context: Context
+    ) -> pb.CreateSessionResponse:
+        """Answer."""
+        await self._answer(request, context)
+        return pb.CreateSessionResponse(
+            session=pb.Session(id="created"), consistency_token=self.written
+        )
+
+    async def RevokeSession(  # noqa: N802 - gRPC's name
+        self, request: pb.RevokeSessionRequest, context: Context
+    ) -> Empty:
+        """Answer."""
+        await self._answer(request, context)
+        if self.written:
+            context.set_trailing_metadata(((wire.CONSISTENCY_TOKEN_KEY, self.written),))
+        return Empty()
+
+    # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter.
+    async def ResolveSessionStream(  # type: ignore[override] # noqa: N802 - gRPC's name
+        self, request_iterator: object, context: Context
+    ) -> Never:
+        """Not called by these tests."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+
+    async def _answer(self, request: Request, context: Context) -> None:
+        self.asked.append(Asked(request, context.time_remaining() or 0.0))
+        self.arrived.set()
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
+        if self.error is not None:
+            await guarded(_raised(self.error), context)
+
+
+async def _raised(error: Exception) -> None:
+    raise error
+
+
+@asynccontextmanager
+async def fleet(size: int) -> AsyncIterator[list[FakeReplica]]:
+    """So many replicas."""
+    replicas = [FakeReplica() for _ in range(size)]
+    try:
+        for replica in replicas:
+            await replica.start()
+        yield replicas
+    finally:
+        for replica in replicas:
+            replica.go_on.set()
+            replica.thaw()
+            await replica.stop()
+
+
+def addresses(replicas: list[FakeReplica]) -> list[str]:
+    """Where they are."""
+    return [replica.address for replica in replicas]
+
+
+async def connected(client: AuthClient, count: int) -> None:
+    """Wait until a client has so many connections."""
+    replicas = client._replicas
+    async with asyncio.timeout(BOUND_SECONDS):
+        while True:
+            if sum(one.connected for one in replicas._by_endpoint.values()) >= count:
+                return
+            await asyncio.sleep(0)
+
+
+async def resolved(client: AuthClient, session_id: str = "s") -> None:
+    """One call that is answered."""
+    await client.resolve(session_id, "", resource=RESOURCE)
+
+
+async def until(condition: Callable[[], bool], client: AuthClient) -> None:
+    """Call until something has come of it, each call answered."""
+    async with asyncio.timeout(BOUND_SECONDS):
+        while not condition():
+            await resolved(client)

@@ -1,0 +1,198 @@
+"""One call: its deadline, its attempts, and when it may not be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from authsvc.client import AuthClient
+from authsvc.client.breaker import FAILURES
+from authsvc.client.calls import MAX_ATTEMPTS
+from authsvc.errors import AuthError, Reason
+from tests.authsvc.client.fleet import (
+    BOUND_SECONDS,
+    RESOURCE,
+    addresses,
+    connected,
+    fleet,
+    resolved,
+)
+
+pytestmark = pytest.mark.anyio
+
+AWAY = AuthError(Reason.STORE_UNAVAILABLE)
+
+
+async def reason(client: AuthClient, call: str = "resolve") -> Reason | None:
+    """Why a call fails; None when it does not."""
+    try:
+        match call:
+            case "resolve":
+                await resolved(client)
+            case "create":
+                await client.create("", resource=RESOURCE)
+            case _:
+                await client.revoke("s")
+    except AuthError as error:
+        return error.reason
+    return None
+
+
+async def test_a_server_is_told_how_long_it_has() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=7) as client:
+        await resolved(client)
+    assert 5 < replica.asked[0].seconds_left <= 7
+
+
+async def test_a_call_that_its_caller_gives_up_is_cancelled_there() -> None:
+    async with (
+        fleet(1) as [replica],
+        AuthClient(replica.address, deadline_seconds=60) as client,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
+        replica.go_on.clear()
+        call = asyncio.create_task(resolved(client))
+        await replica.arrived.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await replica.gone.wait()
+
+
+@pytest.mark.parametrize("call", ["resolve", "revoke"])
+async def test_what_is_idempotent_goes_to_another_replica(call: str) -> None:
+    async with (
+        fleet(2) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+    ):
+        await connected(client, 2)
+        replicas[0].error = AWAY
+        for _ in range(20):
+            assert await reason(client, call) is None
+    refused, answered = (len(replica.asked) for replica in replicas)
+    assert refused > 0
+    assert answered == 20
+
+
+async def test_creating_is_not_repeated_once_something_may_have_come_of_it() -> None:
+    async with (
+        fleet(2) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+    ):
+        await connected(client, 2)
+        for replica in replicas:
+            replica.error = AWAY
+        assert await reason(client, "create") is Reason.STORE_UNAVAILABLE
+        assert sum(len(replica.asked) for replica in replicas) == 1
+
+
+async def test_creating_is_repeated_when_nothing_has_come_of_it() -> None:
+    async with (
+        fleet(2) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+    ):
+        await connected(client, 2)
+        replicas[0].error = AuthError(Reason.KEYS_UNAVAILABLE)
+        for _ in range(20):
+            assert await reason(client, "create") is None
+        assert len(replicas[0].asked) > 0
+        assert len(replicas[1].asked) == 20
+
+
+@pytest.mark.parametrize("refusal", [Reason.TOKEN_EXPIRED, Reason.SESSION_REVOKED])
+async def test_a_refusal_is_an_answer(refusal: Reason) -> None:
+    async with (
+        fleet(2) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+    ):
+        for replica in replicas:
+            replica.error = AuthError(refusal)
+        for _ in range(2 * FAILURES):
+            assert await reason(client) is refusal
+        assert sum(len(replica.asked) for replica in replicas) == 2 * FAILURES
+
+
+@pytest.mark.parametrize("broken", [AuthError(Reason.OVERLOADED), RuntimeError("a bug")])
+async def test_a_replica_in_trouble_is_not_asked_for_more(broken: Exception) -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=10) as client:
+        replica.error = broken
+        assert await reason(client) in {Reason.OVERLOADED, Reason.STORE_UNAVAILABLE}
+        assert len(replica.asked) == 1
+
+
+async def test_attempts_end_and_the_error_says_when_to_come_back() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=30) as client:
+        replica.error = AuthError(Reason.STORE_UNAVAILABLE, retry_after_seconds=3)
+        with pytest.raises(AuthError) as caught:
+            await resolved(client)
+    assert caught.value.retry_after_seconds == 3
+    assert len(replica.asked) == MAX_ATTEMPTS
+
+
+async def test_no_attempt_outlives_the_deadline_of_the_call() -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        fleet(3) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=0.4) as client,
+    ):
+        await connected(client, 3)
+        for replica in replicas:
+            replica.go_on.clear()
+        begun = loop.time()
+        assert await reason(client) is Reason.STORE_UNAVAILABLE
+        took = loop.time() - begun
+        asked = sorted(one.seconds_left for replica in replicas for one in replica.asked)
+    assert 0.3 < took < 2
+    # Each got a part of what was left, the last one all of it, and no two the same replica.
+    assert [len(replica.asked) for replica in replicas] == [1, 1, 1]
+    assert asked[0] < 0.1
+    assert sum(asked) < 0.45
+
+
+async def test_without_a_connection_a_call_waits_no_longer_than_its_deadline() -> None:
+    async with fleet(1) as [replica]:
+        address = replica.address
+    async with AuthClient(address, deadline_seconds=0.1) as client, asyncio.timeout(BOUND_SECONDS):
+        with pytest.raises(AuthError, match="not connected") as caught:
+            await resolved(client)
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -> None:
+    now = 0.0
+    async with (
+        fleet(1) as [replica],
+        AuthClient(replica.address, deadline_seconds=10, clock=lambda: now) as client,
+    ):
+        replica.error = AWAY
+        for _ in range(FAILURES):
+            assert await reason(client) is Reason.STORE_UNAVAILABLE
+        asked = len(replica.asked)
+        with pytest.raises(AuthError, match="of late") as caught:
+            await resolved(client)
+        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+        assert caught.value.retry_after_seconds == 0.5
+        assert len(replica.asked) == asked
+
+        replica.error = None
+        now += 0.5
+        assert await reason(client) is None
+        assert await reason(client) is None
+
+
+async def test_repeating_does_not_multiply_the_load() -> None:
+    async with (
+        fleet(1) as [replica],
+        AuthClient(replica.address, deadline_seconds=30) as client,
+    ):
+        replica.error = AuthError(Reason.KEYS_UNAVAILABLE)
+        client._calls._budget._left = 4.5
+        for _ in range(10):
+            assert await reason(client) is Reason.KEYS_UNAVAILABLE
+        assert len(replica.asked) == 10 + 4
+
+
+async def test_it_is_used_when_it_is_open() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await resolved(AuthClient("127.0.0.1:1"))
