@@ -17,6 +17,9 @@ SLACK_SECONDS = 0.25
 MEND_SECONDS = 1.0
 """A failure counts as mended if a repeat that begins within it succeeds."""
 
+ASKED_SECONDS = 0.1
+"""Whoever measures how long a replica takes to obey has asked it within this time at first."""
+
 _GONE = frozenset({"SESSION_NOT_FOUND", "SESSION_EXPIRED", "SESSION_REVOKED"})
 _ENDED = frozenset({"SESSION_REVOKED", "TOKEN_REVOKED"})
 
@@ -149,20 +152,25 @@ def obeyed_after(calls: Sequence[Call]) -> list[float]:
     """How long each replica took to obey each acknowledged revocation that it was asked about.
 
     Returns:
-        Seconds from the acknowledgement to the end of the first refusal, which includes the
-        question's own way there and back. A replica that answered nothing but failures has not
-        disobeyed, and is not among them.
+        Seconds from the acknowledgement to the beginning of the first question that was refused.
+        Only where the first question followed within ``ASKED_SECONDS``: of another it would tell
+        when somebody asked. A replica that gave no answer at all has not disobeyed, and is not
+        among them.
     """
     revocations = _Revocations(calls)
-    refusals: dict[tuple[str, str, str, int], float] = {}
+    asked: dict[tuple[str, str, str, int], float] = {}
+    refused: dict[tuple[str, str, str, int], float] = {}
     for call in sorted(calls, key=lambda call: call.start):
         acknowledged = revocations.first_acknowledged(call)
         if call.act is not Act.RESOLVE or call.via == LOAD or acknowledged is None:
             continue
+        if call.start < acknowledged:
+            continue
         key = (call.via, call.session, call.subject, call.token)
-        if call.reason in _ENDED and call.start >= acknowledged:
-            refusals.setdefault(key, call.end - acknowledged)
-    return sorted(refusals.values())
+        after = call.start - acknowledged
+        if asked.setdefault(key, after) <= ASKED_SECONDS and call.reason in _ENDED:
+            refused.setdefault(key, after)
+    return sorted(refused.values())
 
 
 class _Revocations:

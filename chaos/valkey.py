@@ -269,6 +269,14 @@ class Cluster:
 
         return eventually(replica, f"a replica of {primary.port}")
 
+    def wait_in_sync(self, replica: Valkey, primary: Valkey) -> None:
+        """Wait until a node follows another and has all that it has.
+
+        Raises:
+            ValkeyError: it does not in time.
+        """
+        eventually(lambda: _follows(replica, primary) and _in_sync(replica), "a replica in sync")
+
 
 @contextmanager
 def single(

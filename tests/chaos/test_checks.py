@@ -184,11 +184,13 @@ def test_how_long_each_replica_took() -> None:
         resolved(10.02, reason=GONE),
         resolved(10.05, reason=GONE),
         resolved(10.0, via="replica-1", reason=AWAY),
-        resolved(10.1, via="replica-1", reason=GONE),
+        resolved(10.1, via="replica-1", reason=GONE, seconds=4),
         resolved(10.0, via="replica-2", reason=AWAY),
         resolved(10.0, via=LOAD, reason=GONE),
         resolved(9.9, via="replica-3", reason=GONE),
+        resolved(15, via="replica-4", reason=GONE),
         cut_off("bob", 2, 20),
+        resolved(20.0, subject="bob", session="t"),
         resolved(20.2, subject="bob", session="t", reason=CUT),
     ]
-    assert checks.obeyed_after(calls) == pytest.approx([0.03, 0.11, 0.21])
+    assert checks.obeyed_after(calls) == pytest.approx([0.02, 0.1, 0.2])

@@ -1,0 +1,83 @@
+"""``python -m chaos``: faults injected into three replicas under load, and the promises checked."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import uvloop
+
+from chaos import report
+from chaos.faults import FAULTS
+from chaos.replicas import ReplicaError
+from chaos.run import Plan, Result, run
+from chaos.valkey import ValkeyError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--only",
+    "names",
+    multiple=True,
+    type=click.Choice([fault.name for fault in FAULTS]),
+    help="This fault alone; repeat for more.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1, max=10),
+    default=4.0,
+    show_default=True,
+    help="How long each fault lasts.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=10),
+    default=200.0,
+    show_default=True,
+    help="Calls per second of the load.",
+)
+@click.option("--seed", default=1, show_default=True, help="Of the mix of calls.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("var/chaos/report.json"),
+    show_default=True,
+    help="Where all figures go, as JSON.",
+)
+def main(names: tuple[str, ...], seconds: float, rate: float, seed: int, output: Path) -> None:
+    """Inject faults into authsvc under load, and check what was promised.
+
+    Each run has a Valkey and three replicas of its own. The exit code is 1 if a promise was broken.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    plan = Plan(seconds, rate, seed)
+    start = time.monotonic()
+    results: list[Result] = []
+
+    def tell(text: str) -> None:
+        click.echo(f"{time.monotonic() - start:6.1f} s  {text}", err=True)
+
+    for fault in FAULTS:
+        if names and fault.name not in names:
+            continue
+        tell(f"{fault.name}: {fault.about}")
+        try:
+            result = uvloop.run(
+                run(fault, plan, output.parent.resolve(), lambda text: tell("    " + text))
+            )
+        except* (ReplicaError, ValkeyError) as errors:
+            raise click.ClickException("\n".join(map(str, errors.exceptions))) from None
+        for line in report.findings(result):
+            tell(f"    {line}")
+        results.append(result)
+    click.echo("\n" + report.summary(results) + "\n")
+    report.write(output, results, asdict(plan))
+    click.echo(f"All figures: {output}")
+    sys.exit(0 if all(result.passed for result in results) else 1)
+
+
+if __name__ == "__main__":
+    main()

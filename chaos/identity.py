@@ -1,0 +1,64 @@
+"""An issuer of tokens for the run, and the people who hold them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+
+ISSUER = "https://issuer.chaos.test"
+RESOURCE = "https://mcp.chaos.test/mcp"
+TOKEN_SECONDS = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token.
+
+    Attributes:
+        subject: whose.
+        number: counted from 1 in the order in which the subject's were issued.
+        text: the JWT.
+    """
+
+    subject: str
+    number: int
+    text: str
+
+
+NOBODY = Token("", 0, "")
+
+
+class Issuer:
+    """Signs with HS256."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_hex(32)
+        self._issued: dict[str, int] = {}
+
+    def token(self, subject: str) -> Token:
+        """A new one; of two, the later one has the later ``iat``."""
+        number = self._issued.get(subject, 0) + 1
+        self._issued[subject] = number
+        now = time.time()
+        claims = {
+            "iss": ISSUER,
+            "sub": subject,
+            "aud": RESOURCE,
+            "client_id": "chaos",
+            "jti": secrets.token_urlsafe(12),
+            "iat": now,
+            "exp": now + TOKEN_SECONDS,
+            "roles": ["reader"],
+            "buckets": [f"bucket-{index}" for index in range(8)],
+            "permissions": ["s3:GetObject", "s3:ListBucket"],
+        }
+        return Token(subject, number, jwt.encode(claims, self._secret, "HS256"))
+
+    def write_secret(self, path: Path) -> None:
+        """The secret as the file that a configuration names."""
+        path.touch(0o600)
+        path.write_text(self._secret, encoding="ascii")

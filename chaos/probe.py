@@ -1,0 +1,140 @@
+"""The probe: sessions that all replicas know are ended, and each is asked until it says so."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from random import Random
+
+from chaos.clients import Balanced, Caller, Direct
+from chaos.history import Call
+from chaos.identity import Issuer
+from chaos.load import Holder
+
+STOCK = 40
+"""Sessions that all replicas know and that are still to be ended. They last longer than any fault:
+what is ended during one was in every replica's memory before it."""
+
+REVOCATIONS_PER_SECOND = 5.0
+
+FIRST_CONTACT_SECONDS = 0.5
+"""How long replicas have to learn of a session; one that is away does not hold up the others."""
+
+SHARE_OF_CUTOFFS = 0.3
+"""The rest are revocations of one session."""
+
+ASK_AGAIN_SECONDS = 0.001
+AFTER_FAILURE_SECONDS = 0.05
+GIVE_UP_SECONDS = 4.0
+AUDIT_SECONDS = 5.0
+AUDITORS = 8
+
+_REFUSED = ("SESSION_REVOKED", "TOKEN_REVOKED")
+
+
+class Probe:
+    """Ends sessions and subjects' tokens at a steady rate.
+
+    Args:
+        client: balances; it ends the sessions.
+        replicas: each is asked by itself; they cut subjects off in turn.
+        issuer: of the tokens.
+        seed: of the order.
+    """
+
+    def __init__(
+        self, client: Balanced, replicas: Sequence[Direct], issuer: Issuer, *, seed: int
+    ) -> None:
+        self._client = client
+        self._replicas = replicas
+        self._issuer = issuer
+        self._random = Random(seed)  # noqa: S311 - an order of calls, no secret
+        self._stock: deque[Holder] = deque()
+        self._ended: list[Holder] = []
+        self._people = 0
+
+    async def prepare(self) -> None:
+        """Fill the stock."""
+        while len(self._stock) < STOCK:
+            await self._add()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Go on until told to stop; what is being asked is asked to the end."""
+        next_time = time.monotonic()
+        async with asyncio.TaskGroup() as asking:
+            while not stop.is_set():
+                await asyncio.sleep(next_time - time.monotonic())
+                next_time = max(next_time + 1 / REVOCATIONS_PER_SECOND, time.monotonic())
+                asking.create_task(self._add())
+                if self._stock:
+                    asking.create_task(self._end(self._stock.popleft()))
+
+    async def audit(self, ended: Iterable[Holder], present: Iterable[Holder]) -> None:
+        """Ask every replica about what was ended, and one about each that is still there.
+
+        The history is what tells whether the answers are right.
+        """
+        questions = [
+            (replica, holder) for holder in (*self._ended, *ended) for replica in self._replicas
+        ]
+        questions += [
+            (self._random.choice(self._replicas), holder) for holder in (*self._stock, *present)
+        ]
+        waiting = deque(questions)
+
+        async def work() -> None:
+            while waiting:
+                replica, holder = waiting.popleft()
+                await _asked_until_said(replica, holder)
+
+        async with asyncio.TaskGroup() as auditors:
+            for _ in range(AUDITORS):
+                auditors.create_task(work())
+
+    async def _add(self) -> None:
+        self._people += 1
+        token = self._issuer.token(f"probe-{self._people}")
+        holder = Holder(secrets.token_urlsafe(16), token)
+        created = await self._client.resolve(holder.session, token, create=True)
+        if not created.is_acknowledged:
+            return
+        learning = [
+            asyncio.create_task(replica.resolve(holder.session, token))
+            for replica in self._replicas
+        ]
+        # A question that is not answered yet is left to be: it is recorded when it is.
+        await asyncio.wait(learning, timeout=FIRST_CONTACT_SECONDS)
+        self._stock.append(holder)
+        await asyncio.gather(*learning)
+
+    async def _end(self, holder: Holder) -> None:
+        if self._random.random() < SHARE_OF_CUTOFFS:
+            call = await self._random.choice(self._replicas).cut_off(holder.token)
+        else:
+            call = await self._client.revoke(holder.session)
+        if not call.is_acknowledged:
+            return
+        self._ended.append(holder)
+        async with asyncio.TaskGroup() as asking:
+            for replica in self._replicas:
+                asking.create_task(_asked_until_refused(replica, holder, call.end))
+
+
+async def _asked_until_refused(replica: Caller, holder: Holder, acknowledged: float) -> None:
+    while time.monotonic() < acknowledged + GIVE_UP_SECONDS:
+        call = await replica.resolve(holder.session, holder.token)
+        if call.reason in _REFUSED:
+            return
+        await asyncio.sleep(AFTER_FAILURE_SECONDS if call.failed else ASK_AGAIN_SECONDS)
+
+
+async def _asked_until_said(replica: Caller, holder: Holder) -> Call:
+    until = time.monotonic() + AUDIT_SECONDS
+    while True:
+        call = await replica.resolve(holder.session, holder.token)
+        if not call.failed or time.monotonic() > until:
+            return call
+        await asyncio.sleep(AFTER_FAILURE_SECONDS)

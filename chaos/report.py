@@ -1,0 +1,77 @@
+"""What is printed, and what is written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.figures import machine, table
+from chaos.figures import Spread
+from chaos.run import Result
+
+SHOWN = 5
+"""Violations that are printed for each run; all are written down."""
+
+
+def summary(results: Iterable[Result]) -> str:
+    """A table of all runs."""
+    head = ("fault", "calls", "failed", "p50/p99/max ms", "obeyed p50/p99/max ms", "recovered", "")
+    return table(head, [_row(result) for result in results])
+
+
+def findings(result: Result) -> list[str]:
+    """What a run did wrong, in lines."""
+    shown = [
+        f"{violation.rule}: {violation.text} ({violation.call})"
+        for violation in result.violations[:SHOWN]
+    ]
+    more = len(result.violations) - SHOWN
+    return [*result.missed, *shown, *([f"and {more} more"] if more > 0 else [])]
+
+
+def write(path: Path, results: Sequence[Result], settings: Mapping[str, object]) -> None:
+    """Everything as JSON."""
+    report = {
+        "machine": machine(),
+        "settings": settings,
+        "runs": [
+            {
+                "fault": result.fault.name,
+                "about": result.fault.about,
+                "passed": result.passed,
+                "figures": asdict(result.figures),
+                "missed": result.missed,
+                "violations": [
+                    {
+                        "rule": violation.rule,
+                        "text": violation.text,
+                        "call": asdict(violation.call) | {"act": violation.call.act.value},
+                    }
+                    for violation in result.violations
+                ],
+            }
+            for result in results
+        ],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    figures = result.figures
+    recovery = figures.recovery_seconds
+    return (
+        result.fault.name,
+        f"{figures.calls:,}",
+        f"{sum(figures.failures.values()):,}",
+        _millis(figures.latency),
+        _millis(figures.obeyed),
+        "-" if recovery is None else f"{recovery:.2f} s",
+        "kept" if result.passed else "BROKEN",
+    )
+
+
+def _millis(spread: Spread) -> str:
+    return " / ".join(f"{1000 * value:.1f}" for value in (spread.p50, spread.p99, spread.max))

@@ -1,0 +1,111 @@
+"""One run: a fault injected under load, and the verdict on its history."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from chaos import checks
+from chaos.checks import Violation
+from chaos.faults import Bounds, Failures, Fault
+from chaos.figures import Figures
+from chaos.history import History
+from chaos.stage import staged
+
+BEFORE_SECONDS = 2.0
+AFTER_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all runs have in common.
+
+    Attributes:
+        seconds: how long each fault lasts.
+        calls_per_second: of the load.
+        seed: of the mix.
+    """
+
+    seconds: float
+    calls_per_second: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a run.
+
+    Attributes:
+        fault: what was done.
+        figures: what it showed.
+        violations: of what always holds, and of failures that were not to be.
+        missed: bounds that were not kept, in words.
+    """
+
+    fault: Fault
+    figures: Figures
+    violations: tuple[Violation, ...]
+    missed: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.violations and not self.missed
+
+
+async def run(fault: Fault, plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
+    """Inject a fault, and judge.
+
+    Raises:
+        ValkeyError, ReplicaError: something does not start, or start again.
+    """
+    with TemporaryDirectory(prefix=f"{fault.name}-", dir=folder) as run_folder:
+        async with staged(
+            Path(run_folder),
+            fault.setup,
+            seconds=plan.seconds,
+            calls_per_second=plan.calls_per_second,
+            seed=plan.seed,
+            tell=tell,
+        ) as (stage, traffic):
+            async with traffic.flowing():
+                await asyncio.sleep(BEFORE_SECONDS)
+                await fault.inject(stage)
+                await asyncio.sleep(AFTER_SECONDS)
+            await traffic.audit()
+    return judge(fault, stage.history)
+
+
+def judge(fault: Fault, history: History) -> Result:
+    """Hold a history against what was promised."""
+    figures = Figures.of(history)
+    violations = tuple(_violations(fault.bounds, history))
+    return Result(fault, figures, violations, tuple(_missed(fault.bounds, figures)))
+
+
+def _violations(bounds: Bounds, history: History) -> Iterator[Violation]:
+    for check in checks.ALWAYS:
+        yield from check(history.calls)
+    if bounds.clocks_agree:
+        yield from checks.causeless(history.calls)
+    of_load = list(history.of_load())
+    if bounds.failures is Failures.NONE:
+        yield from checks.failures(of_load)
+    elif bounds.failures is Failures.MENDED:
+        yield from checks.unmended(of_load)
+
+
+def _missed(bounds: Bounds, figures: Figures) -> Iterator[str]:
+    if not figures.calls or not figures.obeyed.count:
+        yield "nothing was measured"
+    limit = bounds.obeyed_p99_seconds
+    if limit is not None and figures.obeyed.p99 >= limit:
+        yield f"revocations obeyed after {1000 * figures.obeyed.p99:.0f} ms (p99)"
+    if figures.obeyed.max > checks.BOUND_SECONDS:
+        yield f"a revocation obeyed after {figures.obeyed.max:.3f} s"
+    recovery, within = figures.recovery_seconds, bounds.recovery_seconds
+    if recovery is not None and within is not None and recovery > within:
+        yield f"recovered after {recovery:.1f} s"
