@@ -8,7 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -19,13 +19,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from authsvc import __version__, audit
 from authsvc.admin_servicer import SessionAdminServicer
 from authsvc.administration import SessionAdmin
+from authsvc.brokers import open_broker
 from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
-from authsvc.config import Settings, StaticCredentials, TlsSettings
-from authsvc.credentials.static import StaticBroker
+from authsvc.config import Settings, TlsSettings
 from authsvc.edge import Edge
 from authsvc.issuers import issuer_of, with_introspection
 from authsvc.limits import Usages
-from authsvc.resolution import AwsCredentials, Secret
 from authsvc.resolver import SessionResolver
 from authsvc.servicer import (
     AuthServicer,
@@ -101,8 +100,9 @@ async def running(
         max_token_bytes=settings.max_token_bytes,
         memo_size=settings.known_tokens,
     )
-    broker = StaticBroker({item.role: _credentials(item) for item in settings.credentials.static})
+    closing = AsyncExitStack()
     store = await open_store(settings)
+    closing.push_async_callback(store.close)
     usages = Usages(settings.limits.caller_limits(), clock)
     limits = settings.session_limits()
     stopping = asyncio.Event()
@@ -110,7 +110,7 @@ async def running(
         resolver = SessionResolver(
             with_introspection(verifier, settings),
             store,
-            broker if settings.credentials.static else None,
+            await closing.enter_async_context(open_broker(settings)),
             limits=limits,
             usages=usages,
             clock=clock,
@@ -156,7 +156,7 @@ async def running(
             await health.enter_graceful_shutdown()
             await server.stop(settings.grace_seconds)
     finally:
-        await store.close()
+        await closing.aclose()
 
 
 def _digest(settings: Settings) -> str:
@@ -237,26 +237,3 @@ async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[obje
         except Exception:
             # Housekeeping that ends because of one failure would be missed much later.
             log.exception("%s has failed, and will be tried again", what)
-
-
-def _credentials(settings: StaticCredentials) -> AwsCredentials:
-    where = f"credentials.static[{settings.role}]"
-    secret = _secret(settings.secret_access_key_file, f"{where}.secret_access_key_file")
-    token = settings.session_token_file
-    return AwsCredentials(
-        access_key_id=settings.access_key_id,
-        secret_access_key=secret,
-        session_token=_secret(token, f"{where}.session_token_file") if token else None,
-        region=settings.region,
-        expire_time=0.0,
-    )
-
-
-def _secret(path: Path, setting: str) -> Secret:
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{setting}: {path}: {error}") from None
-    if not text:
-        raise ConfigError(f"{setting}: {path} is empty")
-    return Secret(text)
