@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 MAX_POLICY_CHARACTERS = 2048
 """Longest inline session policy that STS takes."""
 
+MAX_REMEMBERED = 128
+"""Buckets and permissions, together, whose policy is remembered: those of tokens that may fit."""
+
 BUCKET_ACTIONS = frozenset(
     f"s3:{name}"
     for name in (
@@ -125,8 +128,6 @@ def is_bucket(name: str) -> bool:
     )
 
 
-# Every request asks, for the same few answers, each a tenth of a millisecond's work.
-@functools.lru_cache(maxsize=1024)
 def session_policy(
     buckets: tuple[str, ...], permissions: tuple[str, ...], *, ends: int, partition: str
 ) -> SessionPolicy | None:
@@ -144,6 +145,13 @@ def session_policy(
     Raises:
         AuthError: CREDENTIALS_REFUSED when it is longer than AWS takes.
     """
+    make = _remembered if len(buckets) + len(permissions) <= MAX_REMEMBERED else _made
+    return make(buckets, permissions, ends, partition)
+
+
+def _made(
+    buckets: tuple[str, ...], permissions: tuple[str, ...], ends: int, partition: str
+) -> SessionPolicy | None:
     names = sorted(set(filter(is_bucket, buckets)))
     if left_out := {*buckets}.difference(names):
         log.warning("%d of a token's buckets have no name that S3 takes", len(left_out))
@@ -164,6 +172,9 @@ def session_policy(
         )
     return SessionPolicy(forms, hashlib.sha256(plain.encode()).digest())
 
+
+# Every request asks, and making one is a tenth of a millisecond's work.
+_remembered = functools.lru_cache(maxsize=1024)(_made)
 
 _Asked = Sequence[tuple[list[str], str]]
 """Actions of one kind, and what makes the ARN of a bucket one that they are for."""

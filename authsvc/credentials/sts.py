@@ -7,6 +7,7 @@ The role is the configuration's choice. What of it remains is the claims': an in
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from authsvc.credentials.attribution import session_name
 from authsvc.credentials.aws import Sts
 from authsvc.credentials.cache import CredentialCache
 from authsvc.credentials.policy import SessionPolicy, session_policy
@@ -24,6 +26,8 @@ from authsvc.resolution import AwsCredentials, Credentials, Principal, Secret
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts.type_defs import CredentialsTypeDef
+
+log = logging.getLogger(__name__)
 
 CALL_SECONDS = 6.0
 """For a call with all its attempts."""
@@ -118,19 +122,21 @@ class StsBroker:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 issued = await _packed(assume, policy.forms)
-                return AwsCredentials(
-                    access_key_id=issued["AccessKeyId"],
-                    secret_access_key=Secret(issued["SecretAccessKey"]),
-                    session_token=Secret(issued["SessionToken"]),
-                    region=self._region,
-                    expire_time=issued["Expiration"].timestamp(),
-                )
+            credentials = AwsCredentials(
+                access_key_id=issued["AccessKeyId"],
+                secret_access_key=Secret(issued["SecretAccessKey"]),
+                session_token=Secret(issued["SessionToken"]),
+                region=self._region,
+                expire_time=issued["Expiration"].timestamp(),
+            )
         except ClientError as error:
             raise _said_no(error, role) from None
         except (BotoCoreError, ResponseParserError, OSError, KeyError) as error:
             # By its type alone: the message may hold what was sent.
             detail = f"STS, for {role.arn}: {type(error).__name__}"
             raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail) from None
+        log.info("Assumed %s", role.arn, extra={"session": session_name(principal)})
+        return credentials
 
 
 async def _packed(
