@@ -28,7 +28,6 @@ BOUND_SECONDS = 20.0
 GRACE_SECONDS = 5.0
 
 Request = pb.ResolveSessionRequest | pb.CreateSessionRequest | pb.RevokeSessionRequest
-Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class Answers(aio.ServerInterceptor):
@@ -39,9 +38,11 @@ class Answers(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wait, then go on."""
         await self._thawed.wait()
         return await continuation(handler_call_details)
@@ -84,14 +85,14 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         self.go_on.set()
         self._thawed.set()
 
-    async def start(self, port: int = 0) -> None:
-        """Listen, on the same port as before if it has been stopped."""
-        port = int(self.address.rpartition(":")[2] or port)
+    async def start(self) -> None:
+        """Listen, where it did before if it has been stopped."""
+        host, _, port = (self.address or "127.0.0.1:0").rpartition(":")
         self._server = aio.server(interceptors=(Answers(self._thawed),))
         pb_grpc.add_AuthServiceServicer_to_server(self, self._server)
         self._health = HealthServicer()
         add_HealthServicer_to_server(self._health, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
+        self.address = f"{host}:{self._server.add_insecure_port(f'{host}:{port}')}"
         await self.say(serving=True)
         await self._server.start()
 

@@ -1,0 +1,225 @@
+"""Several replicas: who is asked, while they stop, start, freeze and move."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from authsvc.client import AuthClient
+from authsvc.errors import AuthError
+from tests.authsvc.client.fleet import (
+    BOUND_SECONDS,
+    GRACE_SECONDS,
+    RESOURCE,
+    FakeReplica,
+    addresses,
+    connected,
+    fleet,
+    resolved,
+    until,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def load(client: AuthClient, tasks: int = 8) -> AsyncIterator[list[str]]:
+    """Calls of every kind without a pause, and a list of what has failed."""
+    failures: list[str] = []
+    stop = asyncio.Event()
+
+    async def call() -> None:
+        while not stop.is_set():
+            try:
+                await client.resolve("s", "", resource=RESOURCE)
+                await client.create("", resource=RESOURCE)
+                await client.revoke("s")
+            except AuthError as error:
+                failures.append(str(error))
+
+    under_way = [asyncio.create_task(call()) for _ in range(tasks)]
+    try:
+        yield failures
+    finally:
+        stop.set()
+        await asyncio.wait_for(asyncio.gather(*under_way), BOUND_SECONDS)
+
+
+async def more(replica: FakeReplica, count: int = 100) -> None:
+    """Until so many more calls have arrived at a replica."""
+    target = len(replica.asked) + count
+    async with asyncio.timeout(BOUND_SECONDS):
+        while len(replica.asked) < target:
+            replica.arrived.clear()
+            await replica.arrived.wait()
+
+
+async def test_all_replicas_are_asked() -> None:
+    async with fleet(3) as replicas, AuthClient(",".join(addresses(replicas))) as client:
+        await connected(client, 3)
+        for _ in range(90):
+            await resolved(client)
+    assert sum(len(replica.asked) for replica in replicas) == 90
+    assert min(len(replica.asked) for replica in replicas) > 10
+
+
+async def test_a_busy_replica_gets_less() -> None:
+    async with fleet(2) as replicas, AuthClient(addresses(replicas), deadline_seconds=60) as client:
+        await connected(client, 2)
+        for replica in replicas:
+            replica.go_on.clear()
+        stuck = asyncio.create_task(client.create("", resource=RESOURCE))
+        arrivals = [asyncio.create_task(replica.arrived.wait()) for replica in replicas]
+        await asyncio.wait(arrivals, timeout=BOUND_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        busy, idle = sorted(replicas, key=lambda replica: not replica.asked)
+        idle.go_on.set()
+        for _ in range(30):
+            await client.create("", resource=RESOURCE)
+        busy.go_on.set()
+        await asyncio.gather(stuck, *arrivals)
+    assert (len(busy.asked), len(idle.asked)) == (1, 30)
+
+
+async def test_a_rolling_restart_under_load_fails_no_call() -> None:
+    async with (
+        fleet(3) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+    ):
+        await connected(client, 3)
+        await until(lambda: all(replica.asked for replica in replicas), client)
+        async with load(client) as failures:
+            for replica in replicas:
+                await more(replica)
+                await asyncio.wait_for(replica.stop(GRACE_SECONDS), BOUND_SECONDS)
+                await replica.start()
+                await more(replica)
+        assert failures == []
+
+
+async def test_a_restart_of_the_only_replica_is_waited_for() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=10) as client:
+        await resolved(client)
+        await replica.stop(GRACE_SECONDS)
+        call = asyncio.create_task(resolved(client))
+        await asyncio.sleep(0)
+        await replica.start()
+        await asyncio.wait_for(call, BOUND_SECONDS)
+
+
+async def test_a_drain_does_not_wait_for_whoever_watches() -> None:
+    loop = asyncio.get_running_loop()
+    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=10) as client:
+        for _ in range(10):
+            await resolved(client)
+        begun = loop.time()
+        await replica.stop(60)
+        assert loop.time() - begun < 10
+
+
+async def test_a_replica_that_is_killed_takes_no_idempotent_call_with_it() -> None:
+    async with (
+        fleet(2) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+    ):
+        await connected(client, 2)
+        replicas[0].go_on.clear()
+        calls = [asyncio.create_task(resolved(client)) for _ in range(20)]
+        await asyncio.wait_for(replicas[0].arrived.wait(), BOUND_SECONDS)
+        await replicas[0].stop()
+        await asyncio.wait_for(asyncio.gather(*calls), BOUND_SECONDS)
+
+
+async def test_who_does_not_serve_is_not_asked_while_others_do() -> None:
+    async with fleet(2) as replicas, AuthClient(addresses(replicas)) as client:
+        away, there = replicas
+        await until(lambda: bool(away.asked and there.asked), client)
+        await away.say(serving=False)
+        await until(lambda: not fit(client, away), client)
+        before = len(away.asked)
+        for _ in range(50):
+            await resolved(client)
+        assert len(away.asked) == before
+        # Better one that is not ready than none.
+        await there.stop()
+        await resolved(client)
+        assert len(away.asked) == before + 1
+        await there.start()
+        await away.say(serving=True)
+        await until(lambda: fit(client, away), client)
+
+
+async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_from() -> None:
+    loop = asyncio.get_running_loop()
+    async with fleet(2) as replicas, AuthClient(addresses(replicas), deadline_seconds=2) as client:
+        frozen, there = replicas
+        await until(lambda: bool(frozen.asked and there.asked), client)
+        frozen.freeze()
+        begun = loop.time()
+        await until(lambda: not fit(client, frozen), client)
+        assert loop.time() - begun < 2
+        begun = loop.time()
+        for _ in range(50):
+            await resolved(client)
+        assert loop.time() - begun < 0.5
+        frozen.thaw()
+        await until(lambda: fit(client, frozen), client)
+
+
+async def test_a_slow_answer_is_not_taken_for_a_frozen_replica() -> None:
+    async with (
+        fleet(2) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=0.4) as client,
+    ):
+        await until(lambda: all(replica.asked for replica in replicas), client)
+        for replica in replicas:
+            replica.go_on.clear()
+        with pytest.raises(AuthError):
+            await resolved(client)
+        for replica in replicas:
+            replica.go_on.set()
+        await until(lambda: all(fit(client, replica) for replica in replicas), client)
+
+
+async def test_the_replicas_of_a_name_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authsvc.client.replicas.LOOK_UP_SECONDS", 0.01)
+    addresses: list[str] = []
+    asked: set[tuple[str, int]] = set()
+    in_vain = asyncio.Event()
+
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        asked.add((host, port))
+        if not addresses:
+            in_vain.set()
+            raise OSError("no such name")
+        return addresses
+
+    async with fleet(1) as [first]:
+        port = int(first.address.rpartition(":")[2])
+        second = FakeReplica(address=f"127.0.0.2:{port}")
+        await second.start()
+        target = f"dns:///authsvc.internal:{port}"
+        async with AuthClient(target, deadline_seconds=10, look_up=look_up) as client:
+            call = asyncio.create_task(resolved(client))
+            await asyncio.wait_for(in_vain.wait(), BOUND_SECONDS)
+            addresses.append("127.0.0.1")
+            await asyncio.wait_for(call, BOUND_SECONDS)
+            addresses.append("127.0.0.2")
+            await until(lambda: bool(second.asked), client)
+            addresses.remove("127.0.0.1")
+            await until(lambda: len(client._replicas._by_endpoint) == 1, client)
+            before = len(first.asked)
+            addresses.clear()
+            for _ in range(20):
+                await resolved(client)
+            assert len(first.asked) == before
+        await second.stop()
+    assert asked == {("authsvc.internal", port)}
+
+
+def fit(client: AuthClient, replica: FakeReplica) -> bool:
+    """Whether the client believes that a replica is of use."""
+    known = client._replicas._by_endpoint.items()
+    return all(one.fit for endpoint, one in known if endpoint.address == replica.address)
