@@ -11,9 +11,10 @@ from typing import Any
 from authsvc.client import AuthClient
 from authsvc.config import Settings
 from authsvc.server import running
+from tests.support.shared_valkey import fresh_prefix, shared_valkey
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
-STORES = ("memory", "sqlite")
+STORES = ("memory", "sqlite", "redis")
 
 
 @dataclass
@@ -43,7 +44,7 @@ def settings_for(
                 "secret_file": idp.write_secret(folder),
             }
         ],
-        "store": {"kind": store, "path": folder / "authsvc.db"},
+        "store": store_settings(folder, store),
         "credentials": {
             "static": [
                 {
@@ -57,6 +58,13 @@ def settings_for(
         **changes,
     }
     return Settings(**values)
+
+
+def store_settings(folder: Path, kind: str) -> dict[str, object]:
+    """``[store]`` of a store that nobody else uses."""
+    if kind == "redis":
+        return {"kind": kind, "url": shared_valkey().url, "prefix": fresh_prefix()}
+    return {"kind": kind, "path": folder / "authsvc.db"}
 
 
 @asynccontextmanager

@@ -75,7 +75,8 @@ async def main():
     async def write(worker):
         for number in range(10**6):
             name = f"{sys.argv[2]}-{worker}-{number}"
-            if not await store.put(Record(name, 1, 1.0, 1.0, 1.0, "idp", "alice"), EventType.CREATED):
+            record = Record(name, 1, 1.0, 1.0, 1.0, "idp", "alice")
+            if not await store.put(record, EventType.CREATED):
                 raise SystemExit("refused")
             print(name, flush=True)
     await asyncio.gather(*map(write, range(8)))

@@ -1,0 +1,553 @@
+"""The redis store's own promises: replicas, faults, bounds. What all stores promise is in
+``test_contract.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from authsvc.errors import AuthError, Reason
+from authsvc.events import EventType, RecordFilter
+from authsvc.revocation import EVERYONE, Cutoff
+from authsvc.sessions import Grant, Record
+from authsvc.stores import STALENESS_BOUND_SECONDS
+from authsvc.stores.redis.server import RedisServer, server_at
+from authsvc.stores.redis.store import RedisStore, _end
+from tests.support.proxy import proxied
+from tests.support.shared_valkey import fresh_prefix, shared_cluster, shared_valkey
+from tests.support.valkey import Valkey, cluster, sentinel, single, with_replica
+
+pytestmark = pytest.mark.anyio
+
+Open = Callable[[], AbstractAsyncContextManager[RedisStore]]
+
+
+@asynccontextmanager
+async def opened(
+    server: RedisServer | str, *, prefix: str = "", cap: int = 1000, events_kept: int = 100_000
+) -> AsyncIterator[RedisStore]:
+    which = server_at(server) if isinstance(server, str) else server
+    store = await RedisStore.open(
+        which,
+        prefix=prefix or fresh_prefix(),
+        unauthenticated_cap=cap,
+        events_kept=events_kept,
+    )
+    try:
+        yield store
+    finally:
+        async with asyncio.timeout(30):
+            await store.close()
+
+
+def record(session_id: str = "s", *, subject: str = "alice", now: float = 100.0) -> Record:
+    grant = Grant(os.urandom(32), now, now + 600, "", "client")
+    grants = {"https://mcp.example/mcp": grant} if subject else {}
+    return Record(
+        session_id,
+        1,
+        now,
+        now,
+        now + 5000,
+        "idp" if subject else "",
+        subject,
+        MappingProxyType(grants),
+    )
+
+
+def next_of(stored: Record, **changes: object) -> Record:
+    return replace(stored, revision=stored.revision + 1, **changes)  # type: ignore[arg-type] # any field
+
+
+async def until(what: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for what another task or process brings about."""
+    async with asyncio.timeout(seconds):
+        while not what():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.001)
+
+
+async def current(store: RedisStore) -> None:
+    """Wait until the store's memory may be answered from."""
+    await until(lambda: store.recall_cutoffs() is not None)
+    await until(lambda: all(it.age_seconds() < STALENESS_BOUND_SECONDS for it in store._partitions))
+
+
+@asynccontextmanager
+async def two_replicas(server: RedisServer | str) -> AsyncIterator[tuple[RedisStore, RedisStore]]:
+    prefix = fresh_prefix()
+    async with opened(server, prefix=prefix) as one, opened(server, prefix=prefix) as other:
+        await current(one)
+        await current(other)
+        yield one, other
+
+
+def cluster_server() -> RedisServer:
+    return RedisServer(mode="cluster", nodes=(shared_cluster().primaries[0].address,))
+
+
+@pytest.fixture(params=["single", "cluster"])
+def server(request: pytest.FixtureRequest) -> RedisServer:
+    return server_at(shared_valkey().url) if request.param == "single" else cluster_server()
+
+
+# Replicas.
+
+
+async def test_what_one_replica_writes_the_other_forgets(server: RedisServer) -> None:
+    async with two_replicas(server) as (one, other):
+        first = record()
+        await one.put(first, EventType.CREATED)
+        assert await other.get("s") == first
+        await until(lambda: other.recall("s") == first)
+        revoked = next_of(first, revoke_time=110.0)
+        await one.put(revoked, EventType.REVOKED)
+        await until(lambda: other.recall("s") is None)
+        assert one.recall("s") == revoked
+        assert await other.get("s") == revoked
+
+
+async def test_a_removal_is_forgotten_everywhere(server: RedisServer) -> None:
+    async with two_replicas(server) as (one, other):
+        first = record()
+        await one.put(first, EventType.CREATED)
+        await other.get("s")
+        assert other.recall("s") == first
+        await one.remove(first)
+        assert one.recall("s") is None
+        await until(lambda: other.recall("s") is None)
+        assert await other.get("s") is None
+
+
+async def test_a_consistency_token_holds_back_an_older_memory(server: RedisServer) -> None:
+    async with two_replicas(server) as (one, other):
+        first = record()
+        await one.put(first, EventType.CREATED)
+        await other.get("s")
+        # The other's log stands still: what it remembers is older than the write that follows.
+        await _halt(other)
+        token = await one.put(next_of(first), EventType.REAUTHENTICATED)
+        assert token is not None
+        assert len(token) <= 64
+        assert other.recall("s") == first
+        assert other.recall("s", token) is None
+        assert other.recall("s", "what is this") is None
+        assert one.recall("s", token) == next_of(first)
+
+
+async def test_a_cut_off_reaches_every_replica(server: RedisServer) -> None:
+    async with two_replicas(server) as (one, other):
+        token = await one.cut_off(Cutoff(100.0, 100.0, "idp", "alice"))
+        await until(lambda: len(other.recall_cutoffs() or ()) == 1)
+        await _halt(other)
+        later = await one.cut_off(Cutoff(200.0, 200.0))
+        assert other.recall_cutoffs(token) is not None
+        assert other.recall_cutoffs(later) is None
+        found = await other.get_cutoffs([EVERYONE, ("idp", "alice", "")])
+        assert {it.time for it in found} == {100.0, 200.0}
+
+
+async def test_a_replica_that_starts_knows_all_cut_offs(server: RedisServer) -> None:
+    prefix = fresh_prefix()
+    async with opened(server, prefix=prefix) as store:
+        for number in range(1500):
+            await store.cut_off(Cutoff(float(number), 1.0, "idp", f"user-{number}"))
+    async with opened(server, prefix=prefix) as started:
+        await current(started)
+        assert len(started.recall_cutoffs() or ()) == 1500
+
+
+async def test_of_two_cut_offs_the_later_holds(server: RedisServer) -> None:
+    prefix = fresh_prefix()
+    async with opened(server, prefix=prefix) as store:
+        await store.cut_off(Cutoff(200.0, 1.0, "idp", "alice"))
+        await store.cut_off(Cutoff(100.0, 2.0, "idp", "alice"))
+        (found,) = await store.get_cutoffs([("idp", "alice", "")])
+        assert found.time == 200.0
+
+
+# Age, and faults of the server.
+
+
+async def test_memory_is_not_answered_from_once_the_server_says_nothing(tmp_path: Path) -> None:
+    with single(tmp_path) as valkey:
+        async with opened(valkey.url) as store:
+            await current(store)
+            first = record()
+            await store.put(first, EventType.CREATED)
+            assert store.recall("s") == first
+            valkey.pause()
+            began = time.monotonic()
+            await until(lambda: store.recall("s") is None)
+            assert store.recall_cutoffs() is None
+            assert time.monotonic() - began < 1.0  # what is published
+            for call in (store.get("s"), store.put(next_of(first), EventType.REVOKED)):
+                began = time.monotonic()
+                await _is_unavailable(call)
+                assert time.monotonic() - began < 2.0
+            valkey.resume()
+            await until(lambda: store.recall_cutoffs() is not None)
+            assert await store.get("s") is not None
+
+
+async def test_a_feed_that_is_cut_alone_leaves_the_server_to_ask() -> None:
+    async with proxied(shared_valkey().address) as proxy, opened(proxy.url) as store:
+        await current(store)
+        first = record()
+        await store.put(first, EventType.CREATED)
+        for fault in (proxy.cut, proxy.freeze):
+            fault(feed_only=True)
+            await until(lambda: store.recall("s") is None)
+            assert await store.get("s") == first
+            proxy.mend()
+            await current(store)
+            await store.get("s")
+            await until(lambda: store.recall("s") == first)
+
+
+async def test_what_happened_during_a_break_is_not_missed(server: RedisServer) -> None:
+    prefix = fresh_prefix()
+    async with (
+        proxied(shared_valkey().address) as proxy,
+        opened(proxy.url, prefix=prefix) as broken,
+        opened(shared_valkey().url, prefix=prefix) as whole,
+    ):
+        await current(broken)
+        first = record()
+        await broken.put(first, EventType.CREATED)
+        proxy.cut()
+        await whole.put(next_of(first, revoke_time=1.0), EventType.REVOKED)
+        await whole.cut_off(Cutoff(100.0, 100.0, "idp", "bob"))
+        proxy.mend()
+        await until(lambda: len(broken.recall_cutoffs() or ()) == 1)
+        assert broken.recall("s") is None
+        stored = await broken.get("s")
+        assert stored is not None
+        assert stored.revoke_time == 1.0
+
+
+async def test_a_restart_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    with single(tmp_path) as valkey:
+        async with opened(valkey.url) as store:
+            await current(store)
+            acknowledged: list[str] = []
+            stop = asyncio.Event()
+
+            async def write(worker: int) -> None:
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    name = f"{worker}-{number}"
+                    try:
+                        if await store.put(record(name), EventType.CREATED) is not None:
+                            acknowledged.append(name)
+                    except AuthError:
+                        await asyncio.sleep(0.01)
+
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+                for worker in range(8):
+                    group.create_task(write(worker))
+                await until(lambda: len(acknowledged) > 200)
+                await asyncio.to_thread(valkey.restart)
+                before = len(acknowledged)
+                await until(lambda: len(acknowledged) > before + 50)
+                stop.set()
+            missing = [name for name in acknowledged if await store.get(name) is None]
+            assert missing == []
+
+
+async def test_a_server_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    with single(tmp_path) as valkey:
+        valkey.kill()
+        async with opened(valkey.url) as store:
+            assert store.recall_cutoffs() is None
+            await _is_unavailable(store.get("s"))
+            valkey.start()
+            await current(store)
+            assert await store.put(record(), EventType.CREATED)
+
+
+async def test_a_full_server_refuses_writes_whole_and_recovers(tmp_path: Path) -> None:
+    with single(tmp_path, "--maxmemory", "6mb") as valkey:
+        async with opened(valkey.url, events_kept=1000) as store:
+            anonymous = record("a", subject="")
+            await store.put(anonymous, EventType.CREATED)
+            number = 0
+            async with asyncio.timeout(60):
+                while not await _refused(store.put(_big(f"s{number}"), EventType.CREATED)):
+                    number += 1
+            await _is_unavailable(store.put(next_of(anonymous, subject="x"), EventType.CREATED))
+            assert await store.get("a") == anonymous
+            assert [it.id for it in await _anonymous(store)] == ["a"]
+            assert await store.sweep(1e9) >= number
+            assert await store.put(record("s"), EventType.CREATED)
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+async def test_a_server_that_may_drop_revocations_is_refused(tmp_path: Path, policy: str) -> None:
+    with (
+        single(tmp_path, "--maxmemory-policy", policy) as valkey,
+        pytest.raises(ValueError, match=f"{policy}.*noeviction"),
+    ):
+        async with opened(valkey.url):
+            pass
+
+
+async def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServer) -> None:
+    async with opened(server) as store:
+        await store.put(record(), EventType.CREATED)
+        for node in (shared_valkey(), *shared_cluster().primaries):
+            with node.client() as client:
+                client.script_flush()
+        assert await store.put(next_of(record()), EventType.REAUTHENTICATED)
+
+
+# Replication.
+
+
+async def test_a_write_counts_once_replicas_have_it(tmp_path: Path) -> None:
+    with with_replica(tmp_path) as pair:
+        server = replace(server_at(pair.primary.url), acknowledge_replicas=1)
+        async with opened(server) as store:
+            assert await store.put(record(), EventType.CREATED)
+            pair.replica.pause()
+            with pytest.raises(AuthError, match="confirmed by 0 of 1"):
+                await store.put(next_of(record()), EventType.REVOKED)
+            pair.replica.resume()
+            async with asyncio.timeout(20):
+                stored = await store.get("s")
+                assert stored is not None
+                while await _refused(store.put(next_of(stored), EventType.REVOKED)):
+                    stored = await store.get("s")
+                    assert stored is not None
+
+
+async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    with sentinel(tmp_path) as group:
+        server = RedisServer(
+            mode="sentinel",
+            nodes=tuple(one.address for one in group.sentinels),
+            service=group.service,
+            acknowledge_replicas=1,
+        )
+        async with opened(server) as store:
+            await current(store)
+            for number in range(50):
+                assert await store.put(record(f"s{number}"), EventType.CREATED)
+            await store.cut_off(Cutoff(100.0, 100.0, "idp", "alice"))
+            group.primary.kill()
+            await until(lambda: store.recall_cutoffs() is None)
+            await current(store)
+            assert len(store.recall_cutoffs() or ()) == 1
+            assert None not in [await store.get(f"s{number}") for number in range(50)]
+
+
+async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    with cluster(tmp_path, replicas=1) as nodes:
+        server = RedisServer(
+            mode="cluster",
+            nodes=tuple(node.address for node in nodes.primaries),
+            acknowledge_replicas=1,
+        )
+        async with opened(server) as store:
+            await current(store)
+            for number in range(50):
+                assert await store.put(record(f"s{number}"), EventType.CREATED)
+            await store.cut_off(Cutoff(100.0, 100.0, "idp", "alice"))
+            nodes.primary_of(f"{store._partitions[0].base}:any").kill()
+            await until(lambda: store.recall_cutoffs() is None)
+            await current(store)
+            assert len(store.recall_cutoffs() or ()) == 1
+            assert None not in [await store.get(f"s{number}") for number in range(50)]
+
+
+# What it keeps.
+
+
+async def test_a_record_costs_a_kilobyte_at_most(tmp_path: Path) -> None:
+    with single(tmp_path, "--appendonly", "no") as valkey, valkey.client() as client:
+        async with opened(valkey.url, events_kept=1000) as store:
+            names = [secrets.token_urlsafe(24) for _ in range(2000)]
+
+            async def write(batch: list[str]) -> None:
+                for name in batch:
+                    grant = Grant(os.urandom(32), 1.8e9 + 0.5, 1.8e9 + 3600.5, name, "a-client-id")
+                    await store.put(
+                        replace(
+                            record(name, now=1.8e9 + 0.123456),
+                            issuer="https://idp.example.com/realms/main",
+                            subject=f"{name[:6]}@example.com",
+                            grants=MappingProxyType({"https://mcp.example.com/mcp": grant}),
+                        ),
+                        EventType.CREATED,
+                    )
+
+            await write(names[:1000])  # the log has its full length now
+            before = client.memory_stats()["total.allocated"]
+            await write(names[1000:])
+            assert (client.memory_stats()["total.allocated"] - before) / 1000 <= 1024
+
+
+async def test_a_key_outlives_its_record_but_not_for_long() -> None:
+    prefix = fresh_prefix()
+    async with opened(shared_valkey().url, prefix=prefix) as store:
+        await store.put(record(now=1.8e9), EventType.CREATED)
+        with shared_valkey().client() as client:
+            ttl = int(client.ttl(f"{prefix}:{{0}}:s:s"))
+    assert 5000 < ttl <= 5000 + 3600
+
+
+async def test_no_index_is_left_of_what_has_gone(server: RedisServer) -> None:
+    prefix = fresh_prefix()
+    async with opened(server, prefix=prefix) as store:
+        for number in range(20):
+            await store.put(record(f"s{number}"), EventType.CREATED)
+            await store.put(record(f"a{number}", subject=""), EventType.CREATED)
+        await store.remove(record("s0"))
+        assert await store.sweep(1e9) == 39
+    nodes = [shared_valkey()] if server.mode == "single" else list(shared_cluster().primaries)
+    assert _kinds(nodes, prefix) == {"events"}
+
+
+async def test_a_record_of_a_later_format_is_unavailable_and_harms_no_other() -> None:
+    prefix = fresh_prefix()
+    async with opened(shared_valkey().url, prefix=prefix) as store:
+        await store.put(record(), EventType.CREATED)
+        await store.put(record("other"), EventType.CREATED)
+        with shared_valkey().client() as client:
+            key = f"{prefix}:{{0}}:s:s"
+            client.set(key, "99" + str(client.get(key))[1:])
+    async with opened(shared_valkey().url, prefix=prefix) as store:
+        await current(store)
+        await _is_unavailable(store.get("s"))
+        assert await store.get("other") is not None
+
+
+async def test_an_event_of_a_later_version_is_passed_over() -> None:
+    prefix = fresh_prefix()
+    async with opened(shared_valkey().url, prefix=prefix) as store:
+        await current(store)
+        watching = store.watch()
+        first = asyncio.ensure_future(anext(watching))
+        await asyncio.sleep(0)
+        await store.put(record(), EventType.CREATED)
+        async with asyncio.timeout(30):
+            await first
+            with shared_valkey().client() as client:
+                entry = {"t": "77", "m": "1.0", "i": "s", "v": "from the future"}
+                client.xadd(f"{prefix}:{{0}}:events", entry)
+            # Nobody knows what it did to the record.
+            await until(lambda: store.recall("s") is None)
+            await store.put(next_of(record()), EventType.REVOKED)
+            assert (await anext(watching)).event.type is EventType.REVOKED
+        await watching.aclose()
+
+
+# The way in.
+
+
+def test_a_url_says_where() -> None:
+    assert server_at("redis://h").nodes == (("h", 6379),)
+    assert server_at("rediss://user@h:7/3") == RedisServer(
+        nodes=(("h", 7),), database=3, username="user", tls=True
+    )
+    assert server_at("unix:///run/valkey.sock").unix_socket == Path("/run/valkey.sock")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://u:hush@h", "http://h", "redis://", "redis://h/x", "redis://h?db=1", "unix:"]
+)
+def test_a_url_that_says_nothing_or_too_much_is_refused(url: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it must not say comes next
+        server_at(url)
+    assert "hush" not in str(caught.value)
+
+
+async def test_a_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
+    acl = tmp_path / "users.acl"
+    acl.write_text(
+        "user default off\n"
+        "user admin on >hush-admin ~* &* +@all\n"
+        "user authsvc on >hush-one ~authsvc:* resetchannels -@all +get +set +mget +del +exists "
+        "+zadd +zrem +zcard +zrange +sadd +srem +smembers +xadd +xread +xrevrange +hget +hset "
+        "+hdel +hmget +hscan +evalsha +eval +wait +info +ping +select +client|setinfo\n"
+    )
+    password = tmp_path / "password"
+    password.write_text("hush-one\n")
+    login = {"username": "admin", "password": "hush-admin"}
+    with single(tmp_path, "--aclfile", str(acl), login=login) as valkey:
+        server = replace(server_at(valkey.url), username="authsvc", password_file=password)
+        async with opened(server, prefix="authsvc") as store:
+            await current(store)
+            await _exercise(store)
+        password.write_text("wrong")
+        async with opened(server, prefix="authsvc") as store:
+            with pytest.raises(AuthError) as caught:
+                await store.get("s")
+            assert caught.value.reason is Reason.STORE_UNAVAILABLE
+            assert "wrong" not in caught.value.detail
+
+
+async def _exercise(store: RedisStore) -> None:
+    """Every kind of exchange once."""
+    first = record()
+    assert await store.put(first, EventType.CREATED)
+    assert await store.put(record("a", subject=""), EventType.CREATED)
+    await store.touch(replace(first, expire_time=9999.0))
+    await store.cut_off(Cutoff(1.0, 1.0, "idp", "bob"))
+    assert len(await store.get_cutoffs([("idp", "bob", "")])) == 1
+    await store.forget_cutoffs(2.0)
+    assert len((await store.page(RecordFilter(), size=10)).records) == 2
+    assert (
+        len((await store.page(RecordFilter(issuer="idp", subject="alice"), size=10)).records) == 1
+    )
+    watching = store.watch("0-0")
+    async with asyncio.timeout(30):
+        await anext(watching)
+    await watching.aclose()
+    await store.remove(first)
+    await store.sweep(1e9)
+
+
+async def _halt(store: RedisStore) -> None:
+    """Let the store's logs stand still, their memory young."""
+    async with asyncio.timeout(30):
+        await _end(store._followers)
+
+
+def _big(session_id: str) -> Record:
+    return replace(record(session_id), subject=secrets.token_hex(500))
+
+
+async def _is_unavailable(call: object) -> None:
+    with pytest.raises(AuthError) as caught:
+        await call  # type: ignore[misc] # any awaitable
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def _refused(call: object) -> bool:
+    try:
+        return await call is None  # type: ignore[misc] # any awaitable
+    except AuthError:
+        return True
+
+
+async def _anonymous(store: RedisStore) -> list[Record]:
+    return (await store.page(RecordFilter(authenticated=False), size=1000)).records
+
+
+def _kinds(nodes: list[Valkey], prefix: str) -> set[str]:
+    """What kinds of keys there are under a prefix."""
+    kinds: set[str] = set()
+    for node in nodes:
+        with node.client() as client:
+            kinds |= {str(key).split(":")[2] for key in client.scan_iter(f"{prefix}:*")}
+    return kinds

@@ -1,0 +1,40 @@
+"""One Valkey, and one cluster, for all tests of a run; each test has a prefix of its own in it."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import shutil
+import tempfile
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+from tests.support.valkey import Cluster, Valkey, cluster
+
+
+@cache
+def shared_valkey() -> Valkey:
+    """The server, started when it is first asked for and ended with the run."""
+    folder = Path(tempfile.mkdtemp(prefix="authsvc-valkey-"))
+    # Not durable, unlike the others: what is tested here does not die.
+    server = Valkey(folder, "--appendonly", "no")
+    server.start()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.end)
+    return server
+
+
+def fresh_prefix() -> str:
+    """A prefix that nobody has used."""
+    return secrets.token_hex(8)
+
+
+@cache
+def shared_cluster() -> Cluster:
+    """A cluster of three primaries, likewise."""
+    folder = Path(tempfile.mkdtemp(prefix="authsvc-cluster-"))
+    running = ExitStack()
+    running.callback(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(running.close)
+    return running.enter_context(cluster(folder, "--appendonly", "no"))
