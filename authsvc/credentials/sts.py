@@ -122,16 +122,10 @@ class StsBroker:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 issued = await _packed(assume, policy.forms)
-            credentials = AwsCredentials(
-                access_key_id=issued["AccessKeyId"],
-                secret_access_key=Secret(issued["SecretAccessKey"]),
-                session_token=Secret(issued["SessionToken"]),
-                region=self._region,
-                expire_time=issued["Expiration"].timestamp(),
-            )
+            credentials = _read(issued, self._region)
         except ClientError as error:
             raise _said_no(error, role) from None
-        except (BotoCoreError, ResponseParserError, OSError, KeyError) as error:
+        except (BotoCoreError, ResponseParserError, OSError, KeyError, ValueError) as error:
             # By its type alone: the message may hold what was sent.
             detail = f"STS, for {role.arn}: {type(error).__name__}"
             raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail) from None
@@ -151,6 +145,14 @@ async def _packed(
             if _code(error) != _TOO_LARGE:
                 raise
     return await assume(policy=last)
+
+
+def _read(issued: CredentialsTypeDef, region: str) -> AwsCredentials:
+    secret, session_token = Secret(issued["SecretAccessKey"]), Secret(issued["SessionToken"])
+    if not (issued["AccessKeyId"] and secret and session_token):
+        raise ValueError("an answer without credentials")
+    expire_time = issued["Expiration"].timestamp()
+    return AwsCredentials(issued["AccessKeyId"], secret, session_token, region, expire_time)
 
 
 def _said_no(error: ClientError, role: RoleRule) -> AuthError:

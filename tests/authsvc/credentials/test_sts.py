@@ -425,6 +425,19 @@ async def test_an_sts_that_hangs_is_not_waited_for(
     assert "TimeoutError" in error.detail
 
 
+def answer(**changes: str) -> str:
+    """What STS says, but for some of it."""
+    said = {
+        "AccessKeyId": "ASIA0",
+        "SecretAccessKey": "secret",
+        "SessionToken": "session",
+        "Expiration": "2027-01-15T09:00:00Z",
+        **changes,
+    }
+    inner = "".join(f"<{name}>{text}</{name}>" for name, text in said.items())
+    return f"<R><AssumeRoleResult><Credentials>{inner}</Credentials></AssumeRoleResult></R>"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -432,6 +445,13 @@ async def test_an_sts_that_hangs_is_not_waited_for(
         "no XML",
         "<R><AssumeRoleResult/></R>",
         "<R><AssumeRoleResult><Credentials><AccessKeyId/></Credentials></AssumeRoleResult></R>",
+        answer(Expiration="soon"),
+        answer(Expiration=""),
+        answer(SecretAccessKey=""),
+        answer(SessionToken=""),
+        answer(AccessKeyId=""),
+        answer(Expiration="2000-01-01T00:00:00Z"),
+        "<R>" * 10_000,
     ],
 )
 async def test_what_is_no_answer_of_sts(broker: StsBroker, fake_sts: FakeSts, body: str) -> None:
