@@ -1,0 +1,238 @@
+"""What a process remembers, while replies and the log overtake each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    rule,
+)
+
+from authsvc.revocation import Cutoff
+from authsvc.sessions import Record
+from authsvc.stores.recent import Fetch, Recent, version_of
+
+
+def record(revision: int = 1, *, create_time: float = 100.0, session_id: str = "s") -> Record:
+    return Record(session_id, revision, create_time, 100.0, 1e9, "idp", "alice")
+
+
+@pytest.fixture
+def recent() -> Recent:
+    return Recent(3)
+
+
+def test_what_was_fetched_is_remembered(recent: Recent) -> None:
+    assert recent.get("s") is None
+    with recent.fetch("s") as fetch:
+        fetch.keep(record())
+    assert recent.get("s") == record()
+
+
+def test_a_reply_that_the_log_has_overtaken_is_not_remembered(recent: Recent) -> None:
+    with recent.fetch("s") as fetch:
+        # The store has answered with revision 1; before that is here, the log tells of 2.
+        recent.written("s", version_of(record(2)))
+        fetch.keep(record(1))
+    assert recent.get("s") is None
+
+
+def test_a_reply_that_the_log_has_announced_is_remembered(recent: Recent) -> None:
+    with recent.fetch("s") as fetch:
+        recent.written("s", version_of(record(2)))
+        fetch.keep(record(2))
+    assert recent.get("s") == record(2)
+
+
+def test_of_several_announcements_the_last_counts(recent: Recent) -> None:
+    with recent.fetch("s") as fetch:
+        recent.written("s", version_of(record(2)))
+        recent.written("s", version_of(record(3)))
+        fetch.keep(record(2))
+    assert recent.get("s") is None
+
+
+def test_a_reply_after_a_removal_is_not_remembered(recent: Recent) -> None:
+    with recent.fetch("s") as fetch:
+        recent.removed("s")
+        fetch.keep(record())
+    assert recent.get("s") is None
+    with recent.fetch("s") as fetch:
+        # Made anew, and then again gone from what is known: nothing is certain any more.
+        recent.removed("s")
+        recent.written("s", version_of(record(create_time=200.0)))
+        fetch.keep(record())
+    assert recent.get("s") is None
+
+
+def test_a_reply_after_a_gap_in_the_log_is_not_remembered(recent: Recent) -> None:
+    with recent.fetch("s") as fetch:
+        recent.clear()
+        fetch.keep(record())
+    assert recent.get("s") is None
+
+
+def test_each_fetch_is_overtaken_for_itself(recent: Recent) -> None:
+    with recent.fetch("s") as early:
+        recent.written("s", version_of(record(2)))
+        with recent.fetch("s") as late, recent.fetch("other") as other:
+            late.keep(record(2))
+            early.keep(record(1))
+            other.keep(record(session_id="other"))
+        assert recent.get("s") == record(2)
+    assert recent.get("other") is not None
+
+
+def test_a_fetch_that_failed_leaves_nothing(recent: Recent) -> None:
+    with pytest.raises(RuntimeError), recent.fetch("s"):
+        raise RuntimeError
+    recent.written("s", version_of(record(2)))
+    assert recent.get("s") is None
+
+
+def test_ones_own_write_stays_when_the_log_tells_of_it(recent: Recent) -> None:
+    recent.remember(record(2))
+    recent.written("s", version_of(record(2)))
+    assert recent.get("s") == record(2)
+    recent.written("s", version_of(record(2, create_time=200.0)))
+    assert recent.get("s") is None
+
+
+def test_a_removal_is_heeded(recent: Recent) -> None:
+    recent.remember(record())
+    recent.removed("other")
+    assert recent.get("s") == record()
+    recent.removed("s")
+    assert recent.get("s") is None
+
+
+def test_the_least_used_goes_first(recent: Recent) -> None:
+    for name in "abc":
+        recent.remember(record(session_id=name))
+    recent.get("a")
+    recent.remember(record(session_id="d"))
+    assert len(recent) == 3
+    assert recent.get("b") is None
+    assert recent.get("a") is not None
+
+
+def test_times_of_use_are_taken_over(recent: Recent) -> None:
+    recent.remember(record())
+    seen = replace(record(), last_seen_time=200.0, expire_time=300.0, subject="mallory")
+    recent.touch(seen)
+    assert recent.get("s") == replace(record(), last_seen_time=200.0, expire_time=300.0)
+    recent.touch(replace(record(2), expire_time=0.0))
+    recent.touch(record(session_id="unknown"))
+    assert recent.get("s") == replace(record(), last_seen_time=200.0, expire_time=300.0)
+    assert recent.get("unknown") is None
+
+
+def test_to_clear_is_to_forget_the_cutoffs_too(recent: Recent) -> None:
+    recent.remember(record())
+    recent.cutoffs.add(Cutoff(1.0, 1.0))
+    recent.clear()
+    assert len(recent) == len(recent.cutoffs) == 0
+
+
+@dataclass
+class _Exchange:
+    """A question to the store: the reply was true when it left."""
+
+    under_way: AbstractContextManager[Fetch]
+    fetch: Fetch
+    reply: Record | None
+
+
+class RepliesAndTheLog(RuleBasedStateMachine):
+    """A store, its log, and a memory that hears of both late and in any order.
+
+    The log is in order and each reply was true when it left. Whatever arrives when: once the log
+    has been applied up to some write, nothing older than it is remembered.
+    """
+
+    exchanges: Bundle[_Exchange] = Bundle("exchanges")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recent = Recent(10)
+        self.stored: Record | None = None
+        self.log: list[Record | None] = []
+        self.applied = 0
+        self.creations = 0
+
+    @rule()
+    def write(self) -> None:
+        """Somebody else writes."""
+        self._write()
+
+    def _write(self) -> None:
+        if self.stored is None:
+            self.creations += 1
+            self.stored = record(create_time=100.0 + self.creations)
+        else:
+            self.stored = replace(self.stored, revision=self.stored.revision + 1)
+        self.log.append(self.stored)
+
+    @rule()
+    def remove(self) -> None:
+        """Somebody removes it."""
+        if self.stored is not None:
+            self.stored = None
+            self.log.append(None)
+
+    @rule(target=exchanges)
+    def ask(self) -> _Exchange:
+        """A question leaves, and is answered; the answer is under way."""
+        return self._exchange(lambda: None)
+
+    @rule(target=exchanges)
+    def ask_to_write(self) -> _Exchange:
+        """A write of our own leaves, and is carried out; the answer is under way."""
+        return self._exchange(self._write)
+
+    def _exchange(self, work: Callable[[], None]) -> _Exchange:
+        under_way = self.recent.fetch("s")
+        fetch = under_way.__enter__()
+        work()
+        return _Exchange(under_way, fetch, self.stored)
+
+    @rule(exchange=consumes(exchanges))
+    def answer(self, exchange: _Exchange) -> None:
+        """The answer arrives."""
+        if exchange.reply is not None:
+            exchange.fetch.keep(exchange.reply)
+        exchange.under_way.__exit__(None, None, None)
+
+    @rule(count=st.integers(1, 3))
+    def follow(self, count: int) -> None:
+        """The log arrives, up to some event."""
+        for written in self.log[self.applied : self.applied + count]:
+            if written is None:
+                self.recent.removed("s")
+            else:
+                self.recent.written("s", version_of(written))
+        self.applied = min(self.applied + count, len(self.log))
+
+    @rule()
+    def lose_the_log(self) -> None:
+        """The log breaks off, and is taken up at its end."""
+        self.recent.clear()
+        self.applied = len(self.log)
+
+    @invariant()
+    def nothing_older_than_the_log_is_remembered(self) -> None:
+        """What is remembered is the last write applied, or one after it."""
+        remembered = self.recent.get("s")
+        current = self.log[max(0, self.applied - 1) :] if self.applied else [None, *self.log]
+        assert remembered is None or remembered in current
+
+
+TestRepliesAndTheLog = RepliesAndTheLog.TestCase
