@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,7 +219,7 @@ async def test_the_first_rule_that_fits_says_which_role(
         principal(roles=("Reader",)),
         principal(roles=(READER,)),
         principal(roles=("arn:aws:iam::666666666666:role/theirs",)),
-        Principal("https://other.example", "alice", START + 600, "", (), ("reader",), ("alpha",)),
+        replace(principal(), issuer="https://other.example"),
         principal(buckets=()),
         principal(buckets=("*",)),
         principal(permissions=()),
