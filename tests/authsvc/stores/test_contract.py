@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,9 +13,10 @@ from types import MappingProxyType
 import pytest
 
 from authsvc.errors import AuthError, Reason
-from authsvc.events import EventType
+from authsvc.events import Event, EventType, RecordFilter
+from authsvc.revocation import END_OF_TIME, Cutoff
 from authsvc.sessions import Grant, Record
-from authsvc.stores import SessionStore
+from authsvc.stores import Logged, Page, SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
@@ -25,6 +26,12 @@ from tests.support.shared_valkey import fresh_prefix, shared_cluster, shared_val
 pytestmark = pytest.mark.anyio
 
 CAP = 3
+ALL = RecordFilter()
+MARKER = "marker"
+
+WAIT_SECONDS = 30.0
+POLL_SECONDS = 0.01
+
 GRANT = Grant(bytes(range(32)), 1_800_000_000.125, 1_800_000_600.0, "jti", "client")
 
 OpenStore = Callable[[Path], Awaitable[SessionStore]]
@@ -277,6 +284,378 @@ async def test_a_closed_store_is_unavailable(store: SessionStore) -> None:
         put(store, record("t")),
         store.remove(record()),
         store.sweep(0.0),
+    ):
+        with pytest.raises(AuthError) as caught:
+            await call
+        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+# Memory.
+
+
+async def test_what_was_written_is_recalled_or_asked_for(store: SessionStore) -> None:
+    stored = record()
+    for _ in range(50):
+        token = await put(store, stored)
+        assert token is not None
+        # Not knowing is allowed; whoever shows the token is not answered what was before it.
+        assert store.recall("s", token) in (None, stored)
+        assert await store.get("s") == stored
+        stored = next_of(stored, create_time=stored.create_time + 1)
+
+
+async def test_memory_gets_to_know(store: SessionStore) -> None:
+    token = await put(store, record())
+    assert token is not None
+    await recalled(store, "s", token)
+    await store.remove(record())
+    assert await store.get("s") is None
+    await eventually(lambda: store.recall("s") is None)
+
+
+async def test_a_consistency_token_that_nobody_can_read_costs_a_question(
+    store: SessionStore,
+) -> None:
+    token = await put(store, record())
+    assert token is not None
+    await recalled(store, "s", token)
+    for strange in ("rubbish", "-1", "9" * 60, "1-1", "٣", "\x00"):
+        assert store.recall("s", strange) in (None, record())
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what a store does not announce."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():  # noqa: ASYNC110 - as it says
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def recalled(store: SessionStore, session_id: str, token: str) -> Record:
+    """What memory has, once it can tell."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (found := store.recall(session_id, token)) is None:
+            await store.get(session_id)
+            await asyncio.sleep(POLL_SECONDS)
+    return found
+
+
+# Lists.
+
+
+async def listed(
+    store: SessionStore, which: RecordFilter = ALL, *, size: int = 2
+) -> list[tuple[float, str]]:
+    """``create_time`` and id of each record, page by page."""
+    found: list[Record] = []
+    after = ""
+    for _ in range(100):
+        page = await store.page(which, after=after, size=size)
+        assert len(page.records) <= size
+        found += page.records
+        after = page.next
+        if not after:
+            return [(it.create_time, it.id) for it in found]
+    raise AssertionError("a list without an end")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+async def test_a_list_is_newest_first_then_by_id_last_first(store: SessionStore, size: int) -> None:
+    made = [(100.0, "a"), (100.0, "b"), (100.0, "B"), (100.5, "~"), (1.8e9, "c"), (99.0, "d")]
+    for time, session_id in made:
+        await put(store, record(session_id, now=time))
+    assert await listed(store, size=size) == sorted(made, reverse=True)
+
+
+async def test_an_empty_list(store: SessionStore) -> None:
+    assert await store.page(ALL, size=10) == Page([], "")
+
+
+async def test_a_list_has_what_matches(store: SessionStore) -> None:
+    other = MappingProxyType({"https://else.example/mcp": GRANT})
+    await put(store, record("anonymous", subject="", now=100.0))
+    await put(store, record("alices", now=101.0))
+    await put(store, replace(record("elsewhere", now=102.0), grants=other))
+    await put(store, replace(record("namesake", now=103.0), issuer="other idp"))
+    await put(store, replace(record("ended", subject="bob", now=104.0), revoke_time=104.0))
+    for which, expected in (
+        (RecordFilter(issuer="idp"), ["ended", "elsewhere", "alices"]),
+        (RecordFilter(subject="alice"), ["namesake", "elsewhere", "alices"]),
+        (RecordFilter(issuer="idp", subject="alice"), ["elsewhere", "alices"]),
+        (RecordFilter(issuer="idp", subject="nobody"), []),
+        (RecordFilter(authenticated=False), ["anonymous"]),
+        (RecordFilter(authenticated=True), ["ended", "namesake", "elsewhere", "alices"]),
+        (RecordFilter(resource="https://else.example/mcp"), ["elsewhere"]),
+        (RecordFilter("idp", "alice", True, "https://mcp.example/mcp"), ["alices"]),
+        (RecordFilter("idp", "alice", False), []),
+    ):
+        assert [name for _, name in await listed(store, which)] == expected
+
+
+async def test_a_list_is_of_records_as_they_are_now(store: SessionStore) -> None:
+    await put(store, record("s", subject=""))
+    await put(store, record("gone"))
+    second = next_of(record("s"), subject="bob", issuer="idp", revoke_time=120.0)
+    await put(store, second)
+    await store.remove(record("gone"))
+    page = await store.page(ALL, size=10)
+    assert page.records == [second]
+    assert await listed(store, RecordFilter(issuer="idp", subject="alice")) == []
+
+
+async def test_a_page_ends_where_it_ended_whatever_happens_meanwhile(store: SessionStore) -> None:
+    for number in range(6):
+        await put(store, record(f"s{number}", now=100.0 + number))
+    page = await store.page(ALL, size=3)
+    assert [it.id for it in page.records] == ["s5", "s4", "s3"]
+    await store.remove(page.records[-1])
+    await put(store, record("new", now=200.0))
+    rest = await store.page(ALL, after=page.next, size=3)
+    assert [it.id for it in rest.records] == ["s2", "s1", "s0"]
+
+
+@pytest.mark.parametrize("after", ["rubbish", " ", "1", "x y", "1.5 "])
+async def test_a_page_of_another_list_is_refused(store: SessionStore, after: str) -> None:
+    for which in (ALL, RecordFilter("idp", "alice")):
+        with pytest.raises(AuthError) as caught:
+            await store.page(which, after=after, size=10)
+        assert caught.value.reason is Reason.ARGUMENT_INVALID
+
+
+# Cut-offs.
+
+OF_ALICE = Cutoff(100.0, 150.0, issuer="idp", subject="alice")
+OF_J1 = Cutoff(END_OF_TIME, 150.0, issuer="idp", token_id="j1")
+OF_EVERYONE = Cutoff(99.125, 151.0)
+
+
+async def test_what_was_cut_off_is_in_force(store: SessionStore) -> None:
+    for cutoff in (OF_ALICE, OF_J1, OF_EVERYONE):
+        token = await store.cut_off(cutoff)
+        assert [it for it in await store.get_cutoffs([cutoff.key]) if it.key == cutoff.key] == [
+            cutoff
+        ]
+        remembered = store.recall_cutoffs(token)
+        assert remembered is None or cutoff in list(remembered)
+    await eventually(lambda: store.recall_cutoffs(token) is not None)
+    assert {it.key: it for it in store.recall_cutoffs(token) or ()} == {
+        it.key: it for it in (OF_ALICE, OF_J1, OF_EVERYONE)
+    }
+
+
+async def test_of_two_cutoffs_the_later_one_holds(store: SessionStore) -> None:
+    await store.cut_off(OF_ALICE)
+    await store.cut_off(replace(OF_ALICE, time=99.0, set_time=200.0))
+    await store.cut_off(replace(OF_ALICE, subject="bob", time=50.0))
+    assert OF_ALICE in list(await store.get_cutoffs([OF_ALICE.key]))
+    later = replace(OF_ALICE, time=100.5, set_time=201.0)
+    await store.cut_off(later)
+    assert later in list(await store.get_cutoffs([OF_ALICE.key]))
+
+
+async def test_names_that_run_together_are_two(store: SessionStore) -> None:
+    names = [("a", "bc", ""), ("ab", "c", ""), ("a", "", "bc"), ("", "", ""), ("a ü\n", "日本", "")]
+    for number, (issuer, subject, token_id) in enumerate(names):
+        await store.cut_off(Cutoff(100.0 + number, 150.0, issuer, subject, token_id))
+    cutoffs = {it.key: it.time for it in await store.get_cutoffs(names)}
+    assert cutoffs == {name: 100.0 + number for number, name in enumerate(names)}
+
+
+async def test_a_cutoff_leaves_the_records_alone(store: SessionStore) -> None:
+    await put(store, record())
+    await store.cut_off(OF_ALICE)
+    await store.cut_off(OF_EVERYONE)
+    assert await store.get("s") == record()
+
+
+async def test_cutoffs_that_were_set_long_ago_are_forgotten(store: SessionStore) -> None:
+    for cutoff in (OF_ALICE, OF_J1, OF_EVERYONE):
+        await store.cut_off(cutoff)
+    keys = [OF_ALICE.key, OF_J1.key, OF_EVERYONE.key]
+    await store.forget_cutoffs(150.0)
+    assert len(await store.get_cutoffs(keys)) == 3
+    await store.forget_cutoffs(150.5)
+    assert list(await store.get_cutoffs(keys)) == [OF_EVERYONE]
+    remembered = store.recall_cutoffs()
+    assert remembered is None or list(remembered) == [OF_EVERYONE]
+
+
+# The log.
+
+
+async def begun(store: SessionStore) -> str:
+    """The position of an event from which on everything is told."""
+    async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch()) as log:
+        first = asyncio.ensure_future(anext(log))
+        number = 0
+        while not first.done():
+            await put(store, record(f"{MARKER}{number}"), EventType.CREATED)
+            number += 1
+            await asyncio.wait([first], timeout=POLL_SECONDS)
+        return first.result().position
+
+
+async def told(store: SessionStore, position: str, count: int) -> list[Logged]:
+    """So many events after a position; those of ``begun`` are passed over."""
+    found: list[Logged] = []
+    async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch(position)) as log:
+        async for logged in log:
+            about = logged.event.record
+            if about is None or not about.id.startswith(MARKER):
+                found.append(logged)
+            if len(found) == count:
+                return found
+    raise AssertionError("a log that ends")
+
+
+async def test_each_write_is_told_with_its_record(store: SessionStore) -> None:
+    position = await begun(store)
+    created = record("s", subject="")
+    bound = next_of(created, subject="alice", issuer="idp", last_seen_time=110.0)
+    ended = next_of(bound, revoke_time=120.0, expire_time=900.0)
+    for written, event_type in (
+        (created, EventType.CREATED),
+        (bound, EventType.REAUTHENTICATED),
+        (ended, EventType.REVOKED),
+    ):
+        assert await store.put(written, event_type) is not None
+        assert await store.put(written, event_type) is None  # too late, and not told
+        await store.touch(replace(written, last_seen_time=130.0))  # not told, either
+    await store.remove(ended)
+    await store.remove(ended)
+    await put(store, record("s", now=300.0), EventType.CREATED)
+    events = [it.event for it in await told(store, position, 5)]
+    assert [(event.type, event.time) for event in events] == [
+        (EventType.CREATED, 100.0),
+        (EventType.REAUTHENTICATED, 110.0),
+        (EventType.REVOKED, 120.0),
+        (EventType.EXPIRED, 900.0),
+        (EventType.CREATED, 300.0),
+    ]
+    assert [event.record for event in events[:3]] == [created, bound, ended]
+    assert events[3].record is not None
+    assert (events[3].record.id, events[3].record.revision) == ("s", 3)
+
+
+async def test_what_is_swept_is_told(store: SessionStore) -> None:
+    position = await begun(store)
+    for number in range(3):
+        await put(store, record(f"s{number}", now=1_000.0 + number), EventType.CREATED)
+    assert await store.sweep(1_051.0) >= 2
+    events = [it.event for it in await told(store, position, 5)]
+    gone = {it.record.id for it in events if it.type is EventType.EXPIRED and it.record}
+    assert gone == {"s0", "s1"}
+
+
+async def test_what_makes_room_is_told(store: SessionStore) -> None:
+    position = await begun(store)
+    for number in range(CAP + 1):
+        name = near(store, f"s{number}")
+        await put(store, record(name, subject="", now=100.0 + number), EventType.CREATED)
+    events = [it.event for it in await told(store, position, CAP + 2)]
+    (gone,) = [event.record for event in events if event.type is EventType.EXPIRED]
+    assert gone is not None
+    assert gone.id == near(store, "s0")
+
+
+async def test_a_cutoff_is_told(store: SessionStore) -> None:
+    position = await begun(store)
+    for cutoff in (OF_ALICE, OF_J1, OF_EVERYONE):
+        await store.cut_off(cutoff)
+    events = [it.event for it in await told(store, position, 3)]
+    assert events == [
+        Event(EventType.TOKENS_REVOKED, it.set_time, cutoff=it)
+        for it in (OF_ALICE, OF_J1, OF_EVERYONE)
+    ]
+
+
+async def test_what_changes_no_record_is_told(store: SessionStore) -> None:
+    await put(store, record())
+    position = await begun(store)
+    event = Event(EventType.SUBJECT_MISMATCH, 123.5, record())
+    await store.append(event)
+    assert [it.event for it in await told(store, position, 1)] == [event]
+    assert await store.get("s") == record()
+
+
+async def test_watching_goes_on_from_any_event(store: SessionStore) -> None:
+    position = await begun(store)
+    for number in range(10):
+        await put(store, record(f"s{number}"), EventType.CREATED)
+    everything = await told(store, position, 10)
+    names = {it.event.record.id for it in everything if it.event.record}
+    assert len(names) == 10
+    for index, logged in enumerate(everything[:-1]):
+        rest = await told(store, logged.position, 9 - index)
+        told_before = everything[: index + 1]
+        assert {it.event.record.id for it in (*told_before, *rest) if it.event.record} == names
+
+
+async def test_the_events_of_a_record_come_in_the_order_of_its_writes(store: SessionStore) -> None:
+    position = await begun(store)
+
+    async def live(name: str) -> None:
+        stored = record(name)
+        for _ in range(5):
+            await put(store, stored)
+            stored = next_of(stored)
+
+    async with asyncio.timeout(WAIT_SECONDS):
+        await asyncio.gather(*(live(f"s{number}") for number in range(6)))
+    revisions: dict[str, list[int]] = {}
+    for logged in await told(store, position, 30):
+        assert logged.event.record is not None
+        revisions.setdefault(logged.event.record.id, []).append(logged.event.record.revision)
+    assert revisions == {f"s{number}": [1, 2, 3, 4, 5] for number in range(6)}
+
+
+async def test_watchers_do_not_disturb_each_other(store: SessionStore) -> None:
+    position = await begun(store)
+    await put(store, record("s0"), EventType.CREATED)
+    async with aclosing(store.watch(position)) as idle:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await anext(idle)
+            for number in range(1, 20):
+                await put(store, record(f"s{number}"), EventType.CREATED)
+        both = await asyncio.gather(told(store, position, 20), told(store, position, 20))
+    for found in both:
+        ids = {it.event.record.id for it in found if it.event.record}
+        assert ids == {f"s{number}" for number in range(20)}
+
+
+@pytest.mark.parametrize("position", ["rubbish", "-1", "1.5", "٣", " ", "1" * 5_000])
+async def test_a_position_of_another_log_is_refused(store: SessionStore, position: str) -> None:
+    async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch(position)) as log:
+        with pytest.raises(AuthError) as caught:
+            await anext(log)
+    assert caught.value.reason is Reason.ARGUMENT_INVALID
+
+
+async def test_a_store_that_closes_tells_its_watchers(store: SessionStore) -> None:
+    async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch(await begun(store))) as log:
+
+        async def to_the_end() -> None:
+            async for _ in log:
+                pass
+
+        watching = asyncio.create_task(to_the_end())
+        await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(AuthError) as caught:
+            await watching
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_closed_store_knows_nothing_any_more(store: SessionStore) -> None:
+    await put(store, record())
+    await store.cut_off(OF_ALICE)
+    await store.close()
+    assert store.recall("s") is None
+    assert store.recall_cutoffs() is None
+    for call in (
+        store.page(ALL, size=10),
+        store.cut_off(OF_ALICE),
+        store.get_cutoffs([OF_ALICE.key]),
+        store.forget_cutoffs(0.0),
     ):
         with pytest.raises(AuthError) as caught:
             await call
