@@ -56,9 +56,12 @@ async def _sts_broker(table: StsSettings, closing: AsyncExitStack) -> StsBroker:
     if table.endpoint_url is not None:
         _check_endpoint(table.endpoint_url, "credentials.sts.endpoint_url")
     identity = _identity(table)
-    client = await closing.enter_async_context(
-        sts_client(identity, region=table.region, endpoint_url=table.endpoint_url)
-    )
+    try:
+        client = await closing.enter_async_context(
+            sts_client(identity, region=table.region, endpoint_url=table.endpoint_url)
+        )
+    except AuthError as error:
+        raise ConfigError(f"credentials.sts.ambient: {error.detail}") from None
     sts = Sts(client, identity, tags=table.session_tags, source_identity=table.source_identity)
     roles = [RoleRule(item.arn, item.issuer, item.role, item.max_seconds) for item in table.roles]
     broker = StsBroker(sts, roles, region=table.region)

@@ -26,6 +26,7 @@ class CredentialBroker(Protocol):
             None where the broker has nothing for such a principal.
 
         Raises:
-            AuthError: CREDENTIALS_REFUSED or CREDENTIALS_UNAVAILABLE.
+            AuthError: CREDENTIALS_REFUSED or CREDENTIALS_UNAVAILABLE; TOKEN_EXPIRED where what is
+                issued ends with the token, and the token is in the leeway after its end.
         """
         ...

@@ -16,9 +16,11 @@ from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentialResolver, AioCredentials
 from aiobotocore.session import AioSession
 from botocore.credentials import CredentialProvider, ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
 
 from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.secrets import read_secret
+from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
 
 if TYPE_CHECKING:
@@ -135,8 +137,13 @@ async def sts_client(
         identity: who authsvc is.
         region: whose endpoint it speaks to.
         endpoint_url: another endpoint.
+
+    Raises:
+        AuthError: CREDENTIALS_UNAVAILABLE when the machine is to offer credentials and does not.
     """
     session = AioSession(session_vars=None if isinstance(identity, Ambient) else _ISOLATED)
+    if isinstance(identity, Ambient):
+        await _check_ambient(session)
     if isinstance(identity, KeyFiles):
         session.register_component(
             "credential_provider", AioCredentialResolver([_Provider(identity)])
@@ -153,6 +160,16 @@ async def sts_client(
         "sts", region_name=region, endpoint_url=endpoint_url, verify=True, config=config
     ) as client:
         yield client
+
+
+async def _check_ambient(session: AioSession) -> None:
+    try:
+        found = await session.get_credentials()
+    except BotoCoreError as error:
+        detail = f"this machine's credentials of AWS: {type(error).__name__}"
+        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail) from None
+    if found is None:
+        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "this machine has no credentials of AWS")
 
 
 class _Provider(CredentialProvider):

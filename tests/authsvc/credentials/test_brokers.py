@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from authsvc.brokers import open_broker
-from authsvc.config import Settings
+from authsvc.config import CredentialSettings, Settings
 from authsvc.resolution import AwsCredentials, BearerCredentials, Principal, Secret
 from authsvc.settings import ConfigError
 from tests.authsvc.credentials.conftest import FakeSts
 from tests.support.clock import START
 from tests.support.http import Answer, serving_http
+from tests.support.processes import ROOT
 from tests.support.service import settings_for
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
@@ -223,3 +227,31 @@ async def test_a_machines_own_credentials_take_a_setting(
         assert broker is not None
         await broker.issue(ALICE, token=TOKEN, resource=RESOURCE, now=START)
     assert "Credential=AKIAAMBIENT/" in fake_sts.signers[0]
+
+
+@pytest.mark.parametrize("variables", [{}, {"AWS_PROFILE": "nobody"}])
+async def test_a_machine_without_credentials_stops_the_start(
+    tmp_path: Path,
+    idp: IdentityProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in {"AWS_EC2_METADATA_DISABLED": "true", **variables}.items():
+        monkeypatch.setenv(name, value)
+    changes = {"access_key_id": None, "secret_access_key_file": None, "ambient": True}
+    settings = configured(tmp_path, idp, sts=[sts(tmp_path, **changes)])
+    assert "credentials.sts.ambient" in await fails_to_start(settings)
+
+
+def test_the_examples_of_the_documentation_are_settings() -> None:
+    text = (ROOT / "docs" / "credentials.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    kinds = [
+        kind
+        for example in examples
+        for kind in CredentialSettings(**tomllib.loads(example)["credentials"]).model_fields_set
+    ]
+    assert sorted(kinds) == ["exchange", "sts"]
