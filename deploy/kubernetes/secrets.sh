@@ -1,0 +1,18 @@
+#!/bin/sh
+# Puts what make_secrets.py wrote into the namespace, or brings it up to date: secrets.sh [FOLDER].
+set -eu
+folder=${1:-$(dirname "$0")/../secrets}
+
+apply() {
+    kubectl --namespace authsvc create secret "$@" --dry-run=client --output yaml |
+        kubectl apply --filename -
+}
+
+kubectl apply --filename "$(dirname "$0")/namespace.yaml"
+apply generic authsvc-ca --from-file "$folder/ca.crt"
+apply tls authsvc-tls --cert "$folder/authsvc.crt" --key "$folder/authsvc.key"
+apply tls valkey-tls --cert "$folder/valkey.crt" --key "$folder/valkey.key"
+apply generic valkey-users --from-file "$folder/users.acl"
+for name in valkey-password adapter-token operator-token; do
+    apply generic "$name" --from-file "$folder/$name"
+done
