@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import click
 import uvloop
 
 from chaos import report
-from chaos.faults import FAULTS
+from chaos.faults import FAULTS, Fault, soaking
 from chaos.replicas import ReplicaError
 from chaos.run import Plan, Result, run
 from chaos.valkey import ValkeyError
@@ -39,6 +40,12 @@ from chaos.valkey import ValkeyError
     show_default=True,
     help="Calls per second of the load.",
 )
+@click.option(
+    "--soak",
+    type=click.FloatRange(min=1),
+    metavar="MINUTES",
+    help="No faults, but so many minutes, and the replicas' memory watched.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of the mix of calls.")
 @click.option(
     "--output",
@@ -47,36 +54,45 @@ from chaos.valkey import ValkeyError
     show_default=True,
     help="Where all figures go, as JSON.",
 )
-def main(names: tuple[str, ...], seconds: float, rate: float, seed: int, output: Path) -> None:
+def main(
+    names: tuple[str, ...],
+    seconds: float,
+    rate: float,
+    soak: float | None,
+    seed: int,
+    output: Path,
+) -> None:
     """Inject faults into authsvc under load, and check what was promised.
 
     Each run has a Valkey and three replicas of its own. The exit code is 1 if a promise was broken.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     plan = Plan(seconds, rate, seed)
+    faults = [fault for fault in FAULTS if not names or fault.name in names]
+    try:
+        results = _run_all([soaking(soak)] if soak else faults, plan, output.parent.resolve())
+    except* (ReplicaError, ValkeyError) as errors:
+        raise click.ClickException("\n".join(map(str, errors.exceptions))) from None
+    click.echo(f"\n{report.summary(results)}\n")
+    report.write(output, results, asdict(plan))
+    click.echo(f"All figures: {output}")
+    sys.exit(0 if all(result.passed for result in results) else 1)
+
+
+def _run_all(faults: Iterable[Fault], plan: Plan, folder: Path) -> list[Result]:
     start = time.monotonic()
-    results: list[Result] = []
+    results = []
 
     def tell(text: str) -> None:
         click.echo(f"{time.monotonic() - start:6.1f} s  {text}", err=True)
 
-    for fault in FAULTS:
-        if names and fault.name not in names:
-            continue
+    for fault in faults:
         tell(f"{fault.name}: {fault.about}")
-        try:
-            result = uvloop.run(
-                run(fault, plan, output.parent.resolve(), lambda text: tell("    " + text))
-            )
-        except* (ReplicaError, ValkeyError) as errors:
-            raise click.ClickException("\n".join(map(str, errors.exceptions))) from None
-        for line in report.findings(result):
+        result = uvloop.run(run(fault, plan, folder, lambda text: tell(f"    {text}")))
+        for line in (*report.memory(result), *report.findings(result)):
             tell(f"    {line}")
         results.append(result)
-    click.echo("\n" + report.summary(results) + "\n")
-    report.write(output, results, asdict(plan))
-    click.echo(f"All figures: {output}")
-    sys.exit(0 if all(result.passed for result in results) else 1)
+    return results
 
 
 if __name__ == "__main__":

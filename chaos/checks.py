@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from chaos.history import LOAD, Act, Call
+from chaos.history import Act, Call
 
 BOUND_SECONDS = 1.0
 """An acknowledged revocation is obeyed everywhere within it."""
@@ -19,6 +20,9 @@ MEND_SECONDS = 1.0
 
 ASKED_SECONDS = 0.1
 """Whoever measures how long a replica takes to obey has asked it within this time at first."""
+
+_Question = tuple[str, str, str, int]
+"""(replica, session, subject, token)."""
 
 _GONE = frozenset({"SESSION_NOT_FOUND", "SESSION_EXPIRED", "SESSION_REVOKED"})
 _ENDED = frozenset({"SESSION_REVOKED", "TOKEN_REVOKED"})
@@ -59,17 +63,31 @@ def foreign(calls: Sequence[Call]) -> Iterator[Violation]:
 
 
 def resurrected(calls: Sequence[Call]) -> Iterator[Violation]:
-    """What had been refused as revoked was answered again: an acknowledged revocation was lost."""
+    """A replica answered what it had refused as revoked: an acknowledged revocation was lost."""
     revocations = _Revocations(calls)
-    refused: dict[tuple[str, str, int], float] = {}
+    refused: dict[_Question, float] = {}
     for call in sorted(calls, key=lambda call: call.end):
-        key = (call.session, call.subject, call.token)
-        if call.act is not Act.RESOLVE or revocations.first_acknowledged(call) is None:
+        if call.is_balanced or revocations.first_acknowledged(call) is None:
             continue
+        question = _question(call)
         if call.reason in _ENDED:
-            refused.setdefault(key, call.end)
-        elif call.answered and key in refused and call.start > refused[key]:
+            refused.setdefault(question, call.end)
+        elif call.answered and call.start > refused.get(question, math.inf):
             yield Violation("resurrected", "answered after it had been refused as revoked", call)
+
+
+def unread(calls: Sequence[Call]) -> Iterator[Violation]:
+    """A client did not read its own write: answered after it had itself been told of the end."""
+    by_client: dict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        by_client[call.via].append(call)
+    for own in by_client.values():
+        revocations = _Revocations(own)
+        for call in _identified(own):
+            acknowledged = revocations.first_acknowledged(call)
+            if acknowledged is not None and call.start > acknowledged:
+                age = call.start - acknowledged
+                yield Violation("unread", f"answered {age:.3f} s after its own revocation", call)
 
 
 def lost(calls: Sequence[Call]) -> Iterator[Violation]:
@@ -142,6 +160,7 @@ ALWAYS: tuple[Callable[[Sequence[Call]], Iterator[Violation]], ...] = (
     stale,
     foreign,
     resurrected,
+    unread,
     lost,
     late,
 )
@@ -152,25 +171,28 @@ def obeyed_after(calls: Sequence[Call]) -> list[float]:
     """How long each replica took to obey each acknowledged revocation that it was asked about.
 
     Returns:
-        Seconds from the acknowledgement to the beginning of the first question that was refused.
-        Only where the first question followed within ``ASKED_SECONDS``: of another it would tell
-        when somebody asked. A replica that gave no answer at all has not disobeyed, and is not
-        among them.
+        Seconds from the acknowledgement to the end of the last call that was still answered with
+        the identity, 0 where none was. Only where the first question followed within
+        ``ASKED_SECONDS``, and one was refused: else nobody has seen when it was.
     """
     revocations = _Revocations(calls)
-    asked: dict[tuple[str, str, str, int], float] = {}
-    refused: dict[tuple[str, str, str, int], float] = {}
+    first_asked: dict[_Question, float] = {}
+    last_answered: dict[_Question, float] = {}
+    refused: set[_Question] = set()
     for call in sorted(calls, key=lambda call: call.start):
         acknowledged = revocations.first_acknowledged(call)
-        if call.act is not Act.RESOLVE or call.via == LOAD or acknowledged is None:
+        if call.act is not Act.RESOLVE or call.is_balanced or acknowledged is None:
             continue
         if call.start < acknowledged:
             continue
-        key = (call.via, call.session, call.subject, call.token)
-        after = call.start - acknowledged
-        if asked.setdefault(key, after) <= ASKED_SECONDS and call.reason in _ENDED:
-            refused.setdefault(key, after)
-    return sorted(refused.values())
+        question = _question(call)
+        first_asked.setdefault(question, call.start - acknowledged)
+        if call.answered:
+            last_answered[question] = call.end - acknowledged
+        elif call.reason in _ENDED:
+            refused.add(question)
+    seen = (question for question in refused if first_asked[question] <= ASKED_SECONDS)
+    return sorted(last_answered.get(question, 0.0) for question in seen)
 
 
 class _Revocations:
@@ -191,6 +213,10 @@ class _Revocations:
         if call.session in self._sessions:
             times.append(self._sessions[call.session])
         return min(times, default=None)
+
+
+def _question(call: Call) -> _Question:
+    return call.via, call.session, call.subject, call.token
 
 
 def _identified(calls: Iterable[Call]) -> Iterator[Call]:

@@ -57,11 +57,13 @@ class Balanced:
     """An MCP server's client.
 
     Args:
+        name: for the history.
         client: over all replicas.
         history: where calls are written down.
     """
 
-    def __init__(self, client: AuthClient, history: History) -> None:
+    def __init__(self, name: str, client: AuthClient, history: History) -> None:
+        self.name = name
         self._client = client
         self._history = history
 
@@ -80,7 +82,7 @@ class Balanced:
         return await self._record(asked, _nobody(self._client.revoke(session)))
 
     async def _record(self, asked: Asked, work: Awaitable[str]) -> Call:
-        return await _recorded(self._history, LOAD, DEADLINE_SECONDS, asked, work)
+        return await _recorded(self._history, self.name, DEADLINE_SECONDS, asked, work)
 
 
 class Direct:
@@ -139,11 +141,11 @@ class Direct:
 
 @asynccontextmanager
 async def balanced(
-    addresses: Sequence[str], tls: ClientTls, history: History
+    number: int, addresses: Sequence[str], tls: ClientTls, history: History
 ) -> AsyncIterator[Balanced]:
-    """An MCP server's client of all replicas."""
+    """One of several MCP servers' clients of all replicas."""
     async with AuthClient(addresses, tls=tls, deadline_seconds=DEADLINE_SECONDS) as client:
-        yield Balanced(client, history)
+        yield Balanced(f"{LOAD}-{number}", client, history)
 
 
 @asynccontextmanager

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from redis.exceptions import RedisError
 
 from chaos import valkey
+from chaos.replicas import ReplicaError
 from chaos.stage import Setup, Stage
 
 WITHIN_LEEWAY_SECONDS = 20.0
 """A clock that is off by less than the leeway for tokens' times, which is 30 s."""
 
 BEYOND_LEEWAY_SECONDS = 1_800.0
+
+SAMPLE_SECONDS = 5.0
+
+GROWTH_KB_PER_MINUTE = 256.0
+"""What counts as flat: a leak of 100 bytes a call would be five times as much."""
 
 STORE_KEY = "authsvc:{0}"
 """Names a slot that the store uses in a cluster."""
@@ -38,12 +46,14 @@ class Bounds:
         obeyed_p99_seconds: by then replicas obey a revocation, 99 times in 100; None where only
             the bound holds that always does.
         recovery_seconds: by then no call fails any more, counted from the end of the fault.
+        growth_kb_per_minute: how fast a replica's memory may grow, where it is watched.
         clocks_agree: whether every refusal has to have a cause that the clients know of.
     """
 
     failures: Failures = Failures.NONE
     obeyed_p99_seconds: float | None = None
     recovery_seconds: float | None = None
+    growth_kb_per_minute: float | None = None
     clocks_agree: bool = True
 
 
@@ -168,8 +178,40 @@ async def store_full(stage: Stage) -> None:
     await asyncio.to_thread(_fill, stage.server)
     stage.begins("Valkey's memory is full")
     await stage.lasts()
-    await asyncio.to_thread(_make_room, stage.server)
+    await asyncio.to_thread(_configure, stage.server, "maxmemory", 0)
     stage.is_over("there is room again")
+
+
+async def store_evicts(stage: Stage) -> None:
+    """The store may drop what it likes: a replica that is started then has to refuse."""
+    victim = stage.replicas[0]
+    stage.begins("maxmemory-policy allkeys-lru")
+    await asyncio.to_thread(_configure, stage.server, "maxmemory-policy", "allkeys-lru")
+    victim.drain()
+    await victim.ended()
+    try:
+        await victim.start()
+    except ReplicaError as error:
+        stage.tell("a replica refuses to start")
+        if "noeviction" not in str(error):
+            stage.broken.append("it does not say why it refuses a store that evicts")
+    else:
+        stage.broken.append("a replica has started over a store that evicts")
+    await asyncio.to_thread(_configure, stage.server, "maxmemory-policy", "noeviction")
+    await victim.end()
+    await victim.start()
+    stage.is_over("noeviction: it starts")
+
+
+async def soak(stage: Stage, minutes: float) -> None:
+    """Nothing, for long; memory is sampled."""
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < 60 * minutes:
+        for replica in stage.replicas:
+            stage.memory.setdefault(replica.name, []).append((passed, replica.resident_kb()))
+        total = sum(samples[-1][1] for samples in stage.memory.values())
+        stage.tell(f"{passed / 60:.1f} min, {total / 1024:.0f} MB")
+        await asyncio.sleep(SAMPLE_SECONDS)
 
 
 async def clock_stepped(stage: Stage) -> None:
@@ -198,7 +240,23 @@ async def primary_failed(stage: Stage) -> None:
     await stage.lasts()
     await asyncio.to_thread(old.start)
     # Only now can a write be confirmed by a replica again.
-    await asyncio.to_thread(cluster.wait_in_sync, old, new)
+    await asyncio.to_thread(valkey.wait_in_sync, old, new)
+    stage.is_over("the old one is its replica, and in sync")
+
+
+async def primary_failed_over(stage: Stage) -> None:
+    """A primary dies; sentinels put its replica in its place; it comes back as a replica of that.
+
+    The last is the operator's part here: sentinels would do it only after ten seconds.
+    """
+    old, new = stage.sentinels.primary, stage.sentinels.replica
+    old.kill()
+    stage.begins("kill -9 of the primary")
+    await asyncio.to_thread(valkey.eventually, lambda: valkey.is_primary(new), "a failover")
+    stage.tell("its replica has taken over")
+    await stage.lasts()
+    await asyncio.to_thread(old.start)
+    await asyncio.to_thread(valkey.follow, old, new)
     stage.is_over("the old one is its replica, and in sync")
 
 
@@ -250,6 +308,12 @@ FAULTS = (
         Bounds(Failures.ANY, recovery_seconds=RECOVERY),
     ),
     Fault(
+        "store-evicts",
+        "an eviction policy that drops keys",
+        store_evicts,
+        Bounds(Failures.NONE, obeyed_p99_seconds=P99),
+    ),
+    Fault(
         "clock-stepped",
         "one replica 20 s ahead, then behind",
         clock_stepped,
@@ -270,8 +334,26 @@ FAULTS = (
         Bounds(Failures.ANY, recovery_seconds=RECOVERY),
         Setup("cluster"),
     ),
+    Fault(
+        "primary-replaced",
+        "kill -9 of a primary that sentinels watch",
+        primary_failed_over,
+        Bounds(Failures.ANY, recovery_seconds=RECOVERY),
+        Setup("sentinel"),
+    ),
 )
 """In the order in which they are run."""
+
+
+def soaking(minutes: float) -> Fault:
+    """A run that is long enough to see whether memory grows."""
+    return Fault(
+        "soak",
+        f"nothing, for {minutes:g} minutes",
+        partial(soak, minutes=minutes),
+        Bounds(obeyed_p99_seconds=P99, growth_kb_per_minute=GROWTH_KB_PER_MINUTE),
+        Setup(remembers_little=True),
+    )
 
 
 async def _step_clock(stage: Stage, seconds: float) -> None:
@@ -297,6 +379,6 @@ def _fill(server: valkey.Valkey) -> None:
                 continue
 
 
-def _make_room(server: valkey.Valkey) -> None:
+def _configure(server: valkey.Valkey, name: str, value: str | int) -> None:
     with server.client() as client:
-        client.config_set("maxmemory", 0)
+        client.config_set(name, value)

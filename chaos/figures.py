@@ -38,9 +38,10 @@ class Figures:
     Attributes:
         calls: of clients that balance, repeats included.
         failures: of these, by reason.
+        refusals: of these, by reason; most are to be: people try what is not theirs or has ended.
         latency: of these that did not fail.
         failed_after: how long those took that did fail.
-        obeyed: from a revocation's acknowledgement to each replica's refusal.
+        obeyed: from a revocation's acknowledgement to each replica's last answer in spite of it.
         recovery_seconds: from when the fault was over to the end of the last call that began after
             it and failed; None where the fault has no end.
         gap_seconds: the longest time in which no call at all was answered.
@@ -48,6 +49,7 @@ class Figures:
 
     calls: int
     failures: dict[str, int]
+    refusals: dict[str, int]
     latency: Spread
     failed_after: Spread
     obeyed: Spread
@@ -63,6 +65,7 @@ class Figures:
         return cls(
             calls=len(calls),
             failures=dict(Counter(call.reason for call in failed)),
+            refusals=dict(Counter(call.reason for call in answered if call.reason)),
             latency=Spread.of([call.seconds for call in answered]),
             failed_after=Spread.of([call.seconds for call in failed]),
             obeyed=Spread.of(obeyed_after(history.calls)),
@@ -71,14 +74,26 @@ class Figures:
         )
 
 
-def slope_per_minute(samples: Sequence[tuple[float, float]]) -> float:
-    """How fast a value grows, by least squares.
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How a replica's memory went, in KB.
 
-    Args:
-        samples: (seconds, value), two or more.
+    Attributes:
+        first: after a third of the time, in which caches fill.
+        last: at the end.
+        per_minute: by least squares, from the first on.
     """
-    seconds, values = zip(*samples, strict=True)
-    return 60 * linear_regression(seconds, values).slope
+
+    first: float
+    last: float
+    per_minute: float
+
+    @classmethod
+    def of(cls, samples: Sequence[tuple[float, float]]) -> Growth:
+        """Of samples (seconds, KB), three or more."""
+        settled = samples[len(samples) // 3 :]
+        seconds, sizes = zip(*settled, strict=True)
+        return cls(sizes[0], sizes[-1], 60 * linear_regression(seconds, sizes).slope)
 
 
 def _recovery(failed: Sequence[Call], over: float | None) -> float | None:

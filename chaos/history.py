@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 LOAD = "load"
-"""``Call.via`` of a client that balances over all replicas, as MCP servers do."""
+"""What ``Call.via`` begins with for a client that balances over all replicas, as MCP servers do."""
 
 
 class Act(Enum):
@@ -33,7 +33,8 @@ class Call:
 
     Attributes:
         act: what it asked for.
-        via: ``LOAD``, or the name of the one replica that was asked.
+        via: the client that asked: one that balances (``load-1``), or one that only ever asks the
+            replica of this name.
         start: monotonic seconds of the process that asked; as all times here.
         end: when it returned.
         deadline_seconds: how long it was allowed to take.
@@ -62,6 +63,11 @@ class Call:
     def seconds(self) -> float:
         """How long it took."""
         return self.end - self.start
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether any replica may have answered."""
+        return self.via.startswith(LOAD)
 
     @property
     def is_acknowledged(self) -> bool:
@@ -105,4 +111,4 @@ class History:
 
     def of_load(self) -> Iterable[Call]:
         """The calls of clients that balance."""
-        return (call for call in self.calls if call.via == LOAD)
+        return (call for call in self.calls if call.is_balanced)

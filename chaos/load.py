@@ -125,9 +125,12 @@ class Load:
 
     async def _leave(self, number: int, holder: Holder) -> None:
         del self._present[number]
-        call = await self._mended(lambda client, task: client.revoke(holder.session, task=task))
+        client = self._random.choice(self._clients)
+        call = await self._mended(lambda _, task: client.revoke(holder.session, task=task))
         if call.is_acknowledged:
             self.ended.append(holder)
+            # Whoever has ended it is the first who has to see it, on whichever replica.
+            await client.resolve(holder.session, holder.token)
 
     async def _come_back(self, _: int, holder: Holder) -> None:
         left = self._random.choice(self.ended) if self.ended else holder

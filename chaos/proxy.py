@@ -64,11 +64,11 @@ class Proxy:
         self._frozen.end()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and wait until nothing is carried any more."""
+        self.mend()
+        self.cut()
         tasks = [task for task in self._links.values() if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection until it ends."""

@@ -38,11 +38,13 @@ class Site:
         folder: where their files are.
         issuer: whose tokens they trust.
         store: the lines of their table ``[store]``.
+        remembered: how many sessions, and tokens, each remembers; None for the defaults.
     """
 
     folder: Path
     issuer: Issuer
     store: str
+    remembered: int | None = None
 
     def prepare(self) -> None:
         """Write certificates, secrets and service tokens."""
@@ -58,11 +60,12 @@ class Site:
 
     def config(self, port: int) -> str:
         """The configuration of the replica at a port."""
-        folder = self.folder
+        folder, few = self.folder, self.remembered
         return f"""
 listen = "{HOST}:{port}"
 log_format = "json"
 grace_seconds = {GRACE_SECONDS}
+{f"known_tokens = {few}" if few else ""}
 
 [tls]
 certificate_file = "{folder}/server.pem"
@@ -85,6 +88,7 @@ secret_file = "{folder}/secret"
 
 [store]
 {self.store}
+{f"cached_sessions = {few}" if few else ""}
 """
 
 

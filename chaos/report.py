@@ -31,6 +31,15 @@ def findings(result: Result) -> list[str]:
     return [*result.missed, *shown, *([f"and {more} more"] if more > 0 else [])]
 
 
+def memory(result: Result) -> list[str]:
+    """How the replicas' memory went, in lines."""
+    return [
+        f"{name}: {growth.first / 1024:.1f} MB, then {growth.last / 1024:.1f} MB: "
+        f"{growth.per_minute:+.0f} KB a minute"
+        for name, growth in result.memory.items()
+    ]
+
+
 def write(path: Path, results: Sequence[Result], settings: Mapping[str, object]) -> None:
     """Everything as JSON."""
     report = {
@@ -42,6 +51,7 @@ def write(path: Path, results: Sequence[Result], settings: Mapping[str, object])
                 "about": result.fault.about,
                 "passed": result.passed,
                 "figures": asdict(result.figures),
+                "memory_kb": {name: asdict(growth) for name, growth in result.memory.items()},
                 "missed": result.missed,
                 "violations": [
                     {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from chaos import checks
 from chaos.checks import Violation
 from chaos.faults import Bounds, Failures, Fault
-from chaos.figures import Figures
+from chaos.figures import Figures, Growth
 from chaos.history import History
 from chaos.stage import staged
 
@@ -43,12 +43,14 @@ class Result:
         figures: what it showed.
         violations: of what always holds, and of failures that were not to be.
         missed: bounds that were not kept, in words.
+        memory: how each replica's went, where it was watched.
     """
 
     fault: Fault
     figures: Figures
     violations: tuple[Violation, ...]
     missed: tuple[str, ...]
+    memory: Mapping[str, Growth]
 
     @property
     def passed(self) -> bool:
@@ -76,14 +78,18 @@ async def run(fault: Fault, plan: Plan, folder: Path, tell: Callable[[str], None
                 await fault.inject(stage)
                 await asyncio.sleep(AFTER_SECONDS)
             await traffic.audit()
-    return judge(fault, stage.history)
+    memory = {name: Growth.of(samples) for name, samples in stage.memory.items()}
+    return judge(fault, stage.history, memory, stage.broken)
 
 
-def judge(fault: Fault, history: History) -> Result:
-    """Hold a history against what was promised."""
+def judge(
+    fault: Fault, history: History, memory: Mapping[str, Growth], broken: Iterable[str] = ()
+) -> Result:
+    """Hold what was seen against what was promised."""
     figures = Figures.of(history)
     violations = tuple(_violations(fault.bounds, history))
-    return Result(fault, figures, violations, tuple(_missed(fault.bounds, figures)))
+    missed = (*broken, *_missed(fault.bounds, figures, memory.values()))
+    return Result(fault, figures, violations, missed, memory)
 
 
 def _violations(bounds: Bounds, history: History) -> Iterator[Violation]:
@@ -98,7 +104,7 @@ def _violations(bounds: Bounds, history: History) -> Iterator[Violation]:
         yield from checks.unmended(of_load)
 
 
-def _missed(bounds: Bounds, figures: Figures) -> Iterator[str]:
+def _missed(bounds: Bounds, figures: Figures, memory: Iterable[Growth]) -> Iterator[str]:
     if not figures.calls or not figures.obeyed.count:
         yield "nothing was measured"
     limit = bounds.obeyed_p99_seconds
@@ -109,3 +115,7 @@ def _missed(bounds: Bounds, figures: Figures) -> Iterator[str]:
     recovery, within = figures.recovery_seconds, bounds.recovery_seconds
     if recovery is not None and within is not None and recovery > within:
         yield f"recovered after {recovery:.1f} s"
+    allowed = bounds.growth_kb_per_minute
+    for growth in memory:
+        if allowed is not None and growth.per_minute > allowed:
+            yield f"memory grew by {growth.per_minute:.0f} KB a minute"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -18,17 +18,18 @@ from chaos.load import Load
 from chaos.probe import Probe
 from chaos.proxy import Proxy, proxied
 from chaos.replicas import Replica, Site, replicas
-from chaos.valkey import HOST, Cluster, Valkey
+from chaos.valkey import HOST, Cluster, Sentinels, Valkey
 
 PartT = TypeVar("PartT")
 
 REPLICAS = 3
 CLIENTS = 3
 
-StoreKind = Literal["single", "proxied", "cluster"]
+StoreKind = Literal["single", "proxied", "sentinel", "cluster"]
 
-FEW_REMEMBERED = "cached_sessions = 1000"
-"""For a run whose memory is watched: a cache that fills up soon grows no more."""
+REMEMBERED = 1_000
+"""Sessions, and tokens, that replicas remember where their memory is watched: a cache that is full
+grows no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,33 @@ class Setup:
     """What a run is made of.
 
     Attributes:
-        store: a single server, one behind a proxy, or a cluster of three primaries with a replica
-            each.
+        store: a single server, one behind a proxy, one with a replica and sentinels, or a cluster
+            of three primaries with a replica each.
         can_step_clocks: whether the replicas' clocks can be stepped.
-        store_lines: more lines of the replicas' table ``[store]``.
+        remembers_little: whether caches are kept small.
     """
 
     store: StoreKind = "single"
     can_step_clocks: bool = False
-    store_lines: str = ""
+    remembers_little: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The store of a stage: the parts that its kind has.
+
+    Attributes:
+        lines: of the replicas' table ``[store]``.
+    """
+
+    lines: str
+    server: Valkey | None = None
+    proxy: Proxy | None = None
+    sentinels: Sentinels | None = None
+    cluster: Cluster | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """Everything a fault can be injected into.
 
@@ -56,33 +72,37 @@ class Stage:
         history: what is asked and answered.
         seconds: how long a fault lasts.
         tell: prints what happens.
-        server: the single server.
-        proxy: in front of it.
-        cluster: or the cluster.
+        memory: samples of each replica's, where they are taken: (seconds, KB).
+        broken: promises that no call shows to be broken.
     """
 
     replicas: tuple[Replica, ...]
     history: History
     seconds: float
     tell: Callable[[str], None]
-    _server: Valkey | None
-    _proxy: Proxy | None
-    _cluster: Cluster | None
+    _store: Store
+    memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
 
     @property
     def server(self) -> Valkey:
         """The single server."""
-        return _there(self._server)
+        return _there(self._store.server)
 
     @property
     def proxy(self) -> Proxy:
         """The proxy in front of the single server."""
-        return _there(self._proxy)
+        return _there(self._store.proxy)
+
+    @property
+    def sentinels(self) -> Sentinels:
+        """The server that has a replica and sentinels."""
+        return _there(self._store.sentinels)
 
     @property
     def cluster(self) -> Cluster:
         """The cluster."""
-        return _there(self._cluster)
+        return _there(self._store.cluster)
 
     async def lasts(self) -> None:
         """Wait for as long as a fault lasts."""
@@ -140,31 +160,39 @@ async def staged(
         ValkeyError, ReplicaError: something does not start.
     """
     async with AsyncExitStack() as running:
-        server, proxy, cluster, store = await _store(folder, setup, running)
-        site = Site(folder, Issuer(), f"{store}\n{setup.store_lines}")
+        store = await _store(folder, setup.store, running)
+        remembered = REMEMBERED if setup.remembers_little else None
+        site = Site(folder, Issuer(), store.lines, remembered)
         site.prepare()
         fleet = await running.enter_async_context(
             replicas(site, REPLICAS, can_step_clock=setup.can_step_clocks)
         )
         history = History()
         traffic = await _traffic(site, fleet, history, running, calls_per_second, seed)
-        yield Stage(fleet, history, seconds, tell, server, proxy, cluster), traffic
+        yield Stage(fleet, history, seconds, tell, store), traffic
 
 
-async def _store(
-    folder: Path, setup: Setup, running: AsyncExitStack
-) -> tuple[Valkey | None, Proxy | None, Cluster | None, str]:
-    if setup.store == "cluster":
+async def _store(folder: Path, kind: StoreKind, running: AsyncExitStack) -> Store:
+    if kind == "cluster":
         cluster = running.enter_context(valkey.cluster(folder, replicas=1))
-        nodes = ", ".join(f'"{HOST}:{node.port}"' for node in cluster.primaries)
-        lines = f'mode = "cluster"\nnodes = [{nodes}]\nacknowledge_replicas = 1'
-        return None, None, cluster, f'kind = "redis"\n{lines}'
+        lines = f'mode = "cluster"\nnodes = [{_addresses(cluster.primaries)}]'
+        return Store(f"{_REPLICATED}\n{lines}", cluster=cluster)
+    if kind == "sentinel":
+        group = running.enter_context(valkey.sentinel(folder))
+        sentinels = f'sentinels = [{_addresses(group.sentinels)}]\nservice = "{group.service}"'
+        return Store(f'{_REPLICATED}\nmode = "sentinel"\n{sentinels}', sentinels=group)
     server = running.enter_context(valkey.single(folder))
-    proxy = None
-    if setup.store == "proxied":
-        proxy = await running.enter_async_context(proxied(server.address))
-    url = proxy.url if proxy else server.url
-    return server, proxy, None, f'kind = "redis"\nurl = "{url}"'
+    if kind == "single":
+        return Store(f'kind = "redis"\nurl = "{server.url}"', server=server)
+    proxy = await running.enter_async_context(proxied(server.address))
+    return Store(f'kind = "redis"\nurl = "{proxy.url}"', server=server, proxy=proxy)
+
+
+def _addresses(servers: Iterable[Valkey]) -> str:
+    return ", ".join(f'"{HOST}:{server.port}"' for server in servers)
+
+
+_REPLICATED = 'kind = "redis"\nacknowledge_replicas = 1'
 
 
 async def _traffic(
@@ -178,8 +206,8 @@ async def _traffic(
     tls = {caller: site.tls(caller) for caller in ("load", "operator")}
     addresses = [replica.address for replica in fleet]
     *clients, prober = [
-        await running.enter_async_context(balanced(addresses, tls["load"], history))
-        for _ in range(CLIENTS + 1)
+        await running.enter_async_context(balanced(number, addresses, tls["load"], history))
+        for number in range(CLIENTS + 1)
     ]
     each = [
         await running.enter_async_context(direct(replica.name, replica.address, tls, history))

@@ -269,14 +269,6 @@ class Cluster:
 
         return eventually(replica, f"a replica of {primary.port}")
 
-    def wait_in_sync(self, replica: Valkey, primary: Valkey) -> None:
-        """Wait until a node follows another and has all that it has.
-
-        Raises:
-            ValkeyError: it does not in time.
-        """
-        eventually(lambda: _follows(replica, primary) and _in_sync(replica), "a replica in sync")
-
 
 @contextmanager
 def single(
@@ -383,6 +375,30 @@ def eventually(what: Callable[[], T | None], name: str, seconds: float = START_S
     raise ValkeyError(f"not in {seconds:g} s: {name}" + (f" ({last})" if last else ""))
 
 
+def is_primary(server: Valkey) -> bool:
+    """Whether it takes writes now."""
+    return _info(server, "replication").get("role") == "master"
+
+
+def wait_in_sync(replica: Valkey, primary: Valkey) -> None:
+    """Wait until a server follows another and has all that it has.
+
+    Raises:
+        ValkeyError: it does not in time.
+    """
+    eventually(lambda: _follows(replica, primary) and _in_sync(replica), "a replica in sync")
+
+
+def follow(replica: Valkey, primary: Valkey) -> None:
+    """Make a server that is no cluster's the replica of another, and wait until it is in sync.
+
+    Raises:
+        ValkeyError: it does not come about in time.
+    """
+    _ask(replica, "REPLICAOF", HOST, primary.port)
+    wait_in_sync(replica, primary)
+
+
 def free_port() -> int:
     """A port that nobody had a moment ago."""
     with socket.socket() as probe:
@@ -454,10 +470,9 @@ def _raw(node: Valkey, command: str) -> object:
 def _owns(node: Valkey, key: str) -> bool:
     try:
         _ask(node, "GET", key)
-        is_primary = _info(node, "replication").get("role") == "master"
+        return is_primary(node)
     except (RedisError, OSError, ValkeyError):
         return False
-    return is_primary
 
 
 def _follows(node: Valkey, primary: Valkey) -> bool:

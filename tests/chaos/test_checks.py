@@ -62,11 +62,15 @@ BROKEN: dict[str, tuple[Check, list[Call]]] = {
     "an identity without a token": (checks.foreign, [resolved(1, subject="", answered="bob")]),
     "a revocation forgotten": (
         checks.resurrected,
-        [revoked("s", 10), resolved(10.1, reason=GONE), resolved(10.2, via=LOAD)],
+        [revoked("s", 10), resolved(10.1, reason=GONE), resolved(10.2)],
     ),
     "a cut-off forgotten": (
         checks.resurrected,
         [cut_off("alice", 1, 10), resolved(10.1, reason=CUT), resolved(10.2)],
+    ),
+    "its own revocation": (
+        checks.unread,
+        [revoked("s", 10), resolved(10.001, via=LOAD)],
     ),
     "a session that went": (
         checks.lost,
@@ -119,6 +123,12 @@ KEPT: dict[str, tuple[Check, list[Call]]] = {
         checks.resurrected,
         [revoked("s", 10), resolved(10.1, reason=GONE), resolved(10.105)],
     ),
+    "another replica within the bound": (
+        checks.resurrected,
+        [revoked("s", 10), resolved(10.1, reason=GONE), resolved(10.2, via="replica-1")],
+    ),
+    "another's revocation": (checks.unread, [revoked("s", 10), resolved(10.1)]),
+    "asked while it was revoked": (checks.unread, [revoked("s", 10), resolved(9.95, via=LOAD)]),
     "refused for good": (
         checks.resurrected,
         [revoked("s", 10), resolved(10.1, reason=GONE), resolved(10.2, reason=GONE)],
@@ -181,7 +191,8 @@ def test_how_long_each_replica_took() -> None:
     calls = [
         revoked("s", 10),
         resolved(10.0),
-        resolved(10.02, reason=GONE),
+        resolved(10.03),
+        resolved(10.04, reason=GONE),
         resolved(10.05, reason=GONE),
         resolved(10.0, via="replica-1", reason=AWAY),
         resolved(10.1, via="replica-1", reason=GONE, seconds=4),
@@ -193,4 +204,4 @@ def test_how_long_each_replica_took() -> None:
         resolved(20.0, subject="bob", session="t"),
         resolved(20.2, subject="bob", session="t", reason=CUT),
     ]
-    assert checks.obeyed_after(calls) == pytest.approx([0.02, 0.1, 0.2])
+    assert checks.obeyed_after(calls) == pytest.approx([0.0, 0.01, 0.04])
