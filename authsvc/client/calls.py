@@ -12,7 +12,7 @@ from grpc import aio
 
 from authsvc.client.breaker import Breaker, RetryBudget
 from authsvc.client.failures import Failure, failure_of
-from authsvc.client.replica import Replica
+from authsvc.client.replica import CONNECTED_YET_SECONDS, Replica
 from authsvc.client.replicas import Replicas
 from authsvc.client.tls import Metadata
 from authsvc.errors import AuthError, Reason
@@ -29,10 +29,6 @@ random, from nothing on, so that clients that failed together do not come back t
 
 PATIENCE = 0.25
 """How much of the time that is left one replica gets while there is another to ask."""
-
-CONNECTED_YET_SECONDS = 0.02
-"""How often a call without a connection looks for one. gRPC could tell, but a wait for it that is
-given up outlives its event loop."""
 
 
 @dataclass(frozen=True, slots=True)

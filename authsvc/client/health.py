@@ -13,24 +13,23 @@ from authsvc.client.tls import Metadata
 _ALL = b""
 """``HealthCheckRequest{service: ""}``: the server as a whole."""
 
+_Call = aio.UnaryUnaryMultiCallable[bytes, bytes]
+_Stream = aio.UnaryStreamMultiCallable[bytes, bytes]
+
 _SERVING = b"\x08\x01"
 """``HealthCheckResponse{status: SERVING}``: field 1, a varint, 1."""
 
 _NOBODY_THERE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
-_RawCall = aio.UnaryUnaryMultiCallable[bytes, bytes]
-_RawStream = aio.UnaryStreamMultiCallable[bytes, bytes]
-
-
-async def check(channel: aio.Channel, timeout_seconds: float | None = None) -> bool:
-    """Whether the replica says that it serves, once it is connected.
+async def check(channel: aio.Channel, timeout_seconds: float) -> bool:
+    """Whether the replica says that it serves.
 
     Raises:
         AioRpcError: it does not tell.
     """
-    ask: _RawCall = channel.unary_unary("/grpc.health.v1.Health/Check")
-    return await ask(_ALL, timeout=timeout_seconds, wait_for_ready=True) == _SERVING
+    ask: _Call = channel.unary_unary("/grpc.health.v1.Health/Check")
+    return await ask(_ALL, timeout=timeout_seconds) == _SERVING
 
 
 async def answers(channel: aio.Channel, timeout_seconds: float) -> bool:
@@ -48,10 +47,10 @@ async def watch(channel: aio.Channel, metadata: Metadata) -> AsyncGenerator[bool
     Raises:
         AioRpcError: it does not tell, or not any more.
     """
-    stream: _RawStream = channel.unary_stream("/grpc.health.v1.Health/Watch")
-    call = stream(_ALL, metadata=metadata)
+    ask: _Stream = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    stream = ask(_ALL, metadata=metadata)
     try:
-        async for message in call:
+        async for message in stream:
             yield message == _SERVING
     finally:
-        call.cancel()
+        stream.cancel()

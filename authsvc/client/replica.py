@@ -23,6 +23,9 @@ ResponseT = TypeVar("ResponseT")
 CHECK_SECONDS = 0.5
 """How long a replica under suspicion has for an answer, and at most until it is asked again."""
 
+CONNECTED_YET_SECONDS = 0.02
+"""How often it is looked whether there is a connection."""
+
 ASK_AGAIN_SECONDS = 1.0
 """How long at most until a replica that said it does not serve, or said nothing, is asked again."""
 
@@ -122,8 +125,9 @@ class Replica:
     async def _follow_health(self) -> None:
         """Keep the connection up, and know what the replica says of itself."""
         while True:
+            await self._connect()
             try:
-                self._serving = await health.check(self._channel)
+                self._serving = await health.check(self._channel, CHECK_SECONDS)
                 if self._serving:
                     await self._known.wait()
                     await self._watch()
@@ -131,6 +135,12 @@ class Replica:
                 # It does not tell, or the connection is gone; either way its answers will show.
                 self._serving = True
             await asyncio.sleep(random.uniform(0.0, ASK_AGAIN_SECONDS))  # noqa: S311 - jitter
+
+    async def _connect(self) -> None:
+        # gRPC can tell when the state changes, but a wait for it cannot be taken back: what is
+        # left of it comes to the event loop later, which may be closed by then.
+        while not self.connected:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(CONNECTED_YET_SECONDS)
 
     async def _watch(self) -> None:
         async with aclosing(health.watch(self._channel, self._metadata())) as watch:
@@ -141,6 +151,7 @@ class Replica:
 
     async def _await_answer(self) -> None:
         while not self._responsive:
+            await self._connect()
             self._responsive = await health.answers(self._channel, CHECK_SECONDS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

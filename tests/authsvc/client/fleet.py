@@ -179,7 +179,7 @@ async def fleet(size: int) -> AsyncIterator[list[FakeReplica]]:
         for replica in replicas:
             replica.go_on.set()
             replica.thaw()
-            await replica.stop()
+            await replica.stop(GRACE_SECONDS)
 
 
 def addresses(replicas: list[FakeReplica]) -> list[str]:

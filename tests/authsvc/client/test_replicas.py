@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -93,6 +94,10 @@ async def test_a_rolling_restart_under_load_fails_no_call() -> None:
         async with load(client) as failures:
             for replica in replicas:
                 await more(replica)
+                # What is on its way to a server that stops, gRPC ends with CANCELLED, and creating
+                # is not repeated: a drain begins by telling.
+                await replica.say(serving=False)
+                await until(partial(unfit, client, replica), client)
                 await asyncio.wait_for(replica.stop(GRACE_SECONDS), BOUND_SECONDS)
                 await replica.start()
                 await more(replica)
@@ -217,6 +222,11 @@ async def test_the_replicas_of_a_name_are_followed(monkeypatch: pytest.MonkeyPat
             assert len(first.asked) == before
         await second.stop()
     assert asked == {("authsvc.internal", port)}
+
+
+def unfit(client: AuthClient, replica: FakeReplica) -> bool:
+    """Whether the client keeps away from a replica."""
+    return not fit(client, replica)
 
 
 def fit(client: AuthClient, replica: FakeReplica) -> bool:
