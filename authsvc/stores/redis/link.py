@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
@@ -24,6 +23,8 @@ FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 MAX_AT_ONCE = 64
 """Exchanges under way at once, and so connections; more wait for their turn."""
+
+ResultT = TypeVar("ResultT")
 
 Argument = str | bytes | int | float
 
@@ -51,33 +52,19 @@ class Link:
         self._timeout_seconds = timeout_seconds or server.timeout_seconds
         self._client = _client(server, self._timeout_seconds)
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+        self._abandoned: set[asyncio.Task[None]] = set()
 
     async def ask(self, *command: Argument) -> Any:  # noqa: ANN401 - as the command has it
         """The answer to a command, which goes where its key is."""
-        async with self._exchange():
-            return await self._client.execute_command(*command)
+        return await self._in_time(self._ask(*command))
 
     async def read_log(self, base: str, *command: Argument) -> tuple[str, Any]:
         """The answer to a command on a partition's log, and the node that gave it."""
-        async with self._exchange():
-            if not isinstance(self._client, RedisCluster):
-                return "", await self._client.execute_command(*command)  # type: ignore[no-untyped-call] # redis has it so
-            await self._client.initialize()
-            node = self._client.get_node_from_key(base)
-            answer = await self._client.execute_command(*command, target_nodes=node)
-            return node.name if node else "", answer
+        return await self._in_time(self._read_log(base, *command))
 
     async def run(self, script: Script, base: str, *arguments: Argument) -> Any:  # noqa: ANN401 - what the script returns
         """What a script says, in one round trip."""
-        async with self._exchange():
-            try:
-                return await self._client.execute_command(
-                    "EVALSHA", script.sha, 1, base, *arguments
-                )
-            except NoScriptError:
-                return await self._client.execute_command(
-                    "EVAL", script.source, 1, base, *arguments
-                )
+        return await self._in_time(self._run(script, base, *arguments))
 
     async def write(self, script: Script, base: str, *arguments: Argument) -> Any:  # noqa: ANN401 - what the script returns
         """What a script says, once as many replicas as are demanded have what it wrote.
@@ -88,22 +75,40 @@ class Link:
         demanded = self._server.acknowledge_replicas
         if not demanded:
             return await self.run(script, base, *arguments)
-        async with self._exchange():
-            call = ("EVALSHA", script.sha, 1, base, *arguments)
-            while True:
-                try:
-                    answer, confirmed = await self._confirmed(base, call)
-                    break
-                except NoScriptError:
-                    call = ("EVAL", script.source, 1, base, *arguments)
-                except MovedError:
-                    # Any routed command brings the map of the slots up to date.
-                    await self._client.execute_command("EXISTS", base)
+        answer, confirmed = await self._in_time(self._write(script, base, *arguments))
         if confirmed < demanded:
             raise unavailable(f"written, but confirmed by {confirmed} of {demanded} replicas")
         return answer
 
-    async def _confirmed(self, base: str, call: tuple[Any, ...]) -> tuple[Any, int]:
+    async def _ask(self, *command: Argument) -> Any:  # noqa: ANN401 - as the command has it
+        return await self._client.execute_command(*command)
+
+    async def _read_log(self, base: str, *command: Argument) -> tuple[str, Any]:
+        if not isinstance(self._client, RedisCluster):
+            return "", await self._ask(*command)
+        await self._client.initialize()
+        node = self._client.get_node_from_key(base)
+        answer = await self._client.execute_command(*command, target_nodes=node)
+        return node.name if node else "", answer
+
+    async def _run(self, script: Script, base: str, *arguments: Argument) -> Any:  # noqa: ANN401 - what the script returns
+        try:
+            return await self._ask("EVALSHA", script.sha, 1, base, *arguments)
+        except NoScriptError:
+            return await self._ask("EVAL", script.source, 1, base, *arguments)
+
+    async def _write(self, script: Script, base: str, *arguments: Argument) -> tuple[Any, int]:
+        call: tuple[Argument, ...] = ("EVALSHA", script.sha, 1, base, *arguments)
+        while True:
+            try:
+                return await self._confirmed(base, call)
+            except NoScriptError:
+                call = ("EVAL", script.source, 1, base, *arguments)
+            except MovedError:
+                # Any routed command brings the map of the slots up to date.
+                await self._ask("EXISTS", base)
+
+    async def _confirmed(self, base: str, call: tuple[Argument, ...]) -> tuple[Any, int]:
         # WAIT speaks of its own connection's writes: both go in one pipeline, to one node.
         wait = ("WAIT", self._server.acknowledge_replicas, round(500 * self._timeout_seconds))
         if isinstance(self._client, RedisCluster):
@@ -120,13 +125,34 @@ class Link:
             answer, confirmed = await simple.execute()
         return answer, int(confirmed)
 
-    @asynccontextmanager
-    async def _exchange(self) -> AsyncIterator[None]:
+    async def _in_time(self, exchange: Coroutine[Any, Any, ResultT]) -> ResultT:
+        # A task of its own, which can be left behind: while it connects, the client swallows a
+        # cancellation, and may then wait for good.
+        task = asyncio.create_task(self._in_turn(exchange))
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._turns:
-                yield
+            done, _ = await asyncio.wait({task}, timeout=self._timeout_seconds)
+        except asyncio.CancelledError:
+            self._abandon(task)
+            raise
+        if not done:
+            self._abandon(task)
+            raise unavailable("no answer in time")
+        try:
+            return task.result()
         except FAILURES as error:
             raise unavailable(str(error) or type(error).__name__) from None
+
+    async def _in_turn(self, exchange: Coroutine[Any, Any, ResultT]) -> ResultT:
+        try:
+            async with self._turns:
+                return await exchange
+        finally:
+            exchange.close()
+
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
+        ending = asyncio.create_task(end([task]))
+        self._abandoned.add(ending)
+        ending.add_done_callback(self._abandoned.discard)
 
     async def eviction_policy(self) -> str:
         """What the server does when its memory is full. A cluster's nodes are expected to agree."""
@@ -137,7 +163,20 @@ class Link:
 
     async def close(self) -> None:
         """Let go of the server."""
+        await asyncio.gather(*self._abandoned)
         await cast("Awaitable[None]", self._client.aclose())
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended, however often their client swallows it."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        ended, pending = await asyncio.wait(pending, timeout=0.05)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # nobody else asks for it
 
 
 def unavailable(detail: str) -> AuthError:

@@ -18,7 +18,7 @@ from authsvc.stores import STALENESS_BOUND_SECONDS, Logged, Page
 from authsvc.stores.paging import Cursor, after_cursor, cursor_of, newest_first, parse_cursor
 from authsvc.stores.redis import log as logs
 from authsvc.stores.redis import scripts
-from authsvc.stores.redis.link import Link, unavailable
+from authsvc.stores.redis.link import Link, end, unavailable
 from authsvc.stores.redis.log import Partition, Position, parse_position, position_text
 from authsvc.stores.redis.records import (
     cutoff_field,
@@ -315,14 +315,14 @@ class RedisStore:
                 if event is not None:
                     yield Logged(",".join(map(position_text, positions)), event)
         finally:
-            await _end(readers)
+            await end(readers)
 
     async def close(self) -> None:
         """See ``SessionStore.close``."""
         if self._closed:
             return
         self._closed = True
-        await _end(self._followers)
+        await end(self._followers)
         await asyncio.gather(*self._background)
         for link in (self._link, self._feed, self._watchers):
             await link.close()
@@ -451,15 +451,6 @@ class RedisStore:
     def _check_open(self) -> None:
         if self._closed:
             raise unavailable("closed")
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    pending = set(tasks)
-    while pending:
-        # Again and again: while it connects, the client swallows a cancellation.
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.05)
 
 
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:

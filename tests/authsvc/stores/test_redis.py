@@ -20,8 +20,9 @@ from authsvc.events import EventType, RecordFilter
 from authsvc.revocation import EVERYONE, Cutoff
 from authsvc.sessions import Grant, Record
 from authsvc.stores import STALENESS_BOUND_SECONDS
+from authsvc.stores.redis.link import end
 from authsvc.stores.redis.server import RedisServer, server_at
-from authsvc.stores.redis.store import RedisStore, _end
+from authsvc.stores.redis.store import RedisStore
 from tests.support.proxy import proxied
 from tests.support.shared_valkey import fresh_prefix, shared_cluster, shared_valkey
 from tests.support.valkey import Valkey, cluster, sentinel, single, with_replica
@@ -520,7 +521,7 @@ async def _exercise(store: RedisStore) -> None:
 async def _halt(store: RedisStore) -> None:
     """Let the store's logs stand still, their memory young."""
     async with asyncio.timeout(30):
-        await _end(store._followers)
+        await end(store._followers)
 
 
 def _big(session_id: str) -> Record:
