@@ -7,13 +7,24 @@ import re
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
+def located(text: str) -> tuple[str, str]:
+    """The bucket that ``text`` names, and the path behind it: empty but in ``s3://name/path``.
+
+    White space around the whole is no part of either.
+
+    Raises:
+        ValueError: it names no bucket.
+    """
+    name, _, path = text.strip().removeprefix("s3://").partition("/")
+    if not _VISIBLE_ASCII.fullmatch(name):
+        raise ValueError("not the name of a bucket")
+    return name, path
+
+
 def bucket_name(text: str) -> str:
     """The bucket that ``text`` names: ``name``, ``s3://name`` and ``s3://name/prefix`` are one.
 
     Raises:
         ValueError: it names none.
     """
-    name = text.strip().removeprefix("s3://").partition("/")[0]
-    if not _VISIBLE_ASCII.fullmatch(name):
-        raise ValueError("not the name of a bucket")
-    return name
+    return located(text)[0]

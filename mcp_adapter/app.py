@@ -17,7 +17,7 @@ from mcp_adapter.config import Settings
 from mcp_adapter.metadata import metadata_routes
 from mcp_adapter.middleware import SessionGate
 from mcp_adapter.origins import guarded
-from mcp_adapter.requirements import RequirementOf, default_requirement
+from mcp_adapter.requirements import RequirementOf
 from mcp_adapter.streamable import StreamableHttp
 
 ENDPOINTS = ("/mcp", "/mcp/")
@@ -29,8 +29,8 @@ def build_app(
     *,
     resolver: Resolver,
     ready: Callable[[], Awaitable[bool]],
-    requirement: RequirementOf = default_requirement,
-    scopes: Sequence[str] = (),
+    requirement: RequirementOf,
+    scopes: Sequence[str],
 ) -> Starlette:
     """The ASGI app. Its lifespan runs ``server``; the resolver is its owner's to open and close.
 
@@ -39,7 +39,8 @@ def build_app(
         server: the MCP server.
         resolver: decides who is asking.
         ready: whether the resolver can be reached.
-        requirement: what a request needs, by method and params.
+        requirement: what a request needs, by method and params. It has no default: one would not
+            know the server's tools, and would let any token call them all.
         scopes: all that tokens may be asked to hold here.
     """
     endpoint = StreamableHttp(server, max_body_bytes=settings.max_body_bytes)

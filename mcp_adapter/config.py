@@ -99,6 +99,17 @@ class S3Settings(Table):
     region: str = "us-east-1"
 
 
+class ToolsSettings(Table):
+    """``[tools]``: which tools are served, besides the adapter's own that change nothing."""
+
+    packages: tuple[str, ...] = Field(
+        default=(), description="Modules with further tools, as Python imports them."
+    )
+    writes: tuple[str, ...] = Field(
+        default=(), description="Tools that change something. Each is off unless it is named here."
+    )
+
+
 class Settings(FileSettings):
     """All settings of the adapter."""
 
@@ -113,6 +124,7 @@ class Settings(FileSettings):
     )
     authsvc: AuthsvcSettings = AuthsvcSettings()
     s3: S3Settings = S3Settings()
+    tools: ToolsSettings = ToolsSettings()
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
         default=(), description="Host values besides the resource's own and loopback ones."
     )

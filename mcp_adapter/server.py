@@ -31,10 +31,10 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: the address cannot be listened on, or the tools cannot be served.
     """
     with listening_socket(settings.listen) as listener:
-        toolset = Toolset.default(settings.s3)
+        toolset = Toolset.default(settings.s3, settings.tools)
         async with _client(settings.authsvc) as authsvc, toolset:
             app = build_app(
                 settings,

@@ -327,7 +327,7 @@ def test_the_official_client_refreshes_and_switches_role(stack: Stack, mode: str
             transport = streamable_http_client(f"{stack.adapters[0]}/mcp", http_client=http)
             async with Client(transport, mode=mode) as client:
                 names = [tool.name for tool in (await client.list_tools()).tools]
-                assert names == ["discover_buckets", "bucket_objects_list"]
+                assert names[:2] == ["discover_buckets", "bucket_objects_list"]
                 for expected in (BUCKETS, BUCKETS[:4]):
                     http.headers["Authorization"] = f"Bearer {next(tokens)}"
                     answer = await client.call_tool("discover_buckets", {})

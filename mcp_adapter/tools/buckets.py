@@ -1,22 +1,26 @@
-"""What is in the buckets that a principal's claims name."""
+"""Which buckets a principal's claims name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import anyio
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from pydantic import BaseModel, Field
 
-from authsvc.buckets import bucket_name
-from authsvc.resolution import Principal
-from mcp_adapter.tools.call import Call, ToolError
+from authsvc.resolution import AwsCredentials, Principal
+from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import tool
+from mcp_adapter.tools.storage import error_code, s3_of
 
 if TYPE_CHECKING:
-    from types_aiobotocore_s3.type_defs import ListObjectsV2RequestTypeDef
+    from types_aiobotocore_s3 import S3Client
+
+MAX_CHECKS = 8
+"""Buckets that one call asks for at once."""
+
+Access = Literal["unchecked", "reachable", "denied", "missing", "unavailable"]
 
 
 class Bucket(BaseModel):
@@ -24,7 +28,9 @@ class Bucket(BaseModel):
 
     name: str
     s3_uri: str
+    region: str = Field(description="As S3 says once it is checked; as configured before that.")
     permissions: list[str] = Field(description="What the token permits on it.")
+    access: Access = Field(description="Whether the credentials reach it, if that was asked for.")
 
 
 class Buckets(BaseModel):
@@ -33,115 +39,77 @@ class Buckets(BaseModel):
     buckets: list[Bucket]
 
 
-class Object(BaseModel):
-    """An object in a bucket."""
-
-    key: str
-    s3_uri: str
-    size: int = Field(description="In bytes.")
-    last_modified: datetime
-    etag: str
-    storage_class: str
-
-
-class Objects(BaseModel):
-    """A page of a listing, by key."""
-
-    bucket: str
-    prefix: str
-    objects: list[Object]
-    truncated: bool = Field(description="Whether there is more.")
-    next_token: str | None = Field(description="What to pass as continuation_token for more.")
-
-
 @tool(title="Discover buckets", scopes=("buckets.read",))
-async def discover_buckets(call: Call) -> Buckets:
-    """List the buckets that your token names, with what it permits on them."""
-    permissions = list(call.principal.permissions)
-    return Buckets(
-        buckets=[
-            Bucket(name=name, s3_uri=f"s3://{name}", permissions=permissions)
-            for name in call.principal.buckets
-        ]
-    )
-
-
-@tool(title="List objects", scopes=("objects.read",), permissions=("s3:ListBucket",))
-async def bucket_objects_list(
+async def discover_buckets(
     call: Call,
-    bucket: Annotated[
-        str,
-        Field(max_length=2048, description="A name, or an s3:// URI; its path is the prefix."),
-    ],
-    prefix: Annotated[
-        str, Field(max_length=1024, description="Only keys that begin with this.")
-    ] = "",
-    max_keys: Annotated[int, Field(ge=1, le=1000, description="How many at most.")] = 100,
-    continuation_token: Annotated[
-        str | None, Field(max_length=4096, description="next_token of the page before.")
-    ] = None,
-) -> Objects:
-    """List the objects in one of your buckets, by key, a page at a time."""
-    name, path = _located(bucket)
-    prefix = prefix or path
-    authorize(call.principal, name)
-    request: ListObjectsV2RequestTypeDef = {"Bucket": name, "Prefix": prefix, "MaxKeys": max_keys}
-    if continuation_token:
-        request["ContinuationToken"] = continuation_token
-    with s3_errors():
-        async with call.s3.client(call.aws_credentials()) as client:
-            page = await client.list_objects_v2(**request)
-    return Objects(
-        bucket=name,
-        prefix=prefix,
-        objects=[
-            Object(
-                key=item["Key"],
-                s3_uri=f"s3://{name}/{item['Key']}",
-                size=item["Size"],
-                last_modified=item["LastModified"],
-                etag=item["ETag"].strip('"'),
-                storage_class=item.get("StorageClass", "STANDARD"),
-            )
-            for item in page.get("Contents", [])
-        ],
-        truncated=page["IsTruncated"],
-        next_token=page.get("NextContinuationToken"),
-    )
+    check_access: Annotated[
+        bool, Field(description="Whether to ask S3 for each of them; slower.")
+    ] = False,
+) -> Buckets:
+    """List the buckets that your token names, with what it permits on them.
 
-
-def authorize(principal: Principal, bucket: str) -> None:
-    """Refuse a bucket that the claims do not name, before S3 is asked.
-
-    Args:
-        principal: who is asking.
-        bucket: a normalised name.
-
-    Raises:
-        ToolError: the same whether the bucket exists or not.
+    With check_access, each is asked for with your own credentials: "reachable", "denied" by the
+    role behind your token, "missing", or "unavailable" for the moment.
     """
-    if bucket not in principal.buckets:
-        raise ToolError(f"Your token does not name the bucket {bucket!r}; see discover_buckets.")
+    permissions = permitted(call.principal)
+    region = call.s3.region
+    if isinstance(call.credentials, AwsCredentials) and call.credentials.region:
+        region = call.credentials.region
+    buckets = [
+        Bucket(
+            name=name,
+            s3_uri=f"s3://{name}",
+            region=region,
+            permissions=permissions,
+            access="unchecked",
+        )
+        for name in call.principal.buckets
+    ]
+    if check_access:
+        await _check(call, buckets)
+    return Buckets(buckets=buckets)
 
 
-@contextmanager
-def s3_errors() -> Iterator[None]:
-    """What S3 refuses is an error with its cause, never an empty answer."""
+def permitted(principal: Principal) -> list[str]:
+    """The permissions that say something about a single bucket, in the token's order."""
+    of_the_account = "s3:ListAllMyBuckets"
+    return [
+        item for item in principal.permissions if item.startswith("s3:") and item != of_the_account
+    ]
+
+
+async def _check(call: Call, buckets: list[Bucket]) -> None:
+    """Ask S3 for each, a few at a time."""
+    limit = anyio.Semaphore(MAX_CHECKS)
+    done = 0
+
+    async def check(client: S3Client, bucket: Bucket) -> None:
+        nonlocal done
+        async with limit:
+            await _ask(client, bucket)
+        done += 1
+        await call.report(done, len(buckets), f"{done} of {len(buckets)} checked")
+
+    async with s3_of(call) as client, anyio.create_task_group() as tasks:
+        for bucket in buckets:
+            tasks.start_soon(check, client, bucket)
+
+
+async def _ask(client: S3Client, bucket: Bucket) -> None:
     try:
-        yield
+        head = await client.head_bucket(Bucket=bucket.name)
     except ClientError as error:
-        cause = error.response.get("Error", {})
-        code, message = cause.get("Code", "unknown"), cause.get("Message", "")
-        raise ToolError(f"S3 refused: {code}: {message}") from None
-    except BotoCoreError as error:
-        # Its text may quote the request.
-        raise ToolError(f"S3 could not be asked: {type(error).__name__}.") from None
+        bucket.access = _MEANING.get(error_code(error), "unavailable")
+    except (BotoCoreError, ResponseParserError):
+        bucket.access = "unavailable"
+    else:
+        bucket.access = "reachable"
+        bucket.region = head.get("BucketRegion") or bucket.region
 
 
-def _located(bucket: str) -> tuple[str, str]:
-    """The bucket's name, and the path behind it in an ``s3://`` URI."""
-    try:
-        name = bucket_name(bucket)
-    except ValueError:
-        raise ToolError("bucket: not the name of a bucket.") from None
-    return name, bucket.strip().removeprefix("s3://").partition("/")[2]
+_MEANING: dict[str, Access] = {
+    "403": "denied",
+    "AccessDenied": "denied",
+    "404": "missing",
+    "NoSuchBucket": "missing",
+}

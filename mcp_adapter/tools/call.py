@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from authsvc.resolution import AwsCredentials, Credentials, Principal
+from authsvc.resolution import AwsCredentials, BearerCredentials, Credentials, Principal
 from mcp_adapter.tools.s3 import S3Clients
 
 
@@ -12,21 +15,41 @@ class ToolError(Exception):
     """A tool cannot do it. The message goes to the client, so it holds no secret."""
 
 
+class Report(Protocol):
+    """How a call says how far it has come. Nothing is sent unless the client asked for it."""
+
+    async def __call__(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report progress, which only ever grows; ``total`` where it is known."""
+
+
+async def unreported(
+    progress: float, total: float | None = None, message: str | None = None
+) -> None:
+    """A ``Report`` that nobody reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """Who calls, with what they may work, and the clients to work with.
 
-    It is made for one call from the request that came with it, and ends with it.
+    It is made for one call from the request that came with it, and ends with it: a call that the
+    client cancels, or leaves, is cancelled.
 
     Attributes:
         principal: who is asking.
         credentials: issued for them; None where there are none.
         s3: clients of the S3 API, by credentials.
+        report: tells the client how far the call has come.
+        clock: seconds since the epoch.
     """
 
     principal: Principal
     credentials: Credentials | None
     s3: S3Clients
+    report: Report = unreported
+    clock: Callable[[], float] = time.time
 
     def aws_credentials(self) -> AwsCredentials:
         """The credentials to call AWS with. Nothing stands in for missing ones.
@@ -36,4 +59,14 @@ class Call:
         """
         if not isinstance(self.credentials, AwsCredentials):
             raise ToolError("None of your roles comes with credentials for the storage.")
+        return self.credentials
+
+    def bearer_credentials(self) -> BearerCredentials:
+        """The access token to call another API with. It is never the client's own.
+
+        Raises:
+            ToolError: there is none.
+        """
+        if not isinstance(self.credentials, BearerCredentials):
+            raise ToolError("None of your roles comes with an access token for this API.")
         return self.credentials

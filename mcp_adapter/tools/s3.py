@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_CLIENTS = 64
 """Clients that are kept, those used least recently closed first."""
 
+MAX_CONNECTIONS = 50
+"""Connections of one client. Botocore's own 10 would have calls of one user wait for each other."""
+
 _ISOLATED = {
     # Neither a profile nor a file of the account that the server runs as has a say.
     "profile": (None, None, None, None),
@@ -57,11 +60,14 @@ class S3Clients:
     Args:
         endpoint_url: the API; None for AWS itself.
         region: where credentials name none.
+
+    Attributes:
+        region: the same.
     """
 
     def __init__(self, *, endpoint_url: str | None, region: str) -> None:
         self._endpoint_url = endpoint_url
-        self._region = region
+        self.region = region
         # One for all of them: it holds the API's model, a tenth of a second's work to read, and is
         # never asked for credentials.
         self._session = AioSession(session_vars=_ISOLATED)
@@ -74,7 +80,7 @@ class S3Clients:
             credentials.access_key_id,
             credentials.secret_access_key,
             credentials.session_token,
-            credentials.region or self._region,
+            credentials.region or self.region,
         )
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
@@ -116,6 +122,7 @@ class S3Clients:
             config=AioConfig(
                 connect_timeout=3,
                 read_timeout=20,
+                max_pool_connections=MAX_CONNECTIONS,
                 retries={"mode": "standard", "total_max_attempts": 3},
                 signature_version="s3v4",
                 ignore_configured_endpoint_urls=True,

@@ -20,16 +20,16 @@ from mcp_types import (
 
 from authsvc import __version__
 from authsvc.resolution import Resolution
-from mcp_adapter.config import S3Settings
+from mcp_adapter.config import S3Settings, ToolsSettings
 from mcp_adapter.requirements import Requirement, default_requirement
-from mcp_adapter.tools.buckets import bucket_objects_list, discover_buckets
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import Tool
+from mcp_adapter.tools.loading import selected
 from mcp_adapter.tools.s3 import S3Clients
 
 INSTRUCTIONS = (
-    "Buckets and objects that the caller's own token permits. Start with discover_buckets; every "
-    "tool needs an access token and answers for that token alone."
+    "Buckets and objects that the caller's own token permits. Start with discover_buckets, or with "
+    "whoami; every tool needs an access token and answers for that token alone."
 )
 
 
@@ -42,13 +42,17 @@ class Toolset:
     """
 
     def __init__(self, tools: Iterable[Tool], s3: S3Settings) -> None:
-        self._tools = {item.listed.name: item for item in tools}
+        self._tools = {item.name: item for item in tools}
         self._s3 = S3Clients(endpoint_url=s3.endpoint_url, region=s3.region)
 
     @classmethod
-    def default(cls, s3: S3Settings) -> Self:
-        """The tools that come with the adapter."""
-        return cls((discover_buckets, bucket_objects_list), s3)
+    def default(cls, s3: S3Settings, tools: ToolsSettings | None = None) -> Self:
+        """The tools that settings ask for.
+
+        Raises:
+            ConfigError: as ``loading.selected``.
+        """
+        return cls(selected(tools or ToolsSettings()), s3)
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,7 +113,9 @@ class Toolset:
         resolution = getattr(state, "resolution", None)
         if not isinstance(resolution, Resolution) or resolution.principal is None:
             raise MCPError(INTERNAL_ERROR, "The request carries no identity.")
-        return Call(resolution.principal, resolution.credentials, self._s3)
+        return Call(
+            resolution.principal, resolution.credentials, self._s3, ctx.session.report_progress
+        )
 
     def _input_schema(self, name: str) -> Mapping[str, Any] | None:
         found = self._tools.get(name)

@@ -12,9 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from authsvc.resolution import Principal
 from mcp_adapter.config import S3Settings
 from mcp_adapter.requirements import Requirement
-from mcp_adapter.tools import Toolset
-from mcp_adapter.tools.call import Call
-from mcp_adapter.tools.declaration import tool
+from mcp_adapter.tools import Call, Toolset, tool
 from mcp_adapter.tools.s3 import S3Clients
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +88,15 @@ async def test_a_call_needs_every_declared_permission() -> None:
 async def test_listing_is_in_order_and_schemas_are_complete() -> None:
     async with Toolset.default(S3Settings()) as tools, Client(tools.server()) as client:
         listed = (await client.list_tools()).tools
-    assert [item.name for item in listed] == ["discover_buckets", "bucket_objects_list"]
+    assert [item.name for item in listed] == [
+        "discover_buckets",
+        "bucket_objects_list",
+        "bucket_objects_search",
+        "bucket_object_info",
+        "bucket_object_text",
+        "bucket_object_link",
+        "whoami",
+    ]
     for item in listed:
         assert item.description
         assert item.output_schema

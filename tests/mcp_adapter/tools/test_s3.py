@@ -1,0 +1,146 @@
+"""Clients of the S3 API: with the credentials of the call and no others."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import pytest
+from botocore.exceptions import HTTPClientError
+from botocore.loaders import JSONFileLoader
+
+from authsvc.resolution import AwsCredentials, Secret
+from mcp_adapter.tools import Call
+from mcp_adapter.tools import s3 as s3_module
+from mcp_adapter.tools.listing import bucket_objects_list
+from mcp_adapter.tools.s3 import S3Clients
+from tests.mcp_adapter.tools.calls import answer, call_of, credentials, refusal
+from tests.support.recording import Recording
+
+pytestmark = pytest.mark.anyio
+
+
+async def listing(call: Call, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+    return await answer(bucket_objects_list, call, **{"bucket": "alpha", **arguments})
+
+
+async def refused(call: Call, **arguments: object) -> str:
+    return await refusal(bucket_objects_list, call, **{"bucket": "alpha", **arguments})
+
+
+async def test_without_credentials_nothing_is_asked(
+    clients: S3Clients, seen: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ambient")
+    assert "None of your roles" in await refused(call_of(clients, key=None))
+    assert seen.calls == []
+
+
+async def test_the_environment_has_no_say(seen: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIAAMBIENT",
+        "AWS_SECRET_ACCESS_KEY": "ambient",
+        "AWS_SESSION_TOKEN": "ambient",
+        "AWS_PROFILE": "no-such-profile",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_CONFIG_FILE": "/nonexistent/config",
+    }.items():
+        monkeypatch.setenv(name, value)
+    clients = S3Clients(endpoint_url=seen.url, region="us-east-1")
+    await listing(call_of(clients))
+    await clients.close()
+    assert {key for key, _ in seen.calls} == {"AKIAREADER"}
+
+
+async def test_the_environment_names_no_endpoint_and_lends_no_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("[default]\nendpoint_url = http://127.0.0.1:9\nregion = eu-west-1\n")
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_SESSION_TOKEN": "ambient",
+    }.items():
+        monkeypatch.setenv(name, value)
+    aws_itself = S3Clients(endpoint_url=None, region="us-east-1")
+    without_region = AwsCredentials("AKIAREADER", Secret("reader"), None, "", 0.0)
+    async with asyncio.timeout(30), aws_itself.client(without_region) as client:
+        signed = await client.generate_presigned_url("list_objects_v2", Params={"Bucket": "alpha"})
+    await aws_itself.close()
+    url = urlsplit(signed)
+    assert url.hostname == "alpha.s3.amazonaws.com"
+    query = parse_qs(url.query)
+    assert "/us-east-1/s3/" in query["X-Amz-Credential"][0]
+    assert "X-Amz-Security-Token" not in query
+
+
+async def test_each_call_is_signed_with_its_own_key(clients: S3Clients, seen: Recording) -> None:
+    async def one(number: int) -> None:
+        key = ("AKIAREADER", "AKIAANALYST")[number % 2]
+        await listing(call_of(clients, key=key), prefix=f"{key}-{number}", max_keys=1)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(one, range(40)))
+    assert len(seen.calls) == 40
+    for key, path in seen.calls:
+        assert f"prefix={key}-" in path
+
+
+async def test_few_clients_are_kept_and_none_is_closed_in_use(
+    clients: S3Clients, seen: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "MAX_CLIENTS", 2)
+    async with asyncio.timeout(60), clients.client(credentials("AKIAFIRST")) as first:
+        for number in range(5):
+            await listing(call_of(clients, key=f"AKIA{number}"), max_keys=1)
+        await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
+    assert seen.calls[-1][0] == "AKIAFIRST"
+    async with clients.client(credentials("AKIAFIRST")) as another:
+        assert another is not first
+        await another.list_objects_v2(Bucket="alpha", MaxKeys=1)
+
+
+async def test_a_client_dropped_by_a_cancelled_request_is_closed(
+    clients: S3Clients, seen: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "MAX_CLIENTS", 1)
+    with anyio.move_on_after(30) as request:
+        async with clients.client(credentials("AKIAFIRST")) as first:
+            await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
+            await listing(call_of(clients, key="AKIASECOND"), max_keys=1)
+            request.cancel()
+    with pytest.raises(HTTPClientError):
+        await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
+
+
+async def test_another_client_reads_no_model_again(
+    clients: S3Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with clients.client(credentials("AKIAFIRST")):
+        """The models are read."""
+    read: list[str] = []
+    load_file = JSONFileLoader.load_file
+
+    def noted(loader: JSONFileLoader, path: str) -> object:
+        read.append(path)
+        return load_file(loader, path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", noted)
+    async with clients.client(credentials("AKIAOTHER")):
+        assert read == []
+
+
+async def test_one_credential_is_one_client(clients: S3Clients) -> None:
+    async with clients.client(credentials()) as one, clients.client(credentials()) as other:
+        assert one is other
+    rotated = AwsCredentials("AKIAREADER", Secret("rotated"), None, "us-east-1", 0.0)
+    async with clients.client(rotated) as another:
+        assert another is not one
