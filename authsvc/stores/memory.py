@@ -12,7 +12,7 @@ from authsvc.events import Event, EventType, RecordFilter, event_time
 from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
 from authsvc.sessions import Record
 from authsvc.stores import Logged, Page
-from authsvc.stores.paging import after_cursor, cursor_of, newest_first
+from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
 from authsvc.stores.recent import version_of
 
 
@@ -122,9 +122,9 @@ class MemoryStore:
 
     async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
         """See ``SessionStore.watch``."""
-        if position and not (position.isascii() and position.isdecimal()):
+        seen = parse_position(position) if position else self._logged
+        if seen > self._logged:
             raise AuthError(Reason.ARGUMENT_INVALID, "no position of this log")
-        seen = int(position) if position else self._logged
         while True:
             self._check_open()
             first = self._logged - len(self._log)

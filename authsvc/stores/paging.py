@@ -1,4 +1,4 @@
-"""The order of lists, newest first, and the place in it where a page ends."""
+"""Places: where a page of a list ends, newest first, and where a reader of a log has got to."""
 
 from __future__ import annotations
 
@@ -48,3 +48,14 @@ def after_cursor(text: str) -> Callable[[Record], bool]:
     if cursor is None:
         return lambda record: True
     return lambda record: (record.create_time, record.id) < cursor
+
+
+def parse_position(text: str) -> int:
+    """A position in a log that numbers its events.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise AuthError(Reason.ARGUMENT_INVALID, "no position of this log")
+    return int(text)

@@ -46,6 +46,9 @@ MAX_IN_BACKGROUND = 1_000
 WATCH_POLL_MS = 1_000
 """How long a watcher's question for more waits for an answer."""
 
+WATCH_CHECK_SECONDS = 0.2
+"""How long a watcher goes on after the store has been closed."""
+
 REQUIRED_POLICY = "noeviction"
 """Under any other a full server drops keys as it likes, revocations among them."""
 
@@ -306,7 +309,12 @@ class RedisStore:
         ]
         try:
             while True:
-                item = await ready.get()
+                self._check_open()
+                try:
+                    async with asyncio.timeout(WATCH_CHECK_SECONDS):
+                        item = await ready.get()
+                except TimeoutError:
+                    continue
                 if isinstance(item, AuthError):
                     raise item
                 number, entry = item

@@ -14,7 +14,7 @@ from authsvc.events import Event, EventType, RecordFilter
 from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
 from authsvc.sessions import Record
 from authsvc.stores import Logged, Page
-from authsvc.stores.paging import cursor_of, parse_cursor
+from authsvc.stores.paging import cursor_of, parse_cursor, parse_position
 from authsvc.stores.recent import Recent
 from authsvc.stores.sqlite.schema import (
     EVENT_COLUMNS,
@@ -163,7 +163,7 @@ class SqliteStore:
         self._catch_up()
         seen = self._position
         if position:
-            seen = _parsed(position)
+            seen = parse_position(position)
             if seen > self._position:
                 raise AuthError(Reason.ARGUMENT_INVALID, "no position of this log")
         while True:
@@ -272,9 +272,3 @@ def _listing(which: RecordFilter, after: str) -> tuple[str, tuple[object, ...]]:
         f"ORDER BY create_time DESC, id DESC LIMIT {SCAN_LIMIT}"
     )
     return statement, tuple(values)
-
-
-def _parsed(position: str) -> int:
-    if not (position.isascii() and position.isdecimal() and len(position) < 19):
-        raise AuthError(Reason.ARGUMENT_INVALID, "no position of this log")
-    return int(position)
