@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from authsvc.client.targets import Targets
 from authsvc.config import Resource, is_local
 from authsvc.logs import Format
 from authsvc.settings import FileSettings, Table
@@ -55,16 +56,24 @@ def _origin(origin: str) -> str:
 
 
 def _authsvc_target(target: str) -> str:
-    host, _, port = target.rpartition(":")
-    if not target.startswith("unix:") and not (host and port.isdecimal()):
-        raise ValueError("is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock")
+    Targets.parse(target)
     return target
+
+
+def _is_on_this_machine(target: str) -> bool:
+    targets = Targets.parse(target)
+    named = [f"{name.host}:{name.port}" for name in targets.names]
+    return all(map(is_local, [*named, *(endpoint.address for endpoint in targets.endpoints)]))
 
 
 class AuthsvcSettings(Table):
     """``[authsvc]``: where authsvc is."""
 
-    target: Annotated[str, AfterValidator(_authsvc_target)] = "127.0.0.1:50051"
+    target: Annotated[str, AfterValidator(_authsvc_target)] = Field(
+        default="127.0.0.1:50051",
+        description="host:port or unix:/path; dns:///host:port for a replica at each address of a "
+        "name; several with commas between.",
+    )
     ca_file: Path | None = Field(
         default=None, description="Who signs authsvc's certificate; set, TLS is spoken."
     )
@@ -79,7 +88,7 @@ class AuthsvcSettings(Table):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
-        if self.ca_file is None and not is_local(self.target):
+        if self.ca_file is None and not _is_on_this_machine(self.target):
             raise ValueError(
                 f"target {self.target!r} is not on this machine, so tokens would cross the network "
                 "in the clear: for TLS set ca_file, and certificate_file with key_file or "

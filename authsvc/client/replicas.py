@@ -95,7 +95,7 @@ class Replicas:
                 try:
                     # A name that has no address at the moment has not lost its replicas.
                     known[name] = await endpoints_of(name, self._look_up) or known[name]
-                except OSError as error:
+                except (OSError, UnicodeError) as error:
                     log.warning("%s cannot be looked up: %s", name.host, error)
             self._update(frozenset(self._targets.endpoints).union(*known.values()))
             await asyncio.sleep(random.uniform(0.5, 1.0) * LOOK_UP_SECONDS)  # noqa: S311 - jitter

@@ -49,6 +49,19 @@ def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert settings.listen == "[::1]:0"
 
 
+@pytest.mark.parametrize(
+    ("target", "tls"),
+    [
+        ("127.0.0.1:1,[::1]:2,unix:/run/authsvc.sock,localhost:3,dns:///localhost:4", ""),
+        ("10.0.0.7:1,10.0.0.8:1", 'ca_file = "ca.pem"'),
+        ("dns:///authsvc.internal:50051", 'ca_file = "ca.pem"'),
+    ],
+)
+def test_authsvc_may_have_replicas(tmp_path: Path, target: str, tls: str) -> None:
+    text = MINIMAL + f'[authsvc]\ntarget = "{target}"\n{tls}'
+    assert load(Settings, written(tmp_path, text)).authsvc.target == target
+
+
 @pytest.mark.parametrize("setting", ["resource", "authorization_servers"])
 def test_what_is_required(tmp_path: Path, setting: str) -> None:
     text = "\n".join(line for line in MINIMAL.splitlines() if not line.startswith(setting))
@@ -74,6 +87,9 @@ def test_what_is_required(tmp_path: Path, setting: str) -> None:
         ('[authsvc]\ntarget = "127.0.0.1"', "authsvc.target"),
         ('[authsvc]\ntarget = "authsvc.internal:50051"', "authsvc"),
         ('[authsvc]\ntarget = "10.0.0.7:50051"', "authsvc"),
+        ('[authsvc]\ntarget = "127.0.0.1:1,"', "authsvc.target"),
+        ('[authsvc]\ntarget = "127.0.0.1:1,10.0.0.7:50051"', "authsvc"),
+        ('[authsvc]\ntarget = "dns:///authsvc.internal:50051"', "authsvc"),
         ('[authsvc]\nservice_token_file = "x"', "authsvc"),
         ('[authsvc]\nca_file = "x"\nkey_file = "x"', "authsvc"),
         ("[authsvc]\ndeadline_seconds = 0", "authsvc.deadline_seconds"),

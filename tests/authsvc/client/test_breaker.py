@@ -1,0 +1,121 @@
+"""When calls fail at once, and when they are tried again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from authsvc.client.breaker import FAILURES, OPEN_SECONDS, RETRIES, Breaker, RetryBudget
+from authsvc.errors import AuthError, Reason
+from tests.support.clock import Clock
+
+AWAY = AuthError(Reason.STORE_UNAVAILABLE)
+
+
+def fail(breaker: Breaker, error: BaseException = AWAY) -> None:
+    with pytest.raises(type(error)), breaker.call():
+        raise error
+
+
+@pytest.fixture
+def opened(clock: Clock) -> Breaker:
+    """A breaker that has just opened."""
+    breaker = Breaker(clock)
+    for _ in range(FAILURES):
+        fail(breaker)
+    return breaker
+
+
+def is_open(breaker: Breaker) -> bool:
+    """Whether a call is failed at once; one that is let through succeeds."""
+    try:
+        with breaker.call():
+            return False
+    except AuthError:
+        return True
+
+
+def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    for _ in range(3):
+        for _ in range(FAILURES - 1):
+            fail(breaker)
+        assert not is_open(breaker)
+    for _ in range(FAILURES):
+        fail(breaker)
+    assert is_open(breaker)
+
+
+@pytest.mark.parametrize("reason", set(Reason) - {Reason.STORE_UNAVAILABLE})
+def test_whatever_is_answered_is_an_answer(clock: Clock, reason: Reason) -> None:
+    breaker = Breaker(clock)
+    for _ in range(2 * FAILURES):
+        fail(breaker, AuthError(reason))
+    for _ in range(FAILURES - 1):
+        fail(breaker)
+    fail(breaker, AuthError(reason))
+    assert not is_open(breaker)
+
+
+def test_who_gives_up_says_nothing(clock: Clock) -> None:
+    breaker = Breaker(clock)
+    for _ in range(2 * FAILURES):
+        fail(breaker, asyncio.CancelledError())
+    assert not is_open(breaker)
+
+
+def test_one_call_finds_out_for_all(opened: Breaker, clock: Clock) -> None:
+    assert is_open(opened)
+    clock.advance(OPEN_SECONDS)
+    with opened.call():
+        assert is_open(opened)
+    assert not is_open(opened)
+
+
+def test_it_stays_open_while_the_one_fails(opened: Breaker, clock: Clock) -> None:
+    for _ in range(3):
+        clock.advance(OPEN_SECONDS)
+        fail(opened)
+        assert is_open(opened)
+
+
+def test_a_probe_that_is_given_up_is_followed_by_another(opened: Breaker, clock: Clock) -> None:
+    clock.advance(OPEN_SECONDS)
+    fail(opened, asyncio.CancelledError())
+    assert not is_open(opened)
+
+
+def test_late_failures_do_not_keep_it_open(clock: Clock) -> None:
+    late = Breaker(clock)
+    calls = [late.call() for _ in range(FAILURES + 1)]
+    for call in calls:
+        call.__enter__()
+    for call in calls[1:]:
+        call.__exit__(AuthError, AWAY, None)
+    clock.advance(OPEN_SECONDS / 2)
+    assert is_open(late)
+    calls[0].__exit__(AuthError, AWAY, None)
+    clock.advance(OPEN_SECONDS / 2)
+    assert not is_open(late)
+
+
+def test_it_says_when_to_come_back(opened: Breaker) -> None:
+    with pytest.raises(AuthError) as caught, opened.call():
+        pass
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert caught.value.retry_after_seconds == pytest.approx(OPEN_SECONDS)
+
+
+def test_repeating_is_a_tenth_of_the_load_in_the_long_run() -> None:
+    budget = RetryBudget()
+    at_once = sum(budget.spend() for _ in range(1000))
+    assert at_once == RETRIES
+    spent = 0
+    for _ in range(1000):
+        budget.earn()
+        spent += budget.spend()
+    assert 90 <= spent <= 101
+    for _ in range(10_000):
+        budget.earn()
+    assert sum(budget.spend() for _ in range(1000)) == RETRIES

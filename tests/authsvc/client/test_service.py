@@ -1,0 +1,134 @@
+"""The client against real authsvc: replicas over one store, a paused process, a looked-up name."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from authsvc.client import AuthClient, ClientTls
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import Outcome
+from authsvc.server import running
+from authsvc.tls import write_development_certificates
+from tests.authsvc.client.fleet import BOUND_SECONDS
+from tests.support.clock import Clock
+from tests.support.service import settings_for
+from tests.support.stack import RESOURCE as LOCAL_RESOURCE
+from tests.support.stack import ROLES, start_authsvc
+from tests.support.tokens import RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> AsyncIterator[list[str]]:
+    """Two replicas over one store."""
+    one = settings_for(tmp_path, idp, "redis", listen="127.0.0.1:0")
+    async with running(one, clock=clock) as first, running(one, clock=clock) as second:
+        yield [first, second]
+
+
+async def test_a_session_is_the_same_on_all_replicas(
+    replicas: list[str], idp: IdentityProvider
+) -> None:
+    token = idp.token()
+    async with AuthClient(replicas, deadline_seconds=10) as client:
+        for number in range(20):
+            created = await client.create(token, resource=RESOURCE)
+            assert created.session is not None
+            session_id = created.session.id
+            answer = await client.resolve(session_id, token, resource=RESOURCE)
+            assert answer.outcome is Outcome.REUSED, number
+            await client.revoke(session_id)
+            with pytest.raises(AuthError) as caught:
+                await client.resolve(session_id, token, resource=RESOURCE)
+            assert caught.value.reason is Reason.SESSION_REVOKED, number
+
+
+async def test_a_drain_fails_no_resolve(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    token = idp.token()
+    settings = settings_for(tmp_path, idp, "redis", listen="127.0.0.1:0")
+    stop = asyncio.Event()
+    async with running(settings, clock=clock) as staying:
+        leaving = running(settings, clock=clock)
+        addresses = [staying, await leaving.__aenter__()]
+        async with AuthClient(addresses, deadline_seconds=10) as client:
+
+            async def load(session_id: str) -> None:
+                while not stop.is_set():
+                    await client.resolve(session_id, token, resource=RESOURCE, create=True)
+
+            under_way = [asyncio.create_task(load(f"s{number}")) for number in range(8)]
+            await client.resolve("s0", token, resource=RESOURCE, create=True)
+            await asyncio.wait_for(leaving.__aexit__(None, None, None), BOUND_SECONDS)
+            stop.set()
+            await asyncio.wait_for(asyncio.gather(*under_way), BOUND_SECONDS)
+
+
+async def test_a_paused_process_is_kept_away_from(tmp_path: Path, idp: IdentityProvider) -> None:
+    loop = asyncio.get_running_loop()
+    with ExitStack() as started:
+        processes, addresses = [], []
+        for name in ("paused", "there"):
+            folder = tmp_path / name
+            folder.mkdir()
+            idp.write_secret(folder)
+            for role in ROLES:
+                (folder / f"{role}.key").write_text("secret")
+            process, address = await asyncio.to_thread(start_authsvc, folder, started)
+            processes.append(process)
+            addresses.append(address)
+        async with (
+            AuthClient(addresses, deadline_seconds=2) as client,
+            asyncio.timeout(BOUND_SECONDS),
+        ):
+            known = client._replicas._by_endpoint.values()
+            while not all(replica.connected for replica in known):
+                await client.resolve("", "", resource=LOCAL_RESOURCE)
+            processes[0].kill(signal.SIGSTOP)
+            try:
+                while all(replica.fit for replica in known):
+                    await client.resolve("", "", resource=LOCAL_RESOURCE)
+                begun = loop.time()
+                for _ in range(50):
+                    await client.resolve("", "", resource=LOCAL_RESOURCE)
+                assert loop.time() - begun < 2
+            finally:
+                processes[0].kill(signal.SIGCONT)
+            while not all(replica.fit for replica in known):
+                await client.resolve("", "", resource=LOCAL_RESOURCE)
+
+
+async def test_a_looked_up_address_has_to_prove_the_name(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    tls = tmp_path / "tls"
+    write_development_certificates(tls, client_name="spiffe://dev/adapter")
+    settings = settings_for(
+        tmp_path,
+        idp,
+        listen="127.0.0.1:0",
+        tls={"certificate_file": tls / "server.pem", "key_file": tls / "server.key"},
+    )
+
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    async with running(settings, clock=clock) as address:
+        port = address.rpartition(":")[2]
+
+        def client(host: str, deadline_seconds: float) -> AuthClient:
+            target, how = f"dns:///{host}:{port}", ClientTls(tls / "ca.pem")
+            return AuthClient(target, deadline_seconds=deadline_seconds, tls=how, look_up=look_up)
+
+        async with client("localhost", 10) as right, client("elsewhere.example", 0.5) as wrong:
+            await right.resolve("", "", resource=RESOURCE)
+            with pytest.raises(AuthError, match="not connected"):
+                await wrong.resolve("", "", resource=RESOURCE)

@@ -1,0 +1,66 @@
+"""What a client may be told of where authsvc is."""
+
+from __future__ import annotations
+
+import pytest
+
+from authsvc.client import AuthClient
+from authsvc.client.targets import Endpoint, Name, Targets, endpoints_of, look_up
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("target", "endpoints", "names"),
+    [
+        ("127.0.0.1:50051", ["127.0.0.1:50051"], []),
+        ("authsvc:50051", ["authsvc:50051"], []),
+        ("[::1]:50051", ["[::1]:50051"], []),
+        ("unix:/run/authsvc.sock", ["unix:/run/authsvc.sock"], []),
+        ("a:1, b:2", ["a:1", "b:2"], []),
+        (("a:1", "unix:b"), ["a:1", "unix:b"], []),
+        ("dns:///authsvc.internal:50051", [], [("authsvc.internal", 50051)]),
+        ("a:1,dns:///b:2", ["a:1"], [("b", 2)]),
+    ],
+)
+def test_targets(target: str | tuple[str, ...], endpoints: list[str], names: list[object]) -> None:
+    read = Targets.parse(target)
+    assert read.endpoints == tuple(Endpoint(address) for address in endpoints)
+    assert [(name.host, name.port) for name in read.names] == names
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "127.0.0.1",
+        ":50051",
+        "a:port",
+        "a:1,",
+        "::1:50051",
+        "dns:///authsvc",
+        "dns:authsvc:50051",
+        "dns://resolver/authsvc:50051",
+        "ipv4:10.0.0.1:50051",
+        "xds:///authsvc:1",
+        (),
+        ("a:1", ""),
+    ],
+)
+def test_what_is_no_target(target: str | tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no target"):
+        AuthClient(target)
+
+
+async def test_a_name_is_looked_up_where_the_machine_does() -> None:
+    assert "127.0.0.1" in await look_up("localhost", 1)
+
+
+async def test_an_address_that_was_looked_up_has_to_prove_the_name() -> None:
+    async def found(host: str, port: int) -> list[str]:
+        return ["10.0.0.7", "2001:db8::7", "10.0.0.7"]
+
+    assert await endpoints_of(Name("authsvc.internal", 50051), found) == {
+        Endpoint("10.0.0.7:50051", host="authsvc.internal"),
+        Endpoint("[2001:db8::7]:50051", host="authsvc.internal"),
+    }
