@@ -19,7 +19,7 @@ from authsvc import audit
 from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, RecordFilter
 from authsvc.revocation import END_OF_TIME, Cutoff
-from authsvc.sessions import PRINCIPAL_SESSION_PREFIX, Record, check_session_id
+from authsvc.sessions import PRINCIPAL_SESSION_PREFIX, Limits, Record, check_session_id
 from authsvc.stores import Logged, SessionStore
 
 DEFAULT_PAGE_SIZE = 100
@@ -36,6 +36,9 @@ MAX_COUNT_PAGES = 10
 """Whoever makes more sessions than are read cannot hold their own revocation up."""
 
 MAX_WATCHERS = 32
+
+CUTOFFS_MARGIN_SECONDS = 86_400.0
+"""Cut-offs outlive the tokens that they end, whatever the clocks of replicas and issuers say."""
 
 _DIGEST_BYTES = 8
 
@@ -250,6 +253,16 @@ class SessionAdmin:
     def _check_past(self, before_time: float | None) -> None:
         if before_time is not None and not 0 <= before_time <= self._clock():
             raise _invalid("before_time is not in the past")
+
+
+async def tidy(store: SessionStore, *, now: float, limits: Limits) -> None:
+    """Remove what nobody can ask for any more; to be done every so often.
+
+    Raises:
+        AuthError: STORE_UNAVAILABLE.
+    """
+    await store.sweep(now)
+    await store.forget_cutoffs(now - limits.cutoffs_kept_seconds - CUTOFFS_MARGIN_SECONDS)
 
 
 class _Upcoming:

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from authsvc import __version__, audit
 from authsvc.admin_servicer import SessionAdminServicer
-from authsvc.administration import SessionAdmin
+from authsvc.administration import SessionAdmin, tidy
 from authsvc.brokers import open_broker
 from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import Settings, TlsSettings
@@ -41,9 +41,6 @@ from authsvc.v1 import auth_pb2_grpc as pb_grpc
 log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 60.0
-
-CUTOFFS_MARGIN_SECONDS = 86_400.0
-"""Cut-offs outlive the tokens that they end, whatever the clocks of replicas and issuers say."""
 
 REFRESH_INTERVAL_SECONDS = 2.0
 """How often it is looked whether keys are due; fetches are far rarer."""
@@ -135,10 +132,7 @@ async def running(
             await _report(health, ready=await verifier.refresh(clock()))
 
         async def sweep() -> None:
-            now = clock()
-            await store.sweep(now)
-            kept = limits.cutoffs_kept_seconds + CUTOFFS_MARGIN_SECONDS
-            await store.forget_cutoffs(now - kept)
+            await tidy(store, now=clock(), limits=limits)
 
         await refresh()
         tasks = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from authsvc.tls import write_development_certificates
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.clock import START, Clock
+from tests.support.http import Answer, serving_http
 from tests.support.service import STORES, settings_for
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
@@ -399,6 +401,60 @@ async def test_an_issuer_whose_clock_is_ahead(
     assert await site.refusal("s", ahead) is Reason.TOKEN_REVOKED
     assert await site.refusal("s", idp.token(iat=clock.now + 19)) is Reason.TOKEN_REVOKED
     assert await site.refusal("s", idp.token(iat=clock.now + 21)) is None
+
+
+async def test_no_token_comes_back_when_its_cutoff_goes(
+    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    kept = {"revocations": {"kept_seconds": 1_000}}
+    values = settings(tmp_path, tls, idp, "memory")
+    values = Settings.model_validate({**values.model_dump(), **kept})
+    async with running(values, clock=clock) as address, clients(address, tls) as site:
+        token = idp.token(ttl_seconds=1e6)
+        await site.resolve("s", token)
+        await site.operator.revoke_subject(ISSUER, "alice")
+        clock.advance(1_000)
+        assert await site.refusal("s", token) is Reason.TOKEN_REVOKED
+        # From here on the cut-off may be forgotten: no token of that age is good any more.
+        bobs = idp.token("bob", iat=START, ttl_seconds=1e6)
+        assert await site.refusal("bobs", bobs) is None
+        clock.advance(1)
+        assert await site.refusal("bobs", bobs) is Reason.TOKEN_EXPIRED
+
+
+async def test_an_opaque_token_is_revoked_like_any_other(
+    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    values = settings(tmp_path, tls, idp, "memory")
+    (tmp_path / "client-secret").write_text("hush")
+    with serving_http() as issuer:
+        introspected = {
+            "issuer": "https://opaque.example",
+            "endpoint": f"{issuer.url}/introspect",
+            "client_id": "authsvc",
+            "client_secret_file": tmp_path / "client-secret",
+        }
+        values = Settings.model_validate({**values.model_dump(), "introspection": introspected})
+        async with running(values, clock=clock) as address, clients(address, tls) as site:
+
+            def says(**claims: object) -> None:
+                said = {"active": True, "sub": "alice", "aud": RESOURCE, "exp": START + 600}
+                issuer.answers["/introspect"] = Answer(json.dumps({**said, **claims}).encode())
+
+            says(jti="j1", iat=START)
+            await site.resolve("s", "opaque-1")
+            await site.operator.revoke_token("https://opaque.example", "j1")
+            assert await site.refusal("s", "opaque-1") is Reason.TOKEN_REVOKED
+            says(jti="j2", iat=START)
+            await site.resolve("s", "opaque-2")
+            await site.operator.revoke_subject("https://opaque.example", "alice")
+            assert await site.refusal("", "opaque-2") is Reason.TOKEN_REVOKED
+            # Nothing tells when it was issued: it may have been before.
+            says(jti="j3")
+            assert await site.refusal("s", "opaque-3") is Reason.TOKEN_REVOKED
+            clock.advance(1)
+            says(jti="j4", iat=START + 1)
+            assert await site.refusal("s", "opaque-4") is None
 
 
 async def test_a_revocation_that_is_asked_for_wrongly(

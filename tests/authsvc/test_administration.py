@@ -12,15 +12,17 @@ import pytest
 from authsvc import admin_wire
 from authsvc.administration import (
     COUNT_PAGE_SIZE,
+    CUTOFFS_MARGIN_SECONDS,
     MAX_COUNT_PAGES,
     MAX_STORE_PAGES,
     MAX_WATCHERS,
     SessionAdmin,
+    tidy,
 )
 from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, EventType, RecordFilter
 from authsvc.revocation import EVERYONE, Cutoff
-from authsvc.sessions import Grant, Record
+from authsvc.sessions import Grant, Limits, Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.memory import MemoryStore
 from authsvc.v1 import auth_pb2 as pb
@@ -222,6 +224,20 @@ async def test_no_names_are_not_everyone(office: Office) -> None:
     cutoffs = office.store.recall_cutoffs()
     assert cutoffs is not None
     assert EVERYONE not in {cutoff.key for cutoff in cutoffs}
+
+
+async def test_what_nobody_can_ask_for_is_tidied_away(office: Office) -> None:
+    limits = Limits(cutoffs_kept_seconds=1_000)
+    await fill(office, record("s"))
+    await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
+    margin = CUTOFFS_MARGIN_SECONDS
+    for now, kept in ((3_599.0, True), (3_600.0, False)):
+        await tidy(office.store, now=START + now, limits=limits)
+        assert (await office.store.get("s") is not None) is kept
+    # Its tokens are refused for their age by then, by whatever clock.
+    for now, kept in ((1_000.0 + margin, True), (1_000.5 + margin, False)):
+        await tidy(office.store, now=START + now, limits=limits)
+        assert (len(await office.store.get_cutoffs([("idp", "alice", "")])) == 1) is kept
 
 
 # Watches.
