@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import sys
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,8 +43,9 @@ def _http(url: str, *, alive: bool, timeout_seconds: float) -> int:
         str(parts.hostname), parts.port, timeout=timeout_seconds
     )
     try:
-        connection.request("GET", parts.path or "/")
-        status = connection.getresponse().status
+        with closing(connection):
+            connection.request("GET", parts.path or "/")
+            status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
         return _unwell(f"no answer: {error}")
     return 0 if alive or status == 200 else _unwell(f"HTTP {status}")

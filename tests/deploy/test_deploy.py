@@ -1,0 +1,501 @@
+"""The files of deploy/ are valid, and agree with each other and with what the programs read.
+
+No container is built here. That the programs run behind these files is tested in
+``test_installation.py``, without containers.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped] # it has no stubs
+import pytest
+import yaml  # type: ignore[import-untyped] # it has no stubs
+
+from authsvc.client.targets import Name, Targets
+from authsvc.config import Settings
+from authsvc.errors import Reason
+from authsvc.settings import load
+from mcp_adapter.config import Settings as AdapterSettings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+CONFIG = DEPLOY / "config"
+KUBERNETES = DEPLOY / "kubernetes"
+OPERATIONS = ROOT / "docs" / "operations.md"
+
+CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+KUSTOMIZATION: dict[str, Any] = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
+MANIFESTS: list[dict[str, Any]] = [
+    document
+    for name in KUSTOMIZATION["resources"]
+    if name.endswith(".yaml")
+    for document in yaml.safe_load_all((KUBERNETES / name).read_text())
+]
+PROGRAMS = ("authsvc", "adapter", "valkey")
+
+MARGIN_SECONDS = 5
+"""What a stop takes besides its waits: connections to close, and a busy node."""
+
+
+@cache
+def authsvc() -> Settings:
+    return load(Settings, CONFIG / "authsvc.toml")
+
+
+@cache
+def adapter() -> AdapterSettings:
+    return load(AdapterSettings, CONFIG / "adapter.toml")
+
+
+@cache
+def valkey() -> dict[str, str]:
+    lines = (CONFIG / "valkey.conf").read_text().splitlines()
+    words = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
+    return dict(words)
+
+
+def manifest(kind: str, name: str) -> dict[str, Any]:
+    (found,) = [
+        item for item in MANIFESTS if (item["kind"], item["metadata"]["name"]) == (kind, name)
+    ]
+    return found
+
+
+def pod(program: str) -> dict[str, Any]:
+    kind = "StatefulSet" if program == "valkey" else "Deployment"
+    spec: dict[str, Any] = manifest(kind, program)["spec"]["template"]["spec"]
+    return spec
+
+
+def container(program: str) -> dict[str, Any]:
+    (only,) = pod(program)["containers"]
+    return dict(only)
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def ports() -> dict[str, int]:
+    """Where each program listens, by its own configuration."""
+    return {
+        "authsvc": port_of(authsvc().listen),
+        "adapter": port_of(adapter().listen),
+        "valkey": int(valkey()["tls-port"]),
+    }
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+
+
+# What validators say.
+
+
+@pytest.mark.parametrize(
+    "document", MANIFESTS, ids=lambda item: f"{item['kind']}-{item['metadata']['name']}"
+)
+def test_kubernetes_knows_every_field(document: dict[str, Any]) -> None:
+    version = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_compose_file_fits_its_specification() -> None:
+    schema = ("--builtin-schema", "vendor.compose-spec")
+    checked = run(
+        sys.executable, "-m", "check_jsonschema", *schema, str(DEPLOY / "compose" / "compose.yaml")
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_linter_of_container_files_has_nothing_to_say() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    checked = run(str(linter), str(DEPLOY / "Containerfile"))
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_scripts_are_scripts() -> None:
+    assert run("/bin/sh", "-n", str(KUBERNETES / "secrets.sh")).returncode == 0
+
+
+# The image.
+
+
+def test_the_image_runs_as_a_number_that_pods_run_as() -> None:
+    (user,) = re.findall(r"^USER (\d+):(\d+)$", CONTAINERFILE, re.MULTILINE)
+    for program in ("authsvc", "adapter"):
+        context = pod(program)["securityContext"]
+        assert (context["runAsUser"], context["runAsGroup"]) == tuple(map(int, user))
+
+
+def test_both_stages_are_of_one_version() -> None:
+    assert re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE) == ["${PYTHON}", "${PYTHON}"]
+    (base,) = re.findall(r"^ARG PYTHON=(\S+)", CONTAINERFILE, re.MULTILINE)
+    assert is_pinned(base)
+
+
+def test_the_build_sees_what_it_copies_and_nothing_secret() -> None:
+    ignored = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    assert "*" in ignored
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", CONTAINERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert copied == allowed
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Each requirement's lines, by its name."""
+    entries = re.split(r"\n(?=\S)", lock.read_text().replace(" \\\n    ", " ").strip())
+    return {entry.split("==")[0]: entry for entry in entries}
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "build.lock"])
+def test_the_image_has_what_was_tested(name: str) -> None:
+    """`make lock` makes all locks; the image's are parts of the one that tests run on."""
+    tested = pins(ROOT / "requirements.lock")
+    shipped = pins(DEPLOY / name)
+    assert shipped
+    for requirement, pin in shipped.items():
+        assert "--hash=sha256:" in pin
+        # A marker may be another; the version and the hashes may not.
+        assert version_and_hashes(pin) == version_and_hashes(tested[requirement])
+
+
+def version_and_hashes(pin: str) -> tuple[str, set[str]]:
+    return pin.split()[0], set(re.findall(r"sha256:[0-9a-f]{64}", pin))
+
+
+def test_the_image_has_no_tools_of_tests_and_builds() -> None:
+    assert not {"pytest", "moto", "hatchling", "pip", "uv"} & set(
+        pins(DEPLOY / "requirements.lock")
+    )
+
+
+def is_pinned(image: str) -> bool:
+    _, _, tag = image.partition(":")
+    return re.match(r"\d+\.\d+\.\d+", tag) is not None
+
+
+def test_every_image_is_of_one_version() -> None:
+    of_compose = {name: service["image"] for name, service in SERVICES.items()}
+    assert all(map(is_pinned, of_compose.values()))
+    (own,) = KUSTOMIZATION["images"]
+    assert is_pinned(f"{own['newName']}:{own['newTag']}")
+    assert container("valkey")["image"] == of_compose["valkey"]
+    for program in ("authsvc", "adapter"):
+        assert of_compose[program] == f"authsvc:{own['newTag']}"
+        assert container(program)["image"] == own["name"]
+
+
+# Configurations, and the files that they name.
+
+
+def test_both_programs_read_their_configuration() -> None:
+    assert authsvc().store.kind == "redis"
+    assert authsvc().store.redis_server().tls
+    assert adapter().resource in authsvc().callers[0].resources
+
+
+def named_files(program: str) -> set[str]:
+    """Names under /run/secrets in a program's configuration and in what asks for its health."""
+    config = "valkey.conf" if program == "valkey" else f"{program}.toml"
+    spec = container(program)
+    probes = [spec[f"{when}Probe"] for when in ("startup", "liveness", "readiness")]
+    health = SERVICES[program].get("healthcheck") or CONTAINERFILE
+    text = f"{(CONFIG / config).read_text()}{probes}{health}"
+    return set(re.findall(r"/run/secrets/([a-z0-9.-]+)", text))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_file_that_is_named_is_mounted_and_no_other(program: str) -> None:
+    wanted = named_files(program) | ({"ca.crt"} if program != "valkey" else set())
+    assert set(SERVICES[program]["secrets"]) == wanted
+    assert {path for _, _, path in mounted_secrets(program)} == wanted
+
+
+def mounted_secrets(program: str) -> list[tuple[str, str, str]]:
+    """(Secret, key, path under /run/secrets) of each file in a pod."""
+    (sources,) = [it["projected"] for it in pod(program)["volumes"] if it["name"] == "secrets"]
+    mounts = {it["name"]: it["mountPath"] for it in container(program)["volumeMounts"]}
+    assert mounts["secrets"] == "/run/secrets"
+    return [
+        (source["secret"]["name"], item["key"], item["path"])
+        for source in sources["sources"]
+        for item in source["secret"]["items"]
+    ]
+
+
+def test_the_script_makes_every_secret_that_pods_want() -> None:
+    script = (KUBERNETES / "secrets.sh").read_text()
+    (loop,) = re.findall(r"^for name in (.+); do$", script, re.MULTILINE)
+    made = {(name, name) for name in loop.split()}
+    made |= set(re.findall(r'apply generic (\S+) --from-file "\$folder/(\S+)"', script))
+    made -= {('"$name"', "$name")}
+    for name in re.findall(r"apply tls (\S+) ", script):
+        made |= {(name, "tls.crt"), (name, "tls.key")}
+    wanted = {(name, key) for it in PROGRAMS for name, key, _ in mounted_secrets(it)}
+    assert made == wanted
+
+
+def test_no_secret_is_in_a_file() -> None:
+    files = [path for path in DEPLOY.rglob("*") if path.is_file() and "secrets/" not in str(path)]
+    for path in files:
+        text = path.read_text()
+        assert "PRIVATE KEY-----" not in text, path
+        assert not re.search(r"(?<!sha256:)\b[0-9a-f]{64}\b", text), path
+    assert not [item for item in MANIFESTS if item["kind"] == "Secret"]
+    for program in PROGRAMS:
+        assert "env" not in container(program)
+        assert "environment" not in SERVICES[program]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_each_program_finds_its_configuration(program: str) -> None:
+    config = "valkey.conf" if program == "valkey" else f"{program}.toml"
+    ((given),) = SERVICES[program]["configs"]
+    assert given["source"] == config
+    assert (DEPLOY / "compose" / COMPOSE["configs"][config]["file"]).resolve() == CONFIG / config
+    service = SERVICES[program].get("command") or CONTAINERFILE
+    assert given["target"] in str(service)
+    mounts = {it["name"]: it["mountPath"] for it in container(program)["volumeMounts"]}
+    assert f"{mounts['config']}/{config}" == given["target"] == container(program)["args"][-1]
+
+
+def test_what_kustomize_puts_together_is_all_there_is() -> None:
+    listed = {KUBERNETES / name for name in KUSTOMIZATION["resources"]}
+    assert {path.resolve() for path in listed} == {
+        *(path for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml"),
+        CONFIG,
+    }
+    generators = yaml.safe_load((CONFIG / "kustomization.yaml").read_text())["configMapGenerator"]
+    made = {it["name"]: it["files"] for it in generators}
+    assert all((CONFIG / name).exists() for files in made.values() for name in files)
+    for program in PROGRAMS:
+        (wanted,) = [it["configMap"] for it in pod(program)["volumes"] if it["name"] == "config"]
+        assert wanted["name"] in made
+
+
+# Names and ports.
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_ports_agree(program: str) -> None:
+    (named,) = container(program)["ports"]
+    assert named["containerPort"] == ports()[program]
+    (service,) = manifest("Service", program)["spec"]["ports"]
+    assert service["targetPort"] == named["name"]
+    allowed = manifest("NetworkPolicy", program)["spec"]["ingress"]
+    assert [it["port"] for rule in allowed for it in rule["ports"]] == [ports()[program]]
+
+
+def test_the_image_and_its_health_check_name_the_ports() -> None:
+    (exposed,) = re.findall(r"^EXPOSE (.+)$", CONTAINERFILE, re.MULTILINE)
+    assert set(map(int, exposed.split())) == {ports()["authsvc"], ports()["adapter"]}
+    (checked,) = re.findall(r"healthcheck\.py\", \"127\.0\.0\.1:(\d+)\"", CONTAINERFILE)
+    assert int(checked) == ports()["authsvc"]
+    assert f"127.0.0.1:{ports()['adapter']}/readyz" in str(SERVICES["adapter"]["healthcheck"])
+    (published,) = SERVICES["adapter"]["ports"]
+    assert port_of(published) == ports()["adapter"]
+    for when in ("startup", "liveness", "readiness"):
+        command = container("authsvc")[f"{when}Probe"]["exec"]["command"]
+        assert f"127.0.0.1:{ports()['authsvc']}" in command
+
+
+def test_adapters_find_every_replica_by_a_name_that_its_certificate_has() -> None:
+    (name,) = Targets.parse(adapter().authsvc.target).names
+    assert name == Name("authsvc", ports()["authsvc"])
+    service = manifest("Service", name.host)["spec"]
+    assert service["clusterIP"] == "None"
+    assert service["ports"][0]["port"] == name.port
+    assert name.host in SERVICES
+    assert "scale" not in SERVICES[name.host]
+    for probe in (str(container("authsvc")["readinessProbe"]), CONTAINERFILE):
+        assert re.search(rf"--name(=|\", \"){name.host}\b", probe)
+
+
+def test_authsvc_finds_valkey() -> None:
+    server = authsvc().store.redis_server()
+    assert server.nodes == (("valkey", ports()["valkey"]),)
+    assert manifest("Service", "valkey")["spec"]["ports"][0]["port"] == ports()["valkey"]
+    users = (CONFIG / "users.acl").read_text()
+    assert f"user {server.username} on " in users
+    assert f"~{authsvc().store.prefix}:*" in users
+    assert users.splitlines()[0].startswith("user default off ")
+
+
+# Time to end, room to live.
+
+
+def test_authsvc_has_time_to_drain() -> None:
+    needed = authsvc().grace_seconds + MARGIN_SECONDS
+    assert pod("authsvc")["terminationGracePeriodSeconds"] >= needed
+    assert seconds(SERVICES["authsvc"]["stop_grace_period"]) >= needed
+
+
+def test_the_adapter_has_time_to_drain() -> None:
+    wait = container("adapter")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    readiness = container("adapter")["readinessProbe"]
+    assert wait >= readiness["periodSeconds"]
+    needed = adapter().grace_seconds + MARGIN_SECONDS
+    assert pod("adapter")["terminationGracePeriodSeconds"] >= wait + needed
+    assert seconds(SERVICES["adapter"]["stop_grace_period"]) >= needed
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+def test_probes_wait_less_than_what_runs_them() -> None:
+    # healthcheck.py gives up after 2 s by itself, and then says why.
+    for when in ("startup", "liveness", "readiness"):
+        assert container("authsvc")[f"{when}Probe"]["timeoutSeconds"] > 2
+    assert "--timeout=3s" in CONTAINERFILE
+
+
+def test_valkey_drops_nothing_and_has_room_to_rewrite_its_log() -> None:
+    settings = valkey()
+    assert settings["maxmemory-policy"] == "noeviction"
+    assert (settings["appendonly"], settings["appendfsync"]) == ("yes", "always")
+    most = int(settings["maxmemory"].removesuffix("gb")) << 30
+    assert int(container("valkey")["resources"]["limits"]["memory"].removesuffix("Gi")) << 30 >= (
+        2 * most
+    )
+    assert int(SERVICES["valkey"]["mem_limit"].removesuffix("g")) << 30 >= 2 * most
+
+
+# Hardening.
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_pods_can_do_nothing_that_they_need_not(program: str) -> None:
+    spec, own = pod(program), container(program)
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert own["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert own["resources"]["limits"]["memory"]
+    assert own["resources"]["requests"]["cpu"]
+    for mount in own["volumeMounts"]:
+        assert mount.get("readOnly") or mount["name"] == "data"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_containers_can_do_nothing_that_they_need_not(program: str) -> None:
+    service = SERVICES[program]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+
+
+def test_liveness_does_not_depend_on_others() -> None:
+    assert "--alive" in container("authsvc")["livenessProbe"]["exec"]["command"]
+    assert "--alive" not in container("authsvc")["readinessProbe"]["exec"]["command"]
+    assert container("adapter")["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container("adapter")["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+@pytest.mark.parametrize("program", ["authsvc", "adapter"])
+def test_one_replica_at_a_time_goes_and_a_new_one_comes_first(program: str) -> None:
+    deployment = manifest("Deployment", program)["spec"]
+    assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    budget = manifest("PodDisruptionBudget", program)["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert "replicas" not in deployment
+    scaler = manifest("HorizontalPodAutoscaler", program)["spec"]
+    assert scaler["scaleTargetRef"]["name"] == program
+    assert scaler["minReplicas"] >= 2
+    assert SERVICES[program]["deploy"]["replicas"] == 2
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"] == budget["selector"]["matchLabels"] == labels
+
+
+# Who reaches whom.
+
+REACHED = {("adapter", "authsvc"), ("authsvc", "valkey")}
+PAIRS = [(one, other) for one in PROGRAMS for other in PROGRAMS if one != other]
+
+
+def selected(selector: dict[str, Any], program: str) -> bool:
+    return bool(selector.get("matchLabels", {}).get("app.kubernetes.io/name") == program)
+
+
+def test_nothing_is_allowed_that_no_rule_allows() -> None:
+    denial = manifest("NetworkPolicy", "default-deny")["spec"]
+    assert denial == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert {it["metadata"]["namespace"] for it in MANIFESTS if it["kind"] != "Namespace"} == {
+        manifest("Namespace", "authsvc")["metadata"]["name"]
+    }
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_pods_reach_those_alone_that_they_need(source: str, target: str) -> None:
+    leaves = manifest("NetworkPolicy", source)["spec"].get("egress", [])
+    enters = manifest("NetworkPolicy", target)["spec"].get("ingress", [])
+    may_leave = any(
+        selected(peer.get("podSelector", {}), target)
+        and ports()[target] in [port["port"] for port in rule["ports"]]
+        for rule in leaves
+        for peer in rule["to"]
+    )
+    may_enter = any(
+        selected(peer.get("podSelector", {}), source) and "namespaceSelector" not in peer
+        for rule in enters
+        for peer in rule["from"]
+    )
+    assert may_leave is may_enter is ((source, target) in REACHED)
+
+
+def test_rules_to_the_internet_leave_out_what_is_inside() -> None:
+    for program in ("authsvc", "adapter"):
+        rules = manifest("NetworkPolicy", program)["spec"]["egress"]
+        blocks = [it["ipBlock"] for rule in rules for it in rule["to"] if "ipBlock" in it]
+        assert blocks
+        for block in blocks:
+            assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(block["except"])
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_containers_share_a_network_with_those_alone_that_they_need(
+    source: str, target: str
+) -> None:
+    shared = set(SERVICES[source]["networks"]) & set(SERVICES[target]["networks"])
+    assert bool(shared) is ((source, target) in REACHED or (target, source) in REACHED)
+    assert all(COMPOSE["networks"][name].get("internal") for name in shared)
+
+
+# The page.
+
+
+def test_the_runbook_has_every_reason() -> None:
+    page = OPERATIONS.read_text()
+    for reason in Reason:
+        assert f"`{reason.name}`" in page, reason.name
+
+
+def test_the_page_names_what_exists() -> None:
+    page = OPERATIONS.read_text()
+    for name in set(re.findall(r"`(deploy/[a-zA-Z/_.-]+)`", page)):
+        assert (ROOT / name).exists() or name == "deploy/secrets/", name
+    for name in set(re.findall(r"`(tests/[a-zA-Z/_.-]+)`", page)):
+        assert (ROOT / name).exists(), name

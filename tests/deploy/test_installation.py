@@ -1,0 +1,377 @@
+"""What deploy/ describes, run without containers: two replicas with the files of deploy/config over
+a real Valkey with its users, certificates and tokens as ``make_secrets.py`` makes them, and the
+health check that probes run.
+
+What differs: the issuer, the addresses, and that Valkey speaks no TLS, which the server in the
+tests is built without.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import anyio
+import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from authsvc.admin_client import AdminClient
+from authsvc.client import AuthClient, ClientTls
+from authsvc.config import IssuerSettings, Settings
+from authsvc.errors import AuthError, Reason
+from authsvc.events import Event, EventType, RecordFilter
+from authsvc.revocation import EVERYONE, Cutoff
+from authsvc.server import running
+from authsvc.sessions import Grant, Record
+from authsvc.settings import load
+from authsvc.stores.redis.server import RedisServer
+from authsvc.stores.redis.store import RedisStore
+from tests.support.tokens import IdentityProvider
+from tests.support.valkey import Valkey, free_port, single
+
+pytestmark = pytest.mark.anyio
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+REPLICAS = ("127.0.0.1", "127.0.0.2")
+OPERATOR = "valkey-operator-password"
+HEALTHCHECK = str(DEPLOY / "healthcheck.py")
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What make_secrets.py makes."""
+    folder = tmp_path_factory.mktemp("deployment") / "secrets"
+    make_secrets(folder)
+    return folder
+
+
+def make_secrets(folder: Path) -> str:
+    script = str(DEPLOY / "make_secrets.py")
+    made = subprocess.run(
+        [sys.executable, "-W", "error", script, str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return made.stdout
+
+
+def secret(secrets: Path, name: str) -> str:
+    return (secrets / name).read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def valkey(secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server with the users and the limits of deploy/config."""
+    config = (DEPLOY / "config" / "valkey.conf").read_text()
+    kept = re.findall(r"^(appendonly|appendfsync|save|maxmemory\S*) (.+)$", config, re.MULTILINE)
+    limits = [word for name, value in kept for word in (f"--{name}", value.strip('"'))]
+    login = {"username": "operator", "password": secret(secrets, OPERATOR)}
+    users = ("--aclfile", str(secrets / "users.acl"))
+    with single(tmp_path_factory.mktemp("valkey"), *limits, *users, login=login) as server:
+        yield server
+
+
+def settings_of(secrets: Path, valkey: Valkey, idp: IdentityProvider, listen: str) -> Settings:
+    """Settings of deploy/config, with this machine's addresses and issuer."""
+    text = (DEPLOY / "config" / "authsvc.toml").read_text()
+    config = secrets.parent / "authsvc.toml"
+    config.write_text(text.replace("/run/secrets/", f"{secrets}/"))
+    settings = load(Settings, config)
+    issuer = IssuerSettings(
+        issuer=idp.issuer, algorithms=("HS256",), secret_file=idp.write_secret(secrets.parent)
+    )
+    url = valkey.url.replace("redis://", "redis://authsvc@")
+    store = settings.store.model_copy(update={"url": url, "ca_file": None})
+    return settings.model_copy(update={"listen": listen, "issuers": (issuer,), "store": store})
+
+
+@dataclass
+class Installation:
+    """Two replicas on one port, at two addresses of one name.
+
+    Attributes:
+        client: the adapter's.
+        operator: the operator's.
+        port: of both replicas.
+        resource: the adapter's.
+    """
+
+    client: AuthClient
+    operator: AdminClient
+    port: int
+    resource: str
+
+
+@asynccontextmanager
+async def installed(
+    secrets: Path, valkey: Valkey, idp: IdentityProvider
+) -> AsyncIterator[Installation]:
+    port = free_port()
+    ca_file = secrets / "ca.crt"
+
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        assert host == "authsvc"
+        return REPLICAS
+
+    async with AsyncExitStack() as stack:
+        for host in REPLICAS:
+            settings = settings_of(secrets, valkey, idp, f"{host}:{port}")
+            await stack.enter_async_context(running(settings))
+        client = AuthClient(
+            f"dns:///authsvc:{port}",
+            deadline_seconds=10,
+            tls=ClientTls(ca_file, service_token_file=secrets / "adapter-token"),
+            look_up=look_up,
+        )
+        operator = AdminClient(
+            f"localhost:{port}",
+            deadline_seconds=10,
+            tls=ClientTls(ca_file, service_token_file=secrets / "operator-token"),
+        )
+        await stack.enter_async_context(client)
+        await stack.enter_async_context(operator)
+        yield Installation(client, operator, port, settings.callers[0].resources[0])
+
+
+async def test_sessions_live_and_end_on_all_replicas(secrets: Path, valkey: Valkey) -> None:
+    idp = IdentityProvider(time.time)
+    async with installed(secrets, valkey, idp) as here:
+        token = idp.token(aud=here.resource)
+        made = await here.client.create(token, resource=here.resource)
+        assert made.session is not None
+        session_id = made.session.id
+        for _ in range(8):
+            again = await here.client.resolve(session_id, token, resource=here.resource)
+            assert again.principal is not None
+            assert again.principal.subject == "alice"
+        await here.client.revoke(session_id)
+        for _ in range(8):
+            with pytest.raises(AuthError) as refusal:
+                await here.client.resolve(session_id, token, resource=here.resource)
+            assert refusal.value.reason is Reason.SESSION_REVOKED
+
+
+def record(session_id: str, now: float, subject: str = "alice") -> Record:
+    grant = Grant(os.urandom(32), now, now + 600, "", "client")
+    grants = MappingProxyType({"https://mcp.example.com/mcp": grant} if subject else {})
+    issuer = "https://idp.example.com" if subject else ""
+    return Record(session_id, 1, now, now, now + 600, issuer, subject, grants)
+
+
+async def test_the_user_of_authsvc_may_do_all_that_the_store_does(
+    secrets: Path, valkey: Valkey
+) -> None:
+    server = RedisServer(
+        nodes=(valkey.address,), username="authsvc", password_file=secrets / "valkey-password"
+    )
+    with valkey.client() as operator:
+        operator.execute_command("ACL", "LOG", "RESET")
+    # A cap of one: the second anonymous record pushes the first one out.
+    store = await RedisStore.open(server, unauthenticated_cap=1)
+    try:
+        with anyio.fail_after(20):
+            await everything(store)
+    finally:
+        await store.close()
+    with valkey.client() as operator:
+        denied = operator.execute_command("ACL", "LOG")
+        # The probe's refusals of another test are not the store's.
+        assert [entry for entry in denied if "authsvc" in str(entry)] == []
+
+
+async def everything(store: RedisStore) -> None:
+    """Each method of a store, in each of its ways."""
+    now = time.time()
+    first, anonymous = record("first", now), record("anonymous", now, subject="")
+    for item in (first, anonymous, record("another", now + 1, subject="")):
+        assert await store.put(item, EventType.CREATED)
+    assert await store.get("anonymous") is None
+    revoked = replace(first, revision=2, revoke_time=now)
+    assert await store.put(revoked, EventType.REVOKED)
+    assert await store.put(revoked, EventType.REVOKED) is None
+    await store.touch(replace(revoked, last_seen_time=now + 1))
+    await store.append(Event(EventType.SUBJECT_MISMATCH, now, revoked))
+    everybody = await store.page(RecordFilter(), size=10)
+    assert {item.id for item in everybody.records} >= {"first", "another"}
+    alices = await store.page(RecordFilter(issuer=first.issuer, subject="alice"), size=10)
+    assert [item.id for item in alices.records] == ["first"]
+    await store.cut_off(Cutoff(now, now))
+    assert list(await store.get_cutoffs([EVERYONE]))
+    await store.forget_cutoffs(now + 1)
+    await store.remove(revoked)
+    assert await store.get("first") is None
+    await store.sweep(now + 10_000)
+    assert await store.get("another") is None
+    watching = store.watch("0-0")
+    logged = await anext(watching)
+    assert logged.event.record is not None
+    await watching.aclose()
+
+
+async def test_others_may_do_next_to_nothing(valkey: Valkey) -> None:
+    with (
+        pytest.raises(AuthenticationError),
+        valkey.client(username=None, password=None, retry=None) as anybody,
+    ):
+        anybody.ping()
+    with valkey.client(username="probe", password="-") as probe:
+        assert probe.ping()
+        for command in (("GET", "authsvc:{0}:s:first"), ("INFO",), ("CONFIG", "GET", "*")):
+            with pytest.raises(NoPermissionError):
+                probe.execute_command(*command)
+    with valkey.client() as operator:
+        for command in (("SET", "authsvc:{0}:s:first", "x"), ("FLUSHALL",), ("SHUTDOWN",)):
+            with pytest.raises(NoPermissionError):
+                operator.execute_command(*command)
+
+
+async def test_a_password_is_changed_while_everything_runs(
+    secrets: Path, valkey: Valkey, tmp_path: Path
+) -> None:
+    """The drill of docs/operations.md: both passwords are good, then the new one alone."""
+    users, password_file = secrets / "users.acl", tmp_path / "password"
+    before = users.read_text()
+    password_file.write_text(secret(secrets, "valkey-password"))
+    server = RedisServer(nodes=(valkey.address,), username="authsvc", password_file=password_file)
+    (old,) = re.findall(r"user authsvc on (#[0-9a-f]{64})", before)
+    new = "#4c0d43c6c1c71de0dbc9a7ab2ac0f6aab3dfb9a8a0e5fd8ecda1df0d9eb57d0e"
+    with valkey.client() as operator:
+        try:
+            users.chmod(0o600)
+            users.write_text(before.replace(old, f"{old} {new}"))
+            operator.execute_command("ACL", "LOAD")
+            store = await RedisStore.open(server, prefix="authsvc", unauthenticated_cap=10)
+            assert await store.get("nobody") is None
+            await store.close()
+            users.write_text(before.replace(old, new))
+            operator.execute_command("ACL", "LOAD")
+            store = await RedisStore.open(server, prefix="authsvc", unauthenticated_cap=10)
+            with pytest.raises(AuthError) as refusal:
+                await store.get("nobody")
+            assert refusal.value.reason is Reason.STORE_UNAVAILABLE
+            await store.close()
+        finally:
+            users.write_text(before)
+            operator.execute_command("ACL", "LOAD")
+
+
+# Secrets.
+
+
+def test_secrets_are_made_once(secrets: Path) -> None:
+    assert make_secrets(secrets).endswith(": nothing new\n")
+
+
+def test_a_secret_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+    make_secrets(tmp_path)
+    kept, gone = (tmp_path / "ca.crt").read_bytes(), (tmp_path / "valkey-password").read_text()
+    users = (tmp_path / "users.acl").read_text()
+    (tmp_path / "valkey-password").unlink()
+    (tmp_path / "authsvc.crt").unlink()
+    assert make_secrets(tmp_path).endswith(": authsvc.crt, valkey-password\n")
+    assert (tmp_path / "valkey-password").read_text() != gone
+    assert (tmp_path / "users.acl").read_text() != users
+    assert (tmp_path / "ca.crt").read_bytes() == kept
+    check_certificate(tmp_path, "authsvc")
+
+
+@pytest.mark.parametrize("name", ["authsvc", "valkey"])
+def test_certificates_are_good_for_their_names_alone(secrets: Path, name: str) -> None:
+    check_certificate(secrets, name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        check_certificate(secrets, name, asked="somebody-else")
+
+
+def check_certificate(secrets: Path, name: str, *, asked: str = "") -> None:
+    """A handshake in memory."""
+    client = ssl.create_default_context(cafile=secrets / "ca.crt")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(secrets / f"{name}.crt", secrets / f"{name}.key")
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        client.wrap_bio(to_client, to_server, server_hostname=asked or name),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for _ in range(4):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    assert ends[0].version() is not None
+
+
+def test_nobody_but_the_owner_finds_the_secrets(secrets: Path) -> None:
+    assert secrets.stat().st_mode & 0o777 == 0o700
+    assert (secrets / "ca.key").stat().st_mode & 0o777 == 0o600
+
+
+# The health check.
+
+
+async def asked(*arguments: str) -> tuple[int, str]:
+    done = await anyio.run_process(
+        [sys.executable, "-W", "error", HEALTHCHECK, *arguments], check=False
+    )
+    return done.returncode, done.stderr.decode()
+
+
+async def test_a_replica_is_asked_for_its_health(secrets: Path, valkey: Valkey) -> None:
+    trusted = ("--ca-file", str(secrets / "ca.crt"), "--name", "authsvc")
+    async with installed(secrets, valkey, IdentityProvider(time.time)) as here:
+        target = f"127.0.0.1:{here.port}"
+        assert await asked(target, *trusted) == (0, "")
+        assert await asked(target, *trusted, "--alive") == (0, "")
+        for other in ((*trusted[:3], "somebody-else"), ()):
+            code, why = await asked(target, *other)
+            assert (code, why.startswith("no answer: ")) == (1, True)
+    for flags in ((), ("--alive",)):
+        assert await asked(target, *trusted, *flags) == (1, "no answer: UNAVAILABLE\n")
+
+
+async def test_a_replica_without_keys_is_alive_and_not_ready(secrets: Path, valkey: Valkey) -> None:
+    idp = IdentityProvider(time.time)
+    settings = settings_of(secrets, valkey, idp, f"127.0.0.1:{free_port()}")
+    away = IssuerSettings(
+        issuer=idp.issuer,
+        algorithms=("ES256",),
+        jwks_url="https://127.0.0.1:1/jwks",
+        allow_private_addresses=True,
+    )
+    settings = settings.model_copy(update={"issuers": (away,)})
+    trusted = ("--ca-file", str(secrets / "ca.crt"), "--name", "authsvc")
+    async with running(settings) as address:
+        assert await asked(address, *trusted, "--alive") == (0, "")
+        assert await asked(address, *trusted) == (1, "NOT_SERVING\n")
+
+
+async def test_an_adapter_is_asked_for_its_health() -> None:
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            request = await stream.receive()
+            status = b"200 OK" if request.startswith(b"GET /healthz ") else b"503 Unavailable"
+            await stream.send(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\n\r\n")
+
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port) as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, answer)
+        assert await asked(f"{url}/healthz") == (0, "")
+        assert await asked(f"{url}/readyz") == (1, "HTTP 503\n")
+        tasks.cancel_scope.cancel()
+    code, why = await asked(f"{url}/readyz")
+    assert (code, why.startswith("no answer: ")) == (1, True)
