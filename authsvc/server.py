@@ -45,6 +45,9 @@ SWEEP_INTERVAL_SECONDS = 60.0
 REFRESH_INTERVAL_SECONDS = 2.0
 """How often it is looked whether keys are due; fetches are far rarer."""
 
+REPORT_INTERVAL_SECONDS = 0.25
+"""How often health is looked at: whoever balances load should not be late."""
+
 _SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
 _REFLECTED = (
     *_SERVICES,
@@ -127,15 +130,22 @@ async def running(
         address = _listen(server, settings)
         await server.start()
 
+        keys_ready = await verifier.refresh(clock())
+
         async def refresh() -> None:
-            # We say that we serve only while there are keys of every issuer.
-            await _report(health, ready=await verifier.refresh(clock()))
+            nonlocal keys_ready
+            keys_ready = await verifier.refresh(clock())
+
+        async def report() -> None:
+            # We say that we serve only while there are keys of every issuer, and the store.
+            await _report(health, ready=keys_ready and store.ready)
 
         async def sweep() -> None:
             await tidy(store, now=clock(), limits=limits)
 
-        await refresh()
+        await report()
         tasks = (
+            asyncio.create_task(_repeat("report", REPORT_INTERVAL_SECONDS, report)),
             asyncio.create_task(_repeat("sweep", SWEEP_INTERVAL_SECONDS, sweep)),
             asyncio.create_task(_repeat("refresh", REFRESH_INTERVAL_SECONDS, refresh)),
         )

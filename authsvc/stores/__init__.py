@@ -55,6 +55,11 @@ class Logged:
 class SessionStore(Protocol):
     """Records by id, written under compare-and-set. Safe for concurrent use on one event loop."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked, as far as is known without asking."""
+        ...
+
     # Records.
 
     def recall(self, session_id: str, seen: str = "") -> Record | None:

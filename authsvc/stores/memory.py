@@ -35,6 +35,11 @@ class MemoryStore:
         self._cap = unauthenticated_cap
         self._closed = False
 
+    @property
+    def ready(self) -> bool:
+        """See ``SessionStore.ready``."""
+        return not self._closed
+
     def recall(self, session_id: str, seen: str = "") -> Record | None:
         """See ``SessionStore.recall``."""
         return None if self._closed else self._records.get(session_id)

@@ -49,6 +49,9 @@ WATCH_POLL_MS = 1_000
 WATCH_CHECK_SECONDS = 0.2
 """How long a watcher goes on after the store has been closed."""
 
+AWAY_SECONDS = 2.0
+"""A server that has said nothing for so long is away: other replicas may still reach it."""
+
 REQUIRED_POLICY = "noeviction"
 """Under any other a full server drops keys as it likes, revocations among them."""
 
@@ -125,6 +128,12 @@ class RedisStore:
             for partition in store._partitions
         ]
         return store
+
+    @property
+    def ready(self) -> bool:
+        """See ``SessionStore.ready``."""
+        oldest = max(partition.age_seconds() for partition in self._partitions)
+        return not self._closed and oldest < AWAY_SECONDS
 
     # Records.
 

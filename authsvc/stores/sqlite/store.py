@@ -84,6 +84,11 @@ class SqliteStore:
         except (OSError, sqlite3.Error) as error:
             raise unavailable(f"{path}: {error}") from None
 
+    @property
+    def ready(self) -> bool:
+        """See ``SessionStore.ready``."""
+        return not self._closed
+
     def recall(self, session_id: str, seen: str = "") -> Record | None:
         """See ``SessionStore.recall``. Always as the file has it."""
         with suppress(AuthError):
