@@ -15,7 +15,7 @@ import anyio
 from mcp.server.connection import Connection
 from mcp.server.lowlevel import Server
 from mcp.server.runner import ServerRunner, aclose_shielded, serve_one
-from mcp.server.streamable_http import check_accept_headers
+from mcp.server.streamable_http import REQUEST_CANCELLED, check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types import (
@@ -24,13 +24,14 @@ from mcp_types import (
     JSONRPCError,
     JSONRPCNotification,
     JSONRPCRequest,
+    RequestId,
 )
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mcp_adapter import eras
+from mcp_adapter import cancellation, eras
 from mcp_adapter.exchange import EventStream, Exchange, Reply, dumped, encoded, reply_to
 
 
@@ -47,6 +48,7 @@ class StreamableHttp:
 
     def __init__(self, server: Server[Any], *, max_body_bytes: int) -> None:
         self._server = server
+        self._in_flight = cancellation.InFlight()
         self._manager = StreamableHTTPSessionManager(
             server, stateless=True, max_request_body_size=max_body_bytes
         )
@@ -110,17 +112,16 @@ class StreamableHttp:
         self, request: Request, version: str, call: JSONRPCRequest, stream: EventStream | None
     ) -> Reply:
         exchange = Exchange.of(request, call.id, progress_token_from_params(call.params), stream)
-        return await reply_to(
-            call.id,
-            serve_one(
-                self._server,
-                exchange,
-                call.method,
-                call.params,
-                connection=Connection.from_envelope(version, None, None),
-                lifespan_state=self._lifespan_state,
-            ),
+        served = serve_one(
+            self._server,
+            exchange,
+            call.method,
+            call.params,
+            connection=Connection.from_envelope(version, None, None),
+            lifespan_state=self._lifespan_state,
         )
+        reply = await self._in_flight.run(request, call.id, reply_to(call.id, served))
+        return reply or _cancelled(call.id)
 
     async def _accept(self, request: Request, version: str, message: object) -> bool:
         """Take a notification, or drop a response: nothing was asked here. False for neither."""
@@ -130,6 +131,8 @@ class StreamableHttp:
             return isinstance(message, dict) and ("result" in message or "error" in message)
         if isinstance(message, dict) and "id" in message:
             return False
+        if notification.method == cancellation.METHOD:
+            self._in_flight.cancel(request, notification.params)
         connection = Connection.from_envelope(version, None, None)
         runner = ServerRunner(self._server, connection, self._lifespan_state)
         try:
@@ -149,6 +152,12 @@ def _request(message: object) -> JSONRPCRequest | None:
         return JSONRPCRequest.model_validate(message)
     except ValidationError:
         return None
+
+
+def _cancelled(request_id: RequestId) -> JSONRPCError:
+    """Nobody waits for it any more, but an HTTP request has to be answered."""
+    error = ErrorData(code=REQUEST_CANCELLED, message="The request was cancelled.")
+    return JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 
 
 def _error(message: str = "The body is not a JSON-RPC message.") -> dict[str, Any]:

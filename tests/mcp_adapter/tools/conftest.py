@@ -66,6 +66,7 @@ async def slow_storage() -> AsyncIterator[SlowStorage]:
     """An S3 API that takes its time, served."""
     storage = SlowStorage()
     async with running(Starlette(routes=[Route("/{path:path}", storage)])) as url:
+        storage.url = url
         storage.clients = S3Clients(endpoint_url=url, region="us-east-1")
         yield storage
         await storage.clients.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +20,7 @@ class SlowStorage:
     """HEAD requests wait for company; of a listing the first page comes, and no other ever does.
 
     Attributes:
+        url: where it is served.
         clients: to speak to it with; set once it is served.
         holds: how many HEAD requests have to wait before they are answered.
         most_at_once: how many did.
@@ -26,6 +28,7 @@ class SlowStorage:
         left: set when they have gone.
     """
 
+    url: str
     clients: S3Clients
 
     def __init__(self) -> None:
@@ -53,6 +56,9 @@ class SlowStorage:
         self._waiting += 1
         self.most_at_once = max(self.most_at_once, self._waiting)
         if self._waiting == self.holds:
+            # Turns of the loop in which one more would arrive, if it could.
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
             self._company.set()
             self._company = anyio.Event()
         else:

@@ -1,0 +1,104 @@
+"""The tools behind the adapter's gate, over real HTTP, and the official client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import httpx2
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from authsvc.resolution import Credentials, Principal, Resolution
+from mcp_adapter.app import build_app
+from mcp_adapter.config import S3Settings
+from mcp_adapter.tools import Tool, Toolset
+from tests.mcp_adapter.harness import (
+    DEADLINE_SECONDS,
+    ISSUER,
+    MODERN,
+    MemoryResolver,
+    running,
+    settings,
+)
+from tests.mcp_adapter.tools.calls import PERMISSIONS, credentials
+
+ERAS = ("legacy", MODERN)
+ALL_SCOPES = ("buckets.read", "objects.read", "objects.write")
+
+
+def somebody(
+    subject: str = "alice",
+    *,
+    buckets: tuple[str, ...] = ("alpha", "missing-one"),
+    scopes: tuple[str, ...] = ALL_SCOPES,
+    permissions: tuple[str, ...] = PERMISSIONS,
+) -> Principal:
+    """Somebody with a token for an hour."""
+    return Principal(
+        ISSUER,
+        subject,
+        time.time() + 3600,
+        client_id="client",
+        scopes=scopes,
+        roles=("reader",),
+        buckets=buckets,
+        permissions=permissions,
+    )
+
+
+@dataclass
+class IssuingResolver(MemoryResolver):
+    """A resolver whose answers come with credentials, by subject."""
+
+    issued: dict[str, Credentials] = field(default_factory=dict)
+
+    def _answer(self, session_id: str, who: Principal | None) -> Resolution:
+        answer = super()._answer(session_id, who)
+        if who is None:
+            return answer
+        return replace(answer, credentials=self.issued.get(who.subject, credentials()))
+
+
+@dataclass
+class Served:
+    """A served toolset.
+
+    Attributes:
+        url: of the server.
+        resolver: the tokens that count.
+    """
+
+    url: str
+    resolver: IssuingResolver
+
+    @asynccontextmanager
+    async def client(self, era: str, token: str = "alice") -> AsyncIterator[Client]:
+        """The official client, which has listed the tools."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx2.AsyncClient(headers=headers, timeout=DEADLINE_SECONDS) as http:
+            transport = streamable_http_client(f"{self.url}/mcp", http_client=http)
+            async with Client(transport, mode=era) as client:
+                await client.list_tools()
+                yield client
+
+
+@asynccontextmanager
+async def served(tools: Iterable[Tool], storage_url: str) -> AsyncIterator[Served]:
+    """Serve tools on a storage; ``alice`` is a token of hers, ``bob`` one of his."""
+    resolver = IssuingResolver(
+        tokens={"alice": somebody(), "bob": somebody("bob", buckets=("empty-one",))}
+    )
+    async with Toolset(tools, S3Settings(endpoint_url=storage_url)) as toolset:
+        app = build_app(
+            settings(),
+            toolset.server(),
+            resolver=resolver,
+            ready=resolver.ready,
+            requirement=toolset.requirement,
+            scopes=toolset.scopes,
+        )
+        async with running(app) as url:
+            yield Served(url, resolver)

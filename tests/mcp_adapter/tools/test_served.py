@@ -1,0 +1,123 @@
+"""The tools as the official client sees them, in both eras, over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx2
+import mcp_types as types
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from mcp_adapter.tools.loading import OWN
+from tests.mcp_adapter.harness import DEADLINE_SECONDS
+from tests.mcp_adapter.tools.served import ERAS, Served, served, somebody
+from tests.mcp_adapter.tools.slow_storage import SlowStorage
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def server(upstream: str) -> AsyncIterator[Served]:
+    """All tools of the adapter."""
+    async with served(OWN, upstream) as running:
+        yield running
+
+
+@pytest.fixture
+async def slow_server(slow_storage: SlowStorage) -> AsyncIterator[Served]:
+    """All tools, on a storage that hangs."""
+    async with served(OWN, slow_storage.url) as running:
+        yield running
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_every_tool_answers_by_its_own_schema(server: Served, era: str) -> None:
+    """The client checks each answer against the schema that the tool was listed with."""
+    place: dict[str, object] = {"bucket": "s3://alpha", "key": f"written by {era}/ünïcödé ✓"}
+    calls: list[tuple[str, dict[str, object]]] = [
+        ("whoami", {}),
+        ("discover_buckets", {"check_access": True}),
+        ("bucket_object_put", {**place, "text": "größer"}),
+        ("bucket_objects_list", {"bucket": "alpha", "prefix": "written"}),
+        ("bucket_objects_search", {"bucket": "alpha", "pattern": "written*"}),
+        ("bucket_object_info", place),
+        ("bucket_object_text", place),
+        ("bucket_object_link", place),
+        ("bucket_object_delete", place),
+    ]
+    with anyio.fail_after(3 * DEADLINE_SECONDS):
+        async with server.client(era) as client:
+            answers = {name: await client.call_tool(name, given) for name, given in calls}
+
+    assert {name for name, _ in calls} == {tool.name for tool in OWN}
+    for name, answer in answers.items():
+        assert not answer.is_error, (name, answer)
+        assert answer.structured_content
+    text = answers["bucket_object_text"].structured_content
+    assert text is not None
+    assert (text["text"], text["encoding"]) == ("größer", "utf-8")
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_link_comes_as_a_resource_link(server: Served, era: str) -> None:
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with server.client(era) as client:
+            place = {"bucket": "alpha", "key": "a+b.txt"}
+            answer = await client.call_tool("bucket_object_link", place)
+
+    _, link = answer.content
+    assert isinstance(link, types.ResourceLink)
+    assert answer.structured_content is not None
+    assert (link.name, str(link.uri)) == ("a+b.txt", answer.structured_content["url"])
+    assert httpx2.get(str(link.uri)).text == "x"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_missing_scope_is_a_challenge_that_names_it(server: Served, era: str) -> None:
+    server.resolver.tokens["reader"] = somebody(scopes=("objects.read",))
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with server.client(era, "reader") as client:
+            place = {"bucket": "alpha", "key": "a+b.txt"}
+            assert not (await client.call_tool("bucket_object_info", place)).is_error
+            with pytest.raises(MCPError) as caught:
+                await client.call_tool("bucket_object_delete", place)
+
+    assert caught.value.error.data == {"reason": "INSUFFICIENT_SCOPE"}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_search_reports_progress(server: Served, era: str) -> None:
+    reports: list[tuple[float, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        reports.append((progress, message))
+
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with server.client(era) as client:
+            answer = await client.call_tool(
+                "bucket_objects_search",
+                {"bucket": "alpha", "pattern": "many/*7"},
+                progress_callback=on_progress,
+            )
+
+    assert answer.structured_content is not None
+    assert len(answer.structured_content["objects"]) == 25
+    assert reports == [(250, "25 found in 250 keys")]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_search_that_is_cancelled_stops_asking(
+    slow_server: Served, slow_storage: SlowStorage, era: str
+) -> None:
+    """A legacy client says so in another POST; a later one closes the stream of its request."""
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with slow_server.client(era) as client:
+            async with anyio.create_task_group() as calls:
+                calls.start_soon(client.call_tool, "bucket_objects_search", {"bucket": "alpha"})
+                await slow_storage.hangs.wait()
+                assert not slow_storage.left.is_set()
+                calls.cancel_scope.cancel()
+            await slow_storage.left.wait()
+            assert not (await client.call_tool("whoami", {})).is_error
