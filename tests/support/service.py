@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,15 @@ class Service:
 
 
 def settings_for(
-    folder: Path, idp: IdentityProvider, store: str = "memory", **changes: object
+    folder: Path,
+    idp: IdentityProvider,
+    store: str | Mapping[str, object] = "memory",
+    **changes: object,
 ) -> Settings:
-    """Settings of a service that trusts ``idp``, with all its files under ``folder``."""
+    """Settings of a service that trusts ``idp``, with all its files under ``folder``.
+
+    ``store`` is the kind of a store of its own, or ``[store]``.
+    """
     keys = folder / "keys"
     keys.mkdir(exist_ok=True)
     for role in ("reader", "analyst"):
@@ -44,7 +50,7 @@ def settings_for(
                 "secret_file": idp.write_secret(folder),
             }
         ],
-        "store": store_settings(folder, store),
+        "store": store_settings(folder, store) if isinstance(store, str) else store,
         "credentials": {
             "static": [
                 {
