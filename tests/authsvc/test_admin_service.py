@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
@@ -15,120 +14,38 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
-from authsvc.admin_client import AdminClient, Watched
 from authsvc.administration import MAX_TEXT_LENGTH, MAX_WATCHERS
 from authsvc.client import AuthClient, ClientTls
 from authsvc.config import Settings
-from authsvc.errors import AuthError, Reason
+from authsvc.errors import Reason
 from authsvc.events import EventType, RecordFilter
-from authsvc.resolution import Outcome, Resolution
+from authsvc.resolution import Outcome
 from authsvc.revocation import END_OF_TIME
 from authsvc.server import running
 from authsvc.sessions import Record
-from authsvc.tls import write_development_certificates
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, serving_http
-from tests.support.service import STORES, settings_for
+from tests.support.operators import (
+    WAIT_SECONDS,
+    Raw,
+    Site,
+    clients,
+    reason,
+    settings,
+    stub,
+    taken,
+    write_tls,
+)
+from tests.support.service import STORES
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
-SERVICE_TOKENS = {name: f"{name}-" + "x" * 40 for name in ("server", "operator")}
-WAIT_SECONDS = 20.0
-
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    write_development_certificates(folder, client_name="spiffe://dev/client")
-    for name, token in SERVICE_TOKENS.items():
-        (folder / name).write_text(token)
-    return folder
-
-
-@dataclass
-class Site:
-    """A running authsvc, an MCP server's client of it, and an operator's."""
-
-    address: str
-    tls: Path
-    server: AuthClient
-    operator: AdminClient
-
-    async def resolve(
-        self, session_id: str, token: str = "", *, resource: str = RESOURCE, create: bool = True
-    ) -> Resolution:
-        return await self.server.resolve(session_id, token, resource=resource, create=create)
-
-    async def refusal(
-        self, session_id: str, token: str = "", *, resource: str = RESOURCE
-    ) -> Reason | None:
-        """Why a request is refused; None when it is served."""
-        try:
-            await self.resolve(session_id, token, resource=resource)
-        except AuthError as error:
-            return error.reason
-        return None
-
-    async def listed(self, which: RecordFilter | None = None, page_size: int = 0) -> list[str]:
-        found = self.operator.list(which or RecordFilter(), page_size=page_size)
-        return [record.id async for record in found]
-
-    def stub(self, name: str) -> AbstractAsyncContextManager[Raw]:
-        """The bare stub, as some caller."""
-        return stub(self.address, self.tls, name)
-
-
-@dataclass
-class Raw:
-    admin: pb_grpc.SessionAdminServiceAsyncStub
-    metadata: tuple[tuple[str, str], ...]
-
-
-@asynccontextmanager
-async def stub(address: str, tls: Path, name: str) -> AsyncIterator[Raw]:
-    credentials = ClientTls(tls / "ca.pem").channel_credentials()
-    token = SERVICE_TOKENS.get(name, "")
-    metadata = (("authorization", f"Bearer {token}"),) if token else ()
-    async with aio.secure_channel(address, credentials) as channel:
-        yield Raw(pb_grpc.SessionAdminServiceStub(channel), metadata)
-
-
-def settings(folder: Path, tls: Path, idp: IdentityProvider, store: str) -> Settings:
-    def digest(name: str) -> str:
-        return hashlib.sha256(SERVICE_TOKENS[name].encode()).hexdigest()
-
-    return settings_for(
-        folder,
-        idp,
-        store,
-        listen="127.0.0.1:0",
-        resources=(),
-        tls={"certificate_file": tls / "server.pem", "key_file": tls / "server.key"},
-        callers=[
-            {
-                "name": "server",
-                "resources": [RESOURCE, OTHER_RESOURCE],
-                "service_token_sha256": [digest("server")],
-            },
-            {"name": "operator", "admin": True, "service_token_sha256": [digest("operator")]},
-        ],
-        grace_seconds=5.0,
-    )
-
-
-@asynccontextmanager
-async def clients(address: str, tls: Path) -> AsyncIterator[Site]:
-    def how(name: str) -> ClientTls:
-        return ClientTls(tls / "ca.pem", service_token_file=tls / name)
-
-    async with (
-        AuthClient(address, deadline_seconds=10, tls=how("server")) as server,
-        AdminClient(address, deadline_seconds=10, tls=how("operator")) as operator,
-    ):
-        yield Site(address, tls, server, operator)
+    return write_tls(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=STORES)
@@ -140,18 +57,6 @@ async def site(
         clients(address, tls) as connected,
     ):
         yield connected
-
-
-async def reason(work: Awaitable[object]) -> Reason:
-    with pytest.raises(AuthError) as caught:
-        await work
-    return caught.value.reason
-
-
-async def taken(events: AsyncIterator[Watched], count: int) -> list[Watched]:
-    """The next so many events."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        return [await anext(events) for _ in range(count)]
 
 
 # Getting and listing.
