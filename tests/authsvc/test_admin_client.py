@@ -1,0 +1,180 @@
+"""The operators' client: several replicas, those that are away, and files that change."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from authsvc.admin_client import AdminClient
+from authsvc.client import ClientTls
+from authsvc.config import Settings
+from authsvc.errors import AuthError, Reason
+from authsvc.server import running
+from tests.support.clock import Clock
+from tests.support.operators import SERVICE_TOKENS, WAIT_SECONDS, clients, reason, settings, taken
+from tests.support.operators import write_tls as written_tls
+from tests.support.tokens import ISSUER, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Path:
+    folder = tmp_path / "tls"
+    written_tls(folder)
+    return folder
+
+
+@pytest.fixture
+def values(tmp_path: Path, tls: Path, idp: IdentityProvider) -> Settings:
+    return settings(tmp_path, tls, idp, "sqlite")
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A replica that takes connections and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def away() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as taken_for_a_moment:
+        taken_for_a_moment.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken_for_a_moment.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def operator(
+    address: str, tls: Path, *, deadline_seconds: float = 10.0, token: str = "operator"
+) -> AsyncIterator[AdminClient]:
+    how = ClientTls(tls / "ca.pem", service_token_file=tls / token)
+    async with AdminClient(address, deadline_seconds=deadline_seconds, tls=how) as client:
+        yield client
+
+
+async def test_a_replica_that_is_away_is_passed_over(
+    values: Settings, tls: Path, clock: Clock, away: str
+) -> None:
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        running(values, clock=clock) as address,
+        operator(f"{away}, {address}", tls) as client,
+    ):
+        for _ in range(3):
+            assert (await client.revoke_subject(ISSUER, "alice")).session_count == 0
+        async with client.watching() as events:
+            await client.revoke_everyone()
+            await taken(events, 1)
+
+
+async def test_a_replica_that_does_not_answer_leaves_time_for_the_others(
+    values: Settings, tls: Path, clock: Clock, silent: str
+) -> None:
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        running(values, clock=clock) as address,
+        operator(f"{silent},{address}", tls, deadline_seconds=2) as client,
+    ):
+        assert (await client.revoke_subject(ISSUER, "alice")).session_count == 0
+
+
+@pytest.mark.parametrize("deadline_seconds", [0.2, 0.5])
+async def test_nobody_is_waited_for_beyond_the_deadline(
+    tls: Path, away: str, silent: str, deadline_seconds: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    for address in (away, silent, f"{away},{silent}"):
+        async with operator(address, tls, deadline_seconds=deadline_seconds) as client:
+            began = loop.time()
+            assert await reason(client.get("s")) is Reason.STORE_UNAVAILABLE
+            with pytest.raises(AuthError, match="STORE_UNAVAILABLE"):
+                async with client.watching():
+                    pass
+            assert loop.time() - began < 2 * deadline_seconds + 2.0
+
+
+async def test_a_watch_goes_on_at_another_replica(
+    values: Settings, tls: Path, clock: Clock
+) -> None:
+    async with asyncio.timeout(WAIT_SECONDS), AsyncExitStack() as stack:
+        replicas = [AsyncExitStack() for _ in range(2)]
+        for replica in replicas:
+            await stack.enter_async_context(replica)
+        first, second = [
+            await replica.enter_async_context(running(values, clock=clock)) for replica in replicas
+        ]
+        site = await stack.enter_async_context(clients(second, tls))
+        client = await stack.enter_async_context(operator(f"{first},{second}", tls))
+        events = await stack.enter_async_context(client.watching())
+        await site.resolve("s1")
+        seen = await taken(events, 1)
+        going = asyncio.create_task(replicas[0].aclose())
+        for number in range(2, 30):
+            await site.resolve(f"s{number}")
+        await going
+        await site.resolve("s30")
+        seen += await taken(events, 29)
+        ids = [it.event.record.id for it in seen if it.event.record]
+        assert ids == [f"s{number}" for number in range(1, 31)]
+
+
+async def test_what_will_not_get_better_is_not_repeated(
+    values: Settings, tls: Path, clock: Clock
+) -> None:
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        running(values, clock=clock) as address,
+        operator(f"{address},{address}", tls, token="server") as client,
+    ):
+        assert await reason(client.get("s")) is Reason.CALLER_NOT_ALLOWED
+
+        async def watch() -> None:
+            async with client.watching() as events:
+                await taken(events, 1)
+
+        assert await reason(watch()) is Reason.CALLER_NOT_ALLOWED
+
+
+async def test_without_its_service_token_it_does_not_call(tls: Path, away: str) -> None:
+    async with operator(away, tls, token="missing") as client:
+        assert await reason(client.get("s")) is Reason.CALLER_NOT_ALLOWED
+
+
+async def test_files_may_change_while_it_runs(
+    tmp_path: Path, values: Settings, tls: Path, clock: Clock
+) -> None:
+    mine = tmp_path / "mine"
+    written_tls(mine)  # of another authority
+    (mine / "operator").write_text("x" * 40)
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        running(values, clock=clock) as address,
+        operator(address, mine, deadline_seconds=1) as client,
+    ):
+        assert await reason(client.get("s")) is Reason.STORE_UNAVAILABLE
+        shutil.copyfile(tls / "ca.pem", mine / "ca.pem")
+        assert await reason(client.get("s")) is Reason.CALLER_NOT_ALLOWED
+        (mine / "operator").write_text(SERVICE_TOKENS["operator"])
+        assert await reason(client.get("s")) is Reason.SESSION_NOT_FOUND
+
+
+async def test_it_is_used_within_its_context(tls: Path) -> None:
+    client = AdminClient("127.0.0.1:1", tls=ClientTls(tls / "ca.pem"))
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.get("s")
+
+
+@pytest.mark.parametrize("target", ["", "nowhere", "http://a.example:1", "127.0.0.1:1,"])
+def test_a_target_that_is_none(target: str) -> None:
+    with pytest.raises(ValueError, match="target"):
+        AdminClient(target)
