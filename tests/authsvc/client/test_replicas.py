@@ -156,6 +156,16 @@ async def test_who_does_not_serve_is_not_asked_while_others_do() -> None:
         await until(lambda: fit(client, away), client)
 
 
+async def test_who_stops_serving_is_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authsvc.client.replica.ASK_AGAIN_SECONDS", 1000.0)
+    async with fleet(2) as replicas, AuthClient(addresses(replicas)) as client:
+        await connected(client, 2)
+        await resolved(client)
+        for replica in replicas:
+            await replica.say(serving=False)
+            await until(partial(unfit, client, replica), client)
+
+
 async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_from() -> None:
     loop = asyncio.get_running_loop()
     async with fleet(2) as replicas, AuthClient(addresses(replicas), deadline_seconds=2) as client:
@@ -196,7 +206,7 @@ async def test_the_replicas_of_a_name_are_followed(monkeypatch: pytest.MonkeyPat
 
     async def look_up(host: str, port: int) -> Sequence[str]:
         asked.add((host, port))
-        if not addresses:
+        if not addresses and not in_vain.is_set():
             in_vain.set()
             raise OSError("no such name")
         return addresses

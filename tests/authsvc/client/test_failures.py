@@ -1,0 +1,57 @@
+"""What a failed attempt says of whether it may be made again."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from grpc import aio
+
+from authsvc import wire
+from authsvc.client.failures import failure_of
+from authsvc.errors import AuthError, Reason, Status
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.authsvc.client.fleet import BOUND_SECONDS, fleet
+
+pytestmark = pytest.mark.anyio
+
+
+def raised(code: grpc.StatusCode, details: bytes | None = None) -> aio.AioRpcError:
+    """An error as gRPC raises it."""
+    trailers = ((wire.STATUS_DETAILS_KEY, details),) if details is not None else ()
+    return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailers), "secret detail")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_an_error_of_authsvc_is_itself(reason: Reason) -> None:
+    sent = wire.status_of(AuthError(reason)).SerializeToString()
+    failure = failure_of(raised(grpc.StatusCode[reason.status], sent))
+    assert failure.error.reason is reason
+    assert failure.may_repeat == (reason.status is Status.UNAVAILABLE)
+    assert failure.left_nothing == (reason is Reason.KEYS_UNAVAILABLE)
+    assert not failure.timed_out
+
+
+@pytest.mark.parametrize("code", set(grpc.StatusCode) - {grpc.StatusCode.OK})
+@pytest.mark.parametrize("details", [None, b"", b"\xff"])
+def test_anything_else_is_not_being_able_to_tell(
+    code: grpc.StatusCode, details: bytes | None
+) -> None:
+    failure = failure_of(raised(code, details))
+    overloaded = code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failure.error.reason is (Reason.OVERLOADED if overloaded else Reason.STORE_UNAVAILABLE)
+    assert failure.may_repeat == (code.name in {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
+    assert failure.timed_out == (code is grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert not failure.left_nothing
+    assert "secret" not in str(failure.error)
+
+
+async def test_what_never_left_has_left_nothing() -> None:
+    async with fleet(1) as [replica]:
+        address = replica.address
+    async with aio.insecure_channel(address) as channel:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await pb_grpc.AuthServiceStub(channel).CreateSession(
+                pb.CreateSessionRequest(), timeout=BOUND_SECONDS
+            )
+    assert failure_of(caught.value).left_nothing
