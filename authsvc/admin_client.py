@@ -252,9 +252,11 @@ class AdminClient:
                 failure = failure_of(error)
             except TimeoutError:
                 failure = _NO_ANSWER
+            if not failure.may_repeat:
+                raise failure.error
             self._preferred = number + 1
             wait = random.uniform(0.0, backoff_seconds)  # noqa: S311 - jitter
-            if not failure.may_repeat or now() + wait >= deadline:
+            if now() + wait >= deadline:
                 raise failure.error
             await asyncio.sleep(wait)
             backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)

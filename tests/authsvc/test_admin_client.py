@@ -77,15 +77,57 @@ async def test_a_replica_that_is_away_is_passed_over(
             await taken(events, 1)
 
 
-async def test_a_replica_that_does_not_answer_leaves_time_for_the_others(
-    values: Settings, tls: Path, clock: Clock, silent: str
+class Cable:
+    """Between a client and an address, until it is cut without a word."""
+
+    def __init__(self, address: str) -> None:
+        self._host, _, self._port = address.rpartition(":")
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._relays: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def plugged(self) -> AsyncIterator[str]:
+        """The address of its near end."""
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            for relay in self._relays:
+                relay.cancel()
+            await asyncio.gather(*self._relays, return_exceptions=True)
+
+    def cut(self) -> None:
+        """From here on nothing gets through."""
+        self._whole.clear()
+
+    async def _connected(self, near: asyncio.StreamReader, near_end: asyncio.StreamWriter) -> None:
+        far, far_end = await asyncio.open_connection(self._host, self._port)
+        for source, sink in ((near, far_end), (far, near_end)):
+            self._relays.add(asyncio.create_task(self._relay(source, sink)))
+
+    async def _relay(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                await self._whole.wait()
+                sink.write(data)
+        finally:
+            sink.close()
+
+
+async def test_a_replica_that_falls_silent_leaves_time_for_the_others(
+    values: Settings, tls: Path, clock: Clock
 ) -> None:
-    async with (
-        asyncio.timeout(WAIT_SECONDS),
-        running(values, clock=clock) as address,
-        operator(f"{silent},{address}", tls, deadline_seconds=2) as client,
-    ):
-        assert (await client.revoke_subject(ISSUER, "alice")).session_count == 0
+    async with asyncio.timeout(WAIT_SECONDS), running(values, clock=clock) as address:
+        cable = Cable(address)
+        async with (
+            cable.plugged() as near,
+            operator(f"{near},{address}", tls, deadline_seconds=2) as client,
+        ):
+            assert await reason(client.get("s")) is Reason.SESSION_NOT_FOUND
+            cable.cut()
+            assert await reason(client.get("s")) is Reason.SESSION_NOT_FOUND
 
 
 @pytest.mark.parametrize("deadline_seconds", [0.2, 0.5])
@@ -129,12 +171,12 @@ async def test_a_watch_goes_on_at_another_replica(
 
 
 async def test_what_will_not_get_better_is_not_repeated(
-    values: Settings, tls: Path, clock: Clock
+    values: Settings, tls: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         asyncio.timeout(WAIT_SECONDS),
         running(values, clock=clock) as address,
-        operator(f"{address},{address}", tls, token="server") as client,
+        operator(f"{address},{address}", tls, token="server", deadline_seconds=2) as client,
     ):
         assert await reason(client.get("s")) is Reason.CALLER_NOT_ALLOWED
 
@@ -143,6 +185,8 @@ async def test_what_will_not_get_better_is_not_repeated(
                 await taken(events, 1)
 
         assert await reason(watch()) is Reason.CALLER_NOT_ALLOWED
+    refused = [it for it in caplog.records if it.__dict__.get("event_type") == "CALLER_REFUSED"]
+    assert len(refused) == 2
 
 
 async def test_without_its_service_token_it_does_not_call(tls: Path, away: str) -> None:
