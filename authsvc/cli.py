@@ -27,12 +27,13 @@ def main() -> None:
 
 @main.command()
 @config_option
-def serve(config: Path | None) -> None:
+@click.option("--lifeline", type=(int, int), hidden=True, help="What ties a worker to us.")
+def serve(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     """Serve AuthService over gRPC until SIGTERM or Ctrl-C."""
     # Imported here so that the other commands start at once.
     import uvloop
 
-    from authsvc import logs, server
+    from authsvc import logs, server, workers
     from authsvc.config import Settings
 
     try:
@@ -40,7 +41,13 @@ def serve(config: Path | None) -> None:
         logs.configure(settings.log_level, settings.log_format)
         if settings.audit_file is not None:
             _append_audit(settings.audit_file)
-        uvloop.run(server.serve(settings))
+        if lifeline is not None:
+            uvloop.run(server.serve(settings, workers.Lifeline(*lifeline)))
+        elif settings.workers > 1:
+            again = ["serve", *(("--config", str(config)) if config else ())]
+            uvloop.run(workers.supervise(settings, workers.worker_command(again)))
+        else:
+            uvloop.run(server.serve(settings))
     except ConfigError as error:
         _fail(error)
 

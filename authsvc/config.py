@@ -515,8 +515,26 @@ class Settings(FileSettings):
     audit_file: Path | None = Field(
         default=None, description="Where security events go, besides the log. Appended to."
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that share the port; [limits] and caches are each one's own.",
+    )
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="How long a stop says NOT_SERVING and serves, so that load goes elsewhere.",
+    )
     grace_seconds: PositiveFloat = Field(
-        default=10.0, description="How long a stop waits for what is in flight."
+        default=10.0, description="How long it then waits for what is in flight."
+    )
+    max_connection_age_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        description="After it a client connects anew, so that new replicas get their share; 0: "
+        "never.",
     )
 
     def session_limits(self) -> Limits:
@@ -548,6 +566,14 @@ class Settings(FileSettings):
         demands_certificates = self.tls is not None and self.tls.client_ca_file is not None
         if caller.certificate_names and not demands_certificates:
             raise ValueError(f"callers[{caller.name}].certificate_names needs tls.client_ca_file")
+
+    @model_validator(mode="after")
+    def _workers_can_share(self) -> Self:
+        if self.workers > 1 and self.listen.startswith("unix:"):
+            raise ValueError("workers > 1 needs a port to share: listen on 127.0.0.1:50051, say")
+        if self.workers > 1 and self.store.kind == "memory":
+            raise ValueError("workers > 1 needs a store that they share: sqlite or redis")
+        return self
 
     @model_validator(mode="after")
     def _issuers_are_distinct(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,6 +38,7 @@ from authsvc.tls import ServerCertificates
 from authsvc.tokens.jwt import JwtVerifier
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from authsvc.workers import Lifeline
 
 log = logging.getLogger(__name__)
 
@@ -56,38 +58,47 @@ _REFLECTED = (
 )
 
 _SERVER_OPTIONS = (
-    # Two servers on one port would share its calls at random: a taken port is an error.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 1 << 20),
-    # Clients ping idle connections every 30 seconds.
+    # Clients ping idle connections every 15 seconds.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, lifeline: Lifeline | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Args:
+        settings: how.
+        lifeline: of a worker, which ends with its supervisor, too.
 
     Raises:
         ConfigError: the address cannot be listened on, or a file that settings name is unfit.
     """
-    stop = asyncio.Event()
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with running(settings):
+        loop.add_signal_handler(signal_number, stop.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline.alive, stop.set)
+    async with running(settings, shares_port=lifeline is not None):
+        if lifeline is not None:
+            os.write(lifeline.ready, b"1")
         await stop.wait()
         log.info("stopping")
+        if lifeline is not None:
+            loop.remove_reader(lifeline.alive)
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, clock: Callable[[], float] = time.time
+    settings: Settings, *, clock: Callable[[], float] = time.time, shares_port: bool = False
 ) -> AsyncIterator[str]:
     """A running server, stopped gracefully on the way out.
 
     Args:
         settings: how to run it.
         clock: seconds since the epoch.
+        shares_port: whether other workers listen on the same port.
 
     Yields:
         The address that it listens on, its real port included.
@@ -116,7 +127,8 @@ async def running(
             clock=clock,
         )
         server = aio.server(
-            options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all
+            options=_options(settings, shares_port=shares_port),
+            maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all,
         )
         edge = Edge(_callers(settings), usages)
         pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, edge), server)
@@ -150,17 +162,33 @@ async def running(
             asyncio.create_task(_repeat("refresh", REFRESH_INTERVAL_SECONDS, refresh)),
         )
         audit.service_started(address, version=__version__, configuration_sha256=_digest(settings))
-        log.info("listening on %s", address, extra={"address": address})
+        event = "working on %s" if shares_port else "listening on %s"
+        log.info(event, address, extra={"address": address})
         try:
             yield address
         finally:
             for task in tasks:
                 task.cancel()
-            stopping.set()
             await health.enter_graceful_shutdown()
+            # Whoever balances load takes a moment to notice; until then calls are welcome.
+            await asyncio.sleep(settings.drain_seconds)
+            stopping.set()
             await server.stop(settings.grace_seconds)
     finally:
         await closing.aclose()
+
+
+def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
+    # Two servers on one port share its connections at random: a taken port is an error, unless it
+    # is meant.
+    options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
+    if settings.max_connection_age_seconds:
+        # gRPC spreads it by a tenth to both sides, so that not all come back at once.
+        options += [
+            ("grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_seconds)),
+            ("grpc.max_connection_age_grace_ms", round(1000 * settings.grace_seconds)),
+        ]
+    return options
 
 
 def _digest(settings: Settings) -> str:

@@ -28,6 +28,11 @@ class Process:
         self._reader.start()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    @property
     def output(self) -> str:
         """All that it has written so far."""
         while not self._lines.empty() and self._take(0) is not None:
