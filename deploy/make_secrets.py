@@ -26,8 +26,9 @@ AUTHORITY_DAYS = 3_650
 SERVER_DAYS = 90
 
 SERVERS = {
-    # The names by which they are called: a container's, and a service's from another namespace.
-    "authsvc": ("authsvc", "authsvc.authsvc.svc", "authsvc.authsvc.svc.cluster.local"),
+    # The names by which they are called: a container's, a service's from another namespace, and an
+    # operator's beside it.
+    "authsvc": ("authsvc", "authsvc.authsvc.svc", "authsvc.authsvc.svc.cluster.local", "localhost"),
     "valkey": ("valkey", "valkey.authsvc.svc", "valkey.authsvc.svc.cluster.local"),
 }
 TOKENS = ("valkey-password", "valkey-operator-password", "adapter-token", "operator-token")

@@ -17,6 +17,7 @@ import kubernetes_validate  # type: ignore[import-untyped] # it has no stubs
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
 
+from authsvc.client.replicas import LOOK_UP_SECONDS
 from authsvc.client.targets import Name, Targets
 from authsvc.config import Settings
 from authsvc.errors import Reason
@@ -40,6 +41,9 @@ MANIFESTS: list[dict[str, Any]] = [
     for document in yaml.safe_load_all((KUBERNETES / name).read_text())
 ]
 PROGRAMS = ("authsvc", "adapter", "valkey")
+
+CLUSTER_DNS_SECONDS = 30
+"""How long a cluster's DNS remembers, where kubeadm has set it up."""
 
 MARGIN_SECONDS = 5
 """What a stop takes besides its waits: connections to close, and a busy node."""
@@ -413,6 +417,11 @@ def test_liveness_does_not_depend_on_others() -> None:
     assert "--alive" not in container("authsvc")["readinessProbe"]["exec"]["command"]
     assert container("adapter")["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container("adapter")["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_clients_know_a_new_replica_before_an_old_one_goes() -> None:
+    needed = CLUSTER_DNS_SECONDS + LOOK_UP_SECONDS + MARGIN_SECONDS
+    assert manifest("Deployment", "authsvc")["spec"]["minReadySeconds"] >= needed
 
 
 @pytest.mark.parametrize("program", ["authsvc", "adapter"])

@@ -24,7 +24,6 @@ import anyio
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from authsvc.admin_client import AdminClient
 from authsvc.client import AuthClient, ClientTls
 from authsvc.config import IssuerSettings, Settings
 from authsvc.errors import AuthError, Reason
@@ -36,7 +35,7 @@ from authsvc.settings import load
 from authsvc.stores.redis.server import RedisServer
 from authsvc.stores.redis.store import RedisStore
 from tests.support.tokens import IdentityProvider
-from tests.support.valkey import Valkey, free_port, single
+from tests.support.valkey import Valkey, eventually, free_port, single
 
 pytestmark = pytest.mark.anyio
 
@@ -102,13 +101,11 @@ class Installation:
 
     Attributes:
         client: the adapter's.
-        operator: the operator's.
         port: of both replicas.
         resource: the adapter's.
     """
 
     client: AuthClient
-    operator: AdminClient
     port: int
     resource: str
 
@@ -134,14 +131,8 @@ async def installed(
             tls=ClientTls(ca_file, service_token_file=secrets / "adapter-token"),
             look_up=look_up,
         )
-        operator = AdminClient(
-            f"localhost:{port}",
-            deadline_seconds=10,
-            tls=ClientTls(ca_file, service_token_file=secrets / "operator-token"),
-        )
         await stack.enter_async_context(client)
-        await stack.enter_async_context(operator)
-        yield Installation(client, operator, port, settings.callers[0].resources[0])
+        yield Installation(client, port, settings.callers[0].resources[0])
 
 
 async def test_sessions_live_and_end_on_all_replicas(secrets: Path, valkey: Valkey) -> None:
@@ -162,7 +153,30 @@ async def test_sessions_live_and_end_on_all_replicas(secrets: Path, valkey: Valk
             assert refusal.value.reason is Reason.SESSION_REVOKED
 
 
-def record(session_id: str, now: float, subject: str = "alice") -> Record:
+async def test_an_operator_revokes_as_the_page_says(
+    secrets: Path, valkey: Valkey, tmp_path: Path
+) -> None:
+    idp = IdentityProvider(time.time, "https://idp.example.com")
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    (script,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    async with installed(secrets, valkey, idp) as here:
+        token = idp.token(aud=here.resource)
+        made = await here.client.create(token, resource=here.resource)
+        assert made.session is not None
+        drill = tmp_path / "drill.py"
+        drill.write_text(
+            script.replace("/run/secrets", str(secrets)).replace(":50051", f":{here.port}")
+        )
+        done = await anyio.run_process([sys.executable, "-W", "error", str(drill)])
+        listed, revoked = done.stdout.decode().splitlines()
+        assert listed.startswith(made.session.id[:8])
+        assert "session_count=1" in revoked
+        with pytest.raises(AuthError) as refusal:
+            await here.client.resolve(made.session.id, token, resource=here.resource)
+        assert refusal.value.reason is Reason.TOKEN_REVOKED
+
+
+def record(session_id: str, now: float, subject: str = "carol") -> Record:
     grant = Grant(os.urandom(32), now, now + 600, "", "client")
     grants = MappingProxyType({"https://mcp.example.com/mcp": grant} if subject else {})
     issuer = "https://idp.example.com" if subject else ""
@@ -204,8 +218,8 @@ async def everything(store: RedisStore) -> None:
     await store.append(Event(EventType.SUBJECT_MISMATCH, now, revoked))
     everybody = await store.page(RecordFilter(), size=10)
     assert {item.id for item in everybody.records} >= {"first", "another"}
-    alices = await store.page(RecordFilter(issuer=first.issuer, subject="alice"), size=10)
-    assert [item.id for item in alices.records] == ["first"]
+    hers = await store.page(RecordFilter(issuer=first.issuer, subject="carol"), size=10)
+    assert [item.id for item in hers.records] == ["first"]
     await store.cut_off(Cutoff(now, now))
     assert list(await store.get_cutoffs([EVERYONE]))
     await store.forget_cutoffs(now + 1)
@@ -264,6 +278,44 @@ async def test_a_password_is_changed_while_everything_runs(
         finally:
             users.write_text(before)
             operator.execute_command("ACL", "LOAD")
+
+
+def test_a_backup_brings_back_what_it_holds(secrets: Path, tmp_path: Path) -> None:
+    """The drill of docs/operations.md, on a server of its own."""
+    login = {"username": "operator", "password": secret(secrets, OPERATOR)}
+    users = ("--aclfile", str(secrets / "users.acl"))
+    with single(tmp_path, *users, login=login) as server, server.client() as operator:
+        with server.client(
+            username="authsvc", password=secret(secrets, "valkey-password")
+        ) as writer:
+            writer.set("authsvc:{0}:s:kept", "record")
+        before = operator.lastsave()
+        operator.bgsave()
+        eventually(lambda: operator.info("persistence")["rdb_bgsave_in_progress"] == 0, "a backup")
+        assert operator.lastsave() >= before
+        backup = (server.folder / "dump.rdb").read_bytes()
+    volume = tmp_path / "restored"
+    volume.mkdir()
+    (volume / "dump.rdb").write_bytes(backup)
+    restored = Valkey(volume, *users, "--appendonly", "no", login=login)
+    restored.start()
+    try:
+        with restored.client() as operator:
+            operator.config_set("appendonly", "yes")
+            eventually(
+                lambda: operator.info("persistence")["aof_rewrite_in_progress"] == 0, "a rewrite"
+            )
+    finally:
+        restored.end()
+    again = Valkey(volume, *users, login=login)
+    again.start()
+    try:
+        with again.client(
+            username="authsvc", password=secret(secrets, "valkey-password")
+        ) as reader:
+            assert reader.get("authsvc:{0}:s:kept") == "record"
+    finally:
+        again.end()
 
 
 # Secrets.
