@@ -11,7 +11,7 @@ PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I pr
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos lock bench fuzz clean
+.PHONY: help setup run test check protos lock bench chaos fuzz clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --group dev \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+
+chaos: $(READY) ## Inject faults into three replicas under load; figures in var/chaos.
+	$(BIN)/python -m chaos
 
 bench: $(READY) ## Measure, and write a report to var/bench.
 	$(BIN)/python -m bench

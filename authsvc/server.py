@@ -171,9 +171,11 @@ async def running(
                 task.cancel()
             await health.enter_graceful_shutdown()
             # Whoever balances load takes a moment to notice; until then calls are welcome.
-            await asyncio.sleep(settings.drain_seconds)
-            stopping.set()
-            await server.stop(settings.grace_seconds)
+            try:
+                await asyncio.sleep(settings.drain_seconds)
+            finally:
+                stopping.set()
+                await server.stop(settings.grace_seconds)
     finally:
         await closing.aclose()
 

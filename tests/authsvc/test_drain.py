@@ -1,0 +1,88 @@
+"""How a server goes, and how long its connections last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from authsvc.client import AuthClient
+from authsvc.config import Settings
+from authsvc.server import running
+from tests.support.clock import Clock
+from tests.support.service import settings_for
+from tests.support.tokens import RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+WAIT_SECONDS = 30
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def idp(clock: Clock) -> IdentityProvider:
+    return IdentityProvider(clock)
+
+
+@pytest.fixture
+async def channel(tmp_path: Path) -> AsyncIterator[aio.Channel]:
+    async with aio.insecure_channel(f"unix:{tmp_path}/authsvc.sock") as opened:
+        yield opened
+
+
+def settings(tmp_path: Path, idp: IdentityProvider, **seconds: float) -> Settings:
+    return settings_for(tmp_path, idp, "memory", credentials={}, **seconds)
+
+
+async def test_while_it_drains_it_says_so_and_serves(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
+) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    token = idp.token()
+    async with AuthClient(f"unix:{tmp_path}/authsvc.sock", deadline_seconds=WAIT_SECONDS) as client:
+        # It stays in its drain for as long as this test needs.
+        server = running(settings(tmp_path, idp, drain_seconds=300.0), clock=clock)
+        await server.__aenter__()
+        await client.resolve("s", token, resource=RESOURCE, create=True)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            leaving = asyncio.create_task(server.__aexit__(None, None, None))
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        answer = await client.resolve("s", token, resource=RESOURCE)
+        assert answer.principal is not None
+        assert not leaving.done()
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+
+
+async def test_a_connection_ends_with_its_time_and_no_call_with_it(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
+) -> None:
+    token = idp.token()
+    aging = settings(tmp_path, idp, max_connection_age_seconds=0.1)
+    async with (
+        running(aging, clock=clock) as address,
+        AuthClient(address, deadline_seconds=WAIT_SECONDS) as client,
+        asyncio.timeout(WAIT_SECONDS),
+    ):
+        await client.resolve("s", token, resource=RESOURCE, create=True)
+        for _ in range(3):  # another connection, which lasts as long
+            while (state := channel.get_state(try_to_connect=True)) is not _READY:
+                await channel.wait_for_state_change(state)
+            ended = asyncio.ensure_future(channel.wait_for_state_change(_READY))
+            while not ended.done():
+                await client.resolve("s", token, resource=RESOURCE)
+
+
+_READY = grpc.ChannelConnectivity.READY
