@@ -33,6 +33,14 @@ asked is answered when it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What an answer says: whose it is, and on which session."""
+
+    subject: str = ""
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What a call is about; see ``Call``."""
 
@@ -74,14 +82,20 @@ class Balanced:
         act = Act.CREATE if create else Act.RESOLVE
         work = self._client.resolve(session, token.text, resource=RESOURCE, create=create)
         asked = Asked(act, session, token.subject, token.number, task)
-        return await self._record(asked, _subject(work))
+        return await self._record(asked, _said(work))
+
+    async def create(self, token: Token, *, task: int = 0) -> Call:
+        """A session under an id that authsvc makes up. Not idempotent."""
+        work = self._client.create(token.text, resource=RESOURCE)
+        asked = Asked(Act.CREATE, "", token.subject, token.number, task)
+        return await self._record(asked, _said(work))
 
     async def revoke(self, session: str, *, task: int = 0) -> Call:
         """End a session."""
         asked = Asked(Act.REVOKE, session, task=task)
         return await self._record(asked, _nobody(self._client.revoke(session)))
 
-    async def _record(self, asked: Asked, work: Awaitable[str]) -> Call:
+    async def _record(self, asked: Asked, work: Awaitable[Said]) -> Call:
         return await _recorded(self._history, self.name, DEADLINE_SECONDS, asked, work)
 
 
@@ -117,12 +131,12 @@ class Direct:
             request, timeout=PATIENCE_SECONDS, metadata=self._metadata["load"]
         )
 
-        async def subject() -> str:
-            return (await _answer(rpc)).principal.subject
+        async def said() -> Said:
+            return Said((await _answer(rpc)).principal.subject)
 
         act = Act.CREATE if create else Act.RESOLVE
         asked = Asked(act, session, token.subject, token.number, task)
-        return await self._record(asked, subject())
+        return await self._record(asked, said())
 
     async def cut_off(self, token: Token, *, task: int = 0) -> Call:
         """End all tokens of a subject, of which this one is the last."""
@@ -135,7 +149,7 @@ class Direct:
         asked = Asked(Act.CUT_OFF, "", token.subject, token.number, task)
         return await self._record(asked, _nobody(_answer(rpc)))
 
-    async def _record(self, asked: Asked, work: Awaitable[str]) -> Call:
+    async def _record(self, asked: Asked, work: Awaitable[Said]) -> Call:
         return await _recorded(self._history, self.name, PATIENCE_SECONDS, asked, work)
 
 
@@ -170,12 +184,12 @@ async def direct(
 
 
 async def _recorded(
-    history: History, via: str, deadline_seconds: float, asked: Asked, work: Awaitable[str]
+    history: History, via: str, deadline_seconds: float, asked: Asked, work: Awaitable[Said]
 ) -> Call:
     start = time.monotonic()
-    answered = reason = ""
+    said, reason = Said(), ""
     try:
-        answered = await work
+        said = await work
     except AuthError as error:
         reason = error.reason.name
     call = Call(
@@ -184,10 +198,10 @@ async def _recorded(
         start,
         time.monotonic(),
         deadline_seconds,
-        session=asked.session,
+        session=asked.session or said.session,
         subject=asked.subject,
         token=asked.token,
-        answered=answered,
+        answered=said.subject,
         reason=reason,
         task=asked.task or history.new_task(),
     )
@@ -195,14 +209,15 @@ async def _recorded(
     return call
 
 
-async def _subject(work: Awaitable[Resolution]) -> str:
-    principal = (await work).principal
-    return principal.subject if principal else ""
+async def _said(work: Awaitable[Resolution]) -> Said:
+    resolution = await work
+    subject = resolution.principal.subject if resolution.principal else ""
+    return Said(subject, resolution.session.id if resolution.session else "")
 
 
-async def _nobody(work: Awaitable[object]) -> str:
+async def _nobody(work: Awaitable[object]) -> Said:
     await work
-    return ""
+    return Said()
 
 
 async def _answer(rpc: Awaitable[ResponseT]) -> ResponseT:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.figures import machine, table
 from chaos.figures import Spread
+from chaos.history import Call
 from chaos.run import Result
 
 SHOWN = 5
@@ -57,16 +58,21 @@ def write(path: Path, results: Sequence[Result], settings: Mapping[str, object])
                     {
                         "rule": violation.rule,
                         "text": violation.text,
-                        "call": asdict(violation.call) | {"act": violation.call.act.value},
+                        "call": _call(violation.call),
                     }
                     for violation in result.violations
                 ],
+                "trail": [_call(call) for call in result.trail],
             }
             for result in results
         ],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _call(call: Call) -> dict[str, object]:
+    return asdict(call) | {"act": call.act.value}
 
 
 def _row(result: Result) -> tuple[str, ...]:

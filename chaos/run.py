@@ -12,11 +12,14 @@ from chaos import checks
 from chaos.checks import Violation
 from chaos.faults import Bounds, Failures, Fault
 from chaos.figures import Figures, Growth
-from chaos.history import History
+from chaos.history import Act, Call, History
 from chaos.stage import staged
 
 BEFORE_SECONDS = 2.0
 AFTER_SECONDS = 3.0
+
+TRAILS = 5
+"""Violations whose sessions' calls are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Result:
         violations: of what always holds, and of failures that were not to be.
         missed: bounds that were not kept, in words.
         memory: how each replica's went, where it was watched.
+        trail: for the first violations, every call about the same session or cut-off.
     """
 
     fault: Fault
@@ -51,6 +55,7 @@ class Result:
     violations: tuple[Violation, ...]
     missed: tuple[str, ...]
     memory: Mapping[str, Growth]
+    trail: tuple[Call, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -89,7 +94,14 @@ def judge(
     figures = Figures.of(history)
     violations = tuple(_violations(fault.bounds, history))
     missed = (*broken, *_missed(fault.bounds, figures, memory.values()))
-    return Result(fault, figures, violations, missed, memory)
+    first = [violation.call for violation in violations[:TRAILS]]
+    sessions, subjects = {call.session for call in first}, {call.subject for call in first}
+    trail = tuple(
+        call
+        for call in history.calls
+        if call.session in sessions or (call.subject in subjects and call.act is Act.CUT_OFF)
+    )
+    return Result(fault, figures, violations, missed, memory, trail)
 
 
 def _violations(bounds: Bounds, history: History) -> Iterator[Violation]:

@@ -389,6 +389,11 @@ def wait_in_sync(replica: Valkey, primary: Valkey) -> None:
     eventually(lambda: _follows(replica, primary) and _in_sync(replica), "a replica in sync")
 
 
+def hang_up_on_replicas(primary: Valkey) -> None:
+    """Close a server's connections to its replicas, and what is under way to them is lost."""
+    _ask(primary, "CLIENT", "KILL", "TYPE", "replica")
+
+
 def follow(replica: Valkey, primary: Valkey) -> None:
     """Make a server that is no cluster's the replica of another, and wait until it is in sync.
 
