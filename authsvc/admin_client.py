@@ -251,7 +251,7 @@ class AdminClient:
             except aio.AioRpcError as error:
                 failure = failure_of(error)
             except TimeoutError:
-                failure = _NO_ANSWER
+                failure = Failure(_no_answer(), may_repeat=True)
             if not failure.may_repeat:
                 raise failure.error
             self._preferred = number + 1
@@ -332,9 +332,8 @@ class _Watch:
         return call
 
 
-_NO_ANSWER = Failure(
-    AuthError(Reason.STORE_UNAVAILABLE, "authsvc has not answered in time"), may_repeat=True
-)
+def _no_answer() -> AuthError:
+    return AuthError(Reason.STORE_UNAVAILABLE, "authsvc has not answered in time")
 
 
 def _until(
