@@ -134,7 +134,7 @@ async def running(
         pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, edge), server)
         admin = SessionAdmin(store, stopping=stopping, clock=clock)
         pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(admin, edge), server)
-        health = GuardedHealthServicer(edge)
+        health = GuardedHealthServicer(edge, stopping)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
             GuardedReflectionServicer(edge, _REFLECTED), server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Never
@@ -100,16 +101,31 @@ class GuardedHealthServicer(HealthServicer):
     """``grpc.health.v1.Health``: whoever asks is told; only a known caller may stay and watch.
 
     A watch lasts, and counts against what the server does at once.
+
+    Args:
+        edge: who may pass.
+        stopping: set when the server stops: no watch holds it up.
     """
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, stopping: asyncio.Event) -> None:
         super().__init__()
         self._edge = edge
+        self._stopping = stopping
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """See ``grpc.health.v1.Health.Watch``."""
         await self._edge.admit(context)
-        await super().Watch(request, context)
+        watching = asyncio.ensure_future(super().Watch(request, context))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
+            await watching
+        finally:
+            watching.cancel()
+            stopping.cancel()
+            await asyncio.gather(watching, stopping, return_exceptions=True)
 
 
 class GuardedReflectionServicer(ReflectionServicer):

@@ -66,6 +66,20 @@ async def test_while_it_drains_it_says_so_and_serves(
         await asyncio.gather(leaving, return_exceptions=True)
 
 
+async def test_a_watch_does_not_hold_up_a_stop(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
+) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    async with asyncio.timeout(WAIT_SECONDS):
+        async with running(settings(tmp_path, idp, grace_seconds=300.0), clock=clock):
+            watch = health.Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(aio.AioRpcError) as caught:
+            await watch.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_a_connection_ends_with_its_time_and_no_call_with_it(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
 ) -> None:
