@@ -108,9 +108,9 @@ async def bucket_objects_search(
 ) -> Found:
     """Find objects whose keys match a pattern, such as reports/*.csv, a page at a time.
 
-    A search looks at no more than 20,000 keys in one call, fewer where the pattern or the prefix
-    begins with what all of the keys begin with. So a page may be empty, and yet not the last one:
-    go on while there is a next_token. It reports progress and can be cancelled.
+    One call looks at 20,000 keys at most, so a page may be empty and yet not be the last: go on
+    while there is a next_token. A prefix, or a pattern that begins with one, leaves out all other
+    keys unseen. The search reports progress and can be cancelled.
     """
     name, prefix = prefix_in(call.principal, bucket, prefix)
     after = _key_of(continuation_token) if continuation_token else ""

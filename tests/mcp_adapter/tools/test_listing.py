@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.s3.models import s3_backends
 
 from mcp_adapter.tools import Call
-from mcp_adapter.tools.listing import bucket_objects_list
+from mcp_adapter.tools import listing as listing_module
+from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.s3 import S3Clients
 from tests.mcp_adapter.tools.calls import answer, call_of, refusal
 from tests.support.recording import Recording
@@ -125,3 +132,146 @@ async def test_s3_out_of_reach_is_an_error() -> None:
     nowhere = S3Clients(endpoint_url="http://127.0.0.1:9", region="us-east-1")
     assert "could not be asked" in await refused(call_of(nowhere))
     await nowhere.close()
+
+
+async def search(call: Call, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+    return await answer(bucket_objects_search, call, **{"bucket": "alpha", **arguments})
+
+
+async def searched(call: Call, **arguments: object) -> list[str]:
+    """All that a search finds, page by page."""
+    found: list[str] = []
+    more: dict[str, object] = {}
+    while True:
+        page = await search(call, **arguments, **more)
+        found += [item["key"] for item in page["objects"]]
+        assert page["truncated"] == (page["next_token"] is not None)
+        if not page["truncated"]:
+            return found
+        more = {"continuation_token": page["next_token"]}
+
+
+async def test_prefix_and_path_of_a_uri_are_one_thing(clients: S3Clients, seen: Recording) -> None:
+    assert "give one of the two" in await refused(
+        call_of(clients), bucket="s3://alpha/data", prefix="many"
+    )
+    assert seen.calls == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", lambda _: True),
+        ("data/*", ["data/one.txt", "data/two.txt"]),
+        ("*.txt", lambda key: key.endswith(".txt")),
+        ("a?b.txt", ["a b.txt", "a+b.txt"]),
+        ("a[+ ]b.txt", ["a b.txt", "a+b.txt"]),
+        ("a[!+]b.txt", ["a b.txt"]),
+        ("ünï*✓*", ["ünïcödé/✓.txt"]),
+        ("DATA/*", []),
+        ("data", []),
+        ("many/00[0-4]?", lambda key: key.startswith("many/00") and key[7] in "01234"),
+        ("[", []),
+        ("[[]*", []),
+    ],
+)
+async def test_a_pattern_is_of_the_whole_key(
+    clients: S3Clients,
+    keys: list[str],
+    pattern: str,
+    expected: list[str] | Callable[[str], bool],
+) -> None:
+    matching = [key for key in keys if expected(key)] if callable(expected) else expected
+    assert await searched(call_of(clients), pattern=pattern) == matching
+
+
+@pytest.mark.parametrize("max_results", [1000, 100, 7, 1])
+async def test_pages_of_a_search_hold_every_match_once(
+    direct: S3Clients, keys: list[str], max_results: int
+) -> None:
+    found = await searched(call_of(direct), pattern="many/*[05]", max_results=max_results)
+    assert found == [key for key in keys if key.startswith("many/") and key[-1] in "05"]
+
+
+async def test_a_search_reads_no_more_of_the_bucket_than_it_has_to(
+    clients: S3Clients, seen: Recording
+) -> None:
+    page = await search(call_of(clients), pattern="data/t*.txt")
+    assert page["scanned"] == 1
+    assert "prefix=data%2Ft" in seen.calls[-1][1]
+    both = await search(call_of(clients), pattern="many/*", prefix="many/000")
+    assert both["scanned"] == len(both["objects"]) == 10
+    neither = await search(call_of(clients), pattern="data/*", prefix="many/")
+    assert neither["objects"] == []
+
+
+async def test_a_search_stops_after_so_many_pages_and_goes_on_where_it_was(
+    clients: S3Clients, seen: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing_module, "PAGE_KEYS", 20)
+    monkeypatch.setattr(listing_module, "MAX_PAGES", 3)
+
+    page = await search(call_of(clients), pattern="*0249")
+
+    assert (page["objects"], page["scanned"], page["truncated"]) == ([], 60, True)
+    assert len(seen.calls) == 3
+    assert await searched(call_of(clients), pattern="*0249") == ["many/0249"]
+
+
+@pytest.mark.parametrize("token", ["?", "a", "gA==", "ü"])
+async def test_a_made_up_token_is_refused(clients: S3Clients, seen: Recording, token: str) -> None:
+    said = await refusal(
+        bucket_objects_search, call_of(clients), bucket="alpha", continuation_token=token
+    )
+    assert "continuation_token" in said
+    assert seen.calls == []
+
+
+async def test_a_token_of_a_search_opens_no_other_bucket(clients: S3Clients) -> None:
+    page = await search(call_of(clients), max_results=1)
+    said = await refusal(
+        bucket_objects_search,
+        call_of(clients, buckets=("empty-one",)),
+        bucket="alpha",
+        continuation_token=page["next_token"],
+    )
+    assert "does not name" in said
+
+
+async def test_a_pattern_costs_no_more_than_its_keys(clients: S3Clients) -> None:
+    """One that a backtracking matcher would never be done with."""
+    assert await searched(call_of(clients), pattern="*a" * 500 + "b") == []
+    whole = re.compile(fnmatch.translate("*a" * 500 + "b"))
+    assert whole.match("a" * 1024) is None
+
+
+@given(pattern=st.text(alphabet="ab/*?[]!^-&|~\\.", min_size=1, max_size=30))
+def test_any_pattern_can_be_searched_for(pattern: str) -> None:
+    compiled = re.compile(fnmatch.translate(pattern))
+    key = pattern.translate({ord("*"): "a", ord("?"): "b"})
+    narrowed = listing_module._narrower("", pattern)
+    if compiled.match(key):
+        assert key.startswith(narrowed)
+
+
+async def test_five_thousand_objects_are_listed_in_order_without_loss(
+    direct: S3Clients, upstream: str
+) -> None:
+    keys = [f"{number % 7}/{number:05}" for number in range(5000)]
+    call = call_of(direct, buckets=("thousands",))
+    s3_backends["123456789012"]["aws"].create_bucket("thousands", "us-east-1")
+    for key in keys:
+        s3_backends["123456789012"]["aws"].put_object("thousands", key, b"")
+    keys.sort()
+
+    listed: list[str] = []
+    more: dict[str, object] = {}
+    while True:
+        page = await listing(call, bucket="thousands", max_keys=1000, **more)
+        listed += [item["key"] for item in page["objects"]]
+        if not page["truncated"]:
+            break
+        more = {"continuation_token": page["next_token"]}
+
+    assert listed == keys
+    assert await searched(call, bucket="thousands", max_results=999) == keys

@@ -1,0 +1,121 @@
+"""Which tools are served: what settings say, and nothing that settings do not say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from authsvc.settings import ConfigError
+from mcp_adapter.config import ToolsSettings
+from mcp_adapter.tools.__main__ import main
+from mcp_adapter.tools.loading import OWN, selected
+from mcp_adapter.tools.reference import reference
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "tools.md"
+
+TOOL = '''
+from pydantic import BaseModel
+from mcp_adapter.tools import Call, tool
+
+class Answer(BaseModel):
+    text: str
+
+@tool(title="{name}", scopes=("s",), read_only={read_only})
+async def {name}(call: Call) -> Answer:
+    """Do it."""
+    return Answer(text="done")
+'''
+
+
+class Packages:
+    """Modules as they might be installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, name: str, text: str) -> None:
+        path = self._folder / f"{name.replace('.', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield Packages(tmp_path)
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def names(settings: ToolsSettings) -> list[str]:
+    return [tool.name for tool in selected(settings)]
+
+
+def complaint(**settings: tuple[str, ...]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        selected(ToolsSettings(**settings))
+    return str(caught.value)
+
+
+def test_nothing_that_changes_anything_is_served_by_default() -> None:
+    assert all(tool.read_only for tool in selected(ToolsSettings()))
+    assert [tool.name for tool in OWN if not tool.read_only] == [
+        "bucket_object_put",
+        "bucket_object_delete",
+    ]
+
+
+def test_each_tool_that_changes_something_is_named() -> None:
+    served = names(ToolsSettings(writes=("bucket_object_put",)))
+    assert "bucket_object_put" in served
+    assert "bucket_object_delete" not in served
+
+
+def test_tools_of_a_package_come_after_the_adapters_own(packages: Packages) -> None:
+    packages.write("mine", TOOL.format(name="second", read_only=True))
+    packages.write("pack.inner", TOOL.format(name="third", read_only=True))
+    packages.write("pack.__init__", "from pack.inner import third\nfrom mine import second\n")
+
+    served = names(ToolsSettings(packages=("mine", "pack")))
+
+    assert served[-2:] == ["second", "third"]  # and second is not pack's for being imported there
+    assert served[:-2] == names(ToolsSettings())
+
+
+def test_what_cannot_be_served_is_said_before_the_start(packages: Packages) -> None:
+    packages.write("empty", "")
+    packages.write("broken", "import no_such_module_at_all")
+    packages.write("again", TOOL.format(name="whoami", read_only=True))
+    packages.write("writer", TOOL.format(name="scribble", read_only=False))
+
+    assert "tools.packages: absent cannot be imported" in complaint(packages=("absent",))
+    assert "no_such_module_at_all" in complaint(packages=("broken",))
+    assert "empty has no tools" in complaint(packages=("empty",))
+    assert "several tools named whoami" in complaint(packages=("again",))
+    assert "several tools named scribble" in complaint(packages=("writer", "writer"))
+    assert "tools.writes: whoami:" in complaint(writes=("whoami",))
+    assert "bucket_object_put" in complaint(writes=("bucket_object_putt",))
+    assert "scribble" in complaint(writes=("nothing",), packages=("writer",))
+
+
+def test_the_document_is_what_the_declarations_say() -> None:
+    assert reference(OWN) in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_reference_of_a_package_can_be_printed(packages: Packages) -> None:
+    packages.write("printed", TOOL.format(name="scribble", read_only=False))
+
+    printed = CliRunner().invoke(main, ["printed"])
+    absent = CliRunner().invoke(main, ["no_such_package"])
+
+    assert printed.exit_code == 0
+    assert printed.output.startswith(
+        "### `scribble`\n\nDo it.\n\nNeeds scope `s`. Changes something"
+    )
+    assert absent.exit_code == 2
+    assert "no_such_package cannot be imported" in absent.output
