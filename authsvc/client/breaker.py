@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from authsvc.errors import AuthError, Reason
+
+log = logging.getLogger(__name__)
 
 FAILURES = 5
 """Calls in a row that have to fail. Each has used up its deadline or its attempts, on all replicas
@@ -51,10 +54,10 @@ class Breaker:
             if error.reason is Reason.STORE_UNAVAILABLE:
                 self._failed()
             else:
-                self._failures = 0
+                self._answered()
             raise
         else:
-            self._failures = 0
+            self._answered()
         finally:
             # A probe that is given up has found out nothing: the next call is one.
             if probes:
@@ -77,9 +80,16 @@ class Breaker:
     def _failed(self) -> None:
         self._failures += 1
         now = self._clock()
+        if self._failures == FAILURES:
+            log.error("authsvc does not work: calls fail at once until it does")
         # Those that were let through earlier and fail late do not keep it open.
         if self._failures >= FAILURES and now >= self._open_until:
             self._open_until = now + OPEN_SECONDS
+
+    def _answered(self) -> None:
+        if self._failures >= FAILURES:
+            log.info("authsvc works again")
+        self._failures = 0
 
 
 class RetryBudget:

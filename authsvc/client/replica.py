@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
@@ -16,6 +17,8 @@ from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
 from authsvc.errors import AuthError
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+log = logging.getLogger(__name__)
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -68,6 +71,7 @@ class Replica:
         known: asyncio.Event,
     ) -> None:
         self.in_flight = 0
+        self._address = endpoint.address
         self._channel = _channel(endpoint, credentials)
         self._stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(self._channel)
         self._metadata = metadata
@@ -112,6 +116,7 @@ class Replica:
     def suspect(self) -> None:
         """It has not answered in time: keep away from it until it answers a question of health."""
         if self._responsive:
+            log.warning("authsvc at %s does not answer in time", self._address)
             self._responsive = False
             self._spawn(self._await_answer())
 
@@ -153,6 +158,7 @@ class Replica:
         while not self._responsive:
             await self._connect()
             self._responsive = await health.answers(self._channel, CHECK_SECONDS)
+        log.info("authsvc at %s answers", self._address)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

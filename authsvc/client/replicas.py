@@ -61,6 +61,7 @@ class Replicas:
             await asyncio.gather(self._following, return_exceptions=True)
         await asyncio.gather(*(replica.close() for replica in self._by_endpoint.values()))
         await asyncio.gather(*self._closing)
+        self._by_endpoint.clear()
 
     def renew(self) -> None:
         """Connect anew to all of them; calls under way finish where they are."""

@@ -100,6 +100,23 @@ def test_late_failures_do_not_keep_it_open(clock: Clock) -> None:
     assert not is_open(late)
 
 
+def test_an_operator_is_told_once_each_time(
+    opened: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        for _ in range(3):
+            clock.advance(OPEN_SECONDS)
+            fail(opened)
+            is_open(opened)
+        clock.advance(OPEN_SECONDS)
+        for _ in range(3):
+            is_open(opened)
+        for _ in range(FAILURES + 3):
+            fail(opened)
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"]
+
+
 def test_it_says_when_to_come_back(opened: Breaker) -> None:
     with pytest.raises(AuthError) as caught, opened.call():
         pass

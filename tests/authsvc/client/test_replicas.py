@@ -166,7 +166,10 @@ async def test_who_stops_serving_is_believed_at_once(monkeypatch: pytest.MonkeyP
             await until(partial(unfit, client, replica), client)
 
 
-async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_from() -> None:
+async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_from(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "authsvc.client")
     loop = asyncio.get_running_loop()
     async with fleet(2) as replicas, AuthClient(addresses(replicas), deadline_seconds=2) as client:
         frozen, there = replicas
@@ -181,6 +184,10 @@ async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_fr
         assert loop.time() - begun < 0.5
         frozen.thaw()
         await until(lambda: fit(client, frozen), client)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"authsvc at {frozen.address} does not answer in time",
+        f"authsvc at {frozen.address} answers",
+    ]
 
 
 async def test_a_slow_answer_is_not_taken_for_a_frozen_replica() -> None:
