@@ -164,6 +164,9 @@ class SessionResolver:
                 _check_is_theirs(record, resources)
             tombstone = record and revoke(record, now=self._clock(), limits=self._limits)
             if tombstone is None:
+                if record is not None and record.revoke_time is not None:
+                    # Perhaps by an attempt that failed, of which we are the repetition.
+                    await self._store.confirm(record)
                 return ""
             written = await self._store.put(tombstone, EventType.REVOKED)
             if written is not None:

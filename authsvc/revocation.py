@@ -63,9 +63,9 @@ class Cutoffs:
         self._everyone = -math.inf
 
     def add(self, cutoff: Cutoff) -> None:
-        """Put one in force, unless a later one is."""
+        """Put one in force, unless a later one is. An equal one is kept for longer."""
         known = self._by_key.get(cutoff.key)
-        if known is not None and known.time >= cutoff.time:
+        if known is not None and known.time > cutoff.time:
             return
         self._by_key[cutoff.key] = cutoff
         if cutoff.key == EVERYONE:

@@ -93,6 +93,14 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def confirm(self, record: Record) -> None:
+        """Return once a record that was read is as safe as what ``put`` acknowledges.
+
+        What was read may be a write whose own caller was told that it failed, and which a failover
+        may still undo.
+        """
+        ...
+
     async def touch(self, record: Record) -> None:
         """Write ``last_seen_time`` and ``expire_time`` alone, if what is stored still has the
         record's ``revision`` and ``create_time``. Best effort: need not be durable then, does not

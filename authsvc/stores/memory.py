@@ -67,6 +67,10 @@ class MemoryStore:
                 self._expire(next(iter(self._unauthenticated)))
         return str(self._logged)
 
+    async def confirm(self, record: Record) -> None:
+        """See ``SessionStore.confirm``. What can be read is safe."""
+        self._check_open()
+
     async def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""
         stored = self._records.get(record.id)

@@ -24,6 +24,7 @@ def _script(name: str) -> Script:
 
 PUT = _script("put")
 TOUCH = _script("touch")
+CONFIRM = _script("confirm")
 REMOVE = _script("remove")
 SWEEP = _script("sweep")
 CUT_OFF = _script("cut_off")

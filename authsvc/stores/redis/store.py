@@ -175,6 +175,12 @@ class RedisStore:
             fetch.keep(record)
         return _token(partition, position)
 
+    async def confirm(self, record: Record) -> None:
+        """See ``SessionStore.confirm``."""
+        self._check_open()
+        partition = self._partition_of(record.id)
+        await self._link.write(scripts.CONFIRM, partition.base, record.id, ttl_ms(record))
+
     async def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""
         partition = self._partition_of(record.id)

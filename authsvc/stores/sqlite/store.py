@@ -114,6 +114,10 @@ class SqliteStore:
                 fetch.keep(record)
         return token
 
+    async def confirm(self, record: Record) -> None:
+        """See ``SessionStore.confirm``. What can be read is safe."""
+        self._check_open()
+
     async def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""
         with suppress(AuthError):

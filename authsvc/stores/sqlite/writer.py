@@ -92,7 +92,7 @@ class Transaction:
         self._connection.execute(
             "INSERT INTO cutoffs (issuer, subject, token_id, time, set_time) "
             "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
-            "SET time = excluded.time, set_time = excluded.set_time WHERE excluded.time > time",
+            "SET time = excluded.time, set_time = excluded.set_time WHERE excluded.time >= time",
             (*cutoff.key, cutoff.time, cutoff.set_time),
         )
         return self.append(Event(EventType.TOKENS_REVOKED, cutoff.set_time, cutoff=cutoff))

@@ -331,6 +331,22 @@ async def test_a_write_counts_once_replicas_have_it(tmp_path: Path) -> None:
                     assert stored is not None
 
 
+async def test_what_was_read_may_not_be_safe_yet(tmp_path: Path) -> None:
+    with with_replica(tmp_path) as pair:
+        server = replace(server_at(pair.primary.url), acknowledge_replicas=1)
+        async with opened(server) as store:
+            await store.put(record(), EventType.CREATED)
+            await store.confirm(record())
+            pair.replica.pause()
+            with pytest.raises(AuthError, match="confirmed by 0 of 1"):
+                await store.put(next_of(record(), revoke_time=1.0), EventType.REVOKED)
+            stored = await store.get("s")
+            assert stored is not None
+            assert stored.revoke_time == 1.0
+            with pytest.raises(AuthError, match="confirmed by 0 of 1"):
+                await store.confirm(stored)
+
+
 async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path) -> None:
     with sentinel(tmp_path) as group:
         server = RedisServer(
