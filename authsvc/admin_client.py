@@ -323,12 +323,15 @@ class _Watch:
         call = stub.WatchSessions(self._request, metadata=metadata)
         try:
             async with asyncio.timeout(seconds):
-                await call.initial_metadata()
+                begun = await call.initial_metadata()
                 if call.done():
                     await call.read()  # raises why
         except BaseException:
             call.cancel()
             raise
+        position = begun.get(admin_wire.RESUME_TOKEN_KEY)
+        if position is not None:
+            self._request.resume_token = str(position)
         return call
 
 

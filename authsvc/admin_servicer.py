@@ -97,10 +97,12 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
         with self._operator("WatchSessions", context):
             which = admin_wire.filter_of(request.filter)
-            async with self._admin.watching(which, resume_token=request.resume_token) as events:
-                # Now, and not with the first event: the client knows that it watches.
-                await context.send_initial_metadata(())
-                async for logged in events:
+            async with self._admin.watching(which, resume_token=request.resume_token) as watch:
+                # Now, and not with the first event: the client knows that it watches, and from
+                # where to go on if nothing happens before the stream breaks.
+                begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
+                await context.send_initial_metadata(() if request.resume_token else begun_at)
+                async for logged in watch.events:
                     # A client that is slow to read holds this up, and the log is read no further.
                     await context.write(admin_wire.event_message(logged.position, logged.event))
 

@@ -12,6 +12,9 @@ from authsvc.sessions import PRINCIPAL_SESSION_PREFIX, Grant, Record
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import seconds, session_message, timestamp
 
+RESUME_TOKEN_KEY = "authsvc-resume-token"  # noqa: S105 - a name
+"""The initial metadata of ``WatchSessions`` that carries what to resume from before any event."""
+
 _EVENT_TYPES = {event_type.value: event_type for event_type in EventType}
 
 _AUTHENTICATED = {

@@ -72,6 +72,20 @@ class Revocation:
     consistency_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A watch that has begun.
+
+    Attributes:
+        resume_token: what to watch from to get all of its events.
+        events: one at a time, as they are asked for. They end with STORE_UNAVAILABLE when the
+            server stops.
+    """
+
+    resume_token: str
+    events: AsyncIterator[Logged]
+
+
 class SessionAdmin:
     """``SessionAdminService``, without its transport.
 
@@ -197,16 +211,12 @@ class SessionAdmin:
     @asynccontextmanager
     async def watching(
         self, which: RecordFilter, *, resume_token: str = ""
-    ) -> AsyncIterator[AsyncIterator[Logged]]:
+    ) -> AsyncIterator[Watch]:
         """What happens from here on, or from where an earlier watch broke off.
 
         Args:
             which: sessions; a cut-off is told of where it may concern one of them.
             resume_token: ``Logged.position`` of the last event seen; empty for from now on.
-
-        Yields:
-            The events, one at a time as they are asked for. They end with STORE_UNAVAILABLE when
-            the server stops.
 
         Raises:
             AuthError: ARGUMENT_INVALID, OVERLOADED, STORE_UNAVAILABLE; while iterating, too.
@@ -215,14 +225,16 @@ class SessionAdmin:
         if self._watchers >= MAX_WATCHERS:
             raise AuthError(Reason.OVERLOADED, f"{MAX_WATCHERS} watch already")
         self._watchers += 1
-        upcoming = _Upcoming(self._store.watch(resume_token), self._stopping)
         try:
-            # Everything from here on is told: the log is followed before anybody is said to watch.
-            await asyncio.sleep(0)
-            yield (logged async for logged in upcoming.all() if _concerns(which, logged.event))
+            position = resume_token or await self._store.position()
+            upcoming = _Upcoming(self._store.watch(position), self._stopping)
+            try:
+                events = (it async for it in upcoming.all() if _concerns(which, it.event))
+                yield Watch(position, events)
+            finally:
+                await upcoming.close()
         finally:
             self._watchers -= 1
-            await upcoming.close()
 
     async def _records_of(self, issuer: str, subject: str) -> tuple[list[Record], bool]:
         """What is stored of a subject, and whether that is all of it."""

@@ -160,6 +160,10 @@ class SessionStore(Protocol):
         """Log what changes no record. Best effort, as ``touch``."""
         ...
 
+    async def position(self) -> str:
+        """The end of the log: watching from here tells everything that is written from now on."""
+        ...
+
     def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
         """Events from ``position`` on, in the order of the writes to each record; empty for now on.
 

@@ -129,6 +129,11 @@ class MemoryStore:
         """See ``SessionStore.append``."""
         self._append(event)
 
+    async def position(self) -> str:
+        """See ``SessionStore.position``."""
+        self._check_open()
+        return str(self._logged)
+
     async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
         """See ``SessionStore.watch``."""
         seen = parse_position(position) if position else self._logged

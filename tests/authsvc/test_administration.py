@@ -249,14 +249,16 @@ async def happen(office: Office, count: int) -> None:
 
 
 async def test_what_happens_from_the_beginning_on_is_told(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as events:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+        events = watch.events
         # Nobody has asked for an event yet.
         await happen(office, 3)
         assert [_id(await anext(events)) for _ in range(3)] == ["s0", "s1", "s2"]
 
 
 async def test_a_slow_reader_does_not_fill_the_memory(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as events:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+        events = watch.events
         await happen(office, 100)
         await anext(events)
         for _ in range(100):
@@ -268,6 +270,7 @@ async def test_a_watch_lets_go_of_the_log(office: Office) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         for ending in ("left", "failed", "cancelled", "never read"):
             async with office.admin.watching(ALL):
+                await asyncio.sleep(0)
                 assert office.store.logs_open == 1
             assert office.store.logs_open == 0, ending
             task = asyncio.create_task(_watch(office.admin, ending))
@@ -280,10 +283,10 @@ async def test_a_watch_lets_go_of_the_log(office: Office) -> None:
 
 
 async def _watch(admin: SessionAdmin, ending: str) -> None:
-    async with admin.watching(ALL) as events:
+    async with admin.watching(ALL) as watch:
         if ending == "never read":
             return
-        async for _ in events:
+        async for _ in watch.events:
             if ending == "left":
                 return
             if ending == "failed":
@@ -313,7 +316,8 @@ async def test_watchers_are_bounded(office: Office) -> None:
 
 
 async def test_a_stop_ends_watches_at_once(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as events:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+        events = watch.events
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
         office.stopping.set()
@@ -323,7 +327,8 @@ async def test_a_stop_ends_watches_at_once(office: Office) -> None:
 
 
 async def test_a_store_that_goes_ends_watches(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as events:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+        events = watch.events
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
         await office.store.close()

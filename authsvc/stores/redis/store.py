@@ -312,6 +312,11 @@ class RedisStore:
             )
         )
 
+    async def position(self) -> str:
+        """See ``SessionStore.position``."""
+        self._check_open()
+        return ",".join(map(position_text, await self._ends()))
+
     async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
         """See ``SessionStore.watch``."""
         self._check_open()

@@ -167,6 +167,11 @@ class SqliteStore:
         with suppress(AuthError):
             self._writer.submit(lambda work: work.append(event))
 
+    async def position(self) -> str:
+        """See ``SessionStore.position``."""
+        self._catch_up()
+        return str(self._position)
+
     async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
         """See ``SessionStore.watch``."""
         self._catch_up()
