@@ -344,8 +344,8 @@ class SessionAdminServiceServicer:
     def WatchSessions(self, request, context):
         """Streams what happens to sessions, from now on or from a resume token. After
         a break, resuming from the last token seen misses no event that is still
-        kept. The stream ends with UNAVAILABLE when the server stops or the store
-        is away.
+        kept; the initial metadata "authsvc-resume-token" has the first one. The
+        stream ends with UNAVAILABLE when the server stops or the store is away.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
         OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.

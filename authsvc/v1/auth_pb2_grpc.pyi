@@ -255,8 +255,8 @@ class SessionAdminServiceStub:
     WatchSessions: _grpc.UnaryStreamMultiCallable[_auth_pb2.WatchSessionsRequest, _auth_pb2.WatchSessionsResponse]
     """Streams what happens to sessions, from now on or from a resume token. After
     a break, resuming from the last token seen misses no event that is still
-    kept. The stream ends with UNAVAILABLE when the server stops or the store
-    is away.
+    kept; the initial metadata "authsvc-resume-token" has the first one. The
+    stream ends with UNAVAILABLE when the server stops or the store is away.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
     OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
@@ -294,8 +294,8 @@ class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
     WatchSessions: _aio.UnaryStreamMultiCallable[_auth_pb2.WatchSessionsRequest, _auth_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Streams what happens to sessions, from now on or from a resume token. After
     a break, resuming from the last token seen misses no event that is still
-    kept. The stream ends with UNAVAILABLE when the server stops or the store
-    is away.
+    kept; the initial metadata "authsvc-resume-token" has the first one. The
+    stream ends with UNAVAILABLE when the server stops or the store is away.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
     OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
@@ -354,8 +354,8 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_auth_pb2.WatchSessionsResponse], _abc.AsyncIterator[_auth_pb2.WatchSessionsResponse]]:
         """Streams what happens to sessions, from now on or from a resume token. After
         a break, resuming from the last token seen misses no event that is still
-        kept. The stream ends with UNAVAILABLE when the server stops or the store
-        is away.
+        kept; the initial metadata "authsvc-resume-token" has the first one. The
+        stream ends with UNAVAILABLE when the server stops or the store is away.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
         OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
