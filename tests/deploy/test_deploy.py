@@ -21,6 +21,7 @@ from authsvc.client.replicas import LOOK_UP_SECONDS
 from authsvc.client.targets import Name, Targets
 from authsvc.config import Settings
 from authsvc.errors import Reason
+from authsvc.server import REPORT_INTERVAL_SECONDS
 from authsvc.settings import load
 from mcp_adapter.config import Settings as AdapterSettings
 
@@ -345,7 +346,8 @@ def test_authsvc_finds_valkey() -> None:
 
 
 def test_authsvc_has_time_to_drain() -> None:
-    needed = authsvc().grace_seconds + MARGIN_SECONDS
+    assert authsvc().drain_seconds > REPORT_INTERVAL_SECONDS
+    needed = authsvc().drain_seconds + authsvc().grace_seconds + MARGIN_SECONDS
     assert pod("authsvc")["terminationGracePeriodSeconds"] >= needed
     assert seconds(SERVICES["authsvc"]["stop_grace_period"]) >= needed
 

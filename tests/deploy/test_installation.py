@@ -34,6 +34,7 @@ from authsvc.sessions import Grant, Record
 from authsvc.settings import load
 from authsvc.stores.redis.server import RedisServer
 from authsvc.stores.redis.store import RedisStore
+from tests.support.processes import spawn
 from tests.support.tokens import IdentityProvider
 from tests.support.valkey import Valkey, eventually, free_port, single
 
@@ -92,7 +93,9 @@ def settings_of(secrets: Path, valkey: Valkey, idp: IdentityProvider, listen: st
     )
     url = valkey.url.replace("redis://", "redis://authsvc@")
     store = settings.store.model_copy(update={"url": url, "ca_file": None})
-    return settings.model_copy(update={"listen": listen, "issuers": (issuer,), "store": store})
+    return settings.model_copy(
+        update={"listen": listen, "issuers": (issuer,), "store": store, "drain_seconds": 0.0}
+    )
 
 
 @dataclass
@@ -379,11 +382,18 @@ async def asked(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr.decode()
 
 
+async def until_well(*arguments: str) -> None:
+    """A replica serves once it follows the store, an adapter once it has a connection."""
+    with anyio.fail_after(20):
+        while await asked(*arguments) != (0, ""):
+            pass
+
+
 async def test_a_replica_is_asked_for_its_health(secrets: Path, valkey: Valkey) -> None:
     trusted = ("--ca-file", str(secrets / "ca.crt"), "--name", "authsvc")
     async with installed(secrets, valkey, IdentityProvider(time.time)) as here:
         target = f"127.0.0.1:{here.port}"
-        assert await asked(target, *trusted) == (0, "")
+        await until_well(target, *trusted)
         assert await asked(target, *trusted, "--alive") == (0, "")
         for other in ((*trusted[:3], "somebody-else"), ()):
             code, why = await asked(target, *other)
@@ -408,7 +418,26 @@ async def test_a_replica_without_keys_is_alive_and_not_ready(secrets: Path, valk
         assert await asked(address, *trusted) == (1, "NOT_SERVING\n")
 
 
-async def test_an_adapter_is_asked_for_its_health() -> None:
+async def test_an_adapter_with_this_configuration_is_ready(
+    secrets: Path, valkey: Valkey, tmp_path: Path
+) -> None:
+    """From the probe through the adapter to authsvc, which knows it by its token."""
+    port = free_port()
+    text = (DEPLOY / "config" / "adapter.toml").read_text()
+    config = tmp_path / "adapter.toml"
+    async with installed(secrets, valkey, IdentityProvider(time.time)) as here:
+        config.write_text(
+            text.replace("/run/secrets", str(secrets))
+            .replace("0.0.0.0:8000", f"127.0.0.1:{port}")
+            .replace("dns:///authsvc:50051", f"dns:///localhost:{here.port}")
+        )
+        with spawn("mcp_adapter", "serve", "--config", str(config)) as adapter:
+            await anyio.to_thread.run_sync(adapter.wait_for, "listening on", 30.0)
+            assert await asked(f"http://127.0.0.1:{port}/healthz") == (0, "")
+            await until_well(f"http://127.0.0.1:{port}/readyz")
+
+
+async def test_what_speaks_http_is_asked_for_its_health() -> None:
     async def answer(stream: anyio.abc.SocketStream) -> None:
         async with stream:
             request = await stream.receive()
