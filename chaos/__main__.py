@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from chaos.faults import FAULTS, Fault, soaking
 from chaos.replicas import ReplicaError
 from chaos.run import Plan, Result, run
 from chaos.valkey import ValkeyError
+
+LOG_FORMAT = "%(asctime)s %(name)s: %(message)s"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,6 +70,7 @@ def main(
     Each run has a Valkey and three replicas of its own. The exit code is 1 if a promise was broken.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=output.with_name("clients.log"), filemode="w", format=LOG_FORMAT)
     plan = Plan(seconds, rate, seed)
     faults = [fault for fault in FAULTS if not names or fault.name in names]
     try:

@@ -23,7 +23,7 @@ BEYOND_LEEWAY_SECONDS = 1_800.0
 IN_FLIGHT_SECONDS = 0.04
 """How long the store takes each way, for calls that last."""
 
-LAG_SECONDS = 0.5
+LAG_SECONDS = 1.0
 """How long a primary goes on without its replica, before it dies."""
 
 SAMPLE_SECONDS = 5.0
