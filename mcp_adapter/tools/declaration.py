@@ -73,7 +73,11 @@ class Tool:
 
     def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:
+            # JSON can spell half of a surrogate pair, which is no text and no UTF-8.
+            json.dumps(arguments, ensure_ascii=False).encode()
             checked = self.arguments.model_validate(arguments)
+        except UnicodeEncodeError:
+            raise ToolError("Invalid arguments: not all of it is Unicode text.") from None
         except ValidationError as error:
             raise ToolError(_explained(error)) from None
         return {name: getattr(checked, name) for name in type(checked).model_fields}

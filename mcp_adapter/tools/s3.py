@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 MAX_CLIENTS = 64
-"""Clients that are kept, those used least recently closed first."""
+"""Clients that are kept; those used least recently, or expired, are closed when another comes."""
 
 MAX_CONNECTIONS = 50
 """Connections of one client. Botocore's own 10 would have calls of one user wait for each other."""
@@ -40,9 +41,10 @@ _Key = tuple[str, Secret, Secret | None, str]
 
 @dataclass
 class _Kept:
-    """A client, who uses it, and what closes it."""
+    """A client, who uses it, when its credentials end, and what closes it."""
 
     users: int = 0
+    expire_time: float = 0.0
     dropped: bool = False
     client: S3Client | None = None
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -60,12 +62,20 @@ class S3Clients:
     Args:
         endpoint_url: the API; None for AWS itself.
         region: where credentials name none.
+        clock: seconds since the epoch.
 
     Attributes:
         region: the same.
     """
 
-    def __init__(self, *, endpoint_url: str | None, region: str) -> None:
+    def __init__(
+        self,
+        *,
+        endpoint_url: str | None,
+        region: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._endpoint_url = endpoint_url
         self.region = region
         # One for all of them: it holds the API's model, a tenth of a second's work to read, and is
@@ -84,12 +94,14 @@ class S3Clients:
         )
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
+        # The same keys can come for longer, with a later token.
+        kept.expire_time = max(kept.expire_time, credentials.expire_time)
         kept.users += 1
         try:
             async with kept.opening:
                 if kept.client is None:
+                    await self._drop()
                     kept.client = await kept.closing.enter_async_context(self._made(key))
-            await self._drop_oldest()
             yield kept.client
         finally:
             kept.users -= 1
@@ -102,12 +114,15 @@ class S3Clients:
             _, kept = self._kept.popitem()
             await kept.close()
 
-    async def _drop_oldest(self) -> None:
-        while len(self._kept) > MAX_CLIENTS:
-            _, oldest = self._kept.popitem(last=False)
-            oldest.dropped = True
-            if not oldest.users:
-                await oldest.close()
+    async def _drop(self) -> None:
+        """Make room: what has expired goes, and what was used least recently."""
+        now = self._clock()
+        expired = [key for key, kept in self._kept.items() if 0 < kept.expire_time <= now]
+        oldest = list(self._kept)[: max(0, len(self._kept) - MAX_CLIENTS)]
+        for kept in [self._kept.pop(key) for key in {*expired, *oldest}]:
+            kept.dropped = True
+            if not kept.users:
+                await kept.close()
 
     @asynccontextmanager
     async def _made(self, key: _Key) -> AsyncIterator[S3Client]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ from mcp_adapter.tools import s3 as s3_module
 from mcp_adapter.tools.listing import bucket_objects_list
 from mcp_adapter.tools.s3 import S3Clients
 from tests.mcp_adapter.tools.calls import answer, call_of, credentials, refusal
+from tests.mcp_adapter.tools.slow_storage import SlowStorage
 from tests.support.recording import Recording
 
 pytestmark = pytest.mark.anyio
@@ -144,3 +146,40 @@ async def test_one_credential_is_one_client(clients: S3Clients) -> None:
     rotated = AwsCredentials("AKIAREADER", Secret("rotated"), None, "us-east-1", 0.0)
     async with clients.client(rotated) as another:
         assert another is not one
+
+
+async def test_a_client_goes_when_its_credentials_have_ended(upstream: str) -> None:
+    now = 1000.0
+    clients = S3Clients(endpoint_url=upstream, region="us-east-1", clock=lambda: now)
+    short, longer = credentials("AKIASHORT", expire_time=1100), credentials("AKIALONGER")
+    async with clients.client(short) as first, clients.client(longer) as second:
+        """Both are kept."""
+    async with clients.client(replace(short, expire_time=1200.0)) as later:
+        assert later is first
+    now = 1150.0
+    async with clients.client(credentials("AKIAOTHER")):
+        assert len(clients._kept) == 3
+    now = 1200.0
+    async with clients.client(credentials("AKIAANOTHER")), clients.client(longer) as same:
+        assert same is second
+        assert len(clients._kept) == 3
+    with pytest.raises(HTTPClientError):
+        await first.list_buckets()
+    await clients.close()
+
+
+async def test_a_session_token_is_part_of_who_a_client_is(clients: S3Clients) -> None:
+    """Two sessions of one role can have one key id, and would then share what they may do."""
+    one = replace(credentials(), session_token=Secret("one"))
+    other = replace(credentials(), session_token=Secret("other"))
+    async with clients.client(one) as first, clients.client(other) as second:
+        assert first is not second
+
+
+async def test_many_calls_of_one_caller_do_not_queue(slow_storage: SlowStorage) -> None:
+    """As many as a client has connections are answered only once all of them have arrived."""
+    slow_storage.holds = s3_module.MAX_CONNECTIONS
+    async with asyncio.timeout(30), slow_storage.clients.client(credentials()) as client:
+        heads = (client.head_bucket(Bucket="alpha") for _ in range(slow_storage.holds))
+        await asyncio.gather(*heads)
+    assert slow_storage.most_at_once == s3_module.MAX_CONNECTIONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio
 import httpx2
@@ -10,8 +11,9 @@ import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from authsvc.resolution import AwsCredentials, Secret
 from mcp_adapter.tools.loading import OWN
-from tests.mcp_adapter.harness import DEADLINE_SECONDS
+from tests.mcp_adapter.harness import DEADLINE_SECONDS, Endpoint, Meeting
 from tests.mcp_adapter.tools.served import ERAS, Served, served, somebody
 from tests.mcp_adapter.tools.slow_storage import SlowStorage
 
@@ -121,3 +123,68 @@ async def test_a_search_that_is_cancelled_stops_asking(
                 calls.cancel_scope.cancel()
             await slow_storage.left.wait()
             assert not (await client.call_tool("whoami", {})).is_error
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("alpha", 200),
+        ("=?base64?YWxwaGE=?=", 200),
+        ("beta", 400),
+        ("ALPHA", 400),
+        ("=?base64?!?=", 400),
+        (None, 400),
+    ],
+)
+async def test_a_header_for_routing_agrees_with_the_body(
+    server: Served, header: str | None, status: int
+) -> None:
+    async with httpx2.AsyncClient(base_url=server.url) as http:
+        endpoint = Endpoint(http, server.resolver, Meeting())
+        response = await endpoint.modern(
+            "tools/call",
+            {"name": "bucket_objects_list", "arguments": {"bucket": "alpha", "max_keys": 1}},
+            token="alice",
+            headers={"Mcp-Param-Bucket": header} if header else None,
+        )
+    assert response.status_code == status
+    if status == 400:
+        assert response.json()["error"]["code"] == -32020
+
+
+async def test_whoami_shows_no_secret_and_no_more_claims(server: Served) -> None:
+    server.resolver.tokens["alice"] = replace(somebody(), claims_json=b'{"private": "matter"}')
+    issued = AwsCredentials("AKIASHOWN", Secret("hidden"), Secret("hidden"), "us-east-1", 2e9)
+    server.resolver.issued["alice"] = issued
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with server.client("legacy") as client:
+            answer = await client.call_tool("whoami", {})
+
+    assert answer.structured_content is not None
+    assert answer.structured_content["credentials"] == {
+        "kind": "aws",
+        "expires_at": "2033-05-18T03:33:20Z",
+    }
+    assert answer.structured_content["subject"] == "alice"
+    for hidden in ("private", "hidden", "AKIASHOWN"):
+        assert hidden not in str(answer)
+
+
+async def test_each_callers_storage_is_their_own(server: Served) -> None:
+    """Two callers at once, over one server: each sees the buckets of their own token."""
+    seen: dict[str, list[str]] = {}
+
+    async def ask(token: str) -> None:
+        async with server.client("legacy", token) as client:
+            for _ in range(5):
+                answer = await client.call_tool("discover_buckets", {})
+                assert answer.structured_content is not None
+                found = [item["name"] for item in answer.structured_content["buckets"]]
+                assert seen.setdefault(token, found) == found
+
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(ask, "alice")
+            callers.start_soon(ask, "bob")
+
+    assert seen == {"alice": ["alpha", "missing-one"], "bob": ["empty-one"]}

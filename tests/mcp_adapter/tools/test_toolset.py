@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import pytest
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
+from mcp_types import TextContent
 from pydantic import BaseModel, Field, ValidationError
 
 from authsvc.resolution import Principal
@@ -40,6 +41,7 @@ def test_a_declaration_is_what_clients_see() -> None:
     assert listed.output_schema["required"] == ["text"]
     assert listed.annotations is not None
     assert listed.annotations.read_only_hint is False
+    assert listed.meta == {"authsvc/scopes": ["b", "a"], "authsvc/permissions": []}
 
 
 async def test_a_bad_answer_is_not_blamed_on_the_arguments() -> None:
@@ -51,6 +53,59 @@ async def test_a_bad_answer_is_not_blamed_on_the_arguments() -> None:
     s3 = S3Clients(endpoint_url=None, region="us-east-1")
     with pytest.raises(ValidationError, match="text"):
         await spoil.run(Call(Principal("idp", "alice", 0.0), None, s3), {"size": 7})
+
+
+def test_what_no_tool_can_be_made_of_is_said_at_once() -> None:
+    async def without_call(name: str) -> Greeting:
+        """Greet."""
+        return Greeting(text=name)
+
+    async def without_docstring(call: Call) -> Greeting:
+        return Greeting(text="")
+
+    async def without_model(call: Call) -> str:
+        """Greet."""
+        return ""
+
+    async def with_more(call: Call, *names: str) -> Greeting:
+        """Greet."""
+        return Greeting(text="")
+
+    def blocking(call: Call) -> Greeting:
+        """Greet."""
+        return Greeting(text="")
+
+    async def two_headers(
+        call: Call,
+        one: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Same"})],
+        two: Annotated[str, Field(json_schema_extra={"x-mcp-header": "same"})],
+    ) -> Greeting:
+        """Greet."""
+        return Greeting(text="")
+
+    expected: dict[Any, str] = {
+        without_call: "first parameter is a Call",
+        without_docstring: "has a docstring",
+        without_model: "returns a pydantic model",
+        with_more: "plain and typed",
+        blocking: "async function",
+        two_headers: "duplicates",
+    }
+    for function, complaint in expected.items():
+        with pytest.raises(TypeError, match=complaint):
+            tool(title="Greet")(function)
+
+
+async def test_what_is_wrong_with_arguments_is_said_without_their_text() -> None:
+    call = Call(Principal("idp", "alice", 0.0), None, S3Clients(endpoint_url=None, region="r"))
+    for given in ({"name\r\nx: \u202e": 1}, {"n" * 5000: 1}, {"name": "\ud800"}):
+        result = await greet.run(call, given)
+        assert result.is_error
+        (content,) = result.content
+        assert isinstance(content, TextContent)
+        assert content.text.isprintable()
+        assert content.text.isascii()
+        assert len(content.text) < 400
 
 
 def test_requirements_follow_from_declarations() -> None:
