@@ -25,6 +25,10 @@ from authsvc.v1 import auth_pb2 as pb
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
+CLOSING_SECONDS = 1.0
+"""How much longer a connection that is given up lasts than the calls on it: gRPC cancels what is
+left, and a call that nobody cancelled is not to look as if."""
+
 _RESOLVE: Method[pb.ResolveSessionRequest, pb.ResolveSessionResponse] = Method(
     lambda stub: stub.ResolveSession, idempotent=True
 )
@@ -75,7 +79,7 @@ class AuthClient:
             Targets.parse(target),
             look_up=look_up,
             connect=self._connect,
-            grace_seconds=deadline_seconds,
+            grace_seconds=deadline_seconds + CLOSING_SECONDS,
         )
         self._calls = Calls(self._replicas, Breaker(clock), deadline_seconds=deadline_seconds)
         self._tokens = ConsistencyTokens(clock)

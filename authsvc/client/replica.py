@@ -122,6 +122,8 @@ class Replica:
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """Close the connection, once its calls are done or their time is up."""
+        # Nor is it asked how it is when the last of its calls comes to no end.
+        self._responsive = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

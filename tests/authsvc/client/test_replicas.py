@@ -205,6 +205,23 @@ async def test_a_slow_answer_is_not_taken_for_a_frozen_replica() -> None:
         await until(lambda: all(fit(client, replica) for replica in replicas), client)
 
 
+async def test_nothing_goes_on_after_a_replica_is_given_up() -> None:
+    async with (
+        fleet(1) as [frozen],
+        AuthClient(frozen.address, deadline_seconds=0.2) as client,
+    ):
+        await resolved(client)
+        [replica] = client._replicas._by_endpoint.values()
+        frozen.freeze()
+        call = asyncio.create_task(resolved(client))
+        await asyncio.sleep(0)
+        client._replicas.renew()
+        with pytest.raises(AuthError):
+            await call
+        assert not replica._tasks
+    assert not client._replicas._closing
+
+
 async def test_the_replicas_of_a_name_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("authsvc.client.replicas.LOOK_UP_SECONDS", 0.01)
     addresses: list[str] = []
