@@ -2,20 +2,22 @@
 a real Valkey with its users, certificates and tokens as ``make_secrets.py`` makes them, and the
 health check that probes run.
 
-What differs: the issuer, the addresses, and that Valkey speaks no TLS, which the server in the
-tests is built without.
+What differs: the issuer and the addresses. The Valkey of the tests is built without TLS; where TLS
+is what is tested, a proxy in front of it speaks it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -234,6 +236,63 @@ async def everything(store: RedisStore) -> None:
     logged = await anext(watching)
     assert logged.event.record is not None
     await watching.aclose()
+
+
+@asynccontextmanager
+async def tls_in_front_of(valkey: Valkey, secrets: Path) -> AsyncIterator[int]:
+    """A port that speaks TLS for a Valkey that does not."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(secrets / "valkey.crt", secrets / "valkey.key")
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(*valkey.address)
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize(("host", "is_trusted"), [("valkey", True), ("somebody-else", False)])
+async def test_authsvc_talks_to_valkey_and_to_nobody_in_its_place(
+    secrets: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, host: str, is_trusted: bool
+) -> None:
+    """The store's settings as they are in deploy/config: TLS, its authority, the user."""
+    real = socket.getaddrinfo
+
+    def here(name: str, *rest: int) -> object:
+        return real("127.0.0.1" if name == host else name, *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    text = (DEPLOY / "config" / "authsvc.toml").read_text()
+    async with tls_in_front_of(valkey, secrets) as port:
+        config = secrets.parent / "tls.toml"
+        config.write_text(
+            text.replace("/run/secrets", str(secrets)).replace("@valkey:6379", f"@{host}:{port}")
+        )
+        server = load(Settings, config).store.redis_server()
+        assert (server.username, server.tls) == ("authsvc", True)
+        store = await RedisStore.open(server, unauthenticated_cap=10)
+        try:
+            if is_trusted:
+                assert await store.get("nobody") is None
+            else:
+                with pytest.raises(AuthError, match="certificate") as refusal:
+                    await store.get("nobody")
+                assert refusal.value.reason is Reason.STORE_UNAVAILABLE
+        finally:
+            await store.close()
 
 
 async def test_others_may_do_next_to_nothing(valkey: Valkey) -> None:
