@@ -16,13 +16,15 @@ TOML = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", READM
 
 
 def test_the_configurations_are_sound() -> None:
-    one_machine, adapter, callers, over_tls = TOML
+    one_machine, adapter, callers, over_tls, replicas, spread = TOML
     Settings(**one_machine)
     AdapterSettings(**adapter)
     without_resources = {name: one_machine[name] for name in one_machine if name != "resources"}
     settings = Settings(**{**without_resources, **callers})
     assert [caller.name for caller in settings.callers] == ["buckets", "wiki"]
     AdapterSettings(**{**adapter, **over_tls})
+    assert Settings(**{**one_machine, **replicas}).store.redis_server().tls
+    AdapterSettings(**{**adapter, **spread})
 
 
 def test_the_files_that_it_names_exist() -> None:

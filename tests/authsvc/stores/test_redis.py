@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis.link import end
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
+from authsvc.tls import write_development_certificates
 from tests.support.proxy import proxied
 from tests.support.shared_valkey import fresh_prefix, shared_cluster, shared_valkey
 from tests.support.valkey import Valkey, cluster, sentinel, single, with_replica
@@ -511,6 +513,47 @@ async def test_a_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
                 await store.get("s")
             assert caught.value.reason is Reason.STORE_UNAVAILABLE
             assert "wrong" not in caught.value.detail
+
+
+async def test_tls_is_spoken_and_verified(tmp_path: Path) -> None:
+    """Through a proxy that ends it: the server of the tests is built without TLS."""
+    write_development_certificates(tmp_path, client_name="spiffe://dev/authsvc")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.pem")
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with tls_in_front_of(shared_valkey().address, context) as port:
+        ours = replace(
+            server_at(f"rediss://localhost:{port}"),
+            ca_file=tmp_path / "ca.pem",
+            certificate_file=tmp_path / "client.pem",
+            key_file=tmp_path / "client.key",
+        )
+        async with opened(ours) as store:
+            await current(store)
+            await _exercise(store)
+        write_development_certificates(tmp_path / "other", client_name="spiffe://dev/authsvc")
+        another_authority = replace(ours, ca_file=tmp_path / "other" / "ca.pem")
+        without_certificate = replace(ours, certificate_file=None, key_file=None)
+        for stranger in (another_authority, without_certificate):
+            async with opened(stranger) as store:
+                await _is_unavailable(store.get("s"))
+
+
+@asynccontextmanager
+async def tls_in_front_of(upstream: tuple[str, int], context: ssl.SSLContext) -> AsyncIterator[int]:
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(65_536):
+                writer.write(chunk)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection(*upstream)
+        await asyncio.gather(carry(reader, upstream_writer), carry(upstream_reader, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def _exercise(store: RedisStore) -> None:
