@@ -2,8 +2,9 @@
 
     python deploy/make_secrets.py [FOLDER]        deploy/secrets by default
 
-What is there already stays: to have one made anew, delete it first. Where an organisation has a
-secret store and a certificate authority of its own, those take this script's place.
+What is there already stays; to have a file made anew, empty it first. It is then written in place,
+so that a container which has it mounted sees it change. Where an organisation has a secret store
+and a certificate authority of its own, those take this script's place.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ TOKENS = ("valkey-password", "valkey-operator-password", "adapter-token", "opera
 
 
 def make(folder: Path) -> list[str]:
-    """Make what is missing.
+    """Make what is missing or empty.
 
     Args:
         folder: where to; for its owner alone. The files in it can be read by all, since the
@@ -45,17 +46,22 @@ def make(folder: Path) -> list[str]:
         The names of the files that are new.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before = {path.name for path in folder.iterdir()}
+    before = _filled(folder)
     for name in TOKENS:
         if name not in before:
             _write(folder / name, f"{secrets.token_urlsafe(32)}\n".encode())
-    authority = _authority(folder)
+    has_authority = {"ca.crt", "ca.key"} <= before
+    authority = _authority(folder, is_there=has_authority)
     for name, hosts in SERVERS.items():
-        if f"{name}.crt" not in before or f"{name}.key" not in before:
+        if not has_authority or not {f"{name}.crt", f"{name}.key"} <= before:
             key, certificate = _issued(name, hosts, *authority)
             _write_pair(folder, name, key, certificate)
     _write_users(folder)
-    return sorted({path.name for path in folder.iterdir()} - before)
+    return sorted(_filled(folder) - before)
+
+
+def _filled(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.stat().st_size}
 
 
 def _write_users(folder: Path) -> None:
@@ -70,9 +76,11 @@ def _write_users(folder: Path) -> None:
     _write(folder / "users.acl", text.encode())
 
 
-def _authority(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+def _authority(
+    folder: Path, *, is_there: bool
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
-    if not (key_file.exists() and certificate_file.exists()):
+    if not is_there:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _named("authsvc deployment CA")
         certificate = (
@@ -139,9 +147,10 @@ def _write_pair(
 
 
 def _write(path: Path, content: bytes) -> None:
-    """In place: a container that has the file mounted goes on seeing it."""
+    path.touch(mode=0o600)
     path.write_bytes(content)
-    path.chmod(0o600 if path.name == "ca.key" else 0o444)
+    if path.name != "ca.key":
+        path.chmod(0o644)
 
 
 if __name__ == "__main__":
