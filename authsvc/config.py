@@ -522,7 +522,7 @@ class Settings(FileSettings):
         description="Processes that share the port; [limits] and caches are each one's own.",
     )
     drain_seconds: float = Field(
-        default=0.0,
+        default=0.5,
         ge=0,
         le=300,
         description="How long a stop says NOT_SERVING and serves, so that load goes elsewhere.",

@@ -89,7 +89,7 @@ def client_tls(tls: Path) -> ClientTls:
 
 async def reason(address: str, how: ClientTls | None, resource: str = RESOURCE) -> Reason | None:
     """Why such a client is refused; None when it is served."""
-    async with AuthClient(address, deadline_seconds=5, tls=how) as client:
+    async with AuthClient(address, deadline_seconds=2, tls=how) as client:
         try:
             await client.resolve("s", "", resource=resource, create=True)
         except AuthError as error:

@@ -43,6 +43,7 @@ def settings_for(
     values: dict[str, Any] = {
         "listen": f"unix:{folder}/authsvc.sock",
         "resources": (RESOURCE, OTHER_RESOURCE),
+        "drain_seconds": 0.0,
         "issuers": [
             {
                 "issuer": idp.issuer,

@@ -37,6 +37,7 @@ secret_access_key_file = "{folder}/{role}.key"
         f"""
 listen = "{listen}"
 log_level = "debug"
+drain_seconds = 0
 {callers}
 [store]
 path = "{folder}/authsvc.db"
