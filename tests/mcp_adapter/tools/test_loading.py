@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from authsvc.settings import ConfigError
-from mcp_adapter.config import ToolsSettings
+from authsvc.settings import ConfigError, load
+from mcp_adapter.config import Settings, ToolsSettings
 from mcp_adapter.tools.__main__ import main
 from mcp_adapter.tools.loading import OWN, selected
 from mcp_adapter.tools.reference import reference
@@ -101,6 +102,34 @@ def test_what_cannot_be_served_is_said_before_the_start(packages: Packages) -> N
     assert "tools.writes: whoami:" in complaint(writes=("whoami",))
     assert "bucket_object_put" in complaint(writes=("bucket_object_putt",))
     assert "scribble" in complaint(writes=("nothing",), packages=("writer",))
+
+
+def test_settings_name_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "adapter.toml"
+    config.write_text(
+        'resource = "https://mcp.example/mcp"\nauthorization_servers = ["https://idp.example"]\n'
+        '[tools]\npackages = ["mine"]\n'
+    )
+    monkeypatch.setenv("MCP_ADAPTER_TOOLS__WRITES", '["bucket_object_put"]')
+    loaded = load(Settings, config).tools
+    assert loaded == ToolsSettings(packages=("mine",), writes=("bucket_object_put",))
+
+
+def test_a_package_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    config = tmp_path / "adapter.toml"
+    config.write_text(
+        'resource = "https://mcp.example/mcp"\nauthorization_servers = ["https://idp.example"]\n'
+        'listen = "127.0.0.1:0"\n[tools]\npackages = ["absent"]\n'
+    )
+    started = subprocess.run(
+        [sys.executable, "-m", "mcp_adapter", "serve", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert started.returncode == 2
+    assert "tools.packages: absent cannot be imported" in started.stderr
 
 
 def test_the_document_is_what_the_declarations_say() -> None:
