@@ -75,7 +75,7 @@ def main(
     faults = [fault for fault in FAULTS if not names or fault.name in names]
     try:
         results = _run_all([soaking(soak)] if soak else faults, plan, output.parent.resolve())
-    except* (ReplicaError, ValkeyError) as errors:
+    except* (ReplicaError, ValkeyError, TimeoutError) as errors:
         raise click.ClickException("\n".join(map(str, errors.exceptions))) from None
     click.echo(f"\n{report.summary(results)}\n")
     report.write(output, results, asdict(plan))

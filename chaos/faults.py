@@ -110,7 +110,7 @@ async def replica_paused(stage: Stage) -> None:
     """A replica stands still, with its connections and its memory, and then goes on."""
     victim = stage.replicas[0]
     victim.pause()
-    stage.begins("SIGSTOP of a replica")
+    stage.tell("SIGSTOP of a replica")
     await stage.lasts()
     victim.resume()
     stage.is_over("SIGCONT")
@@ -123,7 +123,7 @@ async def rolling_restart(stage: Stage) -> None:
     """
     stage.proxy.delay_seconds = IN_FLIGHT_SECONDS
     for replica in stage.replicas:
-        stage.begins(f"SIGTERM to {replica.name}")
+        stage.tell(f"SIGTERM to {replica.name}")
         replica.drain()
         await replica.ended()
         await replica.start()
@@ -136,7 +136,7 @@ async def rolling_restart(stage: Stage) -> None:
 async def store_paused(stage: Stage) -> None:
     """The store stands still: connections stay, and nobody answers."""
     stage.server.pause()
-    stage.begins("SIGSTOP of Valkey")
+    stage.tell("SIGSTOP of Valkey")
     await stage.lasts()
     stage.server.resume()
     stage.is_over("SIGCONT")
@@ -145,7 +145,7 @@ async def store_paused(stage: Stage) -> None:
 async def store_killed(stage: Stage) -> None:
     """The store dies, and comes back with what it has on disk."""
     stage.server.kill()
-    stage.begins("kill -9 of Valkey")
+    stage.tell("kill -9 of Valkey")
     await stage.lasts()
     await asyncio.to_thread(stage.server.restart)
     stage.is_over("it is back")
@@ -154,7 +154,7 @@ async def store_killed(stage: Stage) -> None:
 async def store_unreachable(stage: Stage) -> None:
     """The network to the store swallows everything, and nobody is told."""
     stage.proxy.freeze()
-    stage.begins("nothing passes to Valkey")
+    stage.tell("nothing passes to Valkey")
     await stage.lasts()
     stage.proxy.mend()
     stage.is_over("it passes again")
@@ -163,7 +163,7 @@ async def store_unreachable(stage: Stage) -> None:
 async def store_slow(stage: Stage) -> None:
     """Each exchange with the store takes a tenth of a second more."""
     stage.proxy.delay_seconds = 0.05
-    stage.begins("50 ms each way to Valkey")
+    stage.tell("50 ms each way to Valkey")
     await stage.lasts()
     stage.proxy.mend()
     stage.is_over("no more")
@@ -172,7 +172,7 @@ async def store_slow(stage: Stage) -> None:
 async def feed_cut(stage: Stage) -> None:
     """Replicas cannot follow the store's log, and everything else passes: cut, then swallowed."""
     stage.proxy.cut(feed_only=True)
-    stage.begins("the feed is cut")
+    stage.tell("the feed is cut")
     await stage.lasts()
     stage.proxy.mend()
     stage.tell("it is back")
@@ -187,7 +187,7 @@ async def feed_cut(stage: Stage) -> None:
 async def store_full(stage: Stage) -> None:
     """The store's memory is used up: it answers what it has, and takes no writes."""
     await asyncio.to_thread(_fill, stage.server)
-    stage.begins("Valkey's memory is full")
+    stage.tell("Valkey's memory is full")
     await stage.lasts()
     await asyncio.to_thread(_configure, stage.server, "maxmemory", 0)
     stage.is_over("there is room again")
@@ -196,7 +196,7 @@ async def store_full(stage: Stage) -> None:
 async def store_evicts(stage: Stage) -> None:
     """The store may drop what it likes: a replica that is started then has to refuse."""
     victim = stage.replicas[0]
-    stage.begins("maxmemory-policy allkeys-lru")
+    stage.tell("maxmemory-policy allkeys-lru")
     await asyncio.to_thread(_configure, stage.server, "maxmemory-policy", "allkeys-lru")
     victim.drain()
     await victim.ended()
@@ -241,7 +241,7 @@ async def primary_failed(stage: Stage) -> None:
     old = await asyncio.to_thread(cluster.primary_of, STORE_KEY)
     new = await asyncio.to_thread(cluster.replica_of, old)
     await _lose(old, new)
-    stage.begins("kill -9 of a primary whose replica lags")
+    stage.tell("kill -9 of a primary whose replica lags")
 
     def promoted() -> bool:
         return cluster.primary_of(STORE_KEY) is new
@@ -262,7 +262,7 @@ async def primary_failed_over(stage: Stage) -> None:
     """
     old, new = stage.sentinels.primary, stage.sentinels.replica
     await _lose(old, new)
-    stage.begins("kill -9 of a primary whose replica lags")
+    stage.tell("kill -9 of a primary whose replica lags")
     await asyncio.to_thread(valkey.eventually, lambda: valkey.is_primary(new), "a failover")
     stage.tell("its replica has taken over")
     await stage.lasts()
@@ -382,7 +382,7 @@ async def _step_clock(stage: Stage, seconds: float) -> None:
     victim = stage.replicas[0]
     for offset in (seconds, -seconds):
         victim.step_clock(offset)
-        stage.begins(f"a clock is off by {offset:+g} s")
+        stage.tell(f"a clock is off by {offset:+g} s")
         await stage.lasts()
     victim.step_clock(0)
     stage.is_over("it is right again")

@@ -18,6 +18,7 @@ STOCK = 40
 """Sessions that all replicas know and that are still to be ended. They last longer than any fault:
 what is ended during one was in every replica's memory before it."""
 
+PREPARE_SECONDS = 30.0
 REVOCATIONS_PER_SECOND = 5.0
 
 FIRST_CONTACT_SECONDS = 0.5
@@ -57,9 +58,14 @@ class Probe:
         self._people = 0
 
     async def prepare(self) -> None:
-        """Fill the stock."""
-        while len(self._stock) < STOCK:
-            await self._add()
+        """Fill the stock.
+
+        Raises:
+            TimeoutError: the service does not let us.
+        """
+        async with asyncio.timeout(PREPARE_SECONDS):
+            while len(self._stock) < STOCK:
+                await self._add()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Go on until told to stop; what is being asked is asked to the end."""
@@ -72,10 +78,13 @@ class Probe:
                 if self._stock:
                     asking.create_task(self._end(self._stock.popleft()))
 
-    async def audit(self, ended: Iterable[Holder], present: Iterable[Holder]) -> None:
+    async def audit(self, ended: Iterable[Holder], present: Iterable[Holder]) -> int:
         """Ask every replica about what was ended, and one about each that is still there.
 
-        The history is what tells whether the answers are right.
+        Whether the answers are right is for the checks to say.
+
+        Returns:
+            How many questions nobody answered.
         """
         questions = [
             (replica, holder) for holder in (*self._ended, *ended) for replica in self._replicas
@@ -84,15 +93,17 @@ class Probe:
             (self._random.choice(self._replicas), holder) for holder in (*self._stock, *present)
         ]
         waiting = deque(questions)
+        answers: list[Call] = []
 
         async def work() -> None:
             while waiting:
                 replica, holder = waiting.popleft()
-                await _asked_until_said(replica, holder)
+                answers.append(await _asked_until_said(replica, holder))
 
         async with asyncio.TaskGroup() as auditors:
             for _ in range(AUDITORS):
                 auditors.create_task(work())
+        return sum(answer.failed for answer in answers)
 
     async def _add(self) -> None:
         self._people += 1

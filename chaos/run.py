@@ -82,7 +82,8 @@ async def run(fault: Fault, plan: Plan, folder: Path, tell: Callable[[str], None
                 await asyncio.sleep(BEFORE_SECONDS)
                 await fault.inject(stage)
                 await asyncio.sleep(AFTER_SECONDS)
-            await traffic.audit()
+            if unanswered := await traffic.audit():
+                stage.broken.append(f"{unanswered} questions of the audit were not answered")
     memory = {name: Growth.of(samples) for name, samples in stage.memory.items()}
     return judge(fault, stage.history, memory, stage.broken)
 

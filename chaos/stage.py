@@ -108,13 +108,8 @@ class Stage:
         """Wait for as long as a fault lasts."""
         await asyncio.sleep(self.seconds)
 
-    def begins(self, what: str) -> None:
-        """Note that a fault begins now."""
-        self.tell(what)
-        self.history.marks.setdefault("begins", time.monotonic())
-
     def is_over(self, what: str) -> None:
-        """Note that it is over now: from here on recovery is counted."""
+        """Note that the fault is over now: from here on recovery is counted."""
         self.tell(what)
         self.history.marks["over"] = time.monotonic()
 
@@ -139,9 +134,13 @@ class Traffic:
             finally:
                 stop.set()
 
-    async def audit(self) -> None:
-        """Ask about everything that is known to have been ended, or to be there."""
-        await self.probe.audit(list(self.load.ended), self.load.present)
+    async def audit(self) -> int:
+        """Ask about everything that is known to have been ended, or to be there.
+
+        Returns:
+            How many questions nobody answered.
+        """
+        return await self.probe.audit(list(self.load.ended), self.load.present)
 
 
 @asynccontextmanager
