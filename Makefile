@@ -46,6 +46,13 @@ lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --group dev \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+	@# What the container installs, and builds with: parts of it.
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter \
+		--constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --quiet --output-file deploy/requirements.lock
+	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --quiet --output-file deploy/build.lock
 
 chaos: $(READY) ## Inject faults into three replicas under load; figures in var/chaos.
 	$(BIN)/python -m chaos

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from grpc.aio import ServicerContext
 
 from authsvc import audit, wire
 from authsvc.callers import Caller, Callers
-from authsvc.errors import AuthError, Reason
+from authsvc.errors import AuthError, Reason, Status
 from authsvc.limits import Usages
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ async def guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:
     try:
         return await work
     except AuthError as error:
+        _tell(error)
         status = wire.status_of(error)
         await context.abort(
             grpc.StatusCode[error.reason.status],
@@ -128,3 +130,19 @@ async def guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:
         frames = "".join(traceback.format_tb(error.__traceback__))
         log.error("a request failed unexpectedly: %s\n%s", type(error).__name__, frames)
         await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+
+OUTAGE_INTERVAL_SECONDS = 1.0
+"""What is out of reach is written down so often, and not for each call that wanted it."""
+
+_told: dict[Reason, float] = {}
+
+
+def _tell(error: AuthError) -> None:
+    """Tell the operator what the caller is not told: why something is out of reach."""
+    if error.reason.status is not Status.UNAVAILABLE:
+        return
+    now = time.monotonic()
+    if now - _told.get(error.reason, -OUTAGE_INTERVAL_SECONDS) >= OUTAGE_INTERVAL_SECONDS:
+        _told[error.reason] = now
+        log.warning("%s: %s", error.reason.name, error.detail or error.reason.message)

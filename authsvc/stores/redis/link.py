@@ -38,6 +38,9 @@ class _PasswordFile(CredentialProvider):
         password = self._path.read_text(encoding="utf-8").strip() if self._path else ""
         return (self._username, password) if self._username else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()  # a small file, for each new connection
+
 
 class Link:
     """Exchanges with the server. Raises ``AuthError`` STORE_UNAVAILABLE for every failure.
@@ -45,12 +48,19 @@ class Link:
     Args:
         server: which.
         timeout_seconds: how long one exchange may take; the server's own if None.
+        repeats: whether a connection that lay idle and was cut is replaced without a word.
     """
 
-    def __init__(self, server: RedisServer, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        *,
+        timeout_seconds: float | None = None,
+        repeats: bool = True,
+    ) -> None:
         self._server = server
         self._timeout_seconds = timeout_seconds or server.timeout_seconds
-        self._client = _client(server, self._timeout_seconds)
+        self._client = _client(server, self._timeout_seconds, retries=int(repeats))
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
         self._abandoned: set[asyncio.Task[None]] = set()
 
@@ -184,12 +194,11 @@ def unavailable(detail: str) -> AuthError:
     return AuthError(Reason.STORE_UNAVAILABLE, f"the store: {detail}")
 
 
-def _client(server: RedisServer, timeout_seconds: float) -> Redis | RedisCluster:
+def _client(server: RedisServer, timeout_seconds: float, *, retries: int) -> Redis | RedisCluster:
     options: dict[str, Any] = {
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
-        # Once more, at once: a connection that lay idle may have been cut.
-        "retry": Retry(NoBackoff(), 1),
+        "retry": Retry(NoBackoff(), retries),
         "protocol": 2,
     }
     if server.username or server.password_file:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,16 +141,20 @@ class Partition:
         """How old what is remembered may be; infinite while the log is not followed."""
         return time.monotonic() - self._as_of
 
-    async def follow(self, link: Link, commands: Link) -> None:
+    async def follow(
+        self, link: Link, commands: Link, *, check: Callable[[], Awaitable[None]]
+    ) -> None:
         """Keep the memory current, until cancelled.
 
         Args:
             link: for the log alone, with a short time-out.
             commands: for anything else.
+            check: refuses a server that is unfit, each time that it is found again.
         """
         failing = False
         while True:
             try:
+                await check()
                 await self._begin(link, commands)
                 if failing:
                     log.info("the log of %s is followed again", self.base)

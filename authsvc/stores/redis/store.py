@@ -71,8 +71,9 @@ class RedisStore:
     ) -> None:
         self._server = server
         self._link = Link(server)
-        # Its answers take as long as nothing happens, and a late one is none.
-        self._feed = Link(server, timeout_seconds=max(0.25, bound_seconds))
+        # A late answer is none; and behind a new connection there may be another server, whose log
+        # is not quite the one that was followed.
+        self._feed = Link(server, timeout_seconds=max(0.25, bound_seconds), repeats=False)
         self._watchers = Link(server, timeout_seconds=2.0 + WATCH_POLL_MS / 1000)
         self._bound_seconds = bound_seconds
         count = server.partitions
@@ -85,6 +86,7 @@ class RedisStore:
         self._followers: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._unfit = ""
 
     @classmethod
     async def open(
@@ -119,12 +121,16 @@ class RedisStore:
             bound_seconds=bound_seconds,
         )
         try:
-            await store._check_policy()
-        except ValueError:
-            await store.close()
-            raise
+            await store._check_server()
+        except AuthError:
+            if store._unfit:
+                await store.close()
+                raise ValueError(store._unfit) from None
+            # Away, for now.
         store._followers = [
-            asyncio.create_task(partition.follow(store._feed, store._link))
+            asyncio.create_task(
+                partition.follow(store._feed, store._link, check=store._check_server)
+            )
             for partition in store._partitions
         ]
         return store
@@ -364,16 +370,19 @@ class RedisStore:
             return False
         return not seen or _has_seen(partition, seen)
 
-    async def _check_policy(self) -> None:
-        try:
-            policy = await self._link.eviction_policy()
-        except AuthError:
-            return  # away, for now
+    async def _check_server(self) -> None:
+        """
+        Raises:
+            AuthError: STORE_UNAVAILABLE: it is away, or unfit; then nothing is asked of it.
+        """
+        policy = await self._link.eviction_policy()
+        self._unfit = ""
         if policy and policy != REQUIRED_POLICY:
-            raise ValueError(
+            self._unfit = (
                 f"the server's maxmemory-policy is {policy}: when its memory is full it would drop "
                 f"revocations; set it to {REQUIRED_POLICY}"
             )
+            raise unavailable(self._unfit)
 
     async def _records(self, session_ids: Iterable[str]) -> list[Record]:
         """What is stored under ids, in their order; without those that are gone."""
@@ -477,8 +486,8 @@ class RedisStore:
         task.add_done_callback(self._background.discard)
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise unavailable("closed")
+        if self._closed or self._unfit:
+            raise unavailable(self._unfit or "closed")
 
 
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:

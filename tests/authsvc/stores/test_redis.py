@@ -304,6 +304,22 @@ async def test_a_server_that_may_drop_revocations_is_refused(tmp_path: Path, pol
             pass
 
 
+async def test_a_server_that_comes_back_unsafe_is_refused(tmp_path: Path) -> None:
+    with single(tmp_path) as valkey, valkey.client() as client:
+        valkey.kill()
+        async with opened(valkey.url) as store:
+            valkey.start()
+            await current(store)
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+            await until(lambda: bool(store._unfit))
+            with pytest.raises(AuthError, match="noeviction"):
+                await store.get("s")
+            client.config_set("maxmemory-policy", "noeviction")
+            await until(lambda: not store._unfit)
+            assert await store.get("s") is None
+
+
 async def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServer) -> None:
     async with opened(server) as store:
         await store.put(record(), EventType.CREATED)
