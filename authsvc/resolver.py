@@ -199,6 +199,9 @@ class SessionResolver:
                 continue
             if decision.row == 1:
                 self._usages.of(asked.caller).before_anonymous_session()
+            if create and remembered is None and decision.serves_unchanged and record is not None:
+                # Perhaps created by an attempt that failed, of which this is the repetition.
+                await self._store.confirm(record)
             written = await self._written(decision, asked.session_id)
             if written is not None:
                 return await self._answer(decision, asked, presented, now, written)

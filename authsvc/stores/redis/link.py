@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.cluster import ClusterNode, PipelineCommand
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
@@ -62,6 +62,7 @@ class Link:
         self._timeout_seconds = timeout_seconds or server.timeout_seconds
         self._client = _client(server, self._timeout_seconds, retries=int(repeats))
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+        self._has_lost_node = False
         self._abandoned: set[asyncio.Task[None]] = set()
 
     async def ask(self, *command: Argument) -> Any:  # noqa: ANN401 - as the command has it
@@ -115,25 +116,51 @@ class Link:
             except NoScriptError:
                 call = ("EVAL", script.source, 1, base, *arguments)
             except MovedError:
-                # Any routed command brings the map of the slots up to date.
-                await self._ask("EXISTS", base)
+                await self._find_node(base)
 
     async def _confirmed(self, base: str, call: tuple[Argument, ...]) -> tuple[Any, int]:
-        # WAIT speaks of its own connection's writes: both go in one pipeline, to one node.
+        # WAIT speaks of its own connection's writes alone: both go over one, and neither is ever
+        # repeated by itself. On another connection WAIT would confirm what was never written there.
         wait = ("WAIT", self._server.acknowledge_replicas, round(500 * self._timeout_seconds))
         if isinstance(self._client, RedisCluster):
-            await self._client.initialize()
-            node = self._client.get_node_from_key(base)
-            pipeline = self._client.pipeline()
-            pipeline.execute_command(*call, target_nodes=node)
-            pipeline.execute_command(*wait, target_nodes=node)
-            answer, confirmed = await pipeline.execute(allow_redirections=False)
-        else:
-            simple = self._client.pipeline(transaction=False)
-            simple.execute_command(*call)
-            simple.execute_command(*wait)
-            answer, confirmed = await simple.execute()
+            return await self._confirmed_in_cluster(self._client, base, call, wait)
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.execute_command(*call)
+        pipeline.execute_command(*wait)
+        answer, confirmed = await pipeline.execute()
         return answer, int(confirmed)
+
+    async def _confirmed_in_cluster(
+        self,
+        client: RedisCluster,
+        base: str,
+        call: tuple[Argument, ...],
+        wait: tuple[Argument, ...],
+    ) -> tuple[Any, int]:
+        await client.initialize()
+        if self._has_lost_node:
+            await self._find_node(base)
+        node = client.get_node_from_key(base)
+        if node is None:
+            raise unavailable("the cluster has no node for this slot")
+        # Not the client's own pipeline: it repeats each command that failed, by itself.
+        commands = [PipelineCommand(0, *call), PipelineCommand(1, *wait)]
+        try:
+            await node.execute_pipeline(commands)
+        except FAILURES:
+            self._has_lost_node = True
+            raise
+        for command in commands:
+            if isinstance(command.result, Exception):
+                self._has_lost_node = not isinstance(command.result, NoScriptError | MovedError)
+                raise command.result
+        answer, confirmed = (cast("Any", command.result) for command in commands)
+        return answer, int(confirmed)
+
+    async def _find_node(self, base: str) -> None:
+        """Any routed command brings the map of the slots up to date."""
+        await self._ask("EXISTS", base)
+        self._has_lost_node = False
 
     async def _in_time(self, exchange: Coroutine[Any, Any, ResultT]) -> ResultT:
         # A task of its own, which can be left behind: while it connects, the client swallows a

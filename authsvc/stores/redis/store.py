@@ -184,8 +184,9 @@ class RedisStore:
     async def confirm(self, record: Record) -> None:
         """See ``SessionStore.confirm``."""
         self._check_open()
-        partition = self._partition_of(record.id)
-        await self._link.write(scripts.CONFIRM, partition.base, record.id, ttl_ms(record))
+        if self._server.acknowledge_replicas:
+            partition = self._partition_of(record.id)
+            await self._link.write(scripts.CONFIRM, partition.base, record.id, ttl_ms(record))
 
     async def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""

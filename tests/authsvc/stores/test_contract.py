@@ -21,7 +21,7 @@ from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
 from authsvc.stores.sqlite import SqliteStore
-from tests.support.shared_valkey import fresh_prefix, shared_cluster, shared_valkey
+from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +67,8 @@ STORES: dict[str, OpenStore] = {
 @pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SessionStore]:
     async with AsyncExitStack() as stack:
+        if request.param == "redis-cluster":
+            stack.push_async_callback(let_go)
         opened = await STORES[request.param](tmp_path)
         stack.push_async_callback(opened.close)
         yield opened

@@ -26,7 +26,7 @@ from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
 from authsvc.tls import write_development_certificates
 from tests.support.proxy import proxied
-from tests.support.shared_valkey import fresh_prefix, shared_cluster, shared_valkey
+from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey
 from tests.support.valkey import Valkey, cluster, sentinel, single, with_replica
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +50,8 @@ async def opened(
     finally:
         async with asyncio.timeout(30):
             await store.close()
+        if which.mode != "single":
+            await let_go()
 
 
 def record(session_id: str = "s", *, subject: str = "alice", now: float = 100.0) -> Record:
