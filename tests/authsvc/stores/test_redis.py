@@ -31,6 +31,11 @@ from tests.support.valkey import Valkey, cluster, sentinel, single, with_replica
 
 pytestmark = pytest.mark.anyio
 
+_LEAVES_CONNECTIONS = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+"""At a failover redis-py leaves connections to the garbage collector."""
+
 Open = Callable[[], AbstractAsyncContextManager[RedisStore]]
 
 
@@ -367,6 +372,7 @@ async def test_what_was_read_may_not_be_safe_yet(tmp_path: Path) -> None:
                 await store.confirm(stored)
 
 
+@_LEAVES_CONNECTIONS
 async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path) -> None:
     with sentinel(tmp_path) as group:
         server = RedisServer(
@@ -387,6 +393,7 @@ async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path
             assert None not in [await _got(store, f"s{number}") for number in range(50)]
 
 
+@_LEAVES_CONNECTIONS
 async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path) -> None:
     with cluster(tmp_path, replicas=1) as nodes:
         server = RedisServer(
