@@ -88,11 +88,16 @@ def serving_http() -> Iterator[Site]:
             site.hold.set()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Of more than the usual five at once, the rest would be let in after seconds.
+    request_queue_size = 256
+
+
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """A server on loopback for as long as it is needed, and its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

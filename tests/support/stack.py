@@ -21,17 +21,22 @@ def start_authsvc(
     listen: str = "127.0.0.1:0",
     callers: str = LOCAL_CALLER,
     tables: str = "",
+    credentials: str | None = None,
 ) -> tuple[Process, str]:
-    """authsvc, and where it listens. ``folder`` holds ``secret`` and a ``.key`` for each role."""
-    credentials = "".join(
-        f"""
+    """authsvc, and where it listens. ``folder`` holds ``secret`` and a ``.key`` for each role.
+
+    ``credentials`` are static ones for each role, unless given.
+    """
+    if credentials is None:
+        credentials = "".join(
+            f"""
 [[credentials.static]]
 role = "{role}"
 access_key_id = "AKIA{role.upper()}"
 secret_access_key_file = "{folder}/{role}.key"
 """
-        for role in ROLES
-    )
+            for role in ROLES
+        )
     config = folder / "authsvc.toml"
     config.write_text(
         f"""
