@@ -1,4 +1,4 @@
-"""``python -m demo``: authsvc, the adapter and a local S3, until Ctrl-C."""
+"""``python -m demo``: authsvc, the adapter and a local S3 with its STS, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _check_ports(layout: Layout) -> None:
 def _start(layout: Layout, children: Children, stop: threading.Event) -> None:
     layout.write()
     steps = (
-        ("s3", "a local S3 with 32 buckets", ("demo.s3", "--port", str(layout.s3_port))),
+        ("s3", "a local S3 and STS with 32 buckets", ("demo.s3", "--port", str(layout.s3_port))),
         ("authsvc", "authsvc", ("authsvc", "serve", "--config", str(layout.authsvc_config))),
         (
             "adapter",

@@ -52,8 +52,7 @@ class Layout:
         """Write configuration and keys. Keys stay as they are, so that old tokens go on working."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_secret("secret")
-        for role in ROLES:
-            self._write_secret(f"{role}.key")
+        self._write_secret("aws.key")
         self.authsvc_config.write_text(self._authsvc_toml(), encoding="utf-8")
         self.adapter_config.write_text(self._adapter_toml(), encoding="utf-8")
 
@@ -64,13 +63,12 @@ class Layout:
             path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
 
     def _authsvc_toml(self) -> str:
-        credentials = "".join(
+        roles = "".join(
             f"""
-[[credentials.static]]
+[[credentials.sts.roles]]
+issuer = "{ISSUER}"
 role = "{role}"
-access_key_id = "DEMO{role.upper()}"
-secret_access_key_file = {_quoted(self.folder / f"{role}.key")}
-region = "us-east-1"
+arn = "arn:aws:iam::123456789012:role/demo-{role}"
 """
             for role in ROLES
         )
@@ -87,7 +85,13 @@ path = {_quoted(self.folder / "authsvc.db")}
 issuer = "{ISSUER}"
 algorithms = ["HS256"]
 secret_file = {_quoted(self.folder / "secret")}
-{credentials}
+
+[[credentials.sts]]
+region = "us-east-1"
+endpoint_url = "http://127.0.0.1:{self.s3_port}"
+access_key_id = "DEMO"
+secret_access_key_file = {_quoted(self.folder / "aws.key")}
+{roles}
 # What `authsvc token` puts into a token when a flag is absent.
 [development]
 issuer = "{ISSUER}"

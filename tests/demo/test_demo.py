@@ -100,7 +100,7 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{ports[1]}"
         assert httpx2.get(f"{url}/readyz", timeout=10).status_code == 200
         token = tmp_path / "demo" / "token"
-        for name in ("token", "secret", "reader.key", "authsvc.db"):
+        for name in ("token", "secret", "aws.key", "authsvc.db"):
             assert (tmp_path / "demo" / name).stat().st_mode & 0o077 == 0
         logs = "".join(path.read_text() for path in (tmp_path / "demo").glob("*.log"))
         assert token.read_text().strip() not in logs
