@@ -132,7 +132,7 @@ class StoreSettings(Table):
         description="How old a replica's memory may be to be answered from.",
     )
     cached_sessions: int = Field(
-        default=100_000, ge=1, description="Records remembered in memory, 1 KB each about."
+        default=100_000, ge=1, description="Records remembered in memory, 1.3 KB each."
     )
     events_kept: int = Field(
         default=100_000, ge=1_000, description="Events that a watcher may still resume from."
