@@ -28,7 +28,14 @@ ALLOWED = {
     "audit": {"errors", "resolution", "sessions"},
     "limits": {"errors", "audit"},
     "resolver": {*DOMAIN, "tokens", "stores", "credentials", "callers", "audit", "limits"},
+    "administration": {*DOMAIN, "stores", "audit"},
     "wire": {"errors", "resolution", "v1"},
+    "admin_wire": {*DOMAIN, "wire", "v1"},
+    "edge": {"errors", "callers", "limits", "audit", "wire"},
+    "servicer": {"errors", "resolver", "callers", "edge", "wire", "v1"},
+    "admin_servicer": {"errors", "administration", "callers", "edge", "audit", "admin_wire", "v1"},
+    "storage": {"errors", "config", "settings", "stores"},
+    "workers": {"config", "settings"},
     "client": {"errors", "resolution", "wire", "v1", "client"},
 }
 """Which of authsvc's own modules each may import."""
