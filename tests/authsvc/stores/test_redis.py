@@ -22,6 +22,7 @@ from authsvc.revocation import EVERYONE, Cutoff
 from authsvc.sessions import Grant, Record
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis.link import end
+from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
 from authsvc.tls import write_development_certificates
@@ -642,3 +643,52 @@ def _kinds(nodes: list[Valkey], prefix: str) -> set[str]:
         with node.client() as client:
             kinds |= {str(key).split(":")[2] for key in client.scan_iter(f"{prefix}:*")}
     return kinds
+
+
+# Upgrades: what an earlier release has written is read.
+
+FIRST_FORMAT = (
+    b'1 3 1800000000.125 1800000100.5 1800086500.5 PbBUWAKLpv5Zi_BD7oN-pKjW\n["https://idp.example",'
+    b'"al\\u00efce",null]\n{"format":1,"grants":{"https://mcp.example/mcp":["AAECAwQFBgcICQoLDA0ODxAR'
+    b'EhMUFRYXGBkaGxwdHh8=",1800000000.0,1800000600.0,"jti","client"]}}'
+)
+"""As the first release with this store wrote it. It is never to be changed: replicas of two
+releases work over one store, and what one writes the other has to read."""
+
+
+async def test_a_record_as_the_first_release_wrote_it_is_read() -> None:
+    prefix = fresh_prefix()
+    with shared_valkey().client() as client:
+        client.set(f"{prefix}:{{0}}:s:s", FIRST_FORMAT)
+    async with opened(shared_valkey().url, prefix=prefix) as store:
+        stored = await store.get("s")
+        assert stored == Record(
+            id="s",
+            revision=3,
+            create_time=1800000000.125,
+            last_seen_time=1800000100.5,
+            expire_time=1800086500.5,
+            issuer="https://idp.example",
+            subject="alïce",
+            grants=MappingProxyType(
+                {
+                    "https://mcp.example/mcp": Grant(
+                        bytes(range(32)), 1800000000.0, 1800000600.0, "jti", "client"
+                    )
+                }
+            ),
+        )
+        await store.touch(replace(stored, last_seen_time=1800000200.0))
+        assert await store.put(next_of(stored, revoke_time=1800000300.0), EventType.REVOKED)
+
+
+def test_what_is_written_is_of_the_format_that_the_last_release_reads() -> None:
+    record = decode_value("s", FIRST_FORMAT)
+    written = encode_value(record)
+    assert written.split(b" ")[0] == b"1"
+    assert _without_index(written) == _without_index(FIRST_FORMAT)
+
+
+def _without_index(value: bytes) -> bytes:
+    line, rest = value.split(b"\n", 1)
+    return line.rpartition(b" ")[0] + rest

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authsvc.errors import AuthError, Reason
-from authsvc.events import EventType
-from authsvc.sessions import Record
+from authsvc.events import EventType, RecordFilter
+from authsvc.revocation import Cutoff
+from authsvc.sessions import Grant, Record
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
@@ -132,6 +133,47 @@ async def test_a_later_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AuthError, match="99") as caught:
         await opened(path)
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+_SCHEMA_1 = """
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    create_time REAL NOT NULL,
+    last_seen_time REAL NOT NULL,
+    expire_time REAL NOT NULL,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    grants TEXT NOT NULL,
+    revoke_time REAL
+);
+CREATE INDEX sessions_by_expire_time ON sessions (expire_time);
+CREATE INDEX unauthenticated ON sessions (create_time) WHERE subject = '';
+INSERT INTO sessions VALUES ('s', 2, 100.0, 110.0, 160.5, 'idp', 'alice',
+    '{"format":1,"grants":{"https://mcp.example/mcp":["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+100.0,700.0,"jti","client"]}}', NULL);
+PRAGMA user_version = 1;
+"""
+
+
+async def test_a_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    connection = sqlite3.connect(path)
+    connection.executescript(_SCHEMA_1)
+    connection.close()
+    for _ in range(2):  # and opened again
+        store = await opened(path)
+        stored = await store.get("s")
+        assert stored is not None
+        grant = Grant(bytes(range(32)), 100.0, 700.0, "jti", "client")
+        assert stored == replace(
+            record("s"), revision=stored.revision, last_seen_time=110.0, expire_time=160.5,
+            grants={"https://mcp.example/mcp": grant},
+        )  # fmt: skip
+        assert await put(store, replace(stored, revision=stored.revision + 1))
+        await store.cut_off(Cutoff(1.0, 1.0, "idp", "bob"))
+        assert len((await store.page(RecordFilter(), size=10)).records) == 1
+        await store.close()
 
 
 async def test_an_abandoned_write_does_not_stop_the_writer(tmp_path: Path) -> None:
