@@ -277,6 +277,15 @@ def test_role_switches_at_once_never_mix(stack: Stack) -> None:
             assert not result.get("isError"), result
             keys = [it["key"] for it in result["structuredContent"]["objects"]]
             assert keys == [f"{bucket}/{number}.txt" for number in range(3)]
+            text = await stack.call(
+                client,
+                tokens[subject, role],
+                "bucket_object_text",
+                session=sessions[subject],
+                bucket=bucket,
+                key=keys[0],
+            )
+            assert text["structuredContent"]["text"] == f"of {bucket}"
             other = list(expected.values())[(number + 1) % 4]
             refused = await stack.call(
                 client,
