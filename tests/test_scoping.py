@@ -29,7 +29,8 @@ from tests.support.tokens import ISSUER, IdentityProvider
 
 TIMEOUT = 60.0
 READ = ("s3:ListBucket", "s3:GetObject", "s3:GetBucketLocation")
-OF = {"alice": ("alpha", "shared"), "bob": ("beta", "shared")}
+OF = {"alice": ("own-alpha", "own-shared"), "bob": ("own-beta", "own-shared")}
+"""Names of its own: all of moto in one process is one storage."""
 
 # Generator and claims agree, by the evaluator.
 
@@ -172,7 +173,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     (folder / "aws.key").write_text("our-own-secret")
     objects = {
         name: {f"{name}/{number}.txt": f"of {name}".encode() for number in range(3)}
-        for name in ("alpha", "beta", "shared", "gamma")
+        for name in ("own-alpha", "own-beta", "own-shared", "own-gamma")
     }
     with ExitStack() as running:
         moto = urlsplit(running.enter_context(serving_s3(objects)))
@@ -215,7 +216,7 @@ def test_each_reads_what_its_claims_name_and_storage_enforces_it(stack: Stack) -
     async def work(client: httpx2.AsyncClient) -> None:
         for subject, buckets in OF.items():
             token = stack.token(subject)
-            for bucket in ("alpha", "beta", "shared"):
+            for bucket in ("own-alpha", "own-beta", "own-shared"):
                 result = await stack.call(client, token, "bucket_objects_list", bucket=bucket)
                 assert bool(result.get("isError")) is (bucket not in buckets)
 
@@ -230,20 +231,20 @@ def test_the_storage_refuses_what_the_tools_would_let_through(stack: Stack) -> N
     """The second lock by itself: credentials of one, used for what the other has."""
 
     async def work(client: httpx2.AsyncClient) -> None:
-        await stack.call(client, stack.token("alice"), "bucket_objects_list", bucket="alpha")
+        await stack.call(client, stack.token("alice"), "bucket_objects_list", bucket="own-alpha")
 
     run(work)
     key_id, session = last_of(stack, "alice")
     for method, target, allowed in (
-        ("GET", "/alpha?list-type=2", True),
-        ("GET", "/alpha/alpha/0.txt", True),
-        ("GET", "/beta?list-type=2", False),
-        ("GET", "/beta/beta/0.txt", False),
-        ("GET", "/alpha-other?list-type=2", False),
+        ("GET", "/own-alpha?list-type=2", True),
+        ("GET", "/own-alpha/own-alpha/0.txt", True),
+        ("GET", "/own-beta?list-type=2", False),
+        ("GET", "/own-beta/own-beta/0.txt", False),
+        ("GET", "/own-alpha-other?list-type=2", False),
         ("GET", "/", False),
-        ("PUT", "/alpha/new.txt", False),
-        ("DELETE", "/alpha/alpha/0.txt", False),
-        ("GET", "/alpha?acl", False),
+        ("PUT", "/own-alpha/new.txt", False),
+        ("DELETE", "/own-alpha/own-alpha/0.txt", False),
+        ("GET", "/own-alpha?acl", False),
     ):
         headers = {
             "authorization": f"AWS4-HMAC-SHA256 Credential={key_id}/x/us-east-1/s3/aws4_request",
@@ -255,8 +256,8 @@ def test_the_storage_refuses_what_the_tools_would_let_through(stack: Stack) -> N
 def test_role_switches_at_once_never_mix(stack: Stack) -> None:
     """On each session one user alternates between two roles; no object of another bucket is ever
     read, and every request bears the credentials of its own token's role."""
-    expected = {("alice", "reader"): "alpha", ("alice", "analyst"): "gamma",
-                ("bob", "reader"): "beta", ("bob", "analyst"): "shared"}  # fmt: skip
+    expected = {("alice", "reader"): "own-alpha", ("alice", "analyst"): "own-gamma",
+                ("bob", "reader"): "own-beta", ("bob", "analyst"): "own-shared"}  # fmt: skip
     tokens = {
         (subject, role): stack.token(subject, role, buckets=[bucket])
         for (subject, role), bucket in expected.items()
@@ -311,7 +312,10 @@ def test_role_switches_at_once_never_mix(stack: Stack) -> None:
 def test_two_hundred_first_calls_are_one_call_of_sts(stack: Stack) -> None:
     async def work(client: httpx2.AsyncClient) -> None:
         results = await asyncio.gather(
-            *(stack.call(client, token, "bucket_objects_list", bucket="alpha") for _ in range(200))
+            *(
+                stack.call(client, token, "bucket_objects_list", bucket="own-alpha")
+                for _ in range(200)
+            )
         )
         assert not any(result.get("isError") for result in results)
 
@@ -319,7 +323,7 @@ def test_two_hundred_first_calls_are_one_call_of_sts(stack: Stack) -> None:
     token = stack.idp.token(
         "alice",
         ttl_seconds=1234,
-        claims={"aud": RESOURCE, "buckets": ["alpha"], "permissions": READ},
+        claims={"aud": RESOURCE, "buckets": ["own-alpha"], "permissions": READ},
     )
     before = stack.aws.assumed
     run(work)
@@ -328,7 +332,7 @@ def test_two_hundred_first_calls_are_one_call_of_sts(stack: Stack) -> None:
 
 def test_nothing_is_allowed_once_the_token_has_ended(stack: Stack) -> None:
     async def work(client: httpx2.AsyncClient) -> None:
-        await stack.call(client, stack.token("bob"), "bucket_objects_list", bucket="beta")
+        await stack.call(client, stack.token("bob"), "bucket_objects_list", bucket="own-beta")
 
     run(work)
     key_id, session = last_of(stack, "bob")
@@ -336,11 +340,11 @@ def test_nothing_is_allowed_once_the_token_has_ended(stack: Stack) -> None:
         "authorization": f"AWS4-HMAC-SHA256 Credential={key_id}/x/us-east-1/s3/aws4_request",
         "x-amz-security-token": session.secret_token,
     }
-    assert not stack.aws.refusal_of_s3("GET", "/beta?list-type=2", headers)
+    assert not stack.aws.refusal_of_s3("GET", "/own-beta?list-type=2", headers)
     clock = stack.aws.clock
     try:
         stack.aws.clock = lambda: time.time() + 601
-        assert stack.aws.refusal_of_s3("GET", "/beta?list-type=2", headers) == "AccessDenied"
+        assert stack.aws.refusal_of_s3("GET", "/own-beta?list-type=2", headers) == "AccessDenied"
     finally:
         stack.aws.clock = clock
 
@@ -348,10 +352,14 @@ def test_nothing_is_allowed_once_the_token_has_ended(stack: Stack) -> None:
 def test_without_buckets_or_permissions_sts_is_not_asked(stack: Stack) -> None:
     async def work(client: httpx2.AsyncClient) -> None:
         for claim in ("buckets", "permissions"):
-            claims: dict[str, object] = {"aud": RESOURCE, "roles": ["reader"], "buckets": ["alpha"]}
+            claims: dict[str, object] = {
+                "aud": RESOURCE,
+                "roles": ["reader"],
+                "buckets": ["own-alpha"],
+            }
             claims |= {"permissions": READ, claim: []}
             token = stack.idp.token("alice", claims=claims)
-            result = await stack.call(client, token, "bucket_objects_list", bucket="alpha")
+            result = await stack.call(client, token, "bucket_objects_list", bucket="own-alpha")
             assert result["isError"]
             result = await stack.call(client, token, "whoami")
             assert not result.get("isError")
@@ -367,7 +375,7 @@ def test_while_sts_is_away_what_is_there_is_served(stack: Stack) -> None:
         stack.idp.token(
             "alice",
             ttl_seconds=4321,
-            claims={"aud": RESOURCE, "buckets": ["alpha"], "permissions": READ},
+            claims={"aud": RESOURCE, "buckets": ["own-alpha"], "permissions": READ},
         ),
     )
 
@@ -375,7 +383,7 @@ def test_while_sts_is_away_what_is_there_is_served(stack: Stack) -> None:
         answer = await stack.post(
             client,
             "tools/call",
-            {"name": "bucket_objects_list", "arguments": {"bucket": "alpha"}},
+            {"name": "bucket_objects_list", "arguments": {"bucket": "own-alpha"}},
             token=token,
             session=await stack.initialize(client),
         )

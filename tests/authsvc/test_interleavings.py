@@ -448,7 +448,7 @@ class StoreByTurns:
         self._store = store
         self._turns = turns
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
         return getattr(self._store, name)
 
     async def get(self, session_id: str) -> Record | None:
@@ -550,7 +550,7 @@ async def check(scene: Scene, operations: list[Operation], schedule: list[int | 
     """Each operation took effect at once, at some time while it ran (linearizability)."""
     store, clock = await scene.set()
     turns = Turns(clock)
-    resolver = resolver_over(cast(SessionStore, StoreByTurns(store, turns)), clock)
+    resolver = resolver_over(cast("SessionStore", StoreByTurns(store, turns)), clock)
     results = await turns.run([operation.on(resolver) for operation in operations], schedule)
     seen = await seen_by_all(results, store)
     for order in itertools.permutations(range(len(operations))):
@@ -603,7 +603,7 @@ def test_a_late_removal_does_not_take_the_session_that_came_after() -> None:
 async def check_late_removal() -> None:
     store, clock = await Scene([Operation()], pause_seconds=150.0).set()
     turns = Turns(clock)
-    resolver = resolver_over(cast(SessionStore, StoreByTurns(store, turns)), clock)
+    resolver = resolver_over(cast("SessionStore", StoreByTurns(store, turns)), clock)
     late, first, anew = Operation(create=False), Operation(create=False), Operation(OLD)
     # `late` has read the expired record when `first` removes it and `anew` takes its place.
     schedule: list[int | str] = [0, 2, 0, 2, 2, 0, 1, 1, 0]
