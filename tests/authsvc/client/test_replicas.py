@@ -97,7 +97,7 @@ async def test_a_rolling_restart_under_load_fails_no_call() -> None:
                 # What is on its way to a server that stops, gRPC ends with CANCELLED, and creating
                 # is not repeated: a drain begins by telling.
                 await replica.say(serving=False)
-                await until(partial(unfit, client, replica), client)
+                await until(partial(left_alone, client, replica), client)
                 await asyncio.wait_for(replica.stop(GRACE_SECONDS), BOUND_SECONDS)
                 await replica.start()
                 await more(replica)
@@ -261,6 +261,13 @@ async def test_the_replicas_of_a_name_are_followed(monkeypatch: pytest.MonkeyPat
 def unfit(client: AuthClient, replica: FakeReplica) -> bool:
     """Whether the client keeps away from a replica."""
     return not fit(client, replica)
+
+
+def left_alone(client: AuthClient, replica: FakeReplica) -> bool:
+    """Whether, besides, nothing of the client's is on its way there any more."""
+    known = client._replicas._by_endpoint.items()
+    busy = [one.in_flight for endpoint, one in known if endpoint.address == replica.address]
+    return unfit(client, replica) and not any(busy)
 
 
 def fit(client: AuthClient, replica: FakeReplica) -> bool:
