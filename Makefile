@@ -57,8 +57,9 @@ lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock
 chaos: $(READY) ## Inject faults into three replicas under load; figures in var/chaos.
 	$(BIN)/python -m chaos
 
-bench: $(READY) ## Measure, and write a report to var/bench.
+bench: $(READY) ## Measure resolves and tool calls; every sample goes to var/bench.
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.tools
 
 fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and corpus in var/fuzz.
 	@mkdir -p var/fuzz/corpus
