@@ -118,7 +118,8 @@ def test_it_starts_again_with_its_keys_and_a_fresh_token(tmp_path: Path) -> None
             secrets.add((tmp_path / "secret").read_text())
             tokens.add((tmp_path / "token").read_text())
             process.send_signal(ending)
-            assert process.wait(30) == 0
+            # Three children, and each has 15 s before it is killed.
+            assert process.wait(60) == 0
         assert not any(map(in_use, ports))
     assert (len(secrets), len(tokens)) == (1, 2)
 
