@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,24 @@ _MIGRATIONS = (
 def connect(path: Path) -> sqlite3.Connection:
     """A connection for the thread that asks."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     # FULL, not NORMAL: what was acknowledged survives a loss of power, too.
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # While another process makes the same new file, SQLite refuses this at once: its time-out does
+    # not cover a change of the journal's mode.
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

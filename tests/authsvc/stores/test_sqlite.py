@@ -108,6 +108,48 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
     await store.close()
 
 
+_OPENER = """
+import asyncio, sys
+from pathlib import Path
+from authsvc.stores.sqlite import SqliteStore
+
+async def main():
+    for number in range(40):
+        print(number, flush=True)
+        sys.stdin.readline()  # all at once
+        store = await SqliteStore.open(Path(sys.argv[1]) / str(number), unauthenticated_cap=1)
+        await store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_processes_that_make_the_same_file_at_once_all_open_it(tmp_path: Path) -> None:
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _OPENER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    try:
+        for _ in range(40):
+            for opener in openers:
+                assert opener.stdout is not None
+                assert opener.stdout.readline(), "it has ended"
+            for opener in openers:
+                assert opener.stdin is not None
+                opener.stdin.write("\n")
+                opener.stdin.flush()
+        assert [opener.wait(30) for opener in openers] == [0, 0, 0]
+    finally:
+        for opener in openers:
+            opener.kill()
+            opener.communicate()
+
+
 async def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
     await put(store, record("s"))
