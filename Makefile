@@ -43,11 +43,11 @@ protos: $(READY) ## Generate authsvc/v1 from protos/.
 	$(PROTOC) --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. protos/$(PROTO)
 
 lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock.
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --group dev \
-		--universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --extra console \
+		--group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --upgrade --quiet --output-file requirements.lock
 	@# What the container installs, and builds with: parts of it.
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --extra console \
 		--constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file deploy/requirements.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock \
