@@ -261,18 +261,28 @@ class ResolveSessionStreamRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    CANCELLED_REQUEST_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResolveSessionStreamRequest.Entry]:
         """Requests of one batch, at most 256."""
+
+    @_builtins.property
+    def cancelled_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Requests of earlier batches that nobody waits for any more: their work is
+        given up, and they are not answered unless they have been already. The
+        counterpart of a unary call that is cancelled or past its deadline. Their
+        ids may be used again only after the stream has ended.
+        """
 
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___ResolveSessionStreamRequest.Entry] | None = ...,
+        cancelled_request_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_request_ids", b"cancelled_request_ids", "entries", b"entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

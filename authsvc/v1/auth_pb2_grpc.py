@@ -91,7 +91,16 @@ class AuthServiceServicer:
 
         A client sends what has queued while its last write was under way, so an
         idle caller waits for nobody and a busy one pays once for many. Each entry
-        fails by itself, with the status that the unary call would have had.
+        fails by itself, with the status that the unary call would have had, and
+        counts as a call.
+
+        The stream ends with an error for all of its entries: PERMISSION_DENIED /
+        CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+        INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
+        uses a request_id twice. It ends with OK when the client has closed its side,
+        or when the server stops; what is unanswered then was not carried out to the
+        end, and may be asked again elsewhere. A server reads no further while too
+        much is unanswered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,7 +72,16 @@ class AuthServiceStub:
 
     A client sends what has queued while its last write was under way, so an
     idle caller waits for nobody and a busy one pays once for many. Each entry
-    fails by itself, with the status that the unary call would have had.
+    fails by itself, with the status that the unary call would have had, and
+    counts as a call.
+
+    The stream ends with an error for all of its entries: PERMISSION_DENIED /
+    CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+    INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
+    uses a request_id twice. It ends with OK when the client has closed its side,
+    or when the server stops; what is unanswered then was not carried out to the
+    end, and may be asked again elsewhere. A server reads no further while too
+    much is unanswered.
     """
     CreateSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateSessionRequest, _auth_pb2.CreateSessionResponse]
     """Creates a session under an id minted here: 128 or more random bits in
@@ -124,7 +133,16 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     A client sends what has queued while its last write was under way, so an
     idle caller waits for nobody and a busy one pays once for many. Each entry
-    fails by itself, with the status that the unary call would have had.
+    fails by itself, with the status that the unary call would have had, and
+    counts as a call.
+
+    The stream ends with an error for all of its entries: PERMISSION_DENIED /
+    CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+    INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
+    uses a request_id twice. It ends with OK when the client has closed its side,
+    or when the server stops; what is unanswered then was not carried out to the
+    end, and may be asked again elsewhere. A server reads no further while too
+    much is unanswered.
     """
     CreateSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateSessionRequest, _auth_pb2.CreateSessionResponse]  # type: ignore[assignment]
     """Creates a session under an id minted here: 128 or more random bits in
@@ -185,7 +203,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A client sends what has queued while its last write was under way, so an
         idle caller waits for nobody and a busy one pays once for many. Each entry
-        fails by itself, with the status that the unary call would have had.
+        fails by itself, with the status that the unary call would have had, and
+        counts as a call.
+
+        The stream ends with an error for all of its entries: PERMISSION_DENIED /
+        CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+        INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
+        uses a request_id twice. It ends with OK when the client has closed its side,
+        or when the server stops; what is unanswered then was not carried out to the
+        end, and may be asked again elsewhere. A server reads no further while too
+        much is unanswered.
         """
 
     @_abc_1.abstractmethod
