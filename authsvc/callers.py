@@ -198,6 +198,10 @@ class Callers:
         self._by_name = {
             name: caller for caller in self._registered for name in caller.certificate_names
         }
+        self.by_certificate = bool(self._by_name)
+        """Whether certificates prove anybody."""
+        self.by_token = any(one.token_digests or one.token_files for one in self._registered)
+        """Whether service tokens prove anybody."""
         tokens = [digest for caller in self._registered for digest in set(caller.digests())]
         names = [name for caller in self._registered for name in caller.certificate_names]
         if len(set(names)) < len(names):

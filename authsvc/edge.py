@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Never, TypeVar
 
 import grpc
+from google.rpc import code_pb2, status_pb2
 from grpc.aio import ServicerContext
 
 from authsvc import audit, wire
 from authsvc.callers import Caller, Callers
 from authsvc.errors import AuthError, Reason, Status
-from authsvc.limits import Usages
+from authsvc.limits import Usage, Usages
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,22 @@ class Edge:
         self._callers = callers
         self._usages = usages
 
-    @contextmanager
+    def identify(self, context: Context) -> Caller:
+        """Who is calling; written down if that is nobody.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED.
+        """
+        try:
+            return identified(self._callers, context)
+        except AuthError as error:
+            self.note_refusal(error, STRANGER, context)
+            raise
+
     def admitted(
         self, context: Context, authorize: Callable[[Caller], None], *, resource: str = ""
-    ) -> Iterator[Caller]:
-        """The caller, while it has a call in flight.
+    ) -> Admission:
+        """The caller, while it has a call in flight: to be used with ``with``.
 
         Args:
             context: of the call.
@@ -52,34 +66,86 @@ class Edge:
         Raises:
             AuthError: CALLER_NOT_ALLOWED, OVERLOADED, or what ``authorize`` raises.
         """
-        with self._audited(STRANGER, context):
-            caller = identified(self._callers, context)
-        with (
-            self._usages.of(caller.name).call(),
-            self._audited(caller.name, context, resource),
-        ):
-            authorize(caller)
-            yield caller
+        caller = self.identify(context)
+        return Admission(self, context, caller, self._usages.of(caller.name), authorize, resource)
+
+    def admitted_for(
+        self, resource: str, context: Context, caller: Caller | None = None
+    ) -> Admission:
+        """As ``admitted``, for a call about a resource that the caller has to be registered for.
+
+        Args:
+            resource: which one.
+            context: of the call.
+            caller: who calls, where that is known already.
+        """
+        caller = caller or self.identify(context)
+        usage = self._usages.of(caller.name)
+        return Admission(self, context, caller, usage, partial(_authorize, resource), resource)
+
+    def counted(self, caller: Caller) -> None:
+        """Count a call that is answered at once, and so is never in flight.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        self._usages.of(caller.name).count_call()
 
     async def admit(self, context: Context) -> None:
         """Abort the call unless its caller is known."""
         await guarded(self._admit(context), context)
 
+    def note_refusal(
+        self, error: AuthError, caller: str, context: Context, resource: str = ""
+    ) -> None:
+        """Write down that a caller was turned away; other errors are no event of the edge."""
+        is_event = error.reason is Reason.CALLER_NOT_ALLOWED
+        if is_event and self._usages.of(caller).may_record():
+            audit.caller_refused(
+                error, caller=caller, peer=str(context.peer()), resource=resource[:200]
+            )
+
     async def _admit(self, context: Context) -> None:
         with self.admitted(context, _anybody_known):
             pass
 
-    @contextmanager
-    def _audited(self, caller: str, context: Context, resource: str = "") -> Iterator[None]:
+
+@dataclass(slots=True)
+class Admission:
+    """One call of a known caller, from its begin to its end.
+
+    A class, and no generator: each call has one.
+    """
+
+    edge: Edge
+    context: Context
+    caller: Caller
+    usage: Usage
+    authorize: Callable[[Caller], None]
+    resource: str
+
+    def __enter__(self) -> Caller:
+        self.usage.begin_call()
         try:
-            yield
+            self.authorize(self.caller)
         except AuthError as error:
-            is_event = error.reason is Reason.CALLER_NOT_ALLOWED
-            if is_event and self._usages.of(caller).may_record():
-                audit.caller_refused(
-                    error, caller=caller, peer=str(context.peer()), resource=resource[:200]
-                )
+            self.end(error)
             raise
+        return self.caller
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end(exc)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The call is over; ``error`` is what it ended with."""
+        self.usage.end_call()
+        if isinstance(error, AuthError):
+            self.edge.note_refusal(error, self.caller.name, self.context, self.resource)
 
 
 def identified(callers: Callers, context: Context) -> Caller:
@@ -88,14 +154,24 @@ def identified(callers: Callers, context: Context) -> Caller:
     Raises:
         AuthError: CALLER_NOT_ALLOWED.
     """
+    # What proves nobody is not looked at: each costs as much as all else here.
+    names = certificate_names(context.auth_context()) if callers.by_certificate else []
+    return callers.identify(names, service_token(context) if callers.by_token else "")
+
+
+def service_token(context: Context) -> str:
+    """The service token that a call presents; empty without one.
+
+    Raises:
+        AuthError: CALLER_NOT_ALLOWED: there are two.
+    """
     presented = [
         value for key, value in context.invocation_metadata() or () if key == "authorization"
     ]
     if len(presented) > 1:
         raise AuthError(Reason.CALLER_NOT_ALLOWED, "two service tokens")
-    scheme, _, service_token = str(presented[0] if presented else "").partition(" ")
-    token = service_token.strip() if scheme.lower() == "bearer" else ""
-    return callers.identify(certificate_names(context.auth_context()), token)
+    scheme, _, token = str(presented[0] if presented else "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> list[str]:
@@ -108,6 +184,10 @@ def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> list[str]:
     return [name for name in uris if ":" in name] + [name for name in hosts if ":" not in name]
 
 
+def _authorize(resource: str, caller: Caller) -> None:
+    caller.authorize(resource)
+
+
 def _anybody_known(caller: Caller) -> None:
     """Authorise every caller that is identified at all."""
 
@@ -116,20 +196,34 @@ async def guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:
     """The edge: every error becomes a status here, and nothing else leaves the process."""
     try:
         return await work
-    except AuthError as error:
-        _tell(error)
-        status = wire.status_of(error)
-        await context.abort(
-            grpc.StatusCode[error.reason.status],
-            status.message,
-            trailing_metadata=((wire.STATUS_DETAILS_KEY, status.SerializeToString()),),
-        )
     except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
-        # The caller is told nothing of it, and the log has the frames without the message: what an
-        # unknown exception quotes may be the token.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        log.error("a request failed unexpectedly: %s\n%s", type(error).__name__, frames)
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+        return await refuse(error, context)
+
+
+async def refuse(error: Exception, context: Context) -> Never:
+    """End a call with the status of what went wrong."""
+    status = status_of(error)
+    details = status.SerializeToString() if isinstance(error, AuthError) else None
+    await context.abort(
+        _CODES[status.code],
+        status.message,
+        trailing_metadata=((wire.STATUS_DETAILS_KEY, details),) if details else (),
+    )
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """What the caller is told of an error, and what the operator is told besides."""
+    if isinstance(error, AuthError):
+        _tell(error)
+        return wire.status_of(error)
+    # The caller is told nothing of it, and the log has the frames without the message: what an
+    # unknown exception quotes may be the token.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("a request failed unexpectedly: %s\n%s", type(error).__name__, frames)
+    return status_pb2.Status(code=code_pb2.INTERNAL, message="internal error")
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 OUTAGE_INTERVAL_SECONDS = 1.0

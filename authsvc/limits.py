@@ -99,21 +99,30 @@ class Usage:
         )
         self._events = Bucket(EVENTS_PER_SECOND, EVENTS_BURST, now)
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """One call, from its begin to its end.
+    def begin_call(self) -> None:
+        """One call begins; ``end_call`` is due unless this raises.
 
         Raises:
             AuthError: OVERLOADED.
         """
         if self._in_flight >= self._limits.concurrent_calls:
             self._refuse(Reason.OVERLOADED, "too many calls are in flight", 1.0)
-        self._refuse(Reason.OVERLOADED, "too many calls", self._calls.take(self._clock()))
+        self.count_call()
         self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
+
+    def count_call(self) -> None:
+        """One call that is over as soon as it begins.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        wait = self._calls.take(self._clock())
+        if wait > 0.0:
+            self._refuse(Reason.OVERLOADED, "too many calls", wait)
+
+    def end_call(self) -> None:
+        """A call that had begun has ended."""
+        self._in_flight -= 1
 
     @contextmanager
     def check(self) -> Iterator[None]:

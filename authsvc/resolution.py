@@ -6,6 +6,7 @@ Plain values and one protocol; knows only the errors. Times are seconds since th
 from __future__ import annotations
 
 import hmac
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -84,22 +85,30 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class AwsCredentials:
-    """Credentials for AWS and what speaks its protocols; ``expire_time`` 0 means none is set."""
+    """Credentials for AWS and what speaks its protocols; ``expire_time`` 0 means none is set.
+
+    After ``renew_time`` the broker is to be asked again; callers are not told of it.
+    """
 
     access_key_id: str
     secret_access_key: Secret
     session_token: Secret | None
     region: str
     expire_time: float
+    renew_time: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BearerCredentials:
-    """An OAuth access token for a downstream API (RFC 6749 section 7.1)."""
+    """An OAuth access token for a downstream API (RFC 6749 section 7.1).
+
+    After ``renew_time`` the broker is to be asked again; callers are not told of it.
+    """
 
     access_token: Secret
     token_type: str
     expire_time: float
+    renew_time: float = field(default=math.inf, compare=False)
 
 
 Credentials = AwsCredentials | BearerCredentials

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Collection
@@ -36,14 +37,20 @@ from authsvc.sessions import (
     decide_without_token,
     principal_session_id,
     revoke,
+    unchanged_until,
 )
+from authsvc.settled import Settled, SettledAnswers
 from authsvc.stores import SessionStore
 from authsvc.tokens import TokenVerifier, token_digest
+from authsvc.turns import Turns
 
 log = logging.getLogger(__name__)
 
 SESSION_ID_BYTES = 24
 """Random bytes in a minted session id: 192 bits, 32 characters."""
+
+ANSWERS_KEPT = 16384
+"""How many answers are kept to be given again, unless configured otherwise."""
 
 MAX_ATTEMPTS = 64
 """How often one request may lose the compare-and-set race before it is told to retry."""
@@ -86,6 +93,7 @@ class SessionResolver:
         limits: how long sessions last.
         usages: what callers may ask for.
         clock: seconds since the epoch.
+        answers_kept: how many answers are kept to be given again.
     """
 
     def __init__(
@@ -97,6 +105,7 @@ class SessionResolver:
         limits: Limits,
         usages: Usages,
         clock: Callable[[], float] = time.time,
+        answers_kept: int = ANSWERS_KEPT,
     ) -> None:
         self._verifier = verifier
         self._store = store
@@ -104,6 +113,34 @@ class SessionResolver:
         self._limits = limits
         self._usages = usages
         self._clock = clock
+        self._settled = SettledAnswers(answers_kept)
+        self._turns = Turns()
+
+    def recall(
+        self, session_id: str, token: str, *, resource: str, seen: str = ""
+    ) -> Settled | None:
+        """What ``resolve`` would answer, without waiting, where nothing has changed since it did.
+
+        The hot path. Arguments as for ``resolve``.
+
+        Returns:
+            None where ``resolve`` has to be asked, for whatever reason.
+        """
+        now = self._clock()
+        try:
+            known = self._verifier.recall(token, resource=resource, now=now) if token else None
+        except AuthError:
+            return None
+        if known is None:
+            return None
+        settled = self._settled.get((session_id, resource, known.digest), known, now)
+        if settled is None or self._store.recall(settled.record.id, seen) is not settled.record:
+            return None
+        cutoffs = self._store.recall_cutoffs(seen)
+        if cutoffs is None or cutoffs.refuse(known):
+            return None
+        _log_cached(settled.record.id)
+        return settled
 
     async def resolve(
         self,
@@ -204,7 +241,9 @@ class SessionResolver:
                 await self._store.confirm(record)
             written = await self._written(decision, asked.session_id)
             if written is not None:
-                return await self._answer(decision, asked, presented, now, written)
+                resolution = await self._answer(decision, asked, presented, now, written)
+                self._settle(asked, decision, presented, resolution)
+                return resolution
         raise _contention()
 
     async def _resolve_principal_session(self, asked: _Asked) -> Resolution:
@@ -225,7 +264,9 @@ class SessionResolver:
             written = await self._written(decision, session_id)
             if written is not None:
                 found = replace(asked, session_id=session_id)
-                return await self._answer(decision, found, presented, now, written)
+                resolution = await self._answer(decision, found, presented, now, written)
+                self._settle(asked, decision, presented, resolution)
+                return resolution
         raise _contention()
 
     async def _verify(
@@ -261,6 +302,7 @@ class SessionResolver:
                 # It was good, on another replica or before a restart: the hot path, not a flood.
                 return await self._verifier.verify(token, resource=resource, now=now)
             with usage.check():
+                await self._turns.take()
                 return await self._verifier.verify(token, resource=resource, now=now)
         except AuthError as error:
             if error.reason.status in _ITS_OWN_FAULT and usage.may_record():
@@ -319,6 +361,32 @@ class SessionResolver:
             decision.record.seen_by(principal), decision.outcome, principal, credentials, written
         )
 
+    def _settle(
+        self,
+        asked: _Asked,
+        decision: Decision,
+        presented: PresentedToken,
+        resolution: Resolution,
+    ) -> None:
+        """Keep an answer that will be the same next time."""
+        record = decision.record
+        if (
+            record is None
+            or not isinstance(presented, VerifiedToken)
+            or not decision.serves_unchanged
+        ):
+            return
+        until = unchanged_until(record, self._limits)
+        if presented.issue_time > 0:
+            until = min(until, presented.issue_time + self._limits.cutoffs_kept_seconds)
+        credentials = resolution.credentials
+        if credentials is not None:
+            until = min(until, credentials.renew_time, credentials.expire_time or math.inf)
+        self._settled.keep(
+            (asked.session_id, asked.resource, presented.digest),
+            Settled(record, presented, until, resolution),
+        )
+
 
 def _is_current(token: str, resource: str, record: Record) -> bool:
     grant = record.grants.get(resource)
@@ -336,11 +404,12 @@ def _log_reuse(decision: Decision, session_id: str) -> None:
             "Session %s: a request without a token is answered as UNAUTHENTICATED",
             shown(session_id),
         )
-    elif (
-        decision.principal is not None
-        and decision.outcome is Outcome.REUSED
-        and log.isEnabledFor(logging.DEBUG)
-    ):
+    elif decision.principal is not None and decision.outcome is Outcome.REUSED:
+        _log_cached(session_id)
+
+
+def _log_cached(session_id: str) -> None:
+    if log.isEnabledFor(logging.DEBUG):
         log.debug("Using cached JWT auth for session %s", shown(session_id))
 
 

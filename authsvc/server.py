@@ -125,13 +125,14 @@ async def running(
             limits=limits,
             usages=usages,
             clock=clock,
+            answers_kept=settings.known_tokens,
         )
         server = aio.server(
             options=_options(settings, shares_port=shares_port),
             maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all,
         )
         edge = Edge(_callers(settings), usages)
-        pb_grpc.add_AuthServiceServicer_to_server(AuthServicer(resolver, edge), server)
+        AuthServicer(resolver, edge, stopping).add_to(server)
         admin = SessionAdmin(store, stopping=stopping, clock=clock)
         pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(admin, edge), server)
         health = GuardedHealthServicer(edge, stopping)

@@ -4,73 +4,128 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import AbstractContextManager
-from typing import Any, Never
+from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+from grpc import aio
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from authsvc import wire
 from authsvc.callers import Caller
-from authsvc.edge import Context, Edge, guarded
+from authsvc.edge import Context, Edge, guarded, refuse
 from authsvc.resolver import SessionResolver
+from authsvc.streaming import ResolveStream
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.v1 import auth_pb2_grpc as pb_grpc
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AuthService"].full_name
 
 
-class AuthServicer(pb_grpc.AuthServiceServicer):
-    """``authsvc.v1.AuthService`` over a resolver."""
+class AuthServicer:
+    """``authsvc.v1.AuthService`` over a resolver.
 
-    def __init__(self, resolver: SessionResolver, edge: Edge) -> None:
+    Answers to ``ResolveSession`` are bytes, encoded once for as long as they stay the same: hence
+    no subclass of the generated servicer, whose serialisers would encode each.
+
+    Args:
+        resolver: decides.
+        edge: who may pass.
+        stopping: set when the server stops: streams end.
+    """
+
+    def __init__(self, resolver: SessionResolver, edge: Edge, stopping: asyncio.Event) -> None:
         self._resolver = resolver
         self._edge = edge
+        self._stopping = stopping
 
-    async def ResolveSession(  # noqa: N802 - gRPC's name
-        self, request: pb.ResolveSessionRequest, context: Context
-    ) -> pb.ResolveSessionResponse:
-        """See ``auth.proto``."""
-        return await guarded(self._resolve(request, context), context)
+    def add_to(self, server: aio.Server) -> None:
+        """Serve from ``server``, which has not been started."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "ResolveSession": grpc.unary_unary_rpc_method_handler(
+                self.resolve_session,
+                request_deserializer=pb.ResolveSessionRequest.FromString,
+            ),
+            "ResolveSessionStream": grpc.stream_stream_rpc_method_handler(
+                self.resolve_session_stream,
+                request_deserializer=pb.ResolveSessionStreamRequest.FromString,
+            ),
+            "CreateSession": grpc.unary_unary_rpc_method_handler(
+                self.create_session,
+                request_deserializer=pb.CreateSessionRequest.FromString,
+                response_serializer=pb.CreateSessionResponse.SerializeToString,
+            ),
+            "RevokeSession": grpc.unary_unary_rpc_method_handler(
+                self.revoke_session,
+                request_deserializer=pb.RevokeSessionRequest.FromString,
+                response_serializer=Empty.SerializeToString,
+            ),
+        }
+        # Generic, and not registered: grpc.aio waits on one task for each registered method.
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),)
+        )
 
-    async def CreateSession(  # noqa: N802 - gRPC's name
+    async def resolve_session(self, request: pb.ResolveSessionRequest, context: Context) -> bytes:
+        """See ``auth.proto``; the answer is encoded."""
+        try:
+            caller = self._edge.identify(context)
+            if (answer := self.recall(request, caller)) is not None:
+                return answer
+            with self._edge.admitted_for(request.resource, context, caller):
+                return await self.resolve(request, caller)
+        except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
+            return await refuse(error, context)
+
+    async def resolve_session_stream(self, request_iterator: object, context: Context) -> None:
+        """See ``auth.proto``; the answers are encoded."""
+        stream = ResolveStream(context, self._edge, self)
+        await guarded(stream.serve(self._stopping), context)
+
+    async def create_session(
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
         """See ``auth.proto``."""
         return await guarded(self._create(request, context), context)
 
-    async def RevokeSession(  # noqa: N802 - gRPC's name
-        self, request: pb.RevokeSessionRequest, context: Context
-    ) -> Empty:
+    async def revoke_session(self, request: pb.RevokeSessionRequest, context: Context) -> Empty:
         """See ``auth.proto``."""
         return await guarded(self._revoke(request, context), context)
 
-    # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter.
-    async def ResolveSessionStream(  # type: ignore[override] # noqa: N802 - gRPC's name
-        self, request_iterator: object, context: Context
-    ) -> Never:
-        """Not served yet."""
-        await _unimplemented("AuthService.ResolveSessionStream", context)
+    def recall(self, request: pb.ResolveSessionRequest, caller: Caller) -> bytes | None:
+        """See ``streaming.Answers``."""
+        if request.resource not in caller.resources:
+            return None
+        settled = self._resolver.recall(
+            request.session_id,
+            request.token,
+            resource=request.resource,
+            seen=request.consistency_token,
+        )
+        if settled is None:
+            return None
+        self._edge.counted(caller)
+        if not settled.encoded:
+            settled.encoded = wire.response_message(settled.resolution).SerializeToString()
+        return settled.encoded
 
-    async def _resolve(
-        self, request: pb.ResolveSessionRequest, context: Context
-    ) -> pb.ResolveSessionResponse:
-        with self._for_resource(context, request.resource) as caller:
-            resolution = await self._resolver.resolve(
-                request.session_id,
-                request.token,
-                resource=request.resource,
-                create=request.create,
-                caller=caller.name,
-                seen=request.consistency_token,
-            )
-        return wire.response_message(resolution)
+    async def resolve(self, request: pb.ResolveSessionRequest, caller: Caller) -> bytes:
+        """See ``streaming.Answers``."""
+        resolution = await self._resolver.resolve(
+            request.session_id,
+            request.token,
+            resource=request.resource,
+            create=request.create,
+            caller=caller.name,
+            seen=request.consistency_token,
+        )
+        return wire.response_message(resolution).SerializeToString()
 
     async def _create(
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
-        with self._for_resource(context, request.resource) as caller:
+        with self._edge.admitted_for(request.resource, context) as caller:
             resolution = await self._resolver.create(
                 request.token, resource=request.resource, caller=caller.name
             )
@@ -90,11 +145,6 @@ class AuthServicer(pb_grpc.AuthServiceServicer):
         if written:
             context.set_trailing_metadata(((wire.CONSISTENCY_TOKEN_KEY, written),))
         return Empty()
-
-    def _for_resource(self, context: Context, resource: str) -> AbstractContextManager[Caller]:
-        return self._edge.admitted(
-            context, lambda caller: caller.authorize(resource), resource=resource
-        )
 
 
 class GuardedHealthServicer(HealthServicer):
@@ -143,9 +193,3 @@ class GuardedReflectionServicer(ReflectionServicer):
         answers: Any = super().ServerReflectionInfo(request_iterator, context)
         async for answer in answers:
             yield answer
-
-
-async def _unimplemented(method: str, context: Context) -> Never:
-    await context.abort(
-        grpc.StatusCode.UNIMPLEMENTED, f"authsvc.v1.{method} is not served by this version"
-    )

@@ -184,6 +184,12 @@ class Decision:
         return self.outcome is not None and self.change is Change.NONE
 
 
+def unchanged_until(record: Record, limits: Limits) -> float:
+    """Until when the record goes on serving its current tokens without being written."""
+    idle = TOUCH_FRACTION * _idle_seconds(record, limits)
+    return min(record.last_seen_time + idle, record.expire_time)
+
+
 def check_session_id(session_id: str) -> None:
     """Refuse an id that no session can have.
 

@@ -101,6 +101,39 @@ def response_message(resolution: Resolution) -> pb.ResolveSessionResponse:
     return message
 
 
+def encoded_entry(request_id: int, result: int, message: bytes) -> bytes:
+    """One entry of a ``ResolveSessionStreamResponse``, in front of others or behind them.
+
+    A message's encoding is that of its fields one after the other, so that entries can be put
+    together without parsing what they hold (protobuf.dev, "Encoding").
+
+    Args:
+        request_id: of the request.
+        result: which field: RESPONSE or ERROR.
+        message: the encoded ``ResolveSessionResponse`` or ``google.rpc.Status``.
+    """
+    entry = b"\x08%b%c%b%b" % (_varint(request_id), result, _varint(len(message)), message)
+    return b"\x0a%b%b" % (_varint(len(entry)), entry)
+
+
+RESPONSE = 0x12
+"""Tag of ``Entry.response``: field 2, length-delimited."""
+
+ERROR = 0x1A
+"""Tag of ``Entry.error``: field 3, length-delimited."""
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return _BYTES[number]
+    if number < 0x4000:
+        return _BYTES[number & 0x7F | 0x80] + _BYTES[number >> 7]
+    return _BYTES[number & 0x7F | 0x80] + _varint(number >> 7)
+
+
+_BYTES = [bytes((number,)) for number in range(256)]
+
+
 def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse) -> Resolution:
     """What a caller gets back from ``ResolveSession`` or ``CreateSession``."""
     if isinstance(message, pb.CreateSessionResponse):

@@ -156,7 +156,9 @@ class CredentialCache(Generic[CredentialsT]):
         renew_time = math.inf
         if issued.expire_time < ends:
             renew_time = now + RENEWED_AT * (issued.expire_time - now)
-        credentials = replace(issued, expire_time=min(issued.expire_time, ends))
+        credentials = replace(
+            issued, expire_time=min(issued.expire_time, ends), renew_time=renew_time
+        )
         self._kept.keep(key, _Kept(credentials, renew_time))
         return credentials
 

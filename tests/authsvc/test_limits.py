@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from pydantic import ValidationError
 
 from authsvc.errors import AuthError, Reason
-from authsvc.limits import EVENTS_BURST, EVENTS_PER_SECOND, Bucket, CallerLimits, Usages
+from authsvc.limits import EVENTS_BURST, EVENTS_PER_SECOND, Bucket, CallerLimits, Usage, Usages
 from authsvc.resolution import Outcome
 from tests.support.clock import Clock
 from tests.support.service import Service, serving, settings_for
@@ -43,6 +43,15 @@ async def reason(service: Service, session_id: str, token: str, *, create: bool 
     return caught.value.reason
 
 
+@contextmanager
+def call(usage: Usage) -> Iterator[None]:
+    usage.begin_call()
+    try:
+        yield
+    finally:
+        usage.end_call()
+
+
 def test_a_bucket_gives_a_burst_and_then_a_rate() -> None:
     bucket = Bucket(2.0, 3.0, 100.0)
     assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
@@ -65,24 +74,24 @@ def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
 
 def test_calls_in_flight_are_counted(clock: Clock) -> None:
     usage = Usages(CallerLimits(concurrent_calls=2), clock).of("caller")
-    with usage.call():
-        with usage.call(), pytest.raises(AuthError) as caught, usage.call():
+    with call(usage):
+        with call(usage), pytest.raises(AuthError) as caught, call(usage):
             pass
         assert caught.value.reason is Reason.OVERLOADED
-        with usage.call():
+        with call(usage):
             pass
 
 
 def test_calls_are_rationed(clock: Clock) -> None:
     usage = Usages(CallerLimits(calls_per_second=8, calls_burst=2), clock).of("caller")
     for _ in range(2):
-        with usage.call():
+        with call(usage):
             pass
-    with pytest.raises(AuthError) as caught, usage.call():
+    with pytest.raises(AuthError) as caught, call(usage):
         pass
     assert caught.value.retry_after_seconds == 0.125
     clock.advance(0.125)
-    with usage.call():
+    with call(usage):
         pass
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Collection
+import time
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, EventType, RecordFilter
@@ -24,13 +25,19 @@ from authsvc.stores.sqlite.schema import (
     record_of,
     unavailable,
 )
-from authsvc.stores.sqlite.writer import Bounds, Writer
+from authsvc.stores.sqlite.writer import Bounds, Transaction, Writer
+
+ResultT = TypeVar("ResultT")
 
 CATCH_UP_LIMIT = 1_000
 """Events that are applied one by one; beyond it what is remembered is forgotten instead."""
 
 SCAN_LIMIT = 10_000
 """Records that one page looks at."""
+
+LOOK_SECONDS = 0.005
+"""How long what other processes write may go unnoticed where that is good enough: a hundredth of
+what is published, and the look costs as much as a resolve from memory."""
 
 WATCH_INTERVAL_SECONDS = 0.05
 """How often a watcher looks for events of other processes."""
@@ -52,6 +59,7 @@ class SqliteStore:
         self._closed = False
         self._recent = Recent(cached)
         self._data_version = -1
+        self._look_time = 0.0
         self._position = 0
         self._begin_anew()
 
@@ -90,11 +98,8 @@ class SqliteStore:
         return not self._closed
 
     def recall(self, session_id: str, seen: str = "") -> Record | None:
-        """See ``SessionStore.recall``. Always as the file has it."""
-        with suppress(AuthError):
-            self._catch_up()
-            return self._recent.get(session_id)
-        return None
+        """See ``SessionStore.recall``."""
+        return self._recent.get(session_id) if self._may_recall(seen) else None
 
     async def get(self, session_id: str) -> Record | None:
         """See ``SessionStore.get``."""
@@ -109,7 +114,7 @@ class SqliteStore:
     async def put(self, record: Record, event: EventType) -> str | None:
         """See ``SessionStore.put``."""
         with self._recent.fetch(record.id) as fetch:
-            token = await self._writer.run(lambda work: work.put(record, event))
+            token = await self._run(lambda work: work.put(record, event))
             if token is not None:
                 fetch.keep(record)
         return token
@@ -126,12 +131,12 @@ class SqliteStore:
 
     async def remove(self, record: Record) -> None:
         """See ``SessionStore.remove``."""
-        await self._writer.run(lambda work: work.remove(record))
+        await self._run(lambda work: work.remove(record))
 
     async def sweep(self, now: float) -> int:
         """See ``SessionStore.sweep``."""
         total = 0
-        while removed := await self._writer.run(lambda work: work.sweep(now)):
+        while removed := await self._run(lambda work: work.sweep(now)):
             total += removed
         return total
 
@@ -143,14 +148,11 @@ class SqliteStore:
 
     async def cut_off(self, cutoff: Cutoff) -> str:
         """See ``SessionStore.cut_off``."""
-        return await self._writer.run(lambda work: work.cut_off(cutoff))
+        return await self._run(lambda work: work.cut_off(cutoff))
 
     def recall_cutoffs(self, seen: str = "") -> Cutoffs | None:
-        """See ``SessionStore.recall_cutoffs``. Always as the file has them."""
-        with suppress(AuthError):
-            self._catch_up()
-            return self._recent.cutoffs
-        return None
+        """See ``SessionStore.recall_cutoffs``."""
+        return self._recent.cutoffs if self._may_recall(seen) else None
 
     async def get_cutoffs(self, keys: Collection[CutoffKey]) -> Cutoffs:
         """See ``SessionStore.get_cutoffs``."""
@@ -159,7 +161,7 @@ class SqliteStore:
 
     async def forget_cutoffs(self, set_before: float) -> None:
         """See ``SessionStore.forget_cutoffs``."""
-        await self._writer.run(lambda work: work.forget_cutoffs(set_before))
+        await self._run(lambda work: work.forget_cutoffs(set_before))
         self._recent.cutoffs.forget(set_before)
 
     async def append(self, event: Event) -> None:
@@ -195,15 +197,35 @@ class SqliteStore:
             await self._writer.close()
             self._reader.close()
 
+    async def _run(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """Write. What this process has written, it knows at once."""
+        try:
+            return await self._writer.run(work)
+        finally:
+            self._look_time = 0.0
+
+    def _may_recall(self, seen: str) -> bool:
+        """Whether what is remembered is as the file had it within ``LOOK_SECONDS``; where a caller
+        has seen a write, as it has it now."""
+        if not seen and time.monotonic() < self._look_time:
+            return not self._closed
+        try:
+            self._catch_up()
+        except AuthError:
+            return False
+        return True
+
     def _catch_up(self) -> None:
         """Apply what any process has written since the last time.
 
         Raises:
             AuthError: STORE_UNAVAILABLE.
         """
+        self._look_time = 0.0
         # Before the events: what is written between the two is seen the next time.
         ((data_version,),) = self._read("PRAGMA data_version")
         if data_version == self._data_version:
+            self._look_time = time.monotonic() + LOOK_SECONDS
             return
         rows = self._read(_EVENTS, self._position, CATCH_UP_LIMIT)
         if len(rows) == CATCH_UP_LIMIT or (rows and rows[0][0] > self._position + 1):
@@ -229,10 +251,10 @@ class SqliteStore:
         """Forget all records, and read all cut-offs."""
         self._recent.clear()
         ((self._position,),) = self._read("SELECT coalesce(max(seq), 0) FROM events")
-        for issuer, subject, token_id, time, set_time in self._read(
+        for issuer, subject, token_id, until, set_time in self._read(
             "SELECT issuer, subject, token_id, time, set_time FROM cutoffs"
         ):
-            self._recent.cutoffs.add(Cutoff(time, set_time, issuer, subject, token_id))
+            self._recent.cutoffs.add(Cutoff(until, set_time, issuer, subject, token_id))
 
     def _page(
         self, which: RecordFilter, statement: str, values: tuple[object, ...], size: int

@@ -1,0 +1,193 @@
+"""One ``ResolveSessionStream``: batches in, answers out as they come. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable
+from typing import Protocol
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from authsvc import wire
+from authsvc.callers import Caller
+from authsvc.edge import Admission, Context, Edge, status_of
+from authsvc.errors import AuthError, Reason
+from authsvc.v1 import auth_pb2 as pb
+
+MAX_ENTRIES = 256
+"""Requests in one batch."""
+
+MAX_UNANSWERED = 1024
+"""Entries of one stream that are waited for; beyond it nothing more is read."""
+
+BATCH_BYTES = 256 * 1024
+"""Answers that are written at once, and a bit more: a client takes 4 MiB unless it says so."""
+
+
+class Answers(Protocol):
+    """Answers requests."""
+
+    def recall(self, request: pb.ResolveSessionRequest, caller: Caller) -> bytes | None:
+        """The encoded ``ResolveSessionResponse``, where it can be had without waiting.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        ...
+
+    def resolve(self, request: pb.ResolveSessionRequest, caller: Caller) -> Awaitable[bytes]:
+        """The encoded ``ResolveSessionResponse``, for a call that has been let in.
+
+        Raises:
+            AuthError: why there is none.
+        """
+        ...
+
+
+class ResolveStream:
+    """One stream, from its begin to its end.
+
+    Whoever is identified at the beginning is identified again with each batch: a service token that
+    is withdrawn ends its streams.
+
+    Args:
+        context: of the RPC.
+        edge: lets each entry in, as if it were a call.
+        answers: answers it.
+    """
+
+    def __init__(self, context: Context, edge: Edge, answers: Answers) -> None:
+        self._context = context
+        self._edge = edge
+        self._answers = answers
+        self._under_way: dict[int, asyncio.Task[None]] = {}
+        self._outbox: deque[bytes] = deque()
+        self._is_writing = False
+        self._writers: set[asyncio.Task[None]] = set()
+        self._awaits_client = False
+        self._stopped = False
+
+    async def serve(self, stopping: asyncio.Event) -> None:
+        """Serve until the client has closed its side, or the server stops.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED or ARGUMENT_INVALID, for the stream as a whole.
+        """
+        reading = asyncio.create_task(self._read())
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait((reading, stop), return_when=asyncio.FIRST_COMPLETED)
+            self._stopped = True
+            if self._awaits_client:
+                reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            if not reading.cancelled():
+                reading.result()
+            while left := {*self._under_way.values(), *self._writers}:
+                await asyncio.wait(left)
+        finally:
+            tasks = (reading, stop, *self._under_way.values(), *self._writers)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self) -> None:
+        while not self._stopped:
+            self._awaits_client = True
+            batch = await self._context.read()
+            self._awaits_client = False
+            if batch is aio.EOF:
+                return
+            self._begin(batch)
+            await self._flush()
+            while len(self._under_way) >= MAX_UNANSWERED:
+                await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+
+    def _begin(self, batch: pb.ResolveSessionStreamRequest) -> None:
+        caller = self._edge.identify(self._context)
+        for request_id in batch.cancelled_request_ids:
+            if (task := self._under_way.get(request_id)) is not None:
+                task.cancel()
+        if len(batch.entries) > MAX_ENTRIES:
+            raise AuthError(Reason.ARGUMENT_INVALID, f"more than {MAX_ENTRIES} entries")
+        for entry in batch.entries:
+            if entry.request_id in self._under_way:
+                raise AuthError(Reason.ARGUMENT_INVALID, "a request_id is in use")
+            self._begin_entry(entry.request_id, entry.request, caller)
+
+    def _begin_entry(
+        self, request_id: int, request: pb.ResolveSessionRequest, caller: Caller
+    ) -> None:
+        try:
+            answer = self._answers.recall(request, caller)
+            if answer is not None:
+                self._outbox.append(wire.encoded_entry(request_id, wire.RESPONSE, answer))
+                return
+            admission = self._edge.admitted_for(request.resource, self._context, caller)
+            admission.__enter__()
+        except AuthError as error:
+            self._fail(request_id, error)
+            return
+        task = asyncio.create_task(self._resolve(request_id, request, admission))
+        self._under_way[request_id] = task
+        task.add_done_callback(lambda _: self._under_way.pop(request_id))
+
+    async def _resolve(
+        self, request_id: int, request: pb.ResolveSessionRequest, admission: Admission
+    ) -> None:
+        try:
+            answer = await self._answers.resolve(request, admission.caller)
+        except asyncio.CancelledError:
+            admission.end()
+            raise
+        except Exception as error:  # noqa: BLE001 - one entry's failure is not the stream's
+            admission.end(error)
+            self._fail(request_id, error)
+        else:
+            admission.end()
+            self._outbox.append(wire.encoded_entry(request_id, wire.RESPONSE, answer))
+        self._write_soon()
+
+    def _fail(self, request_id: int, error: Exception) -> None:
+        status: Message = status_of(error)
+        entry = wire.encoded_entry(request_id, wire.ERROR, status.SerializeToString())
+        self._outbox.append(entry)
+
+    async def _flush(self) -> None:
+        """Write what there is, before more is read: a client that does not read is not read."""
+        await self._write()
+        while self._writers and len(self._outbox) > MAX_ENTRIES:
+            await asyncio.wait(self._writers)
+
+    def _write_soon(self) -> None:
+        if not self._is_writing:
+            writer = asyncio.create_task(self._write())
+            self._writers.add(writer)
+            writer.add_done_callback(self._written)
+
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        self._writers.discard(writer)
+        # The client may be gone, and then the whole stream ends.
+        if not writer.cancelled():
+            writer.exception()
+
+    async def _write(self) -> None:
+        """Write all that has come: what comes while a batch is on its way is in the next one."""
+        if self._is_writing:
+            return
+        self._is_writing = True
+        try:
+            while self._outbox:
+                await self._context.write(self._next_batch())
+        finally:
+            self._is_writing = False
+
+    def _next_batch(self) -> bytes:
+        batch, size = [], 0
+        while self._outbox and size < BATCH_BYTES:
+            entry = self._outbox.popleft()
+            batch.append(entry)
+            size += len(entry)
+        return b"".join(batch)
