@@ -23,6 +23,7 @@ from authsvc.client.tls import Certificates, ClientTls, Metadata, ServiceToken
 from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, RecordFilter
 from authsvc.sessions import Record
+from authsvc.status import ServiceStatus
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
@@ -63,6 +64,19 @@ class Revoked:
 
     session_count: int | None
     consistency_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of sessions.
+
+    Attributes:
+        records: as in ``AdminClient.get``.
+        next_page_token: what to ask for the next page with; empty at the end.
+    """
+
+    records: tuple[Record, ...]
+    next_page_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,29 @@ class AdminClient:
         )
         return admin_wire.record_of(answer.session)
 
+    async def page(
+        self, which: RecordFilter = ALL, *, page_size: int = 0, page_token: str = ""
+    ) -> Listed:
+        """One page of sessions, newest first.
+
+        Args:
+            which: what they have to match.
+            page_size: how many at most; 0 for authsvc's own measure.
+            page_token: ``Listed.next_page_token`` of the page before, with the same filter.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID.
+        """
+        request = pb.ListSessionsRequest(
+            page_size=page_size, page_token=page_token, filter=admin_wire.filter_message(which)
+        )
+        answer = await self._repeated(
+            lambda stub, metadata, timeout: stub.ListSessions(
+                request, metadata=metadata, timeout=timeout
+            )
+        )
+        return Listed(tuple(map(admin_wire.record_of, answer.sessions)), answer.next_page_token)
+
     async def list(self, which: RecordFilter = ALL, *, page_size: int = 0) -> AsyncIterator[Record]:
         """Sessions, newest first, page by page as they are asked for.
 
@@ -143,20 +180,14 @@ class AdminClient:
         Raises:
             AuthError: ARGUMENT_INVALID.
         """
-        request = pb.ListSessionsRequest(
-            page_size=page_size, filter=admin_wire.filter_message(which)
-        )
+        page_token = ""
         while True:
-            answer = await self._repeated(
-                lambda stub, metadata, timeout: stub.ListSessions(
-                    request, metadata=metadata, timeout=timeout
-                )
-            )
-            for message in answer.sessions:
-                yield admin_wire.record_of(message)
-            if not answer.next_page_token:
+            listed = await self.page(which, page_size=page_size, page_token=page_token)
+            for record in listed.records:
+                yield record
+            page_token = listed.next_page_token
+            if not page_token:
                 return
-            request.page_token = answer.next_page_token
 
     async def revoke_subject(
         self, issuer: str, subject: str, *, before_time: float | None = None
@@ -186,6 +217,32 @@ class AdminClient:
         """
         target = pb.RevokeSessionsRequest.EveryoneTarget()
         return await self._revoke(_until(before_time, pb.RevokeSessionsRequest(everyone=target)))
+
+    async def revoke_session(self, session_id: str) -> Revoked:
+        """End one session, for every resource; it counts 0 if there was nothing to end.
+
+        Raises:
+            AuthError: SESSION_ID_INVALID.
+        """
+        target = pb.RevokeSessionsRequest.SessionTarget(session_id=session_id)
+        return await self._revoke(pb.RevokeSessionsRequest(session=target))
+
+    async def status(self, *, count_sessions: bool = False) -> ServiceStatus:
+        """How the process that answers is: one of several replicas or workers.
+
+        Args:
+            count_sessions: whether sessions are counted, which reads their records.
+
+        Raises:
+            AuthError: STORE_UNAVAILABLE.
+        """
+        request = pb.GetServiceStatusRequest(count_sessions=count_sessions)
+        answer = await self._repeated(
+            lambda stub, metadata, timeout: stub.GetServiceStatus(
+                request, metadata=metadata, timeout=timeout
+            )
+        )
+        return admin_wire.status_of(answer)
 
     @asynccontextmanager
     async def watching(

@@ -39,6 +39,12 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         """See ``auth.proto``."""
         return await guarded(self._revoke(request, context), context)
 
+    async def GetServiceStatus(  # noqa: N802 - gRPC's name
+        self, request: pb.GetServiceStatusRequest, context: Context
+    ) -> pb.GetServiceStatusResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._status(request, context), context)
+
     # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter. It
     # ends, and lets go of the log, as soon as the client is gone.
     async def WatchSessions(  # type: ignore[override] # noqa: N802 - gRPC's name
@@ -87,12 +93,23 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
             case "token" if before_time is None:
                 which = request.token
                 return await self._admin.revoke_token(which.issuer, which.token_id, caller=caller)
+            case "session" if before_time is None:
+                session_id = request.session.session_id
+                return await self._admin.revoke_session(session_id, caller=caller)
             case "everyone":
                 return await self._admin.revoke_everyone(before_time=before_time, caller=caller)
-            case "token":
-                raise AuthError(Reason.ARGUMENT_INVALID, "before_time is not for a token")
+            case "token" | "session":
+                detail = "before_time is not for a token, nor for a session"
+                raise AuthError(Reason.ARGUMENT_INVALID, detail)
             case _:
                 raise AuthError(Reason.ARGUMENT_INVALID, "target is required")
+
+    async def _status(
+        self, request: pb.GetServiceStatusRequest, context: Context
+    ) -> pb.GetServiceStatusResponse:
+        with self._operator("GetServiceStatus", context):
+            status = await self._admin.status(count_sessions=request.count_sessions)
+        return admin_wire.status_message(status)
 
     async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
         with self._operator("WatchSessions", context):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType, RecordFilter
+from authsvc.events import Event, EventType, RecordFilter, revoked_since
 from authsvc.resolution import Session, SessionState
 from authsvc.revocation import END_OF_TIME, Cutoff
-from authsvc.sessions import PRINCIPAL_SESSION_PREFIX, Grant, Record
+from authsvc.sessions import Grant, Record
+from authsvc.status import IssuerState, IssuerStatus, KeyFacts, ServiceStatus, SessionCounts
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import seconds, session_message, timestamp
 
@@ -16,6 +17,7 @@ RESUME_TOKEN_KEY = "authsvc-resume-token"  # noqa: S105 - a name
 """The initial metadata of ``WatchSessions`` that carries what to resume from before any event."""
 
 _EVENT_TYPES = {event_type.value: event_type for event_type in EventType}
+_ISSUER_STATES = {state.value: state for state in IssuerState}
 
 _AUTHENTICATED = {
     pb.SESSION_STATE_UNSPECIFIED: None,
@@ -27,7 +29,7 @@ _AUTHENTICATED = {
 def record_message(record: Record) -> pb.SessionRecord:
     """A record for operators: what is known of its tokens, without their digests."""
     state = SessionState.AUTHENTICATED if record.authenticated else SessionState.UNAUTHENTICATED
-    revoke_time = _revoke_time(record)
+    revoke_time = revoked_since(record)
     session = Session(record.id, state, record.revision, record.create_time, record.expire_time)
     return pb.SessionRecord(
         session=session_message(session),
@@ -163,11 +165,66 @@ def _cutoff_of(message: pb.RevokeSessionsRequest, set_time: float) -> Cutoff:
     return Cutoff(time, set_time)
 
 
-def _revoke_time(record: Record) -> float | None:
-    """When it was revoked; None while it lives."""
-    since = record.revoke_time
-    if since is None or not record.id.startswith(PRINCIPAL_SESSION_PREFIX):
-        return since
-    # A principal session lives on for tokens that were issued after it was revoked.
-    lives = any(grant.issue_time > since for grant in record.grants.values())
-    return None if lives else since
+def status_message(status: ServiceStatus) -> pb.GetServiceStatusResponse:
+    """How the service is."""
+    counts = status.sessions
+    return pb.GetServiceStatusResponse(
+        version=status.version,
+        start_time=timestamp(status.start_time),
+        status_time=timestamp(status.time),
+        store_ready=status.store_ready,
+        issuers=map(_issuer_message, status.issuers),
+        sessions=None
+        if counts is None
+        else pb.SessionCounts(
+            unauthenticated_count=counts.unauthenticated,
+            authenticated_count=counts.authenticated,
+            revoked_count=counts.revoked,
+            truncated=counts.truncated,
+        ),
+    )
+
+
+def status_of(message: pb.GetServiceStatusResponse) -> ServiceStatus:
+    """The inverse of ``status_message``."""
+    counts = message.sessions
+    return ServiceStatus(
+        version=message.version,
+        start_time=seconds(message.start_time),
+        time=seconds(message.status_time),
+        store_ready=message.store_ready,
+        issuers=tuple(map(_issuer_of, message.issuers)),
+        sessions=SessionCounts(
+            counts.unauthenticated_count,
+            counts.authenticated_count,
+            counts.revoked_count,
+            counts.truncated,
+        )
+        if message.HasField("sessions")
+        else None,
+    )
+
+
+def _issuer_message(issuer: IssuerStatus) -> pb.IssuerStatus:
+    fetch_time = issuer.fetch_time
+    return pb.IssuerStatus(
+        issuer=issuer.issuer,
+        state=pb.IssuerState.ValueType(issuer.state.value),
+        key_source=issuer.key_source,
+        keys=[
+            pb.IssuerStatus.Key(key_id=it.key_id, algorithm=it.algorithm, previous=it.previous)
+            for it in issuer.keys
+        ],
+        fetch_time=None if fetch_time is None else timestamp(fetch_time),
+    )
+
+
+def _issuer_of(message: pb.IssuerStatus) -> IssuerStatus:
+    return IssuerStatus(
+        message.issuer,
+        # A state that a later version sends is none to rely on.
+        _ISSUER_STATES.get(message.state, IssuerState.UNAVAILABLE),
+        message.key_source,
+        tuple(KeyFacts(it.key_id, it.algorithm, it.previous) for it in message.keys),
+        seconds(message.fetch_time) if message.HasField("fetch_time") else None,
+    )

@@ -14,12 +14,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
+from typing import Protocol
 
-from authsvc import audit
+from authsvc import __version__, audit
 from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, RecordFilter
+from authsvc.events import Event, RecordFilter, revoked_since
 from authsvc.revocation import END_OF_TIME, Cutoff
 from authsvc.sessions import PRINCIPAL_SESSION_PREFIX, Limits, Record, check_session_id
+from authsvc.status import IssuerStatus, ServiceStatus, SessionCounts
 from authsvc.stores import Logged, SessionStore
 
 DEFAULT_PAGE_SIZE = 100
@@ -61,15 +63,15 @@ class Revocation:
     """What a revocation has done.
 
     Attributes:
-        cutoff: what was set.
         session_count: how many live sessions held a token that it ended; None when that is not
             known.
         consistency_token: of the write.
+        cutoff: what was set; None where a session was ended.
     """
 
-    cutoff: Cutoff
     session_count: int | None
     consistency_token: str
+    cutoff: Cutoff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,27 @@ class Watch:
     events: AsyncIterator[Logged]
 
 
+class EndSession(Protocol):
+    """Ends a session for every resource; ``SessionResolver.revoke`` is one."""
+
+    async def __call__(self, session_id: str, *, caller: str) -> str:
+        """
+        Returns:
+            The consistency token of what was written; empty when there was nothing to end.
+
+        Raises:
+            AuthError: SESSION_ID_INVALID, STORE_UNAVAILABLE.
+        """
+        ...
+
+
 class SessionAdmin:
     """``SessionAdminService``, without its transport.
 
     Args:
         store: keeps sessions, cut-offs and the log.
+        end_session: ends one.
+        issuers: how the issuers are at a time.
         stopping: set when the server stops: it ends the watches, which would never end.
         clock: seconds since the epoch.
     """
@@ -99,12 +117,17 @@ class SessionAdmin:
         self,
         store: SessionStore,
         *,
+        end_session: EndSession,
+        issuers: Callable[[float], tuple[IssuerStatus, ...]],
         stopping: asyncio.Event,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._end_session = end_session
+        self._issuers = issuers
         self._stopping = stopping
         self._clock = clock
+        self._start_time = clock()
         self._watchers = 0
 
     async def get(self, session_id: str) -> Record:
@@ -208,6 +231,39 @@ class SessionAdmin:
         until = now if before_time is None else before_time
         return await self._cut_off(Cutoff(until, now), caller)
 
+    async def revoke_session(self, session_id: str, *, caller: str) -> Revocation:
+        """End one session, for every resource, whatever its tokens.
+
+        Args:
+            session_id: which; of a principal session, too.
+            caller: the name of who asks.
+
+        Raises:
+            AuthError: SESSION_ID_INVALID, STORE_UNAVAILABLE.
+        """
+        written = await self._end_session(session_id, caller=caller)
+        return Revocation(1 if written else 0, written)
+
+    async def status(self, *, count_sessions: bool = False) -> ServiceStatus:
+        """How this process is.
+
+        Args:
+            count_sessions: whether they are counted, the newest ``COUNT_PAGE_SIZE`` of them.
+
+        Raises:
+            AuthError: STORE_UNAVAILABLE, where sessions are to be counted.
+        """
+        counts = await self._counted() if count_sessions else None
+        now = self._clock()
+        return ServiceStatus(
+            version=__version__,
+            start_time=self._start_time,
+            time=now,
+            store_ready=self._store.ready,
+            issuers=self._issuers(now),
+            sessions=counts,
+        )
+
     @asynccontextmanager
     async def watching(
         self, which: RecordFilter, *, resume_token: str = ""
@@ -249,6 +305,19 @@ class SessionAdmin:
                 return found, True
         return found, False
 
+    async def _counted(self) -> SessionCounts:
+        page = await self._store.page(RecordFilter(), size=COUNT_PAGE_SIZE)
+        now = self._clock()
+        there = [record for record in page.records if now < record.expire_time]
+        live = [record for record in there if revoked_since(record) is None]
+        authenticated = sum(record.authenticated for record in live)
+        return SessionCounts(
+            unauthenticated=len(live) - authenticated,
+            authenticated=authenticated,
+            revoked=len(there) - len(live),
+            truncated=bool(page.next),
+        )
+
     async def _cut_off(
         self, cutoff: Cutoff, caller: str, *, session_count: int | None = None
     ) -> Revocation:
@@ -260,7 +329,7 @@ class SessionAdmin:
             until=cutoff.time,
             caller=caller,
         )
-        return Revocation(cutoff, session_count, written)
+        return Revocation(session_count, written, cutoff)
 
     def _check_past(self, before_time: float | None) -> None:
         if before_time is not None and not 0 <= before_time <= self._clock():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from authsvc.revocation import Cutoff
-from authsvc.sessions import Record
+from authsvc.sessions import PRINCIPAL_SESSION_PREFIX, Record
 
 
 class EventType(Enum):
@@ -42,6 +42,16 @@ def event_time(event_type: EventType, record: Record) -> float:
     if event_type is EventType.REVOKED and record.revoke_time is not None:
         return record.revoke_time
     return record.expire_time if event_type is EventType.EXPIRED else record.last_seen_time
+
+
+def revoked_since(record: Record) -> float | None:
+    """When a session was revoked; None while it lives."""
+    since = record.revoke_time
+    if since is None or not record.id.startswith(PRINCIPAL_SESSION_PREFIX):
+        return since
+    # A principal session lives on for tokens that were issued after it was revoked.
+    lives = any(grant.issue_time > since for grant in record.grants.values())
+    return None if lives else since
 
 
 @dataclass(frozen=True, slots=True)

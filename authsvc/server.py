@@ -24,6 +24,7 @@ from authsvc.brokers import open_broker
 from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import Settings, TlsSettings
 from authsvc.edge import Edge
+from authsvc.issuer_watch import IssuerWatch, WatchedIssuer
 from authsvc.issuers import issuer_of, with_introspection
 from authsvc.limits import Usages
 from authsvc.resolver import SessionResolver
@@ -35,7 +36,7 @@ from authsvc.servicer import (
 from authsvc.settings import ConfigError
 from authsvc.storage import open_store
 from authsvc.tls import ServerCertificates
-from authsvc.tokens.jwt import JwtVerifier
+from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.workers import Lifeline
@@ -106,8 +107,9 @@ async def running(
     Raises:
         ConfigError: as ``serve``.
     """
+    issuers = tuple(map(issuer_of, settings.issuers))
     verifier = JwtVerifier(
-        map(issuer_of, settings.issuers),
+        issuers,
         max_token_bytes=settings.max_token_bytes,
         memo_size=settings.known_tokens,
     )
@@ -133,7 +135,14 @@ async def running(
         )
         edge = Edge(_callers(settings), usages)
         AuthServicer(resolver, edge, stopping).add_to(server)
-        admin = SessionAdmin(store, stopping=stopping, clock=clock)
+        issuer_watch = _issuer_watch(settings, issuers)
+        admin = SessionAdmin(
+            store,
+            end_session=resolver.revoke,
+            issuers=issuer_watch.status,
+            stopping=stopping,
+            clock=clock,
+        )
         pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(admin, edge), server)
         health = GuardedHealthServicer(edge, stopping)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -143,11 +152,12 @@ async def running(
         address = _listen(server, settings)
         await server.start()
 
-        keys_ready = await verifier.refresh(clock())
+        keys_ready = False
 
         async def refresh() -> None:
             nonlocal keys_ready
             keys_ready = await verifier.refresh(clock())
+            issuer_watch.look(clock())
 
         async def report() -> None:
             # We say that we serve only while there are keys of every issuer, and the store.
@@ -156,6 +166,7 @@ async def running(
         async def sweep() -> None:
             await tidy(store, now=clock(), limits=limits)
 
+        await refresh()
         await report()
         tasks = (
             asyncio.create_task(_repeat("report", REPORT_INTERVAL_SECONDS, report)),
@@ -198,6 +209,16 @@ def _digest(settings: Settings) -> str:
     """What tells one configuration from another, the environment's part included. It covers the
     names of files with secrets, not what they hold."""
     return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+
+
+def _issuer_watch(settings: Settings, issuers: tuple[Issuer, ...]) -> IssuerWatch:
+    return IssuerWatch(
+        (
+            WatchedIssuer(issuer.issuer, item.key_setting, issuer.keys)
+            for item, issuer in zip(settings.issuers, issuers, strict=True)
+        ),
+        settings.introspection.issuer if settings.introspection else "",
+    )
 
 
 def _listen(server: aio.Server, settings: Settings) -> str:

@@ -126,6 +126,42 @@ SESSION_EVENT_TYPE_TOKENS_REVOKED: SessionEventType.ValueType  # 6
 """A cut-off was set by RevokeSessions."""
 Global___SessionEventType: _TypeAlias = SessionEventType  # noqa: Y015
 
+class _IssuerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IssuerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssuerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ISSUER_STATE_UNSPECIFIED: _IssuerState.ValueType  # 0
+    """Never sent."""
+    ISSUER_STATE_READY: _IssuerState.ValueType  # 1
+    """They can."""
+    ISSUER_STATE_STALE: _IssuerState.ValueType  # 2
+    """They can, by keys that should have been fetched anew and were not: the issuer
+    is out of reach, or what it publishes is unfit. The log says which.
+    """
+    ISSUER_STATE_UNAVAILABLE: _IssuerState.ValueType  # 3
+    """They cannot: there are no keys, or none recent enough to be trusted. Its
+    tokens are KEYS_UNAVAILABLE.
+    """
+
+class IssuerState(_IssuerState, metaclass=_IssuerStateEnumTypeWrapper):
+    """Whether an issuer's tokens can be verified."""
+
+ISSUER_STATE_UNSPECIFIED: IssuerState.ValueType  # 0
+"""Never sent."""
+ISSUER_STATE_READY: IssuerState.ValueType  # 1
+"""They can."""
+ISSUER_STATE_STALE: IssuerState.ValueType  # 2
+"""They can, by keys that should have been fetched anew and were not: the issuer
+is out of reach, or what it publishes is unfit. The log says which.
+"""
+ISSUER_STATE_UNAVAILABLE: IssuerState.ValueType  # 3
+"""They cannot: there are no keys, or none recent enough to be trusted. Its
+tokens are KEYS_UNAVAILABLE.
+"""
+Global___IssuerState: _TypeAlias = IssuerState  # noqa: Y015
+
 @_typing.final
 class ResolveSessionRequest(_message.Message):
     """---------------------------------------------------------------------------
@@ -936,9 +972,32 @@ class RevokeSessionsRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SessionTarget(_message.Message):
+        """A session."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_ID_FIELD_NUMBER: _builtins.int
+        session_id: _builtins.str
+        """Its id. Required. A principal session (its id begins with "~") lives on
+        for tokens that are issued later.
+        """
+        def __init__(
+            self,
+            *,
+            session_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SUBJECT_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     EVERYONE_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     BEFORE_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subject(self) -> Global___RevokeSessionsRequest.SubjectTarget:
@@ -953,13 +1012,18 @@ class RevokeSessionsRequest(_message.Message):
         """Everything of everyone."""
 
     @_builtins.property
+    def session(self) -> Global___RevokeSessionsRequest.SessionTarget:
+        """One session, for every resource."""
+
+    @_builtins.property
     def before_time(self) -> _timestamp_pb2.Timestamp:
         """Nothing issued before this time answers again; a token whose "iat" equals
         it counts as issued before. Unset, it is the time of the call, or the "iat"
         of the subject's newest token known if an issuer's clock is ahead. Not in
         the future.
 
-        Not for a token: its "jti" is revoked whenever it was issued.
+        Not for a token, whose "jti" is revoked whenever it was issued, nor for a
+        session, which ends as it stands.
         """
 
     def __init__(
@@ -968,13 +1032,14 @@ class RevokeSessionsRequest(_message.Message):
         subject: Global___RevokeSessionsRequest.SubjectTarget | None = ...,
         token: Global___RevokeSessionsRequest.TokenTarget | None = ...,
         everyone: Global___RevokeSessionsRequest.EveryoneTarget | None = ...,
+        session: Global___RevokeSessionsRequest.SessionTarget | None = ...,
         before_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subject", "token", "everyone"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subject", "token", "everyone", "session"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
@@ -987,8 +1052,9 @@ class RevokeSessionsResponse(_message.Message):
     REVOKED_SESSION_COUNT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     revoked_session_count: _builtins.int
-    """How many live sessions held a token that it ended. Unset where telling
-    would mean to read every record.
+    """How many live sessions held a token that it ended; for a session, 1 if this
+    call ended it and 0 if there was nothing to end. Unset where telling would
+    mean to read every record.
     """
     consistency_token: _builtins.str
     """As in ResolveSessionResponse, for requests about any session."""
@@ -1075,3 +1141,189 @@ class WatchSessionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchSessionsResponse: _TypeAlias = WatchSessionsResponse  # noqa: Y015
+
+@_typing.final
+class GetServiceStatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_SESSIONS_FIELD_NUMBER: _builtins.int
+    count_sessions: _builtins.bool
+    """Whether sessions are to be counted, which reads their records."""
+    def __init__(
+        self,
+        *,
+        count_sessions: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_sessions", b"count_sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServiceStatusRequest: _TypeAlias = GetServiceStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetServiceStatusResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    STATUS_TIME_FIELD_NUMBER: _builtins.int
+    STORE_READY_FIELD_NUMBER: _builtins.int
+    ISSUERS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version of authsvc, such as "0.1.0"."""
+    store_ready: _builtins.bool
+    """Whether the store can be asked. While it cannot, requests that need it are
+    STORE_UNAVAILABLE.
+    """
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the process began to serve."""
+
+    @_builtins.property
+    def status_time(self) -> _timestamp_pb2.Timestamp:
+        """The process's clock, now."""
+
+    @_builtins.property
+    def issuers(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuerStatus]:
+        """All issuers whose tokens are accepted, in the order of the configuration."""
+
+    @_builtins.property
+    def sessions(self) -> Global___SessionCounts:
+        """Set if count_sessions was."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        status_time: _timestamp_pb2.Timestamp | None = ...,
+        store_ready: _builtins.bool = ...,
+        issuers: _abc.Iterable[Global___IssuerStatus] | None = ...,
+        sessions: Global___SessionCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions", "start_time", b"start_time", "status_time", b"status_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuers", b"issuers", "sessions", b"sessions", "start_time", b"start_time", "status_time", b"status_time", "store_ready", b"store_ready", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServiceStatusResponse: _TypeAlias = GetServiceStatusResponse  # noqa: Y015
+
+@_typing.final
+class IssuerStatus(_message.Message):
+    """An issuer, as the process that answers knows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Key(_message.Message):
+        """Public facts of a key."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_ID_FIELD_NUMBER: _builtins.int
+        ALGORITHM_FIELD_NUMBER: _builtins.int
+        PREVIOUS_FIELD_NUMBER: _builtins.int
+        key_id: _builtins.str
+        """Member "kid" (RFC 7517 section 4.5). Empty for a key without one, such as
+        a secret.
+        """
+        algorithm: _builtins.str
+        """Its one algorithm (RFC 7518 section 3.1), such as "ES256"."""
+        previous: _builtins.bool
+        """Whether it is a secret that a newer one has replaced, and that is accepted
+        until its file is gone.
+        """
+        def __init__(
+            self,
+            *,
+            key_id: _builtins.str = ...,
+            algorithm: _builtins.str = ...,
+            previous: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "key_id", b"key_id", "previous", b"previous"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    KEY_SOURCE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    FETCH_TIME_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Claim "iss" of its tokens."""
+    state: Global___IssuerState.ValueType
+    """Whether its tokens can be verified."""
+    key_source: _builtins.str
+    """The setting that its keys come from: "secret_file", "jwks_file",
+    "jwks_url", "discover", or "introspection" for an issuer that is asked about
+    each token and has no keys here.
+    """
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuerStatus.Key]:
+        """Its keys, if there are any. Never key material."""
+
+    @_builtins.property
+    def fetch_time(self) -> _timestamp_pb2.Timestamp:
+        """When these keys were read or fetched, to within a few seconds. Unset if
+        there are none. A fetch that brings the same keys again counts; a file is
+        read when it changes.
+        """
+
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        state: Global___IssuerState.ValueType = ...,
+        key_source: _builtins.str = ...,
+        keys: _abc.Iterable[Global___IssuerStatus.Key] | None = ...,
+        fetch_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fetch_time", b"fetch_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetch_time", b"fetch_time", "issuer", b"issuer", "key_source", b"key_source", "keys", b"keys", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuerStatus: _TypeAlias = IssuerStatus  # noqa: Y015
+
+@_typing.final
+class SessionCounts(_message.Message):
+    """How many sessions there are. Those past their limits do not count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNAUTHENTICATED_COUNT_FIELD_NUMBER: _builtins.int
+    AUTHENTICATED_COUNT_FIELD_NUMBER: _builtins.int
+    REVOKED_COUNT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    unauthenticated_count: _builtins.int
+    """Without an identity."""
+    authenticated_count: _builtins.int
+    """With one."""
+    revoked_count: _builtins.int
+    """Revoked, until their tombstones end."""
+    truncated: _builtins.bool
+    """Whether there are more, older ones that were not counted: the counts are of
+    the newest 10,000 then.
+    """
+    def __init__(
+        self,
+        *,
+        unauthenticated_count: _builtins.int = ...,
+        authenticated_count: _builtins.int = ...,
+        revoked_count: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated_count", b"authenticated_count", "revoked_count", b"revoked_count", "truncated", b"truncated", "unauthenticated_count", b"unauthenticated_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionCounts: _TypeAlias = SessionCounts  # noqa: Y015

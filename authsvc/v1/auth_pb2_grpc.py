@@ -309,6 +309,11 @@ class SessionAdminServiceStub:
                 request_serializer=authsvc_dot_v1_dot_auth__pb2.WatchSessionsRequest.SerializeToString,
                 response_deserializer=authsvc_dot_v1_dot_auth__pb2.WatchSessionsResponse.FromString,
                 _registered_method=True)
+        self.GetServiceStatus = channel.unary_unary(
+                '/authsvc.v1.SessionAdminService/GetServiceStatus',
+                request_serializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusRequest.SerializeToString,
+                response_deserializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusResponse.FromString,
+                _registered_method=True)
 
 
 class SessionAdminServiceServicer:
@@ -340,8 +345,14 @@ class SessionAdminServiceServicer:
     def RevokeSessions(self, request, context):
         """Sets a durable cut-off: no token that was issued before it answers again,
         on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-        token issued later goes on with them. Acknowledged, it is obeyed by every
-        replica within 1 s. Idempotent: of two cut-offs the later one holds.
+        token issued later goes on with them. Idempotent: of two cut-offs the later
+        one holds.
+
+        For a session it ends that session instead, as AuthService.RevokeSession
+        does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
+        is unknown or ended already is left as it is.
+
+        Acknowledged, either is obeyed by every replica within 1 s.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
         STORE_UNAVAILABLE.
@@ -358,6 +369,17 @@ class SessionAdminServiceServicer:
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
         OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServiceStatus(self, request, context):
+        """Gets how the process that answers is: its issuers and the public facts of
+        their keys, its store, and on demand how many sessions there are. Of
+        several replicas or workers, each tells of itself. Idempotent.
+
+        Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -385,6 +407,11 @@ def add_SessionAdminServiceServicer_to_server(servicer, server):
                     servicer.WatchSessions,
                     request_deserializer=authsvc_dot_v1_dot_auth__pb2.WatchSessionsRequest.FromString,
                     response_serializer=authsvc_dot_v1_dot_auth__pb2.WatchSessionsResponse.SerializeToString,
+            ),
+            'GetServiceStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServiceStatus,
+                    request_deserializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusRequest.FromString,
+                    response_serializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -497,6 +524,33 @@ class SessionAdminService:
             '/authsvc.v1.SessionAdminService/WatchSessions',
             authsvc_dot_v1_dot_auth__pb2.WatchSessionsRequest.SerializeToString,
             authsvc_dot_v1_dot_auth__pb2.WatchSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServiceStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authsvc.v1.SessionAdminService/GetServiceStatus',
+            authsvc_dot_v1_dot_auth__pb2.GetServiceStatusRequest.SerializeToString,
+            authsvc_dot_v1_dot_auth__pb2.GetServiceStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -273,8 +273,14 @@ class SessionAdminServiceStub:
     RevokeSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]
     """Sets a durable cut-off: no token that was issued before it answers again,
     on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-    token issued later goes on with them. Acknowledged, it is obeyed by every
-    replica within 1 s. Idempotent: of two cut-offs the later one holds.
+    token issued later goes on with them. Idempotent: of two cut-offs the later
+    one holds.
+
+    For a session it ends that session instead, as AuthService.RevokeSession
+    does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
+    is unknown or ended already is left as it is.
+
+    Acknowledged, either is obeyed by every replica within 1 s.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
     STORE_UNAVAILABLE.
@@ -287,6 +293,13 @@ class SessionAdminServiceStub:
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
     OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    """
+    GetServiceStatus: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetServiceStatusRequest, _auth_pb2.GetServiceStatusResponse]
+    """Gets how the process that answers is: its issuers and the public facts of
+    their keys, its store, and on demand how many sessions there are. Of
+    several replicas or workers, each tells of itself. Idempotent.
+
+    Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
     """
 
 @_typing.type_check_only
@@ -312,8 +325,14 @@ class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
     RevokeSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]  # type: ignore[assignment]
     """Sets a durable cut-off: no token that was issued before it answers again,
     on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-    token issued later goes on with them. Acknowledged, it is obeyed by every
-    replica within 1 s. Idempotent: of two cut-offs the later one holds.
+    token issued later goes on with them. Idempotent: of two cut-offs the later
+    one holds.
+
+    For a session it ends that session instead, as AuthService.RevokeSession
+    does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
+    is unknown or ended already is left as it is.
+
+    Acknowledged, either is obeyed by every replica within 1 s.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
     STORE_UNAVAILABLE.
@@ -326,6 +345,13 @@ class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
     OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    """
+    GetServiceStatus: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetServiceStatusRequest, _auth_pb2.GetServiceStatusResponse]  # type: ignore[assignment]
+    """Gets how the process that answers is: its issuers and the public facts of
+    their keys, its store, and on demand how many sessions there are. Of
+    several replicas or workers, each tells of itself. Idempotent.
+
+    Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
     """
 
 class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -366,8 +392,14 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.RevokeSessionsResponse, _abc.Awaitable[_auth_pb2.RevokeSessionsResponse]]:
         """Sets a durable cut-off: no token that was issued before it answers again,
         on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-        token issued later goes on with them. Acknowledged, it is obeyed by every
-        replica within 1 s. Idempotent: of two cut-offs the later one holds.
+        token issued later goes on with them. Idempotent: of two cut-offs the later
+        one holds.
+
+        For a session it ends that session instead, as AuthService.RevokeSession
+        does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
+        is unknown or ended already is left as it is.
+
+        Acknowledged, either is obeyed by every replica within 1 s.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
         STORE_UNAVAILABLE.
@@ -386,6 +418,19 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
         OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def GetServiceStatus(
+        self,
+        request: _auth_pb2.GetServiceStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.GetServiceStatusResponse, _abc.Awaitable[_auth_pb2.GetServiceStatusResponse]]:
+        """Gets how the process that answers is: its issuers and the public facts of
+        their keys, its store, and on demand how many sessions there are. Of
+        several replicas or workers, each tells of itself. Idempotent.
+
+        Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
         """
 
 def add_SessionAdminServiceServicer_to_server(servicer: SessionAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
