@@ -1,0 +1,47 @@
+"""authsvc's configuration, as commands read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from authsvc.cli.failing import Failure
+
+if TYPE_CHECKING:
+    # Reading settings takes a quarter of a second to import.
+    from authsvc.config import Settings
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The TOML file. Each setting can also be an AUTHSVC_… variable, with __ between nested "
+    "names: AUTHSVC_STORE__PATH.",
+)
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings in a file, and in the environment above it.
+
+    Raises:
+        Failure: one line for each setting that is wrong.
+    """
+    from authsvc.config import Settings
+    from authsvc.settings import load
+
+    with config_errors():
+        return load(Settings, path)
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """Turn a ``ConfigError`` into a ``Failure``."""
+    from authsvc.settings import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        raise Failure(str(error)) from None

@@ -1,0 +1,45 @@
+"""``authsvc serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from authsvc.cli.configuration import config_errors, config_option, load_settings
+
+
+@click.command(
+    epilog="Example: authsvc serve --config authsvc.toml. See also `authsvc check-config`."
+)
+@config_option
+@click.option("--lifeline", type=(int, int), hidden=True, help="What ties a worker to us.")
+def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
+    """Serve AuthService over gRPC until SIGTERM or Ctrl-C."""
+    # Imported here so that help and errors of usage come at once.
+    import uvloop
+
+    from authsvc import logs, server, workers
+
+    settings = load_settings(config)
+    with config_errors():
+        logs.configure(settings.log_level, settings.log_format)
+        if settings.audit_file is not None:
+            _append_audit(settings.audit_file)
+        if lifeline is not None:
+            uvloop.run(server.serve(settings, workers.Lifeline(*lifeline)))
+        elif settings.workers > 1:
+            again = ["serve", *(("--config", str(config)) if config else ())]
+            uvloop.run(workers.supervise(settings, workers.worker_command(again)))
+        else:
+            uvloop.run(server.serve(settings))
+
+
+def _append_audit(path: Path) -> None:
+    from authsvc import audit, logs
+    from authsvc.settings import ConfigError
+
+    try:
+        logs.append_to_file(audit.LOGGER_NAME, path)
+    except OSError as error:
+        raise ConfigError(f"audit_file: {path}: {error.strerror}") from None
