@@ -40,6 +40,10 @@ class FileSettings(BaseSettings):
         return env_settings, init_settings
 
 
+OTHER_PREFIXES = ("AUTHSVC_ADMIN_", "AUTHSVC_CONSOLE_")
+"""Of variables that begin as authsvc's own do and belong to other programs: the operators' command
+line and their console."""
+
 SettingsT = TypeVar("SettingsT", bound=FileSettings)
 
 
@@ -87,7 +91,9 @@ def _explained(item: ErrorDetails) -> str:
 def _refuse_unknown_variables(settings_class: type[FileSettings]) -> None:
     prefix = settings_class.model_config.get("env_prefix", "")
     for variable in os.environ:
-        if not variable.startswith(prefix):
+        if not variable.startswith(prefix) or (
+            variable.startswith(OTHER_PREFIXES) and not prefix.startswith(OTHER_PREFIXES)
+        ):
             continue
         name = variable.removeprefix(prefix).split("__")[0].lower()
         if name not in settings_class.model_fields:

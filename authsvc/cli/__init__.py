@@ -10,6 +10,7 @@ from authsvc import __version__
 
 COMMANDS = {
     "serve": ("authsvc.cli.serve", "Serve AuthService over gRPC."),
+    "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
     "token": ("authsvc.cli.token", "Print a development token."),
     "dev-certificates": ("authsvc.cli.certificates", "Write certificates for development."),
     "completion": ("authsvc.cli.completion", "Print a script that completes commands."),

@@ -1,0 +1,160 @@
+"""How commands for operators reach authsvc: options, ``AUTHSVC_ADMIN_…`` variables, a TOML file."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import tomllib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from authsvc.cli.failing import Failure, refusals_explained
+
+if TYPE_CHECKING:
+    # gRPC takes a while to import.
+    from authsvc.admin_client import AdminClient
+
+PREFIX = "AUTHSVC_ADMIN_"
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where authsvc is, and what proves an operator.
+
+    Attributes:
+        target: as ``AdminClient`` takes it.
+        ca_file: who signed authsvc's certificate; None without TLS.
+        certificate_file: the operator's certificate; None without one.
+        key_file: its key.
+        service_token_file: the operator's service token; None without one.
+        timeout_seconds: how long one call may take.
+    """
+
+    target: str
+    ca_file: Path | None
+    certificate_file: Path | None
+    key_file: Path | None
+    service_token_file: Path | None
+    timeout_seconds: float
+
+    def run(self, work: Callable[[AdminClient], Awaitable[ResultT]]) -> ResultT:
+        """What ``work`` does with a client.
+
+        Raises:
+            Failure: authsvc refuses, cannot be reached, or what is given does not go together.
+        """
+        client = self._client()
+
+        async def connected() -> ResultT:
+            async with client:
+                return await work(client)
+
+        with refusals_explained(self.target):
+            return asyncio.run(connected())
+
+    def _client(self) -> AdminClient:
+        from authsvc.admin_client import AdminClient
+        from authsvc.client.tls import ClientTls
+
+        tls = None
+        if self.ca_file is not None:
+            tls = ClientTls(
+                self.ca_file, self.certificate_file, self.key_file, self.service_token_file
+            )
+        elif self.certificate_file or self.service_token_file:
+            raise Failure("a certificate or service token goes over TLS alone: give --ca-file")
+        elif not _is_local(self.target):
+            raise Failure(f"{self.target} is not on this machine, which takes TLS: give --ca-file")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise Failure("--certificate-file and --key-file go together")
+        try:
+            return AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
+        except ValueError as error:
+            raise Failure(f"--target: {error}") from None
+        except OSError as error:
+            raise Failure(f"TLS: {error.filename or self.ca_file}: {error.strerror}") from None
+
+
+def _is_local(target: str) -> bool:
+    from authsvc.config import is_local
+
+    return all(is_local(item.strip().removeprefix("dns:///")) for item in target.split(","))
+
+
+def _path_option(name: str, about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    variable = PREFIX + name.removeprefix("--").replace("-", "_").upper()
+    kind = click.Path(path_type=Path, dir_okay=False)
+    return click.option(name, type=kind, envvar=variable, show_envvar=True, help=about)
+
+
+_OPTIONS = (
+    click.option(
+        "--target",
+        default="127.0.0.1:50051",
+        envvar=f"{PREFIX}TARGET",
+        show_envvar=True,
+        show_default=True,
+        help="Where authsvc is; several replicas with commas between.",
+    ),
+    _path_option("--ca-file", "Who signed authsvc's certificate."),
+    _path_option("--certificate-file", "Your certificate, of a caller with admin = true."),
+    _path_option("--key-file", "Its key."),
+    _path_option("--service-token-file", "Your service token, in place of a certificate."),
+    click.option(
+        "--timeout-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        envvar=f"{PREFIX}TIMEOUT_SECONDS",
+        show_envvar=True,
+        show_default=True,
+        help="How long one call may take.",
+    ),
+)
+
+NAMES = tuple(Connection.__dataclass_fields__)
+"""Settings of the file."""
+
+
+def _read_file(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Make what the file says the defaults of the options."""
+    if path is None:
+        return
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise Failure(f"{path}: not TOML: {error}") from None
+    for name in given:
+        if name not in NAMES:
+            raise Failure(f"{path}: {name}: there is no such setting; there are {', '.join(NAMES)}")
+    ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def admin_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a connection; it gets ``connection``, a ``Connection``."""
+
+    @functools.wraps(command)
+    def connected(**given: Any) -> None:  # noqa: ANN401 - whatever options the command has
+        values = {name: given.pop(name) for name in NAMES}
+        command(connection=Connection(**values), **given)
+
+    for option in reversed(_OPTIONS):
+        connected = option(connected)
+    return click.option(
+        "--admin-config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=f"{PREFIX}CONFIG",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_file,
+        help="A TOML file with target, ca_file, service_token_file and so on; what is given "
+        "otherwise goes above it.",
+    )(connected)

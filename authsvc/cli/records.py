@@ -1,0 +1,96 @@
+"""Sessions and events as operators see them."""
+
+from __future__ import annotations
+
+from authsvc.cli.output import relative, timestamp
+from authsvc.events import Event
+from authsvc.resolution import shown
+from authsvc.sessions import Record
+
+HEADERS = ("SESSION", "STATE", "SUBJECT", "ISSUER", "RESOURCES", "LAST SEEN", "ENDS")
+
+
+def state_of(record: Record) -> str:
+    """In a word."""
+    if record.revoke_time is not None:
+        return "revoked"
+    return "authenticated" if record.authenticated else "unauthenticated"
+
+
+def row(record: Record, now: float, *, full_id: bool) -> list[str]:
+    """Under ``HEADERS``.
+
+    Ids are cut as in logs: a table is pasted into tickets. They open nothing by themselves, so
+    who needs a whole one may see it.
+    """
+    return [
+        record.id if full_id else shown(record.id),
+        state_of(record),
+        record.subject or "-",
+        record.issuer or "-",
+        " ".join(record.grants) or "-",
+        relative(record.last_seen_time, now),
+        relative(record.expire_time, now),
+    ]
+
+
+def document(record: Record) -> dict[str, object]:
+    """As JSON; the id is whole."""
+    return {
+        "id": record.id,
+        "state": state_of(record),
+        "issuer": record.issuer,
+        "subject": record.subject,
+        "revision": record.revision,
+        "create_time": timestamp(record.create_time),
+        "last_seen_time": timestamp(record.last_seen_time),
+        "expire_time": timestamp(record.expire_time),
+        "revoke_time": None if record.revoke_time is None else timestamp(record.revoke_time),
+        "grants": [
+            {
+                "resource": resource,
+                "client_id": grant.client_id,
+                "token_id": grant.token_id,
+                "issue_time": timestamp(grant.issue_time),
+                "expire_time": timestamp(grant.expire_time),
+            }
+            for resource, grant in record.grants.items()
+        ],
+    }
+
+
+def event_document(event: Event, resume_token: str) -> dict[str, object]:
+    """An event as JSON."""
+    cutoff = event.cutoff
+    return {
+        "time": timestamp(event.time),
+        "type": event.type.name,
+        "session": None if event.record is None else document(event.record),
+        "revocation": None
+        if cutoff is None
+        else {
+            "issuer": cutoff.issuer,
+            "subject": cutoff.subject,
+            "token_id": cutoff.token_id,
+            "before_time": timestamp(cutoff.time),
+        },
+        "resume_token": resume_token,
+    }
+
+
+def event_line(event: Event, *, full_id: bool) -> str:
+    """An event as people read it."""
+    parts = [timestamp(event.time), event.type.name.ljust(16)]
+    if event.record is not None:
+        record = event.record
+        parts += [record.id if full_id else shown(record.id), record.subject or "-"]
+        parts += record.grants
+    if event.cutoff is not None:
+        parts.append(_cut_off(event.cutoff.issuer, event.cutoff.subject, event.cutoff.token_id))
+    return "  ".join(parts)
+
+
+def _cut_off(issuer: str, subject: str, token_id: str) -> str:
+    if subject:
+        return f"every token of {subject} of {issuer}"
+    return f"token {token_id} of {issuer}" if token_id else "every token of everyone"
