@@ -10,6 +10,7 @@ import Provider, { errors } from 'oidc-provider';
 
 const [resource, claims] = process.argv.slice(2);
 const claimsOf = JSON.parse(claims);
+const SCOPES = ['openid', 'offline_access', 'buckets.read', 'objects.read'];
 const roles = new Map();
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -18,10 +19,18 @@ const signingKey = { ...privateKey.export({ format: 'jwk' }), kid: 'one', alg: '
 const configuration = {
   jwks: { keys: [signingKey] },
   cookies: { keys: [randomBytes(32).toString('hex')] },
-  scopes: ['openid', 'offline_access', 'buckets.read', 'objects.read'],
+  scopes: SCOPES,
   clientDefaults: { id_token_signed_response_alg: 'ES256' },
   enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
   findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+  // A client registers with the scopes that it was first challenged for. Held to them, it could
+  // never step up: the server has the last word on metadata (RFC 7591 section 3.2.1).
+  extraClientMetadata: {
+    properties: ['scope_policy'],
+    validator: (ctx, key, value, metadata) => {
+      metadata.scope = SCOPES.join(' ');
+    },
+  },
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   extraTokenClaims: (ctx, token) => {
     const role = roles.get(token.accountId);
