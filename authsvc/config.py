@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,12 +9,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.callers import check_resource
-from authsvc.errors import AuthError
+from authsvc.addresses import is_local
 from authsvc.limits import CallerLimits
 from authsvc.logs import Format
 from authsvc.sessions import Limits
-from authsvc.settings import FileSettings, Table
+from authsvc.settings import FileSettings, Resource, Table
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis.server import RedisServer, server_at
 
@@ -25,35 +23,11 @@ _CALLER = CallerLimits()
 Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
 
 
-def is_local(address: str) -> bool:
-    """Whether a listening address can be reached from this machine alone."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _listening_address(address: str) -> str:
     _, separator, port = address.rpartition(":")
     if not address.startswith("unix:") and not (separator and port.isdecimal()):
         raise ValueError("is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock")
     return address
-
-
-def _resource(resource: str) -> str:
-    try:
-        check_resource(resource)
-    except AuthError:
-        raise ValueError(
-            "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
-            "lower-case host, no fragment"
-        ) from None
-    return resource
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
@@ -70,7 +44,6 @@ def _is_host_and_port(text: str) -> str:
 
 
 ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
-Resource = Annotated[str, AfterValidator(_resource)]
 HostAndPort = Annotated[str, AfterValidator(_is_host_and_port)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 RoleArn = Annotated[

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from authsvc.callers import check_resource
+from authsvc.errors import AuthError
 
 
 class ConfigError(Exception):
@@ -20,6 +23,21 @@ class Table(BaseModel):
     """A table of the file. Unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _resource(resource: str) -> str:
+    try:
+        check_resource(resource)
+    except AuthError:
+        raise ValueError(
+            "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
+            "lower-case host, no fragment"
+        ) from None
+    return resource
+
+
+Resource = Annotated[str, AfterValidator(_resource)]
+"""The canonical URI of an MCP server."""
 
 
 class FileSettings(BaseSettings):

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from authsvc.addresses import is_local
 from authsvc.client.targets import Targets
-from authsvc.config import Resource, is_local
 from authsvc.logs import Format
-from authsvc.settings import FileSettings, Table
+from authsvc.settings import FileSettings, Resource, Table
+from mcp_adapter.locality import is_on_this_machine
 from mcp_adapter.middleware import DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.origins import LOOPBACK_ORIGINS
 
@@ -60,12 +61,6 @@ def _authsvc_target(target: str) -> str:
     return target
 
 
-def _is_on_this_machine(target: str) -> bool:
-    targets = Targets.parse(target)
-    named = [f"{name.host}:{name.port}" for name in targets.names]
-    return all(map(is_local, [*named, *(endpoint.address for endpoint in targets.endpoints)]))
-
-
 class AuthsvcSettings(Table):
     """``[authsvc]``: where authsvc is."""
 
@@ -88,7 +83,7 @@ class AuthsvcSettings(Table):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
-        if self.ca_file is None and not _is_on_this_machine(self.target):
+        if self.ca_file is None and not is_on_this_machine(self.target):
             raise ValueError(
                 f"target {self.target!r} is not on this machine, so tokens would cross the network "
                 "in the clear: for TLS set ca_file, and certificate_file with key_file or "

@@ -24,24 +24,25 @@ def metadata_url(resource: str) -> str:
 def metadata_routes(
     resource: str,
     *,
-    name: str,
     authorization_servers: Sequence[str],
     scopes: Sequence[str],
+    name: str = "",
 ) -> list[Route]:
     """The document's routes: at the root, and at the path that belongs to ``resource``.
 
     Args:
         resource: canonical URI of this server.
-        name: what to call it before people.
         authorization_servers: issuers of tokens for it.
         scopes: what tokens for it may be asked to hold.
+        name: what to call it before people; empty for nothing.
     """
     document: dict[str, object] = {
         "resource": resource,
         "authorization_servers": list(authorization_servers),
         "bearer_methods_supported": ["header"],
-        "resource_name": name,
     }
+    if name:
+        document["resource_name"] = name
     if scopes:
         document["scopes_supported"] = list(scopes)
     headers = {"Cache-Control": "public, max-age=300"}

@@ -8,33 +8,50 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from starlette.datastructures import Headers, MutableHeaders
+from mcp_types import RequestId
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from authsvc.errors import AuthError, Status
-from authsvc.resolution import Resolution, Resolver, shown
-from mcp_adapter import eras, messages, refusals
+from authsvc.errors import AuthError, Reason, Status
+from authsvc.resolution import Outcome, Resolution, Resolver, shown
+from mcp_adapter import eras, messages, refusals, session_ids
 from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
-from mcp_adapter.metadata import metadata_url
+from mcp_adapter.metadata import metadata_routes, metadata_url
+from mcp_adapter.opening import lifespan_within, opened, resolver_at
 from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import Requirement, RequirementOf, default_requirement, union
+from mcp_adapter.watching import watched
 
 log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
-SESSION_ID_HEADER = "mcp-session-id"
-
 DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
 
-_ALLOW = {"Allow": "POST, DELETE, OPTIONS"}
+_OWNER = Requirement()
+"""What it takes to be a session's owner: a valid token of its subject."""
+
+_APPS_OWN_FAULT = {
+    reason.name
+    for reason in (
+        Reason.SESSION_ID_INVALID,
+        Reason.SESSION_NOT_FOUND,
+        Reason.SESSION_EXPIRED,
+        Reason.SESSION_REVOKED,
+        Reason.SESSION_SUBJECT_MISMATCH,
+    )
+}
+"""Why a session id that an app has minted is not adopted, whoever the client is."""
 
 
 class SessionGate:
@@ -47,48 +64,90 @@ class SessionGate:
 
     It does not find the Authorization header: a client's token goes no further than the gate.
 
+    Two kinds of apps go by sessions of MCP. One that keeps none is given sessions by authsvc. One
+    that keeps its own (``stateful``) has the ids that it mints adopted from its answers to
+    ``initialize``, and its sessions are served to their owners alone: a message without a token
+    could take another's answer by using its request's id, or answer in another's name.
+
     Args:
-        app: an ASGI app that serves MCP over Streamable HTTP, without sessions of its own.
-        resolver: decides who is asking; authsvc's client, as a rule.
+        app: an ASGI app that serves MCP over Streamable HTTP.
+        resolver: decides who is asking: an ``AuthClient``, or where on this machine authsvc is,
+            such as ``127.0.0.1:50051``. As a server's outermost app, the gate opens and closes it;
+            elsewhere, enter ``running()``.
         resource: canonical URI of this server, the audience that tokens must name (RFC 8707).
+        authorization_servers: issuers of tokens for it. With them the gate serves the metadata by
+            which clients find them (RFC 9728).
+        scopes: what tokens may be asked to hold here, for the metadata.
         requirement: what a request needs, by method and params.
+        stateful: whether the app keeps sessions of its own.
+        streams: whether GET opens a stream of what a stateful app sends by itself. The stream ends
+            within a second or two of its caller's token or session.
+        open_paths: paths that are passed to the app as they are, such as ``/healthz``.
         max_body_bytes: longest body that is read.
         body_timeout_seconds: how long a body may take to arrive.
+
+    Raises:
+        ValueError: the address is none, or not on this machine; or the options contradict.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        resolver: Resolver,
+        resolver: Resolver | str,
         resource: str,
+        authorization_servers: Sequence[str] = (),
+        scopes: Sequence[str] = (),
         requirement: RequirementOf = default_requirement,
+        stateful: bool = False,
+        streams: bool = False,
+        open_paths: Sequence[str] = (),
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         body_timeout_seconds: float = 30.0,
     ) -> None:
+        if streams and not stateful:
+            raise ValueError("an app that keeps no sessions sends nothing by itself: no streams")
         self._app = app
-        self._resolver = resolver
+        self._resolver = resolver_at(resolver) if isinstance(resolver, str) else resolver
         self._resource = resource
         self._resource_metadata = metadata_url(resource)
         self._requirement = requirement
+        self._stateful = stateful
+        self._streams = streams
         self._max_body_bytes = max_body_bytes
         self._body_timeout_seconds = body_timeout_seconds
+        methods = ("GET", "POST", "DELETE", "OPTIONS") if streams else ("POST", "DELETE", "OPTIONS")
+        self._allow = {"Allow": ", ".join(methods)}
+        self._open: dict[str, ASGIApp] = dict.fromkeys(open_paths, app)
+        if authorization_servers:
+            routes = metadata_routes(
+                resource, authorization_servers=authorization_servers, scopes=scopes
+            )
+            self._open |= dict.fromkeys((route.path for route in routes), Router(routes))
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Opens the resolver, and closes it: for the lifespan of an app that mounts the gate."""
+        return opened(self._resolver)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection. Only lifespan events pass unseen."""
+        """Serve one ASGI connection."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
+            await lifespan_within(self.running(), self._app, scope, receive, send)
+        elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
+        elif (open_app := self._open.get(scope["path"])) is not None:
+            await open_app(scope, receive, send)
         elif scope["method"] == "POST":
             await self._post(scope, receive, send)
         elif scope["method"] == "DELETE":
-            await (await self._delete(scope))(scope, receive, send)
+            await self._delete(scope, receive, send)
+        elif scope["method"] == "GET" and self._streams:
+            await self._get(scope, receive, send)
         else:
             # No stream is offered, so GET is 405 too (MCP "Listening for Messages").
             is_options = scope["method"] == "OPTIONS"
             status = HTTPStatus.NO_CONTENT if is_options else HTTPStatus.METHOD_NOT_ALLOWED
-            await Response(status_code=status, headers=_ALLOW)(scope, receive, send)
+            await Response(status_code=status, headers=self._allow)(scope, receive, send)
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = None
@@ -103,28 +162,49 @@ class SessionGate:
             message = messages.parse(body)
             request_id = messages.request_id_of(message)
             opens_session = _check_shape(caller, message)
-            needed = union(self._requirement(*call) for call in messages.calls(message))
+            needed = self._needed(caller, message, opens_session=opens_session)
             resolution = await self._resolve(caller, needed, opens_session=opens_session)
             _authorize(resolution, needed)
         except Refusal as refusal:
-            answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
-            await answer(scope, receive, send)
+            await self._refuse(request_id, scope, receive, send, refusal)
             return
         except ClientDisconnect:
             return
-        if opens_session and resolution.session is not None:
-            send = _stamped(send, resolution.session.id)
-        state = {**scope.get("state", {}), "resolution": resolution, "mcp_message": message}
-        headers = [item for item in scope["headers"] if item[0] != b"authorization"]
-        inner = {**scope, "state": state, "headers": headers}
+        if opens_session:
+            send = session_ids.Opening(
+                send,
+                partial(self._session_id, caller, resolution),
+                partial(self._refuse, request_id, scope, receive, send),
+            )
+        inner = _inner(scope, resolution, message, without_session_id=opens_session)
         await self._app(inner, messages.replay(body, receive), send)
+
+    async def _refuse(
+        self,
+        request_id: RequestId | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        refusal: Refusal,
+    ) -> None:
+        answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
+        await answer(scope, receive, send)
+
+    def _needed(
+        self, caller: _Caller, message: messages.Message, *, opens_session: bool
+    ) -> Requirement | None:
+        """What a message needs of its caller; None when it is open."""
+        needed = union(self._requirement(*call) for call in messages.calls(message))
+        is_closed = self._stateful and caller.in_session_era and not opens_session
+        return _OWNER if needed is None and is_closed else needed
 
     async def _resolve(
         self, caller: _Caller, needed: Requirement | None, *, opens_session: bool
     ) -> Resolution:
         """Who is asking. A token that is refused is refused for open methods too."""
         resolver, resource = self._resolver, self._resource
-        if not caller.in_session_era:
+        # The session of a stateful app stands once it has answered.
+        if not caller.in_session_era or (opens_session and self._stateful):
             call = resolver.resolve("", caller.token, resource=resource)
         elif opens_session:
             call = resolver.create(caller.token, resource=resource)
@@ -132,23 +212,87 @@ class SessionGate:
             call = resolver.resolve(caller.required_session_id(), caller.token, resource=resource)
         return await _answered(call, caller, needed)
 
-    async def _delete(self, scope: Scope) -> Response:
-        """End a session, for its owner alone: 204, or why not."""
-        owner = Requirement()
+    async def _session_id(self, caller: _Caller, resolution: Resolution, theirs: str) -> str:
+        """The id that the answer to an ``initialize`` bears; ``theirs`` is the app's.
+
+        Raises:
+            Refusal: there is to be no session.
+        """
+        if self._stateful:
+            if theirs:
+                await self._adopt(theirs, caller)
+            return theirs
+        if theirs:
+            log.error("the app keeps sessions: make it stateless, or the gate stateful")
+            raise refusals.internal_error()
+        return resolution.session.id if resolution.session else ""
+
+    async def _adopt(self, session_id: str, caller: _Caller) -> None:
+        """Make the app's session one of authsvc's, owned by whoever opened it."""
+        call = self._resolver.resolve(
+            session_id, caller.token, resource=self._resource, create=True
+        )
         try:
-            caller = _Caller.of(scope)
-            if not caller.in_session_era:
-                raise Refusal(
-                    HTTPStatus.METHOD_NOT_ALLOWED, "There are no sessions to end.", headers=_ALLOW
-                )
-            session_id = caller.required_session_id()
-            if not caller.token:
-                raise refusals.unauthenticated(owner.scopes)
-            _authorize(await self._resolve(caller, owner, opens_session=False), owner)
-            await _answered(self._resolver.revoke(session_id), caller, owner)
+            resolution = await _answered(call, caller, None)
         except Refusal as refusal:
-            return refusal.response(None, resource_metadata=self._resource_metadata)
-        return Response(status_code=HTTPStatus.NO_CONTENT)
+            if refusal.reason not in _APPS_OWN_FAULT:
+                raise
+            resolution = Resolution()
+        if resolution.outcome is not Outcome.CREATED:
+            # One that exists is somebody's: two clients would share what is one's alone.
+            log.error("the app minted a session id that cannot be had: %s", shown(session_id))
+            raise refusals.internal_error()
+
+    async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open a stream of what the app sends by itself, for the session's owner alone."""
+        try:
+            caller, resolution = await self._owner(scope)
+        except Refusal as refusal:
+            await self._refuse(None, scope, receive, send, refusal)
+            return
+
+        async def may_go_on() -> bool:
+            try:
+                _authorize(await self._resolve(caller, _OWNER, opens_session=False), _OWNER)
+            except Refusal:
+                return False
+            return True
+
+        inner = _inner(scope, resolution)
+        await watched(self._app, inner, receive, send, may_go_on=may_go_on)
+
+    async def _delete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """End a session, for its owner alone: at authsvc, and then at an app that has it too."""
+        try:
+            caller, resolution = await self._owner(scope)
+            await _answered(self._resolver.revoke(caller.session_id), caller, _OWNER)
+        except Refusal as refusal:
+            await self._refuse(None, scope, receive, send, refusal)
+            return
+        if self._stateful:
+            await self._app(_inner(scope, resolution), receive, send)
+        else:
+            await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
+
+    async def _owner(self, scope: Scope) -> tuple[_Caller, Resolution]:
+        """The session's owner, who asks about the session as a whole.
+
+        Raises:
+            Refusal: it is somebody else, or there are no sessions.
+        """
+        caller = _Caller.of(scope)
+        if not caller.in_session_era:
+            raise Refusal(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                "This revision of MCP has no sessions.",
+                headers=self._allow,
+            )
+        caller.required_session_id()
+        if not caller.token:
+            raise refusals.unauthenticated(_OWNER.scopes)
+        resolution = await self._resolve(caller, _OWNER, opens_session=False)
+        _authorize(resolution, _OWNER)
+        return caller, resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +316,10 @@ class _Caller:
         except AmbiguousCredentialsError:
             raise refusals.ambiguous_credentials() from None
         version = eras.protocol_version(headers)
-        session_ids = headers.getlist(SESSION_ID_HEADER) if eras.has_sessions(version) else []
-        if len(session_ids) > 1:
+        named = headers.getlist(session_ids.HEADER) if eras.has_sessions(version) else []
+        if len(named) > 1:
             raise refusals.bad_request("There is more than one Mcp-Session-Id header.")
-        return cls(headers, token, "".join(session_ids), version)
+        return cls(headers, token, "".join(named), version)
 
     @property
     def in_session_era(self) -> bool:
@@ -245,12 +389,24 @@ async def _answered(
         raise refusals.internal_error() from None
 
 
-def _stamped(send: Send, session_id: str) -> Send:
-    """A ``send`` that puts the session's id on a 200: the InitializeResult, and no error."""
+_TOKEN_HEADERS = frozenset({b"authorization"})
+_OPENING_HEADERS = _TOKEN_HEADERS | {session_ids.HEADER.encode()}
 
-    async def stamp(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.OK:
-            MutableHeaders(scope=message)[SESSION_ID_HEADER] = session_id
-        await send(message)
 
-    return stamp
+def _inner(
+    scope: Scope,
+    resolution: Resolution,
+    message: messages.Message | None = None,
+    *,
+    without_session_id: bool = False,
+) -> Scope:
+    """The scope as the app sees it: with the identity, without the token.
+
+    An ``initialize`` opens a session of its own: it does not reach one that it names.
+    """
+    dropped = _OPENING_HEADERS if without_session_id else _TOKEN_HEADERS
+    state: dict[str, Any] = {**scope.get("state", {}), "resolution": resolution}
+    if message is not None:
+        state["mcp_message"] = message
+    headers = [item for item in scope["headers"] if item[0] not in dropped]
+    return {**scope, "state": state, "headers": headers}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.config import Settings, is_local
+from authsvc.addresses import is_local
+from authsvc.config import Settings
 from authsvc.settings import ConfigError, load
 
 MINIMAL = """

@@ -1,0 +1,76 @@
+"""Who opens the gate's resolver, and closes it: the gate, with the server that it runs in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from authsvc.resolution import Resolver
+
+log = logging.getLogger(__name__)
+
+
+def resolver_at(target: str) -> Resolver:
+    """A client of the authsvc at ``target``, yet to be opened.
+
+    Raises:
+        ValueError: it is no target, or not on this machine: tokens would cross the network in the
+            clear.
+    """
+    # Imported here, so that a gate in front of another resolver knows no gRPC.
+    from authsvc.client import AuthClient
+    from mcp_adapter.locality import is_on_this_machine
+
+    if not is_on_this_machine(target):
+        raise ValueError(
+            f"{target!r} is not on this machine, so tokens would cross the network in the clear: "
+            "give an AuthClient with tls=ClientTls(...)"
+        )
+    return AuthClient(target)
+
+
+@asynccontextmanager
+async def opened(resolver: Resolver) -> AsyncIterator[None]:
+    """The resolver, open; one that needs no opening is as it was."""
+    async with AsyncExitStack() as stack:
+        if isinstance(resolver, AbstractAsyncContextManager):
+            await stack.enter_async_context(resolver)
+        yield
+
+
+async def lifespan_within(
+    resources: AbstractAsyncContextManager[None],
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Serve the lifespan of ``app`` inside ``resources``, or a plain one if it has none."""
+    answered = False
+    last: Message = {"type": "lifespan.shutdown.complete"}
+
+    async def hold_the_last(message: Message) -> None:
+        # A server ends its loop after it, and what is still to be closed with it.
+        nonlocal answered, last
+        answered = True
+        if message["type"].startswith("lifespan.shutdown."):
+            last = message
+        else:
+            await send(message)
+
+    async with resources:
+        try:
+            await app(scope, receive, hold_the_last)
+        except Exception as error:
+            if answered:
+                raise
+            # How an app says that it has none (ASGI "Lifespan Protocol"), by whatever exception.
+            log.info("the app has no lifespan: %s", type(error).__name__)
+        if not answered:
+            await send({"type": "lifespan.startup.complete"})
+            while (await receive())["type"] != "lifespan.shutdown":
+                pass
+    await send(last)
