@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from grpc import aio
-
 from authsvc.client.breaker import Breaker, RetryBudget
-from authsvc.client.failures import Failure, failure_of
+from authsvc.client.failures import AttemptError, Failure
 from authsvc.client.replica import CONNECTED_YET_SECONDS, Replica
 from authsvc.client.replicas import Replicas
-from authsvc.client.tls import Metadata
 from authsvc.errors import AuthError, Reason
-from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
 RequestT = TypeVar("RequestT")
-ResponseT = TypeVar("ResponseT")
+AnswerT = TypeVar("AnswerT")
 
 MAX_ATTEMPTS = 4
 
@@ -32,15 +28,15 @@ PATIENCE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Method(Generic[RequestT, ResponseT]):
+class Method(Generic[RequestT, AnswerT]):
     """An RPC.
 
     Attributes:
-        of: the RPC of a replica's stub.
+        attempt: asks one replica, for so many seconds at most; raises ``AttemptError``.
         idempotent: whether a request that may have been carried out may be sent again.
     """
 
-    of: Callable[[pb_grpc.AuthServiceAsyncStub], aio.UnaryUnaryMultiCallable[RequestT, ResponseT]]
+    attempt: Callable[[Replica, RequestT, float], Awaitable[AnswerT]]
     idempotent: bool
 
 
@@ -60,27 +56,21 @@ class Calls:
         self._budget = RetryBudget()
         self._deadline_seconds = deadline_seconds
 
-    async def make(
-        self, method: Method[RequestT, ResponseT], request: RequestT, metadata: Metadata
-    ) -> tuple[ResponseT, aio.Call]:
-        """The answer, and the RPC that it came with.
+    async def make(self, method: Method[RequestT, AnswerT], request: RequestT) -> AnswerT:
+        """The answer.
 
         Raises:
             AuthError: authsvc's own, or STORE_UNAVAILABLE.
         """
         deadline = asyncio.get_running_loop().time() + self._deadline_seconds
         with self._breaker.call():
-            answer = await self._attempts(method, request, metadata, deadline)
+            answer = await self._attempts(method, request, deadline)
         self._budget.earn()
         return answer
 
     async def _attempts(
-        self,
-        method: Method[RequestT, ResponseT],
-        request: RequestT,
-        metadata: Metadata,
-        deadline: float,
-    ) -> tuple[ResponseT, aio.Call]:
+        self, method: Method[RequestT, AnswerT], request: RequestT, deadline: float
+    ) -> AnswerT:
         loop = asyncio.get_running_loop()
         tried: list[Replica] = []
         while True:
@@ -91,9 +81,9 @@ class Calls:
             if method.idempotent and not is_last and self._replicas.has_other(tried):
                 timeout *= PATIENCE
             try:
-                return await replica.ask(method.of, request, timeout, metadata)
-            except aio.AioRpcError as error:
-                failure = failure_of(error)
+                return await method.attempt(replica, request, timeout)
+            except AttemptError as error:
+                failure = error.failure
             if failure.timed_out:
                 replica.suspect()
             wait = _backoff(len(tried))

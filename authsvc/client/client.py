@@ -23,20 +23,26 @@ from authsvc.resolution import Resolution
 from authsvc.v1 import auth_pb2 as pb
 
 RequestT = TypeVar("RequestT")
-ResponseT = TypeVar("ResponseT")
+AnswerT = TypeVar("AnswerT")
 
 CLOSING_SECONDS = 1.0
 """How much longer a connection that is given up lasts than the calls on it: gRPC cancels what is
 left, and a call that nobody cancelled is not to look as if."""
 
 _RESOLVE: Method[pb.ResolveSessionRequest, pb.ResolveSessionResponse] = Method(
-    lambda stub: stub.ResolveSession, idempotent=True
+    lambda replica, request, timeout: replica.resolve(request, timeout), idempotent=True
 )
-_CREATE: Method[pb.CreateSessionRequest, pb.CreateSessionResponse] = Method(
-    lambda stub: stub.CreateSession, idempotent=False
+_CREATE: Method[pb.CreateSessionRequest, tuple[pb.CreateSessionResponse, aio.Call]] = Method(
+    lambda replica, request, timeout: replica.ask(
+        lambda stub: stub.CreateSession, request, timeout
+    ),
+    idempotent=False,
 )
-_REVOKE: Method[pb.RevokeSessionRequest, Empty] = Method(
-    lambda stub: stub.RevokeSession, idempotent=True
+_REVOKE: Method[pb.RevokeSessionRequest, tuple[Empty, aio.Call]] = Method(
+    lambda replica, request, timeout: replica.ask(
+        lambda stub: stub.RevokeSession, request, timeout
+    ),
+    idempotent=True,
 )
 
 
@@ -53,6 +59,8 @@ class AuthClient:
             each address of a name, which is looked up again as time goes by; or several of them,
             as a sequence or with commas between.
         deadline_seconds: how long one call may take, connecting and repeating included.
+        streams: whether resolves share one stream to each replica, which costs a busy caller and
+            authsvc far less than a call each. A replica that knows no streams is called.
         tls: None for a socket of this machine. Its files may change while the client runs: calls
             under way finish on the old connections, others take new ones.
         clock: seconds, of any origin.
@@ -68,12 +76,14 @@ class AuthClient:
         target: str | Sequence[str],
         *,
         deadline_seconds: float = 2.0,
+        streams: bool = True,
         tls: ClientTls | None = None,
         clock: Callable[[], float] = time.monotonic,
         look_up: LookUp = look_up,
     ) -> None:
         self._certificates = Certificates(tls)
         self._service_token = ServiceToken(tls.service_token_file if tls else None)
+        self._streams = streams
         self._known = asyncio.Event()
         self._replicas = Replicas(
             Targets.parse(target),
@@ -111,7 +121,7 @@ class AuthClient:
             create=create,
             consistency_token=self._tokens.of(session),
         )
-        answer, _ = await self._make(_RESOLVE, request)
+        answer = await self._make(_RESOLVE, request)
         self._tokens.remember(session, answer.consistency_token)
         return wire.resolution_of(answer)
 
@@ -129,14 +139,12 @@ class AuthClient:
         written = (await rpc.trailing_metadata()).get(wire.CONSISTENCY_TOKEN_KEY, "")
         self._tokens.remember((session_id, ""), str(written), ends=True)
 
-    async def _make(
-        self, method: Method[RequestT, ResponseT], request: RequestT
-    ) -> tuple[ResponseT, aio.Call]:
+    async def _make(self, method: Method[RequestT, AnswerT], request: RequestT) -> AnswerT:
         if not self._is_open:
             raise RuntimeError("AuthClient is used within `async with`")
         if self._certificates.renew():
             self._replicas.renew()
-        answer = await self._calls.make(method, request, self._service_token.metadata())
+        answer = await self._calls.make(method, request)
         self._known.set()
         return answer
 
@@ -146,4 +154,5 @@ class AuthClient:
             self._certificates.credentials,
             metadata=self._service_token.metadata,
             known=self._known,
+            streams=self._streams,
         )

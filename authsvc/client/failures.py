@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 from grpc import aio
 
 from authsvc import wire
@@ -15,6 +15,8 @@ from authsvc.errors import AuthError, Reason, Status
 _NEVER_SENT = "failed to connect to all addresses"
 """gRPC's words for a call that found no connection. Should they change, what is not idempotent is
 not repeated any more: no harm is done."""
+
+_CODES = frozenset(code_pb2.Code.values())
 
 _BROKEN = frozenset(
     {
@@ -35,24 +37,29 @@ class Failure:
         may_repeat: whether an idempotent request may be sent again.
         left_nothing: whether any request may: it has surely changed nothing.
         timed_out: the replica has not answered in time.
+        unimplemented: the replica does not know such an RPC.
     """
 
     error: AuthError
     may_repeat: bool = False
     left_nothing: bool = False
     timed_out: bool = False
+    unimplemented: bool = False
+
+
+class AttemptError(Exception):
+    """An attempt has failed; ``failure`` says how."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.error)
+        self.failure = failure
 
 
 def failure_of(error: aio.AioRpcError) -> Failure:
     """authsvc's own error where it sent one; anything else is not being able to tell."""
     sent = _sent(error)
     if sent is not None:
-        return Failure(
-            sent,
-            may_repeat=sent.reason.status is Status.UNAVAILABLE,
-            # A token is judged before anything is stored.
-            left_nothing=sent.reason is Reason.KEYS_UNAVAILABLE,
-        )
+        return _told(sent)
     code = error.code()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Failure(AuthError(Reason.OVERLOADED, code.name))
@@ -61,6 +68,26 @@ def failure_of(error: aio.AioRpcError) -> Failure:
         may_repeat=code in _BROKEN,
         left_nothing=(error.details() or "").startswith(_NEVER_SENT),
         timed_out=code is grpc.StatusCode.DEADLINE_EXCEEDED,
+        unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
+    )
+
+
+def failure_of_status(status: status_pb2.Status) -> Failure:
+    """The same for the status of one entry of a stream."""
+    sent = wire.error_of(status)
+    if sent is not None:
+        return _told(sent)
+    name = code_pb2.Code.Name(status.code) if status.code in _CODES else "UNKNOWN"
+    return Failure(AuthError(Reason.STORE_UNAVAILABLE, f"authsvc: {name}"))
+
+
+def _told(error: AuthError) -> Failure:
+    """What authsvc itself says."""
+    return Failure(
+        error,
+        may_repeat=error.reason.status is Status.UNAVAILABLE,
+        # A token is judged before anything is stored.
+        left_nothing=error.reason is Reason.KEYS_UNAVAILABLE,
     )
 
 

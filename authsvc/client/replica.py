@@ -13,9 +13,12 @@ import grpc
 from grpc import aio
 
 from authsvc.client import health
+from authsvc.client.failures import AttemptError, failure_of
+from authsvc.client.stream import ResolveStream
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
 from authsvc.errors import AuthError
+from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class Replica:
         metadata: what proves the caller.
         known: set once authsvc has answered this caller. Only then is its health watched: the watch
             of a caller that is turned away would be one more refusal to write down.
+        streams: whether resolves share a stream, where the replica knows of such.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Replica:
         *,
         metadata: Callable[[], Metadata],
         known: asyncio.Event,
+        streams: bool = True,
     ) -> None:
         self.in_flight = 0
         self._address = endpoint.address
@@ -78,6 +83,10 @@ class Replica:
         self._known = known
         self._serving = True
         self._responsive = True
+        self._streams = streams
+        self._stream: ResolveStream | None = None
+        self._stream_metadata: Metadata = ()
+        self._finishing: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._follow_health())
 
@@ -85,7 +94,10 @@ class Replica:
     def connected(self) -> bool:
         """Whether a call would leave at once."""
         # A connection that the server has ended, for its age perhaps, is made anew at once.
-        return self._channel.get_state(try_to_connect=True) is _READY
+        connected = self._channel.get_state(try_to_connect=True) is _READY
+        if not connected:
+            self._finish_stream()
+        return connected
 
     @property
     def fit(self) -> bool:
@@ -99,19 +111,42 @@ class Replica:
         ],
         request: RequestT,
         timeout_seconds: float,
-        metadata: Metadata,
     ) -> tuple[ResponseT, aio.Call]:
         """One attempt: the answer, and the RPC that it came with.
 
         Raises:
-            AioRpcError: why there is none.
+            AttemptError: why there is none.
         """
         self.in_flight += 1
         try:
+            metadata = self._metadata()
             rpc = method(self._stub)(request, timeout=timeout_seconds, metadata=metadata)
             return await rpc, rpc
+        except aio.AioRpcError as error:
+            raise AttemptError(failure_of(error)) from None
         finally:
             self.in_flight -= 1
+
+    async def resolve(
+        self, request: pb.ResolveSessionRequest, timeout_seconds: float
+    ) -> pb.ResolveSessionResponse:
+        """One attempt to resolve: by the stream, and by a call of its own where there is none.
+
+        Raises:
+            AttemptError: why there is no answer.
+        """
+        if self._streams:
+            self.in_flight += 1
+            try:
+                return await self._current_stream().ask(request, timeout_seconds)
+            except AttemptError as error:
+                if not error.failure.unimplemented:
+                    raise
+                self._streams = False
+            finally:
+                self.in_flight -= 1
+        answer, _ = await self.ask(lambda stub: stub.ResolveSession, request, timeout_seconds)
+        return answer
 
     def suspect(self) -> None:
         """It has not answered in time: keep away from it until it answers a question of health."""
@@ -127,7 +162,30 @@ class Replica:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._finish_stream()
         await self._channel.close(grace_seconds)
+        await asyncio.gather(*self._finishing)
+
+    def _current_stream(self) -> ResolveStream:
+        """The stream, made anew when the last one has ended, or proves what is not so any more."""
+        metadata = self._metadata()
+        if self._stream is not None and (
+            metadata != self._stream_metadata or not self._stream.usable
+        ):
+            self._finish_stream()
+        if self._stream is None:
+            self._stream = ResolveStream(self._stub.ResolveSessionStream(metadata=metadata))
+            self._stream_metadata = metadata
+        return self._stream
+
+    def _finish_stream(self) -> None:
+        """Leave what is under way on the stream where it is, and begin another one next time."""
+        if self._stream is not None:
+            self._stream.finish()
+            finishing = asyncio.create_task(self._stream.done())
+            self._finishing.add(finishing)
+            finishing.add_done_callback(self._finishing.discard)
+            self._stream = None
 
     async def _follow_health(self) -> None:
         """Keep the connection up, and know what the replica says of itself."""

@@ -47,7 +47,7 @@ def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
     assert is_open(breaker)
 
 
-@pytest.mark.parametrize("reason", set(Reason) - {Reason.STORE_UNAVAILABLE})
+@pytest.mark.parametrize("reason", [it for it in Reason if it is not Reason.STORE_UNAVAILABLE])
 def test_whatever_is_answered_is_an_answer(clock: Clock, reason: Reason) -> None:
     breaker = Breaker(clock)
     for _ in range(2 * FAILURES):

@@ -1,0 +1,147 @@
+"""``ResolveSessionStream`` from the client's side: one stream that all requests to a replica share.
+
+Batching is natural: while a batch is on its way, what is asked meanwhile is the next one. An idle
+caller waits for nobody, and a busy one pays once for many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from contextlib import suppress
+
+from grpc import aio
+
+from authsvc.client.failures import AttemptError, Failure, failure_of, failure_of_status
+from authsvc.errors import AuthError, Reason
+from authsvc.v1 import auth_pb2 as pb
+
+MAX_ENTRIES = 256
+"""Requests in one batch; more is refused."""
+
+BATCH_BYTES = 512 * 1024
+"""Size of a batch, about: a server takes 1 MiB."""
+
+_TIMED_OUT = Failure(
+    AuthError(Reason.STORE_UNAVAILABLE, "authsvc: no answer in time"),
+    may_repeat=True,
+    timed_out=True,
+)
+
+_ENDED = Failure(
+    AuthError(Reason.STORE_UNAVAILABLE, "authsvc: the stream has ended"), may_repeat=True
+)
+"""The server stops: it has answered what it had read, and ended well."""
+
+Call = aio.StreamStreamCall[pb.ResolveSessionStreamRequest, pb.ResolveSessionStreamResponse]
+
+
+class ResolveStream:
+    """One stream. Ends with its connection, or when it is told to finish.
+
+    Args:
+        call: the RPC, which nobody else uses.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._ids = itertools.count(1)
+        self._outbox: deque[tuple[int, pb.ResolveSessionRequest]] = deque()
+        self._abandoned: list[int] = []
+        self._waiting: dict[int, asyncio.Future[pb.ResolveSessionResponse]] = {}
+        self._wake = asyncio.Event()
+        self._finishing = False
+        self._ended: Failure | None = None
+        self._reader = asyncio.create_task(self._read())
+        self._writer = asyncio.create_task(self._write())
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes requests."""
+        return self._ended is None and not self._finishing
+
+    async def ask(
+        self, request: pb.ResolveSessionRequest, timeout_seconds: float
+    ) -> pb.ResolveSessionResponse:
+        """The answer to one request.
+
+        Raises:
+            AttemptError: why there is none.
+        """
+        if self._ended is not None:
+            raise AttemptError(self._ended)
+        request_id = next(self._ids)
+        answer: asyncio.Future[pb.ResolveSessionResponse]
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = answer
+        self._outbox.append((request_id, request))
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await answer
+        except TimeoutError:
+            raise AttemptError(_TIMED_OUT) from None
+        finally:
+            if self._waiting.pop(request_id, None) is not None:
+                # Its caller has given up, so its server may.
+                self._abandoned.append(request_id)
+                self._wake.set()
+
+    def finish(self) -> None:
+        """Ask nothing more; what has been asked is answered."""
+        self._finishing = True
+        self._wake.set()
+
+    async def done(self) -> None:
+        """Return once nothing of it is left: it has ended, or its channel has been closed."""
+        await asyncio.gather(self._reader, self._writer, return_exceptions=True)
+
+    async def _write(self) -> None:
+        # What ends the stream is the reader's to tell.
+        with suppress(aio.AioRpcError, asyncio.InvalidStateError):
+            while self._ended is None:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._outbox or self._abandoned:
+                    await self._call.write(self._next_batch())
+                if self._finishing:
+                    await self._call.done_writing()
+                    return
+
+    def _next_batch(self) -> pb.ResolveSessionStreamRequest:
+        abandoned, self._abandoned = self._abandoned, []
+        batch = pb.ResolveSessionStreamRequest(cancelled_request_ids=abandoned)
+        size = 0
+        while self._outbox and len(batch.entries) < MAX_ENTRIES and size < BATCH_BYTES:
+            request_id, request = self._outbox.popleft()
+            if request_id in self._waiting:
+                batch.entries.add(request_id=request_id, request=request)
+                size += len(request.token)
+        return batch
+
+    async def _read(self) -> None:
+        failure = _ENDED
+        try:
+            # Until there is no more, or an error.
+            while isinstance(batch := await self._call.read(), pb.ResolveSessionStreamResponse):
+                for entry in batch.entries:
+                    self._answered(entry)
+        except aio.AioRpcError as error:
+            failure = failure_of(error)
+        finally:
+            self._ended = failure
+            self._wake.set()
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(AttemptError(failure))
+            self._waiting.clear()
+
+    def _answered(self, entry: pb.ResolveSessionStreamResponse.Entry) -> None:
+        answer = self._waiting.pop(entry.request_id, None)
+        if answer is None or answer.done():
+            return
+        if entry.HasField("response"):
+            answer.set_result(entry.response)
+        else:
+            answer.set_exception(AttemptError(failure_of_status(entry.error)))
