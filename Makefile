@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROTO := authsvc/v1/auth.proto
 # protoc finds its mypy plugins on the PATH, and google/rpc/*.proto beside the packages.
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	-I $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) protos/authsvc/v1/*.proto && \
+	$(PROTOC) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) protos/authsvc/v1/auth.proto
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
@@ -34,13 +35,12 @@ check: $(READY) ## Lint, types, layers, and whether the generated stubs are fres
 	$(BIN)/mypy
 	@$(BIN)/python -m pytest -qq tests/test_layering.py && echo "The layers hold."
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
-	$(PROTOC) --python_out="$$fresh" --grpc_python_out="$$fresh" --mypy_out=quiet:"$$fresh" \
-		--mypy_grpc_out=quiet:"$$fresh" protos/$(PROTO) && \
+	$(call GENERATE,"$$fresh") && \
 	diff -r -x __init__.py -x __pycache__ "$$fresh/authsvc/v1" authsvc/v1 && \
 	echo "The stubs are fresh."
 
 protos: $(READY) ## Generate authsvc/v1 from protos/.
-	$(PROTOC) --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. protos/$(PROTO)
+	$(call GENERATE,.)
 
 lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --extra console \

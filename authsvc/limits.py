@@ -56,20 +56,16 @@ class Bucket:
         self._level = burst
         self._time = now
 
-    def wait_seconds(self, now: float) -> float:
-        """How long until there is one to take; 0 when there is."""
-        # A clock that steps back neither fills the bucket nor blocks it.
-        elapsed = max(0.0, now - self._time)
-        self._level = min(self._burst, self._level + elapsed * self._rate)
-        self._time = now
-        return 0.0 if self._level >= 1.0 else (1.0 - self._level) / self._rate
-
     def take(self, now: float) -> float:
-        """Take one; how long to wait where there is none, and 0 where there was."""
-        wait = self.wait_seconds(now)
-        if wait == 0.0:
-            self._level -= 1.0
-        return wait
+        """Take one; how long to wait where there is none, in seconds, and 0 where there was."""
+        # A clock that steps back neither fills the bucket nor blocks it.
+        if (elapsed := now - self._time) > 0.0:
+            self._level = min(self._burst, self._level + elapsed * self._rate)
+        self._time = now
+        if self._level < 1.0:
+            return (1.0 - self._level) / self._rate
+        self._level -= 1.0
+        return 0.0
 
     def put_back(self) -> None:
         """Return one that was taken for nothing."""

@@ -78,6 +78,7 @@ class _Asked:
     resource: str
     seen: str = ""
     """A consistency token."""
+    request_digest: bytes = b""
 
     def named(self) -> _Named:
         return {"caller": self.caller, "session_id": self.session_id, "resource": self.resource}
@@ -116,31 +117,34 @@ class SessionResolver:
         self._settled = SettledAnswers(answers_kept)
         self._turns = Turns()
 
-    def recall(
-        self, session_id: str, token: str, *, resource: str, seen: str = ""
-    ) -> Settled | None:
+    def recall(self, request_digest: bytes) -> Settled | None:
         """What ``resolve`` would answer, without waiting, where nothing has changed since it did.
 
-        The hot path. Arguments as for ``resolve``.
+        The hot path.
+
+        Args:
+            request_digest: as ``resolve`` was given it, of a request that was the same in all.
 
         Returns:
             None where ``resolve`` has to be asked, for whatever reason.
         """
-        now = self._clock()
-        try:
-            known = self._verifier.recall(token, resource=resource, now=now) if token else None
-        except AuthError:
+        settled = self._settled.get(request_digest)
+        if settled is None:
             return None
-        if known is None:
-            return None
-        settled = self._settled.get((session_id, resource, known.digest), known, now)
-        if settled is None or self._store.recall(settled.record.id, seen) is not settled.record:
-            return None
+        now, seen, record = self._clock(), settled.seen, settled.record
         cutoffs = self._store.recall_cutoffs(seen)
-        if cutoffs is None or cutoffs.refuse(known):
-            return None
-        _log_cached(settled.record.id)
-        return settled
+        if (
+            now < settled.until
+            and self._store.recall(record.id, seen) is record
+            and cutoffs is not None
+            and not cutoffs.refuse(settled.token)
+            and self._verifier.stands(settled.token, resource=settled.resource, now=now)
+        ):
+            if log.isEnabledFor(logging.DEBUG):
+                _log_cached(record.id)
+            return settled
+        self._settled.forget(request_digest)
+        return None
 
     async def resolve(
         self,
@@ -151,6 +155,7 @@ class SessionResolver:
         create: bool = False,
         caller: str = LOCAL_CALLER,
         seen: str = "",
+        request_digest: bytes = b"",
     ) -> Resolution:
         """See ``Resolver.resolve``.
 
@@ -161,8 +166,10 @@ class SessionResolver:
             create: whether an unknown session is created.
             caller: the name of who asks.
             seen: a consistency token; the answer is as new as what it stands for.
+            request_digest: what ``recall`` will know the same request by; empty where nobody will
+                ask. Two requests that differ in anything have two.
         """
-        asked = _Asked(caller, session_id, token, resource, seen)
+        asked = _Asked(caller, session_id, token, resource, seen, request_digest)
         if session_id:
             check_session_id(session_id)
             return await self._resolve_session(asked, create=create)
@@ -372,6 +379,7 @@ class SessionResolver:
         record = decision.record
         if (
             record is None
+            or not asked.request_digest
             or not isinstance(presented, VerifiedToken)
             or not decision.serves_unchanged
         ):
@@ -383,8 +391,8 @@ class SessionResolver:
         if credentials is not None:
             until = min(until, credentials.renew_time, credentials.expire_time or math.inf)
         self._settled.keep(
-            (asked.session_id, asked.resource, presented.digest),
-            Settled(record, presented, until, resolution),
+            asked.request_digest,
+            Settled(record, presented, asked.resource, asked.seen, until, resolution),
         )
 
 
@@ -409,8 +417,7 @@ def _log_reuse(decision: Decision, session_id: str) -> None:
 
 
 def _log_cached(session_id: str) -> None:
-    if log.isEnabledFor(logging.DEBUG):
-        log.debug("Using cached JWT auth for session %s", shown(session_id))
+    log.debug("Using cached JWT auth for session %s", shown(session_id))
 
 
 def _contention() -> AuthError:

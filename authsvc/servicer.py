@@ -19,6 +19,7 @@ from authsvc.edge import Context, Edge, guarded, refuse
 from authsvc.resolver import SessionResolver
 from authsvc.streaming import ResolveStream
 from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1.frames_pb2 import RequestFrames
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AuthService"].full_name
 
@@ -26,8 +27,9 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AuthService"].full_name
 class AuthServicer:
     """``authsvc.v1.AuthService`` over a resolver.
 
-    Answers to ``ResolveSession`` are bytes, encoded once for as long as they stay the same: hence
-    no subclass of the generated servicer, whose serialisers would encode each.
+    A request that has been answered is known by its bytes, and its answer is bytes, too, encoded
+    once for as long as it stays the same: hence no subclass of the generated servicer, whose
+    serialisers would parse and encode each.
 
     Args:
         resolver: decides.
@@ -43,13 +45,10 @@ class AuthServicer:
     def add_to(self, server: aio.Server) -> None:
         """Serve from ``server``, which has not been started."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "ResolveSession": grpc.unary_unary_rpc_method_handler(
-                self.resolve_session,
-                request_deserializer=pb.ResolveSessionRequest.FromString,
-            ),
+            "ResolveSession": grpc.unary_unary_rpc_method_handler(self.resolve_session),
             "ResolveSessionStream": grpc.stream_stream_rpc_method_handler(
                 self.resolve_session_stream,
-                request_deserializer=pb.ResolveSessionStreamRequest.FromString,
+                request_deserializer=RequestFrames.FromString,
             ),
             "CreateSession": grpc.unary_unary_rpc_method_handler(
                 self.create_session,
@@ -67,14 +66,16 @@ class AuthServicer:
             (grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),)
         )
 
-    async def resolve_session(self, request: pb.ResolveSessionRequest, context: Context) -> bytes:
-        """See ``auth.proto``; the answer is encoded."""
+    async def resolve_session(self, encoded: bytes, context: Context) -> bytes:
+        """See ``auth.proto``; request and answer are encoded."""
         try:
             caller = self._edge.identify(context)
-            if (answer := self.recall(request, caller)) is not None:
+            request_digest = wire.request_digest(encoded)
+            if (answer := self.recall(request_digest, caller)) is not None:
                 return answer
+            request = wire.request_of(encoded)
             with self._edge.admitted_for(request.resource, context, caller):
-                return await self.resolve(request, caller)
+                return await self.resolve(request, request_digest, caller)
         except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
             return await refuse(error, context)
 
@@ -93,24 +94,19 @@ class AuthServicer:
         """See ``auth.proto``."""
         return await guarded(self._revoke(request, context), context)
 
-    def recall(self, request: pb.ResolveSessionRequest, caller: Caller) -> bytes | None:
+    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
         """See ``streaming.Answers``."""
-        if request.resource not in caller.resources:
-            return None
-        settled = self._resolver.recall(
-            request.session_id,
-            request.token,
-            resource=request.resource,
-            seen=request.consistency_token,
-        )
-        if settled is None:
+        settled = self._resolver.recall(request_digest)
+        if settled is None or settled.resource not in caller.resources:
             return None
         self._edge.counted(caller)
         if not settled.encoded:
             settled.encoded = wire.response_message(settled.resolution).SerializeToString()
         return settled.encoded
 
-    async def resolve(self, request: pb.ResolveSessionRequest, caller: Caller) -> bytes:
+    async def resolve(
+        self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
+    ) -> bytes:
         """See ``streaming.Answers``."""
         resolution = await self._resolver.resolve(
             request.session_id,
@@ -119,6 +115,7 @@ class AuthServicer:
             create=request.create,
             caller=caller.name,
             seen=request.consistency_token,
+            request_digest=request_digest,
         )
         return wire.response_message(resolution).SerializeToString()
 

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import Protocol
 
-from google.protobuf.message import Message
 from grpc import aio
 
 from authsvc import wire
@@ -15,6 +14,7 @@ from authsvc.callers import Caller
 from authsvc.edge import Admission, Context, Edge, status_of
 from authsvc.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1.frames_pb2 import RequestFrames
 
 MAX_ENTRIES = 256
 """Requests in one batch."""
@@ -29,15 +29,21 @@ BATCH_BYTES = 256 * 1024
 class Answers(Protocol):
     """Answers requests."""
 
-    def recall(self, request: pb.ResolveSessionRequest, caller: Caller) -> bytes | None:
+    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
         """The encoded ``ResolveSessionResponse``, where it can be had without waiting.
+
+        Args:
+            request_digest: of the encoded request.
+            caller: who asks.
 
         Raises:
             AuthError: OVERLOADED.
         """
         ...
 
-    def resolve(self, request: pb.ResolveSessionRequest, caller: Caller) -> Awaitable[bytes]:
+    def resolve(
+        self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
+    ) -> Awaitable[bytes]:
         """The encoded ``ResolveSessionResponse``, for a call that has been let in.
 
         Raises:
@@ -63,6 +69,7 @@ class ResolveStream:
         self._edge = edge
         self._answers = answers
         self._under_way: dict[int, asyncio.Task[None]] = {}
+        # What comes before each message, and the message.
         self._outbox: deque[bytes] = deque()
         self._is_writing = False
         self._writers: set[asyncio.Task[None]] = set()
@@ -105,7 +112,7 @@ class ResolveStream:
             while len(self._under_way) >= MAX_UNANSWERED:
                 await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
 
-    def _begin(self, batch: pb.ResolveSessionStreamRequest) -> None:
+    def _begin(self, batch: RequestFrames) -> None:
         caller = self._edge.identify(self._context)
         for request_id in batch.cancelled_request_ids:
             if (task := self._under_way.get(request_id)) is not None:
@@ -117,28 +124,33 @@ class ResolveStream:
                 raise AuthError(Reason.ARGUMENT_INVALID, "a request_id is in use")
             self._begin_entry(entry.request_id, entry.request, caller)
 
-    def _begin_entry(
-        self, request_id: int, request: pb.ResolveSessionRequest, caller: Caller
-    ) -> None:
+    def _begin_entry(self, request_id: int, encoded: bytes, caller: Caller) -> None:
+        request_digest = wire.request_digest(encoded)
         try:
-            answer = self._answers.recall(request, caller)
+            answer = self._answers.recall(request_digest, caller)
             if answer is not None:
-                self._outbox.append(wire.encoded_entry(request_id, wire.RESPONSE, answer))
+                self._answer(request_id, wire.RESPONSE, answer)
                 return
+            request = wire.request_of(encoded)
             admission = self._edge.admitted_for(request.resource, self._context, caller)
             admission.__enter__()
         except AuthError as error:
             self._fail(request_id, error)
             return
-        task = asyncio.create_task(self._resolve(request_id, request, admission))
+        work = self._resolve(request_id, request, request_digest, admission)
+        task = asyncio.create_task(work)
         self._under_way[request_id] = task
         task.add_done_callback(lambda _: self._under_way.pop(request_id))
 
     async def _resolve(
-        self, request_id: int, request: pb.ResolveSessionRequest, admission: Admission
+        self,
+        request_id: int,
+        request: pb.ResolveSessionRequest,
+        request_digest: bytes,
+        admission: Admission,
     ) -> None:
         try:
-            answer = await self._answers.resolve(request, admission.caller)
+            answer = await self._answers.resolve(request, request_digest, admission.caller)
         except asyncio.CancelledError:
             admission.end()
             raise
@@ -147,18 +159,20 @@ class ResolveStream:
             self._fail(request_id, error)
         else:
             admission.end()
-            self._outbox.append(wire.encoded_entry(request_id, wire.RESPONSE, answer))
+            self._answer(request_id, wire.RESPONSE, answer)
         self._write_soon()
 
     def _fail(self, request_id: int, error: Exception) -> None:
-        status: Message = status_of(error)
-        entry = wire.encoded_entry(request_id, wire.ERROR, status.SerializeToString())
-        self._outbox.append(entry)
+        self._answer(request_id, wire.ERROR, status_of(error).SerializeToString())
+
+    def _answer(self, request_id: int, result: int, message: bytes) -> None:
+        self._outbox.append(wire.entry_head(request_id, result, len(message)))
+        self._outbox.append(message)
 
     async def _flush(self) -> None:
         """Write what there is, before more is read: a client that does not read is not read."""
         await self._write()
-        while self._writers and len(self._outbox) > MAX_ENTRIES:
+        while self._writers and len(self._outbox) > 2 * MAX_ENTRIES:
             await asyncio.wait(self._writers)
 
     def _write_soon(self) -> None:
@@ -187,7 +201,7 @@ class ResolveStream:
     def _next_batch(self) -> bytes:
         batch, size = [], 0
         while self._outbox and size < BATCH_BYTES:
-            entry = self._outbox.popleft()
-            batch.append(entry)
-            size += len(entry)
+            batch.append(self._outbox.popleft())
+            batch.append(message := self._outbox.popleft())
+            size += len(message)
         return b"".join(batch)

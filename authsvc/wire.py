@@ -5,7 +5,10 @@ The only place that maps errors to gRPC statuses (google.rpc.ErrorInfo, AIP-193)
 
 from __future__ import annotations
 
+import hashlib
+
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -101,19 +104,36 @@ def response_message(resolution: Resolution) -> pb.ResolveSessionResponse:
     return message
 
 
-def encoded_entry(request_id: int, result: int, message: bytes) -> bytes:
-    """One entry of a ``ResolveSessionStreamResponse``, in front of others or behind them.
+def request_digest(encoded: bytes) -> bytes:
+    """What a request is known by: the SHA-256 of its bytes, the token's among them; 32 bytes."""
+    return hashlib.sha256(encoded).digest()
+
+
+def request_of(encoded: bytes) -> pb.ResolveSessionRequest:
+    """The request in those bytes.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID: there is none.
+    """
+    try:
+        return pb.ResolveSessionRequest.FromString(encoded)
+    except DecodeError:
+        raise AuthError(Reason.ARGUMENT_INVALID, "no ResolveSessionRequest") from None
+
+
+def entry_head(request_id: int, result: int, size: int) -> bytes:
+    """What comes before a message to make it an entry of a ``ResolveSessionStreamResponse``.
 
     A message's encoding is that of its fields one after the other, so that entries can be put
-    together without parsing what they hold (protobuf.dev, "Encoding").
+    together without parsing or copying what they hold (protobuf.dev, "Encoding").
 
     Args:
         request_id: of the request.
         result: which field: RESPONSE or ERROR.
-        message: the encoded ``ResolveSessionResponse`` or ``google.rpc.Status``.
+        size: bytes of the encoded ``ResolveSessionResponse`` or ``google.rpc.Status``.
     """
-    entry = b"\x08%b%c%b%b" % (_varint(request_id), result, _varint(len(message)), message)
-    return b"\x0a%b%b" % (_varint(len(entry)), entry)
+    head = b"\x08%b%c%b" % (_varint(request_id), result, _varint(size))
+    return b"\x0a%b%b" % (_varint(len(head) + size), head)
 
 
 RESPONSE = 0x12

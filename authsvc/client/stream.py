@@ -115,7 +115,8 @@ class ResolveStream:
         size = 0
         while self._outbox and len(batch.entries) < MAX_ENTRIES and size < BATCH_BYTES:
             request_id, request = self._outbox.popleft()
-            if request_id in self._waiting:
+            answer = self._waiting.get(request_id)
+            if answer is not None and not answer.done():
                 batch.entries.add(request_id=request_id, request=request)
                 size += len(request.token)
         return batch

@@ -30,6 +30,13 @@ class TokenVerifier(Protocol):
         """
         ...
 
+    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """Whether what ``verify`` returned for that resource is good now, too.
+
+        False, too, where that is not known any more: ``recall`` or ``verify`` tells.
+        """
+        ...
+
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """Check ``token`` in full, or know it again from an earlier full check.
 

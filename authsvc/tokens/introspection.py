@@ -156,6 +156,11 @@ class IntrospectionVerifier:
         known = self._good.get(key, now) or self._bad.get(key, now)
         return known.verdict(now) if known is not None else None
 
+    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """See ``TokenVerifier.stands``."""
+        known = self._good.get((token.digest, resource), now)
+        return known is not None and known.token is token and known.lifetime.includes(now)
+
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``.
 
@@ -267,6 +272,13 @@ class ByShape:
     def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
         """See ``TokenVerifier.recall``."""
         return self._verifier(token).recall(token, resource=resource, now=now)
+
+    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """See ``TokenVerifier.stands``."""
+        jwt, opaque = self._jwt, self._opaque
+        return jwt.stands(token, resource=resource, now=now) or opaque.stands(
+            token, resource=resource, now=now
+        )
 
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""

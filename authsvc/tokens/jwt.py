@@ -127,6 +127,16 @@ class JwtVerifier:
         known.lifetime.check(now)
         return known.token
 
+    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """See ``TokenVerifier.stands``."""
+        known = self._memo.get((token.digest, resource))
+        if known is None or known.token is not token or not known.lifetime.includes(now):
+            return False
+        try:
+            return known.vouched_for(now)
+        except AuthError:
+            return False
+
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
         known = self.recall(token, resource=resource, now=now)

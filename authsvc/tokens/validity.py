@@ -16,6 +16,10 @@ class Lifetime:
     not_before: float
     expire_time: float
 
+    def includes(self, now: float) -> bool:
+        """Whether it is good."""
+        return self.not_before <= now < self.expire_time
+
     def check(self, now: float) -> None:
         """
         Raises:

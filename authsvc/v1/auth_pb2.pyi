@@ -279,7 +279,7 @@ class ResolveSessionStreamRequest(_message.Message):
         REQUEST_ID_FIELD_NUMBER: _builtins.int
         REQUEST_FIELD_NUMBER: _builtins.int
         request_id: _builtins.int
-        """Chosen by the client, unique among its unanswered requests."""
+        """Chosen by the client, unique on the stream."""
         @_builtins.property
         def request(self) -> Global___ResolveSessionRequest:
             """What is asked, as in the unary call."""
@@ -306,8 +306,8 @@ class ResolveSessionStreamRequest(_message.Message):
     def cancelled_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Requests of earlier batches that nobody waits for any more: their work is
         given up, and they are not answered unless they have been already. The
-        counterpart of a unary call that is cancelled or past its deadline. Their
-        ids may be used again only after the stream has ended.
+        counterpart of a unary call that is cancelled or past its deadline. Unknown
+        ids are ignored.
         """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""The decision table (docs/sessions.md) through gRPC, on every store, row by row."""
+"""The decision table (docs/sessions.md) through gRPC, on every store, row by row: over a stream,
+and with a call for each resolve."""
 
 from __future__ import annotations
 
@@ -17,11 +18,21 @@ from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(params=[True, False], ids=["stream", "unary"])
+def streams(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 @pytest.fixture(params=STORES)
 async def service(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, idp: IdentityProvider
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    clock: Clock,
+    idp: IdentityProvider,
+    streams: bool,
 ) -> AsyncIterator[Service]:
-    async with serving(settings_for(tmp_path, idp, request.param), clock) as running_service:
+    settings = settings_for(tmp_path, idp, request.param)
+    async with serving(settings, clock, streams=streams) as running_service:
         yield running_service
 
 

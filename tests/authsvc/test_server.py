@@ -164,12 +164,6 @@ def test_a_caller_resolves_for_its_own_resources_alone(
         assert (error.code, error.reason) == (code, reason)
 
 
-def test_what_is_not_served_yet_says_so_by_name(service: pb_grpc.AuthServiceStub) -> None:
-    error = refusal(lambda: list(service.ResolveSessionStream(iter([]), timeout=TIMEOUT)))
-    assert error.code is grpc.StatusCode.UNIMPLEMENTED
-    assert "authsvc.v1.AuthService.ResolveSessionStream" in error.message
-
-
 def test_the_log_lines_that_operators_look_for(tmp_path: Path, real_idp: IdentityProvider) -> None:
     with authsvc(write_config(tmp_path)) as (process, address):
         service = stub(address)

@@ -75,10 +75,12 @@ def store_settings(folder: Path, kind: str) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, clock: Callable[[], float]) -> AsyncIterator[Service]:
+async def serving(
+    settings: Settings, clock: Callable[[], float], *, streams: bool = True
+) -> AsyncIterator[Service]:
     """Run it, and stop it."""
     async with (
         running(settings, clock=clock) as address,
-        AuthClient(address, deadline_seconds=10) as client,
+        AuthClient(address, deadline_seconds=10, streams=streams) as client,
     ):
         yield Service(client, address, settings)

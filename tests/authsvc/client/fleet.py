@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Never
+from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from authsvc import wire
 from authsvc.client import AuthClient
-from authsvc.edge import Context, guarded
+from authsvc.edge import Context, guarded, status_of
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
@@ -68,6 +68,10 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         go_on: calls wait until it is set.
         error: what all calls are refused with; taken away from the list's front.
         written: the consistency token of each answer.
+        streams: whether it knows ``ResolveSessionStream``.
+        ends_streams: whether it ends each after one batch, unanswered.
+        opened: the metadata of each stream.
+        batches: the number of entries in each batch.
     """
 
     address: str = ""
@@ -77,6 +81,11 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
     written: str = ""
+    streams: bool = True
+    ends_streams: bool = False
+    opened: list[dict[str, str | bytes]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _health: HealthServicer | None = None
     _server: aio.Server | None = None
     _thawed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -147,20 +156,61 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
     # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter.
     async def ResolveSessionStream(  # type: ignore[override] # noqa: N802 - gRPC's name
         self, request_iterator: object, context: Context
-    ) -> Never:
-        """Not called by these tests."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+    ) -> None:
+        """Answer each entry by itself."""
+        if not self.streams:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED)
+        self.opened.append(dict(context.invocation_metadata() or ()))
+        tasks: dict[int, asyncio.Task[None]] = {}
+        try:
+            while (batch := await context.read()) is not aio.EOF:
+                await self._thawed.wait()
+                self.batches.append(len(batch.entries))
+                for request_id in batch.cancelled_request_ids:
+                    if request_id in tasks:
+                        tasks[request_id].cancel()
+                for entry in batch.entries:
+                    work = self._answer_entry(entry, context)
+                    tasks[entry.request_id] = asyncio.create_task(work)
+                if self.ends_streams:
+                    await self.arrived.wait()
+                    return
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _answer_entry(
+        self, entry: pb.ResolveSessionStreamRequest.Entry, context: Context
+    ) -> None:
+        answer = pb.ResolveSessionStreamResponse.Entry(request_id=entry.request_id)
+        self._arrived(entry.request, 0.0)
+        await self._held()
+        if self.error is not None:
+            answer.error.CopyFrom(status_of(self.error))
+        else:
+            answer.response.session.id = entry.request.session_id
+            answer.response.consistency_token = self.written
+        async with self._writing:
+            await context.write(pb.ResolveSessionStreamResponse(entries=[answer]))
 
     async def _answer(self, request: Request, context: Context) -> None:
-        self.asked.append(Asked(request, context.time_remaining() or 0.0))
+        self._arrived(request, context.time_remaining() or 0.0)
+        await self._held()
+        if self.error is not None:
+            await guarded(_raised(self.error), context)
+
+    def _arrived(self, request: Request, seconds_left: float) -> None:
+        self.asked.append(Asked(request, seconds_left))
         self.arrived.set()
+
+    async def _held(self) -> None:
         try:
             await self.go_on.wait()
         except asyncio.CancelledError:
             self.gone.set()
             raise
-        if self.error is not None:
-            await guarded(_raised(self.error), context)
 
 
 async def _raised(error: Exception) -> None:

@@ -1,0 +1,195 @@
+"""The stream that requests share: batches, deadlines, cancellation, ends, and doing without."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from authsvc.client import AuthClient
+from authsvc.client.stream import MAX_ENTRIES
+from authsvc.errors import AuthError, Reason
+from tests.authsvc.client.fleet import (
+    BOUND_SECONDS,
+    RESOURCE,
+    FakeReplica,
+    addresses,
+    fleet,
+    resolved,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def all_arrived(replica: FakeReplica, count: int) -> None:
+    async with asyncio.timeout(BOUND_SECONDS):
+        while len(replica.asked) < count:  # noqa: ASYNC110 - the replica is in this process
+            await asyncio.sleep(0)
+
+
+async def test_what_is_asked_at_once_goes_in_one_batch_and_comes_back_to_who_asked() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+        await resolved(client)
+        names = [f"s{number}" for number in range(50)]
+        calls = [client.resolve(name, "", resource=RESOURCE) for name in names]
+        answers = await asyncio.gather(*calls)
+    assert [answer.session.id for answer in answers if answer.session] == names
+    assert replica.batches == [1, 50]
+    assert len(replica.opened) == 1
+
+
+async def test_a_batch_is_no_larger_than_a_server_takes() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+        await resolved(client)
+        await asyncio.gather(*(resolved(client) for _ in range(MAX_ENTRIES + 1)))
+        large = "t" * 60_000
+        calls = [client.resolve("s", large, resource=RESOURCE) for _ in range(20)]
+        await asyncio.gather(*calls)
+    assert replica.batches[1:3] == [MAX_ENTRIES, 1]
+    assert max(replica.batches[3:]) * len(large) < 1 << 20
+
+
+async def test_answers_come_in_any_order() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=60) as client:
+        replica.go_on.clear()
+        held = asyncio.create_task(client.resolve("held", "", resource=RESOURCE))
+        async with asyncio.timeout(BOUND_SECONDS):
+            await replica.arrived.wait()
+            first = replica.go_on
+            replica.go_on = asyncio.Event()
+            replica.go_on.set()
+            later = await client.resolve("later", "", resource=RESOURCE)
+            assert not held.done()
+            first.set()
+            answer = await held
+    assert later.session is not None
+    assert answer.session is not None
+    assert (later.session.id, answer.session.id) == ("later", "held")
+
+
+async def test_a_deadline_gives_up_at_the_server_and_harms_nobody_else() -> None:
+    async with (
+        fleet(1) as [replica],
+        AuthClient(replica.address, deadline_seconds=0.3) as client,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
+        await resolved(client)
+        replica.go_on.clear()
+        with pytest.raises(AuthError) as caught:
+            await resolved(client)
+        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+        await replica.gone.wait()
+        replica.go_on.set()
+        await resolved(client)
+    assert len(replica.opened) == 1
+
+
+async def test_what_is_given_up_before_it_was_sent_is_not_sent() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+        await resolved(client)
+        given_up = asyncio.create_task(client.resolve("given-up", "", resource=RESOURCE))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        await resolved(client)
+    assert "given-up" not in [getattr(one.request, "session_id", "") for one in replica.asked]
+
+
+async def test_each_entry_has_an_error_of_its_own() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+        replica.error = AuthError(Reason.TOKEN_EXPIRED)
+        with pytest.raises(AuthError) as caught:
+            await resolved(client)
+        assert caught.value.reason is Reason.TOKEN_EXPIRED
+        replica.error = RuntimeError("a secret")
+        with pytest.raises(AuthError) as caught:
+            await resolved(client)
+        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+        assert "secret" not in f"{caught.value}{caught.value.detail}"
+        replica.error = None
+        await resolved(client)
+    assert len(replica.opened) == 1
+
+
+async def test_a_connection_that_breaks_takes_its_requests_elsewhere() -> None:
+    async with (
+        fleet(2) as replicas,
+        AuthClient(addresses(replicas), deadline_seconds=20) as client,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
+        for replica in replicas:
+            replica.go_on.clear()
+        calls = [asyncio.create_task(resolved(client)) for _ in range(20)]
+        await all_arrived(replicas[0], 1)
+        replicas[1].go_on.set()
+        await replicas[0].stop()
+        await asyncio.gather(*calls)
+
+
+async def test_a_stream_that_ends_well_leaves_nobody_without_an_answer() -> None:
+    async with (
+        fleet(1) as [replica],
+        AuthClient(replica.address, deadline_seconds=20) as client,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
+        replica.ends_streams = True
+        replica.go_on.clear()
+        call = asyncio.create_task(resolved(client))
+        await replica.arrived.wait()
+        replica.ends_streams = False
+        replica.go_on.set()
+        await call
+    assert len(replica.opened) >= 2
+
+
+async def test_a_replica_that_knows_no_streams_is_called() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+        replica.streams = False
+        await resolved(client)
+        await asyncio.gather(*(resolved(client) for _ in range(5)))
+        assert len(replica.asked) == 6
+        # It is not asked again and again for what it does not know.
+        replica.streams = True
+        await resolved(client)
+    assert replica.opened == []
+
+
+async def test_a_client_may_do_without() -> None:
+    async with fleet(1) as [replica], AuthClient(replica.address, streams=False) as client:
+        await resolved(client)
+    assert replica.opened == []
+
+
+async def test_a_service_token_that_changes_is_shown_on_a_new_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = "first"
+    async with fleet(1) as [replica]:
+        client = AuthClient(replica.address, deadline_seconds=60)
+        monkeypatch.setattr(
+            client._service_token, "metadata", lambda: (("authorization", f"Bearer {token}"),)
+        )
+        async with client:
+            replica.go_on.clear()
+            under_way = asyncio.create_task(resolved(client))
+            await all_arrived(replica, 1)
+            token = "second"
+            new = asyncio.create_task(resolved(client))
+            await all_arrived(replica, 2)
+            replica.go_on.set()
+            await asyncio.gather(under_way, new)
+    shown = [metadata["authorization"] for metadata in replica.opened]
+    assert shown == ["Bearer first", "Bearer second"]
+
+
+async def test_a_client_that_closes_leaves_no_task_behind() -> None:
+    async with fleet(1) as [replica]:
+        before = asyncio.all_tasks()
+        async with AuthClient(replica.address, deadline_seconds=60) as client:
+            await resolved(client)
+            replica.go_on.clear()
+            call = asyncio.create_task(resolved(client))
+            await all_arrived(replica, 2)
+        with pytest.raises(AuthError):
+            await call
+        assert {task for task in asyncio.all_tasks() - before if "client" in repr(task)} == set()
