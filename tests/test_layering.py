@@ -29,12 +29,18 @@ ALLOWED = {
     "callers": {"errors"},
     "audit": {"errors", "resolution", "sessions"},
     "limits": {"errors", "audit"},
-    "resolver": {*DOMAIN, "tokens", "stores", "credentials", "callers", "audit", "limits"},
+    "settled": {"resolution", "sessions"},
+    "turns": set(),
+    "resolver": {
+        *DOMAIN,
+        *("tokens", "stores", "credentials", "callers", "audit", "limits", "settled", "turns"),
+    },
     "administration": {*DOMAIN, "stores", "audit"},
     "wire": {"errors", "resolution", "v1"},
     "admin_wire": {*DOMAIN, "wire", "v1"},
     "edge": {"errors", "callers", "limits", "audit", "wire"},
-    "servicer": {"errors", "resolver", "callers", "edge", "wire", "v1"},
+    "streaming": {"errors", "callers", "edge", "wire", "v1"},
+    "servicer": {"errors", "resolver", "callers", "edge", "streaming", "wire", "v1"},
     "admin_servicer": {"errors", "administration", "callers", "edge", "audit", "admin_wire", "v1"},
     "storage": {"errors", "config", "settings", "stores"},
     "workers": {"config", "settings"},
@@ -45,7 +51,17 @@ ALLOWED = {
 PURE = {"errors", "buckets", "resolution", "sessions", "revocation", "events", "status"}
 """No third party at all."""
 
-SPEAK_GRPC = {"wire", "client", "admin_client", "edge", "servicer", "server", "tls", "v1"}
+SPEAK_GRPC = {
+    "wire",
+    "client",
+    "admin_client",
+    "edge",
+    "streaming",
+    "servicer",
+    "server",
+    "tls",
+    "v1",
+}
 
 
 def modules(package: str) -> list[Path]:
