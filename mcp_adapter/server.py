@@ -61,6 +61,16 @@ async def serve(settings: Settings) -> None:
             await server.serve(sockets=[listener])
 
 
+def check(settings: Settings) -> None:
+    """Put together what ``serve`` needs, without listening or calling anybody.
+
+    Raises:
+        ConfigError: as ``serve``, but for the address.
+    """
+    _client(settings.authsvc)
+    Toolset.default(settings.s3, settings.tools)
+
+
 def _client(settings: AuthsvcSettings) -> AuthClient:
     tls = None
     if settings.ca_file is not None:

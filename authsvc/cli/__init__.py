@@ -10,6 +10,9 @@ from authsvc import __version__
 
 COMMANDS = {
     "serve": ("authsvc.cli.serve", "Serve AuthService over gRPC."),
+    "check-config": ("authsvc.cli.check_config", "Check a configuration without serving."),
+    "explain": ("authsvc.cli.explain", "Tell why a token would be accepted or refused."),
+    "keys": ("authsvc.cli.keys", "Show the keys that tokens are verified with."),
     "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
     "token": ("authsvc.cli.token", "Print a development token."),
     "dev-certificates": ("authsvc.cli.certificates", "Write certificates for development."),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from authsvc.addresses import is_local
 from authsvc.cli.failing import Failure, refusals_explained
 
 if TYPE_CHECKING:
@@ -82,8 +83,6 @@ class Connection:
 
 
 def _is_local(target: str) -> bool:
-    from authsvc.config import is_local
-
     return all(is_local(item.strip().removeprefix("dns:///")) for item in target.split(","))
 
 
