@@ -1,0 +1,110 @@
+"""A console over a real authsvc, and somebody who signs in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from authsvc.console.config import ConsoleSettings
+from authsvc.console.operators import operator_line
+from authsvc.console.server import running as console_running
+from authsvc.server import running
+from tests.support.clock import Clock
+from tests.support.operators import Site, clients, settings, write_tls
+from tests.support.tokens import IdentityProvider
+
+NAME, PASSPHRASE = "grace", "correct horse battery"
+
+
+@dataclass
+class Office:
+    """A running console, and the authsvc behind it."""
+
+    url: str
+    site: Site
+    operators_file: Path
+    clock: Clock
+
+    def visitor(self) -> httpx2.AsyncClient:
+        """A browser without scripts: keeps cookies, and says where its forms come from."""
+        return httpx2.AsyncClient(base_url=self.url, headers={"Origin": self.url}, timeout=20)
+
+    @asynccontextmanager
+    async def operator(self) -> AsyncIterator[httpx2.AsyncClient]:
+        """As ``visitor``, signed in."""
+        async with self.visitor() as visitor:
+            answer = await sign_in(visitor)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/")
+            yield visitor
+
+
+async def sign_in(
+    visitor: httpx2.AsyncClient, name: str = NAME, passphrase: str = PASSPHRASE
+) -> httpx2.Response:
+    """Fill in the form."""
+    fields = hidden_fields((await visitor.get("/sign-in")).text)
+    return await visitor.post("/sign-in", data={**fields, "name": name, "passphrase": passphrase})
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    """What the last form of a page carries by itself."""
+    form = page[page.rindex("<form") :]
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form)
+    return {name: unescape(value) for name, value in found}
+
+
+def console_settings(site: Site, operators_file: Path, **changes: object) -> ConsoleSettings:
+    """Settings of a console for ``site``."""
+    values: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "operators_file": operators_file,
+        "authsvc": {
+            "target": site.address,
+            "ca_file": site.tls / "ca.pem",
+            "service_token_file": site.tls / "operator",
+        },
+        **changes,
+    }
+    return ConsoleSettings(**values)
+
+
+@pytest.fixture(scope="session")
+def operators_line() -> str:
+    """The line of an operator; it takes a while, on purpose."""
+    return operator_line(NAME, PASSPHRASE)
+
+
+@pytest.fixture
+def operators_file(tmp_path: Path, operators_line: str) -> Path:
+    """A file with one operator."""
+    path = tmp_path / "operators"
+    path.write_text(f"# who may sign in\n\n{operators_line}\n")
+    return path
+
+
+@pytest.fixture
+async def site(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncIterator[Site]:
+    """A running authsvc, for which the console is an operator."""
+    tls = write_tls(tmp_path / "tls")
+    async with (
+        running(settings(tmp_path, tls, idp), clock=clock) as address,
+        clients(address, tls) as connected,
+    ):
+        yield connected
+
+
+@pytest.fixture
+async def office(site: Site, operators_file: Path, clock: Clock) -> AsyncIterator[Office]:
+    """A console over it."""
+    async with AsyncExitStack() as stack:
+        how = console_settings(site, operators_file)
+        url = await stack.enter_async_context(console_running(how, clock=clock))
+        yield Office(url, site, operators_file, clock)
