@@ -11,7 +11,6 @@ from authsvc import __version__
 from authsvc.cli.output import as_json_option, print_json, say
 from authsvc.settings import ConfigError, load
 
-
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

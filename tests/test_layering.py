@@ -45,7 +45,7 @@ ALLOWED = {
 PURE = {"errors", "buckets", "resolution", "sessions", "revocation", "events", "status"}
 """No third party at all."""
 
-SPEAK_GRPC = {"wire", "client", "admin_client", "edge", "servicer", "server", "tls", "v1"}
+SPEAK_GRPC = {"wire", "client", "admin_client", "probe", "edge", "servicer", "server", "tls", "v1"}
 
 
 def modules(package: str) -> list[Path]:

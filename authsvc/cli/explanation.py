@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from authsvc.callers import check_resource
-from authsvc.cli.output import moment, span
+from authsvc.cli.output import moment, plural, span
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
 from authsvc.tokens.claims import numeric_date, optional_text
@@ -279,9 +279,9 @@ def _principal(walk: _Walk, jws: CompactJws, claims: Claims, issuer: Issuer) -> 
         principal = issuer.mapping.principal(claims, jws.payload)
         optional_text(claims, "jti")
         step.text = (
-            f"subject {principal.subject!r}, {len(principal.roles)} roles, "
-            f"{len(principal.scopes)} scopes, {len(principal.buckets)} buckets, "
-            f"{len(principal.permissions)} permissions"
+            f"subject {principal.subject!r}, {plural(len(principal.roles), 'role')}, "
+            f"{plural(len(principal.scopes), 'scope')}, {plural(len(principal.buckets), 'bucket')}, "
+            f"{plural(len(principal.permissions), 'permission')}"
         )
     return principal
 

@@ -190,9 +190,7 @@ class JwtVerifier:
         raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
 
 
-async def candidates(
-    source: KeySource, jws: CompactJws, now: float
-) -> tuple[VerificationKey, ...]:
+async def candidates(source: KeySource, jws: CompactJws, now: float) -> tuple[VerificationKey, ...]:
     """The keys that a token may have been signed with, fetched anew if its own is not there.
 
     Raises:
