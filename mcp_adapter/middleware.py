@@ -370,7 +370,7 @@ def _authorize(resolution: Resolution, needed: Requirement | None) -> None:
         return
     if resolution.principal is None:
         raise refusals.unauthenticated(needed.scopes)
-    if not set(needed.scopes) <= set(resolution.principal.scopes):
+    if not needed.met_by(resolution.principal.scopes):
         raise refusals.insufficient_scope(needed.scopes)
 
 

@@ -18,6 +18,7 @@ from authsvc.resolution import Resolver
 from authsvc.settings import ConfigError
 from mcp_adapter.app import build_app
 from mcp_adapter.config import AuthsvcSettings, Settings
+from mcp_adapter.requirements import with_broader_scopes
 from mcp_adapter.tools import Toolset
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ async def serve(settings: Settings) -> None:
                 toolset.server(),
                 resolver=authsvc,
                 ready=partial(_ready, authsvc, settings.resource),
-                requirement=toolset.requirement,
+                requirement=with_broader_scopes(toolset.requirement, settings.implied_scopes),
                 scopes=toolset.scopes,
             )
             server = HttpServer(
