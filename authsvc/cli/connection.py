@@ -82,14 +82,15 @@ class Connection:
         from authsvc.admin_client import AdminClient
 
         tls = self.tls()
-        if tls is None and not _is_local(self.target):
-            raise Failure(f"{self.target} is not on this machine, which takes TLS: give --ca-file")
         try:
-            return AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
+            client = AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
         except ValueError as error:
             raise Failure(f"--target: {error}") from None
         except OSError as error:
             raise Failure(f"TLS: {error.filename or self.ca_file}: {error.strerror}") from None
+        if tls is None and not _is_local(self.target):
+            raise Failure(f"{self.target} is not on this machine, which takes TLS: give --ca-file")
+        return client
 
 
 def _is_local(target: str) -> bool:

@@ -278,11 +278,14 @@ def _principal(walk: _Walk, jws: CompactJws, claims: Claims, issuer: Issuer) -> 
     with walk.step("principal") as step:
         principal = issuer.mapping.principal(claims, jws.payload)
         optional_text(claims, "jti")
-        step.text = (
-            f"subject {principal.subject!r}, {plural(len(principal.roles), 'role')}, "
-            f"{plural(len(principal.scopes), 'scope')}, {plural(len(principal.buckets), 'bucket')}, "
-            f"{plural(len(principal.permissions), 'permission')}"
-        )
+        counts = {
+            "role": principal.roles,
+            "scope": principal.scopes,
+            "bucket": principal.buckets,
+            "permission": principal.permissions,
+        }
+        has = ", ".join(plural(len(items), noun) for noun, items in counts.items())
+        step.text = f"subject {principal.subject!r}, {has}"
     return principal
 
 
