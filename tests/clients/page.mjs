@@ -1,6 +1,9 @@
 // What a web app does: MCP over plain fetch, from a page of another origin.
 
 const SESSIONS = '2025-11-25';
+const TIMEOUT_MS = 60_000;
+
+const bounded = (url, init) => fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
 
 window.post = async (url, method, params, { token, session, version = SESSIONS } = {}) => {
   const headers = {
@@ -21,7 +24,7 @@ window.post = async (url, method, params, { token, session, version = SESSIONS }
     };
   }
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
-  const response = await fetch(url, { method: 'POST', headers, body });
+  const response = await bounded(url, { method: 'POST', headers, body });
   return {
     status: response.status,
     session: response.headers.get('Mcp-Session-Id'),
@@ -30,13 +33,15 @@ window.post = async (url, method, params, { token, session, version = SESSIONS }
   };
 };
 
+window.read = async (url) => (await bounded(url)).json();
+
 window.end = async (url, { token, session }) => {
   const headers = { Authorization: `Bearer ${token}`, 'Mcp-Session-Id': session };
-  return (await fetch(url, { method: 'DELETE', headers })).status;
+  return (await bounded(url, { method: 'DELETE', headers })).status;
 };
 
 // Without a preflight: what any page can make a browser send.
 window.force = async (url) => {
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
-  await fetch(url, { method: 'POST', mode: 'no-cors', body });
+  await bounded(url, { method: 'POST', mode: 'no-cors', body });
 };

@@ -1,22 +1,25 @@
-"""A page of another origin, in a real browser, with plain ``fetch``."""
+"""A web app on an origin of its own, in a real browser: with plain ``fetch``, and with the SDK."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-import anyio
+import httpx2
 import pytest
 from playwright.async_api import Browser, Page
 from playwright.async_api import Error as BrowserError
 
 from tests.clients.harness import BUCKETS, DEADLINE_SECONDS, KEYS, MODERN, OF_ANALYST, Stack
 from tests.support.browser import chromium
-from tests.support.http import Answer, Site, serving_http
-from tests.support.node import FOLDER
+from tests.support.http import listening
+from tests.support.node import FOLDER, bundled
 
 pytestmark = pytest.mark.anyio
 
@@ -36,21 +39,34 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    """Serves the app, by whatever name it is asked for."""
-    with serving_http() as running:
-        page = b'<!doctype html><script type="module" src="/page.mjs"></script>'
-        script = (FOLDER / "page.mjs").read_bytes()
-        running.answers = {
-            "/": Answer(page, headers={"Content-Type": "text/html"}),
-            "/page.mjs": Answer(script, headers={"Content-Type": "text/javascript"}),
-        }
-        yield running
+def site() -> Iterator[str]:
+    """Serves the pages, by whatever name it is asked for."""
+    html = '<!doctype html><output></output><script type="module" src="{}"></script>'
+    scripts = {"/page.mjs": (FOLDER / "page.mjs").read_bytes(), "/app.mjs": bundled("app.mjs")}
+    files = {
+        "/": ("text/html", html.format("/page.mjs").encode()),
+        "/app": ("text/html", html.format("/app.mjs").encode()),
+        **{path: ("text/javascript", script) for path, script in scripts.items()},
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, body = files.get(urlsplit(self.path).path, ("text/plain", b"nothing here"))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with listening(Handler) as url:
+        yield url
 
 
 @dataclass
 class App:
-    """The app in its page, and what it remembers: a session and a token."""
+    """The page, and what an app in it remembers: a session and a token."""
 
     page: Page
     url: str
@@ -79,32 +95,32 @@ class App:
         return [item["key"] for item in found]
 
 
-async def opened(browser: Browser, site: Site, host: str) -> Page:
-    """The app's page at that host, in a profile of its own."""
+@asynccontextmanager
+async def page_at(site: str, host: str, browser: Browser) -> AsyncIterator[Page]:
+    """The first page of the site by that name, in a profile of its own."""
     context = await browser.new_context()
     context.set_default_timeout(DEADLINE_SECONDS * 1_000)
-    page = await context.new_page()
-    await page.goto(site.url.replace("127.0.0.1", host))
-    await page.wait_for_function("window.post !== undefined")
-    return page
+    try:
+        page = await context.new_page()
+        await page.goto(site.replace("127.0.0.1", host))
+        await page.wait_for_function("window.post !== undefined")
+        yield page
+    finally:
+        await context.close()
 
 
 @pytest.fixture
-async def page(browser: Browser, site: Site) -> AsyncIterator[Page]:
+async def page(browser: Browser, site: str) -> AsyncIterator[Page]:
     """A page of an origin that the adapter lets in."""
-    page = await opened(browser, site, "app.example.com")
-    with anyio.fail_after(DEADLINE_SECONDS):
+    async with page_at(site, "app.localhost", browser) as page:
         yield page
-    await page.context.close()
 
 
 @pytest.fixture
-async def foreign_page(browser: Browser, site: Site) -> AsyncIterator[Page]:
+async def foreign_page(browser: Browser, site: str) -> AsyncIterator[Page]:
     """A page of another one."""
-    page = await opened(browser, site, "attacker.example.net")
-    with anyio.fail_after(DEADLINE_SECONDS):
+    async with page_at(site, "attacker.example.net", browser) as page:
         yield page
-    await page.context.close()
 
 
 @pytest.mark.parametrize("version", [SESSIONS, MODERN])
@@ -112,10 +128,10 @@ async def test_the_flow(page: Page, stack: Stack, version: str) -> None:
     app = App(page, stack.url, version)
     if version == SESSIONS:
         hello = {"name": "page", "version": "1"}
-        opened = await app.post(
+        answer = await app.post(
             "initialize", protocolVersion=version, capabilities={}, clientInfo=hello
         )
-        app.session = opened["session"]
+        app.session = answer["session"]
         assert app.session, "exposed to the page"
     assert (await app.post("tools/list"))["status"] == 200
 
@@ -124,7 +140,7 @@ async def test_the_flow(page: Page, stack: Stack, version: str) -> None:
     assert refused["status"] == 401
     metadata_url = re.search(r'resource_metadata="([^"]+)"', refused["challenge"])
     assert metadata_url is not None
-    metadata = await page.evaluate("url => fetch(url).then(r => r.json())", metadata_url[1])
+    metadata = await page.evaluate("url => read(url)", metadata_url[1])
     assert metadata["resource"] == stack.url
     assert metadata["authorization_servers"] == [stack.authorization_server]
 
@@ -172,7 +188,28 @@ async def test_a_name_that_was_rebound_to_us_gets_nothing(foreign_page: Page, st
     # To the browser, the page and the endpoint are now of one origin: no CORS holds it back.
     rebound = stack.url.replace("127.0.0.1", "attacker.example.net")
     await foreign_page.goto(rebound.removesuffix("/mcp") + "/healthz")
-    status = await foreign_page.evaluate(
-        "url => fetch(url, {method: 'POST'}).then(r => r.status)", rebound
-    )
-    assert status == 421
+    post = "url => fetch(url, {method: 'POST', signal: AbortSignal.timeout(60_000)})"
+    assert await foreign_page.evaluate(f"{post}.then(response => response.status)", rebound) == 421
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_an_app_sends_its_user_to_log_in(page: Page, stack: Stack, mode: str) -> None:
+    app = page.url + "app"
+    registration = {
+        "redirect_uris": [app],
+        "grant_types": ["authorization_code"],
+        "token_endpoint_auth_method": "none",
+    }
+    # Not by the page: the server lets no page register (RFC 7591).
+    async with httpx2.AsyncClient(timeout=DEADLINE_SECONDS) as http:
+        registered = await http.post(f"{stack.authorization_server}/reg", json=registration)
+    query = {"endpoint": stack.url, "client": registered.json()["client_id"], "mode": mode}
+
+    await page.goto(f"{app}?{urlencode(query)}")
+    await page.get_by_label("subject").fill("ada")
+    await page.get_by_label("role").fill("analyst")
+    await page.get_by_role("button").click()
+
+    await page.wait_for_url(f"{app}?code=*")
+    await page.wait_for_function("document.querySelector('output').textContent")
+    assert (await page.locator("output").text_content() or "").split() == OF_ANALYST
