@@ -25,13 +25,13 @@ def main() -> None:
 def serve(config: Path | None) -> None:
     """Serve the console until SIGTERM or Ctrl-C."""
     from authsvc import logs
-    from authsvc.console import server
     from authsvc.console.config import ConsoleSettings
+    from authsvc.console.server import serve as serve_console
 
     try:
         settings = load(ConsoleSettings, config)
         logs.configure(settings.log_level, settings.log_format)
-        asyncio.run(server.serve(settings))
+        asyncio.run(serve_console(settings))
     except ConfigError as error:
         click.echo(f"authsvc console: {error}", err=True)
         sys.exit(2)

@@ -151,6 +151,8 @@ def _client(settings: AuthsvcSettings) -> AdminClient:
     )
     try:
         tls.channel_credentials()
+        if tls.service_token_file is not None:
+            tls.service_token_file.read_bytes()
         return AdminClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
     except OSError as error:
         raise ConfigError(f"authsvc: {error.filename}: {error.strerror}") from None
