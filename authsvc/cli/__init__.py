@@ -16,6 +16,7 @@ COMMANDS = {
     "health": ("authsvc.cli.health", "Ask a server for its health; for probes."),
     "keys": ("authsvc.cli.keys", "Show the keys that tokens are verified with."),
     "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
+    "console": ("authsvc.cli.console", "Serve the operator's web console."),
     "token": ("authsvc.cli.token", "Print a development token."),
     "dev-certificates": ("authsvc.cli.certificates", "Write certificates for development."),
     "completion": ("authsvc.cli.completion", "Print a script that completes commands."),

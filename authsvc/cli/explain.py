@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,9 @@ MAX_INPUT_BYTES = 1 << 20
 """What is read; beyond any token that could be looked at."""
 
 SHOWN_CHARACTERS = 400
+
+_SCHEME = re.compile(r"^bearer(\s+|$)", re.IGNORECASE)
+"""What comes along when a header is copied."""
 
 _MARKS = {"ok": "ok  ", "fail": "FAIL", "skipped": "  - "}
 
@@ -113,9 +117,8 @@ def _read(file: Path) -> str:
                 data = opened.read(MAX_INPUT_BYTES)
         except OSError as error:
             raise Failure(f"{file}: {error.strerror}") from None
-    token = data.decode("utf-8", "surrogateescape").strip()
-    if token[:7].lower() == "bearer ":
-        token = token[7:].strip()
+    text = data.decode("utf-8", "surrogateescape").strip()
+    token = _SCHEME.sub("", text)
     if not token:
         raise Failure("there is no token")
     return token

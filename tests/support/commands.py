@@ -61,7 +61,7 @@ async def run(*arguments: str | Path, given: str = "", env: Mapping[str, str] | 
 
 
 def run_on_terminal(*arguments: str | Path, given: str = "") -> Ran:
-    """Run ``authsvc`` on a terminal of its own, where ``given`` is typed; ``out`` is all it shows."""
+    """Run ``authsvc`` on a terminal, where ``given`` is typed: ``out`` is all it shows."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "authsvc", *map(str, arguments)],
