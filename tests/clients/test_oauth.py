@@ -183,7 +183,7 @@ async def test_somebody_else_does_not_get_into_a_session(stack: Stack) -> None:
         with pytest.raises(MCPError) as caught:
             await buckets(client)
 
-    assert "session" in caught.value.error.message.lower()
+    assert caught.value.error.message == "There is no such session."
 
 
 @pytest.mark.parametrize(
