@@ -41,6 +41,8 @@ class AuthorizingProxy:
             event = await receive()
             body += event.get("body", b"")
         url = self._upstream + scope["raw_path"].decode()
+        if scope["query_string"]:
+            url += "?" + scope["query_string"].decode()
         authorization = (b"authorization", f"Bearer {self._token()}".encode())
         headers = [*_relayed(scope["headers"]), authorization]
         # Not the client's own way to make one, which adds headers that nobody sent.
