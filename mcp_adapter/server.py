@@ -84,7 +84,9 @@ def _client(settings: AuthsvcSettings) -> AuthClient:
         try:
             tls.channel_credentials()
         except OSError as error:
-            raise ConfigError(f"authsvc: {error.filename}: {error.strerror}") from None
+            # What ssl cannot read, it does not name.
+            unread = next((path for path in tls.files() if not path.is_file()), tls.ca_file)
+            raise ConfigError(f"authsvc: {unread}: {error.strerror}") from None
     return AuthClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
 
 

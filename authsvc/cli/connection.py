@@ -87,7 +87,10 @@ class Connection:
         except ValueError as error:
             raise Failure(f"--target: {error}") from None
         except OSError as error:
-            raise Failure(f"TLS: {error.filename or self.ca_file}: {error.strerror}") from None
+            # What ssl cannot read, it does not name.
+            files = tls.files() if tls else ()
+            unread = next((path for path in files if not path.is_file()), self.ca_file)
+            raise Failure(f"TLS: {unread}: {error.strerror}") from None
         if tls is None and not _is_local(self.target):
             raise Failure(f"{self.target} is not on this machine, which takes TLS: give --ca-file")
         return client

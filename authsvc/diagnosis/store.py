@@ -94,7 +94,7 @@ async def _look_at_redis(report: Report, *, settings: Settings) -> None:
     link = Link(settings.store.redis_server())
     try:
         for node, info in _by_node(await link.ask("INFO")).items():
-            _check_node(report, node, info)
+            check_node(report, node, info)
     finally:
         await link.close()
 
@@ -106,7 +106,8 @@ def _by_node(info: Any) -> Mapping[str, Mapping[str, Any]]:  # noqa: ANN401 - th
     return {str(node): of_node for node, of_node in info.items()}
 
 
-def _check_node(report: Report, node: str, info: Mapping[str, Any]) -> None:
+def check_node(report: Report, node: str, info: Mapping[str, Any]) -> None:
+    """Judge a server by what it answers to INFO."""
     policy = info.get("maxmemory_policy")
     if policy == "noeviction":
         report.ok(f"{node}: maxmemory-policy is noeviction")
