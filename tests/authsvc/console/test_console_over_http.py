@@ -330,6 +330,8 @@ async def test_hostile_names_are_text(office: Office, idp: IdentityProvider) -> 
         assert "\\u{202e}\\u{a}" in session
         # And what is carried on is exactly what it was.
         assert hidden_fields(review.text)["subject"] == HOSTILE
+        hidden = await reviewed(operator, what="token", issuer=ISSUER, token_id="\u202ejti")
+        assert hidden["token_id"] == "\u202ejti"
 
 
 async def test_issuers_are_shown_without_their_secrets(
