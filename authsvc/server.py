@@ -133,7 +133,7 @@ async def running(
             options=_options(settings, shares_port=shares_port),
             maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all,
         )
-        edge = Edge(_callers(settings), usages)
+        edge = Edge(callers_of(settings), usages)
         AuthServicer(resolver, edge, stopping).add_to(server)
         issuer_watch = _issuer_watch(settings, issuers)
         admin = SessionAdmin(
@@ -223,7 +223,7 @@ def _issuer_watch(settings: Settings, issuers: tuple[Issuer, ...]) -> IssuerWatc
 
 def _listen(server: aio.Server, settings: Settings) -> str:
     address = settings.listen
-    credentials = _server_credentials(settings.tls)
+    credentials = server_credentials(settings.tls)
     try:
         if credentials is None:
             port = server.add_insecure_port(address)
@@ -234,7 +234,12 @@ def _listen(server: aio.Server, settings: Settings) -> str:
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
 
-def _server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials | None:
+def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials | None:
+    """What a listener shows, and asks of callers; None in the clear.
+
+    Raises:
+        ConfigError: a file is unfit.
+    """
     if settings is None:
         return None
     certificates = ServerCertificates(
@@ -246,7 +251,12 @@ def _server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials 
         raise ConfigError(f"tls: {error}") from None
 
 
-def _callers(settings: Settings) -> Callers:
+def callers_of(settings: Settings) -> Callers:
+    """Who may call.
+
+    Raises:
+        ConfigError: a service token's file is unfit, or two callers cannot be told apart.
+    """
     registered = [
         Caller(
             name=item.name,

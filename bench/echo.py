@@ -54,7 +54,7 @@ class Echo:
 
     def answer(self, request: bytes) -> bytes:
         """One response for each request in the message."""
-        return bytes(self.response_bytes * (len(request) // self.request_bytes))
+        return bytes(self.response_bytes * max(1, len(request) // self.request_bytes))
 
     async def answer_later(self, request: bytes) -> bytes:
         """The same, to be awaited."""

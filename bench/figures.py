@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
 from time import gmtime, strftime
 
 MICROS = 1_000_000
@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The median of several rounds, and the lowest and the highest of them."""
+    """The median of several rounds, and the quartiles: half of the rounds lie between them."""
 
     median: float
     low: float
@@ -63,8 +63,11 @@ class Summary:
     @classmethod
     def of(cls, values: Iterable[float]) -> Summary:
         """Summarise at least one value."""
-        ordered = sorted(values)
-        return cls(median(ordered), ordered[0], ordered[-1])
+        known = list(values)
+        low, middle, high = (
+            quantiles(known, n=4, method="inclusive") if len(known) > 1 else known * 3
+        )
+        return cls(middle, low, high)
 
     @classmethod
     def of_ratios(cls, values: Sequence[float], others: Sequence[float]) -> Summary:

@@ -1,15 +1,21 @@
-"""The sessions that a load runs on, the tokens that go with them, and the requests for both."""
+"""The sessions that a load runs on, and the tokens that go with them.
+
+All of it follows from a few numbers, so that several processes agree on it without a word: session n
+has an id, a subject and a token, whoever asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import random
+import base64
+import json
+import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import jwt
 
@@ -17,22 +23,24 @@ from authsvc.events import EventType
 from authsvc.sessions import Grant, Limits, Record
 from authsvc.stores.sqlite import SqliteStore
 from authsvc.tokens import token_digest
-from authsvc.v1 import auth_pb2 as pb
 
 ISSUER = "https://idp.example"
 RESOURCE = "https://mcp.example/mcp"
 
-SUBJECTS = tuple(f"subject-{number:03}" for number in range(500))
-"""Who there is. Each has one token, which all its sessions hold: a resolve looks up any of the
-sessions, and the tokens still fit into memory."""
+TOKEN_BYTES = 4_096
+"""As long as real ones were: 32 buckets and 24 permissions."""
+
+LEAST_TOKEN_BYTES = 512
+
+FIRST_AGE_SECONDS = 7_200
+"""How long ago the token was issued that a session begins with."""
+
+LATER_AGE_SECONDS = 3_600
+"""From when on later ones were issued."""
 
 WRITES_AT_ONCE = 5_000
 """Fewer than the store lets queue."""
 
-_BUCKETS = tuple(
-    f"example-organisation-{number:02}-data-lake-curated-tables-eu-central-1"
-    for number in range(32)
-)
 _NOUNS = (
     "Object",
     "ObjectAcl",
@@ -43,124 +51,146 @@ _NOUNS = (
     "BucketPolicy",
     "BucketLogging",
 )
-_PERMISSIONS = tuple(f"s3:{verb}{noun}" for verb in ("Get", "Put", "Delete") for noun in _NOUNS)
+_PERMISSIONS = [f"s3:{verb}{noun}" for verb in ("Get", "Put", "Delete") for noun in _NOUNS]
 
 
-class IdentityProvider:
-    """Signs tokens of about 4 KB: 32 buckets and 24 permissions, as real ones had."""
+@dataclass(frozen=True)
+class Population:
+    """Sessions from 0 to ``sessions``, which go round among ``subjects``.
 
-    def __init__(self) -> None:
-        self.secret = secrets.token_hex(32)
-        self.now = int(time.time())
-        self._issued = 0
+    Attributes:
+        sessions: how many there are.
+        subjects: how many own them. Each has one token, which all its sessions begin with: a
+            resolve looks up any of the sessions, and the tokens still fit into memory.
+        now: when all this was made up, seconds since the epoch.
+        prefix: what session ids and subjects begin with; not to be guessed, nor used twice.
+        secret: the issuer's HS256 secret.
+        issuer: claim ``iss``.
+        resource: claim ``aud``, and what requests name.
+        token_bytes: length of a token, about.
+    """
 
-    def first_token(self, subject: str) -> str:
-        """What sessions begin with: issued two hours ago."""
-        return self._sign(subject, self.now - 7200)
+    sessions: int
+    subjects: int
+    now: int = field(default_factory=lambda: int(time.time()))
+    prefix: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    issuer: str = ISSUER
+    resource: str = RESOURCE
+    token_bytes: int = TOKEN_BYTES
 
-    def next_token(self, subject: str) -> str:
-        """One that was issued later than all before it, a millisecond apart from an hour ago on."""
-        self._issued += 1
-        return self._sign(subject, self.now - 3600 + self._issued / 1000)
+    @classmethod
+    def of(cls, sessions: int, **others: object) -> Self:
+        """As many sessions, and 500 subjects at most."""
+        return replace(cls(sessions, min(sessions, 500)), **others)  # type: ignore[arg-type] # checked by the dataclass's own types at each call
 
-    def _sign(self, subject: str, issue_time: float) -> str:
-        claims = {
-            "iss": ISSUER,
-            "sub": subject,
-            "aud": RESOURCE,
+    def to_json(self) -> str:
+        """For another process of ours."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What ``to_json`` gave."""
+        return cls(**json.loads(text))
+
+    def session_id(self, number: int) -> str:
+        """The id of a session; those beyond ``sessions`` are not stored yet."""
+        return f"{self.prefix}-{number:07}"
+
+    def subject(self, number: int) -> str:
+        """Whose session it is."""
+        return f"{self.prefix[:8]}-{number % self.subjects:05}"
+
+    def first_token(self, number: int) -> str:
+        """The token that a session begins with."""
+        return self._kept(number % self.subjects, FIRST_AGE_SECONDS)
+
+    def earlier_token(self, number: int) -> str:
+        """A token that was issued before that: row 11."""
+        return self._kept(number % self.subjects, FIRST_AGE_SECONDS + 60)
+
+    def later_token(self, number: int, order: int) -> str:
+        """A token that was issued later, a millisecond after the one of the order before."""
+        return self._sign(number, self.now - LATER_AGE_SECONDS + order / 1000)
+
+    def forged_token(self, number: int) -> str:
+        """A token whose signature is invalid, and no other is like it."""
+        signed, _, _ = self.first_token(number).rpartition(".")
+        signature = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
+        return f"{signed}.{signature}"
+
+    @cached_property
+    def _tokens(self) -> dict[tuple[int, int], str]:
+        return {}
+
+    def _kept(self, owner: int, age_seconds: int) -> str:
+        key = (owner, age_seconds)
+        if key not in self._tokens:
+            self._tokens[key] = self._sign(owner, self.now - age_seconds)
+        return self._tokens[key]
+
+    def _sign(self, number: int, issue_time: float) -> str:
+        claims: dict[str, object] = {
+            "iss": self.issuer,
+            "sub": self.subject(number),
+            "aud": self.resource,
             "client_id": "bench",
             "iat": issue_time,
             "exp": self.now + 3600,
-            "jti": secrets.token_urlsafe(12),
+            "jti": f"{self.prefix}-{number}-{issue_time}",
             "scope": "buckets.read objects.read",
             "roles": ["analyst"],
-            "buckets": _BUCKETS,
-            "permissions": _PERMISSIONS,
+            "permissions": _PERMISSIONS if self.token_bytes >= 2 * LEAST_TOKEN_BYTES else [],
         }
+        # What is signed is base64: three bytes become four.
+        room = self.token_bytes * 3 // 4 - len(json.dumps(claims)) - 80
+        size = max(1, min(64, room // 32))
+        claims["buckets"] = [f"{place:02}-".ljust(size, "b") for place in range(32)]
         return jwt.encode(claims, self.secret, algorithm="HS256")
 
 
-@dataclass(frozen=True, slots=True)
-class Population:
-    """Stored sessions, which go round among ``SUBJECTS``.
-
-    Attributes:
-        path: the database file.
-        session_ids: their ids.
-        owners: the subject of each.
-        tokens: the token that all sessions of a subject hold.
-        changing: the first so many sessions get new tokens (row 10); the others keep theirs, so
-            that a repeated token stays row 8 and does not become row 11.
-    """
-
-    path: Path
-    session_ids: Sequence[str]
-    owners: Mapping[str, str]
-    tokens: Mapping[str, str]
-    changing: int
-
-    def same_token_requests(self, count: int) -> list[bytes]:
-        """Row 8: sessions at random, each with the token that it holds."""
-        return self._same_token(
-            random.choices(self.session_ids[self.changing :], k=count)  # noqa: S311 - a sample
-        )
-
-    def every_token_requests(self) -> list[bytes]:
-        """Row 8 with each token once: after these the service has seen them all."""
-        return self._same_token(self.session_ids[self.changing :][: len(self.tokens)])
-
-    def new_token_requests(self, idp: IdentityProvider) -> list[bytes]:
-        """Row 10: a later token for each of the changing sessions, no session twice, so that no
-        two of them race."""
-        return [
-            _request(session_id, idp.next_token(self.owners[session_id]))
-            for session_id in self.session_ids[: self.changing]
-        ]
-
-    def _same_token(self, session_ids: Iterable[str]) -> list[bytes]:
-        return [
-            _request(session_id, self.tokens[self.owners[session_id]]) for session_id in session_ids
-        ]
-
-
-async def fill(path: Path, idp: IdentityProvider, *, sessions: int, changing: int) -> Population:
-    """Store authenticated sessions, straight into a new database file.
+async def fill(path: Path, population: Population) -> None:
+    """Store the sessions, authenticated, straight into a new database file.
 
     Args:
         path: the file; must not exist.
-        idp: who issues the tokens.
-        sessions: how many.
-        changing: see ``Population``; leaves at least one session of each subject.
+        population: who they are.
     """
-    ids = [secrets.token_urlsafe(24) for _ in range(sessions)]
-    owners = dict(zip(ids, cycle(SUBJECTS), strict=False))
-    tokens = {subject: idp.first_token(subject) for subject in SUBJECTS}
-    population = Population(path, ids, owners, tokens, changing)
-    records = _records(population, idp)
+    records = _records(population)
     store = await SqliteStore.open(path, unauthenticated_cap=1)
     try:
-        for first in range(0, sessions, WRITES_AT_ONCE):
+        for first in range(0, population.sessions, WRITES_AT_ONCE):
             batch = records[first : first + WRITES_AT_ONCE]
             await asyncio.gather(*(store.put(record, EventType.CREATED) for record in batch))
     finally:
         await store.close()
-    return population
 
 
-def _records(population: Population, idp: IdentityProvider) -> list[Record]:
-    now = float(idp.now)
+def _records(population: Population) -> list[Record]:
+    now = float(population.now)
     expire_time = now + Limits().authenticated_idle_seconds
-    grants = {
-        subject: {RESOURCE: Grant(token_digest(token), now - 7200, now + 3600, "", "bench")}
-        for subject, token in population.tokens.items()
-    }
-    return [
-        Record(session_id, 1, now, now, expire_time, ISSUER, subject, grants[subject])
-        for session_id, subject in population.owners.items()
+    grants = [
+        {
+            population.resource: Grant(
+                token_digest(population.first_token(owner)),
+                now - FIRST_AGE_SECONDS,
+                now + 3600,
+                "",
+                "bench",
+            )
+        }
+        for owner in range(population.subjects)
     ]
-
-
-def _request(session_id: str, token: str) -> bytes:
-    return pb.ResolveSessionRequest(
-        session_id=session_id, token=token, resource=RESOURCE
-    ).SerializeToString()
+    return [
+        Record(
+            population.session_id(number),
+            1,
+            now,
+            now,
+            expire_time,
+            population.issuer,
+            population.subject(number),
+            grants[number % population.subjects],
+        )
+        for number in range(population.sessions)
+    ]

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,31 +38,44 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A running server."""
+    """A running server, its workers included."""
 
     pid: int
     address: str
 
+    def pids(self) -> list[int]:
+        """Of the process and of those that it started."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        return [self.pid, *map(int, children.split())]
+
     def cpu_seconds(self) -> float:
-        """CPU time of all its threads so far, user and system, to the nanosecond.
+        """CPU time of all threads so far, user and system, to the nanosecond.
 
         This is the clock of clock_getcpuclockid(3), whose id Linux makes from the process's: the
         same sum as the process's own getrusage(2), without asking it.
         """
-        return time.clock_gettime((~self.pid << 3) | _CPUCLOCK_SCHED)
+        return sum(time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED) for pid in self.pids())
+
+    def resident_bytes(self) -> int:
+        """Memory that is resident."""
+        pages = (Path(f"/proc/{pid}/statm").read_text(encoding="ascii") for pid in self.pids())
+        return sum(int(text.split()[1]) for text in pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def place(server: ServerProcess, placement: str) -> None:
-    """Have the server and this process, which is its client, run apart or wherever they like.
+def place(server: ServerProcess, placement: str, clients: Sequence[int] = ()) -> None:
+    """Have the server and its clients run apart or wherever they like.
 
     Args:
         server: the server.
         placement: one of ``PLACEMENTS``.
+        clients: process ids; this process is one of them.
     """
     first, *others = sorted(_CPUS)
     apart = placement == "apart"
-    _run_on(server.pid, [first] if apart else _CPUS)
-    _run_on(os.getpid(), others if apart else _CPUS)
+    for pid in server.pids():
+        _run_on(pid, [first] if apart else _CPUS)
+    for pid in (os.getpid(), *clients):
+        _run_on(pid, others if apart else _CPUS)
 
 
 def _run_on(pid: int, cpus: Iterable[int]) -> None:

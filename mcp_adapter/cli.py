@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from authsvc import __version__
+from authsvc.cli.output import as_json_option, print_json, say
 from authsvc.settings import ConfigError, load
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The TOML file. Each setting can also be an MCP_ADAPTER_… variable, with __ between "
+    "nested names: MCP_ADAPTER_AUTHSVC__TARGET.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,13 +36,8 @@ def _listening_address(
         raise click.BadParameter(str(error)) from None
 
 
-@main.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The TOML file. Each setting can also be an MCP_ADAPTER_… variable, with __ between "
-    "nested names: MCP_ADAPTER_AUTHSVC__TARGET.",
-)
+@main.command(epilog="Example: mcp-adapter serve --config adapter.toml --listen 127.0.0.1:8001")
+@config_option
 @click.option(
     "--listen",
     metavar="HOST:PORT",
@@ -62,3 +65,29 @@ def serve(config: Path | None, listen: str | None) -> None:
     except ConfigError as error:
         click.echo(f"mcp-adapter: {error}", err=True)
         sys.exit(2)
+
+
+@main.command("check-config", epilog="Example: mcp-adapter check-config --config adapter.toml")
+@config_option
+@as_json_option
+def check_config(config: Path | None, as_json: bool) -> None:
+    """Check a configuration, the files and the tools that it names, without serving.
+
+    Exit code 0 if `serve` would take it, 2 if not.
+    """
+    from mcp_adapter import server
+    from mcp_adapter.config import Settings
+
+    problems: list[str] = []
+    try:
+        server.check(load(Settings, config))
+    except ConfigError as error:
+        problems = str(error).splitlines()
+    if as_json:
+        print_json({"good": not problems, "problems": problems})
+    elif problems:
+        for problem in problems:
+            say(f"mcp-adapter: {problem}", err=True)
+    else:
+        say(f"{config or 'The environment'}: good.")
+    sys.exit(2 if problems else 0)

@@ -126,6 +126,9 @@ class Settings(FileSettings):
     authorization_servers: tuple[Annotated[str, AfterValidator(_issuer)], ...] = Field(
         min_length=1, description="Issuers of tokens for it, for clients that look for one."
     )
+    implied_scopes: dict[str, tuple[str, ...]] = Field(
+        default={}, description="By a broader scope of the issuer's, the scopes that it implies."
+    )
     authsvc: AuthsvcSettings = AuthsvcSettings()
     s3: S3Settings = S3Settings()
     tools: ToolsSettings = ToolsSettings()

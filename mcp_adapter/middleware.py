@@ -195,8 +195,9 @@ class SessionGate:
     ) -> Requirement | None:
         """What a message needs of its caller; None when it is open."""
         needed = union(self._requirement(*call) for call in messages.calls(message))
-        is_closed = self._stateful and caller.in_session_era and not opens_session
-        return _OWNER if needed is None and is_closed else needed
+        if needed is not None or not self._stateful or not caller.in_session_era:
+            return needed
+        return None if opens_session or _completes_initialize(message) else _OWNER
 
     async def _resolve(
         self, caller: _Caller, needed: Requirement | None, *, opens_session: bool
@@ -351,6 +352,15 @@ def _check_shape(caller: _Caller, message: messages.Message) -> bool:
     return False
 
 
+def _completes_initialize(message: messages.Message) -> bool:
+    """Whether a message is the notification that follows upon ``initialize``, and no request."""
+    return (
+        isinstance(message, dict)
+        and message.get("method") == "notifications/initialized"
+        and "id" not in message
+    )
+
+
 def _authorize(resolution: Resolution, needed: Requirement | None) -> None:
     """
     Raises:
@@ -360,7 +370,7 @@ def _authorize(resolution: Resolution, needed: Requirement | None) -> None:
         return
     if resolution.principal is None:
         raise refusals.unauthenticated(needed.scopes)
-    if not set(needed.scopes) <= set(resolution.principal.scopes):
+    if not needed.met_by(resolution.principal.scopes):
         raise refusals.insufficient_scope(needed.scopes)
 
 

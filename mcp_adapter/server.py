@@ -18,6 +18,7 @@ from authsvc.resolution import Resolver
 from authsvc.settings import ConfigError
 from mcp_adapter.app import build_app
 from mcp_adapter.config import AuthsvcSettings, Settings
+from mcp_adapter.requirements import with_broader_scopes
 from mcp_adapter.tools import Toolset
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ async def serve(settings: Settings) -> None:
                 toolset.server(),
                 resolver=authsvc,
                 ready=partial(_ready, authsvc, settings.resource),
-                requirement=toolset.requirement,
+                requirement=with_broader_scopes(toolset.requirement, settings.implied_scopes),
                 scopes=toolset.scopes,
             )
             server = HttpServer(
@@ -61,6 +62,16 @@ async def serve(settings: Settings) -> None:
             await server.serve(sockets=[listener])
 
 
+def check(settings: Settings) -> None:
+    """Put together what ``serve`` needs, without listening or calling anybody.
+
+    Raises:
+        ConfigError: as ``serve``, but for the address.
+    """
+    _client(settings.authsvc)
+    Toolset.default(settings.s3, settings.tools)
+
+
 def _client(settings: AuthsvcSettings) -> AuthClient:
     tls = None
     if settings.ca_file is not None:
@@ -73,7 +84,9 @@ def _client(settings: AuthsvcSettings) -> AuthClient:
         try:
             tls.channel_credentials()
         except OSError as error:
-            raise ConfigError(f"authsvc: {error.filename}: {error.strerror}") from None
+            # What ssl cannot read, it does not name.
+            unread = next((path for path in tls.files() if not path.is_file()), tls.ca_file)
+            raise ConfigError(f"authsvc: {unread}: {error.strerror}") from None
     return AuthClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
 
 

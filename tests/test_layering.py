@@ -55,6 +55,7 @@ SPEAK_GRPC = {
     "wire",
     "client",
     "admin_client",
+    "probe",
     "edge",
     "streaming",
     "servicer",

@@ -10,7 +10,13 @@ from authsvc import __version__
 
 COMMANDS = {
     "serve": ("authsvc.cli.serve", "Serve AuthService over gRPC."),
+    "check-config": ("authsvc.cli.check_config", "Check a configuration without serving."),
+    "doctor": ("authsvc.cli.doctor", "Find what is wrong between the adapter and the store."),
+    "explain": ("authsvc.cli.explain", "Tell why a token would be accepted or refused."),
+    "health": ("authsvc.cli.health", "Ask a server for its health; for probes."),
+    "keys": ("authsvc.cli.keys", "Show the keys that tokens are verified with."),
     "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
+    "console": ("authsvc.cli.console", "Serve the operator's web console."),
     "token": ("authsvc.cli.token", "Print a development token."),
     "dev-certificates": ("authsvc.cli.certificates", "Write certificates for development."),
     "completion": ("authsvc.cli.completion", "Print a script that completes commands."),

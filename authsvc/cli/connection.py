@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from authsvc.addresses import is_local
 from authsvc.cli.failing import Failure, refusals_explained
 
 if TYPE_CHECKING:
     # gRPC takes a while to import.
     from authsvc.admin_client import AdminClient
+    from authsvc.client.tls import ClientTls
 
 PREFIX = "AUTHSVC_ADMIN_"
 
@@ -58,32 +60,43 @@ class Connection:
         with refusals_explained(self.target):
             return asyncio.run(connected())
 
-    def _client(self) -> AdminClient:
-        from authsvc.admin_client import AdminClient
+    def tls(self) -> ClientTls | None:
+        """How to know authsvc, and to be known by it; None in the clear.
+
+        Raises:
+            Failure: what is given does not go together.
+        """
         from authsvc.client.tls import ClientTls
 
-        tls = None
-        if self.ca_file is not None:
-            tls = ClientTls(
-                self.ca_file, self.certificate_file, self.key_file, self.service_token_file
-            )
-        elif self.certificate_file or self.service_token_file:
-            raise Failure("a certificate or service token goes over TLS alone: give --ca-file")
-        elif not _is_local(self.target):
-            raise Failure(f"{self.target} is not on this machine, which takes TLS: give --ca-file")
         if (self.certificate_file is None) != (self.key_file is None):
             raise Failure("--certificate-file and --key-file go together")
+        if self.ca_file is not None:
+            return ClientTls(
+                self.ca_file, self.certificate_file, self.key_file, self.service_token_file
+            )
+        if self.certificate_file or self.service_token_file:
+            raise Failure("a certificate or service token goes over TLS alone: give --ca-file")
+        return None
+
+    def _client(self) -> AdminClient:
+        from authsvc.admin_client import AdminClient
+
+        tls = self.tls()
         try:
-            return AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
+            client = AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
         except ValueError as error:
             raise Failure(f"--target: {error}") from None
         except OSError as error:
-            raise Failure(f"TLS: {error.filename or self.ca_file}: {error.strerror}") from None
+            # What ssl cannot read, it does not name.
+            files = tls.files() if tls else ()
+            unread = next((path for path in files if not path.is_file()), self.ca_file)
+            raise Failure(f"TLS: {unread}: {error.strerror}") from None
+        if tls is None and not _is_local(self.target):
+            raise Failure(f"{self.target} is not on this machine, which takes TLS: give --ca-file")
+        return client
 
 
 def _is_local(target: str) -> bool:
-    from authsvc.config import is_local
-
     return all(is_local(item.strip().removeprefix("dns:///")) for item in target.split(","))
 
 

@@ -74,6 +74,11 @@ def span(seconds: float) -> str:
     return " ".join(filter(None, parts)) or "0 s"
 
 
+def plural(count: int, noun: str) -> str:
+    """``1 key``, ``2 keys``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def timestamp(time: float) -> str:
     """A time for scripts: RFC 3339, in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(time, UTC)

@@ -193,17 +193,19 @@ class JwtVerifier:
             raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, f"iss {name[:128]!r}")
         if not issuer.accepts_type(jws.token_type):
             raise AuthError(Reason.TOKEN_MALFORMED, f"typ {jws.token_type[:32]!r}")
-        for key in await _candidates(issuer.keys, jws, now):
+        for key in await candidates(issuer.keys, jws, now):
             self.signature_checks += 1
             if key.verifies(jws.signing_input, jws.signature):
                 return issuer, key
         raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
 
 
-async def _candidates(
-    source: KeySource, jws: CompactJws, now: float
-) -> tuple[VerificationKey, ...]:
-    """The keys that a token may have been signed with, fetched anew if its own is not there."""
+async def candidates(source: KeySource, jws: CompactJws, now: float) -> tuple[VerificationKey, ...]:
+    """The keys that a token may have been signed with, fetched anew if its own is not there.
+
+    Raises:
+        AuthError: TOKEN_ALGORITHM_REFUSED, TOKEN_KEY_UNKNOWN or KEYS_UNAVAILABLE.
+    """
     try:
         return source.current(now).candidates(jws.key_id, jws.algorithm)
     except AuthError as error:

@@ -22,6 +22,7 @@ const configuration = {
   scopes: SCOPES,
   clientDefaults: { id_token_signed_response_alg: 'ES256' },
   enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
+  clientBasedCORS: () => true,
   findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
   // A client registers with the scopes that it was first challenged for. Held to them, it could
   // never step up: the server has the last word on metadata (RFC 7591 section 3.2.1).

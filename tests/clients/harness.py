@@ -24,7 +24,7 @@ KEYS = ["data/0.txt", "data/1.txt"]
 SCOPES = ("buckets.read", "objects.read")
 PERMISSIONS = ["s3:ListBucket", "s3:GetObject"]
 
-APP_ORIGIN = "http://app.example.com:*"
+APP_ORIGIN = "http://app.localhost:*"
 """Origin of pages that the adapter lets in, besides its own."""
 
 

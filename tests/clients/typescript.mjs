@@ -2,15 +2,9 @@
 // Usage: node typescript.mjs SDK MODE URL TOKEN…, where SDK is v1 or v2, and MODE legacy, auto or a
 // revision. Prints what came back, as JSON.
 
-const [sdk, mode, url, ...tokens] = process.argv.slice(2);
+import { loadSdk, negotiation } from './sdks.mjs';
 
-async function load() {
-  if (sdk === 'v2') return import('@modelcontextprotocol/client');
-  return {
-    ...(await import('@modelcontextprotocol/sdk/client/index.js')),
-    ...(await import('@modelcontextprotocol/sdk/client/streamableHttp.js')),
-  };
-}
+const [sdk, mode, url, ...tokens] = process.argv.slice(2);
 
 let token;
 function fetchWithToken(input, init = {}) {
@@ -19,9 +13,8 @@ function fetchWithToken(input, init = {}) {
   return fetch(input, { ...init, headers });
 }
 
-const { Client, StreamableHTTPClientTransport } = await load();
-const versionNegotiation = { mode: ['legacy', 'auto'].includes(mode) ? mode : { pin: mode } };
-const client = new Client({ name: 'tests', version: '1' }, { versionNegotiation });
+const { Client, StreamableHTTPClientTransport } = await loadSdk(sdk);
+const client = new Client({ name: 'tests', version: '1' }, negotiation(mode));
 const transport = new StreamableHTTPClientTransport(new URL(url), { fetch: fetchWithToken });
 
 const call = (name, args) => client.callTool({ name, arguments: args });

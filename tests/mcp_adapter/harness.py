@@ -65,7 +65,10 @@ class MemoryResolver:
         if not session_id:
             return self._answer("", who) if who else Resolution()
         if session_id not in self.sessions:
-            raise AuthError(Reason.SESSION_NOT_FOUND)
+            if not create:
+                raise AuthError(Reason.SESSION_NOT_FOUND)
+            self.sessions[session_id] = who.subject if who else None
+            return self._answer(session_id, who, Outcome.CREATED)
         if who is not None:
             bound = self.sessions[session_id] or who.subject
             if bound != who.subject:
@@ -79,7 +82,7 @@ class MemoryResolver:
         who = self._verified(token)
         session_id = secrets.token_urlsafe(16)
         self.sessions[session_id] = who.subject if who else None
-        return self._answer(session_id, who)
+        return self._answer(session_id, who, Outcome.CREATED)
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
@@ -103,10 +106,12 @@ class MemoryResolver:
             raise AuthError(self.refused.get(token, Reason.TOKEN_MALFORMED))
         return self.tokens[token]
 
-    def _answer(self, session_id: str, who: Principal | None) -> Resolution:
+    def _answer(
+        self, session_id: str, who: Principal | None, outcome: Outcome = Outcome.REUSED
+    ) -> Resolution:
         state = SessionState.AUTHENTICATED if who else SessionState.UNAUTHENTICATED
         session = Session(session_id or "~principal", state, 1, 1.0, 2e9)
-        return Resolution(session, Outcome.REUSED, who)
+        return Resolution(session, outcome, who)
 
 
 class Meeting:

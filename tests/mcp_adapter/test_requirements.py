@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_adapter.requirements import Requirement, default_requirement, union
+from mcp_adapter.requirements import (
+    Requirement,
+    default_requirement,
+    union,
+    with_broader_scopes,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,38 @@ def test_a_union_needs_all_scopes_once() -> None:
     assert union([None, Requirement()]) == Requirement()
     assert union([None, None]) is None
     assert union([]) is None
+
+
+@pytest.mark.parametrize(
+    ("granted", "met"),
+    [
+        (["read", "write"], True),
+        (["write", "admin", "read"], True),
+        (["all"], True),
+        (["root"], True),
+        (["editor", "read"], True),
+        (["editor"], False),
+        (["read"], False),
+        (["alles"], False),
+        ([], False),
+    ],
+)
+def test_a_broader_scope_stands_for_what_it_implies(granted: list[str], met: bool) -> None:
+    implied = {"root": ["all"], "all": ["read", "write", "all"], "editor": ["write"]}
+    of = with_broader_scopes(lambda method, params: Requirement(("read", "write")), implied)
+
+    needed = of("tools/call", {})
+
+    assert needed is not None
+    assert needed.met_by(granted) is met
+    together = union([needed, Requirement(("read",))])
+    assert together is not None
+    assert together.met_by(granted) is met
+    assert together.scopes == ("read", "write")
+
+
+def test_what_is_open_stays_open() -> None:
+    of = with_broader_scopes(default_requirement, {"all": ["read"]})
+
+    assert of("ping", {}) is None
+    assert with_broader_scopes(default_requirement, {}) is default_requirement

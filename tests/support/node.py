@@ -52,3 +52,10 @@ def spawn_node(script: str, *arguments: str) -> Iterator[Process]:
         yield process
     finally:
         process.end()
+
+
+def bundled(script: str) -> bytes:
+    """A script of ``tests/clients`` with all that it imports, as one module for a page."""
+    command = [NODE, str(installed("rolldown") / "bin" / "cli.mjs"), script]
+    how = ["--platform", "browser", "--format", "esm", "--logLevel", "silent"]
+    return subprocess.run([*command, *how], cwd=FOLDER, check=True, capture_output=True).stdout

@@ -1,0 +1,87 @@
+"""``authsvc check-config``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from authsvc.cli.configuration import config_option
+from authsvc.cli.output import as_json_option, print_json, say
+
+if TYPE_CHECKING:
+    from authsvc.config import Settings
+
+
+@click.command(epilog="Example: authsvc check-config --config authsvc.toml && systemctl reload …")
+@config_option
+@as_json_option
+def command(config: Path | None, as_json: bool) -> None:
+    """Check a configuration, and the files that it names, without serving or asking anybody.
+
+    Exit code 0 if `serve` would take it, 2 if not. Every problem is named, not the first alone.
+    """
+    found = problems(config)
+    if as_json:
+        print_json({"good": not found, "problems": found})
+    elif found:
+        for problem in found:
+            say(problem, err=True)
+    else:
+        say(f"{config or 'The environment'}: good.")
+    sys.exit(2 if found else 0)
+
+
+def problems(config: Path | None) -> list[str]:
+    """What `serve` would stop at; empty if nothing."""
+    from authsvc.config import Settings
+    from authsvc.settings import ConfigError, load
+
+    try:
+        settings = load(Settings, config)
+    except ConfigError as error:
+        return str(error).splitlines()
+    found = []
+    for check in _parts(settings):
+        try:
+            check()
+        except ConfigError as error:
+            found += str(error).splitlines()
+    return found
+
+
+def _parts(settings: Settings) -> list[Callable[[], object]]:
+    """What `serve` makes of the settings, part by part. Each raises ``ConfigError``."""
+    from authsvc.brokers import open_broker
+    from authsvc.issuers import issuer_of, with_introspection
+    from authsvc.server import callers_of, server_credentials
+    from authsvc.tokens.jwt import JwtVerifier
+
+    async def broker() -> None:
+        async with open_broker(settings):
+            pass
+
+    return [
+        *(partial(issuer_of, item) for item in settings.issuers),
+        partial(with_introspection, JwtVerifier([]), settings),
+        partial(server_credentials, settings.tls),
+        partial(callers_of, settings),
+        lambda: asyncio.run(broker()),
+        partial(_check_store, settings),
+    ]
+
+
+def _check_store(settings: Settings) -> None:
+    """The files that the store needs; the store itself is for ``authsvc doctor``."""
+    from authsvc.settings import ConfigError
+
+    for name in ("password_file", "ca_file", "certificate_file", "key_file"):
+        path = getattr(settings.store, name)
+        if path is not None and not os.access(path, os.R_OK):
+            raise ConfigError(f"store.{name}: {path}: cannot be read")

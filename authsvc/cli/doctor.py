@@ -1,0 +1,159 @@
+"""``authsvc doctor``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from authsvc.cli import check_config
+from authsvc.cli.configuration import config_option
+from authsvc.cli.connection import Connection, admin_options
+from authsvc.cli.failing import Failure
+from authsvc.cli.output import as_json_option, plural, print_json, printable, say
+
+if TYPE_CHECKING:
+    # All that is looked at takes a while to import.
+    from authsvc.config import Settings
+    from authsvc.diagnosis import Check, Finding
+    from authsvc.diagnosis.adapter import AdapterSettings
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command(
+    epilog="Example: authsvc doctor --adapter-config adapter.toml --config authsvc.toml. On a "
+    "machine that has only one of the two files, give that one."
+)
+@config_option
+@click.option(
+    "--adapter-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The adapter's TOML file.",
+)
+@click.option("--adapter-url", help="Where the adapter is, if not where its file says.")
+@admin_options
+@as_json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    connection: Connection,
+    config: Path | None,
+    adapter_config: Path | None,
+    adapter_url: str | None,
+    as_json: bool,
+) -> None:
+    """Find what is wrong between the adapter and the store, and what mends it.
+
+    Looks at both configurations, the adapter's answers, the way to every replica, issuers and their
+    clocks, the store, the broker, and, where a service token or certificate is given, at what an
+    operator gets to see. Nothing is changed. --timeout-seconds bounds each check.
+
+    Exit code 0 if nothing fails; warnings do not count.
+    """
+    if config is None and adapter_config is None:
+        raise Failure("give --config, --adapter-config or both")
+    is_given = ctx.get_parameter_source("target") is not click.core.ParameterSource.DEFAULT
+    target = connection.target if is_given else None
+    checks = _checks(config, adapter_config, adapter_url, connection, target)
+    findings = asyncio.run(_printed(checks, connection.timeout_seconds, as_json=as_json))
+    levels = [str(finding.level) for finding in findings]
+    if as_json:
+        print_json({"well": "fail" not in levels, "findings": list(map(_document, findings))})
+    else:
+        failed, warned = levels.count("fail"), levels.count("warn")
+        say(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
+    sys.exit(1 if "fail" in levels else 0)
+
+
+async def _printed(checks: list[Check], seconds: float, *, as_json: bool) -> list[Finding]:
+    from authsvc.diagnosis import diagnose
+
+    findings = []
+    async for finding in diagnose(checks, timeout_seconds=seconds):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    return findings
+
+
+def _print(finding: Finding) -> None:
+    mark = click.style(finding.level.ljust(4), fg=_COLOURS[finding.level])
+    click.echo(f"{mark}  {finding.subject.ljust(16)}  {printable(finding.text)}")
+    if finding.remedy:
+        click.echo(f"{' ' * 24}→ {printable(finding.remedy)}")
+
+
+def _document(finding: Finding) -> dict[str, object]:
+    return {
+        "level": str(finding.level),
+        "subject": finding.subject,
+        "text": finding.text,
+        "remedy": finding.remedy or None,
+    }
+
+
+def _checks(
+    config: Path | None,
+    adapter_config: Path | None,
+    adapter_url: str | None,
+    connection: Connection,
+    target: str | None,
+) -> list[Check]:
+    """All that can be looked at with what is given, in the order of the chain."""
+    from authsvc.diagnosis import adapter, issuers, link, service, store
+
+    seconds, tls = connection.timeout_seconds, connection.tls()
+    settings, of_adapter, checks = _read(config, adapter_config)
+    if of_adapter is not None:
+        checks.append(adapter.running(of_adapter, adapter_url or adapter.own_url(of_adapter)))
+    if of_adapter is not None and settings is not None:
+        checks.append(service.agreement(settings, of_adapter))
+    if of_adapter is not None:
+        way = of_adapter.authsvc
+        checks.append(link.replicas(way.target, way.tls(), seconds))
+        checks.append(link.caller(way.target, way.tls(), of_adapter.resource, seconds))
+    elif target is not None or (settings is not None and settings.tls is None):
+        where = target or (settings.listen if settings is not None else "")
+        checks.append(link.replicas(where, tls, seconds))
+    if tls is not None and (tls.service_token_file or tls.certificate_file):
+        where = target or (of_adapter.authsvc.target if of_adapter else connection.target)
+        checks.append(service.admin(where, tls, seconds))
+    if settings is not None:
+        checks += [*issuers.checks(settings), *store.checks(settings), *service.checks(settings)]
+    return checks
+
+
+def _read(
+    config: Path | None, adapter_config: Path | None
+) -> tuple[Settings | None, AdapterSettings | None, list[Check]]:
+    """Both configurations as far as they are good, and checks that say so."""
+    from authsvc.config import Settings
+    from authsvc.diagnosis import Check, Report, adapter
+    from authsvc.settings import ConfigError, load
+
+    settings, of_adapter = None, None
+    problems: dict[Path, list[str]] = {}
+    if adapter_config is not None:
+        problems[adapter_config] = []
+        try:
+            of_adapter = adapter.load(adapter_config)
+        except ConfigError as error:
+            problems[adapter_config] = [str(error)]
+    if config is not None:
+        problems[config] = check_config.problems(config)
+        with suppress(ConfigError):
+            settings = load(Settings, config)
+
+    async def tell(report: Report) -> None:
+        for path, wrong in problems.items():
+            for problem in wrong:
+                report.fail(problem, "`check-config` of either program goes into detail.")
+            if not wrong:
+                report.ok(f"{path} is good")
+
+    return settings, of_adapter, [Check("configuration", tell, "")]

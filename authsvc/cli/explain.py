@@ -1,0 +1,171 @@
+"""``authsvc explain``."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from authsvc.cli.configuration import config_errors, config_option, load_settings
+from authsvc.cli.failing import Failure, No
+from authsvc.cli.output import as_json_option, print_json, printable, say
+
+if TYPE_CHECKING:
+    # Verifying takes cryptography.
+    from authsvc.cli.explanation import Explanation, Step
+    from authsvc.config import Settings
+
+MAX_INPUT_BYTES = 1 << 20
+"""What is read; beyond any token that could be looked at."""
+
+SHOWN_CHARACTERS = 400
+
+_SCHEME = re.compile(r"^bearer(\s+|$)", re.IGNORECASE)
+"""What comes along when a header is copied."""
+
+_MARKS = {"ok": "ok  ", "fail": "FAIL", "skipped": "  - "}
+
+
+@click.command(
+    epilog="Examples: authsvc explain token.jwt --config authsvc.toml; pbpaste | authsvc explain "
+    "--config authsvc.toml --resource https://mcp.example.com/mcp"
+)
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
+@config_option
+@click.option("--resource", help="For which MCP server; may be left out where there is one.")
+@click.option("--fetch", is_flag=True, help="Fetch keys from URLs; else nothing is asked.")
+@as_json_option
+def command(
+    file: Path, config: Path | None, resource: str | None, fetch: bool, as_json: bool
+) -> None:
+    """Tell why a token would be accepted or refused, check by check.
+
+    FILE holds the token; - or nothing for standard input. A token is never an argument, since
+    everybody sees those in the list of processes. It is not printed.
+
+    Exit code 0 only if the token would be accepted. Whether it was revoked, and whether its session
+    belongs to somebody else, is for the running service to tell.
+    """
+    settings = load_settings(config)
+    resource = resource or _only_resource(settings)
+    token = _read(file)
+    if settings.introspection is not None and token.count(".") != 2:
+        raise No("the token is opaque: only its issuer can tell what it is ([introspection])")
+    with config_errors():
+        explanation = asyncio.run(_explained(token, settings, resource, fetch=fetch))
+    if as_json:
+        print_json(_document(explanation, resource))
+    else:
+        _print(explanation, resource)
+    sys.exit(0 if explanation.principal is not None else 1)
+
+
+async def _explained(token: str, settings: Settings, resource: str, *, fetch: bool) -> Explanation:
+    from authsvc.cli.explanation import Policy, explain
+    from authsvc.issuers import issuer_of
+
+    now = time.time()
+    issuers = {item.issuer: issuer_of(item) for item in settings.issuers}
+    if fetch:
+        await asyncio.gather(*(issuer.keys.refresh(now) for issuer in issuers.values()))
+    policy = Policy(
+        issuers=issuers,
+        resource=resource,
+        registered=_resources(settings),
+        now=now,
+        max_token_bytes=settings.max_token_bytes,
+        kept_seconds=settings.revocations.kept_seconds,
+    )
+    return await explain(token, policy)
+
+
+def _resources(settings: Settings) -> list[str]:
+    of_callers = (resource for caller in settings.callers for resource in caller.resources)
+    return list(dict.fromkeys((*settings.resources, *of_callers)))
+
+
+def _only_resource(settings: Settings) -> str:
+    resources = _resources(settings)
+    if len(resources) != 1:
+        raise Failure(f"--resource: give one of {', '.join(resources)}")
+    return resources[0]
+
+
+def _read(file: Path) -> str:
+    """The token. Nothing of it gets into a message.
+
+    Raises:
+        Failure: it cannot be read, or there is none.
+    """
+    if str(file).count(".") == 2 and str(file).startswith("ey"):
+        raise Failure(
+            "FILE is a file. If that was a token, others have seen it in the list of processes: "
+            "have it revoked, and give the next one on standard input"
+        )
+    if str(file) == "-":
+        if sys.stdin.isatty():
+            say("Paste the token, then Ctrl-D on a line of its own.", err=True)
+        data = sys.stdin.buffer.read(MAX_INPUT_BYTES)
+    else:
+        try:
+            with file.open("rb") as opened:
+                data = opened.read(MAX_INPUT_BYTES)
+        except OSError as error:
+            raise Failure(f"{file}: {error.strerror}") from None
+    text = data.decode("utf-8", "surrogateescape").strip()
+    token = _SCHEME.sub("", text)
+    if not token:
+        raise Failure("there is no token")
+    return token
+
+
+def _print(explanation: Explanation, resource: str) -> None:
+    say(f"For {resource}:")
+    width = max(len(step.name) for step in explanation.steps)
+    for step in explanation.steps:
+        mark = _MARKS[step.outcome]
+        text = printable(step.text)[:SHOWN_CHARACTERS]
+        reason = f"{step.reason.name}: " if step.reason is not None else ""
+        click.echo(f"  {_coloured(mark, step)} {step.name.ljust(width)}  {reason}{text}")
+    if explanation.principal is not None:
+        say(f"It would be accepted, for {explanation.principal.subject}.")
+    elif explanation.reason is not None:
+        say(f"It would be refused: {explanation.reason.name}. {explanation.reason.message}")
+        say(_remedy(explanation))
+
+
+def _coloured(mark: str, step: Step) -> str:
+    colours = {"ok": "green", "fail": "red", "skipped": None}
+    return click.style(mark, fg=colours[step.outcome])
+
+
+def _remedy(explanation: Explanation) -> str:
+    from authsvc.cli.remedies import REMEDIES
+
+    return REMEDIES[explanation.reason] if explanation.reason is not None else ""
+
+
+def _document(explanation: Explanation, resource: str) -> dict[str, object]:
+    who, reason = explanation.principal, explanation.reason
+    return {
+        "accepted": who is not None,
+        "reason": None if reason is None else reason.name,
+        "remedy": _remedy(explanation) or None,
+        "resource": resource,
+        "subject": None if who is None else who.subject,
+        "issuer": None if who is None else who.issuer,
+        "checks": [
+            {
+                "name": step.name,
+                "outcome": str(step.outcome),
+                "reason": None if step.reason is None else step.reason.name,
+                "text": printable(step.text)[:SHOWN_CHARACTERS],
+            }
+            for step in explanation.steps
+        ],
+    }

@@ -1,0 +1,64 @@
+"""``authsvc health``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from authsvc.cli.failing import Failure, No
+from authsvc.cli.output import as_json_option, print_json, say
+
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    epilog="Examples: authsvc health 127.0.0.1:50051 --ca-file ca.crt --name authsvc; "
+    "authsvc health http://127.0.0.1:8000/readyz"
+)
+@click.argument("target")
+@click.option("--ca-file", type=_file, help="Who signs its certificate; else no TLS.")
+@click.option("--certificate-file", type=_file, help="Ours, where it asks for one.")
+@click.option("--key-file", type=_file, help="Its key.")
+@click.option("--name", default="", help="The name in its certificate, if not that of TARGET.")
+@click.option("--alive", is_flag=True, help="Whatever it answers, NOT_SERVING say, is well.")
+@click.option("--timeout", "timeout_seconds", default=2.0, show_default=True, help="In seconds.")
+@as_json_option
+def command(
+    target: str,
+    ca_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
+    name: str,
+    alive: bool,
+    timeout_seconds: float,
+    as_json: bool,
+) -> None:
+    """Ask one server for its health: exit code 0 if it is well, 1 if not.
+
+    TARGET is host:port or unix:/path of an authsvc (grpc.health.v1), or an http:// URL of an
+    adapter.
+    """
+    from authsvc.client.tls import ClientTls
+    from authsvc.probe import SERVING, grpc_health_now, http_status
+
+    if target.startswith("http://"):
+        try:
+            status = http_status(target, timeout_seconds=timeout_seconds)
+        except OSError as error:
+            raise No(f"no answer: {error}") from None
+        answer, well, answered = f"HTTP {status}", status == 200, True
+    else:
+        tls = ClientTls(ca_file, certificate_file, key_file) if ca_file else None
+        try:
+            answer = grpc_health_now(target, tls=tls, name=name, timeout_seconds=timeout_seconds)
+        except OSError as error:
+            raise Failure(f"TLS: {error.filename or ca_file}: {error.strerror}") from None
+        well, answered = answer == SERVING, answer in {SERVING, "NOT_SERVING"}
+    is_well = well or (alive and answered)
+    if as_json:
+        print_json({"target": target, "well": is_well, "answer": answer})
+    elif is_well:
+        say(answer)
+    if not is_well:
+        raise No(answer if answered else f"no answer: {answer}")

@@ -1,0 +1,157 @@
+"""``authsvc keys``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from authsvc.cli.configuration import config_errors, config_option, load_settings
+from authsvc.cli.connection import Connection, admin_options
+from authsvc.cli.output import as_json_option, print_json, print_table, relative, timestamp
+from authsvc.errors import AuthError
+
+if TYPE_CHECKING:
+    from authsvc.config import IssuerSettings
+    from authsvc.status import ServiceStatus
+
+HEADERS = ("ISSUER", "KEY ID", "ALGORITHM", "STATE", "FROM", "READ")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLine:
+    """A key, or an issuer without any. Never material.
+
+    Attributes:
+        issuer: claim ``iss``.
+        key_id: its ``kid``; empty without one, as secrets are.
+        algorithm: the one that it is for; empty where there is no key.
+        state: ``ready``, ``previous`` for a secret that was replaced, ``stale`` or ``unavailable``.
+        source: where it is from.
+        time: when it was written, read or fetched; None when not known.
+    """
+
+    issuer: str
+    key_id: str
+    algorithm: str
+    state: str
+    source: str
+    time: float | None
+
+    def row(self, now: float) -> list[str]:
+        """Under ``HEADERS``."""
+        read = "-" if self.time is None else relative(self.time, now)
+        return [
+            self.issuer, self.key_id or "-", self.algorithm or "-", self.state, self.source, read,
+        ]  # fmt: skip
+
+    def document(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "issuer": self.issuer,
+            "key_id": self.key_id,
+            "algorithm": self.algorithm,
+            "state": self.state,
+            "source": self.source,
+            "time": None if self.time is None else timestamp(self.time),
+        }
+
+
+@click.group("keys")
+def command() -> None:
+    """Show the keys that tokens are verified with. Never their material."""
+
+
+@command.command(
+    "show",
+    epilog="Examples: authsvc keys show --config authsvc.toml --fetch; authsvc keys show "
+    "--target authsvc.internal:50051 --ca-file ca.pem --service-token-file operator.token",
+)
+@config_option
+@click.option("--fetch", is_flag=True, help="With --config: fetch keys from URLs, too.")
+@admin_options
+@as_json_option
+def show(connection: Connection, config: Path | None, fetch: bool, as_json: bool) -> None:
+    """Show issuers, their keys, where those are from and how old they are.
+
+    With --config, what that configuration leads to, without asking anybody. Without it the running
+    service is asked, which takes a caller with admin = true; of several replicas or workers, one
+    answers.
+    """
+    now = time.time()
+    if config is not None:
+        lines = _configured(config, now, fetch=fetch)
+    else:
+        lines = _running(connection.run(lambda client: client.status()))
+    if as_json:
+        print_json({"keys": [line.document() for line in lines]})
+    else:
+        print_table(HEADERS, [line.row(now) for line in lines])
+
+
+def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:
+    settings = load_settings(config)
+
+    async def read() -> list[KeyLine]:
+        return [line for item in settings.issuers for line in await _of(item, now, fetch=fetch)]
+
+    with config_errors():
+        lines = asyncio.run(read())
+    asked = settings.introspection
+    if asked is not None:
+        lines.append(KeyLine(asked.issuer, "", "", "asked each time", asked.endpoint, None))
+    return lines
+
+
+async def _of(settings: IssuerSettings, now: float, *, fetch: bool) -> Sequence[KeyLine]:
+    from authsvc.issuers import issuer_of
+
+    source = issuer_of(settings).keys
+    path = settings.secret_file or settings.jwks_file
+    where = str(path or settings.jwks_url or f"discovery at {settings.issuer}")
+    if path is None and fetch:
+        await source.refresh(now)
+    try:
+        current = source.current(now)
+    except AuthError:
+        state = "unavailable" if fetch else "not fetched"
+        return [KeyLine(settings.issuer, "", "", state, where, None)]
+    read_time = now if path is None else path.stat().st_mtime
+    keys = [
+        KeyLine(settings.issuer, key.kid or "", key.algorithm, "ready", where, read_time)
+        for key in current.keys
+    ]
+    files = zip(current.previous, settings.previous_secret_files, strict=False)
+    previous = [
+        KeyLine(settings.issuer, "", key.algorithm, "previous", str(file), file.stat().st_mtime)
+        for key, file in files
+    ]
+    return [*keys, *previous]
+
+
+def _running(status: ServiceStatus) -> list[KeyLine]:
+    lines = []
+    for issuer in status.issuers:
+        state = issuer.state.name.lower()
+        if not issuer.keys:
+            lines.append(
+                KeyLine(issuer.issuer, "", "", state, issuer.key_source, issuer.fetch_time)
+            )
+        for key in issuer.keys:
+            of_key = "previous" if key.previous else state
+            lines.append(
+                KeyLine(
+                    issuer.issuer,
+                    key.key_id,
+                    key.algorithm,
+                    of_key,
+                    issuer.key_source,
+                    issuer.fetch_time,
+                )
+            )
+    return lines

@@ -1,0 +1,118 @@
+"""``BlockingAuthClient``: ``AuthClient`` for callers that have threads and no event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from authsvc.client.client import AuthClient
+from authsvc.client.tls import ClientTls
+from authsvc.errors import AuthError, Reason
+from authsvc.resolution import Resolution
+
+AnswerT = TypeVar("AnswerT")
+
+PATIENCE_SECONDS = 5.0
+"""How much longer than its deadline a call may take before it is given up from outside."""
+
+
+class BlockingAuthClient:
+    """An ``AuthClient`` on an event loop in a thread of its own, to be shared by all threads.
+
+    Every call blocks its caller until it is answered, for its deadline at most; one that is
+    interrupted, as by Ctrl-C, is cancelled at authsvc.
+
+    It does not survive a fork, because threads and connections do not: a child that uses its
+    parent's is told so. Where a server forks its workers, open one in each of them.
+
+    Args:
+        target: see ``AuthClient``, as of the others.
+        deadline_seconds: how long one call may take, connecting and repeating included.
+        tls: None for a socket of this machine.
+
+    Raises:
+        ValueError: the target is none.
+        OSError: a file of ``tls`` cannot be read, or does not hold what it should.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        *,
+        deadline_seconds: float = 2.0,
+        tls: ClientTls | None = None,
+    ) -> None:
+        self._client = AuthClient(target, deadline_seconds=deadline_seconds, tls=tls)
+        self._patience_seconds = deadline_seconds + PATIENCE_SECONDS
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process_id = 0
+
+    def __enter__(self) -> Self:
+        opened: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = Thread(
+            target=lambda: asyncio.run(self._serve(opened)), name="authsvc-client", daemon=True
+        )
+        self._thread.start()
+        self._process_id = os.getpid()
+        self._loop = opened.result()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None and self._process_id == os.getpid():
+            loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+
+    def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """See ``Resolver.resolve``."""
+        return self._answer(
+            self._client.resolve(session_id, token, resource=resource, create=create)
+        )
+
+    def create(self, token: str, *, resource: str) -> Resolution:
+        """See ``Resolver.create``."""
+        return self._answer(self._client.create(token, resource=resource))
+
+    def revoke(self, session_id: str) -> None:
+        """See ``Resolver.revoke``."""
+        self._answer(self._client.revoke(session_id))
+
+    async def _serve(self, opened: Future[asyncio.AbstractEventLoop]) -> None:
+        self._closing = asyncio.Event()
+        async with self._client:
+            opened.set_result(asyncio.get_running_loop())
+            await self._closing.wait()
+
+    def _answer(self, call: Coroutine[Any, Any, AnswerT]) -> AnswerT:
+        """
+        Raises:
+            AuthError: authsvc's own, or STORE_UNAVAILABLE.
+            RuntimeError: this is not within ``with``, or in a child of the process that is.
+        """
+        if self._loop is None or self._process_id != os.getpid():
+            call.close()
+            raise RuntimeError("BlockingAuthClient is used within `with`, and not across a fork")
+        try:
+            future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        except RuntimeError:
+            call.close()
+            raise
+        try:
+            return future.result(self._patience_seconds)
+        except (TimeoutError, CancelledError):
+            raise AuthError(Reason.STORE_UNAVAILABLE, "the client was closed, or hangs") from None
+        finally:
+            # For whoever does not wait any longer; nothing for what is answered.
+            future.cancel()

@@ -1,0 +1,51 @@
+"""The console's command line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from authsvc.settings import ConfigError, load
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """The operator's web console of authsvc."""
+
+
+@main.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The TOML file. Each setting can also be an AUTHSVC_CONSOLE_… variable.",
+)
+def serve(config: Path | None) -> None:
+    """Serve the console until SIGTERM or Ctrl-C."""
+    from authsvc import logs
+    from authsvc.console.config import ConsoleSettings
+    from authsvc.console.server import serve as serve_console
+
+    try:
+        settings = load(ConsoleSettings, config)
+        logs.configure(settings.log_level, settings.log_format)
+        asyncio.run(serve_console(settings))
+    except ConfigError as error:
+        click.echo(f"authsvc console: {error}", err=True)
+        sys.exit(2)
+
+
+@main.command()
+@click.argument("name")
+def operator(name: str) -> None:
+    """Ask for a passphrase, and print the line of operators_file for NAME."""
+    from authsvc.console.operators import operator_line
+
+    passphrase = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    try:
+        click.echo(operator_line(name, passphrase))
+    except ValueError as error:
+        click.echo(f"authsvc console: {error}", err=True)
+        sys.exit(2)

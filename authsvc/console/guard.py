@@ -1,0 +1,86 @@
+"""What every request has to be, and every answer to say: in front of all pages, pure ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+)
+
+HEADERS = {
+    "Content-Security-Policy": "; ".join(_POLICY),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not no-referrer: forms would then come without their Origin.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Guard:
+    """Refuses what was not sent to us by name (DNS rebinding), and what was posted from elsewhere
+    (CSRF), before anything else looks at it.
+
+    Args:
+        app: what is guarded.
+        origins: where browsers may find the console.
+        secure: whether they do over TLS.
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: Collection[str], secure: bool) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+        self._hosts = frozenset(origin.partition("://")[2] for origin in origins)
+        self._headers = dict(HEADERS)
+        if secure:
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers[name] = value
+            await send(message)
+
+        refusal = self._refusal(scope)
+        await (refusal or self._app)(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return PlainTextResponse("This console is not known by that name.\n", 421)
+        if scope["method"] in _SAFE_METHODS:
+            return None
+        origins = headers.getlist("origin")
+        is_ours = (
+            len(origins) == 1
+            and origins[0] in self._origins
+            and origins[0].partition("://")[2] == hosts[0].lower()
+        )
+        return None if is_ours else PlainTextResponse("Sent from somewhere else.\n", 403)

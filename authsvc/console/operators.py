@@ -1,0 +1,156 @@
+"""Who may sign in: operators and their passphrases, as scrypt (RFC 7914) keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MIN_PASSPHRASE_LENGTH = 12
+MAX_PASSPHRASE_BYTES = 1_024
+
+_N, _R, _P = 1 << 15, 8, 3
+"""What OWASP's Password Storage Cheat Sheet gives as one of equal choices: 32 MiB each time."""
+
+_MAX_MEMORY_BYTES = 64 << 20
+_SALT_BYTES = 16
+_KEY_BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+CONCURRENT_CHECKS = 2
+"""Passphrases that are checked at once: strangers cannot take the machine's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Somebody who may sign in.
+
+    Attributes:
+        name: for logs and the page.
+        salt: random.
+        key: what scrypt derives from the salt and the passphrase.
+    """
+
+    name: str
+    salt: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+    def knows(self, passphrase: str) -> bool:
+        """Whether this is the passphrase; takes a tenth of a second, on purpose."""
+        return hmac.compare_digest(_derived(passphrase, self.salt), self.key)
+
+
+NOBODY = Operator("", b"\0" * _SALT_BYTES, b"\0" * _KEY_BYTES)
+"""Checked for names that are unknown, which then take as long as known ones."""
+
+
+def operator_line(name: str, passphrase: str) -> str:
+    """A line of the operators' file.
+
+    Raises:
+        ValueError: the name or the passphrase is unfit.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError("a name is 1 to 64 letters, digits, or any of . _ @ -")
+    if len(passphrase) < MIN_PASSPHRASE_LENGTH:
+        raise ValueError(f"a passphrase has {MIN_PASSPHRASE_LENGTH} characters or more")
+    if len(passphrase.encode()) > MAX_PASSPHRASE_BYTES:
+        raise ValueError(f"a passphrase has {MAX_PASSPHRASE_BYTES} bytes at most")
+    salt = secrets.token_bytes(_SALT_BYTES)
+    key = _derived(passphrase, salt)
+    return f"{name}:scrypt:{_encoded(salt)}:{_encoded(key)}"
+
+
+class OperatorsFile:
+    """The operators, as their file says now. One that is unfit leaves the last good ones in force;
+    one that is gone leaves nobody.
+
+    Args:
+        path: the file; blank lines and those that begin with ``#`` do not count.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is unfit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = _stamp(path)
+        self._operators = _parsed(path.read_text(encoding="utf-8"))
+        self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
+
+    def get(self, name: str) -> Operator | None:
+        """The operator of that name."""
+        self._look()
+        return self._operators.get(name)
+
+    async def sign_in(self, name: str, passphrase: str) -> Operator | None:
+        """The operator, if this is the passphrase."""
+        operator = self.get(name)
+        if len(passphrase.encode()) > MAX_PASSPHRASE_BYTES:
+            return None
+        async with self._checks:
+            is_right = await asyncio.to_thread((operator or NOBODY).knows, passphrase)
+        return operator if is_right else None
+
+    def _look(self) -> None:
+        try:
+            stamp = _stamp(self._path)
+            if stamp == self._stamp:
+                return
+            operators = _parsed(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            self._stamp, self._operators = (0, 0, 0), {}
+        except (OSError, ValueError) as error:
+            log.error("operators_file cannot be reloaded: %s: %s", self._path, error)
+        else:
+            self._stamp, self._operators = stamp, operators
+            log.info("operators reloaded from %s", self._path)
+
+
+def _parsed(text: str) -> dict[str, Operator]:
+    operators: dict[str, Operator] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, *rest = line.strip().split(":")
+        if not _NAME.fullmatch(name) or len(rest) != 3 or rest[0] != "scrypt":
+            raise ValueError(f"line {number} is not NAME:scrypt:SALT:KEY")
+        if name in operators:
+            raise ValueError(f"line {number}: {name} is there twice")
+        salt, key = (base64.b64decode(part, validate=True) for part in rest[1:])
+        if len(salt) != _SALT_BYTES or len(key) != _KEY_BYTES:
+            raise ValueError(f"line {number}: the salt or the key is cut short")
+        operators[name] = Operator(name, salt, key)
+    if not operators:
+        raise ValueError("names nobody")
+    return operators
+
+
+def _derived(passphrase: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(
+        passphrase.encode(),
+        salt=salt,
+        n=_N,
+        r=_R,
+        p=_P,
+        maxmem=_MAX_MEMORY_BYTES,
+        dklen=_KEY_BYTES,
+    )
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino, status.st_size

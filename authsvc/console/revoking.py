@@ -1,0 +1,143 @@
+"""What an operator may revoke: read off a form, put into words, and carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import assert_never
+from urllib.parse import urlencode
+
+from authsvc.admin_client import AdminClient, Revoked
+
+MAX_TEXT_LENGTH = 2_048
+"""Characters of an issuer, a subject or a token's id, as authsvc has it."""
+
+EVERYONE_WORD = "everyone"
+"""To be typed by whoever revokes everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTarget:
+    """One session."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectTarget:
+    """All tokens of a subject, issued up to a time; None for now."""
+
+    issuer: str
+    subject: str
+    before_time: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTarget:
+    """One token."""
+
+    issuer: str
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EveryoneTarget:
+    """All tokens of everyone, issued up to a time; None for now."""
+
+    before_time: float | None
+
+
+Target = SessionTarget | SubjectTarget | TokenTarget | EveryoneTarget
+
+
+class FormError(ValueError):
+    """A form is filled in wrongly; the message says how to mend it."""
+
+
+def target_of(form: Mapping[str, str], now: float) -> Target:
+    """What a form asks to be revoked.
+
+    Raises:
+        FormError: it is incomplete, or its time is not in the past.
+    """
+    match form.get("what"):
+        case "session":
+            return SessionTarget(_text(form, "session_id", "a session id"))
+        case "subject":
+            return SubjectTarget(
+                _text(form, "issuer", "an issuer"),
+                _text(form, "subject", "a subject"),
+                _time(form, now),
+            )
+        case "token":
+            return TokenTarget(
+                _text(form, "issuer", "an issuer"), _text(form, "token_id", "a token id (jti)")
+            )
+        case "everyone":
+            return EveryoneTarget(_time(form, now))
+        case _:
+            raise FormError("Choose what to revoke.")
+
+
+async def carry_out(target: Target, client: AdminClient) -> Revoked:
+    """Revoke it.
+
+    Raises:
+        AuthError: of the call.
+    """
+    match target:
+        case SessionTarget(session_id):
+            return await client.revoke_session(session_id)
+        case SubjectTarget(issuer, subject, before_time):
+            return await client.revoke_subject(issuer, subject, before_time=before_time)
+        case TokenTarget(issuer, token_id):
+            return await client.revoke_token(issuer, token_id)
+        case EveryoneTarget(before_time):
+            return await client.revoke_everyone(before_time=before_time)
+        case _:
+            assert_never(target)
+
+
+def outcome(target: Target, revoked: Revoked) -> str:
+    """What was done, in words."""
+    if isinstance(target, SessionTarget):
+        if revoked.session_count:
+            return "The session is revoked."
+        return "There was nothing to revoke: the session is unknown, or ended already."
+    if revoked.session_count is None:
+        return "The tokens are revoked."
+    plural = "" if revoked.session_count == 1 else "s"
+    return f"The tokens are revoked: {revoked.session_count} live session{plural} held one."
+
+
+def place_after(target: Target) -> str:
+    """The page that shows what became of it."""
+    match target:
+        case SessionTarget(session_id):
+            return "/session?" + urlencode({"id": session_id})
+        case SubjectTarget(issuer, subject, _):
+            return "/sessions?" + urlencode({"issuer": issuer, "subject": subject})
+        case _:
+            return "/events"
+
+
+def _text(form: Mapping[str, str], name: str, what: str) -> str:
+    text = form.get(name, "")  # exactly: white space may be part of a name
+    if not 0 < len(text) <= MAX_TEXT_LENGTH:
+        raise FormError(f"Give {what}, of {MAX_TEXT_LENGTH} characters at most.")
+    return text
+
+
+def _time(form: Mapping[str, str], now: float) -> float | None:
+    text = form.get("before", "").strip()
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise FormError("Give the time as 2026-01-31T23:59:59, in UTC.") from None
+    time = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= time <= now:
+        raise FormError("The time has to be in the past.")
+    return time

@@ -1,0 +1,174 @@
+"""Runs the console: opens what it needs, listens, and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+
+from authsvc.admin_client import AdminClient
+from authsvc.client.tls import ClientTls
+from authsvc.console.app import build_app
+from authsvc.console.config import AuthsvcSettings, ConsoleSettings
+from authsvc.console.operators import OperatorsFile
+from authsvc.settings import ConfigError
+
+log = logging.getLogger(__name__)
+
+MAX_HEADER_BYTES = 32 * 1024
+"""All headers of a request."""
+
+MAX_CONNECTIONS = 200
+"""At once; what comes on top is answered 503."""
+
+GRACE_SECONDS = 5
+"""For what is in flight when the console stops."""
+
+
+async def serve(settings: ConsoleSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or a file that settings name is unfit.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings):
+        await stop.wait()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def running(
+    settings: ConsoleSettings, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[str]:
+    """A running console, stopped gracefully on the way out.
+
+    Args:
+        settings: how to run it.
+        clock: seconds since the epoch.
+
+    Yields:
+        Where a browser on this machine finds it, such as ``http://127.0.0.1:8081``.
+
+    Raises:
+        ConfigError: as ``serve``.
+    """
+    operators = _operators(settings)
+    with _listening(settings.listen) as listener:
+        port = listener.getsockname()[1]
+        origins = settings.origins(port)
+        async with _client(settings.authsvc) as client:
+            app = build_app(
+                settings, client=client, operators=operators, origins=origins, clock=clock
+            )
+            server = _Server(_uvicorn(settings, app))
+            serving = asyncio.create_task(server.serve([listener]), name="serve the console")
+            try:
+                await server.is_ready(serving)
+                url = settings.url or f"{'https' if settings.tls else 'http'}://127.0.0.1:{port}"
+                log.info("listening on %s", url, extra={"address": url})
+                yield url
+            finally:
+                server.should_exit = True
+                await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever runs it, and says when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve on ``sockets``."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    async def is_ready(self, serving: asyncio.Task[None]) -> None:
+        """Wait until it serves; raises what it ended with if it does not."""
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait((ready, serving), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if serving.done():
+            serving.result()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+def _uvicorn(settings: ConsoleSettings, app: object) -> uvicorn.Config:
+    tls = settings.tls
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type] # an ASGI app, which uvicorn spells in its own types
+        log_config=None,
+        log_level="warning",
+        access_log=False,  # addresses of pages name subjects and sessions
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=tls.certificate_file if tls else None,
+        ssl_keyfile=tls.key_file if tls else None,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"tls: {error}") from None
+    return config
+
+
+def _operators(settings: ConsoleSettings) -> OperatorsFile:
+    path = settings.operators_file
+    try:
+        return OperatorsFile(path)
+    except OSError as error:
+        raise ConfigError(f"operators_file: {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"operators_file: {path}: {error}") from None
+
+
+def _client(settings: AuthsvcSettings) -> AdminClient:
+    tls = ClientTls(
+        settings.ca_file,
+        settings.certificate_file,
+        settings.key_file,
+        settings.service_token_file,
+    )
+    try:
+        tls.channel_credentials()
+        if tls.service_token_file is not None:
+            tls.service_token_file.read_bytes()
+        return AdminClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
+    except OSError as error:
+        raise ConfigError(f"authsvc: {error.filename}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"authsvc: {error}") from None
+
+
+@contextmanager
+def _listening(address: str) -> Iterator[socket.socket]:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, int(port)), family=family)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise ConfigError(f"listen: {address} cannot be listened on: {cause}") from None
+    with listener:
+        yield listener

@@ -1,0 +1,49 @@
+// Refreshes what is marked as live, unless told to stop. Everything works without it.
+"use strict";
+
+const place = document.querySelector("[data-refresh]");
+
+function swap(page) {
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const fresh = page.getElementById(old.id);
+    // What has the focus stays, or the keyboard would lose its place.
+    if (fresh && !old.contains(document.activeElement)) {
+      old.replaceWith(document.adoptNode(fresh));
+    }
+  }
+}
+
+function refresh() {
+  // Not fetch: this way the browser parses, and no text is ever made into HTML here.
+  const request = new XMLHttpRequest();
+  request.open("GET", location.href);
+  request.responseType = "document";
+  request.setRequestHeader("X-Console-Refresh", "1");
+  request.onload = () => {
+    if (request.responseURL !== location.href.split("#")[0]) {
+      location.reload(); // signed out: show it
+    } else if (request.status === 200 && request.response) {
+      swap(request.response);
+    }
+  };
+  request.send();
+}
+
+if (place) {
+  const seconds = Number(place.dataset.refresh);
+  const button = document.createElement("button");
+  let timer;
+  const show = () => {
+    button.textContent = timer ? `Live, every ${seconds} s` : "Paused";
+    button.setAttribute("aria-pressed", String(Boolean(timer)));
+  };
+  const toggle = () => {
+    timer = timer ? clearInterval(timer) : setInterval(refresh, seconds * 1000);
+    show();
+  };
+  button.type = "button";
+  button.className = "toggle";
+  button.addEventListener("click", toggle);
+  place.replaceChildren(button);
+  toggle();
+}

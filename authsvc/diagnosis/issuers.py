@@ -1,0 +1,95 @@
+"""Issuers: whether their keys can be had, how old they are, and whether clocks agree."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+
+from authsvc.cli.output import plural
+from authsvc.config import IssuerSettings, Settings
+from authsvc.diagnosis import Check, Report
+from authsvc.issuers import issuer_of
+from authsvc.tokens.fetching import Fetcher
+from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
+from authsvc.tokens.keys import KeyLoadError
+
+SKEW_WARNING_SECONDS = 5.0
+
+
+def checks(settings: Settings) -> list[Check]:
+    """Of each issuer that is configured."""
+    remedy = "Mend what is named, or the issuer's setting; until then its tokens are answered 503."
+    return [
+        Check("issuer", partial(_look_at, issuer=issuer), remedy) for issuer in settings.issuers
+    ]
+
+
+async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
+    files = [issuer.secret_file, issuer.jwks_file, *issuer.previous_secret_files]
+    if issuer.secret_file is None and issuer.jwks_file is None:
+        await _fetch(report, issuer)
+        return
+    keys = issuer_of(issuer).keys.current(time.time())
+    count = len(keys.keys) + len(keys.previous)
+    report.ok(
+        f"{issuer.issuer}: {plural(count, 'key')} in {', '.join(str(it) for it in files if it)}"
+    )
+    for path in (issuer.secret_file, *issuer.previous_secret_files):
+        if path is not None and path.exists():
+            _check_mode(report, path)
+
+
+def _check_mode(report: Report, path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        report.warn(f"{path} can be read by others (mode {mode:o})", f"chmod 600 {path}")
+
+
+async def _fetch(report: Report, issuer: IssuerSettings) -> None:
+    """
+    Raises:
+        KeyLoadError: the keys cannot be had.
+    """
+    fetcher = Fetcher(issuer.allow_private_addresses)
+    if issuer.jwks_url is not None:
+        fetched = await fetch_jwks(fetcher, issuer.jwks_url, issuer.algorithms)
+        where = issuer.jwks_url
+    else:
+        fetched = await fetch_discovered(fetcher, issuer.issuer, issuer.algorithms)
+        where = "its metadata, which names it as the issuer"
+    report.ok(f"{issuer.issuer}: {plural(len(fetched.keys.keys), 'key')} by {where}")
+    await _check_clock(report, issuer, fetcher)
+
+
+async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher) -> None:
+    urls = [issuer.jwks_url] if issuer.jwks_url is not None else metadata_urls(issuer.issuer)
+    for url in urls:
+        try:
+            began = time.time()
+            _, headers = await fetcher.get(url)
+        except KeyLoadError:
+            continue
+        _compare(report, issuer, headers, (began + time.time()) / 2)
+        return
+
+
+def _compare(
+    report: Report, issuer: IssuerSettings, headers: Mapping[str, str], now: float
+) -> None:
+    """Date is in whole seconds (RFC 9110 section 6.6.1), half of one early on average."""
+    try:
+        theirs = parsedate_to_datetime(headers["date"]).timestamp() + 0.5
+    except (KeyError, ValueError):
+        return
+    skew, text = theirs - now, f"{issuer.issuer}: its clock is {theirs - now:+.0f} s from ours"
+    remedy = "Synchronise clocks (NTP) on both; which one is wrong shows against a third."
+    if abs(skew) > issuer.leeway_seconds:
+        report.fail(f"{text}, beyond leeway_seconds = {issuer.leeway_seconds:g}", remedy)
+    elif abs(skew) > SKEW_WARNING_SECONDS:
+        report.warn(text, remedy)
+    else:
+        report.ok(text)

@@ -1,0 +1,175 @@
+"""The way from an adapter to authsvc: names, connections, certificates, health, and whether the
+adapter is let in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from authsvc.client.client import AuthClient
+from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
+from authsvc.client.tls import ClientTls
+from authsvc.diagnosis import Check, Report, cause
+from authsvc.errors import AuthError, Reason
+from authsvc.probe import SERVING, grpc_health
+
+EXPIRY_WARNING_DAYS = 14
+
+_START = "Start it: authsvc serve. Or mend the adapter's authsvc.target."
+
+
+def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check:
+    """Whether each replica can be reached, is what it says, and serves.
+
+    Args:
+        target: as ``AuthClient`` takes it.
+        tls: as the adapter has it; None in the clear.
+        timeout_seconds: for all of them together.
+    """
+
+    async def look(report: Report) -> None:
+        endpoints = await _endpoints(target)
+        each = timeout_seconds / (2 * max(1, len(endpoints)))
+        for endpoint in endpoints:
+            await _look_at(report, endpoint, tls, each)
+
+    return Check("authsvc", look, f"{_START} Or raise --timeout-seconds.")
+
+
+def caller(target: str, tls: ClientTls | None, resource: str, timeout_seconds: float) -> Check:
+    """Whether the adapter may ask for its resource."""
+
+    async def ask(report: Report) -> None:
+        await _ask(report, target, tls, resource, timeout_seconds)
+
+    return Check("caller", ask, "See the lines on authsvc above.")
+
+
+async def _endpoints(target: str) -> list[Endpoint]:
+    """
+    Raises:
+        OSError: the target is none, or a name has no address.
+    """
+    try:
+        targets = Targets.parse(target)
+    except ValueError as error:
+        raise OSError(str(error)) from None
+    found = list(targets.endpoints)
+    for name in targets.names:
+        found += sorted(await endpoints_of(name, look_up), key=lambda it: it.address)
+    return found
+
+
+async def _look_at(
+    report: Report, endpoint: Endpoint, tls: ClientTls | None, timeout_seconds: float
+) -> None:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            certificate = await _connect(endpoint, tls)
+    except TimeoutError:
+        report.fail(
+            f"{endpoint.address}: no connection in {timeout_seconds:g} s",
+            "A firewall or network policy drops it, or the address is wrong.",
+        )
+        return
+    except ssl.SSLError as error:
+        report.fail(
+            f"{endpoint.address}: TLS: {error.reason or error}",
+            "ca_file has to hold who signed its certificate, and that has to name the target. "
+            "If it wants a client's certificate, set certificate_file and key_file.",
+        )
+        return
+    except OSError as error:
+        report.fail(
+            f"{endpoint.address}: {cause(error)}",
+            _START,
+        )
+        return
+    if certificate is not None:
+        check_certificate(report, f"{endpoint.address}: its certificate", certificate, time.time())
+    health = await grpc_health(
+        endpoint.address, tls=tls, name=endpoint.host, timeout_seconds=timeout_seconds
+    )
+    if health == SERVING:
+        report.ok(f"{endpoint.address} serves")
+    elif health == "NOT_SERVING":
+        report.fail(
+            f"{endpoint.address}: NOT_SERVING",
+            "It lacks an issuer's keys or its store, or is stopping: see the lines on those below.",
+        )
+    else:
+        report.fail(
+            f"{endpoint.address}: health: {health}",
+            "It speaks TLS and this side does not, or the other way round; or it is no authsvc.",
+        )
+
+
+async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificate | None:
+    """Connect and let go; what it shows for a certificate.
+
+    Raises:
+        OSError: it cannot be reached, or its certificate is not good.
+    """
+    if endpoint.address.startswith("unix:"):
+        _, writer = await asyncio.open_unix_connection(endpoint.address.removeprefix("unix:"))
+        writer.close()
+        return None
+    host, _, port = endpoint.address.rpartition(":")
+    host = host.strip("[]")
+    context = None
+    if tls is not None:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        context.set_alpn_protocols(["h2"])
+        if tls.certificate_file is not None:
+            context.load_cert_chain(tls.certificate_file, tls.key_file)
+    name = (endpoint.host or host) if context else None
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name)
+    try:
+        shown = writer.get_extra_info("ssl_object")
+        data = shown.getpeercert(binary_form=True) if shown else None
+        return x509.load_der_x509_certificate(data) if data else None
+    finally:
+        writer.close()
+
+
+def check_certificate(report: Report, what: str, certificate: x509.Certificate, now: float) -> None:
+    """Tell how long a certificate lasts, and for which names."""
+    days = (certificate.not_valid_after_utc - datetime.fromtimestamp(now, UTC)).days
+    names = ", ".join(_names(certificate)) or "no name"
+    if days < 0:
+        report.fail(f"{what} expired {-days} days ago", "Replace it; files are followed.")
+    elif days < EXPIRY_WARNING_DAYS:
+        report.warn(f"{what} expires in {days} days", "Replace it; files are followed.")
+    else:
+        report.ok(f"{what} is good for {days} days, for {names}")
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in found.value]
+
+
+async def _ask(
+    report: Report, target: str, tls: ClientTls | None, resource: str, timeout_seconds: float
+) -> None:
+    """Resolve for nobody, which stores nothing."""
+    try:
+        async with AuthClient(target, deadline_seconds=timeout_seconds / 2, tls=tls) as client:
+            await client.resolve("", "", resource=resource)
+    except AuthError as error:
+        if error.reason is not Reason.CALLER_NOT_ALLOWED:
+            raise
+        report.fail(
+            f"authsvc does not let it ask for {resource}",
+            "Give authsvc's [[callers]] an entry with that resource, and with the adapter's "
+            "certificate name or service token; or add it to resources.",
+        )
+        return
+    report.ok(f"authsvc answers for {resource}")

@@ -1,0 +1,143 @@
+"""The store: whether it can be reached and written to, and whether it keeps what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from authsvc.config import Settings
+from authsvc.diagnosis import Check, Report
+
+LOW_BYTES = 1 << 30
+EMPTY_BYTES = 100 << 20
+"""Space that is left: from where on it is worth a warning, and from where on it is too little."""
+
+FULL_FRACTION = 0.8
+"""Of the server's memory."""
+
+
+def checks(settings: Settings) -> list[Check]:
+    """Of the store that is configured."""
+    store = settings.store
+    if store.kind == "redis":
+        remedy = (
+            "Start the server, or mend [store]: url or nodes, username, password_file, ca_file."
+        )
+        return [Check("store", partial(_look_at_redis, settings=settings), remedy)]
+    if store.kind == "sqlite":
+        remedy = f"Let authsvc's user read and write {store.path} and its folder."
+        return [Check("store", partial(_look_at_sqlite, path=store.path), remedy)]
+    return [Check("store", _look_at_memory, "")]
+
+
+async def _look_at_memory(report: Report) -> None:
+    report.warn(
+        'kind = "memory": sessions and revocations are gone with the process',
+        'Set kind = "sqlite", or "redis" for several machines.',
+    )
+
+
+async def _look_at_sqlite(report: Report, *, path: Path) -> None:
+    # Where the disk hangs, only a thread of its own can be left behind.
+    await asyncio.to_thread(_check_file, report, path)
+
+
+def _check_file(report: Report, path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        report.warn(f"{folder} is not there yet", "`authsvc serve` makes it, if it may.")
+        return
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        report.fail(f"{path} cannot be written to", f"chown it, and {folder}, to authsvc's user.")
+        return
+    if path.exists():
+        _open(report, path)
+    else:
+        report.ok(f"{path} is not there yet, and can be made")
+    free = shutil.disk_usage(folder).free
+    text = f"{free / (1 << 30):.1f} GiB are free in {folder}"
+    if free < EMPTY_BYTES:
+        report.fail(text, "Make room: what cannot be written is refused.")
+    elif free < LOW_BYTES:
+        report.warn(text, "Make room soon.")
+    else:
+        report.ok(text)
+
+
+def _open(report: Report, path: Path) -> None:
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
+        ) as database:
+            (mode,) = database.execute("PRAGMA journal_mode").fetchone()
+            (count,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        report.fail(f"{path}: {error}", "Restore a backup: docs/operations.md.")
+        return
+    if mode != "wal":
+        report.warn(f"{path}: journal_mode is {mode}", "`authsvc serve` sets it to WAL.")
+        return
+    report.ok(f"{path} can be read and written ({count} tables and indexes, WAL)")
+
+
+async def _look_at_redis(report: Report, *, settings: Settings) -> None:
+    # Here, since the client takes a while to import.
+    from authsvc.stores.redis.link import Link
+
+    link = Link(settings.store.redis_server())
+    try:
+        for node, info in _by_node(await link.ask("INFO")).items():
+            check_node(report, node, info)
+    finally:
+        await link.close()
+
+
+def _by_node(info: Any) -> Mapping[str, Mapping[str, Any]]:  # noqa: ANN401 - the client's
+    """A cluster answers by node, a single server for itself."""
+    if "redis_version" in info:
+        return {"the server": info}
+    return {str(node): of_node for node, of_node in info.items()}
+
+
+def check_node(report: Report, node: str, info: Mapping[str, Any]) -> None:
+    """Judge a server by what it answers to INFO."""
+    policy = info.get("maxmemory_policy")
+    if policy == "noeviction":
+        report.ok(f"{node}: maxmemory-policy is noeviction")
+    else:
+        report.fail(
+            f"{node}: maxmemory-policy is {policy}: a full memory would drop revocations",
+            "Set maxmemory-policy noeviction; authsvc refuses to serve otherwise.",
+        )
+    if info.get("aof_enabled"):
+        report.ok(f"{node}: appendonly is on")
+    else:
+        report.warn(
+            f"{node}: appendonly is off: a restart loses sessions and revocations",
+            "Set appendonly yes, and appendfsync everysec or always.",
+        )
+    if info.get("aof_last_write_status", "ok") != "ok":
+        report.fail(f"{node}: its last write to disk failed", "Make room on its disk.")
+    if info.get("role") != "master":
+        report.fail(f"{node}: is a replica, and takes no writes", "Name the primary in [store].")
+    _check_memory(report, node, info)
+
+
+def _check_memory(report: Report, node: str, info: Mapping[str, Any]) -> None:
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not most:
+        report.warn(
+            f"{node}: maxmemory is not set: the system may end it when memory is short",
+            "Set maxmemory to what the machine can spare.",
+        )
+    elif used > FULL_FRACTION * most:
+        report.warn(f"{node}: {used / most:.0%} of its memory is used", "Raise maxmemory.")
+    else:
+        report.ok(f"{node}: {used / most:.0%} of its memory is used")

@@ -1,0 +1,97 @@
+"""What a section of the report is made of. A section is a module with ``async def run(options)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.figures import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much to measure, and where.
+
+    Attributes:
+        folder: an empty folder for databases, configurations and logs.
+        rounds: samples of each side, after one that warms up.
+        step: told what comes next.
+        sessions: in the large store.
+    """
+
+    folder: Path
+    rounds: int = 7
+    step: Callable[[str], None] = lambda text: None
+    sessions: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What was to be reached, and what was.
+
+    Attributes:
+        text: such as "CPU of a raw echo, row 8".
+        limit: what was to be reached.
+        measured: what was, over the rounds.
+        at_least: whether more is better.
+        digits: shown behind the point.
+        unit: such as "µs".
+    """
+
+    text: str
+    limit: float
+    measured: Summary
+    at_least: bool = False
+    digits: int = 2
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the median is within the limit."""
+        median = self.measured.median
+        return median >= self.limit if self.at_least else median <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot of lines.
+
+    Attributes:
+        title: above it.
+        x: what the horizontal axis shows.
+        y: what the vertical one shows.
+        lines: points by name, x before y.
+        log_x: whether the horizontal axis is logarithmic.
+        log_y: whether the vertical one is.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the report.
+
+    Attributes:
+        title: what was compared.
+        head: the columns' names.
+        rows: the table.
+        notes: what to know about it: method, what stands out, why something was left out.
+        samples: everything that was measured, ready for JSON.
+        goals: those that it says something about.
+        plots: to be drawn.
+    """
+
+    title: str
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
+    samples: Mapping[str, object] = field(default_factory=dict)
+    goals: Sequence[Goal] = ()
+    plots: Sequence[Plot] = ()

@@ -1,0 +1,173 @@
+"""What sections have in common: servers on a population, and sides that alternate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench import echo
+from bench.calls import STREAM, UNARY
+from bench.client import Order
+from bench.generator import Clients, Outcome, WrongAnswerError, clients
+from bench.population import Population
+from bench.processes import PLACEMENTS, ServerProcess, authsvc_server, echo_server, place
+
+T = TypeVar("T")
+
+APART = PLACEMENTS[0]
+"""Server and clients each have a CPU, where there is more than one."""
+
+CONNECTIONS = 8
+IN_FLIGHT = 64
+
+PROCESSES = 2
+"""Client processes, unless a section says otherwise."""
+
+WARM_UP_SESSIONS = 2_000
+
+NO_LIMITS = """
+[limits]
+calls_per_second = 10_000_000
+calls_burst = 10_000_000
+concurrent_calls = 100_000
+refused_tokens_per_second = 10_000_000
+refused_tokens_burst = 10_000_000
+anonymous_sessions_per_second = 10_000_000
+anonymous_sessions_burst = 10_000_000
+"""
+"""What costs are measured under: rationing would hide them."""
+
+RESPONSE_BYTES = 3_500
+"""Session, principal with 32 buckets and 24 permissions, claims."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A server and its clients, which ask it about a population.
+
+    Attributes:
+        server: who is asked.
+        clients: who ask.
+        population: about whom.
+    """
+
+    server: ServerProcess
+    clients: Clients
+    population: Population
+
+    def order(self, method: str = UNARY, **others: object) -> Order:
+        """Row 8, over as many connections as sections use, unless others say otherwise."""
+        chosen: dict[str, object] = {
+            "mix": {"hot": 1.0},
+            "connections": CONNECTIONS,
+            "in_flight": IN_FLIGHT,
+            **others,
+        }
+        return Order(self.server.address, method, self.population.to_json(), **chosen)  # type: ignore[arg-type] # fields of Order
+
+    async def load(self, method: str = UNARY, *, placement: str = APART, **others: object) -> Outcome:
+        """Put a load on; see ``order``.
+
+        Raises:
+            WrongAnswerError: something was answered that should not have been.
+        """
+        place(self.server, placement, self.clients.pids)
+        outcome = await self.clients.load(self.order(method, **others), self.server)
+        if any(outcome.failed.values()):
+            raise WrongAnswerError(f"{dict(outcome.failed)} requests failed")
+        return outcome
+
+    async def warm_up(self) -> None:
+        """Have the server meet the tokens and most of the sessions, by both RPCs."""
+        for method in (UNARY, STREAM):
+            await self.load(method, calls=4 * min(self.population.sessions, WARM_UP_SESSIONS))
+
+
+@asynccontextmanager
+async def authsvc_stage(
+    folder: Path,
+    population: Population,
+    *,
+    tables: str = NO_LIMITS,
+    settings: str = "",
+    processes: int = PROCESSES,
+    database: Path | None = None,
+) -> AsyncIterator[Stage]:
+    """authsvc on a database that ``bench.population.fill`` has made.
+
+    Args:
+        folder: for configuration and log; and for the database, unless it is elsewhere.
+        population: what is in the database.
+        tables: further tables of its configuration.
+        settings: further settings of it.
+        processes: how many client processes there are.
+        database: the file.
+
+    Raises:
+        bench.processes.ServerError: it did not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = configuration(folder, population, database or folder / "sessions.db", settings, tables)
+    async with (
+        authsvc_server(config, folder / "authsvc.log") as server,
+        clients(processes) as asking,
+    ):
+        yield Stage(server, asking, population)
+
+
+def configuration(
+    folder: Path, population: Population, database: Path, settings: str = "", tables: str = ""
+) -> Path:
+    """The configuration of an authsvc. A JSON string is a TOML string, too."""
+    secret, path = folder / "secret", folder / "authsvc.toml"
+    secret.write_text(population.secret, encoding="utf-8")
+    path.write_text(
+        f"""\
+listen = "127.0.0.1:0"
+resources = [{json.dumps(population.resource)}]
+log_format = "json"
+drain_seconds = 0
+max_connection_age_seconds = 0
+{settings}
+{tables}
+
+[store]
+path = {json.dumps(str(database))}
+
+[[issuers]]
+issuer = {json.dumps(population.issuer)}
+secret_file = {json.dumps(str(secret))}
+algorithms = ["HS256"]
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@asynccontextmanager
+async def echo_stage(
+    population: Population, asking: Clients, model: echo.Model = echo.Model.AIO_UVLOOP
+) -> AsyncIterator[Stage]:
+    """A raw echo of row 8's bytes, on the kind of server that authsvc is, for the same clients."""
+    request_bytes = len(population.first_token(0)) + 100
+    async with echo_server(model, request_bytes=request_bytes, response_bytes=RESPONSE_BYTES) as it:
+        yield Stage(it, asking, population)
+
+
+async def alternate(
+    rounds: int, sides: Mapping[str, Callable[[], Awaitable[T]]], step: Callable[[str], None]
+) -> dict[str, list[T]]:
+    """Take each side once a round, the other way round every other time, so that none always
+    follows the same one. The first round warms up and does not count."""
+    taken: dict[str, list[T]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        step(f"round {number} of {rounds}" if number else "warming up")
+        for name in list(sides) if number % 2 else reversed(sides):
+            result = await sides[name]()
+            if number:
+                taken[name].append(result)
+    return taken

@@ -1,0 +1,97 @@
+"""What is expected of the suite, and how what came out differs from it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from conformance.suite import Scenario, Verdict
+
+FILE: Final = Path(__file__).with_name("expected.toml")
+
+Runs = Mapping[tuple[str, str], list[Scenario]]
+"""What came out, by revision and configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Scenarios that are expected not to pass.
+
+    Attributes:
+        revision: of MCP.
+        configurations: in which it is so.
+        scenarios: their names.
+        verdict: what comes out instead.
+        fault: whose.
+        why: in full sentences.
+    """
+
+    revision: str
+    configurations: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    verdict: Verdict
+    fault: str
+    why: str
+
+    def covers(self, revision: str, configuration: str, scenario: str) -> bool:
+        """Whether it is about this one."""
+        return (
+            revision == self.revision
+            and configuration in self.configurations
+            and scenario in self.scenarios
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What ``expected.toml`` says.
+
+    Attributes:
+        counts: scenarios of each revision: a suite that runs fewer has found out less.
+        deviations: what is not expected to pass.
+    """
+
+    counts: Mapping[str, int]
+    deviations: tuple[Deviation, ...]
+
+    @classmethod
+    def load(cls, file: Path = FILE) -> Baseline:
+        """Read it."""
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        deviations = (
+            Deviation(
+                revision=item["revision"],
+                configurations=tuple(item["configurations"]),
+                scenarios=tuple(item["scenarios"]),
+                verdict=Verdict(item["verdict"]),
+                fault=item["fault"],
+                why=item["why"].strip(),
+            )
+            for item in values["deviations"]
+        )
+        return cls(values["scenarios"], tuple(deviations))
+
+    def expected(self, revision: str, configuration: str, scenario: str) -> Verdict:
+        """What a scenario should come out as."""
+        for deviation in self.deviations:
+            if deviation.covers(revision, configuration, scenario):
+                return deviation.verdict
+        return Verdict.PASSES
+
+    def differences(self, runs: Runs) -> Iterator[str]:
+        """What came out otherwise, better than expected included: the baseline is stale then."""
+        for (revision, configuration), scenarios in runs.items():
+            where = f"{revision}, {configuration}"
+            if len(scenarios) != self.counts[revision]:
+                yield f"{where}: {len(scenarios)} scenarios, not {self.counts[revision]}"
+            for scenario in scenarios:
+                expected = self.expected(revision, configuration, scenario.name)
+                if scenario.verdict is not expected:
+                    said = "".join(f"\n    {complaint}" for complaint in scenario.complaints)
+                    yield (
+                        f"{where}: {scenario.name} {scenario.verdict.value}, "
+                        f"expected: {expected.value}{said}"
+                    )

@@ -1,0 +1,51 @@
+"""Open a session without a token, then call a tool with one: python examples/call.py URL TOOL TOKEN
+
+Prints what each of the two calls is answered: the one without a token, and the one with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Generator
+
+import httpx2
+import mcp_types as types
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+
+
+class Token(httpx2.Auth):
+    """Presents the token with each request, once there is one."""
+
+    value = ""
+
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Add the header."""
+        if self.value:
+            request.headers["Authorization"] = f"Bearer {self.value}"
+        yield request
+
+
+async def main(url: str, tool: str, value: str) -> None:
+    """Call ``tool`` at ``url`` twice."""
+    token = Token()
+    async with (
+        httpx2.AsyncClient(auth=token) as http,
+        Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
+    ):
+        for token.value in ("", value):
+            try:
+                answer = await client.call_tool(tool)
+            except MCPError as error:
+                said = [f"refused: {error.error.message}"]
+            else:
+                said = [part.text for part in answer.content if isinstance(part, types.TextContent)]
+            print(*said)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:4]))

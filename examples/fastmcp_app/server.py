@@ -1,0 +1,32 @@
+"""A FastMCP server behind the gate. It is another resource than the other examples are."""
+
+from __future__ import annotations
+
+import os
+
+import uvicorn
+from fastmcp import FastMCP
+from fastmcp.server.dependencies import get_http_request
+
+from mcp_adapter import identity
+from mcp_adapter.middleware import SessionGate
+
+mcp = FastMCP("fastmcp-example")
+
+
+@mcp.tool
+async def whoami() -> str:
+    """Say who is asking, and in which roles."""
+    who = identity.caller(get_http_request())
+    return f"{who.subject}: {', '.join(who.roles)}"
+
+
+app = SessionGate(
+    mcp.http_app(stateless_http=True),
+    resolver=os.environ.get("AUTHSVC", "127.0.0.1:50051"),
+    resource="http://127.0.0.1:8002/mcp",
+    authorization_servers=["https://idp.example"],
+)
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8002")))

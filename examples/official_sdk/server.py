@@ -1,0 +1,31 @@
+"""An MCP server of the official SDK. Every call sees its own caller, whoever opened the session."""
+
+from __future__ import annotations
+
+import os
+
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+
+from mcp_adapter import identity
+from mcp_adapter.middleware import SessionGate
+
+mcp = MCPServer("official-sdk-example")
+
+
+@mcp.tool()
+async def whoami(ctx: Context) -> str:
+    """Say who is asking, and in which roles."""
+    who = identity.caller(ctx.request_context.request)
+    return f"{who.subject}: {', '.join(who.roles)}"
+
+
+app = SessionGate(
+    mcp.streamable_http_app(stateless_http=True),
+    resolver=os.environ.get("AUTHSVC", "127.0.0.1:50051"),
+    resource="http://127.0.0.1:8001/mcp",
+    authorization_servers=["https://idp.example"],
+)
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8001")))

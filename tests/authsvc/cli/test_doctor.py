@@ -1,0 +1,349 @@
+"""``authsvc doctor`` on chains that are whole and chains that are broken; ``authsvc health``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from authsvc.cli import main
+from authsvc.client import ClientTls
+from authsvc.config import Settings
+from authsvc.diagnosis import Check, Finding, Level, Report, diagnose, issuers, link, service, store
+from authsvc.server import running
+from tests.support.clock import Clock
+from tests.support.commands import run, run_on_terminal
+from tests.support.http import listening
+from tests.support.keys import jwks, signer
+from tests.support.operators import settings as operators_settings
+from tests.support.operators import write_tls
+from tests.support.service import settings_for
+from tests.support.shared_valkey import shared_valkey
+from tests.support.stack import RESOURCE as STACK_RESOURCE
+from tests.support.stack import ROLES, start_adapter, start_authsvc
+from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+
+async def found(checks: Iterable[Check], timeout_seconds: float = 10.0) -> list[Finding]:
+    return [it async for it in diagnose(checks, timeout_seconds=timeout_seconds)]
+
+
+def levels(findings: Iterable[Finding]) -> list[str]:
+    return [str(it.level) for it in findings]
+
+
+def texts(findings: Iterable[Finding], level: Level) -> str:
+    return "\n".join(it.text for it in findings if it.level is level)
+
+
+def trusting(**issuer: object) -> Settings:
+    values: dict[str, Any] = {"issuers": [{"algorithms": ["ES256"], **issuer}]}
+    return Settings(resources=(RESOURCE,), **values)
+
+
+# The command, on a chain of real processes.
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the configurations of an authsvc and an adapter that run, as they run."""
+    folder = tmp_path_factory.mktemp("chain")
+    IdentityProvider().write_secret(folder)
+    for role in ROLES:
+        (folder / f"{role}.key").write_text("secret")
+    with ExitStack() as ending:
+        _, address = start_authsvc(folder, ending)
+        _, url = start_adapter(folder, ending, authsvc=address, s3="http://127.0.0.1:1")
+        (folder / "url").write_text(url)
+        yield folder
+
+
+def options(chain: Path) -> tuple[str, ...]:
+    return (
+        *("--config", f"{chain}/authsvc.toml", "--adapter-config", f"{chain}/adapter.toml"),
+        *("--adapter-url", (chain / "url").read_text()),
+    )
+
+
+async def test_a_chain_that_is_whole(chain: Path) -> None:
+    ran = await run("doctor", *options(chain), "--json")
+    report = json.loads(ran.out)
+    assert (ran.code, report["well"]) == (0, True), ran.out
+    assert {it["level"] for it in report["findings"]} == {"ok"}
+    assert {it["subject"] for it in report["findings"]} == {
+        *("configuration", "adapter", "resource", "authsvc", "caller"),
+        *("issuer", "store", "credentials"),
+    }
+    people = await asyncio.to_thread(run_on_terminal, "doctor", *options(chain))
+    assert "0 failures, 0 warnings." in people.out
+
+
+async def test_a_broken_chain_is_told_to_its_end(chain: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s" * 40)
+    (tmp_path / "secret").chmod(0o644)
+    authsvc, adapter = tmp_path / "authsvc.toml", tmp_path / "adapter.toml"
+    authsvc.write_text(
+        'resources = ["https://one.example/mcp"]\n'
+        f'[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["HS256"]\n'
+        f'secret_file = "{tmp_path}/secret"\n[store]\nkind = "memory"\n'
+    )
+    adapter.write_text(
+        'resource = "https://two.example/mcp"\nauthorization_servers = ["https://as.example"]\n'
+        '[authsvc]\ntarget = "127.0.0.1:1"\n'
+    )
+    url = (chain / "url").read_text()
+    ran = await run(
+        *("doctor", "--config", authsvc, "--adapter-config", adapter, "--adapter-url", url),
+        *("--timeout-seconds", "3", "--json"),
+    )
+    assert ran.code == 1
+    findings = json.loads(ran.out)["findings"]
+    bad = [(it["subject"], it["level"]) for it in findings if it["level"] != "ok"]
+    assert bad == [
+        ("adapter", "fail"),
+        ("adapter", "fail"),
+        ("resource", "fail"),
+        ("resource", "fail"),
+        ("authsvc", "fail"),
+        ("caller", "fail"),
+        ("issuer", "warn"),
+        ("store", "warn"),
+    ]
+    assert all(it["remedy"] for it in findings if it["level"] != "ok")
+    told = "\n".join(it["text"] for it in findings)
+    assert f"says resource {STACK_RESOURCE!r}" in told
+    assert "https://two.example/mcp is none of authsvc's" in told
+    assert "127.0.0.1:1: Connection refused" in told
+    assert "can be read by others" in told
+
+
+async def test_configurations_that_are_wrong_are_findings(tmp_path: Path) -> None:
+    wrong, missing = tmp_path / "wrong.toml", tmp_path / "missing.toml"
+    wrong.write_text("listen = 3")
+    ran = await run("doctor", "--config", wrong, "--adapter-config", missing, "--json")
+    assert ran.code == 1
+    told = [it["text"] for it in json.loads(ran.out)["findings"]]
+    assert f"{missing}: No such file or directory" in told
+    assert any(str(wrong) in it and "listen" in it for it in told)
+
+
+def test_it_has_to_be_told_of_something() -> None:
+    ran = CliRunner().invoke(main, ["doctor"])
+    assert (ran.exit_code, "--config, --adapter-config or both" in ran.output) == (2, True)
+
+
+async def test_health_of_either_program(chain: Path) -> None:
+    url = (chain / "url").read_text()
+    well = await run("health", f"{url}/readyz")
+    assert (well.code, well.out) == (0, "HTTP 200\n")
+    unwell = await run("health", f"{url}/nothing", "--json")
+    assert (unwell.code, unwell.json()["answer"]) == (1, "HTTP 404")
+    assert (await run("health", f"{url}/nothing", "--alive")).code == 0
+    away = await run("health", "127.0.0.1:1", "--timeout", "1")
+    assert (away.code, "no answer" in away.err) == (1, True)
+
+
+# Each check by itself.
+
+
+async def test_checks_are_bounded_and_do_not_stop_each_other() -> None:
+    async def hangs(report: Report) -> None:
+        report.ok("so far so good")
+        await asyncio.Event().wait()
+
+    async def breaks(report: Report) -> None:
+        raise OSError("broken")
+
+    async def works(report: Report) -> None:
+        report.ok("works")
+
+    checks = [Check("a", hangs, "mend a"), Check("b", breaks, "mend b"), Check("c", works, "")]
+    assert await found(checks, 0.05) == [
+        Finding(Level.OK, "a", "so far so good"),
+        Finding(Level.FAIL, "a", "no answer in 0.05 s", "mend a"),
+        Finding(Level.FAIL, "b", "broken", "mend b"),
+        Finding(Level.OK, "c", "works"),
+    ]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_each_replica_is_looked_at_over_tls(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, silent: str
+) -> None:
+    tls = write_tls(tmp_path / "tls")
+    how = ClientTls(tls / "ca.pem", service_token_file=tls / "server")
+    async with running(operators_settings(tmp_path, tls, idp), clock=clock) as address:
+        whole = await found([link.replicas(address, how, 4.0)])
+        refused = await found([link.replicas(f"{silent},{address}", how, 4.0)])
+        dead = await found([link.replicas("127.0.0.1:1", how, 4.0)])
+        assert levels(whole) == ["ok", "ok"]
+        assert "is good for 29 days, for localhost, 127.0.0.1" in texts(whole, Level.OK)
+        assert f"{address} serves" in texts(whole, Level.OK)
+        assert levels(refused) == ["fail", "ok", "ok"]
+        assert f"{silent}: no connection in 1 s" in texts(refused, Level.FAIL)
+        assert levels(dead) == ["fail"]
+
+        write_tls(tmp_path / "stranger")
+        strange = ClientTls(tmp_path / "stranger" / "ca.pem")
+        (untrusted,) = await found([link.replicas(address, strange, 4.0)])
+        assert "TLS: CERTIFICATE_VERIFY_FAILED" in untrusted.text
+        (clear,) = await found([link.replicas(address, None, 4.0)])
+        assert "speaks TLS and this side does not" in clear.remedy
+
+        (accepted,) = await found([link.caller(address, how, RESOURCE, 10.0)])
+        assert accepted.level is Level.OK
+        (refusal,) = await found([link.caller(address, how, "https://no.example/mcp", 10.0)])
+        assert "does not let it ask for https://no.example/mcp" in refusal.text
+
+        operator = ClientTls(tls / "ca.pem", service_token_file=tls / "operator")
+        admin = await found([service.admin(address, operator, 10.0)])
+        assert levels(admin) == ["ok", "ok"]
+        (no_admin,) = await found([service.admin(address, how, 10.0)])
+        assert "does not take you for an operator" in no_admin.text
+
+
+@pytest.mark.parametrize(("days", "level"), [(-2, "fail"), (3, "warn"), (100, "ok")])
+def test_certificates_that_end(days: int, level: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=10))
+        .not_valid_after(now + timedelta(days=days, hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    report = Report("x")
+    link.check_certificate(report, "it", certificate, time.time())
+    assert levels(report.findings) == [level]
+
+
+@pytest.mark.parametrize(
+    ("skew_seconds", "level"), [(0, "ok"), (12, "warn"), (-12, "warn"), (90, "fail"), (-90, "fail")]
+)
+async def test_an_issuer_by_url_and_its_clock(skew_seconds: int, level: str) -> None:
+    document = jwks(signer("k1"))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(document)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return format_datetime(datetime.now(UTC) + timedelta(seconds=skew_seconds), True)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with listening(Handler) as url:
+        settings = trusting(issuer=ISSUER, jwks_url=f"{url}/keys")
+        keys, clock = await found(issuers.checks(settings))
+    assert (keys.level, "1 key by" in keys.text) == (Level.OK, True)
+    assert str(clock.level) == level
+
+
+async def test_an_issuer_that_is_away() -> None:
+    settings = trusting(issuer="http://127.0.0.1:1", discover=True)
+    (away,) = await found(issuers.checks(settings))
+    assert (away.level, away.subject) == (Level.FAIL, "issuer")
+    assert "http://127.0.0.1:1/.well-known/" in away.text
+
+
+async def test_the_sqlite_store(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> None:
+    settings = settings_for(tmp_path, idp, "sqlite")
+    assert levels(await found(store.checks(settings))) == ["ok", "ok"]
+    async with running(settings, clock=clock):
+        good = await found(store.checks(settings))
+    assert levels(good) == ["ok", "ok"]
+    assert "WAL" in good[0].text
+    settings.store.path.write_bytes(b"no database at all" * 100)
+    broken = await found(store.checks(settings))
+    assert levels(broken)[0] == "fail"
+    assert "file is not a database" in broken[0].text
+
+
+async def test_the_redis_store(tmp_path: Path, idp: IdentityProvider) -> None:
+    settings = settings_for(tmp_path, idp, "redis")
+    findings = await found(store.checks(settings))
+    # The tests' server is not durable and has no bound: both are told.
+    assert levels(findings) == ["ok", "warn", "warn"]
+    assert "appendonly is off" in findings[1].text
+    assert "maxmemory is not set" in findings[2].text
+    away = settings_for(tmp_path, idp, {"kind": "redis", "url": "redis://127.0.0.1:1/0"})
+    (unreached,) = await found(store.checks(away))
+    assert "STORE_UNAVAILABLE" in unreached.text
+    assert shared_valkey().url.startswith("redis://")
+
+
+@pytest.mark.parametrize(
+    ("info", "level", "text"),
+    [
+        ({"maxmemory_policy": "allkeys-lru"}, Level.FAIL, "maxmemory-policy is allkeys-lru"),
+        ({"aof_last_write_status": "err"}, Level.FAIL, "last write to disk failed"),
+        ({"role": "slave"}, Level.FAIL, "takes no writes"),
+        ({"used_memory": 90}, Level.WARN, "90% of its memory"),
+        ({}, Level.OK, "10% of its memory"),
+    ],
+)
+def test_settings_of_a_redis_server(info: Mapping[str, Any], level: Level, text: str) -> None:
+    good = {
+        "maxmemory_policy": "noeviction",
+        "aof_enabled": 1,
+        "role": "master",
+        "used_memory": 10,
+        "maxmemory": 100,
+    }
+    report = Report("store")
+    store.check_node(report, "node", {**good, **info})
+    assert text in texts(report.findings, level)
+    assert [it for it in levels(report.findings) if it != "ok"] == (
+        [] if level is Level.OK else [str(level)]
+    )
+
+
+async def test_a_broker_that_cannot_be_reached(tmp_path: Path, idp: IdentityProvider) -> None:
+    (tmp_path / "client").write_text("secret")
+    settings = settings_for(
+        tmp_path,
+        idp,
+        credentials={
+            "exchange": [
+                {
+                    "issuers": [ISSUER],
+                    "endpoint": "http://127.0.0.1:1/token",
+                    "client_id": "us",
+                    "client_secret_file": tmp_path / "client",
+                }
+            ]
+        },
+    )
+    (away,) = await found(service.checks(settings))
+    assert (away.level, "Connection refused" in away.text) == (Level.FAIL, True)

@@ -1,0 +1,293 @@
+"""``authsvc sessions`` and ``authsvc keys show`` against a running service, over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from authsvc.cli import main
+from authsvc.server import running
+from tests.support.clock import Clock
+from tests.support.commands import ROOT, SECONDS, Ran, environment, run, run_on_terminal
+from tests.support.operators import Site, clients, settings, write_tls
+from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+ESCAPE = "\x1b]0;owned\x07\x1b[31m\u202e"
+
+
+class Operator:
+    """Runs commands as an operator of a service."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.options = (
+            *("--target", site.address, "--ca-file", str(site.tls / "ca.pem")),
+            *("--service-token-file", str(site.tls / "operator")),
+        )
+
+    async def sessions(self, command: str, *arguments: str, given: str = "") -> Ran:
+        return await run("sessions", command, *self.options, *arguments, given=given)
+
+
+@asynccontextmanager
+async def operated(folder: Path, idp: IdentityProvider, clock: Clock) -> AsyncIterator[Operator]:
+    tls = write_tls(folder / "tls")
+    async with (
+        running(settings(folder, tls, idp), clock=clock) as address,
+        clients(address, tls) as site,
+    ):
+        yield Operator(site)
+
+
+@pytest.fixture
+async def operator(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> AsyncIterator[Operator]:
+    async with operated(tmp_path, idp, clock) as operator:
+        yield operator
+
+
+async def test_list_filters_counts_what_is_left_and_cuts_ids(
+    operator: Operator, idp: IdentityProvider
+) -> None:
+    for number in range(3):
+        await operator.site.resolve(f"anonymous-session-{number}")
+    await operator.site.resolve("session-of-ada", idp.token("ada"))
+    await operator.site.resolve("session-of-bob", idp.token("bob", aud=OTHER_RESOURCE),
+                                resource=OTHER_RESOURCE)  # fmt: skip
+
+    cut = await operator.sessions("list", "--limit", "2")
+    assert cut.code == 0
+    assert cut.out.splitlines()[0].split()[:3] == ["SESSION", "STATE", "SUBJECT"]
+    assert len(cut.out.splitlines()) == 3
+    assert "2 shown, 3 left" in cut.err
+    assert "session-…" in cut.out
+    assert "session-of-" not in cut.out
+    assert "\x1b" not in cut.out
+
+    whole = await operator.sessions("list", "--all", "--full-ids", "--subject", "ada")
+    assert whole.out.splitlines()[1].split()[:3] == ["session-of-ada", "authenticated", "ada"]
+    assert len(whole.out.splitlines()) == 2
+
+    for arguments, ids in (
+        (("--state", "unauthenticated"), [f"anonymous-session-{it}" for it in (2, 1, 0)]),
+        (("--resource", OTHER_RESOURCE), ["session-of-bob"]),
+        (("--issuer", ISSUER, "--limit", "1"), ["session-of-bob"]),
+        (("--issuer", "https://other.example"), []),
+    ):
+        listed = (await operator.sessions("list", "--json", *arguments)).json()
+        assert [it["id"] for it in listed["sessions"]] == ids
+        assert listed["left_count"] == (1 if "--limit" in arguments else 0)
+        assert listed["left_count_is_exact"] is True
+
+
+async def test_show_finds_a_session_by_the_beginning_of_its_id(
+    operator: Operator, idp: IdentityProvider
+) -> None:
+    await operator.site.resolve("first-session", idp.token("ada", jti="one"))
+    await operator.site.resolve("second-session")
+    await operator.site.resolve("second-season")
+
+    for name in ("first-session", "first-s", "first-se…"):
+        shown = (await operator.sessions("show", name, "--json")).json()
+        assert (shown["id"], shown["subject"], shown["state"]) == (
+            "first-session",
+            "ada",
+            "authenticated",
+        )
+        assert [it["token_id"] for it in shown["grants"]] == ["one"]
+        assert shown["revoke_time"] is None
+    people = await operator.sessions("show", "first-session")
+    assert "subject    ada" in people.out
+    assert f"resource  {RESOURCE}" in people.out
+    several = await operator.sessions("show", "second-")
+    assert (several.code, several.out) == (1, "")
+    assert "2 sessions begin so" in several.err
+    for name in ("fir", "nothing-begins-so"):
+        missing = await operator.sessions("show", name)
+        assert missing.code == 1
+        assert "SESSION_NOT_FOUND" in missing.err
+
+
+async def test_revoke_asks_and_ends_what_was_named(
+    operator: Operator, idp: IdentityProvider, clock: Clock
+) -> None:
+    token = idp.token("ada", jti="one")
+    await operator.site.resolve("session-of-ada", token)
+    await operator.site.resolve("another-of-ada", token)
+
+    unasked = await operator.sessions("revoke", "session-of-ada")
+    assert unasked.code == 2
+    assert "would revoke session session-of-ada; --yes" in unasked.err
+    assert await operator.site.refusal("session-of-ada", token) is None
+
+    done = await operator.sessions("revoke", "session-of-ada", "--yes", "--json")
+    assert done.json() == {"revoked": "session session-of-ada", "session_count": 1}
+    assert str(await operator.site.refusal("session-of-ada", token)) == "Reason.SESSION_REVOKED"
+    assert await operator.site.refusal("another-of-ada", token) is None
+
+    clock.advance(1)
+    by_subject = await operator.sessions("revoke", "--subject", "ada", "--yes")
+    assert "Sessions ended: 1." in by_subject.out
+    assert f"every token of ada of {ISSUER}" in by_subject.out
+    assert str(await operator.site.refusal("another-of-ada", token)) == "Reason.TOKEN_REVOKED"
+    clock.advance(1)
+    later = idp.token("ada", jti="two")
+    assert await operator.site.refusal("another-of-ada", later) is None
+    await operator.sessions("revoke", "--token-id", "two", "--issuer", ISSUER, "--yes")
+    assert str(await operator.site.refusal("another-of-ada", later)) == "Reason.TOKEN_REVOKED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        ((), "give one of SESSION_ID, --subject"),
+        (("s", "--everyone"), "give one of SESSION_ID, --subject"),
+        (("s", "--before", "2h"), "--before goes with"),
+        (("--everyone", "--issuer", "i"), "--issuer goes with"),
+        (("--everyone", "--before", "soon"), "no time like"),
+        (("--evrybody",), "Did you mean '--everyone'?"),
+    ],
+)
+def test_a_revocation_that_is_none(arguments: tuple[str, ...], wrong: str) -> None:
+    ran = CliRunner().invoke(main, ["sessions", "revoke", *arguments, "--yes"])
+    assert ran.exit_code == 2
+    assert wrong in ran.output
+
+
+async def test_on_a_terminal_revoke_asks(operator: Operator) -> None:
+    await operator.site.resolve("the-session")
+    for answer, code in (("n\n", 1), ("y\n", 0)):
+        ran = await asyncio.to_thread(
+            run_on_terminal, "sessions", "revoke", *operator.options, "the-session", given=answer
+        )
+        assert "Revoke session the-session? [y/N]" in ran.out
+        assert ran.code == code
+        refusal = await operator.site.refusal("the-session")
+        assert (refusal is None) is (answer == "n\n")
+
+
+async def test_no_escape_sequence_reaches_the_terminal(
+    operator: Operator, idp: IdentityProvider
+) -> None:
+    hostile = idp.token("ada", jti=f"jti{ESCAPE}", client_id=f"client{ESCAPE}[bold]x[/bold]")
+    await operator.site.resolve("hostile-session", hostile)
+    for arguments in (("show", "hostile-session"), ("list", "--subject", "ada")):
+        command, *rest = arguments
+        for options in ((), ("--json",)):
+            ran = await asyncio.to_thread(
+                run_on_terminal, "sessions", command, *operator.options, *rest, *options
+            )
+            assert ran.code == 0
+            assert "\x1b]0" not in ran.out
+            assert "\x07" not in ran.out
+            assert "\x1b[31m" not in ran.out
+            assert "\u202e" not in ran.out
+            assert "hostile-" in ran.out
+    piped = await operator.sessions("show", "hostile-session")
+    assert r"jti\x1b]0;owned\x07\x1b[31m\u202e" in piped.out
+    assert "[bold]x[/bold]" in piped.out
+    assert piped.out.replace("\n", "").isprintable()
+
+
+async def test_watch_tells_what_happens_and_ctrl_c_ends_it(
+    operator: Operator, idp: IdentityProvider
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "authsvc", "sessions", "watch"),
+        *operator.options,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(SECONDS):
+        assert b"Watching" in await process.stderr.readline()
+        await operator.site.resolve("the-watched-session", idp.token("ada"))
+        line = (await process.stdout.readline()).decode()
+        assert "CREATED" in line
+        assert "ada" in line
+        assert "the-watc…" in line
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (0, b"", b"")
+
+
+async def test_watch_resumes_where_it_was(operator: Operator, idp: IdentityProvider) -> None:
+    watching = asyncio.create_task(operator.sessions("watch", "--json", "--count", "1"))
+    number = 0
+    async with asyncio.timeout(SECONDS):
+        while not watching.done():  # until it is watching
+            number += 1
+            await operator.site.resolve(f"session-{number}")
+            await asyncio.wait({watching}, timeout=0.2)
+        first = json.loads((await watching).out)
+        await operator.site.resolve("afterwards-one")
+        begun = int(first["session"]["id"].removeprefix("session-"))
+        wanted = [*(f"session-{it}" for it in range(begun + 1, number + 1)), "afterwards-one"]
+        options = ("--count", str(len(wanted)), "--resume-token", first["resume_token"])
+        ran = await operator.sessions("watch", "--json", *options)
+    assert [json.loads(it)["session"]["id"] for it in ran.out.splitlines()] == wanted
+
+
+async def test_who_is_no_operator_is_told_so(operator: Operator) -> None:
+    site = operator.site
+    where = ("--target", site.address, "--ca-file", str(site.tls / "ca.pem"))
+    server = await run("sessions", "list", *where, "--service-token-file", str(site.tls / "server"))
+    assert server.code == 1
+    assert "CALLER_NOT_ALLOWED" in server.err
+    assert "admin = true" in server.err
+
+
+async def test_settings_come_from_options_variables_and_a_file(
+    operator: Operator, tmp_path: Path
+) -> None:
+    site = operator.site
+    file = tmp_path / "admin.toml"
+    file.write_text(
+        f'target = "127.0.0.1:1"\nca_file = "{site.tls}/ca.pem"\n'
+        f'service_token_file = "{site.tls}/operator"\n'
+    )
+    env = {"AUTHSVC_ADMIN_CONFIG": str(file), "AUTHSVC_ADMIN_TARGET": site.address}
+    assert (await run("sessions", "list", "--json", env=env)).json()["sessions"] == []
+    away = ("sessions", "list", "--target", "127.0.0.1:1", "--timeout-seconds", "0.3")
+    unreached = await run(*away, env=env)
+    assert unreached.code == 3
+    assert "Is 127.0.0.1:1 where authsvc listens?" in unreached.err
+    file.write_text('tarjet = "x"')
+    wrong = await run("sessions", "list", "--admin-config", file)
+    assert wrong.code == 2
+    assert "tarjet: there is no such setting" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (("--target", "authsvc.example:50051"), "takes TLS: give --ca-file"),
+        (("--service-token-file", "x"), "goes over TLS alone"),
+        (("--certificate-file", "x"), "go together"),
+        (("--ca-file", "/nonexistent"), "TLS: /nonexistent: No such file"),
+        (("--target", "http://x"), "--target"),
+    ],
+)
+def test_an_unsafe_connection_is_refused(arguments: tuple[str, ...], wrong: str) -> None:
+    ran = CliRunner().invoke(main, ["sessions", "list", *arguments])
+    assert ran.exit_code == 2
+    assert wrong in ran.output
+
+
+async def test_keys_of_the_running_service(operator: Operator) -> None:
+    keys = (await run("keys", "show", *operator.options, "--json")).json()["keys"]
+    assert [(it["issuer"], it["algorithm"], it["state"]) for it in keys] == [
+        (ISSUER, "HS256", "ready")
+    ]

@@ -1,0 +1,238 @@
+"""The command line as a whole: how fast it is, what it suggests, what scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from authsvc.cli import COMMANDS, main
+from authsvc.cli.instants import INSTANT
+from authsvc.cli.output import print_table, printable, relative, span
+from mcp_adapter.cli import main as adapter_main
+from tests.support.commands import ROOT, environment
+from tests.support.tokens import ISSUER, RESOURCE
+
+HEAVY = ("grpc", "pydantic", "redis", "jwt", "cryptography", "rich", "starlette", "asyncio")
+
+
+def invoked(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text("s" * 40)
+    path = tmp_path / "authsvc.toml"
+    path.write_text(
+        f'resources = ["{RESOURCE}"]\n[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["HS256"]\n'
+        f'secret_file = "{tmp_path}/secret"\n[development]\nissuer = "{ISSUER}"\n'
+        f'audience = "{RESOURCE}"\n'
+    )
+    return path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What takes time to start are imports; how much time depends on the machine."""
+    script = (
+        "import sys\nfrom authsvc.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=60,
+        env=environment(),
+    )
+    loaded = set(ran.stderr.split())
+    assert not loaded & set(HEAVY)
+    assert "Commands:" in ran.stdout
+
+
+OF_GROUPS = ("sessions list", "sessions show", "sessions revoke", "sessions watch", "keys show")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *OF_GROUPS])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    ran = invoked(*command.split(), "--help")
+    assert ran.exit_code == 0
+    if command not in {"sessions", "keys"}:
+        assert "Example" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("sesions",), "'sessions'"),
+        (("sessions", "lst"), "'list'"),
+        (("sessions", "list", "--subjct", "x"), "'--subject'"),
+        (("token", "--rol", "x"), "'--role'"),
+        (("explian",), "'explain'"),
+    ],
+)
+def test_what_is_unknown_is_answered_with_what_is_meant(
+    arguments: tuple[str, ...], meant: str
+) -> None:
+    ran = invoked(*arguments)
+    assert ran.exit_code == 2
+    assert meant in ran.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str) -> None:
+    ran = invoked("completion", shell)
+    assert ran.exit_code == 0
+    assert "_AUTHSVC_COMPLETE" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("authsvc se", {"serve", "sessions"}),
+        ("authsvc sessions ", {"list", "show", "revoke", "watch"}),
+        ("authsvc sessions list --st", {"--state"}),
+        ("authsvc sessions list --state ", {"authenticated", "unauthenticated"}),
+    ],
+)
+def test_words_are_completed_in_bash(words: str, offered: set[str]) -> None:
+    *_, last = given = words.split(" ")
+    ran = subprocess.run(
+        [sys.executable, "-c", "from authsvc.cli import main; main(prog_name='authsvc')"],
+        env={
+            **environment(),
+            "_AUTHSVC_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(given) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    found = {line.partition(",")[2] for line in ran.stdout.splitlines()}
+    assert found == offered, last
+
+
+# Configurations.
+
+
+def test_check_config_names_every_problem(config: Path, tmp_path: Path) -> None:
+    good = invoked("check-config", "--config", config)
+    assert (good.exit_code, good.output) == (0, f"{config}: good.\n")
+    text = config.read_text().replace(f"{tmp_path}/secret", "/nonexistent/secret")
+    config.write_text(
+        text + '[[credentials.static]]\nrole = "r"\naccess_key_id = "A"\n'
+        'secret_access_key_file = "/nonexistent/key"\n'
+    )
+    bad = invoked("check-config", "--config", config, "--json")
+    assert bad.exit_code == 2
+    problems = json.loads(bad.output)["problems"]
+    assert len(problems) == 2
+    assert "secret_file: /nonexistent/secret" in problems[0]
+    assert "/nonexistent/key" in problems[1]
+    config.write_text("listen = 1\nresorces = []\n")
+    wrong = invoked("check-config", "--config", config)
+    assert "resorces: there is no such setting" in wrong.output
+    assert "listen:" in wrong.output
+
+
+def test_the_adapters_check_config(tmp_path: Path) -> None:
+    path = tmp_path / "adapter.toml"
+    good = 'resource = "http://127.0.0.1:8000/mcp"\nauthorization_servers = ["https://i.example"]\n'
+    cases = {
+        good: (0, "good."),
+        good + "[tools]\nwrites = ['nothing']\n": (2, "nothing"),
+        good + '[authsvc]\ntarget = "a.example:1"\nca_file = "/nonexistent"\n': (2, "/nonexistent"),
+        "": (2, "resource: is required"),
+    }
+    for text, (code, said) in cases.items():
+        path.write_text(text)
+        ran = CliRunner().invoke(adapter_main, ["check-config", "--config", str(path)])
+        assert (ran.exit_code, said in ran.output) == (code, True), ran.output
+
+
+def test_variables_of_operators_programs_are_not_taken_for_settings(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTHSVC_ADMIN_TARGET", "127.0.0.1:1")
+    monkeypatch.setenv("AUTHSVC_CONSOLE_LISTEN", "127.0.0.1:1")
+    assert invoked("check-config", "--config", config).exit_code == 0
+    monkeypatch.setenv("AUTHSVC_NOTHING", "x")
+    assert "AUTHSVC_NOTHING: there is no such setting" in invoked(
+        "check-config", "--config", config
+    ).output  # fmt: skip
+
+
+def test_keys_of_a_configuration(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("o" * 40)
+    os.utime(tmp_path / "secret", (time.time() - 7_200,) * 2)
+    text = config.read_text().replace(
+        "[development]", f'previous_secret_files = ["{tmp_path}/old"]\n[development]'
+    )
+    config.write_text(
+        text + '[[issuers]]\nissuer = "http://127.0.0.1:1"\nalgorithms = ["ES256"]\n'
+        "discover = true\n"
+    )
+    ran = invoked("keys", "show", "--config", config)
+    lines = [" ".join(line.split()) for line in ran.output.splitlines()]
+    assert lines[1:] == [
+        f"{ISSUER} - HS256 ready {tmp_path}/secret 2 h ago",
+        f"{ISSUER} - HS256 previous {tmp_path}/old {lines[2].split('old ')[1]}",
+        "http://127.0.0.1:1 - - not fetched discovery at http://127.0.0.1:1 -",
+    ]
+    assert "sss" not in ran.output
+    fetched = json.loads(invoked("keys", "show", "--config", config, "--fetch", "--json").output)
+    assert [it["state"] for it in fetched["keys"]] == ["ready", "previous", "unavailable"]
+
+
+def test_a_bare_token_is_all_that_token_prints(config: Path) -> None:
+    ran = invoked("token", "--config", config, "--sub", "ada")
+    assert ran.exit_code == 0
+    assert ran.output.count(".") == 2
+    assert len(ran.output.split()) == 1
+
+
+# Output.
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\x9b2J", "\u202e", "\u200b", "\r", "\x00", "\n"])
+def test_what_moves_a_terminal_is_escaped(hostile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printable(f"a{hostile}b").isprintable()
+    print_table(["A", "B"], [[hostile, "x"]])
+    out = capsys.readouterr().out
+    assert hostile == "\n" or hostile not in out
+    assert len(out.splitlines()) == 2
+
+
+def test_text_of_any_script_stays() -> None:
+    assert printable("Zoë 漢字 ✓ [bold]") == "Zoë 漢字 ✓ [bold]"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (61, "1 min 1 s"), (3_600, "1 h"), (90_061, "1 d 1 h"), (86_401, "1 d")],
+)
+def test_spans(seconds: float, said: str) -> None:
+    assert span(seconds) == said
+    if seconds:
+        assert relative(1_000_000, 1_000_000 + seconds) == f"{said} ago"
+        assert relative(1_000_000 + seconds, 1_000_000) == f"in {said}"
+
+
+def test_times_on_the_command_line() -> None:
+    at = 1_795_467_600.0
+    for text in ("2026-11-23T21:00:00Z", "2026-11-23T21:00:00", "2026-11-23T22:00:00+01:00"):
+        assert INSTANT.convert(text, None, None) == at
+    before = time.time()
+    assert before - 7_201 < INSTANT.convert("2h", None, None) < time.time() - 7_199

@@ -1,0 +1,95 @@
+"""The console's settings: loopback by default, and elsewhere only what is safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from authsvc.config import Settings
+from authsvc.console.config import ConsoleSettings
+from authsvc.settings import ConfigError, load
+
+AUTHSVC = 'target = "127.0.0.1:50051"\nca_file = "ca.pem"\nservice_token_file = "token"'
+TLS = '[tls]\ncertificate_file = "c.pem"\nkey_file = "c.key"'
+URL = 'url = "https://console.example.com"'
+
+
+def loaded(
+    folder: Path, top: str = "", *, authsvc: str = AUTHSVC, tables: str = ""
+) -> ConsoleSettings:
+    path = folder / "console.toml"
+    path.write_text(f'operators_file = "operators"\n{top}\n[authsvc]\n{authsvc}\n{tables}\n')
+    return load(ConsoleSettings, path)
+
+
+def test_by_default_it_is_for_this_machine(tmp_path: Path) -> None:
+    settings = loaded(tmp_path)
+    assert settings.listen == "127.0.0.1:8081"
+    assert not settings.is_secure
+    assert settings.origins(8081) == {
+        "http://127.0.0.1:8081",
+        "http://localhost:8081",
+        "http://[::1]:8081",
+    }
+    assert "http://localhost" in settings.origins(80)
+
+
+def test_over_tls_it_may_be_anywhere(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, f'listen = "0.0.0.0:443"\n{URL}', tables=TLS)
+    assert settings.is_secure
+    assert settings.origins(443) == {"https://console.example.com"}
+    assert "https://localhost" in loaded(tmp_path, tables=TLS).origins(443)
+
+
+def test_behind_a_proxy_it_may_be_anywhere(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, f'listen = "[::]:8081"\n{URL}\nbehind_proxy = true')
+    assert settings.is_secure
+    assert settings.origins(8081) == {"https://console.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("top", "tables", "says"),
+    [
+        ('listen = "0.0.0.0:8081"', "", "can be reached from other machines"),
+        ('listen = "0.0.0.0:8081"', TLS, "url is required"),
+        ("behind_proxy = true", "", "behind_proxy needs url"),
+        (f"{URL}\nbehind_proxy = true", TLS, "either"),
+        (URL, "", "url needs"),
+        ('url = "http://console.example.com"', TLS, "url: is an origin"),
+        ('url = "https://console.example.com/"', TLS, "url: is an origin"),
+        ('url = "https://Console.example.com"', TLS, "url: is an origin"),
+        ('url = "https://me@console.example.com"', TLS, "url: is an origin"),
+        ('listen = "127.0.0.1"', "", "listen: is an address"),
+        ('listen = "127.0.0.1:99999"', "", "listen: is an address"),
+        ('passphrase = "secret"', "", "passphrase: there is no such setting"),
+        ("session_seconds = 0", "", "session_seconds"),
+    ],
+)
+def test_what_is_unsafe_or_wrong_is_named(tmp_path: Path, top: str, tables: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        loaded(tmp_path, top, tables=tables)
+
+
+@pytest.mark.parametrize(
+    ("authsvc", "says"),
+    [
+        ('target = "127.0.0.1:50051"', "authsvc.ca_file: is required"),
+        ('ca_file = "ca.pem"', "needs service_token_file, or certificate_file"),
+        ('ca_file = "ca.pem"\ncertificate_file = "c.pem"', "go together"),
+        (f'{AUTHSVC}\ntoken = "x"', "authsvc.token: there is no such setting"),
+    ],
+)
+def test_the_console_has_to_be_known_to_authsvc(tmp_path: Path, authsvc: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        loaded(tmp_path, authsvc=authsvc)
+
+
+def test_its_variables_are_not_those_of_authsvc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTHSVC_CONSOLE_LISTEN", "127.0.0.1:9999")
+    assert loaded(tmp_path).listen == "127.0.0.1:9999"
+    with pytest.raises(ConfigError) as caught:
+        load(Settings, None)
+    assert "AUTHSVC_CONSOLE_LISTEN" not in str(caught.value)

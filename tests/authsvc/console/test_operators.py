@@ -1,0 +1,89 @@
+"""Who may sign in: the file of operators, and what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from authsvc.console.cli import main
+from authsvc.console.operators import MAX_PASSPHRASE_BYTES, OperatorsFile, operator_line
+from tests.support.console import NAME, PASSPHRASE
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_who_knows_the_passphrase_signs_in(operators_file: Path) -> None:
+    operators = OperatorsFile(operators_file)
+    operator = await operators.sign_in(NAME, PASSPHRASE)
+    assert operator is not None
+    assert operator.name == NAME
+    assert await operators.sign_in(NAME, PASSPHRASE + " ") is None
+    assert await operators.sign_in(NAME.upper(), PASSPHRASE) is None
+    assert await operators.sign_in(NAME, "x" * (MAX_PASSPHRASE_BYTES + 1)) is None
+
+
+def test_nothing_shows_what_is_kept(operators_file: Path, operators_line: str) -> None:
+    assert PASSPHRASE not in operators_line
+    assert operator_line(NAME, PASSPHRASE) != operators_line  # salted
+    key = operators_line.rpartition(":")[2]
+    assert key not in repr(OperatorsFile(operators_file).get(NAME))
+
+
+def test_the_file_is_followed(operators_file: Path, operators_line: str) -> None:
+    operators = OperatorsFile(operators_file)
+    rewrite(operators_file, operators_line.replace(NAME, "ada"))
+    assert operators.get(NAME) is None
+    assert operators.get("ada") is not None
+    rewrite(operators_file, "half a li")  # unfit: the last good ones stay
+    assert operators.get("ada") is not None
+    operators_file.unlink()
+    assert operators.get("ada") is None
+    rewrite(operators_file, operators_line)
+    assert operators.get(NAME) is not None
+
+
+def rewrite(path: Path, text: str) -> None:
+    """A new file, which no clock can mistake for the old one."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda line: "", "names nobody"),
+        (lambda line: "# nobody yet", "names nobody"),
+        (lambda line: f"{line}\n{line}", "line 2: grace is there twice"),
+        (lambda line: line.replace("scrypt", "plain"), "line 1 is not NAME:scrypt:SALT:KEY"),
+        (lambda line: line + ":more", "line 1 is not NAME:scrypt:SALT:KEY"),
+        (lambda line: line.replace(NAME, "../grace"), "line 1 is not"),
+        (lambda line: line[:-8], "cut short"),
+        (lambda line: line[:-3], "."),
+    ],
+)
+def test_a_file_that_is_unfit_is_refused(
+    operators_file: Path, operators_line: str, change: object, says: str
+) -> None:
+    assert callable(change)
+    operators_file.write_text(change(operators_line))
+    with pytest.raises(ValueError, match=says):
+        OperatorsFile(operators_file)
+
+
+def test_the_command_prints_a_line_that_works(tmp_path: Path) -> None:
+    typed = f"{PASSPHRASE}\n{PASSPHRASE}\n"
+    result = CliRunner().invoke(main, ["operator", "ada"], input=typed)
+    assert result.exit_code == 0
+    assert PASSPHRASE not in result.output
+    path = tmp_path / "operators"
+    path.write_text(result.stdout.splitlines()[-1])
+    assert OperatorsFile(path).get("ada") is not None
+
+
+@pytest.mark.parametrize(("name", "passphrase"), [("ada:x", PASSPHRASE), ("ada", "too short")])
+def test_the_command_refuses_what_is_unfit(name: str, passphrase: str) -> None:
+    typed = f"{passphrase}\n{passphrase}\n"
+    assert CliRunner().invoke(main, ["operator", name], input=typed).exit_code == 2

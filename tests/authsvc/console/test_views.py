@@ -1,0 +1,67 @@
+"""How times and strangers' text are shown."""
+
+from __future__ import annotations
+
+import pytest
+from markupsafe import Markup
+
+from authsvc.console.views import duration, environment, iso, relative, utc, visible
+from tests.support.clock import START, Clock
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("alice", "alice"),
+        ("Åsa 京子 👩", "Åsa 京子 👩"),
+        ("a\nb", "a\\u{a}b"),
+        ("admin\u202e\u2066gnp", "admin\\u{202e}\\u{2066}gnp"),
+        ("zero\u200bwidth\ufeff", "zero\\u{200b}width\\u{feff}"),
+        ("\u2028", "\\u{2028}"),
+        ("\x00\x1b[31m", "\\u{0}\\u{1b}[31m"),
+    ],
+)
+def test_nothing_is_hidden(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_markup_and_numbers_stay() -> None:
+    markup = Markup("<b>\n</b>")
+    assert visible(markup) is markup
+    assert visible(3) == 3
+
+
+def test_every_value_is_escaped(clock: Clock) -> None:
+    template = environment(clock).from_string('<a title="{{ it }}">{{ it }}</a>')
+    page = template.render(it="<script>\"'&\u202e")
+    assert page.count("&lt;script&gt;&#34;&#39;&amp;\\u{202e}") == 2
+
+
+def test_times() -> None:
+    assert utc(START) == "2027-01-15 08:00:00"
+    assert iso(START) == "2027-01-15T08:00:00Z"
+    assert utc(-1) == "1970-01-01 00:00:00"
+    assert utc(1e300) == "9999-12-31 23:59:59"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3_661, "1 h 1 min"),
+        (90_000, "1 d 1 h"),
+        (86_401, "1 d"),
+    ],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.5, "now"), (-1, "1 s ago"), (-125, "2 min ago"), (7_200, "in 2 h"), (-200_000, "2 d ago")],
+)
+def test_how_far_away_a_time_is(seconds: float, shown: str) -> None:
+    assert relative(seconds) == shown

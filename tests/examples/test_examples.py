@@ -1,0 +1,177 @@
+"""The examples as their pages run them: processes that share one authsvc, each its own resource."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from authsvc.config import Settings
+from authsvc.development import mint_token
+from authsvc.settings import load
+from examples import call
+from tests.support.processes import ROOT, spawn
+
+EXAMPLES = ROOT / "examples"
+SERVERS = ("official_sdk", "fastmcp_app", "plain_starlette", "own_sessions", "blocking_caller")
+START_SECONDS = 60.0
+
+
+class Example:
+    """``python examples/.../server.py`` on a free port, beginning to start."""
+
+    def __init__(self, name: str, authsvc: str) -> None:
+        self._name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", EXAMPLES / name / "server.py"],
+            env=os.environ | {"AUTHSVC": authsvc, "PORT": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def url(self) -> str:
+        """Where it listens, once it does."""
+        assert self._process.stdout is not None
+        too_late = threading.Timer(START_SECONDS, self._process.kill)
+        too_late.start()
+        said = ""
+        try:
+            while not (found := re.search(r"running on (http://\S+)", said)):
+                line = self._process.stdout.readline()
+                assert line, f"{self._name} ended:\n{said}"
+                said += line
+        finally:
+            too_late.cancel()
+        threading.Thread(target=self._process.stdout.read, daemon=True).start()
+        return found[1]
+
+    def end(self) -> None:
+        """End it, by force if it does not of itself."""
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        finally:
+            self._process.kill()
+            self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples' own configuration, with another address and folder."""
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "secret").write_text("0123456789abcdef" * 4)
+    text = (EXAMPLES / "authsvc.toml").read_text()
+    path = folder / "authsvc.toml"
+    path.write_text(text.replace(":50051", ":0").replace("var/examples", str(folder)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def urls(config: Path) -> Iterator[dict[str, str]]:
+    """Where each example listens."""
+    with ExitStack() as stack:
+        authsvc = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+        address = str(authsvc.wait_for("listening on", START_SECONDS)["address"])
+        started = {name: Example(name, address) for name in SERVERS}
+        for example in started.values():
+            stack.callback(example.end)
+        yield {name: example.url() for name, example in started.items()}
+
+
+def resource_of(example: str) -> str:
+    text = (EXAMPLES / example / "server.py").read_text()
+    found = re.search(r'(?:resource|RESOURCE) ?= ?"(.+)"', text)
+    assert found is not None
+    return found[1]
+
+
+def token(config: Path, example: str) -> str:
+    """Ada's, as ``authsvc token`` would print it."""
+    claims = {"sub": "ada", "aud": resource_of(example)}
+    return mint_token(load(Settings, config), claims, ttl_seconds=600, now=time.time())
+
+
+def called(url: str, tool: str, value: str) -> list[str]:
+    """What examples/call.py prints: without a token, and with it."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        asyncio.run(call.main(f"{url}/mcp", tool, value))
+    return printed.getvalue().splitlines()
+
+
+NO_TOKEN = "refused: This request needs an access token."
+
+
+def test_the_command_of_the_page(urls: dict[str, str], config: Path) -> None:
+    arguments = (f"{urls['official_sdk']}/mcp", "whoami", token(config, "official_sdk"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "call.py", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == [NO_TOKEN, "ada: reader"]
+
+
+@pytest.mark.parametrize("example", ["official_sdk", "fastmcp_app", "plain_starlette"])
+def test_a_tool_says_who_is_asking(urls: dict[str, str], config: Path, example: str) -> None:
+    said = called(urls[example], "whoami", token(config, example))
+
+    assert said == [NO_TOKEN, "ada: reader"]
+
+
+def test_a_session_of_the_servers_own(urls: dict[str, str], config: Path) -> None:
+    said = called(urls["own_sessions"], "count", token(config, "own_sessions"))
+
+    assert said == [NO_TOKEN, "ada: 1"]
+
+
+def test_a_token_for_one_server_is_refused_by_the_other(urls: dict[str, str], config: Path) -> None:
+    """Two servers with audiences of their own share one authsvc."""
+    ours, theirs = token(config, "official_sdk"), token(config, "fastmcp_app")
+
+    for example, value in (("official_sdk", theirs), ("fastmcp_app", ours)):
+        _, refused = called(urls[example], "whoami", value)
+        assert refused.startswith("refused: ")
+        assert value not in refused
+
+
+def test_a_caller_that_is_no_mcp_server(urls: dict[str, str], config: Path) -> None:
+    url = urls["blocking_caller"]
+
+    def asked(value: str) -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {value}"} if value else {}
+        answer = httpx2.get(url, headers=headers, timeout=20)
+        return answer.status_code, answer.text
+
+    assert asked("") == (401, "no token")
+    assert asked(token(config, "blocking_caller")) == (200, "ada: reader")
+    assert asked(token(config, "official_sdk")) == (401, "TOKEN_AUDIENCE_MISMATCH")
+
+
+def test_what_needs_no_token(urls: dict[str, str]) -> None:
+    assert httpx2.get(f"{urls['plain_starlette']}/healthz", timeout=20).text == "alive\n"
+    for example in SERVERS[:4]:
+        found = httpx2.get(f"{urls[example]}/.well-known/oauth-protected-resource/mcp", timeout=20)
+        assert found.json()["resource"] == resource_of(example)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.glob("*/server.py")), ids=lambda path: path.parent.name
+)
+def test_an_example_is_short_and_has_a_page(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 60
+    assert (path.parent / "README.md").read_text().startswith("# ")
