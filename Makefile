@@ -27,6 +27,7 @@ run: $(READY) ## Run it all: authsvc, the adapter and a local S3. Ctrl-C ends it
 	@$(BIN)/python -m demo
 
 test: $(READY) ## Run the tests.
+	@sh scripts/clients.sh $(VENV)
 	$(BIN)/python -m pytest
 
 check: $(READY) ## Lint, types, layers, and whether the generated stubs are fresh.
@@ -70,5 +71,5 @@ fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and co
 		-artifact_prefix=var/fuzz/ var/fuzz/corpus fuzz/corpus
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
-	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) tests/clients/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
