@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from authsvc.config import Settings
-from authsvc.console.config import ConsoleSettings
+from authsvc.console.config import AuthsvcSettings, ConsoleSettings
 from authsvc.settings import ConfigError, load
+from tests.support.processes import ROOT
 
 AUTHSVC = 'target = "127.0.0.1:50051"\nca_file = "ca.pem"\nservice_token_file = "token"'
 TLS = '[tls]\ncertificate_file = "c.pem"\nkey_file = "c.key"'
@@ -93,3 +95,17 @@ def test_its_variables_are_not_those_of_authsvc(
     with pytest.raises(ConfigError) as caught:
         load(Settings, None)
     assert "AUTHSVC_CONSOLE_LISTEN" not in str(caught.value)
+
+
+def test_the_page_about_it_has_every_setting(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "console.md").read_text()
+    example = page.partition("# console.toml")[2].partition("```")[0]
+    path = tmp_path / "console.toml"
+    path.write_text(f"# {example}")
+    settings = load(ConsoleSettings, path)
+    assert settings.authsvc.target == "authsvc.internal:50051"
+    for name in (*ConsoleSettings.model_fields, *AuthsvcSettings.model_fields):
+        assert re.search(rf"`[\w.]*\b{name}\b", page), name
+    for name in ("listen", "session_idle_seconds", "session_seconds", "events_kept"):
+        default = ConsoleSettings.model_fields[name].default
+        assert f"{default:g}" in page if isinstance(default, float) else str(default) in page
