@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,11 +56,28 @@ class EventStream:
         """Send a message, as the last one or not."""
         await self._write(f"event: message\r\ndata: {encoded(dumped(message))}\r\n\r\n", last)
 
-    async def keep_alive(self) -> None:
-        """Send a comment whenever a while has passed; until cancelled."""
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Send a comment whenever a while has passed, for as long as the block lasts."""
+        pings: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        # A timer and no task, until it is due: nearly every request is answered before.
+        timer = loop.call_later(
+            KEEP_ALIVE_SECONDS, lambda: pings.append(loop.create_task(self._ping()))
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for task in pings:
+                task.cancel()
+            if pings:
+                await asyncio.wait(pings)
+
+    async def _ping(self) -> None:
         while True:
-            await anyio.sleep(KEEP_ALIVE_SECONDS)
             await self._write(": ping\r\n\r\n", last=False)
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
 
     async def _write(self, text: str, last: bool) -> None:
         # A handler may notify from several tasks: one of them commits, before any of them writes.

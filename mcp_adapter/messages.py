@@ -75,9 +75,7 @@ def parse(body: bytes) -> Message:
             not a string.
     """
     try:
-        message = json.loads(
-            body.decode(), object_pairs_hook=_unique_members, parse_constant=_refuse_constant
-        )
+        message = _DECODER.decode(body.decode())
     except (ValueError, RecursionError):
         # ValueError covers bad UTF-8 and integers too long to convert, besides bad JSON.
         raise bad_request("The body is not valid JSON.", code=PARSE_ERROR) from None
@@ -126,6 +124,10 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+"""Made once: ``json.loads`` makes one for each message, at half of what it takes to parse it."""
 
 
 def _too_large(max_bytes: int) -> Refusal:

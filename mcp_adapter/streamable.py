@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
-import anyio
 from mcp.server.connection import Connection
 from mcp.server.lowlevel import Server
 from mcp.server.runner import ServerRunner, aclose_shielded, serve_one
@@ -84,10 +83,8 @@ class StreamableHttp:
                 return Response(status_code=HTTPStatus.ACCEPTED)
             return _json(_error(), HTTPStatus.BAD_REQUEST)
         stream = EventStream(send)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stream.keep_alive)
+        async with stream.kept_alive():
             reply = await self._reply(request, version, call, stream)
-            tasks.cancel_scope.cancel()
         if stream.committed:
             await stream.message(reply, last=True)
             return None

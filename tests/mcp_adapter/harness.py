@@ -6,7 +6,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -68,7 +68,7 @@ class MemoryResolver:
             if not create:
                 raise AuthError(Reason.SESSION_NOT_FOUND)
             self.sessions[session_id] = who.subject if who else None
-            return self._answer(session_id, who, Outcome.CREATED)
+            return replace(self._answer(session_id, who), outcome=Outcome.CREATED)
         if who is not None:
             bound = self.sessions[session_id] or who.subject
             if bound != who.subject:
@@ -82,7 +82,7 @@ class MemoryResolver:
         who = self._verified(token)
         session_id = secrets.token_urlsafe(16)
         self.sessions[session_id] = who.subject if who else None
-        return self._answer(session_id, who, Outcome.CREATED)
+        return replace(self._answer(session_id, who), outcome=Outcome.CREATED)
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
@@ -106,12 +106,10 @@ class MemoryResolver:
             raise AuthError(self.refused.get(token, Reason.TOKEN_MALFORMED))
         return self.tokens[token]
 
-    def _answer(
-        self, session_id: str, who: Principal | None, outcome: Outcome = Outcome.REUSED
-    ) -> Resolution:
+    def _answer(self, session_id: str, who: Principal | None) -> Resolution:
         state = SessionState.AUTHENTICATED if who else SessionState.UNAUTHENTICATED
         session = Session(session_id or "~principal", state, 1, 1.0, 2e9)
-        return Resolution(session, outcome, who)
+        return Resolution(session, Outcome.REUSED, who)
 
 
 class Meeting:
