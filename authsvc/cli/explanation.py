@@ -152,7 +152,7 @@ class _Check:
             return False
         if not isinstance(exc, AuthError):
             return False
-        text = ": ".join(filter(None, (self.text, exc.detail or exc.reason.message)))
+        text = ": ".join(filter(None, (self.text, exc.detail))) or exc.reason.message
         self.walk.steps.append(Step(self.name, Outcome.FAIL, text, exc.reason))
         return True
 

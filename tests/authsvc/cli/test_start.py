@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -12,9 +14,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from authsvc.cli import COMMANDS, main
+from authsvc.cli import COMMANDS, main, records
 from authsvc.cli.instants import INSTANT
 from authsvc.cli.output import print_table, printable, relative, span
+from authsvc.events import Event, EventType
+from authsvc.sessions import Grant, Record
 from mcp_adapter.cli import main as adapter_main
 from tests.support.commands import ROOT, environment
 from tests.support.tokens import ISSUER, RESOURCE
@@ -236,3 +240,34 @@ def test_times_on_the_command_line() -> None:
         assert INSTANT.convert(text, None, None) == at
     before = time.time()
     assert before - 7_201 < INSTANT.convert("2h", None, None) < time.time() - 7_199
+
+
+# The page.
+
+PAGE = (ROOT / "docs" / "cli.md").read_text()
+
+
+def shown_commands() -> list[str]:
+    """Every command line that the page shows, without what the shell makes of it."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", PAGE, re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [re.split(r" [<|#]", line)[0].strip() for line in lines if line.startswith("authsvc ")]
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_commands_of_the_page_are_understood(line: str) -> None:
+    _, *arguments = shlex.split(line)
+    ran = invoked(*arguments, "--help")
+    assert ran.exit_code == 0, ran.output
+
+
+def test_the_page_has_every_command_and_json_member() -> None:
+    for name in COMMANDS:
+        assert f"`authsvc {name}" in PAGE, name
+    record = Record("i", 1, 1.0, 1.0, 2.0, grants={"r": Grant(b"", 1.0, 2.0)})
+    event = records.event_document(Event(EventType.CREATED, 1.0, record), "t")
+    shown = records.document(record)
+    grants = shown["grants"]
+    assert isinstance(grants, list)
+    for name in (*shown, *grants[0], *event):
+        assert f"`{name}`" in PAGE, name
