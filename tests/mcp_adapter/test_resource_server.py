@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import pytest
 from starlette.applications import Starlette
@@ -209,6 +212,42 @@ async def test_another_scheme_is_challenged_without_an_error(server: Endpoint) -
 
     assert response.status_code == 401
     assert [name for name, _ in Challenge.of(response).parameters] == ["resource_metadata", "scope"]
+
+
+async def test_white_space_around_a_header_is_no_part_of_it(
+    server: Endpoint, idp: IdentityProvider
+) -> None:
+    """On the wire, byte by byte: HTTP clients take it away before they send."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "whoami", "arguments": {}, "_meta": meta}
+    body = json.dumps(request("tools/call", params)).encode()
+    lines = [
+        "POST /mcp HTTP/1.1",
+        "Host:  127.0.0.1  ",
+        "Connection: close",
+        "Content-Type: application/json",
+        "Accept: application/json, text/event-stream",
+        f"Content-Length: {len(body)}",
+        "MCP-Protocol-Version: \t 2026-07-28 \t ",
+        "Mcp-Method:   tools/call   ",
+        "Mcp-Name: \t  whoami  \t",
+        f"Authorization:   Bearer   {idp.token(scope='things.read')}  \t",
+    ]
+    async with await anyio.connect_tcp(
+        server.http.base_url.host, server.http.base_url.port or 0
+    ) as wire:
+        await wire.send("\r\n".join([*lines, "", ""]).encode() + body)
+        answer = b""
+        with anyio.fail_after(DEADLINE_SECONDS), contextlib.suppress(anyio.EndOfStream):
+            while True:
+                answer += await wire.receive()
+
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), answer
+    assert json.loads(content)["result"]["content"][0]["text"] == "alice"
 
 
 # Challenges
