@@ -63,6 +63,8 @@ class AuthClient:
             authsvc far less than a call each. A replica that knows no streams is called.
         tls: None for a socket of this machine. Its files may change while the client runs: calls
             under way finish on the old connections, others take new ones.
+        traceparent: the context of the current trace, as W3C Trace Context spells it; empty
+            without one. Asked in the context of whoever calls.
         clock: seconds, of any origin.
         look_up: from a name to its addresses.
 
@@ -78,12 +80,14 @@ class AuthClient:
         deadline_seconds: float = 2.0,
         streams: bool = True,
         tls: ClientTls | None = None,
+        traceparent: Callable[[], str] = str,
         clock: Callable[[], float] = time.monotonic,
         look_up: LookUp = look_up,
     ) -> None:
         self._certificates = Certificates(tls)
         self._service_token = ServiceToken(tls.service_token_file if tls else None)
         self._streams = streams
+        self._traceparent = traceparent
         self._known = asyncio.Event()
         self._replicas = Replicas(
             Targets.parse(target),
@@ -155,4 +159,5 @@ class AuthClient:
             metadata=self._service_token.metadata,
             known=self._known,
             streams=self._streams,
+            traceparent=self._traceparent,
         )

@@ -64,6 +64,8 @@ class Replica:
         known: set once authsvc has answered this caller. Only then is its health watched: the watch
             of a caller that is turned away would be one more refusal to write down.
         streams: whether resolves share a stream, where the replica knows of such.
+        traceparent: the context of the current trace, as W3C Trace Context spells it; empty
+            without one.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Replica:
         metadata: Callable[[], Metadata],
         known: asyncio.Event,
         streams: bool = True,
+        traceparent: Callable[[], str] = str,
     ) -> None:
         self.in_flight = 0
         self._address = endpoint.address
@@ -84,6 +87,7 @@ class Replica:
         self._serving = True
         self._responsive = True
         self._streams = streams
+        self._traceparent = traceparent
         self._stream: ResolveStream | None = None
         self._stream_metadata: Metadata = ()
         self._finishing: set[asyncio.Task[None]] = set()
@@ -120,6 +124,8 @@ class Replica:
         self.in_flight += 1
         try:
             metadata = self._metadata()
+            if traceparent := self._traceparent():
+                metadata = (*metadata, ("traceparent", traceparent))
             rpc = method(self._stub)(request, timeout=timeout_seconds, metadata=metadata)
             return await rpc, rpc
         except aio.AioRpcError as error:
@@ -138,7 +144,9 @@ class Replica:
         if self._streams:
             self.in_flight += 1
             try:
-                return await self._current_stream().ask(request, timeout_seconds)
+                return await self._current_stream().ask(
+                    request, timeout_seconds, self._traceparent()
+                )
             except AttemptError as error:
                 if not error.failure.unimplemented:
                     raise

@@ -47,7 +47,7 @@ class ResolveStream:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._ids = itertools.count(1)
-        self._outbox: deque[tuple[int, pb.ResolveSessionRequest]] = deque()
+        self._outbox: deque[tuple[int, pb.ResolveSessionRequest, str]] = deque()
         self._abandoned: list[int] = []
         self._waiting: dict[int, asyncio.Future[pb.ResolveSessionResponse]] = {}
         self._wake = asyncio.Event()
@@ -62,9 +62,14 @@ class ResolveStream:
         return self._ended is None and not self._finishing
 
     async def ask(
-        self, request: pb.ResolveSessionRequest, timeout_seconds: float
+        self, request: pb.ResolveSessionRequest, timeout_seconds: float, traceparent: str = ""
     ) -> pb.ResolveSessionResponse:
         """The answer to one request.
+
+        Args:
+            request: what is asked.
+            timeout_seconds: how long its caller waits.
+            traceparent: the context of its caller's trace; empty without one.
 
         Raises:
             AttemptError: why there is none.
@@ -75,7 +80,7 @@ class ResolveStream:
         answer: asyncio.Future[pb.ResolveSessionResponse]
         answer = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = answer
-        self._outbox.append((request_id, request))
+        self._outbox.append((request_id, request, traceparent))
         self._wake.set()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -114,10 +119,10 @@ class ResolveStream:
         batch = pb.ResolveSessionStreamRequest(cancelled_request_ids=abandoned)
         size = 0
         while self._outbox and len(batch.entries) < MAX_ENTRIES and size < BATCH_BYTES:
-            request_id, request = self._outbox.popleft()
+            request_id, request, traceparent = self._outbox.popleft()
             answer = self._waiting.get(request_id)
             if answer is not None and not answer.done():
-                batch.entries.add(request_id=request_id, request=request)
+                batch.entries.add(request_id=request_id, request=request, traceparent=traceparent)
                 size += len(request.token)
         return batch
 

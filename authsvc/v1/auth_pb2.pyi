@@ -278,8 +278,13 @@ class ResolveSessionStreamRequest(_message.Message):
 
         REQUEST_ID_FIELD_NUMBER: _builtins.int
         REQUEST_FIELD_NUMBER: _builtins.int
+        TRACEPARENT_FIELD_NUMBER: _builtins.int
         request_id: _builtins.int
         """Chosen by the client, unique on the stream."""
+        traceparent: _builtins.str
+        """The caller's trace context: the value of W3C Trace Context's traceparent,
+        which a unary call carries as metadata of that name. Empty without one.
+        """
         @_builtins.property
         def request(self) -> Global___ResolveSessionRequest:
             """What is asked, as in the unary call."""
@@ -289,10 +294,11 @@ class ResolveSessionStreamRequest(_message.Message):
             *,
             request_id: _builtins.int = ...,
             request: Global___ResolveSessionRequest | None = ...,
+            traceparent: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61uthsvc/v1/frames.proto\x12\nauthsvc.v1\"\x93\x01\n\rRequestFrames\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.authsvc.v1.RequestFrames.Frame\x12\x1d\n\x15\x63\x61ncelled_request_ids\x18\x02 \x03(\x04\x1a\x31\n\x05\x46rame\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x14\n\x07request\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61uthsvc/v1/frames.proto\x12\nauthsvc.v1\"\xa8\x01\n\rRequestFrames\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1f.authsvc.v1.RequestFrames.Frame\x12\x1d\n\x15\x63\x61ncelled_request_ids\x18\x02 \x03(\x04\x1a\x46\n\x05\x46rame\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x14\n\x07request\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x13\n\x0btraceparent\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTFRAMES_FRAME'].fields_by_name['request']._loaded_options = None
   _globals['_REQUESTFRAMES_FRAME'].fields_by_name['request']._serialized_options = b'\200\001\001'
   _globals['_REQUESTFRAMES']._serialized_start=40
-  _globals['_REQUESTFRAMES']._serialized_end=187
+  _globals['_REQUESTFRAMES']._serialized_end=208
   _globals['_REQUESTFRAMES_FRAME']._serialized_start=138
-  _globals['_REQUESTFRAMES_FRAME']._serialized_end=187
+  _globals['_REQUESTFRAMES_FRAME']._serialized_end=208
 # @@protoc_insertion_point(module_scope)

@@ -36,19 +36,23 @@ class RequestFrames(_message.Message):
 
         REQUEST_ID_FIELD_NUMBER: _builtins.int
         REQUEST_FIELD_NUMBER: _builtins.int
+        TRACEPARENT_FIELD_NUMBER: _builtins.int
         request_id: _builtins.int
         """Its request_id."""
         request: _builtins.bytes
         """Its request, encoded."""
+        traceparent: _builtins.str
+        """Its traceparent."""
         def __init__(
             self,
             *,
             request_id: _builtins.int = ...,
             request: _builtins.bytes = ...,
+            traceparent: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,6 +54,7 @@ class Asked:
 
     request: Request
     seconds_left: float
+    traceparent: str = ""
 
 
 @dataclass
@@ -185,7 +186,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         self, entry: pb.ResolveSessionStreamRequest.Entry, context: Context
     ) -> None:
         answer = pb.ResolveSessionStreamResponse.Entry(request_id=entry.request_id)
-        self._arrived(entry.request, 0.0)
+        self._arrived(Asked(entry.request, 0.0, entry.traceparent))
         await self._held()
         if self.error is not None:
             answer.error.CopyFrom(status_of(self.error))
@@ -196,13 +197,15 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
             await context.write(pb.ResolveSessionStreamResponse(entries=[answer]))
 
     async def _answer(self, request: Request, context: Context) -> None:
-        self._arrived(request, context.time_remaining() or 0.0)
+        metadata = dict(context.invocation_metadata() or ())
+        traceparent = str(metadata.get("traceparent", ""))
+        self._arrived(Asked(request, context.time_remaining() or 0.0, traceparent))
         await self._held()
         if self.error is not None:
             await guarded(_raised(self.error), context)
 
-    def _arrived(self, request: Request, seconds_left: float) -> None:
-        self.asked.append(Asked(request, seconds_left))
+    def _arrived(self, asked: Asked) -> None:
+        self.asked.append(asked)
         self.arrived.set()
 
     async def _held(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 
 import pytest
 
@@ -180,6 +181,23 @@ async def test_a_service_token_that_changes_is_shown_on_a_new_stream(
             await asyncio.gather(under_way, new)
     shown = [metadata["authorization"] for metadata in replica.opened]
     assert shown == ["Bearer first", "Bearer second"]
+
+
+async def test_each_request_carries_the_trace_of_its_caller() -> None:
+    current = ContextVar("current", default="")
+
+    async def traced(client: AuthClient, name: str) -> None:
+        current.set(name)
+        await resolved(client)
+
+    async with fleet(1) as [replica]:
+        for streams in (True, False):
+            async with AuthClient(
+                replica.address, streams=streams, traceparent=current.get
+            ) as client:
+                await resolved(client)
+                await asyncio.gather(*(traced(client, name) for name in "abc"))
+    assert [asked.traceparent for asked in replica.asked] == ["", *"abc"] * 2
 
 
 async def test_a_client_that_closes_leaves_no_task_behind() -> None:
