@@ -310,7 +310,7 @@ def test_ports_agree(program: str) -> None:
 def test_the_image_and_its_health_check_name_the_ports() -> None:
     (exposed,) = re.findall(r"^EXPOSE (.+)$", CONTAINERFILE, re.MULTILINE)
     assert set(map(int, exposed.split())) == {ports()["authsvc"], ports()["adapter"]}
-    (checked,) = re.findall(r"healthcheck\.py\", \"127\.0\.0\.1:(\d+)\"", CONTAINERFILE)
+    (checked,) = re.findall(r"\"health\", \"127\.0\.0\.1:(\d+)\"", CONTAINERFILE)
     assert int(checked) == ports()["authsvc"]
     assert f"127.0.0.1:{ports()['adapter']}/readyz" in str(SERVICES["adapter"]["healthcheck"])
     (published,) = SERVICES["adapter"]["ports"]
@@ -366,7 +366,7 @@ def seconds(text: str) -> int:
 
 
 def test_probes_wait_less_than_what_runs_them() -> None:
-    # healthcheck.py gives up after 2 s by itself, and then says why.
+    # `authsvc health` gives up after 2 s by itself, and then says why.
     for when in ("startup", "liveness", "readiness"):
         assert container("authsvc")[f"{when}Probe"]["timeoutSeconds"] > 2
     assert "--timeout=3s" in CONTAINERFILE

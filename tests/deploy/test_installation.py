@@ -45,7 +45,6 @@ pytestmark = pytest.mark.anyio
 DEPLOY = Path(__file__).parents[2] / "deploy"
 REPLICAS = ("127.0.0.1", "127.0.0.2")
 OPERATOR = "valkey-operator-password"
-HEALTHCHECK = str(DEPLOY / "healthcheck.py")
 
 
 @pytest.fixture(scope="module")
@@ -448,7 +447,7 @@ def test_nobody_but_the_owner_finds_the_secrets(secrets: Path) -> None:
 
 async def asked(*arguments: str) -> tuple[int, str]:
     done = await anyio.run_process(
-        [sys.executable, "-W", "error", HEALTHCHECK, *arguments], check=False
+        [sys.executable, "-W", "error", "-m", "authsvc", "health", *arguments], check=False
     )
     return done.returncode, done.stderr.decode()
 
@@ -468,9 +467,9 @@ async def test_a_replica_is_asked_for_its_health(secrets: Path, valkey: Valkey) 
         assert await asked(target, *trusted, "--alive") == (0, "")
         for other in ((*trusted[:3], "somebody-else"), ()):
             code, why = await asked(target, *other)
-            assert (code, why.startswith("no answer: ")) == (1, True)
+            assert (code, why.startswith("authsvc: no answer: ")) == (1, True)
     for flags in ((), ("--alive",)):
-        assert await asked(target, *trusted, *flags) == (1, "no answer: UNAVAILABLE\n")
+        assert await asked(target, *trusted, *flags) == (1, "authsvc: no answer: UNAVAILABLE\n")
 
 
 async def test_a_replica_without_keys_is_alive_and_not_ready(secrets: Path, valkey: Valkey) -> None:
@@ -486,7 +485,7 @@ async def test_a_replica_without_keys_is_alive_and_not_ready(secrets: Path, valk
     trusted = ("--ca-file", str(secrets / "ca.crt"), "--name", "authsvc")
     async with running(settings) as address:
         assert await asked(address, *trusted, "--alive") == (0, "")
-        assert await asked(address, *trusted) == (1, "NOT_SERVING\n")
+        assert await asked(address, *trusted) == (1, "authsvc: NOT_SERVING\n")
 
 
 async def test_an_adapter_with_this_configuration_is_ready(
@@ -523,7 +522,7 @@ async def test_what_speaks_http_is_asked_for_its_health() -> None:
     ):
         tasks.start_soon(listener.serve, answer)
         assert await asked(f"{url}/healthz") == (0, "")
-        assert await asked(f"{url}/readyz") == (1, "HTTP 503\n")
+        assert await asked(f"{url}/readyz") == (1, "authsvc: HTTP 503\n")
         tasks.cancel_scope.cancel()
     code, why = await asked(f"{url}/readyz")
-    assert (code, why.startswith("no answer: ")) == (1, True)
+    assert (code, why.startswith("authsvc: no answer: ")) == (1, True)
