@@ -31,6 +31,7 @@ from mcp_adapter.opening import lifespan_within, opened, resolver_at
 from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import Requirement, RequirementOf, default_requirement, union
 from mcp_adapter.watching import watched
+from mcp_adapter.whitespace import trimmed
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,11 @@ class SessionGate:
             await lifespan_within(self.running(), self._app, scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
-        elif (open_app := self._open.get(scope["path"])) is not None:
+        else:
+            await self._http(trimmed(scope), receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (open_app := self._open.get(scope["path"])) is not None:
             await open_app(scope, receive, send)
         elif scope["method"] == "POST":
             await self._post(scope, receive, send)

@@ -16,6 +16,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mcp_adapter.whitespace import trimmed
+
 LOOPBACK_HOSTS = ("localhost:*", "127.0.0.1:*", "[::1]:*")
 """No page of a foreign site can make a browser send these as Host."""
 
@@ -70,10 +72,12 @@ class OriginGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] == "lifespan" or (refusal := self._refusal(Headers(scope=scope))) is None:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        else:
-            await refusal(scope, receive, send)
+            return
+        scope = trimmed(scope)
+        refusal = self._refusal(Headers(scope=scope))
+        await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
