@@ -45,6 +45,7 @@ ALLOWED = {
     "storage": {"errors", "config", "settings", "stores"},
     "workers": {"config", "settings"},
     "client": {"errors", "resolution", "wire", "v1", "client"},
+    "console": {*DOMAIN, "admin_client", "client", "addresses", "logs", "settings", "console"},
 }
 """Which of authsvc's own modules each may import."""
 

@@ -19,6 +19,7 @@ from authsvc.console.revoking import (
     FormError,
     SubjectTarget,
     carry_out,
+    named,
     outcome,
     place_after,
     target_of,
@@ -26,13 +27,16 @@ from authsvc.console.revoking import (
 from authsvc.errors import AuthError, Reason
 from authsvc.events import EventType, RecordFilter, revoked_since
 from authsvc.sessions import Record
-from authsvc.status import IssuerState, ServiceStatus
+from authsvc.status import IssuerState, ServiceStatus, SessionCounts
 
 log = logging.getLogger(__name__)
 
 PAGE_SIZE = 50
 EVENTS_SHOWN = 200
 LATEST_SHOWN = 12
+
+COUNT_SECONDS = 15.0
+"""Sessions are counted so often, however many look on: authsvc reads records for it."""
 
 STATES = {"": None, "authenticated": True, "unauthenticated": False}
 """What the filter by state may say."""
@@ -59,10 +63,15 @@ class Pages:
         self._feed = feed
         self._templates = templates
         self._clock = clock
+        self._counts: SessionCounts | None = None
+        self._count_time = -COUNT_SECONDS
 
     async def overview(self, ask: Ask) -> Response:
         """How things are: counts, rates and the latest events."""
-        status, problem = await self._status()
+        is_due = not 0 <= self._clock() - self._count_time < COUNT_SECONDS
+        status, problem = await self._status(count_sessions=is_due)
+        if status is not None and status.sessions is not None:
+            self._counts, self._count_time = status.sessions, self._clock()
         window = ask.values.get("window", "")
         if window not in WINDOWS:
             window = next(iter(WINDOWS))
@@ -70,6 +79,7 @@ class Pages:
             "overview",
             ask.login,
             status=status,
+            counts=self._counts if status else None,
             problem=problem,
             window=window,
             windows=WINDOWS,
@@ -156,13 +166,13 @@ class Pages:
         if isinstance(target, EveryoneTarget) and ask.values.get("word") != EVERYONE_WORD:
             return self._reviewed(ask, problem=f"Type “{EVERYONE_WORD}” to revoke everything.")
         revoked = await carry_out(target, self._client)
-        who = ask.login.operator.name
-        log.info("revoked: %s", ask.values["what"], extra={"operator": who})
+        who = {"operator": ask.login.operator.name}
+        log.info("revoked: %s", ask.values["what"], extra={**who, **named(target)})
         ask.login.notice = outcome(target, revoked)
         return RedirectResponse(place_after(target), 303)
 
     async def _choice(self, login: Login, values: Mapping[str, str], problem: str = "") -> Response:
-        status, _ = await self._status(count_sessions=False)
+        status, _ = await self._status()
         return self._page(
             "revoke",
             login,
@@ -194,7 +204,7 @@ class Pages:
         return list((await self._client.page(which, page_size=PAGE_SIZE)).records)
 
     async def _status(
-        self, *, count_sessions: bool = True
+        self, *, count_sessions: bool = False
     ) -> tuple[ServiceStatus | None, Reason | None]:
         """How authsvc is, or why it cannot be asked."""
         try:

@@ -9,6 +9,7 @@ from typing import assert_never
 from urllib.parse import urlencode
 
 from authsvc.admin_client import AdminClient, Revoked
+from authsvc.resolution import shown
 
 MAX_TEXT_LENGTH = 2_048
 """Characters of an issuer, a subject or a token's id, as authsvc has it."""
@@ -95,6 +96,21 @@ async def carry_out(target: Target, client: AdminClient) -> Revoked:
             return await client.revoke_token(issuer, token_id)
         case EveryoneTarget(before_time):
             return await client.revoke_everyone(before_time=before_time)
+        case _:
+            assert_never(target)
+
+
+def named(target: Target) -> dict[str, str]:
+    """What a log calls it: a session by a prefix that does not authorise."""
+    match target:
+        case SessionTarget(session_id):
+            return {"session": shown(session_id)}
+        case SubjectTarget(issuer, subject, _):
+            return {"issuer": issuer, "subject": subject}
+        case TokenTarget(issuer, token_id):
+            return {"issuer": issuer, "token_id": token_id}
+        case EveryoneTarget():
+            return {}
         case _:
             assert_never(target)
 

@@ -23,6 +23,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, EventType, RecordFilter
 from authsvc.revocation import EVERYONE, Cutoff
 from authsvc.sessions import Grant, Limits, Record
+from authsvc.status import SessionCounts
 from authsvc.stores import Logged, Page
 from authsvc.stores.memory import MemoryStore
 from authsvc.v1 import auth_pb2 as pb
@@ -171,6 +172,15 @@ async def test_a_page_token_goes_with_its_filter(office: Office) -> None:
 @pytest.mark.parametrize("size", [-1, 1001, 2**31 - 1])
 async def test_sizes_that_are_refused(office: Office, size: int) -> None:
     assert await reason(office.admin, ALL, size=size) is Reason.ARGUMENT_INVALID
+
+
+async def test_counts_say_that_they_are_not_all(office: Office) -> None:
+    await fill(office, record("s1"), record("s2", subject=""))
+    assert (await office.admin.status(count_sessions=True)).sessions == SessionCounts(1, 1, 0)
+    office.store.page_size = 1
+    counts = (await office.admin.status(count_sessions=True)).sessions
+    assert counts is not None
+    assert counts.truncated
 
 
 # Revocations.
