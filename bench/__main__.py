@@ -1,81 +1,85 @@
-"""``python -m bench``: what a resolve costs, beside a raw echo of the same bytes."""
+"""``python -m bench``: everything that is measured here, and the report of it."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import time
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 import uvloop
 
-from bench.figures import machine, write_report
-from bench.population import SUBJECTS
-from bench.processes import PLACEMENTS, ServerError
-from bench.resolves import Plan, WrongAnswerError, compare, render_growth, render_resolves
+from bench import report
+from bench.figures import machine
+from bench.generator import LoadError, WrongAnswerError
+from bench.processes import ServerError
+from bench.section import Options, Section
 
-FEW_SESSIONS = 1_000
-CALLS = 1_500
-QUICK_ROUNDS = 7
-THOROUGH_ROUNDS = 31
+SECTIONS = (
+    "bench.sections.rows",
+    "bench.sections.latency",
+    "bench.sections.workers",
+    "bench.sections.growth",
+    "bench.sections.refused",
+    "bench.sections.independent",
+)
+"""Modules with ``async def run(options: Options) -> Section``, in the report's order."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--quick/--thorough",
-    default=True,
-    show_default=True,
-    help=f"{QUICK_ROUNDS} rounds, in under a minute; or {THOROUGH_ROUNDS}, in under three.",
-)
+@click.option("--rounds", default=7, show_default=True, help="Samples of each side.")
 @click.option(
     "--sessions",
-    type=click.IntRange(min=CALLS + len(SUBJECTS)),
-    default=100_000,
+    type=click.IntRange(min=10_000),
+    default=1_000_000,
     show_default=True,
-    help=f"Sessions in the large store; the small one holds {FEW_SESSIONS:,}.",
+    help="Sessions in the large store.",
 )
 @click.option(
-    "--placement",
-    type=click.Choice(PLACEMENTS),
-    default=PLACEMENTS[0],
-    show_default=True,
-    help="apart: the server has one CPU, the client the others. free: where the system puts them.",
+    "--only",
+    multiple=True,
+    type=click.Choice([name.rpartition(".")[2] for name in SECTIONS]),
+    help="These sections alone.",
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("var/bench/resolves.json"),
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("var/bench"),
     show_default=True,
-    help="Where every sample goes, as JSON.",
+    help="Where report.html and report.json go.",
 )
-def main(quick: bool, sessions: int, placement: str, output: Path) -> None:
-    """Measure resolves of a real authsvc, in a process of its own, over loopback.
+def main(rounds: int, sessions: int, only: tuple[str, ...], output: Path) -> None:
+    """Measure a real authsvc, in processes of its own, over loopback, in under ten minutes.
 
-    Row 8 of the decision table is the hot path, a session's own token again. Row 10 brings a new
-    token each time: a signature is checked and the record written to disk. Beside them runs an echo
-    of row 8's bytes on the same kind of gRPC server: what no resolve can do without. All sides
-    alternate in one run, and each ratio is taken within its round. A closed loop keeps 32 calls in
-    flight, so this measures cost and throughput, not latency.
+    Every comparison alternates its sides in one run, and takes each ratio within its round.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    rounds = QUICK_ROUNDS if quick else THOROUGH_ROUNDS
-    plan = Plan(rounds, CALLS, few=FEW_SESSIONS, many=sessions, placement=placement)
+    output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
 
     def step(text: str) -> None:
-        click.echo(f"{time.monotonic() - start:5.1f} s  {text}", err=True)
+        click.echo(f"{time.monotonic() - start:6.1f} s  {text}", err=True)
 
+    chosen = [name for name in SECTIONS if not only or name.rpartition(".")[2] in only]
     try:
         # Beside the output, for a disk like the service's own: /tmp may be memory.
-        with TemporaryDirectory(prefix="run-", dir=output.parent) as folder:
-            results = uvloop.run(compare(plan, Path(folder), step))
-    except (ServerError, WrongAnswerError) as error:
+        with TemporaryDirectory(prefix="run-", dir=output) as folder:
+            sections = uvloop.run(_sections(chosen, Options(Path(folder), rounds, step, sessions)))
+    except (ServerError, LoadError, WrongAnswerError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"\n{render_resolves(results)}\n\n{render_growth(results)}\n")
-    click.echo("Medians (lowest-highest). " + ", ".join(machine().values()))
-    write_report(output, asdict(plan), results.resolves, lookup_micros=results.lookups)
-    click.echo(f"Every sample: {output}")
+    report.write(output, sections, {"rounds": rounds, "sessions": sessions, "sections": chosen})
+    click.echo(f"\n{report.as_text(sections)}\n")
+    click.echo("Medians (quartiles). " + ", ".join(machine().values()))
+    click.echo(f"The report: {output / 'report.html'}; every sample: {output / 'report.json'}")
+
+
+async def _sections(names: list[str], options: Options) -> list[Section]:
+    sections = []
+    for name in names:
+        options.step(f"== {name.rpartition('.')[2]}")
+        sections.append(await importlib.import_module(name).run(options))
+    return sections
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import random
 import select
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -37,6 +38,9 @@ DIGITS = 3
 
 DRAIN_SECONDS = 10.0
 """How long the last answers are waited for; those that do not come count as errors."""
+
+SERVED = -1.0
+"""In place of the time at which a request was asked."""
 
 CHECKED_EVERY = 50
 """One in so many answers is compared with its row. Whether it is an error, always is."""
@@ -58,6 +62,8 @@ class Order:
         seconds: open loop: for how long.
         calls: closed loop, where there is no rate: how many requests in all.
         in_flight: closed loop: unanswered at a time, over all connections.
+        spread: how many sessions of its part it asks about, where requests change nothing. It has
+            their requests in memory, 5 KB each.
     """
 
     target: str
@@ -71,6 +77,7 @@ class Order:
     seconds: float = 0.0
     calls: int = 0
     in_flight: int = 8
+    spread: int = 10_000
 
     def to_json(self) -> str:
         """A line."""
@@ -94,7 +101,7 @@ class Tally:
     """What came of it.
 
     Attributes:
-        latencies: µs, by kind, of the requests that were answered.
+        latencies: µs, by kind, of the requests that were answered as they should be.
         lags: µs by which an open loop asked later than it should have.
         failed: requests, by kind, that were refused and should not have been, or the other way
             round, or were not answered at all.
@@ -105,7 +112,7 @@ class Tally:
 
     latencies: dict[str, list[int]]
     lags: list[int] = field(default_factory=list)
-    failed: dict[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
     wrong: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -151,7 +158,9 @@ class Load:
     def __init__(self, order: Order, requests: Requests) -> None:
         self._order = order
         self._dues = order.dues()
-        self._requests, before = requests.take(order.mix, len(self._dues) or order.calls)
+        self._requests, before = requests.take(
+            order.mix, len(self._dues) or order.calls, order.spread
+        )
         self._connections = [connect(order.target, order.method) for _ in range(order.connections)]
         self._by_socket = {calls.connection.socket: calls for calls in self._connections}
         self._checks = order.method in (UNARY, STREAM)
@@ -182,9 +191,8 @@ class Load:
         self._tally.seconds = time.monotonic() - start
         self._tally.cpu_seconds = time.process_time() - cpu_start
         gc.enable()
-        for number, asked_at in enumerate(self._asked_at):
-            if asked_at >= 0:
-                self._failed(number)
+        unserved = zip(self._asked_at, self._requests, strict=True)
+        self._tally.failed = Counter(kind for at, (kind, _) in unserved if at != SERVED)
         for calls in self._connections:
             calls.connection.close()
         return self._tally
@@ -221,13 +229,13 @@ class Load:
             unanswered -= len(free)
             last = now if free else last
 
-    def _answers(
-        self, seconds: float, answered: Callable[[int, Answer], None]
-    ) -> list[Calls]:
+    def _answers(self, seconds: float, answered: Callable[[int, Answer], None]) -> list[Calls]:
         """Send what is queued, then wait so long for answers; the connection of each."""
         for calls in self._connections:
             calls.flush()
-        blocked = [socket for socket, calls in self._by_socket.items() if calls.connection.wants_to_write]
+        blocked = [
+            socket for socket, calls in self._by_socket.items() if calls.connection.wants_to_write
+        ]
         # select(2) and not an event loop, whose timers are late by up to a millisecond.
         readable, _, _ = select.select(self._by_socket, blocked, (), max(0.0, seconds))
         came_on = []
@@ -239,21 +247,15 @@ class Load:
         return came_on
 
     def _answered(self, number: int, answer: Answer) -> None:
-        name = self._requests[number][0]
-        latency = time.monotonic() - self._asked_at[number]
-        self._tally.latencies[name].append(round(MICROS * latency))
-        self._asked_at[number] = -1.0
         self._unanswered -= 1
-        if self._checks:
-            kind = KINDS[name]
-            if (answer is None) == bool(kind.outcomes):
-                self._failed(number)
-            elif number % CHECKED_EVERY == 0 and not kind.is_right(answer):
-                self._tally.wrong += 1
-
-    def _failed(self, number: int) -> None:
-        name = self._requests[number][0]
-        self._tally.failed[name] = self._tally.failed.get(name, 0) + 1
+        name, kind = self._requests[number][0], KINDS[self._requests[number][0]]
+        if self._checks and (answer is None) == bool(kind.outcomes):
+            return
+        latency = time.monotonic() - self._asked_at[number]
+        self._asked_at[number] = SERVED
+        self._tally.latencies[name].append(round(MICROS * latency))
+        if self._checks and number % CHECKED_EVERY == 0 and not kind.is_right(answer):
+            self._tally.wrong += 1
 
 
 @lru_cache(maxsize=4)

@@ -56,6 +56,11 @@ class Outcome:
     sample: Sample
     busiest_client: float
 
+    @property
+    def failures(self) -> int:
+        """Requests that were refused and should not have been, or were not answered."""
+        return sum(self.failed.values())
+
     def micros(self, percentile: float, kind: str = "") -> float:
         """Latency in µs; of all kinds together unless one is named."""
         if kind:
@@ -131,9 +136,7 @@ class Clients:
         await asyncio.gather(*(_prepare(process, share) for process, share in shares))
         start = time.monotonic() + HEAD_START_SECONDS
         cpu_start = server.cpu_seconds() if server else 0.0
-        results = await asyncio.gather(
-            *(_run(process, share, start) for process, share in shares)
-        )
+        results = await asyncio.gather(*(_run(process, share, start) for process, share in shares))
         cpu_seconds = server.cpu_seconds() - cpu_start if server else 0.0
         outcomes, taken = [], 0
         for group in groups:
@@ -180,6 +183,7 @@ def _shared_out(order: Order, processes: int) -> list[Order]:
             rate=order.rate / processes,
             calls=order.calls // processes,
             in_flight=max(1, order.in_flight // processes),
+            spread=max(1, order.spread // processes),
         )
         for index in range(processes)
     ]

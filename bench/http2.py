@@ -156,9 +156,9 @@ class Connection:
         return events
 
     def _send_frame(self, sending: _Sending) -> bool:
-        """Send what may be sent; whether that is all of it."""
-        while True:
-            room = min(self._window, self._stream_windows.get(sending.stream, 0))
+        """Send what may be sent; whether nothing is left."""
+        while sending.stream in self._stream_windows:
+            room = min(self._window, self._stream_windows[sending.stream])
             size = min(len(sending.data), room, self._largest_frame)
             if size == 0:
                 return False
@@ -170,6 +170,7 @@ class Connection:
             if done:
                 return True
             sending.data = sending.data[size:]
+        return True  # the server has ended the stream without waiting for it
 
     def _take(self, kind: int, flags: int, stream: int, body: bytes, events: list[Event]) -> None:
         if kind == DATA:

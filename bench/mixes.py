@@ -19,9 +19,6 @@ CREATED = (pb.OUTCOME_CREATED,)
 REAUTHENTICATED = (pb.OUTCOME_REAUTHENTICATED,)
 FIRST_CREATED = (pb.OUTCOME_CREATED, pb.OUTCOME_REUSED)
 
-KEPT_SESSIONS = 20_000
-"""Sessions that one process picks from at most: it has their requests in memory. 5 KB each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -32,7 +29,8 @@ class Kind:
         ask: makes it.
         outcomes: one of which is answered; none for an error.
         named: whether the answer names the session's owner.
-        changes: whether each request needs a session of its own: it changes the record, or makes it.
+        changes: whether each request has a session of its own: it changes the record, or makes it,
+            or is the first about it.
         prepare: what each session needs to have been asked before.
     """
 
@@ -77,6 +75,8 @@ def _anonymous(population: Population, number: int, _: int) -> pb.ResolveSession
 
 KINDS: Mapping[str, Kind] = {
     "hot": Kind("8", _first, REUSED),
+    "seed": Kind("2", _created, FIRST_CREATED, changes=True),
+    "each": Kind("8", _first, REUSED, changes=True),
     "earlier": Kind("11", lambda p, n, _: _request(p, n, p.earlier_token(n)), REUSED),
     "refresh": Kind(
         "10",
@@ -132,22 +132,26 @@ class Requests:
         self._random = random.Random(part.index)  # noqa: S311 - a sample
         mine = population.sessions // part.of
         self._changing = max(1, mine // 2)
-        self._picked = max(1, min(mine - self._changing, KEPT_SESSIONS))
-        first = population.sessions + NEW_SESSIONS * len(MAKES_SESSIONS) * (10 * part.of + part.index)
+        self._steady = max(1, mine - self._changing)
+        first = population.sessions + NEW_SESSIONS * len(MAKES_SESSIONS) * (
+            10 * part.of + part.index
+        )
         self._new = {
             name: count(first + NEW_SESSIONS * place) for place, name in enumerate(MAKES_SESSIONS)
         }
         self._order = count()
+        self._once = count()
         self._kept: dict[tuple[str, int], bytes] = {}
 
     def take(
-        self, mix: Mapping[str, float], number: int
+        self, mix: Mapping[str, float], number: int, spread: int
     ) -> tuple[list[tuple[str, bytes]], list[bytes]]:
         """Requests in a random order.
 
         Args:
             mix: weights of the kinds in ``KINDS``.
             number: how many.
+            spread: how many sessions those are about whose requests change nothing.
 
         Returns:
             The requests, with the kind of each, and those that have to be answered before them.
@@ -155,24 +159,24 @@ class Requests:
         names = self._random.choices(list(mix), list(mix.values()), k=number)
         requests, before = [], []
         for name in names:
-            kind, session, order = KINDS[name], self._session(name), 0
+            kind, session, order = KINDS[name], self._session(name, spread), 0
             if name == "refresh":
                 order = next(self._order)
                 session = self._mine(order % self._changing)
+            elif name == "seed":
+                session = self._mine(next(self._once))
+            elif name == "each":
+                session = self._mine(self._changing + next(self._once) % self._steady)
             if kind.prepare is not None:
                 asked = kind.prepare(self._population, session, order)
                 before.append(asked.SerializeToString())
             requests.append((name, self._encoded(name, session, order)))
         return requests, before
 
-    def every_token(self) -> list[bytes]:
-        """Each token once: after these the service has seen them all."""
-        return [self._encoded("hot", number, 0) for number in range(self._population.subjects)]
-
-    def _session(self, name: str) -> int:
+    def _session(self, name: str, spread: int) -> int:
         if name in MAKES_SESSIONS:
             return next(self._new[name])
-        return self._mine(self._changing + self._random.randrange(self._picked))
+        return self._mine(self._changing + self._random.randrange(min(spread, self._steady)))
 
     def _mine(self, place: int) -> int:
         """The session's number: parts interleave, so that each has all subjects."""

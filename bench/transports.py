@@ -15,7 +15,7 @@ import click
 import uvloop
 from grpc import aio
 
-from bench import echo, load
+from bench import closed, echo
 from bench.figures import Sample, Summary, machine, table, write_report
 from bench.processes import PLACEMENTS, ServerProcess, echo_server, place
 
@@ -125,11 +125,11 @@ async def _servers() -> AsyncIterator[dict[echo.Model, ServerProcess]]:
 
 
 async def _sample(server: ServerProcess, shape: Shape, seconds: float) -> Sample:
-    requests = load.for_seconds(bytes(REQUEST_BYTES * shape.batch), seconds)
-    drive = load.stream_messages if shape.streamed else load.unary_calls
+    requests = closed.for_seconds(bytes(REQUEST_BYTES * shape.batch), seconds)
+    drive = closed.stream_messages if shape.streamed else closed.unary_calls
     method = echo.STREAM if shape.streamed else echo.UNARY
     lengths: list[int] = []
-    async with aio.insecure_channel(server.address, options=load.CHANNEL_OPTIONS) as channel:
+    async with aio.insecure_channel(server.address, options=closed.CHANNEL_OPTIONS) as channel:
         await channel.channel_ready()
         calls = drive(
             channel,
@@ -138,7 +138,7 @@ async def _sample(server: ServerProcess, shape: Shape, seconds: float) -> Sample
             in_flight=shape.in_flight,
             received=lambda answer: lengths.append(len(answer)),
         )
-        return await load.measured(server, calls, lambda: sum(lengths) // RESPONSE_BYTES)
+        return await closed.measured(server, calls, lambda: sum(lengths) // RESPONSE_BYTES)
 
 
 def render(samples: Mapping[Cell, Sequence[Sample]], placement: str) -> str:

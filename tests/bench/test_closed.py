@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from grpc import aio
 
-from bench import echo, load
+from bench import closed, echo
 from bench.processes import ServerProcess, echo_server
 
 pytestmark = pytest.mark.anyio
@@ -25,20 +25,20 @@ def counted(count: int, answers: list[bytes], most: list[int]) -> Iterator[bytes
 
 
 @pytest.mark.parametrize("model", echo.Model)
-@pytest.mark.parametrize("drive", [load.unary_calls, load.stream_messages])
+@pytest.mark.parametrize("drive", [closed.unary_calls, closed.stream_messages])
 async def test_every_request_is_answered_within_the_window(
-    model: echo.Model, drive: load.Drive
+    model: echo.Model, drive: closed.Drive
 ) -> None:
     answers: list[bytes] = []
     most = [0]
-    method = echo.UNARY if drive is load.unary_calls else echo.STREAM
+    method = echo.UNARY if drive is closed.unary_calls else echo.STREAM
     async with (
         echo_server(model, request_bytes=10, response_bytes=3) as server,
         aio.insecure_channel(server.address) as channel,
     ):
         requests = counted(50, answers, most)
         calls = drive(channel, method, requests, in_flight=IN_FLIGHT, received=answers.append)
-        sample = await load.measured(server, calls, lambda: len(answers))
+        sample = await closed.measured(server, calls, lambda: len(answers))
     assert answers == [bytes(3)] * 50
     assert sample.calls == 50
     assert sample.server_cpu_seconds > 0
@@ -52,7 +52,7 @@ async def test_a_batch_is_answered_as_many_calls() -> None:
         echo_server(echo.Model.AIO_UVLOOP, request_bytes=10, response_bytes=3) as server,
         aio.insecure_channel(server.address) as channel,
     ):
-        await load.stream_messages(
+        await closed.stream_messages(
             channel, echo.STREAM, [bytes(80)], in_flight=1, received=answers.append
         )
     assert answers == [bytes(24)]

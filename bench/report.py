@@ -1,0 +1,126 @@
+"""The report: one HTML file that needs no other, and the same as JSON."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bench.figures import machine, table
+from bench.section import Goal, Plot, Section
+
+GOALS_HEAD = ("goal", "to be reached", "measured", "met")
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1b1f24; background: #fff; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #d8dee4; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; } p, li { max-width: 48rem; } small { color: #57606a; }
+.no { color: #b3261e; font-weight: 600; } .yes { color: #1a7f37; }
+svg { max-width: 100%; height: auto; }
+"""
+
+
+def goal_rows(goals: Sequence[Goal]) -> list[list[str]]:
+    """A row for each goal; see ``GOALS_HEAD``."""
+    return [
+        [
+            goal.text,
+            f"{'≥' if goal.at_least else '≤'} {goal.limit:,.{goal.digits}f} {goal.unit}".strip(),
+            f"{goal.measured.show(goal.digits)} {goal.unit}".strip(),
+            "yes" if goal.met else "no",
+        ]
+        for goal in goals
+    ]
+
+
+def as_text(sections: Sequence[Section]) -> str:
+    """The report for a terminal."""
+    parts = [table(GOALS_HEAD, goal_rows([goal for part in sections for goal in part.goals]))]
+    for part in sections:
+        parts.append(f"## {part.title}")
+        if part.rows:
+            parts.append(table(part.head, part.rows))
+        parts.extend(part.notes)
+    return "\n\n".join(parts)
+
+
+def write(folder: Path, sections: Sequence[Section], settings: Mapping[str, object]) -> None:
+    """Write ``report.html`` and ``report.json``.
+
+    Args:
+        folder: where to.
+        sections: in their order.
+        settings: of the run.
+    """
+    known = machine()
+    goals = [goal for part in sections for goal in part.goals]
+    report = {
+        "machine": known,
+        "settings": settings,
+        "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
+        "sections": [asdict(part) for part in sections],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(_page(sections, goals, known), encoding="utf-8")
+
+
+def _page(sections: Sequence[Section], goals: Sequence[Goal], known: Mapping[str, str]) -> str:
+    body = [
+        "<h1>authsvc under load</h1>",
+        f"<p><small>{html.escape(', '.join(known.values()))}</small></p>",
+        "<p>Medians over the rounds, and between which values half of the rounds lie. "
+        "Compared sides alternate in one run, and each ratio is taken within its round. "
+        "<code>docs/performance.md</code> says how it is measured.</p>",
+        "<h2>Goals</h2>",
+        _table(GOALS_HEAD, goal_rows(goals)),
+    ]
+    for part in sections:
+        body.append(f"<h2>{html.escape(part.title)}</h2>")
+        if part.rows:
+            body.append(_table(part.head, part.rows))
+        body += [f"<p>{html.escape(note)}</p>" for note in part.notes]
+        body += [_drawn(plot) for plot in part.plots]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><title>authsvc under load</title>'
+        f"<style>{STYLE}</style><body>" + "\n".join(body) + "</body></html>\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{names}</tr>{lines}</table></div>'
+
+
+def _cell(text: str) -> str:
+    kind = f' class="{text}"' if text in ("yes", "no") else ""
+    return f"<td{kind}>{html.escape(text)}</td>"
+
+
+def _drawn(plot: Plot) -> str:
+    """The plot as SVG that goes into a page."""
+    mpl.rcParams["svg.fonttype"] = "none"
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in plot.lines.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
+    axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
+    axes.set_xscale("log" if plot.log_x else "linear")
+    axes.set_yscale("log" if plot.log_y else "linear")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
