@@ -1,7 +1,7 @@
 """``python -m bench.check``: have ratios of costs become worse than those recorded?
 
-Ratios alone are compared, each taken within its round in one run, so that another machine, or a busy
-one, says the same as the one that ``bench/baseline.json`` was recorded on.
+Ratios alone are compared, each taken within its round in one run, so that another machine, or a
+busy one, says the same as the one that ``bench/baseline.json`` was recorded on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.figures import Summary, table
 from bench.generator import LoadError, Outcome, WrongAnswerError
 from bench.population import Population, fill
 from bench.processes import ServerError
-from bench.stage import alternate, authsvc_stage, echo_stage
+from bench.stage import Side, alternate, authsvc_stage, echo_stage
 
 BASELINE = Path(__file__).parent / "baseline.json"
 
@@ -98,7 +98,7 @@ async def ratios(folder: Path) -> dict[str, Summary]:
         async def base() -> Outcome:
             return await raw.load(echo.UNARY, calls=ECHO_CALLS)
 
-        def side(kind: str, method: str, calls: int):
+        def side(kind: str, method: str, calls: int) -> Side[Outcome]:
             return lambda: ours.load(method, mix={kind: 1.0}, calls=calls)
 
         sides = {"echo": base, **{name: side(*what) for name, what in SIDES.items()}}
@@ -146,7 +146,7 @@ def render(measured: dict[str, Summary], baseline: dict[str, dict[str, float]]) 
                 "WORSE" if name in worse else "ok",
             ]
         )
-    return table(["CPU, × a raw echo's", "recorded", "at most", "now", ""], rows)
+    return table(["CPU, in raw echos", "recorded", "at most", "now", ""], rows)
 
 
 if __name__ == "__main__":

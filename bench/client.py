@@ -1,7 +1,8 @@
 """One client process: ``python -m bench.client`` takes orders on standard input, a line each.
 
-An order is prepared first, connections and requests and all, and "ready" said. The next line is when
-to begin, by the monotonic clock that all processes of a machine share. The result is a line, too.
+An order is prepared first, connections and requests and all, and "ready" said. The next line is
+when to begin, by the monotonic clock that all processes of a machine share. The result is a line,
+too.
 
 An open loop asks at times that were drawn beforehand, however slow the answers are, and measures
 each latency from the time at which the request was due: what had to wait because something else was
@@ -24,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Self
 
-from hdrh.histogram import HdrHistogram
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped] # it has no stubs
 
 from bench.calls import STREAM, UNARY, Answer, Calls, connect
 from bench.mixes import KINDS, Part, Requests

@@ -10,8 +10,9 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
-from hdrh.histogram import HdrHistogram
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped] # it has no stubs
 
 from bench.client import DRAIN_SECONDS, Order, histogram
 from bench.figures import Sample
@@ -194,11 +195,11 @@ async def _prepare(process: Process, order: Order) -> None:
         raise LoadError("a client could not prepare the load")
 
 
-async def _run(process: Process, order: Order, start: float) -> dict[str, object]:
+async def _run(process: Process, order: Order, start: float) -> dict[str, Any]:
     line = await _told(process, repr(start), order.seconds + PREPARE_SECONDS + 2 * DRAIN_SECONDS)
     if not line:
         raise LoadError("a client failed under way")
-    result: dict[str, object] = json.loads(line)
+    result: dict[str, Any] = json.loads(line)
     if result["wrong"]:
         raise WrongAnswerError(f"{result['wrong']} answers were not what their row says")
     return result
@@ -217,11 +218,10 @@ async def _told(process: Process, line: str, seconds: float) -> str:
         return ""
 
 
-def _merged(results: Sequence[Mapping[str, object]], server_cpu_seconds: float) -> Outcome:
+def _merged(results: Sequence[Mapping[str, Any]], server_cpu_seconds: float) -> Outcome:
     latencies: dict[str, HdrHistogram] = {}
     failed: dict[str, int] = {}
     lags = histogram()
-    calls = 0
     for result in results:
         lags.decode_and_add(result["lags"])
         for kind, times in result["latencies"].items():

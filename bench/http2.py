@@ -1,7 +1,7 @@
 """gRPC over HTTP/2 (RFC 9113), as little of it as a load generator needs.
 
-A client of gRPC's own takes more CPU for a call than the server, and an event loop's timers are late
-by up to a millisecond. This one costs a tenth, so that what is measured is the server.
+A client of gRPC's own takes as much CPU for a call as the server, and an event loop's timers are
+late by up to a millisecond. This one takes a fraction, so that what is measured is the server.
 
 Requests are encoded beforehand, and of an answer's trailers only the status is looked for: we
 announce a header table of size 0, so that servers spell each header out (RFC 7541 section 4.2).
@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ class Connection:
 
     Args:
         target: ``host:port`` or ``unix:/path``.
-        method: the RPC that all its streams call, such as ``/authsvc.v1.AuthService/CreateSession``.
+        method: the RPC that all its streams call, such as ``/package.Service/Method``.
 
     Raises:
         OSError: it cannot be reached.
@@ -122,10 +123,8 @@ class Connection:
         while self._blocked and self._send_frame(self._blocked[0]):
             self._blocked.popleft()
         if self._out:
-            try:
+            with suppress(BlockingIOError):
                 del self._out[: self.socket.send(self._out)]
-            except BlockingIOError:
-                pass
 
     def receive(self) -> list[Event]:
         """All that has arrived.

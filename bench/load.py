@@ -117,7 +117,7 @@ def _mix(context: click.Context, parameter: click.Parameter, text: str) -> dict[
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where the figures go, as JSON.",
 )
-def main(  # noqa: PLR0913 - an option each
+def main(
     target: str,
     issuer: str,
     secret_file: Path,
@@ -210,8 +210,8 @@ def render(outcome: Outcome, seconds: float) -> str:
     return "\n".join(
         (
             table(head, rows),
-            f"Requests were asked {outcome.lag_micros / 1000:.2f} ms late at p99; the busiest "
-            f"client process took {outcome.busiest_client:.0%} of a CPU.",
+            f"Requests were asked {outcome.lag_micros / 1000:.2f} ms late at p99.",
+            f"The busiest client process took {outcome.busiest_client:.0%} of a CPU.",
         )
     )
 

@@ -17,6 +17,12 @@ from bench.section import Goal, Plot, Section
 
 GOALS_HEAD = ("goal", "to be reached", "measured", "met")
 
+INTRODUCTION = (
+    "<p>Medians over the rounds, and the quartiles: half of the rounds lie between them. Compared "
+    "sides alternate in one run, and each ratio is taken within its round. "
+    "<code>docs/performance.md</code> says how it is measured, and how to read it.</p>"
+)
+
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
   color: #1b1f24; background: #fff; }
@@ -79,9 +85,7 @@ def _page(sections: Sequence[Section], goals: Sequence[Goal], known: Mapping[str
     body = [
         "<h1>authsvc under load</h1>",
         f"<p><small>{html.escape(', '.join(known.values()))}</small></p>",
-        "<p>Medians over the rounds, and between which values half of the rounds lie. "
-        "Compared sides alternate in one run, and each ratio is taken within its round. "
-        "<code>docs/performance.md</code> says how it is measured.</p>",
+        INTRODUCTION,
         "<h2>Goals</h2>",
         _table(GOALS_HEAD, goal_rows(goals)),
     ]

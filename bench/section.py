@@ -1,4 +1,4 @@
-"""What a section of the report is made of. A section is a module with ``async def run(options)``."""
+"""What a section of the report is made of. Each is a module with ``async def run(options)``."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,11 @@ from bench.generator import Clients, Outcome, WrongAnswerError, clients
 from bench.population import Population
 from bench.processes import PLACEMENTS, ServerProcess, authsvc_server, echo_server, place
 
-T = TypeVar("T")
+NameT = TypeVar("NameT", bound=Hashable)
+ResultT = TypeVar("ResultT")
+
+Side = Callable[[], Awaitable[ResultT]]
+"""One side of a comparison: takes a sample."""
 
 APART = PLACEMENTS[0]
 """Server and clients each have a CPU, where there is more than one."""
@@ -119,7 +123,6 @@ async def authsvc_stage(
     Raises:
         bench.processes.ServerError: it did not start.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     database = database or folder / "sessions.db"
     config = configuration(
         folder, population, database, settings=settings, store=store, tables=tables
@@ -141,6 +144,7 @@ def configuration(
     tables: str = "",
 ) -> Path:
     """The configuration of an authsvc. A JSON string is a TOML string, too."""
+    folder.mkdir(parents=True, exist_ok=True)
     secret, path = folder / "secret", folder / "authsvc.toml"
     secret.write_text(population.secret, encoding="utf-8")
     path.write_text(
@@ -178,14 +182,14 @@ async def echo_stage(
 
 
 async def alternate(
-    rounds: int, sides: Mapping[str, Callable[[], Awaitable[T]]], step: Callable[[str], None]
-) -> dict[str, list[T]]:
+    rounds: int, sides: Mapping[NameT, Side[ResultT]], step: Callable[[str], None]
+) -> dict[NameT, list[ResultT]]:
     """Take each side once a round, the other way round every other time, so that none always
     follows the same one. The first round warms up and does not count."""
-    taken: dict[str, list[T]] = {name: [] for name in sides}
+    taken: dict[NameT, list[ResultT]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         step(f"round {number} of {rounds}" if number else "warming up")
-        for name in list(sides) if number % 2 else reversed(sides):
+        for name in list(sides) if number % 2 else reversed(list(sides)):
             result = await sides[name]()
             if number:
                 taken[name].append(result)

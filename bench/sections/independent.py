@@ -61,8 +61,10 @@ async def run(options: Options) -> Section:
             for name, samples in taken.items()
         ],
         notes=(
-            f"{IN_FLIGHT} in flight over {CONNECTIONS} connections, a closed loop. Both agree on "
-            "what a call costs the server, or one of them is wrong.",
+            (
+                f"{IN_FLIGHT} in flight over {CONNECTIONS} connections, a closed loop. Both agree "
+                "on what a call costs the server, or one of them is wrong."
+            ),
         ),
         samples={name: [asdict(sample) for sample in samples] for name, samples in taken.items()},
     )

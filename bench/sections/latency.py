@@ -1,4 +1,4 @@
-"""Latency of the hot path over load, from the requests' due times, up to where the server is full."""
+"""Latency of the hot path over load, from when requests were due, up to a full server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.figures import Summary
 from bench.generator import Outcome
 from bench.population import Population, fill
 from bench.section import Goal, Options, Plot, Section
-from bench.stage import IN_FLIGHT, PROCESSES, Stage, alternate, authsvc_stage
+from bench.stage import IN_FLIGHT, PROCESSES, Side, Stage, alternate, authsvc_stage
 
 SESSIONS = 2_000
 
@@ -61,11 +61,13 @@ async def run(options: Options) -> Section:
             for (method, share), outcomes in sorted(taken.items(), key=lambda item: item[0])
         ],
         notes=(
-            "Open loop: requests are due at random times (a Poisson process), however slow the "
-            "answers are, and each latency counts from the time at which the request was due, so "
-            "that nothing is omitted (HDR histograms). 'Asked late' is the generator's own lag at "
-            "p99: it is part of the latencies.",
-            "Saturation, by a closed loop over 64 connections with one in flight on each, so that a "
+            (
+                "Open loop: requests are due at random times (a Poisson process), however slow the "
+                "answers are, and each latency counts from the time at which the request was due, "
+                "so that nothing is omitted (HDR histograms). 'Asked late' is the generator's own "
+                "lag at p99: it is part of the latencies."
+            ),
+            "Saturation, by a closed loop over 64 connections, one in flight on each, so that a "
             "stream's messages have one resolve each, as in most of the open loop's: "
             + ", ".join(f"{NAMES[method]} {rate:,.0f}/s" for method, rate in saturation.items())
             + ". Row 8, one server process with a CPU of its own.",
@@ -103,7 +105,7 @@ async def _saturation(stage: Stage, method: str, options: Options) -> float:
     return median(outcome.sample.calls_per_second for outcome in outcomes)
 
 
-def _side(stage: Stage, method: str, rate: float):
+def _side(stage: Stage, method: str, rate: float) -> Side[Outcome]:
     return lambda: stage.load(method, rate=rate, seconds=SECONDS, may_fail=True)
 
 

@@ -8,7 +8,7 @@ from bench.generator import Outcome
 from bench.population import Population, fill
 from bench.processes import place
 from bench.section import Goal, Options, Section
-from bench.stage import APART, Stage, alternate, authsvc_stage
+from bench.stage import APART, Side, Stage, alternate, authsvc_stage
 
 SESSIONS = 2_000
 HOT_RATE = 1_000.0
@@ -41,9 +41,11 @@ async def run(options: Options) -> Section:
             for (method, flooded), outcomes in taken.items()
         ],
         notes=(
-            f"Open loop: row 8 at {HOT_RATE:,.0f}/s. The flood comes from the same caller over other "
-            "connections; each of its tokens has another invalid signature. [limits] are the "
-            "defaults, so that past the first seconds a part of them is refused without a look.",
+            (
+                f"Open loop: row 8 at {HOT_RATE:,.0f}/s. The flood is the same caller's, over "
+                "other connections; each of its tokens has another invalid signature. [limits] are "
+                "the defaults, so that past the first seconds a part of them is refused without a look."
+            ),
         ),
         samples={
             f"{NAMES[method]}, {'flooded' if flooded else 'alone'}": [
@@ -58,7 +60,7 @@ async def run(options: Options) -> Section:
         },
         goals=[
             Goal(
-                f"refused tokens at 2,000/s: hot p99, {NAMES[method]}, × its own without them",
+                f"refused tokens at 2,000/s: hot p99, {NAMES[method]}, of its own without them",
                 GOAL,
                 Summary.of_ratios(
                     [hot.micros(99) for hot in taken[method, True]],
@@ -70,7 +72,7 @@ async def run(options: Options) -> Section:
     )
 
 
-def _side(stage: Stage, method: str, flooded: bool):
+def _side(stage: Stage, method: str, flooded: bool) -> Side[Outcome]:
     async def side() -> Outcome:
         place(stage.server, APART, stage.clients.pids)
         orders = [stage.order(method, rate=HOT_RATE, seconds=SECONDS)]

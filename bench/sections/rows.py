@@ -12,7 +12,7 @@ from bench.generator import Outcome
 from bench.mixes import KINDS
 from bench.population import Population, fill
 from bench.section import Goal, Options, Section
-from bench.stage import Stage, alternate, authsvc_stage, echo_stage
+from bench.stage import Side, Stage, alternate, authsvc_stage, echo_stage
 
 SESSIONS = 2_000
 
@@ -40,7 +40,7 @@ async def run(options: Options) -> Section:
         echo_stage(population, ours.clients) as raw,
     ):
         await ours.warm_up()
-        sides = {ECHO: lambda: raw.load(echo.UNARY, calls=CALLS["hot"])}
+        sides: dict[str, Side[Outcome]] = {ECHO: lambda: raw.load(echo.UNARY, calls=CALLS["hot"])}
         for kind in ROWS:
             for method in (UNARY, STREAM):
                 sides[_name(kind, method)] = _side(ours, kind, method)
@@ -48,21 +48,33 @@ async def run(options: Options) -> Section:
     samples = {name: [outcome.sample for outcome in outcomes] for name, outcomes in taken.items()}
     return Section(
         title="What a resolve costs, by row, beside a raw echo",
-        head=("", "CPU µs", "× echo's CPU", "calls/s", "× echo's", "client's CPU µs", "busiest"),
+        head=(
+            "",
+            "CPU µs",
+            "CPU, in echos",
+            "calls/s",
+            "throughput, in echos",
+            "client's CPU µs",
+            "busiest",
+        ),
         rows=[_row(name, outcomes, samples[ECHO]) for name, outcomes in taken.items()],
         notes=(
-            f"Closed loop, 64 in flight from {CLIENTS} client processes with a connection each; "
-            "tokens of 4 KB. The echo is a generic handler without (de)serialisers on grpc.aio and "
-            "uvloop, with row 8's bytes there and back.",
-            "The server has a CPU of its own. 'busiest' is the share of a CPU that the busiest "
-            "client process took.",
+            (
+                f"Closed loop, 64 in flight from {CLIENTS} client processes with a connection "
+                "each; tokens of 4 KB. The echo is a generic handler without (de)serialisers on "
+                "grpc.aio and uvloop, with row 8's bytes there and back."
+            ),
+            (
+                "The server has a CPU of its own. 'busiest' is the share of a CPU that the busiest "
+                "client process took."
+            ),
         ),
         samples={name: [asdict(sample) for sample in taken] for name, taken in samples.items()},
         goals=_goals(samples),
     )
 
 
-def _side(ours: Stage, kind: str, method: str):
+def _side(ours: Stage, kind: str, method: str) -> Side[Outcome]:
     calls = CALLS.get(kind, ORDINARY_CALLS) * (4 if (kind, method) == ("hot", STREAM) else 1)
     return lambda: ours.load(method, mix={kind: 1.0}, calls=calls)
 
@@ -89,7 +101,7 @@ def _goals(samples: dict[str, list[Sample]]) -> list[Goal]:
     stream = samples[_name("hot", STREAM)]
     return [
         Goal(
-            "unary, row 8: throughput, × that of a raw-bytes echo",
+            "unary, row 8: throughput, of a raw-bytes echo",
             0.90,
             _throughput_ratio(unary, base),
             at_least=True,

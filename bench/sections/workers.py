@@ -10,7 +10,7 @@ from bench.figures import Summary
 from bench.generator import Outcome
 from bench.population import Population, fill
 from bench.section import Goal, Options, Section
-from bench.stage import Stage, alternate, authsvc_stage
+from bench.stage import Side, Stage, alternate, authsvc_stage
 
 SESSIONS = 2_000
 CALLS = {UNARY: 4_000, STREAM: 16_000}
@@ -56,11 +56,15 @@ async def run(options: Options) -> Section:
             for (method, workers), outcomes in taken.items()
         ],
         notes=(
-            "Row 8, closed loop, 256 in flight over 64 connections. One worker has a CPU of its "
-            "own and the clients the other; two workers share both CPUs with the clients.",
-            "What the clients take is missing from two workers and not from one. It is accounted "
-            "for by what all CPUs would serve if the server had them whole: calls a second of "
-            "server's CPU time, times the CPUs. The bare ratio of throughputs is beside it.",
+            (
+                "Row 8, closed loop, 256 in flight over 64 connections. One worker has a CPU of "
+                "its own and the clients the other; two workers share both CPUs with the clients."
+            ),
+            (
+                "What the clients take is missing from two workers and not from one. It is "
+                "accounted for by what all CPUs would serve if the server had them whole: calls a "
+                "second of server's CPU time, times the CPUs. The bare ratio of throughputs is beside it."
+            ),
             *_bare(taken),
         ),
         samples={
@@ -92,7 +96,7 @@ async def _load(stage: Stage, workers: int, method: str) -> Outcome:
     )
 
 
-def _side(stage: Stage, workers: int, method: str):
+def _side(stage: Stage, workers: int, method: str) -> Side[Outcome]:
     return lambda: _load(stage, workers, method)
 
 
