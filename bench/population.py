@@ -137,15 +137,16 @@ class Population:
             "client_id": "bench",
             "iat": issue_time,
             "exp": self.now + 3600,
-            "jti": f"{self.prefix}-{number}-{issue_time}",
+            "jti": f"{number}-{issue_time}",
             "scope": "buckets.read objects.read",
             "roles": ["analyst"],
             "permissions": _PERMISSIONS if self.token_bytes >= 2 * LEAST_TOKEN_BYTES else [],
         }
-        # What is signed is base64: three bytes become four.
-        room = self.token_bytes * 3 // 4 - len(json.dumps(claims)) - 80
-        size = max(1, min(64, room // 32))
-        claims["buckets"] = [f"{place:02}-".ljust(size, "b") for place in range(32)]
+        # What is signed is base64: three bytes become four. Header and signature are 80 bytes.
+        room = max(0, (self.token_bytes - 80) * 3 // 4 - len(json.dumps(claims)))
+        number = max(1, min(32, room // 16))
+        size = min(80, room // number - len('"", '))
+        claims["buckets"] = [f"{place:02}-".ljust(size, "b") for place in range(number)]
         return jwt.encode(claims, self.secret, algorithm="HS256")
 
 

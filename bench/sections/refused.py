@@ -44,7 +44,7 @@ async def run(options: Options) -> Section:
             (
                 f"Open loop: row 8 at {HOT_RATE:,.0f}/s. The flood is the same caller's, over "
                 "other connections; each of its tokens has another invalid signature. [limits] are "
-                "the defaults, so that past the first seconds a part of them is refused without a look."
+                "the defaults: past the first seconds a part of them is refused without a look."
             ),
         ),
         samples={

@@ -20,15 +20,20 @@ def test_a_sample_counts_by_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "median"), [([5.0], 5.0), ([9.0, 1.0, 2.0], 2.0), ([4.0, 1.0, 2.0, 9.0], 3.0)]
+    ("values", "summary"),
+    [
+        ([5.0], Summary(5.0, 5.0, 5.0)),
+        ([9.0, 1.0, 2.0], Summary(2.0, 1.5, 5.5)),
+        ([5.0, 1.0, 4.0, 2.0, 3.0], Summary(3.0, 2.0, 4.0)),
+    ],
 )
-def test_a_summary_is_median_and_extremes(values: list[float], median: float) -> None:
-    assert Summary.of(values) == Summary(median, min(values), max(values))
+def test_a_summary_is_median_and_quartiles(values: list[float], summary: Summary) -> None:
+    assert Summary.of(values) == summary
 
 
 def test_ratios_are_taken_round_by_round() -> None:
     # The second round was twice as slow for both; the sides did not change places.
-    assert Summary.of_ratios([10.0, 20.0, 11.0], [5.0, 10.0, 5.0]) == Summary(2.0, 2.0, 2.2)
+    assert Summary.of_ratios([10.0, 20.0, 10.0], [5.0, 10.0, 5.0]) == Summary(2.0, 2.0, 2.0)
 
 
 def test_sides_with_different_rounds_have_no_ratio() -> None:
