@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -79,7 +80,8 @@ def load(settings_class: type[SettingsT], path: Path | None) -> SettingsT:
     except ValidationError as error:
         source = f"{path}: " if path else ""
         lines = [
-            f"{source}{'.'.join(map(str, item['loc'])) or 'settings'}: {_explained(item)}"
+            f"{source}{'.'.join(map(str, item['loc'])) or 'settings'}: "
+            f"{_explained(item, settings_class)}"
             for item in error.errors(include_url=False, include_input=False)
         ]
         raise ConfigError("\n".join(lines)) from None
@@ -97,13 +99,22 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
-def _explained(item: ErrorDetails) -> str:
+def _explained(item: ErrorDetails, settings_class: type[FileSettings]) -> str:
     kind = item["type"]
     if kind == "missing":
         return "is required"
     if kind == "extra_forbidden":
-        return "there is no such setting"
+        return _unknown(str(item["loc"][-1]), settings_class)
     return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _unknown(name: str, settings_class: type[FileSettings]) -> str:
+    """That there is no setting ``name``, and which one may be meant."""
+    schema = settings_class.model_json_schema()
+    tables = (schema, *schema.get("$defs", {}).values())
+    names = {name for table in tables for name in table.get("properties", ())}
+    near = get_close_matches(name, sorted(names), n=1)
+    return f"there is no such setting; is it {near[0]}?" if near else "there is no such setting"
 
 
 def _refuse_unknown_variables(settings_class: type[FileSettings]) -> None:
@@ -115,4 +126,4 @@ def _refuse_unknown_variables(settings_class: type[FileSettings]) -> None:
             continue
         name = variable.removeprefix(prefix).split("__")[0].lower()
         if name not in settings_class.model_fields:
-            raise ConfigError(f"{variable}: there is no such setting")
+            raise ConfigError(f"{variable}: {_unknown(name, settings_class)}")

@@ -42,6 +42,8 @@ def command(
     from authsvc.client.tls import ClientTls
     from authsvc.probe import SERVING, grpc_health_now, http_status
 
+    if "://" in target and not target.startswith("http://"):
+        raise Failure("TARGET is host:port, unix:/path or an http:// URL")
     if target.startswith("http://"):
         try:
             status = http_status(target, timeout_seconds=timeout_seconds)

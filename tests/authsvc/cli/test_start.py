@@ -147,7 +147,7 @@ def test_check_config_names_every_problem(config: Path, tmp_path: Path) -> None:
     assert "/nonexistent/key" in problems[1]
     config.write_text("listen = 1\nresorces = []\n")
     wrong = invoked("check-config", "--config", config)
-    assert "resorces: there is no such setting" in wrong.output
+    assert "resorces: there is no such setting; is it resources?" in wrong.output
     assert "listen:" in wrong.output
 
 
@@ -198,6 +198,17 @@ def test_keys_of_a_configuration(config: Path, tmp_path: Path) -> None:
     assert "sss" not in ran.output
     fetched = json.loads(invoked("keys", "show", "--config", config, "--fetch", "--json").output)
     assert [it["state"] for it in fetched["keys"]] == ["ready", "previous", "unavailable"]
+
+
+def test_the_console_starts_by_its_configuration(tmp_path: Path) -> None:
+    ran = invoked("console", "--config", tmp_path / "nothing.toml")
+    assert (ran.exit_code, "nothing.toml: No such file" in ran.output) == (2, True)
+
+
+@pytest.mark.parametrize("target", ["https://127.0.0.1:1/readyz", "dns:///localhost:1"])
+def test_what_health_cannot_ask(target: str) -> None:
+    ran = invoked("health", target)
+    assert (ran.exit_code, "TARGET is host:port" in ran.output) == (2, True)
 
 
 def test_a_bare_token_is_all_that_token_prints(config: Path) -> None:
