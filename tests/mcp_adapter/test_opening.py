@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
+import anyio.lowlevel
 import httpx2
 import pytest
 from starlette.applications import Starlette
@@ -55,6 +56,9 @@ class Opened(MemoryResolver):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Closing takes a while, and a server's loop may end as soon as the lifespan has.
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()
         self.log.append("close")
 
 

@@ -201,6 +201,7 @@ async def test_delete_reaches_the_app_once_authsvc_has_ended_the_session(
     ended = await stateful.http.delete("/mcp", headers=headers)
 
     assert [answer.status_code for answer in (without, away, ended)] == [401, 503, 202]
+    assert stateful.resolver.sessions == {}
     assert [request.method for request in app.seen] == ["POST", "DELETE"]
     assert "authorization" not in app.seen[-1].headers
 
