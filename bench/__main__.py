@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +13,7 @@ import uvloop
 from bench import report
 from bench.figures import machine
 from bench.generator import LoadError, WrongAnswerError
+from bench.plots import draw
 from bench.processes import ServerError
 from bench.section import Options, Section
 
@@ -68,7 +68,8 @@ def main(rounds: int, sessions: int, only: tuple[str, ...], output: Path) -> Non
             sections = uvloop.run(_sections(chosen, Options(Path(folder), rounds, step, sessions)))
     except (ServerError, LoadError, WrongAnswerError) as error:
         raise click.ClickException(str(error)) from None
-    report.write(output, sections, {"rounds": rounds, "sessions": sessions, "sections": chosen})
+    settings = {"rounds": rounds, "sessions": sessions, "sections": chosen}
+    report.write(output, sections, settings, draw)
     click.echo(f"\n{report.as_text(sections)}\n")
     click.echo("Medians (quartiles). " + ", ".join(machine().values()))
     click.echo(f"The report: {output / 'report.html'}; every sample: {output / 'report.json'}")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import html
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from bench.figures import machine, table
 from bench.section import Goal, Plot, Section
+
+Draw = Callable[[Plot], str]
 
 GOALS_HEAD = ("goal", "to be reached", "measured", "met")
 
@@ -60,13 +58,16 @@ def as_text(sections: Sequence[Section]) -> str:
     return "\n\n".join(parts)
 
 
-def write(folder: Path, sections: Sequence[Section], settings: Mapping[str, object]) -> None:
+def write(
+    folder: Path, sections: Sequence[Section], settings: Mapping[str, object], draw: Draw
+) -> None:
     """Write ``report.html`` and ``report.json``.
 
     Args:
         folder: where to.
         sections: in their order.
         settings: of the run.
+        draw: makes a plot an SVG element.
     """
     known = machine()
     goals = [goal for part in sections for goal in part.goals]
@@ -78,10 +79,12 @@ def write(folder: Path, sections: Sequence[Section], settings: Mapping[str, obje
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(_page(sections, goals, known), encoding="utf-8")
+    (folder / "report.html").write_text(_page(sections, goals, known, draw), encoding="utf-8")
 
 
-def _page(sections: Sequence[Section], goals: Sequence[Goal], known: Mapping[str, str]) -> str:
+def _page(
+    sections: Sequence[Section], goals: Sequence[Goal], known: Mapping[str, str], draw: Draw
+) -> str:
     body = [
         "<h1>authsvc under load</h1>",
         f"<p><small>{html.escape(', '.join(known.values()))}</small></p>",
@@ -94,7 +97,7 @@ def _page(sections: Sequence[Section], goals: Sequence[Goal], known: Mapping[str
         if part.rows:
             body.append(_table(part.head, part.rows))
         body += [f"<p>{html.escape(note)}</p>" for note in part.notes]
-        body += [_drawn(plot) for plot in part.plots]
+        body += [draw(plot) for plot in part.plots]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>authsvc under load</title>'
@@ -111,20 +114,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _cell(text: str) -> str:
     kind = f' class="{text}"' if text in ("yes", "no") else ""
     return f"<td{kind}>{html.escape(text)}</td>"
-
-
-def _drawn(plot: Plot) -> str:
-    """The plot as SVG that goes into a page."""
-    mpl.rcParams["svg.fonttype"] = "none"
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, points in plot.lines.items():
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
-    axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
-    axes.set_xscale("log" if plot.log_x else "linear")
-    axes.set_yscale("log" if plot.log_y else "linear")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
