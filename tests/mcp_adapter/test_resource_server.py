@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,6 +42,7 @@ from tests.mcp_adapter.harness import (
     said,
     settings,
 )
+from tests.support import stack
 from tests.support.clock import Clock
 from tests.support.service import serving, settings_for
 from tests.support.tokens import OTHER_RESOURCE, IdentityProvider
@@ -319,6 +322,46 @@ async def test_a_broader_scope_is_enough(
     response = await called(server, era, idp.token(scope=scope), "write")
 
     assert response.status_code == status
+
+
+def test_the_adapters_settings_name_broader_scopes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp = IdentityProvider(time.time)
+    idp.write_secret(tmp_path)
+    for role in stack.ROLES:
+        (tmp_path / f"{role}.key").write_text("secret")
+    monkeypatch.setenv("MCP_ADAPTER_IMPLIED_SCOPES", '{"all": ["buckets.read"]}')
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "discover_buckets", "arguments": {}, "_meta": meta}
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "discover_buckets",
+    }
+    with ExitStack() as running_processes:
+        _, authsvc = stack.start_authsvc(tmp_path, running_processes)
+        _, url = stack.start_adapter(
+            tmp_path, running_processes, authsvc=authsvc, s3="http://127.0.0.1:9"
+        )
+        statuses = {
+            scope: httpx2.post(
+                f"{url}/mcp",
+                json=request("tools/call", params),
+                headers={
+                    **headers,
+                    "Authorization": f"Bearer {idp.token(aud=stack.RESOURCE, scope=scope)}",
+                },
+                timeout=DEADLINE_SECONDS,
+            ).status_code
+            for scope in ("buckets.read", "all", "most")
+        }
+
+    assert statuses == {"buckets.read": 200, "all": 200, "most": 403}
 
 
 @pytest.mark.parametrize("era", ERAS)
