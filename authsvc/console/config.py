@@ -74,7 +74,9 @@ class ConsoleSettings(FileSettings):
 
     model_config = SettingsConfigDict(env_prefix="AUTHSVC_CONSOLE_")
 
-    listen: Annotated[str, AfterValidator(_listening_address)] = "127.0.0.1:8081"
+    listen: Annotated[str, AfterValidator(_listening_address)] = Field(
+        default="127.0.0.1:8081", description="host:port."
+    )
     operators_file: Path = Field(
         description="A line for each operator, as `authsvc console operator NAME` prints it. "
         "Followed when it changes; without their line, operators are signed out."
@@ -100,8 +102,13 @@ class ConsoleSettings(FileSettings):
     events_kept: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Events that the history is made of."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Format = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged at least."
+    )
+    log_format: Format = Field(
+        default="auto",
+        description="One JSON object a line, or lines for people; auto: for people on a terminal.",
+    )
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

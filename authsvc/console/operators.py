@@ -17,10 +17,13 @@ log = logging.getLogger(__name__)
 MIN_PASSPHRASE_LENGTH = 12
 MAX_PASSPHRASE_BYTES = 1_024
 
-_N, _R, _P = 1 << 15, 8, 3
-"""What OWASP's Password Storage Cheat Sheet gives as one of equal choices: 32 MiB each time."""
+COST = 15
+"""Binary logarithm of scrypt's N. With r and p below, it is one of the equal choices that OWASP's
+Password Storage Cheat Sheet gives: 32 MiB each time. It is kept with each key, and may rise."""
 
-_MAX_MEMORY_BYTES = 64 << 20
+_COSTS = range(10, 18)
+_R, _P = 8, 3
+_MAX_MEMORY_BYTES = 256 << 20
 _SALT_BYTES = 16
 _KEY_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -37,22 +40,24 @@ class Operator:
         name: for logs and the page.
         salt: random.
         key: what scrypt derives from the salt and the passphrase.
+        cost: as ``COST``.
     """
 
     name: str
     salt: bytes = field(repr=False)
     key: bytes = field(repr=False)
+    cost: int = COST
 
     def knows(self, passphrase: str) -> bool:
         """Whether this is the passphrase; takes a tenth of a second, on purpose."""
-        return hmac.compare_digest(_derived(passphrase, self.salt), self.key)
+        return hmac.compare_digest(_derived(passphrase, self.salt, self.cost), self.key)
 
 
 NOBODY = Operator("", b"\0" * _SALT_BYTES, b"\0" * _KEY_BYTES)
 """Checked for names that are unknown, which then take as long as known ones."""
 
 
-def operator_line(name: str, passphrase: str) -> str:
+def operator_line(name: str, passphrase: str, *, cost: int = COST) -> str:
     """A line of the operators' file.
 
     Raises:
@@ -65,8 +70,8 @@ def operator_line(name: str, passphrase: str) -> str:
     if len(passphrase.encode()) > MAX_PASSPHRASE_BYTES:
         raise ValueError(f"a passphrase has {MAX_PASSPHRASE_BYTES} bytes at most")
     salt = secrets.token_bytes(_SALT_BYTES)
-    key = _derived(passphrase, salt)
-    return f"{name}:scrypt:{_encoded(salt)}:{_encoded(key)}"
+    key = _derived(passphrase, salt, cost)
+    return f"{name}:scrypt:{cost}:{_encoded(salt)}:{_encoded(key)}"
 
 
 class OperatorsFile:
@@ -122,24 +127,26 @@ def _parsed(text: str) -> dict[str, Operator]:
         if not line.strip() or line.startswith("#"):
             continue
         name, *rest = line.strip().split(":")
-        if not _NAME.fullmatch(name) or len(rest) != 3 or rest[0] != "scrypt":
-            raise ValueError(f"line {number} is not NAME:scrypt:SALT:KEY")
+        if not _NAME.fullmatch(name) or len(rest) != 4 or rest[0] != "scrypt":
+            raise ValueError(f"line {number} is not NAME:scrypt:COST:SALT:KEY")
         if name in operators:
             raise ValueError(f"line {number}: {name} is there twice")
-        salt, key = (base64.b64decode(part, validate=True) for part in rest[1:])
+        salt, key = (base64.b64decode(part, validate=True) for part in rest[2:])
+        if not rest[1].isascii() or not rest[1].isdecimal() or int(rest[1]) not in _COSTS:
+            raise ValueError(f"line {number}: the cost is not {_COSTS[0]} to {_COSTS[-1]}")
         if len(salt) != _SALT_BYTES or len(key) != _KEY_BYTES:
             raise ValueError(f"line {number}: the salt or the key is cut short")
-        operators[name] = Operator(name, salt, key)
+        operators[name] = Operator(name, salt, key, int(rest[1]))
     if not operators:
         raise ValueError("names nobody")
     return operators
 
 
-def _derived(passphrase: str, salt: bytes) -> bytes:
+def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
     return hashlib.scrypt(
         passphrase.encode(),
         salt=salt,
-        n=_N,
+        n=1 << cost,
         r=_R,
         p=_P,
         maxmem=_MAX_MEMORY_BYTES,

@@ -18,8 +18,8 @@ from tests.support.tokens import IdentityProvider
 
 @pytest.fixture(scope="session")
 def operators_line() -> str:
-    """The line of an operator; it takes a while, on purpose."""
-    return operator_line(NAME, PASSPHRASE)
+    """The line of an operator, at the least cost: signing in is not to take a while here."""
+    return operator_line(NAME, PASSPHRASE, cost=10)
 
 
 @pytest.fixture

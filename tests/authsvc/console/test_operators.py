@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from authsvc.console.cli import main
-from authsvc.console.operators import MAX_PASSPHRASE_BYTES, OperatorsFile, operator_line
+from authsvc.console.operators import COST, MAX_PASSPHRASE_BYTES, OperatorsFile, operator_line
 from tests.support.console import NAME, PASSPHRASE
 
 pytestmark = pytest.mark.anyio
@@ -57,9 +57,12 @@ def rewrite(path: Path, text: str) -> None:
         (lambda line: "", "names nobody"),
         (lambda line: "# nobody yet", "names nobody"),
         (lambda line: f"{line}\n{line}", "line 2: grace is there twice"),
-        (lambda line: line.replace("scrypt", "plain"), "line 1 is not NAME:scrypt:SALT:KEY"),
-        (lambda line: line + ":more", "line 1 is not NAME:scrypt:SALT:KEY"),
+        (lambda line: line.replace("scrypt", "plain"), "line 1 is not NAME:scrypt:COST:SALT:KEY"),
+        (lambda line: line + ":more", "line 1 is not NAME:scrypt:COST:SALT:KEY"),
         (lambda line: line.replace(NAME, "../grace"), "line 1 is not"),
+        (lambda line: line.replace(":10:", ":9:"), "the cost is not 10 to 17"),
+        (lambda line: line.replace(":10:", ":18:"), "the cost is not 10 to 17"),
+        (lambda line: line.replace(":10:", ":x:"), "the cost is not 10 to 17"),
         (lambda line: line[:-8], "cut short"),
         (lambda line: line[:-3], "."),
     ],
@@ -80,7 +83,10 @@ def test_the_command_prints_a_line_that_works(tmp_path: Path) -> None:
     assert PASSPHRASE not in result.output
     path = tmp_path / "operators"
     path.write_text(result.stdout.splitlines()[-1])
-    assert OperatorsFile(path).get("ada") is not None
+    operator = OperatorsFile(path).get("ada")
+    assert operator is not None
+    assert operator.cost == COST
+    assert operator.knows(PASSPHRASE)
 
 
 @pytest.mark.parametrize(("name", "passphrase"), [("ada:x", PASSPHRASE), ("ada", "too short")])
