@@ -12,10 +12,10 @@ GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) protos/authsvc/v1/*
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos lock bench chaos fuzz clean
+.PHONY: help setup run test check protos reference lock bench chaos fuzz clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make the virtual environment in .venv (the other targets do it by themselves).
 
@@ -42,6 +42,9 @@ check: $(READY) ## Lint, types, layers, and whether the generated stubs are fres
 
 protos: $(READY) ## Generate authsvc/v1 from protos/.
 	$(call GENERATE,.)
+
+reference: $(READY) ## Make docs/reference from the code and the proto.
+	$(BIN)/python scripts/reference.py
 
 lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --extra console \

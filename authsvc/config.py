@@ -151,10 +151,22 @@ class StoreSettings(Table):
 class SessionSettings(Table):
     """``[sessions]``: how long sessions last, and how many may be unauthenticated."""
 
-    unauthenticated_idle_seconds: PositiveFloat = _DEFAULTS.unauthenticated_idle_seconds
-    authenticated_idle_seconds: PositiveFloat = _DEFAULTS.authenticated_idle_seconds
-    absolute_seconds: PositiveFloat = _DEFAULTS.absolute_seconds
-    tombstone_seconds: PositiveFloat = _DEFAULTS.tombstone_seconds
+    unauthenticated_idle_seconds: PositiveFloat = Field(
+        default=_DEFAULTS.unauthenticated_idle_seconds,
+        description="How long a session without an identity lasts unused.",
+    )
+    authenticated_idle_seconds: PositiveFloat = Field(
+        default=_DEFAULTS.authenticated_idle_seconds,
+        description="How long one with an identity does.",
+    )
+    absolute_seconds: PositiveFloat = Field(
+        default=_DEFAULTS.absolute_seconds,
+        description="How long any session lasts, however much it is used.",
+    )
+    tombstone_seconds: PositiveFloat = Field(
+        default=_DEFAULTS.tombstone_seconds,
+        description="How long a revoked one is told to be revoked, and not unknown.",
+    )
     unauthenticated_cap: int = Field(
         default=10_000, ge=1, description="Beyond it the unauthenticated ones made first go."
     )
@@ -211,9 +223,16 @@ class IssuerSettings(Table):
         default=(), description="Header typ, such as at+jwt; else JWT, at+jwt or none."
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
-    profile: Literal["standard", "quilt"] = "standard"
-    subject_claim: Literal["sub", "id"] = "sub"
-    required_claims: tuple[NonEmpty, ...] = ("exp", "iat")
+    profile: Literal["standard", "quilt"] = Field(
+        default="standard",
+        description="How its claims become a principal; quilt: the original system's.",
+    )
+    subject_claim: Literal["sub", "id"] = Field(
+        default="sub", description="Which claim is the subject."
+    )
+    required_claims: tuple[NonEmpty, ...] = Field(
+        default=("exp", "iat"), description="What its tokens have to say."
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
@@ -255,18 +274,25 @@ class IntrospectionSettings(Table):
         default={}, description="What aud may be, by resource; else the resource itself."
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
-    profile: Literal["standard", "quilt"] = "standard"
-    subject_claim: Literal["sub", "id"] = "sub"
+    profile: Literal["standard", "quilt"] = Field(
+        default="standard",
+        description="How its claims become a principal; quilt: the original system's.",
+    )
+    subject_claim: Literal["sub", "id"] = Field(
+        default="sub", description="Which claim is the subject."
+    )
 
 
 class StaticCredentials(Table):
     """``[[credentials.static]]``: what one role works with."""
 
-    role: NonEmpty
-    access_key_id: NonEmpty
-    secret_access_key_file: Path
-    session_token_file: Path | None = None
-    region: NonEmpty = "us-east-1"
+    role: NonEmpty = Field(
+        description="Which of the token's roles gets them; the first that fits counts."
+    )
+    access_key_id: NonEmpty = Field(description="The access key.")
+    secret_access_key_file: Path = Field(description="Its secret.")
+    session_token_file: Path | None = Field(default=None, description="What may go with it.")
+    region: NonEmpty = Field(default="us-east-1", description="Of the credentials.")
 
 
 class StsRole(Table):
@@ -278,7 +304,7 @@ class StsRole(Table):
         description="What has to be among the token's roles; without it the role is for all of "
         "that issuer's principals.",
     )
-    arn: RoleArn
+    arn: RoleArn = Field(description="The role that is assumed.")
     max_seconds: int = Field(
         default=3_600, ge=900, le=43_200, description="The longest session that the role allows."
     )
@@ -376,19 +402,26 @@ class CredentialSettings(Table):
 class LimitSettings(Table):
     """``[limits]``: what each caller may ask for. Rates are per second."""
 
-    calls_per_second: PositiveFloat = _CALLER.calls_per_second
-    calls_burst: float = Field(default=_CALLER.calls_burst, ge=1)
-    concurrent_calls: int = Field(default=_CALLER.concurrent_calls, ge=1)
+    calls_per_second: PositiveFloat = Field(
+        default=_CALLER.calls_per_second,
+        description="Calls of one caller, resolves on a stream among them.",
+    )
+    calls_burst: float = Field(default=_CALLER.calls_burst, ge=1, description="At once.")
+    concurrent_calls: int = Field(default=_CALLER.concurrent_calls, ge=1, description="In flight.")
     refused_tokens_per_second: PositiveFloat = Field(
         default=_CALLER.refused_tokens_per_second,
         description="Beyond it, tokens that are not known yet are not looked at.",
     )
-    refused_tokens_burst: float = Field(default=_CALLER.refused_tokens_burst, ge=1)
+    refused_tokens_burst: float = Field(
+        default=_CALLER.refused_tokens_burst, ge=1, description="At once."
+    )
     anonymous_sessions_per_second: PositiveFloat = Field(
         default=_CALLER.anonymous_sessions_per_second,
         description="Sessions created without a token.",
     )
-    anonymous_sessions_burst: float = Field(default=_CALLER.anonymous_sessions_burst, ge=1)
+    anonymous_sessions_burst: float = Field(
+        default=_CALLER.anonymous_sessions_burst, ge=1, description="At once."
+    )
     concurrent_calls_of_all: int = Field(
         default=10_000, ge=1, description="In flight, all callers together."
     )
@@ -411,7 +444,7 @@ class TlsSettings(Table):
 class CallerSettings(Table):
     """``[[callers]]``: somebody who may call, and how it proves that it is the one."""
 
-    name: NonEmpty
+    name: NonEmpty = Field(description="For logs and metrics.")
     resources: tuple[Resource, ...] = Field(
         default=(), description="Canonical URIs of the MCP servers that it may resolve for."
     )
@@ -445,12 +478,12 @@ class CallerSettings(Table):
 class DevelopmentSettings(Table):
     """``[development]``: what ``authsvc token`` mints where a flag is absent."""
 
-    issuer: NonEmpty
-    audience: Resource
-    roles: tuple[str, ...] = ()
-    buckets: tuple[str, ...] = ()
-    permissions: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
+    issuer: NonEmpty = Field(description="One of the issuers, with a secret_file.")
+    audience: Resource = Field(description="What aud is unless it is given.")
+    roles: tuple[str, ...] = Field(default=(), description="The same for roles.")
+    buckets: tuple[str, ...] = Field(default=(), description="The same for buckets.")
+    permissions: tuple[str, ...] = Field(default=(), description="The same for permissions.")
+    scopes: tuple[str, ...] = Field(default=(), description="The same for scopes.")
 
 
 class Settings(FileSettings):
@@ -458,7 +491,9 @@ class Settings(FileSettings):
 
     model_config = SettingsConfigDict(env_prefix="AUTHSVC_")
 
-    listen: ListeningAddress = "127.0.0.1:50051"
+    listen: ListeningAddress = Field(
+        default="127.0.0.1:50051", description="host:port, or unix:/path."
+    )
     resources: tuple[Resource, ...] = Field(
         default=(),
         description="What whoever reaches the loopback address or Unix socket may resolve for.",
@@ -483,8 +518,13 @@ class Settings(FileSettings):
         default=16_384, ge=1, description="Verified tokens that are remembered, 10 KB each at most."
     )
     development: DevelopmentSettings | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Format = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged at least."
+    )
+    log_format: Format = Field(
+        default="auto",
+        description="One JSON object a line, or lines for people; auto: for people on a terminal.",
+    )
     audit_file: Path | None = Field(
         default=None, description="Where security events go, besides the log. Appended to."
     )

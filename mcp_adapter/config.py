@@ -100,7 +100,7 @@ class S3Settings(Table):
     """``[s3]``: where the buckets are."""
 
     endpoint_url: str | None = Field(default=None, description="Unset for AWS itself.")
-    region: str = "us-east-1"
+    region: str = Field(default="us-east-1", description="Of the endpoint.")
 
 
 class ToolsSettings(Table):
@@ -119,7 +119,9 @@ class Settings(FileSettings):
 
     model_config = SettingsConfigDict(env_prefix="MCP_ADAPTER_")
 
-    listen: Annotated[str, AfterValidator(listening_address)] = "127.0.0.1:8000"
+    listen: Annotated[str, AfterValidator(listening_address)] = Field(
+        default="127.0.0.1:8000", description="host:port."
+    )
     resource: Resource = Field(
         description="Canonical URI of the endpoint as clients know it: the audience of its tokens."
     )
@@ -138,10 +140,19 @@ class Settings(FileSettings):
     allowed_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         default=LOOPBACK_ORIGINS, description="Origins of pages that may call, besides its own."
     )
-    max_body_bytes: PositiveInt = DEFAULT_MAX_BODY_BYTES
-    body_timeout_seconds: PositiveFloat = 30.0
+    max_body_bytes: PositiveInt = Field(
+        default=DEFAULT_MAX_BODY_BYTES, description="Longest body that is read."
+    )
+    body_timeout_seconds: PositiveFloat = Field(
+        default=30.0, description="How long a body may take to arrive."
+    )
     grace_seconds: PositiveInt = Field(
         default=10, description="How long a stop waits for what is in flight."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Format = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged at least."
+    )
+    log_format: Format = Field(
+        default="auto",
+        description="One JSON object a line, or lines for people; auto: for people on a terminal.",
+    )

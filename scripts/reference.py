@@ -1,0 +1,270 @@
+"""``python scripts/reference.py [--check]``: docs/reference, made from the code and the proto.
+
+With ``--check``, says which page is not as the code has it, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from grpc_tools import protoc  # type: ignore[import-untyped] # it has no stubs
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from authsvc.config import Settings
+from authsvc.console.config import ConsoleSettings
+from authsvc.settings import FileSettings
+from mcp_adapter.config import Settings as AdapterSettings
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "reference"
+PROTOS = ROOT / "protos"
+PROTO = "authsvc/v1/auth.proto"
+
+MADE = "<!-- Made by `make reference`; edit the code it is made from. -->\n"
+
+PROGRAMS: tuple[tuple[str, type[FileSettings]], ...] = (
+    ("authsvc serve", Settings),
+    ("mcp-adapter serve", AdapterSettings),
+    ("authsvc console", ConsoleSettings),
+)
+
+
+_CONFIGURATION = """\
+Each program reads a TOML file, which `--config` names. A setting outside of a list of tables can
+also be an environment variable, which goes above the file. What is wrong, unknown or unsafe stops
+the start and is named; `authsvc check-config` and `mcp-adapter check-config` say the same without
+starting.
+"""
+
+_RPCS = f"""\
+Package `authsvc.v1`, from [`protos/{PROTO}`](../../protos/{PROTO}), which also has the conventions
+for all of them. Reasons of errors are explained in [errors.md](../errors.md).
+"""
+
+
+def configuration() -> str:
+    """Every setting of each program."""
+    parts = [
+        MADE,
+        "# Configuration\n",
+        _CONFIGURATION,
+    ]
+    for program, settings in PROGRAMS:
+        parts.append(f"## {program}\n")
+        prefix = str(settings.model_config.get("env_prefix", ""))
+        parts.extend(_tables(settings, prefix))
+    return "\n".join(parts)
+
+
+def _tables(model: type[BaseModel], prefix: str, path: str = "", listed: bool = False) -> list[str]:
+    plain = {name: it for name, it in model.model_fields.items() if not _model_of(it.annotation)}
+    nested = {name: it for name, it in model.model_fields.items() if _model_of(it.annotation)}
+    parts = []
+    if path:
+        parts.append(f"### `{f'[[{path}]]' if listed else f'[{path}]'}`\n")
+        parts.append(f"{_summary(model)}\n")
+    if plain:
+        parts.append("| setting | variable | value | default | |\n|---|---|---|---|---|")
+        parts.extend(
+            _row(name, field, "" if listed else f"{prefix}{_variable(path)}{name.upper()}")
+            for name, field in plain.items()
+        )
+        parts.append("")
+    for name, field in nested.items():
+        child, is_list = _model_of(field.annotation) or (BaseModel, False)
+        below = f"{path}.{name}" if path else name
+        parts.extend(_tables(child, prefix, below, listed or is_list))
+    return parts
+
+
+def _variable(path: str) -> str:
+    return "".join(f"{part.upper()}__" for part in path.split(".") if part)
+
+
+def _row(name: str, field: FieldInfo, variable: str) -> str:
+    meaning = (field.description or "").replace("|", "\\|")
+    shown = f"`{variable}`" if variable else ""
+    return f"| `{name}` | {shown} | {_type(field.annotation)} | {_default(field)} | {meaning} |"
+
+
+def _summary(model: type[BaseModel]) -> str:
+    text = " ".join((model.__doc__ or "").split("\n\n")[0].split())
+    _, colon, rest = text.partition(": ")
+    return (rest[:1].upper() + rest[1:]) if colon and text.startswith("``") else text
+
+
+def _model_of(annotation: Any) -> tuple[type[BaseModel], bool] | None:  # noqa: ANN401 - a type
+    """The table that a setting is, and whether it is a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for argument in get_args(annotation):
+        if (found := _model_of(argument)) is not None:
+            return found[0], get_origin(annotation) is tuple or found[1]
+    return None
+
+
+def _type(annotation: Any) -> str:  # noqa: ANN401 - a type
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in {Union, types.UnionType}:
+        return _type(next(it for it in arguments if it is not types.NoneType))
+    if origin in {tuple, list, frozenset}:
+        return f"list: {_type(arguments[0])}"
+    if origin is dict:
+        return f"table: {_type(arguments[1])}"
+    if hasattr(annotation, "__metadata__"):
+        return _type(origin if not arguments else arguments[0])
+    names = {bool: "`true`, `false`", int: "integer", float: "number", Path: "path"}
+    return names.get(annotation, "text")
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if field.is_required() or value is PydanticUndefined:
+        return "required"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, (str, Path)):
+        return f'`"{value}"`' if str(value) else ""
+    if isinstance(value, (int, float)):
+        return f"`{int(value) if value == int(value) else value}`"
+    if isinstance(value, (tuple, list, frozenset)) and value:
+        return ", ".join(f'`"{item}"`' for item in value)
+    return ""
+
+
+def rpcs() -> str:
+    """Every RPC, message and field, with what the proto says of it."""
+    file, comments = _described()
+    parts = [
+        MADE,
+        "# RPCs\n",
+        _RPCS,
+    ]
+    for index, service in enumerate(file.service):
+        parts += [f"## {service.name}\n", comments.get((6, index), "")]
+        for number, method in enumerate(service.method):
+            asked, answered = (
+                f"{'stream of ' if streams else ''}[{_short(name)}](#{_short(name).lower()})"
+                for name, streams in (
+                    (method.input_type, method.client_streaming),
+                    (method.output_type, method.server_streaming),
+                )
+            )
+            parts += [f"### {method.name}\n", f"{asked} → {answered}\n"]
+            parts.append(comments.get((6, index, 2, number), ""))
+    parts.append("## Messages\n")
+    for index, message in enumerate(file.message_type):
+        parts += _message(message, (4, index), comments)
+    parts.append("## Enums\n")
+    for index, enum in enumerate(file.enum_type):
+        parts += [f"### {enum.name}\n", comments.get((5, index), "")]
+        parts.append("| value | number | |\n|---|---|---|")
+        for number, value in enumerate(enum.value):
+            meaning = _line(comments.get((5, index, 2, number), ""))
+            parts.append(f"| `{value.name}` | {value.number} | {meaning} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _message(
+    message: Any,  # noqa: ANN401 - a DescriptorProto
+    path: tuple[int, ...],
+    comments: dict[tuple[int, ...], str],
+    outer: str = "",
+) -> list[str]:
+    name = f"{outer}{message.name}"
+    parts = [f"### {name}\n", comments.get(path, "")]
+    if message.field:
+        parts.append("| field | number | type | |\n|---|---|---|---|")
+    for number, field in enumerate(message.field):
+        meaning = _line(comments.get((*path, 2, number), ""))
+        kind = _short(field.type_name) or _SCALARS.get(field.type, "")
+        repeated = "repeated " if field.label == field.LABEL_REPEATED else ""
+        parts.append(f"| `{field.name}` | {field.number} | {repeated}{kind} | {meaning} |")
+    parts.append("")
+    for number, nested in enumerate(message.nested_type):
+        parts += _message(nested, (*path, 3, number), comments, f"{name}.")
+    return parts
+
+
+_SCALARS = {
+    3: "int64",
+    4: "uint64",
+    5: "int32",
+    8: "bool",
+    9: "string",
+    12: "bytes",
+    13: "uint32",
+    1: "double",
+}
+"""Names of FieldDescriptorProto.Type."""
+
+
+def _short(type_name: str) -> str:
+    return type_name.rpartition(".authsvc.v1.")[2] or type_name.lstrip(".")
+
+
+def _line(comment: str) -> str:
+    return " ".join(comment.split()).replace("|", "\\|")
+
+
+def _described() -> tuple[FileDescriptorProto, dict[tuple[int, ...], str]]:
+    """The proto, and its comments by the path of what they are about."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "set"
+        includes = [PROTOS, Path(protoc.__file__).parent / "_proto", *_site_packages()]
+        arguments = [f"-I{path}" for path in includes]
+        options = ["--include_source_info", f"--descriptor_set_out={output}", PROTO]
+        if protoc.main(["protoc", *arguments, *options]) != 0:
+            raise SystemExit("protoc has failed")
+        described = FileDescriptorSet.FromString(output.read_bytes())
+    file = next(it for it in described.file if it.name == PROTO)
+    comments = {
+        tuple(place.path): _paragraphs(place.leading_comments)
+        for place in file.source_code_info.location
+        if place.leading_comments
+    }
+    return file, comments
+
+
+def _site_packages() -> Iterator[Path]:
+    yield from (Path(entry) for entry in sys.path if entry.endswith("site-packages"))
+
+
+def _paragraphs(comment: str) -> str:
+    lines = [line.removeprefix(" ") for line in comment.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> Iterable[tuple[Path, str]]:
+    """What is made, and where it goes."""
+    yield FOLDER / "configuration.md", configuration()
+    yield FOLDER / "rpc.md", rpcs()
+
+
+def main() -> None:
+    """Write the pages, or check them."""
+    stale = []
+    for path, page in pages():
+        text = page.rstrip("\n") + "\n"
+        if "--check" not in sys.argv[1:]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(str(path.relative_to(ROOT)))
+    if stale:
+        raise SystemExit(f"not as the code has it, run `make reference`: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The pages that are made from the code are as the code has them, and errors.md is complete."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from authsvc.errors import AuthError, Reason
+from mcp_adapter.refusals import refusal_of
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60
+
+
+def test_the_reference_is_fresh() -> None:
+    script = ROOT / "scripts" / "reference.py"
+    checked = subprocess.run(
+        [sys.executable, script, "--check"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", ["configuration", "rpc"])
+def test_everything_is_described(page: str) -> None:
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    assert [row for row in rows if re.search(r"\|\s*\|$", row)] == []
+
+
+def test_every_reason_is_explained_with_its_statuses() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    told = {
+        cells[1].strip("` "): (cells[2].strip(), cells[3].strip())
+        for cells in (line.split("|") for line in text.splitlines() if line.startswith("| `"))
+    }
+    assert told == {
+        reason.name: (
+            reason.status.value,
+            str(refusal_of(AuthError(reason), in_session=True, scopes=()).status.value),
+        )
+        for reason in Reason
+    }
+
+
+def test_operators_are_told_of_every_reason() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `([A-Z_]+)` \|", text, flags=re.MULTILINE))
+    assert {reason.name for reason in Reason} <= told
