@@ -43,6 +43,11 @@ ALLOWED = {
     "servicer": {"errors", "resolver", "callers", "edge", "streaming", "wire", "v1"},
     "admin_servicer": {"errors", "administration", "callers", "edge", "audit", "admin_wire", "v1"},
     "storage": {"errors", "config", "settings", "stores"},
+    "probe": {"client"},
+    "diagnosis": {
+        *("errors", "settings", "config", "issuers", "brokers", "tokens", "stores"),
+        *("client", "admin_client", "probe", "diagnosis"),
+    },
     "workers": {"config", "settings"},
     "client": {"errors", "resolution", "wire", "v1", "client"},
     "console": {*DOMAIN, "admin_client", "client", "addresses", "logs", "settings", "console"},

@@ -9,7 +9,6 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 
-from authsvc.cli.output import plural
 from authsvc.config import IssuerSettings, Settings
 from authsvc.diagnosis import Check, Report
 from authsvc.issuers import issuer_of
@@ -35,9 +34,8 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
         return
     keys = issuer_of(issuer).keys.current(time.time())
     count = len(keys.keys) + len(keys.previous)
-    report.ok(
-        f"{issuer.issuer}: {plural(count, 'key')} in {', '.join(str(it) for it in files if it)}"
-    )
+    where = ", ".join(str(path) for path in files if path is not None)
+    report.ok(f"{issuer.issuer}: keys: {count}, in {where}")
     for path in (issuer.secret_file, *issuer.previous_secret_files):
         if path is not None and path.exists():
             _check_mode(report, path)
@@ -61,7 +59,7 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     else:
         fetched = await fetch_discovered(fetcher, issuer.issuer, issuer.algorithms)
         where = "its metadata, which names it as the issuer"
-    report.ok(f"{issuer.issuer}: {plural(len(fetched.keys.keys), 'key')} by {where}")
+    report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, by {where}")
     await _check_clock(report, issuer, fetcher)
 
 

@@ -11,7 +11,6 @@ from cryptography import x509
 
 from authsvc.admin_client import AdminClient
 from authsvc.brokers import open_broker
-from authsvc.cli.output import plural
 from authsvc.client.tls import ClientTls
 from authsvc.config import Settings
 from authsvc.diagnosis import Check, Report, cause
@@ -77,7 +76,7 @@ def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
         for issuer in status.issuers:
             state = issuer.state.name.lower()
             if state == "ready":
-                report.ok(f"{issuer.issuer}: {plural(len(issuer.keys), 'key')} in use")
+                report.ok(f"{issuer.issuer}: keys in use: {len(issuer.keys)}")
             else:
                 report.fail(f"{issuer.issuer}: keys are {state}", "See the lines on the issuer.")
 
