@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from mcp_types import RequestId
 from starlette.datastructures import Headers
@@ -108,6 +109,9 @@ class SessionGate:
     ) -> None:
         if streams and not stateful:
             raise ValueError("an app that keeps no sessions sends nothing by itself: no streams")
+        endpoint = urlsplit(resource).path.rstrip("/")
+        if any(path.rstrip("/") == endpoint for path in open_paths):
+            raise ValueError(f"open_paths: {endpoint or '/'} is what the gate is there for")
         self._app = app
         self._resolver = resolver_at(resolver) if isinstance(resolver, str) else resolver
         self._resource = resource

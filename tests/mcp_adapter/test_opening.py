@@ -209,6 +209,12 @@ async def test_open_paths_are_passed_to_the_app_and_no_others(resolver: MemoryRe
             assert (await http.post(path)).status_code in {400, 415}
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
+def test_the_endpoint_itself_is_never_open(resolver: MemoryResolver, path: str) -> None:
+    with pytest.raises(ValueError, match="/mcp is what the gate is there for"):
+        SessionGate(Starlette(), resolver=resolver, resource=RESOURCE, open_paths=[path])
+
+
 async def test_metadata_has_a_page_of_another_origin_read_it(resolver: MemoryResolver) -> None:
     gate = SessionGate(
         Starlette(),
