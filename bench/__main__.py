@@ -24,6 +24,7 @@ SECTIONS = (
     "bench.sections.growth",
     "bench.sections.refused",
     "bench.sections.independent",
+    "bench.sections.gate",
 )
 """Modules with ``async def run(options: Options) -> Section``, in the report's order."""
 

@@ -96,9 +96,19 @@ async def echo_server(
     Raises:
         ServerError: it did not start.
     """
-    arguments = ("-m", "bench.echo", model, str(request_bytes), str(response_bytes))
+    async with module_server("bench.echo", model, str(request_bytes), str(response_bytes)) as it:
+        yield it
+
+
+@asynccontextmanager
+async def module_server(module: str, *arguments: str) -> AsyncIterator[ServerProcess]:
+    """A module as a process that prints its address and ends with its standard input.
+
+    Raises:
+        ServerError: it did not start.
+    """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, start_new_session=True
+        sys.executable, "-m", module, *arguments, stdin=PIPE, stdout=PIPE, start_new_session=True
     )
     if process.stdin is None or process.stdout is None:
         raise AssertionError("both are pipes")
@@ -106,7 +116,7 @@ async def echo_server(
         async with asyncio.timeout(START_SECONDS):
             line = await process.stdout.readline()
         if not line:
-            raise ServerError(f"the echo server {model} did not start")
+            raise ServerError(f"{module} did not start")
         yield ServerProcess(process.pid, line.decode().strip())
     finally:
         process.stdin.close()

@@ -1,0 +1,128 @@
+"""An MCP server of one trivial tool, three times: behind the gate, without it, and by the SDK's own
+session manager. ``python -m bench.apps AUTHSVC RESOURCE`` prints its address and serves until its
+standard input closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import mcp_types as types
+import uvicorn
+import uvloop
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from authsvc.client import AuthClient
+from mcp_adapter.middleware import DEFAULT_MAX_BODY_BYTES, SessionGate
+from mcp_adapter.streamable import StreamableHttp
+
+TOOL = "greet"
+
+PATHS = {
+    "gate": "/gate",
+    "no gate": "/bare",
+    "SDK's manager": "/manager",
+}
+
+MAX_HEADER_BYTES = 128 * 1024
+
+
+class Ungated:
+    """What is left of the gate without authorisation: it parses the message, once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one POST."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> Message:
+            return parts.pop() if parts else await receive()
+
+        state = {**scope.get("state", {}), "mcp_message": json.loads(body)}
+        await self._app({**scope, "state": state}, again, send)
+
+
+class Managed:
+    """The SDK's manager as an ASGI app."""
+
+    def __init__(self, manager: StreamableHTTPSessionManager) -> None:
+        self._manager = manager
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._manager.handle_request(scope, receive, send)
+
+
+def greeting() -> Server[Any]:
+    """An MCP server with one tool, which says hello."""
+
+    async def list_tools(context: object, params: object) -> types.ListToolsResult:
+        schema = {"type": "object", "properties": {}}
+        return types.ListToolsResult(tools=[types.Tool(name=TOOL, input_schema=schema)])
+
+    async def call_tool(context: object, params: object) -> types.CallToolResult:
+        return types.CallToolResult(content=[types.TextContent(type="text", text="hello")])
+
+    return Server("bench", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
+
+
+def build(authsvc: AuthClient, resource: str) -> Starlette:
+    """All three, by path."""
+    ours = StreamableHttp(greeting(), max_body_bytes=DEFAULT_MAX_BODY_BYTES)
+    manager = StreamableHTTPSessionManager(greeting(), json_response=True)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with authsvc, ours.run(), manager.run():
+            yield
+
+    return Starlette(
+        routes=[
+            Route(PATHS["gate"], SessionGate(ours, resolver=authsvc, resource=resource)),
+            Route(PATHS["no gate"], Ungated(ours)),
+            Route(PATHS["SDK's manager"], Managed(manager)),
+        ],
+        lifespan=lifespan,
+    )
+
+
+async def serve(target: str, resource: str) -> None:
+    """Serve until standard input closes."""
+    config = uvicorn.Config(
+        build(AuthClient(target), resource),
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        sys.stdout.write(f"127.0.0.1:{listener.getsockname()[1]}\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)
+        server.should_exit = True
+        await serving
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(*sys.argv[1:]))
