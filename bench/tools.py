@@ -99,7 +99,7 @@ def main(rounds: int, calls: int, output: Path) -> None:
     except ServerError as error:
         raise click.ClickException(str(error)) from None
     click.echo(render(samples))
-    click.echo(f"\nMedians (lowest-highest). {', '.join(machine().values())}")
+    click.echo(f"\nMedians (quartiles). {', '.join(machine().values())}")
     write_report(output, {"rounds": rounds, "calls": calls}, samples)
     click.echo(f"Every sample: {output}")
     if worst := over_limit(samples):

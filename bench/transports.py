@@ -81,9 +81,7 @@ def main(rounds: int, seconds: float, output: Path) -> None:
     settings = {"request_bytes": REQUEST_BYTES, "response_bytes": RESPONSE_BYTES}
     named = {f"{where}/{shape.name}/{model}": s for (where, shape, model), s in samples.items()}
     write_report(output, {"rounds": rounds, "seconds": seconds, **settings}, named)
-    click.echo(
-        f"\nMedians (lowest-highest). {', '.join(machine().values())}\nEvery sample: {output}"
-    )
+    click.echo(f"\nMedians (quartiles). {', '.join(machine().values())}\nEvery sample: {output}")
 
 
 async def compare(rounds: int, seconds: float) -> dict[Cell, list[Sample]]:

@@ -58,8 +58,8 @@ async def run(options: Options) -> Section:
             (
                 "One adapter process (uvicorn) serves the same tool by three paths: behind the "
                 "gate, which resolves at authsvc on each request; without it; and by the SDK's own "
-                f"session manager with JSON responses, unauthorised. {CONNECTIONS} connections, HTTP/1.1, "
-                "one request in flight on each."
+                "session manager, with JSON responses and without any authorisation. "
+                f"{CONNECTIONS} connections, HTTP/1.1, one request in flight on each."
             ),
         ),
         samples={

@@ -1,0 +1,31 @@
+"""A section, on real servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.apps import PATHS
+from bench.section import Options
+from bench.sections import gate, independent
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_gates_section_has_all_sides(tmp_path: Path) -> None:
+    section = await gate.run(Options(tmp_path, rounds=1))
+    assert [row[0] for row in section.rows] == [
+        f"{era}, {path}" for era in gate.ERAS for path in PATHS
+    ]
+    assert len(section.goals) == 4
+    assert all(goal.measured.median > 0 for goal in section.goals)
+
+
+async def test_what_is_not_installed_is_skipped_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    section = await independent.run(Options(tmp_path, rounds=1))
+    assert section.rows == ()
+    assert "nghttp2-client" in section.notes[0]
