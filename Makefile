@@ -12,7 +12,7 @@ GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) protos/authsvc/v1/*
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos reference lock bench chaos fuzz clean
+.PHONY: help setup run test check protos reference lock conformance bench chaos fuzz clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -47,7 +47,7 @@ reference: $(READY) ## Make docs/reference from the code and the proto.
 	$(BIN)/python scripts/reference.py
 
 lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock.
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --extra console \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --extra console --extra middleware \
 		--group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --upgrade --quiet --output-file requirements.lock
 	@# What the container installs, and builds with: parts of it.
@@ -57,6 +57,9 @@ lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --quiet --output-file deploy/build.lock
+
+conformance: $(READY) ## Run MCP's conformance suite, and compare with what is expected.
+	$(BIN)/python -m conformance
 
 chaos: $(READY) ## Inject faults into three replicas under load; figures in var/chaos.
 	$(BIN)/python -m chaos

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import botocore.session
 import click
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from demo.buckets import BUCKETS, objects
@@ -34,6 +35,15 @@ def serving_s3(buckets: Mapping[str, Mapping[str, bytes]], port: int = 0) -> Ite
         yield url
     finally:
         server.stop()
+        _forget(buckets)
+
+
+def _forget(buckets: Iterable[str]) -> None:
+    """Let go of the buckets: moto has one storage for all servers of a process."""
+    for account in s3_backends.values():
+        for backend in account.values():
+            for bucket in buckets:
+                backend.buckets.pop(bucket, None)
 
 
 def _seed(url: str, buckets: Mapping[str, Mapping[str, bytes]]) -> None:

@@ -18,7 +18,7 @@ from tests.support.valkey import free_port
 
 DEADLINE_SECONDS = 60.0
 MODERN = "2026-07-28"
-BUCKETS = [f"bucket-{number:02}" for number in range(32)]
+BUCKETS = [f"shelf-{number:02}" for number in range(32)]
 OF_ANALYST = BUCKETS[:3]
 KEYS = ["data/0.txt", "data/1.txt"]
 SCOPES = ("buckets.read", "objects.read")

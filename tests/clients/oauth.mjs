@@ -65,7 +65,7 @@ async function call(name, args) {
 }
 
 const found = await call('discover_buckets', {});
-const listed = await call('bucket_objects_list', { bucket: 's3://bucket-00' });
+const listed = await call('bucket_objects_list', { bucket: 's3://shelf-00' });
 await client.close();
 console.log(
   JSON.stringify({

@@ -90,7 +90,7 @@ class App:
         return [bucket["name"] for bucket in found]
 
     async def keys(self) -> list[str]:
-        answer = await self.call("bucket_objects_list", bucket="s3://bucket-00")
+        answer = await self.call("bucket_objects_list", bucket="s3://shelf-00")
         found = answer["body"]["result"]["structuredContent"]["objects"]
         return [item["key"] for item in found]
 
@@ -168,7 +168,7 @@ async def test_a_page_can_read_why_a_token_is_refused(page: Page, stack: Stack) 
     assert expired["body"]["error"]["data"]["reason"] == "TOKEN_EXPIRED"
 
     app.token = stack.token(scope="buckets.read")
-    narrow = await app.call("bucket_objects_list", bucket="bucket-00")
+    narrow = await app.call("bucket_objects_list", bucket="shelf-00")
     assert narrow["status"] == 403
     assert 'scope="objects.read", error="insufficient_scope"' in narrow["challenge"]
 

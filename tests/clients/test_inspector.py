@@ -62,7 +62,7 @@ async def test_it_lists_without_a_token_and_calls_with_one(
     listing = await inspector("tools/list", "--strict")
     listed = result(listing)
     found = result(await inspector("tools/call", "--tool-name", "discover_buckets", *token))
-    bucket = ["--tool-name", "bucket_objects_list", "--tool-arg", "bucket=s3://bucket-00"]
+    bucket = ["--tool-name", "bucket_objects_list", "--tool-arg", "bucket=s3://shelf-00"]
     page = result(await inspector("tools/call", *bucket, *token))
 
     assert "discover_buckets" in {tool["name"] for tool in listed["tools"]}

@@ -110,7 +110,7 @@ async def buckets(client: Client) -> list[str]:
 
 
 async def keys(client: Client) -> list[str]:
-    answer = await client.call_tool("bucket_objects_list", {"bucket": "s3://bucket-00"})
+    answer = await client.call_tool("bucket_objects_list", {"bucket": "s3://shelf-00"})
     return [item["key"] for item in answer.structured_content["objects"]]
 
 

@@ -29,7 +29,7 @@ for (token of tokens) {
   const found = await call('discover_buckets', {});
   answer.buckets.push(found.structuredContent.buckets.map((bucket) => bucket.name));
 }
-const listed = await call('bucket_objects_list', { bucket: 's3://bucket-00' });
+const listed = await call('bucket_objects_list', { bucket: 's3://shelf-00' });
 answer.keys = listed.structuredContent.objects.map((object) => object.key);
 
 if (transport.sessionId) await transport.terminateSession();

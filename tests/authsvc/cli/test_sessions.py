@@ -202,7 +202,8 @@ async def test_watch_tells_what_happens_and_ctrl_c_ends_it(
     operator: Operator, idp: IdentityProvider
 ) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "authsvc", "sessions", "watch"),
+        *("env", "--default-signal=INT", sys.executable, "-W", "error", "-m"),
+        *("authsvc", "sessions", "watch"),
         *operator.options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
