@@ -76,6 +76,11 @@ def nobody(places: Places) -> ASGIApp:
     return _server(lambda request: "nobody:").streamable_http_app(json_response=True)
 
 
+def as_it_comes(places: Places) -> ASGIApp:
+    """The same as the SDK is when nothing is set: each answer is an event stream."""
+    return _server(lambda request: "nobody:").streamable_http_app()
+
+
 def stateless(places: Places) -> ASGIApp:
     """The same without sessions."""
     server = _server(lambda request: "nobody:")
@@ -231,6 +236,7 @@ APPS: dict[str, Callable[[Places], ASGIApp]] = {
     app.__name__: app
     for app in (
         nobody,
+        as_it_comes,
         stateless,
         pyjwt,
         fastmcp,

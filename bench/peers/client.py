@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,9 @@ _META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
 }
+_MESSAGE = re.compile(rb"^(?:data: )?(\{.*\})\r?$", re.MULTILINE)
+"""Of plain JSON or of an event stream."""
+
 _WHOAMI = {"name": "whoami", "arguments": {}}
 
 
@@ -46,7 +50,8 @@ class Answer:
     @property
     def text(self) -> str:
         """What the tool said; empty where no tool was reached or it failed."""
-        message: dict[str, Any] = json.loads(self.body) if self.body.startswith(b"{") else {}
+        found = _MESSAGE.search(self.body)
+        message: dict[str, Any] = json.loads(found[1]) if found else {}
         result = message.get("result", {})
         content = [] if result.get("isError") else result.get("content", [])
         return "".join(it["text"] for it in content)

@@ -164,14 +164,16 @@ def _goals(taken: Samples) -> list[Goal]:
     ]
     whole = [
         ratio(
-            f"the adapter{text}, against the SDK's manager without authorisation ({ERAS[era]})",
+            f"the adapter{text}, against the SDK's manager without authorisation, "
+            f"{form} ({ERAS[era]})",
             limit,
             (era, "adapter"),
-            (era, "nobody"),
+            (era, floor),
             all_of_it=all_of_it,
         )
         for era, limit in limits.items()
         for text, all_of_it in (("", False), (" and authsvc", True))
+        for form, floor in (("plain JSON", "nobody"), ("event streams", "as_it_comes"))
     ]
     return gates + whole
 
@@ -191,6 +193,10 @@ NOTES = (
     (
         "Every side runs the same tool. Peers keep sessions in the SDK's process where the "
         "revision has them; ours are in authsvc, on disk, and any replica serves them."
+    ),
+    (
+        "All sides answer in plain JSON, but for the SDK as it comes and for the adapter in "
+        "2026-07-28, whose answers are event streams: those can report progress."
     ),
     "The introspection endpoint is local and keeps its list in memory; a real one is further away.",
     "Envoy's ext_authz towards authsvc is not comparable: authsvc has no such service.",

@@ -19,6 +19,7 @@ from bench.stage import NO_LIMITS
 
 NAMES = {
     "nobody": "SDK, its own sessions, no authorisation",
+    "as_it_comes": "the same, answers as event streams",
     "stateless": "SDK without sessions, no authorisation",
     "pyjwt": "PyJWT in a middleware, SDK",
     "fastmcp": "FastMCP with JWTVerifier",
