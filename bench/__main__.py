@@ -17,20 +17,21 @@ from bench.plots import draw
 from bench.processes import ServerError
 from bench.section import Options, Section
 
-SECTIONS = (
-    "bench.sections.rows",
-    "bench.sections.latency",
-    "bench.sections.workers",
-    "bench.sections.growth",
-    "bench.sections.refused",
-    "bench.sections.independent",
-    "bench.sections.gate",
-)
+SECTIONS = {
+    "rows": "bench.sections.rows",
+    "latency": "bench.sections.latency",
+    "workers": "bench.sections.workers",
+    "growth": "bench.sections.growth",
+    "refused": "bench.sections.refused",
+    "independent": "bench.sections.independent",
+    "gate": "bench.sections.gate",
+    "peers": "bench.peers.section",
+}
 """Modules with ``async def run(options: Options) -> Section``, in the report's order."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rounds", default=7, show_default=True, help="Samples of each side.")
+@click.option("--rounds", default=5, show_default=True, help="Samples of each side.")
 @click.option(
     "--sessions",
     type=click.IntRange(min=10_000),
@@ -41,7 +42,7 @@ SECTIONS = (
 @click.option(
     "--only",
     multiple=True,
-    type=click.Choice([name.rpartition(".")[2] for name in SECTIONS]),
+    type=click.Choice(list(SECTIONS)),
     help="These sections alone.",
 )
 @click.option(
@@ -62,12 +63,12 @@ def main(rounds: int, sessions: int, only: tuple[str, ...], output: Path) -> Non
     def step(text: str) -> None:
         click.echo(f"{time.monotonic() - start:6.1f} s  {text}", err=True)
 
-    chosen = [name for name in SECTIONS if not only or name.rpartition(".")[2] in only]
+    chosen = [name for name in SECTIONS if not only or name in only]
     try:
         # Beside the output, for a disk like the service's own: /tmp may be memory.
         with TemporaryDirectory(prefix="run-", dir=output) as folder:
             sections = uvloop.run(_sections(chosen, Options(Path(folder), rounds, step, sessions)))
-    except (ServerError, LoadError, WrongAnswerError) as error:
+    except (ServerError, LoadError, WrongAnswerError, ConnectionError) as error:
         raise click.ClickException(str(error)) from None
     settings = {"rounds": rounds, "sessions": sessions, "sections": chosen}
     report.write(output, sections, settings, draw)
@@ -79,8 +80,8 @@ def main(rounds: int, sessions: int, only: tuple[str, ...], output: Path) -> Non
 async def _sections(names: list[str], options: Options) -> list[Section]:
     sections = []
     for name in names:
-        options.step(f"== {name.rpartition('.')[2]}")
-        sections.append(await importlib.import_module(name).run(options))
+        options.step(f"== {name}")
+        sections.append(await importlib.import_module(SECTIONS[name]).run(options))
     return sections
 
 

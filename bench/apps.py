@@ -1,6 +1,7 @@
-"""An MCP server of one trivial tool, three times: behind the gate, without it, and by the SDK's own
-session manager. ``python -m bench.apps AUTHSVC RESOURCE`` prints its address and serves until its
-standard input closes.
+"""An MCP server of one trivial tool, twice: behind the gate, and without it.
+
+``python -m bench.apps AUTHSVC RESOURCE`` prints its address and serves until its standard input
+closes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import mcp_types as types
 import uvicorn
 import uvloop
 from mcp.server.lowlevel import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,11 +28,7 @@ from mcp_adapter.streamable import StreamableHttp
 
 TOOL = "greet"
 
-PATHS = {
-    "gate": "/gate",
-    "no gate": "/bare",
-    "SDK's manager": "/manager",
-}
+PATHS = {"gate": "/gate", "no gate": "/bare"}
 
 MAX_HEADER_BYTES = 128 * 1024
 
@@ -59,17 +55,6 @@ class Ungated:
         await self._app({**scope, "state": state}, again, send)
 
 
-class Managed:
-    """The SDK's manager as an ASGI app."""
-
-    def __init__(self, manager: StreamableHTTPSessionManager) -> None:
-        self._manager = manager
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        await self._manager.handle_request(scope, receive, send)
-
-
 def greeting() -> Server[Any]:
     """An MCP server with one tool, which says hello."""
 
@@ -84,20 +69,18 @@ def greeting() -> Server[Any]:
 
 
 def build(authsvc: AuthClient, resource: str) -> Starlette:
-    """All three, by path."""
+    """Both, by path."""
     ours = StreamableHttp(greeting(), max_body_bytes=DEFAULT_MAX_BODY_BYTES)
-    manager = StreamableHTTPSessionManager(greeting(), json_response=True)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with authsvc, ours.run(), manager.run():
+        async with authsvc, ours.run():
             yield
 
     return Starlette(
         routes=[
             Route(PATHS["gate"], SessionGate(ours, resolver=authsvc, resource=resource)),
             Route(PATHS["no gate"], Ungated(ours)),
-            Route(PATHS["SDK's manager"], Managed(manager)),
         ],
         lifespan=lifespan,
     )

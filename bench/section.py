@@ -21,7 +21,7 @@ class Options:
     """
 
     folder: Path
-    rounds: int = 7
+    rounds: int = 5
     step: Callable[[str], None] = lambda text: None
     sessions: int = 1_000_000
 

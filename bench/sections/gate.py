@@ -21,7 +21,7 @@ CONNECTIONS = 8
 GOAL = 1.25
 SECONDS = 60.0
 
-GATE, BARE, MANAGER = PATHS
+GATE, BARE = PATHS
 
 Samples = Mapping[tuple[str, str], list[Sample]]
 
@@ -37,12 +37,10 @@ async def run(options: Options) -> Section:
         module_server("bench.apps", stage.server.address, population.resource) as adapter,
     ):
         token = population.first_token(0)
-        managed = await _initialised(adapter)
         sides: dict[tuple[str, str], Side[Sample]] = {}
         for era, version in ERAS.items():
             for name, path in PATHS.items():
-                session = managed if name == MANAGER else population.session_id(0)
-                session = session if era == "legacy" else ""
+                session = population.session_id(0) if era == "legacy" else ""
                 # Requests of one session that are in flight together have ids of their own.
                 requests = [
                     _tool_call(path, version, token, session, number)
@@ -56,9 +54,8 @@ async def run(options: Options) -> Section:
         rows=[_row(samples, era, name) for era in ERAS for name in PATHS],
         notes=(
             (
-                "One adapter process (uvicorn) serves the same tool by three paths: behind the "
-                "gate, which resolves at authsvc on each request; without it; and by the SDK's own "
-                "session manager, with JSON responses and without any authorisation. "
+                "One adapter process (uvicorn) serves the same tool twice: behind the gate, which "
+                "resolves at authsvc on each request, and without it. "
                 f"{CONNECTIONS} connections, HTTP/1.1, one request in flight on each."
             ),
         ),
@@ -67,18 +64,12 @@ async def run(options: Options) -> Section:
             for (era, name), taken in samples.items()
         },
         goals=[
-            *(
-                Goal(
-                    f"tools/call behind the gate, {era}: CPU in the adapter, of the same without",
-                    GOAL,
-                    _ratio(samples, era, BARE),
-                )
-                for era in ERAS
-            ),
-            Goal("the same, legacy, of the SDK's manager", 1.0, _ratio(samples, "legacy", MANAGER)),
             Goal(
-                "the same, modern, of the SDK's manager", GOAL, _ratio(samples, "modern", MANAGER)
-            ),
+                f"tools/call behind the gate, {era}: CPU in the adapter, of the same without",
+                GOAL,
+                Summary.of_ratios(_micros(samples[era, GATE]), _micros(samples[era, BARE])),
+            )
+            for era in ERAS
         ],
     )
 
@@ -133,18 +124,6 @@ async def _exchange(
     return head, await reader.readexactly(int(after.split(None, 1)[0]))
 
 
-async def _initialised(adapter: ServerProcess) -> str:
-    """A legacy session of the SDK's manager; its id."""
-    version = ERAS["legacy"]
-    client = {"name": "bench", "version": "1"}
-    params = {"protocolVersion": version, "capabilities": {}, "clientInfo": client}
-    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
-    reader, writer = await _connected(adapter)
-    head, _ = await _exchange(reader, writer, _post(PATHS[MANAGER], message, {}))
-    writer.close()
-    return head.partition("mcp-session-id:")[2].split(None, 1)[0]
-
-
 def _tool_call(path: str, version: str, token: str, session: str, number: int) -> bytes:
     params: dict[str, object] = {"name": TOOL, "arguments": {}}
     headers = {"MCP-Protocol-Version": version, "Authorization": f"Bearer {token}"}
@@ -173,19 +152,15 @@ def _post(path: str, message: object, headers: Mapping[str, str]) -> bytes:
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 
 
-def _ratio(samples: Samples, era: str, base: str) -> Summary:
-    return Summary.of_ratios(
-        [sample.server_micros for sample in samples[era, GATE]],
-        [sample.server_micros for sample in samples[era, base]],
-    )
+def _micros(samples: Sequence[Sample]) -> list[float]:
+    return [sample.server_micros for sample in samples]
 
 
 def _row(samples: Samples, era: str, name: str) -> list[str]:
-    taken, base = samples[era, name], samples[era, BARE]
-    micros = [sample.server_micros for sample in taken]
+    taken = samples[era, name]
     return [
         f"{era}, {name}",
-        Summary.of(micros).show(),
-        Summary.of_ratios(micros, [sample.server_micros for sample in base]).show(2),
+        Summary.of(_micros(taken)).show(),
+        Summary.of_ratios(_micros(taken), _micros(samples[era, BARE])).show(2),
         Summary.of(sample.calls_per_second for sample in taken).show(),
     ]

@@ -18,7 +18,7 @@ NAMES = {UNARY: "unary", STREAM: "stream"}
 
 SATURATING_CALLS = 6_000
 
-SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9)
+SHARES = (0.25, 0.5, 0.7, 0.9)
 """Of the saturation load."""
 
 SECONDS = 2.0

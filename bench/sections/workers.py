@@ -63,7 +63,9 @@ async def run(options: Options) -> Section:
             (
                 "What the clients take is missing from two workers and not from one. It is "
                 "accounted for by what all CPUs would serve if the server had them whole: calls a "
-                "second of server's CPU time, times the CPUs. The bare ratio is beside it."
+                "second of server's CPU time, times the CPUs. More than two says that a call costs "
+                "the one worker, whose threads all share one CPU, more than it costs each of two. "
+                "The bare ratio of throughputs follows."
             ),
             *_bare(taken),
         ),
