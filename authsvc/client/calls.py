@@ -96,12 +96,13 @@ class Calls:
         """A replica, once there is one that is connected."""
         try:
             async with asyncio.timeout_at(deadline):
-                while True:
+                while not self._replicas.closed:
                     await asyncio.sleep(CONNECTED_YET_SECONDS)
                     if (replica := self._replicas.best(tried)) is not None:
                         return replica
         except TimeoutError:
-            raise AuthError(Reason.STORE_UNAVAILABLE, "authsvc: not connected") from None
+            pass
+        raise AuthError(Reason.STORE_UNAVAILABLE, "authsvc: not connected")
 
     def _may_repeat(self, idempotent: bool, failure: Failure) -> bool:
         allowed = failure.left_nothing or (idempotent and failure.may_repeat)

@@ -90,7 +90,7 @@ class Replica:
         self._traceparent = traceparent
         self._stream: ResolveStream | None = None
         self._stream_metadata: Metadata = ()
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing: set[ResolveStream] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._follow_health())
 
@@ -171,8 +171,9 @@ class Replica:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._finish_stream()
-        await self._channel.close(grace_seconds)
-        await asyncio.gather(*self._finishing)
+        # A channel ends the calls that it finds, and does not find these.
+        streams = [stream.end(grace_seconds or 0.0) for stream in self._finishing]
+        await asyncio.gather(self._channel.close(grace_seconds), *streams)
 
     def _current_stream(self) -> ResolveStream:
         """The stream, made anew when the last one has ended, or proves what is not so any more."""
@@ -190,9 +191,8 @@ class Replica:
         """Leave what is under way on the stream where it is, and begin another one next time."""
         if self._stream is not None:
             self._stream.finish()
-            finishing = asyncio.create_task(self._stream.done())
-            self._finishing.add(finishing)
-            finishing.add_done_callback(self._finishing.discard)
+            self._finishing.add(self._stream)
+            self._stream.on_end(self._finishing.discard)
             self._stream = None
 
     async def _follow_health(self) -> None:

@@ -43,6 +43,8 @@ class Replicas:
         self._by_endpoint: dict[Endpoint, Replica] = {}
         self._following: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self.closed = False
+        """Whether there will be none any more."""
 
     async def __aenter__(self) -> Self:
         self._update(frozenset(self._targets.endpoints))
@@ -56,6 +58,7 @@ class Replicas:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.closed = True
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from grpc import aio
@@ -98,8 +99,15 @@ class ResolveStream:
         self._finishing = True
         self._wake.set()
 
-    async def done(self) -> None:
-        """Return once nothing of it is left: it has ended, or its channel has been closed."""
+    def on_end(self, tell: Callable[[ResolveStream], None]) -> None:
+        """Have ``tell`` called once it has ended."""
+        self._reader.add_done_callback(lambda _: tell(self))
+
+    async def end(self, grace_seconds: float = 0.0) -> None:
+        """Finish within so much time; whoever waits for longer is told that there is no answer."""
+        self.finish()
+        await asyncio.wait((self._reader,), timeout=grace_seconds)
+        self._call.cancel()
         await asyncio.gather(self._reader, self._writer, return_exceptions=True)
 
     async def _write(self) -> None:
