@@ -28,7 +28,7 @@ run: $(READY) ## Run it all: authsvc, the adapter and a local S3. Ctrl-C ends it
 
 test: $(READY) ## Run the tests.
 	@sh scripts/clients.sh $(VENV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) ## Lint, types, layers, and whether the generated stubs are fresh.
 	$(BIN)/ruff check .
