@@ -10,6 +10,7 @@ from pathlib import Path
 from authsvc.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.aws import Ambient, Identity, KeyFiles, Sts, WebIdentity, sts_client
+from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.exchange import ACCESS_TOKEN, JWT, Exchange, ExchangeBroker
 from authsvc.credentials.routing import ByResource
 from authsvc.credentials.secrets import read_secret
@@ -25,8 +26,14 @@ _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 
 
 @asynccontextmanager
-async def open_broker(settings: Settings) -> AsyncIterator[CredentialBroker | None]:
+async def open_broker(
+    settings: Settings, counts: CacheCounts | None = None
+) -> AsyncIterator[CredentialBroker | None]:
     """The broker that settings describe, closed on the way out; None where they describe none.
+
+    Args:
+        settings: of authsvc.
+        counts: where the brokers' caches count what they do.
 
     Raises:
         ConfigError: a file or URL is unfit, or a table names an issuer or resource that no other
@@ -43,16 +50,18 @@ async def open_broker(settings: Settings) -> AsyncIterator[CredentialBroker | No
             _check_names(table, settings)
             broker: CredentialBroker
             if isinstance(table, StsSettings):
-                broker = await _sts_broker(table, closing)
+                broker = await _sts_broker(table, closing, counts)
             else:
-                broker = _exchange_broker(table, closing)
+                broker = _exchange_broker(table, closing, counts)
             named |= dict.fromkeys(table.resources, broker)
             if not table.resources:
                 otherwise = broker
         yield ByResource(named, otherwise) if named else otherwise
 
 
-async def _sts_broker(table: StsSettings, closing: AsyncExitStack) -> StsBroker:
+async def _sts_broker(
+    table: StsSettings, closing: AsyncExitStack, counts: CacheCounts | None
+) -> StsBroker:
     if table.endpoint_url is not None:
         _check_endpoint(table.endpoint_url, "credentials.sts.endpoint_url")
     identity = _identity(table)
@@ -64,7 +73,7 @@ async def _sts_broker(table: StsSettings, closing: AsyncExitStack) -> StsBroker:
         raise ConfigError(f"credentials.sts.ambient: {error.detail}") from None
     sts = Sts(client, identity, tags=table.session_tags, source_identity=table.source_identity)
     roles = [RoleRule(item.arn, item.issuer, item.role, item.max_seconds) for item in table.roles]
-    broker = StsBroker(sts, roles, region=table.region)
+    broker = StsBroker(sts, roles, region=table.region, counts=counts)
     closing.push_async_callback(broker.close)
     return broker
 
@@ -82,7 +91,9 @@ def _identity(table: StsSettings) -> Identity:
     return KeyFiles(table.access_key_id, table.secret_access_key_file, table.session_token_file)
 
 
-def _exchange_broker(table: ExchangeSettings, closing: AsyncExitStack) -> ExchangeBroker:
+def _exchange_broker(
+    table: ExchangeSettings, closing: AsyncExitStack, counts: CacheCounts | None
+) -> ExchangeBroker:
     _check_endpoint(table.endpoint, "credentials.exchange.endpoint")
     _secret(table.client_secret_file, "credentials.exchange.client_secret_file")
     broker = ExchangeBroker(
@@ -96,6 +107,7 @@ def _exchange_broker(table: ExchangeSettings, closing: AsyncExitStack) -> Exchan
         ),
         client_secret=partial(read_secret, table.client_secret_file),
         post=partial(_post, Fetcher(table.allow_private_addresses), table.endpoint),
+        counts=counts,
     )
     closing.push_async_callback(broker.close)
     return broker

@@ -30,6 +30,13 @@ def _listening_address(address: str) -> str:
     return address
 
 
+def _metrics_address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and int(port) < 65_536):
+        raise ValueError("is an address like 127.0.0.1:9464")
+    return address
+
+
 def _host_and_port(text: str) -> tuple[str, int]:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -475,6 +482,15 @@ class CallerSettings(Table):
         return self
 
 
+class MetricsSettings(Table):
+    """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
+
+    listen: Annotated[str, AfterValidator(_metrics_address)] = Field(
+        default="127.0.0.1:9464",
+        description="host:port; the second of several workers listens on the next port, and so on.",
+    )
+
+
 class DevelopmentSettings(Table):
     """``[development]``: what ``authsvc token`` mints where a flag is absent."""
 
@@ -511,6 +527,7 @@ class Settings(FileSettings):
     revocations: RevocationSettings = RevocationSettings()
     limits: LimitSettings = LimitSettings()
     credentials: CredentialSettings = CredentialSettings()
+    metrics: MetricsSettings | None = None
     max_token_bytes: int = Field(
         default=65_536, ge=1_024, le=65_536, description="Longest token that is looked at."
     )

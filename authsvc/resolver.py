@@ -117,6 +117,11 @@ class SessionResolver:
         self._settled = SettledAnswers(answers_kept)
         self._turns = Turns()
 
+    @property
+    def answers_kept(self) -> int:
+        """How many answers are kept, at the moment."""
+        return len(self._settled)
+
     def recall(self, request_digest: bytes) -> Settled | None:
         """What ``resolve`` would answer, without waiting, where nothing has changed since it did.
 

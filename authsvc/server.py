@@ -36,6 +36,9 @@ from authsvc.servicer import (
 )
 from authsvc.settings import ConfigError
 from authsvc.storage import open_store
+from authsvc.telemetry.exposition import exposed
+from authsvc.telemetry.metrics import Metrics, ServiceCollector, registry_of
+from authsvc.telemetry.observed import ObservedBroker, ObservedStore, ObservedVerifier
 from authsvc.tls import ServerCertificates
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.v1 import auth_pb2 as pb
@@ -118,27 +121,35 @@ async def running(
         memo_size=settings.known_tokens,
     )
     closing = AsyncExitStack()
-    store = await open_store(settings)
+    metrics = Metrics()
+    store = ObservedStore(await open_store(settings), metrics.store.timed)
     closing.push_async_callback(store.close)
     usages = Usages(settings.limits.caller_limits(), clock)
     limits = settings.session_limits()
     stopping = asyncio.Event()
     try:
+        closing.enter_context(metrics.security.heard())
+        if settings.metrics is not None:
+            registry = registry_of(ServiceCollector(metrics, clock))
+            at = await closing.enter_async_context(exposed(registry, settings.metrics.listen))
+            log.info("metrics at %s", at, extra={"address": at})
+        broker = await closing.enter_async_context(open_broker(settings, metrics.issuing))
         resolver = SessionResolver(
-            with_introspection(verifier, settings),
+            ObservedVerifier(with_introspection(verifier, settings), metrics.tokens.timed),
             store,
-            await closing.enter_async_context(open_broker(settings)),
+            ObservedBroker(broker, metrics.credentials.timed) if broker else None,
             limits=limits,
             usages=usages,
             clock=clock,
             answers_kept=settings.known_tokens,
         )
+        metrics.remembered = lambda: resolver.answers_kept
         server = aio.server(
             options=_options(settings, shares_port=shares_port),
             maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all,
         )
         edge = Edge(callers_of(settings), usages)
-        AuthServicer(resolver, edge, stopping).add_to(server)
+        AuthServicer(resolver, edge, stopping, metrics).add_to(server)
         issuer_watch = _issuer_watch(settings, issuers)
         admin = SessionAdmin(
             store,
@@ -161,11 +172,12 @@ async def running(
         async def refresh() -> None:
             nonlocal keys_ready
             keys_ready = await verifier.refresh(clock())
-            issuer_watch.look(clock())
+            metrics.issuers = issuer_watch.status(clock())
 
         async def report() -> None:
             # We say that we serve only while there are keys of every issuer, and the store.
-            await _report(health, ready=keys_ready and store.ready)
+            metrics.ready = keys_ready and store.ready
+            await _report(health, ready=metrics.ready)
 
         async def sweep() -> None:
             await tidy(store, now=clock(), limits=limits)

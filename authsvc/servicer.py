@@ -18,6 +18,8 @@ from authsvc.callers import Caller
 from authsvc.edge import Context, Edge, guarded, refuse
 from authsvc.resolver import SessionResolver
 from authsvc.streaming import ResolveStream
+from authsvc.telemetry.counts import Resolves
+from authsvc.telemetry.metrics import Metrics
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1.frames_pb2 import RequestFrames
 
@@ -35,12 +37,18 @@ class AuthServicer:
         resolver: decides.
         edge: who may pass.
         stopping: set when the server stops: streams end.
+        metrics: where calls are counted.
     """
 
-    def __init__(self, resolver: SessionResolver, edge: Edge, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, resolver: SessionResolver, edge: Edge, stopping: asyncio.Event, metrics: Metrics
+    ) -> None:
         self._resolver = resolver
         self._edge = edge
         self._stopping = stopping
+        self._unary = Answering(resolver, edge, metrics.unary)
+        self._stream = Answering(resolver, edge, metrics.stream)
+        self._creates = metrics.create
 
     def add_to(self, server: aio.Server) -> None:
         """Serve from ``server``, which has not been started."""
@@ -71,61 +79,45 @@ class AuthServicer:
         try:
             caller = self._edge.identify(context)
             request_digest = wire.request_digest(encoded)
-            if (answer := self.recall(request_digest, caller)) is not None:
+            if (answer := self._unary.recall(request_digest, caller)) is not None:
                 return answer
             request = wire.request_of(encoded)
             with self._edge.admitted_for(request.resource, context, caller):
-                return await self.resolve(request, request_digest, caller)
+                return await self._unary.resolve(request, request_digest, caller)
         except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
+            self._unary.refused(error)
             return await refuse(error, context)
 
     async def resolve_session_stream(self, request_iterator: object, context: Context) -> None:
         """See ``auth.proto``; the answers are encoded."""
-        stream = ResolveStream(context, self._edge, self)
+        stream = ResolveStream(context, self._edge, self._stream)
         await guarded(stream.serve(self._stopping), context)
 
     async def create_session(
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
         """See ``auth.proto``."""
-        return await guarded(self._create(request, context), context)
+        try:
+            return await self._create(request, context)
+        except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
+            self._creates.refused(error)
+            return await refuse(error, context)
 
     async def revoke_session(self, request: pb.RevokeSessionRequest, context: Context) -> Empty:
         """See ``auth.proto``."""
         return await guarded(self._revoke(request, context), context)
 
-    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
-        """See ``streaming.Answers``."""
-        settled = self._resolver.recall(request_digest)
-        if settled is None or settled.resource not in caller.resources:
-            return None
-        self._edge.counted(caller)
-        if not settled.encoded:
-            settled.encoded = wire.response_message(settled.resolution).SerializeToString()
-        return settled.encoded
-
-    async def resolve(
-        self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
-    ) -> bytes:
-        """See ``streaming.Answers``."""
-        resolution = await self._resolver.resolve(
-            request.session_id,
-            request.token,
-            resource=request.resource,
-            create=request.create,
-            caller=caller.name,
-            seen=request.consistency_token,
-            request_digest=request_digest,
-        )
-        return wire.response_message(resolution).SerializeToString()
-
     async def _create(
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
-        with self._edge.admitted_for(request.resource, context) as caller:
+        with (
+            self._edge.admitted_for(request.resource, context) as caller,
+            self._creates.deciding(),
+        ):
             resolution = await self._resolver.create(
                 request.token, resource=request.resource, caller=caller.name
             )
+        self._creates.answered(resolution)
         answer = wire.response_message(resolution)
         return pb.CreateSessionResponse(
             session=answer.session,
@@ -142,6 +134,53 @@ class AuthServicer:
         if written:
             context.set_trailing_metadata(((wire.CONSISTENCY_TOKEN_KEY, written),))
         return Empty()
+
+
+class Answering:
+    """``streaming.Answers`` over a resolver, for requests that come one way.
+
+    Args:
+        resolver: decides.
+        edge: rations what is answered from memory.
+        resolves: where they are counted.
+    """
+
+    def __init__(self, resolver: SessionResolver, edge: Edge, resolves: Resolves) -> None:
+        self._resolver = resolver
+        self._edge = edge
+        self._resolves = resolves
+
+    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
+        """See ``streaming.Answers``."""
+        settled = self._resolver.recall(request_digest)
+        if settled is None or settled.resource not in caller.resources:
+            return None
+        self._edge.counted(caller)
+        self._resolves.recalled += 1
+        if not settled.encoded:
+            settled.encoded = wire.response_message(settled.resolution).SerializeToString()
+        return settled.encoded
+
+    async def resolve(
+        self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
+    ) -> bytes:
+        """See ``streaming.Answers``."""
+        with self._resolves.deciding():
+            resolution = await self._resolver.resolve(
+                request.session_id,
+                request.token,
+                resource=request.resource,
+                create=request.create,
+                caller=caller.name,
+                seen=request.consistency_token,
+                request_digest=request_digest,
+            )
+        self._resolves.answered(resolution)
+        return wire.response_message(resolution).SerializeToString()
+
+    def refused(self, error: Exception) -> None:
+        """See ``streaming.Answers``."""
+        self._resolves.refused(error)
 
 
 class GuardedHealthServicer(HealthServicer):

@@ -51,6 +51,10 @@ class Answers(Protocol):
         """
         ...
 
+    def refused(self, error: Exception) -> None:
+        """Take notice of a request that has been answered with an error."""
+        ...
+
 
 class ResolveStream:
     """One stream, from its begin to its end.
@@ -163,6 +167,7 @@ class ResolveStream:
         self._write_soon()
 
     def _fail(self, request_id: int, error: Exception) -> None:
+        self._answers.refused(error)
         self._answer(request_id, wire.ERROR, status_of(error).SerializeToString())
 
     def _answer(self, request_id: int, result: int, message: bytes) -> None:

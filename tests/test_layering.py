@@ -39,8 +39,11 @@ ALLOWED = {
     "wire": {"errors", "resolution", "v1"},
     "admin_wire": {*DOMAIN, "wire", "v1"},
     "edge": {"errors", "callers", "limits", "audit", "wire"},
+    "telemetry": {*DOMAIN, "tokens", "stores", "credentials", "audit", "settings", "telemetry"},
     "streaming": {"errors", "callers", "edge", "wire", "v1"},
-    "servicer": {"errors", "resolver", "callers", "edge", "streaming", "wire", "v1"},
+    "servicer": {
+        *("errors", "resolver", "callers", "edge", "streaming", "telemetry", "wire", "v1"),
+    },
     "admin_servicer": {"errors", "administration", "callers", "edge", "audit", "admin_wire", "v1"},
     "storage": {"errors", "config", "settings", "stores"},
     "probe": {"client"},

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -59,6 +59,25 @@ class _Failure:
         )
 
 
+@dataclass(slots=True)
+class CacheCounts:
+    """What caches did, for metrics.
+
+    Attributes:
+        hits: answers with what was kept.
+        misses: those that had to wait for who issues.
+        failures_recalled: answers with a failure that still counted.
+        issued: credentials that were issued.
+        failed: calls to who issues that failed, by reason.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    failures_recalled: int = 0
+    issued: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+
 _ValueT = TypeVar("_ValueT")
 
 
@@ -79,9 +98,14 @@ class _Recent(OrderedDict[Hashable, _ValueT]):
 
 
 class CredentialCache(Generic[CredentialsT]):
-    """Belongs to one event loop. Its clock is that of its callers: ``now`` of each call."""
+    """Belongs to one event loop. Its clock is that of its callers: ``now`` of each call.
 
-    def __init__(self) -> None:
+    Args:
+        counts: where it counts what it does.
+    """
+
+    def __init__(self, counts: CacheCounts | None = None) -> None:
+        self._counts = counts or CacheCounts()
         self._kept: _Recent[_Kept[CredentialsT]] = _Recent()
         self._failed: _Recent[_Failure] = _Recent()
         self._calls: dict[Hashable, asyncio.Task[CredentialsT]] = {}
@@ -109,10 +133,13 @@ class CredentialCache(Generic[CredentialsT]):
         if kept is not None and now < kept.credentials.expire_time:
             if now >= kept.renew_time and key not in self._calls and len(self._calls) < MAX_CALLS:
                 self._call(key, issue, ends, now)
+            self._counts.hits += 1
             return kept.credentials
         failure = self._failed.use(key)
         if failure is not None and now < failure.until:
+            self._counts.failures_recalled += 1
             raise failure.again(now)
+        self._counts.misses += 1
         call = self._calls.get(key)
         if call is None:
             if len(self._calls) >= MAX_CALLS:
@@ -153,6 +180,7 @@ class CredentialCache(Generic[CredentialsT]):
         except AuthError as error:
             self._note_failure(key, error, now)
             raise
+        self._counts.issued += 1
         renew_time = math.inf
         if issued.expire_time < ends:
             renew_time = now + RENEWED_AT * (issued.expire_time - now)
@@ -164,6 +192,7 @@ class CredentialCache(Generic[CredentialsT]):
 
     def _note_failure(self, key: Hashable, error: AuthError, now: float) -> None:
         log.warning("no credentials were issued: %s", error)
+        self._counts.failed[error.reason.name] += 1
         kept = self._kept.get(key)
         if error.reason is Reason.CREDENTIALS_REFUSED:
             # The issuer has spoken; what it gave before is not handed out any more.

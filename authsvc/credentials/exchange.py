@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote_plus
 
-from authsvc.credentials.cache import CredentialCache
+from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import BearerCredentials, Credentials, Principal, Secret
 
@@ -82,15 +82,21 @@ class ExchangeBroker:
         exchange: what is asked for.
         client_secret: our secret at the endpoint, read for each call; raises AuthError.
         post: speaks to the endpoint.
+        counts: where its cache counts what it does.
     """
 
     def __init__(
-        self, exchange: Exchange, *, client_secret: Callable[[], Secret], post: Post
+        self,
+        exchange: Exchange,
+        *,
+        client_secret: Callable[[], Secret],
+        post: Post,
+        counts: CacheCounts | None = None,
     ) -> None:
         self._exchange = exchange
         self._client_secret = client_secret
         self._post = post
-        self._cache: CredentialCache[BearerCredentials] = CredentialCache()
+        self._cache: CredentialCache[BearerCredentials] = CredentialCache(counts)
 
     async def issue(
         self, principal: Principal, *, token: Secret, resource: str, now: float

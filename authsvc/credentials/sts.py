@@ -19,7 +19,7 @@ from botocore.parsers import ResponseParserError
 
 from authsvc.credentials.attribution import session_name
 from authsvc.credentials.aws import Sts
-from authsvc.credentials.cache import CredentialCache
+from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import SessionPolicy, session_policy
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import AwsCredentials, Credentials, Principal, Secret
@@ -74,13 +74,16 @@ class StsBroker:
         sts: who is asked.
         roles: who may have which role; the first that fits counts.
         region: region of the credentials.
+        counts: where its cache counts what it does.
     """
 
-    def __init__(self, sts: Sts, roles: Sequence[RoleRule], *, region: str) -> None:
+    def __init__(
+        self, sts: Sts, roles: Sequence[RoleRule], *, region: str, counts: CacheCounts | None = None
+    ) -> None:
         self._sts = sts
         self._roles = tuple(roles)
         self._region = region
-        self._cache: CredentialCache[AwsCredentials] = CredentialCache()
+        self._cache: CredentialCache[AwsCredentials] = CredentialCache(counts)
 
     async def issue(
         self, principal: Principal, *, token: Secret, resource: str, now: float

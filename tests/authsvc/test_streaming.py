@@ -52,6 +52,9 @@ class Scripted:
     def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
         return self.known.get(request_digest)
 
+    def refused(self, error: Exception) -> None:
+        """Nobody counts here."""
+
     async def resolve(
         self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
     ) -> bytes:

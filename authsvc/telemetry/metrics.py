@@ -1,0 +1,242 @@
+"""All counts of one service, and how Prometheus sees them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from authsvc import __version__
+from authsvc.credentials.cache import CacheCounts
+from authsvc.status import IssuerState, IssuerStatus
+from authsvc.telemetry.counts import BOUNDS_SECONDS, Histogram, Operations, Resolves
+from authsvc.telemetry.security import SecurityEvents
+
+KeyT = TypeVar("KeyT")
+
+
+@dataclass
+class Metrics:
+    """What one service counts.
+
+    Attributes:
+        unary: resolves by ``ResolveSession``.
+        stream: by ``ResolveSessionStream``.
+        create: by ``CreateSession``.
+        store: operations of the session store.
+        tokens: checks of tokens in full, by the verifier.
+        credentials: what the broker was asked for, and what became of it.
+        issuing: what the brokers' caches did with it.
+        security: security events that were written down.
+        ready: whether the service says that it serves.
+        issuers: how each issuer was when it was looked at last.
+        remembered: how many answers are kept to be given again.
+    """
+
+    unary: Resolves = field(default_factory=Resolves)
+    stream: Resolves = field(default_factory=Resolves)
+    create: Resolves = field(default_factory=Resolves)
+    store: Operations = field(default_factory=Operations)
+    tokens: Operations = field(default_factory=Operations)
+    credentials: Operations = field(default_factory=Operations)
+    issuing: CacheCounts = field(default_factory=CacheCounts)
+    security: SecurityEvents = field(default_factory=SecurityEvents)
+    ready: bool = False
+    issuers: tuple[IssuerStatus, ...] = ()
+    remembered: Callable[[], int] = int
+
+
+class ServiceCollector(Collector):
+    """Turns counts into Prometheus's families, at each scrape.
+
+    Args:
+        metrics: the counts.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        self._metrics = metrics
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """See ``Collector``."""
+        yield InfoMetricFamily("authsvc_build", "What runs.", value={"version": __version__})
+        yield from self._resolves()
+        yield from self._operations()
+        yield from self._credentials()
+        yield from self._issuers()
+        security = CounterMetricFamily(
+            "authsvc_security_events",
+            "Security events that were written down, as docs/audit.md has them.",
+            labels=("event", "reason", "caller"),
+        )
+        for labels, count in items(self._metrics.security.counts):
+            security.add_metric(labels, count)
+        yield security
+        ready = GaugeMetricFamily("authsvc_ready", "1 while it says that it serves.")
+        ready.add_metric((), float(self._metrics.ready))
+        yield ready
+
+    def _resolves(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        results = CounterMetricFamily(
+            "authsvc_resolves", "Resolves by what became of them.", labels=("result", "via")
+        )
+        recalled = CounterMetricFamily(
+            "authsvc_resolves_recalled", "Resolves answered from memory.", labels=("via",)
+        )
+        in_flight = GaugeMetricFamily(
+            "authsvc_resolves_in_flight", "Resolves being decided.", labels=("via",)
+        )
+        seconds = HistogramMetricFamily(
+            "authsvc_resolve_duration_seconds",
+            "How long deciding took; what is answered from memory is not timed.",
+            labels=("via",),
+        )
+        ways = {"unary": metrics.unary, "stream": metrics.stream, "create": metrics.create}
+        for via, resolves in ways.items():
+            counted = Counter(dict(items(resolves.results)))
+            counted["reused"] += resolves.recalled
+            for result, count in counted.items():
+                results.add_metric((result, via), count)
+            recalled.add_metric((via,), resolves.recalled)
+            in_flight.add_metric((via,), resolves.in_flight)
+            add_histogram(seconds, (via,), resolves.seconds)
+        remembered = GaugeMetricFamily(
+            "authsvc_remembered_answers", "Answers kept in memory, to be given again."
+        )
+        remembered.add_metric((), metrics.remembered())
+        yield from (results, recalled, in_flight, seconds, remembered)
+
+    def _operations(self) -> Iterator[Metric]:
+        store = self._metrics.store
+        yield operations_seconds(
+            "authsvc_store_operation_duration_seconds",
+            "How long the session store took, failures included.",
+            store,
+        )
+        failures = CounterMetricFamily(
+            "authsvc_store_operation_failures",
+            "Operations of the session store that failed.",
+            labels=("operation", "reason"),
+        )
+        for (operation, result), count in items(store.results):
+            if result != "ok":
+                failures.add_metric((operation, result), count)
+        yield failures
+        yield results_of(
+            "authsvc_token_checks",
+            "Tokens checked in full, by whether they are good in themselves.",
+            self._metrics.tokens,
+        )
+
+    def _credentials(self) -> Iterator[Metric]:
+        issuing = self._metrics.issuing
+        yield results_of(
+            "authsvc_credentials_requests",
+            "Times that credentials were asked for.",
+            self._metrics.credentials,
+        )
+        cache = CounterMetricFamily(
+            "authsvc_credentials_cache",
+            "What the cache of issued credentials did: hit, miss, or a failure that still counts.",
+            labels=("result",),
+        )
+        cache.add_metric(("hit",), issuing.hits)
+        cache.add_metric(("miss",), issuing.misses)
+        cache.add_metric(("failure",), issuing.failures_recalled)
+        issued = CounterMetricFamily(
+            "authsvc_credentials_issued", "Credentials that were issued and kept."
+        )
+        issued.add_metric((), issuing.issued)
+        failed = CounterMetricFamily(
+            "authsvc_credentials_failures",
+            "Calls to who issues credentials that failed.",
+            labels=("reason",),
+        )
+        for reason, count in items(issuing.failed):
+            failed.add_metric((reason,), count)
+        yield from (cache, issued, failed)
+
+    def _issuers(self) -> Iterator[Metric]:
+        age = GaugeMetricFamily(
+            "authsvc_signing_keys_age_seconds",
+            "Since when an issuer's keys are the ones in use.",
+            labels=("issuer",),
+        )
+        count = GaugeMetricFamily(
+            "authsvc_signing_keys",
+            "Keys of an issuer, previous ones among them.",
+            labels=("issuer",),
+        )
+        state = GaugeMetricFamily(
+            "authsvc_issuer_state",
+            "1 for the state that an issuer is in.",
+            labels=("issuer", "state"),
+        )
+        now = self._clock()
+        for issuer in self._metrics.issuers:
+            if issuer.fetch_time is not None:
+                age.add_metric((issuer.issuer,), max(0.0, now - issuer.fetch_time))
+            count.add_metric((issuer.issuer,), len(issuer.keys))
+            for each in IssuerState:
+                labels = (issuer.issuer, each.name.lower())
+                state.add_metric(labels, float(each is issuer.state))
+        yield from (age, count, state)
+
+
+def registry_of(collector: Collector) -> CollectorRegistry:
+    """A registry of its own, with the process's and the interpreter's metrics besides."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    registry.register(collector)
+    return registry
+
+
+def items(counts: Mapping[KeyT, int]) -> list[tuple[KeyT, int]]:
+    """What is counted, at one moment, though the event loop goes on counting."""
+    return list(counts.items())
+
+
+def add_histogram(
+    family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram
+) -> None:
+    """Add one histogram to its family, its buckets cumulative as Prometheus has them."""
+    cumulative, so_far = [], 0
+    bounds = (*map(str, BOUNDS_SECONDS), "+Inf")
+    for bound, count in zip(bounds, tuple(histogram.buckets), strict=True):
+        so_far += count
+        cumulative.append((bound, float(so_far)))
+    family.add_metric(labels, cumulative, sum_value=histogram.total)
+
+
+def operations_seconds(
+    name: str, documentation: str, operations: Operations
+) -> HistogramMetricFamily:
+    """How long each operation took."""
+    family = HistogramMetricFamily(name, documentation, labels=("operation",))
+    for operation, histogram in list(operations.seconds.items()):
+        add_histogram(family, (operation,), histogram)
+    return family
+
+
+def results_of(name: str, documentation: str, operations: Operations) -> CounterMetricFamily:
+    """How often there was which result, whatever the operation."""
+    family = CounterMetricFamily(name, documentation, labels=("result",))
+    for (_, result), count in items(operations.results):
+        family.add_metric((result,), count)
+    return family
