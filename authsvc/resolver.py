@@ -243,7 +243,7 @@ class SessionResolver:
                     now=now,
                     limits=self._limits,
                 )
-            if remembered is not None and not decision.serves_unchanged:
+            if remembered is not None and not decision.stands_by_itself:
                 remembered = None  # the store has the last word
                 continue
             if decision.row == 1:

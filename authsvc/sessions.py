@@ -183,6 +183,12 @@ class Decision:
         store, so it may lead to such a decision and to no other."""
         return self.outcome is not None and self.change is Change.NONE
 
+    @property
+    def stands_by_itself(self) -> bool:
+        """Whether memory may lead to it: it serves and writes nothing, or the token itself is
+        refused, whatever the record (rows 7 and 9)."""
+        return self.serves_unchanged or self.row in {7, 9}
+
 
 def unchanged_until(record: Record, limits: Limits) -> float:
     """Until when the record goes on serving its current tokens without being written."""

@@ -107,6 +107,21 @@ async def test_memory_never_refuses(
     assert answer.outcome is Outcome.REUSED
 
 
+async def test_a_bad_token_costs_the_store_nothing(
+    resolver: SessionResolver, store: Behind, idp: IdentityProvider, clock: Clock
+) -> None:
+    token = idp.token(ttl_seconds=100)
+    await resolver.resolve("s", token, resource=RESOURCE, create=True)
+    await store.freeze("s")
+    store.asked = 0
+    clock.advance(200)
+    for bad, why in ((token, Reason.TOKEN_EXPIRED), ("x.y.z", Reason.TOKEN_MALFORMED)):
+        with pytest.raises(AuthError) as caught:
+            await resolver.resolve("s", bad, resource=RESOURCE)
+        assert caught.value.reason is why
+    assert store.asked == 0
+
+
 async def test_memory_never_lets_a_stranger_take_over(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider
 ) -> None:
