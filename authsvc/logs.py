@@ -40,8 +40,14 @@ def configure(level: str, log_format: Format) -> None:
     handler.setFormatter(_formatter(*formatting, renderer))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Libraries have nothing to say at DEBUG that is ours to show, headers among it.
-    for name in ("asyncio", "botocore", "aiobotocore", "grpc", "httpx", "mcp", "uvicorn"):
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
+
+
+_TALKATIVE = (
+    *("aiobotocore", "aiohttp", "asyncio", "botocore", "grpc", "httpcore", "httpcore2"),
+    *("httpx", "httpx2", "mcp", "opentelemetry", "uvicorn"),
+)
 
 
 def append_to_file(logger_name: str, path: Path) -> None:

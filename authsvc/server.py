@@ -37,7 +37,8 @@ from authsvc.servicer import (
 from authsvc.settings import ConfigError
 from authsvc.storage import open_store
 from authsvc.telemetry.exposition import exposed
-from authsvc.telemetry.metrics import Metrics, ServiceCollector, registry_of
+from authsvc.telemetry.families import registry_of
+from authsvc.telemetry.metrics import Metrics, ServiceCollector
 from authsvc.telemetry.observed import ObservedBroker, ObservedStore, ObservedVerifier
 from authsvc.tls import ServerCertificates
 from authsvc.tokens.jwt import Issuer, JwtVerifier

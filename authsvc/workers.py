@@ -59,7 +59,7 @@ async def supervise(settings: Settings, command: Sequence[str]) -> None:
     with closing(_reserve(settings.listen)) as reserved:
         host, port = settings.listen.rpartition(":")[0], reserved.getsockname()[1]
         environment = {**os.environ, "AUTHSVC_LISTEN": f"{host}:{port}"}
-        supervisor = _Supervisor(command, environment)
+        supervisor = _Supervisor(settings, command, environment)
         await supervisor.run(settings.workers, f"{host}:{port}")
 
 
@@ -85,7 +85,10 @@ def _reserve(listen: str) -> socket.socket:
 
 
 class _Supervisor:
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: Settings, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self._settings = settings
         self._command = command
         self._environment = environment
         self._processes: set[asyncio.subprocess.Process] = set()
@@ -105,8 +108,8 @@ class _Supervisor:
         ready = [asyncio.Event() for _ in range(workers)]
         try:
             async with asyncio.TaskGroup() as group:
-                for event in ready:
-                    group.create_task(self._keep(alive, event))
+                for index, event in enumerate(ready):
+                    group.create_task(self._keep(index, alive, event))
                 group.create_task(self._announce(ready, address))
         finally:
             os.close(alive)
@@ -121,12 +124,12 @@ class _Supervisor:
             extra = {"address": address, "workers": len(ready)}
             log.info("listening on %s with %d workers", address, len(ready), extra=extra)
 
-    async def _keep(self, alive: int, ready: asyncio.Event) -> None:
+    async def _keep(self, index: int, alive: int, ready: asyncio.Event) -> None:
         """One worker after another, in one place."""
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             began = time.monotonic()
-            code = await self._one(alive, ready)
+            code = await self._one(index, alive, ready)
             if self._stopping.is_set():
                 break
             if not ready.is_set():
@@ -144,7 +147,7 @@ class _Supervisor:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         ready.set()
 
-    async def _one(self, alive: int, ready: asyncio.Event) -> int:
+    async def _one(self, index: int, alive: int, ready: asyncio.Event) -> int:
         """Run a worker; its exit code."""
         heard, told = os.pipe()
         try:
@@ -152,7 +155,7 @@ class _Supervisor:
                 *self._command,
                 *("--lifeline", str(alive), str(told)),
                 pass_fds=(alive, told),
-                env=self._environment,
+                env={**self._environment, **_metrics_of(index, self._settings)},
                 # A Ctrl-C at the terminal is for the supervisor, which tells the workers.
                 start_new_session=True,
             )
@@ -185,6 +188,15 @@ class _Supervisor:
                 process.kill()
             else:
                 process.terminate()
+
+
+def _metrics_of(index: int, settings: Settings) -> dict[str, str]:
+    """Where a worker's metrics are: each has its own, on the ports from the first one's on."""
+    if settings.metrics is None:
+        return {}
+    host, _, port = settings.metrics.listen.rpartition(":")
+    # 0 is any free one, for each of them.
+    return {"AUTHSVC_METRICS__LISTEN": f"{host}:{int(port) + index if int(port) else 0}"}
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from authsvc.resolution import Resolver
 from mcp_adapter.config import Settings
@@ -31,6 +32,7 @@ def build_app(
     ready: Callable[[], Awaitable[bool]],
     requirement: RequirementOf,
     scopes: Sequence[str],
+    observed: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> Starlette:
     """The ASGI app. Its lifespan runs ``server``; the resolver is its owner's to open and close.
 
@@ -42,6 +44,7 @@ def build_app(
         requirement: what a request needs, by method and params. It has no default: one would not
             know the server's tools, and would let any token call them all.
         scopes: all that tokens may be asked to hold here.
+        observed: wraps the MCP endpoint, to watch its requests.
     """
     endpoint = StreamableHttp(server, max_body_bytes=settings.max_body_bytes)
     gate = SessionGate(
@@ -52,11 +55,13 @@ def build_app(
         max_body_bytes=settings.max_body_bytes,
         body_timeout_seconds=settings.body_timeout_seconds,
     )
-    mcp = guarded(
-        gate,
-        resource=settings.resource,
-        allowed_hosts=settings.allowed_hosts,
-        allowed_origins=settings.allowed_origins,
+    mcp = observed(
+        guarded(
+            gate,
+            resource=settings.resource,
+            allowed_hosts=settings.allowed_hosts,
+            allowed_origins=settings.allowed_origins,
+        )
     )
     metadata = metadata_routes(
         settings.resource,

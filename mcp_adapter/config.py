@@ -114,6 +114,14 @@ class ToolsSettings(Table):
     )
 
 
+class MetricsSettings(Table):
+    """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
+
+    listen: Annotated[str, AfterValidator(listening_address)] = Field(
+        default="127.0.0.1:9465", description="host:port."
+    )
+
+
 class Settings(FileSettings):
     """All settings of the adapter."""
 
@@ -134,6 +142,7 @@ class Settings(FileSettings):
     authsvc: AuthsvcSettings = AuthsvcSettings()
     s3: S3Settings = S3Settings()
     tools: ToolsSettings = ToolsSettings()
+    metrics: MetricsSettings | None = None
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
         default=(), description="Host values besides the resource's own and loopback ones."
     )

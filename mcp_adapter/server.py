@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import uvicorn
@@ -16,9 +16,12 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.errors import AuthError
 from authsvc.resolution import Resolver
 from authsvc.settings import ConfigError
+from authsvc.telemetry.exposition import exposed
+from authsvc.telemetry.families import registry_of
 from mcp_adapter.app import build_app
 from mcp_adapter.config import AuthsvcSettings, Settings
 from mcp_adapter.requirements import with_broader_scopes
+from mcp_adapter.telemetry import AdapterMetrics, ObservedResolver
 from mcp_adapter.tools import Toolset
 
 log = logging.getLogger(__name__)
@@ -36,14 +39,17 @@ async def serve(settings: Settings) -> None:
     """
     with listening_socket(settings.listen) as listener:
         toolset = Toolset.default(settings.s3, settings.tools)
-        async with _client(settings.authsvc) as authsvc, toolset:
+        metrics = AdapterMetrics(toolset.names)
+        requirement = with_broader_scopes(toolset.requirement, settings.implied_scopes)
+        async with _client(settings.authsvc) as authsvc, toolset, _exposed(metrics, settings):
             app = build_app(
                 settings,
                 toolset.server(),
-                resolver=authsvc,
+                resolver=ObservedResolver(authsvc, metrics.authsvc.timed),
                 ready=partial(_ready, authsvc, settings.resource),
-                requirement=with_broader_scopes(toolset.requirement, settings.implied_scopes),
+                requirement=metrics.requirement(requirement),
                 scopes=toolset.scopes,
+                observed=metrics.app,
             )
             server = HttpServer(
                 uvicorn.Config(
@@ -60,6 +66,16 @@ async def serve(settings: Settings) -> None:
                 )
             )
             await server.serve(sockets=[listener])
+
+
+@asynccontextmanager
+async def _exposed(metrics: AdapterMetrics, settings: Settings) -> AsyncIterator[None]:
+    if settings.metrics is None:
+        yield
+        return
+    async with exposed(registry_of(metrics), settings.metrics.listen) as address:
+        log.info("metrics at %s", address, extra={"address": address})
+        yield
 
 
 def check(settings: Settings) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -21,10 +19,9 @@ from prometheus_client.registry import Collector
 from authsvc import __version__
 from authsvc.credentials.cache import CacheCounts
 from authsvc.status import IssuerState, IssuerStatus
-from authsvc.telemetry.counts import BOUNDS_SECONDS, Histogram, Operations, Resolves
+from authsvc.telemetry.counts import Operations, Resolves
+from authsvc.telemetry.families import add_histogram, items, operations_seconds, results_of
 from authsvc.telemetry.security import SecurityEvents
-
-KeyT = TypeVar("KeyT")
 
 
 @dataclass
@@ -195,48 +192,3 @@ class ServiceCollector(Collector):
                 labels = (issuer.issuer, each.name.lower())
                 state.add_metric(labels, float(each is issuer.state))
         yield from (age, count, state)
-
-
-def registry_of(collector: Collector) -> CollectorRegistry:
-    """A registry of its own, with the process's and the interpreter's metrics besides."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    registry.register(collector)
-    return registry
-
-
-def items(counts: Mapping[KeyT, int]) -> list[tuple[KeyT, int]]:
-    """What is counted, at one moment, though the event loop goes on counting."""
-    return list(counts.items())
-
-
-def add_histogram(
-    family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram
-) -> None:
-    """Add one histogram to its family, its buckets cumulative as Prometheus has them."""
-    cumulative, so_far = [], 0
-    bounds = (*map(str, BOUNDS_SECONDS), "+Inf")
-    for bound, count in zip(bounds, tuple(histogram.buckets), strict=True):
-        so_far += count
-        cumulative.append((bound, float(so_far)))
-    family.add_metric(labels, cumulative, sum_value=histogram.total)
-
-
-def operations_seconds(
-    name: str, documentation: str, operations: Operations
-) -> HistogramMetricFamily:
-    """How long each operation took."""
-    family = HistogramMetricFamily(name, documentation, labels=("operation",))
-    for operation, histogram in list(operations.seconds.items()):
-        add_histogram(family, (operation,), histogram)
-    return family
-
-
-def results_of(name: str, documentation: str, operations: Operations) -> CounterMetricFamily:
-    """How often there was which result, whatever the operation."""
-    family = CounterMetricFamily(name, documentation, labels=("result",))
-    for (_, result), count in items(operations.results):
-        family.add_metric((result,), count)
-    return family

@@ -66,6 +66,11 @@ class Toolset:
         await self._s3.close()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the tools."""
+        return tuple(self._tools)
+
+    @property
     def scopes(self) -> tuple[str, ...]:
         """All scopes that any tool needs, sorted."""
         needed = (item.requirement.scopes for item in self._tools.values())

@@ -1,0 +1,144 @@
+"""What Prometheus is answered, over HTTP, after requests that are known."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from authsvc.errors import AuthError
+from authsvc.settings import ConfigError
+from tests.support.clock import Clock
+from tests.support.processes import ROOT
+from tests.support.service import Service, serving, settings_for
+from tests.support.tokens import RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+BOUND_SECONDS = 20
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Scraped:
+    """Samples of one scrape."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._samples: Samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sample with exactly these labels; 0 without one."""
+        return self._samples.get((name, frozenset(labels.items())), 0.0)
+
+
+async def scrape(address: str) -> Scraped:
+    async with httpx2.AsyncClient() as http:
+        answer = await http.get(f"http://{address}/metrics", timeout=BOUND_SECONDS)
+    assert answer.status_code == 200
+    return Scraped(answer.text)
+
+
+@asynccontextmanager
+async def measured(
+    folder: Path, caplog: pytest.LogCaptureFixture, *, streams: bool = True
+) -> AsyncIterator[tuple[Service, IdentityProvider, str]]:
+    """A service, who issues its tokens, and where its metrics are."""
+    clock = Clock()
+    idp = IdentityProvider(clock)
+    settings = settings_for(folder, idp, metrics={"listen": "127.0.0.1:0"})
+    with caplog.at_level("INFO"):
+        async with serving(settings, clock, streams=streams) as service:
+            told = [item for item in caplog.records if item.getMessage().startswith("metrics at")]
+            yield service, idp, str(told[-1].__dict__["address"])
+
+
+@pytest.mark.parametrize(("via", "other"), [("unary", "stream"), ("stream", "unary")])
+async def test_counts_are_right_however_requests_come(
+    via: str, other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with measured(tmp_path, caplog, streams=via == "stream") as (service, idp, address):
+        token, renewed = idp.token(iat=idp.clock() - 1), idp.token()
+        created = await service.client.create(token, resource=RESOURCE)
+        assert created.session is not None
+        session_id = created.session.id
+        for presented in (token, token, token, renewed):
+            await service.client.resolve(session_id, presented, resource=RESOURCE)
+        for bad in ("not-a-token", idp.token(aud="https://elsewhere.example.com/mcp")):
+            with pytest.raises(AuthError):
+                await service.client.resolve(session_id, bad, resource=RESOURCE)
+        scraped = await scrape(address)
+
+    def resolves(result: str) -> float:
+        return scraped.value("authsvc_resolves_total", result=result, via=via)
+
+    assert resolves("reused") == 3
+    assert resolves("reauthenticated") == 1
+    assert resolves("TOKEN_MALFORMED") == 1
+    assert resolves("TOKEN_AUDIENCE_MISMATCH") == 1
+    assert scraped.value("authsvc_resolves_total", result="created", via="create") == 1
+    assert scraped.value("authsvc_resolves_total", result="reused", via=other) == 0
+    recalled = scraped.value("authsvc_resolves_recalled_total", via=via)
+    decided = scraped.value("authsvc_resolve_duration_seconds_count", via=via)
+    assert recalled == 2
+    assert recalled + decided == 6
+    assert scraped.value("authsvc_resolves_in_flight", via=via) == 0
+    assert scraped.value("authsvc_store_operation_duration_seconds_count", operation="put") == 2
+    assert scraped.value("authsvc_token_checks_total", result="ok") == 2
+    assert scraped.value("authsvc_token_checks_total", result="TOKEN_MALFORMED") == 1
+    assert scraped.value("authsvc_ready") == 1
+    assert scraped.value("authsvc_issuer_state", issuer=idp.issuer, state="ready") == 1
+    assert scraped.value("authsvc_signing_keys", issuer=idp.issuer) == 1
+    assert (
+        scraped.value(
+            "authsvc_security_events_total",
+            event="TOKEN_REFUSED",
+            reason="TOKEN_MALFORMED",
+            caller="local",
+        )
+        == 1
+    )
+
+
+async def test_nothing_of_a_request_is_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with measured(tmp_path, caplog) as (service, idp, address):
+        token = idp.token(sub="somebody-in-particular", roles=["reader"])
+        created = await service.client.create(token, resource=RESOURCE)
+        assert created.session is not None
+        with pytest.raises(AuthError):
+            await service.client.resolve(created.session.id, token + "x", resource=RESOURCE)
+        text = (await scrape(address)).text
+    assert "authsvc_resolves_total" in text
+    for hidden in (token, created.session.id, created.session.id[:8], "somebody-in-particular"):
+        assert hidden not in text
+    assert "secret-of-reader" not in text
+
+
+async def test_every_metric_is_documented(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with measured(tmp_path, caplog) as (_, _, address):
+        text = (await scrape(address)).text
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE authsvc_")}
+    assert len(names) > 15
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+async def test_an_address_that_is_taken_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with measured(tmp_path, caplog) as (_, idp, address):
+        second = tmp_path / "second"
+        second.mkdir()
+        settings = settings_for(second, idp, metrics={"listen": address})
+        with pytest.raises(ConfigError, match=r"metrics\.listen"):
+            async with serving(settings, Clock()):
+                pass
