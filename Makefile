@@ -12,7 +12,7 @@ GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) protos/authsvc/v1/*
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos reference lock conformance bench chaos fuzz clean
+.PHONY: help setup run test check protos reference lock conformance bench bench-check chaos fuzz clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -64,9 +64,15 @@ conformance: $(READY) ## Run MCP's conformance suite, and compare with what is e
 chaos: $(READY) ## Inject faults into three replicas under load; figures in var/chaos.
 	$(BIN)/python -m chaos
 
-bench: $(READY) ## Measure resolves and tool calls; every sample goes to var/bench.
+bench: $(READY) ## Measure everything under load; the report goes to var/bench/report.html.
+	@# Not in requirements.lock: nothing else needs them.
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/peers/requirements.lock
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.tools
+
+bench-check: $(READY) ## Have ratios of costs become worse than recorded? In about a minute.
+	$(BIN)/python -m bench.check
 
 fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and corpus in var/fuzz.
 	@mkdir -p var/fuzz/corpus

@@ -40,9 +40,10 @@ def serving_s3(buckets: Mapping[str, Mapping[str, bytes]], port: int = 0) -> Ite
 
 def _forget(buckets: Iterable[str]) -> None:
     """Let go of the buckets: moto has one storage for all servers of a process."""
-    for account in s3_backends.values():
-        for backend in account.values():
-            for bucket in buckets:
+    for bucket in buckets:
+        s3_backends.bucket_accounts.pop(bucket, None)
+        for account in s3_backends.values():
+            for backend in account.values():
                 backend.buckets.pop(bucket, None)
 
 

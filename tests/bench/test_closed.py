@@ -60,4 +60,9 @@ async def test_a_batch_is_answered_as_many_calls() -> None:
 
 def test_the_cpu_clock_is_that_of_the_process() -> None:
     process = ServerProcess(os.getpid(), "")
-    assert process.cpu_seconds() == pytest.approx(time.process_time(), abs=0.05)
+    before, spent = process.cpu_seconds(), time.process_time()
+    while time.process_time() < spent + 0.2:
+        pass
+    spent = time.process_time() - spent
+    # Other threads of this process go on between the two clocks.
+    assert process.cpu_seconds() - before == pytest.approx(spent, rel=0.25)

@@ -79,7 +79,7 @@ def next_of(stored: Record, **changes: object) -> Record:
     return replace(stored, revision=stored.revision + 1, **changes)  # type: ignore[arg-type] # any field
 
 
-async def until(what: Callable[[], bool], seconds: float = 20) -> None:
+async def until(what: Callable[[], bool], seconds: float = 90) -> None:
     """Wait for what another task or process brings about."""
     async with asyncio.timeout(seconds):
         while not what():  # noqa: ASYNC110 - nobody tells of it
