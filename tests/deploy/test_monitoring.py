@@ -1,0 +1,187 @@
+"""Dashboard, alerts and page name what the running programs really expose."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx2
+import pytest
+import yaml  # type: ignore[import-untyped] # it has no stubs
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.processes import ROOT, Process
+from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
+from tests.support.tokens import IdentityProvider
+
+MONITORING = ROOT / "deploy" / "monitoring"
+METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
+BOUND_SECONDS = 30.0
+OWN = re.compile(r"\b(?:authsvc|mcp_adapter)_\w+")
+SCRAPED_BY_PROMETHEUS = {"instance", "job", "le"}
+
+Labels = dict[str, set[str]]
+
+
+@pytest.fixture(scope="module")
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What each program exposes, after a few requests of every kind."""
+    folder = tmp_path_factory.mktemp("monitored")
+    idp = IdentityProvider(time.time)
+    idp.write_secret(folder)
+    for role in ROLES:
+        (folder / f"{role}.key").write_text(f"secret-of-{role}")
+    with ExitStack() as running:
+        authsvc, address = start_authsvc(folder, running, tables=METRICS)
+        # Nothing listens there: no tool of this test gets as far.
+        adapter, url = start_adapter(
+            folder, running, authsvc=address, s3="http://127.0.0.1:9", tls=METRICS
+        )
+        session = initialize(url)
+        token = idp.token(claims={"aud": RESOURCE})
+        for method, params, presented in (
+            ("tools/list", {}, token),
+            ("tools/list", {}, token),
+            ("tools/call", {"name": "no-such-tool", "arguments": {}}, token),
+            ("tools/call", {"name": ["unhashable"]}, token),
+            ("tools/call", {"name": "discover_buckets"}, "no-token"),
+            ("no/such/method", {}, token),
+        ):
+            post(url, method, params, session=session, token=presented)
+        yield {
+            "authsvc": scrape(authsvc),
+            "adapter": scrape(adapter),
+            "token": token,
+            "session": session,
+        }
+
+
+def post(
+    url: str, method: str, params: dict[str, Any], *, session: str = "", token: str = ""
+) -> httpx2.Response:
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2025-11-25",
+        **({"Mcp-Session-Id": session} if session else {}),
+        **({"Authorization": f"Bearer {token}"} if token else {}),
+    }
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return httpx2.post(f"{url}/mcp", json=body, headers=headers, timeout=BOUND_SECONDS)
+
+
+def initialize(url: str) -> str:
+    client = {"name": "test", "version": "1"}
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+    return post(url, "initialize", params).headers["mcp-session-id"]
+
+
+def scrape(process: Process) -> str:
+    address = process.wait_for("metrics at", BOUND_SECONDS)["address"]
+    return httpx2.get(f"http://{address}/metrics", timeout=BOUND_SECONDS).text
+
+
+def labels_of(*texts: str) -> Labels:
+    """By sample name, the labels that its samples have; families without samples have none."""
+    found: Labels = defaultdict(set)
+    for text in texts:
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                found[line.split()[2]] |= set()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name] |= set(sample.labels)
+    return found
+
+
+def documented() -> Labels:
+    """By metric, the labels that the page says it has."""
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    rows = (line.split("|") for line in page.splitlines() if line.startswith("| `"))
+    return {
+        row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[2]))
+        for row in rows
+        if OWN.search(row[1])
+    }
+
+
+def expressions() -> list[str]:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    alerts = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
+    return [
+        *(target["expr"] for panel in dashboard["panels"] for target in panel["targets"]),
+        *(rule["expr"] for group in alerts["groups"] for rule in group["rules"]),
+    ]
+
+
+def base(name: str) -> str:
+    """The family of a sample of a histogram."""
+    return re.sub(r"_(bucket|count|sum)$", "", name)
+
+
+def test_the_page_is_right(exposed: dict[str, str]) -> None:
+    told = documented()
+    samples = labels_of(exposed["authsvc"], exposed["adapter"])
+    own = {name: labels - {"le"} for name, labels in samples.items() if OWN.match(name)}
+    families = {base(name): labels for name, labels in own.items() if labels}
+    assert {base(name) for name in own} <= {*told}
+    assert {*told} <= {base(name) for name in own}
+    assert {name: told[name] for name in families} == families
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_dashboard_and_alerts_name_what_there_is(expression: str, exposed: dict[str, str]) -> None:
+    told = documented()
+    there = labels_of(exposed["authsvc"], exposed["adapter"])
+    names = set(OWN.findall(expression))
+    assert {name for name in names if name not in there and base(name) not in there} == set()
+    allowed = SCRAPED_BY_PROMETHEUS.union(*(told[base(name)] for name in names))
+    matched = {
+        name
+        for part in re.findall(r"\{([^}]*)\}", expression)
+        for name in re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", part)
+    }
+    grouped = {
+        name.strip()
+        for part in re.findall(r"by \(([^)]*)\)", expression)
+        for name in part.split(",")
+    }
+    assert (matched | grouped) - allowed == set()
+
+
+def test_the_adapter_counts_what_it_was_asked(exposed: dict[str, str]) -> None:
+    counts = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(exposed["adapter"])
+        for sample in family.samples
+    }
+    requests = "mcp_adapter_requests_total"
+    assert counts[requests, "200", "initialize", "sessions"] == 1
+    assert counts[requests, "200", "sessions", "tools/list"] == 2
+    assert counts[requests, "401", "sessions", "tools/call"] == 1
+    assert counts["mcp_adapter_tool_calls_total", "401", "discover_buckets"] == 1
+    assert sum(count for key, count in counts.items() if "unknown" in key) == 2
+    assert any("other" in key for key in counts if key[0] == requests)
+    assert "no/such" not in exposed["adapter"]
+    assert "no-such-tool" not in exposed["adapter"]
+    assert counts["mcp_adapter_authsvc_failures_total", "TOKEN_MALFORMED", "resolve"] == 1
+
+
+def test_nothing_secret_is_exposed(exposed: dict[str, str]) -> None:
+    text = exposed["authsvc"] + exposed["adapter"]
+    for hidden in (exposed["token"], exposed["session"], exposed["session"][:8], "alice"):
+        assert hidden not in text
+
+
+def test_alerts_say_what_to_do() -> None:
+    alerts = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
+    rules = [rule for group in alerts["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules) > 10
+    for rule in rules:
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+        assert len(rule["annotations"]["runbook"]) > 40
+        assert rule["annotations"]["summary"]
