@@ -16,6 +16,7 @@ from authsvc.sessions import Limits
 from authsvc.settings import FileSettings, Resource, Table
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis.server import RedisServer, server_at
+from authsvc.telemetry.settings import TracingSettings
 
 _DEFAULTS = Limits()
 _CALLER = CallerLimits()
@@ -528,6 +529,7 @@ class Settings(FileSettings):
     limits: LimitSettings = LimitSettings()
     credentials: CredentialSettings = CredentialSettings()
     metrics: MetricsSettings | None = None
+    tracing: TracingSettings | None = None
     max_token_bytes: int = Field(
         default=65_536, ge=1_024, le=65_536, description="Longest token that is looked at."
     )

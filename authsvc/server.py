@@ -40,6 +40,7 @@ from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
 from authsvc.telemetry.metrics import Metrics, ServiceCollector
 from authsvc.telemetry.observed import ObservedBroker, ObservedStore, ObservedVerifier
+from authsvc.telemetry.tracing import tracing
 from authsvc.tls import ServerCertificates
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.v1 import auth_pb2 as pb
@@ -123,12 +124,15 @@ async def running(
     )
     closing = AsyncExitStack()
     metrics = Metrics()
-    store = ObservedStore(await open_store(settings), metrics.store.timed)
-    closing.push_async_callback(store.close)
-    usages = Usages(settings.limits.caller_limits(), clock)
-    limits = settings.session_limits()
-    stopping = asyncio.Event()
     try:
+        traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
+        store = ObservedStore(
+            await open_store(settings), traces.around("store", metrics.store.timed)
+        )
+        closing.push_async_callback(store.close)
+        usages = Usages(settings.limits.caller_limits(), clock)
+        limits = settings.session_limits()
+        stopping = asyncio.Event()
         closing.enter_context(metrics.security.heard())
         if settings.metrics is not None:
             registry = registry_of(ServiceCollector(metrics, clock))
@@ -136,9 +140,13 @@ async def running(
             log.info("metrics at %s", at, extra={"address": at})
         broker = await closing.enter_async_context(open_broker(settings, metrics.issuing))
         resolver = SessionResolver(
-            ObservedVerifier(with_introspection(verifier, settings), metrics.tokens.timed),
+            ObservedVerifier(
+                with_introspection(verifier, settings), traces.around("token", metrics.tokens.timed)
+            ),
             store,
-            ObservedBroker(broker, metrics.credentials.timed) if broker else None,
+            ObservedBroker(broker, traces.around("broker", metrics.credentials.timed))
+            if broker
+            else None,
             limits=limits,
             usages=usages,
             clock=clock,
@@ -150,7 +158,7 @@ async def running(
             maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all,
         )
         edge = Edge(callers_of(settings), usages)
-        AuthServicer(resolver, edge, stopping, metrics).add_to(server)
+        AuthServicer(resolver, edge, stopping, metrics, traces).add_to(server)
         issuer_watch = _issuer_watch(settings, issuers)
         admin = SessionAdmin(
             store,

@@ -20,6 +20,7 @@ from authsvc.resolver import SessionResolver
 from authsvc.streaming import ResolveStream
 from authsvc.telemetry.counts import Resolves
 from authsvc.telemetry.metrics import Metrics
+from authsvc.telemetry.spans import Tracing
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1.frames_pb2 import RequestFrames
 
@@ -38,17 +39,24 @@ class AuthServicer:
         edge: who may pass.
         stopping: set when the server stops: streams end.
         metrics: where calls are counted.
+        tracing: makes spans of them.
     """
 
     def __init__(
-        self, resolver: SessionResolver, edge: Edge, stopping: asyncio.Event, metrics: Metrics
+        self,
+        resolver: SessionResolver,
+        edge: Edge,
+        stopping: asyncio.Event,
+        metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._resolver = resolver
         self._edge = edge
         self._stopping = stopping
-        self._unary = Answering(resolver, edge, metrics.unary)
-        self._stream = Answering(resolver, edge, metrics.stream)
+        self._unary = Answering(resolver, edge, metrics.unary, tracing)
+        self._stream = Answering(resolver, edge, metrics.stream, tracing)
         self._creates = metrics.create
+        self._tracing = tracing
 
     def add_to(self, server: aio.Server) -> None:
         """Serve from ``server``, which has not been started."""
@@ -83,7 +91,9 @@ class AuthServicer:
                 return answer
             request = wire.request_of(encoded)
             with self._edge.admitted_for(request.resource, context, caller):
-                return await self._unary.resolve(request, request_digest, caller)
+                return await self._unary.resolve(
+                    request, request_digest, caller, traceparent_of(context)
+                )
         except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
             self._unary.refused(error)
             return await refuse(error, context)
@@ -113,6 +123,7 @@ class AuthServicer:
         with (
             self._edge.admitted_for(request.resource, context) as caller,
             self._creates.deciding(),
+            self._tracing.served("CreateSession", traceparent_of(context)),
         ):
             resolution = await self._resolver.create(
                 request.token, resource=request.resource, caller=caller.name
@@ -143,9 +154,13 @@ class Answering:
         resolver: decides.
         edge: rations what is answered from memory.
         resolves: where they are counted.
+        tracing: makes spans of those that are decided.
     """
 
-    def __init__(self, resolver: SessionResolver, edge: Edge, resolves: Resolves) -> None:
+    def __init__(
+        self, resolver: SessionResolver, edge: Edge, resolves: Resolves, tracing: Tracing
+    ) -> None:
+        self._tracing = tracing
         self._resolver = resolver
         self._edge = edge
         self._resolves = resolves
@@ -162,10 +177,14 @@ class Answering:
         return settled.encoded
 
     async def resolve(
-        self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
+        self,
+        request: pb.ResolveSessionRequest,
+        request_digest: bytes,
+        caller: Caller,
+        traceparent: str,
     ) -> bytes:
         """See ``streaming.Answers``."""
-        with self._resolves.deciding():
+        with self._resolves.deciding(), self._tracing.served("ResolveSession", traceparent):
             resolution = await self._resolver.resolve(
                 request.session_id,
                 request.token,
@@ -181,6 +200,14 @@ class Answering:
     def refused(self, error: Exception) -> None:
         """See ``streaming.Answers``."""
         self._resolves.refused(error)
+
+
+def traceparent_of(context: Context) -> str:
+    """The trace context that a call presents; empty without one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            return str(value)
+    return ""
 
 
 class GuardedHealthServicer(HealthServicer):

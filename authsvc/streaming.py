@@ -42,7 +42,11 @@ class Answers(Protocol):
         ...
 
     def resolve(
-        self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
+        self,
+        request: pb.ResolveSessionRequest,
+        request_digest: bytes,
+        caller: Caller,
+        traceparent: str,
     ) -> Awaitable[bytes]:
         """The encoded ``ResolveSessionResponse``, for a call that has been let in.
 
@@ -126,9 +130,10 @@ class ResolveStream:
         for entry in batch.entries:
             if entry.request_id in self._under_way:
                 raise AuthError(Reason.ARGUMENT_INVALID, "a request_id is in use")
-            self._begin_entry(entry.request_id, entry.request, caller)
+            self._begin_entry(entry, caller)
 
-    def _begin_entry(self, request_id: int, encoded: bytes, caller: Caller) -> None:
+    def _begin_entry(self, entry: RequestFrames.Frame, caller: Caller) -> None:
+        request_id, encoded = entry.request_id, entry.request
         request_digest = wire.request_digest(encoded)
         try:
             answer = self._answers.recall(request_digest, caller)
@@ -141,7 +146,7 @@ class ResolveStream:
         except AuthError as error:
             self._fail(request_id, error)
             return
-        work = self._resolve(request_id, request, request_digest, admission)
+        work = self._resolve(request_id, request, request_digest, admission, entry.traceparent)
         task = asyncio.create_task(work)
         self._under_way[request_id] = task
         task.add_done_callback(lambda _: self._under_way.pop(request_id))
@@ -152,9 +157,12 @@ class ResolveStream:
         request: pb.ResolveSessionRequest,
         request_digest: bytes,
         admission: Admission,
+        traceparent: str,
     ) -> None:
         try:
-            answer = await self._answers.resolve(request, request_digest, admission.caller)
+            answer = await self._answers.resolve(
+                request, request_digest, admission.caller, traceparent
+            )
         except asyncio.CancelledError:
             admission.end()
             raise

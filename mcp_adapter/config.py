@@ -13,6 +13,7 @@ from authsvc.addresses import is_local
 from authsvc.client.targets import Targets
 from authsvc.logs import Format
 from authsvc.settings import FileSettings, Resource, Table
+from authsvc.telemetry.settings import TracingSettings
 from mcp_adapter.locality import is_on_this_machine
 from mcp_adapter.middleware import DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.origins import LOOPBACK_ORIGINS
@@ -143,6 +144,7 @@ class Settings(FileSettings):
     s3: S3Settings = S3Settings()
     tools: ToolsSettings = ToolsSettings()
     metrics: MetricsSettings | None = None
+    tracing: TracingSettings | None = None
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
         default=(), description="Host values besides the resource's own and loopback ones."
     )

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
 import uvicorn
@@ -18,6 +18,7 @@ from authsvc.resolution import Resolver
 from authsvc.settings import ConfigError
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
+from authsvc.telemetry.tracing import tracing
 from mcp_adapter.app import build_app
 from mcp_adapter.config import AuthsvcSettings, Settings
 from mcp_adapter.requirements import with_broader_scopes
@@ -39,13 +40,18 @@ async def serve(settings: Settings) -> None:
     """
     with listening_socket(settings.listen) as listener:
         toolset = Toolset.default(settings.s3, settings.tools)
-        metrics = AdapterMetrics(toolset.names)
         requirement = with_broader_scopes(toolset.requirement, settings.implied_scopes)
-        async with _client(settings.authsvc) as authsvc, toolset, _exposed(metrics, settings):
+        async with AsyncExitStack() as running:
+            traces = await running.enter_async_context(tracing(settings.tracing, "mcp-adapter"))
+            metrics = AdapterMetrics(toolset.names, traces)
+            await running.enter_async_context(_exposed(metrics, settings))
+            client = _client(settings.authsvc, traces.traceparent)
+            authsvc = await running.enter_async_context(client)
+            await running.enter_async_context(toolset)
             app = build_app(
                 settings,
                 toolset.server(),
-                resolver=ObservedResolver(authsvc, metrics.authsvc.timed),
+                resolver=ObservedResolver(authsvc, traces.around("authsvc", metrics.authsvc.timed)),
                 ready=partial(_ready, authsvc, settings.resource),
                 requirement=metrics.requirement(requirement),
                 scopes=toolset.scopes,
@@ -88,7 +94,7 @@ def check(settings: Settings) -> None:
     Toolset.default(settings.s3, settings.tools)
 
 
-def _client(settings: AuthsvcSettings) -> AuthClient:
+def _client(settings: AuthsvcSettings, traceparent: Callable[[], str] = str) -> AuthClient:
     tls = None
     if settings.ca_file is not None:
         tls = ClientTls(
@@ -103,7 +109,12 @@ def _client(settings: AuthsvcSettings) -> AuthClient:
             # What ssl cannot read, it does not name.
             unread = next((path for path in tls.files() if not path.is_file()), tls.ca_file)
             raise ConfigError(f"authsvc: {unread}: {error.strerror}") from None
-    return AuthClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
+    return AuthClient(
+        settings.target,
+        deadline_seconds=settings.deadline_seconds,
+        tls=tls,
+        traceparent=traceparent,
+    )
 
 
 async def _ready(resolver: Resolver, resource: str) -> bool:

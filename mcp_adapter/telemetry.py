@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ from authsvc import __version__
 from authsvc.resolution import Resolution, Resolver
 from authsvc.telemetry.counts import Histogram, Operations
 from authsvc.telemetry.families import add_histogram, items, operations_seconds
+from authsvc.telemetry.spans import NoTracing, Tracing
 from mcp_adapter import eras
 from mcp_adapter.requirements import Requirement, RequirementOf
 
@@ -45,6 +46,8 @@ class _Request:
     method: str = NO_METHOD
     tool: str = ""
     status: int = 0
+    traceparent: str = ""
+    span: ExitStack = field(default_factory=ExitStack)
 
 
 class AdapterMetrics(Collector):
@@ -52,9 +55,11 @@ class AdapterMetrics(Collector):
 
     Args:
         tools: the names of the tools that are served; a call of another is of ``unknown``.
+        tracing: makes spans of requests.
     """
 
-    def __init__(self, tools: Collection[str] = ()) -> None:
+    def __init__(self, tools: Collection[str] = (), tracing: Tracing | None = None) -> None:
+        self._tracing = tracing or NoTracing()
         self.authsvc = Operations()
         self._tools = frozenset(tools)
         self._requests: Counter[tuple[str, str, str]] = Counter()
@@ -76,6 +81,10 @@ class AdapterMetrics(Collector):
                 is_first = request.method == NO_METHOD
                 known = method if method in METHODS else OTHER
                 request.method = known if is_first else BATCH
+                if is_first:
+                    # Of the message itself: what came with HTTP may be a proxy's.
+                    named = (_traceparent_in(params), request.traceparent)
+                    request.span.enter_context(self._tracing.served(f"MCP {known}", *named))
                 if method == "tools/call":
                     name = params.get("name")
                     is_served = isinstance(name, str) and name in self._tools
@@ -86,7 +95,7 @@ class AdapterMetrics(Collector):
 
     async def served(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Have ``app`` serve one request, and count it."""
-        request = _Request()
+        request = _Request(traceparent=Headers(scope=scope).get("traceparent", ""))
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -97,7 +106,8 @@ class AdapterMetrics(Collector):
         token = self._current.set(request)
         self._in_flight += 1
         try:
-            await app(scope, receive, noted)
+            with request.span:
+                await app(scope, receive, noted)
         finally:
             self._in_flight -= 1
             self._current.reset(token)
@@ -152,6 +162,13 @@ class AdapterMetrics(Collector):
             if result != "ok":
                 failures.add_metric((operation, result), count)
         yield failures
+
+
+def _traceparent_in(params: Mapping[str, Any]) -> str:
+    """The trace context in a message (MCP 2026-07-28, ``_meta``); empty without one."""
+    meta = params.get("_meta")
+    traceparent = meta.get("traceparent") if isinstance(meta, dict) else None
+    return traceparent if isinstance(traceparent, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

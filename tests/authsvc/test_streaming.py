@@ -56,7 +56,11 @@ class Scripted:
         """Nobody counts here."""
 
     async def resolve(
-        self, request: pb.ResolveSessionRequest, request_digest: bytes, caller: Caller
+        self,
+        request: pb.ResolveSessionRequest,
+        request_digest: bytes,
+        caller: Caller,
+        traceparent: str,
     ) -> bytes:
         session_id = request.session_id
         self.begun.append(session_id)

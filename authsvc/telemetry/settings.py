@@ -1,0 +1,25 @@
+"""``[tracing]``, which authsvc and the adapter share."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from authsvc.settings import Table
+
+
+class TracingSettings(Table):
+    """``[tracing]``: where traces go, by OTLP over gRPC.
+
+    Without it, the environment's ``OTEL_EXPORTER_OTLP_ENDPOINT`` turns tracing on.
+    """
+
+    endpoint: str = Field(
+        pattern=r"^https?://[^/?#]+$",
+        description="The collector's URL like http://127.0.0.1:4317; https for TLS.",
+    )
+    share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Of the traces that begin here; a caller's own decision goes above it.",
+    )

@@ -1,0 +1,118 @@
+"""Traces: what one request waited for, from the HTTP request to the store.
+
+What is answered from memory has no span here: it takes microseconds, and the span of whoever asked
+tells of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from authsvc import __version__
+from authsvc.errors import AuthError
+from authsvc.telemetry.settings import TracingSettings
+from authsvc.telemetry.spans import NoTracing, Tracing, Watch, both
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class ExportedTraces:
+    """Spans of one provider. Of a failure they have its reason and no text, which may quote what
+    was presented."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("authsvc", __version__)
+
+    @contextmanager
+    def served(self, name: str, *traceparents: str) -> Iterator[None]:
+        """See ``Tracing``, as for all that follows."""
+        with self._span(name, SpanKind.SERVER, _parent(traceparents)):
+            yield
+
+    @contextmanager
+    def asked(self, name: str) -> Iterator[None]:
+        with self._span(name, SpanKind.CLIENT, None):
+            yield
+
+    def traceparent(self) -> str:
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        return carrier.get("traceparent", "")
+
+    def around(self, what: str, watch: Watch) -> Watch:
+        return both(what, self.asked, watch)
+
+    @contextmanager
+    def _span(self, name: str, kind: SpanKind, parent: Context | None) -> Iterator[None]:
+        with self._tracer.start_as_current_span(
+            name, parent, kind, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield
+            except Exception as error:
+                reason = error.reason.name if isinstance(error, AuthError) else "INTERNAL"
+                span.set_attribute("error.type", reason)
+                span.set_status(Status(StatusCode.ERROR))
+                raise
+
+
+def _parent(traceparents: tuple[str, ...]) -> Context:
+    for traceparent in traceparents:
+        # Into an empty context: the current one of a stream would be that of its first request.
+        context = _PROPAGATOR.extract({"traceparent": traceparent}, Context())
+        if trace.get_current_span(context).get_span_context().is_valid:
+            return context
+    return Context()
+
+
+@asynccontextmanager
+async def tracing(settings: TracingSettings | None, service: str) -> AsyncIterator[Tracing]:
+    """Traces as settings or the environment ask for them, exported until the end of the block.
+
+    Args:
+        settings: ``[tracing]``; None leaves it to ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+        service: the name of this program in traces, unless ``OTEL_SERVICE_NAME`` has another.
+    """
+    if settings is None and not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        yield NoTracing()
+        return
+    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
+    provider = TracerProvider(
+        resource=Resource.create({**named, "service.version": __version__}),
+        sampler=ParentBased(TraceIdRatioBased(settings.share if settings else 1.0)),
+        shutdown_on_exit=False,
+    )
+    exporter = OTLPSpanExporter(endpoint=settings.endpoint if settings else None)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(_name_trace)
+    try:
+        yield ExportedTraces(provider)
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_name_trace)
+        await asyncio.to_thread(provider.shutdown)
+
+
+def _name_trace(record: logging.LogRecord) -> bool:
+    """Add the current trace to a line of the log."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        record.trace_id = trace.format_trace_id(context.trace_id)
+        record.span_id = trace.format_span_id(context.span_id)
+    return True
