@@ -86,6 +86,14 @@ async def _no_token(it: Scenario) -> str:
     return _told(await it.ask(""))
 
 
+async def _listing(it: Scenario) -> str:
+    await it.open()
+    async with connected(it.side.address) as connection:
+        listing = connection.request("tools/list", {}, "", it.session, era="legacy")
+        answer = await connection.exchange(listing)
+    return "listed" if b'"whoami"' in answer.body else str(answer.status)
+
+
 async def _revoked_token(it: Scenario) -> str:
     await it.open()
     await it.ask(it.token)
@@ -117,6 +125,7 @@ SCENARIOS: Mapping[str, Callable[[Scenario], Awaitable[str]]] = {
     "initialize without a token, then a call with ada's": _anonymous_then_token,
     "ada's role changes from reader to writer on her session": _role_switch,
     "a call without a token on ada's session": _no_token,
+    "tools/list without a token on ada's session": _listing,
     "bob's token on ada's session": _hijacked,
     "a forged token on ada's session, then her own": _forged_then_good,
     "an expired token": _expired,

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authsvc.client import AuthClient
 from bench.peers.idp import ALGORITHM, ISSUER, RESOURCE
 from mcp_adapter import identity
 from mcp_adapter.middleware import DEFAULT_MAX_BODY_BYTES, SessionGate
@@ -214,8 +215,18 @@ def _who_came_through(request: Request) -> str:
 
 def gate(places: Places) -> ASGIApp:
     """Ours, in front of the SDK's app without sessions."""
+    return _gated(places, streams=True)
+
+
+def gate_unary(places: Places) -> ASGIApp:
+    """The same, with a call of its own for each resolve."""
+    return _gated(places, streams=False)
+
+
+def _gated(places: Places, *, streams: bool) -> ASGIApp:
     app = _server(_who_came_through).streamable_http_app(json_response=True, stateless_http=True)
-    return SessionGate(app, resolver=places.authsvc, resource=RESOURCE)
+    resolver = AuthClient(places.authsvc, streams=streams)
+    return SessionGate(app, resolver=resolver, resource=RESOURCE)
 
 
 def adapter(places: Places) -> ASGIApp:
@@ -244,6 +255,7 @@ APPS: dict[str, Callable[[Places], ASGIApp]] = {
         issuer,
         behind_envoy,
         gate,
+        gate_unary,
         adapter,
     )
 }

