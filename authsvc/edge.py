@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Never, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.rpc import code_pb2, status_pb2
@@ -197,18 +197,27 @@ async def guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:
     try:
         return await work
     except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
-        return await refuse(error, context)
+        status = status_of(error)
+        await context.abort(
+            _CODES[status.code], status.message, trailing_metadata=_trailer(error, status)
+        )
 
 
-async def refuse(error: Exception, context: Context) -> Never:
-    """End a call with the status of what went wrong."""
+def refuse(error: Exception, context: Context) -> None:
+    """Have a call end with the status of what went wrong, as soon as its handler returns.
+
+    For handlers that a flood may reach: one that returns costs less than one that aborts.
+    """
     status = status_of(error)
-    details = status.SerializeToString() if isinstance(error, AuthError) else None
-    await context.abort(
-        _CODES[status.code],
-        status.message,
-        trailing_metadata=((wire.STATUS_DETAILS_KEY, details),) if details else (),
-    )
+    context.set_code(_CODES[status.code])
+    context.set_details(status.message)
+    context.set_trailing_metadata(_trailer(error, status))
+
+
+def _trailer(error: Exception, status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
+    if not isinstance(error, AuthError):
+        return ()
+    return ((wire.STATUS_DETAILS_KEY, status.SerializeToString()),)
 
 
 def status_of(error: Exception) -> status_pb2.Status:

@@ -16,7 +16,7 @@ REPORT_INTERVAL_SECONDS = 1.0
 """A caller that goes on flooding is written down so often, and not at each refusal."""
 
 EVENTS_PER_SECOND = 100.0
-EVENTS_BURST = 1_000.0
+EVENTS_BURST = 200.0
 """Refusals that are written down for one caller; more would say no more, and fill the disk."""
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import grpc
 from grpc import aio
@@ -70,6 +71,20 @@ _SERVER_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
+
+
+class _Generic:
+    """A server whose methods are looked up by name, and not registered one by one.
+
+    The generated code does both. With methods registered, grpc.aio waits on one task for each of
+    them at every call, whichever is called.
+    """
+
+    def __init__(self, server: aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service_name: str, handlers: object) -> None:
+        """Leave it at the generic ones."""
 
 
 async def serve(settings: Settings, lifeline: Lifeline | None = None) -> None:
@@ -167,11 +182,13 @@ async def running(
             stopping=stopping,
             clock=clock,
         )
-        pb_grpc.add_SessionAdminServiceServicer_to_server(SessionAdminServicer(admin, edge), server)
+        generic = cast("aio.Server", _Generic(server))
+        operators = SessionAdminServicer(admin, edge)
+        pb_grpc.add_SessionAdminServiceServicer_to_server(operators, generic)
         health = GuardedHealthServicer(edge, stopping)
-        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(health, generic)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-            GuardedReflectionServicer(edge, _REFLECTED), server
+            GuardedReflectionServicer(edge, _REFLECTED), generic
         )
         address = _listen(server, settings)
         await server.start()

@@ -77,7 +77,6 @@ class AuthServicer:
                 response_serializer=Empty.SerializeToString,
             ),
         }
-        # Generic, and not registered: grpc.aio waits on one task for each registered method.
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),)
         )
@@ -96,7 +95,8 @@ class AuthServicer:
                 )
         except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
             self._unary.refused(error)
-            return await refuse(error, context)
+            refuse(error, context)
+            return b""
 
     async def resolve_session_stream(self, request_iterator: object, context: Context) -> None:
         """See ``auth.proto``; the answers are encoded."""
@@ -111,7 +111,8 @@ class AuthServicer:
             return await self._create(request, context)
         except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
             self._creates.refused(error)
-            return await refuse(error, context)
+            refuse(error, context)
+            return pb.CreateSessionResponse()
 
     async def revoke_session(self, request: pb.RevokeSessionRequest, context: Context) -> Empty:
         """See ``auth.proto``."""

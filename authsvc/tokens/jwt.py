@@ -20,6 +20,9 @@ from authsvc.tokens.keys import VerificationKey
 from authsvc.tokens.sources import KeySource
 from authsvc.tokens.validity import Lifetime, check_claims
 
+_Key = tuple[bytes, str]
+"""The token's digest, and the resource that it was presented at."""
+
 MEMO_SIZE = 16384
 """How many verified tokens are remembered, unless configured otherwise."""
 
@@ -105,7 +108,7 @@ class JwtVerifier:
                 raise ValueError(f"issuer {issuer.issuer!r} is there twice")
             self._issuers[issuer.issuer] = issuer
         self._max_token_bytes = max_token_bytes
-        self._memo: OrderedDict[tuple[bytes, str], _Known] = OrderedDict()
+        self._memo: OrderedDict[_Key, _Known] = OrderedDict()
         self._memo_size = memo_size
         self.signature_checks = 0
         """How many signatures have been checked so far."""
@@ -115,7 +118,9 @@ class JwtVerifier:
         if len(token) > self._max_token_bytes:
             # Before it is digested: what is too large costs nothing.
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
-        key = (token_digest(token), resource)
+        return self._recall((token_digest(token), resource), now)
+
+    def _recall(self, key: _Key, now: float) -> VerifiedToken | None:
         known = self._memo.get(key)
         if known is None:
             return None
@@ -132,6 +137,7 @@ class JwtVerifier:
         known = self._memo.get((token.digest, resource))
         if known is None or known.token is not token or not known.lifetime.includes(now):
             return False
+        self._memo.move_to_end((token.digest, resource))
         try:
             return known.vouched_for(now)
         except AuthError:
@@ -139,10 +145,13 @@ class JwtVerifier:
 
     async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
-        known = self.recall(token, resource=resource, now=now)
+        # What is too large is not digested.
+        if len(token) > self._max_token_bytes:
+            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
+        key = (token_digest(token), resource)
+        known = self._recall(key, now)
         if known is not None:
             return known
-        key = (token_digest(token), resource)
         jws = parse_jws(token, max_bytes=self._max_token_bytes)
         claims = parse_claims(jws.payload)
         issuer, signing_key = await self._authenticate(jws, optional_text(claims, "iss"), now)
