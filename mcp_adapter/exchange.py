@@ -49,7 +49,7 @@ class EventStream:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._lock = anyio.Lock()
+        self._lock = asyncio.Lock()
         self.committed = False
 
     async def message(self, message: Reply | JSONRPCNotification, *, last: bool = False) -> None:
