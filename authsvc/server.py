@@ -52,6 +52,10 @@ log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 60.0
 
+COUNT_INTERVAL_SECONDS = 15.0
+"""How often sessions are counted, for metrics: as often as they are scraped, by Prometheus's
+default or so."""
+
 REFRESH_INTERVAL_SECONDS = 2.0
 """How often it is looked whether keys are due; fetches are far rarer."""
 
@@ -208,9 +212,14 @@ async def running(
         async def sweep() -> None:
             await tidy(store, now=clock(), limits=limits)
 
+        async def count() -> None:
+            if settings.metrics is not None:
+                metrics.sessions = (await admin.status(count_sessions=True)).sessions
+
         await refresh()
         await report()
         tasks = (
+            asyncio.create_task(_repeat("count", COUNT_INTERVAL_SECONDS, count, begin=0.0)),
             asyncio.create_task(_repeat("report", REPORT_INTERVAL_SECONDS, report)),
             asyncio.create_task(_repeat("sweep", SWEEP_INTERVAL_SECONDS, sweep)),
             asyncio.create_task(_repeat("refresh", REFRESH_INTERVAL_SECONDS, refresh)),
@@ -336,12 +345,19 @@ async def _report(health: GuardedHealthServicer, *, ready: bool) -> None:
         await health.set(service, status)
 
 
-async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[object]]) -> None:
-    """Do something every so often, come what may."""
+async def _repeat(
+    what: str,
+    seconds: float,
+    action: Callable[[], Awaitable[object]],
+    *,
+    begin: float | None = None,
+) -> None:
+    """Do something every so often, come what may; for the first time after ``begin`` seconds."""
+    await asyncio.sleep(seconds if begin is None else begin)
     while True:
-        await asyncio.sleep(seconds)
         try:
             await action()
         except Exception:
             # Housekeeping that ends because of one failure would be missed much later.
             log.exception("%s has failed, and will be tried again", what)
+        await asyncio.sleep(seconds)

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from authsvc import __version__
 from authsvc.credentials.cache import CacheCounts
-from authsvc.status import IssuerState, IssuerStatus
+from authsvc.status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.telemetry.counts import Operations, Resolves
 from authsvc.telemetry.families import add_histogram, items, operations_seconds, results_of
 from authsvc.telemetry.security import SecurityEvents
@@ -40,6 +40,7 @@ class Metrics:
         ready: whether the service says that it serves.
         issuers: how each issuer was when it was looked at last.
         remembered: how many answers are kept to be given again.
+        sessions: how many there are; None until they have been counted.
     """
 
     unary: Resolves = field(default_factory=Resolves)
@@ -53,6 +54,7 @@ class Metrics:
     ready: bool = False
     issuers: tuple[IssuerStatus, ...] = ()
     remembered: Callable[[], int] = int
+    sessions: SessionCounts | None = None
 
 
 class ServiceCollector(Collector):
@@ -85,6 +87,8 @@ class ServiceCollector(Collector):
         ready = GaugeMetricFamily("authsvc_ready", "1 while it says that it serves.")
         ready.add_metric((), float(self._metrics.ready))
         yield ready
+        if (counts := self._metrics.sessions) is not None:
+            yield from _sessions(counts)
 
     def _resolves(self) -> Iterator[Metric]:
         metrics = self._metrics
@@ -192,3 +196,17 @@ class ServiceCollector(Collector):
                 labels = (issuer.issuer, each.name.lower())
                 state.add_metric(labels, float(each is issuer.state))
         yield from (age, count, state)
+
+
+def _sessions(counts: SessionCounts) -> Iterator[Metric]:
+    sessions = GaugeMetricFamily(
+        "authsvc_sessions", "Live sessions in the store, the newest ones.", labels=("state",)
+    )
+    for state in ("authenticated", "unauthenticated", "revoked"):
+        sessions.add_metric((state,), getattr(counts, state))
+    yield sessions
+    truncated = GaugeMetricFamily(
+        "authsvc_sessions_truncated", "1 where there are older ones that were not counted."
+    )
+    truncated.add_metric((), float(counts.truncated))
+    yield truncated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,6 +106,23 @@ async def test_counts_are_right_however_requests_come(
         )
         == 1
     )
+
+
+async def test_sessions_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.server.COUNT_INTERVAL_SECONDS", 0.05)
+    async with measured(tmp_path, caplog) as (service, idp, address):
+        await service.client.create("", resource=RESOURCE)
+        for _ in range(2):
+            await service.client.create(idp.token(), resource=RESOURCE)
+        async with asyncio.timeout(BOUND_SECONDS):
+            while (scraped := await scrape(address)).value(
+                "authsvc_sessions", state="authenticated"
+            ) != 2:
+                continue
+    assert scraped.value("authsvc_sessions", state="unauthenticated") == 1
+    assert scraped.value("authsvc_sessions_truncated") == 0
 
 
 async def test_nothing_of_a_request_is_shown(
