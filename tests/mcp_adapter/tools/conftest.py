@@ -31,7 +31,7 @@ def keys() -> list[str]:
     return sorted(KEYS, key=str.encode)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def upstream() -> Iterator[str]:
     """An S3 API with the buckets ``alpha``, and ``empty-one``."""
     with serving_s3({"alpha": dict.fromkeys(KEYS, b"x"), "empty-one": {}}) as url:
