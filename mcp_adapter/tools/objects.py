@@ -139,8 +139,11 @@ async def bucket_object_text(
         request["IfMatch"] = f'"{etag}"'
     async with s3_of(call) as client:
         answer = await _ranged(client, request, start)
+        data = b""
         async with answer["Body"] as body:
-            data = await body.read(max_bytes)
+            # One read brings what has arrived.
+            while len(data) < max_bytes and (more := await body.read(max_bytes - len(data))):
+                data += more
     size = _size(answer, start)
     content_type = answer.get("ContentType", "")
     piece = decoded(
