@@ -534,7 +534,9 @@ class Settings(FileSettings):
         default=65_536, ge=1_024, le=65_536, description="Longest token that is looked at."
     )
     known_tokens: int = Field(
-        default=16_384, ge=1, description="Verified tokens that are remembered, 10 KB each at most."
+        default=16_384,
+        ge=1,
+        description="Verified tokens that are remembered, 10 KB each at most, and as many answers.",
     )
     development: DevelopmentSettings | None = None
     log_level: Literal["debug", "info", "warning", "error"] = Field(
