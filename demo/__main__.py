@@ -26,9 +26,12 @@ TOKEN_TTL_SECONDS = 12 * 3600
 @click.option("--authsvc-port", default=50051, show_default=True)
 @click.option("--adapter-port", default=8000, show_default=True)
 @click.option("--s3-port", default=5555, show_default=True)
-def main(folder: Path, authsvc_port: int, adapter_port: int, s3_port: int) -> None:
+@click.option("--metrics-port", default=9464, show_default=True)
+def main(
+    folder: Path, authsvc_port: int, adapter_port: int, s3_port: int, metrics_port: int
+) -> None:
     """Run the whole thing on this machine, and print what to try. Ctrl-C ends it."""
-    layout = Layout(folder, authsvc_port, adapter_port, s3_port)
+    layout = Layout(folder, authsvc_port, adapter_port, s3_port, metrics_port)
     stop = threading.Event()
     endings = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -58,6 +61,7 @@ def _check_ports(layout: Layout) -> None:
         "authsvc": layout.authsvc_port,
         "the adapter": layout.adapter_port,
         "S3": layout.s3_port,
+        "metrics": layout.metrics_port,
     }
     for name, port in ports.items():
         with socket.socket() as probe:
@@ -110,6 +114,7 @@ Ready.
 
   MCP endpoint   {url}
   token          {token}   (subject ada, role reader, {len(BUCKETS)} buckets, 12 hours)
+  metrics        http://127.0.0.1:{layout.metrics_port}/metrics
   logs           {layout.folder}/*.log
 
 With curl: initialize without a token, then call a tool with one.

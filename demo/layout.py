@@ -23,6 +23,7 @@ class Layout:
     authsvc_port: int
     adapter_port: int
     s3_port: int
+    metrics_port: int
 
     @property
     def resource(self) -> str:
@@ -77,6 +78,9 @@ arn = "arn:aws:iam::123456789012:role/demo-{role}"
 listen = "127.0.0.1:{self.authsvc_port}"
 resources = ["{self.resource}"]
 log_level = "debug"
+
+[metrics]
+listen = "127.0.0.1:{self.metrics_port}"
 
 [store]
 path = {_quoted(self.folder / "authsvc.db")}

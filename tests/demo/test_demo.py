@@ -33,7 +33,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def command(folder: Path, ports: list[int]) -> list[str]:
-    flags = ("--authsvc-port", "--adapter-port", "--s3-port")
+    flags = ("--authsvc-port", "--adapter-port", "--s3-port", "--metrics-port")
     options = [text for pair in zip(flags, map(str, ports), strict=True) for text in pair]
     return [sys.executable, "-m", "demo", "--folder", str(folder), *options]
 
@@ -75,7 +75,7 @@ def in_use(port: int) -> bool:
 
 
 def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
-    ports = free_ports(3)
+    ports = free_ports(4)
     with demo(tmp_path / "demo", ports) as (process, printed):
         assert "Ready." in printed, printed
         start = printed.index("  SESSION=")
@@ -100,6 +100,8 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         assert answer.stdout.strip() == "32 buckets"
         url = f"http://127.0.0.1:{ports[1]}"
         assert httpx2.get(f"{url}/readyz", timeout=10).status_code == 200
+        metrics = httpx2.get(f"http://127.0.0.1:{ports[3]}/metrics", timeout=10).text
+        assert 'authsvc_resolves_total{result="created"' in metrics
         token = tmp_path / "demo" / "token"
         for name in ("token", "secret", "aws.key", "authsvc.db"):
             assert (tmp_path / "demo" / name).stat().st_mode & 0o077 == 0
@@ -111,7 +113,7 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
 
 
 def test_it_starts_again_with_its_keys_and_a_fresh_token(tmp_path: Path) -> None:
-    ports = free_ports(3)
+    ports = free_ports(4)
     secrets, tokens = set(), set()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         with demo(tmp_path, ports) as (process, printed):
@@ -142,7 +144,7 @@ def test_a_process_that_ends_by_itself_is_told_with_its_log(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
 def test_a_taken_port_is_named(tmp_path: Path, taken: int) -> None:
-    ports = free_ports(3)
+    ports = free_ports(4)
     with socket.socket() as other:
         other.bind(("127.0.0.1", ports[taken]))
         other.listen()
