@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import traceback
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
@@ -168,7 +169,9 @@ class CredentialCache(Generic[CredentialsT]):
         # Looked at, or asyncio complains where all who had asked have left.
         error = None if call.cancelled() else call.exception()
         if error is not None and not isinstance(error, AuthError):
-            log.error("issuing credentials has failed", exc_info=error)
+            # The frames without the message: what an unknown exception quotes may be the token.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("issuing credentials has failed: %s\n%s", type(error).__name__, frames)
 
     async def _issued(
         self, key: Hashable, issue: Callable[[], Awaitable[CredentialsT]], ends: float, now: float

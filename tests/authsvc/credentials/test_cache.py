@@ -188,10 +188,11 @@ async def test_credentials_that_come_too_late_are_not_given_out(cached: Cached) 
 async def test_a_defect_is_raised_and_not_remembered(
     cached: Cached, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cached.issuer.error = ZeroDivisionError()
+    cached.issuer.error = ZeroDivisionError("the token was eyJ")
     with pytest.raises(ZeroDivisionError):
         await cached.get()
-    assert "has failed" in caplog.text
+    assert "has failed: ZeroDivisionError" in caplog.text
+    assert "eyJ" not in caplog.text
     cached.issuer.error = None
     assert await cached.get() == "token-2"
 
