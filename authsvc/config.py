@@ -38,6 +38,10 @@ def _metrics_address(address: str) -> str:
     return address
 
 
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
 def _host_and_port(text: str) -> tuple[str, int]:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -607,6 +611,8 @@ class Settings(FileSettings):
             raise ValueError("workers > 1 needs a port to share: listen on 127.0.0.1:50051, say")
         if self.workers > 1 and self.store.kind == "memory":
             raise ValueError("workers > 1 needs a store that they share: sqlite or redis")
+        if self.metrics is not None and _port(self.metrics.listen) + self.workers > 65_536:
+            raise ValueError("metrics.listen: there is no port for each of the workers from it on")
         return self
 
     @model_validator(mode="after")

@@ -119,7 +119,7 @@ class MetricsSettings(Table):
     """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
 
     listen: Annotated[str, AfterValidator(listening_address)] = Field(
-        default="127.0.0.1:9465", description="host:port."
+        default="127.0.0.1:9564", description="host:port."
     )
 
 

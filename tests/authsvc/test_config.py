@@ -41,6 +41,13 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.issuers[0].required_claims == ("exp", "iat")
 
 
+def test_each_worker_needs_a_port_for_its_metrics(tmp_path: Path) -> None:
+    metrics = '[metrics]\nlisten = "127.0.0.1:65534"\n'
+    settings = load(Settings, written(tmp_path, "workers = 2\n" + MINIMAL + metrics))
+    assert settings.workers == 2
+    assert "metrics.listen" in complaint(tmp_path, "workers = 3\n" + MINIMAL + metrics)
+
+
 def test_the_environment_goes_above_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
