@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
@@ -108,6 +109,7 @@ class AdapterMetrics(Collector):
         try:
             with request.span:
                 await app(scope, receive, noted)
+                self._tracing.note(_told(request))
         finally:
             self._in_flight -= 1
             self._current.reset(token)
@@ -162,6 +164,18 @@ class AdapterMetrics(Collector):
             if result != "ok":
                 failures.add_metric((operation, result), count)
         yield failures
+
+
+def _told(request: _Request) -> dict[str, str | int]:
+    """What a span tells of a request, by OpenTelemetry's semantic conventions."""
+    told: dict[str, str | int] = {"mcp.method.name": request.method}
+    if request.tool:
+        told["gen_ai.tool.name"] = request.tool
+    if request.status:
+        told["http.response.status_code"] = request.status
+    if request.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        told["error.type"] = str(request.status)
+    return told
 
 
 def _traceparent_in(params: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from authsvc.settings import Table
 class TracingSettings(Table):
     """``[tracing]``: where traces go, by OTLP over gRPC.
 
-    Without it, the environment's ``OTEL_EXPORTER_OTLP_ENDPOINT`` turns tracing on.
+    Without it, the environment's ``OTEL_EXPORTER_OTLP_ENDPOINT``, or that of traces alone, turns
+    tracing on.
     """
 
     endpoint: str = Field(

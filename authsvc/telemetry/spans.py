@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
@@ -28,6 +28,10 @@ class Tracing(Protocol):
         """A span of kind CLIENT, under the current one: something is waited for."""
         ...
 
+    def note(self, attributes: Mapping[str, str | int]) -> None:
+        """Add to the current span, if there is one; with ``error.type`` it has failed."""
+        ...
+
     def traceparent(self) -> str:
         """The current context, as W3C Trace Context spells it; empty without a span."""
         ...
@@ -46,6 +50,9 @@ class NoTracing:
 
     def asked(self, name: str) -> AbstractContextManager[object]:
         return _NOTHING
+
+    def note(self, attributes: Mapping[str, str | int]) -> None:
+        pass
 
     def traceparent(self) -> str:
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 from opentelemetry import trace
@@ -23,11 +23,12 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from authsvc import __version__
-from authsvc.errors import AuthError
+from authsvc.telemetry.counts import reason_of
 from authsvc.telemetry.settings import TracingSettings
 from authsvc.telemetry.spans import NoTracing, Tracing, Watch, both
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class ExportedTraces:
@@ -48,6 +49,12 @@ class ExportedTraces:
         with self._span(name, SpanKind.CLIENT, None):
             yield
 
+    def note(self, attributes: Mapping[str, str | int]) -> None:
+        span = trace.get_current_span()
+        span.set_attributes(attributes)
+        if "error.type" in attributes:
+            span.set_status(Status(StatusCode.ERROR))
+
     def traceparent(self) -> str:
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier)
@@ -60,13 +67,11 @@ class ExportedTraces:
     def _span(self, name: str, kind: SpanKind, parent: Context | None) -> Iterator[None]:
         with self._tracer.start_as_current_span(
             name, parent, kind, record_exception=False, set_status_on_exception=False
-        ) as span:
+        ):
             try:
                 yield
             except Exception as error:
-                reason = error.reason.name if isinstance(error, AuthError) else "INTERNAL"
-                span.set_attribute("error.type", reason)
-                span.set_status(Status(StatusCode.ERROR))
+                self.note({"error.type": reason_of(error)})
                 raise
 
 
@@ -84,16 +89,17 @@ async def tracing(settings: TracingSettings | None, service: str) -> AsyncIterat
     """Traces as settings or the environment ask for them, exported until the end of the block.
 
     Args:
-        settings: ``[tracing]``; None leaves it to ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+        settings: ``[tracing]``; None leaves all of it to OpenTelemetry's own variables.
         service: the name of this program in traces, unless ``OTEL_SERVICE_NAME`` has another.
     """
-    if settings is None and not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    if settings is None and not any(map(os.environ.get, _ENDPOINT_VARIABLES)):
         yield NoTracing()
         return
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
     provider = TracerProvider(
         resource=Resource.create({**named, "service.version": __version__}),
-        sampler=ParentBased(TraceIdRatioBased(settings.share if settings else 1.0)),
+        # None leaves it to OTEL_TRACES_SAMPLER.
+        sampler=ParentBased(TraceIdRatioBased(settings.share)) if settings else None,
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(endpoint=settings.endpoint if settings else None)

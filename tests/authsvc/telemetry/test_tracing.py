@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collecto
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as collector_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from authsvc.telemetry.tracing import tracing
 from tests.support.processes import Process
 from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
@@ -23,6 +24,7 @@ from tests.support.tokens import IdentityProvider
 BOUND_SECONDS = 30.0
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OF_THE_MESSAGE = f"00-{TRACE}-{PARENT}-01"
+SAMPLED = 0x01
 OF_A_PROXY = "00-11111111111111111111111111111111-2222222222222222-01"
 
 
@@ -136,8 +138,12 @@ def test_the_header_counts_where_the_message_has_no_context(traced: Traced) -> N
 
 
 def test_a_refusal_has_its_reason_and_nothing_is_told_of_the_request(traced: Traced) -> None:
-    refused = [span for span in traced.collector.spans if span.attributes]
-    reasons = {item.value.string_value for span in refused for item in span.attributes}
+    reasons = {
+        item.value.string_value
+        for span in traced.collector.spans
+        for item in span.attributes
+        if item.key == "error.type"
+    }
     assert reasons
     assert all(reason.startswith("TOKEN_") for reason in reasons)
     everything = "".join(map(str, traced.collector.spans))
@@ -145,8 +151,43 @@ def test_a_refusal_has_its_reason_and_nothing_is_told_of_the_request(traced: Tra
         assert hidden not in everything
 
 
+def test_a_request_has_its_method_and_status(traced: Traced) -> None:
+    told = [
+        (
+            span.name,
+            attributes["mcp.method.name"].string_value,
+            attributes["http.response.status_code"].int_value,
+        )
+        for span in traced.collector.spans
+        if span.name.startswith("MCP ")
+        for attributes in [{item.key: item.value for item in span.attributes}]
+    ]
+    assert sorted(told) == [
+        ("MCP initialize", "initialize", 200),
+        ("MCP tools/list", "tools/list", 200),
+        ("MCP tools/list", "tools/list", 401),
+    ]
+
+
 def test_the_log_names_the_trace(traced: Traced) -> None:
     line = traced.authsvc.wait_for("updated with new JWT", BOUND_SECONDS)
     assert line["trace_id"] == TRACE
     spans = {span.span_id.hex(): span.name for span in traced.collector.spans}
     assert spans[line["span_id"]] == "ResolveSession"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("sampler", "is_kept"), [("always_off", False), ("parentbased_always_on", True)]
+)
+async def test_the_environment_says_which_traces_are_kept(
+    sampler: str, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing listens there; what is not kept is not sent, and what is kept goes nowhere.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0.1")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    async with tracing(None, "test") as traces:
+        with traces.served("anything"):
+            flags = int(traces.traceparent().rpartition("-")[2], 16)
+    assert bool(flags & SAMPLED) is is_kept
