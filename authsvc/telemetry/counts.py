@@ -13,13 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authsvc.errors import AuthError
-from authsvc.resolution import Resolution
+from authsvc.resolution import Outcome, Resolution
 
 BOUNDS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper ends of the buckets of all histograms; what took longer is in one more."""
 
 INTERNAL = "INTERNAL"
 """The result of what failed in no way that is foreseen."""
+
+ANONYMOUS = "anonymous"
+"""The result of an answer that is about no session."""
+
+_COUNTED_FROM_ZERO = (*(outcome.name.lower() for outcome in Outcome), ANONYMOUS, INTERNAL)
 
 
 class Histogram:
@@ -43,7 +48,9 @@ class Resolves:
     Attributes:
         recalled: answered from memory, without a decision; all of them ``reused``.
         in_flight: being decided.
-        results: the others, by outcome in lower case, or by reason.
+        results: the others, by outcome in lower case, or by reason. Those that no reason explains
+            are there from the start: Prometheus's ``increase`` does not see the first of a series
+            that begins with it, and one internal error is to be seen.
         seconds: how long deciding took. What is answered from memory is counted and not timed:
             looking at the clock twice would cost more than all else that is counted there.
     """
@@ -53,7 +60,7 @@ class Resolves:
     def __init__(self) -> None:
         self.recalled = 0
         self.in_flight = 0
-        self.results: Counter[str] = Counter()
+        self.results: Counter[str] = Counter(dict.fromkeys(_COUNTED_FROM_ZERO, 0))
         self.seconds = Histogram()
 
     @contextmanager
@@ -70,7 +77,7 @@ class Resolves:
     def answered(self, resolution: Resolution) -> None:
         """Count an answer that was decided on."""
         outcome = resolution.outcome
-        self.results[outcome.name.lower() if outcome else "anonymous"] += 1
+        self.results[outcome.name.lower() if outcome else ANONYMOUS] += 1
 
     def refused(self, error: Exception) -> None:
         """Count a request that was refused, or failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import add
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -48,6 +49,17 @@ def operations_seconds(
     family = HistogramMetricFamily(name, documentation, labels=("operation",))
     for operation, histogram in list(operations.seconds.items()):
         add_histogram(family, (operation,), histogram)
+    return family
+
+
+def seconds_of(name: str, documentation: str, operations: Operations) -> HistogramMetricFamily:
+    """How long they took, whatever the operation."""
+    family = HistogramMetricFamily(name, documentation)
+    whole = Histogram()
+    for histogram in list(operations.seconds.values()):
+        whole.buckets = [*map(add, whole.buckets, histogram.buckets)]
+        whole.total += histogram.total
+    add_histogram(family, (), whole)
     return family
 
 

@@ -20,7 +20,13 @@ from authsvc import __version__
 from authsvc.credentials.cache import CacheCounts
 from authsvc.status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.telemetry.counts import Operations, Resolves
-from authsvc.telemetry.families import add_histogram, items, operations_seconds, results_of
+from authsvc.telemetry.families import (
+    add_histogram,
+    items,
+    operations_seconds,
+    results_of,
+    seconds_of,
+)
 from authsvc.telemetry.security import SecurityEvents
 
 
@@ -137,10 +143,16 @@ class ServiceCollector(Collector):
             if result != "ok":
                 failures.add_metric((operation, result), count)
         yield failures
+        tokens = self._metrics.tokens
         yield results_of(
             "authsvc_token_checks",
             "Tokens checked in full, by whether they are good in themselves.",
-            self._metrics.tokens,
+            tokens,
+        )
+        yield seconds_of(
+            "authsvc_token_check_duration_seconds",
+            "How long checking a token in full took.",
+            tokens,
         )
 
     def _credentials(self) -> Iterator[Metric]:
@@ -148,6 +160,11 @@ class ServiceCollector(Collector):
         yield results_of(
             "authsvc_credentials_requests",
             "Times that credentials were asked for.",
+            self._metrics.credentials,
+        )
+        yield seconds_of(
+            "authsvc_credentials_duration_seconds",
+            "How long it took until they were there, the cache's answers included.",
             self._metrics.credentials,
         )
         cache = CounterMetricFamily(

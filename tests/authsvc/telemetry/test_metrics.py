@@ -94,6 +94,9 @@ async def test_counts_are_right_however_requests_come(
     assert scraped.value("authsvc_store_operation_duration_seconds_count", operation="put") == 2
     assert scraped.value("authsvc_token_checks_total", result="ok") == 2
     assert scraped.value("authsvc_token_checks_total", result="TOKEN_MALFORMED") == 1
+    assert scraped.value("authsvc_token_check_duration_seconds_count") == 4
+    issued = scraped.value("authsvc_credentials_requests_total", result="ok")
+    assert scraped.value("authsvc_credentials_duration_seconds_count") == issued > 0
     assert scraped.value("authsvc_ready") == 1
     assert scraped.value("authsvc_issuer_state", issuer=idp.issuer, state="ready") == 1
     assert scraped.value("authsvc_signing_keys", issuer=idp.issuer) == 1
@@ -106,6 +109,15 @@ async def test_counts_are_right_however_requests_come(
         )
         == 1
     )
+
+
+async def test_the_first_internal_error_is_an_increase(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with measured(tmp_path, caplog) as (_, _, address):
+        text = (await scrape(address)).text
+    for via in ("unary", "stream", "create"):
+        assert f'authsvc_resolves_total{{result="INTERNAL",via="{via}"}} 0.0' in text
 
 
 async def test_sessions_are_counted(
