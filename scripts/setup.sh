@@ -24,7 +24,7 @@ fi
 echo "setup: making $venv"
 "$python" -m venv --clear "$venv"
 echo "setup: installing the locked dependencies (a minute or so)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
     --requirement requirements.lock
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
     --no-build-isolation --editable .
