@@ -120,6 +120,11 @@ def _service_token_digest(path: Path) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+def comparable(name: str) -> str:
+    """A DNS or URI name in the spelling in which it is compared."""
+    return name if ":" in name else name.lower()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody who may call.
@@ -128,7 +133,8 @@ class Caller:
         name: for logs.
         resources: what it may resolve for; empty for an operator.
         admin: whether it may call ``SessionAdminService``, and that alone.
-        certificate_names: subject alternative names of its client certificate, DNS or URI.
+        certificate_names: subject alternative names of its client certificate, DNS or URI; DNS
+            names in any case.
         token_digests: SHA-256 of its service tokens; several while one replaces another.
         token_files: files with service tokens of its, to the same end.
     """
@@ -196,14 +202,21 @@ class Callers:
         self._registered = tuple(registered)
         self._local = local
         self._by_name = {
-            name: caller for caller in self._registered for name in caller.certificate_names
+            comparable(name): caller
+            for caller in self._registered
+            for name in caller.certificate_names
         }
         self.by_certificate = bool(self._by_name)
         """Whether certificates prove anybody."""
         self.by_token = any(one.token_digests or one.token_files for one in self._registered)
         """Whether service tokens prove anybody."""
         tokens = [digest for caller in self._registered for digest in set(caller.digests())]
-        names = [name for caller in self._registered for name in caller.certificate_names]
+        # One caller may have a name in two spellings.
+        names = [
+            name
+            for caller in self._registered
+            for name in set(map(comparable, caller.certificate_names))
+        ]
         if len(set(names)) < len(names):
             raise ValueError("two go by the same certificate name")
         if len(set(tokens)) < len(tokens):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -17,6 +17,7 @@ from grpc.aio import ServicerContext
 
 from authsvc import audit, wire
 from authsvc.callers import Caller, Callers
+from authsvc.certificate_names import certificate_names
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.limits import Usage, Usages
 
@@ -155,7 +156,7 @@ def identified(callers: Callers, context: Context) -> Caller:
         AuthError: CALLER_NOT_ALLOWED.
     """
     # What proves nobody is not looked at: each costs as much as all else here.
-    names = certificate_names(context.auth_context()) if callers.by_certificate else []
+    names = certificate_names(context.auth_context()) if callers.by_certificate else ()
     return callers.identify(names, service_token(context) if callers.by_token else "")
 
 
@@ -172,16 +173,6 @@ def service_token(context: Context) -> str:
         raise AuthError(Reason.CALLER_NOT_ALLOWED, "two service tokens")
     scheme, _, token = str(presented[0] if presented else "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> list[str]:
-    """The DNS and URI names of a client certificate that the connection has proven.
-
-    Each kind by its own: a DNS or mail name that spells a URI is not that URI.
-    """
-    uris = [name.decode("utf-8", "replace") for name in auth_context.get("peer_uri", ())]
-    hosts = [name.decode("utf-8", "replace") for name in auth_context.get("peer_dns", ())]
-    return [name for name in uris if ":" in name] + [name for name in hosts if ":" not in name]
 
 
 def _authorize(resource: str, caller: Caller) -> None:

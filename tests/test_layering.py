@@ -27,6 +27,7 @@ ALLOWED = {
     "stores": {*DOMAIN, "stores"},
     "credentials": {*DOMAIN, "credentials"},
     "callers": {"errors"},
+    "certificate_names": {"errors", "callers"},
     "audit": {"errors", "resolution", "sessions"},
     "limits": {"errors", "audit"},
     "settled": {"resolution", "sessions"},
@@ -38,7 +39,7 @@ ALLOWED = {
     "administration": {*DOMAIN, "stores", "audit"},
     "wire": {"errors", "resolution", "v1"},
     "admin_wire": {*DOMAIN, "wire", "v1"},
-    "edge": {"errors", "callers", "limits", "audit", "wire"},
+    "edge": {"errors", "callers", "certificate_names", "limits", "audit", "wire"},
     "telemetry": {*DOMAIN, "tokens", "stores", "credentials", "audit", "settings", "telemetry"},
     "streaming": {"errors", "callers", "edge", "wire", "v1"},
     "servicer": {

@@ -22,7 +22,6 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from authsvc.cli import main
 from authsvc.client import AuthClient, ClientTls
 from authsvc.config import Settings
-from authsvc.edge import certificate_names
 from authsvc.errors import AuthError, Reason
 from authsvc.server import running
 from authsvc.settings import ConfigError
@@ -270,24 +269,6 @@ async def test_a_flood_of_strangers_is_cut_short(
     types = [record.__dict__.get("event_type") for record in caplog.records]
     assert types.count("CALLER_REFUSED") == 3
     assert types.count("LIMIT_REACHED") == 1
-
-
-@pytest.mark.parametrize(
-    ("proven", "names"),
-    [
-        (
-            {"peer_uri": [b"spiffe://x/a"], "peer_dns": [b"a.example"]},
-            ["spiffe://x/a", "a.example"],
-        ),
-        ({"peer_dns": [b"spiffe://x/a"]}, []),
-        ({"peer_uri": [b"a.example"]}, []),
-        ({"peer_email": [b"a.example"], "peer_ip": [b"a.example"]}, []),
-        ({"x509_common_name": [b"a.example"]}, []),
-        ({"x509_subject_alternative_name": [b"a.example"]}, []),
-    ],
-)
-def test_a_name_counts_as_what_it_is(proven: dict[str, list[bytes]], names: list[str]) -> None:
-    assert certificate_names(proven) == names
 
 
 async def test_two_service_tokens_are_refused(by_token: str, tls: Path) -> None:
