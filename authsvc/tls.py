@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import logging
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
+
+from authsvc.certificates import issue, make_authority
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +120,8 @@ def write_development_certificates(folder: Path, *, client_name: str) -> None:
         OSError: the files cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("authsvc development CA", authority_key, None, authority_key, [])
-    (folder / "ca.pem").write_bytes(_pem(authority))
+    authority = make_authority("authsvc development CA", days=DEVELOPMENT_DAYS)
+    (folder / "ca.pem").write_bytes(authority.certificate_pem())
     server_names: list[x509.GeneralName] = [
         x509.DNSName("localhost"),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
@@ -131,52 +129,10 @@ def write_development_certificates(folder: Path, *, client_name: str) -> None:
     ]
     client_names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(client_name)]
     for name, names in (("server", server_names), ("client", client_names)):
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate(f"authsvc {name}", key, authority, authority_key, names)
-        (folder / f"{name}.pem").write_bytes(_pem(certificate))
+        signed = issue(authority, f"authsvc {name}", names, days=DEVELOPMENT_DAYS, client=True)
+        (folder / f"{name}.pem").write_bytes(signed.certificate_pem())
         key_file = folder / f"{name}.key"
         # Made anew: one that was there before might be open to others.
         key_file.unlink(missing_ok=True)
         key_file.touch(mode=0o600)
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-
-
-def _certificate(
-    title: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Certificate | None,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    names: list[x509.GeneralName],
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=DEVELOPMENT_DAYS))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-            critical=False,
-        )
-    )
-    if names:
-        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+        key_file.write_bytes(signed.key_pem())

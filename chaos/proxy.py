@@ -187,7 +187,8 @@ async def proxied(
     server = await asyncio.start_server(proxy.serve, HOST, 0, ssl=tls)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
-        async with server:
-            yield proxy
+        yield proxy
     finally:
+        # Not wait_closed(): it waits for clients, and these are cut off below.
+        server.close()
         await proxy.close()

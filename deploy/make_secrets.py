@@ -9,16 +9,16 @@ and a certificate authority of its own, those take this script's place.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import secrets
 import sys
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from authsvc.certificates import Signed, issue, make_authority, strict_faults
 
 DEPLOY = Path(__file__).parent
 TEMPLATE = DEPLOY / "config" / "users.acl"
@@ -54,8 +54,8 @@ def make(folder: Path) -> list[str]:
     authority = _authority(folder, is_there=has_authority)
     for name, hosts in SERVERS.items():
         if not has_authority or not {f"{name}.crt", f"{name}.key"} <= before:
-            key, certificate = _issued(name, hosts, *authority)
-            _write_pair(folder, name, key, certificate)
+            names = [x509.DNSName(host) for host in hosts]
+            _write_pair(folder, name, issue(authority, name, names, days=SERVER_DAYS))
     _write_users(folder)
     return sorted(_filled(folder) - before)
 
@@ -76,74 +76,28 @@ def _write_users(folder: Path) -> None:
     _write(folder / "users.acl", text.encode())
 
 
-def _authority(
-    folder: Path, *, is_there: bool
-) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+def _authority(folder: Path, *, is_there: bool) -> Signed:
     key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
     if not is_there:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = _named("authsvc deployment CA")
-        certificate = (
-            _begun(subject, subject, key, AUTHORITY_DAYS)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        _write_pair(folder, "ca", key, certificate)
-        return key, certificate
+        made = make_authority("authsvc deployment CA", days=AUTHORITY_DAYS)
+        _write_pair(folder, "ca", made)
+        return made
     read = serialization.load_pem_private_key(key_file.read_bytes(), None)
     if not isinstance(read, ec.EllipticCurvePrivateKey):
         raise SystemExit(f"make_secrets: {key_file} is not a key that this script has made")
-    return read, x509.load_pem_x509_certificate(certificate_file.read_bytes())
+    certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+    if faults := strict_faults(certificate):
+        sys.stderr.write(
+            f"make_secrets: Python 3.13 and other strict verifiers reject {certificate_file}: "
+            f"{', '.join(faults)}. To have it made anew, empty it, run this again, and give the "
+            "new ca.crt to all who verify.\n"
+        )
+    return Signed(read, certificate)
 
 
-def _issued(
-    name: str,
-    hosts: tuple[str, ...],
-    authority_key: ec.EllipticCurvePrivateKey,
-    authority: x509.Certificate,
-) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    certificate = (
-        _begun(_named(name), authority.subject, key, SERVER_DAYS)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(names, critical=False)
-        .add_extension(usage, critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    return key, certificate
-
-
-def _begun(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=days))
-    )
-
-
-def _named(title: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
-
-
-def _write_pair(
-    folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
-) -> None:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    _write(folder / f"{name}.key", pem)
-    _write(folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
+def _write_pair(folder: Path, name: str, signed: Signed) -> None:
+    _write(folder / f"{name}.key", signed.key_pem())
+    _write(folder / f"{name}.crt", signed.certificate_pem())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -50,8 +50,10 @@ ALLOWED = {
     "probe": {"client"},
     "diagnosis": {
         *("errors", "settings", "config", "issuers", "brokers", "tokens", "stores"),
-        *("client", "admin_client", "probe", "diagnosis"),
+        *("client", "admin_client", "probe", "certificates", "diagnosis"),
     },
+    "certificates": set(),
+    "tls": {"certificates"},
     "workers": {"config", "settings"},
     "client": {"errors", "resolution", "wire", "v1", "client"},
     "console": {*DOMAIN, "admin_client", "client", "addresses", "logs", "settings", "console"},

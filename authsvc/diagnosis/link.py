@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
+from authsvc.certificates import strict_faults
 from authsvc.client.client import AuthClient
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
 from authsvc.client.tls import ClientTls
@@ -77,9 +78,13 @@ async def _look_at(
         )
         return
     except ssl.SSLError as error:
+        why = error.reason or str(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why += f": {error.verify_message}"
         report.fail(
-            f"{endpoint.address}: TLS: {error.reason or error}",
+            f"{endpoint.address}: TLS: {why}",
             "ca_file has to hold who signed its certificate, and that has to name the target. "
+            "Python 3.13 and newer also want the extensions of RFC 5280 in both. "
             "If it wants a client's certificate, set certificate_file and key_file.",
         )
         return
@@ -137,7 +142,12 @@ async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificat
 
 
 def check_certificate(report: Report, what: str, certificate: x509.Certificate, now: float) -> None:
-    """Tell how long a certificate lasts, and for which names."""
+    """Tell how long a certificate lasts, for which names, and who would reject it."""
+    if faults := strict_faults(certificate):
+        report.warn(
+            f"{what} is rejected by strict verifiers, Python 3.13 among them: {', '.join(faults)}",
+            "Have it issued anew, as RFC 5280 asks.",
+        )
     days = (certificate.not_valid_after_utc - datetime.fromtimestamp(now, UTC)).days
     names = ", ".join(_names(certificate)) or "no name"
     if days < 0:

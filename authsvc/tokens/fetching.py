@@ -79,7 +79,7 @@ class Fetcher:
         except TimeoutError:
             raise KeyLoadError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise KeyLoadError(f"{url}: {type(error).__name__}") from None
+            raise KeyLoadError(f"{url}: {_named(error)}") from None
 
     async def _vetted_addresses(self, url: str) -> list[str]:
         """The addresses to connect to: checked, and then used, so that no second look-up differs.
@@ -141,6 +141,16 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if address in _NAT64:
         return is_public(ipaddress.IPv4Address(address.packed[-4:]))
     return address.is_global and address in _GLOBAL_UNICAST and address not in _6TO4
+
+
+def _named(error: BaseException) -> str:
+    """The kind of an error, and why a certificate was rejected where one was."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, ssl.SSLCertVerificationError):
+            return f"{type(error).__name__}: its certificate is rejected: {below.verify_message}"
+        below = below.__cause__ or below.__context__
+    return type(error).__name__
 
 
 @functools.cache

@@ -9,6 +9,7 @@ is what is tested, a proxy in front of it speaks it.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import re
 import socket
@@ -17,15 +18,19 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import anyio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from authsvc.certificates import Signed
 from authsvc.client import AuthClient, ClientTls
 from authsvc.config import IssuerSettings, Settings
 from authsvc.errors import AuthError, Reason
@@ -37,6 +42,7 @@ from authsvc.settings import load
 from authsvc.stores.redis.server import RedisServer
 from authsvc.stores.redis.store import RedisStore
 from tests.support.processes import spawn
+from tests.support.sockets import serving_tcp
 from tests.support.tokens import IdentityProvider
 from tests.support.valkey import Valkey, eventually, free_port, single
 
@@ -55,7 +61,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_secrets(folder: Path) -> str:
+def make_secrets(folder: Path, *, errors: bool = False) -> str:
     script = str(DEPLOY / "make_secrets.py")
     made = subprocess.run(
         [sys.executable, "-W", "error", script, str(folder)],
@@ -64,7 +70,7 @@ def make_secrets(folder: Path) -> str:
         text=True,
         timeout=60,
     )
-    return made.stdout
+    return made.stderr + made.stdout if errors else made.stdout
 
 
 def secret(secrets: Path, name: str) -> str:
@@ -247,16 +253,12 @@ async def tls_in_front_of(valkey: Valkey, secrets: Path) -> AsyncIterator[int]:
         inner_reader, inner_writer = await asyncio.open_connection(*valkey.address)
         await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
 
-    server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with serving_tcp(relay, tls=context) as (_, port):
+        yield port
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
+    with suppress(ConnectionError), closing(writer):
         while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()
@@ -408,6 +410,26 @@ def test_another_authority_signs_all_certificates_anew(tmp_path: Path) -> None:
         check_certificate(tmp_path, name)
 
 
+def test_an_authority_that_strict_verifiers_reject_is_named(tmp_path: Path) -> None:
+    make_secrets(tmp_path)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "of an older make")])
+    now = datetime.datetime.now(datetime.UTC)
+    older = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "ca.key").write_bytes(Signed(key, older).key_pem())
+    (tmp_path / "ca.crt").write_bytes(Signed(key, older).certificate_pem())
+    said = make_secrets(tmp_path, errors=True)
+    assert "strict verifiers reject" in said
+    assert "ca.crt: no key usage, no subject key identifier." in said
+    assert said.endswith(": nothing new\n")
+
+
 @pytest.mark.parametrize("name", ["authsvc", "valkey"])
 def test_certificates_are_good_for_their_names_alone(secrets: Path, name: str) -> None:
     check_certificate(secrets, name)
@@ -418,6 +440,7 @@ def test_certificates_are_good_for_their_names_alone(secrets: Path, name: str) -
 def check_certificate(secrets: Path, name: str, *, asked: str = "") -> None:
     """A handshake in memory."""
     client = ssl.create_default_context(cafile=secrets / "ca.crt")
+    client.verify_flags |= ssl.VERIFY_X509_STRICT  # newer Pythons' default
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(secrets / f"{name}.crt", secrets / f"{name}.key")
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()

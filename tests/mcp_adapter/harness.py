@@ -214,10 +214,13 @@ async def running(app: ASGIApp) -> AsyncIterator[str]:
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            # Not server.shutdown(), which sleeps; every client has left by now.
+            # Not server.shutdown(), which sleeps; nor wait_closed(), which waits for clients that
+            # keep their connections: those end here.
             for listening in server.servers:
                 listening.close()
-                await listening.wait_closed()
+            for connection in list(server.server_state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
             await server.lifespan.shutdown()
 
 

@@ -245,6 +245,23 @@ def test_certificates_that_end(days: int, level: str) -> None:
     assert levels(report.findings) == [level]
 
 
+def test_certificates_that_strict_verifiers_reject() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    other = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "its issuer")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(other, name, key.public_key(), 1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=100))
+        .sign(key, hashes.SHA256())
+    )
+    report = Report("x")
+    link.check_certificate(report, "it", certificate, time.time())
+    assert levels(report.findings) == ["warn", "ok"]
+    assert "no authority key identifier" in report.findings[0].text
+
+
 @pytest.mark.parametrize(
     ("skew_seconds", "level"), [(0, "ok"), (12, "warn"), (-12, "warn"), (90, "fail"), (-90, "fail")]
 )

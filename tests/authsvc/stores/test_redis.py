@@ -28,6 +28,7 @@ from authsvc.stores.redis.store import RedisStore
 from authsvc.tls import write_development_certificates
 from tests.support.proxy import proxied
 from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey
+from tests.support.sockets import serving_tcp
 from tests.support.valkey import Valkey, cluster, sentinel, single, with_replica
 
 pytestmark = pytest.mark.anyio
@@ -577,9 +578,8 @@ async def tls_in_front_of(upstream: tuple[str, int], context: ssl.SSLContext) ->
         upstream_reader, upstream_writer = await asyncio.open_connection(*upstream)
         await asyncio.gather(carry(reader, upstream_writer), carry(upstream_reader, writer))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving_tcp(serve, tls=context) as (_, port):
+        yield port
 
 
 async def _exercise(store: RedisStore) -> None:

@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from authsvc.certificates import Signed, make_authority
 from authsvc.tokens import fetching
 from authsvc.tokens.fetching import MAX_DOCUMENT_BYTES, Fetcher, is_public, tls_context
 from authsvc.tokens.jwks import fetch_discovered
 from authsvc.tokens.keys import KeyLoadError
 from tests.support.http import Answer, Site, serving_http
 from tests.support.keys import jwks, signer
+from tests.support.sockets import serving_tcp
 
 pytestmark = pytest.mark.anyio
 
@@ -82,13 +85,19 @@ class SecureSite:
         writer.close()
 
 
-@pytest.fixture
-async def secure(certificate: Path) -> AsyncIterator[SecureSite]:
+@asynccontextmanager
+async def secure_site(certificate: Path) -> AsyncIterator[SecureSite]:
     site = SecureSite()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    async with await asyncio.start_server(site.answer, "127.0.0.1", 0, ssl=context) as server:
-        site.port = server.sockets[0].getsockname()[1]
+    async with serving_tcp(site.answer, tls=context) as address:
+        site.port = address[1]
+        yield site
+
+
+@pytest.fixture
+async def secure(certificate: Path) -> AsyncIterator[SecureSite]:
+    async with secure_site(certificate) as site:
         yield site
 
 
@@ -121,6 +130,36 @@ async def refused(fetcher: Fetcher, url: str) -> str:
     return str(caught.value)
 
 
+async def test_a_certificate_that_is_not_strict_enough_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority("CA", days=1)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    lax = (
+        x509.CertificateBuilder(
+            authority.certificate.subject,
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idp")]),
+            key.public_key(),
+            x509.random_serial_number(),
+        )
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    signed = Signed(key, lax)
+    (tmp_path / "lax.pem").write_bytes(signed.key_pem() + signed.certificate_pem())
+    strict = ssl.create_default_context(cadata=authority.certificate_pem().decode())
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    monkeypatch.setattr(fetching, "tls_context", lambda: strict)
+    async with secure_site(tmp_path / "lax.pem") as site:
+        told = await refused(INSIDE, f"https://127.0.0.1:{site.port}/jwks")
+        assert "its certificate is rejected: Missing Authority Key Identifier" in told
+        assert site.hosts == []
+
+
 @pytest.mark.usefixtures("trusted")
 async def test_the_certificate_is_for_the_name_and_not_for_the_address(
     secure: SecureSite, lead: dict[str, list[str]]
@@ -131,7 +170,8 @@ async def test_the_certificate_is_for_the_name_and_not_for_the_address(
     assert body == b"{}"
     assert secure.hosts == [f"idp.example:{secure.port}"]
     # The certificate names the address that is connected to, which is neither here nor there.
-    assert "ConnectError" in await refused(INSIDE, f"https://other.example:{secure.port}/jwks")
+    told = await refused(INSIDE, f"https://other.example:{secure.port}/jwks")
+    assert "ConnectError: its certificate is rejected: Hostname mismatch" in told
     assert len(secure.hosts) == 1
 
 
