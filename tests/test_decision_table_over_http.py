@@ -14,6 +14,7 @@ from mcp_adapter.app import build_app
 from mcp_adapter.config import S3Settings, Settings
 from mcp_adapter.tools import Toolset
 from tests.mcp_adapter.harness import running
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import STORES, serving, settings_for
 from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
@@ -110,7 +111,7 @@ async def server(
         )
         async with (
             running(app) as url,
-            httpx2.AsyncClient(base_url=url, timeout=20) as http,
+            httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS) as http,
         ):
             yield Server(http, service.client)
 

@@ -18,13 +18,14 @@ from mcp.client.streamable_http import streamable_http_client
 
 from authsvc.tls import write_development_certificates
 from demo.s3 import serving_s3
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process
 from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
 
 BUCKETS = [f"bucket-{number:02}" for number in range(32)]
 LEGACY = "2025-11-25"
-TIMEOUT = 30.0
+TIMEOUT = TIMEOUT_SECONDS
 
 
 @dataclass
@@ -144,12 +145,14 @@ def check_the_flow(stack: Stack) -> None:
     a = stack.token(roles=["reader"])
     assert stack.buckets(session, a) == BUCKETS
     shown = session[:8] + "…"
-    stack.authsvc.wait_for(f"Session {shown}: New JWT token detected, re-authenticating", 5)
-    stack.authsvc.wait_for(f"Session {shown} updated with new JWT", 5)
+    stack.authsvc.wait_for(
+        f"Session {shown}: New JWT token detected, re-authenticating", TIMEOUT_SECONDS
+    )
+    stack.authsvc.wait_for(f"Session {shown} updated with new JWT", TIMEOUT_SECONDS)
 
     # 3. The same again.
     assert stack.buckets(session, a) == BUCKETS
-    stack.authsvc.wait_for(f"Using cached JWT auth for session {shown}", 5)
+    stack.authsvc.wait_for(f"Using cached JWT auth for session {shown}", TIMEOUT_SECONDS)
 
     # 4. Token B, another role with other buckets; then A again, then B again.
     b = stack.token(roles=["analyst"], buckets=BUCKETS[:3], iat=time.time() + 1)
@@ -239,7 +242,7 @@ def test_fifty_tasks_alternate_two_tokens_on_one_session(stack: Stack) -> None:
             assert names == expected[name]
 
     async def all_of_them() -> None:
-        async with httpx2.AsyncClient(timeout=TIMEOUT) as client, asyncio.timeout(90):
+        async with httpx2.AsyncClient(timeout=TIMEOUT) as client, asyncio.timeout(TIMEOUT_SECONDS):
             await asyncio.gather(*(alternate(client, number) for number in range(50)))
 
     asyncio.run(all_of_them())
@@ -341,7 +344,7 @@ def test_the_official_client_refreshes_and_switches_role(stack: Stack, mode: str
                 assert page["truncated"]
 
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await flow()
 
     asyncio.run(bounded())
@@ -389,4 +392,4 @@ key_file = "{folder}/client.key"
         refused = stack.call("discover_buckets", session=session, token=stack.token(), adapter=1)
         assert (refused.status_code, reason(refused)) == (403, "CALLER_NOT_ALLOWED")
         assert httpx2.get(f"{urls['other']}/readyz", timeout=TIMEOUT).status_code == 503
-        process.wait_for("a caller was refused", 5)
+        process.wait_for("a caller was refused", TIMEOUT_SECONDS)

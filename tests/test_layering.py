@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bounds import TIMEOUT_SECONDS
+
 ROOT = Path(__file__).parents[1]
 
 DOMAIN = {"errors", "resolution", "sessions", "revocation", "events", "status", "buckets"}
@@ -155,7 +157,7 @@ def test_the_client_needs_grpc_and_protobuf_alone() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
     )
     loaded = {name for name in result.stdout.split() if not name.startswith("_")}
     # grpc itself loads its sister packages where they are installed.

@@ -18,12 +18,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from demo.s3 import serving_s3
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
 
 CREDENTIAL_MARK = "MARKEDsecretACCESSkey0123456789"
 CLAIM_MARK = "marked-claim-0123456789"
-TIMEOUT = 30.0
+TIMEOUT = TIMEOUT_SECONDS
 
 
 def test_nothing_outside_the_process_holds_a_token_or_a_credential(tmp_path: Path) -> None:

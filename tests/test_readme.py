@@ -9,6 +9,7 @@ from pathlib import Path
 
 from authsvc.config import Settings
 from mcp_adapter.config import Settings as AdapterSettings
+from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,7 +43,12 @@ def test_the_documents_link_to_what_exists() -> None:
 
 def test_the_targets_that_it_names_exist() -> None:
     listed = subprocess.run(
-        ["/usr/bin/make", "help"], capture_output=True, text=True, cwd=ROOT, check=True, timeout=30
+        ["/usr/bin/make", "help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        timeout=TIMEOUT_SECONDS,
     ).stdout
     for target in set(re.findall(r"`?make (\w+)`?", README)):
         assert f"make {target} " in listed, target

@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 from authsvc.credentials.policy import BUCKET_ACTIONS, OBJECT_ACTIONS, is_bucket, session_policy
 from demo.s3 import serving_s3
 from tests.support.aws import Aws, Session, serving_aws
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.iam import allows
 from tests.support.stack import RESOURCE, start_adapter, start_authsvc
 from tests.support.tokens import ISSUER, IdentityProvider
 
-TIMEOUT = 60.0
+TIMEOUT = TIMEOUT_SECONDS
 READ = ("s3:ListBucket", "s3:GetObject", "s3:GetBucketLocation")
 OF = {"alice": ("own-alpha", "own-shared"), "bob": ("own-beta", "own-shared")}
 """Names of its own: all of moto in one process is one storage."""

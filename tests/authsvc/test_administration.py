@@ -27,12 +27,13 @@ from authsvc.status import SessionCounts
 from authsvc.stores import Logged, Page
 from authsvc.stores.memory import MemoryStore
 from authsvc.v1 import auth_pb2 as pb
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 
 pytestmark = pytest.mark.anyio
 
 ALL = RecordFilter()
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 class Store(MemoryStore):

@@ -18,6 +18,7 @@ from authsvc.audit import Event, EventType
 from authsvc.errors import AuthError
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.processes import spawn
 from tests.support.service import Service, serving, settings_for
@@ -160,13 +161,13 @@ secret_file = "{tmp_path}/secret"
     path.parent.mkdir()
     path.touch(mode=0o644)
     with spawn("authsvc", "serve", "--config", str(config)) as process:
-        address = process.wait_for("the service has started", 20)["detail"].split()[0]
+        address = process.wait_for("the service has started", TIMEOUT_SECONDS)["detail"].split()[0]
         with grpc.insecure_channel(address) as channel:
             stub = pb_grpc.AuthServiceStub(channel)
             request = pb.ResolveSessionRequest(token=forged, resource=RESOURCE)
             with pytest.raises(grpc.RpcError):
-                stub.ResolveSession(request, timeout=20)
-        process.wait_for("a token was refused", 20)
+                stub.ResolveSession(request, timeout=TIMEOUT_SECONDS)
+        process.wait_for("a token was refused", TIMEOUT_SECONDS)
     assert path.stat().st_mode & 0o077 == 0
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["event_type"] for line in lines] == ["SERVICE_STARTED", "TOKEN_REFUSED"]

@@ -24,6 +24,7 @@ from authsvc.server import running
 from authsvc.tls import write_development_certificates
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.certificates import Authority, alternative_names
 from tests.support.clock import Clock
 from tests.support.service import settings_for
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 OPERATOR, SERVER_NAME = "spiffe://x/ops", "b.example"
 NUL = b"\0"
-BOUND_SECONDS = 60
+BOUND_SECONDS = TIMEOUT_SECONDS
 
 Names = list[tuple[str, bytes]]
 

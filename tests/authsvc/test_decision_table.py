@@ -11,6 +11,7 @@ import pytest
 
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import AwsCredentials, Outcome, Resolution, Session, SessionState
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import STORES, Service, serving, settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
@@ -375,14 +376,14 @@ async def test_fifty_tasks_alternate_two_tokens(
             assert isinstance(answer.credentials, AwsCredentials)
             assert answer.credentials.access_key_id == f"AKIA{role.upper()}"
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.gather(*map(alternate, range(50)))
     # At most: anonymous, then reader, then analyst.
     assert (await stored(service, "s")).revision <= 3
 
 
 async def test_a_race_to_create_makes_one_session(service: Service, idp: IdentityProvider) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         answers = await asyncio.gather(
             *(resolve(service, "s", idp.token("alice"), create=True) for _ in range(20))
         )
@@ -402,7 +403,7 @@ async def test_a_race_of_two_subjects_has_one_winner(
         except AuthError as error:
             return f"{name}: {error.reason.name}"
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         results = await asyncio.gather(*(attempt(name) for name in ("alice", "bob") * 10))
     won = {result for result in results if " as " in result}
     assert won in ({"alice as alice"}, {"bob as bob"})

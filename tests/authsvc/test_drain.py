@@ -15,13 +15,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authsvc.client import AuthClient
 from authsvc.config import Settings
 from authsvc.server import running
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from grpc import aio
 from authsvc.stores.memory import MemoryStore
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import serving, settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
@@ -42,7 +43,7 @@ async def test_an_unexpected_failure_tells_nobody_anything(
         stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(channel)
         request = pb.ResolveSessionRequest(session_id="s", token=token, resource=RESOURCE)
         with pytest.raises(aio.AioRpcError) as caught:
-            await stub.ResolveSession(request, timeout=10)
+            await stub.ResolveSession(request, timeout=TIMEOUT_SECONDS)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert caught.value.details() == "internal error"
     assert token not in str(caught.value)
@@ -69,7 +70,7 @@ def test_tracebacks_show_no_local_variables(log_format: str) -> None:
         [sys.executable, "-c", _LOGGING, log_format],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=TIMEOUT_SECONDS,
         check=True,
     )
     assert "ValueError: broken" in result.stderr

@@ -15,6 +15,7 @@ from authsvc.config import Settings
 from authsvc.errors import AuthError, Reason
 from authsvc.server import running
 from authsvc.settings import ConfigError
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, serving_http
 from tests.support.keys import jwks, signer
@@ -34,7 +35,7 @@ def configured(tmp_path: Path, idp: IdentityProvider, **issuer: object) -> Setti
 async def health_of(address: str) -> int:
     async with aio.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs are without methods
-        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
     return int(answer.status)
 
 

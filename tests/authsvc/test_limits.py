@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from authsvc.errors import AuthError, Reason
 from authsvc.limits import EVENTS_BURST, EVENTS_PER_SECOND, Bucket, CallerLimits, Usage, Usages
 from authsvc.resolution import Outcome
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import Service, serving, settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
@@ -117,7 +118,7 @@ async def test_a_flood_of_bad_tokens_leaves_known_ones_answering(
 
 
 async def test_good_tokens_never_use_it_up(service: Service, idp: IdentityProvider) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         for number in range(50):
             token = idp.token(f"user-{number}")
             await service.client.resolve(f"s{number}", token, resource=RESOURCE, create=True)
@@ -197,7 +198,7 @@ async def test_the_server_does_so_much_at_once(
         async with aio.insecure_channel(service.address) as channel:
             health: Any = HealthStub(channel)  # its stubs are without methods
             for _ in range(2):
-                watches.append(health.Watch(HealthCheckRequest(), timeout=20))
+                watches.append(health.Watch(HealthCheckRequest(), timeout=TIMEOUT_SECONDS))
                 assert await watches[-1].read() is not aio.EOF
             with pytest.raises(AuthError) as caught:
                 await service.client.resolve("", "", resource=RESOURCE)

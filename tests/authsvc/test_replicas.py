@@ -19,6 +19,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Outcome, Resolution
 from authsvc.revocation import Cutoff
 from authsvc.storage import open_store
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import serving, settings_for, store_settings
 from tests.support.tokens import RESOURCE, IdentityProvider
@@ -196,7 +197,7 @@ async def test_a_store_that_is_away_closes_the_door_and_a_store_that_is_back_ope
                 await within(20, serves)
                 valkey.pause()
                 await within(20, serves_not)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
                     call = replicas.one.resolve("s", token, resource=RESOURCE)
                     assert await refused(call) is Reason.STORE_UNAVAILABLE
                 valkey.resume()

@@ -28,10 +28,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from authsvc.server import _repeat
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process, spawn
 from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
 
-TIMEOUT = 20.0
+TIMEOUT = TIMEOUT_SECONDS
 
 
 def write_config(folder: Path, *, listen: str = "127.0.0.1:0", extra: str = "") -> Path:
@@ -173,14 +174,19 @@ def test_the_log_lines_that_operators_look_for(tmp_path: Path, real_idp: Identit
         resolve(service, session_id, token)
         resolve(service, session_id, token)
         prefix = session_id[:8] + "…"
-        line = process.wait_for(f"Session {prefix}: New JWT token detected, re-authenticating", 5)
+        line = process.wait_for(
+            f"Session {prefix}: New JWT token detected, re-authenticating", TIMEOUT_SECONDS
+        )
         assert line["level"] == "info"
-        assert process.wait_for(f"Session {prefix} updated with new JWT", 5)["level"] == "info"
-        line = process.wait_for(f"Using cached JWT auth for session {prefix}", 5)
+        assert (
+            process.wait_for(f"Session {prefix} updated with new JWT", TIMEOUT_SECONDS)["level"]
+            == "info"
+        )
+        line = process.wait_for(f"Using cached JWT auth for session {prefix}", TIMEOUT_SECONDS)
         assert line["level"] == "debug"
         assert "UNAUTHENTICATED" not in process.output
         resolve(service, session_id)
-        process.wait_for("without a token is answered as UNAUTHENTICATED", 5)
+        process.wait_for("without a token is answered as UNAUTHENTICATED", TIMEOUT_SECONDS)
     assert session_id not in process.output
     assert token not in process.output
     assert token.rpartition(".")[2] not in process.output
@@ -355,7 +361,7 @@ async def test_housekeeping_goes_on_after_a_failure(caplog: pytest.LogCaptureFix
         done.set()
 
     task = asyncio.create_task(_repeat("sweep", 0, action))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await done.wait()
     task.cancel()
     assert "sweep has failed" in caplog.text

@@ -22,13 +22,14 @@ from authsvc.streaming import MAX_ENTRIES, MAX_UNANSWERED, ResolveStream
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.v1.frames_pb2 import RequestFrames
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import serving, settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
-BOUND_SECONDS = 30.0
+BOUND_SECONDS = TIMEOUT_SECONDS
 LOCAL = Caller("local", frozenset({RESOURCE}))
 
 Call = aio.StreamStreamCall[pb.ResolveSessionStreamRequest, pb.ResolveSessionStreamResponse]

@@ -28,6 +28,7 @@ from authsvc.settings import ConfigError
 from authsvc.tls import write_development_certificates
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
@@ -189,7 +190,9 @@ async def test_operators_and_servers_are_apart(by_token: str, tls: Path) -> None
             token = (tls / name).read_text() if name else ""
             metadata = (("authorization", f"Bearer {token}"),) if token else ()
             with pytest.raises(aio.AioRpcError) as caught:
-                await admin.GetSession(pb.GetSessionRequest(), timeout=5, metadata=metadata)
+                await admin.GetSession(
+                    pb.GetSessionRequest(), timeout=TIMEOUT_SECONDS, metadata=metadata
+                )
             assert caught.value.code() is code
 
 
@@ -213,17 +216,21 @@ async def test_strangers_may_ask_for_health_and_hold_nothing_open(by_token: str,
     mine = (("authorization", f"Bearer {(tls / 'mine').read_text()}"),)
     async with aio.secure_channel(by_token, credentials) as channel:
         health: Any = HealthStub(channel)  # its stubs are without methods
-        answer = await health.Check(HealthCheckRequest(), timeout=5)
+        answer = await health.Check(HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
         assert answer.status == HealthCheckResponse.SERVING
         stub: Any = ServerReflectionStub  # untyped
         reflection = stub(channel)
 
         async def watched(metadata: tuple[tuple[str, str], ...]) -> object:
-            return await health.Watch(HealthCheckRequest(), timeout=5, metadata=metadata).read()
+            return await health.Watch(
+                HealthCheckRequest(), timeout=TIMEOUT_SECONDS, metadata=metadata
+            ).read()
 
         async def reflected(metadata: tuple[tuple[str, str], ...]) -> object:
             listing = iter([ServerReflectionRequest(list_services="")])
-            call = reflection.ServerReflectionInfo(listing, timeout=5, metadata=metadata)
+            call = reflection.ServerReflectionInfo(
+                listing, timeout=TIMEOUT_SECONDS, metadata=metadata
+            )
             return await call.read()
 
         for answered in (watched, reflected):
@@ -245,7 +252,7 @@ async def test_who_is_turned_away_is_written_down(
             metadata = (("authorization", f"Bearer {TOKENS[name]}"),)
             with pytest.raises(aio.AioRpcError):
                 await pb_grpc.SessionAdminServiceStub(channel).GetSession(
-                    pb.GetSessionRequest(), timeout=5, metadata=metadata
+                    pb.GetSessionRequest(), timeout=TIMEOUT_SECONDS, metadata=metadata
                 )
     events = [record.__dict__ for record in caplog.records if record.name == "authsvc.security"]
     assert [(event["event_type"], event["caller"], event["resource"]) for event in events] == [
@@ -277,9 +284,9 @@ async def test_two_service_tokens_are_refused(by_token: str, tls: Path) -> None:
     async with aio.secure_channel(by_token, credentials) as channel:
         stub = pb_grpc.AuthServiceStub(channel)
         request = pb.ResolveSessionRequest(resource=RESOURCE)
-        await stub.ResolveSession(request, timeout=5, metadata=(mine,))
+        await stub.ResolveSession(request, timeout=TIMEOUT_SECONDS, metadata=(mine,))
         with pytest.raises(aio.AioRpcError) as caught:
-            await stub.ResolveSession(request, timeout=5, metadata=(mine, mine))
+            await stub.ResolveSession(request, timeout=TIMEOUT_SECONDS, metadata=(mine, mine))
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 

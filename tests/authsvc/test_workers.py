@@ -17,10 +17,11 @@ import pytest
 
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, Process, spawn
 from tests.support.tokens import RESOURCE, IdentityProvider
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import pytest
 from bench import echo
 from bench.http2 import Connection, Event
 from bench.processes import echo_server
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 30.0
+SECONDS = TIMEOUT_SECONDS
 REQUEST_BYTES, RESPONSE_BYTES = 1_000, 70
 
 

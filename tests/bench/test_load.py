@@ -13,11 +13,12 @@ from authsvc.stores.sqlite import SqliteStore
 from bench.population import Population
 from bench.processes import authsvc_server
 from bench.stage import configuration
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 120.0
+SECONDS = TIMEOUT_SECONDS
 MIX = "hot=4,earlier=1,refresh=1,upgrade=1,create=1,anonymous=1,refused=1,tokenless=1,principal=1"
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.s3 import serving_s3
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.node import installed, spawn_node
 from tests.support.processes import Process, spawn
 from tests.support.stack import ROLES, START_SECONDS
 from tests.support.tokens import IdentityProvider
 from tests.support.valkey import free_port
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = TIMEOUT_SECONDS
 MODERN = "2026-07-28"
 BUCKETS = [f"shelf-{number:02}" for number in range(32)]
 OF_ANALYST = BUCKETS[:3]

@@ -16,9 +16,10 @@ import httpx2
 import pytest
 
 from demo.children import ChildFailedError, Children
+from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 90.0
+TIMEOUT = TIMEOUT_SECONDS
 
 
 def free_ports(count: int) -> list[int]:
@@ -64,7 +65,7 @@ def demo(folder: Path, ports: list[int]) -> Iterator[tuple[subprocess.Popen[str]
         watchdog.cancel()
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(TIMEOUT_SECONDS)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -84,7 +85,7 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
             ["/bin/bash", "-c", script],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT_SECONDS,
             check=True,
             cwd=ROOT,
         )
@@ -95,12 +96,16 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
             for line in printed[start : printed.index("  PYTHON\n", start)].splitlines()
         )
         answer = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=True,
         )
         assert answer.stdout.strip() == "32 buckets"
         url = f"http://127.0.0.1:{ports[1]}"
-        assert httpx2.get(f"{url}/readyz", timeout=10).status_code == 200
-        metrics = httpx2.get(f"http://127.0.0.1:{ports[3]}/metrics", timeout=10).text
+        assert httpx2.get(f"{url}/readyz", timeout=TIMEOUT_SECONDS).status_code == 200
+        metrics = httpx2.get(f"http://127.0.0.1:{ports[3]}/metrics", timeout=TIMEOUT_SECONDS).text
         assert 'authsvc_resolves_total{result="created"' in metrics
         token = tmp_path / "demo" / "token"
         for name in ("token", "secret", "aws.key", "authsvc.db"):
@@ -108,7 +113,7 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         logs = "".join(path.read_text() for path in (tmp_path / "demo").glob("*.log"))
         assert token.read_text().strip() not in logs
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
     assert not any(map(in_use, ports))
 
 
@@ -121,7 +126,7 @@ def test_it_starts_again_with_its_keys_and_a_fresh_token(tmp_path: Path) -> None
             secrets.add((tmp_path / "secret").read_text())
             tokens.add((tmp_path / "token").read_text())
             process.send_signal(ending)
-            assert process.wait(30) == 0
+            assert process.wait(TIMEOUT_SECONDS) == 0
         assert not any(map(in_use, ports))
     assert (len(secrets), len(tokens)) == (1, 2)
 
@@ -137,7 +142,7 @@ def test_a_process_that_ends_by_itself_is_told_with_its_log(tmp_path: Path) -> N
         children.check()
         _, process, _, _ = children._running[0]
         process.kill()
-        process.wait(30)
+        process.wait(TIMEOUT_SECONDS)
         with pytest.raises(ChildFailedError, match=r"s3 ended with code -9:\n.*listening on"):
             children.check()
 
@@ -153,7 +158,7 @@ def test_a_taken_port_is_named(tmp_path: Path, taken: int) -> None:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
     assert result.returncode == 1

@@ -24,6 +24,7 @@ from authsvc.errors import Reason
 from authsvc.server import REPORT_INTERVAL_SECONDS
 from authsvc.settings import load
 from mcp_adapter.config import Settings as AdapterSettings
+from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -100,7 +101,7 @@ def ports() -> dict[str, int]:
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+        command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=TIMEOUT_SECONDS
     )
 
 

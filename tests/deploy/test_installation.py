@@ -41,6 +41,7 @@ from authsvc.sessions import Grant, Record
 from authsvc.settings import load
 from authsvc.stores.redis.server import RedisServer
 from authsvc.stores.redis.store import RedisStore
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import spawn
 from tests.support.sockets import serving_tcp
 from tests.support.tokens import IdentityProvider
@@ -68,7 +69,7 @@ def make_secrets(folder: Path, *, errors: bool = False) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
     )
     return made.stderr + made.stdout if errors else made.stdout
 
@@ -204,7 +205,7 @@ async def test_the_user_of_authsvc_may_do_all_that_the_store_does(
     # A cap of one: the second anonymous record pushes the first one out.
     store = await RedisStore.open(server, unauthenticated_cap=1)
     try:
-        with anyio.fail_after(20):
+        with anyio.fail_after(TIMEOUT_SECONDS):
             await everything(store)
     finally:
         await store.close()
@@ -477,7 +478,7 @@ async def asked(*arguments: str) -> tuple[int, str]:
 
 async def until_well(*arguments: str) -> None:
     """A replica serves once it follows the store, an adapter once it has a connection."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(TIMEOUT_SECONDS):
         while await asked(*arguments) != (0, ""):
             pass
 

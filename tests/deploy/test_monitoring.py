@@ -15,13 +15,14 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, Process
 from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
 
 MONITORING = ROOT / "deploy" / "monitoring"
 METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
-BOUND_SECONDS = 30.0
+BOUND_SECONDS = TIMEOUT_SECONDS
 OWN = re.compile(r"\b(?:authsvc|mcp_adapter)_\w+")
 SCRAPED_BY_PROMETHEUS = {"instance", "job", "le"}
 

@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.support.bounds import TIMEOUT_SECONDS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -73,7 +75,7 @@ def run(script: str, *paths: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
     )
     assert done.returncode == 0, done.stderr
 

@@ -11,9 +11,10 @@ import pytest
 
 from authsvc.errors import AuthError, Reason
 from mcp_adapter.refusals import refusal_of
+from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60
+SECONDS = TIMEOUT_SECONDS
 
 
 def test_the_reference_is_fresh() -> None:

@@ -21,11 +21,12 @@ from authsvc.config import Settings
 from authsvc.development import mint_token
 from authsvc.settings import load
 from examples import call
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, spawn
 
 EXAMPLES = ROOT / "examples"
 SERVERS = ("official_sdk", "fastmcp_app", "plain_starlette", "own_sessions", "blocking_caller")
-START_SECONDS = 60.0
+START_SECONDS = TIMEOUT_SECONDS
 
 
 class Example:
@@ -61,7 +62,7 @@ class Example:
         """End it, by force if it does not of itself."""
         self._process.terminate()
         try:
-            self._process.wait(20)
+            self._process.wait(TIMEOUT_SECONDS)
         finally:
             self._process.kill()
             self._process.communicate()
@@ -121,7 +122,7 @@ def test_the_command_of_the_page(urls: dict[str, str], config: Path) -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
     )
     assert done.stdout.splitlines() == [NO_TOKEN, "ada: reader"]
 
@@ -154,7 +155,7 @@ def test_a_caller_that_is_no_mcp_server(urls: dict[str, str], config: Path) -> N
 
     def asked(value: str) -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {value}"} if value else {}
-        answer = httpx2.get(url, headers=headers, timeout=20)
+        answer = httpx2.get(url, headers=headers, timeout=TIMEOUT_SECONDS)
         return answer.status_code, answer.text
 
     assert asked("") == (401, "no token")
@@ -163,9 +164,13 @@ def test_a_caller_that_is_no_mcp_server(urls: dict[str, str], config: Path) -> N
 
 
 def test_what_needs_no_token(urls: dict[str, str]) -> None:
-    assert httpx2.get(f"{urls['plain_starlette']}/healthz", timeout=20).text == "alive\n"
+    assert (
+        httpx2.get(f"{urls['plain_starlette']}/healthz", timeout=TIMEOUT_SECONDS).text == "alive\n"
+    )
     for example in SERVERS[:4]:
-        found = httpx2.get(f"{urls[example]}/.well-known/oauth-protected-resource/mcp", timeout=20)
+        found = httpx2.get(
+            f"{urls[example]}/.well-known/oauth-protected-resource/mcp", timeout=TIMEOUT_SECONDS
+        )
         assert found.json()["resource"] == resource_of(example)
 
 

@@ -24,6 +24,7 @@ from authsvc.resolution import Outcome, Principal, Resolution, Session, SessionS
 from mcp_adapter.app import build_app
 from mcp_adapter.config import Settings
 from mcp_adapter.requirements import Requirement, default_requirement
+from tests.support.bounds import TIMEOUT_SECONDS
 
 RESOURCE = "https://mcp.example/mcp"
 ISSUER = "https://idp.example"
@@ -31,7 +32,7 @@ METADATA_URL = "https://mcp.example/.well-known/oauth-protected-resource/mcp"
 SCOPES = ("things.read", "things.write")
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = TIMEOUT_SECONDS
 
 
 def principal(subject: str, *scopes: str) -> Principal:

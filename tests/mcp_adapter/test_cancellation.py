@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from authsvc.resolution import Outcome, Principal, Resolution, Session, SessionState
 from mcp_adapter.cancellation import InFlight
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,7 @@ async def outcome(
         await anyio.lowlevel.checkpoint()
         return "done"
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(TIMEOUT_SECONDS):
         return await in_flight.run(asked, request_id, call())
 
 

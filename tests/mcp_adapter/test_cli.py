@@ -14,9 +14,10 @@ import httpx2
 import pytest
 
 from mcp_adapter.server import listening_socket
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process, spawn
 
-START_SECONDS = 15.0
+START_SECONDS = TIMEOUT_SECONDS
 
 SETTINGS = """
 listen = "127.0.0.1:0"

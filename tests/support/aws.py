@@ -21,6 +21,7 @@ from typing import ClassVar
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 from xml.etree import ElementTree
 
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import listening
 from tests.support.iam import allows
 
@@ -202,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._pass_on(body)
 
     def _pass_on(self, body: bytes) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(*self.aws.upstream, timeout=30)
+        connection = http.client.HTTPConnection(*self.aws.upstream, timeout=TIMEOUT_SECONDS)
         connection.request(self.command, self.path, body, dict(self.headers.items()))
         answer = connection.getresponse()
         content = answer.read()

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.bounds import TIMEOUT_SECONDS
+
 ROOT = Path(__file__).parents[2]
 
-SECONDS = 60.0
+SECONDS = TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from authsvc.console.config import ConsoleSettings
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.operators import Site
 
@@ -30,7 +31,9 @@ class Office:
 
     def visitor(self) -> httpx2.AsyncClient:
         """A browser without scripts: keeps cookies, and says where its forms come from."""
-        return httpx2.AsyncClient(base_url=self.url, headers={"Origin": self.url}, timeout=20)
+        return httpx2.AsyncClient(
+            base_url=self.url, headers={"Origin": self.url}, timeout=TIMEOUT_SECONDS
+        )
 
     @asynccontextmanager
     async def operator(self) -> AsyncIterator[httpx2.AsyncClient]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.bounds import TIMEOUT_SECONDS
+
 
 @dataclass
 class Answer:
@@ -57,7 +59,7 @@ def serving_http() -> Iterator[Site]:
         def do_GET(self) -> None:
             site.requests.append(self.path)
             site.arrived.set()
-            site.hold.wait(20)
+            site.hold.wait(TIMEOUT_SECONDS)
             answer = site.answers.get(self.path, Answer(status=404))
             self.send_response(answer.status)
             for name, value in answer.headers.items():
@@ -105,4 +107,4 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(TIMEOUT_SECONDS)

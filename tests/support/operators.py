@@ -20,12 +20,13 @@ from authsvc.events import RecordFilter
 from authsvc.resolution import Resolution
 from authsvc.tls import write_development_certificates
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.service import settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
 SERVICE_TOKENS = {name: f"{name}-" + "x" * 40 for name in ("server", "operator")}
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 def write_tls(folder: Path) -> Path:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.bounds import TIMEOUT_SECONDS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -65,11 +67,11 @@ class Process:
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGTERM)
             try:
-                self._popen.wait(15)
+                self._popen.wait(TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 self._popen.kill()
-                self._popen.wait(15)
-        self._reader.join(15)
+                self._popen.wait(TIMEOUT_SECONDS)
+        self._reader.join(TIMEOUT_SECONDS)
         if self._popen.stderr:
             self._popen.stderr.close()
 

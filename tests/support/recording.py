@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler
 
 import httpx2
 
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import listening
 
 
@@ -39,7 +40,7 @@ def recording(upstream: str) -> Iterator[Recording]:
             signer = re.search(r"Credential=([^/]+)/", authorization)
             seen.calls.append((signer.group(1) if signer else "nobody", self.path))
             headers = {name: value for name, value in self.headers.items() if name != "Host"}
-            answer = httpx2.get(upstream + self.path, headers=headers, timeout=10)
+            answer = httpx2.get(upstream + self.path, headers=headers, timeout=TIMEOUT_SECONDS)
             self.send_response(answer.status_code)
             self.send_header("Content-Type", answer.headers.get("content-type", "text/xml"))
             self.send_header("Content-Length", str(len(answer.content)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process, spawn
 from tests.support.tokens import ISSUER
 
 RESOURCE = "http://127.0.0.1/mcp"
 ROLES = ("reader", "analyst")
 LOCAL_CALLER = f'resources = ["{RESOURCE}"]'
-START_SECONDS = 30.0
+START_SECONDS = TIMEOUT_SECONDS
 
 
 def start_authsvc(

@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from authsvc.tls import write_development_certificates
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.proxy import Proxy, proxied
 from tests.support.valkey import single
 
@@ -82,7 +83,7 @@ async def test_frozen_connections_stay_and_carry_nothing_until_mended(proxy: Pro
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(asked), SOON)
         proxy.mend()
-        assert await asyncio.wait_for(asked, 10) == 1
+        assert await asyncio.wait_for(asked, TIMEOUT_SECONDS) == 1
 
 
 async def test_a_frozen_proxy_accepts_and_says_nothing(proxy: Proxy) -> None:
@@ -114,7 +115,7 @@ async def test_the_feed_is_frozen_alone(proxy: Proxy) -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(asked), SOON)
         proxy.mend()
-        await asyncio.wait_for(asked, 10)
+        await asyncio.wait_for(asked, TIMEOUT_SECONDS)
 
 
 async def test_a_word_in_two_pieces_is_heard(proxy: Proxy) -> None:
@@ -126,7 +127,7 @@ async def test_a_word_in_two_pieces_is_heard(proxy: Proxy) -> None:
     assert not proxy.connections(feed_only=True)
     writer.write(b"AD\r\n$7\r\nSTREAMS\r\n$1\r\nk\r\n$1\r\n0\r\n")
     await writer.drain()
-    await asyncio.wait_for(reader.read(1), 10)
+    await asyncio.wait_for(reader.read(1), TIMEOUT_SECONDS)
     assert proxy.connections(feed_only=True) == 1
     writer.close()
     await writer.wait_closed()

@@ -20,6 +20,7 @@ from authsvc.cli.output import print_table, printable, relative, span
 from authsvc.events import Event, EventType
 from authsvc.sessions import Grant, Record
 from mcp_adapter.cli import main as adapter_main
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import ROOT, environment
 from tests.support.tokens import ISSUER, RESOURCE
 
@@ -55,7 +56,7 @@ def test_help_imports_nothing_heavy() -> None:
         text=True,
         check=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
         env=environment(),
     )
     loaded = set(ran.stderr.split())
@@ -122,7 +123,7 @@ def test_words_are_completed_in_bash(words: str, offered: set[str]) -> None:
         text=True,
         check=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
     )
     found = {line.partition(",")[2] for line in ran.stdout.splitlines()}
     assert found == offered, last

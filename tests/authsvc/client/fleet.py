@@ -20,9 +20,10 @@ from authsvc.client import AuthClient
 from authsvc.edge import Context, guarded, status_of
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
 
 RESOURCE = "https://mcp.example/mcp"
-BOUND_SECONDS = 20.0
+BOUND_SECONDS = TIMEOUT_SECONDS
 """On each wait of a test; never reached by one that passes."""
 
 GRACE_SECONDS = 5.0

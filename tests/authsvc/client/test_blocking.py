@@ -17,11 +17,12 @@ import pytest
 from authsvc.client import BlockingAuthClient
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import SessionState
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.stack import RESOURCE, start_authsvc
 from tests.support.tokens import IdentityProvider
 
 IDP = IdentityProvider(time.time)
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 def token(subject: str = "alice") -> str:

@@ -22,6 +22,7 @@ from authsvc.console.pages import PAGE_SIZE
 from authsvc.console.server import running as console_running
 from authsvc.errors import Reason
 from authsvc.settings import ConfigError
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.console import (
     NAME,
@@ -479,7 +480,7 @@ async def test_over_tls_cookies_are_for_tls(site: Site, operators_file: Path, cl
         assert url.startswith("https://127.0.0.1:")
         trust = ssl.create_default_context(cafile=site.tls / "ca.pem")
         async with httpx2.AsyncClient(
-            base_url=url, headers={"Origin": url}, verify=trust, timeout=20
+            base_url=url, headers={"Origin": url}, verify=trust, timeout=TIMEOUT_SECONDS
         ) as visitor:
             answer = await sign_in(visitor)
             assert answer.status_code == 303
@@ -499,7 +500,7 @@ async def test_behind_a_proxy_browsers_name_the_proxy(
     how = console_settings(site, operators_file, listen=here, url=name, behind_proxy=True)
     async with (
         console_running(how, clock=clock) as url,
-        httpx2.AsyncClient(base_url=f"http://{here}", timeout=20) as proxy,
+        httpx2.AsyncClient(base_url=f"http://{here}", timeout=TIMEOUT_SECONDS) as proxy,
     ):
         assert url == name
         assert (await proxy.get("/sign-in")).status_code == 421

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import httpx2
 
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.operators import write_tls
 from tests.support.processes import spawn
 
-START_SECONDS = 30.0
+START_SECONDS = TIMEOUT_SECONDS
 
 
 def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, operators_file: Path) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import listening
 
 
@@ -77,7 +78,7 @@ def fake_sts() -> Iterator[FakeSts]:
             sts.calls.append(call)
             sts.signers.append(self.headers.get("Authorization", ""))
             sts.arrived.set()
-            sts.hold.wait(20)
+            sts.hold.wait(TIMEOUT_SECONDS)
             status, body = sts.answer(call)
             self.send_response(status)
             self.send_header("Content-Type", "text/xml")

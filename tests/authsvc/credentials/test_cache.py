@@ -10,6 +10,7 @@ from authsvc.credentials import cache as cache_module
 from authsvc.credentials.cache import FAILURE_SECONDS, MAX_CALLS, RENEWED_AT, CredentialCache
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import BearerCredentials, Secret
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 
 pytestmark = pytest.mark.anyio
@@ -52,14 +53,14 @@ class Cached:
 
     async def get(self, key: str = "alice", *, ends: float = ENDS) -> str:
         """The token that is given out."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             got = await self.cache.get(key, self.issuer, ends=ends, now=self.clock())
         assert self.clock() < got.expire_time <= ends
         return got.access_token.reveal()
 
     async def settle(self) -> None:
         """Let what goes on in the background come to its end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while self.cache._calls:
                 await asyncio.wait([*self.cache._calls.values()])
                 await asyncio.sleep(0)  # its callbacks
@@ -229,7 +230,7 @@ async def test_closing_ends_what_is_under_way(cached: Cached) -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await cached.cache.close()
-    await asyncio.wait([asking], timeout=10)
+    await asyncio.wait([asking], timeout=TIMEOUT_SECONDS)
     assert asking.cancelled()
 
 

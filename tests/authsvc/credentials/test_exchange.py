@@ -21,6 +21,7 @@ from authsvc.credentials.cache import FAILURE_SECONDS, RENEWED_AT
 from authsvc.credentials.exchange import UNTOLD_SECONDS
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import BearerCredentials, Principal, Secret
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START
 from tests.support.http import Answer, Site, serving_http
 from tests.support.service import settings_for
@@ -92,7 +93,7 @@ async def issued(
     token: Secret = TOKEN,
     now: float = START,
 ) -> BearerCredentials:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         got = await broker.issue(who, token=token, resource=RESOURCE, now=now)
     assert isinstance(got, BearerCredentials)
     return got

@@ -14,6 +14,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.resolution import AwsCredentials
 from demo.s3 import serving_s3
 from tests.authsvc.credentials.conftest import FakeSts
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import serving, settings_for
 from tests.support.stack import RESOURCE as LOCAL_RESOURCE
@@ -47,7 +48,7 @@ async def test_each_request_gets_what_its_own_token_allows(
         idp.token("bob", buckets=["beta", "gamma"]),
         idp.token("alice", buckets=["alpha"], ttl_seconds=500),
     ]
-    async with asyncio.timeout(60), serving(settings, clock) as service:
+    async with asyncio.timeout(TIMEOUT_SECONDS), serving(settings, clock) as service:
         answers = await asyncio.gather(
             *(
                 service.client.resolve("", tokens[number % 3], resource=RESOURCE)
@@ -68,7 +69,7 @@ async def test_a_principal_without_buckets_is_served_without_credentials(
     tmp_path: Path, idp: IdentityProvider, clock: Clock, fake_sts: FakeSts
 ) -> None:
     settings = settings_for(tmp_path, idp, credentials={"sts": [table(tmp_path, fake_sts.url)]})
-    async with asyncio.timeout(60), serving(settings, clock) as service:
+    async with asyncio.timeout(TIMEOUT_SECONDS), serving(settings, clock) as service:
         answer = await service.client.resolve("", idp.token(buckets=[]), resource=RESOURCE)
     assert answer.principal is not None
     assert answer.credentials is None
@@ -80,7 +81,7 @@ async def test_a_refusal_reaches_the_caller_without_its_detail(
 ) -> None:
     fake_sts.errors = [(403, "AccessDenied")]
     settings = settings_for(tmp_path, idp, credentials={"sts": [table(tmp_path, fake_sts.url)]})
-    async with asyncio.timeout(60), serving(settings, clock) as service:
+    async with asyncio.timeout(TIMEOUT_SECONDS), serving(settings, clock) as service:
         with pytest.raises(AuthError) as refused:
             await service.client.resolve("", idp.token(), resource=RESOURCE)
     assert refused.value.reason is Reason.CREDENTIALS_REFUSED
@@ -108,7 +109,10 @@ arn = "{ARN}"
 """
         process, address = start_authsvc(tmp_path, running, tables=tables)
         token = idp.token(aud=LOCAL_RESOURCE)
-        async with asyncio.timeout(60), AuthClient(address, deadline_seconds=20) as client:
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            AuthClient(address, deadline_seconds=20) as client,
+        ):
             answer = await client.resolve("", token, resource=LOCAL_RESOURCE)
         credentials = answer.credentials
         assert isinstance(credentials, AwsCredentials)

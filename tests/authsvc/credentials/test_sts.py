@@ -22,6 +22,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.resolution import AwsCredentials, Principal, Secret
 from demo.s3 import serving_s3
 from tests.authsvc.credentials.conftest import FakeSts
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.tokens import ISSUER, RESOURCE
 
@@ -71,7 +72,7 @@ async def broker(fake_sts: FakeSts, keys: KeyFiles, clock: Clock) -> AsyncIterat
 
 
 async def issued(broker: StsBroker, who: Principal, now: float = START) -> AwsCredentials:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         got = await broker.issue(who, token=TOKEN, resource=RESOURCE, now=now)
     assert isinstance(got, AwsCredentials)
     return got

@@ -21,6 +21,7 @@ from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
 from authsvc.stores.sqlite import SqliteStore
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.anyio
 CAP = 3
 ALL = RecordFilter()
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = TIMEOUT_SECONDS
 POLL_SECONDS = 0.01
 
 GRANT = Grant(bytes(range(32)), 1_800_000_000.125, 1_800_000_600.0, "jti", "client")
@@ -157,7 +158,7 @@ async def test_a_later_revision_needs_its_predecessor(store: SessionStore) -> No
 async def test_compare_and_set_has_one_winner(store: SessionStore) -> None:
     await put(store, record())
     rivals = [next_of(record(), subject=f"rival-{number}") for number in range(20)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         won = await asyncio.gather(*(put(store, rival) for rival in rivals))
     (winner,) = [rival for rival, token in zip(rivals, won, strict=True) if token is not None]
     assert await store.get("s") == winner
@@ -173,7 +174,7 @@ async def test_no_update_is_lost(store: SessionStore) -> None:
             if await put(store, next_of(stored, create_time=stored.create_time + 1)):
                 return
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.gather(*(increment() for _ in range(30)))
     stored = await store.get("s")
     assert stored is not None
@@ -185,7 +186,7 @@ async def test_a_touch_moves_two_times_and_nothing_else(store: SessionStore) -> 
     seen = replace(record(), last_seen_time=110.0, expire_time=160.0, subject="mallory", issuer="x")
     await store.touch(seen)
     expected = replace(record(), last_seen_time=110.0, expire_time=160.0)
-    async with asyncio.timeout(30):  # nobody waits for a touch
+    async with asyncio.timeout(TIMEOUT_SECONDS):  # nobody waits for a touch
         while await store.get("s") != expected:  # noqa: ASYNC110 - of another process, perhaps
             await asyncio.sleep(0)
 

@@ -26,6 +26,7 @@ from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
 from authsvc.tls import write_development_certificates
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.proxy import proxied
 from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey
 from tests.support.sockets import serving_tcp
@@ -55,7 +56,7 @@ async def opened(
     try:
         yield store
     finally:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await store.close()
         if which.mode != "single":
             await let_go()
@@ -264,7 +265,7 @@ async def test_a_restart_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
                     except AuthError:
                         await asyncio.sleep(0.01)
 
-            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
                 for worker in range(8):
                     group.create_task(write(worker))
                 await until(lambda: len(acknowledged) > 200)
@@ -350,7 +351,7 @@ async def test_a_write_counts_once_replicas_have_it(tmp_path: Path) -> None:
             with pytest.raises(AuthError, match="confirmed by 0 of 1"):
                 await store.put(next_of(record()), EventType.REVOKED)
             pair.replica.resume()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 stored = await store.get("s")
                 assert stored is not None
                 while await _refused(store.put(next_of(stored), EventType.REVOKED)):
@@ -485,7 +486,7 @@ async def test_an_event_of_a_later_version_is_passed_over() -> None:
         first = asyncio.ensure_future(anext(watching))
         await asyncio.sleep(0)
         await store.put(record(), EventType.CREATED)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await first
             with shared_valkey().client() as client:
                 entry = {"t": "77", "m": "1.0", "i": "s", "v": "from the future"}
@@ -596,7 +597,7 @@ async def _exercise(store: RedisStore) -> None:
         len((await store.page(RecordFilter(issuer="idp", subject="alice"), size=10)).records) == 1
     )
     watching = store.watch("0-0")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await anext(watching)
     await watching.aclose()
     await store.remove(first)
@@ -605,7 +606,7 @@ async def _exercise(store: RedisStore) -> None:
 
 async def _halt(store: RedisStore) -> None:
     """Let the store's logs stand still, their memory young."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await end(store._followers)
 
 
@@ -617,7 +618,7 @@ async def _is_unavailable(call: object) -> None:
 
 async def _got(store: RedisStore, session_id: str) -> Record | None:
     """What is stored, once the client has found the server that has taken over."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
                 return await store.get(session_id)

@@ -22,6 +22,7 @@ from authsvc.sessions import Grant, Record
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ async def test_two_stores_on_one_file_see_each_other(tmp_path: Path) -> None:
     first, second = await opened(tmp_path / "db"), await opened(tmp_path / "db")
     assert await put(first, record("s"))
     assert await second.get("s") == record("s")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         rivals = [replace(record("s", subject=f"rival-{n}"), revision=2) for n in range(10)]
         won = await asyncio.gather(
             *(put((first, second)[number % 2], rival) for number, rival in enumerate(rivals))
@@ -100,7 +101,7 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
             acknowledged += [child.stdout.readline().strip() for _ in range(200)]
             child.send_signal(signal.SIGKILL)
             acknowledged += [line.strip() for line in child.stdout if line.endswith("\n")]
-        assert child.wait(30) == -signal.SIGKILL
+        assert child.wait(TIMEOUT_SECONDS) == -signal.SIGKILL
     store = await opened(path)
     assert len(acknowledged) >= 600
     for name in acknowledged:
@@ -143,7 +144,7 @@ def test_processes_that_make_the_same_file_at_once_all_open_it(tmp_path: Path) -
                 assert opener.stdin is not None
                 opener.stdin.write("\n")
                 opener.stdin.flush()
-        assert [opener.wait(30) for opener in openers] == [0, 0, 0]
+        assert [opener.wait(TIMEOUT_SECONDS) for opener in openers] == [0, 0, 0]
     finally:
         for opener in openers:
             opener.kill()
@@ -224,7 +225,7 @@ async def test_an_abandoned_write_does_not_stop_the_writer(tmp_path: Path) -> No
         task = asyncio.create_task(put(store, record(f"s{number}")))
         await asyncio.sleep(0)
         task.cancel()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         assert await put(store, record("last"))
     await store.close()
 
@@ -240,7 +241,7 @@ async def test_a_write_that_cannot_be_made_fails_alone(tmp_path: Path) -> None:
 
 async def test_a_long_sweep_leaves_nothing(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.gather(*(put(store, record(f"s{number}")) for number in range(2500)))
         assert await store.sweep(150.0) == 2500
     await store.close()

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from authsvc.errors import AuthError
 from authsvc.settings import ConfigError
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.processes import ROOT
 from tests.support.service import Service, serving, settings_for
@@ -20,7 +21,7 @@ from tests.support.tokens import RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
-BOUND_SECONDS = 20
+BOUND_SECONDS = TIMEOUT_SECONDS
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

@@ -17,11 +17,12 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as col
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from authsvc.telemetry.tracing import tracing
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process
 from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
 
-BOUND_SECONDS = 30.0
+BOUND_SECONDS = TIMEOUT_SECONDS
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OF_THE_MESSAGE = f"00-{TRACE}-{PARENT}-01"
 SAMPLED = 0x01

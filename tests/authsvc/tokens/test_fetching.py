@@ -23,6 +23,7 @@ from authsvc.tokens import fetching
 from authsvc.tokens.fetching import MAX_DOCUMENT_BYTES, Fetcher, is_public, tls_context
 from authsvc.tokens.jwks import fetch_discovered
 from authsvc.tokens.keys import KeyLoadError
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import Answer, Site, serving_http
 from tests.support.keys import jwks, signer
 from tests.support.sockets import serving_tcp
@@ -125,7 +126,7 @@ async def lead(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 async def refused(fetcher: Fetcher, url: str) -> str:
     with pytest.raises(KeyLoadError) as caught:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await fetcher.get(url)
     return str(caught.value)
 

@@ -21,6 +21,7 @@ from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.introspection import CACHE_SECONDS, REFUSAL_SECONDS, IntrospectionVerifier
 from authsvc.tokens.jwt import JwtVerifier
 from authsvc.tokens.keys import KeyLoadError
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, Site, serving_http
 from tests.support.service import serving, settings_for
@@ -74,7 +75,7 @@ async def verdict(
     resource: str = RESOURCE,
 ) -> Reason | None:
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await verifier.verify(token, resource=resource, now=now)
     except AuthError as error:
         return error.reason
@@ -280,9 +281,13 @@ async def test_a_flood_is_not_passed_on(
     assert await verdict(verifier, "known") is None
     site.hold.clear()
     asking = [asyncio.create_task(verdict(verifier, f"flood-{n % 30}")) for n in range(60)]
-    done, waiting = await asyncio.wait(asking, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    done, waiting = await asyncio.wait(
+        asking, timeout=TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+    )
     while len(waiting) > 6:
-        more, waiting = await asyncio.wait(waiting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        more, waiting = await asyncio.wait(
+            waiting, timeout=TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
         assert more
         done |= more
     assert {task.result() for task in done} == {Reason.KEYS_UNAVAILABLE}

@@ -20,6 +20,7 @@ from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
 from authsvc.tokens.sources import COOL_DOWN_SECONDS, FetchedKeys, WatchedFiles
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START
 from tests.support.http import Answer, Site, serving_http
 from tests.support.keys import Signer, jwks, signer
@@ -54,7 +55,7 @@ def verifier(source: FetchedKeys) -> JwtVerifier:
 async def verdict(verifier: JwtVerifier, token: str, now: float) -> Reason | None:
     """Why a token is refused; None when it is not."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await verifier.verify(token, resource=RESOURCE, now=now)
     except AuthError as error:
         return error.reason
@@ -295,7 +296,7 @@ async def test_how_long_keys_are_fresh(site: Site, header: str, seconds: float) 
 
 async def refused(fetch: Callable[[], object]) -> str:
     with pytest.raises(KeyLoadError) as caught:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await fetch()  # type: ignore[misc] # any of the fetches
     return str(caught.value)
 

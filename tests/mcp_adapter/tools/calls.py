@@ -9,6 +9,7 @@ from typing import Any
 from authsvc.resolution import AwsCredentials, Principal, Secret
 from mcp_adapter.tools import Call, Tool
 from mcp_adapter.tools.s3 import S3Clients
+from tests.support.bounds import TIMEOUT_SECONDS
 
 PERMISSIONS = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
 BUCKETS = ("alpha", "empty-one", "missing-one")
@@ -33,7 +34,7 @@ def call_of(
 
 async def answer(tool: Tool, call: Call, **arguments: object) -> Any:  # noqa: ANN401 - JSON
     """What the tool answers."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         result = await tool.run(call, arguments)
     assert not result.is_error, result
     return result.structured_content
@@ -41,7 +42,7 @@ async def answer(tool: Tool, call: Call, **arguments: object) -> Any:  # noqa: A
 
 async def refusal(tool: Tool, call: Call, **arguments: object) -> str:
     """How the tool says no."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         result = await tool.run(call, arguments)
     assert result.is_error
     assert result.structured_content is None

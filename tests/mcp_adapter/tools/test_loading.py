@@ -15,6 +15,7 @@ from mcp_adapter.config import Settings, ToolsSettings
 from mcp_adapter.tools.__main__ import main
 from mcp_adapter.tools.loading import OWN, selected
 from mcp_adapter.tools.reference import reference
+from tests.support.bounds import TIMEOUT_SECONDS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "tools.md"
 
@@ -125,7 +126,7 @@ def test_a_package_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
         [sys.executable, "-m", "mcp_adapter", "serve", "--config", str(config)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert started.returncode == 2

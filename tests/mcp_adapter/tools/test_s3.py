@@ -20,6 +20,7 @@ from mcp_adapter.tools.listing import bucket_objects_list
 from mcp_adapter.tools.s3 import S3Clients
 from tests.mcp_adapter.tools.calls import answer, call_of, credentials, refusal
 from tests.mcp_adapter.tools.slow_storage import SlowStorage
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.recording import Recording
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +75,7 @@ async def test_the_environment_names_no_endpoint_and_lends_no_token(
         monkeypatch.setenv(name, value)
     aws_itself = S3Clients(endpoint_url=None, region="us-east-1")
     without_region = AwsCredentials("AKIAREADER", Secret("reader"), None, "", 0.0)
-    async with asyncio.timeout(30), aws_itself.client(without_region) as client:
+    async with asyncio.timeout(TIMEOUT_SECONDS), aws_itself.client(without_region) as client:
         signed = await client.generate_presigned_url("list_objects_v2", Params={"Bucket": "alpha"})
     await aws_itself.close()
     url = urlsplit(signed)
@@ -89,7 +90,7 @@ async def test_each_call_is_signed_with_its_own_key(clients: S3Clients, seen: Re
         key = ("AKIAREADER", "AKIAANALYST")[number % 2]
         await listing(call_of(clients, key=key), prefix=f"{key}-{number}", max_keys=1)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.gather(*map(one, range(40)))
     assert len(seen.calls) == 40
     for key, path in seen.calls:
@@ -100,7 +101,7 @@ async def test_few_clients_are_kept_and_none_is_closed_in_use(
     clients: S3Clients, seen: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_module, "MAX_CLIENTS", 2)
-    async with asyncio.timeout(60), clients.client(credentials("AKIAFIRST")) as first:
+    async with asyncio.timeout(TIMEOUT_SECONDS), clients.client(credentials("AKIAFIRST")) as first:
         for number in range(5):
             await listing(call_of(clients, key=f"AKIA{number}"), max_keys=1)
         await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
@@ -179,7 +180,10 @@ async def test_a_session_token_is_part_of_who_a_client_is(clients: S3Clients) ->
 async def test_many_calls_of_one_caller_do_not_queue(slow_storage: SlowStorage) -> None:
     """As many as a client has connections are answered only once all of them have arrived."""
     slow_storage.holds = s3_module.MAX_CONNECTIONS
-    async with asyncio.timeout(30), slow_storage.clients.client(credentials()) as client:
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        slow_storage.clients.client(credentials()) as client,
+    ):
         heads = (client.head_bucket(Bucket="alpha") for _ in range(slow_storage.holds))
         await asyncio.gather(*heads)
     assert slow_storage.most_at_once == s3_module.MAX_CONNECTIONS
