@@ -48,6 +48,17 @@ class WatchedIssuer:
         self.look(now)
         if self._keys is None:
             return IssuerStatus(self._issuer, IssuerState.UNAVAILABLE, self._key_source)
+        skipped = sum(entry.is_odd for entry in self._keys.skipped)
+        if not self._keys.keys:
+            # Its issuer was heard, and has published none that could be used.
+            return IssuerStatus(
+                self._issuer,
+                IssuerState.UNAVAILABLE,
+                self._key_source,
+                (),
+                self._fetch_time,
+                skipped,
+            )
         is_overdue = self._key_source in FETCHED and now - self._fetch_time > OVERDUE_SECONDS
         return IssuerStatus(
             self._issuer,
@@ -55,6 +66,7 @@ class WatchedIssuer:
             self._key_source,
             (*_facts(self._keys.keys), *_facts(self._keys.previous, previous=True)),
             self._fetch_time,
+            skipped,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from authsvc.tokens.jwks import fetch_discovered, fetch_jwks
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
 from authsvc.tokens.sources import FetchedKeys, KeySource, WatchedFiles
+
+log = logging.getLogger(__name__)
 
 
 def issuer_of(settings: IssuerSettings) -> Issuer:
@@ -83,11 +86,10 @@ def _source(settings: IssuerSettings) -> KeySource:
     algorithms = settings.algorithms
     if settings.secret_file is not None:
         files = (settings.secret_file, *settings.previous_secret_files)
-        _secrets(files)  # at the start all of them have to be there
-        return WatchedFiles(files, partial(_standing_secrets, files))
+        return WatchedFiles(files, SecretFiles(*files).load)
     if settings.jwks_file is not None:
         path = settings.jwks_file
-        return WatchedFiles([path], lambda: KeySet(load_jwks_file(path, algorithms)))
+        return WatchedFiles([path], partial(load_jwks_file, path, algorithms))
     fetcher = Fetcher(settings.allow_private_addresses)
     if settings.jwks_url is not None:
         check_url(settings.jwks_url)
@@ -98,10 +100,51 @@ def _source(settings: IssuerSettings) -> KeySource:
     return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)
 
 
-def _standing_secrets(files: tuple[Path, ...]) -> KeySet:
-    """The secrets that still stand: a previous one whose file is gone has been withdrawn."""
-    current, *previous = files
-    return _secrets((current, *(path for path in previous if not _is_gone(path))))
+class SecretFiles:
+    """An issuer's HS256 secrets, each judged by itself: an unfit file keeps no other one in force.
+
+    Args:
+        current: holds what its tokens are signed with now.
+        previous: hold what they were signed with before.
+
+    Raises:
+        KeyLoadError: a file is missing or unfit at the start.
+    """
+
+    def __init__(self, current: Path, *previous: Path) -> None:
+        self._path = current
+        self._previous = previous
+        self._current = load_secret_file(current)
+        for path in previous:
+            load_secret_file(path)
+        self._unfit: dict[Path, str] = {}
+
+    def load(self) -> KeySet:
+        """The secrets as of now.
+
+        A previous secret whose file is gone, or holds no secret any more, is withdrawn. The current
+        one stays until its file holds another: without any, nobody could sign in.
+
+        Raises:
+            KeyLoadError: there are too many.
+        """
+        unfit: dict[Path, str] = {}
+        try:
+            self._current = load_secret_file(self._path)
+        except KeyLoadError as error:
+            unfit[self._path] = f"the current secret stays: {error}"
+        previous = []
+        for path in self._previous:
+            try:
+                previous.append(load_secret_file(path))
+            except KeyLoadError as error:
+                if not _is_gone(path):
+                    unfit[path] = f"a previous secret is withdrawn: {error}"
+        for path, text in unfit.items():
+            if self._unfit.get(path) != text:
+                log.error("%s", text)
+        self._unfit = unfit
+        return KeySet((self._current,), tuple(previous))
 
 
 def _is_gone(path: Path) -> bool:
@@ -110,10 +153,5 @@ def _is_gone(path: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # it is there and cannot be read, which is for the load to say
+        return False
     return False
-
-
-def _secrets(files: tuple[Path, ...]) -> KeySet:
-    current, *previous = map(load_secret_file, files)
-    return KeySet((current,), tuple(previous))

@@ -40,6 +40,8 @@ class IssuerStatus:
             for an issuer that is asked about each token.
         keys: as far as there are any.
         fetch_time: when they were read or fetched; None if there are none.
+        skipped_keys: entries of its JWK Set that somebody should look at, as they cannot be used.
+            Known to the process alone that has read them.
     """
 
     issuer: str
@@ -47,6 +49,7 @@ class IssuerStatus:
     key_source: str
     keys: tuple[KeyFacts, ...] = ()
     fetch_time: float | None = None
+    skipped_keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ class KeyLine:
         issuer: claim ``iss``.
         key_id: its ``kid``; empty without one, as secrets are.
         algorithm: the one that it is for; empty where there is no key.
-        state: ``ready``, ``previous`` for a secret that was replaced, ``stale`` or ``unavailable``.
+        state: ``ready``, ``previous`` for a secret that was replaced, ``stale`` or ``unavailable``;
+            ``skipped:`` and the cause for an entry of a JWK Set that is not used.
         source: where it is from.
         time: when it was written, read or fetched; None when not known.
     """
@@ -131,7 +132,11 @@ async def _of(settings: IssuerSettings, now: float, *, fetch: bool) -> Sequence[
         KeyLine(settings.issuer, "", key.algorithm, "previous", str(file), file.stat().st_mtime)
         for key, file in files
     ]
-    return [*keys, *previous]
+    skipped = [
+        KeyLine(settings.issuer, entry.entry, "", f"skipped: {entry.cause}", where, read_time)
+        for entry in current.skipped
+    ]
+    return [*keys, *previous, *skipped]
 
 
 def _running(status: ServiceStatus) -> list[KeyLine]:

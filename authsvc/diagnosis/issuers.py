@@ -14,7 +14,7 @@ from authsvc.diagnosis import Check, Report
 from authsvc.issuers import issuer_of
 from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
-from authsvc.tokens.keys import KeyLoadError
+from authsvc.tokens.keys import KeyLoadError, KeySet
 
 SKEW_WARNING_SECONDS = 5.0
 
@@ -36,6 +36,7 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
     count = len(keys.keys) + len(keys.previous)
     where = ", ".join(str(path) for path in files if path is not None)
     report.ok(f"{issuer.issuer}: keys: {count}, in {where}")
+    _report_skipped(report, issuer, keys)
     for path in (issuer.secret_file, *issuer.previous_secret_files):
         if path is not None and path.exists():
             _check_mode(report, path)
@@ -50,7 +51,7 @@ def _check_mode(report: Report, path: Path) -> None:
 async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     """
     Raises:
-        KeyLoadError: the keys cannot be had.
+        KeyLoadError: the keys cannot be had, or none of them can be used.
     """
     fetcher = Fetcher(issuer.allow_private_addresses)
     if issuer.jwks_url is not None:
@@ -59,8 +60,19 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     else:
         fetched = await fetch_discovered(fetcher, issuer.issuer, issuer.algorithms)
         where = "its metadata, which names it as the issuer"
+    fetched.keys.check_usable()
     report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, by {where}")
+    _report_skipped(report, issuer, fetched.keys)
     await _check_clock(report, issuer, fetcher)
+
+
+def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> None:
+    for entry in keys.skipped:
+        if entry.is_odd:
+            report.warn(
+                f"{issuer.issuer}: skipped a key: {entry}",
+                "Tokens by it are rejected. Replace it, or remove it from the set.",
+            )
 
 
 async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher) -> None:

@@ -199,6 +199,11 @@ class ServiceCollector(Collector):
             "Keys of an issuer, previous ones among them.",
             labels=("issuer",),
         )
+        skipped = GaugeMetricFamily(
+            "authsvc_signing_keys_skipped",
+            "Entries of an issuer's JWK Set that cannot be used and should be looked at.",
+            labels=("issuer",),
+        )
         state = GaugeMetricFamily(
             "authsvc_issuer_state",
             "1 for the state that an issuer is in.",
@@ -209,10 +214,11 @@ class ServiceCollector(Collector):
             if issuer.fetch_time is not None:
                 age.add_metric((issuer.issuer,), max(0.0, now - issuer.fetch_time))
             count.add_metric((issuer.issuer,), len(issuer.keys))
+            skipped.add_metric((issuer.issuer,), issuer.skipped_keys)
             for each in IssuerState:
                 labels = (issuer.issuer, each.name.lower())
                 state.add_metric(labels, float(each is issuer.state))
-        yield from (age, count, state)
+        yield from (age, count, skipped, state)
 
 
 def _sessions(counts: SessionCounts) -> Iterator[Metric]:

@@ -111,7 +111,7 @@ def parse_json_object(data: bytes) -> dict[str, object]:
             message does not quote the data.
     """
     text = data.decode("utf-8")
-    _check_nesting(text)
+    check_nesting(text)
     value = _DECODER.decode(text)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
@@ -176,7 +176,7 @@ def _media_type(header: Mapping[str, object], name: str) -> str:
     return _header_text(header, name).lower().removeprefix("application/")
 
 
-def _check_nesting(text: str) -> None:
+def check_nesting(text: str) -> None:
     """Refuse what would take the parser deeper than ``MAX_NESTING``.
 
     Exact up to where the text stops being JSON, and the parser stops there too.

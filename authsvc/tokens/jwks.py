@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.tokens.compact import parse_json_object
 from authsvc.tokens.fetching import Fetcher, is_loopback
-from authsvc.tokens.keys import KeyLoadError, KeySet, parse_jwks
+from authsvc.tokens.keys import KeyLoadError, parse_jwks
 from authsvc.tokens.sources import Fetched
 
 MIN_MAX_AGE_SECONDS = 60.0
@@ -20,20 +20,24 @@ _MAX_AGE = re.compile(r"\bmax-age=(\d{1,9})\b")
 
 
 async def fetch_jwks(fetcher: Fetcher, url: str, algorithms: Collection[str]) -> Fetched:
-    """The keys at a URL.
+    """The keys at a URL; there may be none that can be used, see ``parse_jwks``.
 
     Raises:
-        KeyLoadError: they cannot be had or are unfit.
+        KeyLoadError: they cannot be had, or are no JWK Set.
     """
     document, headers = await fetcher.get(url)
-    return Fetched(KeySet(parse_jwks(document, algorithms)), _max_age_seconds(headers))
+    try:
+        keys = parse_jwks(document, algorithms)
+    except KeyLoadError as error:
+        raise KeyLoadError(f"{url}: {error}") from None
+    return Fetched(keys, _max_age_seconds(headers))
 
 
 async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection[str]) -> Fetched:
     """The keys that an issuer's metadata names (OpenID Connect Discovery section 4, RFC 8414).
 
     Raises:
-        KeyLoadError: they cannot be had or are unfit, or the metadata is another issuer's, or
+        KeyLoadError: they cannot be had or are no JWK Set, or the metadata is another issuer's, or
             leads from elsewhere to this machine.
     """
     failures = []

@@ -1,12 +1,17 @@
-"""Verification keys: loaded from files, each pinned to one algorithm, found by ``kid``."""
+"""Verification keys: read from JWK Sets and secret files, each for one algorithm, found by ``kid``.
+
+The entries of a JWK Set are judged one by one (RFC 7517 section 5). An entry that cannot be used is
+skipped; it never keeps the rest of the set from counting.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -15,7 +20,8 @@ from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
 from authsvc.errors import AuthError, Reason
-from authsvc.tokens.compact import MAX_KEY_ID_BYTES, parse_json_object
+from authsvc.tokens.compact import MAX_KEY_ID_BYTES
+from authsvc.tokens.entries import DuplicateMembers, parse_jwk_set
 
 MIN_SECRET_BYTES = 32
 """An HS256 key is as long as the hash, or longer (RFC 7518 section 3.2)."""
@@ -27,7 +33,7 @@ MAX_RSA_BITS = 8192
 """Beyond it, each check of a signature would be a burden of its own."""
 
 MAX_KEYS = 100
-"""Keys of one issuer. Nobody needs more, and each costs time to load."""
+"""Entries of one JWK Set that are looked at. Nobody needs more, and each costs time to load."""
 
 _KEY_TYPES: Mapping[str, tuple[str, str | None]] = {
     "RS256": ("RSA", None),
@@ -101,53 +107,91 @@ class VerificationKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedKey:
+    """An entry of a JWK Set that is not used.
+
+    Attributes:
+        entry: which one: its place in the set, and its ``kid``.
+        cause: why. Never material.
+        is_odd: whether somebody should look at it. False for a sound key that is for something
+            else, as issuers publish all their keys together.
+    """
+
+    entry: str
+    cause: str
+    is_odd: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.entry} {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
 class KeySet:
     """All keys of one issuer; as it never changes, a ``KeySource`` of itself.
 
     Attributes:
-        keys: what it signs with now.
+        keys: what it signs with now. None at all where it has published none that can be used.
         previous: secrets that the current one has replaced. They have no names, so they are tried
             in turn.
+        algorithms: what the issuer is configured for; empty for the algorithms of ``keys``.
+        skipped: entries of its JWK Set that are not used.
 
     Raises:
-        KeyLoadError: no key, two of one name, one of several without a name, or too many.
+        KeyLoadError: neither a key nor an algorithm, two keys of one name and algorithm, or too
+            many.
     """
 
     keys: tuple[VerificationKey, ...]
     previous: tuple[VerificationKey, ...] = ()
+    algorithms: frozenset[str] = frozenset()
+    skipped: tuple[SkippedKey, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.keys:
+        if not self.keys and not self.algorithms:
             raise KeyLoadError("there is no key")
-        if len(self.keys) + len(self.previous) > MAX_KEYS:
+        # A key that several algorithms fit is there once for each of them.
+        if len({id(key.material) for key in (*self.keys, *self.previous)}) > MAX_KEYS:
             raise KeyLoadError(f"there are more than {MAX_KEYS} keys")
         if any(key.algorithm != "HS256" for key in self.previous):
             raise KeyLoadError("only secrets are tried in turn")
-        names = Counter(key.kid for key in self.keys)
-        if len(self.keys) > 1 and None in names:
-            raise KeyLoadError("every one of several keys needs a kid")
-        for name, count in names.items():
+        names = Counter((key.kid, key.algorithm) for key in self.keys)
+        for (name, algorithm), count in names.items():
             if count > 1:
-                raise KeyLoadError(f"kid {name!r} is there twice")
+                raise KeyLoadError(f"kid {name!r} is there twice for {algorithm}")
+        if not self.algorithms:
+            own = frozenset(key.algorithm for key in self.keys)
+            object.__setattr__(self, "algorithms", own)
+
+    def check_usable(self) -> None:
+        """
+        Raises:
+            KeyLoadError: there is no key; the message says why each entry was skipped.
+        """
+        if not self.keys:
+            raise KeyLoadError("; ".join(["no key verifies signatures", *map(str, self.skipped)]))
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey:
         """The one key that a token of this header may have been signed with.
 
-        A token without ``kid`` goes with an only key; so does any ``kid`` with an only key that
-        has no name, such as a secret. Nothing is tried in turn.
+        A token without ``kid`` goes with the only key that is for its algorithm; so does any
+        ``kid`` where that only key has no name, such as a secret. Nothing is tried in turn.
 
         Raises:
-            AuthError: TOKEN_ALGORITHM_REFUSED unless ``algorithm`` is spelt exactly as the
-                key's, TOKEN_KEY_UNKNOWN when no key fits.
+            AuthError: TOKEN_ALGORITHM_REFUSED unless ``algorithm`` is spelt exactly as one of
+                the issuer's and as the named key's, TOKEN_KEY_UNKNOWN when no key fits.
         """
-        if all(key.algorithm != algorithm for key in self.keys):
+        if algorithm not in self.algorithms:
             raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"alg {algorithm[:32]!r}")
-        key = self._named(kid)
-        if key is None:
-            raise AuthError(Reason.TOKEN_KEY_UNKNOWN, f"kid {kid[:64]!r}" if kid else "no kid")
-        if key.algorithm != algorithm:
-            raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"its key is for {key.algorithm}")
-        return key
+        fitting = [key for key in self.keys if key.algorithm == algorithm]
+        if len(fitting) == 1 and (kid is None or fitting[0].kid is None):
+            return fitting[0]
+        named = [key for key in self.keys if kid is not None and key.kid == kid]
+        for key in named:
+            if key.algorithm == algorithm:
+                return key
+        if named:
+            raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"its key is for {named[0].algorithm}")
+        raise AuthError(Reason.TOKEN_KEY_UNKNOWN, f"kid {kid[:64]!r}" if kid else "no kid")
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
         """The key that ``find`` finds, and the secrets before it.
@@ -168,14 +212,6 @@ class KeySet:
     async def refresh(self, now: float) -> None:
         """See ``KeySource.refresh``."""
 
-    def _named(self, kid: str | None) -> VerificationKey | None:
-        only = self.keys[0] if len(self.keys) == 1 else None
-        if only is not None and (kid is None or only.kid is None):
-            return only
-        if kid is None:
-            return None
-        return next((key for key in self.keys if key.kid == kid), None)
-
 
 def load_secret_file(path: Path) -> VerificationKey:
     """The HS256 secret in a file: its bytes, without a newline at the end.
@@ -190,7 +226,7 @@ def load_secret_file(path: Path) -> VerificationKey:
         raise KeyLoadError(f"{path}: {error}") from None
 
 
-def load_jwks_file(path: Path, algorithms: Collection[str]) -> tuple[VerificationKey, ...]:
+def load_jwks_file(path: Path, algorithms: Collection[str]) -> KeySet:
     """The keys in a file that holds a JWK Set; see ``parse_jwks``.
 
     Raises:
@@ -203,37 +239,74 @@ def load_jwks_file(path: Path, algorithms: Collection[str]) -> tuple[Verificatio
         raise KeyLoadError(f"{path}: {error}") from None
 
 
-def parse_jwks(document: bytes, algorithms: Collection[str]) -> tuple[VerificationKey, ...]:
+def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
     """The keys of a JWK Set (RFC 7517 section 5) that verify signatures.
 
-    Keys for something else (encryption, another algorithm) are left out, as issuers publish all
-    theirs together. What is dangerous or broken refuses the whole set: private keys, secrets,
-    weak keys, a name twice, an algorithm left open.
+    Each entry is judged by itself. Skipped are keys for something else (encryption, another
+    algorithm), private and symmetric keys, weak and broken ones, and those that a token could not
+    choose between. The set may have no key left: then its issuer has none.
 
     Args:
         document: the set, as JSON.
-        algorithms: what the issuer is configured for. Decides for a key without ``alg``.
+        algorithms: what the issuer is configured for. A key without ``alg`` is for each of them
+            that its type fits.
 
     Raises:
-        KeyLoadError: a key is dangerous or broken, or none is left.
+        KeyLoadError: it is no JWK Set at all.
     """
-    skipped: list[str] = []
-    keys: list[VerificationKey] = []
-    for index, jwk in enumerate(_members(document)):
+    try:
+        members = parse_jwk_set(document)
+    except ValueError as error:
+        raise KeyLoadError(str(error)) from None
+    entries, skipped = [], []
+    for index, jwk in enumerate(members[:MAX_KEYS]):
         try:
-            algorithm = _algorithm(jwk, algorithms)
-            keys.append(_key(jwk, algorithm))
-        except _Unused as why:
-            skipped.append(f"{_label(jwk, index)} {why}")
-        except KeyLoadError as error:
-            raise KeyLoadError(f"{_label(jwk, index)}: {error}") from None
-    if not keys:
-        raise KeyLoadError("; ".join(["no key verifies signatures", *skipped]))
-    return KeySet(tuple(keys)).keys
+            entries.append(_entry(jwk, index, algorithms))
+        except _Skipped as why:
+            skipped.append(SkippedKey(_label(jwk, index), str(why), why.is_odd))
+    if len(members) > MAX_KEYS:
+        rest = f"keys[{MAX_KEYS}] to keys[{len(members) - 1}]"
+        skipped.append(SkippedKey(rest, f"are not looked at: more than {MAX_KEYS} keys"))
+    entries, unsafe = _without_published(entries, members[:MAX_KEYS])
+    entries, unclear = _without_ambiguous(entries)
+    return KeySet(
+        tuple(_verification_keys(entries)),
+        algorithms=frozenset(algorithms),
+        skipped=(*skipped, *unsafe, *unclear),
+    )
 
 
-class _Unused(Exception):  # noqa: N818 - not an error: the key is for something else
-    """A key that is sound, but not for verifying this issuer's signatures."""
+class _Skipped(Exception):  # noqa: N818 - not an error: the rest of the set counts
+    """An entry is not used."""
+
+    def __init__(self, cause: str, *, is_odd: bool = True) -> None:
+        super().__init__(cause)
+        self.is_odd = is_odd
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A sound entry of a JWK Set.
+
+    Attributes:
+        label: names it in messages.
+        jwk: as it was published.
+        keys: itself, once for each algorithm that it is for; one where it states an ``alg``.
+    """
+
+    label: str
+    jwk: Mapping[str, object] = field(repr=False)
+    keys: tuple[VerificationKey, ...]
+
+    @property
+    def name(self) -> tuple[object, object, object]:
+        """What tells it from the other entries."""
+        return self.jwk.get("kid"), self.jwk.get("kty"), self.jwk.get("alg")
+
+    @property
+    def states_algorithm(self) -> bool:
+        """Whether it says itself what it is for."""
+        return self.jwk.get("alg") is not None
 
 
 def _read(path: Path) -> bytes:
@@ -243,14 +316,77 @@ def _read(path: Path) -> bytes:
         raise KeyLoadError(f"{path}: {error.strerror}") from None
 
 
-def _members(document: bytes) -> list[dict[str, object]]:
+def _entry(jwk: object, index: int, algorithms: Collection[str]) -> _Entry:
+    """
+    Raises:
+        _Skipped: it is not used.
+    """
+    if not isinstance(jwk, dict):
+        raise _Skipped("is not a JSON object")
+    if isinstance(jwk, DuplicateMembers):
+        raise _Skipped("has a member twice")
+    fitting = _algorithms(jwk, algorithms)
     try:
-        members = parse_json_object(document).get("keys")
-    except ValueError:
-        raise KeyLoadError("is not a JSON object without duplicate members") from None
-    if not isinstance(members, list) or not all(isinstance(item, dict) for item in members):
-        raise KeyLoadError('is not a JWK Set: {"keys": [{…}, …]}')
-    return members
+        first = _key(jwk, fitting[0])
+        # One object for the material, however many algorithms it is for.
+        others = (VerificationKey(first.kid, name, first.material) for name in fitting[1:])
+        return _Entry(_label(jwk, index), jwk, (first, *others))
+    except KeyLoadError as error:
+        raise _Skipped(str(error)) from None
+
+
+_PUBLIC_MEMBERS = ("kty", "crv", "n", "e", "x", "y")
+
+
+def _without_published(
+    entries: list[_Entry], members: list[object]
+) -> tuple[list[_Entry], list[SkippedKey]]:
+    """Leave out public keys whose private half is in the same set: anybody signs with those."""
+    published = [
+        [jwk.get(name) for name in _PUBLIC_MEMBERS]
+        for jwk in members
+        if isinstance(jwk, dict) and not _PRIVATE_MEMBERS.isdisjoint(jwk)
+    ]
+    unsafe = [
+        entry for entry in entries if [entry.jwk.get(name) for name in _PUBLIC_MEMBERS] in published
+    ]
+    return (
+        [entry for entry in entries if entry not in unsafe],
+        [
+            SkippedKey(entry.label, "is also published with its private key; replace it")
+            for entry in unsafe
+        ],
+    )
+
+
+def _without_ambiguous(entries: list[_Entry]) -> tuple[list[_Entry], list[SkippedKey]]:
+    """Leave out repeats of a key, and different keys that a token could not choose between."""
+    by_name: dict[tuple[object, object, object], list[_Entry]] = {}
+    for entry in entries:
+        alike = by_name.setdefault(entry.name, [])
+        if all(other.keys != entry.keys for other in alike):
+            alike.append(entry)
+    unclear = [
+        SkippedKey(entry.label, "is one of several different keys with the same kid, kty and alg")
+        for alike in by_name.values()
+        if len(alike) > 1
+        for entry in alike
+    ]
+    return [alike[0] for alike in by_name.values() if len(alike) == 1], unclear
+
+
+def _verification_keys(entries: list[_Entry]) -> Iterator[VerificationKey]:
+    """The keys, each once: of two with one name for one algorithm, the one that states it."""
+    stated = {
+        (key.kid, key.algorithm)
+        for entry in entries
+        if entry.states_algorithm
+        for key in entry.keys
+    }
+    for entry in entries:
+        for key in entry.keys:
+            if entry.states_algorithm or (key.kid, key.algorithm) not in stated:
+                yield key
 
 
 def _check_rsa(key: RSAPublicKey) -> None:
@@ -263,41 +399,43 @@ def _check_rsa(key: RSAPublicKey) -> None:
         raise KeyLoadError("can be factored (ROCA, CVE-2017-15361); replace it")
 
 
-def _label(jwk: Mapping[str, object], index: int) -> str:
-    kid = jwk.get("kid")
+def _label(jwk: object, index: int) -> str:
+    kid = jwk.get("kid") if isinstance(jwk, dict) else None
     return f"keys[{index}]" + (f" (kid {kid[:64]!r})" if isinstance(kid, str) else "")
 
 
-def _algorithm(jwk: Mapping[str, object], algorithms: Collection[str]) -> str:
-    """The one algorithm that a key is for: its own ``alg``, else the only configured one."""
+def _algorithms(jwk: Mapping[str, object], algorithms: Collection[str]) -> tuple[str, ...]:
+    """What a key is for: its own ``alg``, else what is configured and fits its type.
+
+    Raises:
+        _Skipped: nothing.
+    """
     key_type = jwk.get("kty")
     if key_type == "oct" or not _PRIVATE_MEMBERS.isdisjoint(jwk):
-        raise KeyLoadError("is private; publish the public key alone, and replace this one")
+        raise _Skipped("is private; publish the public key alone, and replace this one")
     _check_purpose(jwk)
     own = jwk.get("alg")
-    fitting = [name for name in algorithms if _fits(jwk, name)]
+    fitting = tuple(name for name in algorithms if _fits(jwk, name))
     if isinstance(own, str):
         if own not in algorithms:
-            raise _Unused("is for an algorithm that is not configured")
+            raise _Skipped("is for an algorithm that is not configured", is_odd=False)
         if own not in fitting:
-            raise KeyLoadError(f"its kty or crv does not go with its alg {own!r}")
-        return own
+            raise _Skipped(f"its kty or crv does not go with its alg {own!r}")
+        return (own,)
     if own is not None:
-        raise KeyLoadError("its alg is not a string")
+        raise _Skipped("its alg is not a string")
     if not fitting:
-        raise _Unused("is of a type that no configured algorithm goes with")
-    if len(fitting) > 1:
-        raise KeyLoadError(f"needs an alg; {' and '.join(sorted(fitting))} both fit")
-    return fitting[0]
+        raise _Skipped("is of a type that no configured algorithm goes with", is_odd=False)
+    return fitting
 
 
 def _check_purpose(jwk: Mapping[str, object]) -> None:
     """``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3), where present."""
     if jwk.get("use", "sig") != "sig":
-        raise _Unused("is not for signatures by its use")
+        raise _Skipped("is not for signatures by its use", is_odd=False)
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
-        raise _Unused("is not for verifying by its key_ops")
+        raise _Skipped("is not for verifying by its key_ops", is_odd=False)
 
 
 def _fits(jwk: Mapping[str, object], algorithm: str) -> bool:
@@ -310,11 +448,12 @@ def _fits(jwk: Mapping[str, object], algorithm: str) -> bool:
 def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
     kid = jwk.get("kid")
     if kid is not None and not (
-        isinstance(kid, str) and 0 < len(kid.encode("utf-8")) <= MAX_KEY_ID_BYTES
+        # A lone surrogate takes no part in a token's kid, which is UTF-8.
+        isinstance(kid, str) and 0 < len(kid.encode("utf-8", "surrogatepass")) <= MAX_KEY_ID_BYTES
     ):
         raise KeyLoadError(f"its kid is not a string of 1 to {MAX_KEY_ID_BYTES} bytes")
     try:
         material: KeyMaterial = PyJWK(jwk, algorithm).key
-    except (PyJWTError, TypeError, ValueError):
+    except (PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError):
         raise KeyLoadError(f"is not a sound {algorithm} key") from None
     return VerificationKey(kid, algorithm, material)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from authsvc.errors import AuthError, Reason
-from authsvc.tokens.keys import KeyLoadError, KeySet
+from authsvc.tokens.keys import KeyLoadError, KeySet, SkippedKey
 
 log = logging.getLogger(__name__)
 
@@ -52,23 +52,56 @@ class KeySource(Protocol):
         ...
 
 
+class _SkippedLog:
+    """Logs each skipped entry of an issuer's JWK Set once, and not at every fetch.
+
+    Args:
+        where: what the set is, for the log.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._logged: frozenset[SkippedKey] = frozenset()
+
+    def note(self, keys: KeySet) -> None:
+        """Log what is skipped now and was not before."""
+        for entry in keys.skipped:
+            if entry not in self._logged:
+                level = logging.WARNING if entry.is_odd else logging.INFO
+                log.log(level, "%s: skipped a key: %s", self._where, entry)
+        if not keys.keys:
+            log.error("%s: no key is left; all of its tokens are rejected", self._where)
+        self._logged = frozenset(keys.skipped)
+
+
 class WatchedFiles:
-    """Keys from files. A change counts within ``WATCH_INTERVAL_SECONDS``; a change for the worse
-    does not count at all, and is logged.
+    """Keys from files. A change counts within ``WATCH_INTERVAL_SECONDS``.
+
+    What the files hold is the truth at once: a key that is not there any more is trusted no more,
+    whatever else is wrong with them. Files that cannot be read, or hold no JWK Set and no secret at
+    all, leave the last keys in force, which is logged; they are read again until they can be.
 
     Args:
         paths: the files.
         load: reads them.
 
     Raises:
-        KeyLoadError: the files are unfit at the start.
+        KeyLoadError: the files are unfit at the start, or hold no key.
     """
 
     def __init__(self, paths: Sequence[Path], load: Callable[[], KeySet]) -> None:
         self._paths = tuple(paths)
         self._load = load
+        self._where = ", ".join(map(str, self._paths))
         self._stamp = self._stamped()
         self._keys = load()
+        try:
+            self._keys.check_usable()
+        except KeyLoadError as error:
+            raise KeyLoadError(f"{self._where}: {error}") from None
+        self._skipped = _SkippedLog(self._where)
+        self._skipped.note(self._keys)
+        self._logged_failure = ""
         self._looked = float("-inf")
 
     def current(self, now: float) -> KeySet:
@@ -92,24 +125,29 @@ class WatchedFiles:
         stamp = self._stamped()
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         try:
             self._keys = self._load()
         except KeyLoadError as error:
-            log.error("keys have changed and are unfit, the old ones stay: %s", error)
-        else:
-            log.info("keys reloaded from %s", ", ".join(map(str, self._paths)))
+            # The stamp stays: permissions, say, are mended without a new time of writing.
+            if str(error) != self._logged_failure:
+                log.error("keys have changed and are unfit, the old ones stay: %s", error)
+            self._logged_failure = str(error)
+            return
+        self._stamp, self._logged_failure = stamp, ""
+        log.info("keys reloaded from %s", self._where)
+        self._skipped.note(self._keys)
 
-    def _stamped(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _stamped(self) -> tuple[tuple[int, int, int, int] | None, ...]:
         return tuple(map(_stamp, self._paths))
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
+    # The last for permissions, which may be what kept the file from being read.
+    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +165,9 @@ class Fetched:
 
 class FetchedKeys:
     """Keys from a URL: fetched ahead of time, kept through an outage, never fetched in a storm.
+
+    A JWK Set that was fetched is the truth at once, whatever is wrong with some of its entries, and
+    even if none is left. No JWK Set at all is an outage.
 
     Args:
         issuer: whose, for logs.
@@ -149,6 +190,7 @@ class FetchedKeys:
         self._tried_time = float("-inf")
         self._failed = False
         self._fetching: asyncio.Task[None] | None = None
+        self._skipped = _SkippedLog(f"keys of {issuer}")
 
     def current(self, now: float) -> KeySet:
         """See ``KeySource.current``."""
@@ -195,5 +237,6 @@ class FetchedKeys:
         else:
             self._failed = False
             self._fetched_time = now
+            self._skipped.note(self._fetched.keys)
         finally:
             self._fetching = None

@@ -103,7 +103,7 @@ def jwks(*names: str) -> KeySet:
         {**json.loads(ECAlgorithm.to_jwk(generate_private_key(SECP256R1()).public_key())), **name}
         for name in ({"kid": name} for name in names)
     ]
-    return KeySet(parse_jwks(json.dumps({"keys": keys}).encode(), ["ES256"]))
+    return parse_jwks(json.dumps({"keys": keys}).encode(), ["ES256"])
 
 
 class Fetched:
@@ -149,6 +149,21 @@ def test_keys_that_are_fetched_have_an_age_and_a_state() -> None:
 
     source.keys = None
     assert issuer.status(late + 3).state is IssuerState.UNAVAILABLE
+
+
+def test_entries_that_cannot_be_used_are_counted() -> None:
+    source = Fetched()
+    issuer = WatchedIssuer(ISSUER, "jwks_url", source)
+    odd = {"kid": "odd", "kty": "EC", "crv": "P-256", "x": "AA"}
+    for_encryption = {"kid": "enc", "kty": "RSA", "use": "enc"}
+    source.keys = parse_jwks(json.dumps({"keys": [odd, for_encryption]}).encode(), ["ES256"])
+    # None is left, and the issuer was heard.
+    assert issuer.status(START) == IssuerStatus(
+        ISSUER, IssuerState.UNAVAILABLE, "jwks_url", (), START, 1
+    )
+    source.keys = jwks("one")
+    assert issuer.status(START + 1).state is IssuerState.READY
+    assert issuer.status(START + 1).skipped_keys == 0
 
 
 def test_secrets_are_counted_and_files_are_never_overdue() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jwt
@@ -46,6 +47,6 @@ def signer(kid: str) -> Signer:
     return Signer(kid, generate_private_key(SECP256R1()))
 
 
-def jwks(*signers: Signer) -> bytes:
-    """What their issuer publishes."""
-    return json.dumps({"keys": [item.jwk() for item in signers]}).encode()
+def jwks(*signers: Signer, odd: Sequence[object] = ()) -> bytes:
+    """What their issuer publishes, odd entries last."""
+    return json.dumps({"keys": [*(item.jwk() for item in signers), *odd]}).encode()

@@ -28,7 +28,7 @@ from authsvc.diagnosis import Check, Finding, Level, Report, diagnose, issuers, 
 from authsvc.server import running
 from tests.support.clock import Clock
 from tests.support.commands import run, run_on_terminal
-from tests.support.http import listening
+from tests.support.http import Answer, listening, serving_http
 from tests.support.keys import jwks, signer
 from tests.support.operators import settings as operators_settings
 from tests.support.operators import write_tls
@@ -285,6 +285,22 @@ async def test_an_issuer_by_url_and_its_clock(skew_seconds: int, level: str) -> 
         keys, clock = await found(issuers.checks(settings))
     assert (keys.level, "keys: 1, by" in keys.text) == (Level.OK, True)
     assert str(clock.level) == level
+
+
+@pytest.mark.parametrize(
+    ("odd", "signers", "expected"),
+    [([{"kid": "odd", "kty": "EC", "crv": "P-256"}], 1, ["ok", "warn"]), ([], 0, ["fail"])],
+)
+async def test_an_issuer_with_keys_that_cannot_be_used(
+    odd: list[object], signers: int, expected: list[str]
+) -> None:
+    with serving_http() as site:
+        keys = [signer(f"k{number}") for number in range(signers)]
+        site.answers["/keys"] = Answer(jwks(*keys, odd=odd))
+        settings = trusting(issuer=ISSUER, jwks_url=f"{site.url}/keys")
+        findings = await found(issuers.checks(settings))
+    assert [str(item.level) for item in findings][: len(expected)] == expected
+    assert ("'odd'" in findings[1].text) if odd else ("no key verifies" in findings[0].text)
 
 
 async def test_an_issuer_that_is_away() -> None:

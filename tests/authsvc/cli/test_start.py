@@ -22,6 +22,7 @@ from authsvc.sessions import Grant, Record
 from mcp_adapter.cli import main as adapter_main
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import ROOT, environment
+from tests.support.keys import jwks, signer
 from tests.support.tokens import ISSUER, RESOURCE
 
 HEAVY = ("grpc", "pydantic", "redis", "jwt", "cryptography", "rich", "starlette", "asyncio")
@@ -199,6 +200,21 @@ def test_keys_of_a_configuration(config: Path, tmp_path: Path) -> None:
     assert "sss" not in ran.output
     fetched = json.loads(invoked("keys", "show", "--config", config, "--fetch", "--json").output)
     assert [it["state"] for it in fetched["keys"]] == ["ready", "previous", "unavailable"]
+
+
+def test_keys_that_are_skipped_are_shown_with_the_cause(tmp_path: Path) -> None:
+    path, config = tmp_path / "jwks.json", tmp_path / "authsvc.toml"
+    odd = {"kid": "odd", "kty": "EC", "crv": "P-256", "x": "AA"}
+    path.write_bytes(jwks(signer("k1"), odd=[odd]))
+    config.write_text(
+        f'resources = ["{RESOURCE}"]\n[[issuers]]\nissuer = "{ISSUER}"\n'
+        f'algorithms = ["ES256"]\njwks_file = "{path}"\n'
+    )
+    ran = invoked("keys", "show", "--config", config, "--json")
+    good, skipped = json.loads(ran.stdout)["keys"]
+    assert (good["key_id"], good["state"]) == ("k1", "ready")
+    assert skipped["key_id"] == "keys[1] (kid 'odd')"
+    assert skipped["state"] == "skipped: is not a sound ES256 key"
 
 
 def test_the_console_starts_by_its_configuration(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ async def test_counts_are_right_however_requests_come(
     assert scraped.value("authsvc_ready") == 1
     assert scraped.value("authsvc_issuer_state", issuer=idp.issuer, state="ready") == 1
     assert scraped.value("authsvc_signing_keys", issuer=idp.issuer) == 1
+    assert scraped.value("authsvc_signing_keys_skipped", issuer=idp.issuer) == 0
     assert (
         scraped.value(
             "authsvc_security_events_total",

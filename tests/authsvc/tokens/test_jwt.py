@@ -280,9 +280,12 @@ async def test_unknown_keys(kid: str) -> None:
 
 
 async def test_no_kid_among_several_keys() -> None:
-    issuer = Issuer(ISSUER, key_set("RS256", "ES256"))
-    assert await reason_of(signed("RS256"), issuer) is Reason.TOKEN_KEY_UNKNOWN
+    await verify(signed("RS256"), Issuer(ISSUER, key_set("RS256", "ES256")))
     await verify(signed("RS256"), Issuer(ISSUER, key_set("RS256")))
+    one = verification_key("RS256", "one")
+    two = VerificationKey("two", "RS256", rsa.generate_private_key(65537, 2048).public_key())
+    issuer = Issuer(ISSUER, KeySet((one, two)))
+    assert await reason_of(signed("RS256"), issuer) is Reason.TOKEN_KEY_UNKNOWN
 
 
 # Claims

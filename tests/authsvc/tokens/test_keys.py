@@ -26,6 +26,7 @@ from authsvc.tokens.keys import (
     load_secret_file,
     parse_jwks,
 )
+from authsvc.tokens.sources import WatchedFiles
 
 ALL = ("RS256", "PS256", "ES256", "EdDSA")
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -61,17 +62,25 @@ def ed25519_jwk(**members: object) -> dict[str, Any]:
     return {**jwk, "kid": "ed", **members}
 
 
+OTHER_RSA = rsa.generate_private_key(65537, 2048)
+OTHER_ED25519 = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate().public_key(), as_dict=True)
+
+
 def jwks(*keys: object) -> bytes:
     return json.dumps({"keys": keys}).encode()
 
 
 def load(*keys: object, algorithms: tuple[str, ...] = ALL) -> list[tuple[str | None, str]]:
-    return [(key.kid, key.algorithm) for key in parse_jwks(jwks(*keys), algorithms)]
+    return [(key.kid, key.algorithm) for key in parse_jwks(jwks(*keys), algorithms).keys]
+
+
+def skipped(*keys: object, algorithms: tuple[str, ...] = ALL) -> list[str]:
+    return [str(entry) for entry in parse_jwks(jwks(*keys), algorithms).skipped]
 
 
 def refusal(*keys: object, algorithms: tuple[str, ...] = ALL) -> str:
     with pytest.raises(KeyLoadError) as refused:
-        parse_jwks(jwks(*keys), algorithms)
+        parse_jwks(jwks(*keys), algorithms).check_usable()
     return str(refused.value)
 
 
@@ -127,15 +136,16 @@ def test_a_key_shows_no_material() -> None:
 
 def test_a_jwks_file(tmp_path: Path) -> None:
     (tmp_path / "jwks.json").write_bytes(jwks(p256_jwk()))
-    (key,) = load_jwks_file(tmp_path / "jwks.json", ["ES256"])
+    (key,) = load_jwks_file(tmp_path / "jwks.json", ["ES256"]).keys
     assert (key.kid, key.algorithm) == ("ec", "ES256")
     assert key.material == p256_key().public_key()
 
 
 def test_the_message_names_file_and_key(tmp_path: Path) -> None:
-    (tmp_path / "jwks.json").write_bytes(jwks(ed25519_jwk(), rsa_jwk(1024)))
-    with pytest.raises(KeyLoadError, match=r"jwks\.json: keys\[1\] \(kid 'rsa'\): an RSA key has"):
-        load_jwks_file(tmp_path / "jwks.json", ["RS256", "EdDSA"])
+    path = tmp_path / "jwks.json"
+    path.write_bytes(jwks(rsa_jwk(1024)))
+    with pytest.raises(KeyLoadError, match=r"jwks\.json: .*keys\[0\] \(kid 'rsa'\) an RSA key has"):
+        WatchedFiles([path], lambda: load_jwks_file(path, ["RS256", "EdDSA"]))
 
 
 def test_the_algorithm_is_the_keys_own() -> None:
@@ -152,8 +162,15 @@ def test_else_the_only_configured_one_that_fits() -> None:
     ]
 
 
-def test_an_open_algorithm_is_refused() -> None:
-    assert "PS256 and RS256 both fit" in refusal(rsa_jwk())
+def test_an_open_algorithm_is_the_tokens_where_the_type_fits() -> None:
+    assert load(rsa_jwk()) == [("rsa", "RS256"), ("rsa", "PS256")]
+    keys = key_set(rsa_jwk(), p256_jwk())
+    assert keys.find("rsa", "PS256").algorithm == "PS256"
+    assert keys.find("rsa", "RS256").algorithm == "RS256"
+    assert reason_of(keys, "rsa", "ES256") is Reason.TOKEN_ALGORITHM_REFUSED
+    # Not in the issuer's list, though the type fits (RFC 8725 section 3.1).
+    keys = parse_jwks(jwks(rsa_jwk()), ["RS256"])
+    assert reason_of(keys, "rsa", "PS256") is Reason.TOKEN_ALGORITHM_REFUSED
 
 
 @pytest.mark.parametrize(
@@ -210,10 +227,10 @@ def test_keys_for_signatures_by_name() -> None:
         (p256_jwk(kid="k" * (MAX_KEY_ID_BYTES + 1)), "its kid is not a string"),
     ],
 )
-def test_dangerous_and_broken_keys_refuse_the_set(
-    dangerous: dict[str, object], message: str
-) -> None:
-    told = refusal(rsa_jwk(alg="PS256", kid="sound"), dangerous)
+def test_dangerous_and_broken_keys_are_skipped(dangerous: dict[str, object], message: str) -> None:
+    sound = ed25519_jwk(kid="sound", x=OTHER_ED25519["x"])
+    assert load(sound, dangerous) == [("sound", "EdDSA")]
+    (told,) = skipped(sound, dangerous)
     assert message in told
     assert told.startswith("keys[1]")
     for member in ("n", "x", "d", "k"):
@@ -229,10 +246,10 @@ def test_dangerous_and_broken_keys_refuse_the_set(
         b"[]",
         b"{}",
         b'{"keys":{}}',
-        b'{"keys":["key"]}',
         b'{"keys":[],"keys":[]}',
+        b'{"keys":[NaN]}',
+        b'{"keys":[' + b"[" * 40 + b"]" * 40 + b"]}",
         jwks()[:-1],
-        jwks(),
     ],
 )
 def test_what_is_not_a_jwk_set(document: bytes) -> None:
@@ -240,15 +257,104 @@ def test_what_is_not_a_jwk_set(document: bytes) -> None:
         parse_jwks(document, ALL)
 
 
-def test_names_are_unique() -> None:
-    assert "kid 'same' is there twice" in refusal(p256_jwk(kid="same"), ed25519_jwk(kid="same"))
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "key",
+        None,
+        7,
+        [],
+        {},
+        {"kty": "EC", "crv": "P-256"},
+        p256_jwk(kid="\ud800", alg="ES384"),
+        p256_jwk(x={}, y=[]),
+        {**rsa_jwk(), "n": [], "alg": "RS256"},
+        {**rsa_jwk(), "e": 65537, "alg": "RS256"},
+        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "pq"},
+    ],
+)
+def test_an_odd_entry_is_one_odd_entry(odd: object) -> None:
+    (told,) = skipped(odd, ed25519_jwk())
+    assert told.startswith("keys[0]")
+    assert load(odd, ed25519_jwk()) == [("ed", "EdDSA")]
+    assert load(odd) == []
 
 
-def test_one_of_several_keys_needs_a_name() -> None:
+def test_a_member_twice_is_found_in_its_entry_alone() -> None:
+    entry = json.dumps(p256_jwk())[:-1] + ', "kid": "other"}'
+    document = f'{{"keys": [{entry}, {json.dumps(ed25519_jwk())}]}}'.encode()
+    keys = parse_jwks(document, ALL)
+    assert [key.kid for key in keys.keys] == ["ed"]
+    assert [str(item) for item in keys.skipped] == ["keys[0] (kid 'other') has a member twice"]
+
+
+@pytest.mark.parametrize("member", ["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"])
+@pytest.mark.parametrize(
+    "value", [None, 0, 1.5, True, "", "AA", "\ud800", [], ["P-256"], {}, 10**50]
+)
+def test_no_member_of_an_entry_breaks_the_set(member: str, value: object) -> None:
+    for jwk in (p256_jwk(), rsa_jwk(), ed25519_jwk()):
+        kids = [kid for kid, _ in load({**jwk, member: value}, ed25519_jwk(kid="sound"))]
+        assert "sound" in kids or member in {"use", "kid"} or jwk["kty"] == "OKP"
+
+
+def test_the_same_key_twice_is_one_key() -> None:
+    assert load(p256_jwk(), ed25519_jwk(), p256_jwk()) == [("ec", "ES256"), ("ed", "EdDSA")]
+    assert skipped(p256_jwk(), p256_jwk()) == []
+
+
+def test_a_kid_is_chosen_by_algorithm_and_type() -> None:
+    keys = key_set(
+        rsa_jwk(kid="same", alg="RS256"),
+        rsa_jwk(kid="same", alg="PS256"),
+        p256_jwk(kid="same"),
+    )
+    for algorithm in ("RS256", "PS256", "ES256"):
+        assert keys.find("same", algorithm).algorithm == algorithm
+    assert reason_of(keys, "same", "EdDSA") is Reason.TOKEN_ALGORITHM_REFUSED
+
+
+def test_one_that_states_its_algorithm_goes_before_one_that_does_not() -> None:
+    other = RSAAlgorithm.to_jwk(OTHER_RSA.public_key(), as_dict=True)
+    keys = key_set({**other, "kid": "rsa"}, rsa_jwk(alg="RS256"))
+    assert keys.find("rsa", "RS256").material == rsa_key(2048).public_key()
+    assert keys.find("rsa", "PS256").material == OTHER_RSA.public_key()
+
+
+def test_keys_that_cannot_be_told_apart_are_skipped_and_the_rest_works() -> None:
+    one, two = ed25519_jwk(kid="same"), {**OTHER_ED25519, "kid": "same"}
+    assert load(one, two, one, p256_jwk()) == [("ec", "ES256")]
+    assert [text.split(" ")[0] for text in skipped(one, two, one, p256_jwk())] == [
+        "keys[0]",
+        "keys[1]",
+    ]
+
+
+def test_a_key_whose_private_half_is_published_is_skipped() -> None:
+    private = OKPAlgorithm.to_jwk(ed25519_key(), as_dict=True)
+    assert load(ed25519_jwk(), private, p256_jwk()) == [("ec", "ES256")]
+    assert "published with its private key" in skipped(ed25519_jwk(), private, p256_jwk())[1]
+
+
+def test_keys_without_a_name() -> None:
     nameless = p256_jwk()
     del nameless["kid"]
     assert load(nameless) == [(None, "ES256")]
-    assert "needs a kid" in refusal(nameless, ed25519_jwk())
+    keys = key_set(nameless, ed25519_jwk())
+    # The only key that is for the token's algorithm.
+    assert keys.find(None, "ES256").material == p256_key().public_key()
+    assert keys.find("any", "ES256").material == p256_key().public_key()
+    assert keys.find(None, "EdDSA").kid == "ed"
+    assert reason_of(keys, "any", "EdDSA") is Reason.TOKEN_KEY_UNKNOWN
+    two = key_set(ed25519_jwk(), {**OTHER_ED25519, "kid": "other"})
+    assert reason_of(two, None, "EdDSA") is Reason.TOKEN_KEY_UNKNOWN
+
+
+def test_a_set_without_a_key_that_can_be_used() -> None:
+    keys = key_set({**rsa_jwk(1024), "alg": "RS256"})
+    assert reason_of(keys, "rsa", "RS256") is Reason.TOKEN_KEY_UNKNOWN
+    assert reason_of(keys, "rsa", "HS256") is Reason.TOKEN_ALGORITHM_REFUSED
+    assert reason_of(key_set(), None, "ES256") is Reason.TOKEN_KEY_UNKNOWN
 
 
 def test_a_key_that_can_be_factored_is_refused() -> None:
@@ -267,7 +373,7 @@ def test_a_key_that_can_be_factored_is_refused() -> None:
 
 
 def key_set(*keys: dict[str, Any]) -> KeySet:
-    return KeySet(parse_jwks(jwks(*keys), ALL))
+    return parse_jwks(jwks(*keys), ALL)
 
 
 def reason_of(keys: KeySet, kid: str | None, algorithm: str) -> Reason:
@@ -284,7 +390,7 @@ def test_a_key_is_found_by_name_and_algorithm() -> None:
     assert reason_of(keys, "ec", "HS256") is Reason.TOKEN_ALGORITHM_REFUSED
     assert reason_of(keys, "other", "ES256") is Reason.TOKEN_KEY_UNKNOWN
     assert reason_of(keys, "EC", "ES256") is Reason.TOKEN_KEY_UNKNOWN
-    assert reason_of(keys, None, "ES256") is Reason.TOKEN_KEY_UNKNOWN
+    assert keys.find(None, "ES256").kid == "ec"  # the only one that is for it
     assert reason_of(keys, "", "ES256") is Reason.TOKEN_KEY_UNKNOWN
     assert reason_of(keys, "other", "none") is Reason.TOKEN_ALGORITHM_REFUSED
 

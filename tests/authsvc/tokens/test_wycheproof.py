@@ -87,7 +87,7 @@ def key_set(jwk: Mapping[str, Any]) -> KeySet:
     # Where the key leaves it open, the issuer's configuration has to name one algorithm.
     stated = all("alg" in item for item in jwks)
     algorithms = ("RS256", "PS256", "ES256", "EdDSA") if stated else ("RS256", "ES256")
-    return KeySet(parse_jwks(json.dumps({"keys": list(jwks)}).encode(), algorithms))
+    return parse_jwks(json.dumps({"keys": list(jwks)}).encode(), algorithms)
 
 
 def secret(jwk: Mapping[str, Any]) -> VerificationKey:
