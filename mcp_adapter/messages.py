@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
-from typing import Any, NoReturn
+from itertools import accumulate
+from typing import Any, NoReturn, TypeGuard
 
 from mcp_types import PARSE_ERROR, RequestId
 from starlette.datastructures import Headers
@@ -19,18 +23,81 @@ from mcp_adapter.refusals import Refusal, bad_request
 MAX_BATCH = 50
 """Messages in one batch, at most."""
 
+MAX_VALUES = 100_000
+"""Commas and opening brackets outside strings in one body, at most: one for each value in an array
+or object, and one for each empty array or object."""
+
+MAX_DEPTH = 100
+"""Arrays and objects within each other, at most."""
+
+FEW_VALUES = 1_000
+"""What a body may hold before its token is verified. Parsing as many takes a tenth of a ms."""
+
+MAX_REQUEST_ID = 2**63 - 1
+"""Largest number that is an id; the smallest is its negative."""
+
 Message = dict[str, Any] | list[Any]
 """A JSON-RPC message, or a batch of them: an object or an array, its members not yet checked."""
 
 
+class Allowance:
+    """What a request's body may be before its token is known to be valid.
+
+    Args:
+        max_bytes: so long without a look at the token.
+        verify: verifies the token. Raises ``Refusal`` where nothing more is to be read.
+    """
+
+    def __init__(self, max_bytes: int, verify: Callable[[], Awaitable[None]]) -> None:
+        self._max_bytes = max_bytes
+        self._verify = verify
+        self._is_verified = False
+
+    async def check_bytes(self, count: int) -> None:
+        """Verify the token, once, if the body is longer than it may be without.
+
+        Raises:
+            Refusal: of ``verify``.
+        """
+        if count > self._max_bytes:
+            await self._verify_once()
+
+    async def check_values(self, body: bytes) -> None:
+        """Verify the token, once, if the body may hold more values than it may without.
+
+        Raises:
+            Refusal: of ``verify``.
+        """
+        if _values_at_most(body) > FEW_VALUES:
+            await self._verify_once()
+
+    async def _verify_once(self) -> None:
+        if not self._is_verified:
+            await self._verify()
+            self._is_verified = True
+
+
 async def read_body(
-    receive: Receive, headers: Headers, *, max_bytes: int, timeout_seconds: float
+    receive: Receive,
+    headers: Headers,
+    *,
+    max_bytes: int,
+    timeout_seconds: float,
+    allowance: Allowance | None = None,
 ) -> bytes:
     """A request's whole body.
 
+    Args:
+        receive: of the request.
+        headers: of the request.
+        max_bytes: longest body.
+        timeout_seconds: how long it may take to arrive.
+        allowance: what it may be before its token is verified; None for anything.
+
     Raises:
         Refusal: 413 for more than ``max_bytes``, whatever Content-Length says; 408 when it takes
-            longer than ``timeout_seconds``; 415 unless it is declared to be JSON.
+            longer than ``timeout_seconds``; 415 unless it is declared to be JSON; or that of
+            ``allowance``.
         ClientDisconnect: the client left.
     """
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -39,13 +106,14 @@ async def read_body(
     try:
         # Half of what anyio's takes, for each request.
         async with asyncio.timeout(timeout_seconds):
+            # What is too long by its own account is not waited for.
+            await _check_length(_declared_bytes(headers), max_bytes, allowance)
             while True:
                 event = await receive()
                 if event["type"] == "http.disconnect":
                     raise ClientDisconnect
                 body += event.get("body", b"")
-                if len(body) > max_bytes:
-                    raise _too_large(max_bytes)
+                await _check_length(len(body), max_bytes, allowance)
                 if not event.get("more_body", False):
                     return bytes(body)
     except TimeoutError:
@@ -69,16 +137,24 @@ def replay(body: bytes, receive: Receive) -> Receive:
 def parse(body: bytes) -> Message:
     """The message or batch in a body.
 
-    UTF-8 alone, no duplicate members, no NaN: there is one way to read it, so that what was
-    authorised is what the application behind the gate executes, whatever its parser does.
+    UTF-8 alone, no duplicate members, no NaN, no half of a surrogate pair, no number beyond floats:
+    there is one way to read it, so that what was authorised is what the application behind the gate
+    executes, whatever its parser does, and all of it can be encoded again.
 
     Raises:
-        Refusal: 400 with -32700 for what is not such JSON or nested too deeply, with -32600 for
-            what is neither an object nor an array of 1 to ``MAX_BATCH`` entries, or whose method is
-            not a string.
+        Refusal: 413 for more than ``MAX_VALUES``, before anything is parsed; 400 with -32700 for
+            what is nested more than ``MAX_DEPTH`` deep or not such JSON; with -32600 for what is
+            neither an object nor an array of 1 to ``MAX_BATCH`` entries, for a method that is not a
+            string, an id that is neither a string nor an integer, and for what cannot be encoded.
     """
+    has_many = _values_at_most(body) > FEW_VALUES
+    if has_many or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_structure(body)
     try:
-        message = _DECODER.decode(body.decode())
+        text = body.decode()
+        message = _decoded_at_once(text) if has_many else _DECODER.decode(text)
+    except _OutOfRangeError:
+        raise bad_request("A number is out of range.") from None
     except (ValueError, RecursionError):
         # ValueError covers bad UTF-8 and integers too long to convert, besides bad JSON.
         raise bad_request("The body is not valid JSON.", code=PARSE_ERROR) from None
@@ -87,8 +163,9 @@ def parse(body: bytes) -> Message:
     if not isinstance(message, dict | list):
         raise bad_request("The body is not a JSON-RPC message.")
     for entry in entries(message):
-        if not isinstance(entry.get("method", ""), str):
-            raise bad_request("A method is a string.")
+        _check_envelope(entry)
+    if "\\u" in text and _SURROGATE.search(text) and not _is_encodable(message):
+        raise bad_request("A string holds half of a surrogate pair.")
     return message
 
 
@@ -113,9 +190,93 @@ def calls(message: Message) -> Iterator[tuple[str, dict[str, Any]]]:
 def request_id_of(message: Message) -> RequestId | None:
     """The id that an answer to the whole message carries; None for a batch or a bad one."""
     request_id = message.get("id") if isinstance(message, dict) else None
-    if isinstance(request_id, str | int) and not isinstance(request_id, bool):
-        return request_id
-    return None
+    return request_id if _is_request_id(request_id) else None
+
+
+def _check_envelope(entry: dict[str, Any]) -> None:
+    """
+    Raises:
+        Refusal: 400 for a method or an id that is none.
+    """
+    if not isinstance(entry.get("method", ""), str):
+        raise bad_request("A method is a string.")
+    # An error without an id has null for it (JSON-RPC 2.0 section 5); a request of MCP has not.
+    if "id" in entry and not (_is_request_id(entry["id"]) or _is_error_without_id(entry)):
+        raise bad_request("An id is a string or an integer of 64 bits.")
+
+
+def _is_error_without_id(entry: dict[str, Any]) -> bool:
+    return entry["id"] is None and "error" in entry and "method" not in entry
+
+
+def _is_request_id(value: object) -> TypeGuard[RequestId]:
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= MAX_REQUEST_ID
+    return isinstance(value, str)
+
+
+def _values_at_most(body: bytes) -> int:
+    """How many values a body holds, or more: what is in its strings counts here."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+def _check_structure(body: bytes) -> None:
+    """In linear time, and a few ms for the longest body; whether it is JSON is not looked at.
+
+    Raises:
+        Refusal: 413 for too many values, 400 for too deep a nesting.
+    """
+    # Escapes first, the escaped backslash before all: then each quotation mark is a string's end.
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Each value and each name is a string at most, and has two of them.
+    if plain.count(b'"') > 4 * MAX_VALUES:
+        raise _too_many_values()
+    structure = b"".join(plain.split(b'"')[::2])
+    if _values_at_most(structure) > MAX_VALUES:
+        raise _too_many_values()
+    if structure.count(b"[") + structure.count(b"{") > MAX_DEPTH:
+        brackets = structure.translate(None, delete=_NO_BRACKETS)
+        if max(accumulate(map(_STEPS.__getitem__, brackets))) > MAX_DEPTH:
+            message = f"The body is nested more than {MAX_DEPTH} deep."
+            raise bad_request(message, code=PARSE_ERROR)
+
+
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a surrogate pair as JSON spells it; or what follows upon an escaped backslash."""
+
+
+def _is_encodable(message: Message) -> bool:
+    try:
+        json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _decoded_at_once(text: str) -> Any:  # noqa: ANN401 - of whatever type the JSON is
+    """What a text holds, decoded without garbage collection: there are no cycles in it, and nine
+    tenths of the time would go into looking for them."""
+    if not gc.isenabled():
+        return _DECODER.decode(text)
+    gc.disable()
+    try:
+        return _DECODER.decode(text)
+    finally:
+        gc.enable()
+
+
+class _OutOfRangeError(ValueError):
+    """A number is beyond floats."""
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise _OutOfRangeError
+    return value
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,8 +290,34 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_finite
+)
 """Made once: ``json.loads`` makes one for each message, at half of what it takes to parse it."""
+
+
+def _declared_bytes(headers: Headers) -> int:
+    """What Content-Length says; 0 without it."""
+    for name, value in headers.raw:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+async def _check_length(count: int, max_bytes: int, allowance: Allowance | None) -> None:
+    """
+    Raises:
+        Refusal: 413, or that of the allowance.
+    """
+    if count > max_bytes:
+        raise _too_large(max_bytes)
+    if allowance is not None:
+        await allowance.check_bytes(count)
+
+
+def _too_many_values() -> Refusal:
+    message = f"The body holds more than {MAX_VALUES} values."
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
 def _too_large(max_bytes: int) -> Refusal:

@@ -59,7 +59,6 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         if self.challenge is not None:
             headers["WWW-Authenticate"] = self.challenge.header(resource_metadata)
         body = {"jsonrpc": "2.0", "id": request_id, "error": error}
-        # Plain ASCII: an id may hold what UTF-8 cannot, such as half of a surrogate pair.
         return Response(json.dumps(body), self.status, headers, "application/json")
 
 

@@ -342,3 +342,24 @@ async def test_a_stream_is_opened_for_the_owner_and_ends_with_the_session(
         del stateful.resolver.sessions[session]
         with anyio.fail_after(DEADLINE_SECONDS):
             assert [line async for line in response.aiter_lines()] == []
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+@pytest.mark.parametrize(
+    "request_id", ["1e999", "-1e999", '"\\ud800"', "1.5", "true", "{}", "null"]
+)
+async def test_what_is_no_request_id_is_refused_whatever_the_framework(
+    served: Endpoint, version: str, request_id: str
+) -> None:
+    session = await opened(served, "alice-1")
+    meta = '{"io.modelcontextprotocol/protocolVersion": "2026-07-28"}'
+    body = f'{{"jsonrpc":"2.0","id":{request_id},"method":"ping","params":{{"_meta":{meta}}}}}'
+    headers = {"Mcp-Method": "ping"}
+
+    response = await served.post(
+        body.encode(), session=session, token="alice-1", version=version, headers=headers
+    )
+
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == -32600
+    assert response.json()["id"] is None

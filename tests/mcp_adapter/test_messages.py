@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import gc
+import json
 from http import HTTPStatus
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from mcp_adapter.messages import MAX_BATCH, calls, parse, read_body, replay, request_id_of
+from mcp_adapter import messages
+from mcp_adapter.messages import (
+    MAX_BATCH,
+    MAX_DEPTH,
+    MAX_VALUES,
+    calls,
+    parse,
+    read_body,
+    replay,
+    request_id_of,
+)
 from mcp_adapter.refusals import Refusal
 
 JSON_HEADERS = Headers({"content-type": "application/json"})
@@ -53,6 +67,24 @@ async def test_what_is_not_json_in_one_reading(body: bytes) -> None:
         b"[" + b"{}," * MAX_BATCH + b"{}]",
         b'{"method": 1}',
         b'[{"method": null}]',
+        b'{"id": true, "method": "ping"}',
+        b'{"id": null, "method": "ping"}',
+        b'{"id": null}',
+        b'{"id": null, "result": {}}',
+        b'{"id": 1.5, "method": "ping"}',
+        b'{"id": 1.0, "method": "ping"}',
+        b'{"id": {}, "method": "ping"}',
+        b'{"id": [1], "method": "ping"}',
+        b'{"id": 1e999, "method": "ping"}',
+        b'{"id": -1e999, "method": "ping"}',
+        b'{"id": 9223372036854775808, "method": "ping"}',
+        b'{"id": "\\ud800", "method": "ping"}',
+        b'{"id": "\\udc00\\ud800", "method": "ping"}',
+        b'{"id": 1, "method": "\\uDFFF"}',
+        b'{"id": 1, "method": "ping", "params": {"a": ["\\ud83d"]}}',
+        b'{"id": 1, "method": "ping", "params": {"\\ud83d": 1}}',
+        b'{"id": 1, "method": "ping", "params": {"a": 1e999}}',
+        b'[{"id": 1, "method": "ping"}, {"id": "\\ud800", "method": "ping"}]',
     ],
 )
 async def test_what_is_no_message(body: bytes) -> None:
@@ -76,15 +108,100 @@ async def test_calls_are_requests_and_notifications() -> None:
     [
         (b'{"id": 7}', 7),
         (b'{"id": "x"}', "x"),
-        (b'{"id": true}', None),
-        (b'{"id": 1.5}', None),
-        (b'{"id": {}}', None),
+        (b'{"id": "\\ud83d\\ude00"}', "\U0001f600"),
+        (b'{"id": "\\\\ud83d"}', "\\ud83d"),
+        (b'{"id": -9223372036854775807}', -9223372036854775807),
+        (b'{"id": null, "error": {"code": 1, "message": ""}}', None),
         (b"{}", None),
         (b'[{"id": 7}]', None),
     ],
 )
 async def test_request_ids(body: bytes, request_id: int | str | None) -> None:
     assert request_id_of(parse(body)) == request_id
+
+
+STRING_OF_VALUES = b'{"params": "' + b'[{,\\\\,\\",' * MAX_VALUES + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" + b"[]," * MAX_VALUES + b"[]]", 413),
+        (b'{"a":[' + b'"",' * MAX_VALUES + b'""]}', 413),
+        (b'{"a":["\\\\",' + b"0," * MAX_VALUES + b'"\\\\"]}', 413),
+        (b'{"a":"' + b'x","y":"' * MAX_VALUES + b'"}', 413),
+        (b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", 400),
+        (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), 400),
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+async def test_a_body_is_bounded_before_it_is_parsed(
+    body: bytes, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_DECODER", None)
+
+    with pytest.raises(Refusal) as caught:
+        parse(body)
+
+    assert caught.value.status == status
+    assert str(MAX_VALUES if status == 413 else MAX_DEPTH) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        STRING_OF_VALUES,
+        b'{"a":' * (MAX_DEPTH - 1) + b"{}" + b"}" * (MAX_DEPTH - 1),
+        b'{"a":[' + b"[]," * (MAX_VALUES // 2 - 2) + b"[]]}",
+        b'{"a":[' + b'"\\\\\\"",' * (MAX_VALUES - 10) + b"1]}",
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+async def test_a_body_within_the_bounds_is_parsed(body: bytes) -> None:
+    assert parse(body) == json.loads(body)
+    assert gc.isenabled()
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.sampled_from('\\"[]{},:a\n\u2713\U0001f600')),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('\\"[]{},:a'), inner),
+)
+
+
+@given(value=json_values, ensure_ascii=st.booleans(), max_depth=st.integers(1, 4))
+async def test_bounds_are_those_of_what_is_parsed(
+    value: object, ensure_ascii: bool, max_depth: int
+) -> None:
+    """The bounds are found without a parser, and it agrees with them."""
+
+    def depth(it: object) -> int:
+        inner = it.values() if isinstance(it, dict) else it if isinstance(it, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    def size(it: object) -> int:
+        inner = it.values() if isinstance(it, dict) else it if isinstance(it, list) else None
+        return 0 if inner is None else max(1, len(inner)) + sum(map(size, inner))
+
+    message = {"params": value}
+    body = json.dumps(message, ensure_ascii=ensure_ascii).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "MAX_DEPTH", max_depth)
+        if depth(message) <= max_depth:
+            assert parse(body) == message
+        else:
+            with pytest.raises(Refusal, match="nested"):
+                parse(body)
+        patch.setattr(messages, "MAX_DEPTH", 100)
+        patch.setattr(messages, "FEW_VALUES", 0)
+        patch.setattr(messages, "MAX_VALUES", size(message))
+        assert parse(body) == message
+        patch.setattr(messages, "MAX_VALUES", size(message) - 1)
+        with pytest.raises(Refusal, match="more than"):
+            parse(body)
 
 
 def arriving(*events: Message) -> Receive:
