@@ -50,6 +50,16 @@ _TALKATIVE = (
 )
 
 
+def silence_grpc_core() -> None:
+    """Keep gRPC's core from writing to standard error by itself, unless the operator wants it to.
+
+    It writes a line for each failed TLS handshake, so any unauthenticated peer could fill the disk
+    with lines that no collector can read. Has to be called before gRPC is imported: that is when
+    the core reads ``GRPC_VERBOSITY``.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def append_to_file(logger_name: str, path: Path) -> None:
     """Write one logger's lines to a file as well, as JSON, for its owner's eyes alone.
 

@@ -53,6 +53,8 @@ def serve(config: Path | None, listen: str | None) -> None:
     import uvloop
 
     from authsvc import logs
+
+    logs.silence_grpc_core()
     from mcp_adapter import server
     from mcp_adapter.config import Settings
 

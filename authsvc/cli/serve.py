@@ -19,7 +19,10 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     # Imported here so that help and errors of usage come at once.
     import uvloop
 
-    from authsvc import logs, server, workers
+    from authsvc import logs
+
+    logs.silence_grpc_core()
+    from authsvc import server, workers
 
     settings = load_settings(config)
     with config_errors():

@@ -25,6 +25,8 @@ def main() -> None:
 def serve(config: Path | None) -> None:
     """Serve the console until SIGTERM or Ctrl-C."""
     from authsvc import logs
+
+    logs.silence_grpc_core()
     from authsvc.console.config import ConsoleSettings
     from authsvc.console.server import serve as serve_console
 
