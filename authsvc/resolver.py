@@ -200,8 +200,8 @@ class SessionResolver:
         Args:
             session_id: the session to end.
             caller: the name of who asks.
-            resources: what the caller is registered for; None for all. A session that was used at
-                others alone is not its to end: CALLER_NOT_ALLOWED.
+            resources: what the caller is registered for; None for all. A session that was not
+                authenticated at one of them first is not the caller's to end: CALLER_NOT_ALLOWED.
 
         Returns:
             The consistency token of what was written; empty when there was nothing to end.
@@ -209,7 +209,7 @@ class SessionResolver:
         check_session_id(session_id.removeprefix(PRINCIPAL_SESSION_PREFIX))
         for _ in range(MAX_ATTEMPTS):
             record = await self._store.get(session_id)
-            if record is not None and record.grants and resources is not None:
+            if record is not None and resources is not None:
                 _check_is_theirs(record, resources)
             tombstone = record and revoke(record, now=self._clock(), limits=self._limits)
             if tombstone is None:
@@ -407,8 +407,17 @@ def _is_current(token: str, resource: str, record: Record) -> bool:
 
 
 def _check_is_theirs(record: Record, resources: Collection[str]) -> None:
-    if not any(resource in resources for resource in record.grants):
-        raise AuthError(Reason.CALLER_NOT_ALLOWED, "the session was used at other resources alone")
+    """Only where a session was authenticated first may it be ended.
+
+    A server that holds any valid token of the subject can join a session whose id it has learned,
+    so a later grant gives it no say over the session as a whole. A session without a grant opens
+    nothing and ends by itself.
+    """
+    # Grants keep the order that they were made in, in every store.
+    if next(iter(record.grants), None) not in resources:
+        raise AuthError(
+            Reason.CALLER_NOT_ALLOWED, "the session was first authenticated at another resource"
+        )
 
 
 def _log_reuse(decision: Decision, session_id: str) -> None:

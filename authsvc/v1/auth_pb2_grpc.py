@@ -126,7 +126,8 @@ class AuthServiceServicer:
         requests about the session obey it at once (see consistency_token).
 
         Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
-        CALLER_NOT_ALLOWED for a session that was used at others' resources alone,
+        CALLER_NOT_ALLOWED for a session that was not authenticated at one of the
+        caller's resources first, or never was authenticated,
         RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -309,6 +309,48 @@ async def test_a_session_used_elsewhere_alone_is_not_ended(
             await here.resolve("s", idp.token(), resource=RESOURCE)
 
 
+async def test_a_server_that_joins_a_session_may_not_end_it(
+    by_token: str, tls: Path, idp: IdentityProvider
+) -> None:
+    mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
+    other = ClientTls(tls / "ca.pem", service_token_file=tls / "other")
+    async with (
+        AuthClient(by_token, deadline_seconds=60, tls=mine) as here,
+        AuthClient(by_token, deadline_seconds=60, tls=other) as there,
+    ):
+        token = idp.token()
+        await here.resolve("s", token, resource=RESOURCE, create=True)
+        await there.resolve("s", idp.token(aud=OTHER_RESOURCE), resource=OTHER_RESOURCE)
+        with pytest.raises(AuthError) as caught:
+            await there.revoke("s")
+        assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
+        again = await here.resolve("s", token, resource=RESOURCE)
+        assert again.principal is not None
+        await here.revoke("s")
+        with pytest.raises(AuthError) as caught:
+            await there.resolve("s", "", resource=OTHER_RESOURCE)
+        assert caught.value.reason is Reason.SESSION_REVOKED
+
+
+async def test_a_session_that_nobody_has_authenticated_is_not_ended(
+    by_token: str, tls: Path, idp: IdentityProvider
+) -> None:
+    mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
+    other = ClientTls(tls / "ca.pem", service_token_file=tls / "other")
+    async with (
+        AuthClient(by_token, deadline_seconds=60, tls=mine) as here,
+        AuthClient(by_token, deadline_seconds=60, tls=other) as there,
+    ):
+        await here.resolve("s", "", resource=RESOURCE, create=True)
+        # It resolves the session only to be allowed to end it.
+        await there.resolve("s", "", resource=OTHER_RESOURCE)
+        with pytest.raises(AuthError) as caught:
+            await there.revoke("s")
+        assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
+        upgraded = await here.resolve("s", idp.token(), resource=RESOURCE)
+        assert upgraded.principal is not None
+
+
 async def test_new_certificates_count_without_a_restart(
     mutual: str, tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
