@@ -60,8 +60,9 @@ def check_resource(resource: str) -> None:
 class ServiceTokenFile:
     """The digest of a service token in a file, which may change or go at any time.
 
-    A file that is gone holds no token any more. One that is unfit, half-written perhaps, leaves
-    the last good token in force.
+    A file that is gone holds no token any more, and neither does one with other content: what was
+    there before is withdrawn. Content that has just been written may be half-written, and leaves
+    the last token in force for ``RELOAD_SECONDS``. So does a file while it cannot be read.
 
     Args:
         path: the file; white space around the token does not count.
@@ -76,6 +77,7 @@ class ServiceTokenFile:
         self._path = path
         self._clock = clock
         self._checked = clock()
+        self._failure = ""
         self._stamp: tuple[int, int, int] | None = _stamp(path)
         self._digest: bytes | None = _service_token_digest(path)
 
@@ -87,6 +89,11 @@ class ServiceTokenFile:
             self._reload()
         return self._digest
 
+    def _log_once(self, failure: str) -> None:
+        if failure != self._failure:
+            log.error("service token %s %s", self._path, failure)
+        self._failure = failure
+
     def _reload(self) -> None:
         try:
             stamp = _stamp(self._path)
@@ -95,12 +102,28 @@ class ServiceTokenFile:
             digest = _service_token_digest(self._path)
         except FileNotFoundError:
             stamp, digest = None, None
-        except (OSError, ValueError) as error:
-            log.error("service token %s cannot be reloaded: %s", self._path, error)
+        except OSError as error:
+            self._log_once(f"cannot be reloaded: {error}")
             return
+        except ValueError as error:
+            if _is_being_written(self._path):
+                return
+            self._log_once(f"is withdrawn: its file {error}")
+            # It is looked at again until it holds a token.
+            self._stamp, self._digest = None, None
+            return
+        self._failure = ""
         if digest != self._digest:
             log.info("service token %s: %s", self._path, "changed" if digest else "gone")
         self._stamp, self._digest = stamp, digest
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether it was written so lately that the rest may be on its way."""
+    try:
+        return 0.0 <= time.time() - path.stat().st_mtime < RELOAD_SECONDS
+    except OSError:
+        return False
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

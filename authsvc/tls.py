@@ -54,41 +54,99 @@ class ServerCertificates:
 
 
 class _Served:
-    """What is served now, and whether the files hold something newer."""
+    """What is served now, and whether the files hold something newer.
+
+    The pair and the authorities are judged apart: a pair that is half replaced keeps no authority
+    in force that was taken out.
+    """
 
     def __init__(self, certificates: ServerCertificates) -> None:
         self._certificates = certificates
         self._stamp = self._stamped()
-        self.configuration = self._load()
+        self._pair = self._load_pair()
+        self._authorities = self._load_authorities()
+        self._logged: list[str] = []
+        self.configuration = self._configuration()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """A newer configuration, or None: gRPC asks before each handshake."""
-        try:
-            stamp = self._stamped()
-            if stamp == self._stamp:
-                return None
-            loaded = self._load()
-        except (OSError, ValueError) as error:
-            # Half-written files are no reason to turn anybody away: the old ones go on.
-            log.error("certificates cannot be reloaded: %s", error)
+        stamp = self._stamped()
+        if stamp == self._stamp:
             return None
-        self._stamp = stamp
-        self.configuration = loaded
+        before = self._pair, self._authorities
+        # Half-written files are no reason to turn anybody away: the old ones go on.
+        failures = []
+        try:
+            self._pair = self._load_pair()
+        except (OSError, ValueError) as error:
+            failures.append(f"certificates cannot be reloaded: {error}")
+        try:
+            self._authorities = self._load_authorities()
+        except (OSError, ValueError) as error:
+            failures.append(f"client_ca_file cannot be reloaded, the old one stays: {error}")
+        for text in failures:
+            # Strangers make handshakes as often as they like: each failure is logged once.
+            if text not in self._logged:
+                log.error("%s", text)
+        self._logged = failures
+        # Until all of them are fit they are read at each handshake.
+        self._stamp = () if failures else stamp
+        if (self._pair, self._authorities) == before:
+            return None
+        self.configuration = self._configuration()
         log.info("certificates reloaded")
-        return loaded
+        return self.configuration
 
-    def _stamped(self) -> tuple[tuple[int, int], ...]:
-        stats = [path.stat() for path in self._certificates.files()]
-        return tuple((item.st_mtime_ns, item.st_ino) for item in stats)
+    def _stamped(self) -> tuple[tuple[int, int, int, int] | None, ...]:
+        return tuple(map(_stamp, self._certificates.files()))
 
-    def _load(self) -> grpc.ServerCertificateConfiguration:
+    def _load_pair(self) -> tuple[bytes, bytes]:
         chain = self._certificates.certificate_file.read_bytes()
         key = self._certificates.key_file.read_bytes()
-        authority = self._certificates.client_ca_file
         _check_pair(chain, key)
-        return grpc.ssl_server_certificate_configuration(
-            [(key, chain)], authority.read_bytes() if authority else None
-        )
+        return key, chain
+
+    def _load_authorities(self) -> bytes | None:
+        path = self._certificates.client_ca_file
+        return None if path is None else _authorities(path)
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([self._pair], self._authorities)
+
+
+_PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
+
+
+def _authorities(path: Path) -> bytes:
+    """The certificates of a bundle, judged one by one: the bundle is the truth, and one that is odd
+    keeps none in force that was taken out.
+
+    gRPC reads as far as the first that is odd, and tells nobody of the rest.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds no certificate.
+    """
+    sound = []
+    _, *entries = path.read_bytes().split(_PEM_BEGIN)
+    for number, entry in enumerate(entries, 1):
+        try:
+            certificate = x509.load_pem_x509_certificate(_PEM_BEGIN + entry)
+        except ValueError:
+            log.warning("%s: skipped certificate %d: it cannot be read", path, number)
+        else:
+            sound.append(certificate.public_bytes(serialization.Encoding.PEM))
+    if not sound:
+        raise ValueError(f"{path} holds no certificate")
+    return b"".join(sound)
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def _check_pair(chain: bytes, key: bytes) -> None:

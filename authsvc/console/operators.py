@@ -75,8 +75,11 @@ def operator_line(name: str, passphrase: str, *, cost: int = COST) -> str:
 
 
 class OperatorsFile:
-    """The operators, as their file says now. One that is unfit leaves the last good ones in force;
-    one that is gone leaves nobody.
+    """The operators, as their file says now. One that is gone, or has no lines, leaves nobody.
+
+    At the start every line has to be sound. After that each line is judged by itself, so that an
+    odd one keeps nobody in force whose line was taken out; a file without any sound line, half-
+    written perhaps, leaves the last operators in force.
 
     Args:
         path: the file; blank lines and those that begin with ``#`` do not count.
@@ -89,7 +92,11 @@ class OperatorsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp = _stamp(path)
-        self._operators = _parsed(path.read_text(encoding="utf-8"))
+        self._operators, odd = _parsed(path.read_text(encoding="utf-8"))
+        if odd:
+            raise ValueError(odd[0])
+        if not self._operators:
+            raise ValueError("names nobody")
         self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
 
     def get(self, name: str) -> Operator | None:
@@ -111,35 +118,60 @@ class OperatorsFile:
             stamp = _stamp(self._path)
             if stamp == self._stamp:
                 return
-            operators = _parsed(self._path.read_text(encoding="utf-8"))
+            operators, odd = _parsed(self._path.read_text(encoding="utf-8"))
+            if odd and not operators:
+                raise ValueError(odd[0])
         except FileNotFoundError:
             self._stamp, self._operators = (0, 0, 0), {}
         except (OSError, ValueError) as error:
             log.error("operators_file cannot be reloaded: %s: %s", self._path, error)
         else:
             self._stamp, self._operators = stamp, operators
+            for text in odd:
+                log.error("operators_file: skipped: %s: %s", self._path, text)
             log.info("operators reloaded from %s", self._path)
 
 
-def _parsed(text: str) -> dict[str, Operator]:
+def _parsed(text: str) -> tuple[dict[str, Operator], list[str]]:
+    """The operators by name, and what is wrong with lines that name none.
+
+    Of a name that is there twice, neither line counts: nobody could say which passphrase is meant.
+    """
     operators: dict[str, Operator] = {}
+    odd: list[str] = []
+    twice: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, *rest = line.strip().split(":")
-        if not _NAME.fullmatch(name) or len(rest) != 4 or rest[0] != "scrypt":
-            raise ValueError(f"line {number} is not NAME:scrypt:COST:SALT:KEY")
-        if name in operators:
-            raise ValueError(f"line {number}: {name} is there twice")
+        try:
+            operator = _operator(line.strip())
+        except ValueError as error:
+            odd.append(f"line {number}{error}")
+            continue
+        if operator.name in operators:
+            odd.append(f"line {number}: {operator.name} is there twice")
+            twice.add(operator.name)
+        operators[operator.name] = operator
+    return {name: it for name, it in operators.items() if name not in twice}, odd
+
+
+def _operator(line: str) -> Operator:
+    """
+    Raises:
+        ValueError: it is no operator's line; the message goes on after its number.
+    """
+    name, *rest = line.split(":")
+    if not _NAME.fullmatch(name) or len(rest) != 4 or rest[0] != "scrypt":
+        raise ValueError(" is not NAME:scrypt:COST:SALT:KEY")
+    try:
         salt, key = (base64.b64decode(part, validate=True) for part in rest[2:])
-        if not rest[1].isascii() or not rest[1].isdecimal() or int(rest[1]) not in _COSTS:
-            raise ValueError(f"line {number}: the cost is not {_COSTS[0]} to {_COSTS[-1]}")
-        if len(salt) != _SALT_BYTES or len(key) != _KEY_BYTES:
-            raise ValueError(f"line {number}: the salt or the key is cut short")
-        operators[name] = Operator(name, salt, key, int(rest[1]))
-    if not operators:
-        raise ValueError("names nobody")
-    return operators
+    except ValueError:
+        raise ValueError(": the salt or the key is not base64") from None
+    if not rest[1].isascii() or not rest[1].isdecimal() or int(rest[1]) not in _COSTS:
+        raise ValueError(f": the cost is not {_COSTS[0]} to {_COSTS[-1]}")
+    if len(salt) != _SALT_BYTES or len(key) != _KEY_BYTES:
+        raise ValueError(": the salt or the key is cut short")
+    return Operator(name, salt, key, int(rest[1]))
 
 
 def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,26 @@ def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
     path.write_text(TOKENS["next"])
     clock.advance(RELOAD_SECONDS)
     assert is_here("next")
+
+
+@pytest.mark.parametrize("content", ["", "changeme", "\u2603" * 40])
+def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
+    tmp_path: Path, clock: Clock, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKENS["here"])
+    callers = Callers([Caller("here", token_files=(ServiceTokenFile(path, clock),))])
+    assert callers.identify([], TOKENS["here"]).name == "here"
+    path.write_text(content, encoding="utf-8")
+    os.utime(path, (1, 1))  # written long ago: nobody is at it
+    for _ in range(3):
+        clock.advance(RELOAD_SECONDS)
+        with pytest.raises(AuthError):
+            callers.identify([], TOKENS["here"])
+    assert caplog.text.count("is withdrawn") == 1
+    path.write_text(TOKENS["next"])
+    clock.advance(RELOAD_SECONDS)
+    assert callers.identify([], TOKENS["next"]).name == "here"
 
 
 @pytest.mark.parametrize(

@@ -368,6 +368,38 @@ async def test_new_certificates_count_without_a_restart(
     assert "cannot be reloaded" in caplog.text
 
 
+@pytest.mark.parametrize("wrong", ["an odd authority", "an odd one first", "a half-replaced pair"])
+async def test_an_authority_that_was_taken_out_ends_whatever_else_is_wrong(
+    mutual: str, tls: Path, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new, both = tmp_path / "old", tmp_path / "new", tmp_path / "both"
+    old.mkdir()
+    for name in ("ca.pem", "client.pem", "client.key"):
+        (old / name).write_bytes((tls / name).read_bytes())
+    assert await reason(mutual, client_tls(old)) is None
+    write_development_certificates(new, client_name=MTLS_NAME)
+    # Knows the server by the old authority, and shows a certificate of the new one.
+    both.mkdir()
+    (both / "ca.pem").write_bytes((old / "ca.pem").read_bytes())
+    for name in ("client.pem", "client.key"):
+        (both / name).write_bytes((new / name).read_bytes())
+    good = (new / "ca.pem").read_text()
+    odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    if wrong == "a half-replaced pair":
+        (tls / "server.key").write_bytes((new / "server.key").read_bytes())
+        (tls / "ca.pem").write_text(good)
+    else:
+        (tls / "ca.pem").write_text(good + odd if wrong == "an odd authority" else odd + good)
+    assert await reason(mutual, client_tls(old)) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, client_tls(both)) is None
+    assert "cannot be reloaded" in caplog.text or "skipped certificate" in caplog.text
+    # No authority at all is an outage: the last ones stay.
+    (tls / "ca.pem").write_text("rubbish")
+    assert await reason(mutual, client_tls(both)) is None
+    assert await reason(mutual, client_tls(old)) is Reason.STORE_UNAVAILABLE
+    assert caplog.text.count("holds no certificate") == 1
+
+
 async def test_a_client_follows_its_certificates(
     mutual: str, tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -423,6 +455,7 @@ def test_unfit_client_certificates_are_found_at_the_start(tls: Path) -> None:
         ("server.key", "rubbish", "not PEM"),
         ("server.pem", "rubbish", "not PEM"),
         ("server.key", "client.key", "not the key of"),
+        ("ca.pem", "rubbish", "holds no certificate"),
         ("other", "short", "32 characters"),
         ("other", "", "is empty"),
         ("other", None, "No such file"),

@@ -44,6 +44,23 @@ def test_the_file_is_followed(operators_file: Path, operators_line: str) -> None
     assert operators.get(NAME) is not None
 
 
+def test_an_operator_that_is_taken_out_ends_whatever_is_wrong_with_another_line(
+    operators_file: Path, operators_line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    operators = OperatorsFile(operators_file)
+    ada, bob = (operators_line.replace(NAME, name) for name in ("ada", "bob"))
+    rewrite(operators_file, f"{ada}\nbob:half a li\n")
+    assert operators.get(NAME) is None
+    assert operators.get("ada") is not None
+    assert "line 2 is not" in caplog.text
+    # Which passphrase is bob's, nobody could say.
+    rewrite(operators_file, f"{ada}\n{bob}\n{bob.replace(':10:', ':11:')}\n")
+    assert operators.get("bob") is None
+    assert operators.get("ada") is not None
+    rewrite(operators_file, "# nobody\n")
+    assert operators.get("ada") is None
+
+
 def rewrite(path: Path, text: str) -> None:
     """A new file, which no clock can mistake for the old one."""
     fresh = path.with_suffix(".new")
