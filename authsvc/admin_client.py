@@ -17,6 +17,7 @@ from typing import Self, TypeAlias, TypeVar
 from grpc import aio
 
 from authsvc import admin_wire, wire
+from authsvc.channels import open_channel
 from authsvc.client.failures import Failure, failure_of
 from authsvc.client.targets import Targets
 from authsvc.client.tls import Certificates, ClientTls, Metadata, ServiceToken
@@ -333,10 +334,7 @@ class AdminClient:
         self._channels = [self._channel(address) for address in self._addresses]
 
     def _channel(self, address: str) -> aio.Channel:
-        credentials = self._certificates.credentials
-        if credentials is None:
-            return aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        return aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+        return open_channel(address, self._certificates.credentials, _CHANNEL_OPTIONS)
 
 
 class _Watch:

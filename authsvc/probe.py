@@ -32,14 +32,12 @@ async def grpc_health(
     # Here, since HTTP does without, and a probe runs often.
     from grpc import aio
 
+    from authsvc.channels import open_channel
     from authsvc.client.health import check
 
     options = (("grpc.ssl_target_name_override", name),) if name else ()
-    if tls is None:
-        channel = aio.insecure_channel(address)
-    else:
-        channel = aio.secure_channel(address, tls.channel_credentials(), options)
-    async with channel:
+    credentials = tls.channel_credentials() if tls else None
+    async with open_channel(address, credentials, options) as channel:
         try:
             return SERVING if await check(channel, timeout_seconds) else "NOT_SERVING"
         except aio.AioRpcError as error:

@@ -13,8 +13,8 @@ from statistics import median
 
 import click
 import uvloop
-from grpc import aio
 
+from authsvc.channels import open_channel
 from bench import closed, echo
 from bench.figures import Sample, Summary, machine, table, write_report
 from bench.processes import PLACEMENTS, ServerProcess, echo_server, place
@@ -127,7 +127,7 @@ async def _sample(server: ServerProcess, shape: Shape, seconds: float) -> Sample
     drive = closed.stream_messages if shape.streamed else closed.unary_calls
     method = echo.STREAM if shape.streamed else echo.UNARY
     lengths: list[int] = []
-    async with aio.insecure_channel(server.address, options=closed.CHANNEL_OPTIONS) as channel:
+    async with open_channel(server.address, options=closed.CHANNEL_OPTIONS) as channel:
         await channel.channel_ready()
         calls = drive(
             channel,

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from grpc import aio
 
+from authsvc.channels import open_channel
 from authsvc.client import AuthClient, ClientTls
 from authsvc.client.failures import failure_of
 from authsvc.errors import AuthError
@@ -179,7 +180,7 @@ async def direct(
         if how.service_token_file is not None
     }
     credentials = tls["load"].channel_credentials()
-    async with aio.secure_channel(address, credentials, options=options) as channel:
+    async with open_channel(address, credentials, options) as channel:
         yield Direct(name, channel, tokens, history)
 
 

@@ -54,7 +54,9 @@ async def stage(configuration: str) -> AsyncIterator[str]:
         requirement = _nothing if configuration == ANONYMOUS else default_requirement
         url = await opened.enter_async_context(_serving(_adapter(authsvc, requirement)))
         if configuration == WITH_TOKEN:
-            http = await opened.enter_async_context(httpx2.AsyncClient(timeout=None))
+            http = await opened.enter_async_context(
+                httpx2.AsyncClient(timeout=None, trust_env=False)
+            )
             token = partial(_token, settings)
             url = await opened.enter_async_context(_serving(AuthorizingProxy(http, url, token)))
         yield f"{url}/mcp"

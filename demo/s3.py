@@ -11,6 +11,7 @@ from typing import Any
 
 import botocore.session
 import click
+from botocore.config import Config
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
@@ -54,6 +55,7 @@ def _seed(url: str, buckets: Mapping[str, Mapping[str, bytes]]) -> None:
         region_name="us-east-1",
         aws_access_key_id="seed",
         aws_secret_access_key="seed",  # noqa: S106 - moto takes any
+        config=Config(proxies={}),
     )
     for bucket, bodies in buckets.items():
         client.create_bucket(Bucket=bucket)

@@ -9,6 +9,7 @@ import click
 
 from authsvc import __version__
 from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.process import Program
 from authsvc.settings import ConfigError, load
 
 config_option = click.option(
@@ -19,7 +20,7 @@ config_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mcp-adapter")
 def main() -> None:
     """An MCP server whose every request has its own identity, by authsvc."""

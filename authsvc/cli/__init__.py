@@ -7,6 +7,7 @@ import importlib
 import click
 
 from authsvc import __version__
+from authsvc.process import Program
 
 COMMANDS = {
     "serve": ("authsvc.cli.serve", "Serve AuthService over gRPC."),
@@ -24,7 +25,7 @@ COMMANDS = {
 """Where each command is, as ``module.command``, and what it is for."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Program):
     """A group whose help and completion import none of its commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
+from authsvc.channels import open_channel
 from authsvc.client import health
 from authsvc.client.failures import AttemptError, failure_of
 from authsvc.client.stream import ResolveStream
@@ -235,8 +236,6 @@ class Replica:
 
 
 def _channel(endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> aio.Channel:
-    if credentials is None:
-        return aio.insecure_channel(endpoint.address, options=_OPTIONS)
     # An address that was looked up does not say whose it should be.
     whose = (("grpc.ssl_target_name_override", endpoint.host),) if endpoint.host else ()
-    return aio.secure_channel(endpoint.address, credentials, options=(*_OPTIONS, *whose))
+    return open_channel(endpoint.address, credentials, (*_OPTIONS, *whose))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from authsvc.process import Program
 from authsvc.settings import ConfigError, load
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """The operator's web console of authsvc."""
 

@@ -4,7 +4,6 @@ profile or a machine's role has a say unless it is asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from aiobotocore.session import AioSession
 from botocore.credentials import CredentialProvider, ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError
 
+from authsvc.aws_isolation import DIRECT, isolated_session
 from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.secrets import read_secret
 from authsvc.errors import AuthError, Reason
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 4.0
-
-_ISOLATED = {
-    "profile": (None, None, None, None),
-    "config_file": (None, None, os.devnull, None),
-    "credentials_file": (None, None, os.devnull, None),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +135,7 @@ async def sts_client(
     Raises:
         AuthError: CREDENTIALS_UNAVAILABLE when the machine is to offer credentials and does not.
     """
-    session = AioSession(session_vars=None if isinstance(identity, Ambient) else _ISOLATED)
+    session = AioSession() if isinstance(identity, Ambient) else isolated_session()
     if isinstance(identity, Ambient):
         await _check_ambient(session)
     if isinstance(identity, KeyFiles):
@@ -153,8 +147,7 @@ async def sts_client(
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 2},
         signature_version=botocore.UNSIGNED if isinstance(identity, WebIdentity) else None,
-        ignore_configured_endpoint_urls=True,
-        proxies={},
+        **DIRECT,
     )
     async with session.create_client(
         "sts", region_name=region, endpoint_url=endpoint_url, verify=True, config=config

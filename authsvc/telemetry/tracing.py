@@ -23,6 +23,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from authsvc import __version__
+from authsvc.channels import DIRECT
 from authsvc.telemetry.counts import reason_of
 from authsvc.telemetry.settings import TracingSettings
 from authsvc.telemetry.spans import NoTracing, Tracing, Watch, both
@@ -102,7 +103,10 @@ async def tracing(settings: TracingSettings | None, service: str) -> AsyncIterat
         sampler=ParentBased(TraceIdRatioBased(settings.share)) if settings else None,
         shutdown_on_exit=False,
     )
-    exporter = OTLPSpanExporter(endpoint=settings.endpoint if settings else None)
+    exporter = OTLPSpanExporter(
+        endpoint=settings.endpoint if settings else None,
+        channel_options=DIRECT,  # type: ignore[arg-type] # of one option, as it is typed
+    )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     handlers = logging.getLogger().handlers
     for handler in handlers:

@@ -97,7 +97,7 @@ async def _listing(it: Scenario) -> str:
 async def _revoked_token(it: Scenario) -> str:
     await it.open()
     await it.ask(it.token)
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         body = urlencode({"token": it.token})
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         url = f"http://{it.peers.issuer}/revoke"

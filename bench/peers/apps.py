@@ -136,7 +136,7 @@ class Introspection(TokenVerifier):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client = httpx2.AsyncClient()
+        self._client = httpx2.AsyncClient(trust_env=False)
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """What the issuer says of it; None when it is not active or not for this server."""

@@ -6,7 +6,6 @@ A client is costly to make, so some are kept: by their credentials, never by ses
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
 
+from authsvc.aws_isolation import DIRECT, isolated_session
 from authsvc.resolution import AwsCredentials, Secret
 
 if TYPE_CHECKING:
@@ -28,13 +27,6 @@ MAX_CLIENTS = 64
 
 MAX_CONNECTIONS = 50
 """Connections of one client. Botocore's own 10 would have calls of one user wait for each other."""
-
-_ISOLATED = {
-    # Neither a profile nor a file of the account that the server runs as has a say.
-    "profile": (None, None, None, None),
-    "config_file": (None, None, os.devnull, None),
-    "credentials_file": (None, None, os.devnull, None),
-}
 
 _Key = tuple[str, Secret, Secret | None, str]
 
@@ -80,7 +72,7 @@ class S3Clients:
         self.region = region
         # One for all of them: it holds the API's model, a tenth of a second's work to read, and is
         # never asked for credentials.
-        self._session = AioSession(session_vars=_ISOLATED)
+        self._session = isolated_session()
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
 
     @asynccontextmanager
@@ -131,6 +123,7 @@ class S3Clients:
             "s3",
             region_name=region,
             endpoint_url=self._endpoint_url,
+            verify=True,
             aws_access_key_id=access_key_id,
             aws_secret_access_key=secret_access_key.reveal(),
             aws_session_token=session_token.reveal() if session_token else None,
@@ -140,7 +133,7 @@ class S3Clients:
                 max_pool_connections=MAX_CONNECTIONS,
                 retries={"mode": "standard", "total_max_attempts": 3},
                 signature_version="s3v4",
-                ignore_configured_endpoint_urls=True,
+                **DIRECT,
             ),
         ) as client:
             yield client
