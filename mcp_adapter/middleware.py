@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.resolution import Outcome, Resolution, Resolver, shown
-from mcp_adapter import eras, messages, refusals, session_ids
+from mcp_adapter import eras, forwarding, messages, refusals, session_ids
 from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
 from mcp_adapter.metadata import metadata_routes, metadata_url
 from mcp_adapter.opening import lifespan_within, opened, resolver_at
@@ -170,10 +170,12 @@ class SessionGate:
             )
             message = messages.parse(body)
             request_id = messages.request_id_of(message)
+            forwarding.check_message(caller.version, message)
             opens_session = _check_shape(caller, message)
             needed = self._needed(caller, message, opens_session=opens_session)
             resolution = await self._resolve(caller, needed, opens_session=opens_session)
             _authorize(resolution, needed)
+            forwarding.check_routing(caller.headers, caller.version, message)
         except Refusal as refusal:
             await self._refuse(request_id, scope, receive, send, refusal)
             return
@@ -185,7 +187,11 @@ class SessionGate:
                 partial(self._session_id, caller, resolution),
                 partial(self._refuse, request_id, scope, receive, send),
             )
-        inner = _inner(scope, resolution, message, without_session_id=opens_session)
+        else:
+            send = session_ids.Bounded(send, caller.session_id)
+        # An initialize opens a session of its own: it does not reach one that it names.
+        inner = _inner(scope, caller, resolution, body, in_session=not opens_session)
+        inner["state"]["mcp_message"] = message
         await self._app(inner, messages.replay(body, receive), send)
 
     async def _refuse(
@@ -268,7 +274,9 @@ class SessionGate:
                 return False
             return True
 
-        inner = _inner(scope, resolution)
+        inner = _inner(scope, caller, resolution)
+        receive = forwarding.without_body(receive)
+        send = session_ids.Bounded(send, caller.session_id)
         await watched(self._app, inner, receive, send, may_go_on=may_go_on)
 
     async def _delete(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -280,7 +288,9 @@ class SessionGate:
             await self._refuse(None, scope, receive, send, refusal)
             return
         if self._stateful:
-            await self._app(_inner(scope, resolution), receive, send)
+            inner = _inner(scope, caller, resolution)
+            send = session_ids.Bounded(send, caller.session_id)
+            await self._app(inner, forwarding.without_body(receive), send)
         else:
             await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
 
@@ -318,22 +328,22 @@ class _Caller:
     def of(cls, scope: Scope) -> Self:
         """
         Raises:
-            Refusal: 400 for a header that must be one and is several.
+            Refusal: 400 for a header that must be one and is several, and for a revision of MCP
+                that is not known.
         """
         headers = Headers(scope=scope)
+        forwarding.check_headers(headers)
         try:
             token = presented_token(headers.getlist("authorization"))
         except AmbiguousCredentialsError:
             raise refusals.ambiguous_credentials() from None
         version = eras.protocol_version(headers)
-        named = headers.getlist(session_ids.HEADER) if eras.has_sessions(version) else []
-        if len(named) > 1:
-            raise refusals.bad_request("There is more than one Mcp-Session-Id header.")
-        return cls(headers, token, "".join(named), version)
+        named = headers.get(session_ids.HEADER, "") if eras.has_sessions(version) else ""
+        return cls(headers, token, named, version)
 
     @property
     def in_session_era(self) -> bool:
-        """Whether this request goes by a session id; a later one's is ignored."""
+        """Whether this request goes by a session id; a later one's is dropped."""
         return eras.has_sessions(self.version)
 
     def required_session_id(self) -> str:
@@ -408,24 +418,20 @@ async def _answered(
         raise refusals.internal_error() from None
 
 
-_TOKEN_HEADERS = frozenset({b"authorization"})
-_OPENING_HEADERS = _TOKEN_HEADERS | {session_ids.HEADER.encode()}
-
-
 def _inner(
     scope: Scope,
+    caller: _Caller,
     resolution: Resolution,
-    message: messages.Message | None = None,
+    body: bytes | None = None,
     *,
-    without_session_id: bool = False,
+    in_session: bool = True,
 ) -> Scope:
-    """The scope as the app sees it: with the identity, without the token.
-
-    An ``initialize`` opens a session of its own: it does not reach one that it names.
-    """
-    dropped = _OPENING_HEADERS if without_session_id else _TOKEN_HEADERS
+    """The scope as the app sees it: with the identity, without the token."""
+    headers = forwarding.forwarded(
+        scope,
+        session_id=caller.session_id if in_session else "",
+        version=caller.version,
+        body=body,
+    )
     state: dict[str, Any] = {**scope.get("state", {}), "resolution": resolution}
-    if message is not None:
-        state["mcp_message"] = message
-    headers = [item for item in scope["headers"] if item[0] not in dropped]
     return {**scope, "state": state, "headers": headers}

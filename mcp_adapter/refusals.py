@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +24,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
             of its own belong outside the range that JSON-RPC reserves (MCP "Error Codes").
         message: for the end user.
         reason: why, for programs; a name of ``authsvc.errors.Reason`` where authsvc refused.
+        data: what else is for programs.
         challenge: what to ask for; None where no token would help.
         headers: further headers.
     """
@@ -34,6 +36,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         *,
         code: int | None = None,
         reason: str = "",
+        data: Mapping[str, Any] | None = None,
         challenge: Challenge | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
@@ -42,6 +45,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.code = status.value if code is None else code
         self.message = message
         self.reason = reason
+        self.data = {**(data or {}), **({"reason": reason} if reason else {})}
         self.challenge = challenge
         self.headers = headers or {}
 
@@ -53,8 +57,8 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
             resource_metadata: URL of the protected resource's metadata, for the challenge.
         """
         error: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.reason:
-            error["data"] = {"reason": self.reason}
+        if self.data:
+            error["data"] = self.data
         headers = {"Cache-Control": "no-store", **self.headers}
         if self.challenge is not None:
             headers["WWW-Authenticate"] = self.challenge.header(resource_metadata)

@@ -32,6 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 from mcp_adapter import cancellation, eras
 from mcp_adapter.exchange import EventStream, Exchange, Reply, dumped, encoded, reply_to
+from mcp_adapter.refusals import Refusal
 
 
 class StreamableHttp:
@@ -61,7 +62,11 @@ class StreamableHttp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one POST."""
         request = Request(scope, receive)
-        version = eras.protocol_version(request.headers)
+        try:
+            version = eras.protocol_version(request.headers)
+        except Refusal as refusal:
+            await refusal.response(None, resource_metadata="")(scope, receive, send)
+            return
         if not eras.has_sessions(version):
             await self._manager.handle_request(scope, receive, send)
         elif not all(check_accept_headers(request)):
