@@ -31,7 +31,7 @@ from mcp_adapter.metadata import metadata_routes, metadata_url
 from mcp_adapter.opening import lifespan_within, opened, resolver_at
 from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import Requirement, RequirementOf, default_requirement, union
-from mcp_adapter.watching import watched
+from mcp_adapter.watching import Watched
 from mcp_adapter.whitespace import trimmed
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,9 @@ class SessionGate:
     ``initialize``, and its sessions are served to their owners alone: a message without a token
     could take another's answer by using its request's id, or answer in another's name.
 
+    A response that streams, on any method, ends within a second of its caller's token, session or
+    access; an answer that comes in one piece is finished, however long it takes.
+
     Args:
         app: an ASGI app that serves MCP over Streamable HTTP.
         resolver: decides who is asking: an ``AuthClient``, or where on this machine authsvc is,
@@ -82,8 +85,7 @@ class SessionGate:
         scopes: what tokens may be asked to hold here, for the metadata.
         requirement: what a request needs, by method and params.
         stateful: whether the app keeps sessions of its own.
-        streams: whether GET opens a stream of what a stateful app sends by itself. The stream ends
-            within a second or two of its caller's token or session.
+        streams: whether GET opens a stream of what a stateful app sends by itself.
         open_paths: paths that are passed to the app as they are, such as ``/healthz``.
         max_body_bytes: longest body that is read.
         body_timeout_seconds: how long a body may take to arrive.
@@ -181,18 +183,34 @@ class SessionGate:
             return
         except ClientDisconnect:
             return
-        if opens_session:
-            send = session_ids.Opening(
-                send,
-                partial(self._session_id, caller, resolution),
-                partial(self._refuse, request_id, scope, receive, send),
-            )
-        else:
-            send = session_ids.Bounded(send, caller.session_id)
         # An initialize opens a session of its own: it does not reach one that it names.
         inner = _inner(scope, caller, resolution, body, in_session=not opens_session)
         inner["state"]["mcp_message"] = message
-        await self._app(inner, messages.replay(body, receive), send)
+        receive = messages.replay(body, receive)
+        if not opens_session:
+            await self._serve(caller, needed, inner, receive, send, request_id)
+            return
+        watched = Watched(send, lambda: self._check(caller, needed, opening), request_id)
+        opening = session_ids.Opening(
+            watched.send,
+            partial(self._session_id, caller, resolution),
+            partial(self._refuse, request_id, scope, receive, send),
+        )
+        await watched.serve(self._app, inner, receive, opening)
+
+    async def _serve(
+        self,
+        caller: _Caller,
+        needed: Requirement | None,
+        inner: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: RequestId | None = None,
+    ) -> None:
+        """Have the app serve a request that opens no session, for as long as its caller may."""
+        watched = Watched(send, partial(self._check, caller, needed), request_id)
+        bounded = session_ids.Bounded(watched.send, caller.session_id)
+        await watched.serve(self._app, inner, receive, bounded)
 
     async def _refuse(
         self,
@@ -227,6 +245,28 @@ class SessionGate:
         else:
             call = resolver.resolve(caller.required_session_id(), caller.token, resource=resource)
         return await _answered(call, caller, needed)
+
+    async def _check(
+        self,
+        caller: _Caller,
+        needed: Requirement | None,
+        opening: session_ids.Opening | None = None,
+    ) -> None:
+        """Whether a stream's caller may still have it.
+
+        Args:
+            caller: whose stream it is.
+            needed: what the request needs.
+            opening: where the request has opened the session that it is of.
+
+        Raises:
+            Refusal: it may not.
+        """
+        session_id = caller.session_id if opening is None else opening.session_id
+        if not session_id and not caller.token:
+            return  # it is nobody's, and so nobody's end is its own
+        call = self._resolver.resolve(session_id, caller.token, resource=self._resource)
+        _authorize(await _answered(call, caller, needed), needed)
 
     async def _session_id(self, caller: _Caller, resolution: Resolution, theirs: str) -> str:
         """The id that the answer to an ``initialize`` bears; ``theirs`` is the app's.
@@ -267,17 +307,8 @@ class SessionGate:
             await self._refuse(None, scope, receive, send, refusal)
             return
 
-        async def may_go_on() -> bool:
-            try:
-                _authorize(await self._resolve(caller, _OWNER, opens_session=False), _OWNER)
-            except Refusal:
-                return False
-            return True
-
         inner = _inner(scope, caller, resolution)
-        receive = forwarding.without_body(receive)
-        send = session_ids.Bounded(send, caller.session_id)
-        await watched(self._app, inner, receive, send, may_go_on=may_go_on)
+        await self._serve(caller, _OWNER, inner, forwarding.without_body(receive), send)
 
     async def _delete(self, scope: Scope, receive: Receive, send: Send) -> None:
         """End a session, for its owner alone: at authsvc, and then at an app that has it too."""
@@ -289,8 +320,7 @@ class SessionGate:
             return
         if self._stateful:
             inner = _inner(scope, caller, resolution)
-            send = session_ids.Bounded(send, caller.session_id)
-            await self._app(inner, forwarding.without_body(receive), send)
+            await self._serve(caller, _OWNER, inner, forwarding.without_body(receive), send)
         else:
             await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
 

@@ -49,6 +49,13 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.challenge = challenge
         self.headers = headers or {}
 
+    def message_for(self, request_id: RequestId | None) -> dict[str, Any]:
+        """The JSON-RPC error that answers a request; see ``response``."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.data:
+            error["data"] = self.data
+        return {"jsonrpc": "2.0", "id": request_id, "error": error}
+
     def response(self, request_id: RequestId | None, *, resource_metadata: str) -> Response:
         """The answer: a JSON-RPC error object that nobody caches.
 
@@ -56,14 +63,11 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
             request_id: of the request that is refused; None when it is not known.
             resource_metadata: URL of the protected resource's metadata, for the challenge.
         """
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.data:
-            error["data"] = self.data
         headers = {"Cache-Control": "no-store", **self.headers}
         if self.challenge is not None:
             headers["WWW-Authenticate"] = self.challenge.header(resource_metadata)
-        body = {"jsonrpc": "2.0", "id": request_id, "error": error}
-        return Response(json.dumps(body), self.status, headers, "application/json")
+        body = json.dumps(self.message_for(request_id))
+        return Response(body, self.status, headers, "application/json")
 
 
 def bad_request(message: str, *, code: int = INVALID_REQUEST) -> Refusal:
@@ -103,6 +107,11 @@ def insufficient_scope(scopes: tuple[str, ...]) -> Refusal:
 def internal_error() -> Refusal:
     """500, without a word on what happened."""
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.", code=INTERNAL_ERROR)
+
+
+def service_unavailable() -> Refusal:
+    """503: nobody could say in time."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The service is temporarily unavailable.")
 
 
 def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -> Refusal:

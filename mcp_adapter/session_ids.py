@@ -29,6 +29,9 @@ class Opening:
         session_id_of: asked once, for a 200. The InitializeResult is in one, and no error that
             matters here.
         refuse: answers the request in the app's place.
+
+    Attributes:
+        session_id: what the client got; empty for none, or not yet.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Opening:
         self._session_id_of = session_id_of
         self._refuse = refuse
         self._is_refused = False
+        self.session_id = ""
 
     async def __call__(self, message: Message) -> None:
         """Pass on what the app sends; nothing, once the session was refused."""
@@ -54,7 +58,7 @@ class Opening:
                 self._is_refused = True
                 await self._refuse(refusal)
                 return
-            message = _with(message, session_id)
+            message, self.session_id = _with(message, session_id), session_id
         await self._send(message)
 
 

@@ -1,43 +1,208 @@
-"""A response that goes on for as long as its caller may have it."""
+"""A response that goes on for as long as its caller may have it.
+
+A response that is not complete ``CHECK_SECONDS`` after its start is a stream, whatever the method
+and the type, but for JSON that comes in one piece. From then on its caller is looked at again, over
+and over.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
 
-import anyio
+from mcp_types import RequestId
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-CHECK_SECONDS = 1.0
-"""How long a stream can outlive its caller's token, session or access; a stream costs a resolve
-each time."""
+from mcp_adapter import refusals
+from mcp_adapter.refusals import Refusal
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.5
+"""From one look at a stream's caller to the next; each costs a resolve."""
+
+ANSWER_SECONDS = 0.45
+"""So long an answer is waited for, and asked for again where it was none. Together with
+``CHECK_SECONDS`` it is within the second that is published."""
+
+RETRY_SECONDS = 0.1
+"""From an answer that was none to the next question."""
+
+_NO_ANSWER = {
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
+
+Check = Callable[[], Awaitable[None]]
+"""Asks whether the caller may still have its response. Raises ``Refusal`` where it may not."""
 
 
-async def watched(
-    app: ASGIApp,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    *,
-    may_go_on: Callable[[], Awaitable[bool]],
-) -> None:
-    """Serve one request, and end its response once its caller may no longer have it."""
-    is_open = False
+class Watched:
+    """One response on its way. The app sends it by ``send``.
 
-    async def note(message: Message) -> None:
-        nonlocal is_open
-        is_open = message["type"] == "http.response.start" or message.get("more_body", False)
-        await send(message)
+    Args:
+        send: towards the client.
+        check: asked while the response is a stream.
+        request_id: of the request that is answered; None where no answer is owed.
+    """
 
-    async with anyio.create_task_group() as tasks:
+    def __init__(self, send: Send, check: Check, request_id: RequestId | None = None) -> None:
+        self._send = send
+        self._check = check
+        self._request_id = request_id
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._start: Message = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+        self._is_ended = False
+        self._tail = b"\n\n"
 
-        async def watch() -> None:
-            while True:
-                await anyio.sleep(CHECK_SECONDS)
-                if not await may_go_on():
-                    tasks.cancel_scope.cancel()
+    async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have ``app`` serve one request; it is cancelled once its caller may have no more.
 
-        tasks.start_soon(watch)
-        await app(scope, receive, note)
-        tasks.cancel_scope.cancel()
-    if is_open:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        Args:
+            app: serves it.
+            scope: of the request.
+            receive: of the request.
+            send: what the app is given: ``self.send``, or what leads there.
+        """
+        self._task = asyncio.current_task()
+        try:
+            try:
+                await app(scope, receive, send)
+            finally:
+                self._leave()
+            await self._watch_over()
+        except asyncio.CancelledError:
+            if not self._is_cancelled_here():
+                raise
+            await self._watch_over()
+        except Exception as error:
+            if not self._is_ended:
+                raise
+            log.debug("an app whose response was ended failed: %s", type(error).__name__)
+            await self._watch_over()
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+
+    async def send(self, message: Message) -> None:
+        """Pass on what the app sends.
+
+        Raises:
+            OSError: the response was ended.
+        """
+        if self._is_ended:
+            raise OSError("the caller may no longer have the response")
+        if message["type"] == "http.response.start":
+            self._start = message
+            await self._send(message)
+            if not _is_json(message):
+                self._watch_later()
+        elif message.get("more_body", False):
+            self._watch_later()
+            async with self._writing:
+                await self._send(message)
+                self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
+        else:
+            self._leave()
+            await self._send(message)
+
+    def _watch_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._watch_now)
+
+    def _watch_now(self) -> None:
+        self._watch = asyncio.get_running_loop().create_task(self._watch_caller())
+
+    async def _watch_caller(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (refusal := await self._refusal()) is None:
+            await asyncio.sleep(began + CHECK_SECONDS - loop.time())
+            began = loop.time()
+        await self._end(refusal)
+
+    async def _refusal(self) -> Refusal | None:
+        """Why the caller may have no more; None while it may. No answer in time is a no, too."""
+        refusal = refusals.service_unavailable()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while True:
+                    try:
+                        await self._check()
+                    except Refusal as raised:
+                        refusal = raised
+                        if refusal.status not in _NO_ANSWER:
+                            return refusal
+                    else:
+                        return None
+                    await asyncio.sleep(RETRY_SECONDS)
+        except TimeoutError:
+            return refusal
+        except Exception as error:  # noqa: BLE001 - a watch that breaks may not leave its stream on
+            log.error("a stream's caller cannot be looked at: %s", type(error).__name__)
+            return refusals.internal_error()
+
+    async def _end(self, refusal: Refusal) -> None:
+        log.info("a stream was ended", extra={"reason": refusal.reason or refusal.status.name})
+        self._is_ended = True
+        if self._task is not None:
+            self._cancelling = self._task.cancelling()
+            self._task.cancel()
+        headers = Headers(raw=self._start.get("headers", []))
+        if "content-length" in headers:
+            return  # the server cuts off what is too short, and the client notices
+        # Here and not once the app has come to its end: it may be in a thread that nobody can stop.
+        async with self._writing:
+            last = self._last_event(refusal) if _is_event_stream(headers) else b""
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _last_event(self, refusal: Refusal) -> bytes:
+        """The answer that a request gets in an event stream; after half an event there is none."""
+        if self._request_id is None or not self._tail.endswith(_EVENT_ENDS):
+            return b""
+        data = json.dumps(refusal.message_for(self._request_id), separators=(",", ":"))
+        return f"event: message\r\ndata: {data}\r\n\r\n".encode()
+
+    def _is_cancelled_here(self) -> bool:
+        """Whether the task was cancelled to end the response, and by nobody else besides."""
+        task = self._task
+        return self._is_ended and task is not None and task.uncancel() <= self._cancelling
+
+    def _leave(self) -> None:
+        """Watch no more: nothing is left to be sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watch is not None and not self._is_ended:
+            self._watch.cancel()
+
+    async def _watch_over(self) -> None:
+        """Wait until the end has been sent, if it was the watch that came to it."""
+        if self._watch is None:
+            return
+        await asyncio.wait([self._watch])
+        if not self._watch.cancelled():
+            self._watch.exception()  # the client may have left before the end was sent
+
+
+def _is_json(start: Message) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"application/json")
+        for name, value in start.get("headers", ())
+    )
+
+
+def _is_event_stream(headers: Headers) -> bool:
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "text/event-stream" and "content-encoding" not in headers

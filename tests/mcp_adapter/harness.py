@@ -152,6 +152,9 @@ def demo_server(meeting: Meeting) -> Server[Any]:
             case "count":
                 for step in range(3):
                     await ctx.session.report_progress(step, 3, f"step {step}")
+            case "hold":
+                await ctx.session.report_progress(1, 2, "begun")
+                await meeting.join()
             case "break":
                 raise RuntimeError("a secret of the server")
             case "refuse":

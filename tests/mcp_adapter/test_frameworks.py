@@ -11,6 +11,7 @@ import anyio
 import httpx2
 import mcp_types as types
 import pytest
+from fastmcp import Context as FastMCPContext
 from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_http_request
 from mcp.client.client import Client
@@ -18,8 +19,10 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.types import ASGIApp
 
+from authsvc.errors import Reason
 from authsvc.resolution import Principal, Resolution
 from mcp_adapter import identity
 from mcp_adapter.middleware import SessionGate
@@ -61,6 +64,11 @@ def official(meeting: Meeting, *, stateless: bool) -> ASGIApp:
         await meeting.join()
         return client(identity.current(ctx.request_context.request))
 
+    @server.tool()
+    async def hold(ctx: Context) -> None:
+        await ctx.report_progress(1, 2)
+        await anyio.sleep_forever()
+
     return server.streamable_http_app(stateless_http=stateless)
 
 
@@ -78,11 +86,19 @@ def low_level(meeting: Meeting, *, stateless: bool) -> ASGIApp:
     ) -> types.CallToolResult:
         if params.name == "meet":
             await meeting.join()
+        if params.name == "hold":
+            await ctx.session.report_progress(1, 2)
+            await anyio.sleep_forever()
         who = client if params.name == "meet" else subject
         text = who(identity.current(ctx.request))
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
-    server = Server("low-level", on_list_tools=list_tools, on_call_tool=call_tool)
+    server = Server(
+        "low-level",
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_subscriptions_listen=ListenHandler(InMemorySubscriptionBus()),
+    )
     return server.streamable_http_app(stateless_http=stateless)
 
 
@@ -98,6 +114,11 @@ def fastmcp(meeting: Meeting, *, stateless: bool) -> ASGIApp:
     async def meet() -> str:
         await meeting.join()
         return client(identity.current(get_http_request()))
+
+    @server.tool
+    async def hold(ctx: FastMCPContext) -> None:
+        await ctx.report_progress(1, 2)
+        await anyio.sleep_forever()
 
     return server.http_app(stateless_http=stateless)
 
@@ -363,3 +384,82 @@ async def test_what_is_no_request_id_is_refused_whatever_the_framework(
     assert response.status_code == 400
     assert response.json()["error"]["code"] == -32600
     assert response.json()["id"] is None
+
+
+# Responses that stream.
+
+MODERN_META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+def revoke(endpoint: Endpoint, session: str) -> str:
+    del endpoint.resolver.tokens["alice-1"]
+    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_REVOKED
+    return "TOKEN_REVOKED"
+
+
+def expire(endpoint: Endpoint, session: str) -> str:
+    del endpoint.resolver.tokens["alice-1"]
+    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_EXPIRED
+    return "TOKEN_EXPIRED"
+
+
+def end_session(endpoint: Endpoint, session: str) -> str:
+    del endpoint.resolver.sessions[session]
+    return "SESSION_NOT_FOUND"
+
+
+End = Callable[[Endpoint, str], str]
+
+
+async def ended(endpoint: Endpoint, session: str, body: object, version: str, end: End) -> None:
+    """POST what streams, take away the right to it, and see it end with the reason."""
+    assert isinstance(body, dict)
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "Authorization": "Bearer alice-1",
+        "MCP-Protocol-Version": version,
+        "Mcp-Method": body["method"],
+        **({"Mcp-Name": body["params"]["name"]} if "name" in body["params"] else {}),
+        **({"Mcp-Session-Id": session} if version != "2026-07-28" else {}),
+    }
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with endpoint.http.stream("POST", "/mcp", json=body, headers=headers) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            lines = response.aiter_lines()
+            first = await anext(line async for line in lines if line.startswith("data: {"))
+            reason = end(endpoint, session)
+            rest = [line async for line in lines if line.startswith("data: {")]
+    assert json.loads(first[5:])["method"].startswith("notifications/")
+    (last,) = rest
+    assert json.loads(last[5:])["id"] == body["id"]
+    assert json.loads(last[5:])["error"]["data"]["reason"] == reason
+
+
+@pytest.mark.parametrize("end", [revoke, expire, end_session])
+async def test_a_call_that_streams_ends_with_its_caller(served: Endpoint, end: End) -> None:
+    session = await opened(served, "alice-1")
+    body = call("hold", _meta={"progressToken": 1})
+
+    await ended(served, session, body, "2025-11-25", end)
+
+
+@pytest.mark.parametrize("end", [revoke, expire])
+async def test_a_call_that_streams_without_a_session_ends_with_its_caller(
+    served: Endpoint, end: End
+) -> None:
+    await ended(
+        served, "", call("hold", _meta={"progressToken": 1, **MODERN_META}), "2026-07-28", end
+    )
+
+
+@pytest.mark.parametrize("end", [revoke, expire])
+@pytest.mark.parametrize("make", [official, low_level])
+async def test_a_subscription_ends_with_its_caller(
+    make: Callable[..., ASGIApp], resolver: MemoryResolver, end: End
+) -> None:
+    wanted = {"notifications": {"toolsListChanged": True}, "_meta": MODERN_META}
+    async with endpoint_of(make, resolver, stateless=True) as endpoint:
+        await ended(endpoint, "", request("subscriptions/listen", wanted), "2026-07-28", end)
