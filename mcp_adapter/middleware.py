@@ -31,6 +31,7 @@ from mcp_adapter.metadata import metadata_routes, metadata_url
 from mcp_adapter.opening import lifespan_within, opened, resolver_at
 from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import Requirement, RequirementOf, default_requirement, union
+from mcp_adapter.users import Identified
 from mcp_adapter.watching import Watched
 from mcp_adapter.whitespace import trimmed
 
@@ -63,6 +64,9 @@ class SessionGate:
 
     - ``resolution``: the ``authsvc.resolution.Resolution`` of this request;
     - ``mcp_message``: the parsed JSON-RPC message, or batch of them.
+
+    In ``scope["user"]`` and ``scope["auth"]`` it finds what Starlette, the official SDK and FastMCP
+    look for; the SDK's ``get_access_token()`` and FastMCP's find it too.
 
     It does not find the Authorization header: a client's token goes no further than the gate.
 
@@ -114,7 +118,7 @@ class SessionGate:
         endpoint = urlsplit(resource).path.rstrip("/")
         if any(path.rstrip("/") == endpoint for path in open_paths):
             raise ValueError(f"open_paths: {endpoint or '/'} is what the gate is there for")
-        self._app = app
+        self._app = Identified(app, resource=resource, stateful=stateful)
         self._resolver = resolver_at(resolver) if isinstance(resolver, str) else resolver
         self._resource = resource
         self._resource_metadata = metadata_url(resource)

@@ -149,7 +149,10 @@ def test_authsvc(path: Path) -> None:
     assert not any(name.split(".")[0] in {"mcp_adapter", "demo"} for name in imports(path))
 
 
-GATE = ("middleware", "bearer", "refusals", "requirements", "messages", "eras", "metadata")
+GATE = (
+    *("middleware", "bearer", "refusals", "requirements", "messages", "eras", "metadata"),
+    *("forwarding", "session_ids", "users"),
+)
 
 
 @pytest.mark.parametrize("name", GATE)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,7 +24,8 @@ from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Outcome, Principal, Resolution, Session, SessionState
 from mcp_adapter.app import build_app
 from mcp_adapter.config import Settings
-from mcp_adapter.requirements import Requirement, default_requirement
+from mcp_adapter.middleware import SessionGate
+from mcp_adapter.requirements import Requirement, RequirementOf, default_requirement
 from tests.support.bounds import TIMEOUT_SECONDS
 
 RESOURCE = "https://mcp.example/mcp"
@@ -292,6 +294,53 @@ class Endpoint:
         sent |= headers or {}
         body = request(method, {**(params or {}), "_meta": meta})
         return await self.post(body, session=session, token=token, version=MODERN, headers=sent)
+
+
+@asynccontextmanager
+async def endpoint_of(
+    make: Callable[..., ASGIApp],
+    resolver: MemoryResolver,
+    *,
+    stateless: bool,
+    streams: bool = False,
+    requirement: RequirementOf = default_requirement,
+) -> AsyncIterator[Endpoint]:
+    """An app of a framework's behind the gate, as its users put it there, over real HTTP."""
+    meeting = Meeting()
+    app = SessionGate(
+        make(meeting, stateless=stateless),
+        resolver=resolver,
+        resource=RESOURCE,
+        authorization_servers=[ISSUER],
+        requirement=requirement,
+        stateful=not stateless,
+        streams=streams,
+    )
+    async with (
+        running(app) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        yield Endpoint(http, resolver, meeting)
+
+
+def message_of(response: httpx2.Response) -> Mapping[str, Any]:
+    """The JSON-RPC answer, whether it came alone or as an event."""
+    assert response.status_code == 200, response.text
+    if response.headers["content-type"].startswith("application/json"):
+        text = response.text
+    else:
+        (text,) = (line[5:] for line in response.text.splitlines() if line.startswith("data: {"))
+    message = json.loads(text)
+    assert isinstance(message, dict)
+    return message
+
+
+async def opened(endpoint: Endpoint, token: str | None = None) -> str:
+    """Connect as a client does; the session's id."""
+    session = await endpoint.open(token)
+    done = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert (await endpoint.post(done, session=session)).status_code == 202
+    return session
 
 
 def request(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -25,7 +24,6 @@ from starlette.types import ASGIApp
 from authsvc.errors import Reason
 from authsvc.resolution import Principal, Resolution
 from mcp_adapter import identity
-from mcp_adapter.middleware import SessionGate
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,
@@ -34,10 +32,12 @@ from tests.mcp_adapter.harness import (
     Meeting,
     MemoryResolver,
     call,
+    endpoint_of,
     initialize,
+    message_of,
+    opened,
     principal,
     request,
-    running,
 )
 
 pytestmark = pytest.mark.anyio
@@ -137,30 +137,6 @@ def resolver() -> MemoryResolver:
     )
 
 
-@asynccontextmanager
-async def endpoint_of(
-    make: Callable[..., ASGIApp],
-    resolver: MemoryResolver,
-    *,
-    stateless: bool,
-    streams: bool = False,
-) -> AsyncIterator[Endpoint]:
-    meeting = Meeting()
-    app = SessionGate(
-        make(meeting, stateless=stateless),
-        resolver=resolver,
-        resource=RESOURCE,
-        authorization_servers=[ISSUER],
-        stateful=not stateless,
-        streams=streams,
-    )
-    async with (
-        running(app) as url,
-        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
-    ):
-        yield Endpoint(http, resolver, meeting)
-
-
 @pytest.fixture(params=FRAMEWORKS, ids=lambda make: make.__name__)
 def framework(request: pytest.FixtureRequest) -> Callable[..., ASGIApp]:
     return request.param  # type: ignore[no-any-return] # pytest knows no types of parameters
@@ -182,28 +158,8 @@ async def stateful(
         yield endpoint
 
 
-def message_of(response: httpx2.Response) -> Mapping[str, Any]:
-    """The JSON-RPC answer, whether it came alone or as an event."""
-    assert response.status_code == 200, response.text
-    if response.headers["content-type"].startswith("application/json"):
-        text = response.text
-    else:
-        (text,) = (line[5:] for line in response.text.splitlines() if line.startswith("data: {"))
-    message = json.loads(text)
-    assert isinstance(message, dict)
-    return message
-
-
 def said(response: httpx2.Response) -> str:
     return str(message_of(response)["result"]["content"][0]["text"])
-
-
-async def opened(endpoint: Endpoint, token: str | None = None) -> str:
-    """Connect as a client does; the session's id."""
-    session = await endpoint.open(token)
-    done = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    assert (await endpoint.post(done, session=session)).status_code == 202
-    return session
 
 
 async def test_the_flow_that_servers_get_wrong(served: Endpoint) -> None:
