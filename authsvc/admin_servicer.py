@@ -112,7 +112,8 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         return admin_wire.status_message(status)
 
     async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
-        with self._operator("WatchSessions", context):
+        with self._edge.admitted_stream(context, Caller.authorize_admin) as caller:
+            audit.admin_act("WatchSessions", caller=caller.name, peer=str(context.peer()))
             which = admin_wire.filter_of(request.filter)
             async with self._admin.watching(which, resume_token=request.resume_token) as watch:
                 # Now, and not with the first event: the client knows that it watches, and from

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.addresses import is_local
-from authsvc.limits import CallerLimits
+from authsvc.limits import MAX_CONCURRENT_CALLS, CallerLimits
 from authsvc.logs import Format
 from authsvc.sessions import Limits
 from authsvc.settings import FileSettings, Resource, Table
@@ -419,10 +419,19 @@ class LimitSettings(Table):
         description="Calls of one caller, resolves on a stream among them.",
     )
     calls_burst: float = Field(default=_CALLER.calls_burst, ge=1, description="At once.")
-    concurrent_calls: int = Field(default=_CALLER.concurrent_calls, ge=1, description="In flight.")
+    concurrent_calls: int = Field(
+        default=_CALLER.concurrent_calls,
+        ge=2,
+        description="In flight. An open stream is one, each resolve on it another.",
+    )
+    max_streams_per_caller: int = Field(
+        default=_CALLER.max_streams_per_caller,
+        ge=1,
+        description="Streams that it may have open: `ResolveSessionStream`, watches, reflection.",
+    )
     refused_tokens_per_second: PositiveFloat = Field(
         default=_CALLER.refused_tokens_per_second,
-        description="Beyond it, tokens that are not known yet are not looked at.",
+        description="Beyond it, tokens that are not known yet are rejected unseen.",
     )
     refused_tokens_burst: float = Field(
         default=_CALLER.refused_tokens_burst, ge=1, description="At once."
@@ -435,12 +444,32 @@ class LimitSettings(Table):
         default=_CALLER.anonymous_sessions_burst, ge=1, description="At once."
     )
     concurrent_calls_of_all: int = Field(
-        default=10_000, ge=1, description="In flight, all callers together."
+        default=MAX_CONCURRENT_CALLS,
+        ge=2,
+        description="In flight, all callers together; half of it is reserved for known callers, in "
+        "equal shares.",
+    )
+    max_concurrent_streams_per_connection: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Calls and streams at once on one connection; clients queue what is more.",
+    )
+    max_unauthenticated_calls: int = Field(
+        default=1_000,
+        ge=1,
+        description="Calls that wait for their request before it is known who calls. Beyond it, "
+        "calls without a known caller are rejected as they begin.",
+    )
+    request_timeout_seconds: PositiveFloat = Field(
+        default=10.0,
+        description="How long a known caller's call may wait for its request then.",
     )
 
     def caller_limits(self) -> CallerLimits:
         """The same, for each caller."""
-        return CallerLimits(**self.model_dump(exclude={"concurrent_calls_of_all"}))
+        names = {field.name for field in fields(CallerLimits)}
+        return CallerLimits(**self.model_dump(include=names))
 
 
 class TlsSettings(Table):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.rpc import code_pb2, status_pb2
@@ -70,6 +71,31 @@ class Edge:
         caller = self.identify(context)
         return Admission(self, context, caller, self._usages.of(caller.name), authorize, resource)
 
+    @contextmanager
+    def admitted_stream(
+        self, context: Context, authorize: Callable[[Caller], None]
+    ) -> Iterator[Caller]:
+        """As ``admitted``, for a call that lasts: it counts as a stream, too.
+
+        Args:
+            context: of the call.
+            authorize: refuses a caller that may not make this call.
+
+        Raises:
+            AuthError: as ``admitted``.
+        """
+        caller = self.identify(context)
+        usage = self._usages.of(caller.name)
+        usage.begin_stream()
+        try:
+            authorize(caller)
+            yield caller
+        except AuthError as error:
+            self.note_refusal(error, caller.name, context)
+            raise
+        finally:
+            usage.end_stream()
+
     def admitted_for(
         self, resource: str, context: Context, caller: Caller | None = None
     ) -> Admission:
@@ -92,9 +118,18 @@ class Edge:
         """
         self._usages.of(caller.name).count_call()
 
-    async def admit(self, context: Context) -> None:
-        """Abort the call unless its caller is known."""
-        await guarded(self._admit(context), context)
+    @asynccontextmanager
+    async def staying(self, context: Context) -> AsyncIterator[None]:
+        """Around a call that lasts, of any known caller: abort it where it may not begin."""
+        admission = self.admitted_stream(context, anybody_known)
+        try:
+            admission.__enter__()
+        except AuthError as error:
+            await _abort(error, context)
+        try:
+            yield
+        finally:
+            admission.__exit__(None, None, None)
 
     def note_refusal(
         self, error: AuthError, caller: str, context: Context, resource: str = ""
@@ -105,10 +140,6 @@ class Edge:
             audit.caller_refused(
                 error, caller=caller, peer=str(context.peer()), resource=resource[:200]
             )
-
-    async def _admit(self, context: Context) -> None:
-        with self.admitted(context, _anybody_known):
-            pass
 
 
 @dataclass(slots=True)
@@ -179,7 +210,7 @@ def _authorize(resource: str, caller: Caller) -> None:
     caller.authorize(resource)
 
 
-def _anybody_known(caller: Caller) -> None:
+def anybody_known(caller: Caller) -> None:
     """Authorise every caller that is identified at all."""
 
 
@@ -188,10 +219,15 @@ async def guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:
     try:
         return await work
     except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
-        status = status_of(error)
-        await context.abort(
-            _CODES[status.code], status.message, trailing_metadata=_trailer(error, status)
-        )
+        await _abort(error, context)
+
+
+async def _abort(error: Exception, context: Context) -> NoReturn:
+    status = status_of(error)
+    await context.abort(
+        _CODES[status.code], status.message, trailing_metadata=_trailer(error, status)
+    )
+    raise AssertionError("abort does not return")
 
 
 def refuse(error: Exception, context: Context) -> None:

@@ -15,6 +15,9 @@ from authsvc.errors import AuthError, Reason, Status
 REPORT_INTERVAL_SECONDS = 1.0
 """A caller that goes on flooding is written down so often, and not at each refusal."""
 
+MAX_CONCURRENT_CALLS = 10_000
+"""In flight, all callers together, unless configured otherwise."""
+
 EVENTS_PER_SECOND = 100.0
 EVENTS_BURST = 200.0
 """Refusals that are written down for one caller; more would say no more, and fill the disk."""
@@ -27,10 +30,11 @@ class CallerLimits:
     Attributes:
         calls_per_second: calls of any kind.
         calls_burst: at once.
-        concurrent_calls: in flight.
+        concurrent_calls: in flight; a stream is one for as long as it is open.
+        max_streams_per_caller: streams that it may have open.
         refused_tokens_per_second: tokens that were looked at and refused; once they are used up,
-            tokens not known yet are not looked at, and known ones are served as ever. What is
-            known to have been good and has expired does not count.
+            tokens not known yet are rejected before any work on them, and known ones are served as
+            ever. What is known to have been valid and has expired does not count.
         refused_tokens_burst: at once.
         anonymous_sessions_per_second: sessions that it may create without a token.
         anonymous_sessions_burst: at once.
@@ -39,8 +43,9 @@ class CallerLimits:
     calls_per_second: float = 20_000.0
     calls_burst: float = 20_000.0
     concurrent_calls: int = 2_000
-    refused_tokens_per_second: float = 1_000.0
-    refused_tokens_burst: float = 2_000.0
+    max_streams_per_caller: int = 500
+    refused_tokens_per_second: float = 100.0
+    refused_tokens_burst: float = 500.0
     anonymous_sessions_per_second: float = 100.0
     anonymous_sessions_burst: float = 1_000.0
 
@@ -58,18 +63,52 @@ class Bucket:
 
     def take(self, now: float) -> float:
         """Take one; how long to wait where there is none, in seconds, and 0 where there was."""
+        wait = self.wait(now)
+        if wait == 0.0:
+            self._level -= 1.0
+        return wait
+
+    def wait(self, now: float) -> float:
+        """How long to wait until there is one to take, in seconds."""
         # A clock that steps back neither fills the bucket nor blocks it.
         if (elapsed := now - self._time) > 0.0:
             self._level = min(self._burst, self._level + elapsed * self._rate)
         self._time = now
-        if self._level < 1.0:
-            return (1.0 - self._level) / self._rate
-        self._level -= 1.0
-        return 0.0
+        return 0.0 if self._level >= 1.0 else (1.0 - self._level) / self._rate
 
     def put_back(self) -> None:
         """Return one that was taken for nothing."""
         self._level = min(self._burst, self._level + 1.0)
+
+
+class Capacity:
+    """What is done at once for all callers together: a share for each of them, the rest for all.
+
+    Half of it is reserved, in equal shares for the known callers, so that others cannot take it
+    from a caller that is idle now. The other half goes to those that come first.
+
+    Args:
+        total: calls in flight.
+        callers: how many callers are known.
+    """
+
+    __slots__ = ("_left", "share")
+
+    def __init__(self, total: int, callers: int) -> None:
+        self.share = total // 2 // max(1, callers)
+        """Calls that each caller has to itself."""
+        self._left = total - self.share * max(1, callers)
+
+    def take(self) -> bool:
+        """Take one of what is for all; whether there was one."""
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True
+
+    def put_back(self) -> None:
+        """Return one."""
+        self._left += 1
 
 
 class Usage:
@@ -79,10 +118,19 @@ class Usage:
         caller: its name.
         limits: what it may.
         clock: seconds, of any origin.
+        capacity: what there is for all callers together.
     """
 
-    def __init__(self, caller: str, limits: CallerLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        caller: str,
+        limits: CallerLimits,
+        clock: Callable[[], float],
+        capacity: Capacity,
+    ) -> None:
         now = clock()
+        self._capacity = capacity
+        self._streams = 0
         self._caller = caller
         self._clock = clock
         self._reported = now - REPORT_INTERVAL_SECONDS
@@ -104,7 +152,26 @@ class Usage:
         if self._in_flight >= self._limits.concurrent_calls:
             self._refuse(Reason.OVERLOADED, "too many calls are in flight", 1.0)
         self.count_call()
+        if self._in_flight >= self._capacity.share and not self._capacity.take():
+            self._refuse(Reason.OVERLOADED, "too many calls of all callers are in flight", 1.0)
         self._in_flight += 1
+
+    def begin_stream(self) -> None:
+        """A stream begins, which is a call for as long as it is open; ``end_stream`` is due unless
+        this raises.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        if self._streams >= self._limits.max_streams_per_caller:
+            self._refuse(Reason.OVERLOADED, "too many streams are open", 1.0)
+        self.begin_call()
+        self._streams += 1
+
+    def end_stream(self) -> None:
+        """A stream that had begun has ended."""
+        self._streams -= 1
+        self.end_call()
 
     def count_call(self) -> None:
         """One call that is over as soon as it begins.
@@ -119,6 +186,15 @@ class Usage:
     def end_call(self) -> None:
         """A call that had begun has ended."""
         self._in_flight -= 1
+        if self._in_flight >= self._capacity.share:
+            self._capacity.put_back()
+
+    def seconds_until_check(self) -> float:
+        """How long tokens that are not known are rejected unseen; 0 while they are checked."""
+        wait = self._refused.wait(self._clock())
+        if wait > 0.0:
+            self._report(Reason.OVERLOADED, "too many refused tokens", self._clock())
+        return wait
 
     @contextmanager
     def check(self) -> Iterator[None]:
@@ -183,16 +259,27 @@ class Usages:
     Args:
         limits: what each may.
         clock: seconds, of any origin.
+        total: calls in flight of all callers together.
+        callers: how many callers are registered.
     """
 
-    def __init__(self, limits: CallerLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        limits: CallerLimits,
+        clock: Callable[[], float],
+        *,
+        total: int = MAX_CONCURRENT_CALLS,
+        callers: int = 1,
+    ) -> None:
         self._limits = limits
         self._clock = clock
+        self._capacity = Capacity(total, callers)
         self._by_caller: dict[str, Usage] = {}
 
     def of(self, caller: str) -> Usage:
         """One caller's."""
         usage = self._by_caller.get(caller)
         if usage is None:
-            usage = self._by_caller[caller] = Usage(caller, self._limits, self._clock)
+            usage = Usage(caller, self._limits, self._clock, self._capacity)
+            self._by_caller[caller] = usage
         return usage

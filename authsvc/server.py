@@ -24,7 +24,7 @@ from authsvc.admin_servicer import SessionAdminServicer
 from authsvc.administration import SessionAdmin, tidy
 from authsvc.brokers import open_broker
 from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
-from authsvc.config import Settings, TlsSettings
+from authsvc.config import LimitSettings, Settings, TlsSettings
 from authsvc.edge import Edge
 from authsvc.issuer_watch import IssuerWatch, WatchedIssuer
 from authsvc.issuers import issuer_of, with_introspection
@@ -46,6 +46,7 @@ from authsvc.tls import ServerCertificates
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from authsvc.waiting import BoundedHandlers, GenericHandlers
 from authsvc.workers import Lifeline
 
 log = logging.getLogger(__name__)
@@ -63,32 +64,21 @@ REPORT_INTERVAL_SECONDS = 0.25
 """How often health is looked at: whoever balances load should not be late."""
 
 _SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTED = (
     *_SERVICES,
-    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+    _HEALTH,
     reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name,
 )
 
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", 1 << 20),
+    # What has not finished its handshake by then is nobody's call. gRPC would wait for 120 s.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # Clients ping idle connections every 15 seconds.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
-
-
-class _Generic:
-    """A server whose methods are looked up by name, and not registered one by one.
-
-    The generated code does both. With methods registered, grpc.aio waits on one task for each of
-    them at every call, whichever is called.
-    """
-
-    def __init__(self, server: aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service_name: str, handlers: object) -> None:
-        """Leave it at the generic ones."""
 
 
 async def serve(settings: Settings, lifeline: Lifeline | None = None) -> None:
@@ -149,7 +139,12 @@ async def running(
             await open_store(settings), traces.around("store", metrics.store.timed)
         )
         closing.push_async_callback(store.close)
-        usages = Usages(settings.limits.caller_limits(), clock)
+        usages = Usages(
+            settings.limits.caller_limits(),
+            clock,
+            total=settings.limits.concurrent_calls_of_all,
+            callers=len(settings.callers),
+        )
         limits = settings.session_limits()
         stopping = asyncio.Event()
         closing.enter_context(metrics.security.heard())
@@ -172,12 +167,10 @@ async def running(
             answers_kept=settings.known_tokens,
         )
         metrics.remembered = lambda: resolver.answers_kept
-        server = aio.server(
-            options=_options(settings, shares_port=shares_port),
-            maximum_concurrent_rpcs=settings.limits.concurrent_calls_of_all,
-        )
+        server = aio.server(options=_options(settings, shares_port=shares_port))
+        services = GenericHandlers()
         edge = Edge(callers_of(settings), usages)
-        AuthServicer(resolver, edge, stopping, metrics, traces).add_to(server)
+        AuthServicer(resolver, edge, stopping, metrics, traces).add_to(services)
         issuer_watch = _issuer_watch(settings, issuers)
         admin = SessionAdmin(
             store,
@@ -186,7 +179,7 @@ async def running(
             stopping=stopping,
             clock=clock,
         )
-        generic = cast("aio.Server", _Generic(server))
+        generic = cast("aio.Server", services)
         operators = SessionAdminServicer(admin, edge)
         pb_grpc.add_SessionAdminServiceServicer_to_server(operators, generic)
         health = GuardedHealthServicer(edge, stopping)
@@ -194,6 +187,7 @@ async def running(
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
             GuardedReflectionServicer(edge, _REFLECTED), generic
         )
+        server.add_generic_rpc_handlers((_bounded(services, edge, settings.limits),))
         address = _listen(server, settings)
         await server.start()
 
@@ -246,7 +240,14 @@ async def running(
 def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
     # Two servers on one port share its connections at random: a taken port is an error, unless it
     # is meant.
-    options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
+    options = [
+        *_SERVER_OPTIONS,
+        ("grpc.so_reuseport", int(shares_port)),
+        (
+            "grpc.max_concurrent_streams",
+            settings.limits.max_concurrent_streams_per_connection,
+        ),
+    ]
     if settings.max_connection_age_seconds:
         # gRPC spreads it by a tenth to both sides, so that not all come back at once.
         options += [
@@ -254,6 +255,16 @@ def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
             ("grpc.max_connection_age_grace_ms", round(1000 * settings.grace_seconds)),
         ]
     return options
+
+
+def _bounded(services: GenericHandlers, edge: Edge, limits: LimitSettings) -> BoundedHandlers:
+    return BoundedHandlers(
+        services.handlers,
+        edge,
+        most=limits.max_unauthenticated_calls,
+        seconds=limits.request_timeout_seconds,
+        open_methods=(f"/{_HEALTH}/Check",),
+    )
 
 
 def _digest(settings: Settings) -> str:

@@ -23,6 +23,7 @@ from authsvc.telemetry.metrics import Metrics
 from authsvc.telemetry.spans import Tracing
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1.frames_pb2 import RequestFrames
+from authsvc.waiting import GenericHandlers
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AuthService"].full_name
 
@@ -58,7 +59,7 @@ class AuthServicer:
         self._creates = metrics.create
         self._tracing = tracing
 
-    def add_to(self, server: aio.Server) -> None:
+    def add_to(self, server: aio.Server | GenericHandlers) -> None:
         """Serve from ``server``, which has not been started."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "ResolveSession": grpc.unary_unary_rpc_method_handler(self.resolve_session),
@@ -100,8 +101,9 @@ class AuthServicer:
 
     async def resolve_session_stream(self, request_iterator: object, context: Context) -> None:
         """See ``auth.proto``; the answers are encoded."""
-        stream = ResolveStream(context, self._edge, self._stream)
-        await guarded(stream.serve(self._stopping), context)
+        async with self._edge.staying(context):
+            stream = ResolveStream(context, self._edge, self._stream)
+            await guarded(stream.serve(self._stopping), context)
 
     async def create_session(
         self, request: pb.CreateSessionRequest, context: Context
@@ -228,7 +230,10 @@ class GuardedHealthServicer(HealthServicer):
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """See ``grpc.health.v1.Health.Watch``."""
-        await self._edge.admit(context)
+        async with self._edge.staying(context):
+            await self._watch(request, context)
+
+    async def _watch(self, request: HealthCheckRequest, context: Context) -> None:
         watching = asyncio.ensure_future(super().Watch(request, context))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -253,7 +258,7 @@ class GuardedReflectionServicer(ReflectionServicer):
         self, request_iterator: AsyncIterable[Any], context: Context
     ) -> AsyncIterator[Any]:
         """See ``grpc.reflection.v1alpha.ServerReflection``."""
-        await self._edge.admit(context)
-        answers: Any = super().ServerReflectionInfo(request_iterator, context)
-        async for answer in answers:
-            yield answer
+        async with self._edge.staying(context):
+            answers: Any = super().ServerReflectionInfo(request_iterator, context)
+            async for answer in answers:
+                yield answer

@@ -1,0 +1,244 @@
+"""One caller, or an unauthenticated peer, takes its own share of what the server does at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+
+from authsvc.errors import AuthError, Reason
+from authsvc.limits import CallerLimits, Capacity, Usages
+from authsvc.server import running
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.clock import Clock
+from tests.support.http2 import HalfCalls
+from tests.support.service import settings_for
+from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+BOUND_SECONDS = 60.0
+TOKENS = {"one": "5ca1ab1e0ddba11c" * 4, "other": "f005ba110b5e55ed" * 4}
+SERVICE = "/authsvc.v1.AuthService"
+HALF = ("ResolveSession", "CreateSession", "RevokeSession")
+
+
+@asynccontextmanager
+async def serving(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, **limits: float
+) -> AsyncIterator[str]:
+    """A server of two callers that prove themselves by service tokens."""
+    callers = []
+    for name, resource in (("one", RESOURCE), ("other", OTHER_RESOURCE)):
+        (tmp_path / name).write_text(TOKENS[name])
+        callers.append(
+            {"name": name, "resources": [resource], "service_token_files": [tmp_path / name]}
+        )
+    settings = settings_for(tmp_path, idp, resources=(), callers=callers, limits=limits)
+    async with asyncio.timeout(BOUND_SECONDS), running(settings, clock=clock) as address:
+        yield address
+
+
+def proof(name: str) -> Sequence[tuple[str, str]]:
+    return (("authorization", f"Bearer {TOKENS[name]}"),)
+
+
+async def resolved(channel: aio.Channel, name: str, resource: str) -> pb.ResolveSessionResponse:
+    stub = pb_grpc.AuthServiceStub(channel)
+    request = pb.ResolveSessionRequest(resource=resource)
+    answer = await stub.ResolveSession(request, metadata=proof(name), timeout=BOUND_SECONDS)
+    assert isinstance(answer, pb.ResolveSessionResponse)
+    return answer
+
+
+@pytest.mark.parametrize("method", [*(f"{SERVICE}/{name}" for name in HALF), "health"])
+async def test_half_calls_of_unauthenticated_peers_leave_the_rest_answering(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, method: str
+) -> None:
+    method = "/grpc.health.v1.Health/Check" if method == "health" else method
+    limits = {
+        "max_concurrent_streams_per_connection": 10_000,
+        "max_unauthenticated_calls": 20,
+        "concurrent_calls_of_all": 100,
+    }
+    async with (
+        serving(tmp_path, clock, idp, **limits) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        peer = HalfCalls(address, method)
+        await peer.begin(500)
+        # All but those that may wait are rejected, and at once.
+        waiting = 20 if method.startswith(SERVICE) else 40
+        await peer.until(lambda: len(peer.ended) >= 500 - waiting)
+        await resolved(channel, "one", RESOURCE)
+        await resolved(channel, "other", OTHER_RESOURCE)
+        health: Any = HealthStub(channel)  # its stubs are without methods
+        answer = await health.Check(HealthCheckRequest(), timeout=BOUND_SECONDS)
+        assert answer.status == HealthCheckResponse.SERVING
+        peer.close()
+        # What they held is free again.
+        later = HalfCalls(address, method)
+        await later.begin(1)
+        await resolved(channel, "one", RESOURCE)
+        later.close()
+
+
+async def test_half_calls_of_a_caller_are_its_own(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    limits = {
+        "max_concurrent_streams_per_connection": 10_000,
+        "max_unauthenticated_calls": 20,
+        "concurrent_calls_of_all": 100,
+        "request_timeout_seconds": 600,
+    }
+    async with (
+        serving(tmp_path, clock, idp, **limits) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        peer = HalfCalls(address, f"{SERVICE}/ResolveSession", TOKENS["one"])
+        await peer.begin(500)
+        # Its own share, and what is for all.
+        await peer.until(lambda: len(peer.ended) >= 500 - 20 - 75)
+        await resolved(channel, "other", OTHER_RESOURCE)
+        assert len(peer.ended) == 500 - 20 - 75
+        peer.close()
+
+
+async def test_a_request_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    limits = {"max_unauthenticated_calls": 1, "request_timeout_seconds": 0.001}
+    async with serving(tmp_path, clock, idp, **limits) as address:
+        peer = HalfCalls(address, f"{SERVICE}/ResolveSession", TOKENS["one"])
+        await peer.begin(10)
+        await peer.until(lambda: len(peer.ended) == 9)
+        peer.close()
+
+
+async def test_a_connection_has_so_many_streams(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    limits = {"max_concurrent_streams_per_connection": 3}
+    async with (
+        serving(tmp_path, clock, idp, **limits) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        peer = HalfCalls(address, f"{SERVICE}/ResolveSession")
+        await peer.begin(500)
+        await peer.until(lambda: len(peer.ended) == 497)
+        # A client that keeps to the bound queues what is more.
+        answers = (resolved(channel, "one", RESOURCE) for _ in range(50))
+        assert len(await asyncio.gather(*answers)) == 50
+        peer.close()
+
+
+def streams(channel: aio.Channel) -> dict[str, Callable[[], Any]]:
+    """Begins one stream of each kind, of the caller "one"."""
+    health: Any = HealthStub(channel)  # their stubs are without methods
+    reflection: Any = ServerReflectionStub(channel)  # type: ignore[arg-type]
+    auth: Any = pb_grpc.AuthServiceStub(channel)
+
+    def resolve(name: str = "one", resource: str = RESOURCE) -> object:
+        entry = pb.ResolveSessionStreamRequest.Entry(
+            request_id=1, request=pb.ResolveSessionRequest(resource=resource)
+        )
+        batches = iter([pb.ResolveSessionStreamRequest(entries=[entry])])
+
+        async def sent() -> AsyncIterator[pb.ResolveSessionStreamRequest]:
+            for batch in batches:
+                yield batch
+            await asyncio.Event().wait()
+
+        return auth.ResolveSessionStream(sent(), metadata=proof(name))
+
+    async def asked() -> AsyncIterator[ServerReflectionRequest]:
+        yield ServerReflectionRequest(list_services="")
+        await asyncio.Event().wait()
+
+    return {
+        "resolve": resolve,
+        "other's": lambda: resolve("other", OTHER_RESOURCE),
+        "watch": lambda: health.Watch(HealthCheckRequest(), metadata=proof("one")),
+        "reflection": lambda: reflection.ServerReflectionInfo(asked(), metadata=proof("one")),
+    }
+
+
+async def first(call: AsyncIterable[object]) -> object:
+    async for message in call:
+        return message
+    return None
+
+
+@pytest.mark.parametrize("kind", ["resolve", "watch", "reflection"])
+async def test_streams_of_a_caller_are_bounded_and_leave_others_theirs(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, kind: str
+) -> None:
+    limits = {"max_streams_per_caller": 4, "concurrent_calls_of_all": 8}
+    async with (
+        serving(tmp_path, clock, idp, **limits) as address,
+        aio.insecure_channel(address) as channel,
+        AsyncExitStack() as stack,
+    ):
+        begin = streams(channel)
+        held = [begin["watch" if kind != "resolve" else "reflection"]()]
+        held += [begin[kind]() for _ in range(3)]
+        for call in held:
+            stack.callback(call.cancel)
+            assert await first(call) is not None
+        with pytest.raises(aio.AioRpcError) as caught:
+            await first(begin[kind]())
+        assert "try again" in str(caught.value.details()).lower()
+        others = begin["other's"]()
+        stack.callback(others.cancel)
+        assert await first(others) is not None
+        await resolved(channel, "one", RESOURCE)
+        held[0].cancel()
+        again = begin[kind]()
+        stack.callback(again.cancel)
+        while True:
+            try:
+                assert await first(again) is not None
+                break
+            except aio.AioRpcError:
+                again = begin[kind]()
+                stack.callback(again.cancel)
+
+
+def test_a_share_of_capacity_is_each_callers_own(clock: Clock) -> None:
+    usages = Usages(CallerLimits(), clock, total=8, callers=2)
+    for _ in range(6):
+        usages.of("one").begin_call()
+    with pytest.raises(AuthError) as caught:
+        usages.of("one").begin_call()
+    assert caught.value.reason is Reason.OVERLOADED
+    for _ in range(2):
+        usages.of("other").begin_call()
+    with pytest.raises(AuthError):
+        usages.of("other").begin_call()
+    usages.of("one").end_call()
+    usages.of("other").begin_call()
+    for _ in range(5):
+        usages.of("one").end_call()
+    for _ in range(3):
+        usages.of("other").end_call()
+    for _ in range(6):
+        usages.of("other").begin_call()
+    with pytest.raises(AuthError):
+        usages.of("other").begin_call()
+
+
+def test_an_odd_call_goes_to_whoever_comes_first() -> None:
+    capacity = Capacity(5, 2)
+    assert capacity.share == 1
+    assert [capacity.take() for _ in range(4)] == [True, True, True, False]

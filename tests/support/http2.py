@@ -1,0 +1,45 @@
+"""Calls that begin and go no further, as frames: no client library sends half a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from bench.http2 import Connection, Event
+
+
+class HalfCalls(Connection):
+    """A connection whose calls send their headers, and never a request.
+
+    Args:
+        target: ``unix:/path`` or ``host:port``.
+        method: the RPC that all of them begin.
+        service_token: what each presents; empty for none.
+    """
+
+    def __init__(self, target: str, method: str, service_token: str = "") -> None:
+        super().__init__(target, method)
+        if service_token:
+            self._first_headers += _literal("authorization", f"Bearer {service_token}")
+        # Spelt out each time: what is in the header table is different with a service token.
+        self._headers = self._first_headers
+        self.ended: list[Event] = []
+
+    async def begin(self, calls: int) -> None:
+        """Begin so many, and send them."""
+        for _ in range(calls):
+            self.open()
+        await self.until(lambda: not self.wants_to_write)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Take in what the server says until something is so; to be bounded by the test."""
+        while not condition():
+            self.flush()
+            self.ended += [event for event in self.receive() if event.message is None]
+            await asyncio.sleep(0.001)
+
+
+def _literal(name: str, value: str) -> bytes:
+    """A header field that is not put into the table (RFC 7541 section 6.2.2)."""
+    encoded = (text.encode("ascii") for text in (name, value))
+    return b"\x00" + b"".join(bytes((len(text),)) + text for text in encoded)
