@@ -53,6 +53,7 @@ def build_app(
         resource=settings.resource,
         requirement=requirement,
         max_body_bytes=settings.max_body_bytes,
+        max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
         body_timeout_seconds=settings.body_timeout_seconds,
     )
     mcp = observed(

@@ -15,7 +15,7 @@ from authsvc.logs import Format
 from authsvc.settings import FileSettings, Resource, Table
 from authsvc.telemetry.settings import TracingSettings
 from mcp_adapter.locality import is_on_this_machine
-from mcp_adapter.middleware import DEFAULT_MAX_BODY_BYTES
+from mcp_adapter.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.origins import LOOPBACK_ORIGINS
 
 
@@ -153,6 +153,10 @@ class Settings(FileSettings):
     )
     max_body_bytes: PositiveInt = Field(
         default=DEFAULT_MAX_BODY_BYTES, description="Longest body that is read."
+    )
+    max_anonymous_body_bytes: PositiveInt = Field(
+        default=DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
+        description="Longest body that is read before a token is known to be valid.",
     )
     body_timeout_seconds: PositiveFloat = Field(
         default=30.0, description="How long a body may take to arrive."

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
+DEFAULT_MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
 
 _OWNER = Requirement()
 """What it takes to be a session's owner: a valid token of its subject."""
@@ -92,6 +93,7 @@ class SessionGate:
         streams: whether GET opens a stream of what a stateful app sends by itself.
         open_paths: paths that are passed to the app as they are, such as ``/healthz``.
         max_body_bytes: longest body that is read.
+        max_anonymous_body_bytes: longest body that is read before a token is known to be valid.
         body_timeout_seconds: how long a body may take to arrive.
 
     Raises:
@@ -111,6 +113,7 @@ class SessionGate:
         streams: bool = False,
         open_paths: Sequence[str] = (),
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        max_anonymous_body_bytes: int = DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
         body_timeout_seconds: float = 30.0,
     ) -> None:
         if streams and not stateful:
@@ -126,6 +129,7 @@ class SessionGate:
         self._stateful = stateful
         self._streams = streams
         self._max_body_bytes = max_body_bytes
+        self._max_anonymous_body_bytes = max_anonymous_body_bytes
         self._body_timeout_seconds = body_timeout_seconds
         methods = ("GET", "POST", "DELETE", "OPTIONS") if streams else ("POST", "DELETE", "OPTIONS")
         self._allow = {"Allow": ", ".join(methods)}
@@ -168,12 +172,7 @@ class SessionGate:
         request_id = None
         try:
             caller = _Caller.of(scope)
-            body = await messages.read_body(
-                receive,
-                caller.headers,
-                max_bytes=self._max_body_bytes,
-                timeout_seconds=self._body_timeout_seconds,
-            )
+            body = await self._body(caller, receive)
             message = messages.parse(body)
             request_id = messages.request_id_of(message)
             forwarding.check_message(caller.version, message)
@@ -201,6 +200,42 @@ class SessionGate:
             partial(self._refuse, request_id, scope, receive, send),
         )
         await watched.serve(self._app, inner, receive, opening)
+
+    async def _body(self, caller: _Caller, receive: Receive) -> bytes:
+        """A request's body, its token verified first if that is much to read or to parse.
+
+        Raises:
+            Refusal: nothing more is read.
+            ClientDisconnect: the client left.
+        """
+        allowance = messages.Allowance(
+            self._max_anonymous_body_bytes, partial(self._verify, caller)
+        )
+        body = await messages.read_body(
+            receive,
+            caller.headers,
+            max_bytes=self._max_body_bytes,
+            timeout_seconds=self._body_timeout_seconds,
+            allowance=allowance,
+        )
+        await allowance.check_values(body)
+        return body
+
+    async def _verify(self, caller: _Caller) -> None:
+        """
+        Raises:
+            Refusal: a request may have no body that is long, or holds many values.
+        """
+        # Without a session it is an initialize, and to open one is not to verify.
+        is_outside = caller.in_session_era and not caller.session_id
+        if is_outside or not caller.token:
+            max_bytes = self._max_anonymous_body_bytes
+            raise refusals.anonymous_body(max_bytes, token_helps=not is_outside)
+        try:
+            await self._resolve(caller, None, opens_session=False)
+        except Refusal as refusal:
+            refusal.headers["Connection"] = "close"  # as the rest of the body is not read
+            raise
 
     async def _serve(
         self,

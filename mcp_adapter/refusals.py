@@ -93,6 +93,23 @@ def unauthenticated(scopes: tuple[str, ...]) -> Refusal:
     )
 
 
+def anonymous_body(max_bytes: int, *, token_helps: bool) -> Refusal:
+    """For a body that is not read unless a valid token comes with it: 401 where one would help, and
+    413 where not. The rest of it stays unread, so the connection cannot be used again.
+
+    Args:
+        max_bytes: how long it may be.
+        token_helps: whether a token would change that.
+    """
+    return Refusal(
+        HTTPStatus.UNAUTHORIZED if token_helps else HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"Without a valid token{'' if token_helps else ' and a session'} a body holds at most "
+        f"{max_bytes} bytes and few values.",
+        challenge=Challenge() if token_helps else None,
+        headers={"Connection": "close"},
+    )
+
+
 def insufficient_scope(scopes: tuple[str, ...]) -> Refusal:
     """403 for a token that lacks one of the ``scopes`` that the request needs."""
     message = "The token lacks a scope that this request needs."
