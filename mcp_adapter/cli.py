@@ -51,20 +51,19 @@ def serve(config: Path | None, listen: str | None) -> None:
     Clients find metadata at /.well-known/oauth-protected-resource, probes /healthz and /readyz.
     """
     # Imported here so that --help and --version answer at once.
-    import uvloop
-
-    from authsvc import logs
-
-    logs.silence_grpc_core()
-    from mcp_adapter import server
-    from mcp_adapter.config import Settings
+    from authsvc import event_loop, logs
 
     try:
+        event_loop.require_supported_platform()
+        logs.silence_grpc_core()
+        from mcp_adapter import server
+        from mcp_adapter.config import Settings
+
         settings = load(Settings, config)
         if listen is not None:
             settings = settings.model_copy(update={"listen": listen})
         logs.configure(settings.log_level, settings.log_format)
-        uvloop.run(server.serve(settings))
+        event_loop.run(server.serve(settings))
     except ConfigError as error:
         click.echo(f"mcp-adapter: {error}", err=True)
         sys.exit(2)

@@ -68,6 +68,7 @@ ALLOWED = {
         *("client", "admin_client", "probe", "certificates", "diagnosis"),
     },
     "certificates": set(),
+    "event_loop": {"settings"},
     "tls": {"certificates"},
     "process": set(),
     "workers": {"config", "settings"},
@@ -80,6 +81,7 @@ ALLOWED = {
         "logs",
         "process",
         "settings",
+        "event_loop",
         "console",
     },
 }

@@ -17,10 +17,10 @@ from authsvc.cli.configuration import config_errors, config_option, load_setting
 def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     """Serve AuthService over gRPC until SIGTERM or Ctrl-C."""
     # Imported here so that help and errors of usage come at once.
-    import uvloop
+    from authsvc import event_loop, logs
 
-    from authsvc import logs
-
+    with config_errors():
+        event_loop.require_supported_platform()
     logs.silence_grpc_core()
     from authsvc import server, workers
 
@@ -30,12 +30,12 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
         if settings.audit_file is not None:
             _append_audit(settings.audit_file)
         if lifeline is not None:
-            uvloop.run(server.serve(settings, workers.Lifeline(*lifeline)))
+            event_loop.run(server.serve(settings, workers.Lifeline(*lifeline)))
         elif settings.workers > 1:
             again = ["serve", *(("--config", str(config)) if config else ())]
-            uvloop.run(workers.supervise(settings, workers.worker_command(again)))
+            event_loop.run(workers.supervise(settings, workers.worker_command(again)))
         else:
-            uvloop.run(server.serve(settings))
+            event_loop.run(server.serve(settings))
 
 
 def _append_audit(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -25,16 +24,17 @@ def main() -> None:
 )
 def serve(config: Path | None) -> None:
     """Serve the console until SIGTERM or Ctrl-C."""
-    from authsvc import logs
-
-    logs.silence_grpc_core()
-    from authsvc.console.config import ConsoleSettings
-    from authsvc.console.server import serve as serve_console
+    from authsvc import event_loop, logs
 
     try:
+        event_loop.require_supported_platform()
+        logs.silence_grpc_core()
+        from authsvc.console.config import ConsoleSettings
+        from authsvc.console.server import serve as serve_console
+
         settings = load(ConsoleSettings, config)
         logs.configure(settings.log_level, settings.log_format)
-        asyncio.run(serve_console(settings))
+        event_loop.run(serve_console(settings))
     except ConfigError as error:
         click.echo(f"authsvc console: {error}", err=True)
         sys.exit(2)
