@@ -236,6 +236,17 @@ async def fleet(size: int) -> AsyncIterator[list[FakeReplica]]:
             await replica.stop(GRACE_SECONDS)
 
 
+def client_of(*replicas: FakeReplica, **options: Any) -> AuthClient:  # noqa: ANN401 - as AuthClient has them
+    """A client that gives its calls time enough, so that they end by what replicas do."""
+    given = {"deadline_seconds": TIMEOUT_SECONDS, **options}
+    return AuthClient(addresses(list(replicas)), **given)
+
+
+def hasten(client: AuthClient, deadline_seconds: float) -> None:
+    """Give each later call so long."""
+    client._calls._deadline_seconds = deadline_seconds
+
+
 def addresses(replicas: list[FakeReplica]) -> list[str]:
     """Where they are."""
     return [replica.address for replica in replicas]

@@ -13,11 +13,12 @@ from authsvc.errors import AuthError, Reason
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,
-    addresses,
+    client_of,
     connected,
     fleet,
     resolved,
 )
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -42,16 +43,16 @@ async def reason(client: AuthClient, call: str = "resolve") -> Reason | None:
 async def test_a_server_that_is_called_is_told_how_long_it_has() -> None:
     async with (
         fleet(1) as [replica],
-        AuthClient(replica.address, deadline_seconds=7, streams=False) as client,
+        AuthClient(replica.address, deadline_seconds=700, streams=False) as client,
     ):
         await resolved(client)
-    assert 5 < replica.asked[0].seconds_left <= 7
+    assert 700 - TIMEOUT_SECONDS < replica.asked[0].seconds_left <= 700
 
 
 async def test_a_call_that_its_caller_gives_up_is_cancelled_there() -> None:
     async with (
         fleet(1) as [replica],
-        AuthClient(replica.address, deadline_seconds=60) as client,
+        client_of(replica) as client,
         asyncio.timeout(BOUND_SECONDS),
     ):
         replica.go_on.clear()
@@ -67,7 +68,7 @@ async def test_a_call_that_its_caller_gives_up_is_cancelled_there() -> None:
 async def test_what_is_idempotent_goes_to_another_replica(call: str) -> None:
     async with (
         fleet(2) as replicas,
-        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+        client_of(*replicas) as client,
     ):
         await connected(client, 2)
         replicas[0].error = AWAY
@@ -81,7 +82,7 @@ async def test_what_is_idempotent_goes_to_another_replica(call: str) -> None:
 async def test_creating_is_not_repeated_once_something_may_have_come_of_it() -> None:
     async with (
         fleet(2) as replicas,
-        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+        client_of(*replicas) as client,
     ):
         await connected(client, 2)
         for replica in replicas:
@@ -93,7 +94,7 @@ async def test_creating_is_not_repeated_once_something_may_have_come_of_it() -> 
 async def test_creating_is_repeated_when_nothing_has_come_of_it() -> None:
     async with (
         fleet(2) as replicas,
-        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+        client_of(*replicas) as client,
     ):
         await connected(client, 2)
         replicas[0].error = AuthError(Reason.KEYS_UNAVAILABLE)
@@ -107,7 +108,7 @@ async def test_creating_is_repeated_when_nothing_has_come_of_it() -> None:
 async def test_a_refusal_is_an_answer(refusal: Reason) -> None:
     async with (
         fleet(2) as replicas,
-        AuthClient(addresses(replicas), deadline_seconds=10) as client,
+        client_of(*replicas) as client,
     ):
         for replica in replicas:
             replica.error = AuthError(refusal)
@@ -118,14 +119,14 @@ async def test_a_refusal_is_an_answer(refusal: Reason) -> None:
 
 @pytest.mark.parametrize("broken", [AuthError(Reason.OVERLOADED), RuntimeError("a bug")])
 async def test_a_replica_in_trouble_is_not_asked_for_more(broken: Exception) -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=10) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         replica.error = broken
         assert await reason(client) in {Reason.OVERLOADED, Reason.STORE_UNAVAILABLE}
         assert len(replica.asked) == 1
 
 
 async def test_attempts_end_and_the_error_says_when_to_come_back() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=30) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         replica.error = AuthError(Reason.STORE_UNAVAILABLE, retry_after_seconds=3)
         with pytest.raises(AuthError) as caught:
             await resolved(client)
@@ -137,7 +138,7 @@ async def test_no_attempt_outlives_the_deadline_of_the_call() -> None:
     loop = asyncio.get_running_loop()
     async with (
         fleet(3) as replicas,
-        AuthClient(addresses(replicas), deadline_seconds=0.4) as client,
+        client_of(*replicas, deadline_seconds=4) as client,
     ):
         await connected(client, 3)
         for replica in replicas:
@@ -146,11 +147,11 @@ async def test_no_attempt_outlives_the_deadline_of_the_call() -> None:
         assert await reason(client) is Reason.STORE_UNAVAILABLE
         took = loop.time() - begun
         asked = sorted(one.seconds_left for replica in replicas for one in replica.asked)
-    assert 0.3 < took < 2
+    assert took > 3.9
     # Each got a part of what was left, the last one all of it, and no two the same replica.
     assert [len(replica.asked) for replica in replicas] == [1, 1, 1]
-    assert asked[0] < 0.1
-    assert sum(asked) < 0.45
+    assert asked[0] < 1
+    assert sum(asked) < 4.5
 
 
 async def test_without_a_connection_a_call_waits_no_longer_than_its_deadline() -> None:
@@ -166,7 +167,7 @@ async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -
     now = 0.0
     async with (
         fleet(1) as [replica],
-        AuthClient(replica.address, deadline_seconds=10, clock=lambda: now) as client,
+        client_of(replica, clock=lambda: now) as client,
     ):
         replica.error = AWAY
         for _ in range(FAILURES):
@@ -187,7 +188,7 @@ async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -
 async def test_repeating_does_not_multiply_the_load() -> None:
     async with (
         fleet(1) as [replica],
-        AuthClient(replica.address, deadline_seconds=30) as client,
+        client_of(replica) as client,
     ):
         replica.error = AuthError(Reason.KEYS_UNAVAILABLE)
         client._calls._budget._left = 4.5

@@ -14,10 +14,12 @@ from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,
     FakeReplica,
-    addresses,
+    client_of,
     fleet,
+    hasten,
     resolved,
 )
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +31,7 @@ async def all_arrived(replica: FakeReplica, count: int) -> None:
 
 
 async def test_what_is_asked_at_once_goes_in_one_batch_and_comes_back_to_who_asked() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         await resolved(client)
         names = [f"s{number}" for number in range(50)]
         calls = [client.resolve(name, "", resource=RESOURCE) for name in names]
@@ -40,7 +42,7 @@ async def test_what_is_asked_at_once_goes_in_one_batch_and_comes_back_to_who_ask
 
 
 async def test_a_batch_is_no_larger_than_a_server_takes() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         await resolved(client)
         await asyncio.gather(*(resolved(client) for _ in range(MAX_ENTRIES + 1)))
         large = "t" * 60_000
@@ -51,7 +53,7 @@ async def test_a_batch_is_no_larger_than_a_server_takes() -> None:
 
 
 async def test_answers_come_in_any_order() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address, deadline_seconds=60) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         replica.go_on.clear()
         held = asyncio.create_task(client.resolve("held", "", resource=RESOURCE))
         async with asyncio.timeout(BOUND_SECONDS):
@@ -71,22 +73,24 @@ async def test_answers_come_in_any_order() -> None:
 async def test_a_deadline_gives_up_at_the_server_and_harms_nobody_else() -> None:
     async with (
         fleet(1) as [replica],
-        AuthClient(replica.address, deadline_seconds=0.3) as client,
+        client_of(replica) as client,
         asyncio.timeout(BOUND_SECONDS),
     ):
         await resolved(client)
         replica.go_on.clear()
+        hasten(client, 0.3)
         with pytest.raises(AuthError) as caught:
             await resolved(client)
         assert caught.value.reason is Reason.STORE_UNAVAILABLE
         await replica.gone.wait()
+        hasten(client, TIMEOUT_SECONDS)
         replica.go_on.set()
         await resolved(client)
     assert len(replica.opened) == 1
 
 
 async def test_what_is_given_up_before_it_was_sent_is_not_sent() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         await resolved(client)
         given_up = asyncio.create_task(client.resolve("given-up", "", resource=RESOURCE))
         await asyncio.sleep(0)
@@ -97,7 +101,7 @@ async def test_what_is_given_up_before_it_was_sent_is_not_sent() -> None:
 
 
 async def test_each_entry_has_an_error_of_its_own() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         replica.error = AuthError(Reason.TOKEN_EXPIRED)
         with pytest.raises(AuthError) as caught:
             await resolved(client)
@@ -115,7 +119,7 @@ async def test_each_entry_has_an_error_of_its_own() -> None:
 async def test_a_connection_that_breaks_takes_its_requests_elsewhere() -> None:
     async with (
         fleet(2) as replicas,
-        AuthClient(addresses(replicas), deadline_seconds=20) as client,
+        client_of(*replicas) as client,
         asyncio.timeout(BOUND_SECONDS),
     ):
         for replica in replicas:
@@ -130,7 +134,7 @@ async def test_a_connection_that_breaks_takes_its_requests_elsewhere() -> None:
 async def test_a_stream_that_ends_well_leaves_nobody_without_an_answer() -> None:
     async with (
         fleet(1) as [replica],
-        AuthClient(replica.address, deadline_seconds=20) as client,
+        client_of(replica) as client,
         asyncio.timeout(BOUND_SECONDS),
     ):
         replica.ends_streams = True
@@ -144,7 +148,7 @@ async def test_a_stream_that_ends_well_leaves_nobody_without_an_answer() -> None
 
 
 async def test_a_replica_that_knows_no_streams_is_called() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address) as client:
+    async with fleet(1) as [replica], client_of(replica) as client:
         replica.streams = False
         await resolved(client)
         await asyncio.gather(*(resolved(client) for _ in range(5)))
@@ -156,7 +160,7 @@ async def test_a_replica_that_knows_no_streams_is_called() -> None:
 
 
 async def test_a_client_may_do_without() -> None:
-    async with fleet(1) as [replica], AuthClient(replica.address, streams=False) as client:
+    async with fleet(1) as [replica], client_of(replica, streams=False) as client:
         await resolved(client)
     assert replica.opened == []
 
@@ -166,7 +170,7 @@ async def test_a_service_token_that_changes_is_shown_on_a_new_stream(
 ) -> None:
     token = "first"
     async with fleet(1) as [replica]:
-        client = AuthClient(replica.address, deadline_seconds=60)
+        client = client_of(replica)
         monkeypatch.setattr(
             client._service_token, "metadata", lambda: (("authorization", f"Bearer {token}"),)
         )
@@ -192,9 +196,7 @@ async def test_each_request_carries_the_trace_of_its_caller() -> None:
 
     async with fleet(1) as [replica]:
         for streams in (True, False):
-            async with AuthClient(
-                replica.address, streams=streams, traceparent=current.get
-            ) as client:
+            async with client_of(replica, streams=streams, traceparent=current.get) as client:
                 await resolved(client)
                 await asyncio.gather(*(traced(client, name) for name in "abc"))
     assert [asked.traceparent for asked in replica.asked] == ["", *"abc"] * 2
@@ -203,7 +205,7 @@ async def test_each_request_carries_the_trace_of_its_caller() -> None:
 async def test_a_client_that_closes_leaves_no_task_behind() -> None:
     async with fleet(1) as [replica]:
         before = asyncio.all_tasks()
-        async with AuthClient(replica.address, deadline_seconds=60) as client:
+        async with client_of(replica) as client:
             await resolved(client)
             replica.go_on.clear()
             call = asyncio.create_task(resolved(client))
