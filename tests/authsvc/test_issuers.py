@@ -59,7 +59,7 @@ async def test_without_keys_it_does_not_say_that_it_serves_and_never_says_401(
         settings = configured(tmp_path, idp, jwks_url=f"{site.url}/jwks")
         async with running(settings, clock=clock) as address:
             assert await health_of(address) == health_pb2.HealthCheckResponse.NOT_SERVING
-            async with AuthClient(address, deadline_seconds=10) as client:
+            async with AuthClient(address, deadline_seconds=TIMEOUT_SECONDS) as client:
                 with pytest.raises(AuthError) as caught:
                     await client.resolve("", SIGNER.token(START), resource=RESOURCE)
             assert caught.value.reason is Reason.KEYS_UNAVAILABLE

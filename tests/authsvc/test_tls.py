@@ -87,9 +87,15 @@ def client_tls(tls: Path) -> ClientTls:
     return ClientTls(tls / "ca.pem", tls / "client.pem", tls / "client.key")
 
 
-async def reason(address: str, how: ClientTls | None, resource: str = RESOURCE) -> Reason | None:
+async def reason(
+    address: str,
+    how: ClientTls | None,
+    resource: str = RESOURCE,
+    *,
+    deadline_seconds: float = TIMEOUT_SECONDS,
+) -> Reason | None:
     """Why such a client is refused; None when it is served."""
-    async with AuthClient(address, deadline_seconds=2, tls=how) as client:
+    async with AuthClient(address, deadline_seconds=deadline_seconds, tls=how) as client:
         try:
             await client.resolve("s", "", resource=resource, create=True)
         except AuthError as error:
@@ -119,8 +125,11 @@ async def test_a_certificate_proves_a_caller(mutual: str, tls: Path) -> None:
 
 
 async def test_without_a_certificate_there_is_no_connection(mutual: str, tls: Path) -> None:
-    assert await reason(mutual, ClientTls(tls / "ca.pem")) is Reason.STORE_UNAVAILABLE
-    assert await reason(mutual, None) is Reason.STORE_UNAVAILABLE
+    assert (
+        await reason(mutual, ClientTls(tls / "ca.pem"), deadline_seconds=2)
+        is Reason.STORE_UNAVAILABLE
+    )
+    assert await reason(mutual, None, deadline_seconds=2) is Reason.STORE_UNAVAILABLE
 
 
 async def test_a_certificate_of_another_authority_is_refused(
@@ -129,7 +138,7 @@ async def test_a_certificate_of_another_authority_is_refused(
     foreign = tmp_path / "foreign"
     write_development_certificates(foreign, client_name=MTLS_NAME)
     how = ClientTls(tls / "ca.pem", foreign / "client.pem", foreign / "client.key")
-    assert await reason(mutual, how) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, how, deadline_seconds=2) is Reason.STORE_UNAVAILABLE
 
 
 async def test_a_server_of_another_authority_is_refused(
@@ -138,7 +147,7 @@ async def test_a_server_of_another_authority_is_refused(
     foreign = tmp_path / "foreign"
     write_development_certificates(foreign, client_name=MTLS_NAME)
     how = replace(client_tls(tls), ca_file=foreign / "ca.pem")
-    assert await reason(mutual, how) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, how, deadline_seconds=2) is Reason.STORE_UNAVAILABLE
 
 
 async def test_a_known_certificate_of_no_caller_is_refused(
@@ -164,7 +173,7 @@ async def test_a_service_token_proves_a_caller(by_token: str, tls: Path) -> None
 async def test_a_changed_service_token_counts_at_once(by_token: str, tls: Path) -> None:
     file = written(tls / "presented", "not-yet-" + "x" * 40)
     how = ClientTls(tls / "ca.pem", service_token_file=file)
-    async with AuthClient(by_token, deadline_seconds=5, tls=how) as client:
+    async with AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=how) as client:
         with pytest.raises(AuthError):
             await client.resolve("", "", resource=RESOURCE)
         file.write_text((tls / "mine").read_text())
@@ -200,8 +209,8 @@ async def test_an_operator_ends_no_session_as_a_server_would(by_token: str, tls:
     mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
     operator = ClientTls(tls / "ca.pem", service_token_file=tls / "operator")
     async with (
-        AuthClient(by_token, deadline_seconds=5, tls=mine) as server,
-        AuthClient(by_token, deadline_seconds=5, tls=operator) as admin,
+        AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=mine) as server,
+        AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=operator) as admin,
     ):
         await server.resolve("s", "", resource=RESOURCE, create=True)
         for session_id in ("s", "unknown"):
@@ -296,8 +305,8 @@ async def test_a_session_used_elsewhere_alone_is_not_ended(
     mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
     other = ClientTls(tls / "ca.pem", service_token_file=tls / "other")
     async with (
-        AuthClient(by_token, deadline_seconds=5, tls=mine) as here,
-        AuthClient(by_token, deadline_seconds=5, tls=other) as there,
+        AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=mine) as here,
+        AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=other) as there,
     ):
         await here.resolve("s", idp.token(), resource=RESOURCE, create=True)
         with pytest.raises(AuthError) as caught:
@@ -361,7 +370,7 @@ async def test_new_certificates_count_without_a_restart(
     assert await reason(mutual, client_tls(old)) is None
     write_development_certificates(tls, client_name=MTLS_NAME)
     assert await reason(mutual, client_tls(tls)) is None
-    assert await reason(mutual, client_tls(old)) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.STORE_UNAVAILABLE
     # A half-written file is not taken up, and nobody is turned away.
     (tls / "server.pem").write_text("-----BEGIN")
     assert await reason(mutual, client_tls(tls)) is None
@@ -411,7 +420,7 @@ async def test_a_client_follows_its_certificates(
             (mine / name).write_bytes((tls / name).read_bytes())
 
     copy("ca.pem", "client.key", "client.pem")
-    async with AuthClient(mutual, deadline_seconds=5, tls=client_tls(mine)) as client:
+    async with AuthClient(mutual, deadline_seconds=TIMEOUT_SECONDS, tls=client_tls(mine)) as client:
         await client.resolve("", "", resource=RESOURCE)
         write_development_certificates(tls, client_name=MTLS_NAME)
         copy("ca.pem", "client.pem")
@@ -430,7 +439,7 @@ async def test_calls_under_way_outlive_their_connection(
     mutual: str, tls: Path, idp: IdentityProvider
 ) -> None:
     token = idp.token()
-    async with AuthClient(mutual, deadline_seconds=5, tls=client_tls(tls)) as client:
+    async with AuthClient(mutual, deadline_seconds=TIMEOUT_SECONDS, tls=client_tls(tls)) as client:
         await client.resolve("", "", resource=RESOURCE)
         calls = [client.resolve(f"s{n}", token, resource=RESOURCE, create=True) for n in range(20)]
         under_way = [asyncio.create_task(call) for call in calls]

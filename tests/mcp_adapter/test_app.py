@@ -33,6 +33,7 @@ from tests.mcp_adapter.harness import (
     running,
     said,
 )
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -229,7 +230,9 @@ async def test_a_gate_of_ones_own_closes_all_tools(resolver: MemoryResolver) -> 
 
     gate = SessionGate(app, resolver=resolver, resource=RESOURCE)
     transport = httpx2.ASGITransport(gate)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://localhost", timeout=TIMEOUT_SECONDS
+    ) as http:
         endpoint = Endpoint(http, resolver, Meeting())
         session = await endpoint.open()
 

@@ -55,8 +55,8 @@ def started(config: Path, *arguments: str) -> Iterator[tuple[Process, str]]:
 
 def test_it_is_alive_but_not_ready_without_authsvc(config: Path) -> None:
     with started(config) as (_, url):
-        alive = httpx2.get(f"{url}/healthz")
-        ready = httpx2.get(f"{url}/readyz")
+        alive = httpx2.get(f"{url}/healthz", timeout=TIMEOUT_SECONDS)
+        ready = httpx2.get(f"{url}/readyz", timeout=TIMEOUT_SECONDS)
 
     assert alive.status_code == 200
     assert (ready.status_code, ready.json()["reason"]) == (503, "authsvc cannot be reached")
@@ -70,7 +70,12 @@ def test_nobody_gets_in_without_authsvc(config: Path) -> None:
             "Accept": "application/json, text/event-stream",
         }
         body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
-        response = httpx2.post(f"{url}/mcp?access_token=secret-token", json=body, headers=headers)
+        response = httpx2.post(
+            f"{url}/mcp?access_token=secret-token",
+            json=body,
+            headers=headers,
+            timeout=TIMEOUT_SECONDS,
+        )
         process.wait_for("request refused", START_SECONDS)
 
         assert "secret-token" not in process.output
@@ -82,7 +87,7 @@ def test_nobody_gets_in_without_authsvc(config: Path) -> None:
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_cleanly(config: Path, signal_number: int) -> None:
     with started(config) as (process, url):
-        with httpx2.Client(base_url=url) as http:
+        with httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS) as http:
             http.get("/healthz")
             process.kill(signal_number)
             assert process.wait(START_SECONDS) == 0
@@ -106,7 +111,7 @@ def test_a_second_replica_listens_elsewhere(config: Path) -> None:
 
     with started(config, "--listen", f"127.0.0.1:{port}") as (_, url):
         assert url == f"http://127.0.0.1:{port}"
-        assert httpx2.get(f"{url}/healthz").status_code == 200
+        assert httpx2.get(f"{url}/healthz", timeout=TIMEOUT_SECONDS).status_code == 200
 
 
 def test_a_wrong_setting_is_named(config: Path) -> None:

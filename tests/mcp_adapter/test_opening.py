@@ -29,6 +29,7 @@ from tests.mcp_adapter.harness import (
     initialize,
     running,
 )
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.service import serving, settings_for
 from tests.support.tokens import IdentityProvider
 
@@ -185,7 +186,9 @@ async def test_without_a_lifespan_nobody_gets_in() -> None:
     gate = SessionGate(Starlette(), resolver="127.0.0.1:1", resource=RESOURCE)
     transport = httpx2.ASGITransport(app=gate)
 
-    async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://x", timeout=TIMEOUT_SECONDS
+    ) as http:
         response = await http.post("/mcp", json=call("x"), headers={"Mcp-Session-Id": "x"})
 
     assert response.status_code == 500

@@ -123,8 +123,8 @@ async def clients(address: str, tls: Path) -> AsyncIterator[Site]:
         return ClientTls(tls / "ca.pem", service_token_file=tls / name)
 
     async with (
-        AuthClient(address, deadline_seconds=10, tls=how("server")) as server,
-        AdminClient(address, deadline_seconds=10, tls=how("operator")) as operator,
+        AuthClient(address, deadline_seconds=TIMEOUT_SECONDS, tls=how("server")) as server,
+        AdminClient(address, deadline_seconds=TIMEOUT_SECONDS, tls=how("operator")) as operator,
     ):
         yield Site(address, tls, server, operator)
 

@@ -11,6 +11,7 @@ from typing import Any
 from authsvc.client import AuthClient
 from authsvc.config import Settings
 from authsvc.server import running
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.shared_valkey import fresh_prefix, shared_valkey
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
@@ -70,7 +71,8 @@ def settings_for(
 def store_settings(folder: Path, kind: str) -> dict[str, object]:
     """``[store]`` of a store that nobody else uses."""
     if kind == "redis":
-        return {"kind": kind, "url": shared_valkey().url, "prefix": fresh_prefix()}
+        where = {"url": shared_valkey().url, "prefix": fresh_prefix()}
+        return {"kind": kind, "timeout_seconds": TIMEOUT_SECONDS, **where}
     return {"kind": kind, "path": folder / "authsvc.db"}
 
 
@@ -81,6 +83,6 @@ async def serving(
     """Run it, and stop it."""
     async with (
         running(settings, clock=clock) as address,
-        AuthClient(address, deadline_seconds=10, streams=streams) as client,
+        AuthClient(address, deadline_seconds=TIMEOUT_SECONDS, streams=streams) as client,
     ):
         yield Service(client, address, settings)

@@ -40,7 +40,8 @@ def shared_cluster() -> Cluster:
     running = ExitStack()
     running.callback(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(running.close)
-    return running.enter_context(cluster(folder, "--appendonly", "no"))
+    # No node of it dies, and on a busy machine none is to be taken for dead.
+    return running.enter_context(cluster(folder, "--appendonly", "no", node_timeout_ms=15_000))
 
 
 async def let_go() -> None:

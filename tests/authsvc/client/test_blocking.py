@@ -39,7 +39,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(target: str) -> Iterator[BlockingAuthClient]:
-    with BlockingAuthClient(target, deadline_seconds=10) as client:
+    with BlockingAuthClient(target, deadline_seconds=TIMEOUT_SECONDS) as client:
         yield client
 
 

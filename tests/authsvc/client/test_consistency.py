@@ -9,6 +9,7 @@ import pytest
 from authsvc.client import AuthClient
 from authsvc.client.consistency import KEEP_SECONDS, MAX_TOKENS, ConsistencyTokens
 from tests.authsvc.client.fleet import RESOURCE, FakeReplica, fleet
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.tokens import OTHER_RESOURCE
 
@@ -23,7 +24,7 @@ async def replica() -> AsyncIterator[FakeReplica]:
 
 @pytest.fixture
 async def client(replica: FakeReplica, clock: Clock) -> AsyncIterator[AuthClient]:
-    async with AuthClient(replica.address, deadline_seconds=10, clock=clock) as client:
+    async with AuthClient(replica.address, deadline_seconds=TIMEOUT_SECONDS, clock=clock) as client:
         yield client
 
 

@@ -16,6 +16,7 @@ from authsvc.resolution import Outcome
 from authsvc.server import running
 from authsvc.tls import write_development_certificates
 from tests.authsvc.client.fleet import BOUND_SECONDS
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import settings_for
 from tests.support.stack import RESOURCE as LOCAL_RESOURCE
@@ -37,7 +38,7 @@ async def test_a_session_is_the_same_on_all_replicas(
     replicas: list[str], idp: IdentityProvider
 ) -> None:
     token = idp.token()
-    async with AuthClient(replicas, deadline_seconds=10) as client:
+    async with AuthClient(replicas, deadline_seconds=TIMEOUT_SECONDS) as client:
         for number in range(20):
             created = await client.create(token, resource=RESOURCE)
             assert created.session is not None
@@ -59,7 +60,7 @@ async def test_a_drain_fails_no_resolve(
     async with running(settings, clock=clock) as staying:
         leaving = running(settings, clock=clock)
         addresses = [staying, await leaving.__aenter__()]
-        async with AuthClient(addresses, deadline_seconds=10) as client:
+        async with AuthClient(addresses, deadline_seconds=TIMEOUT_SECONDS) as client:
 
             async def load(session_id: str) -> None:
                 while not stop.is_set():

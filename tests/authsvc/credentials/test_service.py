@@ -111,7 +111,7 @@ arn = "{ARN}"
         token = idp.token(aud=LOCAL_RESOURCE)
         async with (
             asyncio.timeout(TIMEOUT_SECONDS),
-            AuthClient(address, deadline_seconds=20) as client,
+            AuthClient(address, deadline_seconds=TIMEOUT_SECONDS) as client,
         ):
             answer = await client.resolve("", token, resource=LOCAL_RESOURCE)
         credentials = answer.credentials

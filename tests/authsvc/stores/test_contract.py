@@ -46,13 +46,13 @@ async def open_sqlite(folder: Path) -> SessionStore:
 
 
 async def open_redis(folder: Path) -> SessionStore:
-    server = server_at(shared_valkey().url)
+    server = replace(server_at(shared_valkey().url), timeout_seconds=TIMEOUT_SECONDS)
     return await RedisStore.open(server, prefix=fresh_prefix(), unauthenticated_cap=CAP)
 
 
 async def open_redis_cluster(folder: Path) -> SessionStore:
     nodes = tuple(node.address for node in shared_cluster().primaries[:1])
-    server = RedisServer(mode="cluster", nodes=nodes)
+    server = RedisServer(mode="cluster", nodes=nodes, timeout_seconds=TIMEOUT_SECONDS)
     cap = CAP * server.partitions
     return await RedisStore.open(server, prefix=fresh_prefix(), unauthenticated_cap=cap)
 

@@ -42,7 +42,7 @@ class Scraped:
 
 
 async def scrape(address: str) -> Scraped:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
         answer = await http.get(f"http://{address}/metrics", timeout=BOUND_SECONDS)
     assert answer.status_code == 200
     return Scraped(answer.text)

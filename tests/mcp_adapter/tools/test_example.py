@@ -23,6 +23,7 @@ from mcp_adapter.tools.loading import selected
 from tests.mcp_adapter.harness import DEADLINE_SECONDS, running
 from tests.mcp_adapter.tools.calls import credentials
 from tests.mcp_adapter.tools.served import ERAS, Served, served, somebody
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +112,7 @@ async def test_the_challenge_and_the_listing_follow_from_the_declaration(
             listed = {tool.name: tool for tool in (await client.list_tools()).tools}
             with pytest.raises(MCPError) as caught:
                 await client.call_tool("weather_forecast", {"station": "oslo-1"})
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
         metadata = await http.get(f"{server.url}/.well-known/oauth-protected-resource")
 
     assert caught.value.error.data == {"reason": "INSUFFICIENT_SCOPE"}

@@ -22,6 +22,7 @@ from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.objects import bucket_object_info, bucket_object_link, bucket_object_text
 from mcp_adapter.tools.s3 import S3Clients
 from tests.mcp_adapter.tools.calls import answer, call_of, refusal
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.recording import Recording
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ async def test_a_link_leads_to_its_object_or_is_not_made(
     assert url.isascii()
     assert url.isprintable()
     assert not set(' "<>\\^`{|}') & set(url)
-    assert httpx2.get(url).content == b"linked"
+    assert httpx2.get(url, timeout=TIMEOUT_SECONDS).content == b"linked"
     assert json.loads(result.model_dump_json())["content"][1]["name"] == key
 
 

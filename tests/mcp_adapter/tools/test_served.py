@@ -16,6 +16,7 @@ from mcp_adapter.tools.loading import OWN
 from tests.mcp_adapter.harness import DEADLINE_SECONDS, Endpoint, Meeting
 from tests.mcp_adapter.tools.served import ERAS, Served, served, somebody
 from tests.mcp_adapter.tools.slow_storage import SlowStorage
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +74,7 @@ async def test_a_link_comes_as_a_resource_link(server: Served, era: str) -> None
     assert isinstance(link, types.ResourceLink)
     assert answer.structured_content is not None
     assert (link.name, str(link.uri)) == ("a+b.txt", answer.structured_content["url"])
-    assert httpx2.get(str(link.uri)).text == "x"
+    assert httpx2.get(str(link.uri), timeout=TIMEOUT_SECONDS).text == "x"
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -139,7 +140,7 @@ async def test_a_search_that_is_cancelled_stops_asking(
 async def test_a_header_for_routing_agrees_with_the_body(
     server: Served, header: str | None, status: int
 ) -> None:
-    async with httpx2.AsyncClient(base_url=server.url) as http:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=TIMEOUT_SECONDS) as http:
         endpoint = Endpoint(http, server.resolver, Meeting())
         response = await endpoint.modern(
             "tools/call",
