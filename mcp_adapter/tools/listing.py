@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import fnmatch
@@ -26,11 +27,25 @@ from mcp_adapter.tools.storage import (
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import ListObjectsV2RequestTypeDef, ObjectTypeDef
 
-PAGE_KEYS = 1000
-"""Keys in a page of S3's, at most."""
+MAX_RESULTS = 1000
+"""Objects in one answer, at most."""
 
-MAX_PAGES = 20
+PAGE_KEYS = 250
+"""Keys in a page of S3's, at most. The event loop stands still while a page is parsed, so pages are
+smaller than S3's 1,000."""
+
+MAX_PAGES = 80
 """Pages that one search reads."""
+
+MAX_WILDCARDS = 32
+MAX_WILD_CHARACTERS = 256
+"""Of a pattern, from its first wildcard on: each of its characters may be tried at each of a key's.
+"""
+
+SLICE_STEPS = 20_000
+"""Characters of a pattern times those of keys that are matched before others have their turn."""
+
+_WILDCARD = re.compile(r"[*?[]")
 
 ContinuationToken = Annotated[
     str | None, Field(max_length=4096, description="next_token of the page before.")
@@ -70,22 +85,29 @@ async def bucket_objects_list(
     call: Call,
     bucket: BucketArgument,
     prefix: PrefixArgument = "",
-    max_keys: Annotated[int, Field(ge=1, le=PAGE_KEYS, description="How many at most.")] = 100,
+    max_keys: Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many at most.")] = 100,
     continuation_token: ContinuationToken = None,
 ) -> Objects:
     """List the objects in one of your buckets, by key, a page at a time."""
     name, prefix = prefix_in(call.principal, bucket, prefix)
-    request: ListObjectsV2RequestTypeDef = {"Bucket": name, "Prefix": prefix, "MaxKeys": max_keys}
-    if continuation_token:
-        request["ContinuationToken"] = continuation_token
+    request: ListObjectsV2RequestTypeDef = {"Bucket": name, "Prefix": prefix}
+    token, objects = continuation_token, list[Object]()
     async with s3_of(call) as client:
-        page = await client.list_objects_v2(**request)
+        while True:
+            if token:
+                request["ContinuationToken"] = token
+            request["MaxKeys"] = min(max_keys - len(objects), PAGE_KEYS)
+            page = await client.list_objects_v2(**request)
+            objects += _objects(name, page.get("Contents", []))
+            token = page.get("NextContinuationToken")
+            if not page["IsTruncated"] or not token or len(objects) >= max_keys:
+                break
     return Objects(
         bucket=name,
         prefix=prefix,
-        objects=_objects(name, page.get("Contents", [])),
+        objects=objects,
         truncated=page["IsTruncated"],
-        next_token=page.get("NextContinuationToken"),
+        next_token=token,
     )
 
 
@@ -103,7 +125,7 @@ async def bucket_objects_search(
         ),
     ] = "*",
     prefix: PrefixArgument = "",
-    max_results: Annotated[int, Field(ge=1, le=PAGE_KEYS, description="How many at most.")] = 100,
+    max_results: Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many at most.")] = 100,
     continuation_token: ContinuationToken = None,
 ) -> Found:
     """Find objects whose keys match a pattern, such as reports/*.csv, a page at a time.
@@ -114,7 +136,7 @@ async def bucket_objects_search(
     """
     name, prefix = prefix_in(call.principal, bucket, prefix)
     after = _key_of(continuation_token) if continuation_token else ""
-    scan = _Scan(re.compile(fnmatch.translate(pattern)), max_results, after)
+    scan = _Scan(_Matcher.of(pattern), max_results, after)
     request: ListObjectsV2RequestTypeDef = {
         "Bucket": name,
         "Prefix": _narrower(prefix, pattern),
@@ -125,7 +147,7 @@ async def bucket_objects_search(
             if scan.last:
                 request["StartAfter"] = scan.last
             page = await client.list_objects_v2(**request)
-            is_last = scan.took(page.get("Contents", [])) and not page["IsTruncated"]
+            is_last = await scan.took(page.get("Contents", [])) and not page["IsTruncated"]
             progress = f"{len(scan.found)} found in {scan.scanned} keys"
             await call.report(scan.scanned, message=progress)
             if is_last or scan.is_full:
@@ -142,18 +164,55 @@ async def bucket_objects_search(
 
 
 @dataclass
+class _Matcher:
+    """A pattern, and how much has been done since others had their turn.
+
+    Attributes:
+        compiled: of the whole pattern.
+        length: characters of it that may be tried at each of a key's.
+        steps: since the last turn of others.
+    """
+
+    compiled: re.Pattern[str]
+    length: int
+    steps: int = 0
+
+    @classmethod
+    def of(cls, pattern: str) -> _Matcher:
+        """
+        Raises:
+            ToolError: it would take too long.
+        """
+        head, *wildcards = re.split(_WILDCARD, pattern)
+        if len(wildcards) > MAX_WILDCARDS or len(pattern) - len(head) > MAX_WILD_CHARACTERS:
+            raise ToolError(
+                f"pattern: has more than {MAX_WILDCARDS} wildcards, or more than "
+                f"{MAX_WILD_CHARACTERS} characters from the first of them on."
+            )
+        return cls(re.compile(fnmatch.translate(pattern)), max(len(pattern) - len(head), 1))
+
+    async def matches(self, key: str) -> bool:
+        """Whether the key matches; others have their turn every so often."""
+        self.steps += self.length * len(key)
+        if self.steps >= SLICE_STEPS:
+            self.steps = 0
+            await asyncio.sleep(0)
+        return self.compiled.match(key) is not None
+
+
+@dataclass
 class _Scan:
     """A walk over keys in order, which can stop after any of them.
 
     Attributes:
-        pattern: what keys have to match.
+        matcher: what keys have to match.
         wanted: how many are enough.
         last: the key that was looked at last.
         scanned: how many were looked at.
         found: those that match.
     """
 
-    pattern: re.Pattern[str]
+    matcher: _Matcher
     wanted: int
     last: str
     scanned: int = 0
@@ -164,20 +223,20 @@ class _Scan:
         """Whether enough were found."""
         return len(self.found) >= self.wanted
 
-    def took(self, page: Iterable[ObjectTypeDef]) -> bool:
+    async def took(self, page: Iterable[ObjectTypeDef]) -> bool:
         """Look at a page, until enough are found. Whether all of the page was looked at."""
         for item in page:
             if self.is_full:
                 return False
             self.scanned, self.last = self.scanned + 1, item["Key"]
-            if self.pattern.match(self.last):
+            if await self.matcher.matches(self.last):
                 self.found.append(item)
         return True
 
 
 def _narrower(prefix: str, pattern: str) -> str:
     """The longest prefix that S3 can be asked for and that leaves nothing out."""
-    literal = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    literal = re.split(_WILDCARD, pattern, maxsplit=1)[0]
     return literal if literal.startswith(prefix) else prefix
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_KEY_BYTES = 1024
 """Longest key that S3 has, in bytes of UTF-8."""
 
+DOT_SEGMENTS = frozenset({".", ".."})
+"""What a URL's path has not got any more once it is normalised."""
+
 _SHOWN = 80
 """Characters of a client's own text that an error repeats."""
 
@@ -66,12 +69,17 @@ def object_in(principal: Principal, bucket: str, key: str) -> tuple[str, str]:
     """The bucket and the key that arguments name.
 
     Raises:
-        ToolError: as ``authorized``; or the key is missing, said twice, or too long.
+        ToolError: as ``authorized``; or the key is missing, said twice, too long, or leads out of
+            its bucket once it is a path (RFC 3986 section 5.2.4).
     """
     name, path = authorized(principal, bucket)
-    if found := _one_of(path, key, "key"):
-        return name, found
-    raise ToolError("key: is missing.")
+    found = _one_of(path, key, "key")
+    if not found:
+        raise ToolError("key: is missing.")
+    if DOT_SEGMENTS & set(found.split("/")):
+        # Signed as it is, it would be asked for as something else: another bucket's object, even.
+        raise ToolError("key: has . or .. between slashes, which programs take out of a URL.")
+    return name, found
 
 
 def authorized(principal: Principal, bucket: str) -> tuple[str, str]:
@@ -84,6 +92,8 @@ def authorized(principal: Principal, bucket: str) -> tuple[str, str]:
         name, path = located(bucket)
     except ValueError:
         raise ToolError("bucket: not the name of a bucket.") from None
+    if name in DOT_SEGMENTS and name in principal.buckets:
+        raise ToolError("bucket: not the name of a bucket.")
     if name not in principal.buckets:
         raise ToolError(
             f"Your token does not name the bucket {shown(name)}; discover_buckets lists those that "

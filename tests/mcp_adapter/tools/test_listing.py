@@ -5,7 +5,9 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from mcp_adapter.tools import Call
 from mcp_adapter.tools import listing as listing_module
 from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.s3 import S3Clients
+from mcp_adapter.tools.storage import MAX_KEY_BYTES
 from tests.mcp_adapter.tools.calls import answer, call_of, refusal
 from tests.support.recording import Recording
 
@@ -240,9 +243,88 @@ async def test_a_token_of_a_search_opens_no_other_bucket(clients: S3Clients) -> 
 
 async def test_a_pattern_costs_no_more_than_its_keys(clients: S3Clients) -> None:
     """One that a backtracking matcher would never be done with."""
-    assert await searched(call_of(clients), pattern="*a" * 500 + "b") == []
+    assert await searched(call_of(clients), pattern="*a" * 32 + "b") == []
     whole = re.compile(fnmatch.translate("*a" * 500 + "b"))
     assert whole.match("a" * 1024) is None
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*a" * 33, "?" * 33, "*" + "[a-c]" * 200, "*" + "a" * 256, "prefix/*" + "a" * 256],
+    ids=lambda pattern: pattern[:10],
+)
+async def test_a_pattern_that_would_take_long_is_refused(
+    clients: S3Clients, seen: Recording, pattern: str
+) -> None:
+    said = await refusal(bucket_objects_search, call_of(clients), bucket="alpha", pattern=pattern)
+    assert "more than 32 wildcards, or more than 256 characters" in said
+    assert seen.calls == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 32, "?" * 32, "*" + "a" * 255, "a" * 900 + "*" + "b" * 120]
+)
+async def test_a_pattern_at_the_bounds_is_searched_for(clients: S3Clients, pattern: str) -> None:
+    assert await searched(call_of(clients), pattern=pattern) == []
+
+
+async def test_others_have_their_turn_while_keys_are_matched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By what is done between two turns, whatever the machine."""
+    longest = MAX_KEY_BYTES
+    matcher = listing_module._Matcher.of("*" + "[ab]" * 31 + "c")
+    done: list[int] = [0]
+
+    async def turn(seconds: float) -> None:
+        assert seconds == 0
+        done.append(0)
+
+    monkeypatch.setattr("mcp_adapter.tools.listing.asyncio.sleep", turn)
+    for number in range(1_000):
+        await matcher.matches("a" * (number % longest + 1))
+        done[-1] += 1
+    one = (1 + 4 * 31 + 1) * longest
+    # Long keys one at a time, short ones several.
+    assert len(done) > 1_000 * one / 4 / (listing_module.SLICE_STEPS + one)
+    assert max(done) < 20
+    assert done.count(1) > 500
+
+
+async def test_pages_are_small_however_much_is_asked_for(
+    clients: S3Clients, seen: Recording, keys: list[str]
+) -> None:
+    listed = await answer(bucket_objects_list, call_of(clients), bucket="alpha", max_keys=253)
+    sizes = [int(parse_qs(urlsplit(path).query)["max-keys"][0]) for _, path in seen.calls]
+    assert sizes == [listing_module.PAGE_KEYS, 3]
+    assert len(listed["objects"]) == 253
+    assert listed["truncated"]
+    rest = await answer(
+        bucket_objects_list,
+        call_of(clients),
+        bucket="alpha",
+        max_keys=1000,
+        continuation_token=listed["next_token"],
+    )
+    assert (len(rest["objects"]), rest["truncated"], rest["next_token"]) == (
+        len(keys) - 253,
+        False,
+        None,
+    )
+
+
+async def test_times_of_a_listing_cost_little(
+    clients: S3Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A general parser took four fifths of the time that the event loop stood still for a page."""
+
+    def parsed(value: str) -> datetime:
+        raise AssertionError(value)
+
+    monkeypatch.setattr("authsvc.aws_isolation.parse_timestamp", parsed)
+    listed = await answer(bucket_objects_list, call_of(clients), bucket="alpha", max_keys=10)
+    for item in listed["objects"]:
+        assert datetime.fromisoformat(item["last_modified"]).tzinfo is not None
 
 
 @given(pattern=st.text(alphabet="ab/*?[]!^-&|~\\.", min_size=1, max_size=30))
