@@ -450,7 +450,7 @@ class LimitSettings(Table):
         "equal shares.",
     )
     max_concurrent_streams_per_connection: int = Field(
-        default=256,
+        default=1_000,
         ge=1,
         le=100_000,
         description="Calls and streams at once on one connection; clients queue what is more.",

@@ -240,13 +240,14 @@ async def running(
 def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
     # Two servers on one port share its connections at random: a taken port is an error, unless it
     # is meant.
+    streams = settings.limits.max_concurrent_streams_per_connection
     options = [
         *_SERVER_OPTIONS,
         ("grpc.so_reuseport", int(shares_port)),
-        (
-            "grpc.max_concurrent_streams",
-            settings.limits.max_concurrent_streams_per_connection,
-        ),
+        ("grpc.max_concurrent_streams", streams),
+        # A call that has been answered is freed a moment after its client may begin the next one.
+        # Without room for these, gRPC would refuse calls of clients that keep to the bound.
+        ("grpc.http2.max_deallocating_streams", streams),
     ]
     if settings.max_connection_age_seconds:
         # gRPC spreads it by a tenth to both sides, so that not all come back at once.
