@@ -18,7 +18,7 @@ STOCK = 40
 """Sessions that all replicas know and that are still to be ended. They last longer than any fault:
 what is ended during one was in every replica's memory before it."""
 
-PREPARE_SECONDS = 30.0
+PREPARE_SECONDS = 120.0
 REVOCATIONS_PER_SECOND = 5.0
 
 FIRST_CONTACT_SECONDS = 0.5

@@ -18,8 +18,8 @@ from authsvc.tls import write_development_certificates
 from chaos.identity import ISSUER, RESOURCE, Issuer
 from chaos.valkey import HOST, free_port
 
-START_SECONDS = 30.0
-STOP_SECONDS = 20.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 
 _POLL_SECONDS = 0.02

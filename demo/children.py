@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import IO, Self
 
-START_TIMEOUT_SECONDS = 60.0
+START_TIMEOUT_SECONDS = 120.0
 STOP_TIMEOUT_SECONDS = 15.0
 POLL_SECONDS = 0.05
 

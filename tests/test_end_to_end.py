@@ -208,7 +208,7 @@ def check_the_flow(stack: Stack) -> None:
 
 def eventually_buckets(stack: Stack, session: str, token: str) -> list[str]:
     """The answer once the adapter has found the restarted authsvc, which takes it a moment."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + TIMEOUT
     while True:
         answer = stack.call("discover_buckets", session=session, token=token)
         if answer.status_code != 503 or time.monotonic() > deadline:

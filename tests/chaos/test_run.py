@@ -138,11 +138,12 @@ def tell() -> Callable[[str], None]:
 @pytest.mark.anyio
 async def test_a_real_run(tmp_path: Path, tell: Callable[[str], None]) -> None:
     plan = Plan(seconds=1, calls_per_second=100, seed=1)
-    # How fast the machine is has no say here: only what is always true, and that it was seen.
+    # How fast the machine is has no say here: only what is always true, and that it was seen. A
+    # busy machine makes calls late, fewer, and slow to show what is obeyed.
     fault = replace(the("replica-paused"), bounds=Bounds(Failures.ANY))
     result = await run(fault, plan, tmp_path, tell)
-    assert report.findings(result) == []
-    assert result.figures.calls > 200
+    assert [it for it in result.violations if it.rule != "late"] == []
+    assert result.figures.obeyed.count
     assert result.figures.refusals["SESSION_REVOKED"]
     assert result.figures.refusals["SESSION_SUBJECT_MISMATCH"]
     assert ISSUER not in report.summary([result])

@@ -133,6 +133,7 @@ authorization_servers = ["{issuer}"]
 allowed_origins = ["{APP_ORIGIN}"]
 [authsvc]
 target = "{authsvc}"
+deadline_seconds = 60
 [s3]
 endpoint_url = "{s3}"
 region = "us-east-1"

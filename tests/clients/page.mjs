@@ -1,7 +1,7 @@
 // What a web app does: MCP over plain fetch, from a page of another origin.
 
 const SESSIONS = '2025-11-25';
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 
 const bounded = (url, init) => fetch(url, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
 

@@ -51,7 +51,7 @@ def demo(folder: Path, ports: list[int]) -> Iterator[tuple[subprocess.Popen[str]
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog = threading.Timer(5 * TIMEOUT, process.kill)  # not before a wait within has ended
     watchdog.start()
     printed = ""
     try:

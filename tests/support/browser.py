@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.support.bounds import TIMEOUT_SECONDS
 
 START_SECONDS = TIMEOUT_SECONDS
+
+expect.set_options(timeout=1_000 * TIMEOUT_SECONDS)
 
 # Every name leads to this machine: a page may be served as any origin, and nothing leaves it.
 _EVERY_NAME_IS_HERE = "--host-resolver-rules=MAP * 127.0.0.1"

@@ -14,6 +14,9 @@ ROLES = ("reader", "analyst")
 LOCAL_CALLER = f'resources = ["{RESOURCE}"]'
 START_SECONDS = TIMEOUT_SECONDS
 
+DEADLINE_SECONDS = 10.0
+"""Of the adapter's calls: enough for a busy machine, and what a test of a dead authsvc waits."""
+
 
 def start_authsvc(
     folder: Path,
@@ -72,6 +75,7 @@ authorization_servers = ["{ISSUER}"]
 log_level = "debug"
 [authsvc]
 target = "{authsvc}"
+deadline_seconds = {DEADLINE_SECONDS}
 {tls}
 [s3]
 endpoint_url = "{s3}"
