@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from authsvc import guessable
 from authsvc.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,8 @@ def _service_token_digest(path: Path) -> bytes:
         raise ValueError("is empty")
     if len(token) < MIN_SERVICE_TOKEN_LENGTH:
         raise ValueError(f"a service token has {MIN_SERVICE_TOKEN_LENGTH} characters or more")
+    if fault := guessable.fault(token.encode()):
+        raise ValueError(f"holds a token that can be guessed: {fault}; {guessable.REMEDY}")
     return hashlib.sha256(token.encode()).digest()
 
 

@@ -210,7 +210,8 @@ class IssuerSettings(Table):
         min_length=1, description="What its keys may be used for."
     )
     secret_file: Path | None = Field(
-        default=None, description="The HS256 secret, 32 bytes or more."
+        default=None,
+        description="The HS256 secret, 32 bytes or more, made by chance: openssl rand -hex 32.",
     )
     previous_secret_files: tuple[Path, ...] = Field(
         default=(),
@@ -497,8 +498,8 @@ class CallerSettings(Table):
     )
     service_token_files: tuple[Path, ...] = Field(
         default=(),
-        description="Its service tokens, 32 characters or more; two while one replaces the other. "
-        "A changed file counts at once, a removed one ends its token.",
+        description="Its service tokens, 32 characters or more, made by chance; two while one "
+        "replaces the other. A changed file counts at once, a removed one ends its token.",
     )
     service_token_sha256: tuple[Sha256, ...] = Field(
         default=(), description="The same, by their SHA-256 in hexadecimal."

@@ -19,21 +19,23 @@ DOMAIN = {"errors", "resolution", "sessions", "revocation", "events", "status", 
 ALLOWED = {
     "errors": set(),
     "buckets": set(),
+    "guessable": set(),
+    "lru": set(),
     "status": set(),
     "issuer_watch": {"errors", "status", "tokens"},
     "resolution": {"errors"},
     "sessions": {"errors", "resolution"},
     "revocation": {"sessions"},
     "events": {"sessions", "revocation"},
-    "tokens": {*DOMAIN, "tokens"},
-    "stores": {*DOMAIN, "stores"},
+    "tokens": {*DOMAIN, "guessable", "lru", "tokens"},
+    "stores": {*DOMAIN, "lru", "stores"},
     "aws_isolation": set(),
-    "credentials": {*DOMAIN, "aws_isolation", "credentials"},
-    "callers": {"errors"},
+    "credentials": {*DOMAIN, "aws_isolation", "lru", "credentials"},
+    "callers": {"errors", "guessable"},
     "certificate_names": {"errors", "callers"},
     "audit": {"errors", "resolution", "sessions"},
     "limits": {"errors", "audit"},
-    "settled": {"resolution", "sessions"},
+    "settled": {"lru", "resolution", "sessions"},
     "turns": set(),
     "resolver": {
         *DOMAIN,
@@ -87,7 +89,7 @@ ALLOWED = {
 }
 """Which of authsvc's own modules each may import."""
 
-PURE = {"errors", "buckets", "resolution", "sessions", "revocation", "events", "status"}
+PURE = {*DOMAIN, "guessable", "lru"}
 """No third party at all."""
 
 SPEAK_GRPC = {

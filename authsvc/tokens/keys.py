@@ -19,6 +19,7 @@ from jwt import PyJWK
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
+from authsvc import guessable
 from authsvc.errors import AuthError, Reason
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.entries import DuplicateMembers, parse_jwk_set
@@ -217,13 +218,16 @@ def load_secret_file(path: Path) -> VerificationKey:
     """The HS256 secret in a file: its bytes, without a newline at the end.
 
     Raises:
-        KeyLoadError: unreadable, shorter than 32 bytes, or some other kind of key.
+        KeyLoadError: unreadable, shorter than 32 bytes, to be guessed, or some other kind of key.
     """
     secret = _read(path).removesuffix(b"\n").removesuffix(b"\r")
     try:
-        return VerificationKey(None, "HS256", secret)
+        key = VerificationKey(None, "HS256", secret)
     except KeyLoadError as error:
         raise KeyLoadError(f"{path}: {error}") from None
+    if fault := guessable.fault(secret):
+        raise KeyLoadError(f"{path}: the secret can be guessed: {fault}; {guessable.REMEDY}")
+    return key
 
 
 def load_jwks_file(path: Path, algorithms: Collection[str]) -> KeySet:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -202,7 +203,7 @@ async def test_files_may_change_while_it_runs(
 ) -> None:
     mine = tmp_path / "mine"
     written_tls(mine)  # of another authority
-    (mine / "operator").write_text("x" * 40)
+    (mine / "operator").write_text(token_hex(20))
     async with (
         asyncio.timeout(WAIT_SECONDS),
         running(values, clock=clock) as address,

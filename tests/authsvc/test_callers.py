@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from authsvc.errors import AuthError, Reason
 from tests.support.clock import Clock
 
 HERE, THERE = "https://here.example/mcp", "https://there.example/mcp"
-TOKENS = {name: name * 12 for name in ("here", "next", "admin")}
+TOKENS = {name: f"{name}-{token_hex(20)}" for name in ("here", "next", "admin")}
 
 
 def digest(token: str) -> bytes:
@@ -131,7 +132,7 @@ def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
     assert is_here("next")
 
 
-@pytest.mark.parametrize("content", ["", "changeme", "\u2603" * 40])
+@pytest.mark.parametrize("content", ["", "changeme", "changeme" * 5, "\u2603" * 40], ids=repr)
 def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
     tmp_path: Path, clock: Clock, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:

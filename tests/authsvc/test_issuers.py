@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import jwt as pyjwt
@@ -131,7 +132,7 @@ async def test_how_long_a_token_may_be_is_a_setting(
 async def test_a_previous_secret_whose_file_goes_is_withdrawn(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
-    secrets = {name: letter * 32 for name, letter in (("current", "a"), ("previous", "b"))}
+    secrets = {name: token_hex(16) for name in ("current", "previous")}
     for name, secret in secrets.items():
         (tmp_path / name).write_text(secret)
     settings = configured(

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -31,8 +32,8 @@ def tls(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(tmp_path: Path, tls: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
-    (tmp_path / "secret").write_text("7f3c9a1e5d2b8460" * 4)
-    (tmp_path / "token").write_text("c41d0fb2a97e6358" * 4)
+    (tmp_path / "secret").write_text(token_hex(32))
+    (tmp_path / "token").write_text(token_hex(32))
     config = tmp_path / "authsvc.toml"
     config.write_text(
         f"""\

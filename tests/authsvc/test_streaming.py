@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import grpc
@@ -325,9 +326,10 @@ async def test_a_service_token_that_is_withdrawn_ends_its_stream(
     tmp_path: Path, clock: Clock
 ) -> None:
     path = tmp_path / "token"
-    path.write_text("t" * 32)
+    token = token_hex(16)
+    path.write_text(token)
     proven = Caller("one", frozenset({RESOURCE}), token_files=(ServiceTokenFile(path, clock),))
-    metadata = (("authorization", "Bearer " + "t" * 32),)
+    metadata = (("authorization", f"Bearer {token}"),)
     async with stage(Callers([proven])) as there:
         stranger = there.stub.ResolveSessionStream()
         await stranger.write(batch("a"))

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import grpc
@@ -36,7 +37,8 @@ from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 pytestmark = pytest.mark.anyio
 
 MTLS_NAME = "spiffe://dev/adapter"
-TOKENS = {name: f"{name}-" + "x" * 40 for name in ("other", "operator")}
+TOKENS = {name: f"{name}-{token_hex(20)}" for name in ("other", "operator")}
+MINE = f"mine-{token_hex(20)}"
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def settings(tmp_path: Path, tls: Path, idp: IdentityProvider, *, mutual: bool =
     proof = (
         {"certificate_names": [MTLS_NAME]}
         if mutual
-        else {"service_token_files": [written(tls / "mine", "mine-" + "x" * 40)]}
+        else {"service_token_files": [written(tls / "mine", MINE)]}
     )
     return settings_for(
         tmp_path,
@@ -171,7 +173,7 @@ async def test_a_service_token_proves_a_caller(by_token: str, tls: Path) -> None
 
 
 async def test_a_changed_service_token_counts_at_once(by_token: str, tls: Path) -> None:
-    file = written(tls / "presented", "not-yet-" + "x" * 40)
+    file = written(tls / "presented", f"not-yet-{token_hex(20)}")
     how = ClientTls(tls / "ca.pem", service_token_file=file)
     async with AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=how) as client:
         with pytest.raises(AuthError):

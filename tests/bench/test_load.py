@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -54,7 +55,7 @@ async def test_every_kind_of_request_is_answered_as_its_row_says(mode: str, tmp_
 
 @pytest.mark.parametrize("target", ["192.0.2.1:50051", "authsvc.example:50051", "0.0.0.0:1", "x"])
 def test_only_this_machine_is_loaded(target: str, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / "secret").write_text(token_hex(16))
     refused = load(
         *("--target", target, "--issuer", "i", "--resource", "https://mcp.example/mcp"),
         *("--secret-file", str(tmp_path / "secret")),

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
+from secrets import token_hex
 
 import httpx2
 import pytest
@@ -72,7 +73,7 @@ class Example:
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples' own configuration, with another address and folder."""
     folder = tmp_path_factory.mktemp("examples")
-    (folder / "secret").write_text("0123456789abcdef" * 4)
+    (folder / "secret").write_text(token_hex(32))
     text = (EXAMPLES / "authsvc.toml").read_text()
     path = folder / "authsvc.toml"
     path.write_text(text.replace(":50051", ":0").replace("var/examples", str(folder)))

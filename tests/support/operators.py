@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from grpc import aio
@@ -24,7 +25,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.service import settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
-SERVICE_TOKENS = {name: f"{name}-" + "x" * 40 for name in ("server", "operator")}
+SERVICE_TOKENS = {name: f"{name}-{token_hex(20)}" for name in ("server", "operator")}
 
 WAIT_SECONDS = TIMEOUT_SECONDS
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ async def test_a_chain_that_is_whole(chain: Path) -> None:
 
 
 async def test_a_broken_chain_is_told_to_its_end(chain: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("s" * 40)
+    (tmp_path / "secret").write_text(token_hex(20))
     (tmp_path / "secret").chmod(0o644)
     authsvc, adapter = tmp_path / "authsvc.toml", tmp_path / "adapter.toml"
     authsvc.write_text(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from click.testing import CliRunner, Result
@@ -34,7 +35,7 @@ def invoked(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    (tmp_path / "secret").write_text("s" * 40)
+    (tmp_path / "secret").write_text("s" + token_hex(20))
     path = tmp_path / "authsvc.toml"
     path.write_text(
         f'resources = ["{RESOURCE}"]\n[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["HS256"]\n'
@@ -181,7 +182,7 @@ def test_variables_of_operators_programs_are_not_taken_for_settings(
 
 
 def test_keys_of_a_configuration(config: Path, tmp_path: Path) -> None:
-    (tmp_path / "old").write_text("o" * 40)
+    (tmp_path / "old").write_text("o" + token_hex(20))
     os.utime(tmp_path / "secret", (time.time() - 7_200,) * 2)
     text = config.read_text().replace(
         "[development]", f'previous_secret_files = ["{tmp_path}/old"]\n[development]'
@@ -197,7 +198,7 @@ def test_keys_of_a_configuration(config: Path, tmp_path: Path) -> None:
         f"{ISSUER} - HS256 previous {tmp_path}/old {lines[2].split('old ')[1]}",
         "http://127.0.0.1:1 - - not fetched discovery at http://127.0.0.1:1 -",
     ]
-    assert "sss" not in ran.output
+    assert (tmp_path / "secret").read_text() not in ran.output
     fetched = json.loads(invoked("keys", "show", "--config", config, "--fetch", "--json").output)
     assert [it["state"] for it in fetched["keys"]] == ["ready", "previous", "unavailable"]
 

@@ -29,7 +29,7 @@ from authsvc.tokens.keys import (
 from authsvc.tokens.sources import WatchedFiles
 
 ALL = ("RS256", "PS256", "ES256", "EdDSA")
-SECRET = b"0123456789abcdef0123456789abcdef"
+SECRET = b"9f1c7e2a5b8d4036e1a7c3f05d92b86a"
 
 
 @cache
