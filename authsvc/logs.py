@@ -5,15 +5,18 @@ Modules log with the standard library; what they pass as ``extra`` becomes a fie
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.handlers
 import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
+
+from authsvc.printable import printable, printable_lines
 
 Format = Literal["auto", "json", "console"]
 
@@ -33,11 +36,12 @@ def configure(level: str, log_format: Format) -> None:
     else:
         # Plain: where rich is installed, its tracebacks show local variables, tokens among them.
         renderer = structlog.dev.ConsoleRenderer(
-            colors=on_terminal, exception_formatter=structlog.dev.plain_traceback
+            colors=on_terminal, exception_formatter=_plain_traceback
         )
     handler = logging.StreamHandler(sys.stderr)
-    formatting = [structlog.processors.format_exc_info] if as_json else []
-    handler.setFormatter(_formatter(*formatting, renderer))
+    # JSON escapes whatever is not ASCII by itself.
+    before = structlog.processors.format_exc_info if as_json else _printable_fields
+    handler.setFormatter(_formatter(before, renderer))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Libraries have nothing to say at DEBUG that is ours to show, headers among it.
     for name in _TALKATIVE:
@@ -58,6 +62,32 @@ def silence_grpc_core() -> None:
     the core reads ``GRPC_VERBOSITY``.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def _printable_fields(
+    logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape what a terminal would obey, or a reader take for a line of ours."""
+    return {printable(name): _printable_field(name, value) for name, value in event.items()}
+
+
+def _printable_field(name: str, value: object) -> object:
+    if name == "exc_info" or isinstance(value, int | float | None):
+        return value
+    if isinstance(value, str):
+        # Frames of a traceback are part of some messages.
+        return printable_lines(value) if name in _OF_LINES else printable(value)
+    return printable(repr(value))
+
+
+_OF_LINES = frozenset({"event", "exception", "stack"})
+
+
+def _plain_traceback(to: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """As structlog's, with what the exception quotes escaped."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    to.write("    " + printable_lines(text.getvalue()))
 
 
 def append_to_file(logger_name: str, path: Path) -> None:

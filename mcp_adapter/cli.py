@@ -9,6 +9,7 @@ import click
 
 from authsvc import __version__
 from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.printable import printable_lines
 from authsvc.process import Program
 from authsvc.settings import ConfigError, load
 
@@ -65,7 +66,7 @@ def serve(config: Path | None, listen: str | None) -> None:
         logs.configure(settings.log_level, settings.log_format)
         event_loop.run(server.serve(settings))
     except ConfigError as error:
-        click.echo(f"mcp-adapter: {error}", err=True)
+        click.echo(f"mcp-adapter: {printable_lines(str(error))}", err=True)
         sys.exit(2)
 
 

@@ -14,7 +14,8 @@ from authsvc.cli import check_config
 from authsvc.cli.configuration import config_option
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.failing import Failure
-from authsvc.cli.output import as_json_option, plural, print_json, printable, say
+from authsvc.cli.output import as_json_option, plural, print_json, say
+from authsvc.printable import printable
 
 if TYPE_CHECKING:
     # All that is looked at takes a while to import.

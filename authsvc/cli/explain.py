@@ -13,7 +13,8 @@ import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.failing import Failure, No
-from authsvc.cli.output import as_json_option, print_json, printable, say
+from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.printable import printable
 
 if TYPE_CHECKING:
     # Verifying takes cryptography.

@@ -8,8 +8,8 @@ from typing import IO, Any
 
 import click
 
-from authsvc.cli.output import printable
 from authsvc.errors import AuthError, Reason, Status
+from authsvc.printable import printable
 
 
 class Failure(click.ClickException):

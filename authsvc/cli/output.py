@@ -13,16 +13,11 @@ from datetime import UTC, datetime
 
 import click
 
+from authsvc.printable import printable
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-
-
-def printable(text: str) -> str:
-    """``text`` with what cannot be printed, invisible characters among it, as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text)
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -23,11 +23,11 @@ from authsvc.cli.output import (
     print_fields,
     print_json,
     print_table,
-    printable,
     say,
 )
 from authsvc.errors import AuthError, Reason
 from authsvc.events import RecordFilter
+from authsvc.printable import printable
 from authsvc.sessions import Record
 
 if TYPE_CHECKING:

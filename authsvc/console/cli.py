@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from authsvc.printable import printable_lines
 from authsvc.process import Program
 from authsvc.settings import ConfigError, load
 
@@ -36,7 +37,7 @@ def serve(config: Path | None) -> None:
         logs.configure(settings.log_level, settings.log_format)
         event_loop.run(serve_console(settings))
     except ConfigError as error:
-        click.echo(f"authsvc console: {error}", err=True)
+        click.echo(f"authsvc console: {printable_lines(str(error))}", err=True)
         sys.exit(2)
 
 
@@ -50,5 +51,5 @@ def operator(name: str) -> None:
     try:
         click.echo(operator_line(name, passphrase))
     except ValueError as error:
-        click.echo(f"authsvc console: {error}", err=True)
+        click.echo(f"authsvc console: {printable_lines(str(error))}", err=True)
         sys.exit(2)

@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 
 from authsvc.cli import COMMANDS, main, records
 from authsvc.cli.instants import INSTANT
-from authsvc.cli.output import print_table, printable, relative, span
+from authsvc.cli.output import print_table, relative, span
 from authsvc.events import Event, EventType
+from authsvc.printable import printable
 from authsvc.sessions import Grant, Record
 from mcp_adapter.cli import main as adapter_main
 from tests.support.bounds import TIMEOUT_SECONDS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +24,37 @@ async def test_who_knows_the_passphrase_signs_in(operators_file: Path) -> None:
     assert await operators.sign_in(NAME, PASSPHRASE + " ") is None
     assert await operators.sign_in(NAME.upper(), PASSPHRASE) is None
     assert await operators.sign_in(NAME, "x" * (MAX_PASSPHRASE_BYTES + 1)) is None
+
+
+async def test_every_attempt_costs_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what is derived: an unknown name cannot be told by the time that it takes."""
+    path = tmp_path / "operators"
+    lines = [
+        operator_line(name, PASSPHRASE, cost=cost)
+        for name, cost in (("cheap", 10), ("other", 10), ("dear", 12))
+    ]
+    path.write_text("\n".join(lines))
+    operators = OperatorsFile(path)
+    derive, derived = hashlib.scrypt, list[int]()
+
+    def counted(password: bytes, **options: Any) -> bytes:  # noqa: ANN401 - hashlib's
+        derived.append(options["n"])
+        return derive(password, **options)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    for name in ("cheap", "other", "dear", "unknown", "", "x" * 1_000):
+        for passphrase in (PASSPHRASE, "wrong", ""):
+            operator = await operators.sign_in(name, passphrase)
+            is_right = name in {"cheap", "other", "dear"} and passphrase == PASSPHRASE
+            assert (operator is not None) == is_right
+            assert derived == [1 << 10, 1 << 12], name
+            derived.clear()
+    # Nobody is left; which costs there were is nobody's business.
+    path.unlink()
+    assert await operators.sign_in("cheap", PASSPHRASE) is None
+    assert derived == [1 << COST]
 
 
 def test_nothing_shows_what_is_kept(operators_file: Path, operators_line: str) -> None:
