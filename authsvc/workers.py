@@ -29,6 +29,9 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 """Between the death of a worker and the next one in its place; doubled each time."""
 
+STOP_MARGIN_SECONDS = 10.0
+"""What a worker gets to end in, beyond ``drain_seconds`` and ``grace_seconds``."""
+
 STEADY_SECONDS = 10.0
 """A worker that has lasted so long dies for a reason of its own: the pause is short again."""
 
@@ -181,13 +184,20 @@ class _Supervisor:
 
     def _stop(self) -> None:
         log.info("stopping")
-        again = self._stopping.is_set()
+        if self._stopping.is_set():
+            self._kill()
+            return
         self._stopping.set()
         for process in self._processes:
-            if again:
-                process.kill()
-            else:
-                process.terminate()
+            process.terminate()
+        settings = self._settings
+        bound = settings.drain_seconds + settings.grace_seconds + STOP_MARGIN_SECONDS
+        asyncio.get_running_loop().call_later(bound, self._kill)
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            log.warning("worker %d has not ended: it is killed", process.pid)
+            process.kill()
 
 
 def _metrics_of(index: int, settings: Settings) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,10 +16,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from authsvc import workers
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
 from tests.support.processes import ROOT, Process, spawn
+from tests.support.service import settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
 
 WAIT_SECONDS = TIMEOUT_SECONDS
@@ -179,3 +183,39 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+IGNORES_SIGTERM = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(int(sys.argv[-1]), b"1")
+time.sleep(3600)
+"""
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_will_not_end_is_killed(
+    tmp_path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "authsvc.workers")
+    monkeypatch.setattr(workers, "STOP_MARGIN_SECONDS", 0.1)
+    settings = settings_for(
+        tmp_path,
+        IdentityProvider(clock),
+        "sqlite",
+        listen="127.0.0.1:0",
+        workers=2,
+        drain_seconds=0.0,
+        grace_seconds=0.1,
+    )
+    command = [sys.executable, "-c", IGNORES_SIGTERM]
+    async with asyncio.timeout(WAIT_SECONDS):
+        supervising = asyncio.create_task(workers.supervise(settings, command))
+        while "listening on" not in caplog.text:  # noqa: ASYNC110 - other processes are at work
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await supervising
+    assert caplog.text.count("has not ended") == 2

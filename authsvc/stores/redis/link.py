@@ -24,6 +24,9 @@ FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 MAX_AT_ONCE = 64
 """Exchanges under way at once, and so connections; more wait for their turn."""
 
+END_SECONDS = 10.0
+"""How long to wait at most for a task that is cancelled again and again."""
+
 ResultT = TypeVar("ResultT")
 
 Argument = str | bytes | int | float
@@ -205,9 +208,14 @@ class Link:
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended, however often their client swallows it."""
+    """Cancel tasks until they have ended, however often their client swallows it.
+
+    One that does not end within ``END_SECONDS`` is left behind.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + END_SECONDS
     pending = set(tasks)
-    while pending:
+    while pending and loop.time() < deadline:
         for task in pending:
             task.cancel()
         ended, pending = await asyncio.wait(pending, timeout=0.05)

@@ -20,6 +20,7 @@ from authsvc.events import EventType, RecordFilter
 from authsvc.revocation import EVERYONE, Cutoff
 from authsvc.sessions import Grant, Record
 from authsvc.stores import STALENESS_BOUND_SECONDS
+from authsvc.stores.redis import link
 from authsvc.stores.redis.link import end
 from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
@@ -424,6 +425,24 @@ async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path
             await _until_cut_off(store, Cutoff(100.0, 100.0, "idp", "alice"))
             nodes.primary_of(f"{store._partitions[0].base}:any").kill()
             await _taken_over(store, acknowledged)
+
+
+async def test_a_task_that_will_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "END_SECONDS", 0.1)
+    over = asyncio.Event()
+
+    async def deaf() -> None:
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await over.wait()
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await link.end([task])
+    assert not task.done()
+    over.set()
+    await task
 
 
 # What it keeps.
