@@ -16,7 +16,7 @@ from typing import Self, TypeAlias, TypeVar
 
 from grpc import aio
 
-from authsvc import admin_wire, wire
+from authsvc import admin_wire, arguments, wire
 from authsvc.channels import open_channel
 from authsvc.client.failures import Failure, failure_of
 from authsvc.client.targets import Targets
@@ -103,6 +103,10 @@ class AdminClient:
             or a sequence, for several replicas.
         deadline_seconds: how long one call may take, its repetitions included.
         tls: None for a socket of this machine. Its files may change while the client runs.
+
+    Raises:
+        TypeError: an argument is of another type than it says.
+        ValueError: the target is none of these, or ``deadline_seconds`` no finite number above 0.
     """
 
     def __init__(
@@ -112,8 +116,11 @@ class AdminClient:
         deadline_seconds: float = 10.0,
         tls: ClientTls | None = None,
     ) -> None:
-        Targets.parse(target)
-        items = target.split(",") if isinstance(target, str) else target
+        arguments.positive_number("deadline_seconds", deadline_seconds)
+        if tls is not None:
+            arguments.instance_of("tls", tls, ClientTls)
+        items = target.split(",") if isinstance(target, str) else arguments.texts("target", target)
+        Targets.parse(items)
         self._addresses = [item.strip() for item in items]
         self._deadline_seconds = deadline_seconds
         self._certificates = Certificates(tls)

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from authsvc import guessable
+from authsvc.arguments import is_resource
 from authsvc.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)
@@ -33,28 +33,12 @@ RELOAD_SECONDS = 1.0
 def check_resource(resource: str) -> None:
     """Refuse what is not a canonical resource URI.
 
-    Canonical: absolute, http or https, no fragment (RFC 8707 section 2), scheme and host in lower
-    case (RFC 3986 section 6.2.2.1), visible ASCII. One resource then has one spelling.
+    See ``arguments.is_resource``.
 
     Raises:
         AuthError: RESOURCE_INVALID.
     """
-    try:
-        parts = urlsplit(resource)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:
-        raise AuthError(Reason.RESOURCE_INVALID) from None
-    authority = f"{parts.scheme}://{parts.netloc}"
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or not port_is_valid
-        or "@" in parts.netloc
-        or "#" in resource
-        or not resource.startswith(authority)
-        or authority != authority.lower()
-        or not all("!" <= character <= "~" for character in resource)
-    ):
+    if not is_resource(resource):
         raise AuthError(Reason.RESOURCE_INVALID)
 
 

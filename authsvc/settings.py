@@ -12,8 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from authsvc.callers import check_resource
-from authsvc.errors import AuthError
+from authsvc.arguments import RESOURCE_REMEDY, is_resource
 
 
 class ConfigError(Exception):
@@ -27,13 +26,8 @@ class Table(BaseModel):
 
 
 def _resource(resource: str) -> str:
-    try:
-        check_resource(resource)
-    except AuthError:
-        raise ValueError(
-            "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
-            "lower-case host, no fragment"
-        ) from None
+    if not is_resource(resource):
+        raise ValueError(RESOURCE_REMEDY)
     return resource
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.addresses import is_local
+from authsvc.arguments import check_host, check_issuer, check_origin
 from authsvc.client.targets import Targets
 from authsvc.logs import Format
 from authsvc.settings import FileSettings, Resource, Table
@@ -29,32 +28,6 @@ def listening_address(address: str) -> str:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("is an address like 127.0.0.1:8000")
     return address
-
-
-def _issuer(url: str) -> str:
-    parts = urlsplit(url)
-    is_secure = parts.scheme == "https" or (
-        parts.scheme == "http" and is_local(f"{parts.hostname}:0")
-    )
-    if not is_secure or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(
-            "is an issuer's URL like https://auth.example.com: https, or http on loopback, with "
-            "neither query nor fragment"
-        )
-    return url
-
-
-def _host(host: str) -> str:
-    if not host or "/" in host or host != host.lower():
-        raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
-    return host
-
-
-def _origin(origin: str) -> str:
-    scheme, separator, host = origin.partition("://")
-    if scheme not in {"http", "https"} or not separator or not host or "/" in host:
-        raise ValueError("is an origin like https://app.example.com, with :port or :*, no path")
-    return origin
 
 
 def _authsvc_target(target: str) -> str:
@@ -134,7 +107,7 @@ class Settings(FileSettings):
     resource: Resource = Field(
         description="Canonical URI of the endpoint as clients know it: the audience of its tokens."
     )
-    authorization_servers: tuple[Annotated[str, AfterValidator(_issuer)], ...] = Field(
+    authorization_servers: tuple[Annotated[str, AfterValidator(check_issuer)], ...] = Field(
         min_length=1, description="Issuers of tokens for it, for clients that look for one."
     )
     implied_scopes: dict[str, tuple[str, ...]] = Field(
@@ -145,10 +118,10 @@ class Settings(FileSettings):
     tools: ToolsSettings = ToolsSettings()
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
-    allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
+    allowed_hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
         default=(), description="Host values besides the resource's own and loopback ones."
     )
-    allowed_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+    allowed_origins: tuple[Annotated[str, AfterValidator(check_origin)], ...] = Field(
         default=LOOPBACK_ORIGINS, description="Origins of pages that may call, besides its own."
     )
     max_body_bytes: PositiveInt = Field(

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from authsvc import arguments
+
 WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
 
 
@@ -35,16 +37,25 @@ def metadata_routes(
         authorization_servers: issuers of tokens for it.
         scopes: what tokens for it may be asked to hold.
         name: what to call it before people; empty for nothing.
+
+    Raises:
+        TypeError: a string stands where several are meant.
+        ValueError: ``resource`` is not canonical, an authorization server is no issuer's URL, or a
+            scope is none.
     """
+    arguments.resource("resource", resource)
+    arguments.instance_of("name", name, str)
+    issuers = arguments.each("authorization_servers", authorization_servers, arguments.check_issuer)
+    supported = arguments.scopes("scopes", scopes)
     document: dict[str, object] = {
         "resource": resource,
-        "authorization_servers": list(authorization_servers),
+        "authorization_servers": list(issuers),
         "bearer_methods_supported": ["header"],
     }
     if name:
         document["resource_name"] = name
-    if scopes:
-        document["scopes_supported"] = list(scopes)
+    if supported:
+        document["scopes_supported"] = list(supported)
     headers = {"Cache-Control": "public, max-age=300"}
 
     async def show(request: Request) -> Response:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 from mcp_types import RequestId
 from starlette.datastructures import Headers
@@ -23,14 +22,22 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authsvc import arguments
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.resolution import Outcome, Resolution, Resolver, shown
 from mcp_adapter import eras, forwarding, messages, refusals, session_ids
 from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
 from mcp_adapter.metadata import metadata_routes, metadata_url
-from mcp_adapter.opening import lifespan_within, opened, resolver_at
+from mcp_adapter.open_paths import checked as open_paths_checked
+from mcp_adapter.opening import lifespan_within, opened, resolver_of
 from mcp_adapter.refusals import Refusal
-from mcp_adapter.requirements import Requirement, RequirementOf, default_requirement, union
+from mcp_adapter.requirements import (
+    Requirement,
+    RequirementOf,
+    default_requirement,
+    required,
+    union,
+)
 from mcp_adapter.users import Identified
 from mcp_adapter.watching import Watched
 from mcp_adapter.whitespace import trimmed
@@ -97,7 +104,10 @@ class SessionGate:
         body_timeout_seconds: how long a body may take to arrive.
 
     Raises:
-        ValueError: the address is none, or not on this machine; or the options contradict.
+        TypeError: an argument is of another type than it says, such as one string where several
+            are meant, or ``requirement`` is an ``async`` function.
+        ValueError: ``resource`` is not canonical, a scope, issuer or open path is none, a number
+            is not above 0; the address is none, or not on this machine; or the options contradict.
     """
 
     def __init__(
@@ -116,29 +126,35 @@ class SessionGate:
         max_anonymous_body_bytes: int = DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
         body_timeout_seconds: float = 30.0,
     ) -> None:
-        if streams and not stateful:
+        arguments.function("app", app)
+        arguments.resource("resource", resource)
+        arguments.plain_function("requirement", requirement)
+        arguments.instance_of("stateful", stateful, bool)
+        if arguments.instance_of("streams", streams, bool) and not stateful:
             raise ValueError("an app that keeps no sessions sends nothing by itself: no streams")
-        endpoint = urlsplit(resource).path.rstrip("/")
-        if any(path.rstrip("/") == endpoint for path in open_paths):
-            raise ValueError(f"open_paths: {endpoint or '/'} is what the gate is there for")
+        routes = metadata_routes(
+            resource, authorization_servers=authorization_servers, scopes=scopes
+        )
+        metadata = [route.path for route in routes] if authorization_servers else []
+        without_token = open_paths_checked(open_paths, resource=resource, taken=metadata)
         self._app = Identified(app, resource=resource, stateful=stateful)
-        self._resolver = resolver_at(resolver) if isinstance(resolver, str) else resolver
+        self._resolver = resolver_of(resolver)
         self._resource = resource
         self._resource_metadata = metadata_url(resource)
         self._requirement = requirement
         self._stateful = stateful
         self._streams = streams
-        self._max_body_bytes = max_body_bytes
-        self._max_anonymous_body_bytes = max_anonymous_body_bytes
-        self._body_timeout_seconds = body_timeout_seconds
+        self._max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
+        self._max_anonymous_body_bytes = arguments.positive_integer(
+            "max_anonymous_body_bytes", max_anonymous_body_bytes
+        )
+        self._body_timeout_seconds = arguments.positive_number(
+            "body_timeout_seconds", body_timeout_seconds
+        )
         methods = ("GET", "POST", "DELETE", "OPTIONS") if streams else ("POST", "DELETE", "OPTIONS")
         self._allow = {"Allow": ", ".join(methods)}
-        self._open: dict[str, ASGIApp] = dict.fromkeys(open_paths, app)
-        if authorization_servers:
-            routes = metadata_routes(
-                resource, authorization_servers=authorization_servers, scopes=scopes
-            )
-            self._open |= dict.fromkeys((route.path for route in routes), Router(routes))
+        self._open: dict[str, ASGIApp] = dict.fromkeys(without_token, app)
+        self._open |= dict.fromkeys(metadata, Router(routes))
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Opens the resolver, and closes it: for the lifespan of an app that mounts the gate."""
@@ -266,7 +282,7 @@ class SessionGate:
         self, caller: _Caller, message: messages.Message, *, opens_session: bool
     ) -> Requirement | None:
         """What a message needs of its caller; None when it is open."""
-        needed = union(self._requirement(*call) for call in messages.calls(message))
+        needed = union(required(self._requirement, *call) for call in messages.calls(message))
         if needed is not None or not self._stateful or not caller.in_session_era:
             return needed
         return None if opens_session or _completes_initialize(message) else _OWNER

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authsvc import arguments
 from authsvc.resolution import Resolver
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ def resolver_at(target: str) -> Resolver:
     """A client of the authsvc at ``target``, yet to be opened.
 
     Raises:
+        TypeError: it is no string.
         ValueError: it is no target, or not on this machine: tokens would cross the network in the
             clear.
     """
@@ -24,12 +26,31 @@ def resolver_at(target: str) -> Resolver:
     from authsvc.client import AuthClient
     from mcp_adapter.locality import is_on_this_machine
 
+    arguments.instance_of("target", target, str)
     if not is_on_this_machine(target):
         raise ValueError(
             f"{target!r} is not on this machine, so tokens would cross the network in the clear: "
             "give an AuthClient with tls=ClientTls(...)"
         )
     return AuthClient(target)
+
+
+def resolver_of(given: Resolver | str) -> Resolver:
+    """The resolver that a gate was given, by itself or by its address.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: as ``resolver_at``.
+    """
+    if isinstance(given, str):
+        return resolver_at(given)
+    for name in ("resolve", "create", "revoke"):
+        if not callable(getattr(given, name, None)) or isinstance(given, type):
+            raise TypeError(
+                "resolver is an AuthClient(...) or an address like 127.0.0.1:50051; this "
+                f"{type(given).__name__} is neither"
+            )
+    return given
 
 
 @asynccontextmanager

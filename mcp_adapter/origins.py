@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authsvc import arguments
 from mcp_adapter.whitespace import trimmed
 
 LOOPBACK_HOSTS = ("localhost:*", "127.0.0.1:*", "[::1]:*")
@@ -39,10 +40,16 @@ def guarded(
         resource: canonical URI of the server.
         allowed_hosts: further Host values, ``name``, ``name:port`` or ``name:*``.
         allowed_origins: further Origin values, ``scheme://name`` with an optional port or ``:*``.
+
+    Raises:
+        TypeError: a string stands where several are meant.
+        ValueError: ``resource`` is not canonical, or one of the others is not of these.
     """
-    parts = urlsplit(resource)
-    hosts = _pattern((parts.netloc, *LOOPBACK_HOSTS, *allowed_hosts))
-    origins = _pattern((f"{parts.scheme}://{parts.netloc}", *allowed_origins))
+    parts = urlsplit(arguments.resource("resource", resource))
+    further_hosts = arguments.each("allowed_hosts", allowed_hosts, arguments.check_host)
+    further_origins = arguments.each("allowed_origins", allowed_origins, arguments.check_origin)
+    hosts = _pattern((parts.netloc, *LOOPBACK_HOSTS, *further_hosts))
+    origins = _pattern((f"{parts.scheme}://{parts.netloc}", *further_origins))
     with_cors = CORSMiddleware(
         app,
         allow_origin_regex=origins.pattern,
@@ -63,9 +70,16 @@ class OriginGuard:
         hosts: matches the Host values that are served.
         origins: matches the Origin values that are served. A request without one is served: it
             does not come from a page.
+
+    Raises:
+        TypeError: one of them is no pattern of text.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: re.Pattern[str], origins: re.Pattern[str]) -> None:
+        arguments.function("app", app)
+        for name, pattern in (("hosts", hosts), ("origins", origins)):
+            arguments.instance_of(name, pattern, re.Pattern)
+            arguments.instance_of(f"{name}.pattern", pattern.pattern, str)
         self._app = app
         self._hosts = hosts
         self._origins = origins

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
+import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
+
+from authsvc import arguments
+from mcp_adapter.refusals import Refusal, internal_error
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +23,23 @@ class Requirement:
     Attributes:
         scopes: all of them are needed; empty when any valid token will do.
         implied_by: for a scope, the broader ones that stand for it.
+
+    Raises:
+        TypeError: one of them is a string where several are meant.
+        ValueError: no token could hold one of the scopes.
     """
 
     scopes: tuple[str, ...] = ()
     implied_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scopes", arguments.scopes("scopes", self.scopes))
+        arguments.mapping("implied_by", self.implied_by)
+        broader = {
+            scope: frozenset(arguments.scopes(f"implied_by[{scope!r}]", names))
+            for scope, names in self.implied_by.items()
+        }
+        object.__setattr__(self, "implied_by", broader)
 
     def met_by(self, granted: Iterable[str]) -> bool:
         """Whether these scopes, or broader ones in their place, are among ``granted``."""
@@ -57,11 +79,36 @@ def default_requirement(method: str, params: Mapping[str, Any]) -> Requirement |
     return Requirement()
 
 
+def required(
+    requirement: RequirementOf, method: str, params: Mapping[str, Any]
+) -> Requirement | None:
+    """What one call needs of its caller; None when it is open.
+
+    Raises:
+        Refusal: 500. ``requirement`` has failed, or has answered neither; the log says which.
+    """
+    try:
+        needed: object = requirement(method, params)
+    except Refusal:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever breaks in it, nobody gets in
+        # The frames without the message: it may quote what the client has sent.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        log.error("the requirement failed: %s\n%s", type(error).__name__, frames)
+        raise internal_error() from None
+    if needed is None or isinstance(needed, Requirement):
+        return needed
+    if inspect.iscoroutine(needed):
+        needed.close()
+    log.error("the requirement is a Requirement or None, not a %s", type(needed).__name__)
+    raise internal_error()
+
+
 def union(requirements: Iterable[Requirement | None]) -> Requirement | None:
     """What is needed for all of them together; None when none of them needs anything."""
     needed = [requirement for requirement in requirements if requirement is not None]
-    if not needed:
-        return None
+    if len(needed) < 2:
+        return needed[0] if needed else None
     return Requirement(
         tuple(dict.fromkeys(scope for item in needed for scope in item.scopes)),
         {scope: broader for item in needed for scope, broader in item.implied_by.items()},
@@ -78,15 +125,32 @@ def with_broader_scopes(
     Args:
         requirement: what a request needs.
         implied: by broader scope, the scopes that it implies, and those that they imply in turn.
+
+    Raises:
+        TypeError: ``requirement`` is no plain function, or one of ``implied`` is a string where
+            several are meant.
+        ValueError: no token could hold one of the scopes.
     """
+    arguments.plain_function("requirement", requirement)
+    arguments.mapping("implied", implied)
+    arguments.scopes("implied", implied)
+    narrower = {
+        broader: arguments.scopes(f"implied[{broader!r}]", names)
+        for broader, names in implied.items()
+    }
     implied_by: dict[str, frozenset[str]] = {}
-    for broader in implied:
-        for scope in _closure(broader, implied):
+    for broader in narrower:
+        for scope in _closure(broader, narrower):
             implied_by[scope] = implied_by.get(scope, frozenset()) | {broader}
+
+    @lru_cache(maxsize=256)
+    def broadened(scopes: tuple[str, ...]) -> Requirement:
+        return Requirement(scopes, implied_by)
 
     def with_broader(method: str, params: Mapping[str, Any]) -> Requirement | None:
         needed = requirement(method, params)
-        return needed and replace(needed, implied_by=implied_by)
+        # What is neither is for ``required`` to refuse.
+        return broadened(needed.scopes) if isinstance(needed, Requirement) else needed
 
     return with_broader if implied_by else requirement
 

@@ -30,6 +30,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from authsvc import arguments
 from mcp_adapter import cancellation, eras
 from mcp_adapter.exchange import EventStream, Exchange, Reply, dumped, encoded, reply_to
 from mcp_adapter.refusals import Refusal
@@ -44,9 +45,15 @@ class StreamableHttp:
     Args:
         server: the MCP server.
         max_body_bytes: longest body of a request.
+
+    Raises:
+        TypeError: ``server`` is no ``Server``, or ``max_body_bytes`` no integer.
+        ValueError: ``max_body_bytes`` is not above 0.
     """
 
     def __init__(self, server: Server[Any], *, max_body_bytes: int) -> None:
+        arguments.instance_of("server", server, Server)
+        arguments.positive_integer("max_body_bytes", max_body_bytes)
         self._server = server
         self._in_flight = cancellation.InFlight()
         self._manager = StreamableHTTPSessionManager(

@@ -36,7 +36,8 @@ class BlockingAuthClient:
         tls: None for a socket of this machine.
 
     Raises:
-        ValueError: the target is none.
+        TypeError: an argument is of another type than it says.
+        ValueError: the target is none, or ``deadline_seconds`` no finite number above 0.
         OSError: a file of ``tls`` cannot be read, or does not hold what it should.
     """
 

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from google.protobuf.empty_pb2 import Empty
 from grpc import aio
 
-from authsvc import wire
+from authsvc import arguments, wire
 from authsvc.client.breaker import Breaker
 from authsvc.client.calls import Calls, Method
 from authsvc.client.consistency import ConsistencyTokens
@@ -69,7 +69,8 @@ class AuthClient:
         look_up: from a name to its addresses.
 
     Raises:
-        ValueError: the target is none of these.
+        TypeError: an argument is of another type than it says.
+        ValueError: the target is none of these, or ``deadline_seconds`` no finite number above 0.
         OSError: a file of ``tls`` cannot be read, or does not hold what it should.
     """
 
@@ -84,6 +85,12 @@ class AuthClient:
         clock: Callable[[], float] = time.monotonic,
         look_up: LookUp = look_up,
     ) -> None:
+        arguments.positive_number("deadline_seconds", deadline_seconds)
+        if tls is not None:
+            arguments.instance_of("tls", tls, ClientTls)
+        arguments.instance_of("streams", streams, bool)
+        for name, given in (("traceparent", traceparent), ("clock", clock), ("look_up", look_up)):
+            arguments.function(name, given)
         self._certificates = Certificates(tls)
         self._service_token = ServiceToken(tls.service_token_file if tls else None)
         self._streams = streams

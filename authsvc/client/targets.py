@@ -7,6 +7,8 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from authsvc import arguments
+
 DNS = "dns:///"
 
 LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -49,12 +51,13 @@ class Targets:
             target: one, several with commas between, or a sequence.
 
         Raises:
+            TypeError: it is neither a string nor several.
             ValueError: it is none of these; the message says which.
         """
-        items = target.split(",") if isinstance(target, str) else target
+        items = target.split(",") if isinstance(target, str) else arguments.texts("target", target)
         read = [_read(item.strip()) for item in items]
         if not read:
-            raise ValueError("no target")
+            raise ValueError("target holds none: give one like 127.0.0.1:50051")
         return cls(
             endpoints=tuple(item for item in read if isinstance(item, Endpoint)),
             names=tuple(item for item in read if isinstance(item, Name)),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 
+from authsvc import arguments
 from authsvc.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)
@@ -27,12 +28,24 @@ class ClientTls:
         key_file: its key.
         service_token_file: holds this caller's service token, read again when it changes; None
             without one.
+
+    Raises:
+        TypeError: one of them is no path.
+        ValueError: there is a certificate without a key, or a key without a certificate.
     """
 
     ca_file: Path
     certificate_file: Path | None = None
     key_file: Path | None = None
     service_token_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        arguments.instance_of("ca_file", self.ca_file, Path)
+        for name in ("certificate_file", "key_file", "service_token_file"):
+            if getattr(self, name) is not None:
+                arguments.instance_of(name, getattr(self, name), Path)
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together: give both or neither")
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """

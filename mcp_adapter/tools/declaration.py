@@ -13,6 +13,7 @@ from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent, T
 from mcp_types import Tool as ListedTool
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from authsvc import arguments as checks
 from authsvc.resolution import Principal
 from mcp_adapter.requirements import Requirement
 from mcp_adapter.tools.call import Call, ToolError
@@ -113,15 +114,17 @@ def tool(
         open_world: whether it speaks to what is not the organisation's own.
 
     Raises:
-        TypeError: of the decorator, for a function that no tool can be made of.
+        TypeError: of the decorator, for a function that no tool can be made of; a string stands
+            where several are meant.
+        ValueError: no token could hold one of the scopes.
     """
+    requirement = Requirement(checks.scopes("scopes", scopes))
+    needed = checks.texts("permissions", permissions)
 
     def decorate(function: ToolFunction) -> Tool:
         _check(function)
         arguments = _arguments_model(function)
         answer = get_type_hints(function)["return"]
-        requirement = Requirement(tuple(scopes))
-        needed = tuple(permissions)
         listed = ListedTool(
             name=function.__name__,
             title=title,

@@ -1,0 +1,230 @@
+"""Arguments of what others construct, checked at once: an error names the argument and its remedy.
+
+A string is a sequence, True is a number and a coroutine is true: what is only looked at later opens
+or closes a door without a word. Of the wrong type is ``TypeError``, of the wrong value
+``ValueError``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from authsvc.addresses import is_local
+
+KindT = TypeVar("KindT")
+
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:([0-9]+|\*))?")
+
+RESOURCE_REMEDY = (
+    "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
+    "lower-case host, no fragment"
+)
+
+
+def instance_of(name: str, value: object, kind: type[KindT]) -> KindT:
+    """``value``, which is a ``kind``.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{name} is of type {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def mapping(name: str, value: object) -> None:
+    """
+    Raises:
+        TypeError: it is no mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} is a mapping, not {type(value).__name__}")
+
+
+def function(name: str, value: object) -> None:
+    """
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} is a function, not {type(value).__name__}")
+
+
+def plain_function(name: str, value: object) -> None:
+    """
+    Raises:
+        TypeError: it cannot be called, or its answer would have to be awaited.
+    """
+    function(name, value)
+    called = value
+    while isinstance(called, partial):
+        called = called.func
+    for candidate in (called, getattr(called, "__call__", None)):  # noqa: B004 - a method of it
+        if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
+            raise TypeError(f"{name} is a plain function: its answer is not awaited (no async def)")
+
+
+def texts(name: str, values: object) -> tuple[str, ...]:
+    """Several strings.
+
+    Raises:
+        TypeError: it is one string, no collection, or holds something else.
+        ValueError: one of them is empty.
+    """
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{name} is a sequence of strings: write [{values!r}], not {values!r}")
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} is a sequence of strings, not {type(values).__name__}")
+    found = tuple(values)
+    for value in found:
+        instance_of(f"each of {name}", value, str)
+        if not value:
+            raise ValueError(f"{name} holds an empty string: leave it out")
+    return found
+
+
+def scopes(name: str, values: object) -> tuple[str, ...]:
+    """Several scopes (RFC 6749 section 3.3).
+
+    Raises:
+        TypeError: as ``texts``.
+        ValueError: no token could hold one of them.
+    """
+    found = texts(name, values)
+    for scope in found:
+        if not _SCOPE.fullmatch(scope):
+            raise ValueError(
+                f"{name}: {scope!r} is no scope: visible ASCII without spaces, quotation marks and "
+                "backslashes. Give several scopes one by one"
+            )
+    return found
+
+
+def positive_number(name: str, value: object) -> float:
+    """A positive, finite number.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive, or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number, not {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is a finite number above 0, not {value}")
+    return value
+
+
+def positive_integer(name: str, value: object) -> int:
+    """A positive integer.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is not positive.
+    """
+    number = instance_of(name, value, int)
+    if number < 1:
+        raise ValueError(f"{name} is an integer above 0, not {number}")
+    return number
+
+
+def is_resource(text: str) -> bool:
+    """Whether it is a canonical resource URI.
+
+    Canonical: absolute, http or https, no fragment (RFC 8707 section 2), no user, scheme and host
+    in lower case (RFC 3986 section 6.2.2.1), visible ASCII. One resource then has one spelling.
+    """
+    try:
+        parts = urlsplit(text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    authority = f"{parts.scheme}://{parts.netloc}"
+    return (
+        parts.scheme in {"http", "https"}
+        and bool(parts.hostname)
+        and port_is_valid
+        and "@" not in parts.netloc
+        and "#" not in text
+        and text.startswith(authority)
+        and authority == authority.lower()
+        and all("!" <= character <= "~" for character in text)
+    )
+
+
+def resource(name: str, value: object) -> str:
+    """The canonical URI of an MCP server; see ``is_resource``.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: it is not canonical.
+    """
+    text = instance_of(name, value, str)
+    if not is_resource(text):
+        raise ValueError(f"{name} {RESOURCE_REMEDY}; {text!r} is not")
+    return text
+
+
+def check_issuer(url: str) -> str:
+    """The URL of an authorization server.
+
+    Raises:
+        ValueError: it is none; the message says what is, and names no argument.
+    """
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "https" or (
+        parts.scheme == "http" and is_local(f"{parts.hostname}:0")
+    )
+    if not is_secure or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(
+            "is an issuer's URL like https://auth.example.com: https, or http on loopback, with "
+            "neither query nor fragment"
+        )
+    return url
+
+
+def check_host(host: str) -> str:
+    """A value of Host, ``name``, ``name:port`` or ``name:*``.
+
+    Raises:
+        ValueError: it is none; the message says what is, and names no argument.
+    """
+    if not _HOST.fullmatch(host):
+        raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
+    return host
+
+
+def check_origin(origin: str) -> str:
+    """A value of Origin, ``scheme://name`` with an optional port or ``:*``.
+
+    Raises:
+        ValueError: it is none; the message says what is, and names no argument.
+    """
+    scheme, separator, host = origin.partition("://")
+    if scheme not in {"http", "https"} or not separator or not _HOST.fullmatch(host):
+        raise ValueError(
+            "is an origin in lower case like https://app.example.com, with :port or :*, no path"
+        )
+    return origin
+
+
+def each(name: str, values: object, check: Callable[[str], str]) -> tuple[str, ...]:
+    """Several strings, each of which passes ``check``.
+
+    Raises:
+        TypeError: as ``texts``.
+        ValueError: one does not.
+    """
+    found = texts(name, values)
+    for value in found:
+        try:
+            check(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {value!r} is wrong: each {error}") from None
+    return found

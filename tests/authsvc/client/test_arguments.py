@@ -1,0 +1,76 @@
+"""What the clients are given is checked at once, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authsvc.admin_client import AdminClient
+from authsvc.client import AuthClient, BlockingAuthClient
+from authsvc.client.tls import ClientTls
+
+CLIENTS: list[Callable[..., object]] = [AuthClient, BlockingAuthClient, AdminClient]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        *(("target", value, TypeError) for value in (None, 7, b"127.0.0.1:1", [7], [b"x"])),
+        *(("target", value, ValueError) for value in ("", [], [""], "authsvc", "http://h:1")),
+        *(("target", value, ValueError) for value in ("127.0.0.1", ["127.0.0.1:1", "h"])),
+        *(("deadline_seconds", value, TypeError) for value in ("2", None, True, [2])),
+        *(
+            ("deadline_seconds", value, ValueError)
+            for value in (0, -1, 0.0, math.nan, math.inf, -math.inf)
+        ),
+        *(("tls", value, TypeError) for value in (True, "ca.pem", Path("ca.pem"), ClientTls)),
+    ],
+)
+def test_a_client(
+    client: Callable[..., object], name: str, value: object, error: type[Exception]
+) -> None:
+    given: dict[str, Any] = {"target": "127.0.0.1:1", name: value}
+    with pytest.raises(error, match="target" if name == "target" else name):
+        client(given.pop("target"), **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("streams", "no"), ("streams", 1), ("traceparent", ""), ("clock", 0.0)]
+)
+def test_what_a_client_alone_is_given(name: str, value: object) -> None:
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(TypeError, match=name):
+        AuthClient("127.0.0.1:1", **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ca_file", "ca.pem"),
+        ("ca_file", None),
+        ("certificate_file", "certificate.pem"),
+        ("key_file", b"key.pem"),
+        ("service_token_file", "token"),
+    ],
+)
+def test_files_are_paths(name: str, value: object) -> None:
+    given: dict[str, Any] = {"ca_file": Path("ca.pem"), name: value}
+    with pytest.raises(TypeError, match=name):
+        ClientTls(**given)
+
+
+@pytest.mark.parametrize("name", ["certificate_file", "key_file"])
+def test_a_certificate_has_its_key(name: str) -> None:
+    given: dict[str, Any] = {name: Path("x.pem")}
+    with pytest.raises(ValueError, match="certificate_file and key_file go together"):
+        ClientTls(Path("ca.pem"), **given)
+
+
+def test_several_targets_may_be_gone_through_once() -> None:
+    for client in CLIENTS:
+        client(target for target in ["127.0.0.1:1", "127.0.0.1:2"])

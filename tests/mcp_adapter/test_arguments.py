@@ -1,0 +1,314 @@
+"""What the adapter's constructors and functions are given is checked at once, by name."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from authsvc.resolution import Resolution
+from mcp_adapter.metadata import metadata_routes
+from mcp_adapter.middleware import SessionGate
+from mcp_adapter.opening import resolver_at
+from mcp_adapter.origins import OriginGuard, guarded
+from mcp_adapter.requirements import Requirement, default_requirement, with_broader_scopes
+from mcp_adapter.streamable import StreamableHttp
+from mcp_adapter.tools import Call, tool
+from tests.mcp_adapter.harness import (
+    ISSUER,
+    RESOURCE,
+    Meeting,
+    MemoryResolver,
+    call,
+    demo_server,
+    endpoint_of,
+)
+
+WRONG_RESOURCES = [
+    *("mcp.example/mcp", "/mcp", "", "ftp://mcp.example/mcp", "//mcp.example/mcp"),
+    *("https://mcp.example/mcp#x", "https://mcp.example/mcp#", "https://u@mcp.example/mcp"),
+    *("https://u:p@mcp.example/mcp", "HTTPS://mcp.example/mcp", "https://MCP.example/mcp"),
+    *("https://mcp.example:99999/mcp", "https://mcp.example:0/mcp", "https:///mcp", "https://"),
+    *("https://mcp.example/m cp", " https://mcp.example/mcp", "https://mcp.example/é"),
+    "https://[::1/mcp",
+]
+
+NOT_NUMBERS = ["1", None, True, [1]]
+NOT_POSITIVE = [0, -1, -0.5, math.nan, math.inf, -math.inf]
+
+Given = tuple[str, object, type[Exception]]
+
+
+def each(name: str, values: list[Any], error: type[Exception]) -> list[Given]:
+    return [(name, value, error) for value in values]
+
+
+class Nothing(BaseModel):
+    """What a tool answers."""
+
+
+async def later(method: str, params: Mapping[str, Any]) -> Requirement:
+    return Requirement()
+
+
+class Later:
+    async def __call__(self, method: str, params: Mapping[str, Any]) -> Requirement:
+        return Requirement()
+
+
+ISSUERS = [
+    *each("authorization_servers", ["https://idp.example", b"x", 7, [7]], TypeError),
+    *each("authorization_servers", [[""], ["idp.example"], ["http://idp.example"]], ValueError),
+    *each("authorization_servers", [["https://idp.example?x"], ["https://"]], ValueError),
+]
+SCOPES = [
+    *each("scopes", ["a:b", b"a", 7, [7], [None]], TypeError),
+    *each("scopes", [[""], ["a b"], ['"a"'], ["a\\b"], ["é"], ["a\n"]], ValueError),
+]
+RESOURCES = [*each("resource", WRONG_RESOURCES, ValueError), ("resource", None, TypeError)]
+SIZES = [
+    *each("max_body_bytes", [*NOT_NUMBERS, 1.5], TypeError),
+    *each("max_body_bytes", [0, -1], ValueError),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("app", None, TypeError),
+        *each("resolver", [None, 7, MemoryResolver, object()], TypeError),
+        *RESOURCES,
+        *ISSUERS,
+        *SCOPES,
+        *each("requirement", [None, Requirement(), later, Later(), partial(later)], TypeError),
+        *each("stateful", ["no", 1, None], TypeError),
+        *each("streams", ["no", 1, None], TypeError),
+        *each("open_paths", ["/healthz", b"/healthz", 7, [7], [b"/healthz"]], TypeError),
+        *each("open_paths", [["healthz"], [""], ["/mcp"], ["/mcp/"], ["/MCP"]], ValueError),
+        *each("open_paths", [["//mcp"], ["/m%63p"], ["/./mcp"], ["/x/../mcp"]], ValueError),
+        *each("open_paths", [["/healthz?x"], ["/healthz#x"], ["/health*"], ["/ "]], ValueError),
+        *each("open_paths", [["/.well-known/oauth-protected-resource"]], ValueError),
+        *each("open_paths", [["/.well-known/oauth-protected-resource/mcp"]], ValueError),
+        *SIZES,
+        *each("max_anonymous_body_bytes", [*NOT_NUMBERS, 1.5], TypeError),
+        *each("max_anonymous_body_bytes", [0, -1], ValueError),
+        *each("body_timeout_seconds", NOT_NUMBERS, TypeError),
+        *each("body_timeout_seconds", NOT_POSITIVE, ValueError),
+    ],
+)
+def test_the_gate(name: str, value: object, error: type[Exception]) -> None:
+    given: dict[str, Any] = {
+        "app": Starlette(),
+        "resolver": MemoryResolver(),
+        "resource": RESOURCE,
+        "authorization_servers": [ISSUER],
+    }
+    with pytest.raises(error, match=name):
+        SessionGate(**{**given, name: value})
+
+
+def test_an_endpoint_at_the_root_is_never_open() -> None:
+    with pytest.raises(ValueError, match="open_paths: / is what the gate is there for"):
+        SessionGate(
+            Starlette(),
+            resolver=MemoryResolver(),
+            resource="https://mcp.example",
+            open_paths=["/"],
+        )
+
+
+def test_what_is_right_is_accepted() -> None:
+    SessionGate(
+        Starlette(),
+        resolver=MemoryResolver(),
+        resource="http://127.0.0.1:8000/team/mcp?tenant=1",
+        authorization_servers=(issuer for issuer in [ISSUER, "http://127.0.0.1:9000"]),  # type: ignore[arg-type] # whatever can be gone through once
+        scopes={"a:b", "c"},  # type: ignore[arg-type] # a set
+        open_paths=("/healthz", "/static/", "/"),
+        max_body_bytes=1,
+        body_timeout_seconds=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        *SCOPES,
+        *each("implied_by", ["a", None, [("a", "b")]], TypeError),
+        *each("implied_by", [{"a": "b"}, {"a": 7}, {"a": {7}}], TypeError),
+        *each("implied_by", [{"a": {"b c"}}, {"a": {""}}], ValueError),
+    ],
+)
+def test_a_requirement(name: str, value: object, error: type[Exception]) -> None:
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(error, match=name):
+        Requirement(**given)
+
+
+def test_a_requirement_that_can_be_met() -> None:
+    listed = Requirement(["a:b"])  # type: ignore[arg-type] # a list
+
+    assert listed == Requirement(("a:b",))
+    assert hash(listed.scopes)
+    assert listed.met_by(["a:b"])
+    assert Requirement(("a",), {"a": ["b"]}).met_by({"b"})  # type: ignore[dict-item] # a list
+
+
+@pytest.mark.parametrize(
+    ("requirement", "implied", "error"),
+    [
+        (None, {}, TypeError),
+        (later, {}, TypeError),
+        (default_requirement, None, TypeError),
+        (default_requirement, "a", TypeError),
+        (default_requirement, {"a": "b"}, TypeError),
+        (default_requirement, {"a": ["b c"]}, ValueError),
+        (default_requirement, {"a b": ["c"]}, ValueError),
+    ],
+)
+def test_broader_scopes(requirement: object, implied: object, error: type[Exception]) -> None:
+    given: dict[str, Any] = {"requirement": requirement, "implied": implied}
+    with pytest.raises(error, match="requirement" if implied == {} else "implied"):
+        with_broader_scopes(**given)
+
+
+def test_broader_scopes_that_can_be_gone_through_once() -> None:
+    implied = {"all": (scope for scope in ["read", "write"])}
+
+    of = with_broader_scopes(lambda method, params: Requirement(("read",)), implied)
+
+    needed = of("x", {})
+    assert needed is not None
+    assert needed.met_by({"all"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"), [*RESOURCES, *ISSUERS, *SCOPES, ("name", None, TypeError)]
+)
+def test_metadata(name: str, value: object, error: type[Exception]) -> None:
+    given: dict[str, Any] = {
+        "resource": RESOURCE,
+        "authorization_servers": [ISSUER],
+        "scopes": [],
+    }
+    with pytest.raises(error, match=name):
+        metadata_routes(**{**given, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        *RESOURCES,
+        *each("allowed_hosts", ["mcp.example", None, [7]], TypeError),
+        *each("allowed_hosts", [["*"], ["*.example"], [""], ["https://x"]], ValueError),
+        *each("allowed_hosts", [["MCP.example"], ["x/y"], ["x:y"], ["a b"]], ValueError),
+        *each("allowed_origins", ["https://app.example", None, [7]], TypeError),
+        *each("allowed_origins", [["*"], ["app.example"], ["https://*"]], ValueError),
+        *each("allowed_origins", [["https://app.example/"], ["https://App.example"]], ValueError),
+    ],
+)
+def test_a_guard(name: str, value: object, error: type[Exception]) -> None:
+    given: dict[str, Any] = {"resource": RESOURCE, "allowed_hosts": [], "allowed_origins": []}
+    with pytest.raises(error, match=name):
+        guarded(Starlette(), **{**given, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("hosts", "mcp.example"), ("hosts", re.compile(b"x")), ("origins", None), ("origins", ["x"])],
+)
+def test_a_guards_patterns(name: str, value: object) -> None:
+    given: dict[str, Any] = {"hosts": re.compile("x"), "origins": re.compile("x")}
+    with pytest.raises(TypeError, match=name):
+        OriginGuard(Starlette(), **{**given, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"), [("server", None, TypeError), ("server", "x", TypeError), *SIZES]
+)
+def test_the_transport(name: str, value: object, error: type[Exception]) -> None:
+    given: dict[str, Any] = {"server": demo_server(Meeting()), "max_body_bytes": 1}
+    with pytest.raises(error, match=name):
+        StreamableHttp(**{**given, name: value})
+
+
+@pytest.mark.parametrize("target", [None, 7, ["127.0.0.1:1"], b"127.0.0.1:1"])
+def test_a_resolver_is_at_one_address(target: object) -> None:
+    given: dict[str, Any] = {"target": target}
+    with pytest.raises(TypeError, match="target"):
+        resolver_at(**given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"), [*SCOPES, *each("permissions", ["s3:GetObject", 7], TypeError)]
+)
+def test_a_tool(name: str, value: object, error: type[Exception]) -> None:
+    async def nothing(call: Call) -> Nothing:
+        """Nothing."""
+        return Nothing()
+
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(error, match=name):
+        tool(title="Nothing", **given)(nothing)
+
+
+# What a requirement answers is looked at for each call.
+
+
+def none_by_mistake(method: str, params: Mapping[str, Any]) -> object:
+    return False if method == "tools/call" else default_requirement(method, params)
+
+
+def text_by_mistake(method: str, params: Mapping[str, Any]) -> object:
+    return "things.read" if method == "tools/call" else default_requirement(method, params)
+
+
+def awaited_by_mistake(method: str, params: Mapping[str, Any]) -> object:
+    return later(method, params) if method == "tools/call" else None
+
+
+def broken(method: str, params: Mapping[str, Any]) -> Requirement | None:
+    return Requirement() if method != "tools/call" else Requirement((params["a secret"],))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "requirement", [none_by_mistake, text_by_mistake, awaited_by_mistake, broken]
+)
+async def test_an_answer_that_is_no_requirement_opens_nothing(
+    requirement: Any,  # noqa: ANN401 - of the wrong type on purpose
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reached: list[Resolution] = []
+
+    def app(meeting: Meeting, *, stateless: bool) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                raise NotImplementedError
+            reached.append(scope["state"]["resolution"])
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+        return serve
+
+    caplog.set_level(logging.ERROR, "mcp_adapter")
+    resolver = MemoryResolver(sessions={"s": "alice"})
+    async with endpoint_of(app, resolver, stateless=True, requirement=requirement) as endpoint:
+        response = await endpoint.post(call("x"), session="s")
+
+    assert response.status_code == 500
+    assert response.json()["error"] == {"code": -32603, "message": "Internal server error."}
+    assert reached == []
+    assert "the requirement" in caplog.text
+    assert "a secret" not in "".join(
+        record.getMessage().split("\n")[0] for record in caplog.records
+    )
