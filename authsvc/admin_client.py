@@ -369,7 +369,9 @@ class _Watch:
                         yield Watched(message.resume_token, event)
             except aio.AioRpcError as error:
                 failure = failure_of(error)
-                if not failure.may_repeat:
+                # The service token may have been replaced; one that was withdrawn begins no stream.
+                is_replaced = failure.error.reason is Reason.CALLER_NOT_ALLOWED
+                if not failure.may_repeat and not is_replaced:
                     raise failure.error from None
             # A server that ends each stream at once is not asked in a loop.
             await asyncio.sleep(random.uniform(0.0, BACKOFF_SECONDS))  # noqa: S311 - jitter

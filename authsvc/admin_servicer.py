@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -114,15 +115,24 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
         with self._edge.admitted_stream(context, Caller.authorize_admin) as caller:
             audit.admin_act("WatchSessions", caller=caller.name, peer=str(context.peer()))
-            which = admin_wire.filter_of(request.filter)
-            async with self._admin.watching(which, resume_token=request.resume_token) as watch:
-                # Now, and not with the first event: the client knows that it watches, and from
-                # where to go on if nothing happens before the stream breaks.
-                begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
-                await context.send_initial_metadata(() if request.resume_token else begun_at)
-                async for logged in watch.events:
-                    # A client that is slow to read holds this up, and the log is read no further.
-                    await context.write(admin_wire.event_message(logged.position, logged.event))
+            events = asyncio.ensure_future(self._events(request, context))
+            try:
+                await self._edge.first_done((events,), context)
+                await events
+            finally:
+                events.cancel()
+                await asyncio.wait((events,))
+
+    async def _events(self, request: pb.WatchSessionsRequest, context: Context) -> None:
+        which = admin_wire.filter_of(request.filter)
+        async with self._admin.watching(which, resume_token=request.resume_token) as watch:
+            # Now, and not with the first event: the client knows that it watches, and from where to
+            # go on if nothing happens before the stream breaks.
+            begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
+            await context.send_initial_metadata(() if request.resume_token else begun_at)
+            async for logged in watch.events:
+                # A client that is slow to read holds this up, and the log is read no further.
+                await context.write(admin_wire.event_message(logged.position, logged.event))
 
     @contextmanager
     def _operator(self, method: str, context: Context) -> Iterator[Caller]:

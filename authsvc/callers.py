@@ -26,7 +26,7 @@ LOCAL_CALLER = "local"
 MIN_SERVICE_TOKEN_LENGTH = 32
 """Characters; what is shorter could be guessed."""
 
-RELOAD_SECONDS = 1.0
+RELOAD_SECONDS = 0.5
 """How long a changed service token goes unnoticed at most."""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 ResponseT = TypeVar("ResponseT")
 Context = ServicerContext[Any, Any]
+
+IDENTIFY_SECONDS = 0.5
+"""A caller that stays is identified again so often."""
 
 STRANGER = ""
 """The name of whoever has not proven who it is."""
@@ -126,10 +130,33 @@ class Edge:
             admission.__enter__()
         except AuthError as error:
             await _abort(error, context)
+        withdrawn: AuthError | None = None
         try:
             yield
+        except AuthError as error:
+            withdrawn = error
         finally:
             admission.__exit__(None, None, None)
+        if withdrawn is not None:
+            await _abort(withdrawn, context)
+
+    async def first_done(self, tasks: Collection[asyncio.Task[Any]], context: Context) -> None:
+        """Wait for the first of some tasks, for as long as the caller is known.
+
+        Args:
+            tasks: of a call that lasts.
+            context: of that call.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED, once what the call presented proves nobody any more.
+        """
+        while True:
+            done, _ = await asyncio.wait(
+                tasks, timeout=IDENTIFY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
+            self.identify(context)
 
     def note_refusal(
         self, error: AuthError, caller: str, context: Context, resource: str = ""

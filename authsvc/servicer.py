@@ -237,7 +237,7 @@ class GuardedHealthServicer(HealthServicer):
         watching = asyncio.ensure_future(super().Watch(request, context))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await self._edge.first_done((watching, stopping), context)
             if stopping.done():
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
             await watching
@@ -261,4 +261,5 @@ class GuardedReflectionServicer(ReflectionServicer):
         async with self._edge.staying(context):
             answers: Any = super().ServerReflectionInfo(request_iterator, context)
             async for answer in answers:
+                self._edge.identify(context)
                 yield answer

@@ -63,8 +63,8 @@ class Answers(Protocol):
 class ResolveStream:
     """One stream, from its begin to its end.
 
-    Whoever is identified at the beginning is identified again with each batch: a service token that
-    is withdrawn ends its streams.
+    Whoever is identified at the beginning is identified again with each batch, and while there is
+    none: a service token that is withdrawn ends its streams.
 
     Args:
         context: of the RPC.
@@ -93,7 +93,7 @@ class ResolveStream:
         reading = asyncio.create_task(self._read())
         stop = asyncio.create_task(stopping.wait())
         try:
-            await asyncio.wait((reading, stop), return_when=asyncio.FIRST_COMPLETED)
+            await self._edge.first_done((reading, stop), self._context)
             self._stopped = True
             if self._awaits_client:
                 reading.cancel()

@@ -8,11 +8,14 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authsvc.administration import MAX_TEXT_LENGTH, MAX_WATCHERS
 from authsvc.client import AuthClient, ClientTls
@@ -24,10 +27,12 @@ from authsvc.revocation import END_OF_TIME
 from authsvc.server import running
 from authsvc.sessions import Record
 from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, serving_http
 from tests.support.operators import (
+    SERVICE_TOKENS,
     WAIT_SECONDS,
     Raw,
     Site,
@@ -574,6 +579,99 @@ async def test_a_watch_outlives_the_server(
             await site.resolve("s3")
             seen += await taken(events, 3 - seen_before)
     assert [it.event.record.id for it in seen if it.event.record] == ["s1", "s2", "s3"]
+
+
+@pytest.fixture
+async def by_files(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> AsyncIterator[tuple[Site, Path]]:
+    """A service that knows its callers by files, and the folder of these."""
+    tls = write_tls(tmp_path)
+    proofs = tmp_path / "proofs"
+    proofs.mkdir()
+    callers = []
+    for caller in settings(tmp_path, tls, idp, "memory").callers:
+        (proofs / caller.name).write_text(SERVICE_TOKENS[caller.name])
+        changes = {"service_token_files": (proofs / caller.name,), "service_token_sha256": ()}
+        callers.append(caller.model_copy(update=changes))
+    values = settings(tmp_path, tls, idp, "memory").model_copy(update={"callers": tuple(callers)})
+    async with running(values, clock=clock) as address, clients(address, tls) as connected:
+        yield connected, proofs
+
+
+async def test_a_watch_ends_when_its_service_token_is_withdrawn(
+    by_files: tuple[Site, Path],
+) -> None:
+    site, proofs = by_files
+    async with site.operator.watching() as events:
+        await site.resolve("s1")
+        await taken(events, 1)
+        (proofs / "operator").unlink()
+        assert await reason(taken(events, 1)) is Reason.CALLER_NOT_ALLOWED
+
+
+async def test_a_watch_of_health_ends_when_its_service_token_is_withdrawn(
+    by_files: tuple[Site, Path],
+) -> None:
+    site, proofs = by_files
+    credentials = ClientTls(site.tls / "ca.pem").channel_credentials()
+    metadata = (("authorization", f"Bearer {SERVICE_TOKENS['server']}"),)
+    async with asyncio.timeout(WAIT_SECONDS), aio.secure_channel(site.address, credentials) as it:
+        health: Any = health_pb2_grpc.HealthStub(it)  # its stubs are without methods
+        call = health.Watch(health_pb2.HealthCheckRequest(), metadata=metadata)
+        await call.read()
+        (proofs / "server").unlink()
+        with pytest.raises(aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def replace_service_token(site: Site, proofs: Path, name: str) -> None:
+    """At the caller, and at the service."""
+    token = token_hex(20)
+    for folder in (site.tls, proofs):
+        (folder / name).write_text(token)
+
+
+async def read_to_the_end(
+    call: aio.UnaryStreamCall[pb.WatchSessionsRequest, pb.WatchSessionsResponse],
+) -> None:
+    async for _ in call:
+        pass
+
+
+async def test_a_watch_goes_on_with_the_service_token_that_takes_its_place(
+    by_files: tuple[Site, Path],
+) -> None:
+    site, proofs = by_files
+    async with asyncio.timeout(WAIT_SECONDS), site.stub("operator") as raw:
+        old = raw.admin.WatchSessions(pb.WatchSessionsRequest(), metadata=raw.metadata)
+        await old.initial_metadata()
+        async with site.operator.watching() as events:
+            await site.resolve("s1")
+            await taken(events, 1)
+            replace_service_token(site, proofs, "operator")
+            with pytest.raises(aio.AioRpcError):
+                await read_to_the_end(old)
+            await site.resolve("s2")
+            (event,) = await taken(events, 1)
+    assert event.event.record is not None
+    assert event.event.record.id == "s2"
+
+
+async def test_an_mcp_server_goes_on_with_the_service_token_that_takes_its_place(
+    by_files: tuple[Site, Path],
+) -> None:
+    site, proofs = by_files
+    await site.resolve("s1")
+    replace_service_token(site, proofs, "server")
+    credentials = ClientTls(site.tls / "ca.pem").channel_credentials()
+    metadata = (("authorization", f"Bearer {SERVICE_TOKENS['server']}"),)
+    async with asyncio.timeout(WAIT_SECONDS), aio.secure_channel(site.address, credentials) as it:
+        stream = pb_grpc.AuthServiceStub(it).ResolveSessionStream(metadata=metadata)
+        with pytest.raises(aio.AioRpcError):
+            await stream.read()
+    assert (await site.resolve("s2")).session is not None
 
 
 # Who may.

@@ -349,6 +349,26 @@ async def test_a_service_token_that_is_withdrawn_ends_its_stream(
     assert there.answers.begun == ["a"]
 
 
+@pytest.mark.parametrize("under_way", [(), ("hold",)])
+async def test_a_service_token_that_is_withdrawn_ends_its_idle_stream(
+    tmp_path: Path, clock: Clock, under_way: tuple[str, ...]
+) -> None:
+    path = tmp_path / "token"
+    token = token_hex(16)
+    path.write_text(token)
+    proven = Caller("one", frozenset({RESOURCE}), token_files=(ServiceTokenFile(path, clock),))
+    metadata = (("authorization", f"Bearer {token}"),)
+    async with stage(Callers([proven])) as there, asyncio.timeout(BOUND_SECONDS):
+        call = there.stub.ResolveSessionStream(metadata=metadata)
+        await call.write(batch("a", *under_way))
+        await received(call, 1)
+        path.unlink()
+        clock.now += 10
+        with pytest.raises(aio.AioRpcError) as caught:
+            await call.read()
+        assert reason(caught.value) is Reason.CALLER_NOT_ALLOWED
+
+
 async def test_two_tokens_on_one_session_each_get_their_own(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
