@@ -210,6 +210,7 @@ async def test_files_may_change_while_it_runs(
         operator(address, mine, deadline_seconds=1) as client,
     ):
         assert await reason(client.get("s")) is Reason.STORE_UNAVAILABLE
+        client._deadline_seconds = WAIT_SECONDS
         shutil.copyfile(tls / "ca.pem", mine / "ca.pem")
         assert await reason(client.get("s")) is Reason.CALLER_NOT_ALLOWED
         (mine / "operator").write_text(SERVICE_TOKENS["operator"])

@@ -100,7 +100,8 @@ def settings_of(secrets: Path, valkey: Valkey, idp: IdentityProvider, listen: st
         issuer=idp.issuer, algorithms=("HS256",), secret_file=idp.write_secret(secrets.parent)
     )
     url = valkey.url.replace("redis://", "redis://authsvc@")
-    store = settings.store.model_copy(update={"url": url, "ca_file": None})
+    changes = {"url": url, "ca_file": None, "timeout_seconds": TIMEOUT_SECONDS}
+    store = settings.store.model_copy(update=changes)
     return settings.model_copy(
         update={"listen": listen, "issuers": (issuer,), "store": store, "drain_seconds": 0.0}
     )
@@ -138,7 +139,7 @@ async def installed(
             await stack.enter_async_context(running(settings))
         client = AuthClient(
             f"dns:///authsvc:{port}",
-            deadline_seconds=10,
+            deadline_seconds=TIMEOUT_SECONDS,
             tls=ClientTls(ca_file, service_token_file=secrets / "adapter-token"),
             look_up=look_up,
         )
@@ -198,7 +199,10 @@ async def test_the_user_of_authsvc_may_do_all_that_the_store_does(
     secrets: Path, valkey: Valkey
 ) -> None:
     server = RedisServer(
-        nodes=(valkey.address,), username="authsvc", password_file=secrets / "valkey-password"
+        nodes=(valkey.address,),
+        username="authsvc",
+        password_file=secrets / "valkey-password",
+        timeout_seconds=TIMEOUT_SECONDS,
     )
     with valkey.client() as operator:
         operator.execute_command("ACL", "LOG", "RESET")

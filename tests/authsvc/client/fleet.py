@@ -26,7 +26,7 @@ RESOURCE = "https://mcp.example/mcp"
 BOUND_SECONDS = TIMEOUT_SECONDS
 """On each wait of a test; never reached by one that passes."""
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 30.0
 
 Request = pb.ResolveSessionRequest | pb.CreateSessionRequest | pb.RevokeSessionRequest
 
