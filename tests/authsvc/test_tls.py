@@ -401,13 +401,13 @@ async def test_an_authority_that_was_taken_out_ends_whatever_else_is_wrong(
         (tls / "ca.pem").write_text(good)
     else:
         (tls / "ca.pem").write_text(good + odd if wrong == "an odd authority" else odd + good)
-    assert await reason(mutual, client_tls(old)) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.STORE_UNAVAILABLE
     assert await reason(mutual, client_tls(both)) is None
     assert "cannot be reloaded" in caplog.text or "skipped certificate" in caplog.text
     # No authority at all is an outage: the last ones stay.
     (tls / "ca.pem").write_text("rubbish")
     assert await reason(mutual, client_tls(both)) is None
-    assert await reason(mutual, client_tls(old)) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.STORE_UNAVAILABLE
     assert caplog.text.count("holds no certificate") == 1
 
 
