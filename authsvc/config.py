@@ -580,6 +580,10 @@ class Settings(FileSettings):
         default="auto",
         description="One JSON object a line, or lines for people; auto: for people on a terminal.",
     )
+    allow_core_dumps: bool = Field(
+        default=False,
+        description="Whether a crash may write down memory, which has tokens and keys in it.",
+    )
     audit_file: Path | None = Field(
         default=None, description="Where security events go, besides the log. Appended to."
     )

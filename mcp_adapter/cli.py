@@ -10,7 +10,7 @@ import click
 from authsvc import __version__
 from authsvc.cli.output import as_json_option, print_json, say
 from authsvc.printable import printable_lines
-from authsvc.process import Program
+from authsvc.process import Program, forbid_core_dumps
 from authsvc.settings import ConfigError, load
 
 config_option = click.option(
@@ -64,6 +64,8 @@ def serve(config: Path | None, listen: str | None) -> None:
         if listen is not None:
             settings = settings.model_copy(update={"listen": listen})
         logs.configure(settings.log_level, settings.log_format)
+        if not settings.allow_core_dumps:
+            forbid_core_dumps()
         event_loop.run(server.serve(settings))
     except ConfigError as error:
         click.echo(f"mcp-adapter: {printable_lines(str(error))}", err=True)

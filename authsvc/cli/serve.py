@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
+from authsvc.process import forbid_core_dumps
 
 
 @click.command(
@@ -27,6 +28,8 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     settings = load_settings(config)
     with config_errors():
         logs.configure(settings.log_level, settings.log_format)
+        if not settings.allow_core_dumps:
+            forbid_core_dumps()
         if settings.audit_file is not None:
             _append_audit(settings.audit_file)
         if lifeline is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from authsvc.printable import printable_lines
-from authsvc.process import Program
+from authsvc.process import Program, forbid_core_dumps
 from authsvc.settings import ConfigError, load
 
 
@@ -35,6 +35,8 @@ def serve(config: Path | None) -> None:
 
         settings = load(ConsoleSettings, config)
         logs.configure(settings.log_level, settings.log_format)
+        if not settings.allow_core_dumps:
+            forbid_core_dumps()
         event_loop.run(serve_console(settings))
     except ConfigError as error:
         click.echo(f"authsvc console: {printable_lines(str(error))}", err=True)

@@ -109,6 +109,10 @@ class ConsoleSettings(FileSettings):
         default="auto",
         description="One JSON object a line, or lines for people; auto: for people on a terminal.",
     )
+    allow_core_dumps: bool = Field(
+        default=False,
+        description="Whether a crash may write down memory, which has tokens and keys in it.",
+    )
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
