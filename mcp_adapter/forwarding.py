@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -27,10 +28,18 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 _JSON = b"application/json"
 
-_ROUTING = frozenset({"mcp-method", "mcp-name"})
-_PARAMETER = "mcp-param-"
+_ROUTING = frozenset({b"mcp-method", b"mcp-name"})
+_PARAMETER = b"mcp-param-"
 
-_SINGLE = frozenset({"content-type", "content-length", session_ids.HEADER, "last-event-id"})
+_SINGLE = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"last-event-id",
+        session_ids.HEADER.encode(),
+    }
+)
 """What a request has once or not at all, besides the headers that are read elsewhere."""
 
 _REWRITTEN = frozenset(
@@ -63,23 +72,32 @@ def check_headers(headers: Headers) -> None:
         Refusal: 400 for what a request has once at most and this one has twice, and for a body of
             two lengths; 415 for a compressed body.
     """
-    seen: set[str] = set()
-    for key, _ in headers.raw:
-        name = key.decode("latin-1")
-        routes = name in _ROUTING or name.startswith(_PARAMETER)
-        if name in seen and (routes or name in _SINGLE):
-            code = {"code": HEADER_MISMATCH} if routes else {}
-            raise bad_request(f"There is more than one {name.title()} header.", **code)
-        seen.add(name)
-    if "transfer-encoding" in seen and "content-length" in seen:
+    names = [name for name, _ in headers.raw]
+    once = set(names)
+    if len(once) < len(names):
+        _check_repeated(names)
+    if b"transfer-encoding" in once and b"content-length" in once:
         # RFC 9112 section 6.1: an attempt to smuggle a request.
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "A body has Content-Length or Transfer-Encoding, not both.",
             headers={"Connection": "close"},
         )
-    if any(value.lower() != "identity" for value in headers.getlist("content-encoding")):
+    if b"content-encoding" in once and headers["content-encoding"].lower() != "identity":
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A body is not compressed here.")
+
+
+def _check_repeated(names: Iterable[bytes]) -> None:
+    """
+    Raises:
+        Refusal: 400.
+    """
+    for name, count in Counter(names).items():
+        routes = name in _ROUTING or name.startswith(_PARAMETER)
+        if count > 1 and (routes or name in _SINGLE):
+            code = {"code": HEADER_MISMATCH} if routes else {}
+            spelled = name.decode("latin-1").title()
+            raise bad_request(f"There is more than one {spelled} header.", **code)
 
 
 def check_message(version: str, message: messages.Message) -> None:

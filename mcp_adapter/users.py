@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +79,24 @@ class Identified:
         resolution: Resolution = scope["state"]["resolution"]
         principal, sdk = resolution.principal, _sdk()
         scope["auth"] = AuthCredentials(principal.scopes if principal else ())
-        scope["user"] = UnauthenticatedUser()
-        as_sdk = None
+        user = sdk_user = None
         if principal is not None:
-            as_sdk = sdk.user(principal, self._resource) if sdk else None
-            scope["user"] = as_sdk or User(principal, self._resource)
-            if self._stateful and eras.has_sessions(eras.protocol_version(Headers(scope=scope))):
-                # The SDK would tie a session to the client that has opened it, and never let one
-                # that began without a token have one. Whose it is, the gate knows.
-                scope["user"] = User(principal, self._resource)
-        with sdk.current(as_sdk) if sdk else nullcontext():
+            sdk_user = sdk.user(principal, self._resource) if sdk else None
+            # The SDK would tie a session to the client that has opened it, and never let one that
+            # began without a token have one. Whose it is, the gate knows.
+            would_be_tied = self._stateful and _is_in_session_era(scope)
+            user = None if would_be_tied else sdk_user
+            user = user or User(principal, self._resource)
+        scope["user"] = user or UnauthenticatedUser()
+        if sdk is None:
             await self._app(scope, receive, send)
+            return
+        with sdk.current(sdk_user):
+            await self._app(scope, receive, send)
+
+
+def _is_in_session_era(scope: Scope) -> bool:
+    return eras.has_sessions(eras.protocol_version(Headers(scope=scope)))
 
 
 class _Sdk:

@@ -10,6 +10,7 @@ import anyio
 import httpx2
 import mcp_types as types
 import pytest
+from fastmcp import Context as FastContext
 from fastmcp import Context as FastMCPContext
 from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_http_request
@@ -419,3 +420,53 @@ async def test_a_subscription_ends_with_its_caller(
     wanted = {"notifications": {"toolsListChanged": True}, "_meta": MODERN_META}
     async with endpoint_of(make, resolver, stateless=True) as endpoint:
         await ended(endpoint, "", request("subscriptions/listen", wanted), "2026-07-28", end)
+
+
+# What an app keeps for a session, and a caller who names somebody else's where none is read.
+
+
+def keeping_official(meeting: Meeting, *, stateless: bool) -> ASGIApp:
+    server = MCPServer("keeping")
+    kept: dict[str | None, str] = {}
+
+    @server.tool()
+    async def keep(value: str, ctx: Context) -> str:
+        session = ctx.headers.get("mcp-session-id") if ctx.headers else None
+        before, kept[session] = kept.get(session, "nothing"), value
+        return before
+
+    return server.streamable_http_app(stateless_http=stateless)
+
+
+def keeping_fastmcp(meeting: Meeting, *, stateless: bool) -> ASGIApp:
+    server = FastMCP("keeping")
+
+    @server.tool
+    async def keep(value: str, ctx: FastContext) -> str:
+        before = await ctx.get_state("value")
+        await ctx.set_state("value", value)
+        return before or "nothing"
+
+    return server.http_app(stateless_http=stateless)
+
+
+@pytest.mark.parametrize(
+    "make", [keeping_official, keeping_fastmcp], ids=lambda make: make.__name__
+)
+@pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "stateful"])
+async def test_a_revision_without_sessions_is_no_way_into_somebody_elses(
+    make: Callable[..., ASGIApp], resolver: MemoryResolver, *, stateless: bool
+) -> None:
+    async with endpoint_of(make, resolver, stateless=stateless) as endpoint:
+        session = await opened(endpoint, "alice-1")
+
+        async def keep(value: str) -> str:
+            body = call("keep", arguments={"value": value})
+            return said(await endpoint.post(body, session=session, token="alice-1"))
+
+        assert await keep("hers") == "nothing"
+        params = {"name": "keep", "arguments": {"value": "his"}}
+        answer = await endpoint.modern("tools/call", params, session=session, token="bob")
+
+        assert said(answer) == "nothing"
+        assert await keep("hers again") == "hers"
