@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import grpc
 from google.rpc import code_pb2, status_pb2
@@ -30,6 +31,9 @@ Context = ServicerContext[Any, Any]
 
 IDENTIFY_SECONDS = 0.5
 """A caller that stays is identified again so often."""
+
+ENDS_KEPT = 4096
+"""Encoded statuses that are cached: one for each reason and time to wait, in milliseconds."""
 
 STRANGER = ""
 """The name of whoever has not proven who it is."""
@@ -250,10 +254,8 @@ async def guarded(work: Awaitable[ResponseT], context: Context) -> ResponseT:
 
 
 async def _abort(error: Exception, context: Context) -> NoReturn:
-    status = status_of(error)
-    await context.abort(
-        _CODES[status.code], status.message, trailing_metadata=_trailer(error, status)
-    )
+    end = _end_of(error)
+    await context.abort(end.code, end.message, trailing_metadata=end.trailer)
     raise AssertionError("abort does not return")
 
 
@@ -262,29 +264,68 @@ def refuse(error: Exception, context: Context) -> None:
 
     For handlers that a flood may reach: one that returns costs less than one that aborts.
     """
-    status = status_of(error)
-    context.set_code(_CODES[status.code])
-    context.set_details(status.message)
-    context.set_trailing_metadata(_trailer(error, status))
+    end = _end_of(error)
+    context.set_code(end.code)
+    context.set_details(end.message)
+    context.set_trailing_metadata(end.trailer)
 
 
-def _trailer(error: Exception, status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
-    if not isinstance(error, AuthError):
-        return ()
-    return ((wire.STATUS_DETAILS_KEY, status.SerializeToString()),)
+def encoded_status_of(error: Exception) -> bytes:
+    """What the caller is told of an error, as an encoded ``google.rpc.Status``; what the operator
+    is told besides is logged."""
+    return _end_of(error).status
 
 
-def status_of(error: Exception) -> status_pb2.Status:
-    """What the caller is told of an error, and what the operator is told besides."""
+class _End(NamedTuple):
+    """How a call ends that is not answered.
+
+    Attributes:
+        code: the status code.
+        message: for the end user of the calling server.
+        trailer: trailing metadata.
+        status: the same as an encoded ``google.rpc.Status``.
+    """
+
+    code: grpc.StatusCode
+    message: str
+    trailer: tuple[tuple[str, bytes], ...]
+    status: bytes
+
+
+def _end_of(error: Exception) -> _End:
     if isinstance(error, AuthError):
         _tell(error)
-        return wire.status_of(error)
+        wait = error.retry_after_seconds
+        return _end_for(error.reason, None if wait is None else _rounded_up(wait))
     # The caller is told nothing of it, and the log has the frames without the message: what an
     # unknown exception quotes may be the token.
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("a request failed unexpectedly: %s\n%s", type(error).__name__, frames)
-    return status_pb2.Status(code=code_pb2.INTERNAL, message="internal error")
+    return _INTERNAL
 
+
+def _rounded_up(seconds: float) -> int:
+    """Milliseconds to wait, in few different values: the longer, the coarser."""
+    step = 1 if seconds < 0.1 else 5 if seconds < 1.0 else 100
+    return step * math.ceil(1000.0 * seconds / step)
+
+
+@lru_cache(maxsize=ENDS_KEPT)
+def _end_for(reason: Reason, retry_after_millis: int | None) -> _End:
+    """A flood is rejected with few different statuses, each encoded once."""
+    wait = None if retry_after_millis is None else retry_after_millis / 1000.0
+    status = wire.status_of(AuthError(reason, retry_after_seconds=wait))
+    encoded = status.SerializeToString()
+    trailer = ((wire.STATUS_DETAILS_KEY, encoded),)
+    return _End(_CODES[status.code], status.message, trailer, encoded)
+
+
+_INTERNAL = _End(
+    grpc.StatusCode.INTERNAL,
+    "internal error",
+    (),
+    status_pb2.Status(code=code_pb2.INTERNAL, message="internal error").SerializeToString(),
+)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -151,6 +151,43 @@ class SessionResolver:
         self._settled.forget(request_digest)
         return None
 
+    def seconds_until_check(
+        self, session_id: str, token: str, *, resource: str, caller: str, seen: str = ""
+    ) -> float:
+        """How long a request is to be rejected before any work on it; 0 to ask ``resolve``.
+
+        Where the caller's budget of refused tokens is spent, that is so for each token that is not
+        known here: not verified before, and not the session's own. Neither waits nor writes.
+
+        Args:
+            session_id: the session; empty for the principal session or a new one.
+            token: the bare token, empty for none.
+            resource: for which resource.
+            caller: the name of who asks.
+            seen: a consistency token.
+        """
+        if not token:
+            return 0.0
+        wait = self._usages.of(caller).seconds_until_check()
+        if wait == 0.0:
+            return 0.0
+        if session_id:
+            record = self._store.recall(session_id, seen)
+            # A session that is not in memory may have this token as its own: the store says.
+            if (
+                record is None
+                or record.revoke_time is not None
+                or self._clock() >= (record.expire_time)
+            ):
+                return 0.0
+            if _is_current(token, resource, record):
+                return 0.0
+        try:
+            known = self._verifier.recall(token, resource=resource, now=self._clock())
+        except AuthError:
+            return 0.0  # it has a reason of its own
+        return wait if known is None else 0.0
+
     async def resolve(
         self,
         session_id: str,

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from authsvc import wire
 from authsvc.callers import Caller
 from authsvc.edge import Context, Edge, guarded, refuse
+from authsvc.errors import AuthError, Reason
 from authsvc.resolver import SessionResolver
 from authsvc.streaming import ResolveStream
 from authsvc.telemetry.counts import Resolves
@@ -90,6 +91,10 @@ class AuthServicer:
             if (answer := self._unary.recall(request_digest, caller)) is not None:
                 return answer
             request = wire.request_of(encoded)
+            if (rejection := self._unary.rejection(request, caller)) is not None:
+                self._unary.refused(rejection)
+                refuse(rejection, context)
+                return b""
             with self._edge.admitted_for(request.resource, context, caller):
                 return await self._unary.resolve(
                     request, request_digest, caller, traceparent_of(context)
@@ -110,7 +115,10 @@ class AuthServicer:
     ) -> pb.CreateSessionResponse:
         """See ``auth.proto``."""
         try:
-            return await self._create(request, context)
+            caller = self._edge.identify(context)
+            if (rejection := self._unary.rejection(request, caller)) is not None:
+                raise rejection
+            return await self._create(request, caller, context)
         except Exception as error:  # noqa: BLE001 - whatever breaks, nobody gets in
             self._creates.refused(error)
             refuse(error, context)
@@ -121,10 +129,10 @@ class AuthServicer:
         return await guarded(self._revoke(request, context), context)
 
     async def _create(
-        self, request: pb.CreateSessionRequest, context: Context
+        self, request: pb.CreateSessionRequest, caller: Caller, context: Context
     ) -> pb.CreateSessionResponse:
         with (
-            self._edge.admitted_for(request.resource, context) as caller,
+            self._edge.admitted_for(request.resource, context, caller),
             self._creates.deciding(),
             self._tracing.served("CreateSession", traceparent_of(context)),
         ):
@@ -178,6 +186,25 @@ class Answering:
         if not settled.encoded:
             settled.encoded = wire.response_message(settled.resolution).SerializeToString()
         return settled.encoded
+
+    def rejection(
+        self, request: pb.ResolveSessionRequest | pb.CreateSessionRequest, caller: Caller
+    ) -> AuthError | None:
+        """See ``streaming.Answers``."""
+        session_id = seen = ""
+        if isinstance(request, pb.ResolveSessionRequest):
+            session_id, seen = request.session_id, request.consistency_token
+        wait = self._resolver.seconds_until_check(
+            session_id,
+            request.token,
+            resource=request.resource,
+            caller=caller.name,
+            seen=seen,
+        )
+        if wait == 0.0:
+            return None
+        self._edge.counted(caller)
+        return AuthError(Reason.OVERLOADED, "too many refused tokens", retry_after_seconds=wait)
 
     async def resolve(
         self,

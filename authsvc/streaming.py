@@ -11,7 +11,7 @@ from grpc import aio
 
 from authsvc import wire
 from authsvc.callers import Caller
-from authsvc.edge import Admission, Context, Edge, status_of
+from authsvc.edge import Admission, Context, Edge, encoded_status_of
 from authsvc.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1.frames_pb2 import RequestFrames
@@ -34,6 +34,18 @@ class Answers(Protocol):
 
         Args:
             request_digest: of the encoded request.
+            caller: who asks.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        ...
+
+    def rejection(self, request: pb.ResolveSessionRequest, caller: Caller) -> AuthError | None:
+        """Why a request is rejected before any work on it; None where it is not.
+
+        Args:
+            request: what is asked.
             caller: who asks.
 
         Raises:
@@ -141,6 +153,9 @@ class ResolveStream:
                 self._answer(request_id, wire.RESPONSE, answer)
                 return
             request = wire.request_of(encoded)
+            if (rejection := self._answers.rejection(request, caller)) is not None:
+                self._fail(request_id, rejection)
+                return
             admission = self._edge.admitted_for(request.resource, self._context, caller)
             admission.__enter__()
         except AuthError as error:
@@ -176,7 +191,7 @@ class ResolveStream:
 
     def _fail(self, request_id: int, error: Exception) -> None:
         self._answers.refused(error)
-        self._answer(request_id, wire.ERROR, status_of(error).SerializeToString())
+        self._answer(request_id, wire.ERROR, encoded_status_of(error))
 
     def _answer(self, request_id: int, result: int, message: bytes) -> None:
         self._outbox.append(wire.entry_head(request_id, result, len(message)))

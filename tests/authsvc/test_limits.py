@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import ValidationError
 
 from authsvc.errors import AuthError, Reason
 from authsvc.limits import EVENTS_BURST, EVENTS_PER_SECOND, Bucket, CallerLimits, Usage, Usages
-from authsvc.resolution import Outcome
+from authsvc.resolution import Outcome, Resolution
+from authsvc.resolver import SessionResolver
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import Service, serving, settings_for
@@ -115,6 +117,70 @@ async def test_a_flood_of_bad_tokens_leaves_known_ones_answering(
     assert answer.outcome is Outcome.REAUTHENTICATED
     limits = [r for r in caplog.records if r.__dict__.get("event_type") == "LIMIT_REACHED"]
     assert len(limits) == 1
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_by_default_a_flood_has_few_of_its_tokens_checked(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, streams: bool
+) -> None:
+    async with serving(settings_for(tmp_path, idp), clock, streams=streams) as service:
+        good = idp.token()
+        await service.client.resolve("s", good, resource=RESOURCE, create=True)
+        seen = Counter([await reason(service, "s", idp.forged()) for _ in range(600)])
+        assert seen == {Reason.TOKEN_SIGNATURE_INVALID: 500, Reason.OVERLOADED: 100}
+        answer = await service.client.resolve("s", good, resource=RESOURCE)
+        assert answer.principal is not None
+
+
+async def test_what_is_rejected_unseen_is_a_token_that_is_not_known(
+    service: Service, idp: IdentityProvider
+) -> None:
+    client, good, other = service.client, idp.token(roles=["reader"]), idp.token(roles=["analyst"])
+    await client.resolve("s", good, resource=RESOURCE, create=True)
+    await client.resolve("other", other, resource=RESOURCE, create=True)
+    await client.resolve("ended", good, resource=RESOURCE, create=True)
+    await client.revoke("ended")
+    while await reason(service, "s", idp.forged()) is not Reason.OVERLOADED:
+        pass
+    # Sessions that are gone are gone, whatever the token.
+    assert await reason(service, "never-seen", idp.forged(), create=False) is (
+        Reason.SESSION_NOT_FOUND
+    )
+    assert await reason(service, "ended", idp.forged()) is Reason.SESSION_REVOKED
+    # Neither what is known nor what comes without a token waits.
+    for session_id, token in (("s", good), ("s", other), ("other", other), ("s", ""), ("", good)):
+        await client.resolve(session_id, token, resource=RESOURCE)
+    await client.create(good, resource=RESOURCE)
+    # All else does, however it is asked.
+    assert await reason(service, "", idp.forged()) is Reason.OVERLOADED
+    with pytest.raises(AuthError) as caught:
+        await client.create(idp.forged(), resource=RESOURCE)
+    assert caught.value.reason is Reason.OVERLOADED
+
+
+async def test_what_is_rejected_unseen_costs_no_decision(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[str] = []
+    resolve: Any = SessionResolver.resolve
+
+    async def counted(*args: object, **more: object) -> Resolution:
+        decided.append("resolve")
+        resolution = await resolve(*args, **more)
+        assert isinstance(resolution, Resolution)
+        return resolution
+
+    monkeypatch.setattr(SessionResolver, "resolve", counted)
+    limits = {"refused_tokens_burst": 1}
+    settings = settings_for(tmp_path, idp, limits=limits)
+    for streams in (False, True):
+        async with serving(settings, clock, streams=streams) as service:
+            await service.client.resolve("s", idp.token(), resource=RESOURCE, create=True)
+            await reason(service, "s", idp.forged())
+            decided.clear()
+            for _ in range(20):
+                assert await reason(service, "s", idp.forged()) is Reason.OVERLOADED
+            assert decided == []
 
 
 async def test_good_tokens_never_use_it_up(service: Service, idp: IdentityProvider) -> None:

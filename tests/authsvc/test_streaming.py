@@ -54,6 +54,9 @@ class Scripted:
     def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
         return self.known.get(request_digest)
 
+    def rejection(self, request: pb.ResolveSessionRequest, caller: Caller) -> None:
+        """Nothing is rejected here."""
+
     def refused(self, error: Exception) -> None:
         """Nobody counts here."""
 

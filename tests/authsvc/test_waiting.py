@@ -137,7 +137,7 @@ async def test_a_connection_has_so_many_streams(
         peer = HalfCalls(address, f"{SERVICE}/ResolveSession")
         await peer.begin(500)
         await peer.until(lambda: len(peer.ended) == 497)
-        # A client that keeps to the bound, which it knows once it is connected, queues what is more.
+        # A client that keeps to the bound, known once it is connected, queues what is more.
         await resolved(channel, "one", RESOURCE)
         answers = (resolved(channel, "one", RESOURCE) for _ in range(50))
         assert len(await asyncio.gather(*answers)) == 50
