@@ -117,7 +117,10 @@ class StoreSettings(Table):
         description="How old a replica's memory may be to be answered from.",
     )
     cached_sessions: int = Field(
-        default=100_000, ge=1, description="Records remembered in memory, 1.3 KB each."
+        default=100_000,
+        ge=1,
+        description="Records remembered in memory, 1.3 KB each; where they take more than 2.6 KB "
+        "on average, fewer are.",
     )
     events_kept: int = Field(
         default=100_000, ge=1_000, description="Events that a watcher may still resume from."
@@ -570,7 +573,8 @@ class Settings(FileSettings):
     known_tokens: int = Field(
         default=16_384,
         ge=1,
-        description="Verified tokens that are remembered, 10 KB each at most, and as many answers.",
+        description="Verified tokens that are remembered, 10 KB each on average, and as many "
+        "answers, 20 KB each: where they take more, fewer are kept.",
     )
     development: DevelopmentSettings | None = None
     log_level: Literal["debug", "info", "warning", "error"] = Field(

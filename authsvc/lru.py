@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
-from sys import getsizeof
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -12,6 +11,10 @@ ValueT = TypeVar("ValueT")
 
 ENTRY_BYTES = 400
 """What an entry takes beside its value: its place in the order, and its key."""
+
+
+MIN_CACHE_BYTES = 1024 * 1024
+"""What even the smallest cache may take, so that one large entry has its place."""
 
 
 class LruCache(Generic[KeyT, ValueT]):
@@ -24,10 +27,10 @@ class LruCache(Generic[KeyT, ValueT]):
     """
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
-        self._max_entries = max_entries
+        self.max_entries = max_entries
         self._max_bytes = max_bytes
         self._entries: OrderedDict[KeyT, tuple[ValueT, int]] = OrderedDict()
-        self.bytes = 0
+        self.used_bytes = 0
         """What the entries take together."""
 
     def get(self, key: KeyT) -> ValueT | None:
@@ -56,26 +59,35 @@ class LruCache(Generic[KeyT, ValueT]):
         if cost > self._max_bytes:
             return
         self._entries[key] = value, cost
-        self.bytes += cost
-        while len(self._entries) > self._max_entries or self.bytes > self._max_bytes:
+        self.used_bytes += cost
+        while len(self._entries) > self.max_entries or self.used_bytes > self._max_bytes:
             _, (_, evicted) = self._entries.popitem(last=False)
-            self.bytes -= evicted
+            self.used_bytes -= evicted
 
     def discard(self, key: KeyT) -> None:
         """Drop a value, if it is there."""
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self.bytes -= entry[1]
+            self.used_bytes -= entry[1]
 
     def clear(self) -> None:
         """Drop all."""
         self._entries.clear()
-        self.bytes = 0
+        self.used_bytes = 0
+
+    def items(self) -> list[tuple[KeyT, ValueT]]:
+        """Keys and values, least recently used first."""
+        return [(key, value) for key, (value, _) in self._entries.items()]
 
     def __len__(self) -> int:
         return len(self._entries)
 
 
-def text_bytes(texts: Iterable[str]) -> int:
-    """What strings and their places in a tuple take."""
-    return sum(getsizeof(text) + 8 for text in texts)
+def bytes_for(entries: int, each: int) -> int:
+    """The bound in bytes of a cache whose size is configured by count.
+
+    Args:
+        entries: how many there may be.
+        each: what one may take on average.
+    """
+    return max(entries * each, MIN_CACHE_BYTES)

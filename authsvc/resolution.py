@@ -9,6 +9,7 @@ import hmac
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from sys import getsizeof
 from typing import Protocol
 
 SESSION_ID_MAX_LENGTH = 128
@@ -21,6 +22,10 @@ SESSION_ID_SHOWN = 8
 def shown(session_id: str) -> str:
     """The part of a session id that logs and operators see."""
     return session_id[:SESSION_ID_SHOWN] + "…"
+
+
+_OBJECT_BYTES = 200
+"""What a small object takes, with its numbers."""
 
 
 class Secret:
@@ -82,6 +87,17 @@ class Principal:
     permissions: tuple[str, ...] = ()
     claims_json: bytes = field(default=b"{}", repr=False)
 
+    def memory_bytes(self) -> int:
+        """What it takes in memory, its strings included: an estimate for caches."""
+        lists = (self.scopes, self.roles, self.buckets, self.permissions)
+        texts = (self.issuer, self.subject, self.client_id)
+        return (
+            _OBJECT_BYTES
+            + getsizeof(self.claims_json)
+            + sum(map(getsizeof, texts))
+            + sum(getsizeof(names) + sum(map(getsizeof, names)) for names in lists)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AwsCredentials:
@@ -97,6 +113,11 @@ class AwsCredentials:
     expire_time: float
     renew_time: float = field(default=math.inf, compare=False)
 
+    def memory_bytes(self) -> int:
+        """What they take in memory: an estimate for caches."""
+        token = self.session_token.reveal() if self.session_token else ""
+        return 3 * _OBJECT_BYTES + getsizeof(token) + getsizeof(self.secret_access_key.reveal())
+
 
 @dataclass(frozen=True, slots=True)
 class BearerCredentials:
@@ -109,6 +130,10 @@ class BearerCredentials:
     token_type: str
     expire_time: float
     renew_time: float = field(default=math.inf, compare=False)
+
+    def memory_bytes(self) -> int:
+        """What they take in memory: an estimate for caches."""
+        return 3 * _OBJECT_BYTES + getsizeof(self.access_token.reveal())
 
 
 Credentials = AwsCredentials | BearerCredentials

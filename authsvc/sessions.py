@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from sys import getsizeof
 from types import MappingProxyType
 
 from authsvc.errors import AuthError, Reason
@@ -68,6 +69,11 @@ class Grant:
     client_id: str = ""
 
 
+_RECORD_BYTES = 600
+_GRANT_BYTES = 350
+"""What a record and each grant take beside their texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A stored session. Unauthenticated while ``subject`` is empty.
@@ -100,6 +106,16 @@ class Record:
         """Whether the record is bound to a subject."""
         return bool(self.subject)
 
+    def memory_bytes(self) -> int:
+        """What it takes in memory: an estimate for caches."""
+        texts = (self.id, self.issuer, self.subject)
+        grants = (
+            getsizeof(resource) + getsizeof(grant.token_id) + getsizeof(grant.client_id)
+            for resource, grant in self.grants.items()
+        )
+        each = _GRANT_BYTES * len(self.grants)
+        return _RECORD_BYTES + sum(map(getsizeof, texts)) + sum(grants) + each
+
     def seen_by(self, principal: Principal | None) -> Session:
         """The session as the caller of this request may see it (row 13)."""
         state = SessionState.AUTHENTICATED if principal else SessionState.UNAUTHENTICATED
@@ -121,6 +137,10 @@ class VerifiedToken:
     principal: Principal
     issue_time: float
     token_id: str = ""
+
+    def memory_bytes(self) -> int:
+        """What it takes in memory: an estimate for caches."""
+        return _GRANT_BYTES + getsizeof(self.token_id) + self.principal.memory_bytes()
 
     def grant(self) -> Grant:
         """What a record keeps of it."""

@@ -7,11 +7,18 @@ deciding again, issuing credentials and building the answer what need not be don
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from authsvc.lru import LruCache, bytes_for
 from authsvc.resolution import Resolution
 from authsvc.sessions import Record, VerifiedToken
+
+ANSWER_BYTES = 20_000
+"""What answers may take in memory, on average, as if nothing were shared with other caches. Where
+they take more, fewer are kept."""
+
+_OBJECTS_BYTES = 1_000
+"""What an answer takes beside what it was decided on."""
 
 
 @dataclass(slots=True)
@@ -36,31 +43,37 @@ class Settled:
     resolution: Resolution
     encoded: bytes = field(default=b"", repr=False)
 
+    def memory_bytes(self) -> int:
+        """What it takes in memory: an estimate, as if nothing were shared with other caches."""
+        credentials = self.resolution.credentials
+        principal = self.token.principal.memory_bytes()
+        return (
+            _OBJECTS_BYTES
+            + self.record.memory_bytes()
+            + self.token.memory_bytes()
+            # What is sent has the principal once more.
+            + principal
+            + (2 * credentials.memory_bytes() if credentials is not None else 0)
+        )
+
 
 class SettledAnswers:
-    """The answers used last, at most ``size`` of them, by the digest of the request."""
+    """The answers used last, by the digest of the request.
+
+    Args:
+        size: how many there may be, of ``ANSWER_BYTES`` each on average.
+    """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._answers: OrderedDict[bytes, Settled] = OrderedDict()
-
-    def get(self, request_digest: bytes) -> Settled | None:
-        """The answer to that request."""
-        settled = self._answers.get(request_digest)
-        if settled is not None:
-            self._answers.move_to_end(request_digest)
-        return settled
+        self._answers: LruCache[bytes, Settled] = LruCache(size, bytes_for(size, ANSWER_BYTES))
+        self.get = self._answers.get
+        """The answer to the request of that digest; None where there is none."""
+        self.forget = self._answers.discard
+        """Let go of an answer that does not stand any more."""
 
     def keep(self, request_digest: bytes, settled: Settled) -> None:
-        """Keep an answer, and let go of the one used least recently where there are too many."""
-        self._answers[request_digest] = settled
-        self._answers.move_to_end(request_digest)
-        if len(self._answers) > self._size:
-            self._answers.popitem(last=False)
-
-    def forget(self, request_digest: bytes) -> None:
-        """Let go of an answer that does not stand any more."""
-        self._answers.pop(request_digest, None)
+        """Keep an answer, and let go of those used least recently where there are too many."""
+        self._answers.put(request_digest, settled, settled.memory_bytes())
 
     def __len__(self) -> int:
         return len(self._answers)

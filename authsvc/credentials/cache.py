@@ -9,19 +9,27 @@ import asyncio
 import logging
 import math
 import traceback
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
 
 from authsvc.errors import AuthError, Reason
+from authsvc.lru import LruCache
 from authsvc.resolution import AwsCredentials, BearerCredentials
 
 log = logging.getLogger(__name__)
 
 CACHE_SIZE = 4096
 """Credentials that are kept, and as many failures; those used least recently go first."""
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""What credentials may take together in memory, and failures as well."""
+
+_KEY_BYTES = 3_000
+"""What a key takes: role, subject and the digest of a policy, or a token's digest; with the rest
+of an entry that is no secret."""
 
 MAX_CALLS = 256
 """Calls under way: a flood of principals is not passed on to who issues."""
@@ -79,25 +87,6 @@ class CacheCounts:
     failed: Counter[str] = field(default_factory=Counter)
 
 
-_ValueT = TypeVar("_ValueT")
-
-
-class _Recent(OrderedDict[Hashable, _ValueT]):
-    """The values that were used last."""
-
-    def use(self, key: Hashable) -> _ValueT | None:
-        value = self.get(key)
-        if value is not None:
-            self.move_to_end(key)
-        return value
-
-    def keep(self, key: Hashable, value: _ValueT) -> None:
-        self[key] = value
-        self.move_to_end(key)
-        if len(self) > CACHE_SIZE:
-            self.popitem(last=False)
-
-
 class CredentialCache(Generic[CredentialsT]):
     """Belongs to one event loop. Its clock is that of its callers: ``now`` of each call.
 
@@ -107,8 +96,8 @@ class CredentialCache(Generic[CredentialsT]):
 
     def __init__(self, counts: CacheCounts | None = None) -> None:
         self._counts = counts or CacheCounts()
-        self._kept: _Recent[_Kept[CredentialsT]] = _Recent()
-        self._failed: _Recent[_Failure] = _Recent()
+        self._kept: LruCache[Hashable, _Kept[CredentialsT]] = LruCache(CACHE_SIZE, CACHE_BYTES)
+        self._failed: LruCache[Hashable, _Failure] = LruCache(CACHE_SIZE, CACHE_BYTES)
         self._calls: dict[Hashable, asyncio.Task[CredentialsT]] = {}
 
     async def get(
@@ -130,13 +119,13 @@ class CredentialCache(Generic[CredentialsT]):
         Raises:
             AuthError: as ``issue``, and CREDENTIALS_UNAVAILABLE when too much is being asked for.
         """
-        kept = self._kept.use(key)
+        kept = self._kept.get(key)
         if kept is not None and now < kept.credentials.expire_time:
             if now >= kept.renew_time and key not in self._calls and len(self._calls) < MAX_CALLS:
                 self._call(key, issue, ends, now)
             self._counts.hits += 1
             return kept.credentials
-        failure = self._failed.use(key)
+        failure = self._failed.get(key)
         if failure is not None and now < failure.until:
             self._counts.failures_recalled += 1
             raise failure.again(now)
@@ -190,16 +179,18 @@ class CredentialCache(Generic[CredentialsT]):
         credentials = replace(
             issued, expire_time=min(issued.expire_time, ends), renew_time=renew_time
         )
-        self._kept.keep(key, _Kept(credentials, renew_time))
+        cost = _KEY_BYTES + credentials.memory_bytes()
+        self._kept.put(key, _Kept(credentials, renew_time), cost)
         return credentials
 
     def _note_failure(self, key: Hashable, error: AuthError, now: float) -> None:
         log.warning("no credentials were issued: %s", error)
         self._counts.failed[error.reason.name] += 1
-        kept = self._kept.get(key)
+        kept = self._kept.peek(key)
         if error.reason is Reason.CREDENTIALS_REFUSED:
             # The issuer has spoken; what it gave before is not handed out any more.
-            self._kept.pop(key, None)
+            self._kept.discard(key)
         elif kept is not None:
             kept.renew_time = now + FAILURE_SECONDS
-        self._failed.keep(key, _Failure(now + FAILURE_SECONDS, error))
+        cost = _KEY_BYTES + 4 * len(error.detail)
+        self._failed.put(key, _Failure(now + FAILURE_SECONDS, error), cost)

@@ -6,13 +6,17 @@ write to them. So what is remembered is never older than what of the log has bee
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from authsvc.lru import LruCache, bytes_for
 from authsvc.revocation import Cutoffs
 from authsvc.sessions import Record
+
+RECORD_BYTES = 2_600
+"""What records may take in memory, on average: twice what one with one grant takes. Where they
+take more, fewer are remembered."""
 
 Version = tuple[float, int]
 """``create_time`` and ``revision``: one write to a record under an id."""
@@ -45,20 +49,18 @@ class Fetch:
 
 
 class Recent:
-    """Records of late, at most ``size`` of them, and all cut-offs."""
+    """Records of late, and all cut-offs.
+
+    Args:
+        size: how many records there may be, of ``RECORD_BYTES`` each on average.
+    """
 
     def __init__(self, size: int) -> None:
         self.cutoffs = Cutoffs()
-        self._size = size
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._records: LruCache[str, Record] = LruCache(size, bytes_for(size, RECORD_BYTES))
+        self.get = self._records.get
+        """The record of a session id, if it is remembered."""
         self._fetches: dict[str, list[Fetch]] = {}
-
-    def get(self, session_id: str) -> Record | None:
-        """The record, if it is remembered."""
-        record = self._records.get(session_id)
-        if record is not None:
-            self._records.move_to_end(session_id)
-        return record
 
     @contextmanager
     def fetch(self, session_id: str) -> Iterator[Fetch]:
@@ -79,33 +81,31 @@ class Recent:
 
     def remember(self, record: Record) -> None:
         """Remember a record that is known to be current."""
-        self._records[record.id] = record
-        self._records.move_to_end(record.id)
-        if len(self._records) > self._size:
-            self._records.popitem(last=False)
+        self._records.put(record.id, record, record.memory_bytes())
 
     def touch(self, record: Record) -> None:
         """Take over the times of use, which the log does not tell of."""
-        known = self._records.get(record.id)
+        known = self._records.peek(record.id)
         if known is not None and version_of(known) == version_of(record):
-            self._records[record.id] = replace(
+            touched = replace(
                 known, last_seen_time=record.last_seen_time, expire_time=record.expire_time
             )
+            self._records.put(record.id, touched, touched.memory_bytes())
 
     def written(self, session_id: str, version: Version) -> None:
         """The log tells of a write, or of the removal of one: what is remembered goes, unless it is
         that very write."""
         for fetch in self._fetches.get(session_id, ()):
             fetch.overtake(version)
-        known = self._records.get(session_id)
+        known = self._records.peek(session_id)
         if known is not None and version_of(known) != version:
-            del self._records[session_id]
+            self._records.discard(session_id)
 
     def removed(self, session_id: str) -> None:
         """The log tells of a removal."""
         for fetch in self._fetches.get(session_id, ()):
             fetch.overtake(None)
-        self._records.pop(session_id, None)
+        self._records.discard(session_id)
 
     def clear(self) -> None:
         """Forget all: the log had a gap, or begins anew."""

@@ -11,7 +11,7 @@ from authsvc.buckets import bucket_name
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
 from authsvc.tokens import quilt
-from authsvc.tokens.values import malformed, strings
+from authsvc.tokens.values import check_count, malformed, string_list, strings
 
 MAX_SUBJECT_LENGTH = 255
 """Characters in a subject (OpenID Connect Core section 2)."""
@@ -41,7 +41,8 @@ class ClaimMapping:
 
         Raises:
             AuthError: TOKEN_MALFORMED for a claim of the wrong type or content,
-                TOKEN_CLAIM_MISSING without ``iss``, ``exp`` or a subject.
+                TOKEN_CLAIM_MISSING without ``iss``, ``exp`` or a subject, TOKEN_TOO_LARGE for
+                more buckets, permissions, roles or scopes than are taken.
         """
         if self.profile == "quilt":
             claims = quilt.expanded(claims)
@@ -121,8 +122,10 @@ def _scopes(claims: Mapping[str, object]) -> tuple[str, ...]:
     name = "scope" if claims.get("scope") is not None else "scp"
     value = claims.get(name)
     if name == "scp" and isinstance(value, list):
-        return strings(claims, name)
-    return tuple(dict.fromkeys(filter(None, optional_text(claims, name).split(" "))))
+        return string_list(value, "scope")
+    scopes = tuple(dict.fromkeys(filter(None, optional_text(claims, name).split(" "))))
+    check_count(len(scopes), "scope")
+    return scopes
 
 
 def _buckets(claims: Mapping[str, object]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Generic, TypeVar
 from urllib.parse import quote_plus
 
 from authsvc.errors import AuthError, Reason
+from authsvc.lru import LruCache
 from authsvc.resolution import Secret
 from authsvc.sessions import VerifiedToken
 from authsvc.tokens import TokenVerifier, token_digest
@@ -32,6 +32,9 @@ REFUSAL_SECONDS = 5.0
 CACHE_SIZE = 4096
 """Good answers that are kept, and as many refusals; those used least recently are forgotten
 first."""
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""What good answers may take together in memory, and refusals as well."""
 
 MAX_QUESTIONS = 256
 """Questions under way: a flood of unknown tokens is not passed on to the issuer."""
@@ -55,6 +58,9 @@ class _Good:
     token: VerifiedToken
     lifetime: Lifetime
 
+    def memory_bytes(self) -> int:
+        return 250 + self.token.memory_bytes()
+
     def verdict(self, now: float) -> VerifiedToken:
         self.lifetime.check(now)
         return self.token
@@ -66,6 +72,9 @@ class _Bad:
 
     until: float
     error: AuthError
+
+    def memory_bytes(self) -> int:
+        return 1_000 + 4 * len(self.error.detail)
 
     def verdict(self, now: float) -> VerifiedToken:
         raise AuthError(self.error.reason, self.error.detail)
@@ -85,22 +94,19 @@ class _Answers(Generic[_KnownT]):
     refusals drives the good ones out."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[_Key, _KnownT] = OrderedDict()
+        self._answers: LruCache[_Key, _KnownT] = LruCache(CACHE_SIZE, CACHE_BYTES)
 
     def get(self, key: _Key, now: float) -> _KnownT | None:
         known = self._answers.get(key)
         if known is None:
             return None
         if now >= known.until:
-            del self._answers[key]
+            self._answers.discard(key)
             return None
-        self._answers.move_to_end(key)
         return known
 
     def put(self, key: _Key, known: _KnownT) -> None:
-        self._answers[key] = known
-        if len(self._answers) > CACHE_SIZE:
-            self._answers.popitem(last=False)
+        self._answers.put(key, known, known.memory_bytes())
 
 
 class IntrospectionVerifier:

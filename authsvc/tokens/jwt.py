@@ -7,11 +7,11 @@ the signature has been proven is any other claim believed. What passed in full i
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from authsvc.errors import AuthError, Reason
+from authsvc.lru import LruCache, bytes_for
 from authsvc.sessions import VerifiedToken
 from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
@@ -25,6 +25,13 @@ _Key = tuple[bytes, str]
 
 MEMO_SIZE = 16384
 """How many verified tokens are remembered, unless configured otherwise."""
+
+TOKEN_BYTES = 10_000
+"""What they may take in memory, on average; with 32 buckets and 24 permissions one takes 7 KB.
+Where they take more, fewer are remembered."""
+
+_KNOWN_BYTES = 250
+"""What a verified token takes beside itself: when it is good, and whose key vouched for it."""
 
 ACCESS_TOKEN_TYPES = ("", "jwt", "at+jwt")
 """Header ``typ`` of access tokens: absent, as RFC 7519 section 5.1, as RFC 9068 section 2.1. Others
@@ -88,8 +95,9 @@ class JwtVerifier:
     Args:
         issuers: who is trusted; each named once.
         max_token_bytes: longest token that is looked at.
-        memo_size: how many verified tokens are remembered, those used least recently forgotten
-            first. Of a token its digest and its claims are kept, never the token.
+        memo_size: how many verified tokens are remembered, of ``TOKEN_BYTES`` each on average;
+            those used least recently are forgotten first. Of a token its digest and its claims are
+            kept, never the token.
 
     Raises:
         ValueError: an issuer is there twice.
@@ -108,8 +116,7 @@ class JwtVerifier:
                 raise ValueError(f"issuer {issuer.issuer!r} is there twice")
             self._issuers[issuer.issuer] = issuer
         self._max_token_bytes = max_token_bytes
-        self._memo: OrderedDict[_Key, _Known] = OrderedDict()
-        self._memo_size = memo_size
+        self._memo: LruCache[_Key, _Known] = LruCache(memo_size, bytes_for(memo_size, TOKEN_BYTES))
         self.signature_checks = 0
         """How many signatures have been checked so far."""
 
@@ -126,9 +133,8 @@ class JwtVerifier:
             return None
         if not known.vouched_for(now):
             # Its issuer has withdrawn the key, so it has to prove itself anew, and will not.
-            del self._memo[key]
+            self._memo.discard(key)
             return None
-        self._memo.move_to_end(key)
         known.lifetime.check(now)
         return known.token
 
@@ -137,7 +143,6 @@ class JwtVerifier:
         known = self._memo.get((token.digest, resource))
         if known is None or known.token is not token or not known.lifetime.includes(now):
             return False
-        self._memo.move_to_end((token.digest, resource))
         try:
             return known.vouched_for(now)
         except AuthError:
@@ -149,9 +154,9 @@ class JwtVerifier:
         if len(token) > self._max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         key = (token_digest(token), resource)
-        known = self._recall(key, now)
-        if known is not None:
-            return known
+        recalled = self._recall(key, now)
+        if recalled is not None:
+            return recalled
         jws = parse_jws(token, max_bytes=self._max_token_bytes)
         claims = parse_claims(jws.payload)
         issuer, signing_key = await self._authenticate(jws, optional_text(claims, "iss"), now)
@@ -168,9 +173,8 @@ class JwtVerifier:
             issue_time=numeric_date(claims, "iat") or 0.0,
             token_id=optional_text(claims, "jti"),
         )
-        self._memo[key] = _Known(verified, lifetime, issuer.keys, signing_key)
-        if len(self._memo) > self._memo_size:
-            self._memo.popitem(last=False)
+        known = _Known(verified, lifetime, issuer.keys, signing_key)
+        self._memo.put(key, known, _KNOWN_BYTES + verified.memory_bytes())
         return verified
 
     async def refresh(self, now: float) -> bool:

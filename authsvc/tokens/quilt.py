@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 
-from authsvc.tokens.values import MAX_STRINGS, malformed, string_list
+from authsvc.tokens.values import check_count, malformed, string_list
 
 SHORT_NAMES = {"permissions": "p", "roles": "r", "buckets": "b", "scope": "s", "level": "l"}
 """Short names by the long one, which wins where a token has both."""
@@ -42,7 +42,7 @@ def expanded(claims: Mapping[str, object]) -> dict[str, object]:
     """The same claims under their long names, with nothing abbreviated or packed.
 
     Raises:
-        AuthError: TOKEN_MALFORMED for what does not unpack.
+        AuthError: TOKEN_MALFORMED for what does not unpack, TOKEN_TOO_LARGE for more than is taken.
     """
     plain = dict(claims)
     for long_name, short_name in SHORT_NAMES.items():
@@ -75,14 +75,10 @@ def _joined(data: object, join: Callable[[str, str], str]) -> list[str]:
         raise malformed("buckets", "is not packed as a map of lists")
     if any(len(prefix) > MAX_PREFIX_LENGTH for prefix in data):
         raise malformed("buckets", "has a prefix that is too long")
-    names = [
-        join(prefix, suffix)
-        for prefix, suffixes in data.items()
-        for suffix in string_list(suffixes, "buckets")
-    ]
-    if len(names) > MAX_STRINGS:
-        raise malformed("buckets", "is too long")
-    return names
+    lists = {prefix: string_list(suffixes, "buckets") for prefix, suffixes in data.items()}
+    # Before they are joined: each suffix is multiplied by its prefix.
+    check_count(sum(map(len, lists.values())), "buckets")
+    return [join(prefix, suffix) for prefix, suffixes in lists.items() for suffix in suffixes]
 
 
 def _grouped(prefix: str, suffix: str) -> str:

@@ -6,8 +6,14 @@ from collections.abc import Mapping
 
 from authsvc.errors import AuthError, Reason
 
-MAX_STRINGS = 10_000
-"""Entries in one list, expanded ones included."""
+MAX_STRINGS: Mapping[str, int] = {
+    "buckets": 1_000,
+    "permissions": 1_000,
+    "roles": 256,
+    "scope": 256,
+}
+"""Entries in a list, expanded ones included: what a token may make a replica remember. Real ones
+have some dozens."""
 
 
 def malformed(name: str, what: str) -> AuthError:
@@ -15,11 +21,21 @@ def malformed(name: str, what: str) -> AuthError:
     return AuthError(Reason.TOKEN_MALFORMED, f"claim {name} {what}")
 
 
+def check_count(count: int, name: str) -> None:
+    """
+    Raises:
+        AuthError: TOKEN_TOO_LARGE when a claim has more entries than are taken.
+    """
+    most = MAX_STRINGS[name]
+    if count > most:
+        raise AuthError(Reason.TOKEN_TOO_LARGE, f"claim {name} has more than {most} entries")
+
+
 def strings(claims: Mapping[str, object], name: str) -> tuple[str, ...]:
     """A list of strings, without repeats, in order; empty when absent.
 
     Raises:
-        AuthError: TOKEN_MALFORMED for anything else.
+        AuthError: TOKEN_MALFORMED for anything else, TOKEN_TOO_LARGE for too long a list.
     """
     value = claims.get(name)
     return () if value is None else string_list(value, name)
@@ -29,10 +45,11 @@ def string_list(value: object, name: str) -> tuple[str, ...]:
     """``value`` as a list of strings, without repeats, in order.
 
     Raises:
-        AuthError: TOKEN_MALFORMED if it is none.
+        AuthError: TOKEN_MALFORMED if it is none, TOKEN_TOO_LARGE if it is too long.
     """
-    if not isinstance(value, list) or len(value) > MAX_STRINGS:
+    if not isinstance(value, list):
         raise malformed(name, "is not a list of strings")
+    check_count(len(value), name)
     texts = [item for item in value if isinstance(item, str) and item]
     if len(texts) != len(value):
         raise malformed(name, "holds something other than a string")

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from authsvc.credentials import cache as cache_module
 from authsvc.credentials.cache import FAILURE_SECONDS, MAX_CALLS, RENEWED_AT, CredentialCache
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import BearerCredentials, Secret
@@ -214,7 +213,7 @@ async def test_a_flood_of_principals_is_not_passed_on(cached: Cached) -> None:
 async def test_those_used_least_recently_are_forgotten(
     cached: Cached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "CACHE_SIZE", 2)
+    monkeypatch.setattr(cached.cache._kept, "max_entries", 2)
     for key in ("a", "b", "a", "c"):
         await cached.get(key)
     assert cached.issuer.calls == 3

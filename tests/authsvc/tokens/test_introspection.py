@@ -207,7 +207,8 @@ async def test_many_who_ask_at_once_are_one_question(
 async def test_few_answers_are_kept(
     site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(introspection, "CACHE_SIZE", 2)
+    monkeypatch.setattr(verifier._good._answers, "max_entries", 2)
+    monkeypatch.setattr(verifier._bad._answers, "max_entries", 2)
     answers(site)
     for token in ("a", "b", "a", "c", "a"):
         assert await verdict(verifier, token) is None
@@ -262,7 +263,8 @@ async def test_an_answer_never_outlives_exp(site: Site, verifier: IntrospectionV
 async def test_refusals_do_not_drive_good_answers_out(
     site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(introspection, "CACHE_SIZE", 2)
+    monkeypatch.setattr(verifier._good._answers, "max_entries", 2)
+    monkeypatch.setattr(verifier._bad._answers, "max_entries", 2)
     answers(site)
     assert await verdict(verifier, "good") is None
     answers(site, active=False)

@@ -11,6 +11,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
 from authsvc.tokens import quilt
 from authsvc.tokens.claims import ClaimMapping
+from authsvc.tokens.values import MAX_STRINGS
 
 QUILT = ClaimMapping("quilt", "id")
 
@@ -96,9 +97,13 @@ def test_packed_buckets(name: str, packed: object, buckets: tuple[str, ...]) -> 
 
 
 def test_a_small_token_does_not_become_large() -> None:
-    packed = {"_type": "groups", "_data": {"p" * 255: [f"{n:x}" for n in range(10_000)]}}
-    expanded = sum(map(len, principal(b=packed).buckets))
-    assert expanded < 4 * 1024 * 1024
+    most = MAX_STRINGS["buckets"]
+    packed = {"_type": "groups", "_data": {"p" * 255: [f"{n:x}" for n in range(most)]}}
+    assert principal(b=packed).memory_bytes() < 512 * 1024
+    packed = {"_type": "groups", "_data": {"p" * 255: [f"{n:x}" for n in range(most + 1)]}}
+    with pytest.raises(AuthError) as caught:
+        principal(b=packed)
+    assert caught.value.reason is Reason.TOKEN_TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,6 @@ def test_a_small_token_does_not_become_large() -> None:
         {"_type": "groups", "_data": ["a"]},
         {"_type": "groups", "_data": {"quilt": "a"}},
         {"_type": "groups", "_data": {"quilt": [1]}},
-        {"_type": "groups", "_data": {f"p{n}": [str(m) for m in range(101)] for n in range(100)}},
         {"_type": "groups", "_data": {"p" * 256: ["a"]}},
         {"_type": "patterns", "_data": {"p" * 256: ["a"]}},
         {"_type": "patterns", "_data": 7},
@@ -136,8 +140,23 @@ def test_what_does_not_unpack_is_malformed(packed: object) -> None:
 
 def test_a_map_of_too_many_names_says_so() -> None:
     packed = {"_type": "patterns", "_data": {"a": ["x"], "b": [str(n) for n in range(10_000)]}}
-    with pytest.raises(AuthError, match="claim buckets is too long"):
+    with pytest.raises(AuthError, match="claim buckets has more than 1000 entries"):
         principal(b=packed)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        {"_type": "groups", "_data": {f"p{n}": [str(m) for m in range(101)] for n in range(10)}},
+        compressed([f"bucket-{n}" for n in range(1_001)]),
+        [f"bucket-{n}" for n in range(1_001)],
+    ],
+    ids=["groups", "compressed", "plain"],
+)
+def test_too_many_buckets_are_too_large(packed: object) -> None:
+    with pytest.raises(AuthError) as caught:
+        principal(b=packed)
+    assert caught.value.reason is Reason.TOKEN_TOO_LARGE
 
 
 def test_the_standard_profile_reads_no_short_names() -> None:
