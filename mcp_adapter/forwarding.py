@@ -104,31 +104,30 @@ def check_message(version: str, message: messages.Message) -> None:
     """
     Raises:
         Refusal: 400 where ``_meta`` names another revision than ``version``, and for a member whose
-            name differs from one that counts by its case alone; 404 for an ``initialize`` of a
-            revision without.
+            name differs from one that counts by its case alone.
     """
     for entry in messages.entries(message):
         _check_members(entry)
         meta = _params_of(entry).get("_meta")
         if isinstance(meta, dict) and meta.get(PROTOCOL_VERSION_META_KEY, version) != version:
             raise _mismatch("MCP-Protocol-Version is not the revision that _meta names.")
-        if entry.get("method") == "initialize" and not eras.has_sessions(version):
-            raise Refusal(
-                HTTPStatus.NOT_FOUND,
-                "This revision of MCP has no initialize.",
-                code=METHOD_NOT_FOUND,
-            )
 
 
 def check_routing(headers: Headers, version: str, message: messages.Message) -> None:
     """
     Raises:
         Refusal: 400 where Mcp-Method or Mcp-Name contradicts the body: whoever routes by them would
-            take it for another request.
+            take it for another request; 404 for an ``initialize`` of a revision without.
     """
     if eras.has_sessions(version) or not isinstance(message, dict):
         return
     method = message.get("method")
+    if method == "initialize":
+        raise Refusal(
+            HTTPStatus.NOT_FOUND,
+            "This revision of MCP has no initialize.",
+            code=METHOD_NOT_FOUND,
+        )
     if headers.get("mcp-method", method) != method:
         raise _mismatch("Mcp-Method is not the method in the body.")
     if (header := headers.get("mcp-name")) is None:
