@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 pytestmark = pytest.mark.anyio
 
 BOUND_SECONDS = 60.0
-TOKENS = {"one": "5ca1ab1e0ddba11c" * 4, "other": "f005ba110b5e55ed" * 4}
+TOKENS = {name: secrets.token_urlsafe(32) for name in ("one", "other")}
 SERVICE = "/authsvc.v1.AuthService"
 HALF = ("ResolveSession", "CreateSession", "RevokeSession")
 
