@@ -530,7 +530,7 @@ async def test_an_adapter_with_this_configuration_is_ready(
             .replace("dns:///authsvc:50051", f"dns:///localhost:{here.port}")
         )
         with spawn("mcp_adapter", "serve", "--config", str(config)) as adapter:
-            await anyio.to_thread.run_sync(adapter.wait_for, "listening on", 30.0)
+            await anyio.to_thread.run_sync(adapter.wait_for, "listening on", TIMEOUT_SECONDS)
             assert await asked(f"http://127.0.0.1:{port}/healthz") == (0, "")
             await until_well(f"http://127.0.0.1:{port}/readyz")
 
