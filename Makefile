@@ -1,6 +1,6 @@
 # Everything a developer needs; `make help` lists it.
 
-PYTHON ?= python3
+# PYTHON names the interpreter; by default a whole .venv stays, or python3 makes it.
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -12,23 +12,29 @@ GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) protos/authsvc/v1/*
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos reference lock conformance bench bench-check chaos fuzz clean
+.PHONY: help setup run test test-all-pythons check protos reference lock conformance bench bench-setup \
+	bench-check chaos fuzz clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make the virtual environment in .venv (the other targets do it by themselves).
 
-$(READY): requirements.lock pyproject.toml
+# It looks at what is there, not at times: half of an environment is never taken for a whole one.
+$(READY): FORCE
 	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VENV)
-	@touch $@
+
+FORCE:
 
 run: $(READY) ## Run it all: authsvc, the adapter and a local S3. Ctrl-C ends it.
 	@$(BIN)/python -m demo
 
 test: $(READY) ## Run the tests.
 	@sh scripts/clients.sh $(VENV)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
+
+test-all-pythons: $(READY) ## Run the tests on each Python that the machine has, 3.11 to 3.14.
+	@$(BIN)/python -m scripts.pythons $(TESTS)
 
 check: $(READY) ## Lint, types, layers, and whether the generated stubs are fresh.
 	$(BIN)/ruff check .
@@ -64,10 +70,11 @@ conformance: $(READY) ## Run MCP's conformance suite, and compare with what is e
 chaos: $(READY) ## Inject faults into three replicas under load; figures in var/chaos.
 	$(BIN)/python -m chaos
 
-bench: $(READY) ## Measure everything under load; the report goes to var/bench/report.html.
+bench-setup: $(READY) ## Install what the benchmarks need besides.
 	@# Not in requirements.lock: nothing else needs them.
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.lock
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/peers/requirements.lock
+	@$(BIN)/python -m scripts.install bench/requirements.lock bench/peers/requirements.lock
+
+bench: bench-setup ## Measure everything under load; the report goes to var/bench/report.html.
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.tools
 
@@ -77,11 +84,10 @@ bench-check: $(READY) ## Have ratios of costs become worse than recorded? In abo
 fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and corpus in var/fuzz.
 	@mkdir -p var/fuzz/corpus
 	@# Not in requirements.lock: it is built for few machines, and nothing else needs it.
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
-		$(BIN)/python -m pip install --quiet --require-hashes --requirement fuzz/requirements.lock
+	@$(BIN)/python -m scripts.install fuzz/requirements.lock
 	$(BIN)/python -m fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 \
 		-artifact_prefix=var/fuzz/ var/fuzz/corpus fuzz/corpus
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
-	rm -rf $(VENV) tests/clients/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* tests/clients/node_modules conformance/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

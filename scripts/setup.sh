@@ -1,10 +1,22 @@
 #!/bin/sh
-# Makes the virtual environment: setup.sh FOLDER. PYTHON names the interpreter, 3.11 or newer.
+# Makes the virtual environment, or completes it: setup.sh FOLDER. PYTHON names the interpreter,
+# 3.11 or newer; without it, an environment that is whole stays as it is.
 set -eu
 venv=$1
 python=${PYTHON:-python3}
+cd "$(dirname "$0")/.."
 
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+# Empty where the interpreter is missing or does not run.
+base=
+if [ -n "${PYTHON:-}" ]; then
+    base=$("$python" -c 'import sys; print(sys.base_prefix)' 2>/dev/null || true)
+fi
+if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m scripts.setup --check --base "$base" "$venv" \
+    2>/dev/null; then
+    exit 0
+fi
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
     echo "setup: Python 3.11 or newer is needed; PYTHON=/path/to/python make … names one" >&2
     exit 1
 }
@@ -21,11 +33,4 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     fi
 fi
 
-echo "setup: making $venv"
-"$python" -m venv --clear "$venv"
-echo "setup: installing the locked dependencies (a minute or so)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-    --requirement requirements.lock
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-    --no-build-isolation --editable .
-echo "setup: done"
+exec "$python" -m scripts.setup "$venv"

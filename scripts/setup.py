@@ -1,0 +1,173 @@
+"""``python -m scripts.setup FOLDER``: make the virtual environment, or complete it.
+
+The marker is written last, and says for what: the lock, the project's metadata, the interpreter and
+the folder. Whatever was interrupted, changed, moved or copied is set up again. ``--check`` exits
+with 0 where nothing is to be done; the environment's own interpreter has to run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.install import (
+    InstallError,
+    Progress,
+    check,
+    fingerprint,
+    install,
+    packages_of,
+    pins,
+    run,
+)
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements.lock"
+MARKER = ".ready"
+OURS = {"authsvc", "pip", "setuptools"}
+"""What is installed without a lock."""
+
+
+def state() -> str:
+    """What the marker of this environment has to say."""
+    return fingerprint(
+        LOCK.read_bytes(),
+        (ROOT / "pyproject.toml").read_bytes(),
+        sys.version.encode(),
+        os.fsencode(Path(sys.prefix).resolve()),
+        os.fsencode(ROOT),
+    )
+
+
+def is_whole(venv: Path, base: str) -> bool:
+    """Whether the environment that runs this is ``venv``, of the interpreter ``base``, and done.
+
+    Args:
+        venv: its folder.
+        base: what ``sys.base_prefix`` has to be; empty for any.
+    """
+    marker = venv / MARKER
+    return (
+        Path(sys.prefix).resolve() == venv.resolve()
+        and (not base or Path(sys.base_prefix).resolve() == Path(base).resolve())
+        and made_at(venv) == venv.resolve()
+        and marker.is_file()
+        and marker.read_text(encoding="utf-8") == state()
+    )
+
+
+def made_at(venv: Path) -> Path | None:
+    """Where an environment was made: its scripts name that folder, wherever it is now."""
+    try:
+        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    for line in lines:
+        key, _, value = line.partition(" = ")
+        if key == "command":
+            return Path(value.split(" -m venv ", 1)[-1].removeprefix("--clear ")).resolve()
+    return None
+
+
+def can_be_completed(venv: Path) -> bool:
+    """Whether it is an environment of the interpreter that runs this, made here, with a pip."""
+    python = venv / "bin" / "python"
+    ask = "import sys; print(sys.version, sys.base_prefix)"
+    try:
+        done = subprocess.run(  # noqa: S603 - our own
+            [str(python), "-c", ask], check=True, capture_output=True, text=True
+        )
+        packages = packages_of(str(python))
+    except (OSError, subprocess.CalledProcessError, InstallError):
+        return False
+    pip = [folder for folder in packages.glob("pip-*.dist-info") if (folder / "RECORD").is_file()]
+    return (
+        done.stdout.strip() == f"{sys.version} {sys.base_prefix}"
+        and made_at(venv) == venv.resolve()
+        and len(pip) == 1
+    )
+
+
+def remove_unlocked(python: str, log: Path) -> None:
+    """Remove what no lock names any more.
+
+    Raises:
+        InstallError: pip failed.
+    """
+    locked = {_normal(name) for lock in locks() for name in pins(lock)}
+    installed = {
+        _normal(folder.name.split("-")[0]): folder.name.split("-")[0]
+        for folder in packages_of(python).glob("*.dist-info")
+    }
+    if gone := [name for normal, name in installed.items() if normal not in locked | OURS]:
+        command = [python, "-m", "pip", "uninstall", "--yes", *gone]
+        run(command, Progress("setup: removing what is not locked"), lambda _: "", log=log)
+
+
+def locks() -> list[Path]:
+    """The locks that may be installed into the environment."""
+    return [LOCK, *ROOT.glob("bench/**/*.lock"), *ROOT.glob("fuzz/*.lock")]
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def make(venv: Path) -> None:
+    """Make the environment, or complete it.
+
+    Raises:
+        InstallError: it failed; running it again continues.
+    """
+    marker, log, python = venv / MARKER, venv / "setup.log", str(venv / "bin" / "python")
+    marker.unlink(missing_ok=True)
+    if can_be_completed(venv):
+        print(f"setup: 1/4 completing {venv}", flush=True)
+    else:
+        print(f"setup: 1/4 making {venv}", flush=True)
+        if venv.exists():
+            shutil.rmtree(venv)
+        command = [sys.executable, "-m", "venv", str(venv.absolute())]
+        made = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+        if made.returncode:
+            raise InstallError(f"no environment:\n{made.stdout}{made.stderr}")
+    log.write_text("", encoding="utf-8")
+    install(python, LOCK, "setup: 2/4 installing the locked packages", log=log, resume=True)
+    remove_unlocked(python, log)
+    editable = ["--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)]
+    run(
+        [python, "-m", "pip", "install", "--disable-pip-version-check", *editable],
+        Progress("setup: 3/4 installing authsvc itself"),
+        lambda _: "",
+        log=log,
+    )
+    check(python, "setup: 4/4 checking", log=log)
+    own_state = [python, "-c", "from scripts.setup import state; print(state())"]
+    said = subprocess.run(own_state, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    marker.write_text(said.stdout.strip(), encoding="utf-8")
+    print("setup: done", flush=True)
+
+
+def main() -> None:
+    """Make it, or say whether it is whole."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("venv", type=Path)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--base", default="", help="what sys.base_prefix has to be, for --check")
+    options = parser.parse_args()
+    if options.check:
+        sys.exit(not is_whole(options.venv, options.base))
+    try:
+        make(options.venv)
+    except InstallError as error:
+        sys.exit(f"setup: {error}")
+    except KeyboardInterrupt:
+        sys.exit("setup: interrupted; run it again to continue")
+
+
+if __name__ == "__main__":
+    main()
