@@ -1,6 +1,21 @@
-"""``python -m authsvc``."""
+"""``python -m authsvc`` and ``authsvc``. Where an extra is missing, even click may be."""
 
-from authsvc.cli import main
+import sys
+
+from authsvc import extras
+
+_EXTRAS = {"console": "console"}
+"""The extras of commands; the others need ``server``."""
+
+
+def main() -> None:
+    """Run the command line."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    with extras.program(f"authsvc {command}".strip(), _EXTRAS.get(command, "server")):
+        from authsvc.cli import main as cli
+
+        cli()
+
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,11 @@ tool in a task that began with ``initialize`` would see who opened the session.
 
 from __future__ import annotations
 
+from authsvc import extras
+
+extras.need("middleware", "starlette")
+# isort: split
+
 from starlette.requests import HTTPConnection
 
 from authsvc.resolution import Principal, Resolution

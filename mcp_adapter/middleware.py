@@ -15,6 +15,11 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
+from authsvc import extras
+
+extras.need("middleware", "anyio", "mcp_types", "starlette")
+# isort: split
+
 from mcp_types import RequestId
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect

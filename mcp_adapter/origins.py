@@ -11,6 +11,11 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from authsvc import extras
+
+extras.need("middleware", "starlette")
+# isort: split
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse

@@ -6,6 +6,7 @@ has them: an installation into an empty one, without a network.
 
 from __future__ import annotations
 
+import configparser
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from authsvc.cli import COMMANDS as AUTHSVC
 from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -121,3 +123,107 @@ def test_the_middleware_brings_no_server(wheel: Path) -> None:
 
     assert {"starlette", "mcp-types"} <= brought
     assert not brought & {"mcp", "uvicorn", "pydantic-settings", "aiobotocore", "click"}
+
+
+# What is said where an extra is missing.
+
+
+def program(
+    name: str, *arguments: str, paths: tuple[Path, ...]
+) -> subprocess.CompletedProcess[str]:
+    """Run one of the programs as its script does, where nothing but ``paths`` is installed."""
+    (metadata,) = paths[0].glob("*.dist-info")
+    scripts = configparser.ConfigParser()
+    scripts.read(metadata / "entry_points.txt")
+    module, _, function = scripts["console_scripts"][name].partition(":")
+    script = (
+        f"import sys; sys.path[:0] = {[str(path) for path in paths]!r}; "
+        f"sys.argv = {[name, *arguments]!r}; from {module} import {function} as run; run()"
+    )
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+def named(it: str | tuple[str, ...]) -> str:
+    """The id of a parameter."""
+    return it if isinstance(it, str) else "-".join(it)
+
+
+COMMANDS = [
+    *((("authsvc", name), "console" if name == "console" else "server") for name in AUTHSVC),
+    *((("mcp-adapter", name), "adapter") for name in ("serve", "check-config", "--help")),
+    (("authsvc", "--help"), "server"),
+    (("authsvc", "completion", "bash"), "server"),
+]
+
+
+@pytest.mark.parametrize(("command", "extra"), COMMANDS, ids=named)
+def test_a_command_whose_extra_is_missing_says_so_in_a_line(
+    wheel: Path, tmp_path: Path, command: tuple[str, ...], extra: str
+) -> None:
+    install(closure(wheel, ""), tmp_path)
+
+    done = program(*command, paths=(wheel, tmp_path))
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(command[0])
+    assert f'needs: pip install "authsvc[{extra}]"' in line
+
+
+@pytest.mark.parametrize("extra", ["server", "adapter", "console", "middleware"])
+@pytest.mark.parametrize(("command", "needed"), COMMANDS[-3:], ids=named)
+def test_another_extra_is_not_the_one(
+    wheel: Path, tmp_path: Path, extra: str, command: tuple[str, ...], needed: str
+) -> None:
+    """What an extra does not bring is a line as well, or it works; never a traceback."""
+    install(closure(wheel, extra), tmp_path)
+
+    done = program(*command, paths=(wheel, tmp_path))
+
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or f"authsvc[{needed}]" in done.stderr
+
+
+def test_the_console_starts_with_its_extra_alone(wheel: Path, tmp_path: Path) -> None:
+    install(closure(wheel, "console"), tmp_path)
+
+    done = program("authsvc", "console", paths=(wheel, tmp_path))
+
+    assert done.returncode == 2
+    assert "needs:" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_path: Path) -> None:
+    install(closure(wheel, "server"), tmp_path)
+
+    done = program("authsvc", "console", paths=(wheel, tmp_path))
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert 'authsvc console needs: pip install "authsvc[console]"' in done.stderr
+
+
+@pytest.mark.parametrize("module", ["middleware", "identity", "origins"])
+def test_the_gate_names_its_extra(wheel: Path, tmp_path: Path, module: str) -> None:
+    install(closure(wheel, ""), tmp_path)
+
+    run(
+        f"""
+try:
+    import mcp_adapter.{module}
+except ImportError as error:
+    assert str(error).startswith('needs: pip install "authsvc[middleware]"'), error
+    assert error.__cause__ is None and error.__context__ is None
+else:
+    raise AssertionError("imported")
+""",
+        wheel,
+        tmp_path,
+    )
