@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,12 @@ _MIGRATIONS = (
 def connect(path: Path) -> sqlite3.Connection:
     """A connection for the thread that asks."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-    _use_wal(connection)
-    # FULL, not NORMAL: what was acknowledged survives a loss of power, too.
-    connection.execute("PRAGMA synchronous = FULL")
+    with ExitStack() as failing:
+        failing.callback(connection.close)
+        _use_wal(connection)
+        # FULL, not NORMAL: what was acknowledged survives a loss of power, too.
+        connection.execute("PRAGMA synchronous = FULL")
+        failing.pop_all()
     return connection
 
 
@@ -98,8 +102,11 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     connection = connect(path)
-    _migrate(connection)
-    connection.execute("PRAGMA query_only = ON")
+    with ExitStack() as failing:
+        failing.callback(connection.close)
+        _migrate(connection)
+        connection.execute("PRAGMA query_only = ON")
+        failing.pop_all()
     return connection
 
 
