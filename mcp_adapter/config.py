@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from authsvc.arguments import check_host, check_issuer, check_origin
 from authsvc.client.targets import Targets
+from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.logs import Format
 from authsvc.settings import FileSettings, Resource, Table
 from authsvc.telemetry.settings import TracingSettings
@@ -118,6 +119,7 @@ class Settings(FileSettings):
     tools: ToolsSettings = ToolsSettings()
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
+    connections: ConnectionSettings = ConnectionSettings()
     allowed_hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
         default=(), description="Host values besides the resource's own and loopback ones."
     )
@@ -134,6 +136,11 @@ class Settings(FileSettings):
     body_timeout_seconds: PositiveFloat = Field(
         default=30.0, description="How long a body may take to arrive."
     )
+    keep_alive_seconds: PositiveFloat = Field(
+        default=DEFAULT_KEEP_ALIVE_SECONDS,
+        description="How long a connection may be without a request after an answer. Longer than "
+        "a proxy in front keeps it.",
+    )
     grace_seconds: PositiveInt = Field(
         default=10, description="How long a stop waits for what is in flight."
     )
@@ -148,3 +155,12 @@ class Settings(FileSettings):
         default=False,
         description="Whether a crash may write down memory, which has tokens and keys in it.",
     )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.connections.request_timeout_seconds <= self.body_timeout_seconds:
+            raise ValueError(
+                "connections.request_timeout_seconds has to be longer than body_timeout_seconds, "
+                "or clients are disconnected before they are answered"
+            )
+        return self

@@ -14,6 +14,8 @@ import uvicorn
 
 from authsvc.client import AuthClient, ClientTls
 from authsvc.errors import AuthError
+from authsvc.http_server.server import BoundedServer
+from authsvc.http_server.settings import Limits
 from authsvc.resolution import Resolver
 from authsvc.settings import ConfigError
 from authsvc.telemetry.exposition import exposed
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 128 * 1024
 """All headers of a request. Twice the longest token that authsvc looks at, so that a longer one is
-refused with a reason and not with a reset connection."""
+refused with a reason."""
 
 
 async def serve(settings: Settings) -> None:
@@ -65,11 +67,13 @@ async def serve(settings: Settings) -> None:
                     access_log=False,
                     server_header=False,
                     proxy_headers=False,
+                    http="httptools",
                     ws="none",
-                    h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                     lifespan="on",
                     timeout_graceful_shutdown=settings.grace_seconds,
-                )
+                ),
+                Limits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES),
+                metrics.connections,
             )
             await server.serve(sockets=[listener])
 
@@ -162,7 +166,7 @@ def _cause(error: OSError) -> str:
     return (error.strerror or str(error)).partition(" (")[0]
 
 
-class HttpServer(uvicorn.Server):
+class HttpServer(BoundedServer):
     """Says where it listens once it does, and stops on a signal without raising it again.
 
     uvicorn's own way ends the process by the signal, before what was opened around the server is

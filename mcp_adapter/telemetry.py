@@ -27,6 +27,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import __version__
+from authsvc.http_server.connections import Counts
 from authsvc.resolution import Resolution, Resolver
 from authsvc.telemetry.counts import Histogram, Operations
 from authsvc.telemetry.families import add_histogram, items, operations_seconds
@@ -62,6 +63,7 @@ class AdapterMetrics(Collector):
     def __init__(self, tools: Collection[str] = (), tracing: Tracing | None = None) -> None:
         self._tracing = tracing or NoTracing()
         self.authsvc = Operations()
+        self.connections = Counts()
         self._tools = frozenset(tools)
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._seconds: dict[str, Histogram] = {}
@@ -150,6 +152,7 @@ class AdapterMetrics(Collector):
         in_flight = GaugeMetricFamily("mcp_adapter_requests_in_flight", "Requests being answered.")
         in_flight.add_metric((), self._in_flight)
         yield from (requests, seconds, calls, in_flight)
+        yield from self._of_connections()
         yield operations_seconds(
             "mcp_adapter_authsvc_duration_seconds",
             "How long authsvc took to answer, as the adapter sees it.",
@@ -164,6 +167,24 @@ class AdapterMetrics(Collector):
             if result != "ok":
                 failures.add_metric((operation, result), count)
         yield failures
+
+    def _of_connections(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily(
+            "mcp_adapter_connections", "Open HTTP connections.", value=self.connections.open
+        )
+        yield GaugeMetricFamily(
+            "mcp_adapter_buffered_bytes",
+            "Requests and unread answers in memory, of all HTTP connections.",
+            value=self.connections.buffered_bytes,
+        )
+        dropped = CounterMetricFamily(
+            "mcp_adapter_connections_dropped",
+            "HTTP connections that were refused or ended by a limit.",
+            labels=("reason",),
+        )
+        for reason, count in items(self.connections.dropped):
+            dropped.add_metric((reason,), count)
+        yield dropped
 
 
 def _told(request: _Request) -> dict[str, str | int]:

@@ -79,8 +79,10 @@ ALLOWED = {
     "process": set(),
     "workers": {"config", "settings"},
     "client": {"arguments", "channels", "errors", "resolution", "wire", "v1", "client"},
+    "http_server": {"settings", "http_server"},
     "console": {
         *DOMAIN,
+        "http_server",
         "admin_client",
         "client",
         "addresses",
@@ -156,7 +158,9 @@ def test_authsvc(path: Path) -> None:
     if where not in SPEAK_GRPC:
         assert not third_parties(path) & {"grpc", "google", "grpc_health", "grpc_reflection"}
     if where != "console":
-        assert not third_parties(path) & {"starlette", "jinja2", "uvicorn"}
+        assert not third_parties(path) & {"starlette", "jinja2"}
+    if where not in {"console", "http_server"}:
+        assert not third_parties(path) & {"uvicorn", "httptools"}
     assert not third_parties(path) & {"mcp", "mcp_types"}
     assert not any(name.split(".")[0] in {"mcp_adapter", "demo"} for name in imports(path))
 

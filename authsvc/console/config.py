@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from authsvc.addresses import is_local
 from authsvc.client.targets import Targets
+from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.logs import Format
 from authsvc.settings import FileSettings, Table
 
@@ -83,6 +84,11 @@ class ConsoleSettings(FileSettings):
     )
     authsvc: AuthsvcSettings
     tls: TlsSettings | None = None
+    connections: ConnectionSettings = ConnectionSettings()
+    keep_alive_seconds: PositiveFloat = Field(
+        default=DEFAULT_KEEP_ALIVE_SECONDS,
+        description="How long a connection may be without a request after an answer.",
+    )
     url: Annotated[str, AfterValidator(lambda url: _origin(url) if url else url)] = Field(
         default="",
         description="Where browsers find the console, such as https://console.example.com. "

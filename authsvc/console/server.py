@@ -18,15 +18,14 @@ from authsvc.client.tls import ClientTls
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings
 from authsvc.console.operators import OperatorsFile
+from authsvc.http_server.server import BoundedServer
+from authsvc.http_server.settings import Limits
 from authsvc.settings import ConfigError
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 32 * 1024
 """All headers of a request."""
-
-MAX_CONNECTIONS = 200
-"""At once; what comes on top is answered 503."""
 
 GRACE_SECONDS = 5
 """For what is in flight when the console stops."""
@@ -70,7 +69,8 @@ async def running(
             app = build_app(
                 settings, client=client, operators=operators, origins=origins, clock=clock
             )
-            server = _Server(_uvicorn(settings, app))
+            limits = Limits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES)
+            server = _Server(_uvicorn(settings, app), limits)
             serving = asyncio.create_task(server.serve([listener]), name="serve the console")
             try:
                 await server.is_ready(serving)
@@ -82,11 +82,11 @@ async def running(
                 await serving
 
 
-class _Server(uvicorn.Server):
+class _Server(BoundedServer):
     """Leaves signals to whoever runs it, and says when it serves."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+        super().__init__(config, limits)
         self._ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -117,10 +117,9 @@ def _uvicorn(settings: ConsoleSettings, app: object) -> uvicorn.Config:
         access_log=False,  # addresses of pages name subjects and sessions
         server_header=False,
         proxy_headers=False,
+        http="httptools",
         ws="none",
         lifespan="on",
-        limit_concurrency=MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=GRACE_SECONDS,
         ssl_certfile=tls.certificate_file if tls else None,
         ssl_keyfile=tls.key_file if tls else None,

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from authsvc.settings import ConfigError
 
+log = logging.getLogger(__name__)
 
-@asynccontextmanager
+MAX_CONNECTIONS = 16
+"""At once; a new one takes the place of the oldest. Each has a thread."""
+
+CONNECTION_SECONDS = 15.0
+"""For a whole scrape, from the connection to the last byte."""
+
+PAUSE_SECONDS = 0.5
+"""Without descriptors, before another connection is taken."""
+
+LOG_SECONDS = 1.0
+
+_Request = socket.socket | tuple[bytes, socket.socket]  # as socketserver has it; of TCP, the first
+
+
+@contextlib.asynccontextmanager
 async def exposed(registry: CollectorRegistry, listen: str) -> AsyncIterator[str]:
     """Serve a registry over HTTP, from threads of its own.
 
@@ -27,15 +49,94 @@ async def exposed(registry: CollectorRegistry, listen: str) -> AsyncIterator[str
     """
     host, _, port = listen.rpartition(":")
     try:
-        server, thread = await asyncio.to_thread(
-            start_http_server, int(port), host.strip("[]"), registry
-        )
+        server = await asyncio.to_thread(_server, host.strip("[]"), int(port), registry)
     except OSError as error:
         reason = f"{listen} cannot be listened on; is it taken? ({error.strerror})"
         raise ConfigError(f"metrics.listen: {reason}") from None
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     try:
         yield f"{host}:{server.server_port}"
     finally:
         await asyncio.to_thread(server.shutdown)
         server.server_close()
         await asyncio.to_thread(thread.join)
+
+
+def _server(host: str, port: int, registry: CollectorRegistry) -> WSGIServer:
+    family = socket.getaddrinfo(host or None, port, flags=socket.AI_PASSIVE)[0][0]
+    kind = type("_Server", (_BoundedServer,), {"address_family": family})
+    return make_server(host, port, make_wsgi_app(registry), kind, _Handler)
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Nothing: scrapes are no news."""
+
+
+class _BoundedServer(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, as many as are allowed, each for as long as is allowed."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        # When each began, oldest first.
+        self._open: dict[_Request, float] = {}
+        self._lock = threading.Lock()
+        self._told_at = float("-inf")
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Take a connection."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            # socketserver would try again at once, and for ever.
+            self._tell("no connection for metrics can be taken: %s", error.strerror)
+            time.sleep(PAUSE_SECONDS)
+            raise
+
+    def process_request(self, request: _Request, client_address: object) -> None:
+        """Serve a connection, if need be in the place of the oldest."""
+        with self._lock:
+            oldest = next(iter(self._open)) if len(self._open) >= MAX_CONNECTIONS else None
+            if oldest is not None:
+                self._open.pop(oldest)
+                self._end(oldest)
+            self._open[request] = time.monotonic()
+        if oldest is not None:
+            self._tell("more than %d connections for metrics: the oldest ends", MAX_CONNECTIONS)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: _Request) -> None:
+        """A connection has been served."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End what takes too long; called twice a second."""
+        super().service_actions()
+        before = time.monotonic() - CONNECTION_SECONDS
+        with self._lock:
+            for request in [request for request, began in self._open.items() if began <= before]:
+                self._open.pop(request)
+                self._end(request)
+
+    @staticmethod
+    def _end(request: _Request) -> None:
+        """Have the thread that reads or writes it see its end; it is the one that closes it."""
+        assert isinstance(request, socket.socket)
+        with contextlib.suppress(OSError):  # of one that has ended by itself
+            request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: _Request, client_address: object) -> None:
+        """Nothing: what goes wrong with a scrape, its client sees."""
+        log.debug("a scrape failed: %r", sys.exception())
+
+    def _tell(self, message: str, *args: object) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= LOG_SECONDS:
+            self._told_at = now
+            log.warning(message, *args)

@@ -1,0 +1,106 @@
+"""Serves an app within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import cast
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+
+from authsvc.http_server.connections import Connection, Connections, Counts
+from authsvc.http_server.descriptors import room_for
+from authsvc.http_server.listening import Listener
+from authsvc.http_server.protocol import BoundedProtocol
+from authsvc.http_server.settings import Limits
+
+log = logging.getLogger(__name__)
+
+LONGEST_SWEEP_SECONDS = 1.0
+
+
+class BoundedServer(uvicorn.Server):
+    """uvicorn, with limits on connections.
+
+    Args:
+        config: uvicorn's; its own protocols and limits are not used.
+        limits: of connections.
+        counts: kept current, for metrics.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        limits: Limits,
+        counts: Counts | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        config.timeout_keep_alive = limits.keep_alive_seconds  # type: ignore[assignment] # given to call_later
+        super().__init__(config)
+        wanted = limits.connections.max_connections
+        room = room_for(wanted)
+        if room < wanted:
+            log.warning(
+                "max_connections is lowered to %d: the process may not open more (RLIMIT_NOFILE)",
+                room,
+                extra={"max_connections": room},
+            )
+        self.connections = Connections(limits, counts, max_connections=room, clock=clock)
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve on ``sockets``, which listen."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        # For all that uvicorn does with them, they are asyncio's.
+        self.servers = cast(
+            "list[asyncio.Server]",
+            [
+                Listener(listener, self.connections, self._protocol, self.config.ssl)
+                for listener in sockets or ()
+            ],
+        )
+        self._sweeping = asyncio.create_task(self._sweep(), name="sweep connections")
+        self.started = True
+
+    def _protocol(self, connection: Connection) -> asyncio.Protocol:
+        return BoundedProtocol(
+            self.config, self.server_state, self.lifespan.state, self.connections, connection
+        )
+
+    async def _sweep(self) -> None:
+        limits = self.connections.limits
+        settings = limits.connections
+        shortest = min(
+            limits.keep_alive_seconds,
+            settings.header_timeout_seconds,
+            settings.request_timeout_seconds,
+            settings.write_timeout_seconds,
+        )
+        while True:
+            await asyncio.sleep(min(LONGEST_SWEEP_SECONDS, shortest / 4))
+            try:
+                self.connections.sweep()
+            except Exception:
+                log.exception("connections were not looked after")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop gracefully."""
+        try:
+            await super().shutdown(sockets)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Cut all connections that are left."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self.connections.end()
