@@ -165,7 +165,7 @@ def _listening(address: str) -> Iterator[socket.socket]:
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, int(port)), family=family)
+        listener = socket.create_server((host, int(port)), family=family, backlog=2048)
     except OSError as error:
         cause = error.strerror or str(error)
         raise ConfigError(f"listen: {address} cannot be listened on: {cause}") from None
