@@ -25,6 +25,7 @@ SECTIONS = {
     "refused": "bench.sections.refused",
     "independent": "bench.sections.independent",
     "gate": "bench.sections.gate",
+    "anonymous": "bench.sections.anonymous",
     "peers": "bench.peers.section",
 }
 """Modules with ``async def run(options: Options) -> Section``, in the report's order."""

@@ -35,6 +35,7 @@ from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
 from mcp_adapter.metadata import metadata_routes, metadata_url
 from mcp_adapter.open_paths import checked as open_paths_checked
 from mcp_adapter.opening import lifespan_within, opened, resolver_of
+from mcp_adapter.pacing import Pace
 from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import (
     Requirement,
@@ -53,6 +54,12 @@ ResultT = TypeVar("ResultT")
 
 DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
 DEFAULT_MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
+
+UNREAD_INTERVAL_SECONDS = 0.01
+"""From one refusal of a body that is not read to the next, so that a flood of them takes little."""
+
+UNREAD_MAX_SECONDS = 2.0
+"""Longest that such a refusal waits."""
 
 _OWNER = Requirement()
 """What it takes to be a session's owner: a valid token of its subject."""
@@ -153,6 +160,7 @@ class SessionGate:
         self._max_anonymous_body_bytes = arguments.positive_integer(
             "max_anonymous_body_bytes", max_anonymous_body_bytes
         )
+        self._unread = Pace(UNREAD_INTERVAL_SECONDS, UNREAD_MAX_SECONDS)
         self._body_timeout_seconds = arguments.positive_number(
             "body_timeout_seconds", body_timeout_seconds
         )
@@ -250,11 +258,13 @@ class SessionGate:
         # Without a session it is an initialize, and to open one is not to verify.
         is_outside = caller.in_session_era and not caller.session_id
         if is_outside or not caller.token:
+            await self._unread.wait()
             max_bytes = self._max_anonymous_body_bytes
             raise refusals.anonymous_body(max_bytes, token_helps=not is_outside)
         try:
             await self._resolve(caller, None, opens_session=False)
         except Refusal as refusal:
+            await self._unread.wait()
             refusal.headers["Connection"] = "close"  # as the rest of the body is not read
             raise
 

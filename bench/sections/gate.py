@@ -43,7 +43,7 @@ async def run(options: Options) -> Section:
                 session = population.session_id(0) if era == "legacy" else ""
                 # Requests of one session that are in flight together have ids of their own.
                 requests = [
-                    _tool_call(path, version, token, session, number)
+                    tool_call(path, version, token, session, number)
                     for number in range(CONNECTIONS)
                 ]
                 sides[era, name] = _side(adapter, requests)
@@ -84,14 +84,14 @@ async def _closed_loop(adapter: ServerProcess, requests: Sequence[bytes]) -> Sam
     Raises:
         LoadError: the tool did not answer.
     """
-    connections = [await _connected(adapter) for _ in requests]
+    connections = [await connected(adapter) for _ in requests]
     start, cpu_start = asyncio.get_running_loop().time(), adapter.cpu_seconds()
 
     async def caller(
         request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         for _ in range(CALLS // CONNECTIONS):
-            _, body = await _exchange(reader, writer, request)
+            _, body = await exchange(reader, writer, request)
             if b'"hello"' not in body:
                 raise LoadError(f"a tool call was answered {body[:300]!r}")
 
@@ -105,14 +105,15 @@ async def _closed_loop(adapter: ServerProcess, requests: Sequence[bytes]) -> Sam
     return Sample(CALLS, seconds, cpu_seconds, 0.0)
 
 
-async def _connected(
+async def connected(
     adapter: ServerProcess,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to it."""
     host, _, port = adapter.address.rpartition(":")
     return await asyncio.open_connection(host, int(port))
 
 
-async def _exchange(
+async def exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
 ) -> tuple[str, bytes]:
     """The response's head, in lower case, and its body."""
@@ -124,7 +125,8 @@ async def _exchange(
     return head, await reader.readexactly(int(after.split(None, 1)[0]))
 
 
-def _tool_call(path: str, version: str, token: str, session: str, number: int) -> bytes:
+def tool_call(path: str, version: str, token: str, session: str, number: int) -> bytes:
+    """A request of the tool, as a client of that revision makes it."""
     params: dict[str, object] = {"name": TOOL, "arguments": {}}
     headers = {"MCP-Protocol-Version": version, "Authorization": f"Bearer {token}"}
     if session:

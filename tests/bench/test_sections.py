@@ -8,7 +8,7 @@ import pytest
 
 from bench.apps import PATHS
 from bench.section import Options
-from bench.sections import gate, independent
+from bench.sections import anonymous, gate, independent
 
 pytestmark = pytest.mark.anyio
 
@@ -29,3 +29,12 @@ async def test_what_is_not_installed_is_skipped_with_a_reason(
     section = await independent.run(Options(tmp_path, rounds=1))
     assert section.rows == ()
     assert "nghttp2-client" in section.notes[0]
+
+
+async def test_the_section_on_anonymous_clients_has_all_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anonymous, "CALLS", 3)
+    section = await anonymous.run(Options(tmp_path, rounds=1))
+    assert [row[0] for row in section.rows] == list(anonymous.FLOODS)
+    assert len(section.goals) == 2

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mcp_adapter import messages
 from mcp_adapter.messages import FEW_VALUES
 from mcp_adapter.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, SessionGate
+from mcp_adapter.pacing import Pace
 from tests.mcp_adapter.harness import LEGACY, MODERN, RESOURCE, Endpoint, MemoryResolver, request
 
 pytestmark = pytest.mark.anyio
@@ -169,6 +170,30 @@ async def test_nobody_reads_more_than_anybody_may(exchange: Exchange) -> None:
 
     assert (exchange.status, exchange.read) == (413, 0)
     assert exchange.resolver.calls == []
+
+
+def test_refusals_of_bodies_are_paced() -> None:
+    pace = Pace(0.25, 0.75)
+
+    assert [pace.delay_seconds(10.0) for _ in range(5)] == [0.0, 0.25, 0.5, 0.75, 0.75]
+    assert pace.delay_seconds(10.5) == 0.25
+    assert pace.delay_seconds(20.0) == 0.0
+
+
+@pytest.mark.parametrize("token", ["", "expired"])
+async def test_the_next_refusal_waits_for_its_turn(
+    exchange: Exchange, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[Pace] = []
+
+    async def wait(pace: Pace) -> None:
+        turns.append(pace)
+
+    monkeypatch.setattr(Pace, "wait", wait)
+    await exchange.post(LONG, token=token, version=MODERN)
+    await exchange.post(LONG, token="alice-1", version=MODERN)
+
+    assert len(turns) == 1
 
 
 async def test_a_body_that_is_refused_for_its_length_is_answered(endpoint: Endpoint) -> None:

@@ -1,0 +1,122 @@
+"""Clients without a token that send all they can: what it does to the latency of others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from bench.apps import PATHS
+from bench.figures import Summary
+from bench.generator import LoadError
+from bench.population import Population, fill
+from bench.processes import ServerProcess, module_server
+from bench.section import Goal, Options, Section
+from bench.sections.gate import connected, exchange, tool_call
+from bench.stage import Side, alternate, authsvc_stage
+
+PATH = PATHS["gate"]
+CLIENTS = 40
+CALLS = 300
+SECONDS = 120.0
+GOAL = 3.0
+
+FLOODS = {"alone": 0, "beside bodies of 64 KB": 60_000, "beside bodies of 4 MiB": 4 * 1024 * 1024}
+"""Bytes in a body of the others."""
+
+ALONE = next(iter(FLOODS))
+
+
+async def run(options: Options) -> Section:
+    """See the module."""
+    folder = options.folder / "anonymous"
+    folder.mkdir()
+    population = Population.of(100)
+    await fill(folder / "sessions.db", population)
+    async with (
+        authsvc_stage(folder, population, processes=1) as stage,
+        module_server("bench.apps", stage.server.address, population.resource) as adapter,
+    ):
+        request = tool_call(
+            PATH, "2025-11-25", population.first_token(0), population.session_id(0), 1
+        )
+        sides = {name: _side(adapter, request, size) for name, size in FLOODS.items()}
+        taken = await alternate(options.rounds, sides, options.step)
+    return Section(
+        title=f"{CLIENTS} clients without a token beside one with a token",
+        head=("tools/call of a trivial tool", "p50, ms", "p99, ms", "slowest, ms"),
+        rows=[_row(name, rounds) for name, rounds in taken.items()],
+        notes=(
+            (
+                "One client with a token, one call in flight, behind the gate under uvicorn. The "
+                f"{CLIENTS} others send lists of empty lists without a token, the next as soon as "
+                "the last is answered, from a process of their own: no rate bounds them."
+            ),
+        ),
+        samples={
+            name: [{"p50_ms": _at(calls, 0.5), "p99_ms": _at(calls, 0.99)} for calls in rounds]
+            for name, rounds in taken.items()
+        },
+        goals=[
+            Goal(
+                f"{CLIENTS} anonymous clients, {name}: a good client's p99, of its own alone",
+                GOAL,
+                Summary.of_ratios(
+                    [_at(calls, 0.99) for calls in taken[name]],
+                    [_at(calls, 0.99) for calls in taken[ALONE]],
+                ),
+            )
+            for name in FLOODS
+            if name != ALONE
+        ],
+    )
+
+
+def _side(adapter: ServerProcess, request: bytes, size: int) -> Side[list[float]]:
+    async def side() -> list[float]:
+        async with _others(adapter, size), asyncio.timeout(SECONDS):
+            return await _calls(adapter, request)
+
+    return side
+
+
+@asynccontextmanager
+async def _others(adapter: ServerProcess, size: int) -> AsyncIterator[None]:
+    if not size:
+        yield
+        return
+    arguments = (adapter.address, PATH, str(CLIENTS), str(size))
+    async with module_server("bench.anonymous_clients", *arguments):
+        yield
+
+
+async def _calls(adapter: ServerProcess, request: bytes) -> list[float]:
+    """Milliseconds of each call, in order of size.
+
+    Raises:
+        LoadError: the tool did not answer.
+    """
+    reader, writer = await connected(adapter)
+    taken = []
+    try:
+        for _ in range(CALLS):
+            start = time.perf_counter()
+            _, body = await exchange(reader, writer, request)
+            taken.append(1e3 * (time.perf_counter() - start))
+            if b'"hello"' not in body:
+                raise LoadError(f"a tool call was answered {body[:300]!r}")
+    finally:
+        writer.close()
+    return sorted(taken)
+
+
+def _at(calls: Sequence[float], share: float) -> float:
+    return calls[min(len(calls) - 1, int(share * len(calls)))]
+
+
+def _row(name: str, rounds: Sequence[Sequence[float]]) -> list[str]:
+    return [
+        name,
+        *(Summary.of(_at(calls, share) for calls in rounds).show(2) for share in (0.5, 0.99, 1.0)),
+    ]

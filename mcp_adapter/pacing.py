@@ -1,0 +1,31 @@
+"""What costs the caller nothing is answered at a bounded rate: the next question waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Pace:
+    """Lets pass one at a time.
+
+    Args:
+        interval_seconds: from one to the next.
+        max_seconds: longest wait; whoever would wait longer passes then.
+    """
+
+    def __init__(self, interval_seconds: float, max_seconds: float) -> None:
+        self._interval_seconds = interval_seconds
+        self._max_seconds = max_seconds
+        self._next = 0.0
+
+    async def wait(self) -> None:
+        """Wait for one's turn."""
+        await asyncio.sleep(self.delay_seconds(asyncio.get_running_loop().time()))
+
+    def delay_seconds(self, now: float) -> float:
+        """Take a turn: how long it is until then."""
+        due = max(now, self._next)
+        if due - now >= self._max_seconds:
+            return self._max_seconds
+        self._next = due + self._interval_seconds
+        return due - now
