@@ -57,7 +57,7 @@ class Targets:
         items = target.split(",") if isinstance(target, str) else arguments.texts("target", target)
         read = [_read(item.strip()) for item in items]
         if not read:
-            raise ValueError("target holds none: give one like 127.0.0.1:50051")
+            raise ValueError("no target: give one like 127.0.0.1:50051")
         return cls(
             endpoints=tuple(item for item in read if isinstance(item, Endpoint)),
             names=tuple(item for item in read if isinstance(item, Name)),

@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from authsvc import wire
 from authsvc.client import AuthClient
-from authsvc.edge import Context, guarded, status_of
+from authsvc.edge import Context, encoded_status_of, guarded
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -190,7 +190,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         self._arrived(Asked(entry.request, 0.0, entry.traceparent))
         await self._held()
         if self.error is not None:
-            answer.error.CopyFrom(status_of(self.error))
+            answer.error.ParseFromString(encoded_status_of(self.error))
         else:
             answer.response.session.id = entry.request.session_id
             answer.response.consistency_token = self.written
