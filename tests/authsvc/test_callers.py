@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -16,7 +15,8 @@ from authsvc.errors import AuthError, Reason
 from tests.support.clock import Clock
 
 HERE, THERE = "https://here.example/mcp", "https://there.example/mcp"
-TOKENS = {name: f"{name}-{token_hex(20)}" for name in ("here", "next", "admin")}
+# The same in each worker: they are parts of the names of tests.
+TOKENS = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("here", "next", "admin")}
 
 
 def digest(token: str) -> bytes:
