@@ -135,6 +135,7 @@ class Connections:
             Phase.CLOSING: {},
             Phase.NEW: {},
             Phase.IDLE: {},
+            Phase.BODY: {},
         }
         self._untold: Counter[str] = Counter()
         self._last_address = ""
@@ -163,7 +164,7 @@ class Connections:
             return None
         if len(self._all) >= self._max:
             self.note("max_connections", address)
-            if (victim := self._longest_without_request()) is None:
+            if (victim := self._dispensable()) is None:
                 return None
             self._remove(victim)
             victim.wire.abort()
@@ -175,16 +176,18 @@ class Connections:
         return connection
 
     def make_room(self) -> None:
-        """Drop the connection that has been without a request for longest, if there is one."""
-        if (victim := self._longest_without_request()) is not None:
+        """Drop a connection for another, if one may be."""
+        if (victim := self._dispensable()) is not None:
             self._remove(victim)
             victim.wire.abort()
 
-    def _longest_without_request(self) -> Connection | None:
+    def _dispensable(self) -> Connection | None:
+        """Whose place another may have: the one that has been without a request for longest. Where
+        all have one, the one whose body has been arriving for longest: nobody works for it yet."""
         new = self._waiting[Phase.NEW]
-        order = [Phase.CLOSING, Phase.IDLE, Phase.NEW]
+        order = [Phase.CLOSING, Phase.IDLE, Phase.NEW, Phase.BODY]
         if len(new) > self._max * NEW_SHARE:
-            order = [Phase.CLOSING, Phase.NEW, Phase.IDLE]
+            order = [Phase.CLOSING, Phase.NEW, Phase.IDLE, Phase.BODY]
         for phase in order:
             for connection in self._waiting[phase]:
                 return connection

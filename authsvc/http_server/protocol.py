@@ -65,7 +65,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._parsing = _Parsing.NOTHING
         self._head_bytes = 0
         self._partial_bytes = 0
-        self._has_completed = False
+        # The bytes that are being parsed have ended a head, or were of a body.
+        self._has_advanced = False
         # No byte that follows is looked at.
         self._is_deaf = False
         # Nothing more is said.
@@ -97,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
-        self._has_completed = False
+        self._has_advanced = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -110,8 +111,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._settle()
 
     def _count_partial(self, fed: int) -> None:
-        """Bytes of a head that is not whole are in the parser's memory alone."""
-        if self._parsing is not _Parsing.HEAD or self._has_completed or self._is_deaf:
+        """Bytes of a head or of trailers that are not whole are in the parser's memory alone."""
+        if self._parsing is _Parsing.NOTHING or self._has_advanced or self._is_deaf:
             return
         self._partial_bytes += fed
         if self._partial_bytes > self._limits.max_header_bytes:
@@ -151,12 +152,16 @@ class BoundedProtocol(HttpToolsProtocol):
         check(self.parser.get_http_version(), self.headers)
         super().on_headers_complete()
         self._parsing = _Parsing.BODY
+        self._partial_bytes = 0
+        self._has_advanced = True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
+        self._partial_bytes = 0
+        self._has_advanced = True
         if self.cycle.response_complete:
             return
         super().on_body(body)
@@ -167,7 +172,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._parsing = _Parsing.NOTHING
-        self._has_completed = True
+        self._has_advanced = True
         super().on_message_complete()
         if not self.parser.should_keep_alive():
             self._is_deaf = True
@@ -239,14 +244,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def _end(self, status: int) -> None:
         """Answer with a status if no answer has begun, and close once the client has read it."""
         self._is_deaf = self._has_ended = True
-        has_begun = self._running is not None and (
-            self._running.response_started and not self._running.response_complete
-        )
+        is_whole = self._running is not None and self._running.response_complete
+        has_begun = self._running is not None and (self._running.response_started and not is_whole)
         self._disconnect()
         if has_begun:
             self.transport.close()
             return
-        self.transport.write(answer(status))
+        if not (is_whole and self._parsing is _Parsing.BODY):  # else it has its answer
+            self.transport.write(answer(status))
         # Closed at once, what the client still sends would have the answer thrown away.
         if self.transport.can_write_eof():
             self.flow.resume_reading()

@@ -17,8 +17,9 @@ class ConnectionSettings(Table):
     max_connections: PositiveInt = Field(
         default=10_000,
         description="Open at once. At the limit, a new one takes the place of the one that has "
-        "been without a request for longest; where all have one, it is answered 503. Lowered to "
-        "what the process may open (RLIMIT_NOFILE, hard).",
+        "been without a request for longest, or else whose body has been arriving for longest; "
+        "where all are being answered, it is answered 503. Lowered to what the process may open "
+        "(RLIMIT_NOFILE, hard).",
     )
     max_connections_per_address: NonNegativeInt = Field(
         default=0,
@@ -54,7 +55,8 @@ class Limits:
     Attributes:
         connections: as configured.
         keep_alive_seconds: how long a connection may be without a request after an answer.
-        max_header_bytes: all headers of a request, its first line included.
+        max_header_bytes: all headers of a request, its first line included; and what comes
+            between chunks or after them.
         max_headers: how many headers a request may have.
         max_pipelined: requests that may wait for the answer to an earlier one.
     """

@@ -90,6 +90,19 @@ async def test_a_request_that_leaves_doubts_is_refused_once_and_ends_its_connect
     assert served.requests == []
 
 
+async def test_a_body_that_breaks_after_its_answer_gets_no_second_one() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with serving(app) as served, await served.send(head) as peer:
+        assert await peer.answer() == (401, b"")
+        await peer.send(b"x\r\n")
+        assert await peer.rest() == b""
+
+
 @pytest.mark.parametrize("split", [1, 7])
 async def test_it_is_refused_as_well_when_it_arrives_in_pieces(split: int) -> None:
     raw = REFUSED["CL and TE"]

@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from authsvc.http_server import descriptors
-from authsvc.http_server.connections import Connection, network_of
+from authsvc.http_server.connections import Connection, Phase, network_of
 from tests.support.http_server import BOUND_SECONDS, GET, Peer, Served, serving
 from tests.support.operators import write_tls
 
@@ -109,7 +109,7 @@ async def test_a_body_that_nobody_waits_for_has_its_time_too() -> None:
     ):
         assert await peer.answer() == (401, b"")
         served.pass_time(60)
-        await peer.rest()
+        assert await peer.rest() == b""
         assert dropped(served) == {"request_timeout": 1}
 
 
@@ -258,6 +258,29 @@ async def test_a_head_has_its_size(raw: bytes) -> None:
     assert said.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.parametrize(
+    "begun", [b"1;x=", b"0", b"0\r\nX", b"0\r\nX: "], ids=["extension", "size", "name", "value"]
+)
+async def test_what_is_between_chunks_and_after_them_has_its_size_too(begun: bytes) -> None:
+    head = HALF_A_HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+    async with serving(max_header_bytes=8192) as served, await served.send(head + begun) as peer:
+        for _ in range(64):
+            await peer.send(b"0" * 4096)
+        said = await peer.rest()
+        assert dropped(served) == {"head_too_large": 1}
+    assert said.startswith(b"HTTP/1.1 431 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
+async def test_small_chunks_are_no_large_head() -> None:
+    async with serving(max_header_bytes=1024) as served, await served.connect() as peer:
+        await peer.send(HALF_A_HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(1000):
+            await peer.send(b"1;extension\r\na\r\n")
+        await peer.send(b"0\r\nX: y\r\n\r\n")
+        assert await peer.answer() == (200, b"1000")
+
+
 async def test_the_size_of_bodies_does_not_count_for_the_next_head() -> None:
     post = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000
     async with serving(max_header_bytes=8192) as served, await served.connect() as peer:
@@ -295,6 +318,21 @@ async def test_silent_connections_give_way_before_those_that_were_served() -> No
         await served.until(lambda served: dropped(served).get("max_connections") == 43)
         await good.send(GET)
         assert (await good.answer())[0] == 200
+
+
+async def test_bodies_that_do_not_come_give_way_when_all_have_a_request() -> None:
+    async with serving(max_connections=8) as served, AsyncExitStack() as stack:
+        held = []
+        for _ in range(8):
+            held.append(await stack.enter_async_context(await served.send(HALF_A_BODY)))
+            await served.until(
+                lambda served: [c.phase for c in served.connections].count(Phase.BODY) == len(held)
+            )
+        for _ in range(4):
+            assert await is_served(served)
+        assert await held[0].rest() == b""
+        await held[7].send(b"x" * 500)
+        assert await held[7].answer() == (200, b"1000")
 
 
 async def test_requests_that_are_answered_keep_their_place_and_a_new_one_is_refused(
