@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from authsvc import arguments
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.resolution import Outcome, Resolution, Resolver, shown
-from mcp_adapter import eras, forwarding, messages, refusals, session_ids
+from mcp_adapter import eras, forwarding, lingering, messages, refusals, session_ids
 from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
 from mcp_adapter.metadata import metadata_routes, metadata_url
 from mcp_adapter.open_paths import checked as open_paths_checked
@@ -291,7 +291,11 @@ class SessionGate:
         refusal: Refusal,
     ) -> None:
         answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
-        await answer(scope, receive, send)
+        if refusal.leaves_body_unread:
+            most = 2 * self._max_body_bytes
+            await lingering.respond(answer, scope, receive, send, max_bytes=most)
+        else:
+            await answer(scope, receive, send)
 
     def _needed(
         self, caller: _Caller, message: messages.Message, *, opens_session: bool

@@ -49,6 +49,11 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.challenge = challenge
         self.headers = headers or {}
 
+    @property
+    def leaves_body_unread(self) -> bool:
+        """Whether the connection ends because some of the request's body is still to come."""
+        return self.headers.get("Connection") == "close"
+
     def message_for(self, request_id: RequestId | None) -> dict[str, Any]:
         """The JSON-RPC error that answers a request; see ``response``."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
