@@ -54,7 +54,8 @@ async def test_without_descriptors_it_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    accept, refused = socket.socket.accept, []
+    accept = socket.socket.accept
+    refused: list[socket.socket] = []
 
     def without(self: socket.socket) -> tuple[socket.socket, object]:
         if len(refused) < 3:
