@@ -44,7 +44,7 @@ from mcp_adapter.requirements import (
     required,
     union,
 )
-from mcp_adapter.users import Identified
+from mcp_adapter.users import Identified, Unidentified
 from mcp_adapter.watching import Watched
 from mcp_adapter.whitespace import trimmed
 
@@ -166,7 +166,7 @@ class SessionGate:
         )
         methods = ("GET", "POST", "DELETE", "OPTIONS") if streams else ("POST", "DELETE", "OPTIONS")
         self._allow = {"Allow": ", ".join(methods)}
-        self._open: dict[str, ASGIApp] = dict.fromkeys(without_token, app)
+        self._open: dict[str, ASGIApp] = dict.fromkeys(without_token, Unidentified(app))
         self._open |= dict.fromkeys(metadata, Router(routes))
 
     def running(self) -> AbstractAsyncContextManager[None]:

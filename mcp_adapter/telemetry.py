@@ -33,6 +33,7 @@ from authsvc.telemetry.counts import Histogram, Operations
 from authsvc.telemetry.families import add_histogram, items, operations_seconds
 from authsvc.telemetry.spans import NoTracing, Tracing
 from mcp_adapter import eras
+from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import Requirement, RequirementOf
 
 METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
@@ -118,9 +119,7 @@ class AdapterMetrics(Collector):
             self._count(request, scope, time.perf_counter() - began)
 
     def _count(self, request: _Request, scope: Scope, seconds: float) -> None:
-        version = eras.protocol_version(Headers(scope=scope))
-        era = "sessions" if eras.has_sessions(version) else "stateless"
-        self._requests[request.method, str(request.status), era] += 1
+        self._requests[request.method, str(request.status), _era(scope)] += 1
         if (histogram := self._seconds.get(request.method)) is None:
             histogram = self._seconds[request.method] = Histogram()
         histogram.observe(seconds)
@@ -185,6 +184,14 @@ class AdapterMetrics(Collector):
         for reason, count in items(self.connections.dropped):
             dropped.add_metric((reason,), count)
         yield dropped
+
+
+def _era(scope: Scope) -> str:
+    try:
+        version = eras.protocol_version(Headers(scope=scope))
+    except Refusal:  # the gate has answered so
+        return UNKNOWN
+    return "sessions" if eras.has_sessions(version) else "stateless"
 
 
 def _told(request: _Request) -> dict[str, str | int]:

@@ -95,6 +95,28 @@ class Identified:
             await self._app(scope, receive, send)
 
 
+class Unidentified:
+    """Gives an app no user, for what is served without a look at the request.
+
+    An HTTP server may have a request begin in the context of an earlier one on its connection,
+    which can be another client's (behind a proxy).
+
+    Args:
+        app: is served without a user.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if (sdk := _sdk()) is None:
+            await self._app(scope, receive, send)
+            return
+        with sdk.current(None):
+            await self._app(scope, receive, send)
+
+
 def _is_in_session_era(scope: Scope) -> bool:
     return eras.has_sessions(eras.protocol_version(Headers(scope=scope)))
 

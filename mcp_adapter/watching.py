@@ -39,6 +39,9 @@ _NO_ANSWER = {
     HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+_PIECES = {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
+"""What a response is made of after its start. Anything else, such as a hint, ends none."""
+
 _EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
 
 Check = Callable[[], Awaitable[None]]
@@ -109,6 +112,8 @@ class Watched:
             await self._send(message)
             if not _is_json(message):
                 self._watch_later()
+        elif message["type"] not in _PIECES:
+            await self._send(message)
         elif message.get("more_body", False):
             self._watch_later()
             async with self._writing:

@@ -264,3 +264,16 @@ async def test_a_body_of_another_type_is_refused_unread(content_type: str) -> No
         await read_body(arriving(), headers, max_bytes=4, timeout_seconds=1)
 
     assert caught.value.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+@pytest.mark.parametrize("length", [b"0" * 5000 + b"4", b"9" * 5000, b"0" * 5000])
+async def test_a_length_may_have_any_number_of_digits(length: bytes) -> None:
+    headers = Headers(raw=[*JSON_HEADERS.raw, (b"content-length", length)])
+    receive = arriving(piece(b"[12]", more=False))
+
+    if length.startswith(b"9"):
+        with pytest.raises(Refusal) as refused:
+            await read_body(receive, headers, max_bytes=4, timeout_seconds=1)
+        assert refused.value.status == 413
+    else:
+        assert await read_body(receive, headers, max_bytes=4, timeout_seconds=1) == b"[12]"

@@ -19,7 +19,7 @@ from fastmcp.server.sessions import UserSession
 from mcp.client.client import Client
 from mcp.client.context import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
-from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.middleware.auth_context import auth_context_var, get_access_token
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.context import ServerRequestContext
@@ -31,10 +31,11 @@ from starlette.authentication import requires
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.resolution import Principal
-from mcp_adapter.users import User
+from mcp_adapter.middleware import SessionGate
+from mcp_adapter.users import User, _loaded_sdk
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,
@@ -391,6 +392,28 @@ async def test_starlettes_user_is_nobody_without_a_token(resolver: MemoryResolve
         response = await endpoint.modern("ping")
 
     assert response.json()["result"]["user"] == [False, "", []]
+
+
+async def test_open_paths_have_no_user_whatever_was_served_before(
+    resolver: MemoryResolver,
+) -> None:
+    """Where reading was paused, asyncio has the next request begin in the context of the last."""
+
+    async def says_who(scope: Scope, receive: Receive, send: Send) -> None:
+        token = get_access_token()
+        await JSONResponse(token.subject if token else None)(scope, receive, send)
+
+    gate = SessionGate(says_who, resolver=resolver, resource=RESOURCE, open_paths=["/open"])
+    user = _loaded_sdk().user(known("alice", "c"), RESOURCE)
+    before = auth_context_var.set(user)
+    try:
+        transport = httpx2.ASGITransport(gate)
+        async with httpx2.AsyncClient(base_url="http://x", transport=transport) as http:
+            response = await http.get("/open")
+    finally:
+        auth_context_var.reset(before)
+
+    assert response.json() is None
 
 
 @pytest.mark.parametrize(

@@ -407,7 +407,23 @@ async def test_whoever_cancels_besides_is_obeyed(monkeypatch: pytest.MonkeyPatch
     assert scope.cancelled_caught
 
 
-async def sent_by(check: watching.Check, *, stubborn: bool = False) -> bytes:
+@pytest.mark.parametrize("kind", ["http.response.early_hint", "http.response.push"])
+async def test_what_is_no_part_of_a_response_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+
+    async def check() -> None:
+        raise unauthenticated(())
+
+    assert await sent_by(check, besides=({"type": kind},)) == b"data: 1\n\n" + last_event(
+        unauthenticated(())
+    )
+
+
+async def sent_by(
+    check: watching.Check, *, stubborn: bool = False, besides: tuple[Message, ...] = ()
+) -> bytes:
     """What a client gets of an endless stream."""
     body = b""
 
@@ -423,6 +439,8 @@ async def sent_by(check: watching.Check, *, stubborn: bool = False) -> bytes:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         chunk = {"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True}
         await send(chunk)
+        for message in besides:
+            await send(message)
         try:
             await anyio.sleep_forever()
         finally:
