@@ -191,6 +191,9 @@ class Answering:
         self, request: pb.ResolveSessionRequest | pb.CreateSessionRequest, caller: Caller
     ) -> AuthError | None:
         """See ``streaming.Answers``."""
+        if request.resource not in caller.resources:
+            # What is known of a token or a session there is nothing for this caller.
+            return None
         session_id = seen = ""
         if isinstance(request, pb.ResolveSessionRequest):
             session_id, seen = request.session_id, request.consistency_token

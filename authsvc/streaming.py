@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
+from functools import partial
 from typing import Protocol
 
 from grpc import aio
@@ -161,31 +162,29 @@ class ResolveStream:
         except AuthError as error:
             self._fail(request_id, error)
             return
-        work = self._resolve(request_id, request, request_digest, admission, entry.traceparent)
+        work = self._resolve(request_id, request, request_digest, caller, entry.traceparent)
         task = asyncio.create_task(work)
         self._under_way[request_id] = task
-        task.add_done_callback(lambda _: self._under_way.pop(request_id))
+        task.add_done_callback(partial(self._ended, request_id, admission))
+
+    def _ended(self, request_id: int, admission: Admission, task: asyncio.Task[None]) -> None:
+        # Here and not in the task, which may be cancelled before it has begun.
+        admission.end()
+        del self._under_way[request_id]
 
     async def _resolve(
         self,
         request_id: int,
         request: pb.ResolveSessionRequest,
         request_digest: bytes,
-        admission: Admission,
+        caller: Caller,
         traceparent: str,
     ) -> None:
         try:
-            answer = await self._answers.resolve(
-                request, request_digest, admission.caller, traceparent
-            )
-        except asyncio.CancelledError:
-            admission.end()
-            raise
+            answer = await self._answers.resolve(request, request_digest, caller, traceparent)
         except Exception as error:  # noqa: BLE001 - one entry's failure is not the stream's
-            admission.end(error)
             self._fail(request_id, error)
         else:
-            admission.end()
             self._answer(request_id, wire.RESPONSE, answer)
         self._write_soon()
 

@@ -158,7 +158,9 @@ class BoundedHandlers(grpc.GenericRpcHandler):
                 try:
                     if len(self._waiting) > self._most:
                         oldest, _ = self._waiting.popitem(last=False)
-                        oldest.reschedule(asyncio.get_running_loop().time())
+                        # One whose time is up may not have got as far as to leave.
+                        if not oldest.expired():
+                            oldest.reschedule(asyncio.get_running_loop().time())
                     return _request(await context.read())
                 finally:
                     self._waiting.pop(timeout, None)

@@ -53,18 +53,20 @@ class _Kept(Generic[CredentialsT]):
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why there are none, and until when that counts."""
+    """Why there are none, and until when that counts. Not the error itself: its frames hold
+    tokens and what was answered."""
 
     until: float
-    error: AuthError
+    reason: Reason
+    detail: str
+    is_retryable: bool
 
     def again(self, now: float) -> AuthError:
         """The same error for another request."""
-        retryable = self.error.retry_after_seconds is not None
         return AuthError(
-            self.error.reason,
-            self.error.detail,
-            retry_after_seconds=self.until - now if retryable else None,
+            self.reason,
+            self.detail,
+            retry_after_seconds=self.until - now if self.is_retryable else None,
         )
 
 
@@ -193,4 +195,10 @@ class CredentialCache(Generic[CredentialsT]):
         elif kept is not None:
             kept.renew_time = now + FAILURE_SECONDS
         cost = _KEY_BYTES + 4 * len(error.detail)
-        self._failed.put(key, _Failure(now + FAILURE_SECONDS, error), cost)
+        failure = _Failure(
+            now + FAILURE_SECONDS,
+            error.reason,
+            error.detail,
+            is_retryable=error.retry_after_seconds is not None,
+        )
+        self._failed.put(key, failure, cost)

@@ -68,16 +68,17 @@ class _Good:
 
 @dataclass(frozen=True, slots=True)
 class _Bad:
-    """A token that is refused."""
+    """A token that is refused. Not the error itself: its frames hold the token and the answer."""
 
     until: float
-    error: AuthError
+    reason: Reason
+    detail: str
 
     def memory_bytes(self) -> int:
-        return 1_000 + 4 * len(self.error.detail)
+        return 1_000 + 4 * len(self.detail)
 
     def verdict(self, now: float) -> VerifiedToken:
-        raise AuthError(self.error.reason, self.error.detail)
+        raise AuthError(self.reason, self.detail)
 
 
 _Known = _Good | _Bad
@@ -204,7 +205,7 @@ class IntrospectionVerifier:
         try:
             good = self._judged(claims, answer, digest, resource, now)
         except AuthError as error:
-            bad = _Bad(now + REFUSAL_SECONDS, error)
+            bad = _Bad(now + REFUSAL_SECONDS, error.reason, error.detail)
             self._bad.put(key, bad)
             return bad
         self._good.put(key, good)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -347,13 +348,12 @@ def _without_published(
 ) -> tuple[list[_Entry], list[SkippedKey]]:
     """Leave out public keys whose private half is in the same set: anybody signs with those."""
     published = [
-        [jwk.get(name) for name in _PUBLIC_MEMBERS]
+        material
         for jwk in members
         if isinstance(jwk, dict) and not _PRIVATE_MEMBERS.isdisjoint(jwk)
+        for material in _public_half(jwk)
     ]
-    unsafe = [
-        entry for entry in entries if [entry.jwk.get(name) for name in _PUBLIC_MEMBERS] in published
-    ]
+    unsafe = [entry for entry in entries if entry.keys[0].material in published]
     return (
         [entry for entry in entries if entry not in unsafe],
         [
@@ -361,6 +361,15 @@ def _without_published(
             for entry in unsafe
         ],
     )
+
+
+def _public_half(jwk: Mapping[str, object]) -> Iterator[KeyMaterial]:
+    """The public key in a private one, however it is spelt; none where it would not be used."""
+    public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}
+    for algorithm in _KEY_TYPES:
+        if _fits(jwk, algorithm):
+            with suppress(KeyLoadError):
+                yield _key(public, algorithm).material
 
 
 def _without_ambiguous(entries: list[_Entry]) -> tuple[list[_Entry], list[SkippedKey]]:

@@ -84,6 +84,19 @@ class Scripted:
         return answer
 
 
+class Inbox:
+    """Stands in for a call's context: a test says what comes, and when."""
+
+    def __init__(self) -> None:
+        self.batches: asyncio.Queue[RequestFrames] = asyncio.Queue()
+
+    async def read(self) -> RequestFrames:
+        return await self.batches.get()
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+
 @dataclass
 class Stage:
     """A server with one RPC, and what is behind it."""
@@ -384,3 +397,20 @@ async def test_two_tokens_on_one_session_each_get_their_own(
         )
     found = [answer.principal.roles for answer in answers if answer.principal]
     assert found == [(name,) for name in names]
+
+
+async def test_a_stream_that_ends_before_its_entries_begin_leaves_nothing_in_flight() -> None:
+    limits = CallerLimits(concurrent_calls=2)
+    usages = Usages(limits, asyncio.get_running_loop().time)
+    inbox: Any = Inbox()
+    for _ in range(3):
+        stream = ResolveStream(inbox, Edge(Callers([], local=LOCAL), usages), Scripted())
+        serving = asyncio.create_task(stream.serve(asyncio.Event()))
+        await asyncio.sleep(0.01)
+        frames = batch("hold-1", "hold-2").SerializeToString()
+        inbox.batches.put_nowait(RequestFrames.FromString(frames))
+        # In the pass in which the batch is read.
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    for _ in range(2):
+        usages.of(LOCAL.name).begin_call()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -16,11 +19,14 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from authsvc.callers import Callers
+from authsvc.edge import Edge
 from authsvc.errors import AuthError, Reason
 from authsvc.limits import CallerLimits, Capacity, Usages
 from authsvc.server import running
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from authsvc.waiting import BoundedHandlers
 from tests.support.clock import Clock
 from tests.support.http2 import HalfCalls
 from tests.support.service import settings_for
@@ -244,3 +250,78 @@ def test_an_odd_call_goes_to_whoever_comes_first() -> None:
     capacity = Capacity(5, 2)
     assert capacity.share == 1
     assert [capacity.take() for _ in range(4)] == [True, True, True, False]
+
+
+async def test_a_flooding_caller_is_told_nothing_of_another_s_tokens(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    async with (
+        serving(tmp_path, clock, idp, refused_tokens_burst=1) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        stub = pb_grpc.AuthServiceStub(channel)
+
+        async def ended(name: str, resource: str, token: str) -> grpc.StatusCode | None:
+            request = pb.ResolveSessionRequest(resource=resource, token=token)
+            try:
+                await stub.ResolveSession(request, metadata=proof(name), timeout=BOUND_SECONDS)
+            except aio.AioRpcError as error:
+                return error.code()
+            return None
+
+        known = idp.token(aud=OTHER_RESOURCE)
+        assert await ended("other", OTHER_RESOURCE, known) is None
+        await ended("one", RESOURCE, idp.forged())
+        assert await ended("one", RESOURCE, idp.forged()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for token in (known, idp.token("bob", aud=OTHER_RESOURCE)):
+            code = await ended("one", OTHER_RESOURCE, token)
+            assert code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_one_whose_time_is_up_makes_room_without_a_fault(clock: Clock) -> None:
+    class Half:
+        """The context of a call whose request does not come."""
+
+        code: grpc.StatusCode | None = None
+
+        async def read(self) -> None:
+            await asyncio.Event().wait()
+
+        def set_code(self, code: grpc.StatusCode) -> None:
+            self.code = code
+
+        def set_details(self, details: str) -> None: ...
+
+        def set_trailing_metadata(self, trailer: object) -> None: ...
+
+    async def behavior(request: object, context: object) -> None: ...
+
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Check": grpc.unary_unary_rpc_method_handler(behavior)
+    }
+    bounded = BoundedHandlers(
+        [grpc.method_handlers_generic_handler("open", handlers)],
+        Edge(Callers([]), Usages(CallerLimits(), clock)),
+        most=1,
+        seconds=0.05,
+        open_methods=["/open/Check"],
+    )
+    details: Any = SimpleNamespace(method="/open/Check")
+    assert bounded.service(details)  # the one that is left to itself
+    handler: Any = bounded.service(details)
+    contexts = [Half(), Half()]
+
+    async def later() -> None:
+        await asyncio.sleep(0.05)
+        await handler.stream_stream(None, contexts[1])
+
+    calls = [
+        asyncio.create_task(later()),
+        asyncio.create_task(handler.stream_stream(None, contexts[0])),
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # The first one's time is up in the very pass in which the second one begins.
+    time.sleep(0.1)  # noqa: ASYNC251 - the loop is to be late
+    await asyncio.gather(*calls)
+    assert {context.code for context in contexts} == {grpc.StatusCode.RESOURCE_EXHAUSTED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -143,6 +144,15 @@ async def test_a_failure_is_remembered_for_a_while(cached: Cached, reason: Reaso
     cached.clock.advance(FAILURE_SECONDS)
     cached.issuer.error = None
     assert await cached.get() == "token-2"
+
+
+async def test_no_frames_are_kept_with_a_failure(cached: Cached) -> None:
+    cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED, "why")
+    with pytest.raises(AuthError, match="why"):
+        await cached.get()
+    [(_, failure)] = cached.cache._failed.items()
+    # Tokens, and what was answered, are among a frame's variables.
+    assert not any(isinstance(it, BaseException) for it in gc.get_referents(failure))
 
 
 async def test_through_an_outage_those_that_last_are_given_out_and_then_none(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -183,6 +185,24 @@ async def test_a_refusal_counts_for_a_short_while(
     assert len(site.posted) == 1
     answers(site)
     assert await verdict(verifier, now=START + REFUSAL_SECONDS) is None
+
+
+async def test_what_is_kept_of_a_refusal_is_small(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    groups = [f"group-{number}" for number in range(5_000)]
+    answers(site, aud=["https://elsewhere.example/mcp"], groups=groups)
+    assert await verdict(verifier, "first") is Reason.TOKEN_AUDIENCE_MISMATCH
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            await verdict(verifier, f"opaque-{number}")
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Neither the issuer's answer nor the token.
+    assert kept < 30 * 20_000
 
 
 async def test_an_answer_is_for_one_resource(site: Site, verifier: IntrospectionVerifier) -> None:

@@ -336,6 +336,19 @@ def test_a_key_whose_private_half_is_published_is_skipped() -> None:
     assert "published with its private key" in skipped(ed25519_jwk(), private, p256_jwk())[1]
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"e": "AAEAAQ"},
+        {"n": f"{rsa_jwk()['n']}=="},
+        {"crv": "none"},
+    ],
+)
+def test_a_published_private_key_may_be_spelt_otherwise(spelling: dict[str, str]) -> None:
+    private = {**RSAAlgorithm.to_jwk(rsa_key(2048), as_dict=True), **spelling}
+    assert load(rsa_jwk(), private, p256_jwk()) == [("ec", "ES256")]
+
+
 def test_keys_without_a_name() -> None:
     nameless = p256_jwk()
     del nameless["kid"]
