@@ -9,6 +9,7 @@ import pytest
 
 from conformance import suite
 from conformance.suite import Scenario, SuiteError, Verdict
+from scripts import npm
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +73,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None
     node = tmp_path / "node"
     node.write_text("\n".join(script))
     node.chmod(0o700)
-    monkeypatch.setattr(suite, "_NODE", node)
+    monkeypatch.setattr(npm, "NODE", node)
 
 
 async def test_scenarios_come_in_order_with_what_was_found(
