@@ -55,3 +55,20 @@ def check(version: str, headers: Headers) -> None:
         raise HeadError(400, "malformed")
     if codings > 1 or lengths > 1 or (codings and (lengths or version == "1.0")):
         raise HeadError(400, "malformed")
+
+
+def check_upgrade(method: bytes, headers: Headers) -> None:
+    """Refuse a request after which another protocol is to follow, unless it ends with its head.
+
+    Args:
+        method: of a request that asks for another protocol.
+        headers: names in lower case, and values.
+
+    Raises:
+        HeadError: it is CONNECT, which any 2xx would make a tunnel; or it has a body, which
+            httptools would take for the other protocol's.
+    """
+    lengths = [value for name, value in headers if name == b"content-length"]
+    is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
+    if method == b"CONNECT" or is_chunked or any(value.strip(b"0") for value in lengths):
+        raise HeadError(501, "malformed")

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from authsvc.http_server.connections import Connection, Connections, Phase
-from authsvc.http_server.heads import HeadError, check
+from authsvc.http_server.heads import HeadError, check, check_upgrade
 
 UNREAD_BYTES = 16 * 1024
 """Of one connection, before its app is made to wait and its unread bytes count."""
@@ -150,6 +150,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         check(self.parser.get_http_version(), self.headers)
+        if self.parser.should_upgrade():
+            check_upgrade(self.parser.get_method(), self.headers)
         super().on_headers_complete()
         self._parsing = _Parsing.BODY
         self._partial_bytes = 0
@@ -193,7 +195,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _phase(self) -> Phase:
         if self._has_ended or self.transport.is_closing():
             return Phase.CLOSING
-        if self._parsing is _Parsing.BODY:
+        running = self._running
+        # While an earlier request is being answered, that is what the connection is for.
+        if self._parsing is _Parsing.BODY and (
+            running is None or running is self.cycle or running.response_complete
+        ):
             return Phase.BODY
         newest = self._newest()
         if newest is not None and not newest.response_complete:

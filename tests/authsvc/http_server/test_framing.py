@@ -65,6 +65,12 @@ REFUSED = {
     "control character in the target": b"GET /\x01 HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
     "target that is not ASCII": b"GET /\xe9 HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
     "CONNECT": b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
+    "CONNECT to a path": b"CONNECT /x HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
+    "Upgrade with a body": POST
+    + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello"
+    + HIDDEN,
+    "Upgrade with chunks": POST
+    + b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "TLS": bytes.fromhex("160301020001000001fc0303") + bytes(64),
     "chunk of no size": POST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n\r\n" + HIDDEN,
     "chunk of a negative size": POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n" + HIDDEN,
@@ -125,6 +131,8 @@ GOOD = {
     "chunk extension": POST + b"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n",
     "empty values": b"GET / HTTP/1.1\r\nA:\r\nHost: a.example\r\nB: \r\n\r\n",
     "obs-text": POST + b"X: \xe9\xff\tz\r\nContent-Length: 0\r\n\r\n",
+    "Upgrade with an empty body": POST
+    + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
     "empty line before": b"\r\n" + GET,
     "HTTP/1.0": b"GET / HTTP/1.0\r\n\r\n",
 }

@@ -335,6 +335,25 @@ async def test_bodies_that_do_not_come_give_way_when_all_have_a_request() -> Non
         assert await held[7].answer() == (200, b"1000")
 
 
+async def test_half_a_request_behind_one_that_is_answered_costs_it_no_place() -> None:
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    async with serving(app, max_connections=1) as served, await served.send(GET) as busy:
+        await served.until(lambda served: served.server.server_state.tasks)
+        await busy.send(HALF_A_BODY)
+        await served.until(lambda served: served.connections.counts.buffered_bytes)
+        async with await served.connect() as refused:
+            assert (await refused.rest()).startswith(b"HTTP/1.1 503 ")
+        go_on.set()
+        assert await busy.answer() == (200, b"")
+
+
 async def test_requests_that_are_answered_keep_their_place_and_a_new_one_is_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
