@@ -9,6 +9,8 @@ import anyio
 import httpx2
 from starlette.types import Message, Receive, Scope, Send
 
+from mcp_adapter.whitespace import trimmed
+
 _NOT_RELAYED: Final = {b"authorization", b"connection", b"content-length", b"transfer-encoding"}
 """What the proxy says for itself, and what is of one connection (RFC 9110 section 7.6.1)."""
 
@@ -44,7 +46,7 @@ class AuthorizingProxy:
         if scope["query_string"]:
             url += "?" + scope["query_string"].decode()
         authorization = (b"authorization", f"Bearer {self._token()}".encode())
-        headers = [*_relayed(scope["headers"]), authorization]
+        headers = [*_relayed(trimmed(scope)["headers"]), authorization]
         # Not the client's own way to make one, which adds headers that nobody sent.
         request = httpx2.Request(scope["method"], url, headers=headers, content=body)
         async with anyio.create_task_group() as tasks:

@@ -10,7 +10,11 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from mcp_types import DEFAULT_NEGOTIATED_VERSION, UNSUPPORTED_PROTOCOL_VERSION
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, KNOWN_PROTOCOL_VERSIONS
+from mcp_types.version import (
+    HANDSHAKE_PROTOCOL_VERSIONS,
+    KNOWN_PROTOCOL_VERSIONS,
+    MODERN_PROTOCOL_VERSIONS,
+)
 from starlette.datastructures import Headers
 
 from mcp_adapter.refusals import Refusal
@@ -45,10 +49,11 @@ def has_sessions(version: str) -> bool:
 
 
 def _unsupported(requested: str) -> Refusal:
-    supported = list(KNOWN_PROTOCOL_VERSIONS)
+    # Of those that an initialize negotiates, the error's data say nothing (MCP 2026-07-28).
+    supported = list(MODERN_PROTOCOL_VERSIONS)
     return Refusal(
         HTTPStatus.BAD_REQUEST,
-        f"MCP-Protocol-Version must be one of {', '.join(supported)}.",
+        f"MCP-Protocol-Version must be one of {', '.join(KNOWN_PROTOCOL_VERSIONS)}.",
         code=UNSUPPORTED_PROTOCOL_VERSION,
         data={"supported": supported, "requested": requested[:_SHOWN_CHARACTERS]},
     )

@@ -200,7 +200,11 @@ class SessionGate:
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = None
         try:
-            caller = _Caller.of(scope)
+            try:
+                caller = _Caller.of(scope)
+            except Refusal:
+                request_id = await self._request_id(scope, receive)
+                raise
             body = await self._body(caller, receive)
             message = messages.parse(body)
             request_id = messages.request_id_of(message)
@@ -229,6 +233,24 @@ class SessionGate:
             partial(self._refuse, request_id, scope, receive, send),
         )
         await watched.serve(self._app, inner, receive, opening)
+
+    async def _request_id(self, scope: Scope, receive: Receive) -> RequestId | None:
+        """The id of a request whose headers are refused: its error bears it (JSON-RPC 2.0 section
+        5). No more is read than from anybody.
+
+        Raises:
+            ClientDisconnect: the client left.
+        """
+        try:
+            body = await messages.read_body(
+                receive,
+                Headers(scope=scope),
+                max_bytes=self._max_anonymous_body_bytes,
+                timeout_seconds=self._body_timeout_seconds,
+            )
+            return messages.request_id_of(messages.parse(body))
+        except Refusal:
+            return None
 
     async def _body(self, caller: _Caller, receive: Receive) -> bytes:
         """A request's body, its token verified first if that is much to read or to parse.

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from asyncio import AbstractEventLoop
+from collections.abc import Iterator
+from traceback import extract_tb
+from typing import Any
 
 import pytest
+from anyio._backends._asyncio import TestRunner
 from hypothesis import HealthCheck, settings
 
 from tests.support.clock import Clock
@@ -37,6 +42,29 @@ def clock() -> Clock:
 def idp(clock: Clock) -> IdentityProvider:
     """An identity provider on that clock."""
     return IdentityProvider(clock)
+
+
+def _is_for_a_loop_that_has_ended(error: object) -> bool:
+    """grpc.aio has one poller for a process. What it still gets for the loop of a test that has
+    ended, it raises in the loop of the next one."""
+    return (
+        isinstance(error, RuntimeError)
+        and str(error) == "Event loop is closed"
+        and any("_handle_events" in frame.name for frame in extract_tb(error.__traceback__))
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loops_hear_their_own_errors() -> Iterator[None]:
+    handle = TestRunner._exception_handler
+
+    def handle_own(self: TestRunner, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not _is_for_a_loop_that_has_ended(context.get("exception")):
+            handle(self, loop, context)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TestRunner, "_exception_handler", handle_own)
+        yield
 
 
 @pytest.hookimpl(trylast=True)

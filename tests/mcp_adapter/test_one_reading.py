@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import DEFAULT_NEGOTIATED_VERSION
-from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
+from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -483,9 +483,11 @@ async def test_a_version_that_is_not_known_goes_no_further(
         assert answer.status == 405
         return
     assert answer.status == 400
-    error = json.loads(answer.body)["error"]
+    told = json.loads(answer.body)
+    assert told["id"] == (request("ping")["id"] if method == "POST" else None)
+    error = told["error"]
     assert error["code"] == -32022
-    assert error["data"]["supported"] == list(KNOWN_PROTOCOL_VERSIONS)
+    assert error["data"]["supported"] == list(MODERN_PROTOCOL_VERSIONS)
     assert all(known in error["message"] for known in KNOWN_PROTOCOL_VERSIONS)
 
 

@@ -14,6 +14,9 @@ ROLES = ("reader", "analyst")
 LOCAL_CALLER = f'resources = ["{RESOURCE}"]'
 START_SECONDS = TIMEOUT_SECONDS
 
+PORT_ATTEMPTS = 30
+"""Starts on a port that is taken for a moment; each takes most of a second."""
+
 DEADLINE_SECONDS = 10.0
 """Of the adapter's calls: enough for a busy machine, and what a test of a dead authsvc waits."""
 
@@ -58,8 +61,15 @@ secret_file = "{folder}/secret"
 {tables}
 """
     )
-    process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
-    return process, str(process.wait_for("listening on", START_SECONDS)["address"])
+    for _ in range(PORT_ATTEMPTS):
+        process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+        try:
+            return process, str(process.wait_for("listening on", START_SECONDS)["address"])
+        except AssertionError:
+            # While authsvc was down, a connection of another process got its port.
+            if "is it taken?" not in process.output:
+                raise
+    raise AssertionError(f"{listen} stays taken")
 
 
 def start_adapter(
