@@ -201,7 +201,8 @@ async def running(
         async def report() -> None:
             # We say that we serve only while there are keys of every issuer, and the store.
             metrics.ready = keys_ready and store.ready
-            await _report(health, ready=metrics.ready)
+            for service in ("", *_SERVICES):
+                health.report(service, serving=metrics.ready)
 
         async def sweep() -> None:
             await tidy(store, now=clock(), limits=limits)
@@ -226,7 +227,7 @@ async def running(
         finally:
             for task in tasks:
                 task.cancel()
-            await health.enter_graceful_shutdown()
+            health.leave()
             # Whoever balances load takes a moment to notice; until then calls are welcome.
             try:
                 await asyncio.sleep(settings.drain_seconds)
@@ -348,13 +349,6 @@ def _service_token_file(path: Path, setting: str) -> ServiceTokenFile:
         raise ConfigError(f"{setting}: {path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{setting}: {path}: {error}") from None
-
-
-async def _report(health: GuardedHealthServicer, *, ready: bool) -> None:
-    serving = health_pb2.HealthCheckResponse.SERVING
-    status = serving if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-    for service in ("", *_SERVICES):
-        await health.set(service, status)
 
 
 async def _repeat(

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from grpc import aio
-from grpc_health.v1._async import HealthServicer
-from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthServicer
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from authsvc import wire
@@ -246,7 +246,9 @@ def traceparent_of(context: Context) -> str:
 class GuardedHealthServicer(HealthServicer):
     """``grpc.health.v1.Health``: whoever asks is told; only a known caller may stay and watch.
 
-    A watch lasts, and counts against what the server does at once.
+    A watch lasts, and counts against what the server does at once. It waits for its own client
+    alone: gRPC's servicer holds a lock while it writes, so that one client that does not read would
+    hold up the other watches, news of health, and the stop of the server.
 
     Args:
         edge: who may pass.
@@ -254,9 +256,36 @@ class GuardedHealthServicer(HealthServicer):
     """
 
     def __init__(self, edge: Edge, stopping: asyncio.Event) -> None:
-        super().__init__()
         self._edge = edge
         self._stopping = stopping
+        self._statuses: dict[str, int] = {"": HealthCheckResponse.SERVING}
+        self._changed = asyncio.Event()
+        self._is_leaving = False
+
+    def report(self, service: str, *, serving: bool) -> None:
+        """Say whether a service is served, unless the server is about to stop.
+
+        Args:
+            service: its full name; empty for the server as a whole.
+            serving: whether it is.
+        """
+        if not self._is_leaving:
+            self._set(service, _SERVING[serving])
+
+    def leave(self) -> None:
+        """Say that nothing is served any more, whatever is reported later."""
+        self._is_leaving = True
+        for service in self._statuses:
+            self._set(service, _SERVING[False])
+
+    async def Check(  # noqa: N802
+        self, request: HealthCheckRequest, context: Context
+    ) -> HealthCheckResponse:
+        """See ``grpc.health.v1.Health.Check``."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return HealthCheckResponse(status=status)
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """See ``grpc.health.v1.Health.Watch``."""
@@ -264,7 +293,7 @@ class GuardedHealthServicer(HealthServicer):
             await self._watch(request, context)
 
     async def _watch(self, request: HealthCheckRequest, context: Context) -> None:
-        watching = asyncio.ensure_future(super().Watch(request, context))
+        watching = asyncio.ensure_future(self._tell(request.service, context))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await self._edge.first_done((watching, stopping), context)
@@ -275,6 +304,26 @@ class GuardedHealthServicer(HealthServicer):
             watching.cancel()
             stopping.cancel()
             await asyncio.gather(watching, stopping, return_exceptions=True)
+
+    async def _tell(self, service: str, context: Context) -> None:
+        """Write the status of a service, and each that follows while the client reads."""
+        told = None
+        while True:
+            changed = self._changed
+            status = self._statuses.get(service, HealthCheckResponse.SERVICE_UNKNOWN)
+            if status != told:
+                await context.write(HealthCheckResponse(status=status))
+                told = status
+            await changed.wait()
+
+    def _set(self, service: str, status: int) -> None:
+        if self._statuses.get(service) != status:
+            self._statuses[service] = status
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+
+
+_SERVING = {True: HealthCheckResponse.SERVING, False: HealthCheckResponse.NOT_SERVING}
 
 
 class GuardedReflectionServicer(ReflectionServicer):

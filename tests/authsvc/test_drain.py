@@ -17,6 +17,7 @@ from authsvc.config import Settings
 from authsvc.server import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
+from tests.support.http2 import UnreadAnswers
 from tests.support.service import settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
 
@@ -79,6 +80,23 @@ async def test_a_watch_does_not_hold_up_a_stop(
         with pytest.raises(aio.AioRpcError) as caught:
             await watch.read()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_watch_that_is_not_read_holds_up_neither_others_nor_a_stop(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
+) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    async with asyncio.timeout(WAIT_SECONDS):
+        async with running(settings(tmp_path, idp, grace_seconds=0.5), clock=clock) as address:
+            unread = UnreadAnswers(address, "/grpc.health.v1.Health/Watch")
+            staying = asyncio.create_task(unread.call())
+            await asyncio.sleep(0.5)  # no answer says that it has begun
+            watch = health.Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    staying.cancel()
+    await asyncio.gather(staying, return_exceptions=True)
+    unread.close()
 
 
 async def test_a_connection_ends_with_its_time_and_no_call_with_it(

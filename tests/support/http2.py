@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 
-from bench.http2 import Connection, Event
+from bench.http2 import INITIAL_WINDOW_SIZE, SETTINGS, Connection, ConnectionEndedError, Event
 
 
 class HalfCalls(Connection):
@@ -37,6 +39,28 @@ class HalfCalls(Connection):
             self.flush()
             self.ended += [event for event in self.receive() if event.message is None]
             await asyncio.sleep(0.001)
+
+
+class UnreadAnswers(Connection):
+    """A connection that leaves its server no room for the body of any answer.
+
+    Args:
+        target: ``unix:/path`` or ``host:port``.
+        method: the RPC that is called.
+    """
+
+    async def call(self) -> None:
+        """Make a call with an empty request, and stay until the server ends the connection."""
+        # After the settings of the connection itself, which allow for much.
+        setting = struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)
+        self._out += len(setting).to_bytes(3) + bytes((SETTINGS, 0)) + bytes(4) + setting
+        self.send(self.open(), b"", end=True)
+        with suppress(ConnectionEndedError, OSError):
+            # Settings are acknowledged, and pings answered: the connection is in order.
+            while True:
+                self.flush()
+                self.receive()
+                await asyncio.sleep(0.001)
 
 
 def _literal(name: str, value: str) -> bytes:
