@@ -120,7 +120,9 @@ class AdminClient:
         if tls is not None:
             arguments.instance_of("tls", tls, ClientTls)
         items = target.split(",") if isinstance(target, str) else arguments.texts("target", target)
-        Targets.parse(items)
+        targets = Targets.parse(items)
+        if tls is None:
+            targets.check_plaintext()
         self._addresses = [item.strip() for item in items]
         self._deadline_seconds = deadline_seconds
         self._certificates = Certificates(tls)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from authsvc.addresses import is_local
 from authsvc.client.targets import Targets
 
 
@@ -12,6 +11,4 @@ def is_on_this_machine(target: str) -> bool:
     Raises:
         ValueError: it is no target.
     """
-    targets = Targets.parse(target)
-    named = [f"{name.host}:{name.port}" for name in targets.names]
-    return all(map(is_local, [*named, *(endpoint.address for endpoint in targets.endpoints)]))
+    return Targets.parse(target).on_this_machine

@@ -78,7 +78,9 @@ ALLOWED = {
     "printable": set(),
     "process": set(),
     "workers": {"config", "settings"},
-    "client": {"arguments", "channels", "errors", "resolution", "wire", "v1", "client"},
+    "client": {
+        *("addresses", "arguments", "channels", "errors", "resolution", "wire", "v1", "client"),
+    },
     "http_server": {"settings", "http_server"},
     "console": {
         *DOMAIN,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from authsvc.addresses import is_local
 from authsvc.cli.failing import Failure, refusals_explained
 
 if TYPE_CHECKING:
@@ -80,10 +79,15 @@ class Connection:
 
     def _client(self) -> AdminClient:
         from authsvc.admin_client import AdminClient
+        from authsvc.client.targets import Targets
 
         tls = self.tls()
         try:
-            client = AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
+            if tls is None and not Targets.parse(self.target).on_this_machine:
+                raise Failure(
+                    f"{self.target} is not on this machine, which takes TLS: give --ca-file"
+                )
+            return AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
         except ValueError as error:
             raise Failure(f"--target: {error}") from None
         except OSError as error:
@@ -91,13 +95,6 @@ class Connection:
             files = tls.files() if tls else ()
             unread = next((path for path in files if not path.is_file()), self.ca_file)
             raise Failure(f"TLS: {unread}: {error.strerror}") from None
-        if tls is None and not _is_local(self.target):
-            raise Failure(f"{self.target} is not on this machine, which takes TLS: give --ca-file")
-        return client
-
-
-def _is_local(target: str) -> bool:
-    return all(is_local(item.strip().removeprefix("dns:///")) for item in target.split(","))
 
 
 def _path_option(name: str, about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

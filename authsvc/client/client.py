@@ -70,7 +70,8 @@ class AuthClient:
 
     Raises:
         TypeError: an argument is of another type than it says.
-        ValueError: the target is none of these, or ``deadline_seconds`` no finite number above 0.
+        ValueError: the target is none of these, or not on this machine and without ``tls``; or
+            ``deadline_seconds`` is no finite number above 0.
         OSError: a file of ``tls`` cannot be read, or does not hold what it should.
     """
 
@@ -91,13 +92,16 @@ class AuthClient:
         arguments.instance_of("streams", streams, bool)
         for name, given in (("traceparent", traceparent), ("clock", clock), ("look_up", look_up)):
             arguments.function(name, given)
+        targets = Targets.parse(target)
+        if tls is None:
+            targets.check_plaintext()
         self._certificates = Certificates(tls)
         self._service_token = ServiceToken(tls.service_token_file if tls else None)
         self._streams = streams
         self._traceparent = traceparent
         self._known = asyncio.Event()
         self._replicas = Replicas(
-            Targets.parse(target),
+            targets,
             look_up=look_up,
             connect=self._connect,
             grace_seconds=deadline_seconds + CLOSING_SECONDS,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from authsvc import arguments
+from authsvc.addresses import is_local
 
 DNS = "dns:///"
 
@@ -62,6 +63,24 @@ class Targets:
             endpoints=tuple(item for item in read if isinstance(item, Endpoint)),
             names=tuple(item for item in read if isinstance(item, Name)),
         )
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether each address and name is a loopback one or a Unix socket."""
+        named = [f"{name.host}:{name.port}" for name in self.names]
+        return all(map(is_local, [*named, *(endpoint.address for endpoint in self.endpoints)]))
+
+    def check_plaintext(self) -> None:
+        """
+        Raises:
+            ValueError: a target is not on this machine: without TLS, tokens would cross the network
+                in the clear.
+        """
+        if not self.on_this_machine:
+            raise ValueError(
+                "target is not on this machine, so tokens would cross the network in the clear: "
+                "give tls=ClientTls(...)"
+            )
 
 
 def _read(item: str) -> Endpoint | Name:

@@ -39,6 +39,34 @@ def test_a_client(
         client(given.pop("target"), **given)
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("192.0.2.1:50051", "authsvc.internal:50051", "0.0.0.0:1", "[2001:db8::1]:1"),
+        *("127.0.0.1.x:1", ["127.0.0.1:1", "192.0.2.1:1"], "localhost:1,authsvc:1"),
+    ],
+)
+def test_tokens_cross_no_network_in_the_clear(
+    client: Callable[..., object], target: str | list[str]
+) -> None:
+    with pytest.raises(ValueError, match="in the clear"):
+        client(target)
+
+
+@pytest.mark.parametrize("target", ["dns:///authsvc.internal:50051", "127.0.0.1:1,dns:///b:2"])
+@pytest.mark.parametrize("client", [AuthClient, BlockingAuthClient])
+def test_no_name_is_looked_up_without_tls(client: Callable[..., object], target: str) -> None:
+    with pytest.raises(ValueError, match="in the clear"):
+        client(target)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("target", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/run/a.sock"])
+def test_this_machine_needs_no_tls(client: Callable[..., object], target: str) -> None:
+    client(target)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("streams", "no"), ("streams", 1), ("traceparent", ""), ("clock", 0.0)]
 )
