@@ -68,7 +68,7 @@ class Allowance:
         Raises:
             Refusal: of ``verify``.
         """
-        if _values_at_most(body) > FEW_VALUES:
+        if has_many_values(body):
             await self._verify_once()
 
     async def _verify_once(self) -> None:
@@ -147,7 +147,7 @@ def parse(body: bytes) -> Message:
             neither an object nor an array of 1 to ``MAX_BATCH`` entries, for a method that is not a
             string, an id that is neither a string nor an integer, and for what cannot be encoded.
     """
-    has_many = _values_at_most(body) > FEW_VALUES
+    has_many = has_many_values(body)
     if has_many or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_structure(body)
     try:
@@ -213,6 +213,11 @@ def _is_request_id(value: object) -> TypeGuard[RequestId]:
     if isinstance(value, int):
         return not isinstance(value, bool) and abs(value) <= MAX_REQUEST_ID
     return isinstance(value, str)
+
+
+def has_many_values(body: bytes) -> bool:
+    """Whether a body may hold more values than are parsed before its token is verified."""
+    return _values_at_most(body) > FEW_VALUES
 
 
 def _values_at_most(body: bytes) -> int:

@@ -236,7 +236,7 @@ class SessionGate:
 
     async def _request_id(self, scope: Scope, receive: Receive) -> RequestId | None:
         """The id of a request whose headers are refused: its error bears it (JSON-RPC 2.0 section
-        5). No more is read than from anybody.
+        5). Nobody's token is verified for it, so a body that would need one is not parsed.
 
         Raises:
             ClientDisconnect: the client left.
@@ -248,6 +248,8 @@ class SessionGate:
                 max_bytes=self._max_anonymous_body_bytes,
                 timeout_seconds=self._body_timeout_seconds,
             )
+            if messages.has_many_values(body):
+                return None
             return messages.request_id_of(messages.parse(body))
         except Refusal:
             return None

@@ -150,6 +150,18 @@ async def test_many_values_are_not_parsed_without_a_valid_token(
 
 
 @pytest.mark.parametrize("body", [LONG, FULL], ids=["long", "full"])
+async def test_nothing_much_is_parsed_for_the_id_of_a_refused_request(
+    exchange: Exchange, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_DECODER", None)
+
+    await exchange.post(body, token="alice-1", version="2099-01-01")
+
+    assert (exchange.status, exchange.answer["id"]) == (400, None)
+    assert exchange.resolver.calls == []
+
+
+@pytest.mark.parametrize("body", [LONG, FULL], ids=["long", "full"])
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("given", [{"version": MODERN}, {"session": "s"}], ids=str)
 async def test_a_valid_token_opens_the_way(
