@@ -96,11 +96,13 @@ class Edge:
         usage = self._usages.of(caller.name)
         usage.begin_stream()
         try:
-            authorize(caller)
+            try:
+                authorize(caller)
+            except AuthError as error:
+                self.note_refusal(error, caller.name, context)
+                raise
+            # Who is not known any more later on is recorded where that is noticed.
             yield caller
-        except AuthError as error:
-            self.note_refusal(error, caller.name, context)
-            raise
         finally:
             usage.end_stream()
 
@@ -128,21 +130,13 @@ class Edge:
 
     @asynccontextmanager
     async def staying(self, context: Context) -> AsyncIterator[None]:
-        """Around a call that lasts, of any known caller: abort it where it may not begin."""
-        admission = self.admitted_stream(context, anybody_known)
+        """Around a call that lasts, of any known caller: abort it where it may not begin, or no
+        longer go on."""
         try:
-            admission.__enter__()
+            with self.admitted_stream(context, anybody_known):
+                yield
         except AuthError as error:
             await _abort(error, context)
-        withdrawn: AuthError | None = None
-        try:
-            yield
-        except AuthError as error:
-            withdrawn = error
-        finally:
-            admission.__exit__(None, None, None)
-        if withdrawn is not None:
-            await _abort(withdrawn, context)
 
     async def first_done(self, tasks: Collection[asyncio.Task[Any]], context: Context) -> None:
         """Wait for the first of some tasks, for as long as the caller is known.

@@ -173,14 +173,10 @@ class SessionResolver:
             return 0.0
         if session_id:
             record = self._store.recall(session_id, seen)
-            # A session that is not in memory may have this token as its own: the store says.
-            if (
-                record is None
-                or record.revoke_time is not None
-                or self._clock() >= (record.expire_time)
-            ):
-                return 0.0
-            if _is_current(token, resource, record):
+            # A session that is not in memory may have this token as its own: the store says. One
+            # that has ended has a reason of its own.
+            ended = decide_without_token(record, create=False, now=self._clock())
+            if record is None or ended is not None or _is_current(token, resource, record):
                 return 0.0
         try:
             known = self._verifier.recall(token, resource=resource, now=self._clock())

@@ -610,6 +610,20 @@ async def test_a_watch_ends_when_its_service_token_is_withdrawn(
         assert await reason(taken(events, 1)) is Reason.CALLER_NOT_ALLOWED
 
 
+async def test_a_watch_that_loses_its_caller_is_recorded_once(
+    by_files: tuple[Site, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    site, proofs = by_files
+    async with asyncio.timeout(WAIT_SECONDS), site.stub("operator") as raw:
+        call = raw.admin.WatchSessions(pb.WatchSessionsRequest(), metadata=raw.metadata)
+        await call.initial_metadata()
+        (proofs / "operator").unlink()
+        with pytest.raises(aio.AioRpcError):
+            await read_to_the_end(call)
+    events = [it.__dict__.get("event_type") for it in caplog.records]
+    assert events.count("CALLER_REFUSED") == 1
+
+
 async def test_a_watch_of_health_ends_when_its_service_token_is_withdrawn(
     by_files: tuple[Site, Path],
 ) -> None:
