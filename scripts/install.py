@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 POLL_SECONDS = 0.5
@@ -280,13 +281,24 @@ def marker_of(lock: Path) -> Path:
     return Path(sys.prefix) / ".locks" / str(lock).strip("/").replace("/", "-")
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """Around a program: what stops it is said in a line, and not in a traceback."""
+    try:
+        yield
+    except InstallError as error:
+        sys.exit(f"setup: {error}")
+    except KeyboardInterrupt:
+        sys.exit("setup: interrupted; run it again to continue")
+
+
 def main() -> None:
     """Install the locks that are named, unless they are installed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("locks", nargs="+", type=Path, metavar="LOCK")
     parser.add_argument("--target", help="the interpreter of another environment to install into")
     options = parser.parse_args()
-    try:
+    with explained():
         for lock in options.locks:
             label = f"setup: installing {lock}"
             state, marker = fingerprint(lock.read_bytes(), sys.version.encode()), marker_of(lock)
@@ -300,10 +312,6 @@ def main() -> None:
                 check(sys.executable, "setup: checking", log=log)
                 marker.parent.mkdir(exist_ok=True)
                 marker.write_text(state, encoding="utf-8")
-    except InstallError as error:
-        sys.exit(f"setup: {error}")
-    except KeyboardInterrupt:
-        sys.exit("setup: interrupted; run it again to continue")
 
 
 if __name__ == "__main__":

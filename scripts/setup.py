@@ -18,6 +18,7 @@ from scripts.install import (
     InstallError,
     Progress,
     check,
+    explained,
     fingerprint,
     install,
     packages_of,
@@ -147,8 +148,8 @@ def make(venv: Path) -> None:
     )
     check(python, "setup: 4/4 checking", log=log)
     own_state = [python, "-c", "from scripts.setup import state; print(state())"]
-    said = subprocess.run(own_state, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
-    marker.write_text(said.stdout.strip(), encoding="utf-8")
+    done = subprocess.run(own_state, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
+    marker.write_text(done.stdout.strip(), encoding="utf-8")
     print("setup: done", flush=True)
 
 
@@ -161,12 +162,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.check:
         sys.exit(not is_whole(options.venv, options.base))
-    try:
+    with explained():
         make(options.venv)
-    except InstallError as error:
-        sys.exit(f"setup: {error}")
-    except KeyboardInterrupt:
-        sys.exit("setup: interrupted; run it again to continue")
 
 
 if __name__ == "__main__":
