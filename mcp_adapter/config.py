@@ -14,7 +14,6 @@ from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionS
 from authsvc.logs import Format
 from authsvc.settings import FileSettings, Resource, Table
 from authsvc.telemetry.settings import TracingSettings
-from mcp_adapter.locality import is_on_this_machine
 from mcp_adapter.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.origins import LOOPBACK_ORIGINS
 
@@ -58,7 +57,7 @@ class AuthsvcSettings(Table):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
-        if self.ca_file is None and not is_on_this_machine(self.target):
+        if self.ca_file is None and not Targets.parse(self.target).on_this_machine:
             raise ValueError(
                 f"target {self.target!r} is not on this machine, so tokens would cross the network "
                 "in the clear: for TLS set ca_file, and certificate_file with key_file or "

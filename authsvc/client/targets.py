@@ -79,7 +79,7 @@ class Targets:
         if not self.on_this_machine:
             raise ValueError(
                 "target is not on this machine, so tokens would cross the network in the clear: "
-                "give tls=ClientTls(...)"
+                "give the client tls=ClientTls(...)"
             )
 
 
