@@ -117,33 +117,27 @@ class SecretFiles:
         self._current = load_secret_file(current)
         for path in previous:
             load_secret_file(path)
-        self._unfit: dict[Path, str] = {}
 
     def load(self) -> KeySet:
         """The secrets as of now.
 
         A previous secret whose file is gone, or holds no secret any more, is withdrawn. The current
-        one stays until its file holds another: without any, nobody could sign in.
+        one stays until its file holds another: without any, nobody could sign in. Each is logged.
 
         Raises:
             KeyLoadError: there are too many.
         """
-        unfit: dict[Path, str] = {}
         try:
             self._current = load_secret_file(self._path)
         except KeyLoadError as error:
-            unfit[self._path] = f"the current secret stays: {error}"
+            log.error("the current secret stays: %s", error)
         previous = []
         for path in self._previous:
             try:
                 previous.append(load_secret_file(path))
             except KeyLoadError as error:
                 if not _is_gone(path):
-                    unfit[path] = f"a previous secret is withdrawn: {error}"
-        for path, text in unfit.items():
-            if self._unfit.get(path) != text:
-                log.error("%s", text)
-        self._unfit = unfit
+                    log.error("a previous secret is withdrawn: %s", error)
         return KeySet((self._current,), tuple(previous))
 
 

@@ -125,6 +125,7 @@ class WatchedFiles:
         stamp = self._stamped()
         if stamp == self._stamp:
             return
+        before = self._keys
         try:
             self._keys = self._load()
         except KeyLoadError as error:
@@ -134,6 +135,8 @@ class WatchedFiles:
             self._logged_failure = str(error)
             return
         self._stamp, self._logged_failure = stamp, ""
+        if self._keys == before:
+            return  # what is new in the files was rejected, or is the same again
         log.info("keys reloaded from %s", self._where)
         self._skipped.note(self._keys)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -14,8 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authsvc.client import AuthClient
 from authsvc.config import Settings
 from authsvc.errors import AuthError, Reason
+from authsvc.issuers import SecretFiles
 from authsvc.server import running
 from authsvc.settings import ConfigError
+from authsvc.tokens.sources import WatchedFiles
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, serving_http
@@ -157,6 +160,26 @@ async def test_a_previous_secret_whose_file_goes_is_withdrawn(
     with pytest.raises(ConfigError, match="previous: No such file"):
         async with running(settings, clock=clock):
             pass
+
+
+async def test_a_secret_that_is_rejected_is_not_reported_as_reloaded(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="authsvc")
+    path = tmp_path / "secret"
+    path.write_text(token_hex(32))
+    source = WatchedFiles([path], SecretFiles(path).load)
+    before = source.current(clock())
+    for written in ("secret" * 6, "secrets" * 6):
+        path.write_text(written)
+        clock.advance(2)
+        assert source.current(clock()) == before
+    assert caplog.text.count("the current secret stays") == 2
+    assert "reloaded" not in caplog.text
+    path.write_text(token_hex(32))
+    clock.advance(2)
+    assert source.current(clock()) != before
+    assert caplog.text.count("keys reloaded") == 1
 
 
 async def test_no_issuer_at_all_is_a_mistake(tmp_path: Path, idp: IdentityProvider) -> None:
