@@ -79,21 +79,26 @@ def fault(secret: bytes) -> str:
     """
     if _is_published(secret):
         return "it is a published example"
-    if estimated_bits(secret) < MIN_BITS:
+    if estimated_bits(secret, enough=MIN_BITS) < MIN_BITS:
         return "it is made of repetitions, sequences or common words"
     return ""
 
 
-def estimated_bits(secret: bytes) -> float:
+def estimated_bits(secret: bytes, *, enough: float = math.inf) -> float:
     """What is left of a secret where words, sequences and repetitions are worth next to nothing.
 
     A low estimate of anything that chance has made: each other byte counts as one of those that
     occur, and not as one of 256.
+
+    Args:
+        secret: as it is used.
+        enough: bits after which the rest is not looked at: that takes as long as the square of its
+            length.
     """
     text = secret.decode("latin-1").lower()
     literal_bits = math.log2(len(set(secret))) if secret else 0.0
     bits, at = 0.0, 0
-    while at < len(text):
+    while at < len(text) and bits < enough:
         known = max(_run(text, at), _repetition(text, at))
         known = max(_word(text, at), known if known >= _MIN_PHRASE else 0)
         if known:
