@@ -119,7 +119,7 @@ class StoreSettings(Table):
     cached_sessions: int = Field(
         default=100_000,
         ge=1,
-        description="Records remembered in memory, 1.3 KB each; where they take more than 2.6 KB "
+        description="Records cached in memory, 1.3 KB each; where they take more than 2.6 KB "
         "on average, fewer are.",
     )
     events_kept: int = Field(
@@ -573,7 +573,7 @@ class Settings(FileSettings):
     known_tokens: int = Field(
         default=16_384,
         ge=1,
-        description="Verified tokens that are remembered, 10 KB each on average, and as many "
+        description="Verified tokens that are cached, 10 KB each on average, and as many "
         "answers, 20 KB each: where they take more, fewer are kept.",
     )
     development: DevelopmentSettings | None = None

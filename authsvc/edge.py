@@ -265,8 +265,8 @@ def refuse(error: Exception, context: Context) -> None:
 
 
 def encoded_status_of(error: Exception) -> bytes:
-    """What the caller is told of an error, as an encoded ``google.rpc.Status``; what the operator
-    is told besides is logged."""
+    """The status that a caller sees of an error, an encoded ``google.rpc.Status``. What it does not
+    see is logged."""
     return _end_of(error).status
 
 

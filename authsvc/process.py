@@ -19,7 +19,7 @@ DEBUG_SWITCHES = (
     "PYDANTIC_SETTINGS_DEBUG",  # all settings, passwords of stores among them
     "SSLKEYLOGFILE",  # the keys of each TLS connection in a file
 )
-"""Variables by which libraries write down what must not be written down."""
+"""Variables by which libraries log or store secrets."""
 
 
 def drop_debug_switches() -> None:

@@ -293,7 +293,7 @@ class GuardedHealthServicer(HealthServicer):
             await self._watch(request, context)
 
     async def _watch(self, request: HealthCheckRequest, context: Context) -> None:
-        watching = asyncio.ensure_future(self._tell(request.service, context))
+        watching = asyncio.ensure_future(self._write_statuses(request.service, context))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await self._edge.first_done((watching, stopping), context)
@@ -305,15 +305,15 @@ class GuardedHealthServicer(HealthServicer):
             stopping.cancel()
             await asyncio.gather(watching, stopping, return_exceptions=True)
 
-    async def _tell(self, service: str, context: Context) -> None:
+    async def _write_statuses(self, service: str, context: Context) -> None:
         """Write the status of a service, and each that follows while the client reads."""
-        told = None
+        written = None
         while True:
             changed = self._changed
             status = self._statuses.get(service, HealthCheckResponse.SERVICE_UNKNOWN)
-            if status != told:
+            if status != written:
                 await context.write(HealthCheckResponse(status=status))
-                told = status
+                written = status
             await changed.wait()
 
     def _set(self, service: str, status: int) -> None:

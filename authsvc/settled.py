@@ -69,10 +69,10 @@ class SettledAnswers:
         self.get = self._answers.get
         """The answer to the request of that digest; None where there is none."""
         self.forget = self._answers.discard
-        """Let go of an answer that does not stand any more."""
+        """Evict an answer that is not valid any more."""
 
     def keep(self, request_digest: bytes, settled: Settled) -> None:
-        """Keep an answer, and let go of those used least recently where there are too many."""
+        """Cache an answer, and evict those used least recently where there are too many."""
         self._answers.put(request_digest, settled, settled.memory_bytes())
 
     def __len__(self) -> int:

@@ -116,8 +116,8 @@ def check_message(version: str, message: messages.Message) -> None:
 def check_routing(headers: Headers, version: str, message: messages.Message) -> None:
     """
     Raises:
-        Refusal: 400 where Mcp-Method or Mcp-Name contradicts the body: whoever routes by them would
-            take it for another request; 404 for an ``initialize`` of a revision without.
+        Refusal: 400 where Mcp-Method or Mcp-Name contradicts the body: a proxy that routes by them
+            would take it for another request; 404 for an ``initialize`` of a revision without.
     """
     if eras.has_sessions(version) or not isinstance(message, dict):
         return

@@ -10,7 +10,7 @@ class Pace:
 
     Args:
         interval_seconds: from one to the next.
-        max_seconds: longest wait; whoever would wait longer passes then.
+        max_seconds: longest wait; a caller that would wait longer passes then.
     """
 
     def __init__(self, interval_seconds: float, max_seconds: float) -> None:

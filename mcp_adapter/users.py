@@ -188,9 +188,9 @@ def _stand_in(principal: Principal, resource: str) -> str:
 
     FastMCP keeps cached answers apart by it. It is made of what the token says, not of the token.
     """
-    said = (
+    claimed = (
         (resource, principal.issuer, principal.subject, principal.client_id),
         (principal.scopes, principal.roles, principal.buckets, principal.permissions),
         (principal.expire_time, principal.claims_json),
     )
-    return "not-a-token:" + hashlib.sha256(repr(said).encode()).hexdigest()
+    return "not-a-token:" + hashlib.sha256(repr(claimed).encode()).hexdigest()

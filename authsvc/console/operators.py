@@ -60,7 +60,7 @@ NOBODY = Operator("", b"\0" * _SALT_BYTES, b"\0" * _KEY_BYTES)
 def _signs_in(operator: Operator | None, passphrase: str, costs: Iterable[int]) -> bool:
     """Whether this is the passphrase of an operator, who may be unknown.
 
-    One derivation for each cost that an operator has, whoever asks: an unknown name takes as long
+    One derivation for each cost that an operator has, for every name: an unknown one takes as long
     as a known one, and operators of different costs as long as each other.
     """
     is_right = False

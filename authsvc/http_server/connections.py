@@ -130,16 +130,16 @@ class Connections:
         self._max = max_connections or limits.connections.max_connections
         self._all: set[Connection] = set()
         self._of_address: Counter[str] = Counter()
-        # Each in the order in which they came; dicts, since those forget in constant time.
+        # Each in the order in which they came; dicts, since removal takes constant time.
         self._waiting: dict[Phase, dict[Connection, None]] = {
             Phase.CLOSING: {},
             Phase.NEW: {},
             Phase.IDLE: {},
             Phase.BODY: {},
         }
-        self._untold: Counter[str] = Counter()
+        self._unlogged: Counter[str] = Counter()
         self._last_address = ""
-        self._told_at = float("-inf")
+        self._logged_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._all)
@@ -267,7 +267,7 @@ class Connections:
     def note(self, reason: str, address: str = "") -> None:
         """Count a connection that was refused or dropped."""
         self.counts.dropped[reason] += 1
-        self._untold[reason] += 1
+        self._unlogged[reason] += 1
         self._last_address = address
 
     def end(self) -> None:
@@ -288,7 +288,7 @@ class Connections:
                 connection.wire.abort()
             else:
                 self.drop(connection, reason)
-        self._tell(now)
+        self._log_dropped(now)
 
     def _measure(self, connection: Connection, now: float) -> None:
         if connection.wire.is_closing() and connection.phase is not Phase.CLOSING:
@@ -314,16 +314,18 @@ class Connections:
             case Phase.IDLE if waited >= self.limits.keep_alive_seconds:
                 return "idle"
             case Phase.CLOSING:
-                patience = settings.write_timeout_seconds if connection.unread else LINGER_SECONDS
-                return "closing" if waited >= patience else None
+                limit_seconds = (
+                    settings.write_timeout_seconds if connection.unread else LINGER_SECONDS
+                )
+                return "closing" if waited >= limit_seconds else None
         return None
 
-    def _tell(self, now: float) -> None:
-        if not self._untold or now - self._told_at < LOG_SECONDS:
+    def _log_dropped(self, now: float) -> None:
+        if not self._unlogged or now - self._logged_at < LOG_SECONDS:
             return
-        dropped = dict(self._untold)
-        self._untold.clear()
-        self._told_at = now
+        dropped = dict(self._unlogged)
+        self._unlogged.clear()
+        self._logged_at = now
         log.warning(
             "connections dropped: %s",
             ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())),

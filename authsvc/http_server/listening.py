@@ -121,7 +121,7 @@ class Listener:
         arrival = Arrival(tls=self._tls is not None)
         connection = self._connections.admit(arrival, address)
         if connection is None:
-            self._turn_away(sock)
+            self._reject(sock)
             return
         arrival.opening = asyncio.create_task(self._open(sock, arrival, connection))
         self._opening[arrival.opening] = arrival
@@ -130,7 +130,7 @@ class Listener:
     def _opened(self, opening: asyncio.Task[None]) -> None:
         self._opening.pop(opening, None)
 
-    def _turn_away(self, sock: socket.socket) -> None:
+    def _reject(self, sock: socket.socket) -> None:
         with sock:
             if self._tls is None:
                 try:

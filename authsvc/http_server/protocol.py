@@ -68,8 +68,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # The bytes that are being parsed have ended a head, or were of a body.
         self._has_advanced = False
         # No byte that follows is looked at.
-        self._is_deaf = False
-        # Nothing more is said.
+        self._ignores_input = False
+        # Nothing more is sent.
         self._has_ended = False
 
     # The transport
@@ -95,7 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._connections.resume(self._connection)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf:
+        if self._ignores_input:
             return
         self._unset_keepalive_if_required()
         self._has_advanced = False
@@ -112,7 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _count_partial(self, fed: int) -> None:
         """Bytes of a head or of trailers that are not whole are in the parser's memory alone."""
-        if self._parsing is _Parsing.NOTHING or self._has_advanced or self._is_deaf:
+        if self._parsing is _Parsing.NOTHING or self._has_advanced or self._ignores_input:
             return
         self._partial_bytes += fed
         if self._partial_bytes > self._limits.max_header_bytes:
@@ -169,7 +169,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
         connection = self._connection
         self._connections.hold(connection, connection.received + len(body), connection.unread)
-        if self._is_deaf:
+        if self._ignores_input:
             raise _DroppedError
 
     def on_message_complete(self) -> None:
@@ -177,7 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_advanced = True
         super().on_message_complete()
         if not self.parser.should_keep_alive():
-            self._is_deaf = True
+            self._ignores_input = True
 
     def on_response_complete(self) -> None:
         """An answer is whole: a pipelined request is begun, or another one waited for."""
@@ -215,7 +215,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, cause: BaseException | None) -> None:
         """What was read is no request that may be served."""
-        if self._is_deaf:
+        if self._ignores_input:
             return
         refused = cause if isinstance(cause, HeadError) else HeadError(400, "malformed")
         if self._parsing is _Parsing.NOTHING:  # it came after the last request
@@ -230,7 +230,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _finish(self) -> None:
         """Answer what was read, and nothing after it."""
-        self._is_deaf = True
+        self._ignores_input = True
         if self._parsing is _Parsing.BODY and self.pipeline:
             self.pipeline.popleft()  # it will never be whole
         last = self.pipeline[0][0] if self.pipeline else self._running
@@ -249,7 +249,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _end(self, status: int) -> None:
         """Answer with a status if no answer has begun, and close once the client has read it."""
-        self._is_deaf = self._has_ended = True
+        self._ignores_input = self._has_ended = True
         is_whole = self._running is not None and self._running.response_complete
         has_begun = self._running is not None and (self._running.response_started and not is_whole)
         self._disconnect()
@@ -267,7 +267,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._settle()
 
     def abort(self) -> None:
-        self._is_deaf = self._has_ended = True
+        self._ignores_input = self._has_ended = True
         self._disconnect()
         self.transport.abort()
 

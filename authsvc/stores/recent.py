@@ -16,7 +16,7 @@ from authsvc.sessions import Record
 
 RECORD_BYTES = 2_600
 """What records may take in memory, on average: twice what one with one grant takes. Where they
-take more, fewer are remembered."""
+take more, fewer are cached."""
 
 Version = tuple[float, int]
 """``create_time`` and ``revision``: one write to a record under an id."""
@@ -49,7 +49,7 @@ class Fetch:
 
 
 class Recent:
-    """Records of late, and all cut-offs.
+    """Records used last, and all cut-offs.
 
     Args:
         size: how many records there may be, of ``RECORD_BYTES`` each on average.
@@ -59,7 +59,7 @@ class Recent:
         self.cutoffs = Cutoffs()
         self._records: LruCache[str, Record] = LruCache(size, bytes_for(size, RECORD_BYTES))
         self.get = self._records.get
-        """The record of a session id, if it is remembered."""
+        """The record of a session id, if it is cached."""
         self._fetches: dict[str, list[Fetch]] = {}
 
     @contextmanager

@@ -84,7 +84,7 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         # When each began, oldest first.
         self._open: dict[_Request, float] = {}
         self._lock = threading.Lock()
-        self._told_at = float("-inf")
+        self._warned_at = float("-inf")
         super().__init__(address, handler)
 
     def get_request(self) -> tuple[socket.socket, object]:
@@ -93,7 +93,7 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
             return super().get_request()
         except OSError as error:
             # socketserver would try again at once, and for ever.
-            self._tell("no connection for metrics can be taken: %s", error.strerror)
+            self._warn("no connection for metrics can be taken: %s", error.strerror)
             time.sleep(PAUSE_SECONDS)
             raise
 
@@ -106,7 +106,7 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
                 self._end(oldest)
             self._open[request] = time.monotonic()
         if oldest is not None:
-            self._tell("more than %d connections for metrics: the oldest ends", MAX_CONNECTIONS)
+            self._warn("more than %d connections for metrics: the oldest ends", MAX_CONNECTIONS)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: _Request) -> None:
@@ -136,8 +136,8 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         """Nothing: what goes wrong with a scrape, its client sees."""
         log.debug("a scrape failed: %r", sys.exception())
 
-    def _tell(self, message: str, *args: object) -> None:
+    def _warn(self, message: str, *args: object) -> None:
         now = time.monotonic()
-        if now - self._told_at >= LOG_SECONDS:
-            self._told_at = now
+        if now - self._warned_at >= LOG_SECONDS:
+            self._warned_at = now
             log.warning(message, *args)

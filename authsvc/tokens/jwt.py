@@ -24,11 +24,11 @@ _Key = tuple[bytes, str]
 """The token's digest, and the resource that it was presented at."""
 
 MEMO_SIZE = 16384
-"""How many verified tokens are remembered, unless configured otherwise."""
+"""How many verified tokens are cached, unless configured otherwise."""
 
 TOKEN_BYTES = 10_000
 """What they may take in memory, on average; with 32 buckets and 24 permissions one takes 7 KB.
-Where they take more, fewer are remembered."""
+Where they take more, fewer are cached."""
 
 _KNOWN_BYTES = 250
 """What a verified token takes beside itself: when it is good, and whose key vouched for it."""
@@ -95,7 +95,7 @@ class JwtVerifier:
     Args:
         issuers: who is trusted; each named once.
         max_token_bytes: longest token that is looked at.
-        memo_size: how many verified tokens are remembered, of ``TOKEN_BYTES`` each on average;
+        memo_size: how many verified tokens are cached, of ``TOKEN_BYTES`` each on average;
             those used least recently are forgotten first. Of a token its digest and its claims are
             kept, never the token.
 

@@ -69,7 +69,7 @@ def object_in(principal: Principal, bucket: str, key: str) -> tuple[str, str]:
     """The bucket and the key that arguments name.
 
     Raises:
-        ToolError: as ``authorized``; or the key is missing, said twice, too long, or leads out of
+        ToolError: as ``authorized``; or the key is missing, given twice, too long, or leads out of
             its bucket once it is a path (RFC 3986 section 5.2.4).
     """
     name, path = authorized(principal, bucket)
