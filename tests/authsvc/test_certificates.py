@@ -11,38 +11,9 @@ from cryptography import x509
 
 from authsvc.certificates import Signed, issue, make_authority, strict_faults
 from authsvc.tls import write_development_certificates
+from tests.support.handshakes import handshake
 
 LOCALHOST = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("::1")))
-
-
-def handshake(
-    ca_file: Path, server: tuple[Path, Path], client: tuple[Path, Path] | None = None
-) -> None:
-    """In memory, both ends strict on every Python.
-
-    Raises:
-        ssl.SSLCertVerificationError: the other end's certificate is rejected.
-    """
-    ours = ssl.create_default_context(cafile=ca_file)
-    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca_file)
-    for context in (ours, theirs):
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-    theirs.load_cert_chain(*server)
-    if client is not None:
-        theirs.verify_mode = ssl.CERT_REQUIRED
-        ours.load_cert_chain(*client)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = (
-        ours.wrap_bio(to_client, to_server, server_hostname="localhost"),
-        theirs.wrap_bio(to_server, to_client, server_side=True),
-    )
-    for _ in range(4):
-        for end in ends:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    assert ends[0].version() is not None
 
 
 def written(folder: Path, name: str, signed: Signed) -> tuple[Path, Path]:

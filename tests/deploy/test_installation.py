@@ -42,6 +42,7 @@ from authsvc.settings import load
 from authsvc.stores.redis.server import RedisServer
 from authsvc.stores.redis.store import RedisStore
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.handshakes import handshake
 from tests.support.processes import spawn
 from tests.support.sockets import serving_tcp
 from tests.support.tokens import IdentityProvider
@@ -443,23 +444,8 @@ def test_certificates_are_good_for_their_names_alone(secrets: Path, name: str) -
 
 
 def check_certificate(secrets: Path, name: str, *, asked: str = "") -> None:
-    """A handshake in memory."""
-    client = ssl.create_default_context(cafile=secrets / "ca.crt")
-    client.verify_flags |= ssl.VERIFY_X509_STRICT  # newer Pythons' default
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(secrets / f"{name}.crt", secrets / f"{name}.key")
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = (
-        client.wrap_bio(to_client, to_server, server_hostname=asked or name),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    )
-    for _ in range(4):
-        for end in ends:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    assert ends[0].version() is not None
+    server = secrets / f"{name}.crt", secrets / f"{name}.key"
+    handshake(secrets / "ca.crt", server, server_name=asked or name)
 
 
 def test_nobody_but_the_owner_finds_the_secrets(secrets: Path) -> None:

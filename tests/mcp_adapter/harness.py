@@ -373,3 +373,23 @@ def said(response: httpx2.Response) -> str:
 def bare(response: httpx2.Response) -> Mapping[str, str]:
     """A response's headers, without those that the HTTP server adds for itself."""
     return {name: value for name, value in response.headers.items() if name != "date"}
+
+
+def revoke(endpoint: Endpoint, session: str) -> str:
+    """Revoke alice's first token; the reason that she gets."""
+    del endpoint.resolver.tokens["alice-1"]
+    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_REVOKED
+    return "TOKEN_REVOKED"
+
+
+def expire(endpoint: Endpoint, session: str) -> str:
+    """Have alice's first token expire; the reason that she gets."""
+    del endpoint.resolver.tokens["alice-1"]
+    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_EXPIRED
+    return "TOKEN_EXPIRED"
+
+
+def end_session(endpoint: Endpoint, session: str) -> str:
+    """End a session; the reason that its owner gets."""
+    del endpoint.resolver.sessions[session]
+    return "SESSION_NOT_FOUND"

@@ -22,7 +22,6 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.types import ASGIApp
 
-from authsvc.errors import Reason
 from authsvc.resolution import Principal, Resolution
 from mcp_adapter import identity
 from tests.mcp_adapter.harness import (
@@ -33,12 +32,15 @@ from tests.mcp_adapter.harness import (
     Meeting,
     MemoryResolver,
     call,
+    end_session,
     endpoint_of,
+    expire,
     initialize,
     message_of,
     opened,
     principal,
     request,
+    revoke,
 )
 
 pytestmark = pytest.mark.anyio
@@ -349,23 +351,6 @@ MODERN_META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
 }
-
-
-def revoke(endpoint: Endpoint, session: str) -> str:
-    del endpoint.resolver.tokens["alice-1"]
-    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_REVOKED
-    return "TOKEN_REVOKED"
-
-
-def expire(endpoint: Endpoint, session: str) -> str:
-    del endpoint.resolver.tokens["alice-1"]
-    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_EXPIRED
-    return "TOKEN_EXPIRED"
-
-
-def end_session(endpoint: Endpoint, session: str) -> str:
-    del endpoint.resolver.sessions[session]
-    return "SESSION_NOT_FOUND"
 
 
 End = Callable[[Endpoint, str], str]

@@ -35,9 +35,12 @@ from tests.mcp_adapter.harness import (
     Meeting,
     MemoryResolver,
     call,
+    end_session,
+    expire,
     initialize,
     principal,
     request,
+    revoke,
     running,
 )
 from tests.support import operators, tokens
@@ -47,23 +50,6 @@ from tests.support.tokens import IdentityProvider
 pytestmark = pytest.mark.anyio
 
 HELD = call("hold", _meta={"progressToken": 1})
-
-
-def revoke(endpoint: Endpoint, session: str) -> str:
-    del endpoint.resolver.tokens["alice-1"]
-    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_REVOKED
-    return "TOKEN_REVOKED"
-
-
-def expire(endpoint: Endpoint, session: str) -> str:
-    del endpoint.resolver.tokens["alice-1"]
-    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_EXPIRED
-    return "TOKEN_EXPIRED"
-
-
-def end_session(endpoint: Endpoint, session: str) -> str:
-    del endpoint.resolver.sessions[session]
-    return "SESSION_NOT_FOUND"
 
 
 def take_scopes(endpoint: Endpoint, session: str) -> str:
