@@ -74,7 +74,9 @@ async def test_a_session_is_revoked_with_the_keyboard_alone(
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
 
-    await typed(page, NAME)  # the first field has the focus
+    # The first field gets the focus by itself, a moment after the page is there.
+    await expect(page.locator("#name")).to_be_focused()
+    await typed(page, NAME)
     await page.keyboard.type(PASSPHRASE)
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
