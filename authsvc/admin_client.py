@@ -200,24 +200,47 @@ class AdminClient:
                 return
 
     async def revoke_subject(
-        self, issuer: str, subject: str, *, before_time: float | None = None
+        self,
+        issuer: str,
+        subject: str,
+        *,
+        before_time: float | None = None,
+        allow_unknown_issuer: bool = False,
     ) -> Revoked:
         """End every token of a subject that was issued up to a time, now by default.
 
+        Args:
+            issuer: claim ``iss``; one of those that ``status`` names.
+            subject: claim ``sub``.
+            before_time: the time, in seconds since the epoch.
+            allow_unknown_issuer: whether the issuer may be one that authsvc is not configured with.
+
         Raises:
-            AuthError: ARGUMENT_INVALID.
+            AuthError: ARGUMENT_INVALID; for an issuer that is not configured, too.
         """
         target = pb.RevokeSessionsRequest.SubjectTarget(issuer=issuer, subject=subject)
-        return await self._revoke(_until(before_time, pb.RevokeSessionsRequest(subject=target)))
+        request = pb.RevokeSessionsRequest(
+            subject=target, allow_unknown_issuer=allow_unknown_issuer
+        )
+        return await self._revoke(_until(before_time, request))
 
-    async def revoke_token(self, issuer: str, token_id: str) -> Revoked:
+    async def revoke_token(
+        self, issuer: str, token_id: str, *, allow_unknown_issuer: bool = False
+    ) -> Revoked:
         """End one token, by its ``jti``, whenever it was issued.
 
+        Args:
+            issuer: claim ``iss``; one of those that ``status`` names.
+            token_id: claim ``jti``.
+            allow_unknown_issuer: whether the issuer may be one that authsvc is not configured with.
+
         Raises:
-            AuthError: ARGUMENT_INVALID.
+            AuthError: ARGUMENT_INVALID; for an issuer that is not configured, too.
         """
         target = pb.RevokeSessionsRequest.TokenTarget(issuer=issuer, token_id=token_id)
-        return await self._revoke(pb.RevokeSessionsRequest(token=target))
+        return await self._revoke(
+            pb.RevokeSessionsRequest(token=target, allow_unknown_issuer=allow_unknown_issuer)
+        )
 
     async def revoke_everyone(self, *, before_time: float | None = None) -> Revoked:
         """End every token of everyone that was issued up to a time, now by default.

@@ -89,11 +89,20 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
             case "subject":
                 whose = request.subject
                 return await self._admin.revoke_subject(
-                    whose.issuer, whose.subject, before_time=before_time, caller=caller
+                    whose.issuer,
+                    whose.subject,
+                    before_time=before_time,
+                    caller=caller,
+                    allow_unknown_issuer=request.allow_unknown_issuer,
                 )
             case "token" if before_time is None:
                 which = request.token
-                return await self._admin.revoke_token(which.issuer, which.token_id, caller=caller)
+                return await self._admin.revoke_token(
+                    which.issuer,
+                    which.token_id,
+                    caller=caller,
+                    allow_unknown_issuer=request.allow_unknown_issuer,
+                )
             case "session" if before_time is None:
                 session_id = request.session.session_id
                 return await self._admin.revoke_session(session_id, caller=caller)

@@ -175,7 +175,13 @@ class SessionAdmin:
         return Listing(found, _page_token(cursor, which) if cursor else "")
 
     async def revoke_subject(
-        self, issuer: str, subject: str, *, before_time: float | None, caller: str
+        self,
+        issuer: str,
+        subject: str,
+        *,
+        before_time: float | None,
+        caller: str,
+        allow_unknown_issuer: bool = False,
     ) -> Revocation:
         """End every token of a subject that was issued up to a time.
 
@@ -185,11 +191,12 @@ class SessionAdmin:
             before_time: the time; None for now, or for the ``iat`` of the newest token known where
                 the issuer's clock is ahead.
             caller: the name of who asks.
+            allow_unknown_issuer: whether the issuer may be one that is not configured.
 
         Raises:
             AuthError: ARGUMENT_INVALID, STORE_UNAVAILABLE.
         """
-        _check_name("issuer", issuer)
+        self._check_issuer(issuer, allow_unknown=allow_unknown_issuer)
         _check_name("subject", subject)
         self._check_past(before_time)
         records, are_all = await self._records_of(issuer, subject)
@@ -200,18 +207,21 @@ class SessionAdmin:
         cutoff = Cutoff(until, now, issuer=issuer, subject=subject)
         return await self._cut_off(cutoff, caller, session_count=count)
 
-    async def revoke_token(self, issuer: str, token_id: str, *, caller: str) -> Revocation:
+    async def revoke_token(
+        self, issuer: str, token_id: str, *, caller: str, allow_unknown_issuer: bool = False
+    ) -> Revocation:
         """End one token, whenever it was issued.
 
         Args:
             issuer: claim ``iss``.
             token_id: claim ``jti``.
             caller: the name of who asks.
+            allow_unknown_issuer: whether the issuer may be one that is not configured.
 
         Raises:
             AuthError: ARGUMENT_INVALID, STORE_UNAVAILABLE.
         """
-        _check_name("issuer", issuer)
+        self._check_issuer(issuer, allow_unknown=allow_unknown_issuer)
         _check_name("token_id", token_id)
         cutoff = Cutoff(END_OF_TIME, self._clock(), issuer=issuer, token_id=token_id)
         return await self._cut_off(cutoff, caller)
@@ -330,6 +340,17 @@ class SessionAdmin:
             caller=caller,
         )
         return Revocation(session_count, written, cutoff)
+
+    def _check_issuer(self, issuer: str, *, allow_unknown: bool) -> None:
+        """
+        Raises:
+            AuthError: ARGUMENT_INVALID: no issuer, or one whose tokens are accepted nowhere, so
+                that a misspelt name would revoke nothing and look like a success.
+        """
+        _check_name("issuer", issuer)
+        configured = [it.issuer for it in self._issuers(self._clock())]
+        if issuer not in configured and not allow_unknown:
+            raise _invalid(f"{issuer!r} is not configured; these are: {', '.join(configured)}")
 
     def _check_past(self, before_time: float | None) -> None:
         if before_time is not None and not 0 <= before_time <= self._clock():

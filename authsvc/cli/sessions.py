@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -210,6 +210,7 @@ class Revocation:
     token_id: str
     everyone: bool
     before: float | None
+    allow_unknown_issuer: bool
 
     def check(self) -> None:
         """
@@ -223,6 +224,8 @@ class Revocation:
             raise Failure("--before goes with --subject and --everyone")
         if self.issuer and (self.session_id or self.everyone):
             raise Failure("--issuer goes with --subject and --token-id")
+        if self.allow_unknown_issuer and not self.issuer:
+            raise Failure("--allow-unknown-issuer goes with --issuer")
 
     def __str__(self) -> str:
         if self.session_id:
@@ -241,10 +244,33 @@ class Revocation:
         if self.session_id:
             return await client.revoke_session(self.session_id)
         if self.token_id:
-            return await client.revoke_token(self.issuer, self.token_id)
+            return await client.revoke_token(
+                self.issuer, self.token_id, allow_unknown_issuer=self.allow_unknown_issuer
+            )
         if self.subject:
-            return await client.revoke_subject(self.issuer, self.subject, before_time=self.before)
+            return await client.revoke_subject(
+                self.issuer,
+                self.subject,
+                before_time=self.before,
+                allow_unknown_issuer=self.allow_unknown_issuer,
+            )
         return await client.revoke_everyone(before_time=self.before)
+
+    def outcome(self, session_count: int | None) -> str:
+        """What has happened, in words.
+
+        Args:
+            session_count: see ``Revoked``.
+        """
+        if self.session_id:
+            return f"Revoked {self}." if session_count else f"Nothing to revoke: {self} had ended."
+        if session_count is None:
+            return f"Revoked {self}."
+        plural = "" if session_count == 1 else "s"
+        return (
+            f"Revoked {self}. {session_count} live session{plural} held such a token. A session "
+            "itself stays: it goes on with a token that is issued later."
+        )
 
 
 @command.command(
@@ -261,6 +287,11 @@ class Revocation:
 @click.option(
     "--before", type=INSTANT, help="Issued until then: 2026-11-23T21:00:00Z, or 2h for 2 hours ago."
 )
+@click.option(
+    "--allow-unknown-issuer",
+    is_flag=True,
+    help="Also for an --issuer that the service is not configured with, such as a former one.",
+)
 @click.option("--yes", is_flag=True, help="Without asking.")
 @as_json_option
 def revoke(
@@ -271,6 +302,7 @@ def revoke(
     everyone: bool,
     issuer: str,
     before: float | None,
+    allow_unknown_issuer: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -279,14 +311,17 @@ def revoke(
     It is obeyed everywhere within a second, by tokens that were never seen before too. It cannot
     be undone; new tokens are welcome.
     """
-    Revocation(session_id, issuer, subject, token_id, everyone, before).check()
+    asked = Revocation(
+        session_id, issuer, subject, token_id, everyone, before, allow_unknown_issuer
+    )
+    asked.check()
 
     async def named(client: AdminClient) -> Revocation:
-        whole = (await _found(client, session_id)).id if session_id else ""
-        whose = issuer
-        if (subject or token_id) and not issuer:
-            whose = await _only_issuer(client)
-        return Revocation(whole, whose, subject, token_id, everyone, before)
+        if session_id:
+            return replace(asked, session_id=(await _found(client, session_id)).id)
+        if everyone or allow_unknown_issuer:
+            return asked
+        return replace(asked, issuer=await _configured_issuer(client, issuer))
 
     revocation = connection.run(named)
     if not yes:
@@ -295,15 +330,29 @@ def revoke(
     if as_json:
         print_json({"revoked": str(revocation), "session_count": done.session_count})
         return
-    ended = "" if done.session_count is None else f" Sessions ended: {done.session_count}."
-    say(f"Revoked {revocation}.{ended}")
+    say(revocation.outcome(done.session_count))
 
 
-async def _only_issuer(client: AdminClient) -> str:
+async def _configured_issuer(client: AdminClient, named: str) -> str:
+    """The issuer that was named; without a name, the only one.
+
+    Raises:
+        Failure: authsvc is not configured with it, or with several where none was named.
+        AuthError: as ``AdminClient``.
+    """
     issuers = [it.issuer for it in (await client.status()).issuers]
-    if len(issuers) != 1:
-        raise Failure(f"--issuer: give one of {', '.join(issuers)}")
-    return issuers[0]
+    if not named and len(issuers) == 1:
+        return issuers[0]
+    if named in issuers:
+        return named
+    choice = f"--issuer: give one of {', '.join(issuers)}"
+    if not named:
+        raise Failure(choice)
+    raise Failure(
+        f"the service is not configured with the issuer {named}: nothing was revoked\n"
+        f"{choice}; for an issuer that was removed from the configuration, add "
+        "--allow-unknown-issuer"
+    )
 
 
 def _confirm(revocation: Revocation) -> None:

@@ -18,7 +18,10 @@ from authsvc.console.revoking import (
     EveryoneTarget,
     FormError,
     SubjectTarget,
+    Target,
+    TokenTarget,
     carry_out,
+    check_issuer,
     named,
     outcome,
     place_after,
@@ -148,7 +151,7 @@ class Pages:
     async def review(self, ask: Ask) -> Response:
         """What would be revoked, before it is."""
         try:
-            target = target_of(ask.values, self._clock())
+            target = await self._target(ask)
         except FormError as error:
             return await self._choice(ask.login, ask.values, str(error))
         return self._reviewed(ask, await self._affected(target))
@@ -160,7 +163,7 @@ class Pages:
             AuthError: of the call.
         """
         try:
-            target = target_of(ask.values, self._clock())
+            target = await self._target(ask)
         except FormError as error:
             return await self._choice(ask.login, ask.values, str(error))
         if isinstance(target, EveryoneTarget) and ask.values.get("word") != EVERYONE_WORD:
@@ -170,6 +173,21 @@ class Pages:
         log.info("revoked: %s", ask.values["what"], extra={**who, **named(target)})
         ask.login.notice = outcome(target, revoked)
         return RedirectResponse(place_after(target), 303)
+
+    async def _target(self, ask: Ask) -> Target:
+        """What is to be revoked.
+
+        Raises:
+            FormError: as ``target_of``; or its issuer is not configured, so that a misspelt name
+                would revoke nothing.
+        """
+        target = target_of(ask.values, self._clock())
+        if isinstance(target, SubjectTarget | TokenTarget):
+            status, _ = await self._status()
+            # Without an answer the form goes on: authsvc itself checks the issuer, too.
+            issuers = [it.issuer for it in status.issuers] if status else [target.issuer]
+            check_issuer(target, issuers)
+        return target
 
     async def _choice(self, login: Login, values: Mapping[str, str], problem: str = "") -> Response:
         status, _ = await self._status()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import assert_never
@@ -79,6 +79,20 @@ def target_of(form: Mapping[str, str], now: float) -> Target:
             return EveryoneTarget(_time(form, now))
         case _:
             raise FormError("Choose what to revoke.")
+
+
+def check_issuer(target: SubjectTarget | TokenTarget, configured: Collection[str]) -> None:
+    """Check that a target's issuer is one of those that authsvc is configured with.
+
+    Raises:
+        FormError: it is not.
+    """
+    if target.issuer not in configured:
+        raise FormError(
+            f"authsvc is not configured with the issuer {target.issuer}. Give one of: "
+            f"{', '.join(configured)}. For an issuer that was removed from the configuration, use "
+            "authsvc sessions revoke --allow-unknown-issuer."
+        )
 
 
 async def carry_out(target: Target, client: AdminClient) -> Revoked:

@@ -1005,6 +1005,14 @@ class RevokeSessionsRequest(_message.Message):
     EVERYONE_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    ALLOW_UNKNOWN_ISSUER_FIELD_NUMBER: _builtins.int
+    allow_unknown_issuer: _builtins.bool
+    """Whether the issuer of a subject or a token may be one that the service is
+    not configured with. Without it such a request is INVALID_ARGUMENT /
+    ARGUMENT_INVALID: a misspelt issuer would revoke nothing. Set it for an
+    issuer whose configuration was removed. GetServiceStatus names the issuers
+    that are configured.
+    """
     @_builtins.property
     def subject(self) -> Global___RevokeSessionsRequest.SubjectTarget:
         """Everything of one subject."""
@@ -1040,10 +1048,11 @@ class RevokeSessionsRequest(_message.Message):
         everyone: Global___RevokeSessionsRequest.EveryoneTarget | None = ...,
         session: Global___RevokeSessionsRequest.SessionTarget | None = ...,
         before_time: _timestamp_pb2.Timestamp | None = ...,
+        allow_unknown_issuer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_unknown_issuer", b"allow_unknown_issuer", "before_time", b"before_time", "everyone", b"everyone", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subject", "token", "everyone", "session"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -393,6 +393,12 @@ async def test_a_revocation_that_is_asked_for_wrongly(
             request(token=request.TokenTarget(issuer=ISSUER)),
             request(token=request.TokenTarget(token_id="j1")),
             request(token=request.TokenTarget(issuer=ISSUER, token_id=long)),
+            request(token=request.TokenTarget(issuer=f"{ISSUER}/", token_id="j1")),
+            request(subject=request.SubjectTarget(issuer=f"{ISSUER}/", subject="alice")),
+            request(
+                subject=request.SubjectTarget(issuer="", subject="alice"),
+                allow_unknown_issuer=True,
+            ),
             request(
                 token=request.TokenTarget(issuer=ISSUER, token_id="j1"),
                 before_time=timestamp(clock.now),
@@ -402,6 +408,15 @@ async def test_a_revocation_that_is_asked_for_wrongly(
                 await raw.admin.RevokeSessions(wrong, metadata=raw.metadata, timeout=WAIT_SECONDS)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert await site.refusal("s", token) is None
+
+
+async def test_an_issuer_that_is_configured_no_more_is_revoked_on_request(site: Site) -> None:
+    gone = "https://gone.example"
+    assert await reason(site.operator.revoke_subject(gone, "alice")) is Reason.ARGUMENT_INVALID
+    assert await reason(site.operator.revoke_token(gone, "j1")) is Reason.ARGUMENT_INVALID
+    revoked = await site.operator.revoke_subject(gone, "alice", allow_unknown_issuer=True)
+    assert revoked.session_count == 0
+    await site.operator.revoke_token(gone, "j1", allow_unknown_issuer=True)
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -495,7 +510,9 @@ async def test_a_watch_is_filtered(site: Site, idp: IdentityProvider) -> None:
         await site.resolve("anonymous")
         await site.resolve("bobs", idp.token("bob"))
         await site.operator.revoke_subject(ISSUER, "bob", before_time=START - 1)
-        await site.operator.revoke_subject("https://else.example", "alice", before_time=START - 1)
+        await site.operator.revoke_subject(
+            "https://else.example", "alice", before_time=START - 1, allow_unknown_issuer=True
+        )
         await site.resolve("alices", idp.token("alice"))
         (first,) = await taken(events, 1)
         assert first.event.record is not None

@@ -23,7 +23,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, EventType, RecordFilter
 from authsvc.revocation import EVERYONE, Cutoff
 from authsvc.sessions import Grant, Limits, Record
-from authsvc.status import SessionCounts
+from authsvc.status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.stores import Logged, Page
 from authsvc.stores.memory import MemoryStore
 from authsvc.v1 import auth_pb2 as pb
@@ -80,7 +80,11 @@ def office(clock: Clock) -> Office:
         raise AssertionError("no session is ended here")
 
     admin = SessionAdmin(
-        store, end_session=end_session, issuers=lambda _: (), stopping=stopping, clock=clock
+        store,
+        end_session=end_session,
+        issuers=lambda _: (IssuerStatus("idp", IssuerState.READY, "secret_file"),),
+        stopping=stopping,
+        clock=clock,
     )
     return Office(admin, store, clock, stopping)
 
@@ -197,6 +201,31 @@ async def test_nobody_holds_up_their_own_revocation(office: Office) -> None:
     assert revoked.cutoff is not None
     assert revoked.cutoff.time == START + 1
     assert COUNT_PAGE_SIZE * MAX_COUNT_PAGES == 100_000
+
+
+async def test_an_issuer_that_is_not_configured_is_revoked_on_request_alone(
+    office: Office,
+) -> None:
+    """A misspelt one would revoke nothing and look like a success."""
+    position = await office.store.position()
+    for attempt in (
+        office.admin.revoke_subject("ipd", "alice", before_time=None, caller="op"),
+        office.admin.revoke_token("ipd", "j1", caller="op"),
+    ):
+        with pytest.raises(AuthError) as caught:
+            await attempt
+        assert caught.value.reason is Reason.ARGUMENT_INVALID
+        assert caught.value.detail == "'ipd' is not configured; these are: idp"
+    assert await office.store.position() == position
+
+    for revoked in (
+        await office.admin.revoke_subject(
+            "ipd", "alice", before_time=None, caller="op", allow_unknown_issuer=True
+        ),
+        await office.admin.revoke_token("ipd", "j1", caller="op", allow_unknown_issuer=True),
+    ):
+        assert revoked.cutoff is not None
+        assert revoked.cutoff.issuer == "ipd"
 
 
 async def test_the_newest_token_known_counts_wherever_it_is(office: Office) -> None:

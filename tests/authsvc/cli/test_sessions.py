@@ -131,12 +131,14 @@ async def test_revoke_asks_and_ends_what_was_named(
 
     done = await operator.sessions("revoke", "session-of-ada", "--yes", "--json")
     assert done.json() == {"revoked": "session session-of-ada", "session_count": 1}
+    again = await operator.sessions("revoke", "session-of-ada", "--yes")
+    assert again.out == "Nothing to revoke: session session-of-ada had ended.\n"
     assert str(await operator.site.refusal("session-of-ada", token)) == "Reason.SESSION_REVOKED"
     assert await operator.site.refusal("another-of-ada", token) is None
 
     clock.advance(1)
     by_subject = await operator.sessions("revoke", "--subject", "ada", "--yes")
-    assert "Sessions ended: 1." in by_subject.out
+    assert "1 live session held such a token. A session itself stays" in by_subject.out
     assert f"every token of ada of {ISSUER}" in by_subject.out
     assert str(await operator.site.refusal("another-of-ada", token)) == "Reason.TOKEN_REVOKED"
     clock.advance(1)
@@ -146,6 +148,23 @@ async def test_revoke_asks_and_ends_what_was_named(
     assert str(await operator.site.refusal("another-of-ada", later)) == "Reason.TOKEN_REVOKED"
 
 
+async def test_an_issuer_that_authsvc_does_not_know_is_an_error_before_anything_is_asked(
+    operator: Operator,
+) -> None:
+    misspelt = f"{ISSUER}/"
+    for whose in (("--subject", "ada"), ("--token-id", "one")):
+        for options in ((), ("--yes",), ("--yes", "--json")):
+            ran = await operator.sessions("revoke", *whose, "--issuer", misspelt, *options)
+            assert (ran.code, ran.out) == (2, "")
+            assert f"not configured with the issuer {misspelt}: nothing was revoked" in ran.err
+            assert f"--issuer: give one of {ISSUER}; " in ran.err
+
+        removed = ("--issuer", misspelt, "--allow-unknown-issuer")
+        ran = await operator.sessions("revoke", *whose, *removed, "--yes")
+        assert ran.code == 0
+        assert f"of {misspelt}" in ran.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
@@ -153,6 +172,7 @@ async def test_revoke_asks_and_ends_what_was_named(
         (("s", "--everyone"), "give one of SESSION_ID, --subject"),
         (("s", "--before", "2h"), "--before goes with"),
         (("--everyone", "--issuer", "i"), "--issuer goes with"),
+        (("--subject", "s", "--allow-unknown-issuer"), "--allow-unknown-issuer goes with"),
         (("--everyone", "--before", "soon"), "no time like"),
         (("--evrybody",), "Did you mean '--everyone'?"),
     ],

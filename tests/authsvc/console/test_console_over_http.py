@@ -457,6 +457,14 @@ async def test_what_cannot_be_revoked_is_said_before(office: Office) -> None:
         ({"what": "session", "session_id": ""}, "Give a session id"),
         ({"what": "subject", "subject": "alice"}, "Give an issuer"),
         ({"what": "token", "issuer": ISSUER}, "Give a token id"),
+        (
+            {"what": "token", "issuer": f"{ISSUER}/", "token_id": "j1"},
+            f"not configured with the issuer {ISSUER}/. Give one of: {ISSUER}. ",
+        ),
+        (
+            {"what": "subject", "issuer": f"{ISSUER}/", "subject": "alice"},
+            f"not configured with the issuer {ISSUER}/. Give one of: {ISSUER}. ",
+        ),
         ({"what": "everyone", "before": "soon"}, "Give the time as"),
         ({"what": "everyone", "before": "2999-01-01T00:00:00"}, "has to be in the past"),
         ({"what": "everyone", "before": "0001-01-01T00:00:00+23:59"}, "has to be in the past"),
