@@ -17,28 +17,34 @@ _EXIT_CODE = 2
 
 
 class MissingExtraError(ImportError):
-    """What was imported needs an extra that is not installed. The message names it."""
+    """What was imported needs an extra that is not installed. The message names both.
 
-    def __init__(self, extra: str, missing: str) -> None:
-        """Say which extra is needed.
+    Attributes:
+        name: the module that cannot be imported without the extra.
+        missing: the module that was not found.
+    """
 
-        Args:
-            extra: its name.
-            missing: the module that was not found.
-        """
-        super().__init__(f'needs: pip install "authsvc[{extra}]" ({missing} is missing)')
-        self.name = missing
+    def __init__(self, importer: str, extra: str, missing: str) -> None:
+        # With this name ``python -m`` ends in a line, too: it takes an ImportError of the package
+        # that it was given for an answer, and any other for a defect.
+        super().__init__(_message(importer, extra, missing), name=importer)
+        self.missing = missing
 
 
-def need(extra: str, *modules: str) -> None:
+def need(importer: str, extra: str, *modules: str) -> None:
     """Check that what an extra brings can be imported. It is looked for, not imported.
+
+    Args:
+        importer: the module that needs it.
+        extra: its name.
+        modules: what it brings.
 
     Raises:
         MissingExtraError: a module is missing.
     """
     for module in modules:
         if module not in sys.modules and find_spec(module) is None:
-            raise MissingExtraError(extra, module)
+            raise MissingExtraError(importer, extra, module)
 
 
 @contextmanager
@@ -51,9 +57,17 @@ def program(name: str, extra: str) -> Iterator[None]:
     """
     try:
         yield
+    except MissingExtraError as error:
+        missing = error.missing
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if not missing or missing in _OURS:
             raise  # a defect of ours
-        print(f"{name} {MissingExtraError(extra, missing)}", file=sys.stderr)  # noqa: T201 - no click
-        sys.exit(_EXIT_CODE)
+    else:
+        return
+    print(_message(name, extra, missing), file=sys.stderr)  # noqa: T201 - no click
+    sys.exit(_EXIT_CODE)
+
+
+def _message(what: str, extra: str, missing: str) -> str:
+    return f'{what} needs: pip install "authsvc[{extra}]" ({missing} is missing)'

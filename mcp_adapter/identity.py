@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from authsvc import extras
 
-extras.need("middleware", "starlette")
+extras.need(__name__, "middleware", "starlette")
 # isort: split
 
 from starlette.requests import HTTPConnection

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from authsvc import extras
 
-extras.need("middleware", "anyio", "mcp_types", "starlette")
+extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
 # isort: split
 
 from mcp_types import RequestId

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from authsvc import extras
 
-extras.need("middleware", "starlette")
+extras.need(__name__, "middleware", "starlette")
 # isort: split
 
 from starlette.datastructures import Headers

@@ -93,6 +93,7 @@ ALLOWED = {
         "process",
         "settings",
         "event_loop",
+        "extras",
         "console",
     },
 }

@@ -1,6 +1,9 @@
 """``python -m authsvc.console``."""
 
-from authsvc.console.cli import main
+from authsvc import extras
 
 if __name__ == "__main__":
-    main()
+    with extras.program("python -m authsvc.console", "console"):
+        from authsvc.console.cli import main
+
+        main()

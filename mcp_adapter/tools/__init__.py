@@ -3,6 +3,11 @@
 This is what a package with tools of its own imports; ``docs/tools.md`` shows one.
 """
 
+from authsvc import extras
+
+extras.need(__name__, "adapter", "aiobotocore", "mcp", "pydantic_settings")
+# isort: split
+
 from mcp_adapter.tools.call import Call, ToolError
 from mcp_adapter.tools.declaration import LinkingAnswer, Tool, tool
 from mcp_adapter.tools.toolset import Toolset

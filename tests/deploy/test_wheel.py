@@ -210,16 +210,25 @@ def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_pat
     assert 'authsvc console needs: pip install "authsvc[console]"' in done.stderr
 
 
-@pytest.mark.parametrize("module", ["middleware", "identity", "origins"])
-def test_the_gate_names_its_extra(wheel: Path, tmp_path: Path, module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        *((f"mcp_adapter.{name}", "middleware") for name in ("middleware", "identity", "origins")),
+        ("mcp_adapter.tools", "adapter"),
+    ],
+)
+def test_an_import_names_what_needs_which_extra(
+    wheel: Path, tmp_path: Path, module: str, extra: str
+) -> None:
     install(closure(wheel, ""), tmp_path)
 
     run(
         f"""
 try:
-    import mcp_adapter.{module}
+    import {module}
 except ImportError as error:
-    assert str(error).startswith('needs: pip install "authsvc[middleware]"'), error
+    assert str(error).startswith('{module} needs: pip install "authsvc[{extra}]" ('), error
+    assert error.name == {module!r}
     assert error.__cause__ is None and error.__context__ is None
 else:
     raise AssertionError("imported")
@@ -227,3 +236,40 @@ else:
         wheel,
         tmp_path,
     )
+
+
+@pytest.mark.parametrize("installed", ["", "server", "middleware", "adapter", "console"])
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("authsvc", ["serve"], "server"),
+        ("authsvc.console", ["serve"], "console"),
+        ("mcp_adapter", ["serve"], "adapter"),
+        ("mcp_adapter.tools", [], "adapter"),
+    ],
+)
+def test_a_module_that_is_run_names_its_extra(
+    wheel: Path, tmp_path: Path, module: str, arguments: list[str], extra: str, installed: str
+) -> None:
+    """``python -m``: a line as well, whatever else is installed; never a traceback."""
+    install(closure(wheel, installed), tmp_path)
+    (tmp_path / "empty").mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path / "empty",
+        env={"PYTHONPATH": f"{wheel}:{tmp_path}"},
+        timeout=TIMEOUT_SECONDS,
+    )
+
+    assert "Traceback" not in done.stderr
+    if installed == extra:
+        assert "needs:" not in done.stderr
+    else:
+        assert done.returncode != 0
+        (line,) = done.stderr.splitlines()
+        assert module in line.replace("mcp-adapter", "mcp_adapter")
+        assert f'needs: pip install "authsvc[{extra}]" (' in line

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from authsvc.settings import ConfigError, load
 from mcp_adapter.config import Settings, ToolsSettings
-from mcp_adapter.tools.__main__ import main
+from mcp_adapter.tools.cli import main
 from mcp_adapter.tools.loading import OWN, selected
 from mcp_adapter.tools.reference import reference
 from tests.support.bounds import TIMEOUT_SECONDS
