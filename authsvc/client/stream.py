@@ -56,6 +56,7 @@ class ResolveStream:
         self._ended: Failure | None = None
         self._reader = asyncio.create_task(self._read())
         self._writer = asyncio.create_task(self._write())
+        call.add_done_callback(self._stop_writing)
 
     @property
     def usable(self) -> bool:
@@ -122,6 +123,10 @@ class ResolveStream:
                     await self._call.done_writing()
                     return
 
+    def _stop_writing(self, _: object) -> None:
+        # The write under way would fail, and replace the server's status by INTERNAL.
+        self._writer.cancel()
+
     def _next_batch(self) -> pb.ResolveSessionStreamRequest:
         abandoned, self._abandoned = self._abandoned, []
         batch = pb.ResolveSessionStreamRequest(cancelled_request_ids=abandoned)
@@ -137,8 +142,8 @@ class ResolveStream:
     async def _read(self) -> None:
         failure = _ENDED
         try:
-            # Until there is no more, or an error.
-            while isinstance(batch := await self._call.read(), pb.ResolveSessionStreamResponse):
+            # `read` would stop at a write that failed, with answers and the status still to come.
+            async for batch in self._call:
                 for entry in batch.entries:
                     self._answered(entry)
         except aio.AioRpcError as error:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from functools import cached_property
+from typing import cast
 
+import grpc
 import pytest
+from grpc import aio
 
+from authsvc import wire
 from authsvc.client import AuthClient
-from authsvc.client.stream import MAX_ENTRIES
+from authsvc.client.failures import AttemptError
+from authsvc.client.stream import MAX_ENTRIES, Call, ResolveStream
 from authsvc.errors import AuthError, Reason
+from authsvc.v1 import auth_pb2 as pb
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,
@@ -200,6 +208,91 @@ async def test_each_request_carries_the_trace_of_its_caller() -> None:
                 await resolved(client)
                 await asyncio.gather(*(traced(client, name) for name in "abc"))
     assert [asked.traceparent for asked in replica.asked] == ["", *"abc"] * 2
+
+
+class CrossedCall:
+    """A call as grpc.aio makes them, one of whose writes crosses the call's end.
+
+    A write that fails gives the call the status INTERNAL, even if it has one, and ``read`` says so
+    at once. Iteration goes on to the last answer, after which the server's status has arrived.
+
+    Args:
+        answers: what the server has written.
+        fails_early: whether the write fails before the server's status arrives, or right after.
+    """
+
+    def __init__(self, *answers: pb.ResolveSessionStreamResponse, fails_early: bool) -> None:
+        self._answers = answers
+        self._fails_early = fails_early
+        self._status: aio.AioRpcError | None = None
+        self._is_writing = asyncio.Event()
+        self._write_fails = asyncio.Event()
+        self._on_end: Callable[[object], object] = id
+
+    def add_done_callback(self, tell: Callable[[object], None]) -> None:
+        self._on_end = tell
+
+    def cancel(self) -> None:
+        """It has ended."""
+
+    async def write(self, _: object) -> None:
+        self._is_writing.set()
+        await self._write_fails.wait()
+        self._status = ended(grpc.StatusCode.INTERNAL, "Internal error from Core")
+        raise self._status
+
+    async def read(self) -> pb.ResolveSessionStreamResponse:
+        if self._status is not None:
+            raise self._status
+        return await anext(self._received)
+
+    def __aiter__(self) -> AsyncIterator[pb.ResolveSessionStreamResponse]:
+        return self._received
+
+    @cached_property
+    def _received(self) -> AsyncIterator[pb.ResolveSessionStreamResponse]:
+        return self._receive()
+
+    async def _receive(self) -> AsyncIterator[pb.ResolveSessionStreamResponse]:
+        await self._is_writing.wait()
+        if self._fails_early:
+            await self._fail_write()
+        for answer in self._answers:
+            yield answer
+        status = wire.status_of(AuthError(Reason.CALLER_NOT_ALLOWED)).SerializeToString()
+        trailer = (wire.STATUS_DETAILS_KEY, status)
+        self._status = ended(grpc.StatusCode.PERMISSION_DENIED, "", trailer)
+        self._on_end(self)
+        if not self._fails_early:
+            await self._fail_write()
+        raise self._status
+
+    async def _fail_write(self) -> None:
+        self._write_fails.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def ended(code: grpc.StatusCode, details: str, *trailer: tuple[str, bytes]) -> aio.AioRpcError:
+    return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailer), details)
+
+
+@pytest.mark.parametrize("fails_early", [True, False])
+async def test_a_write_that_crosses_the_end_of_its_call_loses_neither_answers_nor_the_status(
+    *, fails_early: bool
+) -> None:
+    answers = pb.ResolveSessionStreamResponse()
+    answers.entries.add(request_id=1).response.session.id = "answered"
+    call = CrossedCall(answers, fails_early=fails_early)
+    stream = ResolveStream(cast("Call", call))
+    asked = [stream.ask(pb.ResolveSessionRequest(), TIMEOUT_SECONDS) for _ in range(2)]
+    async with asyncio.timeout(BOUND_SECONDS):
+        answered, refused = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(answered, pb.ResolveSessionResponse)
+    assert answered.session.id == "answered"
+    assert isinstance(refused, AttemptError)
+    assert refused.failure.error.reason is Reason.CALLER_NOT_ALLOWED
+    await stream.end()
 
 
 async def test_a_client_that_closes_leaves_no_task_behind() -> None:
