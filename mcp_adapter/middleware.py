@@ -282,13 +282,12 @@ class SessionGate:
         # Without a session it is an initialize, and to open one is not to verify.
         is_outside = caller.in_session_era and not caller.session_id
         if is_outside or not caller.token:
-            await self._unread.wait()
             max_bytes = self._max_anonymous_body_bytes
             raise refusals.anonymous_body(max_bytes, token_helps=not is_outside)
         try:
             await self._resolve(caller, None, opens_session=False)
         except Refusal as refusal:
-            await self._unread.wait()
+            refusal.is_paced = True
             refusal.headers["Connection"] = "close"  # as the rest of the body is not read
             raise
 
@@ -314,6 +313,9 @@ class SessionGate:
         send: Send,
         refusal: Refusal,
     ) -> None:
+        refusal.drop_frames()
+        if refusal.is_paced:
+            await self._unread.wait()
         answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
         if refusal.leaves_body_unread:
             most = 2 * self._max_body_bytes

@@ -27,6 +27,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         data: what else is for programs.
         challenge: what to ask for; None where no token would help.
         headers: further headers.
+        is_paced: whether it waits for its turn: the request has cost its sender next to nothing.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         data: Mapping[str, Any] | None = None,
         challenge: Challenge | None = None,
         headers: dict[str, str] | None = None,
+        is_paced: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -48,11 +50,17 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.data = {**(data or {}), **({"reason": reason} if reason else {})}
         self.challenge = challenge
         self.headers = headers or {}
+        self.is_paced = is_paced
 
     @property
     def leaves_body_unread(self) -> bool:
         """Whether the connection ends because some of the request's body is still to come."""
         return self.headers.get("Connection") == "close"
+
+    def drop_frames(self) -> None:
+        """Let go of the frames that it comes from, which hold the request's body: the answer may
+        take seconds."""
+        self.__traceback__ = self.__context__ = None
 
     def message_for(self, request_id: RequestId | None) -> dict[str, Any]:
         """The JSON-RPC error that answers a request; see ``response``."""
@@ -112,6 +120,7 @@ def anonymous_body(max_bytes: int, *, token_helps: bool) -> Refusal:
         f"{max_bytes} bytes and few values.",
         challenge=Challenge() if token_helps else None,
         headers={"Connection": "close"},
+        is_paced=True,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.anyio
 CHUNK = 16 * 1024
 LONG = json.dumps(request("x", {"text": "x" * 10 * CHUNK})).encode()
 FULL = json.dumps(request("x", {"values": [0] * FEW_VALUES})).encode()
+
+WIDE = json.dumps(request("x", {"values": [0] * FEW_VALUES, "text": "x" * 3 * CHUNK})).encode()
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,6 +215,29 @@ async def test_the_next_refusal_waits_for_its_turn(
     await exchange.post(LONG, token="alice-1", version=MODERN)
 
     assert len(turns) == 1
+
+
+@pytest.mark.parametrize("token", ["", "expired"])
+@pytest.mark.parametrize("body", [LONG, WIDE], ids=["long", "wide"])
+async def test_a_refusal_that_waits_for_its_turn_holds_no_body(
+    exchange: Exchange, body: bytes, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bytes_held = []
+    here = [tracemalloc.Filter(True, messages.__file__)]
+
+    async def wait(_: Pace) -> None:
+        snapshot = tracemalloc.take_snapshot().filter_traces(here)
+        bytes_held.append(sum(trace.size for trace in snapshot.traces))
+
+    monkeypatch.setattr(Pace, "wait", wait)
+    tracemalloc.start()
+    try:
+        await exchange.post(body, token=token, version=MODERN, declared=False)
+    finally:
+        tracemalloc.stop()
+
+    assert exchange.status == 401
+    assert [held < CHUNK for held in bytes_held] == [True]
 
 
 async def test_a_body_that_is_refused_for_its_length_is_answered(endpoint: Endpoint) -> None:
