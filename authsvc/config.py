@@ -453,6 +453,13 @@ class LimitSettings(Table):
         description="In flight, all callers together; half of it is reserved for known callers, in "
         "equal shares.",
     )
+    max_connections: int = Field(
+        default=2_000,
+        ge=1,
+        description="Open at once, those of unknown callers and unfinished handshakes among them; "
+        "of each worker. New ones beyond it are closed. Lowered to what the process may open "
+        "(RLIMIT_NOFILE, hard).",
+    )
     max_concurrent_streams_per_connection: int = Field(
         default=1_000,
         ge=1,

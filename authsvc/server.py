@@ -25,6 +25,7 @@ from authsvc.administration import SessionAdmin, tidy
 from authsvc.brokers import open_broker
 from authsvc.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
 from authsvc.config import LimitSettings, Settings, TlsSettings
+from authsvc.descriptors import room_for
 from authsvc.edge import Edge
 from authsvc.issuer_watch import IssuerWatch, WatchedIssuer
 from authsvc.issuers import issuer_of, with_introspection
@@ -245,6 +246,7 @@ def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
     options = [
         *_SERVER_OPTIONS,
         ("grpc.so_reuseport", int(shares_port)),
+        ("grpc.max_allowed_incoming_connections", room_for(settings.limits.max_connections)),
         ("grpc.max_concurrent_streams", streams),
         # A call that has been answered is freed a moment after its client may begin the next one.
         # Without room for these, gRPC would refuse calls of clients that keep to the bound.

@@ -81,7 +81,8 @@ ALLOWED = {
     "client": {
         *("addresses", "arguments", "channels", "errors", "resolution", "wire", "v1", "client"),
     },
-    "http_server": {"settings", "http_server"},
+    "descriptors": set(),
+    "http_server": {"settings", "descriptors", "http_server"},
     "console": {
         *DOMAIN,
         "http_server",

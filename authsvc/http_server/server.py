@@ -13,8 +13,8 @@ from typing import cast
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from authsvc.descriptors import room_for
 from authsvc.http_server.connections import Connection, Connections, Counts
-from authsvc.http_server.descriptors import room_for
 from authsvc.http_server.listening import Listener
 from authsvc.http_server.protocol import BoundedProtocol
 from authsvc.http_server.settings import Limits
@@ -44,14 +44,7 @@ class BoundedServer(uvicorn.Server):
     ) -> None:
         config.timeout_keep_alive = limits.keep_alive_seconds  # type: ignore[assignment] # given to call_later
         super().__init__(config)
-        wanted = limits.connections.max_connections
-        room = room_for(wanted)
-        if room < wanted:
-            log.warning(
-                "max_connections is lowered to %d: the process may not open more (RLIMIT_NOFILE)",
-                room,
-                extra={"max_connections": room},
-            )
+        room = room_for(limits.connections.max_connections)
         self.connections = Connections(limits, counts, max_connections=room, clock=clock)
         self._sweeping: asyncio.Task[None] | None = None
 

@@ -133,6 +133,29 @@ async def test_a_request_that_does_not_come_is_not_waited_for(
         peer.close()
 
 
+async def test_there_are_so_many_connections(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    async with (
+        serving(tmp_path, clock, idp, max_connections=3) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        await resolved(channel, "one", RESOURCE)
+        peers = [await asyncio.open_unix_connection(address.removeprefix("unix:")) for _ in "1234"]
+        greetings = (reader.readexactly(9) for reader, _ in peers)
+        ends = [
+            isinstance(greeting, OSError | EOFError)
+            for greeting in await asyncio.gather(*greetings, return_exceptions=True)
+        ]
+        assert sum(ends) == 2
+        await resolved(channel, "one", RESOURCE)
+        for _, writer in peers:
+            writer.close()
+        async with aio.insecure_channel(address) as other:
+            await other.channel_ready()
+            await resolved(other, "other", OTHER_RESOURCE)
+
+
 async def test_a_connection_has_so_many_streams(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
+log = logging.getLogger(__name__)
+
 RESERVED = 256
-"""Descriptors for everything but HTTP connections: calls to other servers, files, the metrics."""
+"""Descriptors for everything but clients' connections: calls to other servers, files, metrics."""
 
 
 def room_for(connections: int) -> int:
-    """Raise the soft limit on descriptors as far as needed and allowed.
+    """Raise the soft limit on descriptors as far as needed and allowed; log what is too little.
 
     Args:
         connections: how many are wanted.
@@ -28,4 +31,11 @@ def room_for(connections: int) -> int:
     soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     # With very few, half of them: better slow than not at all.
-    return min(connections, max(soft - RESERVED, soft // 2))
+    room = min(connections, max(soft - RESERVED, soft // 2))
+    if room < connections:
+        log.warning(
+            "max_connections is lowered to %d: the process may not open more (RLIMIT_NOFILE)",
+            room,
+            extra={"max_connections": room},
+        )
+    return room
