@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
 from mcp_adapter.metadata import metadata_routes, metadata_url
 from mcp_adapter.open_paths import checked as open_paths_checked
 from mcp_adapter.opening import lifespan_within, opened, resolver_of
-from mcp_adapter.pacing import Pace
+from mcp_adapter.pacing import Pace, Rarely
 from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import (
     Requirement,
@@ -63,6 +63,12 @@ UNREAD_MAX_SECONDS = 2.0
 
 _OWNER = Requirement()
 """What it takes to be a session's owner: a valid token of its subject."""
+
+WARNING_INTERVAL_SECONDS = 1.0
+"""From one warning with a reason to the next; what comes between them is logged as information."""
+
+_MISCONFIGURED = {Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID}
+"""What no client can cause: this server is not set up at authsvc as it should be."""
 
 _APPS_OWN_FAULT = {
     reason.name
@@ -161,6 +167,7 @@ class SessionGate:
             "max_anonymous_body_bytes", max_anonymous_body_bytes
         )
         self._unread = Pace(UNREAD_INTERVAL_SECONDS, UNREAD_MAX_SECONDS)
+        self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
         self._body_timeout_seconds = arguments.positive_number(
             "body_timeout_seconds", body_timeout_seconds
         )
@@ -224,9 +231,14 @@ class SessionGate:
         inner["state"]["mcp_message"] = message
         receive = messages.replay(body, receive)
         if not opens_session:
-            await self._serve(caller, needed, inner, receive, send, request_id)
+            await self._serve(caller, needed, resolution, inner, receive, send, request_id)
             return
-        watched = Watched(send, lambda: self._check(caller, needed, opening), request_id)
+        watched = Watched(
+            send,
+            lambda: self._check(caller, needed, resolution, opening),
+            request_id,
+            whose=lambda: _whose(opening.session_id, resolution),
+        )
         opening = session_ids.Opening(
             watched.send,
             partial(self._session_id, caller, resolution),
@@ -295,13 +307,19 @@ class SessionGate:
         self,
         caller: _Caller,
         needed: Requirement | None,
+        resolution: Resolution,
         inner: Scope,
         receive: Receive,
         send: Send,
         request_id: RequestId | None = None,
     ) -> None:
         """Have the app serve a request that opens no session, for as long as its caller may."""
-        watched = Watched(send, partial(self._check, caller, needed), request_id)
+        watched = Watched(
+            send,
+            partial(self._check, caller, needed, resolution),
+            request_id,
+            whose=partial(_whose, caller.session_id, resolution),
+        )
         bounded = session_ids.Bounded(watched.send, caller.session_id)
         await watched.serve(self._app, inner, receive, bounded)
 
@@ -344,12 +362,13 @@ class SessionGate:
             call = resolver.create(caller.token, resource=resource)
         else:
             call = resolver.resolve(caller.required_session_id(), caller.token, resource=resource)
-        return await _answered(call, caller, needed)
+        return await self._answered(call, caller, needed)
 
     async def _check(
         self,
         caller: _Caller,
         needed: Requirement | None,
+        admitted: Resolution,
         opening: session_ids.Opening | None = None,
     ) -> None:
         """Whether a stream's caller may still have it.
@@ -357,6 +376,7 @@ class SessionGate:
         Args:
             caller: whose stream it is.
             needed: what the request needs.
+            admitted: what the request was served by.
             opening: where the request has opened the session that it is of.
 
         Raises:
@@ -366,7 +386,52 @@ class SessionGate:
         if not session_id and not caller.token:
             return  # it is nobody's, and so nobody's end is its own
         call = self._resolver.resolve(session_id, caller.token, resource=self._resource)
-        _authorize(await _answered(call, caller, needed), needed)
+        whose = _whose(session_id, admitted)
+        _authorize(await self._answered(call, caller, needed, whose), needed)
+
+    async def _answered(
+        self,
+        call: Awaitable[ResultT],
+        caller: _Caller,
+        needed: Requirement | None,
+        whose: Mapping[str, str] | None = None,
+    ) -> ResultT:
+        """What the resolver answers, its errors made refusals.
+
+        Args:
+            call: of the resolver.
+            caller: who is asking.
+            needed: what the request needs.
+            whose: fields of the log line, where more is known than the caller names.
+
+        Raises:
+            Refusal: it answers with an error.
+        """
+        try:
+            return await call
+        except AuthError as error:
+            fields = _whose(caller.session_id) if whose is None else whose
+            log.log(
+                self._level_of(error.reason),
+                "request refused: %s",
+                error,
+                extra={"reason": error.reason.name, **fields},
+            )
+            scopes = needed.scopes if needed else ()
+            raise refusals.refusal_of(
+                error, in_session=bool(caller.session_id), scopes=scopes
+            ) from None
+        except Exception as error:  # noqa: BLE001 - whatever breaks in a resolver, nobody gets in
+            # The frames without the message: what an unknown exception quotes may be the token.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("the resolver failed: %s\n%s", type(error).__name__, frames)
+            raise refusals.internal_error() from None
+
+    def _level_of(self, reason: Reason) -> int:
+        """A warning for what the operator has to mend, at a bounded rate; a caller sets the rate of
+        the others."""
+        is_ours = reason.status is Status.UNAVAILABLE or reason in _MISCONFIGURED
+        return logging.WARNING if is_ours and self._warnings.may_pass(reason) else logging.INFO
 
     async def _session_id(self, caller: _Caller, resolution: Resolution, theirs: str) -> str:
         """The id that the answer to an ``initialize`` bears; ``theirs`` is the app's.
@@ -389,7 +454,7 @@ class SessionGate:
             session_id, caller.token, resource=self._resource, create=True
         )
         try:
-            resolution = await _answered(call, caller, None)
+            resolution = await self._answered(call, caller, None, _whose(session_id))
         except Refusal as refusal:
             if refusal.reason not in _APPS_OWN_FAULT:
                 raise
@@ -408,19 +473,22 @@ class SessionGate:
             return
 
         inner = _inner(scope, caller, resolution)
-        await self._serve(caller, _OWNER, inner, forwarding.without_body(receive), send)
+        await self._serve(caller, _OWNER, resolution, inner, forwarding.without_body(receive), send)
 
     async def _delete(self, scope: Scope, receive: Receive, send: Send) -> None:
         """End a session, for its owner alone: at authsvc, and then at an app that has it too."""
         try:
             caller, resolution = await self._owner(scope)
-            await _answered(self._resolver.revoke(caller.session_id), caller, _OWNER)
+            call = self._resolver.revoke(caller.session_id)
+            await self._answered(call, caller, _OWNER, _whose(caller.session_id, resolution))
         except Refusal as refusal:
             await self._refuse(None, scope, receive, send, refusal)
             return
         if self._stateful:
             inner = _inner(scope, caller, resolution)
-            await self._serve(caller, _OWNER, inner, forwarding.without_body(receive), send)
+            await self._serve(
+                caller, _OWNER, resolution, inner, forwarding.without_body(receive), send
+            )
         else:
             await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
 
@@ -523,29 +591,13 @@ def _authorize(resolution: Resolution, needed: Requirement | None) -> None:
         raise refusals.insufficient_scope(needed.scopes)
 
 
-async def _answered(
-    call: Awaitable[ResultT], caller: _Caller, needed: Requirement | None
-) -> ResultT:
-    """What the resolver answers, its errors made refusals."""
-    scopes = needed.scopes if needed else ()
-    try:
-        return await call
-    except AuthError as error:
-        unavailable = error.reason.status is Status.UNAVAILABLE
-        log.log(
-            logging.WARNING if unavailable else logging.INFO,
-            "request refused: %s",
-            error,
-            extra={"reason": error.reason.name, "session": shown(caller.session_id)},
-        )
-        raise refusals.refusal_of(
-            error, in_session=bool(caller.session_id), scopes=scopes
-        ) from None
-    except Exception as error:  # noqa: BLE001 - whatever breaks in a resolver, nobody gets in
-        # The frames without the message: what an unknown exception quotes may be the token.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        log.error("the resolver failed: %s\n%s", type(error).__name__, frames)
-        raise refusals.internal_error() from None
+def _whose(session_id: str, resolution: Resolution | None = None) -> dict[str, str]:
+    """Fields of a log line: the session, as logs show it, and its subject; empty where unknown."""
+    principal = resolution.principal if resolution is not None else None
+    return {
+        "session": shown(session_id) if session_id else "",
+        "subject": principal.subject if principal is not None else "",
+    }
 
 
 def _inner(

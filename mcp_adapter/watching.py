@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -55,12 +55,21 @@ class Watched:
         send: towards the client.
         check: asked while the response is a stream.
         request_id: of the request that is answered; None where no answer is owed.
+        whose: the fields of log lines that say whom the response is for.
     """
 
-    def __init__(self, send: Send, check: Check, request_id: RequestId | None = None) -> None:
+    def __init__(
+        self,
+        send: Send,
+        check: Check,
+        request_id: RequestId | None = None,
+        *,
+        whose: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._send = send
         self._check = check
         self._request_id = request_id
+        self._whose = whose
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._start: Message = {}
@@ -156,11 +165,13 @@ class Watched:
         except TimeoutError:
             return refusal
         except Exception as error:  # noqa: BLE001 - a watch that breaks may not leave its stream on
-            log.error("a stream's caller cannot be looked at: %s", type(error).__name__)
+            name = type(error).__name__
+            log.error("a stream's caller cannot be looked at: %s", name, extra=self._whose())
             return refusals.internal_error()
 
     async def _end(self, refusal: Refusal) -> None:
-        log.info("a stream was ended", extra={"reason": refusal.reason or refusal.status.name})
+        reason = refusal.reason or refusal.status.name
+        log.info("a stream was ended", extra={"reason": reason, **self._whose()})
         self._is_ended = True
         if self._task is not None:
             self._cancelling = self._task.cancelling()

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
 
 from authsvc.errors import AuthError, Reason
+from mcp_adapter import middleware
+from mcp_adapter.pacing import Rarely
 from tests.mcp_adapter.harness import (
+    DEADLINE_SECONDS,
     LEGACY,
     METADATA_URL,
     MODERN,
     Endpoint,
+    Meeting,
+    MemoryResolver,
     bare,
     call,
+    demo_app,
     initialize,
     request,
+    running,
     said,
 )
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -497,4 +506,46 @@ async def test_a_refusal_is_logged_without_what_would_let_one_in(
     assert record.getMessage() == "request refused: TOKEN_EXPIRED"
     assert record.__dict__["reason"] == "TOKEN_EXPIRED"
     assert record.__dict__["session"] == session[:8] + "…"
+    assert record.__dict__["subject"] == ""  # of a token that is refused nothing is known
     assert session not in str(record.__dict__)
+
+    caplog.clear()
+    await endpoint.post(initialize(), token="expired")
+    (record,) = [record for record in caplog.records if record.name.startswith("mcp_adapter")]
+    assert record.__dict__["session"] == ""
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *(Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID),
+        *(Reason.STORE_UNAVAILABLE, Reason.KEYS_UNAVAILABLE),
+    ],
+)
+async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
+    resolver: MemoryResolver,
+    reason: Reason,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(middleware, "Rarely", partial(Rarely, clock=clock))
+    caplog.set_level(logging.INFO, "mcp_adapter")
+
+    async def levels_of(endpoint: Endpoint, refused: Reason) -> list[str]:
+        resolver.broken = AuthError(refused)
+        caplog.clear()
+        for _ in range(3):
+            await endpoint.post(call("whoami"), session="s", token="alice-1")
+        return [it.levelname for it in caplog.records if it.name == middleware.__name__]
+
+    async with (
+        running(demo_app(resolver, Meeting())) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        endpoint = Endpoint(http, resolver, Meeting())
+        assert await levels_of(endpoint, reason) == ["WARNING", "INFO", "INFO"]
+        assert await levels_of(endpoint, reason) == ["INFO"] * 3
+        clock.advance(middleware.WARNING_INTERVAL_SECONDS)
+        assert await levels_of(endpoint, reason) == ["WARNING", "INFO", "INFO"]
+        assert await levels_of(endpoint, Reason.SESSION_NOT_FOUND) == ["INFO"] * 3

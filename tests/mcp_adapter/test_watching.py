@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Resolution, Resolver
+from authsvc.resolution import Resolution, Resolver, shown
 from authsvc.server import running as running_authsvc
 from mcp_adapter import watching
 from mcp_adapter.middleware import SessionGate
@@ -83,9 +83,12 @@ async def streaming(
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_call_that_streams_ends_with_its_caller(endpoint: Endpoint, end: End) -> None:
+async def test_a_call_that_streams_ends_with_its_caller(
+    endpoint: Endpoint, end: End, caplog: pytest.LogCaptureFixture
+) -> None:
     session = await endpoint.open("alice-1")
     endpoint.meeting.expected = 2
+    caplog.set_level("INFO", "mcp_adapter")
 
     async with streaming(endpoint, "POST", session, body=HELD) as response:
         lines = response.aiter_lines()
@@ -97,6 +100,17 @@ async def test_a_call_that_streams_ends_with_its_caller(endpoint: Endpoint, end:
     assert [message.get("method") for message in messages] == ["notifications/progress", None]
     assert messages[-1]["id"] == 7
     assert messages[-1]["error"]["data"] == {"reason": reason}
+    check_logged(caplog, shown(session), "alice")
+
+
+def check_logged(caplog: pytest.LogCaptureFixture, session: str, subject: str) -> None:
+    """The log says whose stream was ended; so does each look that was refused."""
+    logged = [record for record in caplog.records if record.name.startswith("mcp_adapter")]
+    assert logged[-1].getMessage() == "a stream was ended"
+    for record in logged:
+        fields = record.__dict__
+        assert fields["reason"]
+        assert (fields["session"], fields["subject"]) == (session, subject)
 
 
 async def test_delete_ends_the_calls_that_stream(endpoint: Endpoint) -> None:
@@ -258,8 +272,11 @@ async def test_a_stream_of_a_delete_ends_with_the_session(resolver: MemoryResolv
         assert "".join([part async for part in response.aiter_text()]) == App().chunk
 
 
-async def test_a_stream_without_a_token_ends_with_its_session(resolver: MemoryResolver) -> None:
+async def test_a_stream_without_a_token_ends_with_its_session(
+    resolver: MemoryResolver, caplog: pytest.LogCaptureFixture
+) -> None:
     """As the answer to an ``initialize`` can be one."""
+    caplog.set_level("INFO", "mcp_adapter")
     async with (
         serving(App(), resolver) as endpoint,
         streaming(endpoint, "POST", "", token="", body=initialize()) as response,
@@ -271,6 +288,7 @@ async def test_a_stream_without_a_token_ends_with_its_session(resolver: MemoryRe
         rest = "".join([part async for part in parts])
     assert "SESSION_NOT_FOUND" in rest
     assert [method for method, *_ in resolver.calls].count("create") == 0
+    check_logged(caplog, shown("first"), "")
 
 
 async def test_half_an_event_is_not_made_whole(resolver: MemoryResolver) -> None:
