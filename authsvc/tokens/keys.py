@@ -24,6 +24,7 @@ from authsvc import guessable
 from authsvc.errors import AuthError, Reason
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.entries import DuplicateMembers, parse_jwk_set
+from authsvc.tokens.flaws import flaw
 
 MIN_SECRET_BYTES = 32
 """An HS256 key is as long as the hash, or longer (RFC 7518 section 3.2)."""
@@ -124,7 +125,7 @@ class SkippedKey:
     is_odd: bool = True
 
     def __str__(self) -> str:
-        return f"{self.entry} {self.cause}"
+        return f"{self.entry}: {self.cause}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,24 +432,39 @@ def _algorithms(jwk: Mapping[str, object], algorithms: Collection[str]) -> tuple
     fitting = tuple(name for name in algorithms if _fits(jwk, name))
     if isinstance(own, str):
         if own not in algorithms:
-            raise _Skipped("is for an algorithm that is not configured", is_odd=False)
+            raise _Skipped(f"its alg {_quoted(own)} is not configured", is_odd=False)
         if own not in fitting:
-            raise _Skipped(f"its kty or crv does not go with its alg {own!r}")
+            raise _Skipped(f"{_type(jwk)} does not go with its alg {own!r}")
         return (own,)
     if own is not None:
         raise _Skipped("its alg is not a string")
     if not fitting:
-        raise _Skipped("is of a type that no configured algorithm goes with", is_odd=False)
+        raise _Skipped(f"no configured algorithm goes with {_type(jwk)}", is_odd=False)
     return fitting
 
 
 def _check_purpose(jwk: Mapping[str, object]) -> None:
     """``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3), where present."""
-    if jwk.get("use", "sig") != "sig":
-        raise _Skipped("is not for signatures by its use", is_odd=False)
+    use = jwk.get("use", "sig")
+    if use != "sig":
+        purpose = _quoted(use) if isinstance(use, str) else "no string"
+        raise _Skipped(f"is not for signatures: its use is {purpose}", is_odd=False)
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
-        raise _Skipped("is not for verifying by its key_ops", is_odd=False)
+        raise _Skipped("is not for signatures: its key_ops has no 'verify'", is_odd=False)
+
+
+def _type(jwk: Mapping[str, object]) -> str:
+    """The type of a key, for a message."""
+    key_type, curve = jwk.get("kty"), jwk.get("crv")
+    if not isinstance(key_type, str):
+        return "a key without kty"
+    of_curve = f" with crv {_quoted(curve)}" if isinstance(curve, str) else ""
+    return f"its kty {_quoted(key_type)}{of_curve}"
+
+
+def _quoted(name: str) -> str:
+    return repr(name[:64])
 
 
 def _fits(jwk: Mapping[str, object], algorithm: str) -> bool:
@@ -468,5 +484,6 @@ def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
     try:
         material: KeyMaterial = PyJWK(jwk, algorithm).key
     except (PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError):
-        raise KeyLoadError(f"is not a sound {algorithm} key") from None
+        cause = flaw(jwk, _KEY_TYPES[algorithm][0])
+        raise KeyLoadError(f"is not a sound {algorithm} key: {cause}") from None
     return VerificationKey(kid, algorithm, material)

@@ -144,7 +144,9 @@ def test_a_jwks_file(tmp_path: Path) -> None:
 def test_the_message_names_file_and_key(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(jwks(rsa_jwk(1024)))
-    with pytest.raises(KeyLoadError, match=r"jwks\.json: .*keys\[0\] \(kid 'rsa'\) an RSA key has"):
+    with pytest.raises(
+        KeyLoadError, match=r"jwks\.json: .*keys\[0\] \(kid 'rsa'\): an RSA key has"
+    ):
         WatchedFiles([path], lambda: load_jwks_file(path, ["RS256", "EdDSA"]))
 
 
@@ -197,6 +199,23 @@ def test_keys_for_something_else_are_left_out(unused: dict[str, object]) -> None
     assert refusal(unused).startswith("no key verifies signatures; keys[0]")
 
 
+@pytest.mark.parametrize(
+    ("unused", "message"),
+    [
+        (p256_jwk(use="enc"), "is not for signatures: its use is 'enc'"),
+        (p256_jwk(use=["sig"]), "is not for signatures: its use is no string"),
+        (p256_jwk(key_ops=["sign"]), "is not for signatures: its key_ops has no 'verify'"),
+        (p256_jwk(alg="ES384"), "its alg 'ES384' is not configured"),
+        ({"kid": "ec"}, "no configured algorithm goes with a key without kty"),
+        (p256_jwk(crv="P-384"), "no configured algorithm goes with its kty 'EC' with crv 'P-384'"),
+    ],
+)
+def test_the_message_says_what_a_key_is_for_instead(
+    unused: dict[str, object], message: str
+) -> None:
+    assert skipped(rsa_jwk(), unused) == [f"keys[1] (kid 'ec'): {message}"]
+
+
 def test_keys_for_signatures_by_name() -> None:
     jwk = p256_jwk(use="sig", key_ops=["verify", "sign"])
     assert load(jwk) == [("ec", "ES256")]
@@ -212,15 +231,16 @@ def test_keys_for_signatures_by_name() -> None:
         ({"kty": "oct", "k": base64.urlsafe_b64encode(SECRET).decode()}, "is private"),
         ({"kty": "oct"}, "is private"),
         (rsa_jwk(1024, alg="RS256"), "2048 to 8192 bits, not 1024"),
-        (rsa_jwk(alg="ES256"), "does not go with its alg"),
-        (p256_jwk(alg="EdDSA"), "does not go with its alg"),
+        (rsa_jwk(alg="ES256"), "its kty 'RSA' does not go with its alg 'ES256'"),
+        (p256_jwk(alg="EdDSA"), "'EC' with crv 'P-256' does not go with its alg 'EdDSA'"),
         (p256_jwk(alg=["ES256"]), "alg is not a string"),
-        (p256_jwk(x="AAAA"), "not a sound ES256 key"),
-        (p256_jwk(x=p256_jwk()["y"]), "not a sound ES256 key"),
-        (p256_jwk(y=7), "not a sound ES256 key"),
-        (ed25519_jwk(x="AAAA"), "not a sound EdDSA key"),
-        (rsa_jwk(n=None, alg="RS256"), "not a sound RS256 key"),
-        (rsa_jwk(e="AQ", alg="RS256"), "not a sound RS256 key"),
+        (p256_jwk(x="AAAA"), "not a sound ES256 key: its x has 3 bytes, not 32"),
+        (p256_jwk(x=p256_jwk()["y"]), "sound ES256 key: its x and y are no point of its curve"),
+        (p256_jwk(y=7), "not a sound ES256 key: its y is not base64url"),
+        (p256_jwk(y="~~"), "not a sound ES256 key: its y is not base64url"),
+        (ed25519_jwk(x="AAAA"), "not a sound EdDSA key: its x has 3 bytes, not 32"),
+        (rsa_jwk(n=None, alg="RS256"), "not a sound RS256 key: it has no n"),
+        (rsa_jwk(e="AQ", alg="RS256"), "sound RS256 key: its n and e make no RSA key"),
         (rsa_jwk(e="", alg="RS256"), "not a sound RS256 key"),
         (p256_jwk(kid=7), "its kid is not a string"),
         (p256_jwk(kid=""), "its kid is not a string"),
@@ -285,7 +305,7 @@ def test_a_member_twice_is_found_in_its_entry_alone() -> None:
     document = f'{{"keys": [{entry}, {json.dumps(ed25519_jwk())}]}}'.encode()
     keys = parse_jwks(document, ALL)
     assert [key.kid for key in keys.keys] == ["ed"]
-    assert [str(item) for item in keys.skipped] == ["keys[0] (kid 'other') has a member twice"]
+    assert [str(item) for item in keys.skipped] == ["keys[0] (kid 'other'): has a member twice"]
 
 
 @pytest.mark.parametrize("member", ["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"])
@@ -328,6 +348,7 @@ def test_keys_that_cannot_be_told_apart_are_skipped_and_the_rest_works() -> None
         "keys[0]",
         "keys[1]",
     ]
+    assert skipped({**one, "kid": None}, {**two, "kid": None})[1].startswith("keys[1]: is one of")
 
 
 def test_a_key_whose_private_half_is_published_is_skipped() -> None:

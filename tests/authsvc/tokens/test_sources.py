@@ -483,7 +483,7 @@ async def test_ten_thousand_keys_are_too_many(site: Site) -> None:
     fetched = (await fetch()).keys
     assert [key.kid for key in fetched.keys] == [str(number) for number in range(100)]
     (rest,) = fetched.skipped
-    assert str(rest) == "keys[100] to keys[1999] are not looked at: more than 100 keys"
+    assert str(rest) == "keys[100] to keys[1999]: are not looked at: more than 100 keys"
 
 
 @pytest.mark.parametrize(
