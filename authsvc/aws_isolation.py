@@ -36,11 +36,11 @@ def isolated_session() -> AioSession:
     # The loop stands still while an answer is parsed, and four fifths of that went into the times
     # of a listing: botocore leaves them to dateutil.
     factory = session.get_component("response_parser_factory")
-    factory.set_parser_defaults(timestamp_parser=_timestamp)
+    factory.set_parser_defaults(timestamp_parser=timestamp)
     return session
 
 
-def _timestamp(value: str | float) -> datetime:
+def timestamp(value: str | float) -> datetime:
     """A time as AWS spells them: in XML by ISO 8601, else as botocore reads it."""
     try:
         return datetime.fromisoformat(str(value))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -41,9 +40,6 @@ MAX_WILDCARDS = 32
 MAX_WILD_CHARACTERS = 256
 """Of a pattern, from its first wildcard on: each of its characters may be tried at each of a key's.
 """
-
-SLICE_STEPS = 20_000
-"""Characters of a pattern times those of keys that are matched before others have their turn."""
 
 _WILDCARD = re.compile(r"[*?[]")
 
@@ -136,7 +132,7 @@ async def bucket_objects_search(
     """
     name, prefix = prefix_in(call.principal, bucket, prefix)
     after = _key_of(continuation_token) if continuation_token else ""
-    scan = _Scan(_Matcher.of(pattern), max_results, after)
+    scan = _Scan(_matcher(pattern), max_results, after)
     request: ListObjectsV2RequestTypeDef = {
         "Bucket": name,
         "Prefix": _narrower(prefix, pattern),
@@ -147,7 +143,9 @@ async def bucket_objects_search(
             if scan.last:
                 request["StartAfter"] = scan.last
             page = await client.list_objects_v2(**request)
-            is_last = await scan.took(page.get("Contents", [])) and not page["IsTruncated"]
+            contents = page.get("Contents", [])
+            looked_at = await call.s3.slices.collected(scan.keys(contents))
+            is_last = len(looked_at) == len(contents) and not page["IsTruncated"]
             progress = f"{len(scan.found)} found in {scan.scanned} keys"
             await call.report(scan.scanned, message=progress)
             if is_last or scan.is_full:
@@ -163,41 +161,18 @@ async def bucket_objects_search(
     )
 
 
-@dataclass
-class _Matcher:
-    """A pattern, and how much has been done since others had their turn.
-
-    Attributes:
-        compiled: of the whole pattern.
-        length: characters of it that may be tried at each of a key's.
-        steps: since the last turn of others.
+def _matcher(pattern: str) -> re.Pattern[str]:
     """
-
-    compiled: re.Pattern[str]
-    length: int
-    steps: int = 0
-
-    @classmethod
-    def of(cls, pattern: str) -> _Matcher:
-        """
-        Raises:
-            ToolError: it would take too long.
-        """
-        head, *wildcards = re.split(_WILDCARD, pattern)
-        if len(wildcards) > MAX_WILDCARDS or len(pattern) - len(head) > MAX_WILD_CHARACTERS:
-            raise ToolError(
-                f"pattern: has more than {MAX_WILDCARDS} wildcards, or more than "
-                f"{MAX_WILD_CHARACTERS} characters from the first of them on."
-            )
-        return cls(re.compile(fnmatch.translate(pattern)), max(len(pattern) - len(head), 1))
-
-    async def matches(self, key: str) -> bool:
-        """Whether the key matches; others have their turn every so often."""
-        self.steps += self.length * len(key)
-        if self.steps >= SLICE_STEPS:
-            self.steps = 0
-            await asyncio.sleep(0)
-        return self.compiled.match(key) is not None
+    Raises:
+        ToolError: it would take too long.
+    """
+    head, *wildcards = re.split(_WILDCARD, pattern)
+    if len(wildcards) > MAX_WILDCARDS or len(pattern) - len(head) > MAX_WILD_CHARACTERS:
+        raise ToolError(
+            f"pattern: has more than {MAX_WILDCARDS} wildcards, or more than "
+            f"{MAX_WILD_CHARACTERS} characters from the first of them on."
+        )
+    return re.compile(fnmatch.translate(pattern))
 
 
 @dataclass
@@ -205,14 +180,14 @@ class _Scan:
     """A walk over keys in order, which can stop after any of them.
 
     Attributes:
-        matcher: what keys have to match.
+        matcher: of whole keys.
         wanted: how many are enough.
         last: the key that was looked at last.
         scanned: how many were looked at.
         found: those that match.
     """
 
-    matcher: _Matcher
+    matcher: re.Pattern[str]
     wanted: int
     last: str
     scanned: int = 0
@@ -223,15 +198,15 @@ class _Scan:
         """Whether enough were found."""
         return len(self.found) >= self.wanted
 
-    async def took(self, page: Iterable[ObjectTypeDef]) -> bool:
-        """Look at a page, until enough are found. Whether all of the page was looked at."""
+    def keys(self, page: Iterable[ObjectTypeDef]) -> Iterator[str]:
+        """Look at the keys of a page one by one, until enough are found."""
         for item in page:
             if self.is_full:
-                return False
+                return
             self.scanned, self.last = self.scanned + 1, item["Key"]
-            if await self.matcher.matches(self.last):
+            if self.matcher.match(self.last):
                 self.found.append(item)
-        return True
+            yield self.last
 
 
 def _narrower(prefix: str, pattern: str) -> str:

@@ -18,6 +18,8 @@ from aiobotocore.config import AioConfig
 
 from authsvc.aws_isolation import DIRECT, isolated_session
 from authsvc.resolution import AwsCredentials, Secret
+from mcp_adapter.tools.pages import parse_in_slices
+from mcp_adapter.tools.slices import Slices
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -58,6 +60,7 @@ class S3Clients:
 
     Attributes:
         region: the same.
+        slices: in which what S3 answers is worked on.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class S3Clients:
         self._clock = clock
         self._endpoint_url = endpoint_url
         self.region = region
+        self.slices = Slices()
         # One for all of them: it holds the API's model, a tenth of a second's work to read, and is
         # never asked for credentials.
         self._session = isolated_session()
@@ -136,4 +140,5 @@ class S3Clients:
                 **DIRECT,
             ),
         ) as client:
+            parse_in_slices(client, self.slices)
             yield client

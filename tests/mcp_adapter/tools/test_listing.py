@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +18,7 @@ from mcp_adapter.tools import Call
 from mcp_adapter.tools import listing as listing_module
 from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.s3 import S3Clients
-from mcp_adapter.tools.storage import MAX_KEY_BYTES
+from mcp_adapter.tools.slices import ResultT, Slices
 from tests.mcp_adapter.tools.calls import answer, call_of, refusal
 from tests.support.recording import Recording
 
@@ -268,27 +268,25 @@ async def test_a_pattern_at_the_bounds_is_searched_for(clients: S3Clients, patte
     assert await searched(call_of(clients), pattern=pattern) == []
 
 
-async def test_others_have_their_turn_while_keys_are_matched(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """By what is done between two turns, whatever the machine."""
-    longest = MAX_KEY_BYTES
-    matcher = listing_module._Matcher.of("*" + "[ab]" * 31 + "c")
-    done: list[int] = [0]
+class CountedSlices(Slices):
+    """Counts the steps of each work."""
 
-    async def turn(seconds: float) -> None:
-        assert seconds == 0
-        done.append(0)
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[int] = []
 
-    monkeypatch.setattr("mcp_adapter.tools.listing.asyncio.sleep", turn)
-    for number in range(1_000):
-        await matcher.matches("a" * (number % longest + 1))
-        done[-1] += 1
-    one = (1 + 4 * 31 + 1) * longest
-    # Long keys one at a time, short ones several.
-    assert len(done) > 1_000 * one / 4 / (listing_module.SLICE_STEPS + one)
-    assert max(done) < 20
-    assert done.count(1) > 500
+    async def collected(self, work: Iterable[ResultT]) -> list[ResultT]:
+        results = await super().collected(work)
+        self.steps.append(len(results))
+        return results
+
+
+async def test_keys_are_parsed_and_matched_in_slices(clients: S3Clients, keys: list[str]) -> None:
+    clients.slices = counted = CountedSlices()
+    assert await searched(call_of(clients), pattern="*z", max_results=1000) == []
+    pages = [listing_module.PAGE_KEYS, len(keys) - listing_module.PAGE_KEYS]
+    # Of each page the XML by its bytes, what it says of each object, and each key.
+    assert (counted.steps[1::3], counted.steps[2::3]) == (pages, pages)
 
 
 async def test_pages_are_small_however_much_is_asked_for(
