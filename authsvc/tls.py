@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 DEVELOPMENT_DAYS = 30
 """How long certificates for development last."""
 
+_Line = tuple[int, str]
+"""A line for the log: its level, and its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerCertificates:
@@ -64,8 +67,9 @@ class _Served:
         self._certificates = certificates
         self._stamp = self._stamped()
         self._pair = self._load_pair()
-        self._authorities = self._load_authorities()
-        self._logged: list[str] = []
+        self._authorities, skipped = self._load_authorities()
+        self._logged: frozenset[_Line] = frozenset()
+        self._log_news(skipped)
         self.configuration = self._configuration()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
@@ -75,20 +79,18 @@ class _Served:
             return None
         before = self._pair, self._authorities
         # Half-written files are no reason to turn anybody away: the old ones go on.
-        failures = []
+        failures: list[_Line] = []
+        skipped: list[_Line] = []
         try:
             self._pair = self._load_pair()
         except (OSError, ValueError) as error:
-            failures.append(f"certificates cannot be reloaded: {error}")
+            failures.append((logging.ERROR, f"certificates cannot be reloaded: {error}"))
         try:
-            self._authorities = self._load_authorities()
+            self._authorities, skipped = self._load_authorities()
         except (OSError, ValueError) as error:
-            failures.append(f"client_ca_file cannot be reloaded, the old one stays: {error}")
-        for text in failures:
-            # Strangers make handshakes as often as they like: each failure is logged once.
-            if text not in self._logged:
-                log.error("%s", text)
-        self._logged = failures
+            text = f"client_ca_file cannot be reloaded, the old one stays: {error}"
+            failures.append((logging.ERROR, text))
+        self._log_news([*failures, *skipped])
         # Until all of them are fit they are read at each handshake.
         self._stamp = () if failures else stamp
         if (self._pair, self._authorities) == before:
@@ -96,6 +98,14 @@ class _Served:
         self.configuration = self._configuration()
         log.info("certificates reloaded")
         return self.configuration
+
+    def _log_news(self, lines: list[_Line]) -> None:
+        """Log what is wrong now and was not at the last look: unauthenticated peers make handshakes
+        as often as they like."""
+        for level, text in lines:
+            if (level, text) not in self._logged:
+                log.log(level, "%s", text)
+        self._logged = frozenset(lines)
 
     def _stamped(self) -> tuple[tuple[int, int, int, int] | None, ...]:
         return tuple(map(_stamp, self._certificates.files()))
@@ -106,9 +116,9 @@ class _Served:
         _check_pair(chain, key)
         return key, chain
 
-    def _load_authorities(self) -> bytes | None:
+    def _load_authorities(self) -> tuple[bytes | None, list[_Line]]:
         path = self._certificates.client_ca_file
-        return None if path is None else _authorities(path)
+        return (None, []) if path is None else _authorities(path)
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([self._pair], self._authorities)
@@ -117,28 +127,33 @@ class _Served:
 _PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
-def _authorities(path: Path) -> bytes:
+def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
     """The certificates of a bundle, judged one by one: the bundle is the truth, and one that is odd
     keeps none in force that was taken out.
 
     gRPC reads as far as the first that is odd, and tells nobody of the rest.
 
+    Returns:
+        The certificates, and lines for the log that name those that are skipped.
+
     Raises:
         OSError: it cannot be read.
         ValueError: it holds no certificate.
     """
-    sound = []
+    sound: list[bytes] = []
+    skipped: list[_Line] = []
     _, *entries = path.read_bytes().split(_PEM_BEGIN)
     for number, entry in enumerate(entries, 1):
         try:
             certificate = x509.load_pem_x509_certificate(_PEM_BEGIN + entry)
-        except ValueError:
-            log.warning("%s: skipped certificate %d: it cannot be read", path, number)
+        except ValueError as error:
+            text = f"{path}: skipped certificate {number}: it cannot be read: {error}"
+            skipped.append((logging.WARNING, text))
         else:
             sound.append(certificate.public_bytes(serialization.Encoding.PEM))
     if not sound:
         raise ValueError(f"{path} holds no certificate")
-    return b"".join(sound)
+    return b"".join(sound), skipped
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:

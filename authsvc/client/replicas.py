@@ -94,13 +94,18 @@ class Replicas:
 
     async def _follow_names(self) -> None:
         known = dict.fromkeys(self._targets.names, frozenset[Endpoint]())
+        failures = dict.fromkeys(known, "")
         while True:
             for name in known:
+                failure = ""
                 try:
                     # A name that has no address at the moment has not lost its replicas.
                     known[name] = await endpoints_of(name, self._look_up) or known[name]
                 except (OSError, UnicodeError) as error:
-                    log.warning("%s cannot be looked up: %s", name.host, error)
+                    failure = str(error) or type(error).__name__
+                if failure and failure != failures[name]:
+                    log.warning("%s cannot be looked up: %s", name.host, failure)
+                failures[name] = failure
             self._update(frozenset(self._targets.endpoints).union(*known.values()))
             await asyncio.sleep(random.uniform(0.5, 1.0) * LOOK_UP_SECONDS)  # noqa: S311 - jitter
 

@@ -81,6 +81,7 @@ class Certificates:
 
     def __init__(self, tls: ClientTls | None) -> None:
         self._tls = tls
+        self._logged_failure = ""
         self._stamps = self._stamped()
         self.credentials = tls.channel_credentials() if tls else None
 
@@ -96,8 +97,12 @@ class Certificates:
             self._stamps = stamps
             self.credentials = self._tls.channel_credentials()
         except OSError as error:
-            log.error("certificates cannot be reloaded: %s", error)
+            # Every call looks, and a file that is gone has no stamp to tell one look from the next.
+            if str(error) != self._logged_failure:
+                log.error("certificates cannot be reloaded: %s", error)
+            self._logged_failure = str(error)
             return False
+        self._logged_failure = ""
         log.info("certificates reloaded")
         return True
 

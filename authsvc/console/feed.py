@@ -104,7 +104,8 @@ class Feed:
             try:
                 await self._watch()
             except AuthError as error:
-                log.warning("events cannot be watched: %s", error)
+                if error.reason is not self.problem:
+                    log.warning("events cannot be watched: %s", error)
                 self.problem = error.reason
                 if error.reason is Reason.ARGUMENT_INVALID:
                     self._resume_token = ""  # the log is another one: what was before is over

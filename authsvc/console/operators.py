@@ -111,6 +111,7 @@ class OperatorsFile:
             raise ValueError(odd[0])
         if not self._operators:
             raise ValueError("names nobody")
+        self._logged_failure = ""
         self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
 
     def get(self, name: str) -> Operator | None:
@@ -140,13 +141,21 @@ class OperatorsFile:
                 raise ValueError(odd[0])
         except FileNotFoundError:
             self._stamp, self._operators = (0, 0, 0), {}
+            self._log_once(f"operators_file is gone, and nobody can sign in: {self._path}")
         except (OSError, ValueError) as error:
-            log.error("operators_file cannot be reloaded: %s: %s", self._path, error)
+            # The stamp stays: permissions, say, are mended without a new time of writing.
+            self._log_once(f"operators_file cannot be reloaded: {self._path}: {error}")
         else:
-            self._stamp, self._operators = stamp, operators
+            self._stamp, self._operators, self._logged_failure = stamp, operators, ""
             for text in odd:
                 log.error("operators_file: skipped: %s: %s", self._path, text)
             log.info("operators reloaded from %s", self._path)
+
+    def _log_once(self, failure: str) -> None:
+        """Log a failure unless it is the one that was logged last: every request looks."""
+        if failure != self._logged_failure:
+            log.error("%s", failure)
+        self._logged_failure = failure
 
 
 def _parsed(text: str) -> tuple[dict[str, Operator], list[str]]:

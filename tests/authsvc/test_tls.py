@@ -22,11 +22,12 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from authsvc.cli import main
 from authsvc.client import AuthClient, ClientTls
+from authsvc.client.tls import Certificates
 from authsvc.config import Settings
 from authsvc.errors import AuthError, Reason
 from authsvc.server import running
 from authsvc.settings import ConfigError
-from authsvc.tls import write_development_certificates
+from authsvc.tls import ServerCertificates, _Served, write_development_certificates
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -409,6 +410,48 @@ async def test_an_authority_that_was_taken_out_ends_whatever_else_is_wrong(
     assert await reason(mutual, client_tls(both)) is None
     assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.STORE_UNAVAILABLE
     assert caplog.text.count("holds no certificate") == 1
+
+
+def test_what_is_wrong_with_certificates_is_logged_once_however_often_they_are_asked_for(
+    tls: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unauthenticated peers make handshakes as often as they like."""
+    sound, key = (tls / "ca.pem").read_text(), (tls / "server.key").read_text()
+    odd = f"{sound}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (tls / "ca.pem").write_text(odd)
+    files = ServerCertificates(tls / "server.pem", tls / "server.key", tls / "ca.pem")
+
+    def logged() -> tuple[int, int]:
+        text = caplog.text
+        return text.count("skipped certificate 2: it cannot be read: "), text.count("not PEM")
+
+    served = _Served(files)
+    assert logged() == (1, 0)
+    for content, told in (("half a ke", (1, 1)), (key, (1, 1)), ("half a k", (1, 2))):
+        (tls / "server.key").write_text(content)
+        for _ in range(5):
+            served.changed()
+        assert logged() == told
+    (tls / "ca.pem").write_text(sound)
+    served.changed()
+    (tls / "ca.pem").write_text(odd)
+    for _ in range(5):
+        served.changed()
+    assert logged() == (2, 2)
+
+
+def test_a_client_logs_once_that_its_certificates_are_gone(
+    tls: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates(client_tls(tls))
+    chain = (tls / "client.pem").read_bytes()
+    for times in (1, 2):
+        (tls / "client.pem").unlink()
+        for _ in range(5):
+            assert not certificates.renew()
+        assert caplog.text.count("certificates cannot be reloaded") == times
+        (tls / "client.pem").write_bytes(chain)
+        assert certificates.renew()
 
 
 async def test_a_client_follows_its_certificates(

@@ -230,6 +230,27 @@ async def test_nothing_goes_on_after_a_replica_is_given_up() -> None:
     assert not client._replicas._closing
 
 
+async def test_a_name_that_cannot_be_looked_up_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("authsvc.client.replicas.LOOK_UP_SECONDS", 0.0)
+    causes = iter(["no such name", "no such name", "no such name", "no resolver", "no resolver"])
+    asked_enough = asyncio.Event()
+
+    async def look_up(host: str, port: int) -> Sequence[str]:
+        if (cause := next(causes, None)) is not None:
+            raise OSError(cause)
+        asked_enough.set()
+        return []
+
+    async with AuthClient("dns:///localhost:1", deadline_seconds=TIMEOUT_SECONDS, look_up=look_up):
+        await asyncio.wait_for(asked_enough.wait(), BOUND_SECONDS)
+    assert [record.getMessage() for record in caplog.records] == [
+        "localhost cannot be looked up: no such name",
+        "localhost cannot be looked up: no resolver",
+    ]
+
+
 async def test_the_replicas_of_a_name_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("authsvc.client.replicas.LOOK_UP_SECONDS", 0.01)
     addresses: list[str] = []

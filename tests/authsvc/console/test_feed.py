@@ -96,9 +96,10 @@ async def test_the_last_events_are_kept(site: Site, clock: Clock) -> None:
         assert created.total == 5  # the rates forget nothing
 
 
-async def test_a_watch_that_is_refused_is_said_and_tried_again(
-    tmp_path: Path, site: Site, clock: Clock
+async def test_a_watch_that_is_refused_is_said_once_and_tried_again(
+    site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("authsvc.console.feed.RETRY_SECONDS", 0.0)
     async with clients(site.address, site.tls) as other:
         (site.tls / "operator").write_text("stranger" * 8)
         feed = Feed(other.operator, events_kept=10, clock=clock)
@@ -106,6 +107,8 @@ async def test_a_watch_that_is_refused_is_said_and_tried_again(
         await until(lambda: feed.problem is not None)
         assert feed.problem is Reason.CALLER_NOT_ALLOWED
         assert feed.since is None
+        await until(lambda: caplog.text.count("a caller was refused") > 2)
+        assert caplog.text.count("events cannot be watched: CALLER_NOT_ALLOWED") == 1
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

@@ -94,6 +94,26 @@ def test_an_operator_that_is_taken_out_ends_whatever_is_wrong_with_another_line(
     assert operators.get("ada") is None
 
 
+def test_a_file_that_cannot_be_used_is_logged_once(
+    operators_file: Path, operators_line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    operators = OperatorsFile(operators_file)
+
+    def look() -> tuple[int, int]:
+        for _ in range(5):
+            operators.get(NAME)
+        text = caplog.text
+        return text.count("cannot be reloaded"), text.count("is gone, and nobody can sign in")
+
+    for times in (1, 2):
+        rewrite(operators_file, "half a li")
+        assert look() == (times, times - 1)
+        operators_file.unlink()
+        assert look() == (times, times)
+        rewrite(operators_file, operators_line)
+        assert look() == (times, times)
+
+
 def rewrite(path: Path, text: str) -> None:
     """A new file, which no clock can mistake for the old one."""
     fresh = path.with_suffix(".new")
