@@ -101,6 +101,31 @@ async def diagnose(checks: Iterable[Check], *, timeout_seconds: float) -> AsyncI
             yield finding
 
 
+PROXY_VARIABLES = (
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+)
+"""What many programs take a proxy from. Ours do not: docs/security.md says why."""
+
+
+def directly(remedy: str) -> str:
+    """A remedy for what cannot be reached over HTTP, which says of a proxy in the environment that
+    it is not used.
+
+    Args:
+        remedy: says how it is to be reached without one.
+    """
+    # The names alone: a proxy's URL may hold a password.
+    found = [name for name in PROXY_VARIABLES if os.environ.get(name)]
+    if not found:
+        return remedy
+    return f"{remedy} Proxies of the environment are ignored ({', '.join(found)})."
+
+
 def cause(error: OSError) -> str:
     """What the system says, in place of asyncio's words for it."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

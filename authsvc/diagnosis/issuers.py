@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from authsvc.config import IssuerSettings, Settings
-from authsvc.diagnosis import Check, Report
+from authsvc.diagnosis import Check, Report, directly
 from authsvc.issuers import issuer_of
 from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
@@ -19,17 +19,33 @@ from authsvc.tokens.keys import KeyLoadError, KeySet
 SKEW_WARNING_SECONDS = 5.0
 
 
+_REMEDY = "Mend what is named, or the issuer's setting; until then its tokens are answered 503."
+
+
 def checks(settings: Settings) -> list[Check]:
     """Of each issuer that is configured."""
-    remedy = "Mend what is named, or the issuer's setting; until then its tokens are answered 503."
     return [
-        Check("issuer", partial(_look_at, issuer=issuer), remedy) for issuer in settings.issuers
+        Check("issuer", partial(_look_at, issuer=issuer), _remedy(issuer))
+        for issuer in settings.issuers
     ]
+
+
+def _remedy(issuer: IssuerSettings) -> str:
+    if not _is_fetched(issuer):
+        return _REMEDY
+    return directly(
+        f"{_REMEDY} This machine has to reach it directly: let the firewall, NAT or network policy "
+        "pass it, or bring its keys to a jwks_file."
+    )
+
+
+def _is_fetched(issuer: IssuerSettings) -> bool:
+    return issuer.secret_file is None and issuer.jwks_file is None
 
 
 async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
     files = [issuer.secret_file, issuer.jwks_file, *issuer.previous_secret_files]
-    if issuer.secret_file is None and issuer.jwks_file is None:
+    if _is_fetched(issuer):
         await _fetch(report, issuer)
         return
     keys = issuer_of(issuer).keys.current(time.time())
@@ -51,7 +67,7 @@ def _check_mode(report: Report, path: Path) -> None:
 async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     """
     Raises:
-        KeyLoadError: the keys cannot be had, or none of them can be used.
+        KeyLoadError: the keys cannot be had.
     """
     fetcher = Fetcher(issuer.allow_private_addresses)
     if issuer.jwks_url is not None:
@@ -60,7 +76,11 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     else:
         fetched = await fetch_discovered(fetcher, issuer.issuer, issuer.algorithms)
         where = "its metadata, which names it as the issuer"
-    fetched.keys.check_usable()
+    try:
+        fetched.keys.check_usable()
+    except KeyLoadError as error:
+        report.fail(f"{issuer.issuer}: {error}", _REMEDY)
+        return
     report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, by {where}")
     _report_skipped(report, issuer, fetched.keys)
     await _check_clock(report, issuer, fetcher)

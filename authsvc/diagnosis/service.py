@@ -13,7 +13,7 @@ from authsvc.admin_client import AdminClient
 from authsvc.brokers import open_broker
 from authsvc.client.tls import ClientTls
 from authsvc.config import Settings
-from authsvc.diagnosis import Check, Report, cause
+from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.link import check_certificate
 from authsvc.errors import AuthError, Reason
@@ -118,7 +118,7 @@ async def _reach(report: Report, url: str) -> None:
     except OSError as error:
         report.fail(
             f"{url}: {cause(error)}",
-            "Let authsvc reach it (proxy, network policy), or mend [credentials].",
+            directly("Let authsvc reach it (firewall, network policy), or mend [credentials]."),
         )
         return
     writer.close()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from secrets import token_hex
@@ -25,7 +26,18 @@ from cryptography.x509.oid import NameOID
 from authsvc.cli import main
 from authsvc.client import ClientTls
 from authsvc.config import Settings
-from authsvc.diagnosis import Check, Finding, Level, Report, diagnose, issuers, link, service, store
+from authsvc.diagnosis import (
+    PROXY_VARIABLES,
+    Check,
+    Finding,
+    Level,
+    Report,
+    diagnose,
+    issuers,
+    link,
+    service,
+    store,
+)
 from authsvc.server import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
@@ -312,6 +324,45 @@ async def test_an_issuer_that_is_away() -> None:
     (away,) = await found(issuers.checks(settings))
     assert (away.level, away.subject) == (Level.FAIL, "issuer")
     assert "http://127.0.0.1:1/.well-known/" in away.text
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of a proxy is set."""
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("no_proxy")
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY"])
+async def test_a_proxy_that_is_ignored_is_named_where_something_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, idp: IdentityProvider, name: str
+) -> None:
+    with serving_http() as site:
+        site.answers["/keys"] = Answer(jwks())
+        odd = trusting(issuer=ISSUER, jwks_url=f"{site.url}/keys")
+        away = trusting(issuer=ISSUER, jwks_url="http://127.0.0.1:1/keys")
+        reach = partial(service._reach, url="http://127.0.0.1:1/token")
+        unreached = [*issuers.checks(away), Check("credentials", reach, "")]
+        for finding in await found(unreached):
+            assert (finding.level, "ignored" in finding.remedy) == (Level.FAIL, False)
+
+        monkeypatch.setenv(name, "http://user:secret@proxy.example:3128")
+        unreached[0] = issuers.checks(away)[0]
+        issuer, broker = await found(unreached)
+        (unusable,) = await found(issuers.checks(odd))
+    for finding in (issuer, broker):
+        assert f"Proxies of the environment are ignored ({name})." in finding.remedy
+        assert "secret" not in finding.remedy
+    assert "has to reach it directly" in issuer.remedy
+    assert "jwks_file" in issuer.remedy
+    # What was fetched was reached; and what is in a file is not fetched.
+    assert "ignored" not in unusable.remedy
+    path = idp.write_secret(tmp_path)
+    of_file = trusting(issuer=ISSUER, algorithms=["HS256"], secret_file=path)
+    path.unlink()
+    (missing,) = await found(issuers.checks(of_file))
+    assert (missing.level, "ignored" in missing.remedy) == (Level.FAIL, False)
 
 
 async def test_the_sqlite_store(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> None:
