@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 Metadata = tuple[tuple[str, str], ...]
 """What goes with each call."""
 
+Pair = tuple[bytes, bytes]
+"""A key and the chain of its certificate, PEM."""
+
+_PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
+_PEM_END = "-----END CERTIFICATE-----"
+
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
@@ -52,16 +58,41 @@ class ClientTls:
         Raises:
             OSError: a file cannot be read, or does not hold what it should.
         """
+        return _credentials(self.authorities(), self.pair())
+
+    def authorities(self) -> bytes:
+        """The certificates of ``ca_file``, PEM, each judged by itself: one that is odd is skipped,
+        and keeps none trusted that was taken out.
+
+        Raises:
+            OSError: it cannot be read, or holds no certificate.
+        """
+        sound, context = [], ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _, *entries = self.ca_file.read_text(encoding="latin-1").split(_PEM_BEGIN)
+        for number, entry in enumerate(entries, 1):
+            pem = _PEM_BEGIN + entry.partition(_PEM_END)[0] + _PEM_END
+            try:
+                context.load_verify_locations(cadata=pem)
+            except (ssl.SSLError, ValueError):
+                log.warning("%s: skipped certificate %d: it cannot be read", self.ca_file, number)
+            else:
+                sound.append(f"{pem}\n".encode())
+        if not sound:
+            raise OSError(f"{self.ca_file} holds no certificate")
+        return b"".join(sound)
+
+    def pair(self) -> Pair | None:
+        """The key and the chain of its certificate, PEM; None without one.
+
+        Raises:
+            OSError: a file cannot be read, or they do not belong together.
+        """
         key, chain = self.key_file, self.certificate_file
+        if key is None or chain is None:
+            return None
         # gRPC would find out at the first handshake, and tell nobody. An SSLError is an OSError.
-        checked = ssl.create_default_context(cafile=self.ca_file)
-        if chain is not None:
-            checked.load_cert_chain(chain, key)
-        return grpc.ssl_channel_credentials(
-            root_certificates=self.ca_file.read_bytes(),
-            private_key=key.read_bytes() if key else None,
-            certificate_chain=chain.read_bytes() if chain else None,
-        )
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(chain, key)
+        return key.read_bytes(), chain.read_bytes()
 
     def files(self) -> tuple[Path, ...]:
         """The certificates and the key."""
@@ -72,6 +103,9 @@ class ClientTls:
 class Certificates:
     """The credentials of new connections, which follow their files.
 
+    The authorities and the pair are judged apart: a pair that is half replaced keeps no authority
+    trusted that was taken out.
+
     Args:
         tls: None for connections in the clear, on this machine.
 
@@ -81,33 +115,36 @@ class Certificates:
 
     def __init__(self, tls: ClientTls | None) -> None:
         self._tls = tls
-        self._logged_failure = ""
         self._stamps = self._stamped()
-        self.credentials = tls.channel_credentials() if tls else None
+        self.credentials: grpc.ChannelCredentials | None = None
+        if tls is not None:
+            self._authorities, self._pair = tls.authorities(), tls.pair()
+            self.credentials = _credentials(self._authorities, self._pair)
 
     def renew(self) -> bool:
-        """Whether there are other credentials now: the files have changed and are fit for use."""
-        if self._tls is None:
+        """Whether there are other credentials now: a file has changed and holds what it should."""
+        stamps = self._stamped()
+        if self._tls is None or stamps == self._stamps:
             return False
+        # Whatever comes of it, these are not tried again before they change once more.
+        self._stamps = stamps
+        before = self._authorities, self._pair
         try:
-            stamps = self._stamped()
-            if stamps == self._stamps:
-                return False
-            # Whatever comes of it, these are not tried again before they change once more.
-            self._stamps = stamps
-            self.credentials = self._tls.channel_credentials()
+            self._authorities = self._tls.authorities()
         except OSError as error:
-            # Every call looks, and a file that is gone has no stamp to tell one look from the next.
-            if str(error) != self._logged_failure:
-                log.error("certificates cannot be reloaded: %s", error)
-            self._logged_failure = str(error)
+            log.error("ca_file cannot be reloaded, the old one stays: %s", error)
+        try:
+            self._pair = self._tls.pair()
+        except OSError as error:
+            log.error("certificates cannot be reloaded: %s", error)
+        if (self._authorities, self._pair) == before:
             return False
-        self._logged_failure = ""
+        self.credentials = _credentials(self._authorities, self._pair)
         log.info("certificates reloaded")
         return True
 
-    def _stamped(self) -> tuple[tuple[int, int], ...]:
-        return tuple(_stamp(path) for path in self._tls.files()) if self._tls else ()
+    def _stamped(self) -> tuple[tuple[int, int] | None, ...]:
+        return tuple(map(_stamp_if_there, self._tls.files())) if self._tls else ()
 
 
 class ServiceToken:
@@ -142,6 +179,18 @@ class ServiceToken:
             if not self._token:
                 raise AuthError(Reason.CALLER_NOT_ALLOWED, str(error)) from None
         return self._token
+
+
+def _credentials(authorities: bytes, pair: Pair | None) -> grpc.ChannelCredentials:
+    key, chain = pair or (None, None)
+    return grpc.ssl_channel_credentials(authorities, key, chain)
+
+
+def _stamp_if_there(path: Path) -> tuple[int, int] | None:
+    try:
+        return _stamp(path)
+    except OSError:
+        return None
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -86,6 +86,12 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
+def copy_files(source: Path, target: Path, *names: str) -> None:
+    target.mkdir(exist_ok=True)
+    for name in names:
+        (target / name).write_bytes((source / name).read_bytes())
+
+
 def client_tls(tls: Path) -> ClientTls:
     return ClientTls(tls / "ca.pem", tls / "client.pem", tls / "client.key")
 
@@ -451,33 +457,59 @@ def test_a_client_logs_once_that_its_certificates_are_gone(
             assert not certificates.renew()
         assert caplog.text.count("certificates cannot be reloaded") == times
         (tls / "client.pem").write_bytes(chain)
-        assert certificates.renew()
+        assert not certificates.renew()  # they are the same again
 
 
 async def test_a_client_follows_its_certificates(
     mutual: str, tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
-
-    def copy(*names: str) -> None:
-        for name in names:
-            (mine / name).write_bytes((tls / name).read_bytes())
-
-    copy("ca.pem", "client.key", "client.pem")
+    mine, new = tmp_path / "mine", tmp_path / "new"
+    copy_files(tls, mine, "ca.pem", "client.key", "client.pem")
+    write_development_certificates(new, client_name=MTLS_NAME)
     async with AuthClient(mutual, deadline_seconds=TIMEOUT_SECONDS, tls=client_tls(mine)) as client:
         await client.resolve("", "", resource=RESOURCE)
-        write_development_certificates(tls, client_name=MTLS_NAME)
-        copy("ca.pem", "client.pem")
+        copy_files(new, mine, "client.pem")
         # Its key is still on the way: the old connection serves, and the log says so once.
         for _ in range(3):
             await client.resolve("", "", resource=RESOURCE)
             assert caplog.text.count("cannot be reloaded") == 1
-        copy("client.key")
+        copy_files(new, tls, "ca.pem", "server.key", "server.pem")
+        copy_files(new, mine, "ca.pem", "client.key")
         # The server knows the new authority alone, once it is asked for a new connection.
         await client.resolve("", "", resource=RESOURCE)
         (mine / "client.pem").unlink()
         await client.resolve("", "", resource=RESOURCE)
+
+
+@pytest.mark.parametrize("wrong", ["a half-replaced pair", "no key", "an odd authority"])
+async def test_a_client_trusts_no_authority_that_was_taken_out_whatever_else_is_wrong(
+    mutual: str, tls: Path, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, new = tmp_path / "mine", tmp_path / "new"
+    copy_files(tls, mine, "ca.pem", "client.key", "client.pem")
+    write_development_certificates(new, client_name=MTLS_NAME)
+    async with AuthClient(mutual, deadline_seconds=2, tls=client_tls(mine)) as client:
+        await client.resolve("", "", resource=RESOURCE)
+        copy_files(new, mine, "ca.pem")
+        if wrong == "a half-replaced pair":
+            copy_files(new, mine, "client.pem")
+        elif wrong == "no key":
+            (mine / "client.key").unlink()
+        else:
+            odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+            written(mine / "ca.pem", odd + (mine / "ca.pem").read_text())
+        for _ in range(2):
+            with pytest.raises(AuthError) as caught:
+                await client.resolve("", "", resource=RESOURCE)
+            assert caught.value.reason is Reason.STORE_UNAVAILABLE
+        complaints = "cannot be reloaded", "skipped certificate"
+        assert sum(map(caplog.text.count, complaints)) == 1
+        # No authority at all is an outage: the last ones stay.
+        copy_files(tls, mine, "ca.pem", "client.key", "client.pem")
+        await client.resolve("", "", resource=RESOURCE)
+        written(mine / "ca.pem", "rubbish")
+        await client.resolve("", "", resource=RESOURCE)
+        assert "ca_file cannot be reloaded" in caplog.text
 
 
 async def test_calls_under_way_outlive_their_connection(
