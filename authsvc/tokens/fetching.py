@@ -11,7 +11,8 @@ import functools
 import ipaddress
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +28,9 @@ FETCH_TIMEOUT_SECONDS = 5.0
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 """For one address of a host that has several."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+"""What tells zlib that it is gzip."""
 
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _6TO4 = ipaddress.ip_network("2002::/16")
@@ -198,7 +202,12 @@ async def _exchange(
         http.stream(
             method,
             target,
-            headers={"Host": parts.netloc, "Accept": "application/json", **headers},
+            headers={
+                "Host": parts.netloc,
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                **headers,
+            },
             data=form,
             # The certificate is checked for the name, though the connection goes to the address.
             extensions={"sni_hostname": parts.hostname},
@@ -207,8 +216,33 @@ async def _exchange(
         if answer.status_code != httpx2.codes.OK:
             raise KeyLoadError(f"{url}: answered {answer.status_code}")
         body = bytearray()
-        async for chunk in answer.aiter_bytes():
+        async for chunk in answer.aiter_raw():
             body += chunk
-            if len(body) > MAX_DOCUMENT_BYTES:
-                raise KeyLoadError(f"{url}: is longer than {MAX_DOCUMENT_BYTES} bytes")
-        return bytes(body), dict(answer.headers)
+            _check_length(url, body)
+        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+        return _unpacked(url, bytes(body), encoding), dict(answer.headers)
+
+
+def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
+    """A body without its content coding: bounded while it is unpacked, not afterwards.
+
+    None was asked for. Some hosts keep their documents packed, though, and send them as they are.
+    """
+    if encoding in ("identity", ""):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise KeyLoadError(f"{url}: answered in the content coding {encoding[:50]!a}")
+    unpacking = zlib.decompressobj(wbits=_GZIP)
+    try:
+        unpacked = unpacking.decompress(body, MAX_DOCUMENT_BYTES + 1)
+    except zlib.error:
+        raise KeyLoadError(f"{url}: is not gzip, as its Content-Encoding says") from None
+    _check_length(url, unpacked)
+    if not unpacking.eof:
+        raise KeyLoadError(f"{url}: ends before its gzip does")
+    return unpacked
+
+
+def _check_length(url: str, body: Sized) -> None:
+    if len(body) > MAX_DOCUMENT_BYTES:
+        raise KeyLoadError(f"{url}: is longer than {MAX_DOCUMENT_BYTES} bytes")

@@ -9,6 +9,8 @@ import ipaddress
 import json
 import socket
 import ssl
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -267,8 +269,38 @@ async def test_a_name_that_is_not_ascii_is_an_error_of_ours(host: str) -> None:
     assert "is not ASCII" in await refused(INSIDE, f"https://{host}/jwks")
 
 
-async def test_a_body_that_swells_is_not_read(site: Site) -> None:
-    bomb = gzip.compress(b" " * (64 * MAX_DOCUMENT_BYTES))
-    assert len(bomb) < MAX_DOCUMENT_BYTES
-    site.answers["/jwks"] = Answer(bomb, headers={"Content-Encoding": "gzip"})
-    assert "longer than" in await refused(Fetcher(), f"{site.url}/jwks")
+BOMB = gzip.compress(b" " * (64 * MAX_DOCUMENT_BYTES))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "complaint"),
+    [
+        ("gzip", BOMB, "longer than"),
+        ("X-GZip", BOMB, "longer than"),
+        ("gzip, gzip", gzip.compress(BOMB), "content coding 'gzip, gzip'"),
+        ("br", b"", "content coding 'br'"),
+        ("deflate", zlib.compress(b"{}"), "content coding 'deflate'"),
+        ("gzip", b"{}", "is not gzip"),
+        ("gzip", gzip.compress(b"{}")[:-1], "ends before its gzip does"),
+    ],
+    ids=["gzip", "x-gzip", "twice", "br", "deflate", "not gzip", "cut short"],
+)
+async def test_a_packed_body_is_bounded_while_it_is_unpacked(
+    site: Site, encoding: str, body: bytes, complaint: str
+) -> None:
+    assert len(body) < MAX_DOCUMENT_BYTES
+    site.answers["/jwks"] = Answer(body, headers={"Content-Encoding": encoding})
+    tracemalloc.start()
+    try:
+        assert complaint in await refused(Fetcher(), f"{site.url}/jwks")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MAX_DOCUMENT_BYTES
+
+
+async def test_a_body_is_asked_for_unpacked_and_read_if_it_is_gzip(site: Site) -> None:
+    for encoding, body in (("identity", b"{}"), ("", b"{}"), ("gzip", gzip.compress(b"{}"))):
+        site.answers["/it"] = Answer(body, headers={"Content-Encoding": encoding})
+        assert (await Fetcher().post(f"{site.url}/it", {}, {}))[0] == b"{}"
+    assert {headers["Accept-Encoding"] for headers, _ in site.posted} == {"identity"}
