@@ -210,7 +210,7 @@ class Usage:
         try:
             yield
         except AuthError as error:
-            if error.reason.status is Status.UNAVAILABLE:
+            if error.reason.status is Status.UNAVAILABLE and not error.counts_as_refused:
                 self._refused.put_back()
             raise
         self._refused.put_back()

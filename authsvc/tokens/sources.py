@@ -210,7 +210,8 @@ class FetchedKeys:
         else:
             looked = False
         if self._failed:
-            raise AuthError(Reason.KEYS_UNAVAILABLE, f"{self._issuer} cannot be asked for its keys")
+            detail = f"{self._issuer} cannot be asked for its keys"
+            raise AuthError(Reason.KEYS_UNAVAILABLE, detail, counts_as_refused=True)
         return looked
 
     async def refresh(self, now: float) -> None:

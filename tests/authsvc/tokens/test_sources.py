@@ -16,6 +16,7 @@ import pytest
 
 from authsvc.errors import AuthError, Reason
 from authsvc.issuers import SecretFiles
+from authsvc.limits import CallerLimits, Usages
 from authsvc.tokens import fetching
 from authsvc.tokens.fetching import Fetcher, check_url
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
@@ -354,6 +355,26 @@ async def test_a_jwks_flood_is_one_fetch_in_a_cool_down(
     assert len(site.requests) == 2
     assert await verdict(verifier, NEW.token(now), now + COOL_DOWN_SECONDS) is not None
     assert len(site.requests) == 3
+
+
+async def test_a_flood_of_unknown_keys_is_rationed_though_their_issuer_cannot_be_asked(
+    site: Site, verifier: JwtVerifier
+) -> None:
+    site.answers["/jwks"] = Answer(status=503)
+    usage = Usages(CallerLimits(refused_tokens_burst=3), lambda: START).of("caller")
+    now = START + COOL_DOWN_SECONDS
+
+    async def checked(token: str) -> Reason | None:
+        try:
+            with usage.check():
+                await verifier.verify(token, resource=RESOURCE, now=now)
+        except AuthError as error:
+            return error.reason
+        return None
+
+    reasons = [await checked(NEW.token(now, sub=str(number))) for number in range(5)]
+    assert reasons == [Reason.KEYS_UNAVAILABLE] * 3 + [Reason.OVERLOADED] * 2
+    assert len(site.requests) == 2
 
 
 async def test_a_flood_leaves_known_tokens_answering_while_the_fetch_hangs(
