@@ -181,10 +181,15 @@ class Resolution:
     consistency_token: str = ""
 
 
+class NotOpenError(RuntimeError):
+    """A resolver is asked that is not open: it is used within ``async with``."""
+
+
 class Resolver(Protocol):
     """Decides who is asking: authsvc's own resolver, its client, or a test's.
 
-    Every method raises ``AuthError`` and nothing else that is expected.
+    Every method raises ``AuthError`` and nothing else that is expected. One that has to be opened
+    raises ``NotOpenError`` before it is, and once it is closed.
     """
 
     async def resolve(

@@ -79,7 +79,8 @@ ALLOWED = {
     "process": set(),
     "workers": {"config", "settings"},
     "client": {
-        *("addresses", "arguments", "channels", "errors", "resolution", "wire", "v1", "client"),
+        *("addresses", "arguments", "channels", "errors", "printable", "resolution", "wire", "v1"),
+        "client",
     },
     "descriptors": set(),
     "http_server": {"settings", "descriptors", "http_server"},

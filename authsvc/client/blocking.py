@@ -27,6 +27,8 @@ class BlockingAuthClient:
     Every call blocks its caller until it is answered, for its deadline at most; one that is
     interrupted, as by Ctrl-C, is cancelled at authsvc.
 
+    It is used within ``with``, and may be opened again once it is closed.
+
     It does not survive a fork, because threads and connections do not: a child that uses its
     parent's is told so. Where a server forks its workers, open one in each of them.
 
@@ -54,6 +56,12 @@ class BlockingAuthClient:
         self._process_id = 0
 
     def __enter__(self) -> Self:
+        """
+        Raises:
+            RuntimeError: it is open already.
+        """
+        if self._loop is not None and self._process_id == os.getpid():
+            raise RuntimeError("BlockingAuthClient is open already: open it once, and share it")
         opened: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = Thread(
             target=lambda: asyncio.run(self._serve(opened)), name="authsvc-client", daemon=True

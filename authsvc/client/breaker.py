@@ -39,6 +39,7 @@ class Breaker:
         self._failures = 0
         self._open_until = 0.0
         self._probing = False
+        self._last = ""
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -52,7 +53,7 @@ class Breaker:
             yield
         except AuthError as error:
             if error.reason is Reason.STORE_UNAVAILABLE:
-                self._failed()
+                self._failed(error)
             else:
                 self._answered()
             raise
@@ -71,14 +72,15 @@ class Breaker:
         if self._probing or now < self._open_until:
             raise AuthError(
                 Reason.STORE_UNAVAILABLE,
-                "authsvc has not worked of late",
+                f"authsvc has not worked of late: {self._last}",
                 retry_after_seconds=max(self._open_until - now, OPEN_SECONDS),
             )
         self._probing = True
         return True
 
-    def _failed(self) -> None:
+    def _failed(self, error: AuthError) -> None:
         self._failures += 1
+        self._last = error.detail or "its store cannot be reached"
         now = self._clock()
         if self._failures == FAILURES:
             log.error("authsvc does not work: calls fail at once until it does")

@@ -102,7 +102,10 @@ class Calls:
                         return replica
         except TimeoutError:
             pass
-        raise AuthError(Reason.STORE_UNAVAILABLE, "authsvc: not connected")
+        if self._replicas.closed:
+            raise AuthError(Reason.STORE_UNAVAILABLE, "authsvc: the client was closed")
+        why = self._replicas.why_unconnected()
+        raise AuthError(Reason.STORE_UNAVAILABLE, f"authsvc: not connected to {why}")
 
     def _may_repeat(self, idempotent: bool, failure: Failure) -> bool:
         allowed = failure.left_nothing or (idempotent and failure.may_repeat)

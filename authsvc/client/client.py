@@ -19,7 +19,7 @@ from authsvc.client.replica import Replica
 from authsvc.client.replicas import Replicas
 from authsvc.client.targets import Endpoint, LookUp, Targets, look_up
 from authsvc.client.tls import Certificates, ClientTls, ServiceToken
-from authsvc.resolution import Resolution
+from authsvc.resolution import NotOpenError, Resolution
 from authsvc.v1 import auth_pb2 as pb
 
 RequestT = TypeVar("RequestT")
@@ -53,6 +53,9 @@ class AuthClient:
     that breaks or is not answered in time goes to another replica, as long as the deadline lasts
     and the request may be repeated: creating a session may only be if nothing can have come of it.
     While nothing answers at all, calls fail at once. Whoever cancels a call cancels it at authsvc.
+
+    It is used within ``async with``. It may be opened again once it is closed, and several times at
+    once, as by two gates that share it: it is closed when the last of them leaves.
 
     Args:
         target: ``host:port`` or ``unix:/path`` of authsvc; ``dns:///host:port`` for a replica at
@@ -99,7 +102,6 @@ class AuthClient:
         self._service_token = ServiceToken(tls.service_token_file if tls else None)
         self._streams = streams
         self._traceparent = traceparent
-        self._known = asyncio.Event()
         self._replicas = Replicas(
             targets,
             look_up=look_up,
@@ -108,11 +110,21 @@ class AuthClient:
         )
         self._calls = Calls(self._replicas, Breaker(clock), deadline_seconds=deadline_seconds)
         self._tokens = ConsistencyTokens(clock)
-        self._is_open = False
+        self._openings = 0
 
     async def __aenter__(self) -> Self:
-        await self._replicas.__aenter__()
-        self._is_open = True
+        """
+        Raises:
+            RuntimeError: it is open in another event loop.
+        """
+        loop = asyncio.get_running_loop()
+        if self._openings and self._loop is not loop:
+            raise RuntimeError("AuthClient is open in another event loop: make one for each loop")
+        if not self._openings:
+            self._loop = loop
+            self._known = asyncio.Event()
+            await self._replicas.__aenter__()
+        self._openings += 1
         return self
 
     async def __aexit__(
@@ -121,8 +133,9 @@ class AuthClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._is_open = False
-        await self._replicas.__aexit__(exc_type, exc, traceback)
+        self._openings -= 1
+        if not self._openings:
+            await self._replicas.__aexit__(exc_type, exc, traceback)
 
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
@@ -155,8 +168,8 @@ class AuthClient:
         self._tokens.remember((session_id, ""), str(written), ends=True)
 
     async def _make(self, method: Method[RequestT, AnswerT], request: RequestT) -> AnswerT:
-        if not self._is_open:
-            raise RuntimeError("AuthClient is used within `async with`")
+        if not self._openings:
+            raise NotOpenError("AuthClient is used within `async with`")
         if self._certificates.renew():
             self._replicas.renew()
         answer = await self._calls.make(method, request)

@@ -12,7 +12,7 @@ from grpc import aio
 from authsvc import wire
 from authsvc.errors import AuthError, Reason, Status
 
-_NEVER_SENT = "failed to connect to all addresses"
+NEVER_SENT = "failed to connect to all addresses"
 """gRPC's words for a call that found no connection. Should they change, what is not idempotent is
 not repeated any more: no harm is done."""
 
@@ -66,7 +66,7 @@ def failure_of(error: aio.AioRpcError) -> Failure:
     return Failure(
         AuthError(Reason.STORE_UNAVAILABLE, f"authsvc: {code.name}"),
         may_repeat=code in _BROKEN,
-        left_nothing=(error.details() or "").startswith(_NEVER_SENT),
+        left_nothing=(error.details() or "").startswith(NEVER_SENT),
         timed_out=code is grpc.StatusCode.DEADLINE_EXCEEDED,
         unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
     )

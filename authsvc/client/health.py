@@ -8,7 +8,9 @@ from collections.abc import AsyncGenerator
 import grpc
 from grpc import aio
 
+from authsvc.client.failures import NEVER_SENT
 from authsvc.client.tls import Metadata
+from authsvc.printable import printable
 
 _ALL = b""
 """``HealthCheckRequest{service: ""}``: the server as a whole."""
@@ -39,6 +41,20 @@ async def answers(channel: aio.Channel, timeout_seconds: float) -> bool:
     except aio.AioRpcError as error:
         return error.code() not in _NOBODY_THERE
     return True
+
+
+async def why_unconnected(channel: aio.Channel, timeout_seconds: float) -> str:
+    """gRPC's account of why the channel has no connection; empty without one.
+
+    A channel does not tell: its calls do.
+    """
+    try:
+        await check(channel, timeout_seconds)
+    except aio.AioRpcError as error:
+        details = error.details() or ""
+        # What a peer has sent may hold anything. This was made here.
+        return printable(details) if details.startswith(NEVER_SENT) else ""
+    return ""
 
 
 async def watch(channel: aio.Channel, metadata: Metadata) -> AsyncGenerator[bool, None]:

@@ -37,6 +37,7 @@ ASK_AGAIN_SECONDS = 1.0
 """How long at most until a replica that said it does not serve, or said nothing, is asked again."""
 
 _READY = grpc.ChannelConnectivity.READY
+_FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 _OPTIONS = (
     # Finds a peer that is gone without a word; the server bears a ping each 10 seconds.
@@ -80,7 +81,10 @@ class Replica:
         traceparent: Callable[[], str] = str,
     ) -> None:
         self.in_flight = 0
-        self._address = endpoint.address
+        self.name = f"{endpoint.host} at {endpoint.address}" if endpoint.host else endpoint.address
+        """What an operator knows it by."""
+        self.cause = ""
+        """Why there is no connection, as gRPC says; empty while there is one, or none is known."""
         self._channel = _channel(endpoint, credentials)
         self._stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(self._channel)
         self._metadata = metadata
@@ -160,7 +164,7 @@ class Replica:
     def suspect(self) -> None:
         """It has not answered in time: keep away from it until it answers a question of health."""
         if self._responsive:
-            log.warning("authsvc at %s does not answer in time", self._address)
+            log.warning("authsvc at %s does not answer in time", self.name)
             self._responsive = False
             self._spawn(self._await_answer())
 
@@ -213,8 +217,14 @@ class Replica:
     async def _connect(self) -> None:
         # gRPC can tell when the state changes, but a wait for it cannot be taken back: what is
         # left of it comes to the event loop later, which may be closed by then.
-        while not self.connected:  # noqa: ASYNC110 - see above
+        loop = asyncio.get_running_loop()
+        ask_at = loop.time()
+        while not self.connected:
+            if self._channel.get_state() is _FAILED and loop.time() >= ask_at:
+                self.cause = await health.why_unconnected(self._channel, CHECK_SECONDS)
+                ask_at = loop.time() + ASK_AGAIN_SECONDS
             await asyncio.sleep(CONNECTED_YET_SECONDS)
+        self.cause = ""
 
     async def _watch(self) -> None:
         async with aclosing(health.watch(self._channel, self._metadata())) as watch:
@@ -227,7 +237,7 @@ class Replica:
         while not self._responsive:
             await self._connect()
             self._responsive = await health.answers(self._channel, CHECK_SECONDS)
-        log.info("authsvc at %s answers", self._address)
+        log.info("authsvc at %s answers", self.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

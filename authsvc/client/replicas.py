@@ -10,16 +10,19 @@ from types import TracebackType
 from typing import Self
 
 from authsvc.client.replica import Replica
-from authsvc.client.targets import Endpoint, LookUp, Targets, endpoints_of
+from authsvc.client.targets import Endpoint, LookUp, Name, Targets, endpoints_of
 
 log = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 5.0
 """How old what is known of a name may be. The machine's resolver minds the record's own time."""
 
+TARGETS_SHOWN = 3
+"""Targets that an error names: behind a name there may be many, mostly with one cause."""
+
 
 class Replicas:
-    """The replicas that there are now, for use within ``async with``.
+    """The replicas that there are now, for use within ``async with``, and again after that.
 
     Args:
         targets: where to find them.
@@ -43,10 +46,12 @@ class Replicas:
         self._by_endpoint: dict[Endpoint, Replica] = {}
         self._following: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._without_address = dict.fromkeys(targets.names, "not looked up yet")
         self.closed = False
-        """Whether there will be none any more."""
+        """Whether there will be none any more, until it is opened again."""
 
     async def __aenter__(self) -> Self:
+        self.closed = False
         self._update(frozenset(self._targets.endpoints))
         if self._targets.names:
             self._following = asyncio.create_task(self._follow_names())
@@ -59,12 +64,14 @@ class Replicas:
         traceback: TracebackType | None,
     ) -> None:
         self.closed = True
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-        await asyncio.gather(*(replica.close() for replica in self._by_endpoint.values()))
+        # Taken out first: it may be opened again while these close.
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        replicas, self._by_endpoint = self._by_endpoint, {}
+        await asyncio.gather(*(replica.close() for replica in replicas.values()))
         await asyncio.gather(*self._closing)
-        self._by_endpoint.clear()
 
     def renew(self) -> None:
         """Connect anew to all of them; calls under way finish where they are."""
@@ -92,22 +99,37 @@ class Replicas:
             for replica in self._by_endpoint.values()
         )
 
+    def why_unconnected(self) -> str:
+        """Each target without a connection, and the cause where it is known."""
+        causes = {one.name: one.cause for one in self._by_endpoint.values() if not one.connected}
+        causes |= {f"{name.host}:{name.port}": why for name, why in self._without_address.items()}
+        shown = [f"{name} ({cause or 'no answer yet'})" for name, cause in causes.items()]
+        more = len(shown) - TARGETS_SHOWN
+        return ", ".join(shown[:TARGETS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
     async def _follow_names(self) -> None:
         known = dict.fromkeys(self._targets.names, frozenset[Endpoint]())
-        failures = dict.fromkeys(known, "")
         while True:
             for name in known:
-                failure = ""
-                try:
-                    # A name that has no address at the moment has not lost its replicas.
-                    known[name] = await endpoints_of(name, self._look_up) or known[name]
-                except (OSError, UnicodeError) as error:
-                    failure = str(error) or type(error).__name__
-                if failure and failure != failures[name]:
-                    log.warning("%s cannot be looked up: %s", name.host, failure)
-                failures[name] = failure
+                # A name that has no address at the moment has not lost its replicas.
+                known[name] = await self._looked_up(name) or known[name]
             self._update(frozenset(self._targets.endpoints).union(*known.values()))
             await asyncio.sleep(random.uniform(0.5, 1.0) * LOOK_UP_SECONDS)  # noqa: S311 - jitter
+
+    async def _looked_up(self, name: Name) -> frozenset[Endpoint]:
+        """The replicas that a name has now; none where it cannot be looked up."""
+        found, failure = frozenset[Endpoint](), "has no address"
+        try:
+            found = await endpoints_of(name, self._look_up)
+        except (OSError, UnicodeError) as error:
+            failure = f"cannot be looked up: {str(error) or type(error).__name__}"
+            if failure != self._without_address.get(name):
+                log.warning("%s %s", name.host, failure)
+        if found:
+            self._without_address.pop(name, None)
+        else:
+            self._without_address[name] = failure
+        return found
 
     def _update(self, endpoints: Collection[Endpoint]) -> None:
         for gone in self._by_endpoint.keys() - endpoints:

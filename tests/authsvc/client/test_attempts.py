@@ -10,6 +10,7 @@ from authsvc.client import AuthClient
 from authsvc.client.breaker import FAILURES
 from authsvc.client.calls import MAX_ATTEMPTS
 from authsvc.errors import AuthError, Reason
+from authsvc.resolution import NotOpenError
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,
@@ -161,6 +162,93 @@ async def test_without_a_connection_a_call_waits_no_longer_than_its_deadline() -
         with pytest.raises(AuthError, match="not connected") as caught:
             await resolved(client)
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_an_error_names_the_target_and_the_cause() -> None:
+    async with fleet(1) as [replica]:
+        address = replica.address
+    async with AuthClient(address, deadline_seconds=0.1) as client:
+        async with asyncio.timeout(BOUND_SECONDS):
+            detail = ""
+            while "refused" not in detail:
+                with pytest.raises(AuthError) as caught:
+                    await resolved(client)
+                detail = caught.value.detail
+    # The breaker's error repeats it.
+    assert f"not connected to {address} (failed to connect to all addresses" in detail
+
+
+async def test_an_error_names_a_name_that_cannot_be_looked_up() -> None:
+    async def look_up(host: str, port: int) -> list[str]:
+        raise OSError("no such host")
+
+    async with AuthClient("dns:///localhost:1", deadline_seconds=0.1, look_up=look_up) as client:
+        with pytest.raises(AuthError) as caught:
+            await resolved(client)
+    assert caught.value.detail == (
+        "authsvc: not connected to localhost:1 (cannot be looked up: no such host)"
+    )
+
+
+async def test_an_error_names_few_targets() -> None:
+    targets = [f"127.0.0.1:{port}" for port in range(1, 6)]
+    async with AuthClient(targets, deadline_seconds=0.1) as client:
+        with pytest.raises(AuthError, match=r"not connected to .* and 2 more$"):
+            await resolved(client)
+
+
+async def test_a_client_works_again_once_it_is_opened_again() -> None:
+    async with fleet(1) as [replica]:
+        client = client_of(replica)
+        for _ in range(2):
+            async with client:
+                await resolved(client)
+            with pytest.raises(NotOpenError, match="async with"):
+                await resolved(client)
+
+
+async def test_a_name_is_looked_up_again_once_the_client_is_opened_again() -> None:
+    async def look_up(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async with fleet(1) as [replica]:
+        target = f"dns:///localhost:{replica.address.rpartition(':')[2]}"
+        client = AuthClient(target, deadline_seconds=TIMEOUT_SECONDS, look_up=look_up)
+        for _ in range(2):
+            async with client:
+                await resolved(client)
+
+
+async def test_a_client_is_open_until_the_last_that_opened_it_leaves() -> None:
+    async with fleet(1) as [replica]:
+        client = client_of(replica)
+        async with client:
+            async with client:
+                await resolved(client)
+            await resolved(client)
+        with pytest.raises(NotOpenError):
+            await resolved(client)
+
+
+def test_a_client_works_again_in_another_event_loop() -> None:
+    async def use(client: AuthClient) -> None:
+        async with client:
+            with pytest.raises(AuthError, match="not connected to"):
+                await resolved(client)
+
+    client = AuthClient("127.0.0.1:1", deadline_seconds=0.1)
+    for _ in range(2):
+        asyncio.run(use(client))
+
+
+async def test_a_client_is_open_in_one_event_loop_at_a_time() -> None:
+    async def enter(client: AuthClient) -> None:
+        async with client:
+            pass
+
+    async with AuthClient("127.0.0.1:1") as client:
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, enter(client))
 
 
 async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -> None:

@@ -97,6 +97,19 @@ def test_it_is_used_within_with(target: str) -> None:
         client.resolve("", "", resource=RESOURCE)
 
 
+def test_it_works_again_once_it_is_opened_again(target: str) -> None:
+    client = BlockingAuthClient(target, deadline_seconds=TIMEOUT_SECONDS)
+    for _ in range(2):
+        with client:
+            client.resolve("", token(), resource=RESOURCE)
+
+
+def test_it_is_opened_once_at_a_time(client: BlockingAuthClient) -> None:
+    with pytest.raises(RuntimeError, match="open already"), client:
+        pass
+    client.resolve("", token(), resource=RESOURCE)
+
+
 def test_its_thread_ends_with_it(target: str) -> None:
     def threads() -> list[str]:
         return [thread.name for thread in threading.enumerate() if "authsvc" in thread.name]
