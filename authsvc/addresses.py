@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
+MAX_PORT = 65_535
+
+
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port that something can listen on."""
+    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= MAX_PORT
+
 
 def is_local(address: str) -> bool:
     """Whether an address, ``host:port`` or ``unix:/path``, is one of this machine alone."""

@@ -10,22 +10,19 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from authsvc.addresses import is_local
+from authsvc.addresses import is_local, is_port
 
 KindT = TypeVar("KindT")
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:([0-9]+|\*))?")
 
-RESOURCE_REMEDY = (
-    "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
-    "lower-case host, no fragment"
-)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def instance_of(name: str, value: object, kind: type[KindT]) -> KindT:
@@ -48,21 +45,39 @@ def mapping(name: str, value: object) -> None:
         raise TypeError(f"{name} is a mapping, not {type(value).__name__}")
 
 
-def function(name: str, value: object) -> None:
+def function(name: str, value: object, parameters: Sequence[str]) -> None:
     """
     Raises:
-        TypeError: it cannot be called.
+        TypeError: it cannot be called, or not with so many arguments.
     """
     if not callable(value):
         raise TypeError(f"{name} is a function, not {type(value).__name__}")
+    if not can_be_called(value, len(parameters)):
+        shown = getattr(value, "__name__", type(value).__name__)
+        raise TypeError(f"{name} is called as {shown}({', '.join(parameters)}), which it forbids")
 
 
-def plain_function(name: str, value: object) -> None:
+def can_be_called(value: Callable[..., object], count: int) -> bool:
+    """Whether a function takes so many arguments by position; one that does not tell may."""
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def plain_function(name: str, value: object, parameters: Sequence[str]) -> None:
     """
     Raises:
-        TypeError: it cannot be called, or its answer would have to be awaited.
+        TypeError: as ``function``; or it is a class, or its answer would have to be awaited.
     """
-    function(name, value)
+    if isinstance(value, type):
+        raise TypeError(f"{name} is a function, not the class {value.__name__}")
+    function(name, value, parameters)
     called = value
     while isinstance(called, partial):
         called = called.func
@@ -138,24 +153,60 @@ def is_resource(text: str) -> bool:
     """Whether it is a canonical resource URI.
 
     Canonical: absolute, http or https, no fragment (RFC 8707 section 2), no user, scheme and host
-    in lower case (RFC 3986 section 6.2.2.1), visible ASCII. One resource then has one spelling.
+    in lower case (RFC 3986 section 6.2.2.1), no port that is the scheme's own (section 6.2.3),
+    visible ASCII. One resource then has one spelling, and tokens name it by that one.
     """
     try:
         parts = urlsplit(text)
-        port_is_valid = parts.port is None or parts.port > 0
+        port_is_canonical = _has_canonical_port(parts)
     except ValueError:
         return False
     authority = f"{parts.scheme}://{parts.netloc}"
     return (
         parts.scheme in {"http", "https"}
         and bool(parts.hostname)
-        and port_is_valid
+        and port_is_canonical
         and "@" not in parts.netloc
         and "#" not in text
         and text.startswith(authority)
         and authority == authority.lower()
         and all("!" <= character <= "~" for character in text)
     )
+
+
+def _has_canonical_port(parts: SplitResult) -> bool:
+    """
+    Raises:
+        ValueError: it is no port at all.
+    """
+    if parts.port is None:
+        return not parts.netloc.endswith(":")
+    is_default = parts.port == _DEFAULT_PORTS.get(parts.scheme)
+    return parts.port > 0 and not is_default and parts.netloc.endswith(f":{parts.port}")
+
+
+def resource_remedy(text: str) -> str:
+    """How to mend what ``is_resource`` refuses."""
+    rule = (
+        "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
+        "lower-case host, no fragment, no default port"
+    )
+    if "@" in text:
+        return f"{rule}, and no user or password"
+    mended = _mended(text)
+    return f"{rule}; write {mended!r}, not {text!r}" if mended else f"{rule}; {text!r} is not"
+
+
+def _mended(text: str) -> str:
+    """The canonical spelling of a resource; empty where it has none."""
+    try:
+        parts = urlsplit(text)
+        port = "" if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f":{parts.port}"
+    except ValueError:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    spelled = urlunsplit(parts._replace(netloc=host + port, fragment=""))
+    return spelled if is_resource(spelled) else ""
 
 
 def resource(name: str, value: object) -> str:
@@ -167,7 +218,7 @@ def resource(name: str, value: object) -> str:
     """
     text = instance_of(name, value, str)
     if not is_resource(text):
-        raise ValueError(f"{name} {RESOURCE_REMEDY}; {text!r} is not")
+        raise ValueError(f"{name} {resource_remedy(text)}")
     return text
 
 
@@ -181,7 +232,14 @@ def check_issuer(url: str) -> str:
     is_secure = parts.scheme == "https" or (
         parts.scheme == "http" and is_local(f"{parts.hostname}:0")
     )
-    if not is_secure or not parts.hostname or parts.query or parts.fragment:
+    port = parts.netloc.rpartition("]")[2].partition(":")[2]
+    if (
+        not is_secure
+        or not parts.hostname
+        or not (is_port(port) or not port)
+        or parts.query
+        or parts.fragment
+    ):
         raise ValueError(
             "is an issuer's URL like https://auth.example.com: https, or http on loopback, with "
             "neither query nor fragment"
@@ -195,9 +253,15 @@ def check_host(host: str) -> str:
     Raises:
         ValueError: it is none; the message says what is, and names no argument.
     """
-    if not _HOST.fullmatch(host):
+    if not _is_host(host):
         raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
     return host
+
+
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    port = found[3] if found else None
+    return found is not None and (port in {None, "*"} or is_port(port))
 
 
 def check_origin(origin: str) -> str:
@@ -207,7 +271,7 @@ def check_origin(origin: str) -> str:
         ValueError: it is none; the message says what is, and names no argument.
     """
     scheme, separator, host = origin.partition("://")
-    if scheme not in {"http", "https"} or not separator or not _HOST.fullmatch(host):
+    if scheme not in {"http", "https"} or not separator or not _is_host(host):
         raise ValueError(
             "is an origin in lower case like https://app.example.com, with :port or :*, no path"
         )

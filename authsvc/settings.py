@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from authsvc.arguments import RESOURCE_REMEDY, is_resource
+from authsvc.arguments import is_resource, resource_remedy
 
 
 class ConfigError(Exception):
@@ -27,7 +27,7 @@ class Table(BaseModel):
 
 def _resource(resource: str) -> str:
     if not is_resource(resource):
-        raise ValueError(RESOURCE_REMEDY)
+        raise ValueError(resource_remedy(resource))
     return resource
 
 

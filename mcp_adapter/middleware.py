@@ -31,6 +31,7 @@ from authsvc import arguments
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.resolution import Outcome, Resolution, Resolver, shown
 from mcp_adapter import eras, forwarding, lingering, messages, refusals, session_ids
+from mcp_adapter.apps import check_app
 from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
 from mcp_adapter.metadata import metadata_routes, metadata_url
 from mcp_adapter.open_paths import checked as open_paths_checked
@@ -40,6 +41,7 @@ from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import (
     Requirement,
     RequirementOf,
+    check_function,
     default_requirement,
     required,
     union,
@@ -123,7 +125,8 @@ class SessionGate:
 
     Raises:
         TypeError: an argument is of another type than it says, such as one string where several
-            are meant, or ``requirement`` is an ``async`` function.
+            are meant, a framework's server in place of its ASGI app, or an ``async`` function as
+            ``requirement``.
         ValueError: ``resource`` is not canonical, a scope, issuer or open path is none, a number
             is not above 0; the address is none, or not on this machine; or the options contradict.
     """
@@ -144,9 +147,9 @@ class SessionGate:
         max_anonymous_body_bytes: int = DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
         body_timeout_seconds: float = 30.0,
     ) -> None:
-        arguments.function("app", app)
+        check_app(app)
         arguments.resource("resource", resource)
-        arguments.plain_function("requirement", requirement)
+        check_function(requirement)
         arguments.instance_of("stateful", stateful, bool)
         if arguments.instance_of("streams", streams, bool) and not stateful:
             raise ValueError("an app that keeps no sessions sends nothing by itself: no streams")

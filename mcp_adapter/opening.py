@@ -37,6 +37,11 @@ def resolver_of(given: Resolver | str) -> Resolver:
     """
     if isinstance(given, str):
         return resolver_at(given)
+    if hasattr(given, "__enter__") and not hasattr(given, "__aenter__"):
+        raise TypeError(
+            "resolver is an AuthClient(...), whose methods are awaited; this "
+            f"{type(given).__name__} blocks"
+        )
     for name in ("resolve", "create", "revoke"):
         if not callable(getattr(given, name, None)) or isinstance(given, type):
             raise TypeError(

@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc import arguments
+from mcp_adapter.apps import check_app
 from mcp_adapter.whitespace import trimmed
 
 LOOPBACK_HOSTS = ("localhost:*", "127.0.0.1:*", "[::1]:*")
@@ -47,9 +48,10 @@ def guarded(
         allowed_origins: further Origin values, ``scheme://name`` with an optional port or ``:*``.
 
     Raises:
-        TypeError: a string stands where several are meant.
+        TypeError: ``app`` is no ASGI app, or a string stands where several are meant.
         ValueError: ``resource`` is not canonical, or one of the others is not of these.
     """
+    check_app(app)
     parts = urlsplit(arguments.resource("resource", resource))
     further_hosts = arguments.each("allowed_hosts", allowed_hosts, arguments.check_host)
     further_origins = arguments.each("allowed_origins", allowed_origins, arguments.check_origin)
@@ -77,11 +79,11 @@ class OriginGuard:
             does not come from a page.
 
     Raises:
-        TypeError: one of them is no pattern of text.
+        TypeError: ``app`` is no ASGI app, or one of the others is no pattern of text.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: re.Pattern[str], origins: re.Pattern[str]) -> None:
-        arguments.function("app", app)
+        check_app(app)
         for name, pattern in (("hosts", hosts), ("origins", origins)):
             arguments.instance_of(name, pattern, re.Pattern)
             arguments.instance_of(f"{name}.pattern", pattern.pattern, str)

@@ -53,6 +53,20 @@ class Requirement:
 RequirementOf = Callable[[str, Mapping[str, Any]], Requirement | None]
 """``(method, params)`` to what the request needs; None when it is open to anonymous callers."""
 
+
+def check_function(requirement: object) -> None:
+    """
+    Raises:
+        TypeError: it is no plain function of ``(method, params)``.
+    """
+    if isinstance(requirement, Requirement):
+        raise TypeError(
+            "requirement is a function of (method, params) that returns a Requirement or None, not "
+            "a Requirement: write def requirement(method, params): return Requirement(...)"
+        )
+    arguments.plain_function("requirement", requirement, ("method", "params"))
+
+
 OPEN_METHODS = frozenset(
     {
         "initialize",
@@ -131,7 +145,7 @@ def with_broader_scopes(
             several are meant.
         ValueError: no token could hold one of the scopes.
     """
-    arguments.plain_function("requirement", requirement)
+    check_function(requirement)
     arguments.mapping("implied", implied)
     arguments.scopes("implied", implied)
     narrower = {

@@ -93,8 +93,9 @@ class AuthClient:
         if tls is not None:
             arguments.instance_of("tls", tls, ClientTls)
         arguments.instance_of("streams", streams, bool)
-        for name, given in (("traceparent", traceparent), ("clock", clock), ("look_up", look_up)):
-            arguments.function(name, given)
+        arguments.function("traceparent", traceparent, ())
+        arguments.function("clock", clock, ())
+        arguments.function("look_up", look_up, ("host", "port"))
         targets = Targets.parse(target)
         if tls is None:
             targets.check_plaintext()
@@ -111,6 +112,7 @@ class AuthClient:
         self._calls = Calls(self._replicas, Breaker(clock), deadline_seconds=deadline_seconds)
         self._tokens = ConsistencyTokens(clock)
         self._openings = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         """

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from authsvc import arguments
-from authsvc.addresses import is_local
+from authsvc.addresses import is_local, is_port
 
 DNS = "dns:///"
 
@@ -84,15 +84,18 @@ class Targets:
 
 
 def _read(item: str) -> Endpoint | Name:
-    if item.startswith("unix:"):
+    if "@" in item:
+        # It is not shown: there may be a password in it.
+        raise ValueError("a target is no target with a user or a password in it: leave them out")
+    if item.startswith("unix:") and item != "unix:":
         return Endpoint(item)
     host, _, port = item.removeprefix(DNS).rpartition(":")
     # A colon in a host is an IPv6 address, which stands in brackets; other schemes are refused.
     plain = ":" not in host or (host.startswith("[") and host.endswith("]"))
-    if not host or "/" in host or not plain or not port.isdecimal():
+    if not host or "/" in host or not plain or not is_port(port):
         raise ValueError(
             f"{item!r} is no target like 127.0.0.1:50051, unix:/run/authsvc.sock or "
-            "dns:///authsvc.internal:50051"
+            "dns:///authsvc.internal:50051, with a port from 1 to 65535"
         )
     return Name(host, int(port)) if item.startswith(DNS) else Endpoint(item)
 

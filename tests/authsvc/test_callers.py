@@ -186,7 +186,15 @@ def test_no_token_shows() -> None:
 
 @pytest.mark.parametrize(
     "resource",
-    ["https://a.example", "https://a.example/mcp", "http://127.0.0.1:8000/mcp", "https://[::1]/x"],
+    [
+        *("https://a.example", "https://a.example/mcp", "http://127.0.0.1:8000/mcp"),
+        *(
+            "https://[::1]/x",
+            "https://[::1]:8443/x",
+            "https://a.example:80",
+            "http://a.example:443",
+        ),
+    ],
 )
 def test_canonical_resources(resource: str) -> None:
     check_resource(resource)
@@ -204,6 +212,10 @@ def test_canonical_resources(resource: str) -> None:
         "https://a.example/#",
         "https://user@a.example/",
         "https://a.example:99999/",
+        "https://a.example:443/",
+        "https://a.example:/",
+        "https://a.example:08443/",
+        "http://[::1]:80/",
         "https:///mcp",
         "https://a.example/ x",
         "https://a.example/é",

@@ -8,12 +8,17 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from fastmcp import FastMCP
+from mcp.server.lowlevel import Server
+from mcp.server.mcpserver import MCPServer
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authsvc.client import BlockingAuthClient
 from authsvc.resolution import Resolution
 from mcp_adapter.metadata import metadata_routes
 from mcp_adapter.middleware import SessionGate
@@ -37,6 +42,7 @@ WRONG_RESOURCES = [
     *("https://mcp.example/mcp#x", "https://mcp.example/mcp#", "https://u@mcp.example/mcp"),
     *("https://u:p@mcp.example/mcp", "HTTPS://mcp.example/mcp", "https://MCP.example/mcp"),
     *("https://mcp.example:99999/mcp", "https://mcp.example:0/mcp", "https:///mcp", "https://"),
+    *("https://mcp.example:443/mcp", "http://mcp.example:80", "https://mcp.example:/mcp"),
     *("https://mcp.example/m cp", " https://mcp.example/mcp", "https://mcp.example/é"),
     "https://[::1/mcp",
 ]
@@ -64,10 +70,26 @@ class Later:
         return Requirement()
 
 
+def made(path: str = "/mcp", stateless: bool = True, more: str = "") -> Starlette:
+    return Starlette()
+
+
+def made_of(settings: object) -> Starlette:
+    return Starlette()
+
+
+NO_APPS = [
+    *(None, Starlette, made, made_of, partial(made), MCPServer("x"), Server("x")),
+    *(FastMCP("x"), FastMCP("x").http_app, MCPServer("x").streamable_http_app),
+]
+
+
 ISSUERS = [
     *each("authorization_servers", ["https://idp.example", b"x", 7, [7]], TypeError),
     *each("authorization_servers", [[""], ["idp.example"], ["http://idp.example"]], ValueError),
     *each("authorization_servers", [["https://idp.example?x"], ["https://"]], ValueError),
+    *each("authorization_servers", [["https://idp.example:99999"]], ValueError),
+    *each("authorization_servers", [["https://[::1]:0"], ["https://idp.example:x"]], ValueError),
 ]
 SCOPES = [
     *each("scopes", ["a:b", b"a", 7, [7], [None]], TypeError),
@@ -83,12 +105,15 @@ SIZES = [
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        ("app", None, TypeError),
+        *each("app", NO_APPS, TypeError),
+        *each("resolver", [BlockingAuthClient("127.0.0.1:1")], TypeError),
         *each("resolver", [None, 7, MemoryResolver, object()], TypeError),
         *RESOURCES,
         *ISSUERS,
         *SCOPES,
         *each("requirement", [None, Requirement(), later, Later(), partial(later)], TypeError),
+        *each("requirement", [Requirement, lambda: None, lambda method: None], TypeError),
+        *each("requirement", [lambda method, params, more: None], TypeError),
         *each("stateful", ["no", 1, None], TypeError),
         *each("streams", ["no", 1, None], TypeError),
         *each("open_paths", ["/healthz", b"/healthz", 7, [7], [b"/healthz"]], TypeError),
@@ -113,6 +138,71 @@ def test_the_gate(name: str, value: object, error: type[Exception]) -> None:
     }
     with pytest.raises(error, match=name):
         SessionGate(**{**given, name: value})
+
+
+@pytest.mark.parametrize(
+    ("app", "remedy"),
+    [
+        (FastMCP("x"), r"not FastMCP: give what its method \.http_app\(\) returns"),
+        (MCPServer("x"), r"not MCPServer: give what its method \.streamable_http_app\(\) returns"),
+        (made, "made does not: if it makes an app, call it"),
+        (Starlette, "not the class Starlette: give an instance"),
+    ],
+)
+def test_what_is_no_app_says_what_is(app: object, remedy: str) -> None:
+    given: dict[str, Any] = {"app": app}
+    with pytest.raises(TypeError, match=remedy):
+        SessionGate(**given, resolver=MemoryResolver(), resource=RESOURCE)
+
+
+async def as_function(scope: Scope, receive: Receive, send: Send) -> None:
+    pass
+
+
+class WithMore:
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, more: object = None
+    ) -> None:
+        pass
+
+
+async def hands_on(*args: object, **options: object) -> None:
+    pass
+
+
+async def with_options(
+    option: str, scope: Scope, receive: Receive, send: Send, *, further: str = ""
+) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "app",
+    [as_function, WithMore(), hands_on, partial(with_options, "x"), Mock(), made(), Starlette()],
+)
+def test_whatever_takes_what_asgi_gives_is_an_app(app: ASGIApp) -> None:
+    SessionGate(app, resolver=MemoryResolver(), resource=RESOURCE)
+
+
+@pytest.mark.parametrize(
+    ("given", "mended"),
+    [
+        ("https://mcp.example:443/mcp", "https://mcp.example/mcp"),
+        ("http://mcp.example:80", "http://mcp.example"),
+        ("https://mcp.example:/mcp?x", "https://mcp.example/mcp?x"),
+        ("HTTPS://MCP.example:08443/mcp#x", "https://mcp.example:8443/mcp"),
+        ("https://[::1]:443/mcp", "https://[::1]/mcp"),
+    ],
+)
+def test_a_resource_is_given_in_its_canonical_spelling(given: str, mended: str) -> None:
+    with pytest.raises(ValueError, match=f"write {re.escape(repr(mended))}, not "):
+        SessionGate(Starlette(), resolver=MemoryResolver(), resource=given)
+
+
+def test_a_password_in_a_resource_is_not_shown() -> None:
+    with pytest.raises(ValueError, match="no user or password") as caught:
+        metadata_routes("https://u:s3cret@mcp.example", authorization_servers=[], scopes=[])
+    assert "s3cret" not in str(caught.value)
 
 
 def test_an_endpoint_at_the_root_is_never_open() -> None:
@@ -167,6 +257,7 @@ def test_a_requirement_that_can_be_met() -> None:
     [
         (None, {}, TypeError),
         (later, {}, TypeError),
+        (lambda method: None, {}, TypeError),
         (default_requirement, None, TypeError),
         (default_requirement, "a", TypeError),
         (default_requirement, {"a": "b"}, TypeError),
@@ -209,6 +300,9 @@ def test_metadata(name: str, value: object, error: type[Exception]) -> None:
         *RESOURCES,
         *each("allowed_hosts", ["mcp.example", None, [7]], TypeError),
         *each("allowed_hosts", [["*"], ["*.example"], [""], ["https://x"]], ValueError),
+        *each("allowed_hosts", [["x:99999"], ["x:0"]], ValueError),
+        *each("allowed_origins", [["https://x:99999"]], ValueError),
+        *each("app", NO_APPS, TypeError),
         *each("allowed_hosts", [["MCP.example"], ["x/y"], ["x:y"], ["a b"]], ValueError),
         *each("allowed_origins", ["https://app.example", None, [7]], TypeError),
         *each("allowed_origins", [["*"], ["app.example"], ["https://*"]], ValueError),
@@ -216,9 +310,14 @@ def test_metadata(name: str, value: object, error: type[Exception]) -> None:
     ],
 )
 def test_a_guard(name: str, value: object, error: type[Exception]) -> None:
-    given: dict[str, Any] = {"resource": RESOURCE, "allowed_hosts": [], "allowed_origins": []}
+    given: dict[str, Any] = {
+        "app": Starlette(),
+        "resource": RESOURCE,
+        "allowed_hosts": [],
+        "allowed_origins": [],
+    }
     with pytest.raises(error, match=name):
-        guarded(Starlette(), **{**given, name: value})
+        guarded(**{**given, name: value})
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,11 @@ def test_this_machine_needs_no_tls(client: Callable[..., object], target: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("streams", "no"), ("streams", 1), ("traceparent", ""), ("clock", 0.0)]
+    ("name", "value"),
+    [
+        *(("streams", "no"), ("streams", 1), ("traceparent", ""), ("clock", 0.0)),
+        *(("traceparent", len), ("clock", len), ("look_up", len)),
+    ],
 )
 def test_what_a_client_alone_is_given(name: str, value: object) -> None:
     given: dict[str, Any] = {name: value}

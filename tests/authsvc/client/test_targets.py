@@ -43,6 +43,13 @@ def test_targets(target: str | tuple[str, ...], endpoints: list[str], names: lis
         "dns://resolver/authsvc:50051",
         "ipv4:10.0.0.1:50051",
         "xds:///authsvc:1",
+        "127.0.0.1:99999",
+        "127.0.0.1:65536",
+        "127.0.0.1:0",
+        "dns:///authsvc:0",
+        "127.0.0.1:\u0661",
+        "unix:",
+        "a@127.0.0.1:1",
         (),
         ("a:1", ""),
     ],
@@ -50,6 +57,13 @@ def test_targets(target: str | tuple[str, ...], endpoints: list[str], names: lis
 def test_what_is_no_target(target: str | tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"no target|target holds an empty string"):
         AuthClient(target)
+
+
+@pytest.mark.parametrize("target", ["a:s3cret@127.0.0.1:1", "dns:///a:s3cret@authsvc:1"])
+def test_a_password_in_a_target_is_not_shown(target: str) -> None:
+    with pytest.raises(ValueError, match="a user or a password") as caught:
+        AuthClient(target)
+    assert "s3cret" not in str(caught.value)
 
 
 async def test_a_name_is_looked_up_where_the_machine_does() -> None:
