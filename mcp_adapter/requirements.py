@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from authsvc import arguments
+from mcp_adapter.read_only import ReadOnlyParams
 from mcp_adapter.refusals import Refusal, internal_error
 
 log = logging.getLogger(__name__)
@@ -98,11 +99,13 @@ def required(
 ) -> Requirement | None:
     """What one call needs of its caller; None when it is open.
 
+    ``requirement`` cannot change what is asked for: the app gets the params that were authorised.
+
     Raises:
         Refusal: 500. ``requirement`` has failed, or has answered neither; the log says which.
     """
     try:
-        needed: object = requirement(method, params)
+        needed: object = requirement(method, ReadOnlyParams(params))
     except Refusal:
         raise
     except Exception as error:  # noqa: BLE001 - whatever breaks in it, nobody gets in

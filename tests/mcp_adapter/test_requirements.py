@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+from copy import copy, deepcopy
+from typing import Any
+
 import pytest
 
+from mcp_adapter.refusals import Refusal
 from mcp_adapter.requirements import (
     Requirement,
+    RequirementOf,
     default_requirement,
+    required,
     union,
     with_broader_scopes,
 )
@@ -92,3 +100,85 @@ def test_what_is_open_stays_open() -> None:
 
     assert of("ping", {}) is None
     assert with_broader_scopes(default_requirement, {}) is default_requirement
+
+
+# What a requirement is given is what the app gets, so it cannot be changed.
+
+PARAMS: dict[str, Any] = {
+    "name": "write",
+    "arguments": {"path": "/a", "tags": ["x", {"deep": [1]}], "note": None},
+}
+
+
+def with_changed_params(change: Callable[[Any], object]) -> RequirementOf:
+    def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        change(params)
+        return Requirement()
+
+    return requirement
+
+
+CHANGES: list[Callable[[Any], object]] = [
+    lambda params: params.__setitem__("name", "read"),
+    lambda params: params.update(name="read"),
+    lambda params: params.pop("name"),
+    lambda params: params["arguments"].__setitem__("path", "/b"),
+    lambda params: params["arguments"].__delitem__("path"),
+    lambda params: params["arguments"].__ior__({"path": "/b"}),
+    lambda params: params["arguments"].clear(),
+    lambda params: params["arguments"].pop("path"),
+    lambda params: params["arguments"].popitem(),
+    lambda params: params["arguments"].setdefault("more", 1),
+    lambda params: params["arguments"].update(path="/b"),
+    lambda params: params.get("arguments").clear(),
+    lambda params: dict(params)["arguments"].clear(),
+    lambda params: {**params}["arguments"].clear(),
+    lambda params: params.copy()["arguments"].clear(),
+    lambda params: (params | {})["arguments"].clear(),
+    lambda params: ({} | params)["arguments"].clear(),
+    lambda params: [value for _, value in params.items()][1].clear(),
+    lambda params: list(params.values())[1].clear(),
+    lambda params: copy(params)["arguments"].clear(),
+    lambda params: params["arguments"]["tags"].__setitem__(0, "y"),
+    lambda params: params["arguments"]["tags"].__delitem__(0),
+    lambda params: params["arguments"]["tags"].__iadd__(["y"]),
+    lambda params: params["arguments"]["tags"].__imul__(2),
+    lambda params: params["arguments"]["tags"].append("y"),
+    lambda params: params["arguments"]["tags"].clear(),
+    lambda params: params["arguments"]["tags"].extend(["y"]),
+    lambda params: params["arguments"]["tags"].insert(0, "y"),
+    lambda params: params["arguments"]["tags"].pop(),
+    lambda params: params["arguments"]["tags"].remove("x"),
+    lambda params: params["arguments"]["tags"].reverse(),
+    lambda params: params["arguments"]["tags"].sort(key=str),
+    lambda params: params["arguments"]["tags"][1]["deep"].append(2),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_params_are_read_only_throughout(change: Callable[[Any], object]) -> None:
+    params = deepcopy(PARAMS)
+    with pytest.raises(Refusal) as caught:
+        required(with_changed_params(change), "tools/call", params)
+    assert caught.value.status == 500
+    assert params == PARAMS
+
+
+def test_params_are_looked_at_as_before() -> None:
+    def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        assert params == PARAMS
+        assert list(params) == ["name", "arguments"]
+        assert len(params) == 2
+        assert params.get("more") is None
+        assert isinstance(params, dict)
+        assert isinstance(params["arguments"], dict)
+        assert isinstance(params["arguments"]["tags"], list)
+        assert json.dumps(params) == json.dumps(PARAMS)
+        assert {**params} == dict(params.items()) == PARAMS
+        deepcopy(params)["arguments"]["tags"].append("mine")
+        match params:
+            case {"name": "write", "arguments": {"path": str(path), "tags": [first, *_]}}:
+                return Requirement((path, first))
+        return None
+
+    assert required(requirement, "tools/call", deepcopy(PARAMS)) == Requirement(("/a", "x"))
