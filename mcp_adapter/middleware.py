@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc import arguments
 from authsvc.errors import AuthError, Reason, Status
-from authsvc.resolution import Outcome, Resolution, Resolver, shown
+from authsvc.resolution import NotOpenError, Outcome, Resolution, Resolver, shown
 from mcp_adapter import eras, forwarding, lingering, messages, refusals, session_ids
 from mcp_adapter.apps import check_app
 from mcp_adapter.bearer import AmbiguousCredentialsError, presented_token
@@ -164,6 +164,7 @@ class SessionGate:
         self._resource_metadata = metadata_url(resource)
         self._requirement = requirement
         self._stateful = stateful
+        self._is_told_stateless = False
         self._streams = streams
         self._max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
         self._max_anonymous_body_bytes = arguments.positive_integer(
@@ -424,6 +425,13 @@ class SessionGate:
             raise refusals.refusal_of(
                 error, in_session=bool(caller.session_id), scopes=scopes
             ) from None
+        except NotOpenError:
+            if self._warnings.may_pass(NotOpenError):
+                log.error(
+                    "the gate is not open, so requests are answered 503: enter gate.running() in "
+                    "your app's lifespan, or have the server send lifespan events"
+                )
+            raise refusals.service_unavailable() from None
         except Exception as error:  # noqa: BLE001 - whatever breaks in a resolver, nobody gets in
             # The frames without the message: what an unknown exception quotes may be the token.
             frames = "".join(traceback.format_tb(error.__traceback__))
@@ -445,6 +453,12 @@ class SessionGate:
         if self._stateful:
             if theirs:
                 await self._adopt(theirs, caller)
+            elif not self._is_told_stateless:
+                self._is_told_stateless = True
+                log.warning(
+                    "the app has answered an initialize without an Mcp-Session-Id, so its client "
+                    "has no session: make the app stateful, or leave out stateful=True"
+                )
             return theirs
         if theirs:
             log.error("the app keeps sessions: make it stateless, or the gate stateful")

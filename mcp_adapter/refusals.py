@@ -141,8 +141,8 @@ def internal_error() -> Refusal:
 
 
 def service_unavailable() -> Refusal:
-    """503: nobody could say in time."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The service is temporarily unavailable.")
+    """503: nobody could say, or not in time. To a client it is authsvc's outage."""
+    return refusal_of(AuthError(Reason.STORE_UNAVAILABLE), in_session=False, scopes=())
 
 
 def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -> Refusal:

@@ -17,6 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from authsvc.client import AuthClient
+from mcp_adapter import middleware
 from mcp_adapter.middleware import SessionGate
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
@@ -181,18 +183,54 @@ def test_an_address_elsewhere_needs_tls(address: str) -> None:
         SessionGate(Starlette(), resolver=address, resource=RESOURCE)
 
 
-async def test_without_a_lifespan_nobody_gets_in() -> None:
-    """A server that runs none leaves the client closed."""
+async def test_without_a_lifespan_nobody_gets_in(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that runs none leaves the client closed. The log says what to do, once a while."""
+    monkeypatch.setattr(middleware, "WARNING_INTERVAL_SECONDS", 3600.0)
     gate = SessionGate(Starlette(), resolver="127.0.0.1:1", resource=RESOURCE)
     transport = httpx2.ASGITransport(app=gate)
 
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://x", timeout=TIMEOUT_SECONDS
     ) as http:
-        response = await http.post("/mcp", json=call("x"), headers={"Mcp-Session-Id": "x"})
+        for _ in range(3):
+            response = await http.post("/mcp", json=call("x"), headers={"Mcp-Session-Id": "x"})
 
-    assert response.status_code == 500
-    assert response.json()["error"]["message"] == "Internal server error."
+    assert response.status_code == 503
+    assert response.json()["error"]["data"] == {"reason": "STORE_UNAVAILABLE"}
+    assert response.headers["retry-after"] == "1"
+    [record] = [it for it in caplog.records if it.name.startswith("mcp_adapter")]
+    assert record.getMessage().startswith("the gate is not open")
+    assert "gate.running() in your app's lifespan" in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert record.exc_info is None
+
+
+async def test_a_gate_works_again_once_it_is_opened_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder, idp = tmp_path_factory.mktemp("a"), IdentityProvider()
+    async with serving(settings_for(folder, idp), idp.clock) as service:
+        app = Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+        gate = SessionGate(app, resolver=service.address, resource=RESOURCE)
+        for _ in range(2):
+            async with http_of(gate) as http:
+                endpoint = Endpoint(http, MemoryResolver(), Meeting())
+                assert (await endpoint.post(initialize(), version=None)).status_code == 200
+
+
+async def test_two_gates_share_a_client(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder, idp = tmp_path_factory.mktemp("a"), IdentityProvider()
+    async with serving(settings_for(folder, idp), idp.clock) as service:
+        client = AuthClient(service.address, deadline_seconds=TIMEOUT_SECONDS)
+        app = Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+        one, other = (SessionGate(app, resolver=client, resource=RESOURCE) for _ in range(2))
+        async with http_of(one) as http:
+            async with other.running():
+                pass
+            endpoint = Endpoint(http, MemoryResolver(), Meeting())
+            assert (await endpoint.post(initialize(), version=None)).status_code == 200
 
 
 # What is served without a token.

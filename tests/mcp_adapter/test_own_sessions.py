@@ -206,6 +206,21 @@ async def test_delete_reaches_the_app_once_authsvc_has_ended_the_session(
     assert "authorization" not in app.seen[-1].headers
 
 
+async def test_an_app_that_mints_no_id_is_logged_once(
+    stateful: Endpoint, app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.ids = []
+
+    for _ in range(3):
+        response = await stateful.post(initialize(), version=None)
+        assert response.status_code == 200
+        assert "mcp-session-id" not in response.headers
+
+    [record] = [it for it in caplog.records if it.levelno >= logging.WARNING]
+    assert record.levelname == "WARNING"
+    assert "make the app stateful, or leave out stateful=True" in record.getMessage()
+
+
 async def test_no_stream_is_opened_unless_it_is_asked_for(stateful: Endpoint) -> None:
     session = await stateful.open("alice-1")
     headers = {"Mcp-Session-Id": session, "Authorization": "Bearer alice-1"}

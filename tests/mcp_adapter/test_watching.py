@@ -377,6 +377,18 @@ async def test_a_short_outage_ends_no_stream(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == outcomes
 
 
+async def test_a_stream_that_ends_for_want_of_an_answer_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.0)
+
+    last = (await sent_by(anyio.sleep_forever)).split(b"\r\n")[-3]
+
+    error = json.loads(last.removeprefix(b"data: "))["error"]
+    assert (error["code"], error["data"]) == (503, {"reason": "STORE_UNAVAILABLE"})
+
+
 async def test_a_check_that_breaks_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
 
