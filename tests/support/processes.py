@@ -96,13 +96,13 @@ class Process:
 
 
 @contextmanager
-def spawn(module: str, *arguments: str) -> Iterator[Process]:
-    """Run ``python -m module`` and end it on the way out."""
+def spawn(module: str, *arguments: str, cwd: Path = ROOT) -> Iterator[Process]:
+    """Run ``python -m module`` in a folder and end it on the way out."""
     popen = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", module, *arguments],
         stderr=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        cwd=cwd,
     )
     process = Process(popen)
     try:
