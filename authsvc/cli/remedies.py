@@ -25,7 +25,8 @@ REMEDIES = {
     Reason.TOKEN_REVOKED: "Have the client log in again.",
     Reason.KEYS_UNAVAILABLE: "--fetch asks the issuer for its keys. If that fails, `authsvc "
     "doctor` says why.",
-    Reason.RESOURCE_INVALID: "Spell it canonically: absolute, lower-case host, no fragment.",
+    Reason.RESOURCE_INVALID: "Spell it canonically: absolute, lower-case host, no default "
+    "port, no fragment.",
     Reason.CALLER_NOT_ALLOWED: "Add it to resources, or to the resources of one of [[callers]].",
 }
 """By reason. In the words of the configuration."""
