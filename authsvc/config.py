@@ -221,7 +221,11 @@ class IssuerSettings(Table):
         description="Secrets that are still good while the new one spreads. A file that goes "
         "withdraws its secret.",
     )
-    jwks_file: Path | None = Field(default=None, description="Its public keys (RFC 7517).")
+    jwks_file: Path | None = Field(
+        default=None,
+        description="Its public keys (RFC 7517). A file that goes leaves its keys in force: to "
+        "withdraw one, write the set without it.",
+    )
     jwks_url: str | None = Field(default=None, description="Where they are fetched from.")
     discover: bool = Field(
         default=False, description="Find them by the issuer's metadata (OIDC, RFC 8414)."
