@@ -115,7 +115,8 @@ class SessionGate:
         authorization_servers: issuers of tokens for it. With them the gate serves the metadata by
             which clients find them (RFC 9728).
         scopes: what tokens may be asked to hold here, for the metadata.
-        requirement: what a request needs, by method and params.
+        requirement: what a request needs: a plain function of ``(method, params)`` that returns a
+            ``Requirement``, or None for what is open to callers without a token.
         stateful: whether the app keeps sessions of its own.
         streams: whether GET opens a stream of what a stateful app sends by itself.
         open_paths: paths that are passed to the app as they are, such as ``/healthz``.

@@ -5,10 +5,12 @@ With ``--check``, says which page is not as the code has it, and exits with 1.
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 import tempfile
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -18,10 +20,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from authsvc.client import AuthClient, BlockingAuthClient, ClientTls
 from authsvc.config import Settings
 from authsvc.console.config import ConsoleSettings
 from authsvc.settings import FileSettings
 from mcp_adapter.config import Settings as AdapterSettings
+from mcp_adapter.middleware import SessionGate
+from mcp_adapter.origins import guarded
+from mcp_adapter.requirements import Requirement, with_broader_scopes
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -36,6 +42,21 @@ PROGRAMS: tuple[tuple[str, type[FileSettings]], ...] = (
     ("authsvc console", ConsoleSettings),
 )
 
+INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
+    ("mcp_adapter.middleware", SessionGate),
+    ("mcp_adapter.requirements", Requirement),
+    ("mcp_adapter.requirements", with_broader_scopes),
+    ("mcp_adapter.origins", guarded),
+    ("authsvc.client", AuthClient),
+    ("authsvc.client", BlockingAuthClient),
+    ("authsvc.client", ClientTls),
+)
+"""What authors of MCP servers call, and where they import it from."""
+
+_PYTHON = """\
+What an MCP server is protected with; [protect-your-server.md](../protect-your-server.md) shows how.
+What is wrong is refused at once, with `TypeError` or `ValueError`.
+"""
 
 _CONFIGURATION = """\
 Each program reads a TOML file, which `--config` names. A setting outside of a list of tables can
@@ -246,10 +267,52 @@ def _paragraphs(comment: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def interfaces() -> str:
+    """Every argument of what authors of MCP servers call."""
+    parts = [MADE, "# Python\n", _PYTHON]
+    for module, called in INTERFACES:
+        text = inspect.getdoc(called) or ""
+        described = _described_arguments(text)
+        parts += [f"## {called.__name__}\n", f"`from {module} import {called.__name__}`\n"]
+        parts.append(f"{_plain(text.split(chr(10) * 2)[0])}\n")
+        parts.append("| argument | type | default | |\n|---|---|---|---|")
+        for name, parameter in inspect.signature(called).parameters.items():
+            kind = str(parameter.annotation).replace("|", "\\|")
+            default = _shown_default(parameter)
+            parts.append(f"| `{name}` | `{kind}` | {default} | {described[name]} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _described_arguments(text: str) -> dict[str, str]:
+    """By name, what a docstring says of an argument."""
+    section = re.search(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
+    entries = re.split(r"^    (\w+): ", section[1] if section else "", flags=re.MULTILINE)[1:]
+    return {
+        name: _line(_plain(meaning))
+        for name, meaning in zip(entries[::2], entries[1::2], strict=True)
+    }
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
+
+
+def _shown_default(parameter: inspect.Parameter) -> str:
+    value = parameter.default
+    if value is parameter.empty:
+        return "required"
+    if callable(value):
+        return f"`{value.__name__}`"
+    # A dataclass has a mark in place of what it makes.
+    return "" if "factory" in repr(value) else f"`{value!r}`"
+
+
 def pages() -> Iterable[tuple[Path, str]]:
     """What is made, and where it goes."""
     yield FOLDER / "configuration.md", configuration()
     yield FOLDER / "rpc.md", rpcs()
+    yield FOLDER / "python.md", interfaces()
 
 
 def main() -> None:
