@@ -335,6 +335,16 @@ async def test_fastmcp_hides_what_a_scope_is_needed_for(keeper: Endpoint, versio
     assert await names("alice-writer") == {"keep", "write"}
 
 
+async def test_fastmcp_calls_a_tool_that_it_hides_unknown(keeper: Endpoint) -> None:
+    """With no 403 and no scope to ask for: docs/protect-your-server.md says so."""
+    session = await opened(keeper)
+
+    response = await keeper.post(call("write"), session=session, token="alice-1")
+
+    assert response.status_code == 200
+    assert "Unknown tool" in response.text
+
+
 async def test_fastmcp_caches_nothing_of_ones_for_another(resolver: MemoryResolver) -> None:
     """Its cache goes by what stands in the token's place."""
 
