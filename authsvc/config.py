@@ -474,7 +474,8 @@ class LimitSettings(Table):
         default=1_000,
         ge=1,
         description="Calls that wait for their request before it is known who calls. Beyond it, "
-        "calls without a known caller are rejected as they begin.",
+        "calls without a known caller are rejected as they begin. Also refused calls, and answers "
+        "of `Health/Check`, that their clients have not taken.",
     )
     request_timeout_seconds: PositiveFloat = Field(
         default=10.0,

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.waiting import BoundedHandlers
 from tests.support.clock import Clock
-from tests.support.http2 import HalfCalls
+from tests.support.http2 import HalfCalls, UnreadAnswers
 from tests.support.service import settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
@@ -120,6 +121,47 @@ async def test_half_calls_of_a_caller_are_its_own(
         await resolved(channel, "other", OTHER_RESOURCE)
         assert len(peer.ended) == 500 - 20 - 75
         peer.close()
+
+
+@pytest.mark.parametrize("method", [f"{SERVICE}/ResolveSession", f"{SERVICE}/CreateSession"])
+async def test_refused_calls_that_are_not_read_are_bounded(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, method: str
+) -> None:
+    async with (
+        serving(tmp_path, clock, idp, max_unauthenticated_calls=20) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        peer = UnreadAnswers(address, method)
+        await peer.ask(500)
+        await peer.until(lambda: len(peer.ended) == 480)
+        await resolved(channel, "one", RESOURCE)
+        peer.close()
+
+
+def has_ended(peer: HalfCalls, calls: int) -> bool:
+    return len(peer.ended) == calls
+
+
+@pytest.mark.parametrize("half_calls", [0, 20])
+async def test_answers_on_health_that_are_not_read_are_bounded(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, half_calls: int
+) -> None:
+    limits = {"max_unauthenticated_calls": 20}
+    settings = settings_for(tmp_path, idp, listen="127.0.0.1:0", limits=limits)
+    async with asyncio.timeout(BOUND_SECONDS), running(settings, clock=clock) as address:
+        half = HalfCalls(address, f"{SERVICE}/ResolveSession")
+        await half.begin(half_calls)
+        peers = [UnreadAnswers(address, "/grpc.health.v1.Health/Check") for _ in range(3)]
+        for peer, left in zip(peers, (20, 1, 1), strict=True):
+            await peer.ask(100)
+            await peer.until(partial(has_ended, peer, 100 - left))
+        async with aio.insecure_channel(address) as channel:
+            health: Any = HealthStub(channel)
+            for _ in range(3):
+                answer = await health.Check(HealthCheckRequest(), timeout=BOUND_SECONDS)
+                assert answer.status == HealthCheckResponse.SERVING
+        for connection in (*peers, half):
+            connection.close()
 
 
 async def test_a_request_that_does_not_come_is_not_waited_for(

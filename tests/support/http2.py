@@ -41,19 +41,29 @@ class HalfCalls(Connection):
             await asyncio.sleep(0.001)
 
 
-class UnreadAnswers(Connection):
+class UnreadAnswers(HalfCalls):
     """A connection that leaves its server no room for the body of any answer.
 
     Args:
         target: ``unix:/path`` or ``host:port``.
-        method: the RPC that is called.
+        method: the RPC that all of its calls are of.
+        service_token: what each presents; empty for none.
     """
 
-    async def call(self) -> None:
-        """Make a call with an empty request, and stay until the server ends the connection."""
+    def __init__(self, target: str, method: str, service_token: str = "") -> None:
+        super().__init__(target, method, service_token)
         # After the settings of the connection itself, which allow for much.
         setting = struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)
         self._out += len(setting).to_bytes(3) + bytes((SETTINGS, 0)) + bytes(4) + setting
+
+    async def ask(self, calls: int, request: bytes = b"", *, end: bool = True) -> None:
+        """Make so many calls, each with one request, its last one if ``end``."""
+        for _ in range(calls):
+            self.send(self.open(), request, end=end)
+        await self.until(lambda: not (self._blocked or self.wants_to_write))
+
+    async def call(self) -> None:
+        """Make a call with an empty request, and stay until the server ends the connection."""
         self.send(self.open(), b"", end=True)
         with suppress(ConnectionEndedError, OSError):
             # Settings are acknowledged, and pings answered: the connection is in order.
