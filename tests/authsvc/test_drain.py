@@ -9,12 +9,15 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from authsvc.client import AuthClient
 from authsvc.config import Settings
 from authsvc.server import running
+from authsvc.v1 import auth_pb2 as pb
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.http2 import UnreadAnswers
@@ -82,15 +85,47 @@ async def test_a_watch_does_not_hold_up_a_stop(
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_watch_that_is_not_read_holds_up_neither_others_nor_a_stop(
-    tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
+BATCH = pb.ResolveSessionStreamRequest(
+    entries=[
+        pb.ResolveSessionStreamRequest.Entry(
+            request_id=number, request=pb.ResolveSessionRequest(resource=RESOURCE)
+        )
+        for number in range(200)
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_message", "is_last"),
+    [
+        ("grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest(), True),
+        ("grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(), True),
+        (
+            "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            ServerReflectionRequest(list_services=""),
+            False,
+        ),
+        ("authsvc.v1.AuthService/ResolveSessionStream", BATCH, False),
+    ],
+    ids=["watch", "check", "reflection", "stream"],
+)
+async def test_an_answer_that_is_not_read_holds_up_neither_others_nor_a_stop(
+    tmp_path: Path,
+    clock: Clock,
+    idp: IdentityProvider,
+    channel: aio.Channel,
+    method: str,
+    request_message: Message,
+    *,
+    is_last: bool,
 ) -> None:
     health: Any = health_pb2_grpc.HealthStub(channel)
     async with asyncio.timeout(WAIT_SECONDS):
         async with running(settings(tmp_path, idp, grace_seconds=0.5), clock=clock) as address:
-            unread = UnreadAnswers(address, "/grpc.health.v1.Health/Watch")
-            staying = asyncio.create_task(unread.call())
-            await asyncio.sleep(0.5)  # no answer says that it has begun
+            unread = UnreadAnswers(address, f"/{method}")
+            await unread.ask(1, request_message.SerializeToString(), end=is_last)
+            await unread.until(lambda: unread.begun == 1)
+            staying = asyncio.create_task(unread.stay())
             watch = health.Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING

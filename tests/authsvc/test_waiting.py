@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
@@ -20,6 +21,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from authsvc.admin_wire import RESUME_TOKEN_KEY
 from authsvc.callers import Callers
 from authsvc.edge import Edge
 from authsvc.errors import AuthError, Reason
@@ -36,7 +38,7 @@ from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 pytestmark = pytest.mark.anyio
 
 BOUND_SECONDS = 60.0
-TOKENS = {name: secrets.token_urlsafe(32) for name in ("one", "other")}
+TOKENS = {name: secrets.token_urlsafe(32) for name in ("one", "other", "operator")}
 SERVICE = "/authsvc.v1.AuthService"
 HALF = ("ResolveSession", "CreateSession", "RevokeSession")
 
@@ -45,13 +47,15 @@ HALF = ("ResolveSession", "CreateSession", "RevokeSession")
 async def serving(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, **limits: float
 ) -> AsyncIterator[str]:
-    """A server of two callers that prove themselves by service tokens."""
-    callers = []
+    """A server of two callers and an operator, who prove themselves by service tokens."""
+    callers: list[dict[str, object]] = []
     for name, resource in (("one", RESOURCE), ("other", OTHER_RESOURCE)):
         (tmp_path / name).write_text(TOKENS[name])
         callers.append(
             {"name": name, "resources": [resource], "service_token_files": [tmp_path / name]}
         )
+    operator = hashlib.sha256(TOKENS["operator"].encode()).hexdigest()
+    callers.append({"name": "operator", "admin": True, "service_token_sha256": [operator]})
     settings = settings_for(tmp_path, idp, resources=(), callers=callers, limits=limits)
     async with asyncio.timeout(BOUND_SECONDS), running(settings, clock=clock) as address:
         yield address
@@ -286,6 +290,50 @@ async def test_streams_of_a_caller_are_bounded_and_leave_others_theirs(
             except aio.AioRpcError:
                 again = begin[kind]()
                 stack.callback(again.cancel)
+
+
+WATCH = "/authsvc.v1.SessionAdminService/WatchSessions"
+
+
+async def test_watches_of_sessions_are_bounded_by_caller(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    async with (
+        serving(tmp_path, clock, idp, max_streams_per_caller=4) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        unread = UnreadAnswers(address, WATCH, TOKENS["operator"])
+        await unread.ask(4)
+        await unread.until(lambda: unread.begun == 4)
+        admin: Any = pb_grpc.SessionAdminServiceStub(channel)
+        refused = admin.WatchSessions(pb.WatchSessionsRequest(), metadata=proof("operator"))
+        with pytest.raises(aio.AioRpcError) as caught:
+            await refused.read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        # Others are served, and the operator's other calls.
+        await resolved(channel, "one", RESOURCE)
+        await admin.ListSessions(pb.ListSessionsRequest(), metadata=proof("operator"))
+        unread.close()
+        while True:
+            again = admin.WatchSessions(pb.WatchSessionsRequest(), metadata=proof("operator"))
+            if RESUME_TOKEN_KEY in await again.initial_metadata():
+                break
+        again.cancel()
+
+
+async def test_watches_of_sessions_are_bounded_by_connection(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    async with serving(tmp_path, clock, idp, max_concurrent_streams_per_connection=3) as address:
+        unread = UnreadAnswers(address, WATCH, TOKENS["operator"])
+        await unread.ask(10)
+        await unread.until(lambda: unread.begun == 3 and len(unread.ended) == 7)
+        async with aio.insecure_channel(address) as channel:
+            admin: Any = pb_grpc.SessionAdminServiceStub(channel)
+            other = admin.WatchSessions(pb.WatchSessionsRequest(), metadata=proof("operator"))
+            assert RESUME_TOKEN_KEY in await other.initial_metadata()
+            other.cancel()
+        unread.close()
 
 
 def test_a_share_of_capacity_is_each_callers_own(clock: Clock) -> None:

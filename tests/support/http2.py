@@ -7,7 +7,15 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
-from bench.http2 import INITIAL_WINDOW_SIZE, SETTINGS, Connection, ConnectionEndedError, Event
+from bench.http2 import (
+    END_STREAM,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    SETTINGS,
+    Connection,
+    ConnectionEndedError,
+    Event,
+)
 
 
 class HalfCalls(Connection):
@@ -48,10 +56,14 @@ class UnreadAnswers(HalfCalls):
         target: ``unix:/path`` or ``host:port``.
         method: the RPC that all of its calls are of.
         service_token: what each presents; empty for none.
+
+    Attributes:
+        begun: how many have got the head of an answer, which needs no room.
     """
 
     def __init__(self, target: str, method: str, service_token: str = "") -> None:
         super().__init__(target, method, service_token)
+        self.begun = 0
         # After the settings of the connection itself, which allow for much.
         setting = struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)
         self._out += len(setting).to_bytes(3) + bytes((SETTINGS, 0)) + bytes(4) + setting
@@ -62,15 +74,16 @@ class UnreadAnswers(HalfCalls):
             self.send(self.open(), request, end=end)
         await self.until(lambda: not (self._blocked or self.wants_to_write))
 
-    async def call(self) -> None:
-        """Make a call with an empty request, and stay until the server ends the connection."""
-        self.send(self.open(), b"", end=True)
+    async def stay(self) -> None:
+        """Stay until the server ends the connection."""
         with suppress(ConnectionEndedError, OSError):
             # Settings are acknowledged, and pings answered: the connection is in order.
-            while True:
-                self.flush()
-                self.receive()
-                await asyncio.sleep(0.001)
+            await self.until(lambda: False)
+
+    def _take(self, kind: int, flags: int, stream: int, body: bytes, events: list[Event]) -> None:
+        if kind == HEADERS and not flags & END_STREAM:
+            self.begun += 1
+        super()._take(kind, flags, stream, body, events)
 
 
 def _literal(name: str, value: str) -> bytes:
