@@ -22,7 +22,6 @@ pytestmark = pytest.mark.anyio
 CHUNK = 16 * 1024
 LONG = json.dumps(request("x", {"text": "x" * 10 * CHUNK})).encode()
 FULL = json.dumps(request("x", {"values": [0] * FEW_VALUES})).encode()
-
 WIDE = json.dumps(request("x", {"values": [0] * FEW_VALUES, "text": "x" * 3 * CHUNK})).encode()
 
 

@@ -11,6 +11,7 @@ import anyio
 import httpx2
 import mcp_types as types
 import pytest
+from fastmcp import Context as FastContext
 from fastmcp import FastMCP
 from fastmcp.server.auth import require_scopes
 from fastmcp.server.dependencies import get_access_token as fast_access_token
@@ -231,6 +232,28 @@ def asking(meeting: Meeting, *, stateless: bool) -> ASGIApp:
     return server.streamable_http_app(stateless_http=stateless)
 
 
+def asking_fastmcp(meeting: Meeting, *, stateless: bool) -> ASGIApp:
+    server = FastMCP("asking")
+    params = types.ElicitRequestFormParams(
+        message="Which size?", requested_schema=Size.model_json_schema()
+    )
+
+    @server.tool
+    async def order(ctx: FastContext) -> str | types.InputRequiredResult:
+        if ctx.input_responses is None:
+            question = types.ElicitRequest(params=params)
+            return types.InputRequiredResult(
+                input_requests={"size": question}, request_state="asked"
+            )
+        assert ctx.request_state == "asked"
+        answer = ctx.input_responses["size"]
+        assert isinstance(answer, types.ElicitResult)
+        size = Size.model_validate(answer.content)
+        return f"{size.size} for {described(fast_access_token())}"
+
+    return server.http_app(stateless_http=stateless)
+
+
 CAN_ELICIT: dict[str, Any] = {
     "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}
 }
@@ -243,11 +266,12 @@ async def order(endpoint: Endpoint, token: str, **params: object) -> httpx2.Resp
     return await endpoint.post(body, token=token, version="2026-07-28", headers=headers)
 
 
+@pytest.mark.parametrize("make", [asking, asking_fastmcp], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "stateful"])
 async def test_the_state_of_another_caller_is_refused(
-    resolver: MemoryResolver, *, stateless: bool
+    make: Callable[..., ASGIApp], resolver: MemoryResolver, *, stateless: bool
 ) -> None:
-    async with endpoint_of(asking, resolver, stateless=stateless) as endpoint:
+    async with endpoint_of(make, resolver, stateless=stateless) as endpoint:
         asked = message_of(await order(endpoint, "alice-1"))["result"]
         (key,) = asked["inputRequests"]
         answered = {
@@ -262,8 +286,14 @@ async def test_the_state_of_another_caller_is_refused(
     assert said(served) == f"L for {expected(resolver.tokens['alice-1'])}"
 
 
-@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
-async def test_a_user_is_asked_in_both_eras(resolver: MemoryResolver, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "mode"),
+    [(asking, "legacy"), (asking, "2026-07-28"), (asking_fastmcp, "2026-07-28")],
+    ids=["legacy", "modern", "fastmcp"],
+)
+async def test_a_user_is_asked_in_both_eras(
+    make: Callable[..., ASGIApp], resolver: MemoryResolver, mode: str
+) -> None:
     async def answer(
         context: ClientRequestContext, params: types.ElicitRequestParams
     ) -> types.ElicitResult:
@@ -271,7 +301,7 @@ async def test_a_user_is_asked_in_both_eras(resolver: MemoryResolver, mode: str)
 
     headers = {"Authorization": "Bearer alice-1"}
     async with (
-        endpoint_of(asking, resolver, stateless=False) as endpoint,
+        endpoint_of(make, resolver, stateless=False) as endpoint,
         httpx2.AsyncClient(headers=headers, timeout=DEADLINE_SECONDS) as http,
     ):
         transport = streamable_http_client(f"{endpoint.http.base_url}/mcp", http_client=http)
