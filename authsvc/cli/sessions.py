@@ -111,6 +111,8 @@ def list_sessions(
                 left += 1
             if left == COUNTED:
                 break
+        if not found:
+            await _remark_on_issuer(client, which.issuer)
         return found, left
 
     found, left = connection.run(fetch)
@@ -333,6 +335,16 @@ def revoke(
     say(revocation.outcome(done.session_count))
 
 
+async def _remark_on_issuer(client: AdminClient, named: str) -> None:
+    """Say so if nothing new can match, as the service is not configured with the issuer."""
+    if not named:
+        return
+    issuers = [it.issuer for it in (await client.status()).issuers]
+    if named not in issuers:
+        configured = ", ".join(issuers)
+        say(f"The service is not configured with the issuer {named}, but {configured}.", err=True)
+
+
 async def _configured_issuer(client: AdminClient, named: str) -> str:
     """The issuer that was named; without a name, the only one.
 
@@ -389,6 +401,7 @@ def watch(
 
     async def follow(client: AdminClient) -> None:
         seen = 0
+        await _remark_on_issuer(client, which.issuer)
         async with client.watching(which, resume_token=resume_token) as events:
             if not as_json:
                 say("Watching; Ctrl-C ends it.", err=True)

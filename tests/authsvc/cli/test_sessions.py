@@ -165,6 +165,26 @@ async def test_an_issuer_that_authsvc_does_not_know_is_an_error_before_anything_
         assert f"of {misspelt}" in ran.out
 
 
+async def test_a_filter_by_an_issuer_that_authsvc_does_not_know_is_remarked_on(
+    operator: Operator, idp: IdentityProvider
+) -> None:
+    remark = f"The service is not configured with the issuer {ISSUER}/, but {ISSUER}.\n"
+    await operator.site.resolve("session-of-ada", idp.token("ada"))
+    misspelt = await operator.sessions("list", "--issuer", f"{ISSUER}/", "--json")
+    assert (misspelt.code, misspelt.json()["sessions"], misspelt.err) == (0, [], remark)
+    nobody = await operator.sessions("list", "--issuer", ISSUER, "--subject", "nobody")
+    assert nobody.err == "No session matches.\n"
+
+    watching = asyncio.create_task(
+        operator.sessions("watch", "--issuer", f"{ISSUER}/", "--count", "1")
+    )
+    async with asyncio.timeout(SECONDS):
+        while not watching.done():  # until it is watching: this concerns every issuer
+            await operator.site.operator.revoke_everyone()
+            await asyncio.wait({watching}, timeout=0.2)
+    assert (await watching).err.startswith(remark)
+
+
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
