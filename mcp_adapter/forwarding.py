@@ -27,6 +27,8 @@ from mcp_adapter.refusals import Refusal, bad_request
 RawHeaders = list[tuple[bytes, bytes]]
 
 _JSON = b"application/json"
+_SESSION_ID = session_ids.HEADER.encode()
+_PROTOCOL_VERSION = eras.PROTOCOL_VERSION_HEADER.encode()
 
 _ROUTING = frozenset({b"mcp-method", b"mcp-name"})
 _PARAMETER = b"mcp-param-"
@@ -37,25 +39,27 @@ _SINGLE = frozenset(
         b"content-length",
         b"content-encoding",
         b"last-event-id",
-        session_ids.HEADER.encode(),
+        _SESSION_ID,
     }
 )
 """What a request has once or not at all, besides the headers that are read elsewhere."""
 
-_REWRITTEN = frozenset(
+_DROPPED = frozenset(
     {
+        # The app gets it from the gate alone, if it gets it.
         b"authorization",
         b"content-type",
         b"content-length",
         b"content-encoding",
         b"transfer-encoding",
-        session_ids.HEADER.encode(),
+        _SESSION_ID,
+        # Some frameworks take a POST for a request of the method in it.
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
     }
 )
-"""What the app gets from the gate alone, if it gets it."""
-
-_OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
-"""By which some frameworks take a POST for a request of another method."""
+"""What the app does not get from the client."""
 
 _NAMES = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """By method, the parameter that Mcp-Name repeats."""
@@ -144,26 +148,25 @@ def forwarded(scope: Scope, *, session_id: str, version: str, body: bytes | None
     """The headers that the app gets.
 
     Args:
-        scope: of the request.
+        scope: of the request, the names of its headers in lower case.
         session_id: the session that it was authorised for; empty for none.
         version: the revision that it was read as.
         body: what was read; None for a request that has none.
     """
     kept: RawHeaders = []
     for name, value in scope["headers"]:
-        lower = name.lower()
-        spelled = lower.replace(b"_", b"-")
-        if spelled in _REWRITTEN or spelled in _OVERRIDES:
+        spelled = name.replace(b"_", b"-")
+        if spelled in _DROPPED:
             continue
-        if spelled.startswith(b"mcp-") and (spelled != lower or not _counts(spelled, version)):
+        if spelled.startswith(b"mcp-") and (spelled != name or not _counts(spelled, version)):
             continue
-        if spelled == b"last-event-id" and (spelled != lower or scope["method"] != "GET"):
+        if spelled == b"last-event-id" and (spelled != name or scope["method"] != "GET"):
             continue
-        kept.append((lower, value))
+        kept.append((name, value))
     if body is not None:
         kept += [(b"content-type", _JSON), (b"content-length", b"%d" % len(body))]
     if session_id:
-        kept.append((session_ids.HEADER.encode(), session_id.encode("latin-1")))
+        kept.append((_SESSION_ID, session_id.encode("latin-1")))
     return kept
 
 
@@ -185,7 +188,7 @@ def without_body(receive: Receive) -> Receive:
 
 def _counts(name: bytes, version: str) -> bool:
     """Whether a header of MCP means something in a revision."""
-    return name == eras.PROTOCOL_VERSION_HEADER.encode() or not eras.has_sessions(version)
+    return name == _PROTOCOL_VERSION or not eras.has_sessions(version)
 
 
 def _check_members(entry: Mapping[str, Any]) -> None:
@@ -193,10 +196,12 @@ def _check_members(entry: Mapping[str, Any]) -> None:
     Raises:
         Refusal: 400. Parsers that ignore case would take one such member for the other.
     """
-    if any(name not in _MEMBERS and name.casefold() in _MEMBERS for name in entry):
+    if any(name.casefold() in _MEMBERS for name in entry.keys() - _MEMBERS):
         raise bad_request("The case of a member's name counts.")
     params = _params_of(entry)
     folded = [name.casefold() for name in params]
+    if folded == list(params):
+        return
     if len(set(folded)) < len(folded) or any(
         lower in _PARAMS and name != lower for name, lower in zip(params, folded, strict=True)
     ):

@@ -531,7 +531,7 @@ class SessionGate:
         return caller, resolution
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, repr=False)
 class _Caller:
     """What a request's headers say of who is asking."""
 

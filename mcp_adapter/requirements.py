@@ -83,6 +83,9 @@ OPEN_METHODS = frozenset(
 """Requests that say what there is to ask for, and show nothing of what it holds."""
 
 
+_ANY_TOKEN = Requirement()
+
+
 def default_requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
     """Open: ``OPEN_METHODS`` and notifications. Anything else needs a valid token.
 
@@ -91,7 +94,7 @@ def default_requirement(method: str, params: Mapping[str, Any]) -> Requirement |
     """
     if method in OPEN_METHODS or method.startswith("notifications/"):
         return None
-    return Requirement()
+    return _ANY_TOKEN
 
 
 def required(

@@ -87,9 +87,11 @@ class Bounded:
 def _separated(message: Message) -> tuple[Message, list[str]]:
     """A message without session ids in its headers, and those that were there."""
     headers = message.get("headers")
-    if not headers or not any(name.lower() == _HEADER for name, _ in headers):
+    if not headers:
         return message, []
     kept = [(name, value) for name, value in headers if name.lower() != _HEADER]
+    if len(kept) == len(headers):
+        return message, []
     named = [value.decode("latin-1") for name, value in headers if name.lower() == _HEADER]
     return {**message, "headers": kept}, named
 

@@ -549,3 +549,10 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
         clock.advance(middleware.WARNING_INTERVAL_SECONDS)
         assert await levels_of(endpoint, reason) == ["WARNING", "INFO", "INFO"]
         assert await levels_of(endpoint, Reason.SESSION_NOT_FOUND) == ["INFO"] * 3
+
+
+def test_what_the_headers_say_is_shown_without_the_token() -> None:
+    headers = [(b"authorization", b"Bearer secret")]
+    caller = middleware._Caller.of({"type": "http", "headers": headers})
+    assert caller.token == "secret"
+    assert "secret" not in repr(caller)
