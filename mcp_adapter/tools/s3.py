@@ -104,6 +104,13 @@ class S3Clients:
             if kept.dropped and not kept.users:
                 await kept.close()
 
+    async def load(self) -> None:
+        """Read the API's model before anybody waits for it, and all others meanwhile."""
+        nobody = AwsCredentials("none", Secret("none"), None, self.region, 0.0)
+        async with self.client(nobody):
+            """Nothing is asked for."""
+        await self.close()
+
     async def close(self) -> None:
         """Close all of them."""
         while self._kept:

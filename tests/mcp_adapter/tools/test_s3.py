@@ -14,7 +14,8 @@ from botocore.exceptions import HTTPClientError
 from botocore.loaders import JSONFileLoader
 
 from authsvc.resolution import AwsCredentials, Secret
-from mcp_adapter.tools import Call
+from mcp_adapter.config import S3Settings
+from mcp_adapter.tools import Call, Toolset
 from mcp_adapter.tools import s3 as s3_module
 from mcp_adapter.tools.listing import bucket_objects_list
 from mcp_adapter.tools.s3 import S3Clients
@@ -124,11 +125,9 @@ async def test_a_client_dropped_by_a_cancelled_request_is_closed(
         await first.list_objects_v2(Bucket="alpha", MaxKeys=1)
 
 
-async def test_another_client_reads_no_model_again(
-    clients: S3Clients, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with clients.client(credentials("AKIAFIRST")):
-        """The models are read."""
+@pytest.fixture
+def models_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files of botocore's that are read from here on."""
     read: list[str] = []
     load_file = JSONFileLoader.load_file
 
@@ -137,8 +136,25 @@ async def test_another_client_reads_no_model_again(
         return load_file(loader, path)
 
     monkeypatch.setattr(JSONFileLoader, "load_file", noted)
+    return read
+
+
+async def test_another_client_reads_no_model_again(
+    clients: S3Clients, models_read: list[str]
+) -> None:
+    async with clients.client(credentials("AKIAFIRST")):
+        models_read.clear()
     async with clients.client(credentials("AKIAOTHER")):
-        assert read == []
+        assert models_read == []
+
+
+async def test_no_call_waits_for_the_model(models_read: list[str]) -> None:
+    """It takes a tenth of a second, which all other calls would wait, too."""
+    async with Toolset.default(S3Settings()) as tools:
+        assert models_read
+        models_read.clear()
+        async with tools._s3.client(credentials()):
+            assert models_read == []
 
 
 async def test_one_credential_is_one_client(clients: S3Clients) -> None:
