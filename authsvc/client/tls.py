@@ -78,7 +78,7 @@ class ClientTls:
             else:
                 sound.append(f"{pem}\n".encode())
         if not sound:
-            raise OSError(f"{self.ca_file} holds no certificate")
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"{self.ca_file} holds no certificate")
         return b"".join(sound)
 
     def pair(self) -> Pair | None:

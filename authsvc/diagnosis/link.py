@@ -78,7 +78,8 @@ async def _look_at(
         )
         return
     except ssl.SSLError as error:
-        why = error.reason or str(error)
+        # Those of OpenSSL have a reason, those of ours have a text.
+        why = getattr(error, "reason", None) or str(error)
         if isinstance(error, ssl.SSLCertVerificationError):
             why += f": {error.verify_message}"
         report.fail(
@@ -127,7 +128,7 @@ async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificat
     host = host.strip("[]")
     context = None
     if tls is not None:
-        context = ssl.create_default_context(cafile=tls.ca_file)
+        context = ssl.create_default_context(cadata=tls.authorities().decode())
         context.set_alpn_protocols(["h2"])
         if tls.certificate_file is not None:
             context.load_cert_chain(tls.certificate_file, tls.key_file)

@@ -224,6 +224,15 @@ async def test_each_replica_is_looked_at_over_tls(
         strange = ClientTls(tmp_path / "stranger" / "ca.pem")
         (untrusted,) = await found([link.replicas(address, strange, TIMEOUT_SECONDS)])
         assert "TLS: CERTIFICATE_VERIFY_FAILED" in untrusted.text
+        # It trusts whom a client would trust.
+        odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        (tls / "odd.pem").write_text(odd + (tls / "ca.pem").read_text())
+        (tls / "rubbish.pem").write_text("rubbish")
+        for name, level, text in (("odd", "ok", "serves"), ("rubbish", "fail", "no certificate")):
+            trust = ClientTls(tls / f"{name}.pem", service_token_file=tls / "server")
+            trusted = await found([link.replicas(address, trust, TIMEOUT_SECONDS)])
+            assert levels(trusted)[-1] == level
+            assert text in trusted[-1].text
         (clear,) = await found([link.replicas(address, None, 4.0)])
         assert "speaks TLS and this side does not" in clear.remedy
 
