@@ -59,13 +59,12 @@ class BlockingAuthClient:
         """
         Raises:
             RuntimeError: it is open already.
+            OSError: there are no file descriptors left for its event loop.
         """
         if self._loop is not None and self._process_id == os.getpid():
             raise RuntimeError("BlockingAuthClient is open already: open it once, and share it")
         opened: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = Thread(
-            target=lambda: asyncio.run(self._serve(opened)), name="authsvc-client", daemon=True
-        )
+        self._thread = Thread(target=self._run, args=(opened,), name="authsvc-client", daemon=True)
         self._thread.start()
         self._process_id = os.getpid()
         self._loop = opened.result()
@@ -97,6 +96,16 @@ class BlockingAuthClient:
     def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
         self._answer(self._client.revoke(session_id))
+
+    def _run(self, opened: Future[asyncio.AbstractEventLoop]) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._serve(opened))
+        except Exception as error:
+            if opened.done():
+                raise
+            # Whoever opens it waits for that.
+            opened.set_exception(error)
 
     async def _serve(self, opened: Future[asyncio.AbstractEventLoop]) -> None:
         self._closing = asyncio.Event()

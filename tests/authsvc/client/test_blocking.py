@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import NoReturn
 
 import pytest
 
@@ -108,6 +109,28 @@ def test_it_is_opened_once_at_a_time(client: BlockingAuthClient) -> None:
     with pytest.raises(RuntimeError, match="open already"), client:
         pass
     client.resolve("", token(), resource=RESOURCE)
+
+
+def test_what_fails_while_it_is_opened_is_raised(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def new_event_loop() -> NoReturn:
+        raise OSError(24, "Too many open files")
+
+    def enter(client: BlockingAuthClient) -> None:
+        with client:
+            pass
+
+    client = BlockingAuthClient(target, deadline_seconds=TIMEOUT_SECONDS)
+    with monkeypatch.context() as without_descriptors:
+        without_descriptors.setattr("asyncio.events.new_event_loop", new_event_loop)
+        pool = ThreadPoolExecutor(1)
+        opening = pool.submit(enter, client)
+        with pytest.raises(OSError, match="Too many open files"):
+            opening.result(WAIT_SECONDS)
+        pool.shutdown()
+    with client:
+        client.resolve("", token(), resource=RESOURCE)
 
 
 def test_its_thread_ends_with_it(target: str) -> None:
