@@ -18,7 +18,7 @@ from grpc import aio
 
 from authsvc import admin_wire, arguments, wire
 from authsvc.channels import open_channel
-from authsvc.client.failures import Failure, failure_of
+from authsvc.client.failures import Failure, failure_of, located
 from authsvc.client.targets import Targets
 from authsvc.client.tls import Certificates, ClientTls, Metadata, ServiceToken
 from authsvc.errors import AuthError, Reason
@@ -141,7 +141,9 @@ class AdminClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await asyncio.gather(*(channel.close() for channel in self._channels + self._outdated))
+        channels = self._channels + self._outdated
+        self._channels, self._outdated = [], []
+        await asyncio.gather(*(channel.close() for channel in channels))
 
     async def get(self, session_id: str) -> Record:
         """One session. Its grants have no digests: nobody gets to see them.
@@ -343,11 +345,11 @@ class AdminClient:
             except TimeoutError:
                 failure = Failure(_no_answer(), may_repeat=True)
             if not failure.may_repeat:
-                raise failure.error
+                raise located(failure.error, self._addresses[number])
             self._preferred = number + 1
             wait = random.uniform(0.0, backoff_seconds)  # noqa: S311 - jitter
             if now() + wait >= deadline:
-                raise failure.error
+                raise located(failure.error, self._addresses[number])
             await asyncio.sleep(wait)
             backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)
 
@@ -425,7 +427,7 @@ class _Watch:
 
 
 def _no_answer() -> AuthError:
-    return AuthError(Reason.STORE_UNAVAILABLE, "authsvc has not answered in time")
+    return AuthError(Reason.STORE_UNAVAILABLE, "no answer in time")
 
 
 def _until(

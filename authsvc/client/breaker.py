@@ -80,7 +80,7 @@ class Breaker:
 
     def _failed(self, error: AuthError) -> None:
         self._failures += 1
-        self._last = error.detail or "its store cannot be reached"
+        self._last = error.detail
         now = self._clock()
         if self._failures == FAILURES:
             log.error("authsvc does not work: calls fail at once until it does")

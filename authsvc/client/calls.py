@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from authsvc.client.breaker import Breaker, RetryBudget
-from authsvc.client.failures import AttemptError, Failure
+from authsvc.client.failures import AttemptError, Failure, located
 from authsvc.client.replica import CONNECTED_YET_SECONDS, Replica
 from authsvc.client.replicas import Replicas
 from authsvc.errors import AuthError, Reason
@@ -89,7 +89,7 @@ class Calls:
             wait = _backoff(len(tried))
             in_time = loop.time() + wait < deadline
             if is_last or not in_time or not self._may_repeat(method.idempotent, failure):
-                raise failure.error
+                raise located(failure.error, replica.name)
             await asyncio.sleep(wait)
 
     async def _awaited(self, tried: Collection[Replica], deadline: float) -> Replica:

@@ -11,6 +11,7 @@ from grpc import aio
 
 from authsvc import wire
 from authsvc.errors import AuthError, Reason, Status
+from authsvc.printable import printable
 
 NEVER_SENT = "failed to connect to all addresses"
 """gRPC's words for a call that found no connection. Should they change, what is not idempotent is
@@ -63,10 +64,14 @@ def failure_of(error: aio.AioRpcError) -> Failure:
     code = error.code()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Failure(AuthError(Reason.OVERLOADED, code.name))
+    details = error.details() or ""
+    was_never_sent = details.startswith(NEVER_SENT)
+    # What a peer has sent may hold anything. This was made here.
+    cause = f": {printable(details)}" if was_never_sent else ""
     return Failure(
-        AuthError(Reason.STORE_UNAVAILABLE, f"authsvc: {code.name}"),
+        AuthError(Reason.STORE_UNAVAILABLE, f"{code.name}{cause}"),
         may_repeat=code in _BROKEN,
-        left_nothing=(error.details() or "").startswith(NEVER_SENT),
+        left_nothing=was_never_sent,
         timed_out=code is grpc.StatusCode.DEADLINE_EXCEEDED,
         unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
     )
@@ -78,7 +83,15 @@ def failure_of_status(status: status_pb2.Status) -> Failure:
     if sent is not None:
         return _told(sent)
     name = code_pb2.Code.Name(status.code) if status.code in _CODES else "UNKNOWN"
-    return Failure(AuthError(Reason.STORE_UNAVAILABLE, f"authsvc: {name}"))
+    return Failure(AuthError(Reason.STORE_UNAVAILABLE, name))
+
+
+def located(error: AuthError, target: str) -> AuthError:
+    """``error`` with the replica that it is of, where that helps to find the cause."""
+    if error.reason.status is not Status.UNAVAILABLE:
+        return error
+    detail = f"authsvc at {target}: {error.detail or error.reason.name}"
+    return AuthError(error.reason, detail, retry_after_seconds=error.retry_after_seconds)
 
 
 def _told(error: AuthError) -> Failure:

@@ -25,14 +25,12 @@ BATCH_BYTES = 512 * 1024
 """Size of a batch, about: a server takes 1 MiB."""
 
 _TIMED_OUT = Failure(
-    AuthError(Reason.STORE_UNAVAILABLE, "authsvc: no answer in time"),
+    AuthError(Reason.STORE_UNAVAILABLE, "no answer in time"),
     may_repeat=True,
     timed_out=True,
 )
 
-_ENDED = Failure(
-    AuthError(Reason.STORE_UNAVAILABLE, "authsvc: the stream has ended"), may_repeat=True
-)
+_ENDED = Failure(AuthError(Reason.STORE_UNAVAILABLE, "the stream has ended"), may_repeat=True)
 """The server stops: it has answered what it had read, and ended well."""
 
 Call = aio.StreamStreamCall[pb.ResolveSessionStreamRequest, pb.ResolveSessionStreamResponse]

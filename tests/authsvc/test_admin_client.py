@@ -221,6 +221,26 @@ async def test_it_is_used_within_its_context(tls: Path) -> None:
     client = AdminClient("127.0.0.1:1", tls=ClientTls(tls / "ca.pem"))
     with pytest.raises(RuntimeError, match="async with"):
         await client.get("s")
+    async with client:
+        pass
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.get("s")
+
+
+async def test_it_works_again_once_it_is_opened_again(values: Settings, tls: Path) -> None:
+    async with running(values) as address:
+        how = ClientTls(tls / "ca.pem", service_token_file=tls / "operator")
+        client = AdminClient(address, deadline_seconds=WAIT_SECONDS, tls=how)
+        for _ in range(2):
+            async with client:
+                assert await reason(client.get("s")) is Reason.SESSION_NOT_FOUND
+
+
+async def test_an_error_names_the_target_and_the_cause(tls: Path, away: str) -> None:
+    async with operator(away, tls, deadline_seconds=0.1) as client:
+        with pytest.raises(AuthError) as caught:
+            await client.get("s")
+    assert caught.value.detail.startswith(f"authsvc at {away}: ")
 
 
 @pytest.mark.parametrize("target", ["", "nowhere", "http://a.example:1", "127.0.0.1:1,"])

@@ -178,6 +178,14 @@ async def test_an_error_names_the_target_and_the_cause() -> None:
     assert f"not connected to {address} (failed to connect to all addresses" in detail
 
 
+@pytest.mark.parametrize("streams", [True, False])
+async def test_an_error_names_the_replica_that_failed(streams: bool) -> None:
+    async with fleet(1) as [replica], client_of(replica, streams=streams) as client:
+        replica.error = AWAY
+        with pytest.raises(AuthError, match=f"authsvc at {replica.address}: STORE_UNAVAILABLE"):
+            await resolved(client)
+
+
 async def test_an_error_names_a_name_that_cannot_be_looked_up() -> None:
     async def look_up(host: str, port: int) -> list[str]:
         raise OSError("no such host")

@@ -7,7 +7,7 @@ import pytest
 from grpc import aio
 
 from authsvc import wire
-from authsvc.client.failures import failure_of
+from authsvc.client.failures import failure_of, located
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
@@ -54,4 +54,16 @@ async def test_what_never_left_has_left_nothing() -> None:
             await pb_grpc.AuthServiceStub(channel).CreateSession(
                 pb.CreateSessionRequest(), timeout=BOUND_SECONDS
             )
-    assert failure_of(caught.value).left_nothing
+    failure = failure_of(caught.value)
+    assert failure.left_nothing
+    assert "refused" in located(failure.error, address).detail
+    assert located(failure.error, address).detail.startswith(f"authsvc at {address}: UNAVAILABLE: ")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_an_outage_names_its_replica_and_nothing_else_does(reason: Reason) -> None:
+    error = AuthError(reason, retry_after_seconds=7.0)
+    named = located(error, "10.0.0.7:50051")
+    assert (named.reason, named.retry_after_seconds) == (reason, 7.0)
+    expected = f"authsvc at 10.0.0.7:50051: {reason.name}"
+    assert named.detail == (expected if reason.status is Status.UNAVAILABLE else "")
