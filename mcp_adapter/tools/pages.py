@@ -17,7 +17,7 @@ from mcp_adapter.tools.slices import Slices
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-CHUNK_BYTES = 16 * 1024
+CHUNK_BYTES = 8 * 1024
 """What is parsed in one step."""
 
 _MEMBERS: dict[str, Callable[[str], Any]] = {
