@@ -14,7 +14,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Slices:
-    """One slice in a pass of the event loop, whoever's work it is. Belongs to one event loop."""
+    """One slice in a pass of the event loop, for all work together. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
