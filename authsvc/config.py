@@ -465,7 +465,7 @@ class LimitSettings(Table):
         "(RLIMIT_NOFILE, hard).",
     )
     max_concurrent_streams_per_connection: int = Field(
-        default=1_000,
+        default=100,
         ge=1,
         le=100_000,
         description="Calls and streams at once on one connection; clients queue what is more.",

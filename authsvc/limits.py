@@ -45,7 +45,7 @@ class CallerLimits:
     concurrent_calls: int = 2_000
     max_streams_per_caller: int = 500
     refused_tokens_per_second: float = 100.0
-    refused_tokens_burst: float = 500.0
+    refused_tokens_burst: float = 200.0
     anonymous_sessions_per_second: float = 100.0
     anonymous_sessions_burst: float = 1_000.0
 

@@ -72,10 +72,16 @@ _REFLECTED = (
     reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name,
 )
 
+MAX_PENDING_CALLS = 10_000
+"""Calls that wait to be accepted, all connections together; further ones are cancelled."""
+
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", 1 << 20),
     # What has not finished its handshake by then is nobody's call. gRPC would wait for 120 s.
     ("grpc.server_handshake_timeout_ms", 10_000),
+    # Once 1,000 calls wait to be accepted, gRPC would end calls at random. Streams bound them.
+    ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     # Clients ping idle connections every 15 seconds.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

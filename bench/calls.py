@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -51,15 +52,19 @@ class UnaryCalls:
         self.connection = Connection(target, method)
         self._numbers: dict[int, int] = {}
         self._messages: dict[int, bytes] = {}
+        self._queued: deque[tuple[int, bytes]] = deque()
 
     def ask(self, number: int, request: bytes) -> None:
         """See ``Calls``."""
-        stream = self.connection.open()
-        self._numbers[stream] = number
-        self.connection.send(stream, request, end=True)
+        self._queued.append((number, request))
 
     def flush(self) -> None:
-        """See ``Calls``."""
+        """See ``Calls``. What the server does not allow yet stays queued, as with gRPC."""
+        while self._queued and self.connection.may_open:
+            number, request = self._queued.popleft()
+            stream = self.connection.open()
+            self._numbers[stream] = number
+            self.connection.send(stream, request, end=True)
         self.connection.flush()
 
     def answers(self) -> Iterator[tuple[int, Answer]]:

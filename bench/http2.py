@@ -21,10 +21,11 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
 
-HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 4, 5
+HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 3, 4, 5
 
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME = 16_384
+UNBOUNDED_STREAMS = 2**32 - 1
 WIDE_WINDOW = 2**31 - 1
 RENEW_BYTES = 2**30
 """Once so much has been received, the window is widened again."""
@@ -89,6 +90,17 @@ class Connection:
         self._stream_windows: dict[int, int] = {}
         self._initial_window = DEFAULT_WINDOW
         self._largest_frame = DEFAULT_FRAME
+        self._most_streams = 0
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams have begun and not ended."""
+        return len(self._messages)
+
+    @property
+    def may_open(self) -> bool:
+        """Whether the server allows one more stream now. It says how many with its first frame."""
+        return self.open_streams < self._most_streams
 
     @property
     def wants_to_write(self) -> bool:
@@ -206,6 +218,7 @@ class Connection:
             del partial[:end]
 
     def _take_settings(self, body: bytes) -> None:
+        self._most_streams = self._most_streams or UNBOUNDED_STREAMS
         for name, value in struct.iter_unpack(">HI", body):
             if name == INITIAL_WINDOW_SIZE:
                 for stream in self._stream_windows:
@@ -213,6 +226,8 @@ class Connection:
                 self._initial_window = value
             elif name == MAX_FRAME_SIZE:
                 self._largest_frame = value
+            elif name == MAX_CONCURRENT_STREAMS:
+                self._most_streams = value
         self._out += _frame(SETTINGS, ACK, 0, b"")
 
     def _end(self, stream: int, ok: bool, events: list[Event]) -> None:

@@ -179,6 +179,21 @@ async def test_a_request_that_does_not_come_is_not_waited_for(
         peer.close()
 
 
+async def test_calls_that_begin_at_once_are_all_answered(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    async with serving(tmp_path, clock, idp) as address, AsyncExitStack() as closing:
+        apart = (("grpc.use_local_subchannel_pool", 1),)
+        channels = [
+            await closing.enter_async_context(aio.insecure_channel(address, options=apart))
+            for _ in range(20)
+        ]
+        # gRPC's own bound on calls that nobody has accepted yet is 1,000.
+        calls = (resolved(channel, "one", RESOURCE) for channel in channels for _ in range(100))
+        answers = await asyncio.gather(*calls)
+        assert len(answers) == 2_000
+
+
 async def test_there_are_so_many_connections(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:

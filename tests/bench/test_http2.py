@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 import time
+from pathlib import Path
 
 import pytest
 
+from authsvc.server import running
 from bench import echo
+from bench.calls import UnaryCalls
 from bench.http2 import Connection, Event
 from bench.processes import echo_server
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.service import settings_for
+from tests.support.tokens import IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +76,23 @@ async def test_an_error_is_told_from_an_answer() -> None:
         connection.close()
     assert end.message is None
     assert not end.ok
+
+
+async def test_no_more_calls_are_open_than_the_server_allows(
+    tmp_path: Path, idp: IdentityProvider
+) -> None:
+    limits = {"max_concurrent_streams_per_connection": 2}
+    settings = settings_for(tmp_path, idp, limits=limits)
+    async with asyncio.timeout(SECONDS), running(settings) as address:
+        calls = UnaryCalls(address)
+        for number in range(10):
+            calls.ask(number, b"")
+        assert not calls.connection.may_open
+        answered: list[int] = []
+        while len(answered) < 10:
+            calls.flush()
+            answered += [number for number, _ in calls.answers()]
+            assert calls.connection.open_streams <= 2
+            await asyncio.sleep(0.001)
+        calls.connection.close()
+    assert sorted(answered) == list(range(10))
