@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,14 @@ SECTION = PAGE.partition("## An operator on one machine")[2].partition("\n## ")[
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _programs() -> None:
+    """The programs that the page's commands use besides ours."""
+    for program in ("bash", "curl", "openssl"):
+        if shutil.which(program) is None:
+            pytest.skip(f"there is no {program}; run: apt-get install {program}")
 
 
 @pytest.fixture
