@@ -120,10 +120,10 @@ async def test_half_calls_of_a_caller_are_its_own(
     ):
         peer = HalfCalls(address, f"{SERVICE}/ResolveSession", TOKENS["one"])
         await peer.begin(500)
-        # Its own share, and what is for all.
-        await peer.until(lambda: len(peer.ended) >= 500 - 20 - 75)
+        # Its own share of three callers, 16, and what is for all, 52.
+        await peer.until(lambda: len(peer.ended) >= 500 - 20 - 68)
         await resolved(channel, "other", OTHER_RESOURCE)
-        assert len(peer.ended) == 500 - 20 - 75
+        assert len(peer.ended) == 500 - 20 - 68
         peer.close()
 
 
