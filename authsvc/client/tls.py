@@ -20,6 +20,8 @@ Metadata = tuple[tuple[str, str], ...]
 Pair = tuple[bytes, bytes]
 """A key and the chain of its certificate, PEM."""
 
+_Stamp = tuple[int, int, int, int]
+
 _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 _PEM_END = "-----END CERTIFICATE-----"
 
@@ -73,7 +75,7 @@ class ClientTls:
             pem = _PEM_BEGIN + entry.partition(_PEM_END)[0] + _PEM_END
             try:
                 context.load_verify_locations(cadata=pem)
-            except (ssl.SSLError, ValueError):
+            except (ssl.SSLError, ValueError, TypeError):  # the last for what is not ASCII
                 log.warning("%s: skipped certificate %d: it cannot be read", self.ca_file, number)
             else:
                 sound.append(f"{pem}\n".encode())
@@ -143,7 +145,7 @@ class Certificates:
         log.info("certificates reloaded")
         return True
 
-    def _stamped(self) -> tuple[tuple[int, int] | None, ...]:
+    def _stamped(self) -> tuple[_Stamp | None, ...]:
         return tuple(map(_stamp_if_there, self._tls.files())) if self._tls else ()
 
 
@@ -156,7 +158,7 @@ class ServiceToken:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: _Stamp | None = None
         self._token = ""
 
     def metadata(self) -> Metadata:
@@ -173,9 +175,11 @@ class ServiceToken:
         try:
             stamp = _stamp(path)
             if stamp != self._stamp:
-                self._token = path.read_text(encoding="ascii").strip()
-                self._stamp = stamp
-        except (OSError, UnicodeDecodeError) as error:
+                token = path.read_text(encoding="ascii").strip()
+                if not token:
+                    raise ValueError(f"{path} is empty")  # it may be on its way
+                self._token, self._stamp = token, stamp
+        except (OSError, ValueError) as error:
             if not self._token:
                 raise AuthError(Reason.CALLER_NOT_ALLOWED, str(error)) from None
         return self._token
@@ -186,13 +190,15 @@ def _credentials(authorities: bytes, pair: Pair | None) -> grpc.ChannelCredentia
     return grpc.ssl_channel_credentials(authorities, key, chain)
 
 
-def _stamp_if_there(path: Path) -> tuple[int, int] | None:
+def _stamp_if_there(path: Path) -> _Stamp | None:
     try:
         return _stamp(path)
     except OSError:
         return None
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> _Stamp:
     status = path.stat()
-    return status.st_mtime_ns, status.st_ino
+    # The size tells two writes of one moment apart. The last is for permissions, which may be what
+    # kept the file from being read.
+    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns

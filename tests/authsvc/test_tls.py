@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from authsvc.cli import main
 from authsvc.client import AuthClient, ClientTls
-from authsvc.client.tls import Certificates
+from authsvc.client.tls import Certificates, ServiceToken
 from authsvc.config import Settings
 from authsvc.errors import AuthError, Reason
 from authsvc.server import running
@@ -481,7 +481,36 @@ async def test_a_client_follows_its_certificates(
         await client.resolve("", "", resource=RESOURCE)
 
 
-@pytest.mark.parametrize("wrong", ["a half-replaced pair", "no key", "an odd authority"])
+def rewritten(path: Path, content: bytes, at: int) -> None:
+    """Written in place at a moment, in nanoseconds: the clock of files is coarse."""
+    path.write_bytes(content)
+    os.utime(path, ns=(at, at))
+
+
+def test_a_client_tells_two_writes_of_one_moment_apart(tls: Path, tmp_path: Path) -> None:
+    certificates, moment = Certificates(client_tls(tls)), 1_000_000_000
+    new = tmp_path / "new"
+    write_development_certificates(new, client_name=MTLS_NAME)
+    rewritten(tls / "ca.pem", b"", moment)
+    assert not certificates.renew()
+    rewritten(tls / "ca.pem", (new / "ca.pem").read_bytes(), moment)
+    assert certificates.renew()
+
+
+def test_a_service_token_that_is_being_written_leaves_the_last_one_in_force(tmp_path: Path) -> None:
+    path, moment = tmp_path / "token", 1_000_000_000
+    path.write_text("")
+    token = ServiceToken(path)
+    with pytest.raises(AuthError, match="is empty"):
+        token.metadata()
+    for content, presented in ((b"old", "old"), (b"", "old"), (b"newer", "newer")):
+        rewritten(path, content, moment)
+        assert token.metadata() == (("authorization", f"Bearer {presented}"),)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a half-replaced pair", "no key", "an odd authority", "an authority in no ASCII"]
+)
 async def test_a_client_trusts_no_authority_that_was_taken_out_whatever_else_is_wrong(
     mutual: str, tls: Path, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -496,7 +525,8 @@ async def test_a_client_trusts_no_authority_that_was_taken_out_whatever_else_is_
         elif wrong == "no key":
             (mine / "client.key").unlink()
         else:
-            odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+            content = "AAAA" if wrong == "an odd authority" else "A\u00c4AA"
+            odd = f"-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n"
             written(mine / "ca.pem", odd + (mine / "ca.pem").read_text())
         for _ in range(2):
             with pytest.raises(AuthError) as caught:
