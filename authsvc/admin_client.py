@@ -94,7 +94,7 @@ class Watched:
 
 
 class AdminClient:
-    """An operator's connection to authsvc, for use within ``async with``.
+    """An operator's connection to authsvc, for use within ``async with``, and again after that.
 
     Every call may be repeated, and is, at one replica after another, while there is time.
 
@@ -132,6 +132,12 @@ class AdminClient:
         self._preferred = 0
 
     async def __aenter__(self) -> Self:
+        """
+        Raises:
+            RuntimeError: it is open already.
+        """
+        if self._channels:
+            raise RuntimeError("AdminClient is open already: open it once, and share it")
         self._connect()
         return self
 

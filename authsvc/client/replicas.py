@@ -66,10 +66,10 @@ class Replicas:
         self.closed = True
         # Taken out first: it may be opened again while these close.
         following, self._following = self._following, None
+        replicas, self._by_endpoint = self._by_endpoint, {}
         if following is not None:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        replicas, self._by_endpoint = self._by_endpoint, {}
         await asyncio.gather(*(replica.close() for replica in replicas.values()))
         await asyncio.gather(*self._closing)
 

@@ -54,6 +54,14 @@ def away() -> str:
         return f"127.0.0.1:{taken_for_a_moment.getsockname()[1]}"
 
 
+async def test_it_is_open_once_at_a_time(away: str) -> None:
+    client = AdminClient(away)
+    for _ in range(2):
+        async with client:
+            with pytest.raises(RuntimeError, match="open already"):
+                await client.__aenter__()
+
+
 @asynccontextmanager
 async def operator(
     address: str, tls: Path, *, deadline_seconds: float = WAIT_SECONDS, token: str = "operator"

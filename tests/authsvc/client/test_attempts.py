@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -235,6 +236,28 @@ async def test_a_client_is_open_until_the_last_that_opened_it_leaves() -> None:
                 await resolved(client)
             await resolved(client)
         with pytest.raises(NotOpenError):
+            await resolved(client)
+
+
+async def test_a_client_may_be_opened_again_while_it_closes() -> None:
+    looked_up = asyncio.Event()
+
+    async def look_up(host: str, port: int) -> list[str]:
+        if looked_up.is_set():
+            await asyncio.Event().wait()  # the name server is silent
+        looked_up.set()
+        return ["127.0.0.1"]
+
+    async with fleet(2) as replicas:
+        targets = replicas[0].address, f"dns:///localhost:{replicas[1].address.rpartition(':')[2]}"
+        client = AuthClient(targets, deadline_seconds=TIMEOUT_SECONDS, look_up=look_up)
+        stack = AsyncExitStack()
+        await stack.enter_async_context(client)
+        await asyncio.wait_for(looked_up.wait(), BOUND_SECONDS)
+        closing = asyncio.create_task(stack.aclose())
+        await asyncio.sleep(0)  # it waits for the look-ups to end
+        async with client:
+            await closing
             await resolved(client)
 
 
