@@ -84,11 +84,11 @@ class Targets:
 
 
 def _read(item: str) -> Endpoint | Name:
+    if item.startswith("unix:") and item != "unix:":
+        return Endpoint(item)
     if "@" in item:
         # It is not shown: there may be a password in it.
         raise ValueError("a target is no target with a user or a password in it: leave them out")
-    if item.startswith("unix:") and item != "unix:":
-        return Endpoint(item)
     host, _, port = item.removeprefix(DNS).rpartition(":")
     # A colon in a host is an IPv6 address, which stands in brackets; other schemes are refused.
     plain = ":" not in host or (host.startswith("[") and host.endswith("]"))

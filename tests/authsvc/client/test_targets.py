@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
         ("authsvc:50051", ["authsvc:50051"], []),
         ("[::1]:50051", ["[::1]:50051"], []),
         ("unix:/run/authsvc.sock", ["unix:/run/authsvc.sock"], []),
+        ("unix:/run/authsvc@1.sock", ["unix:/run/authsvc@1.sock"], []),
         ("a:1, b:2", ["a:1", "b:2"], []),
         (("a:1", "unix:b"), ["a:1", "unix:b"], []),
         ("dns:///authsvc.internal:50051", [], [("authsvc.internal", 50051)]),
