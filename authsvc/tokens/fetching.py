@@ -240,6 +240,9 @@ def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
     _check_length(url, unpacked)
     if not unpacking.eof:
         raise KeyLoadError(f"{url}: ends before its gzip does")
+    if unpacking.unused_data:
+        # The first of several members would be half of a document. Servers send one.
+        raise KeyLoadError(f"{url}: goes on after its gzip")
     return unpacked
 
 

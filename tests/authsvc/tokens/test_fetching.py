@@ -282,14 +282,29 @@ BOMB = gzip.compress(b" " * (64 * MAX_DOCUMENT_BYTES))
         ("deflate", zlib.compress(b"{}"), "content coding 'deflate'"),
         ("gzip", b"{}", "is not gzip"),
         ("gzip", gzip.compress(b"{}")[:-1], "ends before its gzip does"),
+        ("gzip", b"", "ends before its gzip does"),
+        ("gzip", gzip.compress(b"{}") + b"{}", "goes on after its gzip"),
+        ("gzip", gzip.compress(b"{}") + gzip.compress(b"{}"), "goes on after its gzip"),
     ],
-    ids=["gzip", "x-gzip", "twice", "br", "deflate", "not gzip", "cut short"],
+    ids=[
+        "gzip",
+        "x-gzip",
+        "twice",
+        "br",
+        "deflate",
+        "not gzip",
+        "cut short",
+        "empty",
+        "rubbish after it",
+        "two members",
+    ],
 )
 async def test_a_packed_body_is_bounded_while_it_is_unpacked(
     site: Site, encoding: str, body: bytes, complaint: str
 ) -> None:
     assert len(body) < MAX_DOCUMENT_BYTES
     site.answers["/jwks"] = Answer(body, headers={"Content-Encoding": encoding})
+    await refused(Fetcher(), f"{site.url}/jwks")  # what a first request imports is not its own
     tracemalloc.start()
     try:
         assert complaint in await refused(Fetcher(), f"{site.url}/jwks")
