@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,11 @@ def room_for(connections: int) -> int:
     needed = connections + RESERVED
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return connections
-    soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    # The kernel may allow less than its hard limit, as on macOS.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
     # With very few, half of them: better slow than not at all.
     room = min(connections, max(soft - RESERVED, soft // 2))
     if room < connections:

@@ -455,6 +455,19 @@ def test_the_limit_on_descriptors_is_raised_as_far_as_it_is_needed(
     assert raises == ([] if raised is None else [(raised, hard)])
 
 
+def test_a_limit_on_descriptors_that_cannot_be_raised_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import resource
+
+    def forbidden(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, -1))
+    monkeypatch.setattr(resource, "setrlimit", forbidden)
+    assert descriptors.room_for(100_000) == 1024 - descriptors.RESERVED
+
+
 # TLS
 
 
