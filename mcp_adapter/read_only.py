@@ -9,6 +9,8 @@ from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from copy import deepcopy
 from typing import Any, NoReturn
 
+_CHANGEABLE = (dict, list)
+
 
 def _refuse(self: object, *args: object, **kwargs: object) -> NoReturn:
     raise TypeError("params are read-only")
@@ -18,6 +20,9 @@ class _ReadOnlyDict(dict[str, Any]):
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
+    def __copy__(self) -> dict[str, Any]:
+        return self.copy()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
         return {name: deepcopy(value, memo) for name, value in self.items()}
 
@@ -25,6 +30,9 @@ class _ReadOnlyDict(dict[str, Any]):
 class _ReadOnlyList(list[Any]):
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __copy__(self) -> list[Any]:
+        return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
         return [deepcopy(value, memo) for value in self]
@@ -41,8 +49,8 @@ def _read_only(value: Any) -> Any:  # noqa: ANN401 - of whatever type the JSON i
 class ReadOnlyParams(_ReadOnlyDict):
     """A request's params, read-only throughout.
 
-    The arrays and objects in them are copied when they are looked at, and not before: most
-    functions look at a name alone.
+    The arrays and objects in them are copied when they are first looked at, and not before: most
+    functions look at a name alone, and some look at the same value again and again.
 
     Args:
         params: of the request; left as they are.
@@ -52,7 +60,11 @@ class ReadOnlyParams(_ReadOnlyDict):
         super().__init__(params)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - of whatever type the JSON is
-        return _read_only(super().__getitem__(name))
+        value = super().__getitem__(name)
+        if type(value) in _CHANGEABLE:
+            value = _read_only(value)
+            dict.__setitem__(self, name, value)
+        return value
 
     def __iter__(self) -> Iterator[str]:
         # With an __iter__ of its own, dict(params) and {**params} call __getitem__, too.
@@ -66,7 +78,10 @@ class ReadOnlyParams(_ReadOnlyDict):
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a dict's
         """As a dict's."""
-        return _read_only(super().get(name, default))
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def copy(self) -> dict[str, Any]:
         """As a dict's."""

@@ -176,9 +176,34 @@ def test_params_are_looked_at_as_before() -> None:
         assert json.dumps(params) == json.dumps(PARAMS)
         assert {**params} == dict(params.items()) == PARAMS
         deepcopy(params)["arguments"]["tags"].append("mine")
+        copy(params)["name"] = "mine"
+        copy(params["arguments"])["path"] = "mine"
+        copy(params["arguments"]["tags"]).append("mine")
         match params:
             case {"name": "write", "arguments": {"path": str(path), "tags": [first, *_]}}:
                 return Requirement((path, first))
         return None
 
     assert required(requirement, "tools/call", deepcopy(PARAMS)) == Requirement(("/a", "x"))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda params: params["arguments"],
+        lambda params: params.get("arguments"),
+        lambda params: dict(params)["arguments"],
+        lambda params: list(params.values())[1],
+        lambda params: dict(params.items())["arguments"],
+    ],
+)
+def test_params_are_copied_once_however_often_they_are_looked_at(
+    look: Callable[[Mapping[str, Any]], object],
+) -> None:
+    """A loop over them takes time in proportion to them, and not to their square."""
+
+    def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        assert look(params) is look(params)
+        return None
+
+    assert required(requirement, "tools/call", deepcopy(PARAMS)) is None
