@@ -9,7 +9,7 @@ MAX_PORT = 65_535
 
 def is_port(text: str) -> bool:
     """Whether a text is the number of a port that something can listen on."""
-    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= MAX_PORT
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) <= MAX_PORT
 
 
 def is_local(address: str) -> bool:

@@ -60,7 +60,8 @@ def function(name: str, value: object, parameters: Sequence[str]) -> None:
 def can_be_called(value: Callable[..., object], count: int) -> bool:
     """Whether a function takes so many arguments by position; one that does not tell may."""
     try:
-        signature = inspect.signature(value)
+        # Of what is called itself: what it wraps may take other arguments.
+        signature = inspect.signature(value, follow_wrapped=False)
     except (TypeError, ValueError):
         return True
     try:

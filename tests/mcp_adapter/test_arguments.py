@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from typing import Any
 from unittest.mock import Mock
 
@@ -166,6 +166,26 @@ class WithMore:
         pass
 
 
+def with_dependencies(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As injectors do: what is called takes less than what it is named after."""
+
+    @wraps(function)
+    def injected(*args: object) -> Any:  # noqa: ANN401 - whatever the function returns
+        return function(*args, "a connection")
+
+    return injected
+
+
+@with_dependencies
+async def with_connection(scope: Scope, receive: Receive, send: Send, connection: str) -> None:
+    pass
+
+
+@with_dependencies
+def by_connection(method: str, params: Mapping[str, Any], connection: str) -> Requirement | None:
+    return None
+
+
 async def hands_on(*args: object, **options: object) -> None:
     pass
 
@@ -178,10 +198,19 @@ async def with_options(
 
 @pytest.mark.parametrize(
     "app",
-    [as_function, WithMore(), hands_on, partial(with_options, "x"), Mock(), made(), Starlette()],
+    [
+        *(as_function, WithMore(), hands_on, partial(with_options, "x"), Mock(), made()),
+        *(Starlette(), with_connection),
+    ],
 )
 def test_whatever_takes_what_asgi_gives_is_an_app(app: ASGIApp) -> None:
     SessionGate(app, resolver=MemoryResolver(), resource=RESOURCE)
+
+
+def test_a_function_is_what_is_called_and_not_what_it_wraps() -> None:
+    SessionGate(
+        as_function, resolver=MemoryResolver(), resource=RESOURCE, requirement=by_connection
+    )
 
 
 @pytest.mark.parametrize(
@@ -300,7 +329,7 @@ def test_metadata(name: str, value: object, error: type[Exception]) -> None:
         *RESOURCES,
         *each("allowed_hosts", ["mcp.example", None, [7]], TypeError),
         *each("allowed_hosts", [["*"], ["*.example"], [""], ["https://x"]], ValueError),
-        *each("allowed_hosts", [["x:99999"], ["x:0"]], ValueError),
+        *each("allowed_hosts", [["x:99999"], ["x:0"], ["x:0065536"]], ValueError),
         *each("allowed_origins", [["https://x:99999"]], ValueError),
         *each("app", NO_APPS, TypeError),
         *each("allowed_hosts", [["MCP.example"], ["x/y"], ["x:y"], ["a b"]], ValueError),
