@@ -55,13 +55,19 @@ async def _parse(
     try:
         await slices.collected(map(parser.feed, chunks))
         root = parser.close()
+        if _name(root) != "ListBucketResult":
+            return
         objects = (_object(node) for node in root if _name(node) == "Contents")
         contents = await slices.collected(objects)
-    except (ElementTree.ParseError, ValueError):
+        root[:] = [node for node in root if _name(node) != "Contents"]
+        # A carriage return that is there came by reference; as it is, it would be read as a line
+        # feed.
+        rest = ElementTree.tostring(root).replace(b"\r", b"&#13;")
+    except (ElementTree.ParseError, ValueError, RuntimeError):
+        # RuntimeError: of ``_object``, or elements are too deep in each other to be written.
         return
     if contents:
-        root[:] = [node for node in root if _name(node) != "Contents"]
-        response_dict["body"] = ElementTree.tostring(root)
+        response_dict["body"] = rest
         customized_response_dict["Contents"] = contents
 
 
@@ -69,6 +75,7 @@ def _object(node: ElementTree.Element) -> dict[str, Any]:
     """
     Raises:
         ValueError: a size or a time is none.
+        RuntimeError: a time is beyond the calendar.
     """
     return {
         name: _MEMBERS[name](member.text or "")

@@ -24,12 +24,13 @@ NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 TIME = "2026-01-01T12:34:56.000Z"
 
 
-def document(contents: str, namespace: str = NAMESPACE) -> bytes:
+def document(contents: str, namespace: str = NAMESPACE, more: str = "") -> bytes:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult{namespace}><Name>alpha</Name>'
         f"<IsTruncated>true</IsTruncated>{contents}<MaxKeys>250</MaxKeys>"
         "<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>"
-        f"<NextContinuationToken>next &amp; more</NextContinuationToken></ListBucketResult>"
+        f"<NextContinuationToken>next &amp;&#13; more</NextContinuationToken>{more}"
+        "</ListBucketResult>"
     ).encode()
 
 
@@ -101,7 +102,10 @@ async def test_a_page_is_what_botocore_reads(
         document(item("a")) + b"<",
         document(item("a", size="many")),
         document(item("a", when="never")),
+        document(item("a", when="1e300")),
+        document(item("a"), more="<a>" * 2000 + "</a>" * 2000),
         b"<Error><Code>SlowDown</Code><Message>Contents</Message></Error>",
+        f"<Error><Code>SlowDown</Code>{item('a')}</Error>".encode(),
         document(""),
     ],
 )
