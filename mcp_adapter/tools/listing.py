@@ -34,7 +34,7 @@ PAGE_KEYS = 250
 smaller than S3's 1,000."""
 
 MAX_PAGES = 80
-"""Pages that one search reads."""
+"""Pages that one call reads: S3 may answer with few keys, or none, where there is more."""
 
 MAX_WILDCARDS = 32
 MAX_WILD_CHARACTERS = 256
@@ -89,7 +89,7 @@ async def bucket_objects_list(
     request: ListObjectsV2RequestTypeDef = {"Bucket": name, "Prefix": prefix}
     token, objects = continuation_token, list[Object]()
     async with s3_of(call) as client:
-        while True:
+        for _ in range(MAX_PAGES):
             if token:
                 request["ContinuationToken"] = token
             request["MaxKeys"] = min(max_keys - len(objects), PAGE_KEYS)

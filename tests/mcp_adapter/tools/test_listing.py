@@ -13,12 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.s3.models import s3_backends
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from mcp_adapter.tools import Call
 from mcp_adapter.tools import listing as listing_module
 from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.s3 import S3Clients
 from mcp_adapter.tools.slices import ResultT, Slices
+from tests.mcp_adapter.harness import running
 from tests.mcp_adapter.tools.calls import answer, call_of, refusal
 from tests.support.recording import Recording
 
@@ -309,6 +314,29 @@ async def test_pages_are_small_however_much_is_asked_for(
         False,
         None,
     )
+
+
+async def test_a_listing_reads_so_many_pages_whatever_is_in_them() -> None:
+    """S3 may answer with an empty page where there is more, such as after many deletions."""
+    asked: list[str] = []
+
+    async def empty_page(request: Request) -> Response:
+        asked.append(request.query_params.get("continuation-token", ""))
+        is_truncated = "true" if len(asked) <= listing_module.MAX_PAGES else "false"
+        return Response(
+            f"<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated><NextContinuationToken>"
+            f"after {len(asked)}</NextContinuationToken></ListBucketResult>"
+        )
+
+    async with running(Starlette(routes=[Route("/{path:path}", empty_page)])) as url:
+        clients = S3Clients(endpoint_url=url, region="us-east-1")
+        page = await listing(call_of(clients))
+        await clients.close()
+
+    most = listing_module.MAX_PAGES
+    assert asked == ["", *(f"after {number}" for number in range(1, most))]
+    assert (page["objects"], page["truncated"]) == ([], True)
+    assert page["next_token"] == f"after {most}"
 
 
 async def test_times_of_a_listing_cost_little(
