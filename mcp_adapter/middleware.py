@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -362,12 +362,13 @@ class SessionGate:
         resolver, resource = self._resolver, self._resource
         # The session of a stateful app stands once it has answered.
         if not caller.in_session_era or (opens_session and self._stateful):
-            call = resolver.resolve("", caller.token, resource=resource)
+            ask = partial(resolver.resolve, "", caller.token, resource=resource)
         elif opens_session:
-            call = resolver.create(caller.token, resource=resource)
+            ask = partial(resolver.create, caller.token, resource=resource)
         else:
-            call = resolver.resolve(caller.required_session_id(), caller.token, resource=resource)
-        return await self._answered(call, caller, needed)
+            session_id = caller.required_session_id()
+            ask = partial(resolver.resolve, session_id, caller.token, resource=resource)
+        return await self._answered(ask, caller, needed)
 
     async def _check(
         self,
@@ -390,13 +391,13 @@ class SessionGate:
         session_id = caller.session_id if opening is None else opening.session_id
         if not session_id and not caller.token:
             return  # it is nobody's, and so nobody's end is its own
-        call = self._resolver.resolve(session_id, caller.token, resource=self._resource)
+        ask = partial(self._resolver.resolve, session_id, caller.token, resource=self._resource)
         whose = _whose(session_id, admitted)
-        _authorize(await self._answered(call, caller, needed, whose), needed)
+        _authorize(await self._answered(ask, caller, needed, whose), needed)
 
     async def _answered(
         self,
-        call: Awaitable[ResultT],
+        ask: Callable[[], Awaitable[ResultT]],
         caller: _Caller,
         needed: Requirement | None,
         whose: Mapping[str, str] | None = None,
@@ -404,7 +405,7 @@ class SessionGate:
         """What the resolver answers, its errors made refusals.
 
         Args:
-            call: of the resolver.
+            ask: calls the resolver.
             caller: who is asking.
             needed: what the request needs.
             whose: fields of the log line, where more is known than the caller names.
@@ -413,7 +414,7 @@ class SessionGate:
             Refusal: it answers with an error.
         """
         try:
-            return await call
+            return await ask()
         except AuthError as error:
             fields = _whose(caller.session_id) if whose is None else whose
             log.log(
@@ -468,11 +469,11 @@ class SessionGate:
 
     async def _adopt(self, session_id: str, caller: _Caller) -> None:
         """Make the app's session one of authsvc's, owned by whoever opened it."""
-        call = self._resolver.resolve(
-            session_id, caller.token, resource=self._resource, create=True
+        ask = partial(
+            self._resolver.resolve, session_id, caller.token, resource=self._resource, create=True
         )
         try:
-            resolution = await self._answered(call, caller, None, _whose(session_id))
+            resolution = await self._answered(ask, caller, None, _whose(session_id))
         except Refusal as refusal:
             if refusal.reason not in _APPS_OWN_FAULT:
                 raise
@@ -497,8 +498,8 @@ class SessionGate:
         """End a session, for its owner alone: at authsvc, and then at an app that has it too."""
         try:
             caller, resolution = await self._owner(scope)
-            call = self._resolver.revoke(caller.session_id)
-            await self._answered(call, caller, _OWNER, _whose(caller.session_id, resolution))
+            ask = partial(self._resolver.revoke, caller.session_id)
+            await self._answered(ask, caller, _OWNER, _whose(caller.session_id, resolution))
         except Refusal as refusal:
             await self._refuse(None, scope, receive, send, refusal)
             return

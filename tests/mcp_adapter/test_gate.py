@@ -287,6 +287,36 @@ async def test_a_resolver_that_breaks_lets_nobody_in(
     assert "secret-token" not in caplog.text
 
 
+@pytest.mark.parametrize("era", ["legacy", "modern", "initialize", "delete"])
+async def test_a_resolver_that_cannot_be_called_lets_nobody_in(
+    endpoint: Endpoint, era: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails before there is anything to await."""
+    session = await endpoint.open("alice-1")
+    failure = LookupError("no such thing as secret-token")
+
+    def broken(*args: object, **options: object) -> None:
+        raise failure
+
+    for name in ("resolve", "create", "revoke"):
+        monkeypatch.setattr(endpoint.resolver, name, broken)
+
+    match era:
+        case "legacy":
+            response = await endpoint.post(call("whoami"), session=session, token="alice-1")
+        case "modern":
+            response = await endpoint.modern("server/discover", token="alice-1")
+        case "initialize":
+            response = await endpoint.post(initialize(), token="alice-1")
+        case _:
+            response = await delete(endpoint, session, "alice-1")
+
+    assert response.status_code == 500
+    assert response.json()["error"] == {"code": -32603, "message": "Internal server error."}
+    assert "LookupError" in caplog.text
+    assert "secret-token" not in caplog.text
+
+
 @pytest.mark.parametrize("version", [None, "2024-11-05", "2025-03-26", "2025-06-18", LEGACY])
 async def test_without_a_session_id_there_is_no_session(
     endpoint: Endpoint, version: str | None
