@@ -129,9 +129,14 @@ def union(requirements: Iterable[Requirement | None]) -> Requirement | None:
     needed = [requirement for requirement in requirements if requirement is not None]
     if len(needed) < 2:
         return needed[0] if needed else None
+    implied_by: dict[str, frozenset[str]] = {}
+    for item in needed:
+        for scope in item.scopes:
+            broader = item.implied_by.get(scope, frozenset())
+            # What stands for a scope in one of them may not do so in another.
+            implied_by[scope] = implied_by.get(scope, broader) & broader
     return Requirement(
-        tuple(dict.fromkeys(scope for item in needed for scope in item.scopes)),
-        {scope: broader for item in needed for scope, broader in item.implied_by.items()},
+        tuple(implied_by), {scope: broader for scope, broader in implied_by.items() if broader}
     )
 
 
@@ -169,8 +174,19 @@ def with_broader_scopes(
 
     def with_broader(method: str, params: Mapping[str, Any]) -> Requirement | None:
         needed = requirement(method, params)
-        # What is neither is for ``required`` to refuse.
-        return broadened(needed.scopes) if isinstance(needed, Requirement) else needed
+        if not isinstance(needed, Requirement):
+            return needed  # what is neither is for ``required`` to refuse
+        if not needed.implied_by:
+            return broadened(needed.scopes)
+        scopes = {*implied_by, *needed.implied_by}
+        nobody = frozenset[str]()
+        return Requirement(
+            needed.scopes,
+            {
+                scope: implied_by.get(scope, nobody) | needed.implied_by.get(scope, nobody)
+                for scope in scopes
+            },
+        )
 
     return with_broader if implied_by else requirement
 

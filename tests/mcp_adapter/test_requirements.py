@@ -83,16 +83,59 @@ def test_a_union_needs_all_scopes_once() -> None:
 )
 def test_a_broader_scope_stands_for_what_it_implies(granted: list[str], met: bool) -> None:
     implied = {"root": ["all"], "all": ["read", "write", "all"], "editor": ["write"]}
-    of = with_broader_scopes(lambda method, params: Requirement(("read", "write")), implied)
+    of = with_broader_scopes(
+        lambda method, _: Requirement(("read", "write") if method == "tools/call" else ("read",)),
+        implied,
+    )
 
     needed = of("tools/call", {})
 
     assert needed is not None
     assert needed.met_by(granted) is met
-    together = union([needed, Requirement(("read",))])
+    together = union([needed, of("resources/read", {})])
     assert together is not None
     assert together.met_by(granted) is met
     assert together.scopes == ("read", "write")
+
+
+@pytest.mark.parametrize(
+    "broader",
+    [
+        [{"write": {"admin"}}, {"write": {"admin", "owner"}}],
+        [{"write": {"admin", "owner"}}, {"write": {"admin"}}],
+        [{"write": {"admin"}}, {"write": {"admin"}, "read": {"owner"}}],
+    ],
+)
+def test_a_union_is_met_by_what_meets_each(broader: list[dict[str, set[str]]]) -> None:
+    """Otherwise a batch would open what none of its calls opens alone."""
+    each = [
+        Requirement(("write",), {scope: frozenset(names) for scope, names in implied.items()})
+        for implied in broader
+    ]
+    together = union(each)
+    assert together is not None
+    for held in (["write"], ["admin"], ["owner"], ["read"]):
+        assert together.met_by(held) == all(needed.met_by(held) for needed in each)
+
+
+def test_a_scope_that_nothing_stands_for_in_one_call_is_needed_in_a_batch() -> None:
+    strict, lenient = Requirement(("write",)), Requirement(("write",), {"write": frozenset({"x"})})
+    for together in (union([strict, lenient]), union([lenient, strict])):
+        assert together is not None
+        assert not together.met_by(["x"])
+
+
+def test_broader_scopes_of_a_requirement_are_kept() -> None:
+    of = with_broader_scopes(
+        with_broader_scopes(lambda _, __: Requirement(("read",)), {"inner": ["read"]}),
+        {"outer": ["read"]},
+    )
+    needed = of("tools/call", {})
+    assert needed is not None
+    assert [needed.met_by([scope]) for scope in ("read", "inner", "outer", "x")] == [
+        *(True, True, True),
+        False,
+    ]
 
 
 def test_what_is_open_stays_open() -> None:
