@@ -67,11 +67,14 @@ class Replicas:
         # Taken out first: it may be opened again while these close.
         following, self._following = self._following, None
         replicas, self._by_endpoint = self._by_endpoint, {}
+        for replica in replicas.values():
+            self._retire(replica, grace_seconds=None)
+        closing = tuple(self._closing)
         if following is not None:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        await asyncio.gather(*(replica.close() for replica in replicas.values()))
-        await asyncio.gather(*self._closing)
+        # Whoever waits for it may be cancelled: they close all the same.
+        await asyncio.shield(asyncio.gather(*closing))
 
     def renew(self) -> None:
         """Connect anew to all of them; calls under way finish where they are."""
@@ -133,12 +136,12 @@ class Replicas:
 
     def _update(self, endpoints: Collection[Endpoint]) -> None:
         for gone in self._by_endpoint.keys() - endpoints:
-            self._retire(self._by_endpoint.pop(gone))
+            self._retire(self._by_endpoint.pop(gone), grace_seconds=self._grace_seconds)
         for new in endpoints - self._by_endpoint.keys():
             self._by_endpoint[new] = self._connect(new)
 
-    def _retire(self, replica: Replica) -> None:
-        closing = asyncio.create_task(replica.close(self._grace_seconds))
+    def _retire(self, replica: Replica, *, grace_seconds: float | None) -> None:
+        closing = asyncio.create_task(replica.close(grace_seconds))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 

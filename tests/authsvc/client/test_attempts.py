@@ -261,6 +261,33 @@ async def test_a_client_may_be_opened_again_while_it_closes() -> None:
             await resolved(client)
 
 
+def tasks_of_clients() -> list[asyncio.Task[object]]:
+    names = ("Replica", "ResolveStream.")
+    return [it for it in asyncio.all_tasks() if it.get_coro().__qualname__.startswith(names)]  # type: ignore[union-attr] # a coroutine each
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_client_closes_though_whoever_closes_it_is_cancelled(named: bool) -> None:
+    async def look_up(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async with fleet(1) as [replica]:
+        port = replica.address.rpartition(":")[2]
+        target = f"dns:///localhost:{port}" if named else replica.address
+        client = AuthClient(target, deadline_seconds=TIMEOUT_SECONDS, look_up=look_up)
+        stack = AsyncExitStack()
+        await stack.enter_async_context(client)
+        await resolved(client)
+        closing = asyncio.create_task(stack.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        async with asyncio.timeout(BOUND_SECONDS):
+            while left := tasks_of_clients():
+                await asyncio.wait(left)
+
+
 def test_a_client_works_again_in_another_event_loop() -> None:
     async def use(client: AuthClient) -> None:
         async with client:
