@@ -127,6 +127,15 @@ async def test_half_calls_of_a_caller_are_its_own(
         peer.close()
 
 
+async def refused(channel: aio.Channel) -> tuple[object, object, object]:
+    """What an unauthenticated caller is told."""
+    stub: Any = pb_grpc.AuthServiceStub(channel)
+    with pytest.raises(aio.AioRpcError) as caught:
+        await stub.ResolveSession(pb.ResolveSessionRequest(), timeout=BOUND_SECONDS)
+    error = caught.value
+    return error.code(), error.details(), error.trailing_metadata()
+
+
 @pytest.mark.parametrize("method", [f"{SERVICE}/ResolveSession", f"{SERVICE}/CreateSession"])
 async def test_refused_calls_that_are_not_read_are_bounded(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, method: str
@@ -135,10 +144,12 @@ async def test_refused_calls_that_are_not_read_are_bounded(
         serving(tmp_path, clock, idp, max_unauthenticated_calls=20) as address,
         aio.insecure_channel(address) as channel,
     ):
+        before = await refused(channel)
         peer = UnreadAnswers(address, method)
         await peer.ask(500)
         await peer.until(lambda: len(peer.ended) == 480)
         await resolved(channel, "one", RESOURCE)
+        assert await refused(channel) == before
         peer.close()
 
 
