@@ -20,14 +20,22 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 8 * 1024
 """What is parsed in one step."""
 
-_MEMBERS: dict[str, Callable[[str], Any]] = {
+_TEXTS: dict[str, Callable[[str], Any]] = {
     "Key": str,
     "Size": int,
     "LastModified": timestamp,
     "ETag": str,
     "StorageClass": str,
+    "ChecksumType": str,
+    "ID": str,
+    "DisplayName": str,
+    "IsRestoreInProgress": lambda text: text == "true",
+    "RestoreExpiryDate": timestamp,
 }
-"""What is read of an object, and how."""
+"""What is text in an object or in one of its structures, and how it is read."""
+
+_STRUCTURES = {"Owner", "RestoreStatus"}
+_LIST = "ChecksumAlgorithm"
 
 
 def parse_in_slices(client: S3Client, slices: Slices) -> None:
@@ -77,11 +85,16 @@ def _object(node: ElementTree.Element) -> dict[str, Any]:
         ValueError: a size or a time is none.
         RuntimeError: a time is beyond the calendar.
     """
-    return {
-        name: _MEMBERS[name](member.text or "")
-        for member in node
-        if (name := _name(member)) in _MEMBERS
-    }
+    found: dict[str, Any] = {}
+    for member in node:
+        name = _name(member)
+        if (read := _TEXTS.get(name)) is not None:
+            found[name] = read(member.text or "")
+        elif name in _STRUCTURES:
+            found[name] = _object(member)
+        elif name == _LIST:
+            found.setdefault(name, []).append(member.text or "")
+    return found
 
 
 def _name(node: ElementTree.Element) -> str:
