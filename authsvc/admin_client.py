@@ -18,7 +18,7 @@ from grpc import aio
 
 from authsvc import admin_wire, arguments, wire
 from authsvc.channels import open_channel
-from authsvc.client.failures import Failure, failure_of, located
+from authsvc.client.failures import CLOSED, Failure, failure_of, is_caller_cancelled, located
 from authsvc.client.targets import Targets
 from authsvc.client.tls import Certificates, ClientTls, Metadata, ServiceToken
 from authsvc.errors import AuthError, Reason
@@ -350,7 +350,11 @@ class AdminClient:
                 failure = failure_of(error)
             except TimeoutError:
                 failure = Failure(_no_answer(), may_repeat=True)
-            if not failure.may_repeat:
+            except asyncio.CancelledError:
+                if is_caller_cancelled():
+                    raise
+                failure = CLOSED
+            if not failure.may_repeat or not self._channels:
                 raise located(failure.error, self._addresses[number])
             self._preferred = number + 1
             wait = random.uniform(0.0, backoff_seconds)  # noqa: S311 - jitter
@@ -406,6 +410,10 @@ class _Watch:
                 is_replaced = failure.error.reason is Reason.CALLER_NOT_ALLOWED
                 if not failure.may_repeat and not is_replaced:
                     raise failure.error from None
+            except asyncio.CancelledError:
+                if is_caller_cancelled():
+                    raise
+                raise AuthError(CLOSED.error.reason, CLOSED.error.detail) from None
             # A server that ends each stream at once is not asked in a loop.
             await asyncio.sleep(random.uniform(0.0, BACKOFF_SECONDS))  # noqa: S311 - jitter
             await self.begin(math.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import grpc
@@ -54,6 +55,19 @@ class AttemptError(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error)
         self.failure = failure
+
+
+CLOSED = Failure(
+    AuthError(Reason.STORE_UNAVAILABLE, "the connection was closed by this client"),
+    may_repeat=True,
+)
+"""A channel that is closed cancels the calls on it."""
+
+
+def is_caller_cancelled() -> bool:
+    """Whether a ``CancelledError`` is of the current task, and not of its call alone."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def failure_of(error: aio.AioRpcError) -> Failure:

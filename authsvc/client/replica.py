@@ -14,7 +14,7 @@ from grpc import aio
 
 from authsvc.channels import open_channel
 from authsvc.client import health
-from authsvc.client.failures import AttemptError, failure_of
+from authsvc.client.failures import CLOSED, AttemptError, failure_of, is_caller_cancelled
 from authsvc.client.stream import ResolveStream
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
@@ -135,6 +135,10 @@ class Replica:
             return await rpc, rpc
         except aio.AioRpcError as error:
             raise AttemptError(failure_of(error)) from None
+        except asyncio.CancelledError:
+            if is_caller_cancelled():
+                raise
+            raise AttemptError(CLOSED) from None
         finally:
             self.in_flight -= 1
 

@@ -62,6 +62,20 @@ async def test_it_is_open_once_at_a_time(away: str) -> None:
                 await client.__aenter__()
 
 
+@pytest.mark.parametrize("call", ["status", "watch"])
+async def test_a_call_under_way_fails_once_the_client_is_closed(silent: str, call: str) -> None:
+    async def watch(client: AdminClient) -> None:
+        async with client.watching():
+            pass
+
+    async with AdminClient(silent, deadline_seconds=WAIT_SECONDS) as client:
+        under_way = asyncio.create_task(client.status() if call == "status" else watch(client))
+        await asyncio.sleep(0)
+    # Nobody has cancelled it.
+    with pytest.raises(AuthError, match="closed by this client"):
+        await asyncio.wait_for(under_way, WAIT_SECONDS)
+
+
 @asynccontextmanager
 async def operator(
     address: str, tls: Path, *, deadline_seconds: float = WAIT_SECONDS, token: str = "operator"
@@ -84,6 +98,25 @@ async def test_a_replica_that_is_away_is_passed_over(
         async with client.watching() as events:
             await client.revoke_everyone()
             await taken(events, 1)
+
+
+async def test_a_watch_fails_once_the_client_is_closed(
+    values: Settings, tls: Path, clock: Clock
+) -> None:
+    begun = asyncio.Event()
+
+    async def watch(client: AdminClient) -> None:
+        async with client.watching() as events:
+            begun.set()
+            async for _ in events:
+                pass
+
+    async with asyncio.timeout(WAIT_SECONDS), running(values, clock=clock) as address:
+        async with operator(address, tls) as client:
+            under_way = asyncio.create_task(watch(client))
+            await begun.wait()
+        with pytest.raises(AuthError, match="closed by this client"):
+            await under_way
 
 
 class Cable:

@@ -261,6 +261,21 @@ async def test_a_client_may_be_opened_again_while_it_closes() -> None:
             await resolved(client)
 
 
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("call", ["resolve", "create", "revoke"])
+async def test_a_call_under_way_fails_once_the_client_is_closed(call: str, streams: bool) -> None:
+    async with fleet(1) as [replica]:
+        client = AuthClient(replica.address, deadline_seconds=TIMEOUT_SECONDS, streams=streams)
+        async with client:
+            await resolved(client)
+            replica.go_on.clear()
+            replica.arrived.clear()
+            under_way = asyncio.create_task(reason(client, call))
+            await asyncio.wait_for(replica.arrived.wait(), BOUND_SECONDS)
+        # Nobody has cancelled it.
+        assert await asyncio.wait_for(under_way, BOUND_SECONDS) is Reason.STORE_UNAVAILABLE
+
+
 def tasks_of_clients() -> list[asyncio.Task[object]]:
     names = ("Replica", "ResolveStream.")
     return [it for it in asyncio.all_tasks() if it.get_coro().__qualname__.startswith(names)]  # type: ignore[union-attr] # a coroutine each
