@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,23 @@ from authsvc.diagnosis import Check, Report, directly
 from authsvc.issuers import issuer_of
 from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
-from authsvc.tokens.keys import KeyLoadError, KeySet
+from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
 
 SKEW_WARNING_SECONDS = 5.0
 
+_REMEDY = "Mend what is named, or the issuer's setting."
 
-_REMEDY = "Mend what is named, or the issuer's setting; until then its tokens are answered 503."
+_NOT_STARTED = "A service that starts now does not start."
+
+_KEYS_STAY = (
+    f"{_REMEDY} Until then a running service keeps the keys that it has read and accepts their "
+    f"tokens: that is urgent if one of them has leaked. {_NOT_STARTED}"
+)
+_NO_KEY = f"{_REMEDY} Until then a running service rejects each of its tokens as TOKEN_KEY_UNKNOWN."
+_WITHDRAWN = (
+    f"{_REMEDY} Until then a running service rejects tokens that are signed with that previous "
+    f"secret. {_NOT_STARTED}"
+)
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -32,10 +43,13 @@ def checks(settings: Settings) -> list[Check]:
 
 def _remedy(issuer: IssuerSettings) -> str:
     if not _is_fetched(issuer):
-        return _REMEDY
+        # What each file holds is looked at before; of a JWK Set it remains that no key is left.
+        return _KEYS_STAY if issuer.jwks_file is None else f"{_NO_KEY} {_NOT_STARTED}"
     return directly(
-        f"{_REMEDY} This machine has to reach it directly: let the firewall, NAT or network policy "
-        "pass it, or bring its keys to a jwks_file."
+        f"{_REMEDY} Until then a running service keeps keys that it has fetched for "
+        f"keys_max_stale_seconds = {issuer.keys_max_stale_seconds:g}, and without keys its tokens "
+        "are answered 503. This machine has to reach it directly: let the firewall, NAT or network "
+        "policy pass it, or bring its keys to a jwks_file."
     )
 
 
@@ -48,6 +62,11 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
     if _is_fetched(issuer):
         await _fetch(report, issuer)
         return
+    unfit = list(_unfit(issuer))
+    for error, remedy in unfit:
+        report.fail(f"{issuer.issuer}: {error}", remedy)
+    if unfit:
+        return
     keys = issuer_of(issuer).keys.current(time.time())
     count = len(keys.keys) + len(keys.previous)
     where = ", ".join(str(path) for path in files if path is not None)
@@ -56,6 +75,23 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
     for path in (issuer.secret_file, *issuer.previous_secret_files):
         if path is not None and path.exists():
             _check_mode(report, path)
+
+
+def _unfit(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
+    """What is wrong with its files, each with its remedy: a running service treats them as
+    ``SecretFiles`` and ``WatchedFiles`` say."""
+    try:
+        if issuer.secret_file is not None:
+            load_secret_file(issuer.secret_file)
+        elif issuer.jwks_file is not None:
+            load_jwks_file(issuer.jwks_file, issuer.algorithms)
+    except KeyLoadError as error:
+        yield error, _KEYS_STAY
+    for path in issuer.previous_secret_files:
+        try:
+            load_secret_file(path)
+        except KeyLoadError as error:
+            yield error, _WITHDRAWN
 
 
 def _check_mode(report: Report, path: Path) -> None:
@@ -79,7 +115,7 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     try:
         fetched.keys.check_usable()
     except KeyLoadError as error:
-        report.fail(f"{issuer.issuer}: {error}", _REMEDY)
+        report.fail(f"{issuer.issuer}: {error}", _NO_KEY)
         return
     report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, by {where}")
     _report_skipped(report, issuer, fetched.keys)

@@ -374,6 +374,64 @@ async def test_a_proxy_that_is_ignored_is_named_where_something_cannot_be_reache
     assert (missing.level, "ignored" in missing.remedy) == (Level.FAIL, False)
 
 
+@pytest.mark.parametrize("unfit", ["short", "", "secret" * 6, None], ids=repr)
+async def test_an_unfit_secret_stays_out_of_a_service_that_runs(
+    tmp_path: Path, idp: IdentityProvider, unfit: str | None
+) -> None:
+    paths = current, previous = tmp_path / "current", tmp_path / "previous"
+    for path in paths:
+        path.write_text(token_hex(32))
+        path.chmod(0o600)
+    settings = trusting(
+        issuer=ISSUER, algorithms=["HS256"], secret_file=current, previous_secret_files=[previous]
+    )
+    assert levels(await found(issuers.checks(settings))) == ["ok"]
+    for path in paths:
+        path.write_text(unfit) if unfit is not None else path.unlink()
+    of_current, of_previous = await found(issuers.checks(settings))
+    for finding, path in zip((of_current, of_previous), paths, strict=True):
+        assert (finding.level, f"{ISSUER}: {path}: " in finding.text) == (Level.FAIL, True)
+        assert "503" not in finding.remedy
+        assert "A service that starts now does not start." in finding.remedy
+    assert "keeps the keys that it has read and accepts their tokens: that is urgent" in (
+        of_current.remedy
+    )
+    assert "rejects tokens that are signed with that previous secret" in of_previous.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "consequence"),
+    [
+        (b"no JSON", "keeps the keys that it has read and accepts their tokens"),
+        (None, "keeps the keys that it has read and accepts their tokens"),
+        (jwks(), "rejects each of its tokens as TOKEN_KEY_UNKNOWN"),
+    ],
+)
+async def test_what_an_unfit_key_set_means_to_a_service_that_runs(
+    tmp_path: Path, content: bytes | None, consequence: str
+) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(jwks(signer("k1")))
+    settings = trusting(issuer=ISSUER, jwks_file=path)
+    assert levels(await found(issuers.checks(settings))) == ["ok"]
+    path.write_bytes(content) if content is not None else path.unlink()
+    (finding,) = await found(issuers.checks(settings))
+    assert finding.level is Level.FAIL
+    assert consequence in finding.remedy
+    assert "503" not in finding.remedy
+    assert "A service that starts now does not start." in finding.remedy
+
+
+async def test_what_unavailable_keys_mean_to_a_service_that_runs() -> None:
+    with serving_http() as site:
+        site.answers["/keys"] = Answer(jwks())
+        empty = trusting(issuer=ISSUER, jwks_url=f"{site.url}/keys")
+        (unusable,) = await found(issuers.checks(empty))
+    assert "rejects each of its tokens as TOKEN_KEY_UNKNOWN" in unusable.remedy
+    (away,) = await found(issuers.checks(trusting(issuer=ISSUER, jwks_url="http://127.0.0.1:1/k")))
+    assert "keys_max_stale_seconds = 86400" in away.remedy
+
+
 async def test_the_sqlite_store(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> None:
     settings = settings_for(tmp_path, idp, "sqlite")
     assert levels(await found(store.checks(settings))) == ["ok", "ok"]
