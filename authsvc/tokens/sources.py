@@ -125,9 +125,8 @@ class WatchedFiles:
         stamp = self._stamped()
         if stamp == self._stamp:
             return
-        before = self._keys
         try:
-            self._keys = self._load()
+            keys = self._load()
         except KeyLoadError as error:
             # The stamp stays: permissions, say, are mended without a new time of writing.
             if str(error) != self._logged_failure:
@@ -135,8 +134,9 @@ class WatchedFiles:
             self._logged_failure = str(error)
             return
         self._stamp, self._logged_failure = stamp, ""
-        if self._keys == before:
+        if keys == self._keys:
             return  # what is new in the files was rejected, or is the same again
+        self._keys = keys
         log.info("keys reloaded from %s", self._where)
         self._skipped.note(self._keys)
 

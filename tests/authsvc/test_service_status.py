@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -14,10 +15,12 @@ from authsvc import __version__
 from authsvc.administration import COUNT_PAGE_SIZE
 from authsvc.errors import AuthError, Reason
 from authsvc.issuer_watch import OVERDUE_SECONDS, IssuerWatch, WatchedIssuer
+from authsvc.issuers import SecretFiles
 from authsvc.server import running
 from authsvc.sessions import PRINCIPAL_SESSION_PREFIX
 from authsvc.status import IssuerState, IssuerStatus, KeyFacts, SessionCounts
 from authsvc.tokens.keys import KeySet, VerificationKey, parse_jwks
+from authsvc.tokens.sources import WatchedFiles
 from authsvc.v1 import auth_pb2 as pb
 from tests.support.clock import START, Clock
 from tests.support.operators import (
@@ -173,6 +176,18 @@ def test_secrets_are_counted_and_files_are_never_overdue() -> None:
     status = issuer.status(START + 10 * OVERDUE_SECONDS)
     assert (status.state, status.fetch_time) == (IssuerState.READY, START)
     assert status.keys == (KeyFacts("", "HS256"), KeyFacts("", "HS256", previous=True))
+
+
+@pytest.mark.parametrize("unfit", ["short", "secret" * 6, ""])
+def test_a_file_that_is_unfit_is_not_read(tmp_path: Path, unfit: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text(token_hex(32))
+    issuer = WatchedIssuer(ISSUER, "secret_file", WatchedFiles([path], SecretFiles(path).load))
+    assert issuer.status(START).fetch_time == START
+    path.write_text(unfit)
+    assert issuer.status(START + 10).fetch_time == START
+    path.write_text(token_hex(32))
+    assert issuer.status(START + 20).fetch_time == START + 20
 
 
 # A session that an operator ends.
