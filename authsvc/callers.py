@@ -124,7 +124,7 @@ def _service_token_digest(path: Path) -> bytes:
     if not token:
         raise ValueError("is empty")
     if len(token) < MIN_SERVICE_TOKEN_LENGTH:
-        raise ValueError(f"a service token has {MIN_SERVICE_TOKEN_LENGTH} characters or more")
+        raise ValueError(f"holds fewer than {MIN_SERVICE_TOKEN_LENGTH} characters")
     if fault := guessable.fault(token.encode()):
         raise ValueError(f"holds a token that can be guessed: {fault}; {guessable.REMEDY}")
     return hashlib.sha256(token.encode()).digest()

@@ -132,9 +132,17 @@ def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
     assert is_here("next")
 
 
-@pytest.mark.parametrize("content", ["", "changeme", "changeme" * 5, "\u2603" * 40], ids=repr)
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "is empty"),
+        ("changeme", "holds fewer than 32 characters"),
+        ("changeme" * 5, "holds a token that can be guessed"),
+        ("\u2603" * 40, "is not ASCII"),
+    ],
+)
 def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
-    tmp_path: Path, clock: Clock, content: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, clock: Clock, content: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "token"
     path.write_text(TOKENS["here"])
@@ -146,7 +154,7 @@ def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
         clock.advance(RELOAD_SECONDS)
         with pytest.raises(AuthError):
             callers.identify([], TOKENS["here"])
-    assert caplog.text.count("is withdrawn") == 1
+    assert caplog.text.count(f"service token {path} is withdrawn: its file {fault}") == 1
     path.write_text(TOKENS["next"])
     clock.advance(RELOAD_SECONDS)
     assert callers.identify([], TOKENS["next"]).name == "here"

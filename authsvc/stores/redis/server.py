@@ -58,7 +58,7 @@ def server_at(url: str) -> RedisServer:
     """
     parts = urlsplit(url)
     if parts.password is not None:
-        raise ValueError("the password belongs in password_file")
+        raise ValueError("holds the password, which belongs in password_file")
     username = unquote(parts.username or "")
     if parts.scheme == "unix" and parts.path and not parts.hostname:
         return RedisServer(unix_socket=Path(parts.path), username=username)
@@ -66,7 +66,7 @@ def server_at(url: str) -> RedisServer:
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.query:
         raise ValueError("is a URL like redis://host:6379/0, rediss://user@host:6379 or unix:/path")
     if database and not database.isdecimal():
-        raise ValueError("its path is the number of the database")
+        raise ValueError("has a path that is not the number of a database")
     return RedisServer(
         nodes=((parts.hostname, parts.port or 6379),),
         database=int(database or 0),

@@ -545,6 +545,8 @@ def test_a_url_that_says_nothing_or_too_much_is_refused(url: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it must not say comes next
         server_at(url)
     assert "hush" not in str(caught.value)
+    # It is what is said of "url".
+    assert str(caught.value).split()[0] in {"is", "has", "holds"}
 
 
 async def test_a_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
