@@ -54,16 +54,6 @@ _TALKATIVE = (
 )
 
 
-def silence_grpc_core() -> None:
-    """Keep gRPC's core from writing to standard error by itself, unless the operator wants it to.
-
-    It writes a line for each failed TLS handshake, so any unauthenticated peer could fill the disk
-    with lines that no collector can read. Has to be called before gRPC is imported: that is when
-    the core reads ``GRPC_VERBOSITY``.
-    """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-
 def _printable_fields(
     logger: object, method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:

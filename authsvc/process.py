@@ -28,6 +28,16 @@ def drop_debug_switches() -> None:
         os.environ.pop(name, None)
 
 
+def silence_grpc_core() -> None:
+    """Keep gRPC's core from writing to standard error by itself, unless the operator wants it to.
+
+    It writes lines for each failed TLS handshake. Any unauthenticated peer of a server could fill
+    the disk with them, and no collector can read them; a command explains the failure itself. Has
+    to be called before gRPC is imported: that is when the core reads ``GRPC_VERBOSITY``.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def forbid_core_dumps() -> None:
     """Have nothing written of this process when it crashes: tokens and keys are in its memory.
 
@@ -59,4 +69,5 @@ class Program(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as click has it
         """Run a command."""
         drop_debug_switches()
+        silence_grpc_core()
         return super().main(*args, **kwargs)

@@ -56,7 +56,6 @@ def serve(config: Path | None, listen: str | None) -> None:
 
     try:
         event_loop.require_supported_platform()
-        logs.silence_grpc_core()
         from mcp_adapter import server
         from mcp_adapter.config import Settings
 

@@ -50,6 +50,11 @@ def refusals_explained(target: str) -> Iterator[None]:
 
 def _failure(error: AuthError, target: str) -> Failure:
     text = f"{error.reason.name}: {error.detail or error.reason.message}"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return OutOfReach(
+            f"{text}\nThe certificate at {target} is not signed by an authority in --ca-file "
+            "(ca_file), has ended, or is for another name. `authsvc doctor` looks into it."
+        )
     if error.reason.status is Status.UNAVAILABLE:
         return OutOfReach(
             f"{text}\nIs {target} where authsvc listens? `authsvc doctor` looks into it."

@@ -22,7 +22,6 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
 
     with config_errors():
         event_loop.require_supported_platform()
-    logs.silence_grpc_core()
     from authsvc import server, workers
 
     settings = load_settings(config)

@@ -29,7 +29,6 @@ def serve(config: Path | None) -> None:
 
     try:
         event_loop.require_supported_platform()
-        logs.silence_grpc_core()
         from authsvc.console.config import ConsoleSettings
         from authsvc.console.server import serve as serve_console
 
