@@ -224,6 +224,10 @@ class Revocation:
             raise Failure("give one of SESSION_ID, --subject, --token-id and --everyone")
         if self.before is not None and (self.session_id or self.token_id):
             raise Failure("--before goes with --subject and --everyone")
+        if self.before is not None and not 0 <= self.before <= time.time():
+            raise Failure(
+                f"--before is a time from 1970 until now, not {moment(self.before, time.time())}"
+            )
         if self.issuer and (self.session_id or self.everyone):
             raise Failure("--issuer goes with --subject and --token-id")
         if self.allow_unknown_issuer and not self.issuer:
@@ -328,7 +332,14 @@ def revoke(
     revocation = connection.run(named)
     if not yes:
         _confirm(revocation)
-    done = connection.run(revocation.carry_out)
+
+    async def carry_out(client: AdminClient) -> Revoked:
+        done = await revocation.carry_out(client)
+        if subject and not done.session_count:
+            await _remark_on_subject(client, revocation)
+        return done
+
+    done = connection.run(carry_out)
     if as_json:
         print_json({"revoked": str(revocation), "session_count": done.session_count})
         return
@@ -343,6 +354,13 @@ async def _remark_on_issuer(client: AdminClient, named: str) -> None:
     if named not in issuers:
         configured = ", ".join(issuers)
         say(f"The service is not configured with the issuer {named}, but {configured}.", err=True)
+
+
+async def _remark_on_subject(client: AdminClient, revocation: Revocation) -> None:
+    """Say so if the subject of a revocation has no session: its name may be misspelt."""
+    async for _ in client.list(RecordFilter(revocation.issuer, revocation.subject)):
+        return
+    say("No session of that subject is known; check the spelling.", err=True)
 
 
 async def _configured_issuer(client: AdminClient, named: str) -> str:

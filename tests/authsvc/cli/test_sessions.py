@@ -194,6 +194,8 @@ async def test_a_filter_by_an_issuer_that_authsvc_does_not_know_is_remarked_on(
         (("--everyone", "--issuer", "i"), "--issuer goes with"),
         (("--subject", "s", "--allow-unknown-issuer"), "--allow-unknown-issuer goes with"),
         (("--everyone", "--before", "soon"), "no time like"),
+        (("--everyone", "--before", "2099-01-01"), "a time from 1970 until now, not 2099-01-01"),
+        (("--subject", "s", "--before", "1969-01-01"), "until now, not 1969-01-01"),
         (("--evrybody",), "Did you mean '--everyone'?"),
     ],
 )
@@ -201,6 +203,22 @@ def test_a_revocation_that_is_none(arguments: tuple[str, ...], wrong: str) -> No
     ran = CliRunner().invoke(main, ["sessions", "revoke", *arguments, "--yes"])
     assert ran.exit_code == 2
     assert wrong in ran.output
+
+
+async def test_a_subject_without_a_session_is_remarked_on(
+    operator: Operator, idp: IdentityProvider, clock: Clock
+) -> None:
+    remark = "No session of that subject is known; check the spelling.\n"
+    await operator.site.resolve("session-of-ada", idp.token("ada"))
+    clock.advance(1)
+    for subject, options, said in (
+        ("adda", (), remark),
+        ("adda", ("--json",), remark),
+        ("ada", (), ""),
+        ("ada", (), ""),  # its only session holds no other token, and is known
+    ):
+        ran = await operator.sessions("revoke", "--subject", subject, "--yes", *options)
+        assert (ran.code, ran.err) == (0, said)
 
 
 async def test_on_a_terminal_revoke_asks(operator: Operator) -> None:
@@ -325,6 +343,20 @@ def test_an_unsafe_connection_is_refused(arguments: tuple[str, ...], wrong: str)
     ran = CliRunner().invoke(main, ["sessions", "list", *arguments])
     assert ran.exit_code == 2
     assert wrong in ran.output
+
+
+@pytest.mark.parametrize("command", [("sessions", "list"), ("keys", "show")])
+async def test_an_unknown_authority_is_explained_by_the_command_alone(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    strange = write_tls(tmp_path / "stranger") / "ca.pem"
+    ran = await run(*command, *operator.options, "--ca-file", strange)
+    assert (ran.code, ran.out) == (3, "")
+    assert "--ca-file (ca_file)" in ran.err
+    said, hint = ran.err.splitlines()
+    assert said.startswith("authsvc: STORE_UNAVAILABLE: ")
+    assert hint.startswith(f"The certificate at {operator.site.address} is not signed by")
 
 
 async def test_keys_of_the_running_service(operator: Operator) -> None:
