@@ -121,7 +121,7 @@ async def test_an_answer_that_is_not_read_holds_up_neither_others_nor_a_stop(
 ) -> None:
     health: Any = health_pb2_grpc.HealthStub(channel)
     async with asyncio.timeout(WAIT_SECONDS):
-        async with running(settings(tmp_path, idp, grace_seconds=0.5), clock=clock) as address:
+        async with running(settings(tmp_path, idp, grace_seconds=3), clock=clock) as address:
             unread = UnreadAnswers(address, f"/{method}")
             await unread.ask(1, request_message.SerializeToString(), end=is_last)
             await unread.until(lambda: unread.begun == 1)
