@@ -150,7 +150,7 @@ With the official Python client:
 
   async def main():
       headers = {{"Authorization": "Bearer " + open("{token}").read().strip()}}
-      async with httpx2.AsyncClient(headers=headers) as http:
+      async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
           async with Client(streamable_http_client("{url}", http_client=http)) as client:
               result = await client.call_tool("discover_buckets", {{}})
               print(len(result.structured_content["buckets"]), "buckets")

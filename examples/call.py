@@ -16,6 +16,10 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 
+TIMEOUT_SECONDS = 120.0
+"""How long a tool may take before it says anything; httpx's own default is five seconds."""
+
+
 class Token(httpx2.Auth):
     """Presents the token with each request, once there is one."""
 
@@ -34,7 +38,7 @@ async def main(url: str, tool: str, value: str) -> None:
     """Call ``tool`` at ``url`` twice."""
     token = Token()
     async with (
-        httpx2.AsyncClient(auth=token) as http,
+        httpx2.AsyncClient(auth=token, timeout=TIMEOUT_SECONDS) as http,
         Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
     ):
         for token.value in ("", value):
