@@ -15,7 +15,6 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-
 TIMEOUT_SECONDS = 120.0
 """How long a tool may take before it says anything; httpx's own default is five seconds."""
 
