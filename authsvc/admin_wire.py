@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, EventType, RecordFilter, revoked_since
+from authsvc.printable import printable
 from authsvc.resolution import Session, SessionState
 from authsvc.revocation import END_OF_TIME, Cutoff
 from authsvc.sessions import Grant, Record
@@ -216,6 +217,7 @@ def _issuer_message(issuer: IssuerStatus) -> pb.IssuerStatus:
             for it in issuer.keys
         ],
         fetch_time=None if fetch_time is None else timestamp(fetch_time),
+        failure=printable(issuer.failure),  # a path in it need not be Unicode
     )
 
 
@@ -227,4 +229,5 @@ def _issuer_of(message: pb.IssuerStatus) -> IssuerStatus:
         message.key_source,
         tuple(KeyFacts(it.key_id, it.algorithm, it.previous) for it in message.keys),
         seconds(message.fetch_time) if message.HasField("fetch_time") else None,
+        failure=message.failure,
     )

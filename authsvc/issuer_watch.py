@@ -46,8 +46,11 @@ class WatchedIssuer:
     def status(self, now: float) -> IssuerStatus:
         """How it is, now."""
         self.look(now)
+        failure = self._source.failure
         if self._keys is None:
-            return IssuerStatus(self._issuer, IssuerState.UNAVAILABLE, self._key_source)
+            return IssuerStatus(
+                self._issuer, IssuerState.UNAVAILABLE, self._key_source, failure=failure
+            )
         skipped = sum(entry.is_odd for entry in self._keys.skipped)
         if not self._keys.keys:
             # Its issuer was heard, and has published none that could be used.
@@ -58,6 +61,7 @@ class WatchedIssuer:
                 (),
                 self._fetch_time,
                 skipped,
+                failure,
             )
         is_overdue = self._key_source in FETCHED and now - self._fetch_time > OVERDUE_SECONDS
         return IssuerStatus(
@@ -67,6 +71,7 @@ class WatchedIssuer:
             (*_facts(self._keys.keys), *_facts(self._keys.previous, previous=True)),
             self._fetch_time,
             skipped,
+            failure,
         )
 
 

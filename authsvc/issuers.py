@@ -127,9 +127,11 @@ class SecretFiles:
         Raises:
             KeyLoadError: there are too many.
         """
+        failure = ""
         try:
             self._current = load_secret_file(self._path)
         except KeyLoadError as error:
+            failure = str(error)
             log.error("the current secret stays: %s", error)
         previous = []
         for path in self._previous:
@@ -138,7 +140,7 @@ class SecretFiles:
             except KeyLoadError as error:
                 if not _is_gone(path):
                     log.error("a previous secret is withdrawn: %s", error)
-        return KeySet((self._current,), tuple(previous))
+        return KeySet((self._current,), tuple(previous), failure=failure)
 
 
 def _is_gone(path: Path) -> bool:

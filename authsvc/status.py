@@ -42,6 +42,7 @@ class IssuerStatus:
         fetch_time: when they were read or fetched; None if there are none.
         skipped_keys: entries of its JWK Set that somebody should look at, as they cannot be used.
             Known to the process alone that has read them.
+        failure: why newer keys could not be read or fetched; empty if they could.
     """
 
     issuer: str
@@ -50,6 +51,7 @@ class IssuerStatus:
     keys: tuple[KeyFacts, ...] = ()
     fetch_time: float | None = None
     skipped_keys: int = 0
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

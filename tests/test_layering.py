@@ -46,7 +46,7 @@ ALLOWED = {
     },
     "administration": {*DOMAIN, "stores", "audit"},
     "wire": {"errors", "resolution", "v1"},
-    "admin_wire": {*DOMAIN, "wire", "v1"},
+    "admin_wire": {*DOMAIN, "printable", "wire", "v1"},
     "edge": {"errors", "callers", "certificate_names", "limits", "audit", "wire"},
     "telemetry": {
         *DOMAIN,

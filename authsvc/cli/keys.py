@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.connection import Connection, admin_options
-from authsvc.cli.output import as_json_option, print_json, print_table, relative, timestamp
+from authsvc.cli.output import as_json_option, print_json, print_table, relative, say, timestamp
 from authsvc.errors import AuthError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class KeyLine:
             ``skipped:`` and the cause for an entry of a JWK Set that is not used.
         source: where it is from.
         time: when it was written, read or fetched; None when not known.
+        failure: why newer keys could not be read or fetched; empty if they could.
     """
 
     issuer: str
@@ -43,6 +44,7 @@ class KeyLine:
     state: str
     source: str
     time: float | None
+    failure: str = ""
 
     def row(self, now: float) -> list[str]:
         """Under ``HEADERS``."""
@@ -60,6 +62,7 @@ class KeyLine:
             "state": self.state,
             "source": self.source,
             "time": None if self.time is None else timestamp(self.time),
+            "failure": self.failure or None,
         }
 
 
@@ -93,6 +96,9 @@ def show(connection: Connection, config: Path | None, fetch: bool, as_json: bool
         print_json({"keys": [line.document() for line in lines]})
     else:
         print_table(HEADERS, [line.row(now) for line in lines])
+    for issuer, failure in dict.fromkeys((line.issuer, line.failure) for line in lines):
+        if failure:
+            say(f"Newer keys of {issuer} could not be read: {failure}", err=True)
 
 
 def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:
@@ -142,21 +148,17 @@ async def _of(settings: IssuerSettings, now: float, *, fetch: bool) -> Sequence[
 def _running(status: ServiceStatus) -> list[KeyLine]:
     lines = []
     for issuer in status.issuers:
-        state = issuer.state.name.lower()
-        if not issuer.keys:
-            lines.append(
-                KeyLine(issuer.issuer, "", "", state, issuer.key_source, issuer.fetch_time)
-            )
+        line = KeyLine(
+            issuer.issuer,
+            "",
+            "",
+            issuer.state.name.lower(),
+            issuer.key_source,
+            issuer.fetch_time,
+            issuer.failure,
+        )
+        lines += [line] if not issuer.keys else []
         for key in issuer.keys:
-            of_key = "previous" if key.previous else state
-            lines.append(
-                KeyLine(
-                    issuer.issuer,
-                    key.key_id,
-                    key.algorithm,
-                    of_key,
-                    issuer.key_source,
-                    issuer.fetch_time,
-                )
-            )
+            state = "previous" if key.previous else line.state
+            lines.append(replace(line, key_id=key.key_id, algorithm=key.algorithm, state=state))
     return lines

@@ -79,6 +79,12 @@ def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
                 report.ok(f"{issuer.issuer}: keys in use: {len(issuer.keys)}")
             else:
                 report.fail(f"{issuer.issuer}: keys are {state}", "See the lines on the issuer.")
+            if issuer.failure:
+                report.warn(
+                    f"{issuer.issuer}: newer keys could not be read: {issuer.failure}",
+                    "Mend what is named. Until then keys that are in use stay in force: that is "
+                    "urgent if one of them has leaked.",
+                )
 
     return Check("admin", ask, "See the lines on authsvc above.")
 

@@ -138,6 +138,7 @@ class KeySet:
             in turn.
         algorithms: what the issuer is configured for; empty for the algorithms of ``keys``.
         skipped: entries of its JWK Set that are not used.
+        failure: see ``KeySource.failure``: why a secret is the last one that could be read.
 
     Raises:
         KeyLoadError: neither a key nor an algorithm, two keys of one name and algorithm, or too
@@ -148,6 +149,7 @@ class KeySet:
     previous: tuple[VerificationKey, ...] = ()
     algorithms: frozenset[str] = frozenset()
     skipped: tuple[SkippedKey, ...] = ()
+    failure: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.keys and not self.algorithms:

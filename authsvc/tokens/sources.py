@@ -28,6 +28,11 @@ RETRY_SECONDS = 5.0
 class KeySource(Protocol):
     """An issuer's keys, as far as they are known here."""
 
+    @property
+    def failure(self) -> str:
+        """Why newer keys could not be read or fetched; empty if they could. Never material."""
+        ...
+
     def current(self, now: float) -> KeySet:
         """The keys, without waiting.
 
@@ -101,7 +106,7 @@ class WatchedFiles:
             raise KeyLoadError(f"{self._where}: {error}") from None
         self._skipped = _SkippedLog(self._where)
         self._skipped.note(self._keys)
-        self._logged_failure = ""
+        self.failure = ""
         self._looked = float("-inf")
 
     def current(self, now: float) -> KeySet:
@@ -129,11 +134,11 @@ class WatchedFiles:
             keys = self._load()
         except KeyLoadError as error:
             # The stamp stays: permissions, say, are mended without a new time of writing.
-            if str(error) != self._logged_failure:
+            if str(error) != self.failure:
                 log.error("keys have changed and are unfit, the old ones stay: %s", error)
-            self._logged_failure = str(error)
+            self.failure = str(error)
             return
-        self._stamp, self._logged_failure = stamp, ""
+        self._stamp, self.failure = stamp, keys.failure
         if keys == self._keys:
             return  # what is new in the files was rejected, or is the same again
         self._keys = keys
@@ -191,7 +196,7 @@ class FetchedKeys:
         self._fetched: Fetched | None = None
         self._fetched_time = float("-inf")
         self._tried_time = float("-inf")
-        self._failed = False
+        self.failure = ""
         self._fetching: asyncio.Task[None] | None = None
         self._skipped = _SkippedLog(f"keys of {issuer}")
 
@@ -209,14 +214,14 @@ class FetchedKeys:
             looked = True
         else:
             looked = False
-        if self._failed:
+        if self.failure:
             detail = f"{self._issuer} cannot be asked for its keys"
             raise AuthError(Reason.KEYS_UNAVAILABLE, detail, counts_as_refused=True)
         return looked
 
     async def refresh(self, now: float) -> None:
         """See ``KeySource.refresh``."""
-        if self._fetched is None or self._failed:
+        if self._fetched is None or self.failure:
             due = now - self._tried_time >= RETRY_SECONDS
         else:
             # Ahead of the end of trust, too, however long the issuer calls them fresh.
@@ -236,10 +241,10 @@ class FetchedKeys:
         try:
             self._fetched = await self._fetch()
         except (KeyLoadError, AuthError) as error:
-            self._failed = True
+            self.failure = str(error)
             log.error("keys of %s cannot be fetched, the old ones stay: %s", self._issuer, error)
         else:
-            self._failed = False
+            self.failure = ""
             self._fetched_time = now
             self._skipped.note(self._fetched.keys)
         finally:

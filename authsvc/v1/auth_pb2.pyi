@@ -1271,6 +1271,7 @@ class IssuerStatus(_message.Message):
     KEY_SOURCE_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     FETCH_TIME_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
     """Claim "iss" of its tokens."""
     state: Global___IssuerState.ValueType
@@ -1279,6 +1280,10 @@ class IssuerStatus(_message.Message):
     """The setting that its keys come from: "secret_file", "jwks_file",
     "jwks_url", "discover", or "introspection" for an issuer that is asked about
     each token and has no keys here.
+    """
+    failure: _builtins.str
+    """Why newer keys could not be read or fetched, for people: keys that there
+    are stay in force. Empty if they could. Never key material.
     """
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuerStatus.Key]:
@@ -1299,10 +1304,11 @@ class IssuerStatus(_message.Message):
         key_source: _builtins.str = ...,
         keys: _abc.Iterable[Global___IssuerStatus.Key] | None = ...,
         fetch_time: _timestamp_pb2.Timestamp | None = ...,
+        failure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fetch_time", b"fetch_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetch_time", b"fetch_time", "issuer", b"issuer", "key_source", b"key_source", "keys", b"keys", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "fetch_time", b"fetch_time", "issuer", b"issuer", "key_source", b"key_source", "keys", b"keys", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

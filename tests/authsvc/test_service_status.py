@@ -11,16 +11,23 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from jwt.algorithms import ECAlgorithm
 
-from authsvc import __version__
+from authsvc import __version__, admin_wire
 from authsvc.administration import COUNT_PAGE_SIZE
 from authsvc.errors import AuthError, Reason
 from authsvc.issuer_watch import OVERDUE_SECONDS, IssuerWatch, WatchedIssuer
 from authsvc.issuers import SecretFiles
 from authsvc.server import running
 from authsvc.sessions import PRINCIPAL_SESSION_PREFIX
-from authsvc.status import IssuerState, IssuerStatus, KeyFacts, SessionCounts
-from authsvc.tokens.keys import KeySet, VerificationKey, parse_jwks
-from authsvc.tokens.sources import WatchedFiles
+from authsvc.status import IssuerState, IssuerStatus, KeyFacts, ServiceStatus, SessionCounts
+from authsvc.tokens.keys import (
+    KeyLoadError,
+    KeySet,
+    VerificationKey,
+    load_jwks_file,
+    parse_jwks,
+)
+from authsvc.tokens.sources import Fetched as FetchedSet
+from authsvc.tokens.sources import FetchedKeys, WatchedFiles
 from authsvc.v1 import auth_pb2 as pb
 from tests.support.clock import START, Clock
 from tests.support.operators import (
@@ -112,6 +119,8 @@ def jwks(*names: str) -> KeySet:
 class Fetched:
     """A source of keys whose issuer can be away."""
 
+    failure = ""
+
     def __init__(self) -> None:
         self.keys: KeySet | None = None
 
@@ -185,9 +194,57 @@ def test_a_file_that_is_unfit_is_not_read(tmp_path: Path, unfit: str) -> None:
     issuer = WatchedIssuer(ISSUER, "secret_file", WatchedFiles([path], SecretFiles(path).load))
     assert issuer.status(START).fetch_time == START
     path.write_text(unfit)
-    assert issuer.status(START + 10).fetch_time == START
+    status = issuer.status(START + 10)
+    assert (status.state, status.fetch_time) == (IssuerState.READY, START)
+    assert status.failure.startswith(f"{path}: ")
+    assert not unfit or unfit not in status.failure
     path.write_text(token_hex(32))
-    assert issuer.status(START + 20).fetch_time == START + 20
+    status = issuer.status(START + 20)
+    assert (status.fetch_time, status.failure) == (START + 20, "")
+
+
+@pytest.mark.parametrize("content", ["no JSON", None])
+def test_why_a_key_set_is_not_read(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "jwks.json"
+    key = ECAlgorithm.to_jwk(generate_private_key(SECP256R1()).public_key(), as_dict=True)
+    path.write_text(json.dumps({"keys": [key]}))
+    files = WatchedFiles([path], lambda: load_jwks_file(path, ["ES256"]))
+    issuer = WatchedIssuer(ISSUER, "jwks_file", files)
+    assert issuer.status(START).failure == ""
+    path.write_text(content) if content is not None else path.unlink()
+    status = issuer.status(START + 10)
+    assert (status.state, status.fetch_time) == (IssuerState.READY, START)
+    assert status.failure.startswith(f"{path}: ")
+
+
+def test_a_failure_of_any_path_can_be_sent() -> None:
+    issuer = IssuerStatus(ISSUER, IssuerState.UNAVAILABLE, "jwks_file", failure="caf\udce9: gone")
+    status = ServiceStatus("1", START, START, True, (issuer,))
+    (received,) = admin_wire.status_of(admin_wire.status_message(status)).issuers
+    assert received.failure == r"caf\udce9: gone"
+
+
+async def test_why_keys_are_not_fetched() -> None:
+    answers: list[Exception | FetchedSet] = [
+        KeyLoadError("no route"), FetchedSet(jwks("one"), 60.0), KeyLoadError("no JWK Set")
+    ]  # fmt: skip
+
+    async def fetch() -> FetchedSet:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    source = FetchedKeys(ISSUER, fetch, max_stale_seconds=3600.0)
+    issuer = WatchedIssuer(ISSUER, "jwks_url", source)
+    for at, state, failure in (
+        (START, IssuerState.UNAVAILABLE, "no route"),
+        (START + 100, IssuerState.READY, ""),
+        (START + 200, IssuerState.READY, "no JWK Set"),
+    ):
+        await source.refresh(at)
+        status = issuer.status(at)
+        assert (status.state, status.failure) == (state, failure)
 
 
 # A session that an operator ends.

@@ -25,6 +25,8 @@ KEEP = 3
 class Keys:
     """An issuer's keys, which a test may withdraw."""
 
+    failure = ""
+
     def __init__(self, keys: KeySet) -> None:
         self.keys = keys
         self.known = True

@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from authsvc.cli import main
+from authsvc.client import ClientTls
+from authsvc.diagnosis import diagnose, service
 from authsvc.server import running
 from tests.support.clock import Clock
 from tests.support.commands import ROOT, SECONDS, Ran, environment, run, run_on_terminal
@@ -364,3 +366,24 @@ async def test_keys_of_the_running_service(operator: Operator) -> None:
     assert [(it["issuer"], it["algorithm"], it["state"]) for it in keys] == [
         (ISSUER, "HS256", "ready")
     ]
+
+
+async def test_why_newer_keys_could_not_be_read_is_said(
+    operator: Operator, tmp_path: Path, clock: Clock
+) -> None:
+    whole = await run("keys", "show", *operator.options, "--json")
+    (path,) = tmp_path.glob("secret*")
+    path.write_text("short")
+    clock.advance(10)
+    for options in ((), ("--json",)):
+        ran = await run("keys", "show", *operator.options, *options)
+        assert ran.err.startswith(f"Newer keys of {ISSUER} could not be read: {path}: ")
+    assert whole.json()["keys"][0]["failure"] is None
+    failure = ran.json()["keys"][0].pop("failure")
+    assert failure.startswith(f"{path}: ")
+    assert ran.json()["keys"][0]["time"] == whole.json()["keys"][0]["time"]
+    tls = ClientTls(operator.site.tls / "ca.pem", service_token_file=operator.site.tls / "operator")
+    check = service.admin(operator.site.address, tls, SECONDS)
+    found = [it async for it in diagnose([check], timeout_seconds=SECONDS)]
+    assert [str(it.level) for it in found] == ["ok", "ok", "warn"]
+    assert found[-1].text == f"{ISSUER}: newer keys could not be read: {failure}"
