@@ -88,8 +88,8 @@ def _token(settings: AuthsvcSettings) -> str:
 
 
 def _adapter(authsvc: Resolver, requirement: RequirementOf) -> ASGIApp:
-    async def ready() -> bool:
-        return True
+    async def ready() -> None:
+        """Nothing is in the way."""
 
     return build_app(
         AdapterSettings(resource=RESOURCE, authorization_servers=(ISSUER,)),

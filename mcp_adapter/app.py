@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Resolver
 from mcp_adapter.config import Settings
 from mcp_adapter.metadata import metadata_routes
@@ -29,7 +30,7 @@ def build_app(
     server: Server[Any],
     *,
     resolver: Resolver,
-    ready: Callable[[], Awaitable[bool]],
+    ready: Callable[[], Awaitable[None]],
     requirement: RequirementOf,
     scopes: Sequence[str],
     observed: Callable[[ASGIApp], ASGIApp] = lambda app: app,
@@ -40,7 +41,7 @@ def build_app(
         settings: of the adapter.
         server: the MCP server.
         resolver: decides who is asking.
-        ready: whether the resolver can be reached.
+        ready: raises the ``AuthError`` that keeps requests from being served.
         requirement: what a request needs, by method and params. It has no default: one would not
             know the server's tools, and would let any token call them all.
         scopes: all that tokens may be asked to hold here.
@@ -84,14 +85,22 @@ def build_app(
     return app
 
 
-def _health_routes(ready: Callable[[], Awaitable[bool]]) -> list[Route]:
+def _health_routes(ready: Callable[[], Awaitable[None]]) -> list[Route]:
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
-        if await ready():
-            return JSONResponse({"status": "ready"})
-        reason = "authsvc cannot be reached"
-        return JSONResponse({"status": "unavailable", "reason": reason}, status_code=503)
+        try:
+            await ready()
+        except AuthError as error:
+            body = {"status": "unavailable", "reason": _cause(error.reason)}
+            return JSONResponse(body, status_code=503)
+        return JSONResponse({"status": "ready"})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def _cause(reason: Reason) -> str:
+    if reason is Reason.STORE_UNAVAILABLE:
+        return "authsvc cannot be reached"
+    return f"authsvc does not serve this server: {reason.name}"

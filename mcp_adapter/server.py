@@ -14,7 +14,7 @@ from functools import partial
 import uvicorn
 
 from authsvc.client import AuthClient, ClientTls
-from authsvc.errors import AuthError
+from authsvc.errors import AuthError, Reason
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import Limits
 from authsvc.resolution import Resolver
@@ -55,7 +55,7 @@ async def serve(settings: Settings) -> None:
                 settings,
                 toolset.server(),
                 resolver=ObservedResolver(authsvc, traces.around("authsvc", metrics.authsvc.timed)),
-                ready=partial(_ready, authsvc, settings.resource),
+                ready=partial(_ready, authsvc, settings),
                 requirement=metrics.requirement(requirement),
                 scopes=toolset.scopes,
                 observed=metrics.app,
@@ -122,17 +122,35 @@ def _client(settings: AuthsvcSettings, traceparent: Callable[[], str] = str) -> 
     )
 
 
-async def _ready(resolver: Resolver, resource: str) -> bool:
-    """Whether authsvc answers, and takes this server for one that may ask for its resource.
+async def _ready(resolver: Resolver, settings: Settings) -> None:
+    """Check that authsvc answers, and takes this server for one that may ask for its resource.
 
     It asks for nobody's identity, which stores nothing.
+
+    Raises:
+        AuthError: it does not; the log has what to mend.
     """
     try:
-        await resolver.resolve("", "", resource=resource)
+        await resolver.resolve("", "", resource=settings.resource)
     except AuthError as error:
-        log.warning("not ready: %s", error)
-        return False
-    return True
+        authsvc, remedy = settings.authsvc, _REMEDIES.get(error.reason)
+        fields = {
+            "reason": error.reason.name,
+            "target": authsvc.target,
+            "resource": settings.resource,
+            "service_token_file": str(authsvc.service_token_file or ""),
+        }
+        log.warning("not ready: %s%s", error, f". {remedy}" if remedy else "", extra=fields)
+        raise
+
+
+_REMEDIES = {
+    Reason.CALLER_NOT_ALLOWED: "In authsvc's configuration, the entry of [[callers]] with this "
+    "server's service token or certificate has to name this resource",
+    Reason.RESOURCE_INVALID: "Spell resource canonically: absolute, lower-case host, no default "
+    "port, no fragment",
+}
+"""What mends the configuration, by reason."""
 
 
 @contextmanager

@@ -25,8 +25,8 @@ LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
 
 
-async def always() -> bool:
-    return True
+async def always() -> None:
+    """Ready."""
 
 
 @dataclass

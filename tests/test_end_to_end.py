@@ -376,14 +376,16 @@ certificate_names = ["spiffe://test/other"]
     with ExitStack() as running:
         s3 = running.enter_context(serving_s3({BUCKETS[0]: {"key": b"x"}}))
         process, address = start_authsvc(tmp_path, running, callers="", tables=tables)
-        urls = {}
+        adapters, urls = {}, {}
         for folder in (mine, other):
             tls = f"""
 ca_file = "{mine}/ca.pem"
 certificate_file = "{folder}/client.pem"
 key_file = "{folder}/client.key"
 """
-            _, urls[folder.name] = start_adapter(folder, running, authsvc=address, s3=s3, tls=tls)
+            adapters[folder.name], urls[folder.name] = start_adapter(
+                folder, running, authsvc=address, s3=s3, tls=tls
+            )
         stack = Stack(tmp_path, idp, process, address, (urls["mine"], urls["other"]))
         session = stack.initialize()
         assert stack.buckets(session, stack.token(buckets=BUCKETS[:1])) == BUCKETS[:1]
@@ -391,5 +393,12 @@ key_file = "{folder}/client.key"
         # The other server is known, and may not act for this resource.
         refused = stack.call("discover_buckets", session=session, token=stack.token(), adapter=1)
         assert (refused.status_code, reason(refused)) == (403, "CALLER_NOT_ALLOWED")
-        assert httpx2.get(f"{urls['other']}/readyz", timeout=TIMEOUT).status_code == 503
+        unready = httpx2.get(f"{urls['other']}/readyz", timeout=TIMEOUT)
+        assert (unready.status_code, unready.json()["reason"]) == (
+            503,
+            "authsvc does not serve this server: CALLER_NOT_ALLOWED",
+        )
+        line = adapters["other"].wait_for("not ready: CALLER_NOT_ALLOWED. In", TIMEOUT_SECONDS)
+        assert (line["target"], line["resource"]) == (address, RESOURCE)
+        assert (line["reason"], line["service_token_file"]) == ("CALLER_NOT_ALLOWED", "")
         process.wait_for("a caller was refused", TIMEOUT_SECONDS)

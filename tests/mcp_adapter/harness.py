@@ -92,9 +92,10 @@ class MemoryResolver:
         self._record("revoke", session_id, "", RESOURCE)
         self.sessions.pop(session_id, None)
 
-    async def ready(self) -> bool:
-        """Whether it can be reached."""
-        return self.broken is None
+    async def ready(self) -> None:
+        """Raise what keeps it from answering."""
+        if self.broken is not None:
+            raise self.broken
 
     def _record(self, method: str, session_id: str, token: str, resource: str) -> None:
         self.calls.append((method, session_id, token))

@@ -137,6 +137,23 @@ async def test_not_ready_while_authsvc_is_away(endpoint: Endpoint) -> None:
     assert ready.json() == {"status": "unavailable", "reason": "authsvc cannot be reached"}
 
 
+@pytest.mark.parametrize(
+    "reason", [Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID, Reason.OVERLOADED]
+)
+async def test_not_ready_where_authsvc_refuses_this_server(
+    endpoint: Endpoint, reason: Reason
+) -> None:
+    endpoint.resolver.broken = AuthError(reason, "what only the log may know")
+
+    ready = await endpoint.http.get("/readyz")
+
+    assert ready.status_code == 503
+    assert ready.json() == {
+        "status": "unavailable",
+        "reason": f"authsvc does not serve this server: {reason.name}",
+    }
+
+
 async def test_two_replicas_serve_one_session(endpoint: Endpoint) -> None:
     """The second shares the resolver, which stands for authsvc, and nothing else."""
     async with (

@@ -53,8 +53,8 @@ ERAS = ("2025-11-25", "2026-07-28")
 ROOT_SCOPE = "things"
 
 
-async def always() -> bool:
-    return True
+async def always() -> None:
+    """Ready."""
 
 
 @pytest.fixture
