@@ -31,10 +31,12 @@ class Breaker:
     broker's being away, which others may not need.
 
     Args:
+        target: where authsvc is, for the log.
         clock: seconds, of any origin.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, target: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._target = target
         self._clock = clock
         self._failures = 0
         self._open_until = 0.0
@@ -83,14 +85,18 @@ class Breaker:
         self._last = error.detail
         now = self._clock()
         if self._failures == FAILURES:
-            log.error("authsvc does not work: calls fail at once until it does")
+            log.error(
+                "authsvc at %s does not work: calls fail at once until it does",
+                self._target,
+                extra={"target": self._target},
+            )
         # Those that were let through earlier and fail late do not keep it open.
         if self._failures >= FAILURES and now >= self._open_until:
             self._open_until = now + OPEN_SECONDS
 
     def _answered(self) -> None:
         if self._failures >= FAILURES:
-            log.info("authsvc works again")
+            log.info("authsvc at %s works again", self._target, extra={"target": self._target})
         self._failures = 0
 
 

@@ -52,7 +52,9 @@ class AuthClient:
     A call goes to a replica that is connected, says that it serves and has answered of late. One
     that breaks or is not answered in time goes to another replica, as long as the deadline lasts
     and the request may be repeated: creating a session may only be if nothing can have come of it.
-    While nothing answers at all, calls fail at once. Whoever cancels a call cancels it at authsvc.
+    While nothing answers at all, a call fails when its deadline is past; after five in a row calls
+    fail at once, but for one each half second that finds out. Whoever cancels a call cancels it at
+    authsvc.
 
     It is used within ``async with``. It may be opened again once it is closed, and several times at
     once, as by two gates that share it: it is closed when the last of them leaves.
@@ -109,7 +111,9 @@ class AuthClient:
             connect=self._connect,
             grace_seconds=deadline_seconds + CLOSING_SECONDS,
         )
-        self._calls = Calls(self._replicas, Breaker(clock), deadline_seconds=deadline_seconds)
+        self._calls = Calls(
+            self._replicas, Breaker(str(targets), clock), deadline_seconds=deadline_seconds
+        )
         self._tokens = ConsistencyTokens(clock)
         self._openings = 0
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -58,11 +58,16 @@ class Targets:
         items = target.split(",") if isinstance(target, str) else arguments.texts("target", target)
         read = [_read(item.strip()) for item in items]
         if not read:
-            raise ValueError("no target: give one like 127.0.0.1:50051")
+            raise ValueError("target names none: give one like 127.0.0.1:50051")
         return cls(
             endpoints=tuple(item for item in read if isinstance(item, Endpoint)),
             names=tuple(item for item in read if isinstance(item, Name)),
         )
+
+    def __str__(self) -> str:
+        """As they were given, with commas between; the names last."""
+        named = [f"{DNS}{name.host}:{name.port}" for name in self.names]
+        return ",".join([*(endpoint.address for endpoint in self.endpoints), *named])
 
     @property
     def on_this_machine(self) -> bool:
@@ -79,7 +84,7 @@ class Targets:
         if not self.on_this_machine:
             raise ValueError(
                 "target is not on this machine, so tokens would cross the network in the clear: "
-                "give the client tls=ClientTls(...)"
+                "use a client with tls=ClientTls(...)"
             )
 
 
@@ -88,14 +93,14 @@ def _read(item: str) -> Endpoint | Name:
         return Endpoint(item)
     if "@" in item:
         # It is not shown: there may be a password in it.
-        raise ValueError("a target is no target with a user or a password in it: leave them out")
+        raise ValueError("target has a user or a password in it: leave them out")
     host, _, port = item.removeprefix(DNS).rpartition(":")
     # A colon in a host is an IPv6 address, which stands in brackets; other schemes are refused.
     plain = ":" not in host or (host.startswith("[") and host.endswith("]"))
     if not host or "/" in host or not plain or not is_port(port):
         raise ValueError(
-            f"{item!r} is no target like 127.0.0.1:50051, unix:/run/authsvc.sock or "
-            "dns:///authsvc.internal:50051, with a port from 1 to 65535"
+            "target is an address like 127.0.0.1:50051, unix:/run/authsvc.sock or "
+            f"dns:///authsvc.internal:50051, with a port from 1 to 65535; {item!r} is none"
         )
     return Name(host, int(port)) if item.startswith(DNS) else Endpoint(item)
 

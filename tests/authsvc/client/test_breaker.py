@@ -11,6 +11,7 @@ from authsvc.errors import AuthError, Reason
 from tests.support.clock import Clock
 
 AWAY = AuthError(Reason.STORE_UNAVAILABLE)
+TARGET = "127.0.0.1:1,dns:///authsvc.internal:2"
 
 
 def fail(breaker: Breaker, error: BaseException = AWAY) -> None:
@@ -21,7 +22,7 @@ def fail(breaker: Breaker, error: BaseException = AWAY) -> None:
 @pytest.fixture
 def opened(clock: Clock) -> Breaker:
     """A breaker that has just opened."""
-    breaker = Breaker(clock)
+    breaker = Breaker(TARGET, clock)
     for _ in range(FAILURES):
         fail(breaker)
     return breaker
@@ -37,7 +38,7 @@ def is_open(breaker: Breaker) -> bool:
 
 
 def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
-    breaker = Breaker(clock)
+    breaker = Breaker(TARGET, clock)
     for _ in range(3):
         for _ in range(FAILURES - 1):
             fail(breaker)
@@ -49,7 +50,7 @@ def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
 
 @pytest.mark.parametrize("reason", [it for it in Reason if it is not Reason.STORE_UNAVAILABLE])
 def test_whatever_is_answered_is_an_answer(clock: Clock, reason: Reason) -> None:
-    breaker = Breaker(clock)
+    breaker = Breaker(TARGET, clock)
     for _ in range(2 * FAILURES):
         fail(breaker, AuthError(reason))
     for _ in range(FAILURES - 1):
@@ -59,7 +60,7 @@ def test_whatever_is_answered_is_an_answer(clock: Clock, reason: Reason) -> None
 
 
 def test_who_gives_up_says_nothing(clock: Clock) -> None:
-    breaker = Breaker(clock)
+    breaker = Breaker(TARGET, clock)
     for _ in range(2 * FAILURES):
         fail(breaker, asyncio.CancelledError())
     assert not is_open(breaker)
@@ -87,7 +88,7 @@ def test_a_probe_that_is_given_up_is_followed_by_another(opened: Breaker, clock:
 
 
 def test_late_failures_do_not_keep_it_open(clock: Clock) -> None:
-    late = Breaker(clock)
+    late = Breaker(TARGET, clock)
     calls = [late.call() for _ in range(FAILURES + 1)]
     for call in calls:
         call.__enter__()
@@ -115,6 +116,9 @@ def test_an_operator_is_told_once_each_time(
         for _ in range(FAILURES + 3):
             fail(opened)
     assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"]
+    for record in caplog.records:
+        assert f"authsvc at {TARGET}" in record.getMessage()
+        assert record.__dict__["target"] == TARGET
 
 
 def test_it_says_when_to_come_back(opened: Breaker) -> None:

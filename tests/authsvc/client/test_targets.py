@@ -56,7 +56,7 @@ def test_targets(target: str | tuple[str, ...], endpoints: list[str], names: lis
     ],
 )
 def test_what_is_no_target(target: str | tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=r"no target|target holds an empty string"):
+    with pytest.raises(ValueError, match=r"^target "):
         AuthClient(target)
 
 
