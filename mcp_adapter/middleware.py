@@ -153,7 +153,9 @@ class SessionGate:
         check_function(requirement)
         arguments.instance_of("stateful", stateful, bool)
         if arguments.instance_of("streams", streams, bool) and not stateful:
-            raise ValueError("an app that keeps no sessions sends nothing by itself: no streams")
+            raise ValueError(
+                "streams needs stateful=True: an app that keeps no sessions sends nothing by itself"
+            )
         routes = metadata_routes(
             resource, authorization_servers=authorization_servers, scopes=scopes
         )

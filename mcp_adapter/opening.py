@@ -36,7 +36,10 @@ def resolver_of(given: Resolver | str) -> Resolver:
         ValueError: as ``resolver_at``.
     """
     if isinstance(given, str):
-        return resolver_at(given)
+        try:
+            return resolver_at(given)
+        except ValueError as error:
+            raise ValueError(f"resolver: {error}") from None
     if hasattr(given, "__enter__") and not hasattr(given, "__aenter__"):
         raise TypeError(
             "resolver is an AuthClient(...), whose methods are awaited; this "

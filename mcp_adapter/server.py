@@ -111,9 +111,7 @@ def _client(settings: AuthsvcSettings, traceparent: Callable[[], str] = str) -> 
         try:
             tls.channel_credentials()
         except OSError as error:
-            # What ssl cannot read, it does not name.
-            unread = next((path for path in tls.files() if not path.is_file()), tls.ca_file)
-            raise ConfigError(f"authsvc: {unread}: {error.strerror}") from None
+            raise ConfigError(f"authsvc: {error.strerror}") from None
     return AuthClient(
         settings.target,
         deadline_seconds=settings.deadline_seconds,

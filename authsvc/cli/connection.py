@@ -91,10 +91,7 @@ class Connection:
         except ValueError as error:
             raise Failure(f"--target: {error}") from None
         except OSError as error:
-            # What ssl cannot read, it does not name.
-            files = tls.files() if tls else ()
-            unread = next((path for path in files if not path.is_file()), self.ca_file)
-            raise Failure(f"TLS: {unread}: {error.strerror}") from None
+            raise Failure(f"TLS: {error.strerror}") from None
 
 
 def _path_option(name: str, about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

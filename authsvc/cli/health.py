@@ -55,7 +55,7 @@ def command(
         try:
             answer = grpc_health_now(target, tls=tls, name=name, timeout_seconds=timeout_seconds)
         except OSError as error:
-            raise Failure(f"TLS: {error.filename or ca_file}: {error.strerror}") from None
+            raise Failure(f"TLS: {error.strerror}") from None
         well, answered = answer == SERVING, answer in {SERVING, "NOT_SERVING"}
     is_well = well or (alive and answered)
     if as_json:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +72,9 @@ class ClientTls:
             OSError: it cannot be read, or holds no certificate.
         """
         sound, context = [], ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        _, *entries = self.ca_file.read_text(encoding="latin-1").split(_PEM_BEGIN)
+        with _named(ca_file=self.ca_file):
+            text = self.ca_file.read_text(encoding="latin-1")
+        _, *entries = text.split(_PEM_BEGIN)
         for number, entry in enumerate(entries, 1):
             pem = _PEM_BEGIN + entry.partition(_PEM_END)[0] + _PEM_END
             try:
@@ -80,7 +84,9 @@ class ClientTls:
             else:
                 sound.append(f"{pem}\n".encode())
         if not sound:
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"{self.ca_file} holds no certificate")
+            raise ssl.SSLError(
+                ssl.SSL_ERROR_SSL, f"ca_file {self.ca_file}: it holds no certificate"
+            )
         return b"".join(sound)
 
     def pair(self) -> Pair | None:
@@ -92,9 +98,14 @@ class ClientTls:
         key, chain = self.key_file, self.certificate_file
         if key is None or chain is None:
             return None
+        with _named(key_file=key):
+            key_pem = key.read_bytes()
+        with _named(certificate_file=chain):
+            chain_pem = chain.read_bytes()
         # gRPC would find out at the first handshake, and tell nobody. An SSLError is an OSError.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(chain, key)
-        return key.read_bytes(), chain.read_bytes()
+        with _named(certificate_file=chain, key_file=key):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(chain, key)
+        return key_pem, chain_pem
 
     def files(self) -> tuple[Path, ...]:
         """The certificates and the key."""
@@ -181,8 +192,18 @@ class ServiceToken:
                 self._token, self._stamp = token, stamp
         except (OSError, ValueError) as error:
             if not self._token:
-                raise AuthError(Reason.CALLER_NOT_ALLOWED, str(error)) from None
+                raise AuthError(Reason.CALLER_NOT_ALLOWED, f"service_token_file: {error}") from None
         return self._token
+
+
+@contextmanager
+def _named(**files: Path) -> Iterator[None]:
+    """Have an ``OSError`` name the arguments that it is about, and their files: ssl names none."""
+    try:
+        yield
+    except OSError as error:
+        about = " and ".join(f"{name} {path}" for name, path in files.items())
+        raise type(error)(error.errno, f"{about}: {error.strerror}") from None
 
 
 def _credentials(authorities: bytes, pair: Pair | None) -> grpc.ChannelCredentials:

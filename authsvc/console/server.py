@@ -154,7 +154,9 @@ def _client(settings: AuthsvcSettings) -> AdminClient:
             tls.service_token_file.read_bytes()
         return AdminClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
     except OSError as error:
-        raise ConfigError(f"authsvc: {error.filename}: {error.strerror}") from None
+        # The certificates and the key are named by the text, the service token by its file.
+        token = f"service_token_file {error.filename}: " if error.filename else ""
+        raise ConfigError(f"authsvc: {token}{error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"authsvc: {error}") from None
 

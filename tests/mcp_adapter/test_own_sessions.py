@@ -231,5 +231,5 @@ async def test_no_stream_is_opened_unless_it_is_asked_for(stateful: Endpoint) ->
 
 
 def test_streams_need_sessions(resolver: MemoryResolver) -> None:
-    with pytest.raises(ValueError, match="keeps no sessions"):
+    with pytest.raises(ValueError, match="streams needs stateful=True"):
         SessionGate(Starlette(), resolver=resolver, resource=RESOURCE, streams=True)

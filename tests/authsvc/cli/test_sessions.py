@@ -337,7 +337,7 @@ async def test_settings_come_from_options_variables_and_a_file(
         (("--target", "authsvc.example:50051"), "takes TLS: give --ca-file"),
         (("--service-token-file", "x"), "goes over TLS alone"),
         (("--certificate-file", "x"), "go together"),
-        (("--ca-file", "/nonexistent"), "TLS: /nonexistent: No such file"),
+        (("--ca-file", "/nonexistent"), "TLS: ca_file /nonexistent: No such file"),
         (("--target", "http://x"), "--target"),
     ],
 )

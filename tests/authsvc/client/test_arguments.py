@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from authsvc.admin_client import AdminClient
 from authsvc.client import AuthClient, BlockingAuthClient
 from authsvc.client.tls import ClientTls
+from authsvc.tls import write_development_certificates
 
 CLIENTS: list[Callable[..., object]] = [AuthClient, BlockingAuthClient, AdminClient]
 
@@ -101,6 +103,39 @@ def test_a_certificate_has_its_key(name: str) -> None:
     given: dict[str, Any] = {name: Path("x.pem")}
     with pytest.raises(ValueError, match="certificate_file and key_file go together"):
         ClientTls(Path("ca.pem"), **given)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("missing", ["ca_file", "certificate_file", "key_file"])
+def test_a_file_that_is_missing_is_named_with_its_argument(
+    client: Callable[..., object], missing: str, tmp_path: Path
+) -> None:
+    write_development_certificates(tmp_path, client_name="spiffe://dev/client")
+    names = {"ca_file": "ca.pem", "certificate_file": "client.pem", "key_file": "client.key"}
+    files = {name: tmp_path / file for name, file in names.items()}
+    files[missing].unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        client("127.0.0.1:1", tls=ClientTls(**files))
+    assert f"{missing} {files[missing]}: No such file" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        ("ca_file", "ca_file {ca_file}"),
+        ("certificate_file", "certificate_file {certificate_file} and key_file {key_file}"),
+        ("key_file", "certificate_file {certificate_file} and key_file {key_file}"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_named_with_its_argument(
+    name: str, about: str, tmp_path: Path
+) -> None:
+    write_development_certificates(tmp_path, client_name="spiffe://dev/client")
+    names = {"ca_file": "ca.pem", "certificate_file": "client.pem", "key_file": "client.key"}
+    files = {argument: tmp_path / file for argument, file in names.items()}
+    files[name].write_text("rubbish")
+    with pytest.raises(OSError, match=re.escape(about.format(**files))):
+        AuthClient("127.0.0.1:1", tls=ClientTls(**files))
 
 
 def test_several_targets_may_be_gone_through_once() -> None:
