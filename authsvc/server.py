@@ -14,6 +14,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
+from authsvc import extras
+
+extras.need(
+    __name__,
+    "server",
+    *("aiobotocore", "grpc_health", "grpc_reflection", "httpx2", "jwt", "opentelemetry"),
+    *("prometheus_client", "pydantic_settings", "redis", "structlog"),
+)
+# isort: split
+
 import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc

@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from authsvc import extras
+
+extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
+# isort: split
+
 from authsvc import arguments
 from mcp_adapter.read_only import ReadOnlyParams
 from mcp_adapter.refusals import Refusal, internal_error

@@ -214,7 +214,9 @@ def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_pat
     ("module", "extra"),
     [
         *((f"mcp_adapter.{name}", "middleware") for name in ("middleware", "identity", "origins")),
+        ("mcp_adapter.requirements", "middleware"),
         ("mcp_adapter.tools", "adapter"),
+        ("authsvc.server", "server"),
     ],
 )
 def test_an_import_names_what_needs_which_extra(
