@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from mcp.server.mcpserver import MCPServer
+from starlette.applications import Starlette
+from starlette.routing import Route
 
+from authsvc.errors import AuthError, Reason
 from mcp_adapter import middleware
 from mcp_adapter.requirements import Requirement, required, with_broader_scopes
+from tests.mcp_adapter.harness import RESOURCE, MemoryResolver
 from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "protect-your-server.md"
@@ -20,7 +28,8 @@ PAGES = [PAGE, *sorted((ROOT / "examples").rglob("README.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(text) for _, text in found]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -70,6 +79,85 @@ def test_the_requirement_of_the_page_does_what_it_says(
     exec(block, page)  # noqa: S102 - the page's own code
 
     assert required(page["requirement"], method, params) == needed
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "needed"),
+    [
+        ("tools/call", {"name": "search"}, Requirement(("docs.read",))),
+        ("tools/call", {"name": "serach"}, Requirement(("docs.unlisted",))),
+        ("tools/call", {}, Requirement(("docs.unlisted",))),
+        ("resources/read", {"uri": "x:y"}, Requirement()),
+        ("initialize", {}, None),
+    ],
+)
+def test_the_requirement_of_the_page_can_be_closed(
+    method: str, params: dict[str, object], needed: Requirement | None
+) -> None:
+    (block,) = (text for text in blocks(PAGE, "python") if "def requirement(" in text)
+    (closing,) = (text for text in blocks(PAGE, "python") if "docs.unlisted" in text)
+    last = "    return default_requirement"
+    page: dict[str, Any] = {}
+    closed = block.replace(last, textwrap.indent(closing, "    ") + last)
+    exec(closed, page)  # noqa: S102 - the page's own code
+
+    assert required(page["requirement"], method, params) == needed
+
+
+@contextmanager
+def logging_as_a_program_finds_it() -> Iterator[None]:
+    """Nothing is set up; pytest's own handlers are put back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@pytest.mark.anyio
+async def test_the_logging_of_the_page_shows_the_fields(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (block,) = (text for text in blocks(PAGE, "python") if "basicConfig" in text)
+    resolver = MemoryResolver(refused={"forged": Reason.TOKEN_SIGNATURE_INVALID})
+    gate = middleware.SessionGate(Starlette(), resolver=resolver, resource=RESOURCE)
+    headers = {"Authorization": "Bearer forged", "Mcp-Session-Id": "0123456789"}
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    transport = httpx2.ASGITransport(gate)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gate") as http:
+        with logging_as_a_program_finds_it():
+            exec(block, {})  # noqa: S102 - the page's own code
+            await http.post("/mcp", headers=headers, json=ping)
+            logging.getLogger("another").info("a line without fields")
+
+    lines = capsys.readouterr().err.splitlines()
+    (refused,) = (line for line in lines if "INFO mcp_adapter.middleware: " in line)
+    (another,) = (line for line in lines if "INFO another: " in line)
+    assert "request refused: TOKEN_SIGNATURE_INVALID" in refused
+    assert refused.endswith("reason='TOKEN_SIGNATURE_INVALID' session='01234567…' subject=''")
+    assert another.endswith("a line without fields reason='' session='' subject=''")
+
+
+@pytest.mark.anyio
+async def test_the_readiness_of_the_page_asks_authsvc() -> None:
+    (block,) = (text for text in blocks(PAGE, "python") if "def readyz(" in text)
+    page: dict[str, Any] = {}
+    exec(block, page)  # noqa: S102 - the page's own code
+    resolver = page["authsvc"] = MemoryResolver()
+    page["RESOURCE"] = RESOURCE
+    app = Starlette(routes=[Route("/readyz", page["readyz"])])
+    gate = middleware.SessionGate(app, resolver=resolver, resource=RESOURCE, open_paths=["/readyz"])
+    transport = httpx2.ASGITransport(gate)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gate") as http:
+        ready = await http.get("/readyz")
+        resolver.broken = AuthError(Reason.CALLER_NOT_ALLOWED)
+        unready = await http.get("/readyz")
+
+    assert ready.status_code == 200
+    assert (unready.status_code, unready.json()) == (503, {"reason": "CALLER_NOT_ALLOWED"})
 
 
 def test_the_gate_of_the_page_takes_its_requirement() -> None:
