@@ -145,7 +145,7 @@ class Certificates:
         try:
             self._authorities = self._tls.authorities()
         except OSError as error:
-            log.error("ca_file cannot be reloaded, the old one stays: %s", error)
+            log.error("the old authorities stay: %s", error)
         try:
             self._pair = self._tls.pair()
         except OSError as error:
