@@ -293,26 +293,30 @@ class GuardedHealthServicer(HealthServicer):
             await self._watch(request, context)
 
     async def _watch(self, request: HealthCheckRequest, context: Context) -> None:
-        watching = asyncio.ensure_future(self._write_statuses(request.service, context))
+        writing = asyncio.Lock()
+        watching = asyncio.ensure_future(self._write_statuses(request.service, context, writing))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await self._edge.first_done((watching, stopping), context)
             if stopping.done():
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
+                # gRPC refuses an end beside a write that is under way, and the call would stay.
+                async with writing:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
             await watching
         finally:
             watching.cancel()
             stopping.cancel()
             await asyncio.gather(watching, stopping, return_exceptions=True)
 
-    async def _write_statuses(self, service: str, context: Context) -> None:
+    async def _write_statuses(self, service: str, context: Context, writing: asyncio.Lock) -> None:
         """Write the status of a service, and each that follows while the client reads."""
         written = None
         while True:
             changed = self._changed
             status = self._statuses.get(service, HealthCheckResponse.SERVICE_UNKNOWN)
             if status != written:
-                await context.write(HealthCheckResponse(status=status))
+                async with writing:
+                    await context.write(HealthCheckResponse(status=status))
                 written = status
             await changed.wait()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -14,9 +14,13 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from authsvc.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.client import AuthClient
 from authsvc.config import Settings
+from authsvc.edge import Edge
+from authsvc.limits import CallerLimits, Usages
 from authsvc.server import running
+from authsvc.servicer import GuardedHealthServicer
 from authsvc.v1 import auth_pb2 as pb
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
@@ -154,3 +158,42 @@ async def test_a_connection_ends_with_its_time_and_no_call_with_it(
 
 
 _READY = grpc.ChannelConnectivity.READY
+
+
+class SlowContext:
+    """The context of a call whose client takes its time to read; gRPC's rule on ends is kept."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.read = asyncio.Event()
+        self.ended_beside_a_write: bool | None = None
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    async def write(self, message: Message) -> None:
+        self.begun.set()
+        await self.read.wait()
+        self.begun.clear()
+
+    async def abort(self, *_: object, **__: object) -> None:
+        self.ended_beside_a_write = self.begun.is_set()
+        raise aio.AbortError
+
+
+async def test_a_watch_ends_once_the_write_that_is_under_way_has_ended(clock: Clock) -> None:
+    callers = Callers([], local=Caller(LOCAL_CALLER, frozenset({RESOURCE})))
+    stopping, context = asyncio.Event(), SlowContext()
+    health = GuardedHealthServicer(Edge(callers, Usages(CallerLimits(), clock)), stopping)
+    async with asyncio.timeout(WAIT_SECONDS):
+        watch = asyncio.ensure_future(
+            health.Watch(health_pb2.HealthCheckRequest(), cast("Any", context))
+        )
+        await context.begun.wait()
+        stopping.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        context.read.set()
+        with pytest.raises(aio.AbortError):
+            await watch
+    assert context.ended_beside_a_write is False
