@@ -14,7 +14,7 @@ from authsvc import wire
 from authsvc.errors import AuthError, Reason, Status
 from authsvc.printable import printable
 
-NEVER_SENT = "failed to connect to all addresses"
+_NEVER_SENT = "failed to connect to all addresses"
 """gRPC's words for a call that found no connection. Should they change, what is not idempotent is
 not repeated any more: no harm is done."""
 
@@ -70,6 +70,15 @@ def is_caller_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
+def why_never_sent(error: aio.AioRpcError) -> str:
+    """gRPC's account of why a call found no connection; empty for a call that may have been sent.
+
+    Other details are a peer's and may hold anything. These were made here.
+    """
+    details = error.details() or ""
+    return printable(details) if details.startswith(_NEVER_SENT) else ""
+
+
 def failure_of(error: aio.AioRpcError) -> Failure:
     """authsvc's own error where it sent one; anything else is not being able to tell."""
     sent = _sent(error)
@@ -78,14 +87,11 @@ def failure_of(error: aio.AioRpcError) -> Failure:
     code = error.code()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Failure(AuthError(Reason.OVERLOADED, code.name))
-    details = error.details() or ""
-    was_never_sent = details.startswith(NEVER_SENT)
-    # What a peer has sent may hold anything. This was made here.
-    cause = f": {printable(details)}" if was_never_sent else ""
+    cause = why_never_sent(error)
     return Failure(
-        AuthError(Reason.STORE_UNAVAILABLE, f"{code.name}{cause}"),
+        AuthError(Reason.STORE_UNAVAILABLE, f"{code.name}: {cause}" if cause else code.name),
         may_repeat=code in _BROKEN,
-        left_nothing=was_never_sent,
+        left_nothing=bool(cause),
         timed_out=code is grpc.StatusCode.DEADLINE_EXCEEDED,
         unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
     )

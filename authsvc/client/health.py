@@ -8,9 +8,8 @@ from collections.abc import AsyncGenerator
 import grpc
 from grpc import aio
 
-from authsvc.client.failures import NEVER_SENT
+from authsvc.client.failures import why_never_sent
 from authsvc.client.tls import Metadata
-from authsvc.printable import printable
 
 _ALL = b""
 """``HealthCheckRequest{service: ""}``: the server as a whole."""
@@ -51,9 +50,7 @@ async def why_unconnected(channel: aio.Channel, timeout_seconds: float) -> str:
     try:
         await check(channel, timeout_seconds)
     except aio.AioRpcError as error:
-        details = error.details() or ""
-        # What a peer has sent may hold anything. This was made here.
-        return printable(details) if details.startswith(NEVER_SENT) else ""
+        return why_never_sent(error)
     return ""
 
 
