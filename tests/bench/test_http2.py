@@ -89,10 +89,14 @@ async def test_no_more_calls_are_open_than_the_server_allows(
             calls.ask(number, b"")
         assert not calls.connection.may_open
         answered: list[int] = []
+        readable, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(calls.connection.socket, readable.set)
         while len(answered) < 10:
             calls.flush()
+            await readable.wait()
+            readable.clear()
             answered += [number for number, _ in calls.answers()]
             assert calls.connection.open_streams <= 2
-            await asyncio.sleep(0.001)
+        loop.remove_reader(calls.connection.socket)
         calls.connection.close()
     assert sorted(answered) == list(range(10))
