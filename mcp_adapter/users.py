@@ -157,8 +157,8 @@ def _loaded_sdk() -> _Sdk:
     class Current(AbstractContextManager[None]):
         """The SDK's context variable has a user, for as long as the block lasts.
 
-        Nobody is somebody, too: whoever is around this request is not its caller. The SDK serves
-        each message of a session in the context of the request that has brought it.
+        Without a caller it has None, and not the user of a surrounding request. The SDK serves each
+        message of a session in the context of the request that has brought it.
         """
 
         # A class, as a generator costs each request three times as much.
