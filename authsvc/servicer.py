@@ -289,36 +289,31 @@ class GuardedHealthServicer(HealthServicer):
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """See ``grpc.health.v1.Health.Watch``."""
+        # One task writes and ends the call: gRPC refuses an end beside a write that is under way,
+        # and the call would stay.
         async with self._edge.staying(context):
-            await self._watch(request, context)
-
-    async def _watch(self, request: HealthCheckRequest, context: Context) -> None:
-        writing = asyncio.Lock()
-        watching = asyncio.ensure_future(self._write_statuses(request.service, context, writing))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await self._edge.first_done((watching, stopping), context)
-            if stopping.done():
-                # gRPC refuses an end beside a write that is under way, and the call would stay.
-                async with writing:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
-            await watching
-        finally:
-            watching.cancel()
-            stopping.cancel()
-            await asyncio.gather(watching, stopping, return_exceptions=True)
-
-    async def _write_statuses(self, service: str, context: Context, writing: asyncio.Lock) -> None:
-        """Write the status of a service, and each that follows while the client reads."""
-        written = None
-        while True:
-            changed = self._changed
-            status = self._statuses.get(service, HealthCheckResponse.SERVICE_UNKNOWN)
-            if status != written:
-                async with writing:
+            written = None
+            while True:
+                changed, is_stopping = self._changed, self._stopping.is_set()
+                status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
+                if status != written:
+                    self._edge.identify(context)
                     await context.write(HealthCheckResponse(status=status))
-                written = status
-            await changed.wait()
+                    written = status
+                elif is_stopping:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
+                else:
+                    await self._until_set((changed, self._stopping), context)
+
+    async def _until_set(self, events: Iterable[asyncio.Event], context: Context) -> None:
+        """Wait for one of some events, for as long as the caller is known."""
+        tasks = [asyncio.ensure_future(event.wait()) for event in events]
+        try:
+            await self._edge.first_done(tasks, context)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _set(self, service: str, status: int) -> None:
         if self._statuses.get(service) != status:

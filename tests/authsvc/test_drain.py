@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, cast
 
 import grpc
@@ -14,10 +15,12 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from authsvc import edge as edge_module
 from authsvc.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.client import AuthClient
 from authsvc.config import Settings
-from authsvc.edge import Edge
+from authsvc.edge import Context, Edge
+from authsvc.errors import AuthError, Reason
 from authsvc.limits import CallerLimits, Usages
 from authsvc.server import running
 from authsvc.servicer import GuardedHealthServicer
@@ -166,14 +169,16 @@ class SlowContext:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.read = asyncio.Event()
+        self.written: list[int] = []
         self.ended_beside_a_write: bool | None = None
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return ()
 
-    async def write(self, message: Message) -> None:
+    async def write(self, message: health_pb2.HealthCheckResponse) -> None:
         self.begun.set()
         await self.read.wait()
+        self.written.append(message.status)
         self.begun.clear()
 
     async def abort(self, *_: object, **__: object) -> None:
@@ -181,19 +186,59 @@ class SlowContext:
         raise aio.AbortError
 
 
-async def test_a_watch_ends_once_the_write_that_is_under_way_has_ended(clock: Clock) -> None:
+class CallerThatGoes(Edge):
+    """An edge that knows the caller until it is told otherwise."""
+
+    is_gone = False
+
+    def identify(self, context: Context) -> Caller:
+        if self.is_gone:
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, "gone")
+        return super().identify(context)
+
+
+@pytest.mark.parametrize("ends_with", ["the stop", "its caller"])
+async def test_a_watch_ends_once_the_write_that_is_under_way_has_ended(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, ends_with: str
+) -> None:
+    monkeypatch.setattr(edge_module, "IDENTIFY_SECONDS", 0.0)
     callers = Callers([], local=Caller(LOCAL_CALLER, frozenset({RESOURCE})))
     stopping, context = asyncio.Event(), SlowContext()
-    health = GuardedHealthServicer(Edge(callers, Usages(CallerLimits(), clock)), stopping)
+    edge = CallerThatGoes(callers, Usages(CallerLimits(), clock))
+    health = GuardedHealthServicer(edge, stopping)
     async with asyncio.timeout(WAIT_SECONDS):
         watch = asyncio.ensure_future(
             health.Watch(health_pb2.HealthCheckRequest(), cast("Any", context))
         )
         await context.begun.wait()
-        stopping.set()
+        if ends_with == "the stop":
+            health.leave()
+            stopping.set()
+        else:
+            edge.is_gone = True
         for _ in range(10):
             await asyncio.sleep(0)
         context.read.set()
         with pytest.raises(aio.AbortError):
             await watch
     assert context.ended_beside_a_write is False
+    status = health_pb2.HealthCheckResponse
+    told = [status.SERVING, status.NOT_SERVING] if ends_with == "the stop" else [status.SERVING]
+    assert context.written == told
+
+
+async def test_a_watch_that_is_not_read_ends_once_it_is_read_if_its_caller_is_unknown(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    proof, token = tmp_path / "proof", token_hex(20)
+    proof.write_text(token)
+    caller = {"name": "one", "resources": [RESOURCE], "service_token_files": [proof]}
+    known = settings_for(tmp_path, idp, resources=(), callers=[caller])
+    async with running(known, clock=clock) as address, asyncio.timeout(WAIT_SECONDS):
+        unread = UnreadAnswers(address, "/grpc.health.v1.Health/Watch", token)
+        await unread.ask(1)
+        await unread.until(lambda: unread.begun == 1)
+        proof.unlink()
+        unread.make_room()
+        await unread.until(lambda: bool(unread.ended))
+        unread.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bench.http2 import (
+    DEFAULT_WINDOW,
     END_STREAM,
     HEADERS,
     INITIAL_WINDOW_SIZE,
@@ -65,8 +66,11 @@ class UnreadAnswers(HalfCalls):
         super().__init__(target, method, service_token)
         self.begun = 0
         # After the settings of the connection itself, which allow for much.
-        setting = struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)
-        self._out += len(setting).to_bytes(3) + bytes((SETTINGS, 0)) + bytes(4) + setting
+        self._set_room(0)
+
+    def make_room(self) -> None:
+        """Leave room for answers from now on."""
+        self._set_room(DEFAULT_WINDOW)
 
     async def ask(self, calls: int, request: bytes = b"", *, end: bool = True) -> None:
         """Make so many calls, each with one request, its last one if ``end``."""
@@ -79,6 +83,10 @@ class UnreadAnswers(HalfCalls):
         with suppress(ConnectionEndedError, OSError):
             # Settings are acknowledged, and pings answered: the connection is in order.
             await self.until(lambda: False)
+
+    def _set_room(self, octets: int) -> None:
+        setting = struct.pack(">HI", INITIAL_WINDOW_SIZE, octets)
+        self._out += len(setting).to_bytes(3) + bytes((SETTINGS, 0)) + bytes(4) + setting
 
     def _take(self, kind: int, flags: int, stream: int, body: bytes, events: list[Event]) -> None:
         if kind == HEADERS and not flags & END_STREAM:
