@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authsvc import admin_wire, audit
-from authsvc.administration import Revocation, SessionAdmin
+from authsvc.administration import Revocation, SessionAdmin, Watch
 from authsvc.callers import Caller
 from authsvc.edge import Context, Edge, guarded
 from authsvc.errors import AuthError, Reason
@@ -124,24 +124,32 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
         with self._edge.admitted_stream(context, Caller.authorize_admin) as caller:
             audit.admin_act("WatchSessions", caller=caller.name, peer=str(context.peer()))
-            events = asyncio.ensure_future(self._events(request, context))
-            try:
-                await self._edge.first_done((events,), context)
-                await events
-            finally:
-                events.cancel()
-                await asyncio.wait((events,))
-
-    async def _events(self, request: pb.WatchSessionsRequest, context: Context) -> None:
-        which = admin_wire.filter_of(request.filter)
-        async with self._admin.watching(which, resume_token=request.resume_token) as watch:
-            # Now, and not with the first event: the client knows that it watches, and from where to
-            # go on if nothing happens before the stream breaks.
-            begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
-            await context.send_initial_metadata(() if request.resume_token else begun_at)
-            async for logged in watch.events:
+            which = admin_wire.filter_of(request.filter)
+            async with self._admin.watching(which, resume_token=request.resume_token) as watch:
+                # Now, and not with the first event: the client knows that it watches, and from
+                # where to go on if nothing happens before the stream breaks.
+                begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
+                await context.send_initial_metadata(() if request.resume_token else begun_at)
                 # A client that is slow to read holds this up, and the log is read no further.
-                await context.write(admin_wire.event_message(logged.position, logged.event))
+                while (message := await self._next_event(watch, context)) is not None:
+                    await context.write(message)
+
+    async def _next_event(self, watch: Watch, context: Context) -> pb.WatchSessionsResponse | None:
+        """Wait for an event, for as long as the caller is known; None once there are no more.
+
+        Nothing is written meanwhile: gRPC refuses an end beside a write.
+        """
+        following = asyncio.ensure_future(anext(watch.events, None))
+        try:
+            await self._edge.first_done((following,), context)
+            self._edge.identify(context)
+            logged = await following
+            if logged is None:
+                return None
+            return admin_wire.event_message(logged.position, logged.event)
+        finally:
+            following.cancel()
+            await asyncio.wait((following,))
 
     @contextmanager
     def _operator(self, method: str, context: Context) -> Iterator[Caller]:

@@ -92,7 +92,7 @@ class ResolveStream:
         self._under_way: dict[int, asyncio.Task[None]] = {}
         # What comes before each message, and the message.
         self._outbox: deque[bytes] = deque()
-        self._is_writing = False
+        self._writing = asyncio.Lock()
         self._writers: set[asyncio.Task[None]] = set()
         self._awaits_client = False
         self._stopped = False
@@ -115,11 +115,29 @@ class ResolveStream:
                 reading.result()
             while left := {*self._under_way.values(), *self._writers}:
                 await asyncio.wait(left)
+        except AuthError:
+            await self._stop_writing(reading)
+            raise
         finally:
             tasks = (reading, stop, *self._under_way.values(), *self._writers)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop_writing(self, reading: asyncio.Task[None]) -> None:
+        """Drop what is not written yet, and wait for the write that is under way.
+
+        gRPC refuses an end beside a write, even if the task that wrote is cancelled: the client
+        would wait for ever.
+        """
+        self._stopped = True
+        if self._awaits_client:
+            reading.cancel()
+        for task in self._under_way.values():
+            task.cancel()
+        self._outbox.clear()
+        async with self._writing:
+            pass
 
     async def _read(self) -> None:
         while not self._stopped:
@@ -203,7 +221,7 @@ class ResolveStream:
             await asyncio.wait(self._writers)
 
     def _write_soon(self) -> None:
-        if not self._is_writing:
+        if not self._writing.locked():
             writer = asyncio.create_task(self._write())
             self._writers.add(writer)
             writer.add_done_callback(self._written)
@@ -216,14 +234,11 @@ class ResolveStream:
 
     async def _write(self) -> None:
         """Write all that has come: what comes while a batch is on its way is in the next one."""
-        if self._is_writing:
+        if self._writing.locked():
             return
-        self._is_writing = True
-        try:
+        async with self._writing:
             while self._outbox:
                 await self._context.write(self._next_batch())
-        finally:
-            self._is_writing = False
 
     def _next_batch(self) -> bytes:
         batch, size = [], 0

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -15,15 +15,9 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
-from authsvc import edge as edge_module
-from authsvc.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.client import AuthClient
 from authsvc.config import Settings
-from authsvc.edge import Context, Edge
-from authsvc.errors import AuthError, Reason
-from authsvc.limits import CallerLimits, Usages
 from authsvc.server import running
-from authsvc.servicer import GuardedHealthServicer
 from authsvc.v1 import auth_pb2 as pb
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
@@ -161,70 +155,6 @@ async def test_a_connection_ends_with_its_time_and_no_call_with_it(
 
 
 _READY = grpc.ChannelConnectivity.READY
-
-
-class SlowContext:
-    """The context of a call whose client takes its time to read; gRPC's rule on ends is kept."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.read = asyncio.Event()
-        self.written: list[int] = []
-        self.ended_beside_a_write: bool | None = None
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
-    async def write(self, message: health_pb2.HealthCheckResponse) -> None:
-        self.begun.set()
-        await self.read.wait()
-        self.written.append(message.status)
-        self.begun.clear()
-
-    async def abort(self, *_: object, **__: object) -> None:
-        self.ended_beside_a_write = self.begun.is_set()
-        raise aio.AbortError
-
-
-class CallerThatGoes(Edge):
-    """An edge that knows the caller until it is told otherwise."""
-
-    is_gone = False
-
-    def identify(self, context: Context) -> Caller:
-        if self.is_gone:
-            raise AuthError(Reason.CALLER_NOT_ALLOWED, "gone")
-        return super().identify(context)
-
-
-@pytest.mark.parametrize("ends_with", ["the stop", "its caller"])
-async def test_a_watch_ends_once_the_write_that_is_under_way_has_ended(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, ends_with: str
-) -> None:
-    monkeypatch.setattr(edge_module, "IDENTIFY_SECONDS", 0.0)
-    callers = Callers([], local=Caller(LOCAL_CALLER, frozenset({RESOURCE})))
-    stopping, context = asyncio.Event(), SlowContext()
-    edge = CallerThatGoes(callers, Usages(CallerLimits(), clock))
-    health = GuardedHealthServicer(edge, stopping)
-    async with asyncio.timeout(WAIT_SECONDS):
-        watch = asyncio.ensure_future(
-            health.Watch(health_pb2.HealthCheckRequest(), cast("Any", context))
-        )
-        await context.begun.wait()
-        if ends_with == "the stop":
-            health.leave()
-            stopping.set()
-        else:
-            edge.is_gone = True
-        for _ in range(10):
-            await asyncio.sleep(0)
-        context.read.set()
-        with pytest.raises(aio.AbortError):
-            await watch
-    assert context.ended_beside_a_write is False
-    status = health_pb2.HealthCheckResponse
-    told = [status.SERVING, status.NOT_SERVING] if ends_with == "the stop" else [status.SERVING]
-    assert context.written == told
 
 
 async def test_a_watch_that_is_not_read_ends_once_it_is_read_if_its_caller_is_unknown(
