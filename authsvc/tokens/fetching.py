@@ -32,6 +32,10 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 _GZIP = 16 + zlib.MAX_WBITS
 """What tells zlib that it is gzip."""
 
+_NO_CODINGS = frozenset({"", "identity", "utf-8", "aws-chunked"})
+"""Values of Content-Encoding that leave a body as it is. The last two are no content codings, but
+hosts send them: a charset in the wrong header, and how a file once came to an object store."""
+
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _6TO4 = ipaddress.ip_network("2002::/16")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -219,7 +223,7 @@ async def _exchange(
         async for chunk in answer.aiter_raw():
             body += chunk
             _check_length(url, body)
-        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+        encoding = answer.headers.get("content-encoding", "")
         return _unpacked(url, bytes(body), encoding), dict(answer.headers)
 
 
@@ -228,9 +232,11 @@ def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
 
     None was asked for. Some hosts keep their documents packed, though, and send them as they are.
     """
-    if encoding in ("identity", ""):
+    stated = [coding.strip().lower() for coding in encoding.split(",")]
+    codings = [coding for coding in stated if coding not in _NO_CODINGS]
+    if not codings:
         return body
-    if encoding not in ("gzip", "x-gzip"):
+    if codings not in (["gzip"], ["x-gzip"]):
         raise KeyLoadError(f"{url}: answered in the content coding {encoding[:50]!a}")
     unpacking = zlib.decompressobj(wbits=_GZIP)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -223,7 +224,8 @@ class IntrospectionVerifier:
             )
         except (KeyLoadError, OSError, ValueError) as error:
             raise AuthError(Reason.KEYS_UNAVAILABLE, str(error)) from None
-        return body
+        # The rest is read as strictly as a token: it is passed on as the claims of a principal.
+        return body.removeprefix(codecs.BOM_UTF8)
 
     def _claims(self, answer: bytes) -> dict[str, object]:
         try:

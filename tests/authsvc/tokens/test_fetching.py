@@ -315,7 +315,13 @@ async def test_a_packed_body_is_bounded_while_it_is_unpacked(
 
 
 async def test_a_body_is_asked_for_unpacked_and_read_if_it_is_gzip(site: Site) -> None:
-    for encoding, body in (("identity", b"{}"), ("", b"{}"), ("gzip", gzip.compress(b"{}"))):
+    packed = gzip.compress(b"{}")
+    plain = ("identity", "", "UTF-8", "aws-chunked", "identity, utf-8")
+    for encoding, body in (
+        *((coding, b"{}") for coding in plain),
+        ("gzip", packed),
+        ("gzip,aws-chunked", packed),
+    ):
         site.answers["/it"] = Answer(body, headers={"Content-Encoding": encoding})
         assert (await Fetcher().post(f"{site.url}/it", {}, {}))[0] == b"{}"
     assert {headers["Accept-Encoding"] for headers, _ in site.posted} == {"identity"}

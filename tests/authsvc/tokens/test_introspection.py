@@ -136,6 +136,16 @@ async def test_what_the_issuer_may_say(
     assert await verdict(verifier) is reason
 
 
+async def test_a_byte_order_mark_is_no_part_of_the_answer(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    answers(site)
+    document = site.answers["/introspect"].body
+    site.answers["/introspect"] = Answer(b"\xef\xbb\xbf" + document)
+    verified = await verifier.verify("opaque", resource=RESOURCE, now=START)
+    assert verified.principal.claims_json == document
+
+
 @pytest.mark.parametrize(
     "answer",
     [
