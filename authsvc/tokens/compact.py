@@ -111,7 +111,7 @@ def parse_json_object(data: bytes) -> dict[str, object]:
             message does not quote the data.
     """
     text = data.decode("utf-8")
-    check_nesting(text)
+    check_nesting(text, MAX_NESTING)
     value = _DECODER.decode(text)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
@@ -176,17 +176,20 @@ def _media_type(header: Mapping[str, object], name: str) -> str:
     return _header_text(header, name).lower().removeprefix("application/")
 
 
-def check_nesting(text: str) -> None:
-    """Refuse what would take the parser deeper than ``MAX_NESTING``.
+def check_nesting(text: str, deepest: int) -> None:
+    """Reject what would take the parser deeper than ``deepest`` arrays and objects.
 
     Exact up to where the text stops being JSON, and the parser stops there too.
+
+    Raises:
+        ValueError: it is nested too deeply.
     """
-    if text.count("[") + text.count("{") <= MAX_NESTING:
+    if text.count("[") + text.count("{") <= deepest:
         return
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
-        if depth > MAX_NESTING:
+        if depth > deepest:
             raise ValueError("nested too deeply")
 
 

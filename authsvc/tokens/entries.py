@@ -1,36 +1,79 @@
-"""Reading a JWK Set so that one odd entry stays one odd entry (RFC 7517 section 5)."""
+"""Reading what an issuer publishes so that one odd member stays one odd member.
+
+A reader ignores the members that it does not understand, of a JWK Set (RFC 7517 section 5) as of
+metadata (RFC 8414 section 2). An unreadable document counts as an outage, in which withdrawn keys
+stay in force. So a document is unreadable only where no two readers would agree on it.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import NoReturn
+import math
+from collections import Counter
+from collections.abc import Collection
 
 from authsvc.tokens.compact import MAX_INTEGER_CHARACTERS, check_nesting
 
+MAX_DOCUMENT_NESTING = 256
+"""Deepest nesting of a document. The parser is recursive and bears about three times as much."""
+
 
 class DuplicateMembers(dict[str, object]):
-    """An object in which some member is there twice: no two parsers need to read it alike."""
+    """An object in which some member is there twice: no two parsers need to read it alike.
+
+    Attributes:
+        names: the members that are there twice.
+    """
+
+    def __init__(self, members: list[tuple[str, object]]) -> None:
+        super().__init__(members)
+        counts = Counter(name for name, _ in members)
+        self.names = frozenset(name for name, count in counts.items() if count > 1)
+
+
+def parse_document(document: bytes, understood: Collection[str]) -> dict[str, object]:
+    """A JSON object that an issuer publishes.
+
+    Beyond RFC 8259 it may have a byte order mark, be in UTF-16 or UTF-32, and have bytes of some
+    other encoding in strings, line breaks in strings, and NaN or Infinity as values. None of these
+    changes where a member begins and ends. The bytes are found as lone surrogates, and an integer
+    that takes long to read as a number that is not finite.
+
+    Args:
+        document: what was read or fetched.
+        understood: the members that the caller reads. Only they must not be there twice.
+
+    Raises:
+        ValueError: no JSON object, nested beyond ``MAX_DOCUMENT_NESTING``, or one of
+            ``understood`` is there twice. The message does not quote the document.
+    """
+    try:
+        text = document.decode(json.detect_encoding(document), "surrogateescape")
+        check_nesting(text, MAX_DOCUMENT_NESTING)
+        value = _DECODER.decode(text)
+    except ValueError:
+        raise ValueError("is not JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError("is not a JSON object")
+    if isinstance(value, DuplicateMembers) and not value.names.isdisjoint(understood):
+        raise ValueError(f"has a member twice: {min(value.names.intersection(understood))}")
+    return value
 
 
 def parse_jwk_set(document: bytes) -> list[object]:
     """The entries of a JWK Set, whatever they are.
 
     What is wrong inside an entry is for the entry to answer for: it is found here as a
-    ``DuplicateMembers``, or as a value that is no key's.
+    ``DuplicateMembers``, or as a value that is no key's. ``"keys": null`` is an empty set: Go
+    writes an empty list so.
 
     Raises:
-        ValueError: not JSON in UTF-8, nested too deeply, or without exactly one ``keys`` that is an
-            array. The message does not quote the document.
+        ValueError: as ``parse_document``, or without exactly one ``keys`` that is an array.
     """
-    try:
-        text = document.decode("utf-8")
-        check_nesting(text)
-        value = _DECODER.decode(text)
-    except ValueError:
-        raise ValueError("is not JSON") from None
-    if not isinstance(value, dict) or isinstance(value, DuplicateMembers):
-        raise ValueError("is not a JSON object without duplicate members")
-    entries = value.get("keys")
+    jwk_set = parse_document(document, ["keys"])
+    entries = jwk_set.get("keys", {})
+    if entries is None:
+        return []
     if not isinstance(entries, list):
         raise ValueError('is not a JWK Set: {"keys": [{…}, …]}')
     return entries
@@ -38,18 +81,12 @@ def parse_jwk_set(document: bytes) -> list[object]:
 
 def _marked(members: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(members)
-    return value if len(value) == len(members) else DuplicateMembers(value)
+    return value if len(value) == len(members) else DuplicateMembers(members)
 
 
-def _integer(digits: str) -> int | None:
-    # No member of a key is a number: what is too long to read in no time is as wrong as None.
-    return int(digits) if len(digits) <= MAX_INTEGER_CHARACTERS else None
+def _integer(digits: str) -> float:
+    # No member of a key is a number: one that takes long to read is as wrong as any other.
+    return int(digits) if len(digits) <= MAX_INTEGER_CHARACTERS else math.inf
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_marked, parse_int=_integer, parse_constant=_refuse_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_marked, parse_int=_integer, strict=False)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from authsvc.tokens.compact import parse_json_object
+from authsvc.tokens.entries import parse_document
 from authsvc.tokens.fetching import Fetcher, is_loopback
 from authsvc.tokens.keys import KeyLoadError, parse_jwks
 from authsvc.tokens.sources import Fetched
@@ -43,26 +43,36 @@ async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection
     failures = []
     for url in metadata_urls(issuer):
         try:
-            document, _ = await fetcher.get(url)
+            jwks_uri = await _jwks_uri(fetcher, url, issuer)
             break
         except KeyLoadError as error:
             failures.append(str(error))
     else:
         raise KeyLoadError("; ".join(failures))
+    if _on_loopback(jwks_uri) and not _on_loopback(issuer):
+        # Loopback goes for who configures it, and not for who is asked.
+        raise KeyLoadError(f"{url}: leads to this machine")
+    return await fetch_jwks(fetcher, jwks_uri, algorithms)
+
+
+async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
+    """Where the metadata at ``url`` says that the keys are.
+
+    Raises:
+        KeyLoadError: there is no metadata of that issuer, or it does not say.
+    """
+    document, _ = await fetcher.get(url)
     try:
-        metadata = parse_json_object(document)
-    except ValueError:
-        raise KeyLoadError(f"{url}: is not a JSON object") from None
+        metadata = parse_document(document, ("issuer", "jwks_uri"))
+    except ValueError as error:
+        raise KeyLoadError(f"{url}: {error}") from None
     if metadata.get("issuer") != issuer:
         # RFC 8414 section 3.3: else anyone could speak for anyone.
         raise KeyLoadError(f"{url}: is the metadata of another issuer")
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str):
         raise KeyLoadError(f"{url}: names no jwks_uri")
-    if _on_loopback(jwks_uri) and not _on_loopback(issuer):
-        # Loopback goes for who configures it, and not for who is asked.
-        raise KeyLoadError(f"{url}: leads to this machine")
-    return await fetch_jwks(fetcher, jwks_uri, algorithms)
+    return jwks_uri
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -478,14 +479,18 @@ def _fits(jwk: Mapping[str, object], algorithm: str) -> bool:
 
 def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
     kid = jwk.get("kid")
-    if kid is not None and not (
-        # A lone surrogate takes no part in a token's kid, which is UTF-8.
-        isinstance(kid, str) and 0 < len(kid.encode("utf-8", "surrogatepass")) <= MAX_KEY_ID_BYTES
-    ):
-        raise KeyLoadError(f"its kid is not a string of 1 to {MAX_KEY_ID_BYTES} bytes")
+    if kid is not None and not _is_key_id(kid):
+        raise KeyLoadError(f"its kid is not a string of 1 to {MAX_KEY_ID_BYTES} bytes of UTF-8")
     try:
         material: KeyMaterial = PyJWK(jwk, algorithm).key
     except (PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError):
         cause = flaw(jwk, _KEY_TYPES[algorithm][0])
         raise KeyLoadError(f"is not a sound {algorithm} key: {cause}") from None
     return VerificationKey(kid, algorithm, material)
+
+
+def _is_key_id(kid: object) -> TypeGuard[str]:
+    try:
+        return isinstance(kid, str) and 0 < len(kid.encode()) <= MAX_KEY_ID_BYTES
+    except UnicodeEncodeError:
+        return False  # a lone surrogate, which no token's kid has

@@ -267,8 +267,7 @@ def test_dangerous_and_broken_keys_are_skipped(dangerous: dict[str, object], mes
         b"{}",
         b'{"keys":{}}',
         b'{"keys":[],"keys":[]}',
-        b'{"keys":[NaN]}',
-        b'{"keys":[' + b"[" * 40 + b"]" * 40 + b"]}",
+        b'{"keys":[' + b"[" * 255 + b"]" * 255 + b"]}",
         jwks()[:-1],
     ],
 )
@@ -291,6 +290,10 @@ def test_what_is_not_a_jwk_set(document: bytes) -> None:
         {**rsa_jwk(), "n": [], "alg": "RS256"},
         {**rsa_jwk(), "e": 65537, "alg": "RS256"},
         {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "pq"},
+        float("nan"),
+        p256_jwk(alg=float("nan")),
+        p256_jwk(alg=10**50),
+        p256_jwk(kid="\ud800"),
     ],
 )
 def test_an_odd_entry_is_one_odd_entry(odd: object) -> None:

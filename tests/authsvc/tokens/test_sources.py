@@ -258,35 +258,162 @@ async def test_a_withdrawn_key_stops_the_tokens_that_were_known(
     assert await verdict(verifier, token, START + 100) is Reason.TOKEN_KEY_UNKNOWN
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        ODD,
-        signer("odd").jwk() | {"y": None},
-        signer("odd").jwk() | {"d": "AA"},
-        {"kty": "oct", "k": "AAAA", "kid": "odd"},
-        {"kty": "AKP", "alg": "ML-DSA-44", "kid": "odd", "pub": "AA"},
-        "odd",
-    ],
-)
-async def test_a_withdrawn_key_ends_whatever_is_wrong_with_the_new_set(
-    site: Site, odd: object, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
+async def check_that_the_new_set_counts(
+    site: Site, document: bytes, *, headers: dict[str, str] | None = None
+) -> KeySet:
+    """The keys once ``document``, which lists NEW and not OLD, has replaced the set of OLD."""
     fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256", "EdDSA"))
     source = FetchedKeys(ISSUER, fetch, max_stale_seconds=MAX_STALE)
     verifier = JwtVerifier([Issuer(ISSUER, source)])
     await source.refresh(START)
     known = OLD.token(START)
     assert await verdict(verifier, known, START) is None
-    site.answers["/jwks"] = Answer(jwks(NEW, odd=[odd]))
+    site.answers["/jwks"] = Answer(document, headers=headers or {})
     for seconds in (100, 500):
         now = START + seconds
         await source.refresh(now)
         assert await verdict(verifier, known, now) is Reason.TOKEN_KEY_UNKNOWN
         assert await verdict(verifier, OLD.token(now), now) is Reason.TOKEN_KEY_UNKNOWN
         assert await verdict(verifier, NEW.token(now), now) is None
+    return source.current(START + 500)
+
+
+def nested(depth: int) -> object:
+    """Arrays within each other."""
+    value: object = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+OTHER = signer("odd").jwk()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        ODD,
+        OTHER | {"y": None},
+        OTHER | {"d": "AA"},
+        {"kty": "oct", "k": "AAAA", "kid": "odd"},
+        {"kty": "AKP", "alg": "ML-DSA-44", "kid": "odd", "pub": "AA"},
+        "odd",
+        None,
+        [],
+        7,
+        nested(40),
+        nested(250),
+        {"kty": "XX", "x": nested(40)},
+        OTHER | {"x": nested(40)},
+        OTHER | {"kid": nested(40)},
+        OTHER | {"kid": float("nan")},
+        OTHER | {"kid": 10**4000},
+        OTHER | {"kid": "\ud800"},
+        OTHER | {"alg": float("inf")},
+        OTHER | {"alg": 10**4000},
+        OTHER | {"alg": {"ES256": True}},
+        OTHER | {"kty": ["EC"]},
+        OTHER | {"crv": float("-inf")},
+        OTHER | {"x": "\ud800"},
+        OTHER | {"use": 10**400},
+        OTHER | {"key_ops": {"verify": True}},
+    ],
+)
+async def test_a_withdrawn_key_ends_whatever_is_wrong_with_the_new_set(
+    site: Site, odd: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    keys = await check_that_the_new_set_counts(site, jwks(NEW, odd=[odd]))
+    assert [key.kid for key in keys.keys] == ["new"]
     assert caplog.text.count("skipped a key: keys[1]") == 1
+
+
+ENTRY = json.dumps(OTHER)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        ENTRY[:-1] + ', "kid": "old"}',
+        ENTRY[:-1] + ', "ext": {"a": 1, "a": 2}, "ext": 1}',
+        ENTRY.replace('"odd"', '"clé"'),
+        ENTRY.replace('"odd"', '"o\nd"').replace('"ES256"', '"ES\n256"'),
+    ],
+)
+async def test_a_withdrawn_key_ends_though_an_entry_is_not_json_of_unicode(
+    site: Site, odd: str
+) -> None:
+    document = f'{{"keys": [{json.dumps(NEW.jwk())}, {odd}]}}'.encode("latin-1")
+    keys = await check_that_the_new_set_counts(site, document)
+    assert [key.kid for key in keys.keys] == ["new"]
+    assert [str(entry).split(" ")[0] for entry in keys.skipped] == ["keys[1]"]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"x5c": ["MII\nMII\r\n\tMII"]',
+        '"x5c": ["~~", 7, null]',
+        '"x5c": ' + "[" * 40 + "]" * 40,
+        '"nbf": NaN',
+        '"nbf": -Infinity',
+        '"nbf": ' + "9" * 5000,
+        '"nbf": 1e999',
+        '"name": "\\ud800"',
+        '"name": "clé"',
+        '"ext": {"a": 1, "a": 2}',
+    ],
+)
+async def test_what_is_not_understood_of_a_key_is_ignored(site: Site, member: str) -> None:
+    entry = f"{ENTRY[:-1]}, {member}}}"
+    document = f'{{"keys": [{json.dumps(NEW.jwk())}, {entry}]}}'.encode("latin-1")
+    keys = await check_that_the_new_set_counts(site, document)
+    assert [key.kid for key in keys.keys] == ["new", "odd"]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"ext": 1, "ext": 2',
+        '"ext": {"keys": [], "keys": []}',
+        '"ext": ' + "[" * 255 + "]" * 255,
+        '"ext": "\\udfff"',
+        '"ext": "clé"',
+        '"ext": NaN',
+        '"ext": ' + "9" * 5000,
+        '"Keys": null',
+    ],
+)
+async def test_what_is_not_understood_of_a_set_is_ignored(site: Site, member: str) -> None:
+    document = f'{{{member}, "keys": [{json.dumps(NEW.jwk())}]}}'.encode("latin-1")
+    await check_that_the_new_set_counts(site, document)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"]
+)
+async def test_a_set_counts_in_any_encoding_of_unicode(site: Site, encoding: str) -> None:
+    await check_that_the_new_set_counts(site, jwks(NEW).decode().encode(encoding))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Content-Type", "text/html; charset=utf-16"),
+        ("Content-Type", "application/octet-stream"),
+        ("Content-Type", ""),
+        ("Content-Encoding", "UTF-8"),
+        ("Content-Encoding", "aws-chunked"),
+    ],
+)
+async def test_a_set_counts_whatever_its_headers_call_it(site: Site, name: str, value: str) -> None:
+    await check_that_the_new_set_counts(site, jwks(NEW), headers={name: value})
+
+
+@pytest.mark.parametrize(("before", "after"), [("\r\n\t ", ""), ("", " \t\r\n")])
+async def test_white_space_around_a_set_is_none_of_it(site: Site, before: str, after: str) -> None:
+    document = before.encode() + jwks(NEW) + after.encode()
+    await check_that_the_new_set_counts(site, document)
 
 
 async def test_a_set_without_any_key_that_can_be_used_ends_all_tokens(
@@ -294,7 +421,7 @@ async def test_a_set_without_any_key_that_can_be_used_ends_all_tokens(
 ) -> None:
     token = OLD.token(START, ttl_seconds=3600)
     assert await verdict(verifier, token, START) is None
-    for step, content in enumerate((jwks(odd=[ODD]), jwks())):
+    for step, content in enumerate((jwks(odd=[ODD]), jwks(), b'{"keys": null}')):
         now = START + 400 * step
         site.answers["/jwks"] = Answer(jwks(OLD))
         await source.refresh(now)
@@ -308,7 +435,28 @@ async def test_a_set_without_any_key_that_can_be_used_ends_all_tokens(
 
 
 @pytest.mark.parametrize(
-    "content", [b"<html>", b"[]", b"{}", b'{"keys": null}', b'{"keys": [], "keys": []}', b"\xff"]
+    "content",
+    [
+        b"<html>",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"Keys": []}',
+        b'{"keys": {}}',
+        b'{"keys": "[]"}',
+        b'{"keys": [], "keys": []}',
+        b'{"keys": null, "keys": null}',
+        b"\xff",
+        b"\xff\xfe\x00",
+        jwks(NEW)[:-1],
+        jwks(NEW) + b"\0",
+        jwks(NEW) + jwks(NEW),
+        b"\xef\xbb\xbf\xef\xbb\xbf" + jwks(NEW),
+        jwks(NEW, odd=[nested(255)]),
+        b'{"keys": ' + b"[" * 200_000,
+        jwks(NEW) + b" " * fetching.MAX_DOCUMENT_BYTES,
+    ],
+    ids=lambda content: repr(content[:10]),  # the rest has a key that is new each time
 )
 async def test_what_is_no_jwk_set_is_an_outage(
     site: Site, source: FetchedKeys, verifier: JwtVerifier, content: bytes
@@ -578,6 +726,58 @@ async def test_metadata_names_the_keys(site: Site, path: str) -> None:
     publish(site, path, issuer, f"{site.url}/jwks")
     fetched = await fetch_discovered(Fetcher(), issuer, ("ES256",))
     assert [key.kid for key in fetched.keys.keys] == ["old"]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"ext": 1, "ext": 2',
+        '"ext": ' + "[" * 255 + "]" * 255,
+        '"ext": NaN',
+        '"ext": ' + "9" * 5000,
+        '"ext": "\\ud800"',
+        '"ext": "clé"',
+        '"ext": "two\nlines"',
+    ],
+)
+async def test_what_is_not_understood_of_metadata_is_ignored(site: Site, member: str) -> None:
+    document = f'{{{member}, "issuer": "{site.url}", "jwks_uri": "{site.url}/jwks"}}'
+    for encoding in ("latin-1", "utf-16"):
+        site.answers["/.well-known/openid-configuration"] = Answer(document.encode(encoding))
+        fetched = await fetch_discovered(Fetcher(), site.url, ("ES256",))
+        assert [key.kid for key in fetched.keys.keys] == ["old"]
+
+
+@pytest.mark.parametrize("name", ["issuer", "jwks_uri"])
+async def test_what_is_understood_of_metadata_is_there_once(site: Site, name: str) -> None:
+    metadata = {"issuer": site.url, "jwks_uri": f"{site.url}/jwks"}
+    document = f'{{"{name}": "{metadata[name]}", {json.dumps(metadata)[1:]}'
+    site.answers["/.well-known/openid-configuration"] = Answer(document.encode())
+    fetch = partial(fetch_discovered, Fetcher(), site.url, ("ES256",))
+    assert f"has a member twice: {name}" in await refused(fetch)
+
+
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        b"<html>",
+        b"[]",
+        b'{"issuer": "https://other.example"}',
+        b'{"issuer": "ISSUER"}',
+        b'{"issuer": "ISSUER", "jwks_uri": null}',
+    ],
+)
+async def test_the_second_place_is_tried_where_the_first_has_no_metadata(
+    site: Site, unusable: bytes
+) -> None:
+    first = "/.well-known/openid-configuration"
+    site.answers[first] = Answer(unusable.replace(b"ISSUER", site.url.encode()))
+    fetch = partial(fetch_discovered, Fetcher(), site.url, ("ES256",))
+    told = await refused(fetch)
+    assert f"{site.url}{first}: " in told
+    assert "/.well-known/oauth-authorization-server: answered 404" in told
+    publish(site, "/.well-known/oauth-authorization-server", site.url, f"{site.url}/jwks")
+    assert [key.kid for key in (await fetch()).keys.keys] == ["old"]
 
 
 async def test_metadata_of_another_issuer_is_refused(site: Site) -> None:
