@@ -54,6 +54,19 @@ _ROCA_POWERS = {
 """The fingerprint of the chips whose RSA keys can be factored: their moduli are a power of 65537 by
 each of these primes, as one sound key in 240 million is (Nemec et al., CCS 2017)."""
 
+_ED25519_PRIME = 2**255 - 19
+_SMALL_ORDER_Y = frozenset(
+    {
+        0,
+        1,
+        _ED25519_PRIME - 1,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    }
+)
+"""The y coordinates of the Ed25519 points of order 1, 2, 4 and 8. Where one is the public key, one
+guess in eight is a signature."""
+
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 KeyMaterial = bytes | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -104,9 +117,14 @@ class VerificationKey:
             raise KeyLoadError(f"is not a key for {self.algorithm}") from None
         if isinstance(self.material, RSAPublicKey):
             _check_rsa(self.material)
+        if isinstance(self.material, Ed25519PublicKey):
+            _check_ed25519(self.material)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is this key's over ``message``."""
+        if isinstance(self.material, RSAPublicKey) and len(signature) != _size(self.material):
+            # RFC 8017 section 8.1.2 step 1. OpenSSL adds zeros that a PSS signature lacks in front.
+            return False
         return _ALGORITHMS[self.algorithm].verify(message, self.material, signature)
 
 
@@ -406,6 +424,11 @@ def _verification_keys(entries: list[_Entry]) -> Iterator[VerificationKey]:
                 yield key
 
 
+def _size(key: RSAPublicKey) -> int:
+    """The bytes of a modulus, and of each signature."""
+    return (key.key_size + 7) // 8
+
+
 def _check_rsa(key: RSAPublicKey) -> None:
     if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         raise KeyLoadError(
@@ -414,6 +437,13 @@ def _check_rsa(key: RSAPublicKey) -> None:
     modulus = key.public_numbers().n
     if all(modulus % prime in powers for prime, powers in _ROCA_POWERS.items()):
         raise KeyLoadError("can be factored (ROCA, CVE-2017-15361); replace it")
+
+
+def _check_ed25519(key: Ed25519PublicKey) -> None:
+    # RFC 8032 section 5.1.3: little-endian, the highest bit is the sign of x.
+    y = int.from_bytes(key.public_bytes_raw(), "little") % 2**255
+    if y % _ED25519_PRIME in _SMALL_ORDER_Y:
+        raise KeyLoadError("is a point of small order, for which anybody can sign; replace it")
 
 
 def _label(jwk: object, index: int) -> str:

@@ -6,11 +6,13 @@ import base64
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -27,6 +29,7 @@ from authsvc.tokens.keys import (
     parse_jwks,
 )
 from authsvc.tokens.sources import WatchedFiles
+from tests.support.signatures.eddsa import SMALL_ORDER
 
 ALL = ("RS256", "PS256", "ES256", "EdDSA")
 SECRET = b"9f1c7e2a5b8d4036e1a7c3f05d92b86a"
@@ -256,6 +259,24 @@ def test_dangerous_and_broken_keys_are_skipped(dangerous: dict[str, object], mes
     for member in ("n", "x", "d", "k"):
         material = str(dangerous.get(member, ""))
         assert len(material) < 8 or material not in told
+
+
+def anybody_signs(key: ed25519.Ed25519PublicKey, message: bytes) -> bool:
+    """Whether some signature over a message is made without a private key."""
+    for point in SMALL_ORDER:
+        with suppress(InvalidSignature):
+            key.verify(point + bytes(32), message)
+            return True
+    return False
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER, ids=bytes.hex)
+def test_a_key_for_which_anybody_signs_is_skipped(point: bytes) -> None:
+    key = ed25519.Ed25519PublicKey.from_public_bytes(point)
+    assert any(anybody_signs(key, b"message %d" % count) for count in range(16))
+    weak = ed25519_jwk(kid="weak", x=base64.urlsafe_b64encode(point).rstrip(b"=").decode())
+    assert load(weak, ed25519_jwk()) == [("ed", "EdDSA")]
+    assert "small order, for which anybody can sign" in skipped(weak)[0]
 
 
 @pytest.mark.parametrize(
