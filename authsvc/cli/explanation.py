@@ -17,7 +17,7 @@ from authsvc.callers import check_resource
 from authsvc.cli.output import moment, plural, span
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
-from authsvc.tokens.claims import numeric_date, optional_text
+from authsvc.tokens.claims import kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import CompactJws, parse_claims, parse_jws
 from authsvc.tokens.jwt import ACCESS_TOKEN_TYPES, Issuer, candidates
 from authsvc.tokens.keys import VerificationKey
@@ -277,7 +277,7 @@ def _principal(walk: _Walk, jws: CompactJws, claims: Claims, issuer: Issuer) -> 
     principal = None
     with walk.step("principal") as step:
         principal = issuer.mapping.principal(claims, jws.payload)
-        optional_text(claims, "jti")
+        kept_text(claims, "jti")
         counts = {
             "role": principal.roles,
             "scope": principal.scopes,

@@ -11,7 +11,7 @@ from authsvc.buckets import bucket_name
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
 from authsvc.tokens import quilt
-from authsvc.tokens.values import check_count, malformed, string_list, strings
+from authsvc.tokens.values import check_count, check_lengths, malformed, string_list, strings
 
 MAX_SUBJECT_LENGTH = 255
 """Characters in a subject (OpenID Connect Core section 2)."""
@@ -42,7 +42,8 @@ class ClaimMapping:
         Raises:
             AuthError: TOKEN_MALFORMED for a claim of the wrong type or content,
                 TOKEN_CLAIM_MISSING without ``iss``, ``exp`` or a subject, TOKEN_TOO_LARGE for
-                more buckets, permissions, roles or scopes than are taken.
+                more or longer buckets, permissions, roles or scopes than are taken, and for too
+                long a ``client_id`` or ``azp``.
         """
         if self.profile == "quilt":
             claims = quilt.expanded(claims)
@@ -50,7 +51,7 @@ class ClaimMapping:
             issuer=_required_text(claims, "iss"),
             subject=self._subject(claims),
             expire_time=_required_time(claims, "exp"),
-            client_id=optional_text(claims, "client_id") or optional_text(claims, "azp"),
+            client_id=kept_text(claims, "client_id") or kept_text(claims, "azp"),
             scopes=_scopes(claims),
             roles=strings(claims, "roles"),
             buckets=_buckets(claims),
@@ -98,6 +99,17 @@ def optional_text(claims: Mapping[str, object], name: str) -> str:
     return value
 
 
+def kept_text(claims: Mapping[str, object], name: str) -> str:
+    """A string that records keep, such as ``jti``; empty when absent.
+
+    Raises:
+        AuthError: TOKEN_MALFORMED for anything else, TOKEN_TOO_LARGE for one that is too long.
+    """
+    text = optional_text(claims, name)
+    check_lengths((text,), name)
+    return text
+
+
 def _required_text(claims: Mapping[str, object], name: str) -> str:
     if claims.get(name) is None:
         raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
@@ -125,6 +137,7 @@ def _scopes(claims: Mapping[str, object]) -> tuple[str, ...]:
         return string_list(value, "scope")
     scopes = tuple(dict.fromkeys(filter(None, optional_text(claims, name).split(" "))))
     check_count(len(scopes), "scope")
+    check_lengths(scopes, "scope")
     return scopes
 
 

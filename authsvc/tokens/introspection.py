@@ -17,7 +17,7 @@ from authsvc.lru import LruCache
 from authsvc.resolution import Secret
 from authsvc.sessions import VerifiedToken
 from authsvc.tokens import TokenVerifier, token_digest
-from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
+from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
 from authsvc.tokens.fetching import Fetcher, check_url
 from authsvc.tokens.keys import KeyLoadError
@@ -258,7 +258,7 @@ class IntrospectionVerifier:
             digest=digest,
             principal=self._mapping.principal(claims, answer),
             issue_time=numeric_date(claims, "iat") or 0.0,
-            token_id=optional_text(claims, "jti"),
+            token_id=kept_text(claims, "jti"),
         )
         until = min(now + CACHE_SECONDS, verified.principal.expire_time)
         return _Good(until, verified, lifetime)

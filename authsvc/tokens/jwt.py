@@ -14,7 +14,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.lru import LruCache, bytes_for
 from authsvc.sessions import VerifiedToken
 from authsvc.tokens import token_digest
-from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
+from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws
 from authsvc.tokens.keys import VerificationKey
 from authsvc.tokens.sources import KeySource
@@ -171,7 +171,7 @@ class JwtVerifier:
             digest=key[0],
             principal=issuer.mapping.principal(claims, jws.payload),
             issue_time=numeric_date(claims, "iat") or 0.0,
-            token_id=optional_text(claims, "jti"),
+            token_id=kept_text(claims, "jti"),
         )
         known = _Known(verified, lifetime, issuer.keys, signing_key)
         self._memo.put(key, known, _KNOWN_BYTES + verified.memory_bytes())

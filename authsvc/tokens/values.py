@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from authsvc.errors import AuthError, Reason
 
@@ -14,6 +14,10 @@ MAX_STRINGS: Mapping[str, int] = {
 }
 """Entries in a list, expanded ones included: what a token may make a replica remember. Real ones
 have some dozens."""
+
+MAX_TEXT_LENGTH = 1_024
+"""Characters of a claim that outlives its token in records, events and logs, and of each name in a
+list. Real ones have some dozens."""
 
 
 def malformed(name: str, what: str) -> AuthError:
@@ -31,11 +35,24 @@ def check_count(count: int, name: str) -> None:
         raise AuthError(Reason.TOKEN_TOO_LARGE, f"claim {name} has more than {most} entries")
 
 
+def check_lengths(texts: Iterable[str], name: str) -> None:
+    """
+    Raises:
+        AuthError: TOKEN_TOO_LARGE when a text of a claim has more than ``MAX_TEXT_LENGTH``
+            characters.
+    """
+    if any(len(text) > MAX_TEXT_LENGTH for text in texts):
+        raise AuthError(
+            Reason.TOKEN_TOO_LARGE,
+            f"claim {name} has a text of more than {MAX_TEXT_LENGTH} characters",
+        )
+
+
 def strings(claims: Mapping[str, object], name: str) -> tuple[str, ...]:
     """A list of strings, without repeats, in order; empty when absent.
 
     Raises:
-        AuthError: TOKEN_MALFORMED for anything else, TOKEN_TOO_LARGE for too long a list.
+        AuthError: TOKEN_MALFORMED for anything else, TOKEN_TOO_LARGE for too long a list or entry.
     """
     value = claims.get(name)
     return () if value is None else string_list(value, name)
@@ -45,7 +62,7 @@ def string_list(value: object, name: str) -> tuple[str, ...]:
     """``value`` as a list of strings, without repeats, in order.
 
     Raises:
-        AuthError: TOKEN_MALFORMED if it is none, TOKEN_TOO_LARGE if it is too long.
+        AuthError: TOKEN_MALFORMED if it is none, TOKEN_TOO_LARGE if it or an entry is too long.
     """
     if not isinstance(value, list):
         raise malformed(name, "is not a list of strings")
@@ -53,4 +70,5 @@ def string_list(value: object, name: str) -> tuple[str, ...]:
     texts = [item for item in value if isinstance(item, str) and item]
     if len(texts) != len(value):
         raise malformed(name, "holds something other than a string")
+    check_lengths(texts, name)
     return tuple(dict.fromkeys(texts))

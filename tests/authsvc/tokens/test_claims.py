@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authsvc import administration
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import Principal
-from authsvc.tokens.claims import ClaimMapping, numeric_date, optional_text
+from authsvc.tokens.claims import (
+    MAX_SUBJECT_LENGTH,
+    ClaimMapping,
+    kept_text,
+    numeric_date,
+    optional_text,
+)
+from authsvc.tokens.values import MAX_TEXT_LENGTH
 
 BASE: dict[str, Any] = {"iss": "https://idp.example", "sub": "alice", "exp": 1_800_000_600}
 
@@ -137,6 +146,43 @@ def test_what_is_malformed(claims: dict[str, object]) -> None:
 )
 def test_what_is_too_much(claims: dict[str, object]) -> None:
     assert reason(**claims) is Reason.TOKEN_TOO_LARGE
+
+
+MOST = "é" * MAX_TEXT_LENGTH
+
+
+@pytest.mark.parametrize(
+    "claims_of",
+    [
+        lambda text: {"client_id": text},
+        lambda text: {"azp": text},
+        lambda text: {"roles": ["reader", text]},
+        lambda text: {"permissions": [text]},
+        lambda text: {"scope": f"read {text}"},
+        lambda text: {"scp": [text]},
+        lambda text: {"scp": text},
+        lambda text: {"buckets": [f"s3://{text.replace('é', 'b')[5:]}"]},
+    ],
+    ids=["client_id", "azp", "roles", "permissions", "scope", "scp", "scp as text", "buckets"],
+)
+def test_each_text_is_bounded(claims_of: Callable[[str], dict[str, object]]) -> None:
+    principal(**claims_of(MOST))
+    with pytest.raises(AuthError) as caught:
+        principal(**claims_of(MOST + "é"))
+    assert caught.value.reason is Reason.TOKEN_TOO_LARGE
+    assert "é" not in caught.value.detail
+
+
+def test_a_token_id_is_bounded() -> None:
+    assert kept_text({"jti": MOST}, "jti") == MOST
+    with pytest.raises(AuthError) as caught:
+        kept_text({"jti": MOST + "é"}, "jti")
+    assert caught.value.reason is Reason.TOKEN_TOO_LARGE
+
+
+def test_what_a_token_may_say_an_operator_can_name() -> None:
+    """Or a token could not be revoked by its id, nor a subject's sessions be found."""
+    assert max(MAX_TEXT_LENGTH, MAX_SUBJECT_LENGTH) <= administration.MAX_TEXT_LENGTH
 
 
 def test_a_detail_names_the_claim_and_not_its_value() -> None:

@@ -115,6 +115,8 @@ async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVe
         ({"nbf": START + 31}, Reason.TOKEN_NOT_YET_VALID),
         ({"sub": None}, Reason.TOKEN_CLAIM_MISSING),
         ({"sub": 7}, Reason.TOKEN_MALFORMED),
+        ({"jti": "x" * 1_025}, Reason.TOKEN_TOO_LARGE),
+        ({"client_id": "x" * 1_025}, Reason.TOKEN_TOO_LARGE),
         ({"exp": "soon"}, Reason.TOKEN_MALFORMED),
         ({"iss": "https://evil.example"}, Reason.TOKEN_ISSUER_UNKNOWN),
         ({"token_type": "Bearer"}, None),

@@ -324,6 +324,8 @@ async def test_no_kid_among_several_keys() -> None:
         ({"nbf": "soon"}, Reason.TOKEN_MALFORMED),
         ({"iat": {}}, Reason.TOKEN_MALFORMED),
         ({"jti": 7}, Reason.TOKEN_MALFORMED),
+        ({"jti": "x" * 1_025}, Reason.TOKEN_TOO_LARGE),
+        ({"client_id": "x" * 1_025}, Reason.TOKEN_TOO_LARGE),
         ({"sub": 7}, Reason.TOKEN_MALFORMED),
     ],
 )

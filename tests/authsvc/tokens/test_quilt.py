@@ -123,7 +123,7 @@ def test_a_small_token_does_not_become_large() -> None:
         {"_type": "compressed", "_data": base64.b64encode(b"not json").decode()},
         {"_type": "compressed", "_data": base64.b64encode(b"[" * 40_000).decode()},
         {"_type": "compressed", "_data": compressed(["one"])["_data"] + "\n"},
-        compressed(["x" * 49_152]),
+        compressed(["x" * 49_152]),  # more than is unpacked
         compressed({"a": 1}),
         compressed([1]),
         compressed("one"),
@@ -157,6 +157,13 @@ def test_too_many_buckets_are_too_large(packed: object) -> None:
     with pytest.raises(AuthError) as caught:
         principal(b=packed)
     assert caught.value.reason is Reason.TOKEN_TOO_LARGE
+
+
+def test_a_packed_name_is_bounded_as_a_plain_one_is() -> None:
+    for packed in (compressed(["x" * 1_025]), {"_type": "groups", "_data": {"p": ["x" * 1_023]}}):
+        with pytest.raises(AuthError, match="claim buckets has a text of more than 1024") as caught:
+            principal(b=packed)
+        assert caught.value.reason is Reason.TOKEN_TOO_LARGE
 
 
 def test_the_standard_profile_reads_no_short_names() -> None:
