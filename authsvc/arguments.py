@@ -150,13 +150,19 @@ def positive_integer(name: str, value: object) -> int:
     return number
 
 
+MAX_RESOURCE_LENGTH = 2_048
+"""Characters of a resource."""
+
+
 def is_resource(text: str) -> bool:
-    """Whether it is a canonical resource URI.
+    """Whether it is a canonical resource URI of at most ``MAX_RESOURCE_LENGTH`` characters.
 
     Canonical: absolute, http or https, no fragment (RFC 8707 section 2), no user, scheme and host
     in lower case (RFC 3986 section 6.2.2.1), no port that is the scheme's own (section 6.2.3),
     visible ASCII. One resource then has one spelling, and tokens name it by that one.
     """
+    if len(text) > MAX_RESOURCE_LENGTH:
+        return False  # before it is parsed: ``urlsplit`` has a cache of 128 URLs of any length
     try:
         parts = urlsplit(text)
         port_is_canonical = _has_canonical_port(parts)
@@ -194,6 +200,8 @@ def resource_remedy(text: str) -> str:
     )
     if "@" in text:
         return f"{rule}, and no user or password"
+    if len(text) > MAX_RESOURCE_LENGTH:
+        return f"{rule}, and of at most {MAX_RESOURCE_LENGTH} characters"
     mended = _mended(text)
     return f"{rule}; write {mended!r}, not {text!r}" if mended else f"{rule}; {text!r} is not"
 

@@ -202,6 +202,7 @@ def test_no_token_shows() -> None:
             "https://a.example:80",
             "http://a.example:443",
         ),
+        f"https://a.example/{'x' * 2_030}",
     ],
 )
 def test_canonical_resources(resource: str) -> None:
@@ -228,7 +229,9 @@ def test_canonical_resources(resource: str) -> None:
         "https://a.example/ x",
         "https://a.example/é",
         "https://[::1/",
+        f"https://a.example/{'x' * 2_031}",
     ],
+    ids=lambda resource: resource[:30],
 )
 def test_resources_that_are_not_canonical(resource: str) -> None:
     with pytest.raises(AuthError) as caught:
