@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from sys import getsizeof
 
 from authsvc.revocation import Cutoff
 from authsvc.sessions import PRINCIPAL_SESSION_PREFIX, Record
+
+EVENT_BYTES = 2_600
+"""What events may take in memory, on average, where a number of them is kept: twice what one with
+one grant takes. Where they take more, fewer are kept."""
+
+_EVENT_BYTES = 400
+"""What an event takes beside its record or the texts of its cut-off."""
 
 
 class EventType(Enum):
@@ -35,6 +43,11 @@ class Event:
     time: float
     record: Record | None = None
     cutoff: Cutoff | None = None
+
+    def memory_bytes(self) -> int:
+        """What it takes in memory: an estimate for bounds."""
+        record = self.record.memory_bytes() if self.record is not None else 0
+        return _EVENT_BYTES + record + sum(map(getsizeof, self.cutoff.key if self.cutoff else ()))
 
 
 def event_time(event_type: EventType, record: Record) -> float:

@@ -7,7 +7,6 @@ import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from authsvc import extras
@@ -173,25 +172,18 @@ def with_broader_scopes(
         for scope in _closure(broader, narrower):
             implied_by[scope] = implied_by.get(scope, frozenset()) | {broader}
 
-    @lru_cache(maxsize=256)
-    def broadened(scopes: tuple[str, ...]) -> Requirement:
-        return Requirement(scopes, implied_by)
+    nobody = frozenset[str]()
 
     def with_broader(method: str, params: Mapping[str, Any]) -> Requirement | None:
         needed = requirement(method, params)
         if not isinstance(needed, Requirement):
             return needed  # what is neither is for ``required`` to refuse
-        if not needed.implied_by:
-            return broadened(needed.scopes)
-        scopes = {*implied_by, *needed.implied_by}
-        nobody = frozenset[str]()
-        return Requirement(
-            needed.scopes,
-            {
-                scope: implied_by.get(scope, nobody) | needed.implied_by.get(scope, nobody)
-                for scope in scopes
-            },
-        )
+        broader = {
+            scope: names
+            for scope in needed.scopes
+            if (names := implied_by.get(scope, nobody) | needed.implied_by.get(scope, nobody))
+        }
+        return Requirement(needed.scopes, broader)
 
     return with_broader if implied_by else requirement
 

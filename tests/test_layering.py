@@ -24,6 +24,7 @@ ALLOWED = {
     "buckets": set(),
     "guessable": set(),
     "lru": set(),
+    "newest": set(),
     "status": set(),
     "issuer_watch": {"errors", "status", "tokens"},
     "resolution": {"errors"},
@@ -31,7 +32,7 @@ ALLOWED = {
     "revocation": {"sessions"},
     "events": {"sessions", "revocation"},
     "tokens": {*DOMAIN, "guessable", "lru", "tokens"},
-    "stores": {*DOMAIN, "lru", "stores"},
+    "stores": {*DOMAIN, "lru", "newest", "stores"},
     "aws_isolation": set(),
     "credentials": {*DOMAIN, "aws_isolation", "lru", "credentials"},
     "callers": {"arguments", "errors", "guessable"},
@@ -86,6 +87,7 @@ ALLOWED = {
     "http_server": {"settings", "descriptors", "http_server"},
     "console": {
         *DOMAIN,
+        "newest",
         "http_server",
         "admin_client",
         "client",
@@ -101,7 +103,7 @@ ALLOWED = {
 }
 """Which of authsvc's own modules each may import."""
 
-PURE = {*DOMAIN, "addresses", "arguments", "extras", "guessable", "lru"}
+PURE = {*DOMAIN, "addresses", "arguments", "extras", "guessable", "lru", "newest"}
 """No third party at all."""
 
 SPEAK_GRPC = {

@@ -106,7 +106,11 @@ class ConsoleSettings(FileSettings):
         default=8 * 3600.0, description="Every operator is signed out after this time."
     )
     events_kept: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="Events that the history is made of."
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Events that the history is made of; fewer where they take more than 2.6 KB "
+        "on average.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged at least."

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from authsvc.admin_client import AdminClient
 from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType
+from authsvc.events import EVENT_BYTES, Event, EventType
+from authsvc.newest import Newest
 from authsvc.sessions import Record
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Feed:
 
     Args:
         client: an operator's.
-        events_kept: how many.
+        events_kept: how many, of ``EVENT_BYTES`` each on average.
         clock: seconds since the epoch.
     """
 
@@ -90,7 +91,7 @@ class Feed:
     ) -> None:
         self._client = client
         self._clock = clock
-        self._noted: deque[Noted] = deque(maxlen=events_kept)
+        self._noted: Newest[Noted] = Newest(events_kept, events_kept * EVENT_BYTES)
         self._resume_token = ""
         self.counts = Counts()
         self.since: float | None = None
@@ -126,7 +127,7 @@ class Feed:
     @property
     def has_forgotten(self) -> bool:
         """Whether older events had to make room."""
-        return len(self._noted) == self._noted.maxlen
+        return self._noted.dropped > 0
 
     async def _watch(self) -> None:
         async with self._client.watching(resume_token=self._resume_token) as events:
@@ -140,7 +141,7 @@ class Feed:
     def _note(self, event: Event) -> None:
         now = self._clock()
         noted = Noted(min(event.time, now), event)
-        self._noted.append(noted)
+        self._noted.append(noted, event.memory_bytes())
         self.counts.add(event.type, noted.time, now)
 
 

@@ -20,7 +20,7 @@ from botocore.parsers import ResponseParserError
 from authsvc.credentials.attribution import session_name
 from authsvc.credentials.aws import Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
-from authsvc.credentials.policy import SessionPolicy, session_policy
+from authsvc.credentials.policy import SessionPolicies, SessionPolicy
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import AwsCredentials, Credentials, Principal, Secret
 
@@ -83,6 +83,7 @@ class StsBroker:
         self._sts = sts
         self._roles = tuple(roles)
         self._region = region
+        self._policies = SessionPolicies()
         self._cache: CredentialCache[AwsCredentials] = CredentialCache(counts)
 
     async def issue(
@@ -102,7 +103,7 @@ class StsBroker:
         if role is None:
             return None
         ends = math.floor(principal.expire_time)
-        policy = session_policy(
+        policy = self._policies.of(
             principal.buckets, principal.permissions, ends=ends, partition=role.partition
         )
         if policy is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
 
 from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType, RecordFilter, event_time
+from authsvc.events import EVENT_BYTES, Event, EventType, RecordFilter, event_time
+from authsvc.newest import Newest
 from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
 from authsvc.sessions import Record
 from authsvc.stores import Logged, Page
@@ -21,7 +21,7 @@ class MemoryStore:
 
     Args:
         unauthenticated_cap: how many unauthenticated records are kept.
-        events_kept: how many events.
+        events_kept: how many events, of ``EVENT_BYTES`` each on average.
     """
 
     def __init__(self, *, unauthenticated_cap: int, events_kept: int = 10_000) -> None:
@@ -29,7 +29,7 @@ class MemoryStore:
         # In order of creation: a dict that is used as an ordered set.
         self._unauthenticated: dict[str, None] = {}
         self._cutoffs = Cutoffs()
-        self._log: deque[Event] = deque(maxlen=events_kept)
+        self._log: Newest[Event] = Newest(events_kept, events_kept * EVENT_BYTES)
         self._logged = 0
         self._more = asyncio.Event()
         self._cap = unauthenticated_cap
@@ -157,7 +157,7 @@ class MemoryStore:
         self._wake()
 
     def _append(self, event: Event) -> None:
-        self._log.append(event)
+        self._log.append(event, event.memory_bytes())
         self._logged += 1
         self._wake()
 

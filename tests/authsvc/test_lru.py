@@ -11,14 +11,21 @@ from secrets import token_bytes
 import jwt
 import pytest
 
+from authsvc.console.feed import Feed
+from authsvc.credentials.policy import CACHE_SIZE, POLICY_BYTES, SessionPolicies
+from authsvc.events import EVENT_BYTES, Event, EventType
 from authsvc.lru import ENTRY_BYTES, MIN_CACHE_BYTES, LruCache, bytes_for
+from authsvc.newest import Newest
 from authsvc.resolution import AwsCredentials, BearerCredentials, Principal, Resolution, Secret
+from authsvc.revocation import Cutoff
 from authsvc.sessions import Grant, Record, VerifiedToken
 from authsvc.settled import ANSWER_BYTES, Settled, SettledAnswers
+from authsvc.stores.memory import MemoryStore
 from authsvc.stores.recent import RECORD_BYTES, Recent
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import TOKEN_BYTES, Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
+from mcp_adapter.requirements import Requirement, with_broader_scopes
 from tests.support.clock import START
 from tests.support.tokens import ISSUER, RESOURCE
 
@@ -66,6 +73,19 @@ def test_what_was_used_least_recently_goes_first() -> None:
     assert (cache.used_bytes, len(cache)) == (0, 0)
 
 
+def test_what_came_first_makes_room_for_the_newest() -> None:
+    newest: Newest[str] = Newest(3, 1_000)
+    for item in "abcd":
+        newest.append(item, 100)
+    assert (list(reversed(newest)), newest[0], newest.dropped) == (["d", "c", "b"], "b", 1)
+    newest.append("large", 850)
+    assert (list(reversed(newest)), newest.dropped) == (["large", "d"], 3)
+    newest.append("huge", 10_000)  # is kept whatever it takes
+    assert list(reversed(newest)) == ["huge"]
+    newest.append("small", 100)
+    assert list(reversed(newest)) == ["small"]
+
+
 def test_a_small_cache_still_takes_something_large() -> None:
     assert bytes_for(1, 10) == MIN_CACHE_BYTES
     assert bytes_for(1_000, 10_000) == 10_000_000
@@ -107,17 +127,26 @@ def token_of(payload: dict[str, object]) -> VerifiedToken:
     return VerifiedToken(token_bytes(32), principal, START, str(payload["jti"]))
 
 
-def record(number: int, grants: int = 1) -> Record:
+def record(number: int, grants: int = 1, text: str = "") -> Record:
     return Record(
         f"session-{number}-{'x' * 20}", 1, START, START, START + 600, f"{ISSUER}/{number}",
         f"subject-{number}",
         {
             f"{RESOURCE}/{number}/{n}": Grant(
-                token_bytes(32), START + n, START + 600, f"jti-{number}"
+                token_bytes(32), START + n, START + 600, f"jti-{number}{text}", f"client-{n}{text}"
             )
             for n in range(grants)
         },
     )  # fmt: skip
+
+
+def expired(number: int, text: str = "") -> Event:
+    return Event(EventType.EXPIRED, START + number, record(number, text=text))
+
+
+def cut_off(number: int) -> Event:
+    cutoff = Cutoff(START, START + number, f"{ISSUER}/{number}", token_id=f"{number}" * 200)
+    return Event(EventType.TOKENS_REVOKED, START + number, cutoff=cutoff)
 
 
 def aws(number: int) -> AwsCredentials:
@@ -135,13 +164,19 @@ def aws(number: int) -> AwsCredentials:
         lambda number: token_of(claims(number, roles=[f"rôle-☃-{number}-{n}" for n in range(200)])),
         record,
         lambda number: record(number, 5),
+        expired,
+        cut_off,
         aws,
         lambda number: BearerCredentials(Secret(f"{number:04}" * 400), "Bearer", START + number),
     ],
-    ids=["real", "large", "small", "long claim", "not latin", "record", "grants", "aws", "bearer"],
+    ids=[
+        *("real", "large", "small", "long claim", "not latin"),
+        *("record", "grants", "event", "cut-off", "aws", "bearer"),
+    ],
 )
 def test_what_is_counted_is_what_is_taken(
-    made: Callable[[int], VerifiedToken | Record | AwsCredentials], traced: Callable[[], int]
+    made: Callable[[int], VerifiedToken | Record | Event | AwsCredentials],
+    traced: Callable[[], int],
 ) -> None:
     kept = [made(number) for number in range(200)]
     taken = traced() / len(kept)
@@ -187,6 +222,62 @@ def test_large_records_do_not_fill_the_memory(traced: Callable[[], int]) -> None
         recent.remember(record(number, 50))
     assert 0 < len(recent) < 500
     assert traced() < 1.2 * 1_000 * RECORD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("buckets", "permissions"),
+    [
+        ([f"b{n:03}{'x' * 1_000}" for n in range(30)], ["s3:GetObject"]),  # no names of buckets
+        ([f"b{n:03}{'x' * 1_000}" for n in range(30)], []),  # nothing is permitted either
+        (["alpha"], ["x" * 48_000]),
+    ],
+    ids=["buckets", "no policy", "permission"],
+)
+def test_policies_of_large_claims_do_not_fill_the_memory(
+    buckets: list[str], permissions: list[str], traced: Callable[[], int]
+) -> None:
+    policies = SessionPolicies()
+    for number in range(CACHE_SIZE + 100):
+        own = tuple(f"{number:05}-{name}" for name in buckets)
+        actions = tuple(f"{name}{number}" for name in permissions)
+        policies.of(own, actions, ends=2_000_000_000, partition="aws")
+    assert 100 < len(policies) < CACHE_SIZE
+    assert traced() < 1.2 * CACHE_SIZE * POLICY_BYTES
+
+
+def test_policies_of_real_claims_are_cached(traced: Callable[[], int]) -> None:
+    policies = SessionPolicies()
+    for number in range(CACHE_SIZE + 100):
+        who = token_of(real(number)).principal
+        policies.of(
+            who.buckets, (*who.permissions, "s3:GetObject"), ends=2_000_000_000, partition="aws"
+        )
+    assert len(policies) == CACHE_SIZE
+    assert traced() < CACHE_SIZE * POLICY_BYTES
+
+
+LONG = "é☃" * 500
+"""Of the length that a token's texts may have."""
+
+
+async def test_large_events_do_not_fill_the_memory(traced: Callable[[], int]) -> None:
+    store = MemoryStore(unauthenticated_cap=1, events_kept=1_000)
+    feed = Feed(None, events_kept=1_000, clock=lambda: START)  # type: ignore[arg-type] # nothing is watched
+    for number in range(1_100):
+        await store.append(expired(number, LONG))
+        feed._note(expired(number, LONG))
+    assert 200 < len(list(feed.latest())) < 1_000
+    assert feed.has_forgotten
+    assert traced() < 2 * 1.2 * 1_000 * EVENT_BYTES
+
+
+def test_scopes_that_a_client_chose_are_not_kept(traced: Callable[[], int]) -> None:
+    requirement = with_broader_scopes(
+        lambda _, params: Requirement((str(params["name"]),)), {"all": ["some"]}
+    )
+    for number in range(300):
+        requirement("tools/call", {"name": f"{number}{'x' * 64_000}"})
+    assert traced() < 1_000_000
 
 
 def test_a_principal_counts_all_that_it_has() -> None:

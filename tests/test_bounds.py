@@ -1,0 +1,303 @@
+"""What outlives a request and may grow has a bound: each such container is listed with its own.
+
+Reads the source of the shipped packages. A container is whatever is built empty, or of a kind that
+exists to grow, and is kept by an object, a class or a module. A new one fails here until it is
+listed, which is the place to say what bounds it: a cache of what callers send is an ``LruCache``
+with bytes (docs/decisions/0016).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.test_layering import ROOT, modules
+
+CACHES = {"lru_cache", "cache"}
+"""Decorators and functions of ``functools`` that keep what they are given."""
+
+GROWING = {
+    *("LruCache", "Newest", "Counter", "OrderedDict", "defaultdict", "deque"),
+    *("WeakKeyDictionary", "WeakValueDictionary", "WeakSet"),
+}
+"""Kinds that exist to grow, whatever they begin with."""
+
+PLAIN = {"dict", "list", "set"}
+"""Kinds that count where they begin empty."""
+
+CONFIGURATION = "as the configuration has it"
+IN_FLIGHT = "calls in flight, each removed as it ends; those are bounded"
+NAMES = "labels of a fixed set: operations, methods, tools, reasons, statuses"
+ONE_COMMAND = "of one run of a command"
+TASKS = "its own tasks, each removed as it ends"
+
+BOUNDED = {
+    "authsvc/admin_client.py": {
+        "AdminClient._channels": "the addresses that it was made with",
+        "AdminClient._outdated": "those of each certificate that it had, until it is closed",
+    },
+    "authsvc/aws_isolation.py": {"DIRECT": "never changed"},
+    "authsvc/certificate_names.py": {
+        "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
+    },
+    "authsvc/cli/connection.py": {"default_map": ONE_COMMAND},
+    "authsvc/cli/explanation.py": {"_Walk.steps": ONE_COMMAND},
+    "authsvc/client/consistency.py": {
+        "ConsistencyTokens._tokens": "10,000 for 2 s; ids and resources that a server has accepted"
+    },
+    "authsvc/client/replica.py": {
+        "Replica._finishing": "streams that end, with their last calls",
+        "Replica._tasks": TASKS,
+    },
+    "authsvc/client/replicas.py": {
+        "Replicas._by_endpoint": "the addresses that are configured, or that DNS has now",
+        "Replicas._closing": TASKS,
+    },
+    "authsvc/client/stream.py": {
+        "ResolveStream._abandoned": "calls that were cancelled, until the next batch",
+        "ResolveStream._outbox": IN_FLIGHT,
+        "ResolveStream._waiting": IN_FLIGHT,
+    },
+    "authsvc/config.py": {
+        "IntrospectionSettings.audiences": CONFIGURATION,
+        "IssuerSettings.audiences": CONFIGURATION,
+    },
+    "authsvc/console/feed.py": {
+        "Counts._steps": "6 hours of 15 seconds, six numbers each",
+        "Feed._noted": "events_kept, 2.6 KB each on average",
+    },
+    "authsvc/console/logins.py": {
+        "Logins._logins": "100 operators, by digest",
+        "Tries._of": "1,024 addresses",
+    },
+    "authsvc/console/operators.py": {
+        "OperatorsFile._operators": CONFIGURATION,
+        "OperatorsFile._stamp": CONFIGURATION,
+    },
+    "authsvc/credentials/cache.py": {
+        "CacheCounts.failed": NAMES,
+        "CredentialCache._calls": "256",
+        "CredentialCache._failed": "4,096 and 64 MiB",
+        "CredentialCache._kept": "4,096 and 64 MiB",
+    },
+    "authsvc/credentials/policy.py": {"SessionPolicies._made": "1,024, 16 KB each on average"},
+    "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},
+    "authsvc/edge.py": {
+        "_end_for": "4,096 statuses of some hundred bytes, by reason and rounded waiting time",
+        "_told": NAMES,
+    },
+    "authsvc/http_server/connections.py": {
+        "Connections._all": "max_connections",
+        "Connections._of_address": "open connections",
+        "Connections._unlogged": NAMES,
+        "Connections._waiting": "open connections",
+        "Counts.dropped": NAMES,
+    },
+    "authsvc/http_server/listening.py": {"Listener._opening": "open connections"},
+    "authsvc/limits.py": {"Usages._by_caller": "registered callers, and one for all others"},
+    "authsvc/lru.py": {"LruCache._entries": "its own bounds"},
+    "authsvc/newest.py": {"Newest._items": "its own bounds"},
+    "authsvc/revocation.py": {
+        "Cutoffs._by_key": "what operators have set, names of at most 2,048 characters, until they "
+        "are forgotten"
+    },
+    "authsvc/sessions.py": {"Record.grants": "registered resources, one grant each"},
+    "authsvc/settled.py": {"SettledAnswers._answers": "known_tokens, 20 KB each on average"},
+    "authsvc/stores/memory.py": {
+        "MemoryStore._log": "events_kept, 2.6 KB each on average",
+        "MemoryStore._records": "the sessions themselves, until they expire; no cache",
+        "MemoryStore._unauthenticated": "unauthenticated_cap",
+    },
+    "authsvc/stores/recent.py": {
+        "Recent._fetches": IN_FLIGHT,
+        "Recent._records": "cached_sessions, 2.6 KB each on average",
+    },
+    "authsvc/stores/redis/link.py": {"Link._abandoned": TASKS},
+    "authsvc/stores/redis/store.py": {
+        "RedisStore._background": "MAX_IN_BACKGROUND",
+        "RedisStore._followers": "one for each partition",
+    },
+    "authsvc/streaming.py": {
+        "ResolveStream._outbox": "answers to two batches and to what was under way, then nothing "
+        "more is read",
+        "ResolveStream._under_way": "1,024",
+        "ResolveStream._writers": TASKS,
+    },
+    "authsvc/telemetry/counts.py": {
+        "Operations.results": NAMES,
+        "Operations.seconds": NAMES,
+        "Resolves.results": NAMES,
+    },
+    "authsvc/telemetry/exposition.py": {"_BoundedServer._open": "16"},
+    "authsvc/telemetry/security.py": {
+        "SecurityEvents.counts": "types, reasons and registered callers"
+    },
+    "authsvc/tokens/fetching.py": {"tls_context": "one"},
+    "authsvc/tokens/introspection.py": {
+        "IntrospectionVerifier._asking": "256",
+        "IntrospectionVerifier._audiences": CONFIGURATION,
+        "_Answers._answers": "4,096 and 64 MiB",
+    },
+    "authsvc/tokens/jwt.py": {
+        "Issuer.audiences": CONFIGURATION,
+        "JwtVerifier._issuers": CONFIGURATION,
+        "JwtVerifier._memo": "known_tokens, 10 KB each on average",
+    },
+    "authsvc/turns.py": {"Turns._waiting": IN_FLIGHT},
+    "authsvc/waiting.py": {
+        "BoundedHandlers._found": "methods that are served",
+        "BoundedHandlers._open_calls": "connections with calls in flight",
+        "BoundedHandlers._refused": "max_unauthenticated_calls",
+        "BoundedHandlers._unidentified": "max_unauthenticated_calls",
+        "BoundedHandlers._waiting": "max_unauthenticated_calls",
+        "GenericHandlers.handlers": "services that are served",
+    },
+    "authsvc/workers.py": {"_Supervisor._processes": CONFIGURATION},
+    "mcp_adapter/cancellation.py": {"InFlight._scopes": "requests in flight"},
+    "mcp_adapter/config.py": {"Settings.implied_scopes": CONFIGURATION},
+    "mcp_adapter/pacing.py": {"Rarely._passed": NAMES},
+    "mcp_adapter/refusals.py": {
+        "Refusal.data": "of one answer",
+        "Refusal.headers": "of one answer",
+    },
+    "mcp_adapter/requirements.py": {"Requirement.implied_by": "as it was made"},
+    "mcp_adapter/telemetry.py": {
+        "AdapterMetrics._calls": NAMES,
+        "AdapterMetrics._requests": NAMES,
+        "AdapterMetrics._seconds": NAMES,
+    },
+    "mcp_adapter/tools/listing.py": {"_Scan.found": "max_results, 1,000 at most"},
+    "mcp_adapter/tools/s3.py": {"S3Clients._kept": "64, and those in use, by AWS's credentials"},
+    "mcp_adapter/users.py": {"_loaded_sdk": "one"},
+    "mcp_adapter/watching.py": {"Watched._start": "of one answer"},
+}
+"""By module: what may grow, and what bounds it."""
+
+
+def found_in(source: str) -> Iterator[str]:
+    """The containers of a module, by class and name."""
+    yield from _containers(ast.parse(source).body, "")
+
+
+def _containers(body: list[ast.stmt], where: str) -> Iterator[str]:
+    for statement in body:
+        if isinstance(statement, ast.ClassDef):
+            yield from _containers(statement.body, f"{where}{statement.name}.")
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _of_function(statement, where)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign) and _grows(statement.value):
+            yield from (f"{where}{name}" for name in _names(statement, ast.Name))
+        else:
+            nested = [
+                child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.stmt)
+            ]
+            yield from _containers(nested, where)
+
+
+def _of_function(function: ast.FunctionDef | ast.AsyncFunctionDef, where: str) -> Iterator[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if any(_called(decorator) in CACHES for decorator in node.decorator_list):
+                yield f"{where}{node.name}"
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and _grows(node.value):
+            yield from (f"{where}{name}" for name in _names(node, ast.Attribute))
+
+
+def _names(
+    statement: ast.Assign | ast.AnnAssign, kind: type[ast.Name | ast.Attribute]
+) -> Iterator[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    for target in targets:
+        for node in target.elts if isinstance(target, ast.Tuple) else [target]:
+            if isinstance(node, ast.Name) and kind is ast.Name:
+                yield node.id
+            elif isinstance(node, ast.Attribute) and kind is ast.Attribute:
+                yield node.attr
+
+
+def _grows(node: ast.AST | None) -> bool:
+    """Whether an expression makes something that is there to be filled."""
+    if node is None or isinstance(node, ast.Subscript):  # such as ``Callable[[], int]``
+        return False
+    return _is_container(node) or any(map(_grows, ast.iter_child_nodes(node)))
+
+
+def _is_container(node: ast.AST) -> bool:
+    if isinstance(node, ast.Dict):
+        return not node.keys
+    if isinstance(node, ast.List):
+        return not node.elts
+    if isinstance(node, ast.keyword) and node.arg == "default_factory":
+        return _called(node.value) in PLAIN | GROWING
+    if not isinstance(node, ast.Call):
+        return False
+    is_empty = not node.args and not node.keywords
+    return _called(node) in GROWING | CACHES or (_called(node) in PLAIN and is_empty)
+
+
+def _called(node: ast.expr) -> str:
+    """The last part of the name of what is called, or would be."""
+    while isinstance(node, ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else ""
+    )
+
+
+def test_whatever_grows_has_a_bound() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for package in ("authsvc", "mcp_adapter")
+        for path in modules(package)
+        for name in found_in(path.read_text())
+    }
+    listed = {f"{module}: {name}" for module, bounds in BOUNDED.items() for name in bounds}
+    assert sorted(found - listed) == [], "not listed: what bounds it?"
+    assert sorted(listed - found) == [], "listed, and not there any more"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "@lru_cache\ndef it(): ...",
+        "@functools.lru_cache(maxsize=9)\ndef it(): ...",
+        "@functools.cache\ndef it(): ...",
+        "def made():\n    @cache\n    def it(): ...",
+        "it = functools.lru_cache(9)(made)",
+        "it = {}",
+        "it: dict[str, int] = {}",
+        "it = dict()",
+        "it = Counter(known)",
+        "if True:\n    it = set()",
+        "class A:\n    def __init__(self):\n        self.it = deque(maxlen=9)",
+        "class A:\n    def __init__(self):\n        self.it: dict[int, int] = {}",
+        "class A:\n    def __init__(self):\n        self.it, self.other = {}, 0",
+        "class A:\n    def __init__(self):\n        self.it = {1: {}}",
+        "class A:\n    def __init__(self):\n        self.it = LruCache[str, int](9, 9)",
+        "class A:\n    async def run(self):\n        self.it = list()",
+        "class A:\n    it: dict[str, int] = field(default_factory=dict)",
+        "class A:\n    it = collections.OrderedDict()",
+    ],
+)
+def test_each_kind_is_found(source: str) -> None:
+    assert "it" in [name.removeprefix("A.") for name in found_in(source)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "it = {1: 2}",
+        "it = [1]",
+        "def made():\n    it = {}\n    return it",
+        "class A:\n    def __init__(self):\n        self.it = tuple(given)",
+        "class A:\n    def __init__(self):\n        self.it = dict(given)",
+    ],
+)
+def test_what_does_not_grow_or_stay_is_not_found(source: str) -> None:
+    assert list(found_in(source)) == []
