@@ -89,5 +89,7 @@ fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and co
 		-artifact_prefix=var/fuzz/ var/fuzz/corpus fuzz/corpus
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
+	@# The markers first: half of an environment is never taken for a whole one.
+	rm -f $(VENV)/.ready .venv-3.*/.ready tests/clients/node_modules/.installed conformance/node_modules/.installed
 	rm -rf $(VENV) .venv-3.* tests/clients/node_modules conformance/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,10 +9,12 @@ alone are taken. The standard library is all that this needs: it runs before any
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import os
 import queue
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+LOG = "setup.log"
+"""Of an environment: where pip's output goes. It is there once the environment has been made."""
+
+MARKERS = ".locks"
+"""Of an environment: what it notes of the locks that ``main`` has installed."""
 
 POLL_SECONDS = 0.5
 ALIVE_SECONDS = 10.0
@@ -215,18 +223,42 @@ def packages_of(python: str) -> Path:
     return Path(done.stdout.strip())
 
 
-def drop_incomplete(packages: Path) -> None:
-    """Take away what an interrupted pip has left, so that it is installed again.
+def half_removed(packages: Path) -> list[Path]:
+    """What pip has left in site-packages that was killed while it replaced or removed a package.
 
-    pip takes a package for installed that has its metadata. It writes INSTALLER and RECORD last.
+    pip renames the folders of the old release, its metadata first, and removes them last. The files
+    that it had not come to have no metadata any more.
     """
-    for folder in packages.glob("*.dist-info"):
-        if not folder.name.startswith("pip-") and not all(
-            (folder / name).is_file() for name in ("INSTALLER", "RECORD", "METADATA")
-        ):
-            for file in sorted(folder.rglob("*"), reverse=True):
-                file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
-            folder.rmdir()
+    return list(packages.glob("~*/"))
+
+
+def is_complete(metadata: Path) -> bool:
+    """Whether a package was installed to its end, and has all that it was installed with.
+
+    Args:
+        metadata: its ``dist-info`` folder.
+    """
+    record = metadata / "RECORD"
+    if not all(path.is_file() for path in (record, metadata / "METADATA")):
+        return False
+    with record.open(encoding="utf-8", newline="") as file:
+        names = [row[0] for row in csv.reader(file) if row]
+    # pip writes INSTALLER and then RECORD last. Before that, RECORD is the wheel's, without it.
+    return f"{metadata.name}/INSTALLER" in names and all(
+        (metadata.parent / name).exists() for name in names if not name.endswith(".pyc")
+    )
+
+
+def drop_incomplete(packages: Path) -> None:
+    """Remove what an interrupted pip has left, so that it is installed again.
+
+    pip takes a package for installed that has its metadata.
+    """
+    for folder in half_removed(packages):
+        shutil.rmtree(folder)
+    for metadata in packages.glob("*.dist-info"):
+        if not metadata.name.startswith("pip-") and not is_complete(metadata):
+            shutil.rmtree(metadata)
 
 
 def install(
@@ -278,7 +310,7 @@ def fingerprint(*parts: bytes) -> str:
 
 def marker_of(lock: Path) -> Path:
     """Where the environment that runs this notes that a lock is installed."""
-    return Path(sys.prefix) / ".locks" / str(lock).strip("/").replace("/", "-")
+    return Path(sys.prefix) / MARKERS / str(lock).strip("/").replace("/", "-")
 
 
 @contextmanager
@@ -307,7 +339,7 @@ def main() -> None:
                 check(sys.executable, "setup: checking", target=options.target)
             elif not marker.is_file() or marker.read_text(encoding="utf-8") != state:
                 marker.unlink(missing_ok=True)
-                log = Path(sys.prefix) / "setup.log"
+                log = Path(sys.prefix) / LOG
                 install(sys.executable, lock, label, log=log, resume=True)
                 check(sys.executable, "setup: checking", log=log)
                 marker.parent.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """``python -m scripts.npm FOLDER``: install what a ``package-lock.json`` pins.
 
-``npm ci`` takes everything from the lock and resolves nothing. It removes ``node_modules`` first,
-and the marker in there is written last.
+``npm ci`` takes everything from the lock and resolves nothing. It removes ``node_modules`` first.
+The marker in there goes before that, and is written last.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def install(folder: Path) -> None:
     marker = folder / _MARKER
     if marker.is_file() and marker.read_text(encoding="utf-8") == state:
         return
+    marker.unlink(missing_ok=True)
     total = len(json.loads((folder / files[0]).read_text(encoding="utf-8"))["packages"]) - 1
     label = f"setup: installing {total} locked packages of {folder.name}"
     run(command(), Progress(label), lambda _: "", cwd=folder)

@@ -15,12 +15,16 @@ import sys
 from pathlib import Path
 
 from scripts.install import (
+    LOG,
+    MARKERS,
     InstallError,
     Progress,
     check,
     explained,
     fingerprint,
+    half_removed,
     install,
+    is_complete,
     packages_of,
     pins,
     run,
@@ -75,7 +79,10 @@ def made_at(venv: Path) -> Path | None:
 
 
 def can_be_completed(venv: Path) -> bool:
-    """Whether it is an environment of the interpreter that runs this, made here, with a pip."""
+    """Whether it is an environment of the interpreter that runs this, made here, with a pip.
+
+    One in which pip was killed while it replaced a package holds files that no metadata names.
+    """
     python = venv / "bin" / "python"
     ask = "import sys; print(sys.version, sys.base_prefix)"
     try:
@@ -85,11 +92,14 @@ def can_be_completed(venv: Path) -> bool:
         packages = packages_of(str(python))
     except (OSError, subprocess.CalledProcessError, InstallError):
         return False
-    pip = [folder for folder in packages.glob("pip-*.dist-info") if (folder / "RECORD").is_file()]
+    pips = list(packages.glob("pip-*.dist-info"))
     return (
         done.stdout.strip() == f"{sys.version} {sys.base_prefix}"
         and made_at(venv) == venv.resolve()
-        and len(pip) == 1
+        and (venv / LOG).is_file()
+        and len(pips) == 1
+        and is_complete(pips[0])
+        and not half_removed(packages)
     )
 
 
@@ -124,12 +134,13 @@ def make(venv: Path) -> None:
     Raises:
         InstallError: it failed; running it again continues.
     """
-    marker, log, python = venv / MARKER, venv / "setup.log", str(venv / "bin" / "python")
+    marker, log, python = venv / MARKER, venv / LOG, str(venv / "bin" / "python")
     marker.unlink(missing_ok=True)
     if can_be_completed(venv):
         print(f"setup: 1/4 completing {venv}", flush=True)
     else:
         print(f"setup: 1/4 making {venv}", flush=True)
+        log.unlink(missing_ok=True)
         if venv.exists():
             shutil.rmtree(venv)
         command = [sys.executable, "-m", "venv", str(venv.absolute())]
@@ -137,6 +148,8 @@ def make(venv: Path) -> None:
         if made.returncode:
             raise InstallError(f"no environment:\n{made.stdout}{made.stderr}")
     log.write_text("", encoding="utf-8")
+    # What the other locks had installed may be removed below.
+    shutil.rmtree(venv / MARKERS, ignore_errors=True)
     install(python, LOCK, "setup: 2/4 installing the locked packages", log=log, resume=True)
     remove_unlocked(python, log)
     editable = ["--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)]

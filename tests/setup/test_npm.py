@@ -135,6 +135,19 @@ def test_half_a_folder_is_installed_again(folder: Path, registry: str) -> None:
     assert version(folder) == "1.0.0"
 
 
+def test_the_marker_is_gone_before_npm_changes_anything(folder: Path, registry: str) -> None:
+    """Killed while it removes the folder, npm would leave half of one, and perhaps the marker."""
+    assert install(folder, registry).returncode == 0
+    package = folder / "package.json"
+    package.write_text(package.read_text().replace(">=1", ">=2"))
+
+    done = install(folder, registry)
+
+    assert done.returncode == 1, "the lock is another package's"
+    assert version(folder) == "1.0.0", "npm has removed nothing"
+    assert not (folder / "node_modules" / ".installed").exists()
+
+
 def test_an_unreachable_registry_is_one_line_and_the_next_run_continues(
     folder: Path, registry: str
 ) -> None:

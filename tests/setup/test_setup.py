@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,13 +62,20 @@ class Project:
         (folder / "pyproject.toml").write_text(PYPROJECT)
         self.lock(alpha="1", beta="1")
 
-    def lock(self, requires: tuple[str, ...] = (), **versions: str) -> None:
+    def lock(
+        self,
+        requires: tuple[str, ...] = (),
+        file: str = "requirements.lock",
+        **versions: str,
+    ) -> None:
         """Pin these, of which each holds a module of its name."""
         lines = []
         for name, version in versions.items():
             digest = self.index.add(name, version, requires=requires, files=[f"{name}.py"])
             lines.append(f"{name}=={version} --hash=sha256:{digest}\n")
-        (self.folder / "requirements.lock").write_text("".join(lines))
+        path = self.folder / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(lines))
 
     def environment(self, **variables: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
@@ -100,6 +107,24 @@ class Project:
     @property
     def packages(self) -> Path:
         return packages_of(str(self.venv / "bin" / "python"))
+
+    def install(self, lock: str) -> None:
+        """As the targets do that need more than ``requirements.lock``."""
+        done = subprocess.run(
+            [str(self.venv / "bin" / "python"), "-m", "scripts.install", lock],
+            cwd=self.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            timeout=LIMIT_SECONDS,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def kill_removal(self, name: str) -> None:
+        """Leave what pip leaves that was killed while it replaced or removed a package."""
+        (metadata,) = self.packages.glob(f"{name}-*.dist-info")
+        metadata.rename(metadata.with_name(f"~{metadata.name[1:]}"))
 
     def has(self, name: str, version: str) -> bool:
         found = list(self.packages.glob(f"{name}-*.dist-info"))
@@ -262,6 +287,30 @@ def test_half_a_package_is_installed_again(project: Project, never_written: str)
     assert (project.packages / "alpha.py").is_file()
 
 
+def test_a_package_whose_record_is_the_wheels_is_installed_again(project: Project) -> None:
+    """pip was killed just before it wrote its own: without it, it would remove no scripts."""
+    (project.venv / ".ready").unlink(missing_ok=True)
+    (metadata,) = project.packages.glob("alpha-*.dist-info")
+    record = (metadata / "RECORD").read_text()
+    (metadata / "RECORD").write_text(
+        "".join(line for line in record.splitlines(True) if "INSTALLER" not in line)
+    )
+
+    project.succeed()
+
+    assert (metadata / "RECORD").read_text() == record
+
+
+def test_a_package_that_was_half_removed_is_installed_again(project: Project) -> None:
+    """pip removes scripts, and folders that packages share, before the metadata."""
+    (project.venv / ".ready").unlink(missing_ok=True)
+    (project.packages / "alpha.py").unlink()
+
+    project.succeed()
+
+    assert (project.packages / "alpha.py").is_file()
+
+
 def test_another_lock_is_another_environment(project: Project) -> None:
     project.lock(alpha="9")
 
@@ -271,10 +320,67 @@ def test_another_lock_is_another_environment(project: Project) -> None:
     assert not list(project.packages.glob("beta*")), "what is not locked any more is gone"
 
 
-def test_an_environment_without_a_pip_is_made_anew(project: Project) -> None:
-    (project.venv / ".ready").unlink(missing_ok=True)
-    for part in project.packages.glob("pip*"):
+def test_an_environment_in_which_a_replacement_was_killed_is_made_anew(project: Project) -> None:
+    """No metadata names the files of the old release that are left."""
+    project.lock(alpha="10", beta="1")
+    project.succeed()
+    project.kill_removal("alpha")
+    project.lock(beta="1")
+
+    assert "making" in project.succeed()
+
+    assert not list(project.packages.glob("~*"))
+    assert not (project.packages / "alpha.py").exists()
+
+
+def test_another_lock_is_installed_after_a_replacement_was_killed(project: Project) -> None:
+    project.lock(alpha="11", beta="1")
+    project.lock(file="bench/requirements.lock", gamma="1")
+    project.succeed()
+    project.install("bench/requirements.lock")
+    project.kill_removal("gamma")
+    project.lock(file="bench/requirements.lock", gamma="2")
+
+    project.install("bench/requirements.lock")
+
+    assert project.has("gamma", "2")
+    assert not list(project.packages.glob("~*"))
+
+
+def test_what_another_lock_names_again_is_installed_again(project: Project) -> None:
+    project.lock(file="bench/requirements.lock", gamma="3")
+    project.succeed()
+    project.install("bench/requirements.lock")
+    project.lock(file="bench/requirements.lock")
+    project.lock(alpha="12", beta="1")
+    project.succeed()
+    assert not project.has("gamma", "3")
+    project.lock(file="bench/requirements.lock", gamma="3")
+
+    project.install("bench/requirements.lock")
+
+    assert project.has("gamma", "3")
+
+
+def without_pip(venv: Path, packages: Path) -> None:
+    for part in packages.glob("pip*"):
         shutil.rmtree(part)
+
+
+def with_half_a_pip(venv: Path, packages: Path) -> None:
+    (packages / "pip" / "__main__.py").unlink()
+
+
+def not_made_to_its_end(venv: Path, packages: Path) -> None:
+    (venv / "setup.log").unlink()
+
+
+@pytest.mark.parametrize("leave", [without_pip, with_half_a_pip, not_made_to_its_end])
+def test_half_an_environment_is_made_anew(
+    project: Project, leave: Callable[[Path, Path], None]
+) -> None:
+    (project.venv / ".ready").unlink(missing_ok=True)
+    leave(project.venv, project.packages)
 
     assert "making" in project.succeed()
 
@@ -303,3 +409,20 @@ def test_too_old_an_interpreter_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "Python 3.11 or newer is needed" in line
+
+
+def test_cleaning_removes_the_markers_first() -> None:
+    """What remains when it is interrupted is not taken for whole."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--dry-run", "--no-print-directory", "clean"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=ours)
+
+    first = next(line for line in done.stdout.splitlines() if not line.startswith("#"))
+    assert first.startswith("rm -f ")
+    assert "rm -rf" not in first
+    for marker in (".venv/.ready", ".venv-3.*/.ready"):
+        assert marker in first
+    for path in ROOT.rglob("package-lock.json"):
+        if "node_modules" not in path.parts:
+            folder = path.parent.relative_to(ROOT)
+            assert f"{folder}/node_modules/.installed" in first
