@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from authsvc.resolution import AwsCredentials, Principal
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import tool
-from mcp_adapter.tools.storage import error_code, s3_of
+from mcp_adapter.tools.storage import error_code, is_bucket_name, s3_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -96,6 +96,9 @@ async def _check(call: Call, buckets: list[Bucket]) -> None:
 
 
 async def _ask(client: S3Client, bucket: Bucket) -> None:
+    if not is_bucket_name(bucket.name):
+        bucket.access = "missing"
+        return
     try:
         head = await client.head_bucket(Bucket=bucket.name)
     except ClientError as error:

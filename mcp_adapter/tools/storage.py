@@ -27,6 +27,9 @@ MAX_KEY_BYTES = 1024
 DOT_SEGMENTS = frozenset({".", ".."})
 """What a URL's path has not got any more once it is normalised."""
 
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
+"""Names of buckets, those that S3 gave until 2018 among them."""
+
 _SHOWN = 80
 """Characters of a client's own text that an error repeats."""
 
@@ -92,7 +95,7 @@ def authorized(principal: Principal, bucket: str) -> tuple[str, str]:
         name, path = located(bucket)
     except ValueError:
         raise ToolError("bucket: not the name of a bucket.") from None
-    if name in DOT_SEGMENTS and name in principal.buckets:
+    if name in principal.buckets and not is_bucket_name(name):
         raise ToolError("bucket: not the name of a bucket.")
     if name not in principal.buckets:
         raise ToolError(
@@ -100,6 +103,14 @@ def authorized(principal: Principal, bucket: str) -> tuple[str, str]:
             "it does."
         )
     return name, path
+
+
+def is_bucket_name(name: str) -> bool:
+    """Whether S3 could have a bucket of this name, whatever the claims say.
+
+    No other name is asked for: ``..`` would be taken out of a URL, an ARN names a host.
+    """
+    return _BUCKET.fullmatch(name) is not None
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from moto.s3.models import s3_backends
 
 from authsvc.resolution import AwsCredentials, Secret
 from mcp_adapter.tools import Call, Tool
+from mcp_adapter.tools.buckets import discover_buckets
 from mcp_adapter.tools.changes import bucket_object_delete, bucket_object_put
 from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.objects import bucket_object_info, bucket_object_link, bucket_object_text
@@ -197,27 +199,49 @@ async def test_no_tool_asks_for_a_path_that_leads_elsewhere(
     assert seen.calls == []
 
 
-@pytest.mark.parametrize("name", [".", ".."])
-async def test_no_bucket_is_a_dot_segment(clients: S3Clients, name: str) -> None:
+NO_BUCKETS = [
+    ".",
+    "..",
+    "a",
+    "*",
+    "%2e%2e",
+    "a?b",
+    "arn:aws:s3:eu-west-1:123456789012:accesspoint:a",
+]
+
+
+@pytest.mark.parametrize("name", NO_BUCKETS)
+async def test_what_is_no_bucket_is_never_asked_for(name: str) -> None:
     """Whatever the claims name."""
-    call = call_of(clients, buckets=(name,))
-    for tool in (*OF_ONE_OBJECT[:3], bucket_objects_list, bucket_objects_search):
-        place = {"bucket": name} | ({"key": "alpha/x"} if tool in OF_ONE_OBJECT else {})
-        assert "not the name of a bucket" in await refusal(tool, call, **place)
+    async with targets() as (clients, seen):
+        call = call_of(clients, buckets=(name, "alpha"))
+        for tool in (*OF_ONE_OBJECT, bucket_objects_list, bucket_objects_search):
+            place = {"bucket": name} | ({"key": "alpha/x"} if tool in OF_ONE_OBJECT else {})
+            text = {"text": "x"} if tool is bucket_object_put else {}
+            assert "not the name of a bucket" in await refusal(tool, call, **place, **text)
+        assert not seen
+        found = await answer(discover_buckets, call, check_access=True)
+        assert [item["access"] for item in found["buckets"]] == ["missing", "missing"]
+        assert seen == ["/alpha"]
 
 
-class Targets:
-    """An S3 that notes what it is asked for, byte by byte, and has nothing."""
+@asynccontextmanager
+async def targets() -> AsyncIterator[tuple[S3Clients, list[str]]]:
+    """Clients of an S3 that has nothing, and what it is asked for, byte by byte."""
+    seen: list[str] = []
 
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        self.seen.append(head.split(b" ")[1].decode("ascii"))
+        seen.append(head.split(b" ")[1].decode("ascii"))
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
+
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        clients = S3Clients(endpoint_url=f"http://127.0.0.1:{port}", region="us-east-1")
+        yield clients, seen
+        await clients.close()
 
 
 @settings(max_examples=40)
@@ -227,22 +251,18 @@ def test_a_key_is_asked_for_in_its_bucket_or_not_at_all(key: str, tool: Tool) ->
 
 
 async def asked_for_in_its_bucket(key: str, tool: Tool) -> None:
-    targets = Targets()
-    async with await asyncio.start_server(targets.answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        clients = S3Clients(endpoint_url=f"http://127.0.0.1:{port}", region="us-east-1")
+    async with targets() as (clients, seen):
         text = {"text": "x"} if tool is bucket_object_put else {}
         result = await tool.run(call_of(clients), {"bucket": "alpha", "key": key, **text})
-        await clients.close()
     if tool is bucket_object_link and result.structured_content is not None:
-        targets.seen.append(urlsplit(result.structured_content["url"]).path)
-    for target in targets.seen:
+        seen.append(urlsplit(result.structured_content["url"]).path)
+    for target in seen:
         path = urlsplit(target).path
         assert unquote(path, errors="strict") == f"/alpha/{key}"
         # As browsers and proxies have it: nothing is left to take out.
         assert urlsplit(urljoin("http://s3.example/", target)).path == path
         assert str(yarl.URL(f"http://s3.example{target}").raw_path).startswith("/alpha/")
-    assert bool(targets.seen) != ("key: has . or .." in str(result.content))
+    assert bool(seen) != ("key: has . or .." in str(result.content))
 
 
 @pytest.mark.parametrize("key", KEYS_WITH_LINE_BREAKS, ids=ascii)
