@@ -628,6 +628,14 @@ class Settings(FileSettings):
         "never.",
     )
 
+    max_connection_idle_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="A connection without a call is closed after one to two times as long, and "
+        "leaves its place among max_connections; 0: never. `authsvc.client` closes its own first, "
+        "within 40 s; set other clients' idle time-outs below this one.",
+    )
+
     def session_limits(self) -> Limits:
         """How long sessions last and revocations are kept, for the decision table."""
         kept = self.revocations.kept_seconds

@@ -87,8 +87,13 @@ MAX_PENDING_CALLS = 10_000
 
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", 1 << 20),
-    # What has not finished its handshake by then is nobody's call. gRPC would wait for 120 s.
+    # A peer has 10 s to send the first frame of HTTP/2 (TLS included), as long to acknowledge our
+    # settings, and as long to answer a ping. gRPC would wait for 120 s, 60 s and 60 s, and for
+    # two hours before it pings.
     ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.settings_timeout", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # Once 1,000 calls wait to be accepted, gRPC would end calls at random. Streams bound them.
     ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
@@ -268,6 +273,10 @@ def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
         # Without room for these, gRPC would refuse calls of clients that keep to the bound.
         ("grpc.http2.max_deallocating_streams", streams),
     ]
+    if settings.max_connection_idle_seconds:
+        options.append(
+            ("grpc.max_connection_idle_ms", round(1000 * settings.max_connection_idle_seconds))
+        )
     if settings.max_connection_age_seconds:
         # gRPC spreads it by a tenth to both sides, so that not all come back at once.
         options += [
