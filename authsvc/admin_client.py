@@ -17,7 +17,7 @@ from typing import Self, TypeAlias, TypeVar
 from grpc import aio
 
 from authsvc import admin_wire, arguments, wire
-from authsvc.channels import open_channel
+from authsvc.channels import LASTING, open_channel
 from authsvc.client.failures import CLOSED, Failure, failure_of, is_caller_cancelled, located
 from authsvc.client.targets import Targets
 from authsvc.client.tls import Certificates, ClientTls, Metadata, ServiceToken
@@ -33,16 +33,6 @@ ALL = RecordFilter()
 BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 1.0
 """Waits between attempts: random up to the first, then up to twice as much each time."""
-
-_CHANNEL_OPTIONS = (
-    # Finds a peer that is gone without a word, under a watch on which nothing happens.
-    ("grpc.keepalive_time_ms", 15_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-)
 
 ResultT = TypeVar("ResultT")
 
@@ -378,7 +368,7 @@ class AdminClient:
         self._channels = [self._channel(address) for address in self._addresses]
 
     def _channel(self, address: str) -> aio.Channel:
-        return open_channel(address, self._certificates.credentials, _CHANNEL_OPTIONS)
+        return open_channel(address, self._certificates.credentials, LASTING)
 
 
 class _Watch:

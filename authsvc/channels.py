@@ -21,6 +21,23 @@ DIRECT: tuple[Option, ...] = (
 """Options of a channel that connects to its address itself."""
 
 
+LASTING: tuple[Option, ...] = (
+    # Finds a peer that is gone without a word; the server bears a ping each 10 seconds.
+    ("grpc.keepalive_time_ms", 15_000),
+    # gRPC waits for the answer to a ping for a minute, whatever grpc.keepalive_timeout_ms says.
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A connection without a call is closed by the client, after one to two times as long. authsvc
+    # would end it later (max_connection_idle_seconds), and a call that began then could fail.
+    ("grpc.client_idle_timeout_ms", 20_000),
+    # Come back soon after a restart of authsvc; the default backs off to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+"""Options of a client's channel that stays open."""
+
+
 def open_channel(
     address: str,
     credentials: grpc.ChannelCredentials | None = None,

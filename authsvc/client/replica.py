@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from authsvc.channels import open_channel
+from authsvc.channels import LASTING, open_channel
 from authsvc.client import health
 from authsvc.client.failures import CLOSED, AttemptError, failure_of, is_caller_cancelled
 from authsvc.client.stream import ResolveStream
@@ -39,17 +39,7 @@ ASK_AGAIN_SECONDS = 1.0
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
-_OPTIONS = (
-    # Finds a peer that is gone without a word; the server bears a ping each 10 seconds.
-    ("grpc.keepalive_time_ms", 15_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # Come back soon after a restart of authsvc; the default backs off to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-)
+_OPTIONS = (*LASTING, ("grpc.keepalive_permit_without_calls", 1))
 
 
 class Replica:

@@ -10,7 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 
+import grpc
 import pytest
+from grpc import aio
 
 from authsvc.admin_client import AdminClient
 from authsvc.client import ClientTls
@@ -98,6 +100,24 @@ async def test_a_replica_that_is_away_is_passed_over(
         async with client.watching() as events:
             await client.revoke_everyone()
             await taken(events, 1)
+
+
+async def test_an_idle_connection_that_the_server_has_ended_is_made_anew(
+    values: Settings, tls: Path, clock: Clock
+) -> None:
+    idle = values.model_copy(update={"max_connection_idle_seconds": 0.2})
+    credentials = grpc.ssl_channel_credentials((tls / "ca.pem").read_bytes())
+    async with (
+        asyncio.timeout(WAIT_SECONDS),
+        running(idle, clock=clock) as address,
+        operator(address, tls) as client,
+    ):
+        for _ in range(3):
+            await client.status()
+            # A connection that has been idle for less time has ended: so has the client's.
+            async with aio.secure_channel(address, credentials) as later:
+                await later.channel_ready()
+                await later.wait_for_state_change(grpc.ChannelConnectivity.READY)
 
 
 async def test_a_watch_fails_once_the_client_is_closed(

@@ -1,8 +1,9 @@
-"""Connections that are of no use end, and leave their places to others."""
+"""Connections that are of no use end, on both sides, and leave their places to others."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from authsvc import server
-from authsvc.channels import Option
+from authsvc.channels import LASTING, Option, open_channel
 from authsvc.client import AuthClient
 from authsvc.config import Settings
 from authsvc.server import running
@@ -48,6 +49,7 @@ def settings(tmp_path: Path, idp: IdentityProvider, **changes: object) -> Settin
     return settings_for(tmp_path, idp, "memory", **{**never, **changes})
 
 
+IDLE_OPTION = "grpc.client_idle_timeout_ms"
 PING_OPTIONS = ("grpc.keepalive_time_ms", "grpc.http2.ping_timeout_ms")
 
 
@@ -134,3 +136,38 @@ async def test_a_connection_with_a_call_stays(
         assert channel.get_state() is grpc.ChannelConnectivity.READY
         assert not watch.done()
         watch.cancel()
+
+
+async def test_a_client_closes_an_idle_connection_itself_before_the_server_does(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider
+) -> None:
+    of_server = 1000 * Settings.model_fields["max_connection_idle_seconds"].default
+    # gRPC looks at the end of each such time whether there was a call in it.
+    assert of_server > 2 * int(dict(LASTING)[IDLE_OPTION])
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        running(settings(tmp_path, idp), clock=clock) as address,
+        open_channel(address, options=sooner(LASTING, IDLE_OPTION)) as channel,
+    ):
+        health: Any = HealthStub(channel)
+        await health.Check(HealthCheckRequest())
+        while (state := channel.get_state()) is not grpc.ChannelConnectivity.IDLE:
+            await channel.wait_for_state_change(state)
+
+
+async def test_a_client_notices_a_server_that_answers_nothing() -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            open_channel(address, options=sooner(LASTING, *PING_OPTIONS)) as channel,
+        ):
+            health: Any = HealthStub(channel)
+            call = health.Check(HealthCheckRequest(), wait_for_ready=True)
+            connection, _ = await loop.sock_accept(listening)
+            with connection:
+                await loop.sock_sendall(connection, EMPTY_SETTINGS + SETTINGS_ACK)
+                with pytest.raises(aio.AioRpcError, match="ping timeout"):
+                    await call
