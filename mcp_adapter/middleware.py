@@ -57,11 +57,15 @@ ResultT = TypeVar("ResultT")
 DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
 DEFAULT_MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
 
-UNREAD_INTERVAL_SECONDS = 0.01
-"""From one refusal of a body that is not read to the next, so that a flood of them takes little."""
+SHORT_BODY_BYTES = 4 * 1024
+"""Longer bodies are paced where there is no valid token: without a token before they are parsed,
+with another before they are refused. A shorter one takes little beside what any request takes."""
 
-UNREAD_MAX_SECONDS = 2.0
-"""Longest that such a refusal waits."""
+PACED_INTERVAL_SECONDS = 0.01
+"""From one paced request to the next, so that a flood of them takes little."""
+
+PACED_MAX_SECONDS = 2.0
+"""Longest that a paced request waits."""
 
 _OWNER = Requirement()
 """What it takes to be a session's owner: a valid token of its subject."""
@@ -173,7 +177,7 @@ class SessionGate:
         self._max_anonymous_body_bytes = arguments.positive_integer(
             "max_anonymous_body_bytes", max_anonymous_body_bytes
         )
-        self._unread = Pace(UNREAD_INTERVAL_SECONDS, UNREAD_MAX_SECONDS)
+        self._pace = Pace(PACED_INTERVAL_SECONDS, PACED_MAX_SECONDS)
         self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
         self._body_timeout_seconds = arguments.positive_number(
             "body_timeout_seconds", body_timeout_seconds
@@ -212,7 +216,7 @@ class SessionGate:
             await Response(status_code=status, headers=self._allow)(scope, receive, send)
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = None
+        request_id, body = None, b""
         try:
             try:
                 caller = _Caller.of(scope)
@@ -229,6 +233,9 @@ class SessionGate:
             _authorize(resolution, needed)
             forwarding.check_routing(caller.headers, caller.version, message)
         except Refusal as refusal:
+            if len(body) > SHORT_BODY_BYTES and caller.token and not caller.is_verified:
+                refusal.is_paced = True
+            body, message = b"", {}  # not held while the answer waits
             await self._refuse(request_id, scope, receive, send, refusal)
             return
         except ClientDisconnect:
@@ -255,7 +262,8 @@ class SessionGate:
 
     async def _request_id(self, scope: Scope, receive: Receive) -> RequestId | None:
         """The id of a request whose headers are refused: its error bears it (JSON-RPC 2.0 section
-        5). Nobody's token is verified for it, so a body that would need one is not parsed.
+        5). Nobody's token is verified for it, so a body that would need one is not parsed, and
+        longer ones are parsed at a bounded rate.
 
         Raises:
             ClientDisconnect: the client left.
@@ -267,6 +275,7 @@ class SessionGate:
                 max_bytes=self._max_anonymous_body_bytes,
                 timeout_seconds=self._body_timeout_seconds,
             )
+            await self._wait_with(body)
             if messages.has_many_values(body):
                 return None
             return messages.request_id_of(messages.parse(body))
@@ -274,7 +283,8 @@ class SessionGate:
             return None
 
     async def _body(self, caller: _Caller, receive: Receive) -> bytes:
-        """A request's body, its token verified first if that is much to read or to parse.
+        """A request's body, its token verified first if that is much to read or to parse. Without
+        a token, what is not short waits for its turn.
 
         Raises:
             Refusal: nothing more is read.
@@ -291,7 +301,14 @@ class SessionGate:
             allowance=allowance,
         )
         await allowance.check_values(body)
+        if not caller.token:
+            await self._wait_with(body)
         return body
+
+    async def _wait_with(self, body: bytes) -> None:
+        """Before a body that is not short is parsed for anybody."""
+        if len(body) > SHORT_BODY_BYTES:
+            await self._pace.wait()
 
     async def _verify(self, caller: _Caller) -> None:
         """
@@ -340,7 +357,7 @@ class SessionGate:
     ) -> None:
         refusal.drop_frames()
         if refusal.is_paced:
-            await self._unread.wait()
+            await self._pace.wait()
         answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
         if refusal.leaves_body_unread:
             most = 2 * self._max_body_bytes
@@ -370,7 +387,9 @@ class SessionGate:
         else:
             session_id = caller.required_session_id()
             ask = partial(resolver.resolve, session_id, caller.token, resource=resource)
-        return await self._answered(ask, caller, needed)
+        resolution = await self._answered(ask, caller, needed)
+        caller.is_verified = resolution.principal is not None
+        return resolution
 
     async def _check(
         self,
@@ -536,12 +555,21 @@ class SessionGate:
 
 @dataclass(slots=True, repr=False)
 class _Caller:
-    """What a request's headers say of who is asking."""
+    """What a request's headers say of who is asking.
+
+    Attributes:
+        headers: all of them.
+        token: the bearer token; empty without one.
+        session_id: the session that is named; empty without one, or outside the era of sessions.
+        version: the revision of MCP.
+        is_verified: whether the token was found to be valid.
+    """
 
     headers: Headers
     token: str
     session_id: str
     version: str
+    is_verified: bool = False
 
     @classmethod
     def of(cls, scope: Scope) -> Self:

@@ -13,8 +13,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_adapter import messages
 from mcp_adapter.messages import FEW_VALUES
-from mcp_adapter.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, SessionGate
+from mcp_adapter.middleware import (
+    DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
+    SHORT_BODY_BYTES,
+    SessionGate,
+)
 from mcp_adapter.pacing import Pace
+from mcp_adapter.requirements import Requirement
 from tests.mcp_adapter.harness import LEGACY, MODERN, RESOURCE, Endpoint, MemoryResolver, request
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +28,14 @@ CHUNK = 16 * 1024
 LONG = json.dumps(request("x", {"text": "x" * 10 * CHUNK})).encode()
 FULL = json.dumps(request("x", {"values": [0] * FEW_VALUES})).encode()
 WIDE = json.dumps(request("x", {"values": [0] * FEW_VALUES, "text": "x" * 3 * CHUNK})).encode()
+LIST = json.dumps(request("x", {"values": [10**50] * (FEW_VALUES - 100)})).encode()
+"""Of few values, and short enough to be parsed without a token."""
+
+
+def sized(method: str, size: int) -> bytes:
+    """A request's body of so many bytes, one long string in it."""
+    empty = len(json.dumps(request(method, {"text": ""})))
+    return json.dumps(request(method, {"text": "x" * (size - empty)})).encode()
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -216,8 +229,114 @@ async def test_the_next_refusal_waits_for_its_turn(
     assert len(turns) == 1
 
 
-@pytest.mark.parametrize("token", ["", "expired"])
-@pytest.mark.parametrize("body", [LONG, WIDE], ids=["long", "wide"])
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """One for each answer that waits for its turn."""
+    taken: list[bool] = []
+
+    async def wait(_: Pace) -> None:
+        taken.append(True)
+
+    monkeypatch.setattr(Pace, "wait", wait)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "status"),
+    [
+        ("x", {"version": MODERN}, 401),
+        ("x", {"session": "s"}, 401),
+        ("x", {}, 400),
+        ("ping", {"version": MODERN}, 200),
+        ("ping", {"session": "anonymous"}, 200),
+        ("initialize", {}, 200),
+        ("ping", {"version": MODERN, "token": "expired"}, 401),
+        ("x", {"session": "s", "token": "expired"}, 401),
+        ("x", {"session": "none", "token": "alice-1"}, 404),
+        ("x", {"token": "alice-1"}, 400),
+        ("initialize", {"token": "expired"}, 401),
+        ("initialize", {"version": "2099-01-01"}, 400),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_long", [False, True])
+async def test_without_a_valid_token_more_than_a_short_body_is_paced(
+    exchange: Exchange,
+    method: str,
+    given: dict[str, Any],
+    status: int,
+    is_long: bool,
+    turns: list[bool],
+) -> None:
+    """One turn each, served or refused. What opens sessions and fetches tokens is short."""
+    exchange.resolver.sessions["anonymous"] = None
+    await exchange.post(sized(method, SHORT_BODY_BYTES + is_long), **given)
+
+    assert exchange.status == status
+    assert turns == [True] * is_long
+
+
+async def test_without_a_token_a_body_that_is_not_short_is_parsed_in_its_turn(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first of a flood are all parsed at once."""
+
+    async def wait(_: Pace) -> None:
+        monkeypatch.setattr(messages, "parse", parse)
+
+    parse = messages.parse
+    monkeypatch.setattr(messages, "parse", None)
+    monkeypatch.setattr(Pace, "wait", wait)
+    await exchange.post(sized("ping", SHORT_BODY_BYTES + 1), version=MODERN)
+
+    assert exchange.status == 200
+
+
+@pytest.mark.parametrize("token", ["", "alice-1"])
+@pytest.mark.parametrize("is_long", [False, True])
+async def test_the_answer_to_a_body_that_cannot_be_read_is_paced(
+    exchange: Exchange, token: str, is_long: bool, turns: list[bool]
+) -> None:
+    """The token was not verified: it may be any."""
+    await exchange.post(b"9" * (SHORT_BODY_BYTES + is_long), token=token, version=MODERN)
+
+    assert exchange.status == 400
+    assert turns == [True] * is_long
+
+
+@pytest.mark.parametrize("size", [SHORT_BODY_BYTES + 1, 10 * CHUNK])
+@pytest.mark.parametrize("given", [{"session": "s"}, {"version": MODERN}], ids=str)
+async def test_with_a_valid_token_no_answer_waits(
+    exchange: Exchange, size: int, given: dict[str, Any], turns: list[bool]
+) -> None:
+    await exchange.post(sized("x", size), token="alice-1", **given)
+
+    assert (exchange.status, turns) == (200, [])
+
+
+async def test_with_a_valid_token_no_refusal_waits(exchange: Exchange, turns: list[bool]) -> None:
+    def requirement(method: str, params: object) -> Requirement:
+        return Requirement(("things.write",))
+
+    body = sized("x", 10 * CHUNK)
+    await exchange.post(body, token="alice-reader", version=MODERN, requirement=requirement)
+
+    assert (exchange.status, turns) == (403, [])
+
+
+async def test_what_was_read_for_its_token_is_refused_at_once(
+    exchange: Exchange, turns: list[bool]
+) -> None:
+    await exchange.post(b"9" * 10 * CHUNK, token="alice-1", version=MODERN)
+
+    assert (exchange.status, turns) == (400, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "token"),
+    [(LONG, ""), (WIDE, ""), (LONG, "expired"), (WIDE, "expired"), (LIST, "expired")],
+    ids=["long", "wide", "long with a token", "wide with a token", "list with a token"],
+)
 async def test_a_refusal_that_waits_for_its_turn_holds_no_body(
     exchange: Exchange, body: bytes, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from http import HTTPStatus
 
 import anyio
@@ -16,6 +17,7 @@ from starlette.types import Message, Receive
 
 from mcp_adapter import messages
 from mcp_adapter.messages import (
+    FEW_VALUES,
     MAX_BATCH,
     MAX_DEPTH,
     MAX_VALUES,
@@ -42,7 +44,6 @@ pytestmark = pytest.mark.anyio
         b'{"id": Infinity}',
         b'{"method": "ping", "method": "tools/call"}',
         b'{"params": {"name": "public", "name": "whoami"}}',
-        b'{"id": ' + b"9" * 5000 + b"}",
         b"[" * 100_000,
         b'{"a":' * 100_000,
         '{"method": "ping"}'.encode("utf-16"),
@@ -83,7 +84,12 @@ async def test_what_is_not_json_in_one_reading(body: bytes) -> None:
         b'{"id": 1, "method": "\\uDFFF"}',
         b'{"id": 1, "method": "ping", "params": {"a": ["\\ud83d"]}}',
         b'{"id": 1, "method": "ping", "params": {"\\ud83d": 1}}',
+        b'{"id": 1, "method": "ping", "params": {"a": ["\\ud83d", "\\ude00"]}}',
+        b'{"id": 1, "method": "ping", "params": {"\\ud83d": "\\ude00"}}',
+        b'{"id": 1, "method": "ping", "params": {"a": "\\ud83d\\\\\\ude00"}}',
+        b'{"id": 1, "method": "ping", "params": {"a": "\\ud83d\\ude00\\ude00"}}',
         b'{"id": 1, "method": "ping", "params": {"a": 1e999}}',
+        b'{"id": ' + b"9" * 5000 + b"}",
         b'[{"id": 1, "method": "ping"}, {"id": "\\ud800", "method": "ping"}]',
     ],
 )
@@ -118,6 +124,65 @@ async def test_calls_are_requests_and_notifications() -> None:
 )
 async def test_request_ids(body: bytes, request_id: int | str | None) -> None:
     assert request_id_of(parse(body)) == request_id
+
+
+LARGEST = int(sys.float_info.max)
+ROUNDED_UP = 2**1024 - 2**970
+"""The smallest integer that is rounded to infinity: it lies half way to the next power of two."""
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize(
+    "digits", [str(ROUNDED_UP), str(10**309), "9" * 309, "9" * 4300, "9" * 60_000], ids=len
+)
+@pytest.mark.parametrize("filler", [0, FEW_VALUES], ids=["few", "many"])
+async def test_an_integer_beyond_floats_is_refused_before_it_is_converted(
+    sign: str, digits: str, filler: int
+) -> None:
+    """Digits of any number: converting them takes quadratic time."""
+    body = f'{{"id": 1, "params": {{"a": [{"0, " * filler}{sign}{digits}]}}}}'.encode()
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        with pytest.raises(Refusal, match="out of range") as caught:
+            parse(body)
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+    assert (caught.value.status, caught.value.code) == (400, -32600)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("digits", [str(LARGEST), str(ROUNDED_UP - 1), "9" * 308], ids=len)
+async def test_an_integer_within_floats_is_exact(sign: str, digits: str) -> None:
+    message = parse(f'{{"params": {{"a": [{sign}{digits}, 7]}}}}'.encode())
+
+    assert message == {"params": {"a": [int(sign + digits), 7]}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"params": {"a": "' + b"9" * 5000 + b'", "b": 7}}',
+        b'{"params": {"' + b"9" * 5000 + b'": 7}}',
+        b'{"params": {"a": 0.' + b"9" * 5000 + b', "b": 7}}',
+        b'{"params": {"a": ' + b"9" * 400 + b'e-400, "b": 7}}',
+        b'{"params": {"a": 1.5e-' + b"0" * 400 + b'7, "b": 7}}',
+    ],
+    ids=["string", "name", "fraction", "exponent", "zeros"],
+)
+async def test_long_digits_that_are_no_integer_are_read(body: bytes) -> None:
+    assert parse(body) == json.loads(body)
+
+
+async def test_only_a_long_run_of_digits_takes_the_slower_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(messages, "_LONG_NUMBERS_DECODER", None)
+
+    digits = b",".join([b"9" * 308] * 10)
+
+    assert parse(b'{"params": [' + digits + b"]}") == {"params": [10**308 - 1] * 10}
 
 
 STRING_OF_VALUES = b'{"params": "' + b'[{,\\\\,\\",' * MAX_VALUES + b'"}'
@@ -165,7 +230,7 @@ async def test_a_body_within_the_bounds_is_parsed(body: bytes) -> None:
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-LARGEST, LARGEST)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.sampled_from('\\"[]{},:a\n\u2713\U0001f600')),
     lambda inner: st.lists(inner) | st.dictionaries(st.text('\\"[]{},:a'), inner),
