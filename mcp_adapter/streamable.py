@@ -6,6 +6,7 @@ The parts of the SDK that are used here without being in its ``__all__`` are gua
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -109,6 +110,8 @@ class StreamableHttp:
         """The answer to a batch: one after the other, so that it takes no more than its turn."""
         replies: list[dict[str, Any]] = []
         for message in request.state.mcp_message:
+            # Most entries await nothing that is not there already.
+            await asyncio.sleep(0)
             if (call := _request(message)) is not None:
                 replies.append(dumped(await self._reply(request, version, call, None)))
             elif not await self._accept(request, version, message):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from mcp_types import JSONRPCRequest
 
 from tests.mcp_adapter.harness import (
     LEGACY,
@@ -242,6 +244,44 @@ async def test_a_batch_of_notifications_is_accepted(endpoint: Endpoint) -> None:
     response = await endpoint.post(batch, session=await endpoint.open(), version=OLD)
 
     assert (response.status_code, response.content) == (202, b"")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        request("ping"),
+        request("tools/list"),
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 1, "result": {}},
+    ],
+    ids=["ping", "tools/list", "notification", "response"],
+)
+async def test_other_requests_get_their_turn_between_the_entries_of_a_batch(
+    endpoint: Endpoint, entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch needs no token where its entries need none, and fifty take ten milliseconds."""
+    passes = 0
+    loop = asyncio.get_running_loop()
+    read_at: list[int] = []
+    read = JSONRPCRequest.model_validate
+
+    def count() -> None:
+        nonlocal passes
+        passes += 1
+        if len(read_at) < 3:
+            loop.call_soon(count)
+
+    def reading(message: object) -> JSONRPCRequest:
+        read_at.append(passes)
+        return read(message)
+
+    session = await endpoint.open()
+    monkeypatch.setattr(JSONRPCRequest, "model_validate", reading)
+    loop.call_soon(count)
+    response = await endpoint.post([entry] * 3, session=session, version=OLD)
+
+    assert response.status_code in {200, 202}
+    assert len(set(read_at)) == 3
 
 
 async def test_a_batch_needs_what_its_entries_need_together(endpoint: Endpoint) -> None:
