@@ -1,7 +1,7 @@
-"""Clients without a token whose bodies are all work: as many empty lists as there is room for.
+"""Clients without a token whose bodies are all work.
 
-``python -m bench.anonymous_clients ADDRESS PATH CLIENTS BYTES`` prints a line once they are under
-way, and goes on until its standard input closes.
+``python -m bench.anonymous_clients ADDRESS PATH CLIENTS SHAPE BYTES`` prints a line once they are
+under way, and goes on until its standard input closes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,32 @@ CHUNK = 64 * 1024
 ANSWER_BYTES = 64 * 1024
 
 
-def body_of(size: int) -> bytes:
-    """A body of that many bytes, or one less."""
-    head, tail = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":[', b"[]]}}"
-    return head + b"[]," * ((size - len(head) - len(tail)) // 3) + tail
+MAX_DIGITS = 4300
+"""Digits of the longest integer that Python converts."""
+
+MEMBER_BYTES = 70
 
 
-def request_of(path: str, size: int) -> bytes:
-    """A whole request."""
-    body = body_of(size)
+def body_of(shape: str, size: int) -> bytes:
+    """A request for what is open to all, about ``size`` bytes of which are of a shape."""
+    if shape == "string":
+        content = b'"' + b"a" * size + b'"'
+    elif shape == "members":
+        names = (b"%0*d" % (MEMBER_BYTES - 5, number) for number in range(size // MEMBER_BYTES))
+        content = b"{" + b",".join(b'"%s":1' % name for name in names) + b"}"
+    else:
+        value = {"lists": b"[]", "integers": b"9" * MAX_DIGITS}[shape]
+        content = b"[" + b",".join([value] * (size // (len(value) + 1))) + b"]"
+    return b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":' + content + b"}}"
+
+
+def request_of(path: str, shape: str, size: int) -> bytes:
+    """A whole request, of a revision without sessions: what is parsed is served."""
+    body = body_of(shape, size)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Accept: application/json, text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -51,10 +65,10 @@ async def go_on_asking(host: str, port: int, request: bytes) -> None:
             await ask(host, port, request)
 
 
-async def main(address: str, path: str, clients: str, size: str) -> None:
+async def main(address: str, path: str, clients: str, shape: str, size: str) -> None:
     """Ask until standard input closes."""
     host, _, port = address.rpartition(":")
-    request = request_of(path, int(size))
+    request = request_of(path, shape, int(size))
     tasks = [
         asyncio.create_task(go_on_asking(host, int(port), request)) for _ in range(int(clients))
     ]

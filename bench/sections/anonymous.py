@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from bench.apps import PATHS
 from bench.figures import Summary
@@ -22,10 +22,16 @@ CALLS = 300
 SECONDS = 120.0
 GOAL = 3.0
 
-FLOODS = {"alone": 0, "beside bodies of 64 KB": 60_000, "beside bodies of 4 MiB": 4 * 1024 * 1024}
-"""Bytes in a body of the others."""
+ALONE = "alone"
 
-ALONE = next(iter(FLOODS))
+FLOODS = {
+    "beside lists in 60 KB": ("lists", 60_000),
+    "beside lists in 4 MiB": ("lists", 4 * 1024 * 1024),
+    "beside a string of 60 KB": ("string", 60_000),
+    "beside long integers in 60 KB": ("integers", 60_000),
+    "beside many members in 60 KB": ("members", 60_000),
+}
+"""What the others' bodies are made of, and their bytes."""
 
 
 async def run(options: Options) -> Section:
@@ -41,7 +47,8 @@ async def run(options: Options) -> Section:
         request = tool_call(
             PATH, "2025-11-25", population.first_token(0), population.session_id(0), 1
         )
-        sides = {name: _side(adapter, request, size) for name, size in FLOODS.items()}
+        sides = {ALONE: _side(adapter, request)}
+        sides |= {name: _side(adapter, request, flood) for name, flood in FLOODS.items()}
         taken = await alternate(options.rounds, sides, options.step)
     return Section(
         title=f"{CLIENTS} clients without a token beside one with a token",
@@ -50,8 +57,8 @@ async def run(options: Options) -> Section:
         notes=(
             (
                 "One client with a token, one call in flight, behind the gate under uvicorn. The "
-                f"{CLIENTS} others send lists of empty lists without a token, the next as soon as "
-                "the last is answered, from a process of their own: no rate bounds them."
+                f"{CLIENTS} others send such bodies without a token, the next as soon as the last "
+                "is answered, from a process of their own: no rate bounds them."
             ),
         ),
         samples={
@@ -68,27 +75,23 @@ async def run(options: Options) -> Section:
                 ),
             )
             for name in FLOODS
-            if name != ALONE
         ],
     )
 
 
-def _side(adapter: ServerProcess, request: bytes, size: int) -> Side[list[float]]:
+def _side(
+    adapter: ServerProcess, request: bytes, flood: tuple[str, int] | None = None
+) -> Side[list[float]]:
     async def side() -> list[float]:
-        async with _others(adapter, size), asyncio.timeout(SECONDS):
+        async with AsyncExitStack() as others, asyncio.timeout(SECONDS):
+            if flood is not None:
+                arguments = (adapter.address, PATH, str(CLIENTS), *map(str, flood))
+                await others.enter_async_context(
+                    module_server("bench.anonymous_clients", *arguments)
+                )
             return await _calls(adapter, request)
 
     return side
-
-
-@asynccontextmanager
-async def _others(adapter: ServerProcess, size: int) -> AsyncIterator[None]:
-    if not size:
-        yield
-        return
-    arguments = (adapter.address, PATH, str(CLIENTS), str(size))
-    async with module_server("bench.anonymous_clients", *arguments):
-        yield
 
 
 async def _calls(adapter: ServerProcess, request: bytes) -> list[float]:

@@ -36,5 +36,5 @@ async def test_the_section_on_anonymous_clients_has_all_sides(
 ) -> None:
     monkeypatch.setattr(anonymous, "CALLS", 3)
     section = await anonymous.run(Options(tmp_path, rounds=1))
-    assert [row[0] for row in section.rows] == list(anonymous.FLOODS)
-    assert len(section.goals) == 2
+    assert [row[0] for row in section.rows] == [anonymous.ALONE, *anonymous.FLOODS]
+    assert len(section.goals) == len(anonymous.FLOODS)
