@@ -76,8 +76,8 @@ class Answers(Protocol):
 class ResolveStream:
     """One stream, from its begin to its end.
 
-    Whoever is identified at the beginning is identified again with each batch, and while there is
-    none: a service token that is withdrawn ends its streams.
+    Whoever is identified at the beginning is identified again with each batch, and twice a second
+    until the last answer: a service token that is withdrawn ends its streams.
 
     Args:
         context: of the RPC.
@@ -103,10 +103,19 @@ class ResolveStream:
         Raises:
             AuthError: CALLER_NOT_ALLOWED or ARGUMENT_INVALID, for the stream as a whole.
         """
+        served = asyncio.create_task(self._serve(stopping))
+        try:
+            await self._edge.first_done((served,), self._context)
+            await served
+        finally:
+            served.cancel()
+            await asyncio.gather(served, return_exceptions=True)
+
+    async def _serve(self, stopping: asyncio.Event) -> None:
         reading = asyncio.create_task(self._read())
         stop = asyncio.create_task(stopping.wait())
         try:
-            await self._edge.first_done((reading, stop), self._context)
+            await asyncio.wait((reading, stop), return_when=asyncio.FIRST_COMPLETED)
             self._stopped = True
             if self._awaits_client:
                 reading.cancel()

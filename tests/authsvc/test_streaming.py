@@ -385,6 +385,28 @@ async def test_a_service_token_that_is_withdrawn_ends_its_idle_stream(
         assert reason(caught.value) is Reason.CALLER_NOT_ALLOWED
 
 
+async def test_a_service_token_that_is_withdrawn_ends_a_stream_that_is_half_closed(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """The answers that are still to come were prepared for a caller that is no more."""
+    path = tmp_path / "token"
+    token = token_hex(16)
+    path.write_text(token)
+    proven = Caller("one", frozenset({RESOURCE}), token_files=(ServiceTokenFile(path, clock),))
+    metadata = (("authorization", f"Bearer {token}"),)
+    async with stage(Callers([proven])) as there, asyncio.timeout(BOUND_SECONDS):
+        call = there.stub.ResolveSessionStream(metadata=metadata)
+        await call.write(batch("hold"))
+        await call.done_writing()
+        await until(lambda: there.answers.begun == ["hold"])
+        path.unlink()
+        clock.now += 10
+        with pytest.raises(aio.AioRpcError) as caught:
+            await call.read()
+        assert reason(caught.value) is Reason.CALLER_NOT_ALLOWED
+        await until(lambda: there.answers.cancelled == ["hold"])
+
+
 async def test_two_tokens_on_one_session_each_get_their_own(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
