@@ -108,7 +108,8 @@ class SessionGate:
     could take another's answer by using its request's id, or answer in another's name.
 
     A response that streams, on any method, ends within a second of its caller's token, session or
-    access; an answer that comes in one piece is finished, however long it takes.
+    access, and does not begin after it; an answer that comes in one piece is finished, however long
+    it takes.
 
     Args:
         app: an ASGI app that serves MCP over Streamable HTTP.
@@ -247,16 +248,18 @@ class SessionGate:
         if not opens_session:
             await self._serve(caller, needed, resolution, inner, receive, send, request_id)
             return
+        refuse = partial(self._refuse, request_id, scope, receive, send)
         watched = Watched(
             send,
             lambda: self._check(caller, needed, resolution, opening),
+            refuse,
             request_id,
             whose=lambda: _whose(opening.session_id, resolution),
         )
         opening = session_ids.Opening(
             watched.send,
             partial(self._session_id, caller, resolution),
-            partial(self._refuse, request_id, scope, receive, send),
+            refuse,
         )
         await watched.serve(self._app, inner, receive, opening)
 
@@ -341,6 +344,7 @@ class SessionGate:
         watched = Watched(
             send,
             partial(self._check, caller, needed, resolution),
+            partial(self._refuse, request_id, inner, receive, send),
             request_id,
             whose=partial(_whose, caller.session_id, resolution),
         )

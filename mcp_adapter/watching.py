@@ -1,8 +1,8 @@
 """A response that goes on for as long as its caller may have it.
 
-A response that is not complete ``CHECK_SECONDS`` after its start is a stream, whatever the method
-and the type, but for JSON that comes in one piece. From then on its caller is looked at again, over
-and over.
+A response that is not complete ``CHECK_SECONDS`` after its request was admitted is a stream,
+whatever the method and the type, unless it comes in one piece. From then on its caller is checked
+every ``CHECK_SECONDS``. A stream that begins later is checked before its first byte.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from time import monotonic
 from typing import Any
 
 from mcp_types import RequestId
@@ -24,7 +25,8 @@ from mcp_adapter.refusals import Refusal
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.5
-"""From one look at a stream's caller to the next; each costs a resolve."""
+"""From a request's admission to the first check of its stream's caller, and from one check to the
+next; each costs a resolve."""
 
 ANSWER_SECONDS = 0.45
 """So long an answer is waited for, and asked for again where it was none. Together with
@@ -42,6 +44,8 @@ _NO_ANSWER = {
 _PIECES = {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
 """What a response is made of after its start. Anything else, such as a hint, ends none."""
 
+_ENDED = "the caller may no longer have the response"
+
 _EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
 
 Check = Callable[[], Awaitable[None]]
@@ -49,11 +53,12 @@ Check = Callable[[], Awaitable[None]]
 
 
 class Watched:
-    """One response on its way. The app sends it by ``send``.
+    """The response to a request that has just been admitted. The app sends it by ``send``.
 
     Args:
         send: towards the client.
         check: asked while the response is a stream.
+        refuse: answers in the app's place, while nothing has been sent.
         request_id: of the request that is answered; None where no answer is owed.
         whose: the fields of log lines that say whom the response is for.
     """
@@ -62,19 +67,24 @@ class Watched:
         self,
         send: Send,
         check: Check,
+        refuse: Callable[[Refusal], Awaitable[None]],
         request_id: RequestId | None = None,
         *,
         whose: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._send = send
         self._check = check
+        self._refuse = refuse
         self._request_id = request_id
         self._whose = whose
+        self._admitted_at = monotonic()
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._start: Message = {}
+        self._is_begun = False
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._first_check: asyncio.Event | None = None
         self._writing = asyncio.Lock()
         self._is_ended = False
         self._tail = b"\n\n"
@@ -115,16 +125,17 @@ class Watched:
             OSError: the response was ended.
         """
         if self._is_ended:
-            raise OSError("the caller may no longer have the response")
+            raise OSError(_ENDED)
         if message["type"] == "http.response.start":
             self._start = message
-            await self._send(message)
             if not _is_json(message):
-                self._watch_later()
+                await self._be_watched()
+            self._is_begun = True
+            await self._send(message)
         elif message["type"] not in _PIECES:
             await self._send(message)
         elif message.get("more_body", False):
-            self._watch_later()
+            await self._be_watched()
             async with self._writing:
                 await self._send(message)
                 self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
@@ -132,20 +143,47 @@ class Watched:
             self._leave()
             await self._send(message)
 
-    def _watch_later(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._watch_now)
+    async def _be_watched(self) -> None:
+        """Have the caller checked from now on. Where the first check is overdue, wait for it.
+
+        Raises:
+            OSError: the response was ended.
+        """
+        if self._timer is None and self._first_check is None:
+            self._begin_watch()
+        if self._first_check is not None:
+            await self._first_check.wait()
+            if self._is_ended or self._watch is None or self._watch.done():
+                raise OSError(_ENDED)
+
+    def _begin_watch(self) -> None:
+        now = monotonic()
+        is_overdue = now > self._admitted_at + CHECK_SECONDS
+        if is_overdue and not _has_known_length(self._start):
+            self._first_check = asyncio.Event()
+            self._watch_now()
+            return
+        since = now if is_overdue else self._admitted_at
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(since + CHECK_SECONDS - now, self._watch_now)
 
     def _watch_now(self) -> None:
         self._watch = asyncio.get_running_loop().create_task(self._watch_caller())
+        # Here and not in the task, which may be cancelled before it has begun.
+        self._watch.add_done_callback(lambda _: self._release())
 
     async def _watch_caller(self) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = monotonic()
         while (refusal := await self._refusal()) is None:
-            await asyncio.sleep(began + CHECK_SECONDS - loop.time())
-            began = loop.time()
+            self._release()
+            await asyncio.sleep(began + CHECK_SECONDS - monotonic())
+            began = monotonic()
         await self._end(refusal)
+
+    def _release(self) -> None:
+        """Wake what waits for the first check."""
+        if self._first_check is not None:
+            self._first_check.set()
 
     async def _refusal(self) -> Refusal | None:
         """Why the caller may have no more; None while it may. No answer in time is a no, too."""
@@ -176,17 +214,31 @@ class Watched:
         if self._task is not None:
             self._cancelling = self._task.cancelling()
             self._task.cancel()
-        headers = Headers(raw=self._start.get("headers", []))
-        if "content-length" in headers:
-            return  # the server cuts off what is too short, and the client notices
         # Here and not once the app has come to its end: it may be in a thread that nobody can stop.
+        if self._is_begun:
+            await self._send_end(refusal)
+        elif self._owes_event():
+            # No status: after a 401 clients repeat a call by themselves, and this one has been run.
+            await self._send(self._start)
+            await self._send_end(refusal)
+        else:
+            await self._refuse(refusal)
+
+    async def _send_end(self, refusal: Refusal) -> None:
+        if "content-length" in Headers(raw=self._start.get("headers", [])):
+            return  # the server cuts off what is too short, and the client notices
         async with self._writing:
-            last = self._last_event(refusal) if _is_event_stream(headers) else b""
+            last = self._last_event(refusal) if self._owes_event() else b""
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _owes_event(self) -> bool:
+        """Whether the request is to be answered by an event of this response."""
+        is_event_stream = _is_event_stream(Headers(raw=self._start.get("headers", [])))
+        return self._request_id is not None and is_event_stream
 
     def _last_event(self, refusal: Refusal) -> bytes:
         """The answer that a request gets in an event stream; after half an event there is none."""
-        if self._request_id is None or not self._tail.endswith(_EVENT_ENDS):
+        if not self._tail.endswith(_EVENT_ENDS):
             return b""
         data = json.dumps(refusal.message_for(self._request_id), separators=(",", ":"))
         return f"event: message\r\ndata: {data}\r\n\r\n".encode()
@@ -217,6 +269,12 @@ def _is_json(start: Message) -> bool:
         name == b"content-type" and value.startswith(b"application/json")
         for name, value in start.get("headers", ())
     )
+
+
+def _has_known_length(start: Message) -> bool:
+    """Whether the answer was complete when it began, whatever pieces a framework makes of it."""
+    headers = Headers(raw=start.get("headers", []))
+    return start.get("status") == HTTPStatus.NO_CONTENT or "content-length" in headers
 
 
 def _is_event_stream(headers: Headers) -> bool:

@@ -117,17 +117,22 @@ class MemoryResolver:
 
 
 class Meeting:
-    """Holds tool calls until as many have begun as a test wants at once."""
+    """Holds tool calls until as many have begun as a test wants at once.
+
+    Attributes:
+        expected: how many; 0 holds none.
+        arrived: how many have begun.
+    """
 
     def __init__(self) -> None:
         self.expected = 0
-        self._arrived = 0
+        self.arrived = 0
         self._complete = anyio.Event()
 
     async def join(self) -> None:
         """Wait for the others."""
-        self._arrived += 1
-        if self._arrived >= self.expected:
+        self.arrived += 1
+        if self.arrived >= self.expected:
             self._complete.set()
         await self._complete.wait()
 
@@ -153,6 +158,7 @@ def demo_server(meeting: Meeting) -> Server[Any]:
                 assert ctx.request is not None
                 return _text(*ctx.request.state.resolution.principal.roles)
             case "count":
+                await meeting.join()
                 for step in range(3):
                     await ctx.session.report_progress(step, 3, f"step {step}")
             case "hold":

@@ -437,17 +437,20 @@ async def test_what_is_no_part_of_a_response_does_not_end_it(
     )
 
 
+async def refuse_nothing(refusal: Refusal) -> None:
+    raise AssertionError(refusal)
+
+
 async def sent_by(
     check: watching.Check, *, stubborn: bool = False, besides: tuple[Message, ...] = ()
 ) -> bytes:
-    """What a client gets of an endless stream."""
+    """What a client gets of an endless stream that begins as soon as its request is admitted."""
     body = b""
 
     async def send(message: Message) -> None:
         nonlocal body
         body += message.get("body", b"")
 
-    watched = Watched(send, check, 7)
     failure: list[OSError] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -469,7 +472,9 @@ async def sent_by(
     async def receive() -> Message:
         raise AssertionError
 
-    with anyio.fail_after(DEADLINE_SECONDS):
+    with anyio.fail_after(DEADLINE_SECONDS), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "monotonic", Clock())
+        watched = Watched(send, check, refuse_nothing, 7)
         await watched.serve(app, {}, receive, watched.send)
     if failure:
         raise failure[0]
