@@ -1,10 +1,17 @@
-"""Addresses, as settings and clients give them."""
+"""Hosts, ports and addresses, as settings and clients give them."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 
 MAX_PORT = 65_535
+
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_ZONE = re.compile(r"%[A-Za-z0-9._~-]+(?=\]$)")
+_MAX_NAME = 253
 
 
 def is_port(text: str) -> bool:
@@ -12,14 +19,48 @@ def is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) <= MAX_PORT
 
 
+def is_host(text: str) -> bool:
+    """Whether a text is a host: a name, an IPv4 address, or an IPv6 address in brackets.
+
+    A name may have underscores, as containers' names do. One in another script is written in its
+    ASCII form (RFC 5890 section 2.3.2.1).
+    """
+    if text.startswith("["):
+        return text.endswith("]") and "%" not in text and _is_ip(text[1:-1], version=6)
+    if not _NAME.fullmatch(text) or len(text) > _MAX_NAME:
+        return False
+    # Resolvers and browsers read what ends in a number as an IPv4 address.
+    is_number = _NUMBER.fullmatch(text.removesuffix(".").rpartition(".")[2])
+    return is_number is None or _is_ip(text, version=4)
+
+
+def is_host_and_port(text: str) -> bool:
+    """Whether a text is ``host:port``, where an IPv6 address may name its zone."""
+    host, _, port = text.rpartition(":")
+    return is_host(_ZONE.sub("", host)) and is_port(port)
+
+
+def is_listening_address(text: str) -> bool:
+    """Whether a text is ``host:port`` to listen on, where port 0 is any free one."""
+    host, _, port = text.rpartition(":")
+    return is_host_and_port(f"{host}:1" if port == "0" else text)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host as it is written, with or without brackets, is this machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def is_local(address: str) -> bool:
     """Whether an address, ``host:port`` or ``unix:/path``, is one of this machine alone."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
+    return address.startswith("unix:") or is_loopback(address.rpartition(":")[0])
+
+
+def _is_ip(text: str, *, version: int) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(text).version == version
     except ValueError:
         return False

@@ -12,17 +12,16 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from authsvc.addresses import is_local, is_port
+from authsvc import urls
+from authsvc.addresses import is_host, is_host_and_port, is_listening_address
 
 KindT = TypeVar("KindT")
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:([0-9]+|\*))?")
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def instance_of(name: str, value: object, kind: type[KindT]) -> KindT:
@@ -113,14 +112,21 @@ def scopes(name: str, values: object) -> tuple[str, ...]:
         TypeError: as ``texts``.
         ValueError: no token could hold one of them.
     """
-    found = texts(name, values)
-    for scope in found:
-        if not _SCOPE.fullmatch(scope):
-            raise ValueError(
-                f"{name}: {scope!r} is no scope: visible ASCII without spaces, quotation marks and "
-                "backslashes. Give several scopes one by one"
-            )
-    return found
+    return each(name, values, check_scope)
+
+
+def check_scope(scope: str) -> str:
+    """A scope (RFC 6749 section 3.3).
+
+    Raises:
+        ValueError: no token could hold it; the message says what is, and names no argument.
+    """
+    if not _SCOPE.fullmatch(scope):
+        raise ValueError(
+            "is a scope: visible ASCII without spaces, quotation marks and backslashes. Give "
+            "several scopes one by one"
+        )
+    return scope
 
 
 def positive_number(name: str, value: object) -> float:
@@ -150,85 +156,94 @@ def positive_integer(name: str, value: object) -> int:
     return number
 
 
-MAX_RESOURCE_LENGTH = 2_048
-"""Characters of a resource."""
+def line(name: str, value: object) -> str:
+    """A string for people or for comparisons, without control characters.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: it holds a control character or a line end, or begins or ends with white space.
+    """
+    text = instance_of(name, value, str)
+    try:
+        check_line(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+    return text
+
+
+def check_line(text: str) -> str:
+    """
+    Raises:
+        ValueError: as ``line``; the message names no argument.
+    """
+    if not text.isprintable() or text != text.strip():
+        raise ValueError(
+            "is one line of text, with neither control characters nor white space around it"
+        )
+    return text
+
+
+def path(name: str, value: object) -> Path:
+    """The path of a file.
+
+    Raises:
+        TypeError: it is no ``Path``.
+        ValueError: no file can have it.
+    """
+    found = instance_of(name, value, Path)
+    if "\0" in str(found):
+        raise ValueError(f"{name} has a NUL in it, which no file's path has")
+    return found
 
 
 def is_resource(text: str) -> bool:
-    """Whether it is a canonical resource URI of at most ``MAX_RESOURCE_LENGTH`` characters.
-
-    Canonical: absolute, http or https, no fragment (RFC 8707 section 2), no user, scheme and host
-    in lower case (RFC 3986 section 6.2.2.1), no port that is the scheme's own (section 6.2.3),
-    visible ASCII. One resource then has one spelling, and tokens name it by that one.
-    """
-    if len(text) > MAX_RESOURCE_LENGTH:
-        return False  # before it is parsed: ``urlsplit`` has a cache of 128 URLs of any length
-    try:
-        parts = urlsplit(text)
-        port_is_canonical = _has_canonical_port(parts)
-    except ValueError:
-        return False
-    authority = f"{parts.scheme}://{parts.netloc}"
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.hostname)
-        and port_is_canonical
-        and "@" not in parts.netloc
-        and "#" not in text
-        and text.startswith(authority)
-        and authority == authority.lower()
-        and all("!" <= character <= "~" for character in text)
-    )
+    """Whether it is a canonical resource URI; see ``urls.resource_fault``."""
+    return not urls.resource_fault(text)
 
 
-def _has_canonical_port(parts: SplitResult) -> bool:
-    """
+def check_resource(text: str) -> str:
+    """The canonical URI of an MCP server; see ``urls.resource_fault``.
+
     Raises:
-        ValueError: it is no port at all.
+        ValueError: it is not canonical; the message says what is, and names no argument.
     """
-    if parts.port is None:
-        return not parts.netloc.endswith(":")
-    is_default = parts.port == _DEFAULT_PORTS.get(parts.scheme)
-    return parts.port > 0 and not is_default and parts.netloc.endswith(f":{parts.port}")
-
-
-def resource_remedy(text: str) -> str:
-    """How to mend what ``is_resource`` refuses."""
+    if not (fault := urls.resource_fault(text)):
+        return text
     rule = (
         "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
         "lower-case host, no fragment, no default port"
     )
     if "@" in text:
-        return f"{rule}, and no user or password"
-    if len(text) > MAX_RESOURCE_LENGTH:
-        return f"{rule}, and of at most {MAX_RESOURCE_LENGTH} characters"
+        raise ValueError(f"{rule}, and no user or password")
     mended = _mended(text)
-    return f"{rule}; write {mended!r}, not {text!r}" if mended else f"{rule}; {text!r} is not"
+    raise ValueError(f"{rule}; {f'write {mended!r}, not {text!r}' if mended else _this(fault)}")
 
 
 def _mended(text: str) -> str:
     """The canonical spelling of a resource; empty where it has none."""
     try:
-        parts = urlsplit(text)
-        port = "" if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f":{parts.port}"
+        spelled = urls.read(text).canonical()
     except ValueError:
         return ""
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    spelled = urlunsplit(parts._replace(netloc=host + port, fragment=""))
     return spelled if is_resource(spelled) else ""
 
 
 def resource(name: str, value: object) -> str:
-    """The canonical URI of an MCP server; see ``is_resource``.
+    """The canonical URI of an MCP server; see ``urls.resource_fault``.
 
     Raises:
         TypeError: it is no string.
         ValueError: it is not canonical.
     """
     text = instance_of(name, value, str)
-    if not is_resource(text):
-        raise ValueError(f"{name} {resource_remedy(text)}")
-    return text
+    try:
+        return check_resource(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
+def _this(fault: str) -> str:
+    return f"this one {fault}"
 
 
 def check_issuer(url: str) -> str:
@@ -237,23 +252,71 @@ def check_issuer(url: str) -> str:
     Raises:
         ValueError: it is none; the message says what is, and names no argument.
     """
-    parts = urlsplit(url)
-    is_secure = parts.scheme == "https" or (
-        parts.scheme == "http" and is_local(f"{parts.hostname}:0")
-    )
-    port = parts.netloc.rpartition("]")[2].partition(":")[2]
-    if (
-        not is_secure
-        or not parts.hostname
-        or not (is_port(port) or not port)
-        or parts.query
-        or parts.fragment
-    ):
+    if fault := urls.issuer_fault(url):
         raise ValueError(
             "is an issuer's URL like https://auth.example.com: https, or http on loopback, with "
-            "neither query nor fragment"
+            f"neither query nor fragment; {_this(fault)}"
         )
     return url
+
+
+def check_endpoint(url: str) -> str:
+    """A URL that keys are fetched from, or secrets sent to.
+
+    Raises:
+        ValueError: it is none; the message says what is, and names no argument.
+    """
+    if fault := urls.endpoint_fault(url):
+        raise ValueError(
+            "is a URL like https://auth.example.com/token: https, or http on loopback, without "
+            f"user and fragment; {_this(fault)}"
+        )
+    return url
+
+
+def check_base_url(url: str) -> str:
+    """Where an HTTP API is.
+
+    Raises:
+        ValueError: it is none; the message says what is, and names no argument.
+    """
+    if fault := urls.base_fault(url):
+        raise ValueError(
+            "is a URL like https://s3.example.com: http or https, without user, query and "
+            f"fragment; {_this(fault)}"
+        )
+    return url
+
+
+def check_collector(url: str) -> str:
+    """Where a collector of traces is: ``check_base_url``, without a path.
+
+    Raises:
+        ValueError: it is none; the message says what is, and names no argument.
+    """
+    fault = urls.base_fault(url) or ("has a path" if urls.read(url).path else "")
+    if fault:
+        raise ValueError(
+            "is a URL like http://127.0.0.1:4317: http or https, without user, path, query and "
+            f"fragment; {_this(fault)}"
+        )
+    return url
+
+
+def check_uri(uri: str) -> str:
+    """An absolute URI of any scheme, such as a URN (RFC 3986 section 4.3).
+
+    Raises:
+        ValueError: it is none; the message says what is, and names no argument.
+    """
+    fault = urls.character_fault(uri)
+    if not fault and (not _SCHEME.match(uri) or "#" in uri):
+        fault = "has no scheme, or a fragment"
+    if fault:
+        raise ValueError(
+            f"is a URI like https://api.example.com: absolute, without a fragment; {_this(fault)}"
+        )
+    return uri
 
 
 def check_host(host: str) -> str:
@@ -262,15 +325,14 @@ def check_host(host: str) -> str:
     Raises:
         ValueError: it is none; the message says what is, and names no argument.
     """
-    if not _is_host(host):
+    if not _is_host_of_a_request(host):
         raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
     return host
 
 
-def _is_host(text: str) -> bool:
-    found = _HOST.fullmatch(text)
-    port = found[3] if found else None
-    return found is not None and (port in {None, "*"} or is_port(port))
+def _is_host_of_a_request(text: str) -> bool:
+    host = text.removesuffix(":*")
+    return text == text.lower() and "%" not in text and (is_host(host) or is_host_and_port(text))
 
 
 def check_origin(origin: str) -> str:
@@ -280,11 +342,39 @@ def check_origin(origin: str) -> str:
         ValueError: it is none; the message says what is, and names no argument.
     """
     scheme, separator, host = origin.partition("://")
-    if scheme not in {"http", "https"} or not separator or not _is_host(host):
+    if scheme not in {"http", "https"} or not separator or not _is_host_of_a_request(host):
         raise ValueError(
             "is an origin in lower case like https://app.example.com, with :port or :*, no path"
         )
     return origin
+
+
+def check_node(address: str) -> str:
+    """``host:port`` of another server.
+
+    Raises:
+        ValueError: it is not; the message says what is, and names no argument.
+    """
+    if not is_host_and_port(address):
+        raise ValueError(
+            "is a host and a port like valkey-0:6379, the port from 1 to 65535, an IPv6 address in "
+            "brackets"
+        )
+    return address
+
+
+def check_listening(address: str) -> str:
+    """``host:port`` to listen on; port 0 is any free one.
+
+    Raises:
+        ValueError: it is not; the message says what is, and names no argument.
+    """
+    if not is_listening_address(address):
+        raise ValueError(
+            "is an address like 127.0.0.1:8000, the port from 0 to 65535, an IPv6 address in "
+            "brackets"
+        )
+    return address
 
 
 def each(name: str, values: object, check: Callable[[str], str]) -> tuple[str, ...]:
@@ -292,12 +382,13 @@ def each(name: str, values: object, check: Callable[[str], str]) -> tuple[str, .
 
     Raises:
         TypeError: as ``texts``.
-        ValueError: one does not.
+        ValueError: one does not; the message has its place, and no password.
     """
     found = texts(name, values)
-    for value in found:
+    for place, value in enumerate(found):
         try:
             check(value)
         except ValueError as error:
-            raise ValueError(f"{name}: {value!r} is wrong: each {error}") from None
+            shown = "it" if "@" in value else repr(value)
+            raise ValueError(f"{name}[{place}]: {shown} is wrong: each {error}") from None
     return found

@@ -33,7 +33,7 @@ RELOAD_SECONDS = 0.5
 def check_resource(resource: str) -> None:
     """Refuse what is not a canonical resource URI.
 
-    See ``arguments.is_resource``.
+    See ``urls.resource_fault``.
 
     Raises:
         AuthError: RESOURCE_INVALID.

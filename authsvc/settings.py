@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from authsvc.arguments import is_resource, resource_remedy
+from authsvc.arguments import check_resource
 
 
 class ConfigError(Exception):
@@ -25,13 +25,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _resource(resource: str) -> str:
-    if not is_resource(resource):
-        raise ValueError(resource_remedy(resource))
-    return resource
-
-
-Resource = Annotated[str, AfterValidator(_resource)]
+Resource = Annotated[str, AfterValidator(check_resource)]
 """The canonical URI of an MCP server."""
 
 

@@ -40,11 +40,11 @@ def metadata_routes(
 
     Raises:
         TypeError: a string stands where several are meant.
-        ValueError: ``resource`` is not canonical, an authorization server is no issuer's URL, or a
-            scope is none.
+        ValueError: ``resource`` is not canonical, an authorization server is no issuer's URL, a
+            scope is none, or ``name`` holds control characters.
     """
     arguments.resource("resource", resource)
-    arguments.instance_of("name", name, str)
+    arguments.line("name", name)
     issuers = arguments.each("authorization_servers", authorization_servers, arguments.check_issuer)
     supported = arguments.scopes("scopes", scopes)
     document: dict[str, object] = {

@@ -19,7 +19,8 @@ DOMAIN = {"errors", "resolution", "sessions", "revocation", "events", "status", 
 ALLOWED = {
     "errors": set(),
     "addresses": set(),
-    "arguments": {"addresses"},
+    "urls": {"addresses"},
+    "arguments": {"addresses", "urls"},
     "extras": set(),
     "buckets": set(),
     "guessable": set(),
@@ -31,8 +32,8 @@ ALLOWED = {
     "sessions": {"errors", "resolution"},
     "revocation": {"sessions"},
     "events": {"sessions", "revocation"},
-    "tokens": {*DOMAIN, "guessable", "lru", "tokens"},
-    "stores": {*DOMAIN, "lru", "newest", "stores"},
+    "tokens": {*DOMAIN, "addresses", "guessable", "lru", "tokens", "urls"},
+    "stores": {*DOMAIN, "lru", "newest", "stores", "urls"},
     "aws_isolation": set(),
     "credentials": {*DOMAIN, "aws_isolation", "lru", "credentials"},
     "callers": {"arguments", "errors", "guessable"},
@@ -51,6 +52,7 @@ ALLOWED = {
     "edge": {"errors", "callers", "certificate_names", "limits", "audit", "wire"},
     "telemetry": {
         *DOMAIN,
+        "arguments",
         "channels",
         "tokens",
         "stores",
@@ -92,6 +94,8 @@ ALLOWED = {
         "admin_client",
         "client",
         "addresses",
+        "arguments",
+        "urls",
         "logs",
         "printable",
         "process",
@@ -103,7 +107,7 @@ ALLOWED = {
 }
 """Which of authsvc's own modules each may import."""
 
-PURE = {*DOMAIN, "addresses", "arguments", "extras", "guessable", "lru", "newest"}
+PURE = {*DOMAIN, "addresses", "arguments", "urls", "extras", "guessable", "lru", "newest"}
 """No third party at all."""
 
 SPEAK_GRPC = {

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from authsvc import arguments
-from authsvc.addresses import is_local, is_port
+from authsvc.addresses import is_host_and_port, is_local
 
 DNS = "dns:///"
 
@@ -89,19 +89,19 @@ class Targets:
 
 
 def _read(item: str) -> Endpoint | Name:
-    if item.startswith("unix:") and item != "unix:":
+    if item.startswith("unix:") and item != "unix:" and item.isprintable():
         return Endpoint(item)
     if "@" in item:
         # It is not shown: there may be a password in it.
         raise ValueError("target has a user or a password in it: leave them out")
-    host, _, port = item.removeprefix(DNS).rpartition(":")
-    # A colon in a host is an IPv6 address, which stands in brackets; other schemes are refused.
-    plain = ":" not in host or (host.startswith("[") and host.endswith("]"))
-    if not host or "/" in host or not plain or not is_port(port):
+    address = item.removeprefix(DNS)
+    if not is_host_and_port(address):
         raise ValueError(
             "target is an address like 127.0.0.1:50051, unix:/run/authsvc.sock or "
-            f"dns:///authsvc.internal:50051, with a port from 1 to 65535; {item!r} is none"
+            "dns:///authsvc.internal:50051, with a port from 1 to 65535 and an IPv6 address in "
+            f"brackets; {item!r} is none"
         )
+    host, _, port = address.rpartition(":")
     return Name(host, int(port)) if item.startswith(DNS) else Endpoint(item)
 
 

@@ -41,7 +41,8 @@ class ClientTls:
 
     Raises:
         TypeError: one of them is no path.
-        ValueError: there is a certificate without a key, or a key without a certificate.
+        ValueError: there is a certificate without a key, or a key without a certificate; or no file
+            can have such a path.
     """
 
     ca_file: Path
@@ -50,10 +51,10 @@ class ClientTls:
     service_token_file: Path | None = None
 
     def __post_init__(self) -> None:
-        arguments.instance_of("ca_file", self.ca_file, Path)
+        arguments.path("ca_file", self.ca_file)
         for name in ("certificate_file", "key_file", "service_token_file"):
             if getattr(self, name) is not None:
-                arguments.instance_of(name, getattr(self, name), Path)
+                arguments.path(name, getattr(self, name))
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together: give both or neither")
 

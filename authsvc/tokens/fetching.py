@@ -18,7 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
+from authsvc.addresses import is_loopback
 from authsvc.tokens.keys import KeyLoadError
+from authsvc.urls import endpoint_fault
 
 MAX_DOCUMENT_BYTES = 512 * 1024
 """Longest document that is read."""
@@ -114,27 +116,14 @@ class Fetcher:
 def check_url(url: str) -> None:
     """
     Raises:
-        KeyLoadError: not HTTPS, and not loopback either; or not of ASCII (RFC 3986 section 2), as
-            names in other scripts are written for machines (RFC 5890 section 2.3.2.1).
+        KeyLoadError: not HTTPS, and not loopback either; or no URL. It names the URL where no
+            password can be in it.
     """
-    if not url.isascii():
-        raise KeyLoadError(f"{url[:200]!a} is not a URL: it is not ASCII")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise KeyLoadError(f"{url[:200]!r} is not a URL") from None
-    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host or ""))
-    if not host or not secure or "@" in parts.netloc:
-        raise KeyLoadError(f"{url[:200]!r} is not an https URL (http goes for loopback alone)")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host as it is written means this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    if fault := endpoint_fault(url):
+        shown = "the URL" if "@" in url else ascii(url[:200])
+        raise KeyLoadError(
+            f"{shown} is not an https URL (http goes for loopback alone): it {fault}"
+        )
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

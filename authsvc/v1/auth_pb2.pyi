@@ -189,8 +189,9 @@ class ResolveSessionRequest(_message.Message):
     resource: _builtins.str
     """Canonical URI of the calling MCP server (RFC 8707), which the token's
     audience has to name: absolute, http or https, no fragment, lower-case
-    scheme and host, no port that is the scheme's own, at most 2,048
-    characters. Anything else is INVALID_ARGUMENT / RESOURCE_INVALID.
+    scheme and host, no port that is the scheme's own, no dot segments and no
+    encoded separators in its path, at most 2,048 characters. Anything else is
+    INVALID_ARGUMENT / RESOURCE_INVALID.
     """
     create: _builtins.bool
     """Whether an unknown session_id is created instead of being NOT_FOUND.

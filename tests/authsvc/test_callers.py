@@ -230,6 +230,11 @@ def test_canonical_resources(resource: str) -> None:
         "https://a.example/é",
         "https://[::1/",
         f"https://a.example/{'x' * 2_031}",
+        "https://a.example/../mcp",
+        "https://a.example/%2e/mcp",
+        "https://a.example/a%2fmcp",
+        "https://a,b.example/mcp",
+        "https://...",
     ],
     ids=lambda resource: resource[:30],
 )

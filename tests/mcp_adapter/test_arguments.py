@@ -44,7 +44,10 @@ WRONG_RESOURCES = [
     *("https://mcp.example:99999/mcp", "https://mcp.example:0/mcp", "https:///mcp", "https://"),
     *("https://mcp.example:443/mcp", "http://mcp.example:80", "https://mcp.example:/mcp"),
     *("https://mcp.example/m cp", " https://mcp.example/mcp", "https://mcp.example/é"),
-    "https://[::1/mcp",
+    *("https://[::1/mcp", "https://h.example/../mcp", "https://h.example/%2e%2e/mcp"),
+    *('https://h"x/mcp', "https://h,e.example/mcp", "https://.../mcp", "https://1.2.3/mcp"),
+    *("https://h.example/mcp\n", "https://h\t.example/mcp", "https://h.example/a%2Fmcp"),
+    *("https://h.example/{x}", "https://h.example/%zz", "https://-/mcp", "https://h\\x/mcp"),
 ]
 
 NOT_NUMBERS = ["1", None, True, [1]]
@@ -90,6 +93,27 @@ ISSUERS = [
     *each("authorization_servers", [["https://idp.example?x"], ["https://"]], ValueError),
     *each("authorization_servers", [["https://idp.example:99999"]], ValueError),
     *each("authorization_servers", [["https://[::1]:0"], ["https://idp.example:x"]], ValueError),
+    *each(
+        "authorization_servers",
+        [["https://a/\n"], ["https://a b"], ["https://a/\u00e9"]],
+        ValueError,
+    ),
+    *each(
+        "authorization_servers", [["https://a\t"], ["\x00https://a"], [" https://a"]], ValueError
+    ),
+    *each("authorization_servers", [["https://u:p@a"], ["https://a#"], ["https://a?"]], ValueError),
+    *each(
+        "authorization_servers", [["https://..."], ["https://a,b"], ["https://a\\b"]], ValueError
+    ),
+    *each(
+        "authorization_servers",
+        [["https://a/../b"], ["https://a/%2E%2e"], ["https://a/%"]],
+        ValueError,
+    ),
+]
+RIGHT_ISSUERS = [
+    *(ISSUER, "http://127.0.0.1:9000", "https://idp.example/", "https://IDP.example/realms/a%2Fb"),
+    *("http://[::1]:9000/idp", "http://localhost:9000", "https://auth_svc:8443/x"),
 ]
 SCOPES = [
     *each("scopes", ["a:b", b"a", 7, [7], [None]], TypeError),
@@ -230,6 +254,29 @@ def test_a_resource_is_given_in_its_canonical_spelling(given: str, mended: str) 
         SessionGate(Starlette(), resolver=MemoryResolver(), resource=given)
 
 
+@pytest.mark.parametrize(
+    ("server", "fault"),
+    [
+        ("https://idp.example/\n", "has a control character in it, at character 21"),
+        ("https://a b", "has a space in it, at character 10"),
+        ("https://a/\u00e9", "is not ASCII at character 11: write a host in punycode"),
+        ("http://idp.example", "is neither https nor http on loopback"),
+        ("https://idp.example/../x", "has a segment . or .. in its path"),
+    ],
+)
+def test_an_authorization_server_is_named_by_its_place_and_fault(server: str, fault: str) -> None:
+    given = [ISSUER, server]
+    with pytest.raises(ValueError, match=r"authorization_servers\[1\]: ") as caught:
+        metadata_routes(RESOURCE, authorization_servers=given, scopes=[])
+    assert str(caught.value).endswith(fault) or f"; this one {fault}" in str(caught.value)
+
+
+def test_a_password_in_an_authorization_server_is_not_shown() -> None:
+    with pytest.raises(ValueError, match=r"authorization_servers\[0\]: it is wrong") as caught:
+        metadata_routes(RESOURCE, authorization_servers=["https://u:s3cret@a"], scopes=[])
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_password_in_a_resource_is_not_shown() -> None:
     with pytest.raises(ValueError, match="no user or password") as caught:
         metadata_routes("https://u:s3cret@mcp.example", authorization_servers=[], scopes=[])
@@ -246,12 +293,25 @@ def test_an_endpoint_at_the_root_is_never_open() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "resource",
+    [
+        *("http://auth_svc:8000/mcp", "http://localhost:8000/mcp", "http://[::1]:8000/mcp"),
+        *("https://xn--bcher-kva.example/mcp", "https://mcp.example/", "https://mcp.example."),
+        *("https://10.0.0.7/a/b/mcp", "https://mcp.example/~a/b;c=1/mcp?a[]=1&b=%20"),
+    ],
+)
+def test_a_resource_of_any_host_is_accepted(resource: str) -> None:
+    SessionGate(Starlette(), resolver=MemoryResolver(), resource=resource)
+    guarded(Starlette(), resource=resource, allowed_hosts=[], allowed_origins=[])
+
+
 def test_what_is_right_is_accepted() -> None:
     SessionGate(
         Starlette(),
         resolver=MemoryResolver(),
         resource="http://127.0.0.1:8000/team/mcp?tenant=1",
-        authorization_servers=(issuer for issuer in [ISSUER, "http://127.0.0.1:9000"]),  # type: ignore[arg-type] # whatever can be gone through once
+        authorization_servers=(issuer for issuer in RIGHT_ISSUERS),  # type: ignore[arg-type] # whatever can be gone through once
         scopes={"a:b", "c"},  # type: ignore[arg-type] # a set
         open_paths=("/healthz", "/static/", "/"),
         max_body_bytes=1,
@@ -313,7 +373,8 @@ def test_broader_scopes_that_can_be_gone_through_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "error"), [*RESOURCES, *ISSUERS, *SCOPES, ("name", None, TypeError)]
+    ("name", "value", "error"),
+    [*RESOURCES, *ISSUERS, *SCOPES, ("name", None, TypeError), ("name", "a\x1b", ValueError)],
 )
 def test_metadata(name: str, value: object, error: type[Exception]) -> None:
     given: dict[str, Any] = {
@@ -333,6 +394,11 @@ def test_metadata(name: str, value: object, error: type[Exception]) -> None:
         *each("allowed_hosts", [["*"], ["*.example"], [""], ["https://x"]], ValueError),
         *each("allowed_hosts", [["x:99999"], ["x:0"], ["x:0065536"]], ValueError),
         *each("allowed_origins", [["https://x:99999"]], ValueError),
+        *each(
+            "allowed_hosts", [["..."], ["a..b"], ["-a"], ["[::1"], ["[g]"], ["1.2.3"]], ValueError
+        ),
+        *each("allowed_hosts", [["a:*:*"], ["a\n"], ["[::1%eth0]:1"], ["a:1:*"]], ValueError),
+        *each("allowed_origins", [["https://..."], ["https://a..b"], ["https://[:]"]], ValueError),
         *each("app", NO_APPS, TypeError),
         *each("allowed_hosts", [["MCP.example"], ["x/y"], ["x:y"], ["a b"]], ValueError),
         *each("allowed_origins", ["https://app.example", None, [7]], TypeError),

@@ -98,6 +98,11 @@ def test_files_are_paths(name: str, value: object) -> None:
         ClientTls(**given)
 
 
+def test_no_file_has_a_nul_in_its_path() -> None:
+    with pytest.raises(ValueError, match="ca_file has a NUL"):
+        ClientTls(Path("a\0.pem"))
+
+
 @pytest.mark.parametrize("name", ["certificate_file", "key_file"])
 def test_a_certificate_has_its_key(name: str) -> None:
     given: dict[str, Any] = {name: Path("x.pem")}
