@@ -9,7 +9,16 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.addresses import is_local
+from authsvc.addresses import is_listening_address, is_local
+from authsvc.arguments import (
+    check_endpoint,
+    check_issuer,
+    check_line,
+    check_listening,
+    check_node,
+    check_scope,
+    check_uri,
+)
 from authsvc.limits import MAX_CONCURRENT_CALLS, CallerLimits
 from authsvc.logs import Format
 from authsvc.sessions import Limits
@@ -25,16 +34,13 @@ Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
 
 
 def _listening_address(address: str) -> str:
-    _, separator, port = address.rpartition(":")
-    if not address.startswith("unix:") and not (separator and port.isdecimal()):
-        raise ValueError("is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock")
-    return address
-
-
-def _metrics_address(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and int(port) < 65_536):
-        raise ValueError("is an address like 127.0.0.1:9464")
+    if address.startswith("unix:") and address != "unix:":
+        return check_line(address)
+    if not is_listening_address(address):
+        raise ValueError(
+            "is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock, the port from 0 to "
+            "65535, an IPv6 address in brackets"
+        )
     return address
 
 
@@ -43,21 +49,15 @@ def _port(address: str) -> int:
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (separator and host and port.isdecimal() and 0 < int(port) < 65_536):
-        raise ValueError("is a host and a port like valkey-0:6379")
-    return host, int(port)
-
-
-def _is_host_and_port(text: str) -> str:
-    _host_and_port(text)
-    return text
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
-HostAndPort = Annotated[str, AfterValidator(_is_host_and_port)]
-NonEmpty = Annotated[str, Field(min_length=1)]
+HostAndPort = Annotated[str, AfterValidator(check_node)]
+EndpointUrl = Annotated[str, AfterValidator(check_endpoint)]
+Line = Annotated[str, AfterValidator(check_line)]
+NonEmpty = Annotated[str, Field(min_length=1), AfterValidator(check_line)]
 RoleArn = Annotated[
     str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$")
 ]
@@ -87,7 +87,7 @@ class StoreSettings(Table):
     service: NonEmpty = Field(
         default="authsvc", description="The name by which the sentinels know the server."
     )
-    username: str = Field(default="", description="ACL user, with sentinel and cluster.")
+    username: Line = Field(default="", description="ACL user, with sentinel and cluster.")
     password_file: Path | None = Field(
         default=None, description="Its password; read again at each connection."
     )
@@ -229,7 +229,7 @@ class IssuerSettings(Table):
         description="Its public keys (RFC 7517). A file that goes leaves its keys in force: to "
         "withdraw one, write the set without it.",
     )
-    jwks_url: str | None = Field(default=None, description="Where they are fetched from.")
+    jwks_url: EndpointUrl | None = Field(default=None, description="Where they are fetched from.")
     discover: bool = Field(
         default=False, description="Find them by the issuer's metadata (OIDC, RFC 8414)."
     )
@@ -272,6 +272,11 @@ class IssuerSettings(Table):
             )
         if self.previous_secret_files and self.secret_file is None:
             raise ValueError("previous_secret_files needs secret_file")
+        if self.discover:
+            try:
+                check_issuer(self.issuer)
+            except ValueError as error:
+                raise ValueError(f"discover: issuer {error}") from None
         return self
 
     @property
@@ -287,7 +292,7 @@ class IntrospectionSettings(Table):
     """``[introspection]``: the issuer of opaque tokens, which is asked what they are (RFC 7662)."""
 
     issuer: NonEmpty = Field(description="Claim iss of its tokens.")
-    endpoint: NonEmpty = Field(description="Its introspection endpoint, https.")
+    endpoint: EndpointUrl = Field(description="Its introspection endpoint, https.")
     client_id: NonEmpty = Field(description="Our name there.")
     client_secret_file: Path = Field(description="Our secret there; followed when it changes.")
     allow_private_addresses: bool = Field(
@@ -340,7 +345,9 @@ class StsSettings(Table):
         default=(), description="For which resources; without it, for those no other table names."
     )
     region: str = Field(pattern=r"^[a-z0-9-]+$", description="Of STS, and of the credentials.")
-    endpoint_url: str | None = Field(default=None, description="STS elsewhere: a VPC endpoint.")
+    endpoint_url: EndpointUrl | None = Field(
+        default=None, description="STS elsewhere: a VPC endpoint."
+    )
     access_key_id: NonEmpty | None = Field(default=None, description="Our own access key.")
     secret_access_key_file: Path | None = Field(
         default=None, description="Its secret; followed when it changes."
@@ -387,15 +394,19 @@ class ExchangeSettings(Table):
     issuers: tuple[NonEmpty, ...] = Field(
         min_length=1, description="Claim iss of the tokens that the endpoint may see."
     )
-    endpoint: NonEmpty = Field(description="The token endpoint, https.")
+    endpoint: EndpointUrl = Field(description="The token endpoint, https.")
     client_id: NonEmpty = Field(description="Our name there.")
     client_secret_file: Path = Field(description="Our secret there; followed when it changes.")
     allow_private_addresses: bool = Field(
         default=False, description="Whether its address may be one that is not public."
     )
-    audience: str = Field(default="", description="The API, by its name there.")
-    api: str = Field(default="", description="The API, by its URI (RFC 8707).")
-    scopes: tuple[NonEmpty, ...] = Field(default=(), description="What its token is to allow.")
+    audience: Line = Field(default="", description="The API, by its name there.")
+    api: Annotated[str, AfterValidator(lambda uri: check_uri(uri) if uri else uri)] = Field(
+        default="", description="The API, by its URI (RFC 8707)."
+    )
+    scopes: tuple[Annotated[str, AfterValidator(check_scope)], ...] = Field(
+        default=(), description="What its token is to allow."
+    )
     subject_token_type: Literal["access_token", "jwt"] = Field(
         default="access_token", description="What the client's token is to the endpoint."
     )
@@ -538,7 +549,7 @@ class CallerSettings(Table):
 class MetricsSettings(Table):
     """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
 
-    listen: Annotated[str, AfterValidator(_metrics_address)] = Field(
+    listen: Annotated[str, AfterValidator(check_listening)] = Field(
         default="127.0.0.1:9464",
         description="host:port; the second of several workers listens on the next port, and so on.",
     )

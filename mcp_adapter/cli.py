@@ -30,10 +30,10 @@ def main() -> None:
 def _listening_address(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> str | None:
-    from mcp_adapter.config import listening_address
+    from authsvc.arguments import check_listening
 
     try:
-        return None if value is None else listening_address(value)
+        return None if value is None else check_listening(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

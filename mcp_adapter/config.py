@@ -8,7 +8,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.arguments import check_host, check_issuer, check_origin
+from authsvc.arguments import (
+    check_base_url,
+    check_host,
+    check_issuer,
+    check_listening,
+    check_origin,
+    check_scope,
+)
 from authsvc.client.targets import Targets
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.logs import Format
@@ -17,17 +24,7 @@ from authsvc.telemetry.settings import TracingSettings
 from mcp_adapter.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.origins import LOOPBACK_ORIGINS
 
-
-def listening_address(address: str) -> str:
-    """``host:port``, checked.
-
-    Raises:
-        ValueError: it is not; the message says what is.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("is an address like 127.0.0.1:8000")
-    return address
+Scope = Annotated[str, AfterValidator(check_scope)]
 
 
 def _authsvc_target(target: str) -> str:
@@ -73,7 +70,9 @@ class AuthsvcSettings(Table):
 class S3Settings(Table):
     """``[s3]``: where the buckets are."""
 
-    endpoint_url: str | None = Field(default=None, description="Unset for AWS itself.")
+    endpoint_url: Annotated[str, AfterValidator(check_base_url)] | None = Field(
+        default=None, description="Unset for AWS itself."
+    )
     region: str = Field(default="us-east-1", description="Of the endpoint.")
 
 
@@ -91,7 +90,7 @@ class ToolsSettings(Table):
 class MetricsSettings(Table):
     """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
 
-    listen: Annotated[str, AfterValidator(listening_address)] = Field(
+    listen: Annotated[str, AfterValidator(check_listening)] = Field(
         default="127.0.0.1:9564", description="host:port."
     )
 
@@ -101,7 +100,7 @@ class Settings(FileSettings):
 
     model_config = SettingsConfigDict(env_prefix="MCP_ADAPTER_")
 
-    listen: Annotated[str, AfterValidator(listening_address)] = Field(
+    listen: Annotated[str, AfterValidator(check_listening)] = Field(
         default="127.0.0.1:8000", description="host:port."
     )
     resource: Resource = Field(
@@ -110,7 +109,7 @@ class Settings(FileSettings):
     authorization_servers: tuple[Annotated[str, AfterValidator(check_issuer)], ...] = Field(
         min_length=1, description="Issuers of tokens for it, for clients that look for one."
     )
-    implied_scopes: dict[str, tuple[str, ...]] = Field(
+    implied_scopes: dict[Scope, tuple[Scope, ...]] = Field(
         default={}, description="By a broader scope of the issuer's, the scopes that it implies."
     )
     authsvc: AuthsvcSettings = AuthsvcSettings()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from authsvc.arguments import check_base_url
 from authsvc.cli import check_config
 from authsvc.cli.configuration import config_option
 from authsvc.cli.connection import Connection, admin_options
@@ -58,6 +59,11 @@ def command(
     """
     if config is None and adapter_config is None:
         raise Failure("give --config, --adapter-config or both")
+    if adapter_url is not None:
+        try:
+            check_base_url(adapter_url)
+        except ValueError as error:
+            raise Failure(f"--adapter-url {error}") from None
     is_given = ctx.get_parameter_source("target") is not click.core.ParameterSource.DEFAULT
     target = connection.target if is_given else None
     checks = _checks(config, adapter_config, adapter_url, connection, target)

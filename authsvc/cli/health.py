@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from authsvc.arguments import check_base_url
 from authsvc.cli.failing import Failure, No
 from authsvc.cli.output import as_json_option, print_json, say
 
@@ -45,6 +46,10 @@ def command(
     if "://" in target and not target.startswith("http://"):
         raise Failure("TARGET is host:port, unix:/path or an http:// URL")
     if target.startswith("http://"):
+        try:
+            check_base_url(target)
+        except ValueError as error:
+            raise Failure(f"TARGET {error}") from None
         try:
             status = http_status(target, timeout_seconds=timeout_seconds)
         except OSError as error:

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.addresses import is_local
+from authsvc.arguments import check_listening
 from authsvc.client.targets import Targets
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.logs import Format
 from authsvc.settings import FileSettings, Table
+from authsvc.urls import read, resource_fault
 
 
 def _listening_address(address: str) -> str:
-    _, separator, port = address.rpartition(":")
-    if not (separator and port.isdecimal() and int(port) < 65536):
-        raise ValueError("is an address like 127.0.0.1:8081")
+    # One without a host is every address of this machine.
+    check_listening(f"localhost{address}" if address.startswith(":") else address)
     return address
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.netloc or url != f"https://{parts.netloc}".lower():
-        raise ValueError("is an origin like https://console.example.com: no path, lower case")
-    if "@" in parts.netloc or url.endswith(":443"):
-        raise ValueError("is an origin as browsers spell it: no user, no default port")
+    fault = resource_fault(url) or ("" if url.startswith("https:") else "is not https")
+    if not fault and (read(url).path or "?" in url):
+        fault = "has a path or a query"
+    if fault:
+        raise ValueError(
+            "is an origin like https://console.example.com, as browsers spell it: lower case, no "
+            f"user, no default port, no path; this one {fault}"
+        )
     return url
 
 

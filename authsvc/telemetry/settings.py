@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import AfterValidator, Field
+
+from authsvc.arguments import check_collector
 from authsvc.settings import Table
 
 
@@ -14,8 +17,7 @@ class TracingSettings(Table):
     tracing on.
     """
 
-    endpoint: str = Field(
-        pattern=r"^https?://[^/?#]+$",
+    endpoint: Annotated[str, AfterValidator(check_collector)] = Field(
         description="The collector's URL like http://127.0.0.1:4317; https for TLS.",
     )
     share: float = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,116 @@ def test_the_environment_goes_above_the_file(
 )
 def test_wrong_settings_are_named(tmp_path: Path, old: str, new: str, named: str) -> None:
     assert named in complaint(tmp_path, MINIMAL.replace(old, new))
+
+
+def introspection(endpoint: str) -> str:
+    return (
+        f'[introspection]\nissuer = "https://opaque.example"\nendpoint = "{endpoint}"\n'
+        'client_id = "a"\nclient_secret_file = "b"\n'
+    )
+
+
+def issuer(more: str) -> str:
+    return f'[[issuers]]\nissuer = "https://b.example"\nalgorithms = ["ES256"]\n{more}\n'
+
+
+def sts(url: str) -> str:
+    return (
+        f'[[credentials.sts]]\nregion = "eu-west-1"\nambient = true\nendpoint_url = "{url}"\n'
+        '[[credentials.sts.roles]]\nissuer = "https://idp.example"\n'
+        'arn = "arn:aws:iam::123456789012:role/a"\n'
+    )
+
+
+def exchange(endpoint: str = "https://idp.example/token", more: str = "") -> str:
+    return (
+        f'[[credentials.exchange]]\nissuers = ["https://idp.example"]\nendpoint = "{endpoint}"\n'
+        f'client_id = "a"\nclient_secret_file = "b"\n{more}\n'
+    )
+
+
+WRONG_ENDPOINTS = [
+    *("idp.example", "http://idp.example/x", "https://u:hush@idp.example/x", "https://a b/x"),
+    *(r"https://idp.example/x\n", "https://idp.example/\u00e9", "https://..."),
+    *("https://idp.example:99999/x", "https://idp.example/../x", "https://idp.example/x#y"),
+]
+
+
+@pytest.mark.parametrize("url", WRONG_ENDPOINTS)
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        (introspection, "introspection.endpoint: is a URL like"),
+        (lambda url: issuer(f'jwks_url = "{url}"'), "issuers.1.jwks_url: is a URL like"),
+        (sts, "credentials.sts.0.endpoint_url: is a URL like"),
+        (exchange, "credentials.exchange.0.endpoint: is a URL like"),
+    ],
+    ids=["introspection", "jwks_url", "sts", "exchange"],
+)
+def test_an_endpoint_is_a_url(
+    tmp_path: Path, table: Callable[[str], str], named: str, url: str
+) -> None:
+    text = complaint(tmp_path, MINIMAL + table(url))
+    assert named in text
+    assert "hush" not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://idp.example/x?y=1", "http://127.0.0.1:1/x", "http://[::1]:1", "https://a_b:1/"),
+        *("http://localhost:1/x", "https://idp.example/a%2Fb"),
+    ],
+)
+def test_an_endpoint_that_can_be_asked(tmp_path: Path, url: str) -> None:
+    tables = introspection(url) + issuer(f'jwks_url = "{url}"') + sts(url)
+    load(Settings, written(tmp_path, MINIMAL + tables))
+    load(Settings, written(tmp_path, MINIMAL + exchange(url)))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (issuer("discover = true").replace("https://b.example", "urn:idp"), "discover: issuer is"),
+        (issuer("discover = true").replace("b.example", "b.example/?x"), "discover: issuer is"),
+        (
+            issuer('jwks_file = "j"').replace("b.example", r"b.example\n"),
+            "issuers.1.issuer: is one",
+        ),
+        (issuer('jwks_file = "j"').replace("b.example", "b.example "), "issuers.1.issuer: is one"),
+        (exchange(more='api = "api.example"'), "credentials.exchange.0.api: is a URI"),
+        (exchange(more='api = "https://api.example#x"'), "credentials.exchange.0.api: is a URI"),
+        (exchange(more='scopes = ["a b"]'), "credentials.exchange.0.scopes.0: is a scope"),
+        (exchange(more=r'audience = "a\n"'), "credentials.exchange.0.audience: is one line"),
+        ('[metrics]\nlisten = "a b:1"', "metrics.listen: is an address"),
+        ('[metrics]\nlisten = "a:65536"', "metrics.listen: is an address"),
+        ('[tracing]\nendpoint = "http://a b:1"', "tracing.endpoint: is a URL"),
+        ('[store]\nkind = "redis"\nurl = "redis://a b"', "store: url is a URL like"),
+        ('[store]\nkind = "redis"\nurl = "redis://h:0"', "store: url is a URL like"),
+        ('[store]\nnodes = ["a b:1"]', "store.nodes.0: is a host and a port"),
+        ('[store]\nsentinels = ["::1:1"]', "store.sentinels.0: is a host and a port"),
+        ('[store]\nsentinels = ["a..b:1"]', "store.sentinels.0: is a host and a port"),
+    ],
+)
+def test_what_cannot_work_is_named(tmp_path: Path, text: str, named: str) -> None:
+    assert named in complaint(tmp_path, MINIMAL + text)
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        *("127.0.0.1:65536", "a b:1", ":50051", "::1:50051", "a..b:1", "unix:", r"unix:/run/a\n"),
+        *("127.0.0.1:\u0661", "b\u00fccher.example:1"),
+    ],
+)
+def test_an_address_to_listen_on_is_one(tmp_path: Path, listen: str) -> None:
+    text = f'listen = "{listen}"\n{MINIMAL}'
+    assert "listen: is " in complaint(tmp_path, text)
+
+
+@pytest.mark.parametrize("api", ["https://api.example/x?y", "urn:api", "api://4f2c-client-id"])
+def test_an_api_is_any_uri(tmp_path: Path, api: str) -> None:
+    load(Settings, written(tmp_path, MINIMAL + exchange(more=f'api = "{api}"')))
 
 
 SECURE = """

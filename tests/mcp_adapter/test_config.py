@@ -76,6 +76,21 @@ def test_what_is_required(tmp_path: Path, setting: str) -> None:
         ('listen = ":8000"', "listen"),
         ('listen = "127.0.0.1:http"', "listen"),
         ('listen = "127.0.0.1:65536"', "listen"),
+        ('listen = "a b:8000"', "listen"),
+        ('listen = "::1:8000"', "listen"),
+        ('allowed_hosts = ["..."]', "allowed_hosts.0"),
+        ('implied_scopes = {"a b" = ["c"]}', "implied_scopes.a b.[key]"),
+        ('implied_scopes = {a = ["b c"]}', "implied_scopes.a.0"),
+        ('[s3]\nendpoint_url = "s3.example"', "s3.endpoint_url"),
+        ('[s3]\nendpoint_url = "http://u:p@s3.example"', "s3.endpoint_url"),
+        ('[s3]\nendpoint_url = "http://s3..example"', "s3.endpoint_url"),
+        ('[s3]\nendpoint_url = "http://s3.example/?x"', "s3.endpoint_url"),
+        (r"[s3]" + "\n" + r'endpoint_url = "http://s3.example\n"', "s3.endpoint_url"),
+        ('[tracing]\nendpoint = "http://a b:4317"', "tracing.endpoint"),
+        ('[tracing]\nendpoint = "http://u:p@collector:4317"', "tracing.endpoint"),
+        ('[tracing]\nendpoint = "http://collector:99999"', "tracing.endpoint"),
+        ('[tracing]\nendpoint = "http://collector:4317/"', "tracing.endpoint"),
+        ('[metrics]\nlisten = "a b:1"', "metrics.listen"),
         ('colour = "blue"', "colour"),
         ("max_body_bytes = 0", "max_body_bytes"),
         ("grace_seconds = 0", "grace_seconds"),
@@ -108,6 +123,9 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, setting: str) -> None
         "https://mcp.example/mcp#x",
         "https://MCP.example/mcp",
         "ftp://mcp.example",
+        "https://mcp.example/../mcp",
+        "https://mcp,example/mcp",
+        "https://.../mcp",
     ],
 )
 def test_a_resource_is_a_canonical_uri(tmp_path: Path, resource: str) -> None:
@@ -117,7 +135,18 @@ def test_a_resource_is_a_canonical_uri(tmp_path: Path, resource: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "issuer", ["http://idp.example", "idp.example", "https://idp.example/?x=1", "https://", "[::1"]
+    "issuer",
+    [
+        "http://idp.example",
+        "idp.example",
+        "https://idp.example/?x=1",
+        "https://",
+        "[::1",
+        r"https://idp.example/\n",
+        "https://a b",
+        "https://a/\u00e9",
+        "https://...",
+    ],
 )
 def test_an_authorization_server_is_a_url(tmp_path: Path, issuer: str) -> None:
     text = MINIMAL.replace("https://idp.example", issuer)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from authsvc import urls
+
 Address = tuple[str, int]
+
+_WITH_PASSWORD = re.compile(r"[^:/?#]+://[^/?#@]*:[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +61,35 @@ def server_at(url: str) -> RedisServer:
     Raises:
         ValueError: it is none, or holds a password, which belongs in a file.
     """
-    parts = urlsplit(url)
-    if parts.password is not None:
+    if _WITH_PASSWORD.match(url):
         raise ValueError("holds the password, which belongs in password_file")
-    username = unquote(parts.username or "")
-    if parts.scheme == "unix" and parts.path and not parts.hostname:
-        return RedisServer(unix_socket=Path(parts.path), username=username)
+    if url.startswith("unix:"):
+        return _server_at_socket(url)
+    rule = "is a URL like redis://host:6379/0, rediss://user@host:6379 or unix:/path"
+    try:
+        parts = urls.read(url)
+    except ValueError as error:
+        raise ValueError(f"{rule}; this one {error}") from None
+    scheme = parts.scheme.lower()
+    if scheme not in {"redis", "rediss"} or parts.query or parts.fragment is not None:
+        raise ValueError(rule)
     database = parts.path.strip("/")
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or parts.query:
-        raise ValueError("is a URL like redis://host:6379/0, rediss://user@host:6379 or unix:/path")
     if database and not database.isdecimal():
         raise ValueError("has a path that is not the number of a database")
     return RedisServer(
-        nodes=((parts.hostname, parts.port or 6379),),
+        nodes=((parts.host.strip("[]"), int(parts.port or 6379)),),
         database=int(database or 0),
-        username=username,
-        tls=parts.scheme == "rediss",
+        username=unquote(parts.user or ""),
+        tls=scheme == "rediss",
     )
+
+
+def _server_at_socket(url: str) -> RedisServer:
+    """
+    Raises:
+        ValueError: as ``server_at``.
+    """
+    parts = urlsplit(url)
+    if not url.isprintable() or not parts.path or parts.hostname:
+        raise ValueError("is the path of a socket like unix:/run/valkey.sock")
+    return RedisServer(unix_socket=Path(parts.path), username=unquote(parts.username or ""))

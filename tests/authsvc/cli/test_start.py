@@ -230,6 +230,14 @@ def test_what_health_cannot_ask(target: str) -> None:
     assert (ran.exit_code, "TARGET is host:port" in ran.output) == (2, True)
 
 
+@pytest.mark.parametrize("url", ["http://", "http://a b/readyz", "http://127.0.0.1:99999/readyz"])
+def test_what_is_asked_over_http_is_a_url(url: str) -> None:
+    ran = invoked("health", url)
+    assert (ran.exit_code, "TARGET is a URL like" in ran.output) == (2, True)
+    ran = invoked("doctor", "--adapter-config", "adapter.toml", "--adapter-url", url)
+    assert (ran.exit_code, "--adapter-url is a URL like" in ran.output) == (2, True)
+
+
 def test_a_bare_token_is_all_that_token_prints(config: Path) -> None:
     ran = invoked("token", "--config", config, "--sub", "ada")
     assert ran.exit_code == 0

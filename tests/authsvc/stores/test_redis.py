@@ -535,11 +535,18 @@ def test_a_url_says_where() -> None:
     assert server_at("rediss://user@h:7/3") == RedisServer(
         nodes=(("h", 7),), database=3, username="user", tls=True
     )
+    assert server_at("redis://[::1]:7").nodes == (("::1", 7),)
+    assert server_at("redis://val_key:7/0").nodes == (("val_key", 7),)
     assert server_at("unix:///run/valkey.sock").unix_socket == Path("/run/valkey.sock")
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://u:hush@h", "http://h", "redis://", "redis://h/x", "redis://h?db=1", "unix:"]
+    "url",
+    [
+        *("redis://u:hush@h", "http://h", "redis://", "redis://h/x", "redis://h?db=1", "unix:"),
+        *("redis://u:hush^@h", "redis://u:@h", "redis://h:0", "redis://h:99999", "redis://a b"),
+        *("redis://h\n", "redis://a..b", "redis://h#x", "unix:/run/a\n", "unix://u:hush@/run/a"),
+    ],
 )
 def test_a_url_that_says_nothing_or_too_much_is_refused(url: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it must not say comes next
