@@ -19,7 +19,7 @@ from authsvc.credentials.sts import RoleRule, StsBroker
 from authsvc.errors import AuthError, Reason
 from authsvc.resolution import AwsCredentials, Secret
 from authsvc.settings import ConfigError
-from authsvc.tokens.fetching import Fetcher, check_url
+from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.keys import KeyLoadError
 
 _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
@@ -62,8 +62,6 @@ async def open_broker(
 async def _sts_broker(
     table: StsSettings, closing: AsyncExitStack, counts: CacheCounts | None
 ) -> StsBroker:
-    if table.endpoint_url is not None:
-        _check_endpoint(table.endpoint_url, "credentials.sts.endpoint_url")
     identity = _identity(table)
     try:
         client = await closing.enter_async_context(
@@ -94,7 +92,6 @@ def _identity(table: StsSettings) -> Identity:
 def _exchange_broker(
     table: ExchangeSettings, closing: AsyncExitStack, counts: CacheCounts | None
 ) -> ExchangeBroker:
-    _check_endpoint(table.endpoint, "credentials.exchange.endpoint")
     _secret(table.client_secret_file, "credentials.exchange.client_secret_file")
     broker = ExchangeBroker(
         Exchange(
@@ -141,13 +138,6 @@ def _check_names(table: StsSettings | ExchangeSettings, settings: Settings) -> N
     resources = {*settings.resources}.union(*(caller.resources for caller in settings.callers))
     for resource in {*table.resources} - resources:
         raise ConfigError(f"credentials.{kind}.resources: nobody may resolve for {resource}")
-
-
-def _check_endpoint(url: str, setting: str) -> None:
-    try:
-        check_url(url)
-    except KeyLoadError as error:
-        raise ConfigError(f"{setting}: {error}") from None
 
 
 def _static(settings: StaticCredentials) -> AwsCredentials:

@@ -11,7 +11,7 @@ from authsvc.resolution import Secret
 from authsvc.settings import ConfigError
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.claims import ClaimMapping
-from authsvc.tokens.fetching import Fetcher, check_url
+from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.introspection import ByShape, IntrospectionVerifier
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks
 from authsvc.tokens.jwt import Issuer, JwtVerifier
@@ -92,10 +92,8 @@ def _source(settings: IssuerSettings) -> KeySource:
         return WatchedFiles([path], partial(load_jwks_file, path, algorithms))
     fetcher = Fetcher(settings.allow_private_addresses)
     if settings.jwks_url is not None:
-        check_url(settings.jwks_url)
         fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms)
     else:
-        check_url(settings.issuer)
         fetch = partial(fetch_discovered, fetcher, settings.issuer, algorithms)
     return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)
 

@@ -177,7 +177,6 @@ async def fails_to_start(settings: Settings) -> str:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"endpoint_url": "http://sts.example"}, "credentials.sts.endpoint_url"),
         ({"secret_access_key_file": "/nowhere"}, "credentials.sts.secret_access_key_file"),
         ({"session_token_file": "/nowhere"}, "credentials.sts.session_token_file"),
         (
@@ -202,7 +201,6 @@ async def test_what_is_wrong_with_sts_stops_the_start(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"endpoint": "http://idp.example/token"}, "credentials.exchange.endpoint"),
         ({"client_secret_file": "/nowhere"}, "credentials.exchange.client_secret_file"),
         ({"issuers": ["https://typo.example"]}, "https://typo.example"),
         ({"resources": ["https://typo.example/mcp"]}, "https://typo.example/mcp"),
