@@ -1,4 +1,5 @@
-"""Secrets that could be guessed: published examples, words, sequences, and what repeats itself.
+"""Secrets that could be guessed: published examples, words, digests of words, sequences, and what
+repeats itself; also as the text that hexadecimal digits or base64 stand for.
 
 Length says nothing: 32 equal characters are 32 characters. What chance has made is never refused.
 """
@@ -6,8 +7,13 @@ Length says nothing: 32 equal characters are 32 characters. What chance has made
 from __future__ import annotations
 
 import base64
+import binascii
+import functools
+import hashlib
 import math
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 
 MIN_BITS = 80.0
 """What a secret is worth at least, by the estimate below. Chance leaves 32 hexadecimal digits, the
@@ -34,24 +40,51 @@ _PUBLISHED = frozenset(
         "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
         "404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970",
         "413F4428472B4B6250655368566D5970337336763979244226452948404D6351",
+        "3cfa76ef14937c1c0ea519f8fc057a80fcd04a7420f8e8bcd0a7567c272e007b",
+        "3EK6FD+o0+c7tzBNVfjpMkNDi2yARAAKzQlk8O2IKoxQu4nF7EdAh8s3TwpHwrdWT6R",
     }
 )
 
 _WORDS = """
-    about access account admin administrator and app application apple auth authentication
-    authsvc base64 battery bit bits byte bytes can change changed changeit changeme character
-    characters chars code config correct credential credentials database default demo dev
-    develop development dont dummy enough env example examples fake file foo bar baz for from
-    generate generated good guess guest hash have hello here hidden hmac horse hs256 hunter2
-    insecure into internal java json just jwt key keys least letmein local localhost login long
-    love made master minimum more must name need never new not nobody only openssl our pass
-    passphrase passwd password pepper phrase placeholder please private prod production public
-    put qwerty random replace replaced root safe salt sample secret secrets secure security
-    server service session set sha256 shared should sign signature signing simple some something
-    spring staging staple strong super system temp temporary test tester testing text than that
-    the this tmp todo token tokens top try unsafe use used user using value very web welcome
-    will with word world yes you your
-    """.split()  # noqa: SIM905 - a list of 170 strings is none to read
+    abc123 about access account adipiscing admin administrator amet an and angular any anything
+    api apikey app apple application as asymmetric at audience auth authentication authsvc
+    backend bar base base64 baseball battery baz bearer bit bits boot brown by byte bytes can
+    cat change changed changeit changeme character characters chars client code commit company
+    complex config consectetur cookie correct credential credentials crypto csrf customer data
+    database decrypt default demo dev develop development device difficult digits django do
+    docker dog dolor dont dragon dummy eight elit encoded encrypt encrypted encryption enough
+    enter env example examples express fake file five flask foo football for four fox from
+    frontend generate generated generation generator github gitlab good guess guessable guest
+    hard hash have hello here hidden hmac hmacsha256 horse how hs256 hs384 hs512 hub hunter2 if
+    iloveyou in insecure insert internal into ipsum is issuer it java json jsonwebtoken jumps
+    just jwt keep key keyboard keys kubernetes laravel lazy least length letmein letters local
+    localhost login long longer lorem love made master max maximum me mercure min minimal
+    minimum mix mixed mobile mode monkey more must my name need nest nestjs never new next
+    nextauth nine no nobody node not number numbers oauth oauth2 of on one only openid openssl
+    or our over own pass pass1234 passphrase passwd password pepper phrase placeholder please
+    princess private privatekey prod production project public put quick qwerty qwerty123 rails
+    random react really recommended refresh replace replaced required root safe salt sample
+    secret secrets secure security server service session set seven sha1 sha256 sha512 shadow
+    share shared short should sign signature signed signer signing signingkey simple sit six
+    size so some something spring staging staple strict string strings strong strongest sunshine
+    supabase super superman symbol symbols symfony symmetric system temp temporary ten test
+    tester testing text than that the there thing this three tmp to todo token tokens top
+    trustno1 try two ultra unguessable unsafe up us use used user using value verification
+    verify very we web webtoken welcome welcome1 what when where who why will with word world
+    yes you your yourself zero
+""".split()  # noqa: SIM905 - a list of 344 strings is none to read
+
+_DIGESTED = ("", "123456", "12345678", "123456789", "your-256-bit-secret", *_WORDS)
+"""Texts whose digests are as well known as they are."""
+
+_DIGESTS = ("md5", "sha1", "sha256", "sha512")
+
+_DIGEST_PREFIX = 16
+"""Bytes by which a digest is known: the least of them has so many, and longer ones get cut."""
+
+_MIN_DECODED = 32
+"""Characters that a decoded text has at least to be judged: a random one of this length that is
+made of letters and digits passes."""
 
 _WORD = re.compile("|".join(sorted(_WORDS, key=len, reverse=True)))
 
@@ -77,9 +110,13 @@ def fault(secret: bytes) -> str:
     Args:
         secret: as it is used. No part of it is in the answer.
     """
+    decoded = tuple(_decoded(secret))
     if _is_published(secret):
         return "it is a published example"
-    if estimated_bits(secret, enough=MIN_BITS) < MIN_BITS:
+    if any(text[:_DIGEST_PREFIX] in _known_digests() for text in (secret, *decoded)):
+        return "it is the digest of a common word"
+    texts = [text for text in decoded if len(text) >= _MIN_DECODED and _is_printable(text)]
+    if any(estimated_bits(text, enough=MIN_BITS) < MIN_BITS for text in (secret, *texts)):
         return "it is made of repetitions, sequences or common words"
     return ""
 
@@ -161,11 +198,31 @@ def _common(one: str, start: int, other: str, at: int) -> int:
     return length
 
 
-def _decoded(text: str) -> bytes:
-    if len(text) % 4 == 0 and all(character in "0123456789abcdefABCDEF" for character in text):
-        return bytes.fromhex(text)
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+def _decoded(secret: bytes) -> Iterator[bytes]:
+    """What a secret stands for: as hexadecimal digits, and as base64 of either alphabet."""
+    text = secret.strip()
+    with suppress(binascii.Error):
+        yield binascii.unhexlify(text)
+    unpadded = text.rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
+    with suppress(binascii.Error):
+        yield base64.b64decode(unpadded + b"=" * (-len(unpadded) % 4), validate=True)
+
+
+def _is_printable(text: bytes) -> bool:
+    return text.isascii() and text.decode("ascii").isprintable()
+
+
+@functools.cache
+def _known_digests() -> frozenset[bytes]:
+    """The beginnings of digests of common words, alone and with a line end, as ``echo`` adds it."""
+    return frozenset(
+        hashlib.new(name, typed.encode(), usedforsecurity=False).digest()[:_DIGEST_PREFIX]
+        for word in _DIGESTED
+        for spelled in {word, word.capitalize()}
+        for typed in (spelled, f"{spelled}\n")
+        for name in _DIGESTS
+    )
 
 
 _PUBLISHED_TEXTS = frozenset(text.lower() for text in _PUBLISHED)
-_PUBLISHED_BYTES = frozenset(map(_decoded, _PUBLISHED))
+_PUBLISHED_BYTES = frozenset(decoded for text in _PUBLISHED for decoded in _decoded(text.encode()))

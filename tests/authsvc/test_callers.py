@@ -16,7 +16,10 @@ from tests.support.clock import Clock
 
 HERE, THERE = "https://here.example/mcp", "https://there.example/mcp"
 # The same in each worker: they are parts of the names of tests.
-TOKENS = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("here", "next", "admin")}
+TOKENS = {
+    name: hashlib.sha256(f"token: {name}".encode()).hexdigest()
+    for name in ("here", "next", "admin")
+}
 
 
 def digest(token: str) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import random
 import secrets
+import string
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +44,34 @@ GUESSABLE = [
     ),
     b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
     b"09D25E094FAA6CA2556C818166B7A9563B93F7099F6F0F4CAA6CF63B88E8D3E7",
+    b"3cfa76ef14937c1c0ea519f8fc057a80fcd04a7420f8e8bcd0a7567c272e007b",
+    b"your-super-secret-jwt-token-with-at-least-32-characters-long",
+    b"super-secret-jwt-token-with-at-least-32-characters-long",
+    b"!ChangeThisMercureHubJWTSecretKey!",
+    b"my-32-character-ultra-secure-and-ultra-long-secret",
+    b"secretKey-for-jwt-token-generation-min-256-bits",
+    b"lorem ipsum dolor sit amet consectetur adipiscing",
+    b"the quick brown fox jumps over the lazy dog",
+    b"replace-me-with-a-really-long-random-string-in-production",
+    b"this_is_a_very_secure_signing_key_for_the_api",
+    base64.b64encode(b"my-super-secret-jwt-key-that-is-long-enough"),
+    base64.urlsafe_b64encode(b"my-super-secret-jwt-key-that-is-long-enough").rstrip(b"="),
+    b"my-super-secret-jwt-key-that-is-long-enough".hex().encode(),
 ]
+
+DIGESTED = ["", "password", "Password", "secret", "changeme", "123456", "admin", "test", "secret\n"]
+
+
+@pytest.mark.parametrize("digest", ["md5", "sha1", "sha256", "sha512"])
+@pytest.mark.parametrize("text", DIGESTED)
+def test_a_digest_of_a_common_word_is_refused(text: str, digest: str) -> None:
+    raw = hashlib.new(digest, text.encode(), usedforsecurity=False).digest()
+    spellings = {
+        *(raw.hex().encode(), raw.hex().upper().encode(), raw.hex()[:32].encode()),
+        *(base64.b64encode(raw), base64.urlsafe_b64encode(raw).rstrip(b"=")),
+        *((raw,) if len(raw) >= MIN_SECRET_BYTES else ()),
+    }
+    assert {fault(secret) for secret in spellings} == {"it is the digest of a common word"}
 
 
 @pytest.mark.parametrize("secret", GUESSABLE)
@@ -66,6 +96,12 @@ def test_a_service_token_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
         ServiceTokenFile(path)
 
 
+def letters_and_digits(size: int) -> bytes:
+    return "".join(
+        secrets.choice(string.ascii_letters + string.digits) for _ in range(size)
+    ).encode()
+
+
 @pytest.mark.parametrize(
     "made",
     [
@@ -77,8 +113,16 @@ def test_a_service_token_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
         lambda size: base64.b64encode(secrets.token_bytes(size * 3 // 4)),
         lambda size: secrets.token_urlsafe(size).encode(),
         lambda size: base64.b32encode(secrets.token_bytes(size)),
+        lambda size: b"".join(str(uuid.uuid4()).encode() for _ in range(size // 32)),
+        letters_and_digits,
+        lambda size: base64.b64encode(letters_and_digits(size)),
+        lambda size: letters_and_digits(size).hex().encode(),
+        lambda size: base64.b64encode(secrets.token_hex(size // 2).encode()),
     ],
-    ids=["raw", "hex", "hex of half", "HEX", "base64", "32 of base64", "base64url", "base32"],
+    ids=[
+        *("raw", "hex", "hex of half", "HEX", "base64", "32 of base64", "base64url", "base32"),
+        *("uuid", "letters", "base64 of letters", "hex of letters", "base64 of hex"),
+    ],
 )
 @pytest.mark.parametrize("size", [32, 64])
 def test_what_chance_has_made_is_never_refused(made: Callable[[int], bytes], size: int) -> None:
