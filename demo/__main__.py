@@ -119,12 +119,13 @@ Ready.
 
 With curl: initialize without a token, then call a tool with one.
 
-  SESSION=$(curl -si {url} -H 'Content-Type: application/json' \\
+  SESSION=$(curl --noproxy '*' -si {url} -H 'Content-Type: application/json' \\
     -H 'Accept: application/json, text/event-stream' \\
     -d '{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"2025-11-25",\
 "capabilities":{{}},"clientInfo":{{"name":"curl","version":"1"}}}}}}' \\
     | tr -d '\\r' | sed -n 's/^mcp-session-id: //ip')
-  curl -s {url} -H "Authorization: Bearer $(cat {token})" -H "Mcp-Session-Id: $SESSION" \\
+  curl --noproxy '*' -s {url} -H "Authorization: Bearer $(cat {token})" \\
+    -H "Mcp-Session-Id: $SESSION" \\
     -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
     -d '{{"jsonrpc":"2.0","id":2,"method":"tools/call",\
 "params":{{"name":"discover_buckets","arguments":{{}}}}}}'
@@ -150,7 +151,7 @@ With the official Python client:
 
   async def main():
       headers = {{"Authorization": "Bearer " + open("{token}").read().strip()}}
-      async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+      async with httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
           async with Client(streamable_http_client("{url}", http_client=http)) as client:
               result = await client.call_tool("discover_buckets", {{}})
               print(len(result.structured_content["buckets"]), "buckets")

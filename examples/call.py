@@ -36,8 +36,9 @@ class Token(httpx2.Auth):
 async def main(url: str, tool: str, value: str) -> None:
     """Call ``tool`` at ``url`` twice."""
     token = Token()
+    # trust_env=False: a proxy of the environment would see the token in the clear.
     async with (
-        httpx2.AsyncClient(auth=token, timeout=TIMEOUT_SECONDS) as http,
+        httpx2.AsyncClient(auth=token, timeout=TIMEOUT_SECONDS, trust_env=False) as http,
         Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
     ):
         for token.value in ("", value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -46,7 +47,10 @@ from tests.support.tokens import RESOURCE, IdentityProvider
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("authsvc", "mcp_adapter", "bench", "chaos", "conformance", "demo", "fuzz", "scripts")
+PROGRAMS = (
+    *("authsvc", "mcp_adapter", "bench", "chaos", "conformance", "demo", "examples", "fuzz"),
+    "scripts",
+)
 BOUND_SECONDS = 60
 
 Target = Callable[[str], Awaitable[object]]
@@ -309,6 +313,36 @@ def test_every_client_of_http_leaves_the_environment_alone() -> None:
             if name in {"httpx2.AsyncClient", "httpx2.Client"}:
                 assert "trust_env=False" in ast.unparse(call), path
             assert name.split(".")[-1] not in {"urlopen", "ProxyHandler"}, path
+            if name.split(".")[-1] == "streamable_http_client":
+                # Its own client would read the environment.
+                assert "http_client=" in ast.unparse(call), path
+
+
+def pages() -> Iterator[Path]:
+    """What shows code to copy: the documentation, and what the demo prints."""
+    folders = [ROOT / name for name in ("docs", "examples", "deploy", "bench", "conformance")]
+    yield ROOT / "README.md"
+    yield ROOT / "demo" / "__main__.py"
+    for folder in folders:
+        for path in sorted(folder.rglob("*.md")):
+            if "node_modules" not in path.parts:
+                yield path
+
+
+CLIENTS = re.compile(r"\bhttpx2?\.(?:Async)?Client\([^()]*\)")
+CURLS = re.compile(r"\bcurl (?=-)(?:[^\n`]|\\\n)*")
+
+
+def test_no_client_on_a_page_sends_a_token_to_a_proxy_of_the_environment() -> None:
+    clients, curls = list[str](), list[str]()
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        clients += CLIENTS.findall(text)
+        curls += [it for it in CURLS.findall(text) if "Authorization: " in it]
+    assert clients
+    assert curls
+    assert [it for it in clients if "trust_env=False" not in it] == []
+    assert [it for it in curls if "--noproxy '*'" not in it] == []
 
 
 @pytest.mark.parametrize(
