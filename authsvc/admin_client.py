@@ -329,6 +329,7 @@ class AdminClient:
         now = asyncio.get_running_loop().time
         deadline = now() + (deadline_seconds or self._deadline_seconds)
         backoff_seconds = BACKOFF_SECONDS
+        why: AuthError | None = None
         while True:
             stub, number = self._stub()
             # One that does not answer leaves the others half of the time.
@@ -339,17 +340,20 @@ class AdminClient:
             except aio.AioRpcError as error:
                 failure = failure_of(error)
             except TimeoutError:
-                failure = Failure(_no_answer(), may_repeat=True)
+                failure = Failure(_no_answer(), may_repeat=True, timed_out=True)
             except asyncio.CancelledError:
                 if is_caller_cancelled():
                     raise
                 failure = CLOSED
+            # An attempt that the deadline cuts off knows less than one before it.
+            if why is None or not failure.timed_out:
+                why = located(failure.error, self._addresses[number])
             if not failure.may_repeat or not self._channels:
-                raise located(failure.error, self._addresses[number])
+                raise why
             self._preferred = number + 1
             wait = random.uniform(0.0, backoff_seconds)  # noqa: S311 - jitter
             if now() + wait >= deadline:
-                raise located(failure.error, self._addresses[number])
+                raise why
             await asyncio.sleep(wait)
             backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)
 

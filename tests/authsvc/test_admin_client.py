@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -308,3 +308,28 @@ async def test_an_error_names_the_target_and_the_cause(tls: Path, away: str) -> 
 def test_a_target_that_is_none(target: str) -> None:
     with pytest.raises(ValueError, match="target"):
         AdminClient(target)
+
+
+async def test_an_attempt_that_is_cut_off_does_not_hide_why_the_one_before_failed(
+    away: str,
+) -> None:
+    cause = "failed to connect to all addresses; last error: CERTIFICATE_VERIFY_FAILED"
+    causes = [cause]
+
+    async def attempt(stub: object, metadata: object, seconds: float) -> None:
+        if causes:
+            raise failed(grpc.StatusCode.UNAVAILABLE, causes.pop())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.Event().wait()
+        raise failed(grpc.StatusCode.DEADLINE_EXCEEDED, "")
+
+    async with AdminClient(away) as operator:
+        with pytest.raises(AuthError) as caught:
+            await operator._repeated(attempt, 1.0)
+    assert not causes
+    assert caught.value.detail == f"authsvc at {away}: UNAVAILABLE: {cause}"
+
+
+def failed(code: grpc.StatusCode, details: str) -> aio.AioRpcError:
+    return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), details)
