@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 SECONDS = TIMEOUT_SECONDS
 
+PATIENT = ("--timeout-seconds", str(SECONDS / 2))
+"""What a command is given that a busy machine must not time out; it ends before ``SECONDS``."""
+
 
 @dataclass(frozen=True)
 class Ran:

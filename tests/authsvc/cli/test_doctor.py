@@ -41,7 +41,7 @@ from authsvc.diagnosis import (
 from authsvc.server import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
-from tests.support.commands import run, run_on_terminal
+from tests.support.commands import PATIENT, run, run_on_terminal
 from tests.support.http import Answer, listening, serving_http
 from tests.support.keys import jwks, signer
 from tests.support.operators import settings as operators_settings
@@ -93,6 +93,7 @@ def options(chain: Path) -> tuple[str, ...]:
     return (
         *("--config", f"{chain}/authsvc.toml", "--adapter-config", f"{chain}/adapter.toml"),
         *("--adapter-url", (chain / "url").read_text()),
+        *PATIENT,
     )
 
 
@@ -125,7 +126,7 @@ async def test_a_broken_chain_is_told_to_its_end(chain: Path, tmp_path: Path) ->
     url = (chain / "url").read_text()
     ran = await run(
         *("doctor", "--config", authsvc, "--adapter-config", adapter, "--adapter-url", url),
-        *("--timeout-seconds", "3", "--json"),
+        *("--timeout-seconds", "10", "--json"),
     )
     assert ran.code == 1
     findings = json.loads(ran.out)["findings"]
@@ -165,11 +166,12 @@ def test_it_has_to_be_told_of_something() -> None:
 
 async def test_health_of_either_program(chain: Path) -> None:
     url = (chain / "url").read_text()
-    well = await run("health", f"{url}/readyz")
+    patient = ("--timeout", PATIENT[1])
+    well = await run("health", f"{url}/readyz", *patient)
     assert (well.code, well.out) == (0, "HTTP 200\n")
-    unwell = await run("health", f"{url}/nothing", "--json")
+    unwell = await run("health", f"{url}/nothing", "--json", *patient)
     assert (unwell.code, unwell.json()["answer"]) == (1, "HTTP 404")
-    assert (await run("health", f"{url}/nothing", "--alive")).code == 0
+    assert (await run("health", f"{url}/nothing", "--alive", *patient)).code == 0
     away = await run("health", "127.0.0.1:1", "--timeout", "1")
     assert (away.code, "no answer" in away.err) == (1, True)
 

@@ -18,7 +18,7 @@ from authsvc.client import ClientTls
 from authsvc.diagnosis import diagnose, service
 from authsvc.server import running
 from tests.support.clock import Clock
-from tests.support.commands import ROOT, SECONDS, Ran, environment, run, run_on_terminal
+from tests.support.commands import PATIENT, ROOT, SECONDS, Ran, environment, run, run_on_terminal
 from tests.support.operators import Site, clients, settings, write_tls
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
@@ -35,6 +35,7 @@ class Operator:
         self.options = (
             *("--target", site.address, "--ca-file", str(site.tls / "ca.pem")),
             *("--service-token-file", str(site.tls / "operator")),
+            *PATIENT,
         )
 
     async def sessions(self, command: str, *arguments: str, given: str = "") -> Ran:
@@ -303,7 +304,7 @@ async def test_watch_resumes_where_it_was(operator: Operator, idp: IdentityProvi
 
 async def test_who_is_no_operator_is_told_so(operator: Operator) -> None:
     site = operator.site
-    where = ("--target", site.address, "--ca-file", str(site.tls / "ca.pem"))
+    where = ("--target", site.address, "--ca-file", str(site.tls / "ca.pem"), *PATIENT)
     server = await run("sessions", "list", *where, "--service-token-file", str(site.tls / "server"))
     assert server.code == 1
     assert "CALLER_NOT_ALLOWED" in server.err
@@ -320,7 +321,8 @@ async def test_settings_come_from_options_variables_and_a_file(
         f'service_token_file = "{site.tls}/operator"\n'
     )
     env = {"AUTHSVC_ADMIN_CONFIG": str(file), "AUTHSVC_ADMIN_TARGET": site.address}
-    assert (await run("sessions", "list", "--json", env=env)).json()["sessions"] == []
+    listed = await run("sessions", "list", "--json", *PATIENT, env=env)
+    assert listed.json()["sessions"] == []
     away = ("sessions", "list", "--target", "127.0.0.1:1", "--timeout-seconds", "0.3")
     unreached = await run(*away, env=env)
     assert unreached.code == 3
@@ -353,7 +355,9 @@ async def test_an_unknown_authority_is_explained_by_the_command_alone(
 ) -> None:
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     strange = write_tls(tmp_path / "stranger") / "ca.pem"
-    ran = await run(*command, *operator.options, "--ca-file", strange)
+    # It tries again for as long as it has.
+    few = ("--timeout-seconds", "10")
+    ran = await run(*command, *operator.options, *few, "--ca-file", strange)
     assert (ran.code, ran.out) == (3, "")
     assert "--ca-file (ca_file)" in ran.err
     said, hint = ran.err.splitlines()
