@@ -14,8 +14,16 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from mcp_adapter.pacing import Pace
+
 LINGER_SECONDS = 2.0
 """How long a client may go on sending after the answer."""
+
+DROP_INTERVAL_SECONDS = 0.001
+"""From one piece that is dropped to the next, of all clients of the process. An HTTP server reads
+64 KiB ahead, then waits until the piece is taken: this bounds how much is read for nothing."""
+
+PACE = Pace(DROP_INTERVAL_SECONDS, LINGER_SECONDS)
 
 
 async def respond(
@@ -47,6 +55,7 @@ async def respond(
 async def _drop(receive: Receive, max_bytes: int) -> None:
     count, more = 0, True
     while more and count <= max_bytes:
+        await PACE.wait()
         event = await receive()
         count += len(event.get("body", b""))
         more = event.get("more_body", False)

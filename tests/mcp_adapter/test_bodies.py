@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_adapter import messages
+from mcp_adapter import lingering, messages
 from mcp_adapter.messages import FEW_VALUES
 from mcp_adapter.middleware import (
     DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
@@ -224,9 +224,15 @@ async def test_the_next_refusal_waits_for_its_turn(
 
     monkeypatch.setattr(Pace, "wait", wait)
     await exchange.post(LONG, token=token, version=MODERN)
-    await exchange.post(LONG, token="alice-1", version=MODERN)
+    of_answers = [pace for pace in turns if pace is not lingering.PACE]
+    assert len(of_answers) == 1
+    assert len(turns) == 1 + -(-len(LONG) // CHUNK), (
+        "each piece that is dropped waits for its turn, too"
+    )
 
-    assert len(turns) == 1
+    turns.clear()
+    await exchange.post(LONG, token="alice-1", version=MODERN)
+    assert turns == []
 
 
 @pytest.fixture
@@ -234,8 +240,9 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """One for each answer that waits for its turn."""
     taken: list[bool] = []
 
-    async def wait(_: Pace) -> None:
-        taken.append(True)
+    async def wait(pace: Pace) -> None:
+        if pace is not lingering.PACE:
+            taken.append(True)
 
     monkeypatch.setattr(Pace, "wait", wait)
     return taken
@@ -343,7 +350,9 @@ async def test_a_refusal_that_waits_for_its_turn_holds_no_body(
     bytes_held = []
     here = [tracemalloc.Filter(True, messages.__file__)]
 
-    async def wait(_: Pace) -> None:
+    async def wait(pace: Pace) -> None:
+        if pace is lingering.PACE:
+            return
         snapshot = tracemalloc.take_snapshot().filter_traces(here)
         bytes_held.append(sum(trace.size for trace in snapshot.traces))
 
