@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from authsvc import admin_wire, audit
 from authsvc.administration import Revocation, SessionAdmin, Watch
 from authsvc.callers import Caller
-from authsvc.edge import Context, Edge, guarded
+from authsvc.edge import Context, Edge, Stay, guarded
 from authsvc.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
@@ -122,8 +122,8 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         return admin_wire.status_message(status)
 
     async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
-        with self._edge.admitted_stream(context, Caller.authorize_admin) as caller:
-            audit.admin_act("WatchSessions", caller=caller.name, peer=str(context.peer()))
+        with self._edge.admitted_stream(context, Caller.authorize_admin) as stay:
+            audit.admin_act("WatchSessions", caller=stay.caller.name, peer=str(context.peer()))
             which = admin_wire.filter_of(request.filter)
             async with self._admin.watching(which, resume_token=request.resume_token) as watch:
                 # Now, and not with the first event: the client knows that it watches, and from
@@ -131,28 +131,25 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
                 begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
                 await context.send_initial_metadata(() if request.resume_token else begun_at)
                 # A client that is slow to read holds this up, and the log is read no further.
-                while (message := await self._next_event(watch, context)) is not None:
-                    await context.write(message)
-
-    async def _next_event(self, watch: Watch, context: Context) -> pb.WatchSessionsResponse | None:
-        """Wait for an event, for as long as the caller is known; None once there are no more.
-
-        Nothing is written meanwhile: gRPC refuses an end beside a write.
-        """
-        following = asyncio.ensure_future(anext(watch.events, None))
-        try:
-            await self._edge.first_done((following,), context)
-            self._edge.identify(context)
-            logged = await following
-            if logged is None:
-                return None
-            return admin_wire.event_message(logged.position, logged.event)
-        finally:
-            following.cancel()
-            await asyncio.wait((following,))
+                while (message := await _next_event(watch, stay)) is not None:
+                    await stay.write(message)
 
     @contextmanager
     def _operator(self, method: str, context: Context) -> Iterator[Caller]:
         with self._edge.admitted(context, Caller.authorize_admin) as caller:
             audit.admin_act(method, caller=caller.name, peer=str(context.peer()))
             yield caller
+
+
+async def _next_event(watch: Watch, stay: Stay) -> pb.WatchSessionsResponse | None:
+    """Wait for an event, for as long as the caller is known; None once there are no more."""
+    following = asyncio.ensure_future(anext(watch.events, None))
+    try:
+        await stay.first_done((following,))
+        logged = await following
+        if logged is None:
+            return None
+        return admin_wire.event_message(logged.position, logged.event)
+    finally:
+        following.cancel()
+        await asyncio.wait((following,))

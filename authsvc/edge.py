@@ -82,7 +82,7 @@ class Edge:
     @contextmanager
     def admitted_stream(
         self, context: Context, authorize: Callable[[Caller], None]
-    ) -> Iterator[Caller]:
+    ) -> Iterator[Stay]:
         """As ``admitted``, for a call that lasts: it counts as a stream, too.
 
         Args:
@@ -93,8 +93,7 @@ class Edge:
             AuthError: as ``admitted``.
         """
         caller = self.identify(context)
-        usage = self._usages.of(caller.name)
-        usage.begin_stream()
+        stay = Stay(self, context, caller, self._usages.of(caller.name))
         try:
             try:
                 authorize(caller)
@@ -102,9 +101,9 @@ class Edge:
                 self.note_refusal(error, caller.name, context)
                 raise
             # Who is not known any more later on is recorded where that is noticed.
-            yield caller
+            yield stay
         finally:
-            usage.end_stream()
+            stay.end()
 
     def admitted_for(
         self, resource: str, context: Context, caller: Caller | None = None
@@ -129,32 +128,14 @@ class Edge:
         self._usages.of(caller.name).count_call()
 
     @asynccontextmanager
-    async def staying(self, context: Context) -> AsyncIterator[None]:
+    async def staying(self, context: Context) -> AsyncIterator[Stay]:
         """Around a call that lasts, of any known caller: abort it where it may not begin, or no
         longer go on."""
         try:
-            with self.admitted_stream(context, anybody_known):
-                yield
+            with self.admitted_stream(context, anybody_known) as stay:
+                yield stay
         except AuthError as error:
             await _abort(error, context)
-
-    async def first_done(self, tasks: Collection[asyncio.Task[Any]], context: Context) -> None:
-        """Wait for the first of some tasks, for as long as the caller is known.
-
-        Args:
-            tasks: of a call that lasts.
-            context: of that call.
-
-        Raises:
-            AuthError: CALLER_NOT_ALLOWED, once what the call presented proves nobody any more.
-        """
-        while True:
-            done, _ = await asyncio.wait(
-                tasks, timeout=IDENTIFY_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if done:
-                return
-            self.identify(context)
 
     def note_refusal(
         self, error: AuthError, caller: str, context: Context, resource: str = ""
@@ -165,6 +146,74 @@ class Edge:
             audit.caller_refused(
                 error, caller=caller, peer=str(context.peer()), resource=resource[:200]
             )
+
+
+class Stay:
+    """A call that lasts, of a caller that is known.
+
+    It counts as one of the caller's streams until it ends, or until the caller is no longer known:
+    from then on it takes no place, however long its client takes to read what is under way.
+
+    Attributes:
+        caller: who called.
+    """
+
+    def __init__(self, edge: Edge, context: Context, caller: Caller, usage: Usage) -> None:
+        usage.begin_stream()
+        self.caller = caller
+        self._edge = edge
+        self._context = context
+        self._usage: Usage | None = usage
+
+    def end(self) -> None:
+        """Count it no more."""
+        if self._usage is not None:
+            self._usage.end_stream()
+            self._usage = None
+
+    def identify(self) -> Caller:
+        """Who is calling, by what is known now.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED.
+        """
+        try:
+            return self._edge.identify(self._context)
+        except AuthError:
+            self.end()
+            raise
+
+    async def first_done(self, tasks: Collection[asyncio.Task[Any]]) -> None:
+        """Wait for the first of some tasks of the call, for as long as the caller is known.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED, once what the call presented proves nobody any more.
+        """
+        while True:
+            done, _ = await asyncio.wait(
+                tasks, timeout=IDENTIFY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
+            self.identify()
+
+    async def write(self, message: object) -> None:
+        """Write to the client, if the caller is known.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED. Nothing is being written then: gRPC refuses the end of a
+                call beside a write, and the client would wait for ever.
+        """
+        self.identify()
+        writing = asyncio.ensure_future(self._context.write(message))
+        try:
+            await self.first_done((writing,))
+            await writing
+        except AuthError:
+            await asyncio.wait((writing,))
+            raise
+        finally:
+            writing.cancel()
 
 
 @dataclass(slots=True)

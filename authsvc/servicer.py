@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from authsvc import wire
 from authsvc.callers import Caller
-from authsvc.edge import Context, Edge, guarded, refuse
+from authsvc.edge import Context, Edge, Stay, guarded, refuse
 from authsvc.errors import AuthError, Reason
 from authsvc.resolver import SessionResolver
 from authsvc.streaming import ResolveStream
@@ -106,8 +106,8 @@ class AuthServicer:
 
     async def resolve_session_stream(self, request_iterator: object, context: Context) -> None:
         """See ``auth.proto``; the answers are encoded."""
-        async with self._edge.staying(context):
-            stream = ResolveStream(context, self._edge, self._stream)
+        async with self._edge.staying(context) as stay:
+            stream = ResolveStream(context, self._edge, stay, self._stream)
             await guarded(stream.serve(self._stopping), context)
 
     async def create_session(
@@ -289,37 +289,35 @@ class GuardedHealthServicer(HealthServicer):
 
     async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """See ``grpc.health.v1.Health.Watch``."""
-        # One task writes and ends the call: gRPC refuses an end beside a write that is under way,
-        # and the call would stay.
-        async with self._edge.staying(context):
+        async with self._edge.staying(context) as stay:
             written = None
             while True:
                 changed, is_stopping = self._changed, self._stopping.is_set()
                 status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
                 if status != written:
-                    self._edge.identify(context)
-                    await context.write(HealthCheckResponse(status=status))
+                    await stay.write(HealthCheckResponse(status=status))
                     written = status
                 elif is_stopping:
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
                 else:
-                    await self._until_set((changed, self._stopping), context)
-
-    async def _until_set(self, events: Iterable[asyncio.Event], context: Context) -> None:
-        """Wait for one of some events, for as long as the caller is known."""
-        tasks = [asyncio.ensure_future(event.wait()) for event in events]
-        try:
-            await self._edge.first_done(tasks, context)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                    await _first_set((changed, self._stopping), stay)
 
     def _set(self, service: str, status: int) -> None:
         if self._statuses.get(service) != status:
             self._statuses[service] = status
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
+
+
+async def _first_set(events: Iterable[asyncio.Event], stay: Stay) -> None:
+    """Wait for one of some events, for as long as the caller is known."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await stay.first_done(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _SERVING = {True: HealthCheckResponse.SERVING, False: HealthCheckResponse.NOT_SERVING}
@@ -336,8 +334,8 @@ class GuardedReflectionServicer(ReflectionServicer):
         self, request_iterator: AsyncIterable[Any], context: Context
     ) -> AsyncIterator[Any]:
         """See ``grpc.reflection.v1alpha.ServerReflection``."""
-        async with self._edge.staying(context):
+        async with self._edge.staying(context) as stay:
             answers: Any = super().ServerReflectionInfo(request_iterator, context)
             async for answer in answers:
-                self._edge.identify(context)
+                stay.identify()
                 yield answer

@@ -12,7 +12,7 @@ from grpc import aio
 
 from authsvc import wire
 from authsvc.callers import Caller
-from authsvc.edge import Admission, Context, Edge, encoded_status_of
+from authsvc.edge import Admission, Context, Edge, Stay, encoded_status_of
 from authsvc.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1.frames_pb2 import RequestFrames
@@ -82,12 +82,14 @@ class ResolveStream:
     Args:
         context: of the RPC.
         edge: lets each entry in, as if it were a call.
+        stay: the stream itself, as one of its caller's.
         answers: answers it.
     """
 
-    def __init__(self, context: Context, edge: Edge, answers: Answers) -> None:
+    def __init__(self, context: Context, edge: Edge, stay: Stay, answers: Answers) -> None:
         self._context = context
         self._edge = edge
+        self._stay = stay
         self._answers = answers
         self._under_way: dict[int, asyncio.Task[None]] = {}
         # What comes before each message, and the message.
@@ -103,19 +105,10 @@ class ResolveStream:
         Raises:
             AuthError: CALLER_NOT_ALLOWED or ARGUMENT_INVALID, for the stream as a whole.
         """
-        served = asyncio.create_task(self._serve(stopping))
-        try:
-            await self._edge.first_done((served,), self._context)
-            await served
-        finally:
-            served.cancel()
-            await asyncio.gather(served, return_exceptions=True)
-
-    async def _serve(self, stopping: asyncio.Event) -> None:
         reading = asyncio.create_task(self._read())
         stop = asyncio.create_task(stopping.wait())
         try:
-            await asyncio.wait((reading, stop), return_when=asyncio.FIRST_COMPLETED)
+            await self._stay.first_done((reading, stop))
             self._stopped = True
             if self._awaits_client:
                 reading.cancel()
@@ -123,7 +116,7 @@ class ResolveStream:
             if not reading.cancelled():
                 reading.result()
             while left := {*self._under_way.values(), *self._writers}:
-                await asyncio.wait(left)
+                await self._stay.first_done(left)
         except AuthError:
             await self._stop_writing(reading)
             raise
@@ -136,8 +129,8 @@ class ResolveStream:
     async def _stop_writing(self, reading: asyncio.Task[None]) -> None:
         """Drop what is not written yet, and wait for the write that is under way.
 
-        gRPC refuses an end beside a write, even if the task that wrote is cancelled: the client
-        would wait for ever.
+        gRPC refuses the end of a call beside a write, even if the task that wrote is cancelled: the
+        client would wait for ever.
         """
         self._stopped = True
         if self._awaits_client:
@@ -161,7 +154,7 @@ class ResolveStream:
                 await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
 
     def _begin(self, batch: RequestFrames) -> None:
-        caller = self._edge.identify(self._context)
+        caller = self._stay.identify()
         for request_id in batch.cancelled_request_ids:
             if (task := self._under_way.get(request_id)) is not None:
                 task.cancel()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -201,7 +201,7 @@ class Replica:
             try:
                 self._serving = await health.check(self._channel, CHECK_SECONDS)
                 if self._serving:
-                    await self._known.wait()
+                    await self._until_known()
                     await self._watch()
             except (aio.AioRpcError, AuthError):
                 # It does not tell, or the connection is gone; either way its answers will show.
@@ -219,6 +219,14 @@ class Replica:
                 ask_at = loop.time() + ASK_AGAIN_SECONDS
             await asyncio.sleep(CONNECTED_YET_SECONDS)
         self.cause = ""
+
+    async def _until_known(self) -> None:
+        """Until authsvc has answered this caller. gRPC closes a connection without a call."""
+        while not self._known.is_set():
+            await self._connect()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ASK_AGAIN_SECONDS):
+                    await self._known.wait()
 
     async def _watch(self) -> None:
         async with aclosing(health.watch(self._channel, self._metadata())) as watch:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Collection
+from itertools import pairwise
 
 from authsvc.tokens.compact import MAX_INTEGER_CHARACTERS, check_nesting
 
@@ -27,8 +27,8 @@ class DuplicateMembers(dict[str, object]):
 
     def __init__(self, members: list[tuple[str, object]]) -> None:
         super().__init__(members)
-        counts = Counter(name for name, _ in members)
-        self.names = frozenset(name for name, count in counts.items() if count > 1)
+        names = sorted(name for name, _ in members)
+        self.names = frozenset(name for name, following in pairwise(names) if name == following)
 
 
 def parse_document(document: bytes, understood: Collection[str]) -> dict[str, object]:
@@ -48,7 +48,10 @@ def parse_document(document: bytes, understood: Collection[str]) -> dict[str, ob
             ``understood`` is there twice. The message does not quote the document.
     """
     try:
-        text = document.decode(json.detect_encoding(document), "surrogateescape")
+        encoding = json.detect_encoding(document)
+        # A byte by itself would shift all that follows in UTF-16 and UTF-32.
+        errors = "surrogateescape" if encoding.startswith("utf-8") else "surrogatepass"
+        text = document.decode(encoding, errors)
         check_nesting(text, MAX_DOCUMENT_NESTING)
         value = _DECODER.decode(text)
     except ValueError:

@@ -15,7 +15,7 @@ from authsvc import edge as edge_module
 from authsvc.admin_servicer import SessionAdminServicer
 from authsvc.administration import Watch
 from authsvc.callers import LOCAL_CALLER, Caller, Callers
-from authsvc.edge import Context, Edge, guarded
+from authsvc.edge import Context, Edge
 from authsvc.errors import AuthError, Reason
 from authsvc.events import Event, EventType
 from authsvc.limits import CallerLimits, Usages
@@ -131,15 +131,21 @@ def session_watch(edge: Edge, stopping: asyncio.Event, context: Context) -> Awai
     return SessionAdminServicer(admin, edge).WatchSessions(pb.WatchSessionsRequest(), context)
 
 
-def resolve_stream(edge: Edge, stopping: asyncio.Event, context: Context) -> Awaitable[None]:
-    stream = ResolveStream(context, edge, FirstAtOnce())
-    return guarded(stream.serve(stopping), context)
+async def resolve_stream(edge: Edge, stopping: asyncio.Event, context: Context) -> None:
+    async with edge.staying(context) as stay:
+        await ResolveStream(context, edge, stay, FirstAtOnce()).serve(stopping)
 
 
 @pytest.fixture
-def edge(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> CallerThatGoes:
+def usages(clock: Clock) -> Usages:
+    """One stream at once."""
+    return Usages(CallerLimits(max_streams_per_caller=1), clock)
+
+
+@pytest.fixture
+def edge(usages: Usages, monkeypatch: pytest.MonkeyPatch) -> CallerThatGoes:
     monkeypatch.setattr(edge_module, "IDENTIFY_SECONDS", 0.0)
-    return CallerThatGoes(Callers([], local=LOCAL), Usages(CallerLimits(), clock))
+    return CallerThatGoes(Callers([], local=LOCAL), usages)
 
 
 @pytest.fixture
@@ -150,14 +156,17 @@ def clock() -> Clock:
 @pytest.mark.parametrize("call", [health_watch, session_watch, resolve_stream])
 async def test_a_call_whose_caller_is_not_known_any_more_ends_after_the_write_under_way(
     edge: CallerThatGoes,
+    usages: Usages,
     call: Callable[[Edge, asyncio.Event, Context], Awaitable[None]],
 ) -> None:
     context = SlowContext()
+    usage = usages.of(LOCAL.name)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         serving = asyncio.ensure_future(call(edge, asyncio.Event(), cast("Context", context)))
         await context.begun.wait()
         edge.is_gone = True
         await _passes()
+        usage.begin_stream()
         context.read_by_client.set()
         with pytest.raises(aio.AbortError):
             await serving

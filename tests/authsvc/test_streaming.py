@@ -16,7 +16,7 @@ from grpc import aio
 
 from authsvc import wire
 from authsvc.callers import Caller, Callers, ServiceTokenFile
-from authsvc.edge import Context, Edge, guarded
+from authsvc.edge import Context, Edge, Stay, guarded
 from authsvc.errors import AuthError, Reason
 from authsvc.limits import CallerLimits, Usages
 from authsvc.streaming import MAX_ENTRIES, MAX_UNANSWERED, ResolveStream
@@ -118,7 +118,9 @@ async def stage(
 
     async def handle(requests: object, context: Context) -> None:
         try:
-            await guarded(ResolveStream(context, edge, answers).serve(stopping), context)
+            async with edge.staying(context) as stay:
+                stream = ResolveStream(context, edge, stay, answers)
+                await guarded(stream.serve(stopping), context)
         finally:
             ended.set()
 
@@ -426,7 +428,9 @@ async def test_a_stream_that_ends_before_its_entries_begin_leaves_nothing_in_fli
     usages = Usages(limits, asyncio.get_running_loop().time)
     inbox: Any = Inbox()
     for _ in range(3):
-        stream = ResolveStream(inbox, Edge(Callers([], local=LOCAL), usages), Scripted())
+        edge = Edge(Callers([], local=LOCAL), usages)
+        stay = Stay(edge, inbox, LOCAL, usages.of(LOCAL.name))
+        stream = ResolveStream(inbox, edge, stay, Scripted())
         serving = asyncio.create_task(stream.serve(asyncio.Event()))
         await asyncio.sleep(0.01)
         frames = batch("hold-1", "hold-2").SerializeToString()

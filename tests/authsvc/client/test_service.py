@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
 from authsvc.client import AuthClient, ClientTls
@@ -135,3 +136,21 @@ async def test_a_looked_up_address_has_to_prove_the_name(
             await right.resolve("", "", resource=RESOURCE)
             with pytest.raises(AuthError, match="not connected"):
                 await wrong.resolve("", "", resource=RESOURCE)
+
+
+async def test_a_client_that_has_made_no_call_is_connected_again_whenever_it_is_not(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    idle = settings_for(tmp_path, idp, "memory", max_connection_idle_seconds=0.2)
+    ready = grpc.ChannelConnectivity.READY
+    async with (
+        running(idle, clock=clock) as address,
+        AuthClient(address) as client,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
+        [replica] = client._replicas._by_endpoint.values()
+        channel = replica._channel
+        for _ in range(2):  # authsvc closes it, each time
+            while (state := channel.get_state()) is not ready:
+                await channel.wait_for_state_change(state)
+            await channel.wait_for_state_change(ready)

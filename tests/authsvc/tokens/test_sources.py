@@ -18,6 +18,7 @@ from authsvc.errors import AuthError, Reason
 from authsvc.issuers import SecretFiles
 from authsvc.limits import CallerLimits, Usages
 from authsvc.tokens import fetching
+from authsvc.tokens.entries import parse_jwk_set
 from authsvc.tokens.fetching import Fetcher, check_url
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
 from authsvc.tokens.jwt import Issuer, JwtVerifier
@@ -394,6 +395,16 @@ async def test_what_is_not_understood_of_a_set_is_ignored(site: Site, member: st
 )
 async def test_a_set_counts_in_any_encoding_of_unicode(site: Site, encoding: str) -> None:
     await check_that_the_new_set_counts(site, jwks(NEW).decode().encode(encoding))
+
+
+def test_half_a_character_shifts_nothing_that_follows_it() -> None:
+    """In UTF-16, half of a surrogate pair read as a single byte would make members of a string."""
+    string = b"\xd8\x00" + '"}, {"kid":"evil"}, {"note":"'.encode("utf-16-le") + b"\x00\xd8A\x00"
+    document = '{"keys":[{"note":"'.encode("utf-16-be") + string + '"}]}'.encode("utf-16-be")
+    assert "evil" in document.decode("utf-16-be", "surrogateescape")
+    (entry,) = parse_jwk_set(document)
+    assert isinstance(entry, dict)
+    assert [*entry] == ["note"]
 
 
 @pytest.mark.parametrize(
