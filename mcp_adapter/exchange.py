@@ -50,7 +50,12 @@ class EventStream:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._lock = asyncio.Lock()
-        self.committed = False
+        self._start: asyncio.Task[None] | None = None
+
+    @property
+    def committed(self) -> bool:
+        """Whether the response is a stream, begun or about to begin."""
+        return self._start is not None
 
     async def message(self, message: Reply | JSONRPCNotification, *, last: bool = False) -> None:
         """Send a message, as the last one or not."""
@@ -80,14 +85,25 @@ class EventStream:
             await asyncio.sleep(KEEP_ALIVE_SECONDS)
 
     async def _write(self, text: str, last: bool) -> None:
-        # A handler may notify from several tasks: one of them commits, before any of them writes.
+        # A handler may notify from several tasks: one of them begins, before any of them writes.
         async with self._lock:
-            if not self.committed:
-                self.committed = True
-                start = {"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS}
-                await self._send(start)
+            await self._begin()
             body = {"type": "http.response.body", "body": text.encode(), "more_body": not last}
             await self._send(body)
+
+    async def _begin(self) -> None:
+        """Send the start, once.
+
+        It may wait for the caller's check, and whoever writes may be cancelled meanwhile. So it is
+        sent by a task of its own, which goes on then: what is written next waits for it.
+        """
+        if self._start is None:
+            start = {"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS}
+            self._start = asyncio.ensure_future(self._send(start))
+            # A failure is its writer's to raise. Where that was cancelled, there is nobody.
+            self._start.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.wait([self._start])
+        self._start.result()
 
 
 @dataclass
