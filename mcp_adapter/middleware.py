@@ -47,7 +47,7 @@ from mcp_adapter.requirements import (
     union,
 )
 from mcp_adapter.users import Identified, Unidentified
-from mcp_adapter.watching import Watched
+from mcp_adapter.watching import Check, Watched
 from mcp_adapter.whitespace import trimmed
 
 log = logging.getLogger(__name__)
@@ -246,14 +246,16 @@ class SessionGate:
         inner["state"]["mcp_message"] = message
         receive = messages.replay(body, receive)
         if not opens_session:
-            await self._serve(caller, needed, resolution, inner, receive, send, request_id)
+            check = partial(self._check, caller, needed, resolution, caller.session_id)
+            await self._serve(caller, check, resolution, inner, receive, send, request_id)
             return
         refuse = partial(self._refuse, request_id, scope, receive, send)
         watched = Watched(
             send,
-            lambda: self._check(caller, needed, resolution, opening),
+            lambda: self._check(caller, needed, resolution, opening.session_id),
             refuse,
             request_id,
+            is_repeatable=True,
             whose=lambda: _whose(opening.session_id, resolution),
         )
         opening = session_ids.Opening(
@@ -333,7 +335,7 @@ class SessionGate:
     async def _serve(
         self,
         caller: _Caller,
-        needed: Requirement | None,
+        check: Check,
         resolution: Resolution,
         inner: Scope,
         receive: Receive,
@@ -343,7 +345,7 @@ class SessionGate:
         """Have the app serve a request that opens no session, for as long as its caller may."""
         watched = Watched(
             send,
-            partial(self._check, caller, needed, resolution),
+            check,
             partial(self._refuse, request_id, inner, receive, send),
             request_id,
             whose=partial(_whose, caller.session_id, resolution),
@@ -400,7 +402,7 @@ class SessionGate:
         caller: _Caller,
         needed: Requirement | None,
         admitted: Resolution,
-        opening: session_ids.Opening | None = None,
+        session_id: str,
     ) -> None:
         """Whether a stream's caller may still have it.
 
@@ -408,12 +410,11 @@ class SessionGate:
             caller: whose stream it is.
             needed: what the request needs.
             admitted: what the request was served by.
-            opening: where the request has opened the session that it is of.
+            session_id: of the session that the stream ends with; empty for none.
 
         Raises:
             Refusal: it may not.
         """
-        session_id = caller.session_id if opening is None else opening.session_id
         if not session_id and not caller.token:
             return  # it is nobody's, and so nobody's end is its own
         ask = partial(self._resolver.resolve, session_id, caller.token, resource=self._resource)
@@ -517,7 +518,8 @@ class SessionGate:
             return
 
         inner = _inner(scope, caller, resolution)
-        await self._serve(caller, _OWNER, resolution, inner, forwarding.without_body(receive), send)
+        check = partial(self._check, caller, _OWNER, resolution, caller.session_id)
+        await self._serve(caller, check, resolution, inner, forwarding.without_body(receive), send)
 
     async def _delete(self, scope: Scope, receive: Receive, send: Send) -> None:
         """End a session, for its owner alone: at authsvc, and then at an app that has it too."""
@@ -530,9 +532,10 @@ class SessionGate:
             return
         if self._stateful:
             inner = _inner(scope, caller, resolution)
-            await self._serve(
-                caller, _OWNER, resolution, inner, forwarding.without_body(receive), send
-            )
+            # The session has just ended, by this request: its answer ends with the token alone.
+            check = partial(self._check, caller, _OWNER, resolution, "")
+            receive = forwarding.without_body(receive)
+            await self._serve(caller, check, resolution, inner, receive, send)
         else:
             await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
 

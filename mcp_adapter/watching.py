@@ -3,6 +3,9 @@
 A response that is not complete ``CHECK_SECONDS`` after its request was admitted is a stream,
 whatever the method and the type, unless it comes in one piece. From then on its caller is checked
 every ``CHECK_SECONDS``. A stream that begins later is checked before its first byte.
+
+The start of an event stream is sent at once, since its first event may be long in coming. Any other
+start is held until the first piece, which shows whether there are several.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from time import monotonic
 from typing import Any
 
 from mcp_types import RequestId
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_adapter import refusals
@@ -44,6 +46,20 @@ _NO_ANSWER = {
 _PIECES = {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
 """What a response is made of after its start. Anything else, such as a hint, ends none."""
 
+_WITHOUT_CONTENT = {
+    HTTPStatus.ACCEPTED,
+    HTTPStatus.NO_CONTENT,
+    HTTPStatus.RESET_CONTENT,
+    HTTPStatus.NOT_MODIFIED,
+}
+"""Answers that have no content: ACCEPTED is what MCP answers to a notification."""
+
+_JSON = "application/json"
+_EVENT_STREAM = "text/event-stream"
+
+_OF_CONTENT = {b"content-type", b"content-length", b"content-encoding"}
+"""Headers that say how the content of the app's answer is written."""
+
 _ENDED = "the caller may no longer have the response"
 
 _EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
@@ -60,6 +76,9 @@ class Watched:
         check: asked while the response is a stream.
         refuse: answers in the app's place, while nothing has been sent.
         request_id: of the request that is answered; None where no answer is owed.
+        is_repeatable: whether the request may be run twice. A call may not: while nothing has been
+            sent it is answered by the refusal as a JSON-RPC error in a 200, because clients repeat
+            by themselves what is answered 401.
         whose: the fields of log lines that say whom the response is for.
     """
 
@@ -70,12 +89,14 @@ class Watched:
         refuse: Callable[[Refusal], Awaitable[None]],
         request_id: RequestId | None = None,
         *,
+        is_repeatable: bool = False,
         whose: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._send = send
         self._check = check
         self._refuse = refuse
         self._request_id = request_id
+        self._is_repeatable = is_repeatable
         self._whose = whose
         self._admitted_at = monotonic()
         self._task: asyncio.Task[Any] | None = None
@@ -128,20 +149,29 @@ class Watched:
             raise OSError(_ENDED)
         if message["type"] == "http.response.start":
             self._start = message
-            if not _is_json(message):
+            if _media_type(message) == _EVENT_STREAM:
                 await self._be_watched()
-            self._is_begun = True
-            await self._send(message)
+                async with self._writing:
+                    await self._begin()
         elif message["type"] not in _PIECES:
             await self._send(message)
         elif message.get("more_body", False):
             await self._be_watched()
             async with self._writing:
+                await self._begin()
                 await self._send(message)
                 self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
         else:
             self._leave()
-            await self._send(message)
+            async with self._writing:
+                await self._begin()
+                await self._send(message)
+
+    async def _begin(self) -> None:
+        """Send the start, unless it has been."""
+        if not self._is_begun:
+            self._is_begun = True
+            await self._send(self._start)
 
     async def _be_watched(self) -> None:
         """Have the caller checked from now on. Where the first check is overdue, wait for it.
@@ -174,11 +204,16 @@ class Watched:
 
     async def _watch_caller(self) -> None:
         began = monotonic()
-        while (refusal := await self._refusal()) is None:
+        while (refusal := await self._refusal()) is None or self._is_excused(refusal):
             self._release()
             await asyncio.sleep(began + CHECK_SECONDS - monotonic())
             began = monotonic()
         await self._end(refusal)
+
+    def _is_excused(self, refusal: Refusal) -> bool:
+        """Whether an outage does not matter: JSON in pieces is no stream before it has begun."""
+        is_no_stream = not self._is_begun and _media_type(self._start) == _JSON
+        return is_no_stream and refusal.status in _NO_ANSWER
 
     def _release(self) -> None:
         """Wake what waits for the first check."""
@@ -217,31 +252,44 @@ class Watched:
         # Here and not once the app has come to its end: it may be in a thread that nobody can stop.
         if self._is_begun:
             await self._send_end(refusal)
-        elif self._owes_event():
-            # No status: after a 401 clients repeat a call by themselves, and this one has been run.
-            await self._send(self._start)
-            await self._send_end(refusal)
-        else:
+        elif self._request_id is None or self._is_repeatable:
             await self._refuse(refusal)
+        else:
+            await self._answer(refusal)
+
+    async def _answer(self, refusal: Refusal) -> None:
+        """Answer a call in the app's place, in an event where the app began an event stream."""
+        is_event_stream = _media_type(self._start) == _EVENT_STREAM
+        media_type = _EVENT_STREAM if is_event_stream else _JSON
+        headers = [
+            (name, value)
+            for name, value in self._start.get("headers", ())
+            if name.lower() not in _OF_CONTENT
+        ]
+        headers.append((b"content-type", media_type.encode()))
+        body = self._event(refusal) if is_event_stream else self._error(refusal)
+        await self._send({**self._start, "status": HTTPStatus.OK.value, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _send_end(self, refusal: Refusal) -> None:
-        if "content-length" in Headers(raw=self._start.get("headers", [])):
+        if _header(self._start, b"content-length"):
             return  # the server cuts off what is too short, and the client notices
         async with self._writing:
-            last = self._last_event(refusal) if self._owes_event() else b""
+            last = self._event(refusal) if self._can_take_event() else b""
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
-    def _owes_event(self) -> bool:
-        """Whether the request is to be answered by an event of this response."""
-        is_event_stream = _is_event_stream(Headers(raw=self._start.get("headers", [])))
-        return self._request_id is not None and is_event_stream
+    def _can_take_event(self) -> bool:
+        """Whether what was sent can be followed by the event that answers the request."""
+        is_plain = not _header(self._start, b"content-encoding")
+        is_event_stream = is_plain and _media_type(self._start) == _EVENT_STREAM
+        is_owed = self._request_id is not None
+        return is_owed and is_event_stream and self._tail.endswith(_EVENT_ENDS)
 
-    def _last_event(self, refusal: Refusal) -> bytes:
-        """The answer that a request gets in an event stream; after half an event there is none."""
-        if not self._tail.endswith(_EVENT_ENDS):
-            return b""
-        data = json.dumps(refusal.message_for(self._request_id), separators=(",", ":"))
-        return f"event: message\r\ndata: {data}\r\n\r\n".encode()
+    def _event(self, refusal: Refusal) -> bytes:
+        return b"event: message\r\ndata: " + self._error(refusal) + b"\r\n\r\n"
+
+    def _error(self, refusal: Refusal) -> bytes:
+        return json.dumps(refusal.message_for(self._request_id), separators=(",", ":")).encode()
 
     def _is_cancelled_here(self) -> bool:
         """Whether the task was cancelled to end the response, and by nobody else besides."""
@@ -264,19 +312,18 @@ class Watched:
             self._watch.exception()  # the client may have left before the end was sent
 
 
-def _is_json(start: Message) -> bool:
-    return any(
-        name == b"content-type" and value.startswith(b"application/json")
-        for name, value in start.get("headers", ())
-    )
-
-
 def _has_known_length(start: Message) -> bool:
     """Whether the answer was complete when it began, whatever pieces a framework makes of it."""
-    headers = Headers(raw=start.get("headers", []))
-    return start.get("status") == HTTPStatus.NO_CONTENT or "content-length" in headers
+    return start.get("status") in _WITHOUT_CONTENT or bool(_header(start, b"content-length"))
 
 
-def _is_event_stream(headers: Headers) -> bool:
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return media_type == "text/event-stream" and "content-encoding" not in headers
+def _media_type(start: Message) -> str:
+    return _header(start, b"content-type").partition(";")[0].strip().lower()
+
+
+def _header(start: Message, name: bytes) -> str:
+    """A header's value; empty without it. ASGI has names in lower case, but not every app does."""
+    for key, value in start.get("headers", ()):
+        if key.lower() == name:
+            return str(value, "latin-1")
+    return ""

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authsvc.errors import AuthError, Reason
 from mcp_adapter import watching
 from mcp_adapter.middleware import SessionGate
 from mcp_adapter.refusals import Refusal, unauthenticated
@@ -29,9 +30,11 @@ from tests.mcp_adapter.harness import (
     Meeting,
     MemoryResolver,
     call,
+    demo_app,
     end_session,
     expire,
     initialize,
+    message_of,
     request,
     revoke,
     running,
@@ -42,6 +45,7 @@ pytestmark = pytest.mark.anyio
 
 EVENT = b"data: 1\n\n"
 EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
 
 
 @pytest.fixture
@@ -61,6 +65,15 @@ def pass_by(now: Clock) -> None:
 def break_resolver(endpoint: Endpoint, session: str) -> str:
     endpoint.resolver.broken = ConnectionError()
     return "Internal server error."
+
+
+def fail_store(endpoint: Endpoint, session: str) -> str:
+    endpoint.resolver.broken = AuthError(Reason.STORE_UNAVAILABLE)
+    return "STORE_UNAVAILABLE"
+
+
+def nothing(endpoint: Endpoint, session: str) -> str:
+    return ""
 
 
 # Through the gate.
@@ -164,13 +177,10 @@ async def test_a_call_is_answered_by_an_error_as_its_one_event(
 @pytest.mark.parametrize(
     ("end", "status"), [(revoke, 401), (expire, 401), (end_session, 404), (break_resolver, 500)]
 )
-@pytest.mark.parametrize(
-    ("method", "media_type"), [("GET", EVENT_STREAM), ("POST", "text/plain"), ("GET", "text/plain")]
-)
-async def test_a_stream_that_owes_no_event_is_refused_by_its_status(
+@pytest.mark.parametrize("media_type", [EVENT_STREAM, "text/plain"])
+async def test_a_stream_that_owes_no_answer_is_refused_by_its_status(
     resolver: MemoryResolver,
     now: Clock,
-    method: str,
     media_type: str,
     end: Callable[[Endpoint, str], str],
     status: int,
@@ -179,20 +189,20 @@ async def test_a_stream_that_owes_no_event_is_refused_by_its_status(
         return streamed(media_type)
 
     late = Late(answer)
-    body = request("ping") if method == "POST" else None
     async with gated(late, resolver) as endpoint:
-        response, reason = await answered_late(late, endpoint, now, end, method=method, body=body)
+        response, reason = await answered_late(late, endpoint, now, end, method="GET")
 
     assert response.status_code == status
     assert reason in response.text
     assert ("www-authenticate" in response.headers) == (status == 401)
 
 
+@pytest.mark.parametrize("media_type", [EVENT_STREAM, JSON])
 async def test_a_notification_that_is_answered_by_a_stream_is_refused(
-    resolver: MemoryResolver, now: Clock
+    resolver: MemoryResolver, now: Clock, media_type: str
 ) -> None:
     async def answer(request: Request) -> Response:
-        return streamed(EVENT_STREAM)
+        return streamed(media_type)
 
     late = Late(answer)
     body = {"jsonrpc": "2.0", "method": "notifications/x"}
@@ -202,13 +212,89 @@ async def test_a_notification_that_is_answered_by_a_stream_is_refused(
     assert response.status_code == 401
 
 
-async def test_an_initialize_that_is_answered_late_is_refused_too(
-    resolver: MemoryResolver, now: Clock
+@pytest.mark.parametrize("media_type", ["text/plain", JSON])
+async def test_a_call_that_is_answered_in_pieces_gets_an_error_in_a_200(
+    resolver: MemoryResolver, now: Clock, media_type: str
 ) -> None:
-    """A session that its app has opened can end before it is announced."""
+    """Of any type: a client would repeat the call after a 401."""
 
     async def answer(request: Request) -> Response:
-        return streamed(EVENT_STREAM, {"Mcp-Session-Id": "second"})
+        return streamed(media_type, {"X-Of-The-App": "kept"})
+
+    late = Late(answer)
+    async with gated(late, resolver) as endpoint:
+        response, reason = await answered_late(late, endpoint, now, revoke, body=request("ping"))
+
+    assert (response.status_code, response.headers["content-type"]) == (200, JSON)
+    assert response.headers["x-of-the-app"] == "kept"
+    assert response.json()["id"] == 7
+    assert response.json()["error"]["data"] == {"reason": reason}
+
+
+async def test_the_event_that_ends_an_encoded_stream_is_not_encoded(
+    resolver: MemoryResolver, now: Clock
+) -> None:
+    async def answer(request: Request) -> Response:
+        return streamed(EVENT_STREAM, {"Content-Encoding": "gzip"})
+
+    late = Late(answer)
+    async with gated(late, resolver) as endpoint:
+        response, reason = await answered_late(late, endpoint, now, revoke, body=request("ping"))
+
+    assert response.status_code == 200
+    assert "content-encoding" not in response.headers
+    assert reason in response.text
+
+
+@pytest.mark.parametrize("end", [fail_store, break_resolver])
+async def test_an_outage_empties_no_json_that_comes_in_pieces(
+    resolver: MemoryResolver,
+    now: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[Endpoint, str], str],
+) -> None:
+    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.0)
+
+    async def answer(request: Request) -> Response:
+        return streamed(JSON)
+
+    late = Late(answer)
+    async with gated(late, resolver) as endpoint:
+        response, _ = await answered_late(late, endpoint, now, end, body=request("ping"))
+
+    assert (response.status_code, response.content) == (200, EVENT + EVENT)
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", JSON, EVENT_STREAM])
+@pytest.mark.parametrize(("end", "status"), [(nothing, 200), (revoke, 401), (expire, 401)])
+async def test_the_answer_to_a_delete_goes_by_the_token_alone(
+    resolver: MemoryResolver,
+    now: Clock,
+    end: Callable[[Endpoint, str], str],
+    status: int,
+    media_type: str,
+) -> None:
+    """The request has ended its session itself, which is its success."""
+
+    async def answer(request: Request) -> Response:
+        return streamed(media_type)
+
+    late = Late(answer)
+    async with gated(late, resolver) as endpoint:
+        response, _ = await answered_late(late, endpoint, now, end, method="DELETE")
+
+    assert response.status_code == status
+    assert (response.content == EVENT + EVENT) == (status == 200)
+
+
+@pytest.mark.parametrize("media_type", [EVENT_STREAM, JSON])
+async def test_an_initialize_that_is_answered_late_is_refused_too(
+    resolver: MemoryResolver, now: Clock, media_type: str
+) -> None:
+    """A session that its app has opened can end before it is announced: then it is not."""
+
+    async def answer(request: Request) -> Response:
+        return streamed(media_type, {"Mcp-Session-Id": "second"})
 
     class Ending(MemoryResolver):
         async def resolve(self, session_id: str, token: str, **options: Any) -> Any:  # noqa: ANN401
@@ -218,8 +304,10 @@ async def test_an_initialize_that_is_answered_late_is_refused_too(
 
     late = Late(answer)
     async with gated(late, Ending(tokens=resolver.tokens)) as endpoint:
-        response, _ = await answered_late(late, endpoint, now, lambda *_: "", body=initialize())
+        response, _ = await answered_late(late, endpoint, now, nothing, body=initialize())
 
+    assert response.status_code == 404
+    assert "mcp-session-id" not in response.headers
     assert "SESSION_NOT_FOUND" in response.text
     assert EVENT.decode() not in response.text
 
@@ -257,6 +345,60 @@ async def test_the_reference_server_reports_nothing_late(
 
     assert "TOKEN_REVOKED" in got[0].text
     assert "notifications/progress" not in got[0].text
+
+
+class Slow(MemoryResolver):
+    """The stream's first check waits until it may be answered."""
+
+    def __init__(self, resolver: MemoryResolver) -> None:
+        super().__init__(tokens=resolver.tokens)
+        self.is_slow = False
+        self.asked = anyio.Event()
+        self.may_answer = anyio.Event()
+
+    async def resolve(self, session_id: str, token: str, **options: Any) -> Any:  # noqa: ANN401
+        if self.is_slow:
+            self.asked.set()
+            await self.may_answer.wait()
+        return await super().resolve(session_id, token, **options)
+
+
+async def test_a_call_that_is_cancelled_while_its_stream_waits_for_the_check_is_answered(
+    resolver: MemoryResolver, now: Clock
+) -> None:
+    slow, meeting = Slow(resolver), Meeting()
+    meeting.expected = 2
+    got: list[httpx2.Response] = []
+    async with (
+        running(demo_app(slow, meeting)) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        endpoint = Endpoint(http, slow, meeting)
+        session = await endpoint.open("alice-1")
+
+        async def ask() -> None:
+            body = call("count", _meta={"progressToken": 1})
+            got.append(await endpoint.post(body, session=session, token="alice-1"))
+
+        with anyio.fail_after(DEADLINE_SECONDS):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                while meeting.arrived == 0:
+                    await anyio.lowlevel.checkpoint()
+                pass_by(now)
+                slow.is_slow = True
+                await meeting.join()
+                await slow.asked.wait()
+                slow.is_slow = False
+                cancelled = {
+                    "jsonrpc": "2.0",
+                    "method": "notifications/cancelled",
+                    "params": {"requestId": 7},
+                }
+                await endpoint.post(cancelled, session=session, token="alice-1")
+                slow.may_answer.set()
+
+    assert "The request was cancelled." in message_of(got[0])["error"]["message"]
 
 
 async def test_a_silent_call_that_is_kept_alive_ends_with_its_caller(
@@ -431,15 +573,97 @@ async def test_json_in_pieces_ends_before_the_first(now: Clock, kind: str) -> No
     served = Served([unauthenticated(())])
 
     async def app(send: Send) -> None:
-        await send(start("application/json"))
+        await send(start(JSON))
+        assert served.sent == []
         pass_by(now)
         await send(piece(kind))
         pytest.fail("it was sent")
 
     await served.by(app)
 
+    first, second = served.sent
+    assert first == start(JSON)
+    assert json.loads(second["body"])["id"] == 7
+    assert not second["more_body"]
+
+
+@pytest.mark.parametrize("status", [202, 204, 205, 304])
+async def test_an_answer_without_content_is_finished_and_not_checked(
+    now: Clock, status: int
+) -> None:
+    served = Served([unauthenticated(())], request_id=None)
+    messages = [
+        {"type": "http.response.start", "status": status, "headers": []},
+        {"type": "http.response.body", "body": b"", "more_body": True},
+        {"type": "http.response.body", "body": b"", "more_body": False},
+    ]
+
+    async def app(send: Send) -> None:
+        pass_by(now)
+        for message in messages:
+            await send(message)
+
+    await served.by(app)
+
+    assert (served.sent, served.checks) == (messages, 0)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"Content-Type", b"application/json"),
+        (b"content-type", b"Application/JSON; charset=utf-8"),
+        (b"content-type", b"text/plain"),
+        (b"x-none", b"of content"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["body", "pathsend"])
+async def test_one_message_without_a_length_is_finished_and_not_checked(
+    now: Clock, header: tuple[bytes, bytes], kind: str
+) -> None:
+    served = Served([unauthenticated(())])
+    messages = [{**start(), "headers": [header]}, piece(kind, last=True)]
+
+    async def app(send: Send) -> None:
+        pass_by(now)
+        for message in messages:
+            await send(message)
+
+    await served.by(app)
+
+    assert (served.sent, served.checks) == (messages, 0)
+
+
+@pytest.mark.parametrize("name", [b"content-type", b"Content-Type"])
+async def test_an_event_stream_begins_before_its_first_event(now: Clock, name: bytes) -> None:
+    served = Served([])
+    beginning = {**start(), "headers": [(name, b"text/event-stream")]}
+
+    async def app(send: Send) -> None:
+        await send(beginning)
+        assert served.sent == [beginning]
+        await send(piece(last=True))
+
+    await served.by(app)
+
+
+async def test_json_in_pieces_that_goes_on_after_an_outage_is_a_stream(
+    now: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.0)
+    served = Served([])
+
+    async def app(send: Send) -> None:
+        pass_by(now)
+        await send(start(JSON))
+        monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+        await send(piece())
+        await anyio.sleep_forever()
+
+    await served.by(app)
+
     end = {"type": "http.response.body", "body": b"", "more_body": False}
-    assert served.sent == [start("application/json"), end]
+    assert served.sent == [start(JSON), piece(), end]
 
 
 async def test_a_stream_whose_caller_nobody_answers_for_does_not_begin(

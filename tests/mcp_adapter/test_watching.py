@@ -263,13 +263,18 @@ async def test_any_stream_ends_with_its_caller(
     assert ("error" in rest) == (method == "POST" and media_type == "text/event-stream")
 
 
-async def test_a_stream_of_a_delete_ends_with_the_session(resolver: MemoryResolver) -> None:
+async def test_a_stream_of_a_delete_ends_with_the_token(resolver: MemoryResolver) -> None:
+    """And not with the session, which the request has ended itself."""
     resolver.sessions["first"] = "alice"
     async with (
         serving(App(), resolver) as endpoint,
         streaming(endpoint, "DELETE", "first") as response,
     ):
-        assert "".join([part async for part in response.aiter_text()]) == App().chunk
+        parts = response.aiter_text()
+        assert await anext(parts) == App().chunk
+        await checked_again(resolver)
+        revoke(endpoint, "first")
+        assert [part async for part in parts] == []
 
 
 async def test_a_stream_without_a_token_ends_with_its_session(
