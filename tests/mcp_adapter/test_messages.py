@@ -175,14 +175,31 @@ async def test_long_digits_that_are_no_integer_are_read(body: bytes) -> None:
     assert parse(body) == json.loads(body)
 
 
-async def test_only_a_long_run_of_digits_takes_the_slower_decoder(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"params": [' + b",".join([b"9" * 308] * 10) + b"]}",
+        b'{"params": ["' + b"9" * 309 + b'", 7]}',
+        b'{"params": ["\\"' + b"9" * 309 + b'", 7]}',
+        b'{"params": ["\\\\", "' + b"9" * 309 + b'", 7]}',
+        b'{"params": {"' + b"9" * 309 + b'": 7}}',
+    ],
+    ids=["short", "string", "escaped quote", "escaped backslash", "name"],
+)
+async def test_only_a_long_run_of_digits_outside_strings_takes_the_slower_decoder(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It calls Python for each integer, and anybody may send one long string."""
     monkeypatch.setattr(messages, "_LONG_NUMBERS_DECODER", None)
 
-    digits = b",".join([b"9" * 308] * 10)
+    assert parse(body) == json.loads(body)
 
-    assert parse(b'{"params": [' + digits + b"]}") == {"params": [10**308 - 1] * 10}
+
+async def test_so_many_strings_that_they_are_no_values_are_not_taken_apart() -> None:
+    with pytest.raises(Refusal) as caught:
+        parse(b'""' * (2 * MAX_VALUES + 1) + b"9" * 309)
+
+    assert caught.value.status == 413
 
 
 STRING_OF_VALUES = b'{"params": "' + b'[{,\\\\,\\",' * MAX_VALUES + b'"}'
