@@ -59,13 +59,17 @@ DEFAULT_MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
 
 SHORT_BODY_BYTES = 4 * 1024
 """Longer bodies are paced where there is no valid token: without a token before they are parsed,
-with another before they are refused. A shorter one takes little beside what any request takes."""
+with one before it is refused. A shorter one takes little beside what any request takes."""
 
 PACED_INTERVAL_SECONDS = 0.01
 """From one paced request to the next, so that a flood of them takes little."""
 
 PACED_MAX_SECONDS = 2.0
 """Longest that a paced request waits."""
+
+_PACED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
+"""What a token is refused with that may wait. Others are answers to valid tokens, too: an outage, a
+limit, a session that has ended. All 404 are alike in time, so that it tells nothing of sessions."""
 
 _OWNER = Requirement()
 """What it takes to be a session's owner: a valid token of its subject."""
@@ -178,7 +182,9 @@ class SessionGate:
         self._max_anonymous_body_bytes = arguments.positive_integer(
             "max_anonymous_body_bytes", max_anonymous_body_bytes
         )
-        self._pace = Pace(PACED_INTERVAL_SECONDS, PACED_MAX_SECONDS)
+        # Two, so that a flood of the one kind does not hold up the other.
+        self._anonymous_pace = Pace(PACED_INTERVAL_SECONDS, PACED_MAX_SECONDS)
+        self._token_pace = Pace(PACED_INTERVAL_SECONDS, PACED_MAX_SECONDS)
         self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
         self._body_timeout_seconds = arguments.positive_number(
             "body_timeout_seconds", body_timeout_seconds
@@ -235,7 +241,7 @@ class SessionGate:
             forwarding.check_routing(caller.headers, caller.version, message)
         except Refusal as refusal:
             if len(body) > SHORT_BODY_BYTES and caller.token and not caller.is_verified:
-                refusal.is_paced = True
+                self._have_paced(refusal)
             body, message = b"", {}  # not held while the answer waits
             await self._refuse(request_id, scope, receive, send, refusal)
             return
@@ -280,7 +286,7 @@ class SessionGate:
                 max_bytes=self._max_anonymous_body_bytes,
                 timeout_seconds=self._body_timeout_seconds,
             )
-            await self._wait_with(body)
+            await self._wait_with(body, receive)
             if messages.has_many_values(body):
                 return None
             return messages.request_id_of(messages.parse(body))
@@ -307,13 +313,22 @@ class SessionGate:
         )
         await allowance.check_values(body)
         if not caller.token:
-            await self._wait_with(body)
+            await self._wait_with(body, receive)
         return body
 
-    async def _wait_with(self, body: bytes) -> None:
-        """Before a body that is not short is parsed for anybody."""
+    async def _wait_with(self, body: bytes, receive: Receive) -> None:
+        """Before a body that is not short is parsed for anybody.
+
+        Raises:
+            ClientDisconnect: the client left.
+        """
         if len(body) > SHORT_BODY_BYTES:
-            await self._pace.wait()
+            await self._anonymous_pace.wait_while_connected(receive)
+
+    def _have_paced(self, refusal: Refusal) -> None:
+        """Have a refusal of a token wait for its turn, where no valid one gets it."""
+        if refusal.status in _PACED:
+            refusal.pace = self._token_pace
 
     async def _verify(self, caller: _Caller) -> None:
         """
@@ -323,12 +338,13 @@ class SessionGate:
         # Without a session it is an initialize, and to open one is not to verify.
         is_outside = caller.in_session_era and not caller.session_id
         if is_outside or not caller.token:
-            max_bytes = self._max_anonymous_body_bytes
-            raise refusals.anonymous_body(max_bytes, token_helps=not is_outside)
+            raise refusals.anonymous_body(
+                self._max_anonymous_body_bytes, self._anonymous_pace, token_helps=not is_outside
+            )
         try:
             await self._resolve(caller, None, opens_session=False)
         except Refusal as refusal:
-            refusal.is_paced = True
+            self._have_paced(refusal)
             refusal.headers["Connection"] = "close"  # as the rest of the body is not read
             raise
 
@@ -362,8 +378,10 @@ class SessionGate:
         refusal: Refusal,
     ) -> None:
         refusal.drop_frames()
-        if refusal.is_paced:
-            await self._pace.wait()
+        try:
+            await _wait_for_turn(refusal, receive)
+        except ClientDisconnect:
+            return
         answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
         if refusal.leaves_body_unread:
             most = 2 * self._max_body_bytes
@@ -608,6 +626,20 @@ class _Caller:
         if not self.session_id:
             raise refusals.bad_request("The Mcp-Session-Id header is missing.")
         return self.session_id
+
+
+async def _wait_for_turn(refusal: Refusal, receive: Receive) -> None:
+    """
+    Raises:
+        ClientDisconnect: the client left.
+    """
+    if refusal.pace is None:
+        return
+    if refusal.leaves_body_unread:
+        # To see whether the client is there would be to ask for its body.
+        await refusal.pace.wait()
+    else:
+        await refusal.pace.wait_while_connected(receive)
 
 
 def _check_shape(caller: _Caller, message: messages.Message) -> bool:

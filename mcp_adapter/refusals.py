@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from authsvc.errors import AuthError, Reason, Status
 from mcp_adapter.bearer import Challenge
+from mcp_adapter.pacing import Pace
 
 
 class Refusal(Exception):  # noqa: N818 - an answer to give, not something that broke
@@ -27,7 +28,8 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         data: what else is for programs.
         challenge: what to ask for; None where no token would help.
         headers: further headers.
-        is_paced: whether it waits for its turn: the request has cost its sender next to nothing.
+        pace: what it waits for, where the request has cost its sender next to nothing; None to
+            answer at once.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         data: Mapping[str, Any] | None = None,
         challenge: Challenge | None = None,
         headers: dict[str, str] | None = None,
-        is_paced: bool = False,
+        pace: Pace | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -50,7 +52,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.data = {**(data or {}), **({"reason": reason} if reason else {})}
         self.challenge = challenge
         self.headers = headers or {}
-        self.is_paced = is_paced
+        self.pace = pace
 
     @property
     def leaves_body_unread(self) -> bool:
@@ -106,12 +108,13 @@ def unauthenticated(scopes: tuple[str, ...]) -> Refusal:
     )
 
 
-def anonymous_body(max_bytes: int, *, token_helps: bool) -> Refusal:
+def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool) -> Refusal:
     """For a body that is not read unless a valid token comes with it: 401 where one would help, and
     413 where not. The rest of it stays unread, so the connection cannot be used again.
 
     Args:
         max_bytes: how long it may be.
+        pace: what the refusal waits for.
         token_helps: whether a token would change that.
     """
     return Refusal(
@@ -120,7 +123,7 @@ def anonymous_body(max_bytes: int, *, token_helps: bool) -> Refusal:
         f"{max_bytes} bytes and few values.",
         challenge=Challenge() if token_helps else None,
         headers={"Connection": "close"},
-        is_paced=True,
+        pace=pace,
     )
 
 

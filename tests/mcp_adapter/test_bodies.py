@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from authsvc.errors import AuthError, Reason
 from mcp_adapter import lingering, messages
 from mcp_adapter.messages import FEW_VALUES
 from mcp_adapter.middleware import (
@@ -21,6 +24,7 @@ from mcp_adapter.middleware import (
 from mcp_adapter.pacing import Pace
 from mcp_adapter.requirements import Requirement
 from tests.mcp_adapter.harness import LEGACY, MODERN, RESOURCE, Endpoint, MemoryResolver, request
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -50,9 +54,19 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 @dataclass
 class Exchange:
-    """A POST to a gate, in pieces that are there as soon as they are asked for."""
+    """A POST to a gate, in pieces that are there as soon as they are asked for.
+
+    Attributes:
+        resolver: of the gate.
+        gate: that is asked; None for one that is made for each POST.
+        left: when the client leaves after its body; None where the server does not say.
+        asked: when the gate waits for that.
+    """
 
     resolver: MemoryResolver
+    gate: SessionGate | None = None
+    left: asyncio.Event | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     read: int = 0
     read_before_answer: int = 0
     status: int = 0
@@ -85,6 +99,10 @@ class Exchange:
         answered = b""
 
         async def receive() -> Message:
+            if self.left is not None and self.read == len(body):
+                self.asked.set()
+                await self.left.wait()
+                return {"type": "http.disconnect"}
             piece = body[self.read : self.read + CHUNK]
             self.read += len(piece)
             return {"type": "http.request", "body": piece, "more_body": self.read < len(body)}
@@ -96,9 +114,9 @@ class Exchange:
                 self.headers = {key.decode(): value.decode() for key, value in message["headers"]}
             answered += message.get("body", b"")
 
-        gate = SessionGate(app, resolver=self.resolver, resource=RESOURCE, **options)
+        gate = self.gate or SessionGate(app, resolver=self.resolver, resource=RESOURCE, **options)
         await gate(scope, receive, send)
-        self.answer = json.loads(answered)
+        self.answer = json.loads(answered) if answered else None
 
 
 @pytest.fixture
@@ -223,7 +241,7 @@ async def test_the_next_refusal_waits_for_its_turn(
         turns.append(pace)
 
     monkeypatch.setattr(Pace, "wait", wait)
-    await exchange.post(LONG, token=token, version=MODERN)
+    await exchange.post(LONG, token=token, version=MODERN)  # not read, so nobody is seen to leave
     of_answers = [pace for pace in turns if pace is not lingering.PACE]
     assert len(of_answers) == 1
     assert len(turns) == 1 + -(-len(LONG) // CHUNK), (
@@ -236,15 +254,16 @@ async def test_the_next_refusal_waits_for_its_turn(
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """One for each answer that waits for its turn."""
-    taken: list[bool] = []
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[Pace]:
+    """What each answer waits for."""
+    taken: list[Pace] = []
 
-    async def wait(pace: Pace) -> None:
+    def delay_seconds(pace: Pace, now: float) -> float:
         if pace is not lingering.PACE:
-            taken.append(True)
+            taken.append(pace)
+        return 0.0
 
-    monkeypatch.setattr(Pace, "wait", wait)
+    monkeypatch.setattr(Pace, "delay_seconds", delay_seconds)
     return taken
 
 
@@ -259,7 +278,6 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         ("initialize", {}, 200),
         ("ping", {"version": MODERN, "token": "expired"}, 401),
         ("x", {"session": "s", "token": "expired"}, 401),
-        ("x", {"session": "none", "token": "alice-1"}, 404),
         ("x", {"token": "alice-1"}, 400),
         ("initialize", {"token": "expired"}, 401),
         ("initialize", {"version": "2099-01-01"}, 400),
@@ -273,14 +291,14 @@ async def test_without_a_valid_token_more_than_a_short_body_is_paced(
     given: dict[str, Any],
     status: int,
     is_long: bool,
-    turns: list[bool],
+    turns: list[Pace],
 ) -> None:
     """One turn each, served or refused. What opens sessions and fetches tokens is short."""
     exchange.resolver.sessions["anonymous"] = None
     await exchange.post(sized(method, SHORT_BODY_BYTES + is_long), **given)
 
     assert exchange.status == status
-    assert turns == [True] * is_long
+    assert len(turns) == is_long
 
 
 async def test_without_a_token_a_body_that_is_not_short_is_parsed_in_its_turn(
@@ -288,12 +306,12 @@ async def test_without_a_token_a_body_that_is_not_short_is_parsed_in_its_turn(
 ) -> None:
     """Else the first of a flood are all parsed at once."""
 
-    async def wait(_: Pace) -> None:
+    async def wait(pace: Pace, receive: Receive) -> None:
         monkeypatch.setattr(messages, "parse", parse)
 
     parse = messages.parse
     monkeypatch.setattr(messages, "parse", None)
-    monkeypatch.setattr(Pace, "wait", wait)
+    monkeypatch.setattr(Pace, "wait_while_connected", wait)
     await exchange.post(sized("ping", SHORT_BODY_BYTES + 1), version=MODERN)
 
     assert exchange.status == 200
@@ -302,26 +320,113 @@ async def test_without_a_token_a_body_that_is_not_short_is_parsed_in_its_turn(
 @pytest.mark.parametrize("token", ["", "alice-1"])
 @pytest.mark.parametrize("is_long", [False, True])
 async def test_the_answer_to_a_body_that_cannot_be_read_is_paced(
-    exchange: Exchange, token: str, is_long: bool, turns: list[bool]
+    exchange: Exchange, token: str, is_long: bool, turns: list[Pace]
 ) -> None:
     """The token was not verified: it may be any."""
     await exchange.post(b"9" * (SHORT_BODY_BYTES + is_long), token=token, version=MODERN)
 
     assert exchange.status == 400
-    assert turns == [True] * is_long
+    assert len(turns) == is_long
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        (Reason.SESSION_EXPIRED, 404),
+        (Reason.SESSION_REVOKED, 404),
+        (Reason.SESSION_SUBJECT_MISMATCH, 404),
+        (Reason.CALLER_NOT_ALLOWED, 403),
+        (Reason.OVERLOADED, 429),
+        (Reason.STORE_UNAVAILABLE, 503),
+        (None, 500),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [SHORT_BODY_BYTES + 1, 10 * CHUNK])
+async def test_what_a_valid_token_may_be_answered_does_not_wait(
+    exchange: Exchange, reason: Reason | None, status: int, size: int, turns: list[Pace]
+) -> None:
+    """In an outage, or once sessions have ended, valid callers do not wait with a flood."""
+    exchange.resolver.broken = AuthError(reason) if reason else RuntimeError()
+    await exchange.post(sized("x", size), session="s", token="alice-1")
+
+    assert (exchange.status, turns) == (status, [])
+
+
+@pytest.mark.parametrize("size", [SHORT_BODY_BYTES + 1, 10 * CHUNK])
+async def test_bodies_without_a_token_do_not_hold_up_refusals_of_tokens(
+    exchange: Exchange, size: int, turns: list[Pace]
+) -> None:
+    exchange.gate = SessionGate(app, resolver=exchange.resolver, resource=RESOURCE)
+    for token in ("", "", "expired", "expired"):
+        exchange.read = 0
+        await exchange.post(sized("x", size), token=token, version=MODERN)
+        assert exchange.status == 401
+
+    anonymous, again, with_token, with_token_again = turns
+    assert (anonymous, with_token) == (again, with_token_again)
+    assert anonymous is not with_token
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("ping", {"version": MODERN}),
+        ("x", {"session": "s"}),
+        ("initialize", {"version": "2099-01-01"}),
+        ("x", {"session": "s", "token": "expired"}),
+    ],
+    ids=str,
+)
+async def test_nothing_is_done_for_a_client_that_leaves_while_it_waits(
+    exchange: Exchange, method: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not go on waiting: it holds a body, and no bound on connections counts it."""
+    monkeypatch.setattr(Pace, "delay_seconds", lambda *_: 10 * TIMEOUT_SECONDS)
+    if "token" not in given:
+        monkeypatch.setattr(messages, "parse", None)
+    exchange.left = asyncio.Event()
+    async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(exchange.post(sized(method, SHORT_BODY_BYTES + 1), **given))
+        await exchange.asked.wait()
+        exchange.left.set()
+
+    assert (exchange.status, exchange.answer) == (0, None)
+
+
+async def test_the_app_sees_a_client_leave_that_has_waited(exchange: Exchange) -> None:
+    """What asks during the wait takes nothing from the app."""
+
+    async def until_left(scope: Scope, receive: Receive, send: Send) -> None:
+        assert exchange.left is not None
+        events.append(await receive())
+        exchange.left.set()
+        events.append(await receive())
+        raise ClientDisconnect
+
+    events: list[Message] = []
+    exchange.left = asyncio.Event()
+    body = sized("ping", SHORT_BODY_BYTES + 1)
+    exchange.gate = SessionGate(until_left, resolver=exchange.resolver, resource=RESOURCE)
+    with pytest.raises(ClientDisconnect):
+        await exchange.post(body, version=MODERN)
+
+    assert exchange.asked.is_set()
+    assert [event["type"] for event in events] == ["http.request", "http.disconnect"]
+    assert events[0]["body"] == body
 
 
 @pytest.mark.parametrize("size", [SHORT_BODY_BYTES + 1, 10 * CHUNK])
 @pytest.mark.parametrize("given", [{"session": "s"}, {"version": MODERN}], ids=str)
 async def test_with_a_valid_token_no_answer_waits(
-    exchange: Exchange, size: int, given: dict[str, Any], turns: list[bool]
+    exchange: Exchange, size: int, given: dict[str, Any], turns: list[Pace]
 ) -> None:
     await exchange.post(sized("x", size), token="alice-1", **given)
 
     assert (exchange.status, turns) == (200, [])
 
 
-async def test_with_a_valid_token_no_refusal_waits(exchange: Exchange, turns: list[bool]) -> None:
+async def test_with_a_valid_token_no_refusal_waits(exchange: Exchange, turns: list[Pace]) -> None:
     def requirement(method: str, params: object) -> Requirement:
         return Requirement(("things.write",))
 
@@ -332,7 +437,7 @@ async def test_with_a_valid_token_no_refusal_waits(exchange: Exchange, turns: li
 
 
 async def test_what_was_read_for_its_token_is_refused_at_once(
-    exchange: Exchange, turns: list[bool]
+    exchange: Exchange, turns: list[Pace]
 ) -> None:
     await exchange.post(b"9" * 10 * CHUNK, token="alice-1", version=MODERN)
 
@@ -350,13 +455,13 @@ async def test_a_refusal_that_waits_for_its_turn_holds_no_body(
     bytes_held = []
     here = [tracemalloc.Filter(True, messages.__file__)]
 
-    async def wait(pace: Pace) -> None:
-        if pace is lingering.PACE:
-            return
-        snapshot = tracemalloc.take_snapshot().filter_traces(here)
-        bytes_held.append(sum(trace.size for trace in snapshot.traces))
+    def delay_seconds(pace: Pace, now: float) -> float:
+        if pace is not lingering.PACE:
+            snapshot = tracemalloc.take_snapshot().filter_traces(here)
+            bytes_held.append(sum(trace.size for trace in snapshot.traces))
+        return 0.0
 
-    monkeypatch.setattr(Pace, "wait", wait)
+    monkeypatch.setattr(Pace, "delay_seconds", delay_seconds)
     tracemalloc.start()
     try:
         await exchange.post(body, token=token, version=MODERN, declared=False)
