@@ -116,13 +116,12 @@ class Fetcher:
 def check_url(url: str) -> None:
     """
     Raises:
-        KeyLoadError: not HTTPS, and not loopback either; or no URL. It names the URL where no
-            password can be in it.
+        KeyLoadError: not HTTPS, and not loopback either; or no URL. It does not quote the URL,
+            which may hold a secret.
     """
     if fault := endpoint_fault(url):
-        shown = "the URL" if "@" in url else ascii(url[:200])
         raise KeyLoadError(
-            f"{shown} is not an https URL (http goes for loopback alone): it {fault}"
+            f"the URL is not an https URL (http goes for loopback alone): it {fault}"
         )
 
 

@@ -12,6 +12,9 @@ from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.keys import KeyLoadError, parse_jwks
 from authsvc.tokens.sources import Fetched
 
+MAX_JWKS_URI_LENGTH = 2_048
+"""Characters of a jwks_uri: failures quote it."""
+
 MIN_MAX_AGE_SECONDS = 60.0
 MAX_MAX_AGE_SECONDS = 3600.0
 DEFAULT_MAX_AGE_SECONDS = 300.0
@@ -60,7 +63,8 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
     """Where the metadata at ``url`` says that the keys are.
 
     Raises:
-        KeyLoadError: there is no metadata of that issuer, or it does not say.
+        KeyLoadError: there is no metadata of that issuer, or it does not say, or at too great a
+            length.
     """
     document, _ = await fetcher.get(url)
     try:
@@ -73,6 +77,8 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str):
         raise KeyLoadError(f"{url}: names no jwks_uri")
+    if len(jwks_uri) > MAX_JWKS_URI_LENGTH:
+        raise KeyLoadError(f"{url}: its jwks_uri has more than {MAX_JWKS_URI_LENGTH} characters")
     return jwks_uri
 
 

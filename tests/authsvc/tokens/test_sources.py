@@ -799,6 +799,13 @@ async def test_metadata_of_another_issuer_is_refused(site: Site) -> None:
         assert "another issuer" in await refused(fetch)
 
 
+@pytest.mark.parametrize("url", ["https://user:hush/", "http://as.example?client_secret=hush"])
+def test_a_url_that_is_not_fetched_is_not_quoted(url: str) -> None:
+    with pytest.raises(KeyLoadError) as caught:
+        check_url(url)
+    assert "hush" not in str(caught.value)
+
+
 @pytest.mark.parametrize("uri", ["http://idp.example/jwks", "file:///etc/passwd"])
 async def test_metadata_cannot_lead_anywhere(site: Site, uri: str) -> None:
     publish(site, "/.well-known/openid-configuration", site.url, uri)
@@ -823,6 +830,13 @@ async def test_metadata_cannot_lead_anywhere(site: Site, uri: str) -> None:
 async def test_metadata_that_leads_nowhere_is_an_error_of_ours(site: Site, uri: str) -> None:
     publish(site, "/.well-known/openid-configuration", site.url, uri)
     await refused(partial(fetch_discovered, Fetcher(), site.url, ("ES256",)))
+
+
+async def test_a_jwks_uri_that_is_too_long_is_not_quoted(site: Site) -> None:
+    publish(site, "/.well-known/openid-configuration", site.url, f"{site.url}/{'a' * 500_000}")
+    failure = await refused(partial(fetch_discovered, Fetcher(), site.url, ("ES256",)))
+    assert "its jwks_uri has more than 2048 characters" in failure
+    assert len(failure) < 500
 
 
 async def test_metadata_cannot_lead_inside(site: Site) -> None:
