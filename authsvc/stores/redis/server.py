@@ -90,6 +90,8 @@ def _server_at_socket(url: str) -> RedisServer:
         ValueError: as ``server_at``.
     """
     parts = urlsplit(url)
-    if not url.isprintable() or not parts.path or parts.hostname:
-        raise ValueError("is the path of a socket like unix:/run/valkey.sock")
+    if not url.isprintable() or not parts.path or parts.hostname or {"?", "#"} & set(url):
+        raise ValueError(
+            "is the path of a socket like unix:/run/valkey.sock, without query and fragment"
+        )
     return RedisServer(unix_socket=Path(parts.path), username=unquote(parts.username or ""))

@@ -549,6 +549,7 @@ def test_a_url_says_where() -> None:
         *("redis://u:hush@h", "http://h", "redis://", "redis://h/x", "redis://h?db=1", "unix:"),
         *("redis://u:hush^@h", "redis://u:@h", "redis://h:0", "redis://h:99999", "redis://a b"),
         *("redis://h\n", "redis://a..b", "redis://h#x", "unix:/run/a\n", "unix://u:hush@/run/a"),
+        *("unix:///run/a?password=hush", "unix:/run/a?", "unix:/run/valkey#2.sock", "unix:/run/a#"),
     ],
 )
 def test_a_url_that_says_nothing_or_too_much_is_refused(url: str) -> None:
