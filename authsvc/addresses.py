@@ -29,9 +29,9 @@ def is_host(text: str) -> bool:
         return text.endswith("]") and "%" not in text and _is_ip(text[1:-1], version=6)
     if not _NAME.fullmatch(text) or len(text) > _MAX_NAME:
         return False
-    # Resolvers and browsers read what ends in a number as an IPv4 address.
-    is_number = _NUMBER.fullmatch(text.removesuffix(".").rpartition(".")[2])
-    return is_number is None or _is_ip(text, version=4)
+    # Resolvers read numbers alone as an IPv4 address, such as 127.1 or 2130706433.
+    numbers = all(map(_NUMBER.fullmatch, text.removesuffix(".").split(".")))
+    return not numbers or _is_ip(text, version=4)
 
 
 def is_host_and_port(text: str) -> bool:

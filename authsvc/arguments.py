@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from authsvc.addresses import is_host, is_host_and_port, is_listening_address
 KindT = TypeVar("KindT")
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}
+_LINE = "is one line of text, with neither control characters nor white space around it"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -94,7 +97,7 @@ def texts(name: str, values: object) -> tuple[str, ...]:
         ValueError: one of them is empty.
     """
     if isinstance(values, str | bytes):
-        raise TypeError(f"{name} is a sequence of strings: write [{values!r}], not {values!r}")
+        raise TypeError(f"{name} is a sequence of strings: put the string in a list")
     if not isinstance(values, Iterable):
         raise TypeError(f"{name} is a sequence of strings, not {type(values).__name__}")
     found = tuple(values)
@@ -157,29 +160,28 @@ def positive_integer(name: str, value: object) -> int:
 
 
 def line(name: str, value: object) -> str:
-    """A string for people or for comparisons, without control characters.
+    """A string for people: it may hold emoji and no-break spaces, which ``check_line`` refuses.
 
     Raises:
         TypeError: it is no string.
-        ValueError: it holds a control character or a line end, or begins or ends with white space.
+        ValueError: it holds a control character, a line end or half a surrogate pair, or begins or
+            ends with white space.
     """
     text = instance_of(name, value, str)
-    try:
-        check_line(text)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
+    if text != text.strip() or not _NOT_IN_A_LINE.isdisjoint(map(unicodedata.category, text)):
+        raise ValueError(f"{name} {_LINE}")
     return text
 
 
 def check_line(text: str) -> str:
-    """
+    """A string for comparisons.
+
     Raises:
-        ValueError: as ``line``; the message names no argument.
+        ValueError: it holds a character that is not printable, or begins or ends with white space;
+            the message names no argument.
     """
     if not text.isprintable() or text != text.strip():
-        raise ValueError(
-            "is one line of text, with neither control characters nor white space around it"
-        )
+        raise ValueError(_LINE)
     return text
 
 
@@ -216,16 +218,16 @@ def check_resource(text: str) -> str:
     if "@" in text:
         raise ValueError(f"{rule}, and no user or password")
     mended = _mended(text)
-    raise ValueError(f"{rule}; {f'write {mended!r}, not {text!r}' if mended else _this(fault)}")
+    raise ValueError(f"{rule}; {f'write {mended!r}' if mended else _this(fault)}")
 
 
 def _mended(text: str) -> str:
-    """The canonical spelling of a resource; empty where it has none."""
+    """The canonical spelling of a resource, as it may be shown; empty where it has none."""
     try:
-        spelled = urls.read(text).canonical()
+        url = urls.read(text)
     except ValueError:
         return ""
-    return spelled if is_resource(spelled) else ""
+    return url.shown() if is_resource(url.canonical()) else ""
 
 
 def resource(name: str, value: object) -> str:
@@ -382,13 +384,13 @@ def each(name: str, values: object, check: Callable[[str], str]) -> tuple[str, .
 
     Raises:
         TypeError: as ``texts``.
-        ValueError: one does not; the message has its place, and no password.
+        ValueError: one does not; the message has its place, and not its value: a URL's user and
+            query may hold secrets.
     """
     found = texts(name, values)
     for place, value in enumerate(found):
         try:
             check(value)
         except ValueError as error:
-            shown = "it" if "@" in value else repr(value)
-            raise ValueError(f"{name}[{place}]: {shown} is wrong: each {error}") from None
+            raise ValueError(f"{name}[{place}]: it is wrong: each {error}") from None
     return found

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from authsvc.addresses import is_host, is_loopback, is_port
@@ -61,6 +61,11 @@ class Url:
         port = f":{number}" if number not in {0, _DEFAULT_PORTS.get(scheme)} else ""
         query = "" if self.query is None else f"?{self.query}"
         return f"{scheme}://{self.host.lower()}{port}{self.path}{query}"
+
+    def shown(self) -> str:
+        """Its canonical spelling for a message, without its query, which may hold a secret."""
+        query = "" if self.query is None else "?..."
+        return replace(self, query=None).canonical() + query
 
 
 def read(text: str) -> Url:
@@ -127,7 +132,7 @@ def resource_fault(text: str) -> str:
         return "has a user or a password in it"
     if _ENCODED_SEPARATOR.search(url.path):
         return "has an encoded slash or backslash in its path"
-    return "" if text == url.canonical() else f"is {url.canonical()!r} in its canonical spelling"
+    return "" if text == url.canonical() else f"is {url.shown()!r} in its canonical spelling"
 
 
 def endpoint_fault(text: str) -> str:

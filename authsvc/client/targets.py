@@ -53,10 +53,11 @@ class Targets:
 
         Raises:
             TypeError: it is neither a string nor several.
-            ValueError: it is none of these; the message says which.
+            ValueError: it is none of these; the message says which by its place: a value may hold a
+                secret.
         """
         items = target.split(",") if isinstance(target, str) else arguments.texts("target", target)
-        read = [_read(item.strip()) for item in items]
+        read = [_read(item.strip(), place) for place, item in enumerate(items, start=1)]
         if not read:
             raise ValueError("target names none: give one like 127.0.0.1:50051")
         return cls(
@@ -88,18 +89,17 @@ class Targets:
             )
 
 
-def _read(item: str) -> Endpoint | Name:
+def _read(item: str, place: int) -> Endpoint | Name:
     if item.startswith("unix:") and item != "unix:" and item.isprintable():
         return Endpoint(item)
     if "@" in item:
-        # It is not shown: there may be a password in it.
         raise ValueError("target has a user or a password in it: leave them out")
     address = item.removeprefix(DNS)
     if not is_host_and_port(address):
         raise ValueError(
             "target is an address like 127.0.0.1:50051, unix:/run/authsvc.sock or "
             "dns:///authsvc.internal:50051, with a port from 1 to 65535 and an IPv6 address in "
-            f"brackets; {item!r} is none"
+            f"brackets; number {place} is none"
         )
     host, _, port = address.rpartition(":")
     return Name(host, int(port)) if item.startswith(DNS) else Endpoint(item)

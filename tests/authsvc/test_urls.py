@@ -12,13 +12,21 @@ from authsvc.urls import base_fault, endpoint_fault, issuer_fault, read, resourc
 HOSTS = [
     *("mcp.example", "localhost", "auth_svc", "a", "1a.example", "xn--bcher-kva.example"),
     *("authsvc.internal.", "a-b.example", "127.0.0.1", "[::1]", "[2001:db8::7]"),
-    *("[::ffff:192.0.2.1]", "a" * 63 + ".example"),
+    *("[::ffff:192.0.2.1]", "a" * 63 + ".example", "authsvc.1", "1.authsvc.2.", "1x.2.3.4"),
 ]
 NO_HOSTS = [
     *("", ".", "...", "a..b", ".a", "-a", "a-.example", "a,b", 'a"b', "a b", "a%62"),
     *("b\u00fccher.example", "\uff11\uff12\uff17.0.0.1", "loca\u017f", "a\n", "a\\b", "a*", "*"),
     *("::1", "[::1", "[]", "[127.0.0.1]", "[::1%eth0]", "[g::1]", "1.2.3", "1.2.3.999", "127.1"),
-    *("0x7f000001", "2130706433", "a" * 64 + ".example", "a." * 127 + "b"),
+    *(
+        "0x7f000001",
+        "2130706433",
+        "0x7f.1",
+        "127.0.0.1.",
+        "1.2.3.4.5",
+        "a" * 64 + ".example",
+        "a." * 127 + "b",
+    ),
 ]
 
 

@@ -244,14 +244,15 @@ def test_a_function_is_what_is_called_and_not_what_it_wraps() -> None:
     [
         ("https://mcp.example:443/mcp", "https://mcp.example/mcp"),
         ("http://mcp.example:80", "http://mcp.example"),
-        ("https://mcp.example:/mcp?x", "https://mcp.example/mcp?x"),
+        ("https://mcp.example:/mcp?token=s3cret", "https://mcp.example/mcp?..."),
         ("HTTPS://MCP.example:08443/mcp#x", "https://mcp.example:8443/mcp"),
         ("https://[::1]:443/mcp", "https://[::1]/mcp"),
     ],
 )
 def test_a_resource_is_given_in_its_canonical_spelling(given: str, mended: str) -> None:
-    with pytest.raises(ValueError, match=f"write {re.escape(repr(mended))}, not "):
+    with pytest.raises(ValueError, match=f"write {re.escape(repr(mended))}$") as caught:
         SessionGate(Starlette(), resolver=MemoryResolver(), resource=given)
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -271,10 +272,32 @@ def test_an_authorization_server_is_named_by_its_place_and_fault(server: str, fa
     assert str(caught.value).endswith(fault) or f"; this one {fault}" in str(caught.value)
 
 
-def test_a_password_in_an_authorization_server_is_not_shown() -> None:
+@pytest.mark.parametrize(
+    "server",
+    ["https://u:s3cret@a", "https://user:s3cret/", "http://as?client_secret=s3cret", "s3cret"],
+)
+def test_an_authorization_server_that_is_wrong_is_not_shown(server: str) -> None:
     with pytest.raises(ValueError, match=r"authorization_servers\[0\]: it is wrong") as caught:
-        metadata_routes(RESOURCE, authorization_servers=["https://u:s3cret@a"], scopes=[])
+        metadata_routes(RESOURCE, authorization_servers=[server], scopes=[])
     assert "s3cret" not in str(caught.value)
+    with pytest.raises(TypeError, match="authorization_servers is a sequence") as caught_too:
+        metadata_routes(RESOURCE, authorization_servers=server, scopes=[])
+    assert "s3cret" not in str(caught_too.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Weather \U0001f469\u200d\U0001f4bb", "Mete\u00a0o", "\u5929"]
+)
+def test_a_name_for_people_is_any_line(name: str) -> None:
+    assert metadata_routes(RESOURCE, authorization_servers=[], scopes=[], name=name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\x00", "a\x85b", "a\u2028b", "a\ud800", " a", "a\u00a0"]
+)
+def test_a_name_for_people_has_no_control_character(name: str) -> None:
+    with pytest.raises(ValueError, match="name is one line of text"):
+        metadata_routes(RESOURCE, authorization_servers=[], scopes=[], name=name)
 
 
 def test_a_password_in_a_resource_is_not_shown() -> None:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
         ("[::1]:50051", ["[::1]:50051"], []),
         ("[fe80::1%eth0]:50051", ["[fe80::1%eth0]:50051"], []),
         ("auth_svc:50051", ["auth_svc:50051"], []),
+        ("authsvc.1:50051", ["authsvc.1:50051"], []),
         ("authsvc.internal.:50051", ["authsvc.internal.:50051"], []),
         ("unix:/run/authsvc.sock", ["unix:/run/authsvc.sock"], []),
         ("unix:/run/authsvc@1.sock", ["unix:/run/authsvc@1.sock"], []),
@@ -96,3 +97,10 @@ async def test_an_address_that_was_looked_up_has_to_prove_the_name() -> None:
         Endpoint("10.0.0.7:50051", host="authsvc.internal"),
         Endpoint("[2001:db8::7]:50051", host="authsvc.internal"),
     }
+
+
+@pytest.mark.parametrize("target", ["https://user:hush/", "http://as?client_secret=hush", "hush"])
+def test_a_wrong_target_is_named_by_its_place_alone(target: str) -> None:
+    with pytest.raises(ValueError, match="number 2 is none") as caught:
+        Targets.parse(f"a:1,{target}")
+    assert "hush" not in str(caught.value)
