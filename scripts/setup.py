@@ -36,6 +36,9 @@ MARKER = ".ready"
 OURS = {"authsvc", "pip", "setuptools"}
 """What is installed without a lock."""
 
+CONFIGURATION = "pyvenv.cfg"
+MADE_BY_VENV = {CONFIGURATION, ".gitignore", "Scripts", "bin", "include", "lib", "lib64", "share"}
+
 
 def state() -> str:
     """What the marker of this environment has to say."""
@@ -68,7 +71,7 @@ def is_whole(venv: Path, base: str) -> bool:
 def made_at(venv: Path) -> Path | None:
     """Where an environment was made: its scripts name that folder, wherever it is now."""
     try:
-        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+        lines = (venv / CONFIGURATION).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
     for line in lines:
@@ -103,6 +106,27 @@ def can_be_completed(venv: Path) -> bool:
     )
 
 
+def may_be_removed(venv: Path) -> bool:
+    """Whether a folder is an environment that set-up made or began to make, or holds no file."""
+    if venv.is_symlink() or not venv.is_dir():
+        return False
+    names = {path.name for path in venv.iterdir()}
+    if CONFIGURATION in names:
+        return bool(names & {LOG, MARKER, MARKERS}) or names <= MADE_BY_VENV
+    # ``python -m venv`` makes the folders first.
+    return not any(files for _, _, files in os.walk(venv))
+
+
+def empty(venv: Path) -> None:
+    """Remove what an environment holds. Its configuration goes last: until then, it can be told
+    for an environment, and removing it can be continued."""
+    for path in sorted(venv.iterdir(), key=lambda path: path.name == CONFIGURATION):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def remove_unlocked(python: str, log: Path) -> None:
     """Remove what no lock names any more.
 
@@ -132,17 +156,21 @@ def make(venv: Path) -> None:
     """Make the environment, or complete it.
 
     Raises:
-        InstallError: it failed; running it again continues.
+        InstallError: it failed, and running it again continues; or the folder is another's.
     """
     marker, log, python = venv / MARKER, venv / LOG, str(venv / "bin" / "python")
+    completing = can_be_completed(venv)
+    exists = os.path.lexists(venv)
+    if exists and not completing and not may_be_removed(venv):
+        raise InstallError(f"{venv} is no environment of ours; name another folder, or remove it")
     marker.unlink(missing_ok=True)
-    if can_be_completed(venv):
+    if completing:
         print(f"setup: 1/4 completing {venv}", flush=True)
     else:
         print(f"setup: 1/4 making {venv}", flush=True)
         log.unlink(missing_ok=True)
-        if venv.exists():
-            shutil.rmtree(venv)
+        if exists:
+            empty(venv)
         command = [sys.executable, "-m", "venv", str(venv.absolute())]
         made = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
         if made.returncode:

@@ -401,6 +401,119 @@ def test_an_environment_that_was_moved_is_made_anew(project: Project, tmp_path: 
     assert other.has("alpha", "1")
 
 
+def of_work(venv: Path) -> Path:
+    (venv / "bin").mkdir(parents=True)
+    thesis = venv / "thesis.txt"
+    thesis.write_text("precious")
+    return thesis
+
+
+def of_programs(venv: Path) -> Path:
+    """As ``~/.local`` is: the folders that an environment has, without its configuration."""
+    (venv / "bin").mkdir(parents=True)
+    (venv / "lib").mkdir()
+    program = venv / "bin" / "program"
+    program.write_text("precious")
+    return program
+
+
+def of_another_environment(venv: Path) -> Path:
+    venv.mkdir(parents=True)
+    (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    return of_work(venv / "work").rename(venv / "thesis.txt")
+
+
+def of_a_log_and_a_marker(venv: Path) -> Path:
+    """Names that are ours are not enough."""
+    thesis = of_work(venv)
+    (venv / "setup.log").write_text("another's")
+    (venv / ".ready").write_text("another's")
+    return thesis
+
+
+def of_a_link(venv: Path) -> Path:
+    thesis = of_work(venv.with_name("elsewhere"))
+    venv.symlink_to(thesis.parent)
+    return venv / "thesis.txt"
+
+
+def of_a_link_to_nothing(venv: Path) -> Path:
+    venv.symlink_to("nowhere")
+    return venv
+
+
+def of_a_file(venv: Path) -> Path:
+    venv.write_text("precious")
+    return venv
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        of_work,
+        of_programs,
+        of_another_environment,
+        of_a_log_and_a_marker,
+        of_a_link,
+        of_a_link_to_nothing,
+        of_a_file,
+    ],
+)
+def test_a_folder_that_is_not_ours_stays_as_it_is(
+    tmp_path: Path, fill: Callable[[Path], Path]
+) -> None:
+    project = Project(tmp_path / "project")
+    kept = fill(project.venv)
+    before = contents(project.venv)
+
+    done = project.set_up()
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{project.venv} is no environment of ours; name another folder" in line
+    assert os.path.lexists(kept)
+    assert contents(project.venv) == before
+
+
+def contents(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*")) if folder.is_dir() else []
+
+
+def never_filled(venv: Path) -> None:
+    shutil.rmtree(venv)
+    venv.mkdir()
+
+
+def with_empty_folders_alone(venv: Path) -> None:
+    never_filled(venv)
+    (venv / "lib").mkdir()
+    (venv / "lib64").symlink_to("lib")
+
+
+def half_emptied(venv: Path) -> None:
+    (venv / "setup.log").unlink()
+    shutil.rmtree(venv / "lib")
+
+
+def made_by_an_earlier_set_up(venv: Path) -> None:
+    (venv / ".ready").write_text("an older one")
+    (venv / "setup.log").unlink()
+    (venv / "notes.txt").write_text("of the environment")
+
+
+@pytest.mark.parametrize(
+    "leave", [never_filled, with_empty_folders_alone, half_emptied, made_by_an_earlier_set_up]
+)
+def test_what_set_up_made_or_began_to_make_is_made_anew(
+    project: Project, leave: Callable[[Path], None]
+) -> None:
+    (project.venv / ".ready").unlink(missing_ok=True)
+    leave(project.venv)
+
+    assert "making" in project.succeed()
+    assert not (project.venv / "notes.txt").exists()
+
+
 def test_too_old_an_interpreter_is_one_line(tmp_path: Path) -> None:
     project = Project(tmp_path / "old")
 
