@@ -225,12 +225,17 @@ LABORIOUS = {
 
 @pytest.mark.parametrize("data", LABORIOUS.values(), ids=LABORIOUS.keys())
 def test_no_token_takes_long(data: bytes) -> None:
-    """Anyone can send one. Milliseconds each; what grows with the square takes seconds."""
+    """Anyone can send one. Milliseconds each time; what grows with the square takes seconds."""
     laborious = token(payload=data)
     assert MAX_TOKEN_BYTES * 0.9 < len(laborious) <= MAX_TOKEN_BYTES
-    start = time.process_time()
-    refuses_cleanly(lambda: parse(laborious))
-    assert time.process_time() - start < 0.5
+
+    def seconds() -> float:
+        start = time.process_time()
+        refuses_cleanly(lambda: parse(laborious))
+        return time.process_time() - start
+
+    # A garbage collection of all that other tests have left may fall into one of them.
+    assert any(seconds() < 0.5 for _ in range(5))
 
 
 @unhurried
