@@ -32,8 +32,9 @@ LASTING: tuple[Option, ...] = (
     ("grpc.client_idle_timeout_ms", 20_000),
     # Come back soon after a restart of authsvc; the default backs off to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Despite its name, how long one attempt to connect may take at least, its handshakes included.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
 )
 """Options of a client's channel that stays open."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -21,6 +22,7 @@ from tests.authsvc.client.fleet import BOUND_SECONDS
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import settings_for
+from tests.support.sockets import serving_tcp
 from tests.support.stack import RESOURCE as LOCAL_RESOURCE
 from tests.support.stack import ROLES, start_authsvc
 from tests.support.tokens import RESOURCE, IdentityProvider
@@ -161,3 +163,36 @@ async def test_a_client_that_has_made_no_call_is_connected_again_whenever_it_is_
             while (state := channel.get_state()) is not ready:
                 await channel.wait_for_state_change(state)
             await channel.wait_for_state_change(ready)
+
+
+async def test_an_attempt_to_connect_may_take_longer_than_the_time_between_two(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    """A server that is busy or far away takes its time, each time."""
+    settings = settings_for(tmp_path, idp, listen="127.0.0.1:0")
+    async with running(settings, clock=clock) as address:
+        host, _, port = address.rpartition(":")
+
+        async def answer_late(reader: StreamReader, writer: StreamWriter) -> None:
+            answers, requests = await asyncio.open_connection(host, int(port))
+            asking = asyncio.create_task(_copy(reader, requests))
+            # Nothing is answered in this time, unless the client gives up.
+            await asyncio.wait((asking,), timeout=3.0)
+            if not asking.done():
+                await _copy(answers, writer)
+            requests.close()
+            asking.cancel()
+
+        async with (
+            serving_tcp(answer_late) as late,
+            AuthClient("{}:{}".format(*late), deadline_seconds=BOUND_SECONDS) as client,
+            asyncio.timeout(BOUND_SECONDS),
+        ):
+            await client.resolve("", "", resource=RESOURCE)
+
+
+async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
