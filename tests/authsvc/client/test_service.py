@@ -176,12 +176,15 @@ async def test_an_attempt_to_connect_may_take_longer_than_the_time_between_two(
         async def answer_late(reader: StreamReader, writer: StreamWriter) -> None:
             answers, requests = await asyncio.open_connection(host, int(port))
             asking = asyncio.create_task(_copy(reader, requests))
-            # Nothing is answered in this time, unless the client gives up.
-            await asyncio.wait((asking,), timeout=3.0)
-            if not asking.done():
-                await _copy(answers, writer)
-            requests.close()
-            asking.cancel()
+            try:
+                # Nothing is answered in this time, unless the client gives up.
+                await asyncio.wait((asking,), timeout=3.0)
+                if not asking.done():
+                    await _copy(answers, writer)
+            finally:
+                requests.close()
+                asking.cancel()
+                await asyncio.gather(asking, requests.wait_closed(), return_exceptions=True)
 
         async with (
             serving_tcp(answer_late) as late,
