@@ -37,7 +37,9 @@ OURS = {"authsvc", "pip", "setuptools"}
 """What is installed without a lock."""
 
 CONFIGURATION = "pyvenv.cfg"
-MADE_BY_VENV = {CONFIGURATION, ".gitignore", "Scripts", "bin", "include", "lib", "lib64", "share"}
+MAKING = ".authsvc-setup"
+"""In an environment while set-up makes or removes it: until it is made, nothing else tells it from
+one that somebody else has made with ``python -m venv``."""
 
 
 def state() -> str:
@@ -111,16 +113,29 @@ def may_be_removed(venv: Path) -> bool:
     if venv.is_symlink() or not venv.is_dir():
         return False
     names = {path.name for path in venv.iterdir()}
-    if CONFIGURATION in names:
-        return bool(names & {LOG, MARKER, MARKERS}) or names <= MADE_BY_VENV
-    # ``python -m venv`` makes the folders first.
+    if MAKING in names or (CONFIGURATION in names and names & {LOG, MARKER, MARKERS}):
+        return True
     return not any(files for _, _, files in os.walk(venv))
 
 
+def begin(venv: Path) -> None:
+    """Note in the folder that set-up makes an environment of it.
+
+    Raises:
+        InstallError: it cannot be written to.
+    """
+    try:
+        venv.mkdir(parents=True, exist_ok=True)
+        (venv / MAKING).touch()
+    except OSError as error:
+        raise InstallError(f"no environment: {error}") from None
+
+
 def empty(venv: Path) -> None:
-    """Remove what an environment holds. Its configuration goes last: until then, it can be told
-    for an environment, and removing it can be continued."""
-    for path in sorted(venv.iterdir(), key=lambda path: path.name == CONFIGURATION):
+    """Remove what an environment holds, but for the note that set-up is making it."""
+    for path in venv.iterdir():
+        if path.name == MAKING:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -160,22 +175,22 @@ def make(venv: Path) -> None:
     """
     marker, log, python = venv / MARKER, venv / LOG, str(venv / "bin" / "python")
     completing = can_be_completed(venv)
-    exists = os.path.lexists(venv)
-    if exists and not completing and not may_be_removed(venv):
+    if not completing and os.path.lexists(venv) and not may_be_removed(venv):
         raise InstallError(f"{venv} is no environment of ours; name another folder, or remove it")
     marker.unlink(missing_ok=True)
     if completing:
         print(f"setup: 1/4 completing {venv}", flush=True)
     else:
         print(f"setup: 1/4 making {venv}", flush=True)
+        begin(venv)
         log.unlink(missing_ok=True)
-        if exists:
-            empty(venv)
+        empty(venv)
         command = [sys.executable, "-m", "venv", str(venv.absolute())]
         made = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
         if made.returncode:
             raise InstallError(f"no environment:\n{made.stdout}{made.stderr}")
     log.write_text("", encoding="utf-8")
+    (venv / MAKING).unlink(missing_ok=True)
     # What the other locks had installed may be removed below.
     shutil.rmtree(venv / MARKERS, ignore_errors=True)
     install(python, LOCK, "setup: 2/4 installing the locked packages", log=log, resume=True)

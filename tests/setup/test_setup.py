@@ -372,7 +372,7 @@ def with_half_a_pip(venv: Path, packages: Path) -> None:
 
 
 def not_made_to_its_end(venv: Path, packages: Path) -> None:
-    (venv / "setup.log").unlink()
+    (venv / "setup.log").rename(venv / ".authsvc-setup")
 
 
 @pytest.mark.parametrize("leave", [without_pip, with_half_a_pip, not_made_to_its_end])
@@ -423,6 +423,15 @@ def of_another_environment(venv: Path) -> Path:
     return of_work(venv / "work").rename(venv / "thesis.txt")
 
 
+def of_another_projects_environment(venv: Path) -> Path:
+    """As ``python -m venv`` and ``pip install`` have made it."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    (packages,) = (venv / "lib").glob("python*/site-packages")
+    module = packages / "theirs.py"
+    module.write_text("precious")
+    return module
+
+
 def of_a_log_and_a_marker(venv: Path) -> Path:
     """Names that are ours are not enough."""
     thesis = of_work(venv)
@@ -453,6 +462,7 @@ def of_a_file(venv: Path) -> Path:
         of_work,
         of_programs,
         of_another_environment,
+        of_another_projects_environment,
         of_a_log_and_a_marker,
         of_a_link,
         of_a_link_to_nothing,
@@ -491,7 +501,8 @@ def with_empty_folders_alone(venv: Path) -> None:
 
 
 def half_emptied(venv: Path) -> None:
-    (venv / "setup.log").unlink()
+    (venv / "setup.log").rename(venv / ".authsvc-setup")
+    (venv / "pyvenv.cfg").unlink()
     shutil.rmtree(venv / "lib")
 
 
