@@ -19,7 +19,7 @@ from mcp_adapter.pacing import Pace
 LINGER_SECONDS = 2.0
 """How long a client may go on sending after the answer."""
 
-DROP_INTERVAL_SECONDS = 0.001
+DROP_INTERVAL_SECONDS = 0.005
 """From one piece that is dropped to the next, of all clients of the process. An HTTP server reads
 64 KiB ahead, then waits until the piece is taken: this bounds how much is read for nothing."""
 
