@@ -140,7 +140,7 @@ class Edge:
     def note_refusal(
         self, error: AuthError, caller: str, context: Context, resource: str = ""
     ) -> None:
-        """Write down that a caller was turned away; other errors are no event of the edge."""
+        """Audit that a caller was denied; other errors are no security event."""
         is_event = error.reason is Reason.CALLER_NOT_ALLOWED
         if is_event and self._usages.of(caller).may_record():
             audit.caller_refused(

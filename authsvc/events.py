@@ -14,7 +14,7 @@ EVENT_BYTES = 2_600
 one grant takes. Where they take more, fewer are kept."""
 
 _EVENT_BYTES = 400
-"""What an event takes beside its record or the texts of its cut-off."""
+"""What an event takes beside its record or the texts of its not-before."""
 
 
 class EventType(Enum):

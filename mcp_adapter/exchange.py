@@ -94,7 +94,7 @@ class EventStream:
     async def _begin(self) -> None:
         """Send the start, once.
 
-        It may wait for the caller's check, and whoever writes may be cancelled meanwhile. So it is
+        It may wait for the caller's check, and its writer may be cancelled meanwhile. So it is
         sent by a task of its own, which goes on then: what is written next waits for it.
         """
         if self._start is None:
