@@ -158,6 +158,20 @@ def batch(
     )
 
 
+async def ended_by(call: Call, *batches: pb.ResolveSessionStreamRequest) -> Reason | None:
+    """Why the server ends the call, at the latest when it has these batches."""
+
+    async def ask() -> None:
+        for each in batches:
+            # If the status comes before the write returns, the write raises it.
+            await call.write(each)
+        await call.read()
+
+    with pytest.raises(aio.AioRpcError) as caught:
+        await ask()
+    return reason(caught.value)
+
+
 async def received(call: Call, count: int) -> list[pb.ResolveSessionStreamResponse.Entry]:
     entries: list[pb.ResolveSessionStreamResponse.Entry] = []
     while len(entries) < count:
@@ -298,11 +312,7 @@ async def test_a_server_that_stops_answers_what_it_has_read() -> None:
 async def test_a_batch_that_is_wrong_ends_the_stream(wrong: pb.ResolveSessionStreamRequest) -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
-        await call.write(batch("hold"))
-        await call.write(wrong)
-        with pytest.raises(aio.AioRpcError) as caught:
-            await call.read()
-        assert reason(caught.value) is Reason.ARGUMENT_INVALID
+        assert await ended_by(call, batch("hold"), wrong) is Reason.ARGUMENT_INVALID
         await there.ended.wait()
     assert there.answers.cancelled == ["hold"]
 
@@ -351,20 +361,14 @@ async def test_a_service_token_that_is_withdrawn_ends_its_stream(
     metadata = (("authorization", f"Bearer {token}"),)
     async with stage(Callers([proven])) as there:
         stranger = there.stub.ResolveSessionStream()
-        await stranger.write(batch("a"))
-        with pytest.raises(aio.AioRpcError) as caught:
-            await stranger.read()
-        assert reason(caught.value) is Reason.CALLER_NOT_ALLOWED
+        assert await ended_by(stranger, batch("a")) is Reason.CALLER_NOT_ALLOWED
 
         call = there.stub.ResolveSessionStream(metadata=metadata)
         await call.write(batch("a"))
         await received(call, 1)
         path.unlink()
         clock.now += 10
-        await call.write(batch("a", first=2))
-        with pytest.raises(aio.AioRpcError) as caught:
-            await call.read()
-        assert reason(caught.value) is Reason.CALLER_NOT_ALLOWED
+        assert await ended_by(call, batch("a", first=2)) is Reason.CALLER_NOT_ALLOWED
     assert there.answers.begun == ["a"]
 
 
@@ -383,9 +387,7 @@ async def test_a_service_token_that_is_withdrawn_ends_its_idle_stream(
         await received(call, 1)
         path.unlink()
         clock.now += 10
-        with pytest.raises(aio.AioRpcError) as caught:
-            await call.read()
-        assert reason(caught.value) is Reason.CALLER_NOT_ALLOWED
+        assert await ended_by(call) is Reason.CALLER_NOT_ALLOWED
 
 
 async def test_a_service_token_that_is_withdrawn_ends_a_stream_that_is_half_closed(
@@ -404,9 +406,7 @@ async def test_a_service_token_that_is_withdrawn_ends_a_stream_that_is_half_clos
         await until(lambda: there.answers.begun == ["hold"])
         path.unlink()
         clock.now += 10
-        with pytest.raises(aio.AioRpcError) as caught:
-            await call.read()
-        assert reason(caught.value) is Reason.CALLER_NOT_ALLOWED
+        assert await ended_by(call) is Reason.CALLER_NOT_ALLOWED
         await until(lambda: there.answers.cancelled == ["hold"])
 
 
