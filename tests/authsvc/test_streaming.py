@@ -161,14 +161,19 @@ def batch(
 async def ended_by(call: Call, *batches: pb.ResolveSessionStreamRequest) -> Reason | None:
     """Why the server ends the call, at the latest when it has these batches."""
 
-    async def ask() -> None:
+    async def write() -> None:
         for each in batches:
-            # If the status comes before the write returns, the write raises it.
             await call.write(each)
-        await call.read()
 
+    def stop_writing(_: object) -> None:
+        # The write under way would fail, and replace the server's status by INTERNAL.
+        writing.cancel()
+
+    writing = asyncio.create_task(write())
+    call.add_done_callback(stop_writing)
     with pytest.raises(aio.AioRpcError) as caught:
-        await ask()
+        await call.read()
+    await asyncio.gather(writing, return_exceptions=True)
     return reason(caught.value)
 
 
