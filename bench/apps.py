@@ -89,7 +89,8 @@ def build(authsvc: AuthClient, resource: str) -> Starlette:
 async def serve(target: str, resource: str) -> None:
     """Serve until standard input closes."""
     config = uvicorn.Config(
-        build(AuthClient(target), resource),
+        # How long a call takes is a figure here, and never a failure.
+        build(AuthClient(target, deadline_seconds=30.0), resource),
         log_config=None,
         access_log=False,
         ws="none",

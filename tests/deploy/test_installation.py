@@ -289,6 +289,7 @@ async def test_authsvc_talks_to_valkey_and_to_nobody_in_its_place(
             text.replace("/run/secrets", str(secrets)).replace("@valkey:6379", f"@{host}:{port}")
         )
         server = load(Settings, config).store.redis_server()
+        server = replace(server, timeout_seconds=TIMEOUT_SECONDS)
         assert (server.username, server.tls) == ("authsvc", True)
         store = await RedisStore.open(server, unauthenticated_cap=10)
         try:
