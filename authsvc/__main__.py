@@ -2,7 +2,7 @@
 
 import sys
 
-from authsvc import extras
+from authsvc.common import extras
 
 _EXTRAS = {"console": "console"}
 """The extras of commands; the others need ``server``."""

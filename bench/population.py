@@ -19,8 +19,8 @@ from typing import Self
 
 import jwt
 
-from authsvc.events import EventType
-from authsvc.sessions import Grant, Limits, Record
+from authsvc.domain.events import EventType
+from authsvc.domain.sessions import Grant, Limits, Record
 from authsvc.stores.sqlite import SqliteStore
 from authsvc.tokens import token_digest
 

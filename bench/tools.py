@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 import uvloop
 
-from authsvc.resolution import AwsCredentials, Principal, Secret
+from authsvc.domain.resolution import AwsCredentials, Principal, Secret
 from bench.figures import Sample, Summary, machine, table, write_report
 from bench.processes import START_SECONDS, ServerError, ended
 from demo.buckets import BUCKETS, objects

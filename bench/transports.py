@@ -14,7 +14,7 @@ from statistics import median
 import click
 import uvloop
 
-from authsvc.channels import open_channel
+from authsvc.net.channels import open_channel
 from bench import closed, echo
 from bench.figures import Sample, Summary, machine, table, write_report
 from bench.processes import PLACEMENTS, ServerProcess, echo_server, place

@@ -13,11 +13,11 @@ from typing import Protocol, TypeVar
 
 from grpc import aio
 
-from authsvc.channels import open_channel
 from authsvc.client import AuthClient, ClientTls
 from authsvc.client.failures import failure_of
-from authsvc.errors import AuthError
-from authsvc.resolution import Resolution
+from authsvc.domain.errors import AuthError
+from authsvc.domain.resolution import Resolution
+from authsvc.net.channels import open_channel
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from chaos.history import LOAD, Act, Call, History

@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 import uvloop
 
-from authsvc import logs
-from authsvc.config import Settings
-from authsvc.server import running
-from authsvc.settings import load
+from authsvc.common.settings import load
+from authsvc.server.config import Settings
+from authsvc.server.running import running
+from authsvc.telemetry import logs
 
 
 class SteppedClock:
@@ -41,7 +41,7 @@ class SteppedClock:
 
 
 async def serve(settings: Settings, clock: SteppedClock) -> None:
-    """As ``authsvc.server.serve``, by that clock."""
+    """As ``authsvc.server.running.serve``, by that clock."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

@@ -9,7 +9,7 @@ import anyio
 import httpx2
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_adapter.whitespace import trimmed
+from mcp_adapter.gate.whitespace import trimmed
 
 _NOT_RELAYED: Final = {b"authorization", b"connection", b"content-length", b"transfer-encoding"}
 """What the proxy says for itself, and what is of one connection (RFC 9110 section 7.6.1)."""

@@ -18,15 +18,15 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from authsvc.client import AuthClient
-from authsvc.config import Settings as AuthsvcSettings
-from authsvc.development import mint_token
-from authsvc.resolution import Resolver
-from authsvc.server import running
+from authsvc.domain.resolution import Resolver
+from authsvc.server.config import Settings as AuthsvcSettings
+from authsvc.server.development import mint_token
+from authsvc.server.running import running
 from conformance.everything import everything_server
 from conformance.proxy import AuthorizingProxy
-from mcp_adapter.app import build_app
-from mcp_adapter.config import Settings as AdapterSettings
-from mcp_adapter.requirements import RequirementOf, default_requirement
+from mcp_adapter.gate.requirements import RequirementOf, default_requirement
+from mcp_adapter.server.app import build_app
+from mcp_adapter.server.config import Settings as AdapterSettings
 
 RESOURCE: Final = "http://127.0.0.1/mcp"
 ISSUER: Final = "https://idp.example"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from authsvc.config import Settings
-from authsvc.development import mint_token
-from authsvc.settings import load
+from authsvc.common.settings import load
+from authsvc.server.config import Settings
+from authsvc.server.development import mint_token
 from demo.buckets import BUCKETS
 from demo.children import POLL_SECONDS, ChildFailedError, Children
 from demo.layout import Layout

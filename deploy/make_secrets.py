@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from authsvc.certificates import Signed, issue, make_authority, strict_faults
+from authsvc.net.certificates import Signed, issue, make_authority, strict_faults
 
 DEPLOY = Path(__file__).parent
 TEMPLATE = DEPLOY / "config" / "users.acl"

@@ -9,7 +9,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from authsvc.errors import AuthError
+from authsvc.domain.errors import AuthError
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey

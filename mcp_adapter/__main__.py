@@ -2,14 +2,14 @@
 
 import sys
 
-from authsvc import extras
+from authsvc.common import extras
 
 
 def main() -> None:
     """Run the command line."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     with extras.program(f"mcp-adapter {command}".strip(), "adapter"):
-        from mcp_adapter.cli import main as cli
+        from mcp_adapter.server.cli import main as cli
 
         cli()
 

@@ -21,13 +21,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from authsvc.client import AuthClient, BlockingAuthClient, ClientTls
-from authsvc.config import Settings
+from authsvc.common.settings import FileSettings
 from authsvc.console.config import ConsoleSettings
-from authsvc.settings import FileSettings
-from mcp_adapter.config import Settings as AdapterSettings
-from mcp_adapter.middleware import SessionGate
-from mcp_adapter.origins import guarded
-from mcp_adapter.requirements import Requirement, with_broader_scopes
+from authsvc.server.config import Settings
+from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter.gate.origins import guarded
+from mcp_adapter.gate.requirements import Requirement, with_broader_scopes
+from mcp_adapter.server.config import Settings as AdapterSettings
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -43,10 +43,10 @@ PROGRAMS: tuple[tuple[str, type[FileSettings]], ...] = (
 )
 
 INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
-    ("mcp_adapter.middleware", SessionGate),
-    ("mcp_adapter.requirements", Requirement),
-    ("mcp_adapter.requirements", with_broader_scopes),
-    ("mcp_adapter.origins", guarded),
+    ("mcp_adapter.gate.middleware", SessionGate),
+    ("mcp_adapter.gate.requirements", Requirement),
+    ("mcp_adapter.gate.requirements", with_broader_scopes),
+    ("mcp_adapter.gate.origins", guarded),
     ("authsvc.client", AuthClient),
     ("authsvc.client", BlockingAuthClient),
     ("authsvc.client", ClientTls),

@@ -34,12 +34,12 @@ ONE_COMMAND = "of one run of a command"
 TASKS = "its own tasks, each removed as it ends"
 
 BOUNDED = {
-    "authsvc/admin_client.py": {
+    "authsvc/client/admin.py": {
         "AdminClient._channels": "the addresses that it was made with",
         "AdminClient._outdated": "those of each certificate that it had, until it is closed",
     },
-    "authsvc/aws_isolation.py": {"DIRECT": "never changed"},
-    "authsvc/certificate_names.py": {
+    "authsvc/common/aws_isolation.py": {"DIRECT": "never changed"},
+    "authsvc/access/certificate_names.py": {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
     },
     "authsvc/cli/connection.py": {"default_map": ONE_COMMAND},
@@ -60,7 +60,7 @@ BOUNDED = {
         "ResolveStream._outbox": IN_FLIGHT,
         "ResolveStream._waiting": IN_FLIGHT,
     },
-    "authsvc/config.py": {
+    "authsvc/server/config.py": {
         "IntrospectionSettings.audiences": CONFIGURATION,
         "IssuerSettings.audiences": CONFIGURATION,
     },
@@ -84,11 +84,11 @@ BOUNDED = {
     },
     "authsvc/credentials/policy.py": {"SessionPolicies._made": "1,024, 16 KB each on average"},
     "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},
-    "authsvc/edge.py": {
+    "authsvc/rpc/admission.py": {
         "_end_for": "4,096 statuses of some hundred bytes, by reason and rounded waiting time",
         "_told": NAMES,
     },
-    "authsvc/guessable.py": {"_known_digests": "one"},
+    "authsvc/common/guessable.py": {"_known_digests": "one"},
     "authsvc/http_server/connections.py": {
         "Connections._all": "max_connections",
         "Connections._of_address": "open connections",
@@ -97,15 +97,17 @@ BOUNDED = {
         "Counts.dropped": NAMES,
     },
     "authsvc/http_server/listening.py": {"Listener._opening": "open connections"},
-    "authsvc/limits.py": {"Usages._by_caller": "registered callers, and one for all others"},
-    "authsvc/lru.py": {"LruCache._entries": "its own bounds"},
-    "authsvc/newest.py": {"Newest._items": "its own bounds"},
-    "authsvc/revocation.py": {
+    "authsvc/access/limits.py": {"Usages._by_caller": "registered callers, and one for all others"},
+    "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
+    "authsvc/common/newest.py": {"Newest._items": "its own bounds"},
+    "authsvc/domain/revocation.py": {
         "Cutoffs._by_key": "what operators have set, names of at most 2,048 characters, until they "
         "are forgotten"
     },
-    "authsvc/sessions.py": {"Record.grants": "registered resources, one grant each"},
-    "authsvc/settled.py": {"SettledAnswers._answers": "known_tokens, 20 KB each on average"},
+    "authsvc/domain/sessions.py": {"Record.grants": "registered resources, one grant each"},
+    "authsvc/resolver/response_cache.py": {
+        "SettledAnswers._answers": "known_tokens, 20 KB each on average"
+    },
     "authsvc/stores/memory.py": {
         "MemoryStore._log": "events_kept, 2.6 KB each on average",
         "MemoryStore._records": "the sessions themselves, until they expire; no cache",
@@ -120,7 +122,7 @@ BOUNDED = {
         "RedisStore._background": "MAX_IN_BACKGROUND",
         "RedisStore._followers": "one for each partition",
     },
-    "authsvc/streaming.py": {
+    "authsvc/rpc/resolve_stream.py": {
         "ResolveStream._outbox": "answers to two batches and to what was under way, then nothing "
         "more is read",
         "ResolveStream._under_way": "1,024",
@@ -135,7 +137,7 @@ BOUNDED = {
     "authsvc/telemetry/security.py": {
         "SecurityEvents.counts": "types, reasons and registered callers"
     },
-    "authsvc/tokens/fetching.py": {"tls_context": "one"},
+    "authsvc/net/fetching.py": {"tls_context": "one"},
     "authsvc/tokens/introspection.py": {
         "IntrospectionVerifier._asking": "256",
         "IntrospectionVerifier._audiences": CONFIGURATION,
@@ -146,8 +148,8 @@ BOUNDED = {
         "JwtVerifier._issuers": CONFIGURATION,
         "JwtVerifier._memo": "known_tokens, 10 KB each on average",
     },
-    "authsvc/turns.py": {"Turns._waiting": IN_FLIGHT},
-    "authsvc/waiting.py": {
+    "authsvc/resolver/fairness.py": {"Turns._waiting": IN_FLIGHT},
+    "authsvc/rpc/waiting.py": {
         "BoundedHandlers._found": "methods that are served",
         "BoundedHandlers._open_calls": "connections with calls in flight",
         "BoundedHandlers._refused": "max_unauthenticated_calls",
@@ -155,24 +157,24 @@ BOUNDED = {
         "BoundedHandlers._waiting": "max_unauthenticated_calls",
         "GenericHandlers.handlers": "services that are served",
     },
-    "authsvc/workers.py": {"_Supervisor._processes": CONFIGURATION},
-    "mcp_adapter/cancellation.py": {"InFlight._scopes": "requests in flight"},
-    "mcp_adapter/config.py": {"Settings.implied_scopes": CONFIGURATION},
-    "mcp_adapter/pacing.py": {"Rarely._passed": NAMES},
-    "mcp_adapter/refusals.py": {
+    "authsvc/server/workers.py": {"_Supervisor._processes": CONFIGURATION},
+    "mcp_adapter/transport/cancellation.py": {"InFlight._scopes": "requests in flight"},
+    "mcp_adapter/server/config.py": {"Settings.implied_scopes": CONFIGURATION},
+    "mcp_adapter/gate/throttling.py": {"Rarely._passed": NAMES},
+    "mcp_adapter/gate/refusals.py": {
         "Refusal.data": "of one answer",
         "Refusal.headers": "of one answer",
     },
-    "mcp_adapter/requirements.py": {"Requirement.implied_by": "as it was made"},
-    "mcp_adapter/telemetry.py": {
+    "mcp_adapter/gate/requirements.py": {"Requirement.implied_by": "as it was made"},
+    "mcp_adapter/server/telemetry.py": {
         "AdapterMetrics._calls": NAMES,
         "AdapterMetrics._requests": NAMES,
         "AdapterMetrics._seconds": NAMES,
     },
     "mcp_adapter/tools/listing.py": {"_Scan.found": "max_results, 1,000 at most"},
     "mcp_adapter/tools/s3.py": {"S3Clients._kept": "64, and those in use, by AWS's credentials"},
-    "mcp_adapter/users.py": {"_loaded_sdk": "one"},
-    "mcp_adapter/watching.py": {"Watched._start": "of one answer"},
+    "mcp_adapter/gate/framework_users.py": {"_loaded_sdk": "one"},
+    "mcp_adapter/gate/watching.py": {"Watched._start": "of one answer"},
 }
 """By module: what may grow, and what bounds it."""
 

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from authsvc.client import AuthClient
-from mcp_adapter.app import build_app
-from mcp_adapter.config import S3Settings, Settings
+from mcp_adapter.server.app import build_app
+from mcp_adapter.server.config import S3Settings, Settings
 from mcp_adapter.tools import Toolset
 from tests.mcp_adapter.harness import running
 from tests.support.bounds import TIMEOUT_SECONDS

@@ -24,20 +24,20 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collecto
 
 import authsvc.cli
 import authsvc.console.cli
-import mcp_adapter.cli
-from authsvc.admin_client import AdminClient
-from authsvc.aws_isolation import isolated_session
+import mcp_adapter.server.cli
 from authsvc.client import AuthClient, BlockingAuthClient
+from authsvc.client.admin import AdminClient
+from authsvc.client.probe import grpc_health, http_status
+from authsvc.common.aws_isolation import isolated_session
+from authsvc.common.process import DEBUG_SWITCHES
 from authsvc.credentials.aws import KeyFiles, sts_client
 from authsvc.diagnosis import adapter as adapter_diagnosis
-from authsvc.errors import AuthError, Reason
-from authsvc.probe import grpc_health, http_status
-from authsvc.process import DEBUG_SWITCHES
-from authsvc.resolution import AwsCredentials, Secret
-from authsvc.server import running
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import AwsCredentials, Secret
+from authsvc.net.fetching import Fetcher
+from authsvc.server.running import running
 from authsvc.telemetry.settings import TracingSettings
 from authsvc.telemetry.tracing import tracing
-from authsvc.tokens.fetching import Fetcher
 from mcp_adapter.tools.s3 import S3Clients
 from tests.support.clock import Clock
 from tests.support.http import Answer, Site, serving_http
@@ -289,8 +289,8 @@ def test_every_channel_is_opened_in_one_place() -> None:
         if name.split(".")[-1] in {"insecure_channel", "secure_channel", "intercept_channel"}
     }
     assert found == {
-        "authsvc/channels.py: aio.insecure_channel",
-        "authsvc/channels.py: aio.secure_channel",
+        "authsvc/net/channels.py: aio.insecure_channel",
+        "authsvc/net/channels.py: aio.secure_channel",
     }
 
 
@@ -346,7 +346,7 @@ def test_no_client_on_a_page_sends_a_token_to_a_proxy_of_the_environment() -> No
 
 
 @pytest.mark.parametrize(
-    "program", [authsvc.cli.main, authsvc.console.cli.main, mcp_adapter.cli.main]
+    "program", [authsvc.cli.main, authsvc.console.cli.main, mcp_adapter.server.cli.main]
 )
 def test_libraries_write_down_no_secrets(
     program: authsvc.cli.LazyGroup, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Who may know whom: the arrows of the architecture, read off the imports."""
+"""Which folder may import which: the arrows of docs/architecture.md, read off the imports."""
 
 from __future__ import annotations
 
@@ -13,188 +13,119 @@ from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
-DOMAIN = {"errors", "resolution", "sessions", "revocation", "events", "status", "buckets"}
-"""Modules that know nothing but each other."""
+PARTS = {"tokens", "stores", "credentials", "access"}
 
-ALLOWED = {
-    "errors": set(),
-    "addresses": set(),
-    "urls": {"addresses"},
-    "arguments": {"addresses", "urls"},
-    "extras": set(),
-    "buckets": set(),
-    "guessable": set(),
-    "lru": set(),
-    "newest": set(),
-    "status": set(),
-    "issuer_watch": {"errors", "status", "tokens"},
-    "resolution": {"errors"},
-    "sessions": {"errors", "resolution"},
-    "revocation": {"sessions"},
-    "events": {"sessions", "revocation"},
-    "tokens": {*DOMAIN, "addresses", "guessable", "lru", "tokens", "urls"},
-    "stores": {*DOMAIN, "lru", "newest", "stores", "urls"},
-    "aws_isolation": set(),
-    "credentials": {*DOMAIN, "aws_isolation", "lru", "credentials"},
-    "callers": {"arguments", "errors", "guessable"},
-    "certificate_names": {"errors", "callers"},
-    "audit": {"errors", "resolution", "sessions"},
-    "limits": {"errors", "audit"},
-    "settled": {"lru", "resolution", "sessions"},
-    "turns": set(),
-    "resolver": {
-        *DOMAIN,
-        *("tokens", "stores", "credentials", "callers", "audit", "limits", "settled", "turns"),
+MAY_IMPORT = {
+    "net": set(),
+    "domain": set(),
+    "v1": set(),
+    "common": {"net"},
+    "wire": {"domain", "common", "v1"},
+    "http_server": {"common", "net"},
+    "tokens": {"domain", "common", "net"},
+    "stores": {"domain", "common", "net"},
+    "credentials": {"domain", "common", "net"},
+    "access": {"domain", "common"},
+    "telemetry": {"domain", "common", "net", *PARTS},
+    "resolver": {"domain", "common", *PARTS},
+    "admin": {"domain", "common", *PARTS},
+    "rpc": {"domain", "common", "access", "resolver", "admin", "telemetry", "wire", "v1"},
+    "client": {"domain", "common", "net", "wire", "v1"},
+    "console": {"domain", "common", "net", "client", "http_server", "telemetry"},
+    "server": {
+        *("domain", "common", "net", *PARTS),
+        *("telemetry", "resolver", "admin", "rpc", "wire", "v1"),
     },
-    "administration": {*DOMAIN, "stores", "audit"},
-    "wire": {"errors", "resolution", "v1"},
-    "admin_wire": {*DOMAIN, "printable", "wire", "v1"},
-    "edge": {"errors", "callers", "certificate_names", "limits", "audit", "wire"},
-    "telemetry": {
-        *DOMAIN,
-        "arguments",
-        "channels",
-        "tokens",
-        "stores",
-        "credentials",
-        "audit",
-        "settings",
-        "telemetry",
+    "diagnosis": {"domain", "common", "net", "tokens", "stores", "client", "server"},
+    "cli": {
+        *("domain", "common", "net", "tokens", "access", "client"),
+        *("telemetry", "server", "console", "diagnosis"),
     },
-    "waiting": {"errors", "edge"},
-    "streaming": {"errors", "callers", "edge", "wire", "v1"},
-    "servicer": {
-        *("errors", "resolver", "callers", "edge", "streaming", "telemetry", "waiting", "wire"),
-        "v1",
+    "__init__": set(),
+    "__main__": {"cli", "common"},
+    "mcp_adapter.gate": {"domain", "common", "client"},
+    "mcp_adapter.transport": {"domain", "common", "mcp_adapter.gate"},
+    "mcp_adapter.tools": {"domain", "common", "mcp_adapter.gate"},
+    "mcp_adapter.server": {
+        *("domain", "common", "net", "client", "http_server", "telemetry"),
+        *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
     },
-    "admin_servicer": {"errors", "administration", "callers", "edge", "audit", "admin_wire", "v1"},
-    "storage": {"errors", "config", "settings", "stores"},
-    "channels": set(),
-    "probe": {"channels", "client"},
-    "diagnosis": {
-        *("errors", "settings", "config", "issuers", "brokers", "tokens", "stores"),
-        *("client", "admin_client", "probe", "certificates", "diagnosis"),
-    },
-    "certificates": set(),
-    "event_loop": {"settings"},
-    "tls": {"certificates"},
-    "printable": set(),
-    "process": set(),
-    "workers": {"config", "settings"},
-    "client": {
-        *("addresses", "arguments", "channels", "errors", "printable", "resolution", "wire", "v1"),
-        "client",
-    },
-    "descriptors": set(),
-    "http_server": {"settings", "descriptors", "http_server"},
-    "console": {
-        *DOMAIN,
-        "newest",
-        "http_server",
-        "admin_client",
-        "client",
-        "addresses",
-        "arguments",
-        "urls",
-        "logs",
-        "printable",
-        "process",
-        "settings",
-        "event_loop",
-        "extras",
-        "console",
+    "mcp_adapter.testing": {"domain", "mcp_adapter.gate"},
+    "mcp_adapter.__init__": {"mcp_adapter.gate"},
+    "mcp_adapter.__main__": {"common", "mcp_adapter.server"},
+}
+"""The other folders that each folder of ``authsvc`` (no prefix) and ``mcp_adapter`` may import."""
+
+ONLY_IN = {
+    "grpc": {"wire", "rpc", "client", "net", "server", "v1"},
+    "google": {"wire", "rpc", "client", "net", "server", "v1"},
+    "grpc_health": {"rpc", "server"},
+    "grpc_reflection": {"rpc", "server"},
+    "starlette": {"console", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.server"},
+    "jinja2": {"console"},
+    "uvicorn": {"http_server", "console", "mcp_adapter.server"},
+    "httptools": {"http_server"},
+    "redis": {"stores", "telemetry", "diagnosis"},
+    "jwt": {"tokens", "server", "cli"},
+    "aiobotocore": {"credentials", "mcp_adapter.tools"},
+    "mcp": {
+        *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
+        "mcp_adapter.server",
     },
 }
-"""Which of authsvc's own modules each may import."""
-
-PURE = {*DOMAIN, "addresses", "arguments", "urls", "extras", "guessable", "lru", "newest"}
-"""No third party at all."""
-
-SPEAK_GRPC = {
-    "wire",
-    "channels",
-    "client",
-    "admin_client",
-    "probe",
-    "edge",
-    "waiting",
-    "streaming",
-    "servicer",
-    "server",
-    "tls",
-    "v1",
-}
+"""The folders that may import a third party. One that is not named may be imported anywhere."""
 
 
 def modules(package: str) -> list[Path]:
     return [path for path in sorted((ROOT / package).rglob("*.py")) if "_pb2" not in path.name]
 
 
-def room(path: Path) -> str:
-    """The module's place under its package: ``tokens`` for ``authsvc/tokens/jwt.py``."""
-    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+MODULES = [*modules("authsvc"), *modules("mcp_adapter")]
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names that a file imports, functions included."""
+def folder_of(parts: tuple[str, ...]) -> str:
+    """The folder of a dotted name: ``tokens`` for ``authsvc.tokens.jwt``."""
+    package, place = parts[0], parts[1] if len(parts) > 1 else "__init__"
+    return place if package == "authsvc" else f"{package}.{place}"
+
+
+def imports(path: Path) -> set[tuple[str, ...]]:
+    """The dotted names that a file imports, functions included, in parts."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return {tuple(name.split(".")) for name in found}
 
 
-def own(path: Path) -> set[str]:
-    """The rooms of authsvc that a file imports from."""
-    return {name.split(".")[1] for name in imports(path) if name.startswith("authsvc.")} - {
-        "__version__"
-    }
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_imports_those_below_it(path: Path) -> None:
+    folder = folder_of(path.relative_to(ROOT).with_suffix("").parts)
+    ours = {folder_of(name) for name in imports(path) if name[0] in {"authsvc", "mcp_adapter"}}
+    assert ours - {folder, "__version__"} <= MAY_IMPORT[folder]
+    roots = {name[0] for name in imports(path)}
+    assert not {root for root in roots if folder not in ONLY_IN.get(root, {folder})}
+    assert not roots & {"bench", "chaos", "conformance", "demo", "deploy", "fuzz", "tests"}
 
 
-def third_parties(path: Path) -> set[str]:
-    roots = {name.split(".")[0] for name in imports(path)}
-    return roots - sys.stdlib_module_names - {"authsvc", "mcp_adapter", "demo"}
+def test_the_domain_needs_the_standard_library_alone() -> None:
+    roots = {name[0] for path in modules("authsvc/domain") for name in imports(path)}
+    assert roots <= {"authsvc", *sys.stdlib_module_names}
 
 
-@pytest.mark.parametrize("path", modules("authsvc"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_authsvc(path: Path) -> None:
-    where = room(path)
-    if where in ALLOWED:
-        assert own(path) <= ALLOWED[where]
-    if where in PURE:
-        assert not third_parties(path)
-    if where not in SPEAK_GRPC:
-        assert not third_parties(path) & {"grpc", "google", "grpc_health", "grpc_reflection"}
-    if where != "console":
-        assert not third_parties(path) & {"starlette", "jinja2"}
-    if where not in {"console", "http_server"}:
-        assert not third_parties(path) & {"uvicorn", "httptools"}
-    assert not third_parties(path) & {"mcp", "mcp_types"}
-    assert not any(name.split(".")[0] in {"mcp_adapter", "demo"} for name in imports(path))
+def test_the_folders_have_no_cycle() -> None:
+    settled: set[str] = set()
+    while ready := {room for room, below in MAY_IMPORT.items() if below <= settled} - settled:
+        settled |= ready
+    assert settled == set(MAY_IMPORT)
 
 
-GATE = (
-    *("middleware", "bearer", "refusals", "requirements", "messages", "eras", "metadata"),
-    *("forwarding", "open_paths", "session_ids", "users"),
-)
-
-
-@pytest.mark.parametrize("name", GATE)
-def test_the_gate_knows_the_vocabulary_of_authsvc_alone(name: str) -> None:
-    path = ROOT / "mcp_adapter" / f"{name}.py"
-    assert own(path) <= {"arguments", "errors", "extras", "resolution"}
-    assert not third_parties(path) & {"grpc", "google"}
-
-
-@pytest.mark.parametrize(
-    "path", modules("mcp_adapter"), ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_the_adapter_speaks_to_authsvc_through_its_client(path: Path) -> None:
-    assert not third_parties(path) & {"grpc", "google"}
-    assert not own(path) & {"sessions", "stores", "tokens", "resolver", "servicer", "credentials"}
+def test_every_folder_has_a_rule() -> None:
+    assert {folder_of(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES} <= set(
+        MAY_IMPORT
+    )
 
 
 def test_the_client_needs_grpc_and_protobuf_alone() -> None:

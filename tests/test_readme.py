@@ -7,8 +7,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from authsvc.config import Settings
-from mcp_adapter.config import Settings as AdapterSettings
+from authsvc.server.config import Settings
+from mcp_adapter.server.config import Settings as AdapterSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[1]

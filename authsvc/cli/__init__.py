@@ -7,7 +7,7 @@ import importlib
 import click
 
 from authsvc import __version__
-from authsvc.process import Program
+from authsvc.common.process import Program
 
 COMMANDS = {
     "serve": ("authsvc.cli.serve", "Serve AuthService over gRPC."),

@@ -28,7 +28,7 @@ def command(folder: Path, client_name: str) -> None:
 
     They last 30 days, and are for localhost alone.
     """
-    from authsvc.tls import write_development_certificates
+    from authsvc.net.tls import write_development_certificates
 
     try:
         write_development_certificates(folder, client_name=client_name)

@@ -16,7 +16,7 @@ from authsvc.cli.configuration import config_option
 from authsvc.cli.output import as_json_option, print_json, say
 
 if TYPE_CHECKING:
-    from authsvc.config import Settings
+    from authsvc.server.config import Settings
 
 
 @click.command(epilog="Example: authsvc check-config --config authsvc.toml && systemctl reload …")
@@ -40,8 +40,8 @@ def command(config: Path | None, as_json: bool) -> None:
 
 def problems(config: Path | None) -> list[str]:
     """What `serve` would stop at; empty if nothing."""
-    from authsvc.config import Settings
-    from authsvc.settings import ConfigError, load
+    from authsvc.common.settings import ConfigError, load
+    from authsvc.server.config import Settings
 
     try:
         settings = load(Settings, config)
@@ -58,9 +58,9 @@ def problems(config: Path | None) -> list[str]:
 
 def _parts(settings: Settings) -> list[Callable[[], object]]:
     """What `serve` makes of the settings, part by part. Each raises ``ConfigError``."""
-    from authsvc.brokers import open_broker
-    from authsvc.issuers import issuer_of, with_introspection
-    from authsvc.server import callers_of, server_credentials
+    from authsvc.server.brokers import open_broker
+    from authsvc.server.issuers import issuer_of, with_introspection
+    from authsvc.server.running import callers_of, server_credentials
     from authsvc.tokens.jwt import JwtVerifier
 
     async def broker() -> None:
@@ -79,7 +79,7 @@ def _parts(settings: Settings) -> list[Callable[[], object]]:
 
 def _check_store(settings: Settings) -> None:
     """The files that the store needs; the store itself is for ``authsvc doctor``."""
-    from authsvc.settings import ConfigError
+    from authsvc.common.settings import ConfigError
 
     for name in ("password_file", "ca_file", "certificate_file", "key_file"):
         path = getattr(settings.store, name)

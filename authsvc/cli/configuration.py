@@ -13,7 +13,7 @@ from authsvc.cli.failing import Failure
 
 if TYPE_CHECKING:
     # Reading settings takes a quarter of a second to import.
-    from authsvc.config import Settings
+    from authsvc.server.config import Settings
 
 config_option = click.option(
     "--config",
@@ -29,8 +29,8 @@ def load_settings(path: Path | None) -> Settings:
     Raises:
         Failure: one line for each setting that is wrong.
     """
-    from authsvc.config import Settings
-    from authsvc.settings import load
+    from authsvc.common.settings import load
+    from authsvc.server.config import Settings
 
     with config_errors():
         return load(Settings, path)
@@ -39,7 +39,7 @@ def load_settings(path: Path | None) -> Settings:
 @contextmanager
 def config_errors() -> Iterator[None]:
     """Turn a ``ConfigError`` into a ``Failure``."""
-    from authsvc.settings import ConfigError
+    from authsvc.common.settings import ConfigError
 
     try:
         yield

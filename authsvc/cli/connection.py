@@ -16,7 +16,7 @@ from authsvc.cli.failing import Failure, refusals_explained
 
 if TYPE_CHECKING:
     # gRPC takes a while to import.
-    from authsvc.admin_client import AdminClient
+    from authsvc.client.admin import AdminClient
     from authsvc.client.tls import ClientTls
 
 PREFIX = "AUTHSVC_ADMIN_"
@@ -78,7 +78,7 @@ class Connection:
         return None
 
     def _client(self) -> AdminClient:
-        from authsvc.admin_client import AdminClient
+        from authsvc.client.admin import AdminClient
         from authsvc.client.targets import Targets
 
         tls = self.tls()

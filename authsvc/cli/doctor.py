@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from authsvc.arguments import check_base_url
 from authsvc.cli import check_config
 from authsvc.cli.configuration import config_option
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.failing import Failure
 from authsvc.cli.output import as_json_option, plural, print_json, say
-from authsvc.printable import printable
+from authsvc.common.arguments import check_base_url
+from authsvc.common.printable import printable
 
 if TYPE_CHECKING:
     # All that is looked at takes a while to import.
-    from authsvc.config import Settings
     from authsvc.diagnosis import Check, Finding
     from authsvc.diagnosis.adapter import AdapterSettings
+    from authsvc.server.config import Settings
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -139,9 +139,9 @@ def _read(
     config: Path | None, adapter_config: Path | None
 ) -> tuple[Settings | None, AdapterSettings | None, list[Check]]:
     """Both configurations as far as they are good, and checks that say so."""
-    from authsvc.config import Settings
+    from authsvc.common.settings import ConfigError, load
     from authsvc.diagnosis import Check, Report, adapter
-    from authsvc.settings import ConfigError, load
+    from authsvc.server.config import Settings
 
     settings, of_adapter = None, None
     problems: dict[Path, list[str]] = {}

@@ -14,12 +14,12 @@ import click
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.failing import Failure, No
 from authsvc.cli.output import as_json_option, print_json, say
-from authsvc.printable import printable
+from authsvc.common.printable import printable
 
 if TYPE_CHECKING:
     # Verifying takes cryptography.
     from authsvc.cli.explanation import Explanation, Step
-    from authsvc.config import Settings
+    from authsvc.server.config import Settings
 
 MAX_INPUT_BYTES = 1 << 20
 """What is read; beyond any token that could be looked at."""
@@ -68,7 +68,7 @@ def command(
 
 async def _explained(token: str, settings: Settings, resource: str, *, fetch: bool) -> Explanation:
     from authsvc.cli.explanation import Policy, explain
-    from authsvc.issuers import issuer_of
+    from authsvc.server.issuers import issuer_of
 
     now = time.time()
     issuers = {item.issuer: issuer_of(item) for item in settings.issuers}

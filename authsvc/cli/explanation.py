@@ -13,10 +13,10 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from authsvc.callers import check_resource
+from authsvc.access.callers import check_resource
 from authsvc.cli.output import moment, plural, span
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Principal
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
 from authsvc.tokens.claims import kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import CompactJws, parse_claims, parse_jws
 from authsvc.tokens.jwt import ACCESS_TOKEN_TYPES, Issuer, candidates

@@ -8,8 +8,8 @@ from typing import IO, Any
 
 import click
 
-from authsvc.errors import AuthError, Reason, Status
-from authsvc.printable import printable
+from authsvc.common.printable import printable
+from authsvc.domain.errors import AuthError, Reason, Status
 
 
 class Failure(click.ClickException):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from authsvc.arguments import check_base_url
 from authsvc.cli.failing import Failure, No
 from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.common.arguments import check_base_url
 
 _file = click.Path(path_type=Path, dir_okay=False)
 
@@ -40,8 +40,8 @@ def command(
     TARGET is host:port or unix:/path of an authsvc (grpc.health.v1), or an http:// URL of an
     adapter.
     """
+    from authsvc.client.probe import SERVING, grpc_health_now, http_status
     from authsvc.client.tls import ClientTls
-    from authsvc.probe import SERVING, grpc_health_now, http_status
 
     if "://" in target and not target.startswith("http://"):
         raise Failure("TARGET is host:port, unix:/path or an http:// URL")

@@ -14,11 +14,11 @@ import click
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.output import as_json_option, print_json, print_table, relative, say, timestamp
-from authsvc.errors import AuthError
+from authsvc.domain.errors import AuthError
 
 if TYPE_CHECKING:
-    from authsvc.config import IssuerSettings
-    from authsvc.status import ServiceStatus
+    from authsvc.domain.service_status import ServiceStatus
+    from authsvc.server.config import IssuerSettings
 
 HEADERS = ("ISSUER", "KEY ID", "ALGORITHM", "STATE", "FROM", "READ")
 
@@ -116,7 +116,7 @@ def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:
 
 
 async def _of(settings: IssuerSettings, now: float, *, fetch: bool) -> Sequence[KeyLine]:
-    from authsvc.issuers import issuer_of
+    from authsvc.server.issuers import issuer_of
 
     source = issuer_of(settings).keys
     path = settings.secret_file or settings.jwks_file

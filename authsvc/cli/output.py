@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import click
 
-from authsvc.printable import printable
+from authsvc.common.printable import printable
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
 

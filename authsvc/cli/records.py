@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from authsvc.cli.output import relative, timestamp
-from authsvc.events import Event
-from authsvc.resolution import shown
-from authsvc.sessions import Record
+from authsvc.domain.events import Event
+from authsvc.domain.resolution import shown
+from authsvc.domain.sessions import Record
 
 HEADERS = ("SESSION", "STATE", "SUBJECT", "ISSUER", "RESOURCES", "LAST SEEN", "ENDS")
 

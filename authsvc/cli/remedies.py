@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authsvc.errors import Reason
+from authsvc.domain.errors import Reason
 
 REMEDIES = {
     Reason.TOKEN_TOO_LARGE: "Have the issuer put less into it, or raise max_token_bytes.",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
-from authsvc.process import forbid_core_dumps
+from authsvc.common.process import forbid_core_dumps
 
 
 @click.command(
@@ -18,11 +18,13 @@ from authsvc.process import forbid_core_dumps
 def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     """Serve AuthService over gRPC until SIGTERM or Ctrl-C."""
     # Imported here so that help and errors of usage come at once.
-    from authsvc import event_loop, logs
+    from authsvc.common import event_loop
+    from authsvc.telemetry import logs
 
     with config_errors():
         event_loop.require_supported_platform()
-    from authsvc import server, workers
+    from authsvc.server import running as server
+    from authsvc.server import workers
 
     settings = load_settings(config)
     with config_errors():
@@ -41,8 +43,9 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
 
 
 def _append_audit(path: Path) -> None:
-    from authsvc import audit, logs
-    from authsvc.settings import ConfigError
+    from authsvc.access import audit
+    from authsvc.common.settings import ConfigError
+    from authsvc.telemetry import logs
 
     try:
         logs.append_to_file(audit.LOGGER_NAME, path)

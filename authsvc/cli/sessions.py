@@ -25,13 +25,13 @@ from authsvc.cli.output import (
     print_table,
     say,
 )
-from authsvc.errors import AuthError, Reason
-from authsvc.events import RecordFilter
-from authsvc.printable import printable
-from authsvc.sessions import Record
+from authsvc.common.printable import printable
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import RecordFilter
+from authsvc.domain.sessions import Record
 
 if TYPE_CHECKING:
-    from authsvc.admin_client import AdminClient, Revoked
+    from authsvc.client.admin import AdminClient, Revoked
 
 COUNTED = 1_000
 """How far beyond the limit it is counted what is left."""

@@ -37,7 +37,7 @@ def command(
 
     What is not given comes from the [development] table of the configuration.
     """
-    from authsvc.development import mint_token
+    from authsvc.server.development import mint_token
 
     settings = load_settings(config)
     claims = {

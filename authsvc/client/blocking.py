@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 
 from authsvc.client.client import AuthClient
 from authsvc.client.tls import ClientTls
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Resolution
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Resolution
 
 AnswerT = TypeVar("AnswerT")
 

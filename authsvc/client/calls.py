@@ -12,7 +12,7 @@ from authsvc.client.breaker import Breaker, RetryBudget
 from authsvc.client.failures import AttemptError, Failure, located
 from authsvc.client.replica import CONNECTED_YET_SECONDS, Replica
 from authsvc.client.replicas import Replicas
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")

@@ -11,7 +11,6 @@ from typing import Self, TypeVar
 from google.protobuf.empty_pb2 import Empty
 from grpc import aio
 
-from authsvc import arguments, wire
 from authsvc.client.breaker import Breaker
 from authsvc.client.calls import Calls, Method
 from authsvc.client.consistency import ConsistencyTokens
@@ -19,8 +18,10 @@ from authsvc.client.replica import Replica
 from authsvc.client.replicas import Replicas
 from authsvc.client.targets import Endpoint, LookUp, Targets, look_up
 from authsvc.client.tls import Certificates, ClientTls, ServiceToken
-from authsvc.resolution import NotOpenError, Resolution
+from authsvc.common import arguments
+from authsvc.domain.resolution import NotOpenError, Resolution
 from authsvc.v1 import auth_pb2 as pb
+from authsvc.wire import auth as wire
 
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")

@@ -10,9 +10,9 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 from grpc import aio
 
-from authsvc import wire
-from authsvc.errors import AuthError, Reason, Status
-from authsvc.printable import printable
+from authsvc.common.printable import printable
+from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.wire import auth as wire
 
 _NEVER_SENT = "failed to connect to all addresses"
 """gRPC's words for a call that found no connection. Should they change, what is not idempotent is

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from authsvc.channels import LASTING, open_channel
 from authsvc.client import health
 from authsvc.client.failures import CLOSED, AttemptError, failure_of, is_caller_cancelled
 from authsvc.client.stream import ResolveStream
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
-from authsvc.errors import AuthError
+from authsvc.domain.errors import AuthError
+from authsvc.net.channels import LASTING, open_channel
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 

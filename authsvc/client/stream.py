@@ -15,7 +15,7 @@ from contextlib import suppress
 from grpc import aio
 
 from authsvc.client.failures import AttemptError, Failure, failure_of, failure_of_status
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
 
 MAX_ENTRIES = 256

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from authsvc import arguments
-from authsvc.addresses import is_host_and_port, is_local
+from authsvc.common import arguments
+from authsvc.net.addresses import is_host_and_port, is_local
 
 DNS = "dns:///"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import grpc
 
-from authsvc import arguments
-from authsvc.errors import AuthError, Reason
+from authsvc.common import arguments
+from authsvc.domain.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)
 

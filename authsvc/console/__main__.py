@@ -1,6 +1,6 @@
 """``python -m authsvc.console``."""
 
-from authsvc import extras
+from authsvc.common import extras
 
 if __name__ == "__main__":
     with extras.program("python -m authsvc.console", "console"):

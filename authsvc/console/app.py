@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from authsvc.admin_client import AdminClient
+from authsvc.client.admin import AdminClient
 from authsvc.console.config import ConsoleSettings
 from authsvc.console.feed import Feed
 from authsvc.console.forms import posted_form
@@ -25,7 +25,7 @@ from authsvc.console.logins import Ask, Login, Logins, SignInForms, Tries
 from authsvc.console.operators import OperatorsFile
 from authsvc.console.pages import Pages
 from authsvc.console.views import environment
-from authsvc.errors import AuthError
+from authsvc.domain.errors import AuthError
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from authsvc.printable import printable_lines
-from authsvc.process import Program, forbid_core_dumps
-from authsvc.settings import ConfigError, load
+from authsvc.common.printable import printable_lines
+from authsvc.common.process import Program, forbid_core_dumps
+from authsvc.common.settings import ConfigError, load
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +25,8 @@ def main() -> None:
 )
 def serve(config: Path | None) -> None:
     """Serve the console until SIGTERM or Ctrl-C."""
-    from authsvc import event_loop, logs
+    from authsvc.common import event_loop
+    from authsvc.telemetry import logs
 
     try:
         event_loop.require_supported_platform()

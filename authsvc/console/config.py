@@ -8,13 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.addresses import is_local
-from authsvc.arguments import check_listening
 from authsvc.client.targets import Targets
+from authsvc.common.arguments import check_listening
+from authsvc.common.settings import FileSettings, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
-from authsvc.logs import Format
-from authsvc.settings import FileSettings, Table
-from authsvc.urls import read, resource_fault
+from authsvc.net.addresses import is_local
+from authsvc.net.urls import read, resource_fault
+from authsvc.telemetry.logs import Format
 
 
 def _listening_address(address: str) -> str:

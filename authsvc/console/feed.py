@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from authsvc.admin_client import AdminClient
-from authsvc.errors import AuthError, Reason
-from authsvc.events import EVENT_BYTES, Event, EventType
-from authsvc.newest import Newest
-from authsvc.sessions import Record
+from authsvc.client.admin import AdminClient
+from authsvc.common.newest import Newest
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import EVENT_BYTES, Event, EventType
+from authsvc.domain.sessions import Record
 
 log = logging.getLogger(__name__)
 

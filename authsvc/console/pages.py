@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from authsvc.admin_client import AdminClient
+from authsvc.client.admin import AdminClient
 from authsvc.console.feed import Feed
 from authsvc.console.logins import Ask, Login
 from authsvc.console.plots import BARS, HEIGHT, WIDTH, WINDOWS, plots
@@ -27,10 +27,10 @@ from authsvc.console.revoking import (
     place_after,
     target_of,
 )
-from authsvc.errors import AuthError, Reason
-from authsvc.events import EventType, RecordFilter, revoked_since
-from authsvc.sessions import Record
-from authsvc.status import IssuerState, ServiceStatus, SessionCounts
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import EventType, RecordFilter, revoked_since
+from authsvc.domain.service_status import IssuerState, ServiceStatus, SessionCounts
+from authsvc.domain.sessions import Record
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from authsvc.console.feed import Feed
-from authsvc.events import EventType
+from authsvc.domain.events import EventType
 
 WIDTH, HEIGHT = 600.0, 64.0
 """Of the drawing, in its own units."""

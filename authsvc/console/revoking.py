@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import assert_never
 from urllib.parse import urlencode
 
-from authsvc.admin_client import AdminClient, Revoked
-from authsvc.resolution import shown
+from authsvc.client.admin import AdminClient, Revoked
+from authsvc.domain.resolution import shown
 
 MAX_TEXT_LENGTH = 2_048
 """Characters of an issuer, a subject or a token's id, as authsvc has it."""

@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
-from authsvc.admin_client import AdminClient
+from authsvc.client.admin import AdminClient
 from authsvc.client.tls import ClientTls
+from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings
 from authsvc.console.operators import OperatorsFile
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import Limits
-from authsvc.settings import ConfigError
 
 log = logging.getLogger(__name__)
 

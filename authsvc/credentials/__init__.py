@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from authsvc.resolution import Credentials, Principal, Secret
+from authsvc.domain.resolution import Credentials, Principal, Secret
 
 
 class CredentialBroker(Protocol):

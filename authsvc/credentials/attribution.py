@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 
-from authsvc.resolution import Principal
+from authsvc.domain.resolution import Principal
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_+=,.@-]")
 _TAG_VALUE = re.compile(r"[\w .:/=+\-@]{1,256}")

@@ -17,11 +17,11 @@ from aiobotocore.session import AioSession
 from botocore.credentials import CredentialProvider, ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError
 
-from authsvc.aws_isolation import DIRECT, isolated_session
+from authsvc.common.aws_isolation import DIRECT, isolated_session
 from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.secrets import read_secret
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Principal
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts import STSClient

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
 
-from authsvc.errors import AuthError, Reason
-from authsvc.lru import LruCache
-from authsvc.resolution import AwsCredentials, BearerCredentials
+from authsvc.common.lru import LruCache
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import AwsCredentials, BearerCredentials
 
 log = logging.getLogger(__name__)
 

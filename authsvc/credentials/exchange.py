@@ -17,8 +17,8 @@ from functools import partial
 from urllib.parse import quote_plus
 
 from authsvc.credentials.cache import CacheCounts, CredentialCache
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import BearerCredentials, Credentials, Principal, Secret
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name, no token

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from sys import getsizeof
 
-from authsvc.errors import AuthError, Reason
-from authsvc.lru import LruCache, bytes_for
+from authsvc.common.lru import LruCache, bytes_for
+from authsvc.domain.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from authsvc.credentials import CredentialBroker
-from authsvc.resolution import Credentials, Principal, Secret
+from authsvc.domain.resolution import Credentials, Principal, Secret
 
 
 class ByResource:

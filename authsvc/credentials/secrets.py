@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Secret
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Secret
 
 
 def read_secret(path: Path) -> Secret:

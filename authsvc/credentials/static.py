@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from authsvc.resolution import AwsCredentials, Credentials, Principal, Secret
+from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
 
 
 class StaticBroker:

@@ -21,8 +21,8 @@ from authsvc.credentials.attribution import session_name
 from authsvc.credentials.aws import Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import SessionPolicies, SessionPolicy
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import AwsCredentials, Credentials, Principal, Secret
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts.type_defs import CredentialsTypeDef

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from authsvc.errors import AuthError
-from authsvc.settings import ConfigError
+from authsvc.common.settings import ConfigError
+from authsvc.domain.errors import AuthError
 from authsvc.tokens.keys import KeyLoadError
 
 

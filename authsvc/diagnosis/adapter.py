@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from authsvc.client.tls import ClientTls
+from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import Check, Report
-from authsvc.settings import ConfigError
 from authsvc.tokens.compact import parse_json_object
 
 WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"

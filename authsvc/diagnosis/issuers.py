@@ -9,10 +9,10 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 
-from authsvc.config import IssuerSettings, Settings
 from authsvc.diagnosis import Check, Report, directly
-from authsvc.issuers import issuer_of
-from authsvc.tokens.fetching import Fetcher
+from authsvc.net.fetching import Fetcher
+from authsvc.server.config import IssuerSettings, Settings
+from authsvc.server.issuers import issuer_of
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
 

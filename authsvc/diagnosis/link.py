@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from authsvc.certificates import strict_faults
 from authsvc.client.client import AuthClient
+from authsvc.client.probe import SERVING, grpc_health
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
 from authsvc.client.tls import ClientTls
 from authsvc.diagnosis import Check, Report, cause
-from authsvc.errors import AuthError, Reason
-from authsvc.probe import SERVING, grpc_health
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.certificates import strict_faults
 
 EXPIRY_WARNING_DAYS = 14
 

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from authsvc.admin_client import AdminClient
-from authsvc.brokers import open_broker
+from authsvc.client.admin import AdminClient
 from authsvc.client.tls import ClientTls
-from authsvc.config import Settings
 from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.link import check_certificate
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.server.brokers import open_broker
+from authsvc.server.config import Settings
 
 
 def checks(settings: Settings) -> list[Check]:

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from authsvc.config import Settings
 from authsvc.diagnosis import Check, Report
+from authsvc.server.config import Settings
 
 LOW_BYTES = 1 << 30
 EMPTY_BYTES = 100 << 20

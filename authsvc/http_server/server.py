@@ -13,11 +13,11 @@ from typing import cast
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from authsvc.descriptors import room_for
 from authsvc.http_server.connections import Connection, Connections, Counts
 from authsvc.http_server.listening import Listener
 from authsvc.http_server.protocol import BoundedProtocol
 from authsvc.http_server.settings import Limits
+from authsvc.net.descriptors import room_for
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from authsvc.settings import Table
+from authsvc.common.settings import Table
 
 DEFAULT_KEEP_ALIVE_SECONDS = 75.0
 

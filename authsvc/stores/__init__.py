@@ -16,9 +16,9 @@ from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from authsvc.events import Event, EventType, RecordFilter
-from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
-from authsvc.sessions import Record
+from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.sessions import Record
 
 STALENESS_BOUND_SECONDS = 0.5
 """How old a process's memory may be, at most, to be answered from: half of what is published

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from authsvc.revocation import Cutoff
-from authsvc.sessions import Grant, Record
+from authsvc.domain.revocation import Cutoff
+from authsvc.domain.sessions import Grant, Record
 
 FORMAT = 1
 """Of what is written."""

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
 
-from authsvc.errors import AuthError, Reason
-from authsvc.events import EVENT_BYTES, Event, EventType, RecordFilter, event_time
-from authsvc.newest import Newest
-from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
-from authsvc.sessions import Record
+from authsvc.common.newest import Newest
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import EVENT_BYTES, Event, EventType, RecordFilter, event_time
+from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.sessions import Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
 from authsvc.stores.recent import version_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from authsvc.errors import AuthError, Reason
-from authsvc.sessions import Record
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.sessions import Record
 
 Cursor = tuple[float, str]
 """``create_time`` and id of the last record of a page."""

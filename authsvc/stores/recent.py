@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from authsvc.lru import LruCache, bytes_for
-from authsvc.revocation import Cutoffs
-from authsvc.sessions import Record
+from authsvc.common.lru import LruCache, bytes_for
+from authsvc.domain.revocation import Cutoffs
+from authsvc.domain.sessions import Record
 
 RECORD_BYTES = 2_600
 """What records may take in memory, on average: twice what one with one grant takes. Where they

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from authsvc.errors import AuthError
-from authsvc.resolution import Outcome, Resolution
+from authsvc.domain.errors import AuthError
+from authsvc.domain.resolution import Outcome, Resolution
 
 BOUNDS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper ends of the buckets of all histograms; what took longer is in one more."""

@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from authsvc.settings import ConfigError
+from authsvc.common.settings import ConfigError
 
 log = logging.getLogger(__name__)
 

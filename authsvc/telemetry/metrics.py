@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from authsvc import __version__
 from authsvc.credentials.cache import CacheCounts
-from authsvc.status import IssuerState, IssuerStatus, SessionCounts
+from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.telemetry.counts import Operations, Resolves
 from authsvc.telemetry.families import (
     add_histogram,

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from authsvc.credentials import CredentialBroker
-from authsvc.events import Event, EventType, RecordFilter
-from authsvc.resolution import Credentials, Principal, Secret
-from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
-from authsvc.sessions import Record, VerifiedToken
+from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.resolution import Credentials, Principal, Secret
+from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.sessions import Record, VerifiedToken
 from authsvc.stores import Logged, Page, SessionStore
 from authsvc.tokens import TokenVerifier
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from authsvc import audit
+from authsvc.access import audit
 
 
 class SecurityEvents(logging.Handler):

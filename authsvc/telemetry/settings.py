@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from authsvc.arguments import check_collector
-from authsvc.settings import Table
+from authsvc.common.arguments import check_collector
+from authsvc.common.settings import Table
 
 
 class TracingSettings(Table):

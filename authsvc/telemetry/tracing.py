@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from authsvc import __version__
-from authsvc.channels import DIRECT
+from authsvc.net.channels import DIRECT
 from authsvc.telemetry.counts import reason_of
 from authsvc.telemetry.settings import TracingSettings
 from authsvc.telemetry.spans import NoTracing, Tracing, Watch, both

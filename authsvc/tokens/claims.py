@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from authsvc.buckets import bucket_name
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Principal
+from authsvc.domain.buckets import bucket_name
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
 from authsvc.tokens.values import check_count, check_lengths, malformed, string_list, strings
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 
 MAX_TOKEN_BYTES = 65536
 """Longest token that is looked at, unless configured otherwise."""

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Generic, TypeVar
 from urllib.parse import quote_plus
 
-from authsvc.errors import AuthError, Reason
-from authsvc.lru import LruCache
-from authsvc.resolution import Secret
-from authsvc.sessions import VerifiedToken
+from authsvc.common.lru import LruCache
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Secret
+from authsvc.domain.sessions import VerifiedToken
+from authsvc.net.fetching import Fetcher, check_url
 from authsvc.tokens import TokenVerifier, token_digest
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
-from authsvc.tokens.fetching import Fetcher, check_url
 from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.validity import Lifetime, check_claims
 

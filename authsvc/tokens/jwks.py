@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from authsvc.addresses import is_loopback
+from authsvc.net.addresses import is_loopback
+from authsvc.net.fetching import Fetcher
 from authsvc.tokens.entries import parse_document
-from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.keys import KeyLoadError, parse_jwks
 from authsvc.tokens.sources import Fetched
 

@@ -21,8 +21,8 @@ from jwt import PyJWK
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
-from authsvc import guessable
-from authsvc.errors import AuthError, Reason
+from authsvc.common import guessable
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.entries import DuplicateMembers, parse_jwk_set
 from authsvc.tokens.flaws import flaw

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.keys import KeyLoadError, KeySet, SkippedKey
 
 log = logging.getLogger(__name__)

@@ -27,9 +27,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.client import AuthClient
 from bench.peers.idp import ALGORITHM, ISSUER, RESOURCE
-from mcp_adapter import identity
-from mcp_adapter.middleware import DEFAULT_MAX_BODY_BYTES, SessionGate
-from mcp_adapter.streamable import StreamableHttp
+from mcp_adapter.gate import identity
+from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES, SessionGate
+from mcp_adapter.transport.streamable import StreamableHttp
 
 CLAIMS_HEADER = "x-claims"
 """Where Envoy puts the claims that it has verified: base64url of their JSON."""

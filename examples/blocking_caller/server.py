@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer, make_server
 
 from authsvc.client import BlockingAuthClient
-from authsvc.errors import AuthError, Status
+from authsvc.domain.errors import AuthError, Status
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment

@@ -8,8 +8,8 @@ import uvicorn
 from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_http_request
 
-from mcp_adapter import identity
-from mcp_adapter.middleware import SessionGate
+from mcp_adapter.gate import identity
+from mcp_adapter.gate.middleware import SessionGate
 
 mcp = FastMCP("fastmcp-example")
 

@@ -7,8 +7,8 @@ import os
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 
-from mcp_adapter import identity
-from mcp_adapter.middleware import SessionGate
+from mcp_adapter.gate import identity
+from mcp_adapter.gate.middleware import SessionGate
 
 mcp = MCPServer("official-sdk-example")
 

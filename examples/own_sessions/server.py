@@ -8,8 +8,8 @@ from collections import Counter
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 
-from mcp_adapter import identity
-from mcp_adapter.middleware import SessionGate
+from mcp_adapter.gate import identity
+from mcp_adapter.gate.middleware import SessionGate
 
 mcp = MCPServer("own-sessions-example")
 calls: Counter[str] = Counter()

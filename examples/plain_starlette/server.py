@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from mcp_adapter import identity
-from mcp_adapter.middleware import SessionGate
+from mcp_adapter.gate import identity
+from mcp_adapter.gate.middleware import SessionGate
 
 WHOAMI = {"name": "whoami", "inputSchema": {"type": "object", "properties": {}}}
 

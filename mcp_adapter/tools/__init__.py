@@ -3,7 +3,7 @@
 This is what a package with tools of its own imports; ``docs/tools.md`` shows one.
 """
 
-from authsvc import extras
+from authsvc.common import extras
 
 extras.need(__name__, "adapter", "aiobotocore", "mcp", "pydantic_settings")
 # isort: split

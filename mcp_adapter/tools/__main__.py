@@ -1,6 +1,6 @@
 """``python -m mcp_adapter.tools [PACKAGE…]``: the reference of the tools, as Markdown."""
 
-from authsvc import extras
+from authsvc.common import extras
 
 if __name__ == "__main__":
     with extras.program("python -m mcp_adapter.tools", "adapter"):

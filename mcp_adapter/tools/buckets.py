@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from pydantic import BaseModel, Field
 
-from authsvc.resolution import AwsCredentials, Principal
+from authsvc.domain.resolution import AwsCredentials, Principal
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import tool
 from mcp_adapter.tools.storage import error_code, is_bucket_name, s3_of

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from authsvc.resolution import AwsCredentials, BearerCredentials, Credentials, Principal
+from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Credentials, Principal
 from mcp_adapter.tools.s3 import S3Clients
 
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from authsvc.settings import ConfigError
+from authsvc.common.settings import ConfigError
 from mcp_adapter.tools.loading import OWN, tools_of
 from mcp_adapter.tools.reference import reference
 

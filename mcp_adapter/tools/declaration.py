@@ -13,9 +13,9 @@ from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent, T
 from mcp_types import Tool as ListedTool
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from authsvc import arguments as checks
-from authsvc.resolution import Principal
-from mcp_adapter.requirements import Requirement
+from authsvc.common import arguments as checks
+from authsvc.domain.resolution import Principal
+from mcp_adapter.gate.requirements import Requirement
 from mcp_adapter.tools.call import Call, ToolError
 
 ToolFunction = Callable[..., Awaitable[BaseModel]]

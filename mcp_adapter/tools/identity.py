@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from authsvc.resolution import AwsCredentials, Credentials
+from authsvc.domain.resolution import AwsCredentials, Credentials
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import tool
 

@@ -10,8 +10,8 @@ import importlib
 from collections import Counter
 from collections.abc import Iterable
 
-from authsvc.settings import ConfigError
-from mcp_adapter.config import ToolsSettings
+from authsvc.common.settings import ConfigError
+from mcp_adapter.server.config import ToolsSettings
 from mcp_adapter.tools.buckets import discover_buckets
 from mcp_adapter.tools.changes import bucket_object_delete, bucket_object_put
 from mcp_adapter.tools.declaration import Tool

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from authsvc.aws_isolation import timestamp
+from authsvc.common.aws_isolation import timestamp
 from mcp_adapter.tools.slices import Slices
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import anyio
 from aiobotocore.config import AioConfig
 
-from authsvc.aws_isolation import DIRECT, isolated_session
-from authsvc.resolution import AwsCredentials, Secret
+from authsvc.common.aws_isolation import DIRECT, isolated_session
+from authsvc.domain.resolution import AwsCredentials, Secret
 from mcp_adapter.tools.pages import parse_in_slices
 from mcp_adapter.tools.slices import Slices
 

@@ -14,8 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from pydantic import Field
 
-from authsvc.buckets import located
-from authsvc.resolution import Principal
+from authsvc.domain.buckets import located
+from authsvc.domain.resolution import Principal
 from mcp_adapter.tools.call import Call, ToolError
 
 if TYPE_CHECKING:

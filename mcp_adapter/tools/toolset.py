@@ -19,9 +19,9 @@ from mcp_types import (
 )
 
 from authsvc import __version__
-from authsvc.resolution import Resolution
-from mcp_adapter.config import S3Settings, ToolsSettings
-from mcp_adapter.requirements import Requirement, default_requirement
+from authsvc.domain.resolution import Resolution
+from mcp_adapter.gate.requirements import Requirement, default_requirement
+from mcp_adapter.server.config import S3Settings, ToolsSettings
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import Tool
 from mcp_adapter.tools.loading import selected

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.server import running
+from authsvc.server.running import running
 from bench import echo
 from bench.calls import UnaryCalls
 from bench.http2 import Connection, Event

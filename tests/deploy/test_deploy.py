@@ -19,11 +19,11 @@ import yaml  # type: ignore[import-untyped] # it has no stubs
 
 from authsvc.client.replicas import LOOK_UP_SECONDS
 from authsvc.client.targets import Name, Targets
-from authsvc.config import Settings
-from authsvc.errors import Reason
-from authsvc.server import REPORT_INTERVAL_SECONDS
-from authsvc.settings import load
-from mcp_adapter.config import Settings as AdapterSettings
+from authsvc.common.settings import load
+from authsvc.domain.errors import Reason
+from authsvc.server.config import Settings
+from authsvc.server.running import REPORT_INTERVAL_SECONDS
+from mcp_adapter.server.config import Settings as AdapterSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]

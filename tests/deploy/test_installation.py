@@ -30,15 +30,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from authsvc.certificates import Signed
 from authsvc.client import AuthClient, ClientTls
-from authsvc.config import IssuerSettings, Settings
-from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType, RecordFilter
-from authsvc.revocation import EVERYONE, Cutoff
-from authsvc.server import running
-from authsvc.sessions import Grant, Record
-from authsvc.settings import load
+from authsvc.common.settings import load
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.revocation import EVERYONE, Cutoff
+from authsvc.domain.sessions import Grant, Record
+from authsvc.net.certificates import Signed
+from authsvc.server.config import IssuerSettings, Settings
+from authsvc.server.running import running
 from authsvc.stores.redis.server import RedisServer
 from authsvc.stores.redis.store import RedisStore
 from tests.support.bounds import TIMEOUT_SECONDS

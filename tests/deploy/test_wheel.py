@@ -85,8 +85,9 @@ def run(script: str, *paths: Path) -> None:
 CLIENT = {"grpcio", "protobuf", "googleapis-common-protos", "typing-extensions"}
 
 PROTECTED = """
-from mcp_adapter import identity, origins
-from mcp_adapter.middleware import SessionGate
+from mcp_adapter.gate import identity
+from mcp_adapter.gate import origins
+from mcp_adapter.gate.middleware import SessionGate
 async def app(scope, receive, send): ...
 SessionGate(app, resolver="127.0.0.1:50051", resource="https://mcp.example/mcp",
             authorization_servers=["https://idp.example"])
@@ -104,8 +105,8 @@ with BlockingAuthClient("127.0.0.1:50051"):
     [
         ("", CLIENTS),
         ("middleware", CLIENTS + PROTECTED),
-        ("server", "import authsvc.cli, authsvc.server, authsvc.config"),
-        ("adapter", "import mcp_adapter.cli, mcp_adapter.server"),
+        ("server", "import authsvc.cli, authsvc.server.running, authsvc.server.config"),
+        ("adapter", "import mcp_adapter.server.cli, mcp_adapter.server.running"),
     ],
 )
 def test_an_extra_is_enough(wheel: Path, tmp_path: Path, extra: str, script: str) -> None:
@@ -214,9 +215,9 @@ def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_pat
     ("module", "extra"),
     [
         *((f"mcp_adapter.{name}", "middleware") for name in ("middleware", "identity", "origins")),
-        ("mcp_adapter.requirements", "middleware"),
+        ("mcp_adapter.gate.requirements", "middleware"),
         ("mcp_adapter.tools", "adapter"),
-        ("authsvc.server", "server"),
+        ("authsvc.server.running", "server"),
     ],
 )
 def test_an_import_names_what_needs_which_extra(

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from authsvc.cli import main as authsvc
-from mcp_adapter.cli import main as mcp_adapter
+from mcp_adapter.server.cli import main as mcp_adapter
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/README.md"]

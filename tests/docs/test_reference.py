@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.errors import AuthError, Reason
-from mcp_adapter.refusals import refusal_of
+from authsvc.domain.errors import AuthError, Reason
+from mcp_adapter.gate.refusals import refusal_of
 from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]

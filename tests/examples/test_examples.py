@@ -18,9 +18,9 @@ from secrets import token_hex
 import httpx2
 import pytest
 
-from authsvc.config import Settings
-from authsvc.development import mint_token
-from authsvc.settings import load
+from authsvc.common.settings import load
+from authsvc.server.config import Settings
+from authsvc.server.development import mint_token
 from examples import call
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, spawn

@@ -17,9 +17,9 @@ from mcp.server.mcpserver import MCPServer
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from authsvc.errors import AuthError, Reason
-from mcp_adapter import middleware
-from mcp_adapter.requirements import Requirement, required, with_broader_scopes
+from authsvc.domain.errors import AuthError, Reason
+from mcp_adapter.gate import middleware
+from mcp_adapter.gate.requirements import Requirement, required, with_broader_scopes
 from tests.mcp_adapter.harness import RESOURCE, MemoryResolver
 from tests.support.processes import ROOT
 
@@ -134,7 +134,7 @@ async def test_the_logging_of_the_page_shows_the_fields(
             logging.getLogger("another").info("a line without fields")
 
     lines = capsys.readouterr().err.splitlines()
-    (refused,) = (line for line in lines if "INFO mcp_adapter.middleware: " in line)
+    (refused,) = (line for line in lines if "INFO mcp_adapter.gate.middleware: " in line)
     (another,) = (line for line in lines if "INFO another: " in line)
     assert "request refused: TOKEN_SIGNATURE_INVALID" in refused
     assert refused.endswith("reason='TOKEN_SIGNATURE_INVALID' session='01234567…' subject=''")

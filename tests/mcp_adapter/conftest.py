@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from authsvc.errors import Reason
+from authsvc.domain.errors import Reason
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     Endpoint,

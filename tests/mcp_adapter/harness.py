@@ -20,12 +20,12 @@ from mcp.shared.exceptions import MCPError
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Outcome, Principal, Resolution, Session, SessionState
-from mcp_adapter.app import build_app
-from mcp_adapter.config import Settings
-from mcp_adapter.middleware import SessionGate
-from mcp_adapter.requirements import Requirement, RequirementOf, default_requirement
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Outcome, Principal, Resolution, Session, SessionState
+from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter.gate.requirements import Requirement, RequirementOf, default_requirement
+from mcp_adapter.server.app import build_app
+from mcp_adapter.server.config import Settings
 from tests.support.bounds import TIMEOUT_SECONDS
 
 RESOURCE = "https://mcp.example/mcp"

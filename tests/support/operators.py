@@ -13,13 +13,13 @@ from secrets import token_hex
 import pytest
 from grpc import aio
 
-from authsvc.admin_client import AdminClient, Watched
 from authsvc.client import AuthClient, ClientTls
-from authsvc.config import Settings
-from authsvc.errors import AuthError, Reason
-from authsvc.events import RecordFilter
-from authsvc.resolution import Resolution
-from authsvc.tls import write_development_certificates
+from authsvc.client.admin import AdminClient, Watched
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import RecordFilter
+from authsvc.domain.resolution import Resolution
+from authsvc.net.tls import write_development_certificates
+from authsvc.server.config import Settings
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.service import settings_for

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from authsvc.client import AuthClient
-from authsvc.config import Settings
-from authsvc.server import running
+from authsvc.server.config import Settings
+from authsvc.server.running import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.shared_valkey import fresh_prefix, shared_valkey
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import MovedError, NoScriptError, RedisClusterException, RedisError
 
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.stores.redis.scripts import Script
 from authsvc.stores.redis.server import RedisServer
 

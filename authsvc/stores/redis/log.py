@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from authsvc.errors import AuthError
-from authsvc.events import Event, EventType
-from authsvc.revocation import Cutoff
+from authsvc.domain.errors import AuthError
+from authsvc.domain.events import Event, EventType
+from authsvc.domain.revocation import Cutoff
 from authsvc.stores.recent import Recent
 from authsvc.stores.redis.link import Link, unavailable
 from authsvc.stores.redis.records import decode_cutoff_value, decode_value, version_in

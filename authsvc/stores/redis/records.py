@@ -6,8 +6,8 @@ import base64
 import hashlib
 import json
 
-from authsvc.revocation import Cutoff, CutoffKey
-from authsvc.sessions import Record
+from authsvc.domain.revocation import Cutoff, CutoffKey
+from authsvc.domain.sessions import Record
 from authsvc.stores.codec import decode_cutoff, decode_grants, encode_cutoff, encode_grants
 from authsvc.stores.recent import Version
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from authsvc import urls
+from authsvc.net import urls
 
 Address = tuple[str, int]
 

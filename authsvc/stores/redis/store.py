@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine
 from contextlib import suppress
 from typing import Any, Self
 
-from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType, RecordFilter, event_time
-from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
-from authsvc.sessions import Record
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, EventType, RecordFilter, event_time
+from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.sessions import Record
 from authsvc.stores import STALENESS_BOUND_SECONDS, Logged, Page
 from authsvc.stores.paging import Cursor, after_cursor, cursor_of, newest_first, parse_cursor
 from authsvc.stores.redis import log as logs

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType
-from authsvc.sessions import Record
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, EventType
+from authsvc.domain.sessions import Record
 from authsvc.stores import Logged
 from authsvc.stores.codec import decode_cutoff, decode_grants, decode_record, encode_grants
 

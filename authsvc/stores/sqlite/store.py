@@ -10,10 +10,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType, RecordFilter
-from authsvc.revocation import Cutoff, CutoffKey, Cutoffs
-from authsvc.sessions import Record
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.sessions import Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.paging import cursor_of, parse_cursor, parse_position
 from authsvc.stores.recent import Recent

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from authsvc.errors import AuthError
-from authsvc.events import Event, EventType, event_time
-from authsvc.revocation import Cutoff
-from authsvc.sessions import Record
+from authsvc.domain.errors import AuthError
+from authsvc.domain.events import Event, EventType, event_time
+from authsvc.domain.revocation import Cutoff
+from authsvc.domain.sessions import Record
 from authsvc.stores.codec import encode_cutoff, encode_record
 from authsvc.stores.sqlite.schema import RECORD_COLUMNS, connect, record_of, row_of, unavailable
 

@@ -25,7 +25,6 @@ from cryptography.x509.oid import NameOID
 
 from authsvc.cli import main
 from authsvc.client import ClientTls
-from authsvc.config import Settings
 from authsvc.diagnosis import (
     PROXY_VARIABLES,
     Check,
@@ -38,7 +37,8 @@ from authsvc.diagnosis import (
     service,
     store,
 )
-from authsvc.server import running
+from authsvc.server.config import Settings
+from authsvc.server.running import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.commands import PATIENT, run, run_on_terminal

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from authsvc.cli import main
 from authsvc.cli.explanation import Explanation, Outcome, Policy, explain
 from authsvc.cli.remedies import REMEDIES
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from authsvc.cli import main
 from authsvc.client import ClientTls
 from authsvc.diagnosis import diagnose, service
-from authsvc.server import running
+from authsvc.server.running import running
 from tests.support.clock import Clock
 from tests.support.commands import PATIENT, ROOT, SECONDS, Ran, environment, run, run_on_terminal
 from tests.support.operators import Site, clients, settings, write_tls

@@ -18,10 +18,10 @@ from click.testing import CliRunner, Result
 from authsvc.cli import COMMANDS, main, records
 from authsvc.cli.instants import INSTANT
 from authsvc.cli.output import print_table, relative, span
-from authsvc.events import Event, EventType
-from authsvc.printable import printable
-from authsvc.sessions import Grant, Record
-from mcp_adapter.cli import main as adapter_main
+from authsvc.common.printable import printable
+from authsvc.domain.events import Event, EventType
+from authsvc.domain.sessions import Grant, Record
+from mcp_adapter.server.cli import main as adapter_main
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import ROOT, environment
 from tests.support.keys import jwks, signer

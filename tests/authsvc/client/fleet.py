@@ -15,11 +15,11 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from authsvc import wire
 from authsvc.client import AuthClient
-from authsvc.edge import Context, encoded_status_of, guarded
+from authsvc.rpc.admission import Context, encoded_status_of, guarded
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from authsvc.wire import auth as wire
 from tests.support.bounds import TIMEOUT_SECONDS
 
 RESOURCE = "https://mcp.example/mcp"

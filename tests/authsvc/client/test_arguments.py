@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from authsvc.admin_client import AdminClient
 from authsvc.client import AuthClient, BlockingAuthClient
+from authsvc.client.admin import AdminClient
 from authsvc.client.tls import ClientTls
-from authsvc.tls import write_development_certificates
+from authsvc.net.tls import write_development_certificates
 
 CLIENTS: list[Callable[..., object]] = [AuthClient, BlockingAuthClient, AdminClient]
 

@@ -10,8 +10,8 @@ import pytest
 from authsvc.client import AuthClient
 from authsvc.client.breaker import FAILURES
 from authsvc.client.calls import MAX_ATTEMPTS
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import NotOpenError
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import NotOpenError
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,

@@ -16,8 +16,8 @@ from typing import NoReturn
 import pytest
 
 from authsvc.client import BlockingAuthClient
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import SessionState
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import SessionState
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.stack import RESOURCE, start_authsvc
 from tests.support.tokens import IdentityProvider

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from authsvc.client.breaker import FAILURES, OPEN_SECONDS, RETRIES, Breaker, RetryBudget
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from tests.support.clock import Clock
 
 AWAY = AuthError(Reason.STORE_UNAVAILABLE)

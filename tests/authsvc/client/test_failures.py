@@ -6,11 +6,11 @@ import grpc
 import pytest
 from grpc import aio
 
-from authsvc import wire
 from authsvc.client.failures import failure_of, located
-from authsvc.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from authsvc.wire import auth as wire
 from tests.authsvc.client.fleet import BOUND_SECONDS, fleet
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from authsvc.client import AuthClient
-from authsvc.errors import AuthError
+from authsvc.domain.errors import AuthError
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     GRACE_SECONDS,

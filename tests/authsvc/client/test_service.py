@@ -14,10 +14,10 @@ import pytest
 
 from authsvc.client import AuthClient, ClientTls
 from authsvc.client.replica import Replica
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Outcome
-from authsvc.server import running
-from authsvc.tls import write_development_certificates
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Outcome
+from authsvc.net.tls import write_development_certificates
+from authsvc.server.running import running
 from tests.authsvc.client.fleet import BOUND_SECONDS
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock

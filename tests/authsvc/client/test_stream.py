@@ -12,12 +12,12 @@ import grpc
 import pytest
 from grpc import aio
 
-from authsvc import wire
 from authsvc.client import AuthClient
 from authsvc.client.failures import AttemptError
 from authsvc.client.stream import MAX_ENTRIES, Call, ResolveStream
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
+from authsvc.wire import auth as wire
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,

@@ -9,7 +9,7 @@ import pytest
 
 from authsvc.console.operators import operator_line
 from authsvc.console.server import running as console_running
-from authsvc.server import running
+from authsvc.server.running import running
 from tests.support.clock import Clock
 from tests.support.console import NAME, PASSPHRASE, Office, console_settings
 from tests.support.operators import Site, clients, settings, write_tls

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.config import Settings
+from authsvc.common.settings import ConfigError, load
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings
-from authsvc.settings import ConfigError, load
+from authsvc.server.config import Settings
 from tests.support.processes import ROOT
 
 AUTHSVC = 'target = "127.0.0.1:50051"\nca_file = "ca.pem"\nservice_token_file = "token"'

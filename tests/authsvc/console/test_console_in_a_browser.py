@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from authsvc.errors import Reason
+from authsvc.domain.errors import Reason
 from tests.support.browser import chromium
 from tests.support.console import NAME, PASSPHRASE, Office
 from tests.support.operators import WAIT_SECONDS

@@ -15,13 +15,13 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 
+from authsvc.common.settings import ConfigError
 from authsvc.console.config import TlsSettings
 from authsvc.console.forms import MAX_BYTES
 from authsvc.console.logins import TRIES, TRY_SECONDS
 from authsvc.console.pages import PAGE_SIZE
 from authsvc.console.server import running as console_running
-from authsvc.errors import Reason
-from authsvc.settings import ConfigError
+from authsvc.domain.errors import Reason
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.console import (

@@ -11,9 +11,9 @@ import pytest
 
 from authsvc.console.feed import KEPT_SECONDS, STEP_SECONDS, Counts, Feed
 from authsvc.console.plots import BARS, HEIGHT, WIDTH, WINDOWS, plots
-from authsvc.errors import Reason
-from authsvc.events import EventType
-from authsvc.server import running
+from authsvc.domain.errors import Reason
+from authsvc.domain.events import EventType
+from authsvc.server.running import running
 from tests.support.clock import START, Clock
 from tests.support.operators import WAIT_SECONDS, Site, clients, settings, write_tls
 from tests.support.tokens import IdentityProvider

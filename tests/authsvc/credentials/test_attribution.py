@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.credentials.attribution import session_name, session_tags
-from authsvc.resolution import Principal
+from authsvc.domain.resolution import Principal
 from tests.support.clock import START
 from tests.support.tokens import ISSUER
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from authsvc.brokers import open_broker
-from authsvc.config import CredentialSettings, Settings
-from authsvc.resolution import AwsCredentials, BearerCredentials, Principal, Secret
-from authsvc.settings import ConfigError
+from authsvc.common.settings import ConfigError
+from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Principal, Secret
+from authsvc.server.brokers import open_broker
+from authsvc.server.config import CredentialSettings, Settings
 from tests.authsvc.credentials.conftest import FakeSts
 from tests.support.clock import START
 from tests.support.http import Answer, serving_http

@@ -8,8 +8,8 @@ import gc
 import pytest
 
 from authsvc.credentials.cache import FAILURE_SECONDS, MAX_CALLS, RENEWED_AT, CredentialCache
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import BearerCredentials, Secret
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import BearerCredentials, Secret
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from authsvc.brokers import open_broker
-from authsvc.config import Settings
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWED_AT
 from authsvc.credentials.exchange import UNTOLD_SECONDS
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import BearerCredentials, Principal, Secret
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import BearerCredentials, Principal, Secret
+from authsvc.server.brokers import open_broker
+from authsvc.server.config import Settings
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START
 from tests.support.http import Answer, Site, serving_http

@@ -19,7 +19,7 @@ from authsvc.credentials.policy import (
     is_bucket,
     session_policy,
 )
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from demo.buckets import BUCKETS
 from demo.layout import PERMISSIONS
 from tests.support.clock import START

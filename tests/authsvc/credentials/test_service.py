@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from authsvc.client import AuthClient
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import AwsCredentials
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import AwsCredentials
 from demo.s3 import serving_s3
 from tests.authsvc.credentials.conftest import FakeSts
 from tests.support.bounds import TIMEOUT_SECONDS

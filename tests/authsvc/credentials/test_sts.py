@@ -18,8 +18,8 @@ from authsvc.credentials.attribution import session_name
 from authsvc.credentials.aws import Identity, KeyFiles, Sts, WebIdentity, sts_client
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWED_AT
 from authsvc.credentials.sts import RoleRule, StsBroker
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import AwsCredentials, Principal, Secret
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import AwsCredentials, Principal, Secret
 from demo.s3 import serving_s3
 from tests.authsvc.credentials.conftest import FakeSts
 from tests.support.bounds import TIMEOUT_SECONDS

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from authsvc import descriptors
 from authsvc.http_server.connections import Connection, Phase, network_of
+from authsvc.net import descriptors
 from tests.support.http_server import BOUND_SECONDS, GET, Peer, Served, serving
 from tests.support.operators import write_tls
 

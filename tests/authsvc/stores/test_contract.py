@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 import pytest
 
-from authsvc.errors import AuthError, Reason
-from authsvc.events import Event, EventType, RecordFilter
-from authsvc.revocation import END_OF_TIME, Cutoff
-from authsvc.sessions import Grant, Record
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.revocation import END_OF_TIME, Cutoff
+from authsvc.domain.sessions import Grant, Record
 from authsvc.stores import Logged, Page, SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at

@@ -16,8 +16,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from authsvc.revocation import Cutoff
-from authsvc.sessions import Record
+from authsvc.domain.revocation import Cutoff
+from authsvc.domain.sessions import Record
 from authsvc.stores.recent import Fetch, Recent, version_of
 
 

@@ -15,17 +15,17 @@ from types import MappingProxyType
 
 import pytest
 
-from authsvc.errors import AuthError, Reason
-from authsvc.events import EventType, RecordFilter
-from authsvc.revocation import EVERYONE, Cutoff
-from authsvc.sessions import Grant, Record
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import EventType, RecordFilter
+from authsvc.domain.revocation import EVERYONE, Cutoff
+from authsvc.domain.sessions import Grant, Record
+from authsvc.net.tls import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis import link
 from authsvc.stores.redis.link import end
 from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
-from authsvc.tls import write_development_certificates
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.proxy import proxied
 from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authsvc.errors import AuthError, Reason
-from authsvc.events import EventType, RecordFilter
-from authsvc.revocation import Cutoff
-from authsvc.sessions import Grant, Record
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import EventType, RecordFilter
+from authsvc.domain.revocation import Cutoff
+from authsvc.domain.sessions import Grant, Record
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
@@ -68,8 +68,8 @@ async def test_two_stores_on_one_file_see_each_other(tmp_path: Path) -> None:
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
-from authsvc.events import EventType
-from authsvc.sessions import Record
+from authsvc.domain.events import EventType
+from authsvc.domain.sessions import Record
 from authsvc.stores.sqlite import SqliteStore
 
 async def main():

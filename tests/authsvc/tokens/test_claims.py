@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authsvc import administration
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Principal
+from authsvc.admin import sessions as administration
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
 from authsvc.tokens.claims import (
     MAX_SUBJECT_LENGTH,
     ClaimMapping,

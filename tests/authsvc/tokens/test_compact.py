@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.compact import (
     MAX_NESTING,
     MAX_TOKEN_BYTES,

@@ -13,13 +13,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from authsvc.errors import AuthError, Reason
-from authsvc.issuers import with_introspection
-from authsvc.resolution import Outcome, Secret
-from authsvc.settings import ConfigError
+from authsvc.common.settings import ConfigError
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Outcome, Secret
+from authsvc.net.fetching import Fetcher
+from authsvc.server.issuers import with_introspection
 from authsvc.tokens import introspection
 from authsvc.tokens.claims import ClaimMapping
-from authsvc.tokens.fetching import Fetcher
 from authsvc.tokens.introspection import CACHE_SECONDS, REFUSAL_SECONDS, IntrospectionVerifier
 from authsvc.tokens.jwt import JwtVerifier
 from authsvc.tokens.keys import KeyLoadError

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from authsvc.errors import AuthError, Reason
-from authsvc.sessions import VerifiedToken
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.sessions import VerifiedToken
 from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from authsvc.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.keys import (
     _ROCA_POWERS,

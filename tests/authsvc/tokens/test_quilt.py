@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from authsvc.errors import AuthError, Reason
-from authsvc.resolution import Principal
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.values import MAX_STRINGS

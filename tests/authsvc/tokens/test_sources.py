@@ -14,12 +14,12 @@ from pathlib import Path
 import jwt as pyjwt
 import pytest
 
-from authsvc.errors import AuthError, Reason
-from authsvc.issuers import SecretFiles
-from authsvc.limits import CallerLimits, Usages
-from authsvc.tokens import fetching
+from authsvc.access.limits import CallerLimits, Usages
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.net import fetching
+from authsvc.net.fetching import Fetcher, check_url
+from authsvc.server.issuers import SecretFiles
 from authsvc.tokens.entries import parse_jwk_set
-from authsvc.tokens.fetching import Fetcher, check_url
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file

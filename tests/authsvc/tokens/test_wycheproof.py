@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from authsvc.errors import AuthError
+from authsvc.domain.errors import AuthError
 from authsvc.tokens.compact import parse_jws
 from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey, parse_jwks
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from authsvc.resolution import AwsCredentials, Principal, Secret
+from authsvc.domain.resolution import AwsCredentials, Principal, Secret
 from mcp_adapter.tools import Call, Tool
 from mcp_adapter.tools.s3 import S3Clients
 from tests.support.bounds import TIMEOUT_SECONDS

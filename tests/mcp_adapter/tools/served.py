@@ -11,9 +11,9 @@ import httpx2
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from authsvc.resolution import Credentials, Principal, Resolution
-from mcp_adapter.app import build_app
-from mcp_adapter.config import S3Settings
+from authsvc.domain.resolution import Credentials, Principal, Resolution
+from mcp_adapter.server.app import build_app
+from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Tool, Toolset
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,

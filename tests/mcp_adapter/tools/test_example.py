@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authsvc.resolution import BearerCredentials, Secret
-from mcp_adapter.config import ToolsSettings
+from authsvc.domain.resolution import BearerCredentials, Secret
+from mcp_adapter.server.config import ToolsSettings
 from mcp_adapter.tools.loading import selected
 from tests.mcp_adapter.harness import DEADLINE_SECONDS, running
 from tests.mcp_adapter.tools.calls import credentials

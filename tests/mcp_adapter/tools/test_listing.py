@@ -347,7 +347,7 @@ async def test_times_of_a_listing_cost_little(
     def parsed(value: str) -> datetime:
         raise AssertionError(value)
 
-    monkeypatch.setattr("authsvc.aws_isolation.parse_timestamp", parsed)
+    monkeypatch.setattr("authsvc.common.aws_isolation.parse_timestamp", parsed)
     listed = await answer(bucket_objects_list, call_of(clients), bucket="alpha", max_keys=10)
     for item in listed["objects"]:
         assert datetime.fromisoformat(item["last_modified"]).tzinfo is not None

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from authsvc.settings import ConfigError, load
-from mcp_adapter.config import Settings, ToolsSettings
+from authsvc.common.settings import ConfigError, load
+from mcp_adapter.server.config import Settings, ToolsSettings
 from mcp_adapter.tools.cli import main
 from mcp_adapter.tools.loading import OWN, selected
 from mcp_adapter.tools.reference import reference

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.s3.models import s3_backends
 
-from authsvc.resolution import AwsCredentials, Secret
+from authsvc.domain.resolution import AwsCredentials, Secret
 from mcp_adapter.tools import Call, Tool
 from mcp_adapter.tools.buckets import discover_buckets
 from mcp_adapter.tools.changes import bucket_object_delete, bucket_object_put

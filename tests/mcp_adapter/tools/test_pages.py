@@ -11,7 +11,7 @@ from botocore.parsers import ResponseParser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authsvc.aws_isolation import isolated_session
+from authsvc.common.aws_isolation import isolated_session
 from mcp_adapter.tools import pages
 from mcp_adapter.tools.listing import bucket_objects_list
 from mcp_adapter.tools.s3 import S3Clients

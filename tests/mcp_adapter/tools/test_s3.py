@@ -13,8 +13,8 @@ import pytest
 from botocore.exceptions import HTTPClientError
 from botocore.loaders import JSONFileLoader
 
-from authsvc.resolution import AwsCredentials, Secret
-from mcp_adapter.config import S3Settings
+from authsvc.domain.resolution import AwsCredentials, Secret
+from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Call, Toolset
 from mcp_adapter.tools import s3 as s3_module
 from mcp_adapter.tools.listing import bucket_objects_list

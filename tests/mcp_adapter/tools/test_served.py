@@ -11,7 +11,7 @@ import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from authsvc.resolution import AwsCredentials, Secret
+from authsvc.domain.resolution import AwsCredentials, Secret
 from mcp_adapter.tools.loading import OWN
 from tests.mcp_adapter.harness import DEADLINE_SECONDS, Endpoint, Meeting
 from tests.mcp_adapter.tools.served import ERAS, Served, served, somebody

@@ -10,9 +10,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import TextContent
 from pydantic import BaseModel, Field, ValidationError
 
-from authsvc.resolution import Principal
-from mcp_adapter.config import S3Settings
-from mcp_adapter.requirements import Requirement
+from authsvc.domain.resolution import Principal
+from mcp_adapter.gate.requirements import Requirement
+from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Call, Toolset, tool
 from mcp_adapter.tools.s3 import S3Clients
 

@@ -1,0 +1,1 @@
+"""Which callers may call, how much, and the audit of what they did."""

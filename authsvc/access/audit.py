@@ -1,0 +1,181 @@
+"""Security events, a stream of their own: who was refused what, and who ended what.
+
+Every event has the fields of docs/audit.md and no others. None of them is a token, a credential or
+a whole session id.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.resolution import shown
+from authsvc.domain.sessions import Record, VerifiedToken
+
+LOGGER_NAME = "authsvc.security"
+
+log = logging.getLogger(LOGGER_NAME)
+# Whatever the level of the log is: who asks for less noise does not ask for less evidence.
+log.setLevel(logging.INFO)
+
+
+class EventType(StrEnum):
+    """What happened."""
+
+    TOKEN_REFUSED = "TOKEN_REFUSED"  # noqa: S105 - a name
+    SUBJECT_MISMATCH = "SUBJECT_MISMATCH"
+    SESSION_REVOKED = "SESSION_REVOKED"
+    TOKENS_REVOKED = "TOKENS_REVOKED"
+    CALLER_REFUSED = "CALLER_REFUSED"
+    LIMIT_REACHED = "LIMIT_REACHED"
+    ADMIN_ACT = "ADMIN_ACT"
+    SERVICE_STARTED = "SERVICE_STARTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; what does not apply is empty. Fields as in docs/audit.md."""
+
+    event_type: EventType
+    reason: str = ""
+    caller: str = ""
+    session: str = ""
+    resource: str = ""
+    issuer: str = ""
+    subject: str = ""
+    token_id: str = ""
+    detail: str = ""
+
+
+_LEVELS = {
+    EventType.SUBJECT_MISMATCH: logging.WARNING,
+    EventType.CALLER_REFUSED: logging.WARNING,
+    EventType.LIMIT_REACHED: logging.WARNING,
+}
+
+_TEXTS = {
+    EventType.TOKEN_REFUSED: "a token was refused",
+    EventType.SUBJECT_MISMATCH: "a token of another subject was refused",
+    EventType.SESSION_REVOKED: "a session was revoked",
+    EventType.TOKENS_REVOKED: "tokens were revoked",
+    EventType.CALLER_REFUSED: "a caller was refused",
+    EventType.LIMIT_REACHED: "a limit was reached",
+    EventType.ADMIN_ACT: "an operator acted",
+    EventType.SERVICE_STARTED: "the service has started",
+}
+
+
+def record(event: Event) -> None:
+    """Write an event down."""
+    level = _LEVELS.get(event.event_type, logging.INFO)
+    log.log(level, "%s", _TEXTS[event.event_type], extra=asdict(event))
+
+
+def refused(
+    error: AuthError,
+    *,
+    caller: str,
+    session_id: str = "",
+    resource: str = "",
+    token: VerifiedToken | None = None,
+) -> None:
+    """Write down that a token was refused, or was on the wrong session.
+
+    Any other refusal is no event here: callers' and limits' have functions of their own.
+
+    Args:
+        error: why.
+        caller: who called.
+        session_id: which session, whole; it is shortened here.
+        resource: for which resource.
+        token: what was presented, where it is good in itself.
+    """
+    event_type = _event_type(error.reason)
+    if event_type is None:
+        return
+    who = token.principal if token else None
+    record(
+        Event(
+            event_type,
+            reason=error.reason.name,
+            caller=caller,
+            session=shown(session_id) if session_id else "",
+            resource=resource,
+            issuer=who.issuer if who else "",
+            subject=who.subject if who else "",
+            token_id=token.token_id if token else "",
+            detail=error.detail,
+        )
+    )
+
+
+def caller_refused(error: AuthError, *, caller: str, peer: str, resource: str = "") -> None:
+    """Write down that a caller was turned away; ``peer`` is where it called from."""
+    record(
+        Event(
+            EventType.CALLER_REFUSED,
+            reason=error.reason.name,
+            caller=caller,
+            resource=resource,
+            detail=f"{error.detail}; from {peer}",
+        )
+    )
+
+
+def revoked(session: Record, *, caller: str) -> None:
+    """Write down that a session was ended, and whose it was."""
+    record(
+        Event(
+            EventType.SESSION_REVOKED,
+            caller=caller,
+            session=shown(session.id),
+            issuer=session.issuer,
+            subject=session.subject,
+        )
+    )
+
+
+def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, caller: str) -> None:
+    """Write down that tokens were cut off: a subject's, one by its ``jti``, or everyone's.
+
+    Args:
+        issuer: whose tokens; empty for everyone's.
+        subject: whose they are; empty for one token, and for everyone's.
+        token_id: which one; empty for a subject's, and for everyone's.
+        until: the ``iat`` up to which they are refused.
+        caller: the operator.
+    """
+    whose = "" if issuer else "everyone's "
+    time = datetime.fromtimestamp(until, UTC).isoformat()
+    record(
+        Event(
+            EventType.TOKENS_REVOKED,
+            caller=caller,
+            issuer=issuer,
+            subject=subject,
+            token_id=token_id,
+            detail=f"{whose}issued up to {time}",
+        )
+    )
+
+
+def admin_act(method: str, *, caller: str, peer: str) -> None:
+    """Write down that an operator was let into an RPC of ``SessionAdminService``."""
+    record(Event(EventType.ADMIN_ACT, caller=caller, detail=f"{method}; from {peer}"))
+
+
+def service_started(address: str, *, version: str, configuration_sha256: str) -> None:
+    """Write down what began to serve, and by which configuration."""
+    detail = f"{address} version={version} configuration_sha256={configuration_sha256}"
+    record(Event(EventType.SERVICE_STARTED, detail=detail))
+
+
+def _event_type(reason: Reason) -> EventType | None:
+    if reason is Reason.SESSION_SUBJECT_MISMATCH:
+        return EventType.SUBJECT_MISMATCH
+    if reason.status is Status.UNAUTHENTICATED or reason is Reason.TOKEN_TOO_LARGE:
+        return EventType.TOKEN_REFUSED
+    return None

@@ -1,0 +1,277 @@
+"""Which MCP servers and operators may call, and for which resources.
+
+A caller proves itself with a client certificate or with a service token; on a socket that only this
+machine reaches, it may go without (RFC 9700 section 2.6 asks for mutual TLS or the like).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from authsvc.common import guessable
+from authsvc.common.arguments import is_resource
+from authsvc.domain.errors import AuthError, Reason
+
+log = logging.getLogger(__name__)
+
+LOCAL_CALLER = "local"
+"""The name of whoever calls where no proof is demanded."""
+
+MIN_SERVICE_TOKEN_LENGTH = 32
+"""Characters; what is shorter could be guessed."""
+
+RELOAD_SECONDS = 0.5
+"""How long a changed service token goes unnoticed at most."""
+
+
+def check_resource(resource: str) -> None:
+    """Refuse what is not a canonical resource URI.
+
+    See ``urls.resource_fault``.
+
+    Raises:
+        AuthError: RESOURCE_INVALID.
+    """
+    if not is_resource(resource):
+        raise AuthError(Reason.RESOURCE_INVALID)
+
+
+class ServiceTokenFile:
+    """The digest of a service token in a file, which may change or go at any time.
+
+    A file that is gone holds no token any more, and neither does one with other content: what was
+    there before is withdrawn. Content that has just been written may be half-written, and leaves
+    the last token in force for ``RELOAD_SECONDS``. So does a file while it cannot be read.
+
+    Args:
+        path: the file; white space around the token does not count.
+        clock: seconds, of any origin.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: what it holds is no service token.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._checked = clock()
+        self._failure = ""
+        self._stamp: tuple[int, int, int] | None = _stamp(path)
+        self._digest: bytes | None = _service_token_digest(path)
+
+    def digest(self) -> bytes | None:
+        """SHA-256 of the token, as of ``RELOAD_SECONDS`` ago at most; None when it is gone."""
+        now = self._clock()
+        if not 0.0 <= now - self._checked < RELOAD_SECONDS:
+            self._checked = now
+            self._reload()
+        return self._digest
+
+    def _log_once(self, failure: str) -> None:
+        if failure != self._failure:
+            log.error("service token %s %s", self._path, failure)
+        self._failure = failure
+
+    def _reload(self) -> None:
+        try:
+            stamp = _stamp(self._path)
+            if stamp == self._stamp:
+                return
+            digest = _service_token_digest(self._path)
+        except FileNotFoundError:
+            stamp, digest = None, None
+        except OSError as error:
+            self._log_once(f"cannot be reloaded: {error}")
+            return
+        except ValueError as error:
+            if _is_being_written(self._path):
+                return
+            self._log_once(f"is withdrawn: its file {error}")
+            # It is looked at again until it holds a token.
+            self._stamp, self._digest = None, None
+            return
+        self._failure = ""
+        if digest != self._digest:
+            log.info("service token %s: %s", self._path, "changed" if digest else "gone")
+        self._stamp, self._digest = stamp, digest
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether it was written so lately that the rest may be on its way."""
+    try:
+        return 0.0 <= time.time() - path.stat().st_mtime < RELOAD_SECONDS
+    except OSError:
+        return False
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _service_token_digest(path: Path) -> bytes:
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        raise ValueError("is not ASCII") from None
+    if not token:
+        raise ValueError("is empty")
+    if len(token) < MIN_SERVICE_TOKEN_LENGTH:
+        raise ValueError(f"holds fewer than {MIN_SERVICE_TOKEN_LENGTH} characters")
+    if fault := guessable.fault(token.encode()):
+        raise ValueError(f"holds a token that can be guessed: {fault}; {guessable.REMEDY}")
+    return hashlib.sha256(token.encode()).digest()
+
+
+def comparable(name: str) -> str:
+    """A DNS or URI name in the spelling in which it is compared."""
+    return name if ":" in name else name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who may call.
+
+    Attributes:
+        name: for logs.
+        resources: what it may resolve for; empty for an operator.
+        admin: whether it may call ``SessionAdminService``, and that alone.
+        certificate_names: subject alternative names of its client certificate, DNS or URI; DNS
+            names in any case.
+        token_digests: SHA-256 of its service tokens; several while one replaces another.
+        token_files: files with service tokens of its, to the same end.
+    """
+
+    name: str
+    resources: frozenset[str] = frozenset()
+    admin: bool = False
+    certificate_names: frozenset[str] = frozenset()
+    token_digests: tuple[bytes, ...] = field(default=(), repr=False)
+    token_files: tuple[ServiceTokenFile, ...] = field(default=(), repr=False)
+
+    def digests(self) -> Iterator[bytes]:
+        """SHA-256 of each service token that proves it now."""
+        yield from self.token_digests
+        for file in self.token_files:
+            digest = file.digest()
+            if digest is not None:
+                yield digest
+
+    def authorize_service(self) -> None:
+        """Check that it is an MCP server: operators have no business with clients' sessions.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED.
+        """
+        if self.admin:
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{self.name} is an operator")
+
+    def authorize(self, resource: str) -> None:
+        """Check that it may act for ``resource``.
+
+        Raises:
+            AuthError: RESOURCE_INVALID, or CALLER_NOT_ALLOWED.
+        """
+        if resource in self.resources:
+            return
+        check_resource(resource)
+        raise AuthError(
+            Reason.CALLER_NOT_ALLOWED,
+            f"{self.name} is not registered for {resource[:200]!r}",
+        )
+
+    def authorize_admin(self) -> None:
+        """Check that it is an operator.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED.
+        """
+        if not self.admin:
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{self.name} is not an operator")
+
+
+class Callers:
+    """The registered callers.
+
+    Args:
+        registered: who proves itself.
+        local: who everybody else is; None where everybody has to prove itself.
+
+    Raises:
+        ValueError: two callers go by one certificate name or service token.
+    """
+
+    def __init__(self, registered: Iterable[Caller], *, local: Caller | None = None) -> None:
+        self._registered = tuple(registered)
+        self._local = local
+        self._by_name = {
+            comparable(name): caller
+            for caller in self._registered
+            for name in caller.certificate_names
+        }
+        self.by_certificate = bool(self._by_name)
+        """Whether certificates prove anybody."""
+        self.by_token = any(one.token_digests or one.token_files for one in self._registered)
+        """Whether service tokens prove anybody."""
+        tokens = [digest for caller in self._registered for digest in set(caller.digests())]
+        # One caller may have a name in two spellings.
+        names = [
+            name
+            for caller in self._registered
+            for name in set(map(comparable, caller.certificate_names))
+        ]
+        if len(set(names)) < len(names):
+            raise ValueError("two go by the same certificate name")
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("two go by the same service token")
+
+    def identify(self, certificate_names: Collection[str], service_token: str) -> Caller:
+        """Who is calling.
+
+        Args:
+            certificate_names: subject alternative names of the client certificate that the
+                connection has proven; empty without one.
+            service_token: what the call presented; empty without one.
+
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED when nothing proves a registered caller, or two proofs
+                name two of them.
+        """
+        proven = {
+            self._by_name[name].name: self._by_name[name]
+            for name in certificate_names
+            if name in self._by_name
+        }
+        if service_token:
+            caller = self._by_token(service_token)
+            proven[caller.name] = caller
+        if len(proven) == 1:
+            return next(iter(proven.values()))
+        if not proven and self._local is not None and not self._registered:
+            return self._local
+        shown = ", ".join(certificate_names)[:200] or "nothing"
+        raise AuthError(Reason.CALLER_NOT_ALLOWED, f"no one caller is proven by {shown!r}")
+
+    def _by_token(self, service_token: str) -> Caller:
+        digest = hashlib.sha256(service_token.encode("utf-8", "surrogatepass")).digest()
+        # All of them are compared, so that the time taken tells nothing.
+        matching = {
+            caller.name: caller
+            for caller in self._registered
+            for known in caller.digests()
+            if hmac.compare_digest(known, digest)
+        }
+        if len(matching) != 1:
+            # Files may come to hold the same token while the service runs.
+            detail = (
+                "two callers go by the service token" if matching else "an unknown service token"
+            )
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, detail)
+        return next(iter(matching.values()))

@@ -1,0 +1,1 @@
+"""What operators may do: list, revoke and watch sessions, and see issuers."""

@@ -1,0 +1,1 @@
+"""Helpers without a domain: bounded containers, argument checks, loading settings."""

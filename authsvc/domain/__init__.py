@@ -1,0 +1,1 @@
+"""Sessions, principals, events and reasons: pure values, no I/O, no clock."""

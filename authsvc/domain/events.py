@@ -1,0 +1,93 @@
+"""What happens to sessions, as stores keep it and operators see it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from sys import getsizeof
+
+from authsvc.domain.revocation import Cutoff
+from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX, Record
+
+EVENT_BYTES = 2_600
+"""What events may take in memory, on average, where a number of them is kept: twice what one with
+one grant takes. Where they take more, fewer are kept."""
+
+_EVENT_BYTES = 400
+"""What an event takes beside its record or the texts of its not-before."""
+
+
+class EventType(Enum):
+    """What happened. Values are those of the proto."""
+
+    CREATED = 1
+    REAUTHENTICATED = 2
+    REVOKED = 3
+    EXPIRED = 4
+    SUBJECT_MISMATCH = 5
+    TOKENS_REVOKED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event.
+
+    Attributes:
+        type: what happened.
+        time: when, in seconds since the epoch.
+        record: the record after it; None for a cut-off.
+        cutoff: what was cut off; None for anything else.
+    """
+
+    type: EventType
+    time: float
+    record: Record | None = None
+    cutoff: Cutoff | None = None
+
+    def memory_bytes(self) -> int:
+        """What it takes in memory: an estimate for bounds."""
+        record = self.record.memory_bytes() if self.record is not None else 0
+        return _EVENT_BYTES + record + sum(map(getsizeof, self.cutoff.key if self.cutoff else ()))
+
+
+def event_time(event_type: EventType, record: Record) -> float:
+    """When a write of ``record`` happened, by the record itself."""
+    if event_type is EventType.REVOKED and record.revoke_time is not None:
+        return record.revoke_time
+    return record.expire_time if event_type is EventType.EXPIRED else record.last_seen_time
+
+
+def revoked_since(record: Record) -> float | None:
+    """When a session was revoked; None while it lives."""
+    since = record.revoke_time
+    if since is None or not record.id.startswith(PRINCIPAL_SESSION_PREFIX):
+        return since
+    # A principal session lives on for tokens that were issued after it was revoked.
+    lives = any(grant.issue_time > since for grant in record.grants.values())
+    return None if lives else since
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Which records: what is set has to match, exactly.
+
+    Attributes:
+        issuer: claim ``iss`` that they are bound to.
+        subject: claim ``sub`` that they are bound to.
+        authenticated: whether they are bound at all; None for either.
+        resource: one that they hold a token for.
+    """
+
+    issuer: str = ""
+    subject: str = ""
+    authenticated: bool | None = None
+    resource: str = ""
+
+    def matches(self, record: Record) -> bool:
+        """Whether it is one of them."""
+        return (
+            (not self.issuer or record.issuer == self.issuer)
+            and (not self.subject or record.subject == self.subject)
+            and (self.authenticated is None or record.authenticated == self.authenticated)
+            and (not self.resource or self.resource in record.grants)
+        )

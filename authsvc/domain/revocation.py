@@ -1,0 +1,95 @@
+"""Cut-offs: no token that was issued up to a time answers any more. Pure.
+
+A cut-off is checked at every resolve, so it also stops tokens that were never seen before. It is
+kept for ``Limits.cutoffs_kept_seconds``; older tokens are refused for their age, so that none
+comes back when its cut-off goes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from authsvc.domain.sessions import VerifiedToken
+
+CutoffKey = tuple[str, str, str]
+"""Whom a cut-off is for: issuer, subject and token id, empty where it is for all."""
+
+EVERYONE: CutoffKey = ("", "", "")
+
+END_OF_TIME = 253_402_300_799.0
+"""9999-12-31T23:59:59Z: the cut-off of a token that is revoked whenever it was issued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """Whom it is for, and when. Of a subject, of one token by its ``jti``, or of everyone.
+
+    Attributes:
+        time: tokens issued up to here are refused.
+        set_time: when it was set.
+        issuer: claim ``iss``; empty for everyone.
+        subject: claim ``sub``; empty for a token and for everyone.
+        token_id: claim ``jti`` (RFC 7519 section 4.1.7); empty for a subject and for everyone.
+    """
+
+    time: float
+    set_time: float
+    issuer: str = ""
+    subject: str = ""
+    token_id: str = ""
+
+    @property
+    def key(self) -> CutoffKey:
+        """Whom it is for."""
+        return self.issuer, self.subject, self.token_id
+
+
+def cutoff_keys(token: VerifiedToken) -> list[CutoffKey]:
+    """Whose cut-offs a token has to obey."""
+    who = token.principal
+    keys = [EVERYONE, (who.issuer, who.subject, "")]
+    if token.token_id:
+        keys.append((who.issuer, "", token.token_id))
+    return keys
+
+
+class Cutoffs:
+    """The cut-offs in force; the later one of two for the same holds."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[CutoffKey, Cutoff] = {}
+        self._everyone = -math.inf
+
+    def add(self, cutoff: Cutoff) -> None:
+        """Put one in force, unless a later one is. An equal one is kept for longer."""
+        known = self._by_key.get(cutoff.key)
+        if known is not None and known.time > cutoff.time:
+            return
+        self._by_key[cutoff.key] = cutoff
+        if cutoff.key == EVERYONE:
+            self._everyone = cutoff.time
+
+    def refuse(self, token: VerifiedToken) -> bool:
+        """Whether the token is cut off. One without ``iat`` is, by any cut-off of its own."""
+        if token.issue_time <= self._everyone:
+            return True
+        if not self._by_key:
+            return False
+        return any(
+            (cutoff := self._by_key.get(key)) is not None and token.issue_time <= cutoff.time
+            for key in cutoff_keys(token)[1:]
+        )
+
+    def forget(self, set_before: float) -> None:
+        """Drop those set before a time."""
+        for key in [key for key, it in self._by_key.items() if it.set_time < set_before]:
+            del self._by_key[key]
+        self._everyone = it.time if (it := self._by_key.get(EVERYONE)) else -math.inf
+
+    def __iter__(self) -> Iterator[Cutoff]:
+        return iter(list(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)

@@ -1,0 +1,1 @@
+"""Addresses, URLs, TLS and HTTP fetching: what reaches other hosts."""

@@ -1,0 +1,245 @@
+"""HTTP to issuers, as if each of them were hostile: their metadata is somebody else's word on where
+to connect to (server-side request forgery), and their answers come slowly, hugely and elsewhere.
+
+HTTPS but for loopback, a public address, no redirects, bounded in time and size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ipaddress
+import socket
+import ssl
+import zlib
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
+
+from authsvc.net.addresses import is_loopback
+from authsvc.net.urls import endpoint_fault
+from authsvc.tokens.keys import KeyLoadError
+
+MAX_DOCUMENT_BYTES = 512 * 1024
+"""Longest document that is read."""
+
+FETCH_TIMEOUT_SECONDS = 5.0
+"""For a whole exchange, however slowly it drips."""
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+"""For one address of a host that has several."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+"""What tells zlib that it is gzip."""
+
+_NO_CODINGS = frozenset({"", "identity", "utf-8", "aws-chunked"})
+"""Values of Content-Encoding that leave a body as it is. The last two are no content codings, but
+hosts send them: a charset in the wrong header, and how a file once came to an object store."""
+
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_6TO4 = ipaddress.ip_network("2002::/16")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PROVIDERS = (
+    ipaddress.ip_network("168.63.129.16/32"),
+    ipaddress.ip_network("192.0.0.0/24"),
+)
+"""Where cloud providers answer machines of theirs with those machines' credentials, at addresses
+that pass for public; the other such addresses do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Speaks to hosts that may be connected to.
+
+    Attributes:
+        allow_private_addresses: whether addresses that are not public may be connected to; those of
+            a URL that names loopback itself always may.
+    """
+
+    allow_private_addresses: bool = False
+
+    async def get(self, url: str) -> tuple[bytes, Mapping[str, str]]:
+        """A document and its headers.
+
+        Raises:
+            KeyLoadError: it cannot be had; the message names the URL.
+        """
+        return await self._exchange("GET", url, {}, None)
+
+    async def post(
+        self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """What a form is answered with, and the answer's headers.
+
+        Raises:
+            KeyLoadError: there is no answer; the message names the URL, and nothing of the form.
+        """
+        return await self._exchange("POST", url, headers, form)
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
+    ) -> tuple[bytes, Mapping[str, str]]:
+        check_url(url)
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+                addresses = await self._vetted_addresses(url)
+                return await _exchange_with_any(method, url, addresses, headers, form)
+        except TimeoutError:
+            raise KeyLoadError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise KeyLoadError(f"{url}: {_named(error)}") from None
+
+    async def _vetted_addresses(self, url: str) -> list[str]:
+        """The addresses to connect to: checked, and then used, so that no second look-up differs.
+
+        One that is not public refuses them all: who mixes them in is up to something.
+        """
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise KeyLoadError(f"{url}: the host has no address") from None
+        addresses = [ipaddress.ip_address(item[4][0]) for item in found]
+        if not self.allow_private_addresses and not is_loopback(host):
+            for address in addresses:
+                if not is_public(address):
+                    raise KeyLoadError(
+                        f"{url}: {address} is not public; see allow_private_addresses"
+                    )
+        return list(dict.fromkeys(map(str, addresses)))
+
+
+def check_url(url: str) -> None:
+    """
+    Raises:
+        KeyLoadError: not HTTPS, and not loopback either; or no URL. It does not quote the URL,
+            which may hold a secret.
+    """
+    if fault := endpoint_fault(url):
+        raise KeyLoadError(
+            f"the URL is not an https URL (http goes for loopback alone): it {fault}"
+        )
+
+
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address belongs to the public Internet, and leads nowhere else.
+
+    Stricter than ``is_global``, which lets through what a gateway would translate to an address
+    inside (6to4, NAT64), deprecated ranges, multicast, and some that cloud providers use inside.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        inside = any(address in network for network in _PROVIDERS)
+        return address.is_global and not address.is_multicast and not inside
+    if address in _NAT64:
+        return is_public(ipaddress.IPv4Address(address.packed[-4:]))
+    return address.is_global and address in _GLOBAL_UNICAST and address not in _6TO4
+
+
+def _named(error: BaseException) -> str:
+    """The kind of an error, and why a certificate was rejected where one was."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, ssl.SSLCertVerificationError):
+            return f"{type(error).__name__}: its certificate is rejected: {below.verify_message}"
+        below = below.__cause__ or below.__context__
+    return type(error).__name__
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Trust in the machine's certificate authorities. Loading them takes tens of milliseconds, so
+    that is done once."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+async def _exchange_with_any(
+    method: str,
+    url: str,
+    addresses: Sequence[str],
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None,
+) -> tuple[bytes, Mapping[str, str]]:
+    """Connect to the addresses in turn: of ``localhost``, say, one family is often dead."""
+    *others, last = addresses
+    for address in others:
+        try:
+            return await _exchange(method, url, address, headers, form)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            continue
+    return await _exchange(method, url, last, headers, form)
+
+
+async def _exchange(
+    method: str,
+    url: str,
+    address: str,
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None,
+) -> tuple[bytes, Mapping[str, str]]:
+    parts = urlsplit(url)
+    where = f"[{address}]" if ":" in address else address
+    netloc = where if parts.port is None else f"{where}:{parts.port}"
+    target = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
+    async with (
+        httpx2.AsyncClient(
+            verify=tls_context(),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx2.Timeout(FETCH_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+        ) as http,
+        http.stream(
+            method,
+            target,
+            headers={
+                "Host": parts.netloc,
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                **headers,
+            },
+            data=form,
+            # The certificate is checked for the name, though the connection goes to the address.
+            extensions={"sni_hostname": parts.hostname},
+        ) as answer,
+    ):
+        if answer.status_code != httpx2.codes.OK:
+            raise KeyLoadError(f"{url}: answered {answer.status_code}")
+        body = bytearray()
+        async for chunk in answer.aiter_raw():
+            body += chunk
+            _check_length(url, body)
+        encoding = answer.headers.get("content-encoding", "")
+        return _unpacked(url, bytes(body), encoding), dict(answer.headers)
+
+
+def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
+    """A body without its content coding: bounded while it is unpacked, not afterwards.
+
+    None was asked for. Some hosts keep their documents packed, though, and send them as they are.
+    """
+    stated = [coding.strip().lower() for coding in encoding.split(",")]
+    codings = [coding for coding in stated if coding not in _NO_CODINGS]
+    if not codings:
+        return body
+    if codings not in (["gzip"], ["x-gzip"]):
+        raise KeyLoadError(f"{url}: answered in the content coding {encoding[:50]!a}")
+    unpacking = zlib.decompressobj(wbits=_GZIP)
+    try:
+        unpacked = unpacking.decompress(body, MAX_DOCUMENT_BYTES + 1)
+    except zlib.error:
+        raise KeyLoadError(f"{url}: is not gzip, as its Content-Encoding says") from None
+    _check_length(url, unpacked)
+    if not unpacking.eof:
+        raise KeyLoadError(f"{url}: ends before its gzip does")
+    if unpacking.unused_data:
+        # The first of several members would be half of a document. Servers send one.
+        raise KeyLoadError(f"{url}: goes on after its gzip")
+    return unpacked
+
+
+def _check_length(url: str, body: Sized) -> None:
+    if len(body) > MAX_DOCUMENT_BYTES:
+        raise KeyLoadError(f"{url}: is longer than {MAX_DOCUMENT_BYTES} bytes")

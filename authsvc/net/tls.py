@@ -1,0 +1,211 @@
+"""Certificates for both ends of a connection, and for development."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from authsvc.net.certificates import issue, make_authority
+
+log = logging.getLogger(__name__)
+
+DEVELOPMENT_DAYS = 30
+"""How long certificates for development last."""
+
+_Line = tuple[int, str]
+"""A line for the log: its level, and its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCertificates:
+    """The server's own certificate, and the authority of its clients'.
+
+    Attributes:
+        certificate_file: PEM chain, its own first.
+        key_file: PEM key.
+        client_ca_file: PEM authorities; None where clients show no certificate.
+    """
+
+    certificate_file: Path
+    key_file: Path
+    client_ca_file: Path | None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Credentials that follow the files: a changed one counts from the next connection on.
+
+        Raises:
+            OSError: a file cannot be read.
+            ValueError: a file is not what it should be.
+        """
+        served = _Served(self)
+        return grpc.dynamic_ssl_server_credentials(
+            served.configuration,
+            served.changed,  # type: ignore[arg-type] # None is "unchanged"; the stubs forgot it
+            self.client_ca_file is not None,
+        )
+
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        files = (self.certificate_file, self.key_file, self.client_ca_file)
+        return tuple(path for path in files if path is not None)
+
+
+class _Served:
+    """What is served now, and whether the files hold something newer.
+
+    The pair and the authorities are judged apart: a pair that is half replaced keeps no authority
+    in force that was taken out.
+    """
+
+    def __init__(self, certificates: ServerCertificates) -> None:
+        self._certificates = certificates
+        self._stamp = self._stamped()
+        self._pair = self._load_pair()
+        self._authorities, skipped = self._load_authorities()
+        self._logged: frozenset[_Line] = frozenset()
+        self._log_news(skipped)
+        self.configuration = self._configuration()
+
+    def changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """A newer configuration, or None: gRPC asks before each handshake."""
+        stamp = self._stamped()
+        if stamp == self._stamp:
+            return None
+        before = self._pair, self._authorities
+        # Half-written files are no reason to turn anybody away: the old ones go on.
+        failures: list[_Line] = []
+        skipped: list[_Line] = []
+        try:
+            self._pair = self._load_pair()
+        except (OSError, ValueError) as error:
+            failures.append((logging.ERROR, f"certificates cannot be reloaded: {error}"))
+        try:
+            self._authorities, skipped = self._load_authorities()
+        except (OSError, ValueError) as error:
+            text = f"client_ca_file cannot be reloaded, the old one stays: {error}"
+            failures.append((logging.ERROR, text))
+        self._log_news([*failures, *skipped])
+        # Until all of them are fit they are read at each handshake.
+        self._stamp = () if failures else stamp
+        if (self._pair, self._authorities) == before:
+            return None
+        self.configuration = self._configuration()
+        log.info("certificates reloaded")
+        return self.configuration
+
+    def _log_news(self, lines: list[_Line]) -> None:
+        """Log what is wrong now and was not at the last look: unauthenticated peers make handshakes
+        as often as they like."""
+        for level, text in lines:
+            if (level, text) not in self._logged:
+                log.log(level, "%s", text)
+        self._logged = frozenset(lines)
+
+    def _stamped(self) -> tuple[tuple[int, int, int, int] | None, ...]:
+        return tuple(map(_stamp, self._certificates.files()))
+
+    def _load_pair(self) -> tuple[bytes, bytes]:
+        chain = self._certificates.certificate_file.read_bytes()
+        key = self._certificates.key_file.read_bytes()
+        _check_pair(chain, key)
+        return key, chain
+
+    def _load_authorities(self) -> tuple[bytes | None, list[_Line]]:
+        path = self._certificates.client_ca_file
+        return (None, []) if path is None else _authorities(path)
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([self._pair], self._authorities)
+
+
+_PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
+
+
+def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
+    """The certificates of a bundle, judged one by one: the bundle is the truth, and one that is odd
+    keeps none in force that was taken out.
+
+    gRPC reads as far as the first that is odd, and tells nobody of the rest.
+
+    Returns:
+        The certificates, and lines for the log that name those that are skipped.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds no certificate.
+    """
+    sound: list[bytes] = []
+    skipped: list[_Line] = []
+    _, *entries = path.read_bytes().split(_PEM_BEGIN)
+    for number, entry in enumerate(entries, 1):
+        try:
+            certificate = x509.load_pem_x509_certificate(_PEM_BEGIN + entry)
+        except ValueError as error:
+            text = f"{path}: skipped certificate {number}: it cannot be read: {error}"
+            skipped.append((logging.WARNING, text))
+        else:
+            sound.append(certificate.public_bytes(serialization.Encoding.PEM))
+    if not sound:
+        raise ValueError(f"{path} holds no certificate")
+    return b"".join(sound), skipped
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
+
+
+def _check_pair(chain: bytes, key: bytes) -> None:
+    """
+    Raises:
+        ValueError: they are not a certificate and its key. gRPC would find out at the first
+            handshake, and tell nobody.
+    """
+    try:
+        private = serialization.load_pem_private_key(key, None)
+        certificate = x509.load_pem_x509_certificates(chain)[0]
+    except (TypeError, ValueError):
+        raise ValueError("certificate_file or key_file is not PEM") from None
+    if certificate.public_key() != private.public_key():
+        raise ValueError("key_file is not the key of certificate_file")
+
+
+def write_development_certificates(folder: Path, *, client_name: str) -> None:
+    """An authority, and certificates of a server on this machine and of one client.
+
+    Writes ``ca.pem``, ``server.pem``, ``server.key``, ``client.pem`` and ``client.key``. The
+    authority's own key is not kept: nothing else can be signed with it.
+
+    Args:
+        folder: where to; made if it is missing.
+        client_name: the URI in the client's certificate, such as ``spiffe://dev/adapter``.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    authority = make_authority("authsvc development CA", days=DEVELOPMENT_DAYS)
+    (folder / "ca.pem").write_bytes(authority.certificate_pem())
+    server_names: list[x509.GeneralName] = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        x509.IPAddress(ipaddress.ip_address("::1")),
+    ]
+    client_names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(client_name)]
+    for name, names in (("server", server_names), ("client", client_names)):
+        signed = issue(authority, f"authsvc {name}", names, days=DEVELOPMENT_DAYS, client=True)
+        (folder / f"{name}.pem").write_bytes(signed.certificate_pem())
+        key_file = folder / f"{name}.key"
+        # Made anew: one that was there before might be open to others.
+        key_file.unlink(missing_ok=True)
+        key_file.touch(mode=0o600)
+        key_file.write_bytes(signed.key_pem())

@@ -1,0 +1,1 @@
+"""The gRPC services: admission, messages to values, errors to statuses. Decides nothing."""

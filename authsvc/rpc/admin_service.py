@@ -1,0 +1,156 @@
+"""``authsvc.v1.SessionAdminService``: from message to administration and back. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from authsvc.access import audit
+from authsvc.access.callers import Caller
+from authsvc.admin.sessions import Revocation, SessionAdmin, Watch
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.rpc.admission import Context, Edge, Stay, guarded
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from authsvc.wire import admin as admin_wire
+
+
+class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
+    """``authsvc.v1.SessionAdminService``, for operators alone."""
+
+    def __init__(self, admin: SessionAdmin, edge: Edge) -> None:
+        self._admin = admin
+        self._edge = edge
+
+    async def GetSession(  # noqa: N802 - gRPC's name
+        self, request: pb.GetSessionRequest, context: Context
+    ) -> pb.GetSessionResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._get(request, context), context)
+
+    async def ListSessions(  # noqa: N802 - gRPC's name
+        self, request: pb.ListSessionsRequest, context: Context
+    ) -> pb.ListSessionsResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._list(request, context), context)
+
+    async def RevokeSessions(  # noqa: N802 - gRPC's name
+        self, request: pb.RevokeSessionsRequest, context: Context
+    ) -> pb.RevokeSessionsResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._revoke(request, context), context)
+
+    async def GetServiceStatus(  # noqa: N802 - gRPC's name
+        self, request: pb.GetServiceStatusRequest, context: Context
+    ) -> pb.GetServiceStatusResponse:
+        """See ``auth.proto``."""
+        return await guarded(self._status(request, context), context)
+
+    # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter. It
+    # ends, and lets go of the log, as soon as the client is gone.
+    async def WatchSessions(  # type: ignore[override] # noqa: N802 - gRPC's name
+        self, request: pb.WatchSessionsRequest, context: Context
+    ) -> None:
+        """See ``auth.proto``."""
+        await guarded(self._watch(request, context), context)
+
+    async def _get(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
+        with self._operator("GetSession", context):
+            record = await self._admin.get(request.session_id)
+        return pb.GetSessionResponse(session=admin_wire.record_message(record))
+
+    async def _list(
+        self, request: pb.ListSessionsRequest, context: Context
+    ) -> pb.ListSessionsResponse:
+        with self._operator("ListSessions", context):
+            listing = await self._admin.page(
+                admin_wire.filter_of(request.filter),
+                size=request.page_size,
+                page_token=request.page_token,
+            )
+        return pb.ListSessionsResponse(
+            sessions=map(admin_wire.record_message, listing.records),
+            next_page_token=listing.next_page_token,
+        )
+
+    async def _revoke(
+        self, request: pb.RevokeSessionsRequest, context: Context
+    ) -> pb.RevokeSessionsResponse:
+        with self._operator("RevokeSessions", context) as caller:
+            revocation = await self._revoked(request, caller.name)
+        return pb.RevokeSessionsResponse(
+            revoked_session_count=revocation.session_count,
+            consistency_token=revocation.consistency_token,
+        )
+
+    async def _revoked(self, request: pb.RevokeSessionsRequest, caller: str) -> Revocation:
+        before_time = admin_wire.before_time_of(request)
+        match request.WhichOneof("target"):
+            case "subject":
+                whose = request.subject
+                return await self._admin.revoke_subject(
+                    whose.issuer,
+                    whose.subject,
+                    before_time=before_time,
+                    caller=caller,
+                    allow_unknown_issuer=request.allow_unknown_issuer,
+                )
+            case "token" if before_time is None:
+                which = request.token
+                return await self._admin.revoke_token(
+                    which.issuer,
+                    which.token_id,
+                    caller=caller,
+                    allow_unknown_issuer=request.allow_unknown_issuer,
+                )
+            case "session" if before_time is None:
+                session_id = request.session.session_id
+                return await self._admin.revoke_session(session_id, caller=caller)
+            case "everyone":
+                return await self._admin.revoke_everyone(before_time=before_time, caller=caller)
+            case "token" | "session":
+                detail = "before_time is not for a token, nor for a session"
+                raise AuthError(Reason.ARGUMENT_INVALID, detail)
+            case _:
+                raise AuthError(Reason.ARGUMENT_INVALID, "target is required")
+
+    async def _status(
+        self, request: pb.GetServiceStatusRequest, context: Context
+    ) -> pb.GetServiceStatusResponse:
+        with self._operator("GetServiceStatus", context):
+            status = await self._admin.status(count_sessions=request.count_sessions)
+        return admin_wire.status_message(status)
+
+    async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
+        with self._edge.admitted_stream(context, Caller.authorize_admin) as stay:
+            audit.admin_act("WatchSessions", caller=stay.caller.name, peer=str(context.peer()))
+            which = admin_wire.filter_of(request.filter)
+            async with self._admin.watching(which, resume_token=request.resume_token) as watch:
+                # Now, and not with the first event: the client knows that it watches, and from
+                # where to go on if nothing happens before the stream breaks.
+                begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
+                await context.send_initial_metadata(() if request.resume_token else begun_at)
+                # A client that is slow to read holds this up, and the log is read no further.
+                while (message := await _next_event(watch, stay)) is not None:
+                    await stay.write(message)
+
+    @contextmanager
+    def _operator(self, method: str, context: Context) -> Iterator[Caller]:
+        with self._edge.admitted(context, Caller.authorize_admin) as caller:
+            audit.admin_act(method, caller=caller.name, peer=str(context.peer()))
+            yield caller
+
+
+async def _next_event(watch: Watch, stay: Stay) -> pb.WatchSessionsResponse | None:
+    """Wait for an event, for as long as the caller is known; None once there are no more."""
+    following = asyncio.ensure_future(anext(watch.events, None))
+    try:
+        await stay.first_done((following,))
+        logged = await following
+        if logged is None:
+            return None
+        return admin_wire.event_message(logged.position, logged.event)
+    finally:
+        following.cancel()
+        await asyncio.wait((following,))

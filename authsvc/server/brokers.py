@@ -1,0 +1,161 @@
+"""From settings to a broker: whose credentials come from where, and who authsvc is there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from authsvc.common.settings import ConfigError
+from authsvc.credentials import CredentialBroker
+from authsvc.credentials.aws import Ambient, Identity, KeyFiles, Sts, WebIdentity, sts_client
+from authsvc.credentials.cache import CacheCounts
+from authsvc.credentials.exchange import ACCESS_TOKEN, JWT, Exchange, ExchangeBroker
+from authsvc.credentials.routing import ByResource
+from authsvc.credentials.secrets import read_secret
+from authsvc.credentials.static import StaticBroker
+from authsvc.credentials.sts import RoleRule, StsBroker
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import AwsCredentials, Secret
+from authsvc.net.fetching import Fetcher
+from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
+from authsvc.tokens.keys import KeyLoadError
+
+_TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
+
+
+@asynccontextmanager
+async def open_broker(
+    settings: Settings, counts: CacheCounts | None = None
+) -> AsyncIterator[CredentialBroker | None]:
+    """The broker that settings describe, closed on the way out; None where they describe none.
+
+    Args:
+        settings: of authsvc.
+        counts: where the brokers' caches count what they do.
+
+    Raises:
+        ConfigError: a file or URL is unfit, or a table names an issuer or resource that no other
+            setting knows.
+    """
+    tables = settings.credentials
+    named: dict[str, CredentialBroker] = {}
+    otherwise: CredentialBroker | None = None
+    if tables.static:
+        otherwise = StaticBroker({item.role: _static(item) for item in tables.static})
+    async with AsyncExitStack() as closing:
+        described: list[StsSettings | ExchangeSettings] = [*tables.sts, *tables.exchange]
+        for table in described:
+            _check_names(table, settings)
+            broker: CredentialBroker
+            if isinstance(table, StsSettings):
+                broker = await _sts_broker(table, closing, counts)
+            else:
+                broker = _exchange_broker(table, closing, counts)
+            named |= dict.fromkeys(table.resources, broker)
+            if not table.resources:
+                otherwise = broker
+        yield ByResource(named, otherwise) if named else otherwise
+
+
+async def _sts_broker(
+    table: StsSettings, closing: AsyncExitStack, counts: CacheCounts | None
+) -> StsBroker:
+    identity = _identity(table)
+    try:
+        client = await closing.enter_async_context(
+            sts_client(identity, region=table.region, endpoint_url=table.endpoint_url)
+        )
+    except AuthError as error:
+        raise ConfigError(f"credentials.sts.ambient: {error.detail}") from None
+    sts = Sts(client, identity, tags=table.session_tags, source_identity=table.source_identity)
+    roles = [RoleRule(item.arn, item.issuer, item.role, item.max_seconds) for item in table.roles]
+    broker = StsBroker(sts, roles, region=table.region, counts=counts)
+    closing.push_async_callback(broker.close)
+    return broker
+
+
+def _identity(table: StsSettings) -> Identity:
+    where = "credentials.sts"
+    if table.web_identity_token_file is not None:
+        _secret(table.web_identity_token_file, f"{where}.web_identity_token_file")
+        return WebIdentity(table.web_identity_token_file)
+    if table.access_key_id is None or table.secret_access_key_file is None:
+        return Ambient()
+    _secret(table.secret_access_key_file, f"{where}.secret_access_key_file")
+    if table.session_token_file is not None:
+        _secret(table.session_token_file, f"{where}.session_token_file")
+    return KeyFiles(table.access_key_id, table.secret_access_key_file, table.session_token_file)
+
+
+def _exchange_broker(
+    table: ExchangeSettings, closing: AsyncExitStack, counts: CacheCounts | None
+) -> ExchangeBroker:
+    _secret(table.client_secret_file, "credentials.exchange.client_secret_file")
+    broker = ExchangeBroker(
+        Exchange(
+            issuers=frozenset(table.issuers),
+            client_id=table.client_id,
+            audience=table.audience,
+            api=table.api,
+            scopes=table.scopes,
+            subject_token_type=_TOKEN_TYPES[table.subject_token_type],
+        ),
+        client_secret=partial(read_secret, table.client_secret_file),
+        post=partial(_post, Fetcher(table.allow_private_addresses), table.endpoint),
+        counts=counts,
+    )
+    closing.push_async_callback(broker.close)
+    return broker
+
+
+async def _post(
+    fetcher: Fetcher, endpoint: str, form: Mapping[str, str], headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    """See ``exchange.Post``."""
+    try:
+        body, _ = await fetcher.post(endpoint, form, headers)
+    except KeyLoadError as error:
+        _, answered, status = str(error).rpartition(": answered ")
+        if answered and status.isdecimal():
+            return int(status), b""
+        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, str(error)) from None
+    return 200, body
+
+
+def _check_names(table: StsSettings | ExchangeSettings, settings: Settings) -> None:
+    """A typing error would only show as credentials that nobody gets."""
+    issuers = {item.issuer for item in settings.issuers}
+    if settings.introspection is not None:
+        issuers.add(settings.introspection.issuer)
+    if isinstance(table, StsSettings):
+        kind, wanted = "sts", {item.issuer for item in table.roles}
+    else:
+        kind, wanted = "exchange", {*table.issuers}
+    for issuer in wanted - issuers:
+        raise ConfigError(f"credentials.{kind}: {issuer} is none of the issuers")
+    resources = {*settings.resources}.union(*(caller.resources for caller in settings.callers))
+    for resource in {*table.resources} - resources:
+        raise ConfigError(f"credentials.{kind}.resources: nobody may resolve for {resource}")
+
+
+def _static(settings: StaticCredentials) -> AwsCredentials:
+    where = f"credentials.static[{settings.role}]"
+    token = settings.session_token_file
+    return AwsCredentials(
+        access_key_id=settings.access_key_id,
+        secret_access_key=_secret(
+            settings.secret_access_key_file, f"{where}.secret_access_key_file"
+        ),
+        session_token=_secret(token, f"{where}.session_token_file") if token else None,
+        region=settings.region,
+        expire_time=0.0,
+    )
+
+
+def _secret(path: Path, setting: str) -> Secret:
+    try:
+        return read_secret(path)
+    except AuthError as error:
+        raise ConfigError(f"{setting}: {error.detail}") from None

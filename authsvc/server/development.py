@@ -1,0 +1,55 @@
+"""Development tokens: what an identity provider would issue, from the configuration at hand."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from authsvc.common.settings import ConfigError
+from authsvc.server.config import Settings
+from authsvc.tokens.keys import KeyLoadError, load_secret_file
+from authsvc.tokens.minting import mint
+
+
+def mint_token(
+    settings: Settings, claims: Mapping[str, object], *, ttl_seconds: int, now: float
+) -> str:
+    """A token as the issuer of ``[development]`` would sign it.
+
+    Args:
+        settings: needs the table ``[development]`` and that issuer's ``secret_file``.
+        claims: what the token says; empty ones come from ``[development]``.
+        ttl_seconds: negative for a token that expired so long ago.
+        now: seconds since the epoch.
+
+    Raises:
+        ConfigError: the settings do not allow it.
+    """
+    development = settings.development
+    if development is None:
+        raise ConfigError("development: is required to mint tokens; production does without")
+    issuer = next((item for item in settings.issuers if item.issuer == development.issuer), None)
+    if issuer is None or issuer.secret_file is None:
+        raise ConfigError("development.issuer: has to be an issuer with a secret_file")
+    try:
+        key = load_secret_file(issuer.secret_file)
+    except KeyLoadError as error:
+        raise ConfigError(f"issuers[{issuer.issuer}].secret_file: {error}") from None
+    defaults: dict[str, object] = {
+        "aud": development.audience,
+        "roles": development.roles,
+        "buckets": development.buckets,
+        "permissions": development.permissions,
+        "scope": " ".join(development.scopes),
+    }
+    # Fractions of a second (RFC 7519 NumericDate allows them) keep tokens minted in a row in order.
+    issue_time = round(now, 3) if ttl_seconds > 0 else round(now, 3) + ttl_seconds - 1
+    payload = {
+        "iss": development.issuer,
+        **defaults,
+        **{name: value for name, value in claims.items() if value},
+        "iat": issue_time,
+        "exp": round(now, 3) + ttl_seconds,
+        "jti": secrets.token_urlsafe(12),
+    }
+    return mint(payload, key)

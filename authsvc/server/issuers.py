@@ -1,0 +1,151 @@
+"""From settings to verifiers: whose tokens, by which keys, from where, and how they are read."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from authsvc.common.settings import ConfigError
+from authsvc.domain.resolution import Secret
+from authsvc.net.fetching import Fetcher
+from authsvc.server.config import IssuerSettings, Settings
+from authsvc.tokens import TokenVerifier
+from authsvc.tokens.claims import ClaimMapping
+from authsvc.tokens.introspection import ByShape, IntrospectionVerifier
+from authsvc.tokens.jwks import fetch_discovered, fetch_jwks
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
+from authsvc.tokens.sources import FetchedKeys, KeySource, WatchedFiles
+
+log = logging.getLogger(__name__)
+
+
+def issuer_of(settings: IssuerSettings) -> Issuer:
+    """An issuer as configured. Files are read here; URLs are fetched by ``refresh``.
+
+    Raises:
+        ConfigError: a file or URL is unfit; the message names the setting.
+    """
+    try:
+        keys = _source(settings)
+    except KeyLoadError as error:
+        raise ConfigError(f"issuers[{settings.issuer}].{settings.key_setting}: {error}") from None
+    return Issuer(
+        issuer=settings.issuer,
+        keys=keys,
+        mapping=ClaimMapping(settings.profile, settings.subject_claim),
+        leeway_seconds=settings.leeway_seconds,
+        required_claims=settings.required_claims,
+        token_types=settings.accepted_types,
+        audiences=settings.audiences,
+    )
+
+
+def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
+    """``jwt``, and the issuer of opaque tokens beside it where there is one.
+
+    Raises:
+        ConfigError: its endpoint or secret is unfit.
+    """
+    asked = settings.introspection
+    if asked is None:
+        return jwt
+    client_secret = partial(_client_secret, asked.client_secret_file)
+    try:
+        client_secret()
+        opaque = IntrospectionVerifier(
+            issuer=asked.issuer,
+            endpoint=asked.endpoint,
+            client_id=asked.client_id,
+            client_secret=client_secret,
+            mapping=ClaimMapping(asked.profile, asked.subject_claim),
+            leeway_seconds=asked.leeway_seconds,
+            audiences=asked.audiences,
+            max_token_bytes=settings.max_token_bytes,
+            fetcher=Fetcher(asked.allow_private_addresses),
+        )
+    except (KeyLoadError, OSError, ValueError) as error:
+        raise ConfigError(f"introspection: {error}") from None
+    return ByShape(jwt, opaque)
+
+
+def _client_secret(path: Path) -> Secret:
+    """
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is empty, or not text.
+    """
+    text = path.read_text(encoding="utf-8").strip()
+    if not text:
+        raise ValueError(f"client_secret_file: {path} is empty")
+    return Secret(text)
+
+
+def _source(settings: IssuerSettings) -> KeySource:
+    algorithms = settings.algorithms
+    if settings.secret_file is not None:
+        files = (settings.secret_file, *settings.previous_secret_files)
+        return WatchedFiles(files, SecretFiles(*files).load)
+    if settings.jwks_file is not None:
+        path = settings.jwks_file
+        return WatchedFiles([path], partial(load_jwks_file, path, algorithms))
+    fetcher = Fetcher(settings.allow_private_addresses)
+    if settings.jwks_url is not None:
+        fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms)
+    else:
+        fetch = partial(fetch_discovered, fetcher, settings.issuer, algorithms)
+    return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)
+
+
+class SecretFiles:
+    """An issuer's HS256 secrets, each judged by itself: an unfit file keeps no other one in force.
+
+    Args:
+        current: holds what its tokens are signed with now.
+        previous: hold what they were signed with before.
+
+    Raises:
+        KeyLoadError: a file is missing or unfit at the start.
+    """
+
+    def __init__(self, current: Path, *previous: Path) -> None:
+        self._path = current
+        self._previous = previous
+        self._current = load_secret_file(current)
+        for path in previous:
+            load_secret_file(path)
+
+    def load(self) -> KeySet:
+        """The secrets as of now.
+
+        A previous secret whose file is gone, or holds no secret any more, is withdrawn. The current
+        one stays until its file holds another: without any, nobody could sign in. Each is logged.
+
+        Raises:
+            KeyLoadError: there are too many.
+        """
+        failure = ""
+        try:
+            self._current = load_secret_file(self._path)
+        except KeyLoadError as error:
+            failure = str(error)
+            log.error("the current secret stays: %s", error)
+        previous = []
+        for path in self._previous:
+            try:
+                previous.append(load_secret_file(path))
+            except KeyLoadError as error:
+                if not _is_gone(path):
+                    log.error("a previous secret is withdrawn: %s", error)
+        return KeySet((self._current,), tuple(previous), failure=failure)
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False

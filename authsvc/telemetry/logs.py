@@ -1,0 +1,115 @@
+"""Structured logs: one JSON object a line, or readable lines on a terminal.
+
+Modules log with the standard library; what they pass as ``extra`` becomes a field.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import logging.handlers
+import os
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Literal, TextIO
+
+import structlog
+
+from authsvc.common.printable import printable, printable_lines
+
+Format = Literal["auto", "json", "console"]
+
+
+def configure(level: str, log_format: Format) -> None:
+    """Send all logs to standard error.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``; security events do not go by it.
+        log_format: ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
+    """
+    on_terminal = sys.stderr.isatty()
+    as_json = log_format == "json" or (log_format == "auto" and not on_terminal)
+    renderer: structlog.typing.Processor
+    if as_json:
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        # Plain: where rich is installed, its tracebacks show local variables, tokens among them.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=on_terminal, exception_formatter=_plain_traceback
+        )
+    handler = logging.StreamHandler(sys.stderr)
+    # JSON escapes whatever is not ASCII by itself.
+    before = structlog.processors.format_exc_info if as_json else _printable_fields
+    handler.setFormatter(_formatter(before, renderer))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Libraries have nothing to say at DEBUG that is ours to show, headers among it.
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
+
+
+_TALKATIVE = (
+    *("aiobotocore", "aiohttp", "asyncio", "botocore", "grpc", "httpcore", "httpcore2"),
+    *("httpx", "httpx2", "mcp", "opentelemetry", "uvicorn"),
+)
+
+
+def _printable_fields(
+    logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape what a terminal would obey, or a reader take for a line of ours."""
+    return {printable(name): _printable_field(name, value) for name, value in event.items()}
+
+
+def _printable_field(name: str, value: object) -> object:
+    if name == "exc_info" or isinstance(value, int | float | None):
+        return value
+    if isinstance(value, str):
+        # Frames of a traceback are part of some messages.
+        return printable_lines(value) if name in _OF_LINES else printable(value)
+    return printable(repr(value))
+
+
+_OF_LINES = frozenset({"event", "exception", "stack"})
+
+
+def _plain_traceback(to: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """As structlog's, with what the exception quotes escaped."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    to.write("    " + printable_lines(text.getvalue()))
+
+
+def append_to_file(logger_name: str, path: Path) -> None:
+    """Write one logger's lines to a file as well, as JSON, for its owner's eyes alone.
+
+    Raises:
+        OSError: it cannot be written to, or it is a link.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = _PrivateFile(path, encoding="utf-8")
+    handler.setFormatter(_formatter(structlog.processors.JSONRenderer()))
+    logging.getLogger(logger_name).addHandler(handler)
+
+
+class _PrivateFile(logging.handlers.WatchedFileHandler):
+    """A file that its owner alone can read, the one made after a rotation too."""
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self.baseFilename, flags, 0o600)
+        # The file may have been there before, with other ideas.
+        os.fchmod(descriptor, 0o600)
+        return os.fdopen(descriptor, "a", encoding=self.encoding)
+
+
+def _formatter(*processors: structlog.typing.Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
+    )

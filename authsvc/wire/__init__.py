@@ -1,0 +1,1 @@
+"""Between ``authsvc.domain`` and the messages of ``authsvc.v1``, both ways."""

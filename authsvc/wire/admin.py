@@ -1,0 +1,239 @@
+"""Between what operators see and the messages of ``auth.proto``, both ways."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from authsvc.common.printable import printable
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, EventType, RecordFilter, revoked_since
+from authsvc.domain.resolution import Session, SessionState
+from authsvc.domain.revocation import END_OF_TIME, Cutoff
+from authsvc.domain.service_status import (
+    IssuerState,
+    IssuerStatus,
+    KeyFacts,
+    ServiceStatus,
+    SessionCounts,
+)
+from authsvc.domain.sessions import Grant, Record
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.wire.auth import seconds, session_message, timestamp
+
+RESUME_TOKEN_KEY = "authsvc-resume-token"  # noqa: S105 - a name
+"""The initial metadata of ``WatchSessions`` that carries what to resume from before any event."""
+
+_EVENT_TYPES = {event_type.value: event_type for event_type in EventType}
+_ISSUER_STATES = {state.value: state for state in IssuerState}
+
+_AUTHENTICATED = {
+    pb.SESSION_STATE_UNSPECIFIED: None,
+    pb.SESSION_STATE_UNAUTHENTICATED: False,
+    pb.SESSION_STATE_AUTHENTICATED: True,
+}
+
+
+def record_message(record: Record) -> pb.SessionRecord:
+    """A record for operators: what is known of its tokens, without their digests."""
+    state = SessionState.AUTHENTICATED if record.authenticated else SessionState.UNAUTHENTICATED
+    revoke_time = revoked_since(record)
+    session = Session(record.id, state, record.revision, record.create_time, record.expire_time)
+    return pb.SessionRecord(
+        session=session_message(session),
+        issuer=record.issuer,
+        subject=record.subject,
+        grants=[
+            pb.SessionRecord.Grant(
+                resource=resource,
+                token_id=grant.token_id,
+                issue_time=timestamp(grant.issue_time),
+                expire_time=timestamp(grant.expire_time),
+                client_id=grant.client_id,
+            )
+            for resource, grant in record.grants.items()
+        ],
+        last_seen_time=timestamp(record.last_seen_time),
+        revoke_time=None if revoke_time is None else timestamp(revoke_time),
+    )
+
+
+def record_of(message: pb.SessionRecord) -> Record:
+    """What an operator gets to see of a record: its grants have empty digests."""
+    session = message.session
+    return Record(
+        id=session.id,
+        revision=session.revision,
+        create_time=seconds(session.create_time),
+        last_seen_time=seconds(message.last_seen_time),
+        expire_time=seconds(session.expire_time),
+        issuer=message.issuer,
+        subject=message.subject,
+        grants=MappingProxyType(
+            {
+                grant.resource: Grant(
+                    b"",
+                    seconds(grant.issue_time),
+                    seconds(grant.expire_time),
+                    grant.token_id,
+                    grant.client_id,
+                )
+                for grant in message.grants
+            }
+        ),
+        revoke_time=seconds(message.revoke_time) if message.HasField("revoke_time") else None,
+    )
+
+
+def filter_message(which: RecordFilter) -> pb.SessionFilter:
+    """A filter for the wire."""
+    states = {authenticated: state for state, authenticated in _AUTHENTICATED.items()}
+    return pb.SessionFilter(
+        issuer=which.issuer,
+        subject=which.subject,
+        state=states[which.authenticated],
+        resource=which.resource,
+    )
+
+
+def filter_of(message: pb.SessionFilter) -> RecordFilter:
+    """The inverse of ``filter_message``.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID: an unknown state.
+    """
+    if message.state not in _AUTHENTICATED:
+        raise AuthError(Reason.ARGUMENT_INVALID, "filter.state is unknown")
+    return RecordFilter(
+        message.issuer, message.subject, _AUTHENTICATED[message.state], message.resource
+    )
+
+
+def before_time_of(message: pb.RevokeSessionsRequest) -> float | None:
+    """``before_time``, None when it is not set.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID: no time that there is.
+    """
+    if not message.HasField("before_time"):
+        return None
+    if not 0 <= message.before_time.nanos < 1_000_000_000:
+        raise AuthError(Reason.ARGUMENT_INVALID, "before_time.nanos is out of range")
+    return seconds(message.before_time)
+
+
+def event_message(position: str, event: Event) -> pb.WatchSessionsResponse:
+    """An event of the log, and what to resume from after it."""
+    message = pb.WatchSessionsResponse(
+        resume_token=position,
+        event_time=timestamp(event.time),
+        type=pb.SessionEventType.ValueType(event.type.value),
+    )
+    if event.record is not None:
+        message.session.CopyFrom(record_message(event.record))
+    if event.cutoff is not None:
+        message.revocation.CopyFrom(_cutoff_message(event.cutoff))
+    return message
+
+
+def event_of(message: pb.WatchSessionsResponse) -> Event | None:
+    """The inverse of ``event_message``; None for a type that a later version sends."""
+    event_type = _EVENT_TYPES.get(message.type)
+    if event_type is None:
+        return None
+    time = seconds(message.event_time)
+    return Event(
+        event_type,
+        time,
+        record_of(message.session) if message.HasField("session") else None,
+        _cutoff_of(message.revocation, time) if message.HasField("revocation") else None,
+    )
+
+
+def _cutoff_message(cutoff: Cutoff) -> pb.RevokeSessionsRequest:
+    if cutoff.token_id:
+        token = pb.RevokeSessionsRequest.TokenTarget(issuer=cutoff.issuer, token_id=cutoff.token_id)
+        return pb.RevokeSessionsRequest(token=token)
+    before_time = timestamp(cutoff.time)
+    if not cutoff.subject:
+        everyone = pb.RevokeSessionsRequest.EveryoneTarget()
+        return pb.RevokeSessionsRequest(everyone=everyone, before_time=before_time)
+    subject = pb.RevokeSessionsRequest.SubjectTarget(issuer=cutoff.issuer, subject=cutoff.subject)
+    return pb.RevokeSessionsRequest(subject=subject, before_time=before_time)
+
+
+def _cutoff_of(message: pb.RevokeSessionsRequest, set_time: float) -> Cutoff:
+    target = message.WhichOneof("target")
+    if target == "token":
+        it = message.token
+        return Cutoff(END_OF_TIME, set_time, issuer=it.issuer, token_id=it.token_id)
+    time = seconds(message.before_time)
+    if target == "subject":
+        return Cutoff(time, set_time, message.subject.issuer, message.subject.subject)
+    return Cutoff(time, set_time)
+
+
+def status_message(status: ServiceStatus) -> pb.GetServiceStatusResponse:
+    """How the service is."""
+    counts = status.sessions
+    return pb.GetServiceStatusResponse(
+        version=status.version,
+        start_time=timestamp(status.start_time),
+        status_time=timestamp(status.time),
+        store_ready=status.store_ready,
+        issuers=map(_issuer_message, status.issuers),
+        sessions=None
+        if counts is None
+        else pb.SessionCounts(
+            unauthenticated_count=counts.unauthenticated,
+            authenticated_count=counts.authenticated,
+            revoked_count=counts.revoked,
+            truncated=counts.truncated,
+        ),
+    )
+
+
+def status_of(message: pb.GetServiceStatusResponse) -> ServiceStatus:
+    """The inverse of ``status_message``."""
+    counts = message.sessions
+    return ServiceStatus(
+        version=message.version,
+        start_time=seconds(message.start_time),
+        time=seconds(message.status_time),
+        store_ready=message.store_ready,
+        issuers=tuple(map(_issuer_of, message.issuers)),
+        sessions=SessionCounts(
+            counts.unauthenticated_count,
+            counts.authenticated_count,
+            counts.revoked_count,
+            counts.truncated,
+        )
+        if message.HasField("sessions")
+        else None,
+    )
+
+
+def _issuer_message(issuer: IssuerStatus) -> pb.IssuerStatus:
+    fetch_time = issuer.fetch_time
+    return pb.IssuerStatus(
+        issuer=issuer.issuer,
+        state=pb.IssuerState.ValueType(issuer.state.value),
+        key_source=issuer.key_source,
+        keys=[
+            pb.IssuerStatus.Key(key_id=it.key_id, algorithm=it.algorithm, previous=it.previous)
+            for it in issuer.keys
+        ],
+        fetch_time=None if fetch_time is None else timestamp(fetch_time),
+        failure=printable(issuer.failure),  # a path in it need not be Unicode
+    )
+
+
+def _issuer_of(message: pb.IssuerStatus) -> IssuerStatus:
+    return IssuerStatus(
+        message.issuer,
+        # A state that a later version sends is none to rely on.
+        _ISSUER_STATES.get(message.state, IssuerState.UNAVAILABLE),
+        message.key_source,
+        tuple(KeyFacts(it.key_id, it.algorithm, it.previous) for it in message.keys),
+        seconds(message.fetch_time) if message.HasField("fetch_time") else None,
+        failure=message.failure,
+    )

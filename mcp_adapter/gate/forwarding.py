@@ -1,0 +1,228 @@
+"""One reading of a request: what the gate authorised is what the app reads, however it reads it.
+
+Parsers differ in which of two equal headers they take, in whether ``_`` and ``-`` in a name are one
+(CGI, WSGI), in whether a header or the body says what is asked for, in whether the case of a
+member's name counts. So what can be read in two ways is refused, and of what the gate has read the
+app gets the one value that was read. docs/security.md lists each header and field.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from mcp_types import HEADER_MISMATCH, METHOD_NOT_FOUND, PROTOCOL_VERSION_META_KEY
+from starlette.datastructures import Headers
+from starlette.types import Message as Event
+from starlette.types import Receive, Scope
+
+from mcp_adapter.gate import eras, messages, session_ids
+from mcp_adapter.gate.refusals import Refusal, bad_request
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_JSON = b"application/json"
+_SESSION_ID = session_ids.HEADER.encode()
+_PROTOCOL_VERSION = eras.PROTOCOL_VERSION_HEADER.encode()
+
+_ROUTING = frozenset({b"mcp-method", b"mcp-name"})
+_PARAMETER = b"mcp-param-"
+
+_SINGLE = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"last-event-id",
+        _SESSION_ID,
+    }
+)
+"""What a request has once or not at all, besides the headers that are read elsewhere."""
+
+_DROPPED = frozenset(
+    {
+        # The app gets it from the gate alone, if it gets it.
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"transfer-encoding",
+        _SESSION_ID,
+        # Some frameworks take a POST for a request of the method in it.
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+    }
+)
+"""What the app does not get from the client."""
+
+_NAMES = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""By method, the parameter that Mcp-Name repeats."""
+
+_MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_PARAMS = frozenset({"name", "uri", "arguments", "_meta"})
+
+_ENCODED = re.compile(r"=\?base64\?(.*)\?=")
+
+
+def check_headers(headers: Headers) -> None:
+    """
+    Raises:
+        Refusal: 400 for what a request has once at most and this one has twice, and for a body of
+            two lengths; 415 for a compressed body.
+    """
+    names = [name for name, _ in headers.raw]
+    once = set(names)
+    if len(once) < len(names):
+        _check_repeated(names)
+    if b"transfer-encoding" in once and b"content-length" in once:
+        # RFC 9112 section 6.1: an attempt to smuggle a request.
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "A body has Content-Length or Transfer-Encoding, not both.",
+            headers={"Connection": "close"},
+        )
+    if b"content-encoding" in once and headers["content-encoding"].lower() != "identity":
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A body is not compressed here.")
+
+
+def _check_repeated(names: Iterable[bytes]) -> None:
+    """
+    Raises:
+        Refusal: 400.
+    """
+    for name, count in Counter(names).items():
+        routes = name in _ROUTING or name.startswith(_PARAMETER)
+        if count > 1 and (routes or name in _SINGLE):
+            code = {"code": HEADER_MISMATCH} if routes else {}
+            spelled = name.decode("latin-1").title()
+            raise bad_request(f"There is more than one {spelled} header.", **code)
+
+
+def check_message(version: str, message: messages.Message) -> None:
+    """
+    Raises:
+        Refusal: 400 where ``_meta`` names another revision than ``version``, and for a member whose
+            name differs from one that counts by its case alone.
+    """
+    for entry in messages.entries(message):
+        _check_members(entry)
+        meta = _params_of(entry).get("_meta")
+        if isinstance(meta, dict) and meta.get(PROTOCOL_VERSION_META_KEY, version) != version:
+            raise _mismatch("MCP-Protocol-Version is not the revision that _meta names.")
+
+
+def check_routing(headers: Headers, version: str, message: messages.Message) -> None:
+    """
+    Raises:
+        Refusal: 400 where Mcp-Method or Mcp-Name contradicts the body: a proxy that routes by them
+            would take it for another request; 404 for an ``initialize`` of a revision without.
+    """
+    if eras.has_sessions(version) or not isinstance(message, dict):
+        return
+    method = message.get("method")
+    if method == "initialize":
+        raise Refusal(
+            HTTPStatus.NOT_FOUND,
+            "This revision of MCP has no initialize.",
+            code=METHOD_NOT_FOUND,
+        )
+    if headers.get("mcp-method", method) != method:
+        raise _mismatch("Mcp-Method is not the method in the body.")
+    if (header := headers.get("mcp-name")) is None:
+        return
+    params = _params_of(message)
+    key = _NAMES.get(method) if isinstance(method, str) else None
+    # Which parameter another method's name is, its extension says; it is one of them.
+    names = [params.get(key)] if key else [x for x in params.values() if isinstance(x, str)]
+    if (name := _decoded(header)) is None or name not in names:
+        raise _mismatch("Mcp-Name is not the name in the body.")
+
+
+def forwarded(scope: Scope, *, session_id: str, version: str, body: bytes | None) -> RawHeaders:
+    """The headers that the app gets.
+
+    Args:
+        scope: of the request, the names of its headers in lower case.
+        session_id: the session that it was authorised for; empty for none.
+        version: the revision that it was read as.
+        body: what was read; None for a request that has none.
+    """
+    kept: RawHeaders = []
+    for name, value in scope["headers"]:
+        spelled = name.replace(b"_", b"-")
+        if spelled in _DROPPED:
+            continue
+        if spelled.startswith(b"mcp-") and (spelled != name or not _counts(spelled, version)):
+            continue
+        if spelled == b"last-event-id" and (spelled != name or scope["method"] != "GET"):
+            continue
+        kept.append((name, value))
+    if body is not None:
+        kept += [(b"content-type", _JSON), (b"content-length", b"%d" % len(body))]
+    if session_id:
+        kept.append((_SESSION_ID, session_id.encode("latin-1")))
+    return kept
+
+
+def without_body(receive: Receive) -> Receive:
+    """A ``receive`` for a request whose body nobody has read: it has none."""
+    is_over = False
+
+    async def receive_nothing() -> Event:
+        nonlocal is_over
+        if not is_over:
+            is_over = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (event := await receive())["type"] == "http.request":
+            pass
+        return event
+
+    return receive_nothing
+
+
+def _counts(name: bytes, version: str) -> bool:
+    """Whether a header of MCP means something in a revision."""
+    return name == _PROTOCOL_VERSION or not eras.has_sessions(version)
+
+
+def _check_members(entry: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        Refusal: 400. Parsers that ignore case would take one such member for the other.
+    """
+    if any(name.casefold() in _MEMBERS for name in entry.keys() - _MEMBERS):
+        raise bad_request("The case of a member's name counts.")
+    params = _params_of(entry)
+    folded = [name.casefold() for name in params]
+    if folded == list(params):
+        return
+    if len(set(folded)) < len(folded) or any(
+        lower in _PARAMS and name != lower for name, lower in zip(params, folded, strict=True)
+    ):
+        raise bad_request("The case of a parameter's name counts.")
+
+
+def _params_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    params = entry.get("params")
+    return params if isinstance(params, dict) else {}
+
+
+def _decoded(value: str) -> str | None:
+    """A header's text (MCP "Value Encoding"); None where its encoding is broken."""
+    if (encoded := _ENCODED.fullmatch(value)) is None:
+        return value
+    try:
+        content = base64.b64decode(encoded[1], validate=True)
+        return content.decode() if base64.b64encode(content).decode() == encoded[1] else None
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _mismatch(message: str) -> Refusal:
+    return bad_request(message, code=HEADER_MISMATCH)

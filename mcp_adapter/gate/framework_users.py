@@ -1,0 +1,203 @@
+"""Who is asking, where frameworks look for it: Starlette, the official MCP SDK and FastMCP.
+
+None of them gets the client's token. The SDK and FastMCP bind what they keep for a caller, such as
+``requestState``, to the client, issuer and subject that they find here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+from starlette.authentication import AuthCredentials, BaseUser, UnauthenticatedUser
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from authsvc.domain.resolution import Principal, Resolution
+from mcp_adapter.gate import eras
+
+if TYPE_CHECKING:
+    from mcp.server.auth.provider import AccessToken
+
+
+class User(BaseUser):
+    """An authenticated caller, as Starlette's ``request.user``.
+
+    Args:
+        principal: who it is.
+        resource: canonical URI of the server that was asked.
+    """
+
+    def __init__(self, principal: Principal, resource: str) -> None:
+        self.principal = principal
+        self.resource = resource
+        self.scopes = list(principal.scopes)
+
+    @property
+    def is_authenticated(self) -> bool:
+        """True: there was a valid token."""
+        return True
+
+    @property
+    def display_name(self) -> str:
+        """The subject. Two issuers can have one of the same name: compare ``identity``."""
+        return self.principal.subject
+
+    @property
+    def identity(self) -> str:
+        """Issuer and subject, as a JSON array."""
+        return json.dumps([self.principal.issuer, self.principal.subject])
+
+
+class Identified:
+    """Gives an app behind the gate its users.
+
+    ``scope["user"]`` and ``scope["auth"]`` are Starlette's. Where the SDK is loaded, they are its
+    own, and its context variable has the same for as long as the request is served.
+
+    Args:
+        app: finds the gate's resolution in its scope.
+        resource: canonical URI of the server.
+        stateful: whether it keeps sessions of its own.
+    """
+
+    def __init__(self, app: ASGIApp, *, resource: str, stateful: bool) -> None:
+        self._app = app
+        self._resource = resource
+        self._stateful = stateful
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        resolution: Resolution = scope["state"]["resolution"]
+        principal, sdk = resolution.principal, _sdk()
+        scope["auth"] = AuthCredentials(principal.scopes if principal else ())
+        user = sdk_user = None
+        if principal is not None:
+            sdk_user = sdk.user(principal, self._resource) if sdk else None
+            # The SDK would tie a session to the client that has opened it, and never let one that
+            # began without a token have one. Whose it is, the gate knows.
+            would_be_tied = self._stateful and _is_in_session_era(scope)
+            user = None if would_be_tied else sdk_user
+            user = user or User(principal, self._resource)
+        scope["user"] = user or UnauthenticatedUser()
+        if sdk is None:
+            await self._app(scope, receive, send)
+            return
+        with sdk.current(sdk_user):
+            await self._app(scope, receive, send)
+
+
+class Unidentified:
+    """Gives an app no user, for what is served without a look at the request.
+
+    An HTTP server may have a request begin in the context of an earlier one on its connection,
+    which can be another client's (behind a proxy).
+
+    Args:
+        app: is served without a user.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if (sdk := _sdk()) is None:
+            await self._app(scope, receive, send)
+            return
+        with sdk.current(None):
+            await self._app(scope, receive, send)
+
+
+def _is_in_session_era(scope: Scope) -> bool:
+    return eras.has_sessions(eras.protocol_version(Headers(scope=scope)))
+
+
+class _Sdk:
+    """What the official SDK looks for; FastMCP looks for the same."""
+
+    def __init__(
+        self,
+        user: Callable[[Principal, str], Any],
+        current: Callable[[Any], AbstractContextManager[None]],
+    ) -> None:
+        self.user = user
+        self.current = current
+
+
+def _sdk() -> _Sdk | None:
+    """None where the SDK is not loaded: then nobody looks for what is its own."""
+    return _loaded_sdk() if "mcp.server.auth.middleware.bearer_auth" in sys.modules else None
+
+
+@cache
+def _loaded_sdk() -> _Sdk:
+    from mcp.server.auth.middleware.auth_context import auth_context_var
+    from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+
+    class SdkUser(User, AuthenticatedUser):
+        """The SDK asks for its own class by ``isinstance``."""
+
+        def __init__(self, principal: Principal, resource: str) -> None:
+            User.__init__(self, principal, resource)
+            self.username = principal.subject
+
+        @cached_property
+        def access_token(self) -> AccessToken:  # type: ignore[override] # made when it is asked for
+            return _access_token(self.principal, self.resource)
+
+    class Current(AbstractContextManager[None]):
+        """The SDK's context variable has a user, for as long as the block lasts.
+
+        Without a caller it has None, and not the user of a surrounding request. The SDK serves each
+        message of a session in the context of the request that has brought it.
+        """
+
+        # A class, as a generator costs each request three times as much.
+        def __init__(self, user: SdkUser | None) -> None:
+            self._user = user
+
+        def __enter__(self) -> None:
+            self._before = auth_context_var.set(self._user)
+
+        def __exit__(self, *_: object) -> None:
+            auth_context_var.reset(self._before)
+
+    return _Sdk(SdkUser, Current)
+
+
+def _access_token(principal: Principal, resource: str) -> AccessToken:
+    from mcp.server.auth.provider import AccessToken
+
+    claims = json.loads(principal.claims_json)
+    return AccessToken(
+        token=_stand_in(principal, resource),
+        client_id=principal.client_id,
+        scopes=list(principal.scopes),
+        expires_at=int(principal.expire_time),
+        resource=resource,
+        subject=principal.subject,
+        # An introspected token's may lack them, and the SDK takes the issuer from here.
+        claims={**claims, "iss": principal.issuer, "sub": principal.subject},
+    )
+
+
+def _stand_in(principal: Principal, resource: str) -> str:
+    """What stands where the token would: nothing that authorises, and no two callers' the same.
+
+    FastMCP keeps cached answers apart by it. It is made of what the token says, not of the token.
+    """
+    claimed = (
+        (resource, principal.issuer, principal.subject, principal.client_id),
+        (principal.scopes, principal.roles, principal.buckets, principal.permissions),
+        (principal.expire_time, principal.claims_json),
+    )
+    return "not-a-token:" + hashlib.sha256(repr(claimed).encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""Protected resource metadata (RFC 9728): where a client learns who issues tokens for us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit, urlunsplit
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from authsvc.common import arguments
+
+WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
+
+
+def metadata_url(resource: str) -> str:
+    """Where a resource's metadata is: the well-known path put before its own (section 3.1)."""
+    parts = urlsplit(resource)
+    path = WELL_KNOWN_PATH + parts.path.rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def metadata_routes(
+    resource: str,
+    *,
+    authorization_servers: Sequence[str],
+    scopes: Sequence[str],
+    name: str = "",
+) -> list[Route]:
+    """The document's routes: at the root, and at the path that belongs to ``resource``.
+
+    Args:
+        resource: canonical URI of this server.
+        authorization_servers: issuers of tokens for it.
+        scopes: what tokens for it may be asked to hold.
+        name: what to call it before people; empty for nothing.
+
+    Raises:
+        TypeError: a string stands where several are meant.
+        ValueError: ``resource`` is not canonical, an authorization server is no issuer's URL, a
+            scope is none, or ``name`` holds control characters.
+    """
+    arguments.resource("resource", resource)
+    arguments.line("name", name)
+    issuers = arguments.each("authorization_servers", authorization_servers, arguments.check_issuer)
+    supported = arguments.scopes("scopes", scopes)
+    document: dict[str, object] = {
+        "resource": resource,
+        "authorization_servers": list(issuers),
+        "bearer_methods_supported": ["header"],
+    }
+    if name:
+        document["resource_name"] = name
+    if supported:
+        document["scopes_supported"] = list(supported)
+    headers = {"Cache-Control": "public, max-age=300"}
+
+    async def show(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
+        return JSONResponse(document, headers=headers)
+
+    # Public, and fetched by clients in browsers before they have anything to show for themselves.
+    cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["*"])
+    paths = dict.fromkeys([WELL_KNOWN_PATH, urlsplit(metadata_url(resource)).path])
+    return [Route(path, show, methods=["GET", "OPTIONS"], middleware=[cors]) for path in paths]

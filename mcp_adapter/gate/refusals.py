@@ -1,0 +1,200 @@
+"""How the gate says no over HTTP: one exception, and what each error of authsvc becomes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, RequestId
+from starlette.responses import Response
+
+from authsvc.domain.errors import AuthError, Reason, Status
+from mcp_adapter.gate.bearer import Challenge
+from mcp_adapter.gate.throttling import Pace
+
+
+class Refusal(Exception):  # noqa: N818 - an answer to give, not something that broke
+    """A request is not served.
+
+    Attributes:
+        status: the HTTP status.
+        code: the JSON-RPC error code. Where the protocol defines none it is the HTTP status: codes
+            of its own belong outside the range that JSON-RPC reserves (MCP "Error Codes").
+        message: for the end user.
+        reason: why, for programs; a name of ``authsvc.domain.errors.Reason`` where authsvc refused.
+        data: what else is for programs.
+        challenge: what to ask for; None where no token would help.
+        headers: further headers.
+        pace: what it waits for, where the request has cost its sender next to nothing; None to
+            answer at once.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        message: str,
+        *,
+        code: int | None = None,
+        reason: str = "",
+        data: Mapping[str, Any] | None = None,
+        challenge: Challenge | None = None,
+        headers: dict[str, str] | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = status.value if code is None else code
+        self.message = message
+        self.reason = reason
+        self.data = {**(data or {}), **({"reason": reason} if reason else {})}
+        self.challenge = challenge
+        self.headers = headers or {}
+        self.pace = pace
+
+    @property
+    def leaves_body_unread(self) -> bool:
+        """Whether the connection ends because some of the request's body is still to come."""
+        return self.headers.get("Connection") == "close"
+
+    def drop_frames(self) -> None:
+        """Let go of the frames that it comes from, which hold the request's body: the answer may
+        take seconds."""
+        self.__traceback__ = self.__context__ = None
+
+    def message_for(self, request_id: RequestId | None) -> dict[str, Any]:
+        """The JSON-RPC error that answers a request; see ``response``."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.data:
+            error["data"] = self.data
+        return {"jsonrpc": "2.0", "id": request_id, "error": error}
+
+    def response(self, request_id: RequestId | None, *, resource_metadata: str) -> Response:
+        """The answer: a JSON-RPC error object that nobody caches.
+
+        Args:
+            request_id: of the request that is refused; None when it is not known.
+            resource_metadata: URL of the protected resource's metadata, for the challenge.
+        """
+        headers = {"Cache-Control": "no-store", **self.headers}
+        if self.challenge is not None:
+            headers["WWW-Authenticate"] = self.challenge.header(resource_metadata)
+        body = json.dumps(self.message_for(request_id))
+        return Response(body, self.status, headers, "application/json")
+
+
+def bad_request(message: str, *, code: int = INVALID_REQUEST) -> Refusal:
+    """400: the client has to send something else."""
+    return Refusal(HTTPStatus.BAD_REQUEST, message, code=code)
+
+
+def ambiguous_credentials() -> Refusal:
+    """400 for several Authorization headers (RFC 6750 section 3.1)."""
+    message = "There is more than one Authorization header."
+    return Refusal(
+        HTTPStatus.BAD_REQUEST,
+        message,
+        code=INVALID_REQUEST,
+        challenge=Challenge(error="invalid_request", description=message),
+    )
+
+
+def unauthenticated(scopes: tuple[str, ...]) -> Refusal:
+    """401 for a request that presented no token: a challenge without an error."""
+    return Refusal(
+        HTTPStatus.UNAUTHORIZED, "This request needs an access token.", challenge=Challenge(scopes)
+    )
+
+
+def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool) -> Refusal:
+    """For a body that is not read unless a valid token comes with it: 401 where one would help, and
+    413 where not. The rest of it stays unread, so the connection cannot be used again.
+
+    Args:
+        max_bytes: how long it may be.
+        pace: what the refusal waits for.
+        token_helps: whether a token would change that.
+    """
+    return Refusal(
+        HTTPStatus.UNAUTHORIZED if token_helps else HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"Without a valid token{'' if token_helps else ' and a session'} a body holds at most "
+        f"{max_bytes} bytes and few values.",
+        challenge=Challenge() if token_helps else None,
+        headers={"Connection": "close"},
+        pace=pace,
+    )
+
+
+def insufficient_scope(scopes: tuple[str, ...]) -> Refusal:
+    """403 for a token that lacks one of the ``scopes`` that the request needs."""
+    message = "The token lacks a scope that this request needs."
+    return Refusal(
+        HTTPStatus.FORBIDDEN,
+        message,
+        reason="INSUFFICIENT_SCOPE",
+        challenge=Challenge(scopes, "insufficient_scope", message),
+    )
+
+
+def internal_error() -> Refusal:
+    """500, without a word on what happened."""
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.", code=INTERNAL_ERROR)
+
+
+def service_unavailable() -> Refusal:
+    """503: nobody could say, or not in time. To a client it is authsvc's outage."""
+    return refusal_of(AuthError(Reason.STORE_UNAVAILABLE), in_session=False, scopes=())
+
+
+def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -> Refusal:
+    """What an error of authsvc becomes.
+
+    Args:
+        error: what the resolver raised.
+        in_session: whether the client named a session. One that it did not name cannot be missing:
+            a principal session that was revoked means that the token no longer counts.
+        scopes: what the request needs, for the challenge.
+    """
+    reason, status = error.reason, error.reason.status
+    if reason is Reason.SESSION_SUBJECT_MISMATCH or (
+        in_session and (status is Status.NOT_FOUND or reason is Reason.SESSION_ID_INVALID)
+    ):
+        return _session_not_found()
+    if status is Status.UNAUTHENTICATED or status is Status.NOT_FOUND:
+        challenge = Challenge(scopes, "invalid_token", reason.message)
+        return _plain(HTTPStatus.UNAUTHORIZED, reason, challenge=challenge)
+    if reason is Reason.TOKEN_TOO_LARGE:
+        challenge = Challenge(scopes, "invalid_request", reason.message)
+        return _plain(HTTPStatus.BAD_REQUEST, reason, challenge=challenge)
+    if status in _RETRYABLE:
+        seconds = max(1, math.ceil(error.retry_after_seconds or 1))
+        return _plain(_RETRYABLE[status], reason, headers={"Retry-After": str(seconds)})
+    return _plain(_FINAL[status], reason)
+
+
+_RETRYABLE = {
+    Status.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    Status.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_FINAL = {
+    Status.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    Status.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+}
+
+
+def _session_not_found() -> Refusal:
+    """The one answer for every session that is not the caller's, so that it tells nothing."""
+    return _plain(HTTPStatus.NOT_FOUND, Reason.SESSION_NOT_FOUND)
+
+
+def _plain(
+    status: HTTPStatus,
+    reason: Reason,
+    *,
+    challenge: Challenge | None = None,
+    headers: dict[str, str] | None = None,
+) -> Refusal:
+    return Refusal(status, reason.message, reason=reason.name, challenge=challenge, headers=headers)

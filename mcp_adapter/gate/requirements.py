@@ -1,0 +1,200 @@
+"""What a request needs of its caller, by method and tool."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from authsvc.common import extras
+
+extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
+# isort: split
+
+from authsvc.common import arguments
+from mcp_adapter.gate.read_only import ReadOnlyParams
+from mcp_adapter.gate.refusals import Refusal, internal_error
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A valid token, and these scopes in it.
+
+    Attributes:
+        scopes: all of them are needed; empty when any valid token will do.
+        implied_by: for a scope, the broader ones that stand for it.
+
+    Raises:
+        TypeError: one of them is a string where several are meant.
+        ValueError: no token could hold one of the scopes.
+    """
+
+    scopes: tuple[str, ...] = ()
+    implied_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scopes", arguments.scopes("scopes", self.scopes))
+        arguments.mapping("implied_by", self.implied_by)
+        broader = {
+            scope: frozenset(arguments.scopes(f"implied_by[{scope!r}]", names))
+            for scope, names in self.implied_by.items()
+        }
+        object.__setattr__(self, "implied_by", broader)
+
+    def met_by(self, granted: Iterable[str]) -> bool:
+        """Whether these scopes, or broader ones in their place, are among ``granted``."""
+        held = frozenset(granted)
+        return all(
+            scope in held or not held.isdisjoint(self.implied_by.get(scope, ()))
+            for scope in self.scopes
+        )
+
+
+RequirementOf = Callable[[str, Mapping[str, Any]], Requirement | None]
+"""``(method, params)`` to what the request needs; None when it is open to anonymous callers."""
+
+
+def check_function(requirement: object) -> None:
+    """
+    Raises:
+        TypeError: it is no plain function of ``(method, params)``.
+    """
+    if isinstance(requirement, Requirement):
+        raise TypeError(
+            "requirement is a function of (method, params) that returns a Requirement or None, not "
+            "a Requirement: write def requirement(method, params): return Requirement(...)"
+        )
+    arguments.plain_function("requirement", requirement, ("method", "params"))
+
+
+OPEN_METHODS = frozenset(
+    {
+        "initialize",
+        "ping",
+        "server/discover",
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "logging/setLevel",  # changes nothing that outlives the request
+    }
+)
+"""Requests that say what there is to ask for, and show nothing of what it holds."""
+
+
+_ANY_TOKEN = Requirement()
+
+
+def default_requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+    """Open: ``OPEN_METHODS`` and notifications. Anything else needs a valid token.
+
+    What is not known here is closed, so that a method added to a server later, or unknown to it, is
+    never served to the anonymous by oversight.
+    """
+    if method in OPEN_METHODS or method.startswith("notifications/"):
+        return None
+    return _ANY_TOKEN
+
+
+def required(
+    requirement: RequirementOf, method: str, params: Mapping[str, Any]
+) -> Requirement | None:
+    """What one call needs of its caller; None when it is open.
+
+    ``requirement`` cannot change what is asked for: the app gets the params that were authorised.
+
+    Raises:
+        Refusal: 500. ``requirement`` has failed, or has answered neither; the log says which.
+    """
+    try:
+        needed: object = requirement(method, ReadOnlyParams(params))
+    except Refusal:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever breaks in it, nobody gets in
+        # The frames without the message: it may quote what the client has sent.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        log.error("the requirement failed: %s\n%s", type(error).__name__, frames)
+        raise internal_error() from None
+    if needed is None or isinstance(needed, Requirement):
+        return needed
+    if inspect.iscoroutine(needed):
+        needed.close()
+    log.error("the requirement is a Requirement or None, not a %s", type(needed).__name__)
+    raise internal_error()
+
+
+def union(requirements: Iterable[Requirement | None]) -> Requirement | None:
+    """What is needed for all of them together; None when none of them needs anything."""
+    needed = [requirement for requirement in requirements if requirement is not None]
+    if len(needed) < 2:
+        return needed[0] if needed else None
+    implied_by: dict[str, frozenset[str]] = {}
+    for item in needed:
+        for scope in item.scopes:
+            broader = item.implied_by.get(scope, frozenset())
+            # What stands for a scope in one of them may not do so in another.
+            implied_by[scope] = implied_by.get(scope, broader) & broader
+    return Requirement(
+        tuple(implied_by), {scope: broader for scope, broader in implied_by.items() if broader}
+    )
+
+
+def with_broader_scopes(
+    requirement: RequirementOf, implied: Mapping[str, Iterable[str]]
+) -> RequirementOf:
+    """``requirement``, met by broader scopes too (MCP 2026-07-28 "Step-Up Authorization Flow").
+
+    A challenge goes on naming the narrow scopes: they are what a request needs.
+
+    Args:
+        requirement: what a request needs.
+        implied: by broader scope, the scopes that it implies, and those that they imply in turn.
+
+    Raises:
+        TypeError: ``requirement`` is no plain function, or one of ``implied`` is a string where
+            several are meant.
+        ValueError: no token could hold one of the scopes.
+    """
+    check_function(requirement)
+    arguments.mapping("implied", implied)
+    arguments.scopes("implied", implied)
+    narrower = {
+        broader: arguments.scopes(f"implied[{broader!r}]", names)
+        for broader, names in implied.items()
+    }
+    implied_by: dict[str, frozenset[str]] = {}
+    for broader in narrower:
+        for scope in _closure(broader, narrower):
+            implied_by[scope] = implied_by.get(scope, frozenset()) | {broader}
+
+    nobody = frozenset[str]()
+
+    def with_broader(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        needed = requirement(method, params)
+        if not isinstance(needed, Requirement):
+            return needed  # what is neither is for ``required`` to refuse
+        broader = {
+            scope: names
+            for scope in needed.scopes
+            if (names := implied_by.get(scope, nobody) | needed.implied_by.get(scope, nobody))
+        }
+        return Requirement(needed.scopes, broader)
+
+    return with_broader if implied_by else requirement
+
+
+def _closure(broader: str, implied: Mapping[str, Iterable[str]]) -> set[str]:
+    """All that a scope implies, however indirectly."""
+    found: set[str] = set()
+    pending = [broader]
+    while pending:
+        for scope in implied.get(pending.pop(), ()):
+            if scope not in found:
+                found.add(scope)
+                pending.append(scope)
+    return found

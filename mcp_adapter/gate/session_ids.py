@@ -1,0 +1,103 @@
+"""Session ids in answers: nobody gets one that authsvc does not know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from starlette.types import Message, Send
+
+from authsvc.domain.resolution import shown
+from mcp_adapter.gate.refusals import Refusal
+
+log = logging.getLogger(__name__)
+
+HEADER = "mcp-session-id"
+_HEADER = HEADER.encode()
+
+SessionIdOf = Callable[[str], Awaitable[str]]
+"""From the id that the app's answer bears, empty without one, to the one that the client gets;
+empty for none. Raises ``Refusal`` where there is to be no session."""
+
+
+class Opening:
+    """The answer to an ``initialize`` on its way out.
+
+    Args:
+        send: towards the client.
+        session_id_of: asked once, for a 200. The InitializeResult is in one, and no error that
+            matters here.
+        refuse: answers the request in the app's place.
+
+    Attributes:
+        session_id: what the client got; empty for none, or not yet.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        session_id_of: SessionIdOf,
+        refuse: Callable[[Refusal], Awaitable[None]],
+    ) -> None:
+        self._send = send
+        self._session_id_of = session_id_of
+        self._refuse = refuse
+        self._is_refused = False
+        self.session_id = ""
+
+    async def __call__(self, message: Message) -> None:
+        """Pass on what the app sends; nothing, once the session was refused."""
+        if self._is_refused:
+            return
+        message, named = _separated(message)
+        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.OK:
+            try:
+                session_id = await self._session_id_of(", ".join(named))
+            except Refusal as refusal:
+                self._is_refused = True
+                await self._refuse(refusal)
+                return
+            message, self.session_id = _with(message, session_id), session_id
+        await self._send(message)
+
+
+class Bounded:
+    """Any other answer on its way out: it bears the id of the request's own session, or none.
+
+    Args:
+        send: towards the client.
+        session_id: of the session that the request was authorised for; empty for none.
+    """
+
+    def __init__(self, send: Send, session_id: str) -> None:
+        self._send = send
+        self._session_id = session_id
+
+    async def __call__(self, message: Message) -> None:
+        """Pass on what the app sends, without another's session id."""
+        message, named = _separated(message)
+        if self._session_id and self._session_id in named:
+            message = _with(message, self._session_id)
+        elif named:
+            log.error("the app named a session that is not the request's: %s", shown(named[0]))
+        await self._send(message)
+
+
+def _separated(message: Message) -> tuple[Message, list[str]]:
+    """A message without session ids in its headers, and those that were there."""
+    headers = message.get("headers")
+    if not headers:
+        return message, []
+    kept = [(name, value) for name, value in headers if name.lower() != _HEADER]
+    if len(kept) == len(headers):
+        return message, []
+    named = [value.decode("latin-1") for name, value in headers if name.lower() == _HEADER]
+    return {**message, "headers": kept}, named
+
+
+def _with(message: Message, session_id: str) -> Message:
+    if not session_id:
+        return message
+    header = (_HEADER, session_id.encode("latin-1"))
+    return {**message, "headers": [*message.get("headers", ()), header]}

@@ -1,0 +1,1 @@
+"""The reference server: its app, settings, command line and telemetry."""

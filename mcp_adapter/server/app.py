@@ -1,0 +1,106 @@
+"""The reference server: the MCP endpoint behind its gate, metadata and health."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Resolver
+from mcp_adapter.gate.metadata import metadata_routes
+from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter.gate.origins import guarded
+from mcp_adapter.gate.requirements import RequirementOf
+from mcp_adapter.server.config import Settings
+from mcp_adapter.transport.streamable import StreamableHttp
+
+ENDPOINTS = ("/mcp", "/mcp/")
+
+
+def build_app(
+    settings: Settings,
+    server: Server[Any],
+    *,
+    resolver: Resolver,
+    ready: Callable[[], Awaitable[None]],
+    requirement: RequirementOf,
+    scopes: Sequence[str],
+    observed: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+) -> Starlette:
+    """The ASGI app. Its lifespan runs ``server``; the resolver is its owner's to open and close.
+
+    Args:
+        settings: of the adapter.
+        server: the MCP server.
+        resolver: decides who is asking.
+        ready: raises the ``AuthError`` that keeps requests from being served.
+        requirement: what a request needs, by method and params. It has no default: one would not
+            know the server's tools, and would let any token call them all.
+        scopes: all that tokens may be asked to hold here.
+        observed: wraps the MCP endpoint, to watch its requests.
+    """
+    endpoint = StreamableHttp(server, max_body_bytes=settings.max_body_bytes)
+    gate = SessionGate(
+        endpoint,
+        resolver=resolver,
+        resource=settings.resource,
+        requirement=requirement,
+        max_body_bytes=settings.max_body_bytes,
+        max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
+        body_timeout_seconds=settings.body_timeout_seconds,
+    )
+    mcp = observed(
+        guarded(
+            gate,
+            resource=settings.resource,
+            allowed_hosts=settings.allowed_hosts,
+            allowed_origins=settings.allowed_origins,
+        )
+    )
+    metadata = metadata_routes(
+        settings.resource,
+        name=server.name,
+        authorization_servers=settings.authorization_servers,
+        scopes=scopes,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with endpoint.run():
+            yield
+
+    app = Starlette(
+        routes=[*(Route(path, mcp) for path in ENDPOINTS), *metadata, *_health_routes(ready)],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _health_routes(ready: Callable[[], Awaitable[None]]) -> list[Route]:
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        try:
+            await ready()
+        except AuthError as error:
+            body = {"status": "unavailable", "reason": _cause(error.reason)}
+            return JSONResponse(body, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def _cause(reason: Reason) -> str:
+    if reason is Reason.STORE_UNAVAILABLE:
+        return "authsvc cannot be reached"
+    return f"authsvc does not serve this server: {reason.name}"

@@ -1,0 +1,98 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from authsvc import __version__
+from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.common.printable import printable_lines
+from authsvc.common.process import Program, forbid_core_dumps
+from authsvc.common.settings import ConfigError, load
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The TOML file. Each setting can also be an MCP_ADAPTER_… variable, with __ between "
+    "nested names: MCP_ADAPTER_AUTHSVC__TARGET.",
+)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mcp-adapter")
+def main() -> None:
+    """An MCP server whose every request has its own identity, by authsvc."""
+
+
+def _listening_address(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    from authsvc.common.arguments import check_listening
+
+    try:
+        return None if value is None else check_listening(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@main.command(epilog="Example: mcp-adapter serve --config adapter.toml --listen 127.0.0.1:8001")
+@config_option
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    callback=_listening_address,
+    help="Listen here instead of where the configuration says; for a second replica.",
+)
+def serve(config: Path | None, listen: str | None) -> None:
+    """Serve MCP over Streamable HTTP at /mcp until SIGTERM or Ctrl-C.
+
+    Clients find metadata at /.well-known/oauth-protected-resource, probes /healthz and /readyz.
+    """
+    # Imported here so that --help and --version answer at once.
+    from authsvc.common import event_loop
+    from authsvc.telemetry import logs
+
+    try:
+        event_loop.require_supported_platform()
+        from mcp_adapter.server import running as server
+        from mcp_adapter.server.config import Settings
+
+        settings = load(Settings, config)
+        if listen is not None:
+            settings = settings.model_copy(update={"listen": listen})
+        logs.configure(settings.log_level, settings.log_format)
+        if not settings.allow_core_dumps:
+            forbid_core_dumps()
+        event_loop.run(server.serve(settings))
+    except ConfigError as error:
+        click.echo(f"mcp-adapter: {printable_lines(str(error))}", err=True)
+        sys.exit(2)
+
+
+@main.command("check-config", epilog="Example: mcp-adapter check-config --config adapter.toml")
+@config_option
+@as_json_option
+def check_config(config: Path | None, as_json: bool) -> None:
+    """Check a configuration, the files and the tools that it names, without serving.
+
+    Exit code 0 if `serve` would take it, 2 if not.
+    """
+    from mcp_adapter.server import running as server
+    from mcp_adapter.server.config import Settings
+
+    problems: list[str] = []
+    try:
+        server.check(load(Settings, config))
+    except ConfigError as error:
+        problems = str(error).splitlines()
+    if as_json:
+        print_json({"good": not problems, "problems": problems})
+    elif problems:
+        for problem in problems:
+            say(f"mcp-adapter: {problem}", err=True)
+    else:
+        say(f"{config or 'The environment'}: good.")
+    sys.exit(2 if problems else 0)

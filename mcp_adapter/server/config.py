@@ -1,0 +1,164 @@
+"""The adapter's settings: a TOML file, and ``MCP_ADAPTER_…`` variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from authsvc.client.targets import Targets
+from authsvc.common.arguments import (
+    check_base_url,
+    check_host,
+    check_issuer,
+    check_listening,
+    check_origin,
+    check_scope,
+)
+from authsvc.common.settings import FileSettings, Resource, Table
+from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
+from authsvc.telemetry.logs import Format
+from authsvc.telemetry.settings import TracingSettings
+from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, DEFAULT_MAX_BODY_BYTES
+from mcp_adapter.gate.origins import LOOPBACK_ORIGINS
+
+Scope = Annotated[str, AfterValidator(check_scope)]
+
+
+def _authsvc_target(target: str) -> str:
+    Targets.parse(target)
+    return target
+
+
+class AuthsvcSettings(Table):
+    """``[authsvc]``: where authsvc is."""
+
+    target: Annotated[str, AfterValidator(_authsvc_target)] = Field(
+        default="127.0.0.1:50051",
+        description="host:port or unix:/path; dns:///host:port for a replica at each address of a "
+        "name; several with commas between.",
+    )
+    ca_file: Path | None = Field(
+        default=None, description="Who signs authsvc's certificate; set, TLS is spoken."
+    )
+    certificate_file: Path | None = Field(default=None, description="This adapter's certificate.")
+    key_file: Path | None = Field(default=None, description="Its key.")
+    service_token_file: Path | None = Field(
+        default=None, description="This adapter's service token, in place of a certificate."
+    )
+    deadline_seconds: PositiveFloat = Field(
+        default=2.0, description="How long one call may take, connecting included."
+    )
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if self.ca_file is None and not Targets.parse(self.target).on_this_machine:
+            raise ValueError(
+                f"target {self.target!r} is not on this machine, so tokens would cross the network "
+                "in the clear: for TLS set ca_file, and certificate_file with key_file or "
+                "service_token_file"
+            )
+        if self.ca_file is None and (self.certificate_file or self.service_token_file):
+            raise ValueError("certificate_file and service_token_file need ca_file")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+
+class S3Settings(Table):
+    """``[s3]``: where the buckets are."""
+
+    endpoint_url: Annotated[str, AfterValidator(check_base_url)] | None = Field(
+        default=None, description="Unset for AWS itself."
+    )
+    region: str = Field(default="us-east-1", description="Of the endpoint.")
+
+
+class ToolsSettings(Table):
+    """``[tools]``: which tools are served, besides the adapter's own that change nothing."""
+
+    packages: tuple[str, ...] = Field(
+        default=(), description="Modules with further tools, as Python imports them."
+    )
+    writes: tuple[str, ...] = Field(
+        default=(), description="Tools that change something. Each is off unless it is named here."
+    )
+
+
+class MetricsSettings(Table):
+    """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
+
+    listen: Annotated[str, AfterValidator(check_listening)] = Field(
+        default="127.0.0.1:9564", description="host:port."
+    )
+
+
+class Settings(FileSettings):
+    """All settings of the adapter."""
+
+    model_config = SettingsConfigDict(env_prefix="MCP_ADAPTER_")
+
+    listen: Annotated[str, AfterValidator(check_listening)] = Field(
+        default="127.0.0.1:8000", description="host:port."
+    )
+    resource: Resource = Field(
+        description="Canonical URI of the endpoint as clients know it: the audience of its tokens."
+    )
+    authorization_servers: tuple[Annotated[str, AfterValidator(check_issuer)], ...] = Field(
+        min_length=1, description="Issuers of tokens for it, for clients that look for one."
+    )
+    implied_scopes: dict[Scope, tuple[Scope, ...]] = Field(
+        default={}, description="By a broader scope of the issuer's, the scopes that it implies."
+    )
+    authsvc: AuthsvcSettings = AuthsvcSettings()
+    s3: S3Settings = S3Settings()
+    tools: ToolsSettings = ToolsSettings()
+    metrics: MetricsSettings | None = None
+    tracing: TracingSettings | None = None
+    connections: ConnectionSettings = ConnectionSettings()
+    allowed_hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
+        default=(), description="Host values besides the resource's own and loopback ones."
+    )
+    allowed_origins: tuple[Annotated[str, AfterValidator(check_origin)], ...] = Field(
+        default=LOOPBACK_ORIGINS, description="Origins of pages that may call, besides its own."
+    )
+    max_body_bytes: PositiveInt = Field(
+        default=DEFAULT_MAX_BODY_BYTES, description="Longest body that is read."
+    )
+    max_anonymous_body_bytes: PositiveInt = Field(
+        default=DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
+        description="Longest body that is read before a token is known to be valid.",
+    )
+    body_timeout_seconds: PositiveFloat = Field(
+        default=30.0, description="How long a body may take to arrive."
+    )
+    keep_alive_seconds: PositiveFloat = Field(
+        default=DEFAULT_KEEP_ALIVE_SECONDS,
+        description="How long a connection may be without a request after an answer. Longer than "
+        "a proxy in front keeps it.",
+    )
+    grace_seconds: PositiveInt = Field(
+        default=10, description="How long a stop waits for what is in flight."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged at least."
+    )
+    log_format: Format = Field(
+        default="auto",
+        description="One JSON object a line, or lines for people; auto: for people on a terminal.",
+    )
+    allow_core_dumps: bool = Field(
+        default=False,
+        description="Whether a crash may write down memory, which has tokens and keys in it.",
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.connections.request_timeout_seconds <= self.body_timeout_seconds:
+            raise ValueError(
+                "connections.request_timeout_seconds has to be longer than body_timeout_seconds, "
+                "or clients are disconnected before they are answered"
+            )
+        return self

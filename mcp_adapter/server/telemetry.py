@@ -1,0 +1,252 @@
+"""What operators see of the adapter: its requests, and how long authsvc takes to answer.
+
+Wraps what ``server`` puts together; the gate and the tools know nothing of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from mcp_types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from authsvc import __version__
+from authsvc.domain.resolution import Resolution, Resolver
+from authsvc.http_server.connections import Counts
+from authsvc.telemetry.counts import Histogram, Operations
+from authsvc.telemetry.families import add_histogram, items, operations_seconds
+from authsvc.telemetry.spans import NoTracing, Tracing
+from mcp_adapter.gate import eras
+from mcp_adapter.gate.refusals import Refusal
+from mcp_adapter.gate.requirements import Requirement, RequirementOf
+
+METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
+"""Methods that are counted by their names; any other is ``other``."""
+
+NO_METHOD, BATCH, OTHER, UNKNOWN = "none", "batch", "other", "unknown"
+
+
+@dataclass
+class _Request:
+    """One request, as far as it is known."""
+
+    method: str = NO_METHOD
+    tool: str = ""
+    status: int = 0
+    traceparent: str = ""
+    span: ExitStack = field(default_factory=ExitStack)
+
+
+class AdapterMetrics(Collector):
+    """What the adapter counts.
+
+    Args:
+        tools: the names of the tools that are served; a call of another is of ``unknown``.
+        tracing: makes spans of requests.
+    """
+
+    def __init__(self, tools: Collection[str] = (), tracing: Tracing | None = None) -> None:
+        self._tracing = tracing or NoTracing()
+        self.authsvc = Operations()
+        self.connections = Counts()
+        self._tools = frozenset(tools)
+        self._requests: Counter[tuple[str, str, str]] = Counter()
+        self._seconds: dict[str, Histogram] = {}
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self._in_flight = 0
+        self._current: ContextVar[_Request] = ContextVar("request")
+
+    def app(self, app: ASGIApp) -> ASGIApp:
+        """``app``, its requests counted."""
+        return _Counted(app, self)
+
+    def requirement(self, requirement: RequirementOf) -> RequirementOf:
+        """``requirement``, which is asked about each message: so its method is known, and nobody
+        has to parse it twice."""
+
+        def noted(method: str, params: Mapping[str, Any]) -> Requirement | None:
+            if (request := self._current.get(None)) is not None:
+                is_first = request.method == NO_METHOD
+                known = method if method in METHODS else OTHER
+                request.method = known if is_first else BATCH
+                if is_first:
+                    # Of the message itself: what came with HTTP may be a proxy's.
+                    named = (_traceparent_in(params), request.traceparent)
+                    request.span.enter_context(self._tracing.served(f"MCP {known}", *named))
+                if method == "tools/call":
+                    name = params.get("name")
+                    is_served = isinstance(name, str) and name in self._tools
+                    request.tool = str(name) if is_served else UNKNOWN
+            return requirement(method, params)
+
+        return noted
+
+    async def served(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have ``app`` serve one request, and count it."""
+        request = _Request(traceparent=Headers(scope=scope).get("traceparent", ""))
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+            await send(message)
+
+        began = time.perf_counter()
+        token = self._current.set(request)
+        self._in_flight += 1
+        try:
+            with request.span:
+                await app(scope, receive, noted)
+                self._tracing.note(_told(request))
+        finally:
+            self._in_flight -= 1
+            self._current.reset(token)
+            self._count(request, scope, time.perf_counter() - began)
+
+    def _count(self, request: _Request, scope: Scope, seconds: float) -> None:
+        self._requests[request.method, str(request.status), _era(scope)] += 1
+        if (histogram := self._seconds.get(request.method)) is None:
+            histogram = self._seconds[request.method] = Histogram()
+        histogram.observe(seconds)
+        if request.tool:
+            self._calls[request.tool, str(request.status)] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """See ``Collector``."""
+        yield InfoMetricFamily("mcp_adapter_build", "What runs.", value={"version": __version__})
+        requests = CounterMetricFamily(
+            "mcp_adapter_requests",
+            "HTTP requests to the MCP endpoint, by the method of their message.",
+            labels=("method", "status", "era"),
+        )
+        for labels, count in items(self._requests):
+            requests.add_metric(labels, count)
+        seconds = HistogramMetricFamily(
+            "mcp_adapter_request_duration_seconds",
+            "How long requests took, to the end of the answer.",
+            labels=("method",),
+        )
+        for method, histogram in list(self._seconds.items()):
+            add_histogram(seconds, (method,), histogram)
+        calls = CounterMetricFamily(
+            "mcp_adapter_tool_calls", "Calls of tools.", labels=("tool", "status")
+        )
+        for call, count in items(self._calls):
+            calls.add_metric(call, count)
+        in_flight = GaugeMetricFamily("mcp_adapter_requests_in_flight", "Requests being answered.")
+        in_flight.add_metric((), self._in_flight)
+        yield from (requests, seconds, calls, in_flight)
+        yield from self._of_connections()
+        yield operations_seconds(
+            "mcp_adapter_authsvc_duration_seconds",
+            "How long authsvc took to answer, as the adapter sees it.",
+            self.authsvc,
+        )
+        failures = CounterMetricFamily(
+            "mcp_adapter_authsvc_failures",
+            "Answers of authsvc that were refusals, and calls without an answer.",
+            labels=("operation", "reason"),
+        )
+        for (operation, result), count in items(self.authsvc.results):
+            if result != "ok":
+                failures.add_metric((operation, result), count)
+        yield failures
+
+    def _of_connections(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily(
+            "mcp_adapter_connections", "Open HTTP connections.", value=self.connections.open
+        )
+        yield GaugeMetricFamily(
+            "mcp_adapter_buffered_bytes",
+            "Requests and unread answers in memory, of all HTTP connections.",
+            value=self.connections.buffered_bytes,
+        )
+        dropped = CounterMetricFamily(
+            "mcp_adapter_connections_dropped",
+            "HTTP connections that were refused or ended by a limit.",
+            labels=("reason",),
+        )
+        for reason, count in items(self.connections.dropped):
+            dropped.add_metric((reason,), count)
+        yield dropped
+
+
+def _era(scope: Scope) -> str:
+    try:
+        version = eras.protocol_version(Headers(scope=scope))
+    except Refusal:  # the gate has answered so
+        return UNKNOWN
+    return "sessions" if eras.has_sessions(version) else "stateless"
+
+
+def _told(request: _Request) -> dict[str, str | int]:
+    """What a span tells of a request, by OpenTelemetry's semantic conventions."""
+    told: dict[str, str | int] = {"mcp.method.name": request.method}
+    if request.tool:
+        told["gen_ai.tool.name"] = request.tool
+    if request.status:
+        told["http.response.status_code"] = request.status
+    if request.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        told["error.type"] = str(request.status)
+    return told
+
+
+def _traceparent_in(params: Mapping[str, Any]) -> str:
+    """The trace context in a message (MCP 2026-07-28, ``_meta``); empty without one."""
+    meta = params.get("_meta")
+    traceparent = meta.get("traceparent") if isinstance(meta, dict) else None
+    return traceparent if isinstance(traceparent, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """An ASGI app. A class, since Starlette takes a function for a handler of its own."""
+
+    app: ASGIApp
+    metrics: AdapterMetrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.metrics.served(self.app, scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedResolver:
+    """A ``Resolver`` that is watched.
+
+    Attributes:
+        resolver: decides.
+        watch: what is entered around each operation, by its name.
+    """
+
+    resolver: Resolver
+    watch: Callable[[str], AbstractContextManager[object]] = field(repr=False)
+
+    async def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """See ``Resolver``, as for all that follows."""
+        with self.watch("resolve"):
+            return await self.resolver.resolve(session_id, token, resource=resource, create=create)
+
+    async def create(self, token: str, *, resource: str) -> Resolution:
+        with self.watch("create"):
+            return await self.resolver.create(token, resource=resource)
+
+    async def revoke(self, session_id: str) -> None:
+        with self.watch("revoke"):
+            await self.resolver.revoke(session_id)

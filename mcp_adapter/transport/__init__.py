@@ -1,0 +1,1 @@
+"""MCP over Streamable HTTP, without a session in the process."""

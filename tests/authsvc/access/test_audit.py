@@ -1,0 +1,200 @@
+"""Security events: as documented, and free of secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from authsvc.access.audit import Event, EventType
+from authsvc.domain.errors import AuthError
+from authsvc.telemetry import logs
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1 import auth_pb2_grpc as pb_grpc
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
+from tests.support.processes import spawn
+from tests.support.service import Service, serving, settings_for
+from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+DOCUMENTED_FIELDS = re.findall(r"^\| `(\w+)` \|", DOCUMENT.partition("## Types")[0], re.MULTILINE)
+DOCUMENTED_TYPES = re.findall(r"^\| `(\w+)` \|", DOCUMENT.partition("## Types")[2], re.MULTILINE)
+OF_THE_LOG = ["timestamp", "level", "logger", "event"]
+
+
+@pytest.fixture
+async def service(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncIterator[Service]:
+    async with serving(settings_for(tmp_path, idp), clock) as running_service:
+        yield running_service
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
+    """What was written down since the service started, empty fields left out."""
+    names = [field.name for field in dataclasses.fields(Event)]
+    found = [
+        {name: str(record.__dict__[name]) for name in names if record.__dict__[name]}
+        for record in caplog.records
+        if record.name == "authsvc.security"
+    ]
+    return [event for event in found if event["event_type"] != EventType.SERVICE_STARTED]
+
+
+def test_the_document_is_right() -> None:
+    assert [*OF_THE_LOG, *(field.name for field in dataclasses.fields(Event))] == DOCUMENTED_FIELDS
+    assert [item.value for item in EventType] == DOCUMENTED_TYPES
+
+
+async def test_a_refused_token(
+    service: Service, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with pytest.raises(AuthError):
+        await service.client.resolve("0123456789", idp.forged(), resource=RESOURCE, create=True)
+    assert events(caplog) == [
+        {
+            "event_type": "TOKEN_REFUSED",
+            "reason": "TOKEN_SIGNATURE_INVALID",
+            "caller": "local",
+            "session": "01234567…",
+            "resource": RESOURCE,
+        }
+    ]
+
+
+async def test_another_subject(
+    service: Service, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await service.client.resolve("0123456789", idp.token(), resource=RESOURCE, create=True)
+    with pytest.raises(AuthError):
+        await service.client.resolve(
+            "0123456789", idp.token("mallory", jti="j1"), resource=RESOURCE
+        )
+    assert events(caplog) == [
+        {
+            "event_type": "SUBJECT_MISMATCH",
+            "reason": "SESSION_SUBJECT_MISMATCH",
+            "caller": "local",
+            "session": "01234567…",
+            "resource": RESOURCE,
+            "issuer": ISSUER,
+            "subject": "mallory",
+            "token_id": "j1",
+        }
+    ]
+
+
+async def test_a_revocation_is_written_once(
+    service: Service, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await service.client.resolve("0123456789", idp.token(), resource=RESOURCE, create=True)
+    await service.client.revoke("0123456789")
+    await service.client.revoke("0123456789")
+    assert events(caplog) == [
+        {
+            "event_type": "SESSION_REVOKED",
+            "caller": "local",
+            "session": "01234567…",
+            "issuer": ISSUER,
+            "subject": "alice",
+        }
+    ]
+
+
+async def test_a_caller_for_another_resource(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with pytest.raises(AuthError):
+        await service.client.resolve("s", "", resource="https://else.example/mcp")
+    (event,) = events(caplog)
+    assert event["event_type"] == "CALLER_REFUSED"
+    assert event["resource"] == "https://else.example/mcp"
+    assert "; from unix:" in event["detail"]
+
+
+async def test_what_is_served_is_no_event(
+    service: Service, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    token = idp.token()
+    for resource in (RESOURCE, OTHER_RESOURCE):
+        await service.client.resolve("s", "", resource=resource, create=True)
+    await service.client.resolve("s", token, resource=RESOURCE)
+    await service.client.resolve("s", token, resource=RESOURCE)
+    with pytest.raises(AuthError):
+        await service.client.resolve("unknown", token, resource=RESOURCE)
+    assert events(caplog) == []
+
+
+def test_the_file_has_every_event_with_every_field(tmp_path: Path) -> None:
+    idp = IdentityProvider(time.time)
+    idp.write_secret(tmp_path)
+    config = tmp_path / "authsvc.toml"
+    config.write_text(
+        f"""
+listen = "127.0.0.1:0"
+resources = ["{RESOURCE}"]
+log_level = "error"
+audit_file = "{tmp_path}/audit/events.jsonl"
+[store]
+kind = "memory"
+[[issuers]]
+issuer = "{ISSUER}"
+algorithms = ["HS256"]
+secret_file = "{tmp_path}/secret"
+"""
+    )
+    forged = idp.forged()
+    path = tmp_path / "audit" / "events.jsonl"
+    path.parent.mkdir()
+    path.touch(mode=0o644)
+    with spawn("authsvc", "serve", "--config", str(config)) as process:
+        address = process.wait_for("the service has started", TIMEOUT_SECONDS)["detail"].split()[0]
+        with grpc.insecure_channel(address) as channel:
+            stub = pb_grpc.AuthServiceStub(channel)
+            request = pb.ResolveSessionRequest(token=forged, resource=RESOURCE)
+            with pytest.raises(grpc.RpcError):
+                stub.ResolveSession(request, timeout=TIMEOUT_SECONDS)
+        process.wait_for("a token was refused", TIMEOUT_SECONDS)
+    assert path.stat().st_mode & 0o077 == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["event_type"] for line in lines] == ["SERVICE_STARTED", "TOKEN_REFUSED"]
+    assert re.search(r" version=\S+ configuration_sha256=[0-9a-f]{64}$", lines[0]["detail"])
+    for line in lines:
+        assert set(line) == set(DOCUMENTED_FIELDS)
+    assert forged.rpartition(".")[2] not in path.read_text()
+
+
+def test_the_file_stays_private_and_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    logger = logging.getLogger("tests.audit")
+    logs.append_to_file("tests.audit", path)
+    try:
+        logger.warning("one")
+        path.rename(tmp_path / "rotated")
+        logger.warning("two")
+    finally:
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+    assert "one" in (tmp_path / "rotated").read_text()
+    assert "two" in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        logs.append_to_file("tests.audit", tmp_path / "link")

@@ -1,0 +1,247 @@
+"""Who may call, and for what."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authsvc.access.callers import RELOAD_SECONDS, Caller, Callers, ServiceTokenFile, check_resource
+from authsvc.domain.errors import AuthError, Reason
+from tests.support.clock import Clock
+
+HERE, THERE = "https://here.example/mcp", "https://there.example/mcp"
+# The same in each worker: they are parts of the names of tests.
+TOKENS = {
+    name: hashlib.sha256(f"token: {name}".encode()).hexdigest()
+    for name in ("here", "next", "admin")
+}
+
+
+def digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+CALLERS = Callers(
+    [
+        Caller(
+            "here",
+            frozenset({HERE}),
+            certificate_names=frozenset({"spiffe://x/here", "here.example"}),
+            token_digests=(digest(TOKENS["here"]), digest(TOKENS["next"])),
+        ),
+        Caller("there", frozenset({THERE}), certificate_names=frozenset({"spiffe://x/there"})),
+        Caller("admin", admin=True, token_digests=(digest(TOKENS["admin"]),)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "token", "caller"),
+    [
+        (["spiffe://x/here"], "", "here"),
+        (["here.example", "spiffe://x/here"], "", "here"),
+        (["unknown", "spiffe://x/there"], "", "there"),
+        ([], TOKENS["here"], "here"),
+        ([], TOKENS["next"], "here"),
+        ([], TOKENS["admin"], "admin"),
+        (["spiffe://x/here"], TOKENS["here"], "here"),
+        (["unknown"], TOKENS["here"], "here"),
+    ],
+)
+def test_a_proof_names_a_caller(names: list[str], token: str, caller: str) -> None:
+    assert CALLERS.identify(names, token).name == caller
+
+
+@pytest.mark.parametrize(
+    ("names", "token"),
+    [
+        ([], ""),
+        (["unknown"], ""),
+        ([], "wrong"),
+        ([], TOKENS["here"][:-1]),
+        ([], TOKENS["here"] + "x"),
+        ([], digest(TOKENS["here"]).hex()),
+        (["spiffe://x/here", "spiffe://x/there"], ""),
+        (["spiffe://x/there"], TOKENS["here"]),
+        (["spiffe://x/here"], "wrong"),
+        (["SPIFFE://x/here"], ""),
+    ],
+)
+def test_anything_else_is_refused(names: list[str], token: str) -> None:
+    with pytest.raises(AuthError) as caught:
+        CALLERS.identify(names, token)
+    assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
+
+
+def test_the_local_caller_needs_no_proof_where_nobody_is_registered() -> None:
+    local = Caller("local", frozenset({HERE}))
+    assert Callers([], local=local).identify([], "") is local
+    with pytest.raises(AuthError):
+        Callers([], local=local).identify([], "some token")
+
+
+def test_a_caller_acts_for_its_own_resources_alone() -> None:
+    here = CALLERS.identify(["spiffe://x/here"], "")
+    here.authorize(HERE)
+    for resource, reason in (
+        (THERE, Reason.CALLER_NOT_ALLOWED),
+        (HERE + "/", Reason.CALLER_NOT_ALLOWED),
+        ("here", Reason.RESOURCE_INVALID),
+    ):
+        with pytest.raises(AuthError) as caught:
+            here.authorize(resource)
+        assert caught.value.reason is reason
+    with pytest.raises(AuthError):
+        here.authorize_admin()
+
+
+def test_an_operator_acts_for_no_resource() -> None:
+    admin = CALLERS.identify([], TOKENS["admin"])
+    admin.authorize_admin()
+    with pytest.raises(AuthError):
+        admin.authorize(HERE)
+
+
+def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKENS["here"] + "\n")
+    callers = Callers([Caller("here", token_files=(ServiceTokenFile(path, clock),))])
+
+    def is_here(name: str) -> bool:
+        try:
+            return callers.identify([], TOKENS[name]).name == "here"
+        except AuthError:
+            return False
+
+    assert is_here("here")
+    path.write_text(TOKENS["admin"])
+    assert is_here("here")  # until it is looked at again
+    clock.advance(RELOAD_SECONDS)
+    assert is_here("admin")
+    assert not is_here("here")
+    path.write_text("half-writ")
+    clock.advance(RELOAD_SECONDS)
+    assert is_here("admin")
+    path.unlink()
+    clock.advance(RELOAD_SECONDS)
+    assert not is_here("admin")
+    path.write_text(TOKENS["next"])
+    clock.advance(RELOAD_SECONDS)
+    assert is_here("next")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "is empty"),
+        ("changeme", "holds fewer than 32 characters"),
+        ("changeme" * 5, "holds a token that can be guessed"),
+        ("\u2603" * 40, "is not ASCII"),
+    ],
+)
+def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
+    tmp_path: Path, clock: Clock, content: str, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKENS["here"])
+    callers = Callers([Caller("here", token_files=(ServiceTokenFile(path, clock),))])
+    assert callers.identify([], TOKENS["here"]).name == "here"
+    path.write_text(content, encoding="utf-8")
+    os.utime(path, (1, 1))  # written long ago: nobody is at it
+    for _ in range(3):
+        clock.advance(RELOAD_SECONDS)
+        with pytest.raises(AuthError):
+            callers.identify([], TOKENS["here"])
+    assert caplog.text.count(f"service token {path} is withdrawn: its file {fault}") == 1
+    path.write_text(TOKENS["next"])
+    clock.advance(RELOAD_SECONDS)
+    assert callers.identify([], TOKENS["next"]).name == "here"
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        {"certificate_names": frozenset({"spiffe://x/here"})},
+        {"token_digests": (digest(TOKENS["here"]),)},
+    ],
+)
+def test_two_callers_with_one_proof_are_refused(proof: Mapping[str, Any]) -> None:
+    Callers([Caller("one", **proof)])
+    with pytest.raises(ValueError, match="two go by the same"):
+        Callers([Caller("one", **proof), Caller("two", admin=True, **proof)])
+
+
+def test_two_callers_that_come_by_one_token_are_both_refused(tmp_path: Path, clock: Clock) -> None:
+    files = []
+    for name in ("here", "admin"):
+        (tmp_path / name).write_text(TOKENS[name])
+        files.append(ServiceTokenFile(tmp_path / name, clock))
+    callers = Callers(
+        [Caller("one", token_files=(files[0],)), Caller("two", token_files=(files[1],))]
+    )
+    assert callers.identify([], TOKENS["here"]).name == "one"
+    (tmp_path / "admin").write_text(TOKENS["here"])
+    clock.advance(RELOAD_SECONDS)
+    with pytest.raises(AuthError):
+        callers.identify([], TOKENS["here"])
+
+
+def test_no_token_shows() -> None:
+    assert digest(TOKENS["here"]).hex() not in repr(CALLERS.identify([], TOKENS["here"]))
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        *("https://a.example", "https://a.example/mcp", "http://127.0.0.1:8000/mcp"),
+        *(
+            "https://[::1]/x",
+            "https://[::1]:8443/x",
+            "https://a.example:80",
+            "http://a.example:443",
+        ),
+        f"https://a.example/{'x' * 2_030}",
+    ],
+)
+def test_canonical_resources(resource: str) -> None:
+    check_resource(resource)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "",
+        "a.example/mcp",
+        "ftp://a.example",
+        "HTTPS://a.example",
+        "https://A.example",
+        "https://a.example/#x",
+        "https://a.example/#",
+        "https://user@a.example/",
+        "https://a.example:99999/",
+        "https://a.example:443/",
+        "https://a.example:/",
+        "https://a.example:08443/",
+        "http://[::1]:80/",
+        "https:///mcp",
+        "https://a.example/ x",
+        "https://a.example/é",
+        "https://[::1/",
+        f"https://a.example/{'x' * 2_031}",
+        "https://a.example/../mcp",
+        "https://a.example/%2e/mcp",
+        "https://a.example/a%2fmcp",
+        "https://a,b.example/mcp",
+        "https://...",
+    ],
+    ids=lambda resource: resource[:30],
+)
+def test_resources_that_are_not_canonical(resource: str) -> None:
+    with pytest.raises(AuthError) as caught:
+        check_resource(resource)
+    assert caught.value.reason is Reason.RESOURCE_INVALID

@@ -1,0 +1,295 @@
+"""A caller's flood is its own, and leaves known tokens answering."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from pydantic import ValidationError
+
+from authsvc.access.limits import (
+    EVENTS_BURST,
+    EVENTS_PER_SECOND,
+    Bucket,
+    CallerLimits,
+    Usage,
+    Usages,
+)
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Outcome, Resolution
+from authsvc.resolver.resolver import SessionResolver
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
+from tests.support.service import Service, serving, settings_for
+from tests.support.tokens import RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncIterator[Service]:
+    limits = {
+        "refused_tokens_per_second": 2,
+        "refused_tokens_burst": 5,
+        "anonymous_sessions_per_second": 2,
+        "anonymous_sessions_burst": 5,
+    }
+    async with serving(settings_for(tmp_path, idp, limits=limits), clock) as running_service:
+        yield running_service
+
+
+async def reason(service: Service, session_id: str, token: str, *, create: bool = True) -> Reason:
+    with pytest.raises(AuthError) as caught:
+        await service.client.resolve(session_id, token, resource=RESOURCE, create=create)
+    assert (caught.value.retry_after_seconds or 0) <= 1.0
+    return caught.value.reason
+
+
+@contextmanager
+def call(usage: Usage) -> Iterator[None]:
+    usage.begin_call()
+    try:
+        yield
+    finally:
+        usage.end_call()
+
+
+def test_a_bucket_gives_a_burst_and_then_a_rate() -> None:
+    bucket = Bucket(2.0, 3.0, 100.0)
+    assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert bucket.take(100.25) == 0.25
+    assert bucket.take(100.5) == 0.0
+    assert bucket.take(100.5) == 0.5
+    # It never holds more than a burst, and a clock that steps back neither fills nor blocks it.
+    assert [bucket.take(1000.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    assert bucket.take(900.0) == 0.5
+    assert bucket.take(900.5) == 0.0
+
+
+def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
+    usages = Usages(CallerLimits(anonymous_sessions_burst=1), clock)
+    usages.of("one").before_anonymous_session()
+    with pytest.raises(AuthError):
+        usages.of("one").before_anonymous_session()
+    usages.of("other").before_anonymous_session()
+
+
+def test_calls_in_flight_are_counted(clock: Clock) -> None:
+    usage = Usages(CallerLimits(concurrent_calls=2), clock).of("caller")
+    with call(usage):
+        with call(usage), pytest.raises(AuthError) as caught, call(usage):
+            pass
+        assert caught.value.reason is Reason.OVERLOADED
+        with call(usage):
+            pass
+
+
+def test_calls_are_rationed(clock: Clock) -> None:
+    usage = Usages(CallerLimits(calls_per_second=8, calls_burst=2), clock).of("caller")
+    for _ in range(2):
+        with call(usage):
+            pass
+    with pytest.raises(AuthError) as caught, call(usage):
+        pass
+    assert caught.value.retry_after_seconds == 0.125
+    clock.advance(0.125)
+    with call(usage):
+        pass
+
+
+async def test_a_flood_of_bad_tokens_leaves_known_ones_answering(
+    service: Service, idp: IdentityProvider, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = idp.token()
+    await service.client.resolve("s", good, resource=RESOURCE, create=True)
+    seen = []
+    for _ in range(50):
+        seen.append(await reason(service, "s", idp.forged()))
+        answer = await service.client.resolve("s", good, resource=RESOURCE)
+        assert answer.outcome is Outcome.REUSED
+        assert answer.principal is not None
+    assert seen == [Reason.TOKEN_SIGNATURE_INVALID] * 5 + [Reason.OVERLOADED] * 45
+    # A new token waits with the bad ones, for as long as it is told to.
+    clock.advance(0.5)
+    fresh = idp.token(roles=["analyst"])
+    answer = await service.client.resolve("s", fresh, resource=RESOURCE)
+    assert answer.outcome is Outcome.REAUTHENTICATED
+    limits = [r for r in caplog.records if r.__dict__.get("event_type") == "LIMIT_REACHED"]
+    assert len(limits) == 1
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_by_default_a_flood_has_few_of_its_tokens_checked(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, streams: bool
+) -> None:
+    async with serving(settings_for(tmp_path, idp), clock, streams=streams) as service:
+        good = idp.token()
+        await service.client.resolve("s", good, resource=RESOURCE, create=True)
+        seen = Counter([await reason(service, "s", idp.forged()) for _ in range(600)])
+        assert seen == {Reason.TOKEN_SIGNATURE_INVALID: 200, Reason.OVERLOADED: 400}
+        answer = await service.client.resolve("s", good, resource=RESOURCE)
+        assert answer.principal is not None
+
+
+async def test_what_is_rejected_unseen_is_a_token_that_is_not_known(
+    service: Service, idp: IdentityProvider
+) -> None:
+    client, good, other = service.client, idp.token(roles=["reader"]), idp.token(roles=["analyst"])
+    await client.resolve("s", good, resource=RESOURCE, create=True)
+    await client.resolve("other", other, resource=RESOURCE, create=True)
+    await client.resolve("ended", good, resource=RESOURCE, create=True)
+    await client.revoke("ended")
+    while await reason(service, "s", idp.forged()) is not Reason.OVERLOADED:
+        pass
+    # Sessions that are gone are gone, whatever the token.
+    assert await reason(service, "never-seen", idp.forged(), create=False) is (
+        Reason.SESSION_NOT_FOUND
+    )
+    assert await reason(service, "ended", idp.forged()) is Reason.SESSION_REVOKED
+    # Neither what is known nor what comes without a token waits.
+    for session_id, token in (("s", good), ("s", other), ("other", other), ("s", ""), ("", good)):
+        await client.resolve(session_id, token, resource=RESOURCE)
+    await client.create(good, resource=RESOURCE)
+    # All else does, however it is asked.
+    assert await reason(service, "", idp.forged()) is Reason.OVERLOADED
+    with pytest.raises(AuthError) as caught:
+        await client.create(idp.forged(), resource=RESOURCE)
+    assert caught.value.reason is Reason.OVERLOADED
+
+
+async def test_what_is_rejected_unseen_costs_no_decision(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[str] = []
+    resolve: Any = SessionResolver.resolve
+
+    async def counted(*args: object, **more: object) -> Resolution:
+        decided.append("resolve")
+        resolution = await resolve(*args, **more)
+        assert isinstance(resolution, Resolution)
+        return resolution
+
+    monkeypatch.setattr(SessionResolver, "resolve", counted)
+    limits = {"refused_tokens_burst": 1}
+    settings = settings_for(tmp_path, idp, limits=limits)
+    for streams in (False, True):
+        async with serving(settings, clock, streams=streams) as service:
+            await service.client.resolve("s", idp.token(), resource=RESOURCE, create=True)
+            await reason(service, "s", idp.forged())
+            decided.clear()
+            for _ in range(20):
+                assert await reason(service, "s", idp.forged()) is Reason.OVERLOADED
+            assert decided == []
+
+
+async def test_good_tokens_never_use_it_up(service: Service, idp: IdentityProvider) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        for number in range(50):
+            token = idp.token(f"user-{number}")
+            await service.client.resolve(f"s{number}", token, resource=RESOURCE, create=True)
+
+
+async def test_tokens_that_have_expired_do_not_keep_new_ones_out(
+    service: Service, idp: IdentityProvider, clock: Clock
+) -> None:
+    token = idp.token(ttl_seconds=1)
+    await service.client.resolve("s", token, resource=RESOURCE, create=True)
+    clock.advance(60)
+    for _ in range(20):
+        assert await reason(service, "s", token) is Reason.TOKEN_EXPIRED
+    answer = await service.client.resolve("s", idp.token(), resource=RESOURCE)
+    assert answer.outcome is Outcome.REAUTHENTICATED
+
+
+async def test_a_session_s_own_token_is_served_by_a_process_that_has_not_seen_it(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    settings = settings_for(tmp_path, idp, "sqlite", limits={"refused_tokens_burst": 1})
+    good = idp.token()
+    async with serving(settings, clock) as before:
+        await before.client.resolve("s", good, resource=RESOURCE, create=True)
+    async with serving(settings, clock) as after:
+        await reason(after, "s", idp.forged())
+        assert await reason(after, "s", idp.forged()) is Reason.OVERLOADED
+        answer = await after.client.resolve("s", good, resource=RESOURCE)
+        assert answer.outcome is Outcome.REUSED
+
+
+def test_checks_in_flight_count_as_refused(clock: Clock) -> None:
+    usage = Usages(CallerLimits(refused_tokens_burst=2), clock).of("caller")
+    with usage.check(), usage.check(), pytest.raises(AuthError) as caught, usage.check():
+        pass
+    assert caught.value.reason is Reason.OVERLOADED
+    # Good ones, and those that could not be judged, leave nothing behind.
+    for reason in (None, Reason.KEYS_UNAVAILABLE, None):
+        with suppress(AuthError), usage.check(), usage.check():
+            if reason:
+                raise AuthError(reason)
+    for _ in range(2):
+        with pytest.raises(AuthError) as caught, usage.check():
+            raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+        assert caught.value.reason is Reason.TOKEN_SIGNATURE_INVALID
+    with pytest.raises(AuthError) as caught, usage.check():
+        pass
+    assert caught.value.reason is Reason.OVERLOADED
+
+
+def test_a_flood_of_refusals_is_not_written_down_line_by_line(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = Usages(CallerLimits(), clock).of("caller")
+    written = sum(usage.may_record() for _ in range(3000))
+    assert written == EVENTS_BURST
+    limits = [r for r in caplog.records if r.__dict__.get("event_type") == "LIMIT_REACHED"]
+    assert len(limits) == 1
+    clock.advance(1)
+    assert sum(usage.may_record() for _ in range(3000)) == EVENTS_PER_SECOND
+
+
+@pytest.mark.parametrize("name", ["calls", "refused_tokens", "anonymous_sessions"])
+def test_a_burst_that_lets_nothing_through_is_refused(
+    tmp_path: Path, idp: IdentityProvider, name: str
+) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        settings_for(tmp_path, idp, limits={f"{name}_burst": 0.5})
+
+
+async def test_the_server_does_so_much_at_once(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    limits = {"concurrent_calls_of_all": 2}
+    async with serving(settings_for(tmp_path, idp, limits=limits), clock) as service:
+        watches = []
+        async with aio.insecure_channel(service.address) as channel:
+            health: Any = HealthStub(channel)  # its stubs are without methods
+            for _ in range(2):
+                watches.append(health.Watch(HealthCheckRequest(), timeout=TIMEOUT_SECONDS))
+                assert await watches[-1].read() is not aio.EOF
+            with pytest.raises(AuthError) as caught:
+                await service.client.resolve("", "", resource=RESOURCE)
+            assert caught.value.reason is Reason.OVERLOADED
+            for watch in watches:
+                watch.cancel()
+
+
+async def test_a_flood_of_sessions_without_a_token_leaves_the_rest_answering(
+    service: Service, idp: IdentityProvider, clock: Clock
+) -> None:
+    for number in range(5):
+        await service.client.resolve(f"a{number}", "", resource=RESOURCE, create=True)
+    assert await reason(service, "a5", "") is Reason.SESSION_LIMIT
+    with pytest.raises(AuthError) as caught:
+        await service.client.create("", resource=RESOURCE)
+    assert caught.value.reason is Reason.SESSION_LIMIT
+    await service.client.resolve("a0", "", resource=RESOURCE)
+    await service.client.create(idp.token(), resource=RESOURCE)
+    clock.advance(0.5)
+    await service.client.create("", resource=RESOURCE)

@@ -1,0 +1,327 @@
+"""Where fetches go, and whom they believe: real TLS, names that lead elsewhere, and addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import gzip
+import ipaddress
+import json
+import socket
+import ssl
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from authsvc.net import fetching
+from authsvc.net.certificates import Signed, make_authority
+from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, is_public, tls_context
+from authsvc.tokens.jwks import fetch_discovered
+from authsvc.tokens.keys import KeyLoadError
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.http import Answer, Site, serving_http
+from tests.support.keys import jwks, signer
+from tests.support.sockets import serving_tcp
+
+pytestmark = pytest.mark.anyio
+
+INSIDE = Fetcher(allow_private_addresses=True)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving_http() as running:
+        running.answers["/jwks"] = Answer(jwks(signer("k1")))
+        yield running
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """PEM of a key and a certificate for idp.example and for the address 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idp.example")])
+    names = [x509.DNSName("idp.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "idp.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+class SecureSite:
+    """An HTTPS server whose answers a test decides."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.answers: dict[str, bytes] = {}
+        self.hosts: list[str] = []
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        path = request.split(" ")[1]
+        self.hosts += [
+            line.partition(": ")[2] for line in request.splitlines() if line.startswith("Host: ")
+        ]
+        body = self.answers[path]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def secure_site(certificate: Path) -> AsyncIterator[SecureSite]:
+    site = SecureSite()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    async with serving_tcp(site.answer, tls=context) as address:
+        site.port = address[1]
+        yield site
+
+
+@pytest.fixture
+async def secure(certificate: Path) -> AsyncIterator[SecureSite]:
+    async with secure_site(certificate) as site:
+        yield site
+
+
+@pytest.fixture
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust in that certificate."""
+    context = ssl.create_default_context(cafile=certificate)
+    monkeypatch.setattr(fetching, "tls_context", lambda: context)
+
+
+@pytest.fixture
+async def lead(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The addresses that names lead to, for a test to fill; others are themselves."""
+    led: dict[str, list[str]] = {}
+
+    async def resolved(host: str, port: int, **how: object) -> list[object]:
+        return [
+            (socket.AF_INET6 if ":" in address else socket.AF_INET, 1, 6, "", (address, port))
+            for address in led.get(host, [host])
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolved)
+    return led
+
+
+async def refused(fetcher: Fetcher, url: str) -> str:
+    with pytest.raises(KeyLoadError) as caught:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await fetcher.get(url)
+    return str(caught.value)
+
+
+async def test_a_certificate_that_is_not_strict_enough_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority("CA", days=1)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    lax = (
+        x509.CertificateBuilder(
+            authority.certificate.subject,
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idp")]),
+            key.public_key(),
+            x509.random_serial_number(),
+        )
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    signed = Signed(key, lax)
+    (tmp_path / "lax.pem").write_bytes(signed.key_pem() + signed.certificate_pem())
+    strict = ssl.create_default_context(cadata=authority.certificate_pem().decode())
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    monkeypatch.setattr(fetching, "tls_context", lambda: strict)
+    async with secure_site(tmp_path / "lax.pem") as site:
+        told = await refused(INSIDE, f"https://127.0.0.1:{site.port}/jwks")
+        assert "its certificate is rejected: Missing Authority Key Identifier" in told
+        assert site.hosts == []
+
+
+@pytest.mark.usefixtures("trusted")
+async def test_the_certificate_is_for_the_name_and_not_for_the_address(
+    secure: SecureSite, lead: dict[str, list[str]]
+) -> None:
+    lead["idp.example"] = lead["other.example"] = ["127.0.0.1"]
+    secure.answers["/jwks"] = b"{}"
+    body, _ = await INSIDE.get(f"https://idp.example:{secure.port}/jwks")
+    assert body == b"{}"
+    assert secure.hosts == [f"idp.example:{secure.port}"]
+    # The certificate names the address that is connected to, which is neither here nor there.
+    told = await refused(INSIDE, f"https://other.example:{secure.port}/jwks")
+    assert "ConnectError: its certificate is rejected: Hostname mismatch" in told
+    assert len(secure.hosts) == 1
+
+
+async def test_a_certificate_of_nobody_is_refused(
+    secure: SecureSite, lead: dict[str, list[str]]
+) -> None:
+    lead["idp.example"] = ["127.0.0.1"]
+    assert "ConnectError" in await refused(INSIDE, f"https://idp.example:{secure.port}/jwks")
+    assert secure.hosts == []
+
+
+def test_trust_is_loaded_once() -> None:
+    assert tls_context() is tls_context()
+    assert tls_context().verify_mode is ssl.CERT_REQUIRED
+    assert tls_context().check_hostname
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.9.9.9", "[::1]", "LOCALHOST"])
+@pytest.mark.parametrize("allow", [False, True])
+async def test_metadata_from_elsewhere_cannot_lead_to_this_machine(
+    secure: SecureSite,
+    lead: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    *,
+    allow: bool,
+) -> None:
+    issuer = f"https://idp.example:{secure.port}"
+    lead["idp.example"] = ["127.0.0.1"]
+    # The issuer passes for public, so that it is reached with either setting.
+    monkeypatch.setattr(fetching, "is_public", lambda address: True)
+    for scheme in ("http", "https"):
+        secure.answers["/.well-known/openid-configuration"] = json.dumps(
+            {"issuer": issuer, "jwks_uri": f"{scheme}://{host}:{secure.port}/jwks"}
+        ).encode()
+        with pytest.raises(KeyLoadError, match="leads to this machine"):
+            await fetch_discovered(Fetcher(allow), issuer, ("ES256",))
+    assert len(secure.hosts) == 2
+
+
+async def test_one_dead_address_of_several_does_not_matter(
+    site: Site, lead: dict[str, list[str]]
+) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        dead_port = taken.getsockname()[1]
+    port = int(site.url.rpartition(":")[2])
+    lead["localhost"] = ["127.0.0.2", "127.0.0.1"]
+    await Fetcher().get(f"http://localhost:{port}/jwks")
+    assert site.requests == ["/jwks"]
+    assert "ConnectError" in await refused(Fetcher(), f"http://localhost:{dead_port}/jwks")
+
+
+async def test_one_private_address_among_public_ones_refuses_them_all(
+    lead: dict[str, list[str]],
+) -> None:
+    lead["idp.example"] = ["8.8.8.8", "10.0.0.1"]
+    assert "10.0.0.1 is not public" in await refused(Fetcher(), "https://idp.example/jwks")
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700:4700::1111", True),
+        ("64:ff9b::808:808", True),  # 8.8.8.8 through NAT64
+        ("64:ff9b::a9fe:a9fe", False),  # 169.254.169.254 through NAT64
+        ("64:ff9b::a00:1", False),
+        ("64:ff9b:1::1", False),
+        ("2002:a9fe:a9fe::1", False),  # 6to4
+        ("::ffff:10.0.0.1", False),
+        ("::7f00:1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+        ("fd00:ec2::254", False),
+        ("::", False),
+        ("::1", False),
+        ("168.63.129.16", False),
+        ("192.0.0.192", False),
+        ("100.100.100.200", False),
+        ("198.18.0.1", False),
+        ("239.255.255.250", False),
+        ("255.255.255.255", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, *, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+@pytest.mark.parametrize("host", ["b\u00fccher.example", "\uff11\uff12\uff17.0.0.1", "\ud800"])
+async def test_a_name_that_is_not_ascii_is_an_error_of_ours(host: str) -> None:
+    assert "is not ASCII" in await refused(INSIDE, f"https://{host}/jwks")
+
+
+BOMB = gzip.compress(b" " * (64 * MAX_DOCUMENT_BYTES))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "complaint"),
+    [
+        ("gzip", BOMB, "longer than"),
+        ("X-GZip", BOMB, "longer than"),
+        ("gzip, gzip", gzip.compress(BOMB), "content coding 'gzip, gzip'"),
+        ("br", b"", "content coding 'br'"),
+        ("deflate", zlib.compress(b"{}"), "content coding 'deflate'"),
+        ("gzip", b"{}", "is not gzip"),
+        ("gzip", gzip.compress(b"{}")[:-1], "ends before its gzip does"),
+        ("gzip", b"", "ends before its gzip does"),
+        ("gzip", gzip.compress(b"{}") + b"{}", "goes on after its gzip"),
+        ("gzip", gzip.compress(b"{}") + gzip.compress(b"{}"), "goes on after its gzip"),
+    ],
+    ids=[
+        "gzip",
+        "x-gzip",
+        "twice",
+        "br",
+        "deflate",
+        "not gzip",
+        "cut short",
+        "empty",
+        "rubbish after it",
+        "two members",
+    ],
+)
+async def test_a_packed_body_is_bounded_while_it_is_unpacked(
+    site: Site, encoding: str, body: bytes, complaint: str
+) -> None:
+    assert len(body) < MAX_DOCUMENT_BYTES
+    site.answers["/jwks"] = Answer(body, headers={"Content-Encoding": encoding})
+    await refused(Fetcher(), f"{site.url}/jwks")  # what a first request imports is not its own
+    tracemalloc.start()
+    try:
+        assert complaint in await refused(Fetcher(), f"{site.url}/jwks")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MAX_DOCUMENT_BYTES
+
+
+async def test_a_body_is_asked_for_unpacked_and_read_if_it_is_gzip(site: Site) -> None:
+    packed = gzip.compress(b"{}")
+    plain = ("identity", "", "UTF-8", "aws-chunked", "identity, utf-8")
+    for encoding, body in (
+        *((coding, b"{}") for coding in plain),
+        ("gzip", packed),
+        ("gzip,aws-chunked", packed),
+    ):
+        site.answers["/it"] = Answer(body, headers={"Content-Encoding": encoding})
+        assert (await Fetcher().post(f"{site.url}/it", {}, {}))[0] == b"{}"
+    assert {headers["Accept-Encoding"] for headers, _ in site.posted} == {"identity"}

@@ -1,0 +1,250 @@
+"""Answers that stand: given again only while whatever they were decided on is as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from authsvc.access.limits import CallerLimits, Usages
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
+from authsvc.domain.revocation import Cutoff
+from authsvc.domain.sessions import TOUCH_FRACTION, Limits
+from authsvc.resolver.resolver import SessionResolver
+from authsvc.stores.memory import MemoryStore
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+from authsvc.tokens.keys import KeySet, VerificationKey
+from tests.support.clock import Clock
+from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = Limits()
+KEEP = 3
+
+
+class Keys:
+    """An issuer's keys, which a test may withdraw."""
+
+    failure = ""
+
+    def __init__(self, keys: KeySet) -> None:
+        self.keys = keys
+        self.known = True
+
+    def current(self, now: float) -> KeySet:
+        if not self.known:
+            raise AuthError(Reason.KEYS_UNAVAILABLE)
+        return self.keys
+
+    async def renew(self, now: float) -> bool:
+        return False
+
+    async def refresh(self, now: float) -> None:
+        """Nothing to do."""
+
+
+class Broker:
+    """Counts, and says when to ask again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.issued = 0
+
+    async def issue(
+        self, principal: Principal, *, token: Secret, resource: str, now: float
+    ) -> Credentials:
+        self.issued += 1
+        renew_time = self._clock() + 60
+        return BearerCredentials(Secret(f"{self.issued}"), "Bearer", now + 90, renew_time)
+
+
+class Bench:
+    """A resolver with all that it stands on."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.idp = IdentityProvider(self.clock)
+        key = VerificationKey(None, "HS256", self.idp.secret.encode())
+        self.keys = Keys(KeySet((key,)))
+        self.store = MemoryStore(unauthenticated_cap=100)
+        self.broker: Broker | None = None
+        self.resolver = self.made()
+
+    def made(self) -> SessionResolver:
+        return SessionResolver(
+            JwtVerifier([Issuer(ISSUER, self.keys)]),
+            self.store,
+            self.broker,
+            limits=LIMITS,
+            usages=Usages(CallerLimits(), self.clock),
+            clock=self.clock,
+            answers_kept=KEEP,
+        )
+
+    async def settle(self, session_id: str, token: str, name: bytes = b"request") -> None:
+        """Ask until the answer stands."""
+        resolver = self.resolver
+        await resolver.resolve(session_id, token, resource=RESOURCE, create=True)
+        await resolver.resolve(session_id, token, resource=RESOURCE, request_digest=name)
+        assert self.stands(name)
+
+    def stands(self, name: bytes = b"request") -> bool:
+        return self.resolver.recall(name) is not None
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_what_was_answered_is_answered_again(bench: Bench) -> None:
+    token = bench.idp.token(ttl_seconds=1e6)
+    await bench.settle("s", token)
+    settled = bench.resolver.recall(b"request")
+    assert settled is not None
+    assert settled.resolution == await bench.resolver.resolve("s", token, resource=RESOURCE)
+    assert not bench.stands(b"another")
+
+
+async def test_a_principal_session_alike(bench: Bench) -> None:
+    await bench.settle("", bench.idp.token())
+
+
+async def test_a_change_is_never_settled(bench: Bench) -> None:
+    await bench.resolver.resolve(
+        "s", bench.idp.token(), resource=RESOURCE, create=True, request_digest=b"request"
+    )
+    assert not bench.stands()
+
+
+async def test_an_answer_without_an_identity_is_not_settled(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.resolver.resolve(
+            "s", "", resource=RESOURCE, create=True, request_digest=b"request"
+        )
+    assert not bench.stands()
+
+
+async def test_a_revoked_session_ends_it(bench: Bench) -> None:
+    await bench.settle("s", bench.idp.token())
+    await bench.resolver.revoke("s")
+    assert not bench.stands()
+
+
+@pytest.mark.parametrize("whose", ["everyone", "subject", "token"])
+async def test_a_cut_off_ends_it(bench: Bench, whose: str) -> None:
+    await bench.settle("s", bench.idp.token(jti="one"))
+    now = bench.clock.now
+    named = {
+        "everyone": Cutoff(now, now),
+        "subject": Cutoff(now, now, ISSUER, "alice"),
+        "token": Cutoff(now, now, ISSUER, "", "one"),
+    }
+    await bench.store.cut_off(named[whose])
+    assert not bench.stands()
+
+
+async def test_somebody_elses_cut_off_does_not(bench: Bench) -> None:
+    await bench.settle("s", bench.idp.token())
+    now = bench.clock.now
+    await bench.store.cut_off(Cutoff(now, now, ISSUER, "bob"))
+    assert bench.stands()
+
+
+async def test_a_newer_token_ends_it_and_the_old_one_is_decided_on_anew(bench: Bench) -> None:
+    old = bench.idp.token(roles=["reader"])
+    await bench.settle("s", old)
+    bench.clock.advance(1)
+    await bench.resolver.resolve("s", bench.idp.token(roles=["analyst"]), resource=RESOURCE)
+    assert not bench.stands()
+    again = await bench.resolver.resolve(
+        "s", old, resource=RESOURCE, request_digest=b"request"
+    )  # row 11
+    assert again.principal is not None
+    assert again.principal.roles == ("reader",)
+    assert bench.stands()
+
+
+async def test_the_tokens_end_ends_it(bench: Bench) -> None:
+    await bench.settle("s", bench.idp.token(ttl_seconds=100))
+    bench.clock.advance(129)
+    assert bench.stands()
+    bench.clock.advance(2)
+    assert not bench.stands()
+
+
+async def test_a_withdrawn_key_ends_it(bench: Bench) -> None:
+    await bench.settle("s", bench.idp.token())
+    bench.keys.keys = KeySet((VerificationKey(None, "HS256", b"another secret" * 4),))
+    assert not bench.stands()
+
+
+async def test_keys_that_cannot_be_told_any_more_end_it(bench: Bench) -> None:
+    await bench.settle("s", bench.idp.token())
+    bench.keys.known = False
+    assert not bench.stands()
+
+
+async def test_it_ends_when_the_time_of_use_is_due_to_be_written(bench: Bench) -> None:
+    await bench.settle("s", bench.idp.token(ttl_seconds=1e6))
+    due = TOUCH_FRACTION * LIMITS.authenticated_idle_seconds
+    bench.clock.advance(due - 1)
+    assert bench.stands()
+    bench.clock.advance(1)
+    assert not bench.stands()
+
+
+async def test_it_ends_when_credentials_are_due_to_be_renewed(bench: Bench) -> None:
+    bench.broker = Broker(bench.clock)
+    bench.resolver = bench.made()
+    await bench.settle("s", bench.idp.token())
+    issued = bench.broker.issued
+    bench.clock.advance(59)
+    assert bench.stands()
+    assert bench.broker.issued == issued
+    bench.clock.advance(1)
+    assert not bench.stands()
+
+
+async def test_a_store_that_is_away_ends_it(bench: Bench) -> None:
+    await bench.settle("s", bench.idp.token())
+    await bench.store.close()
+    assert not bench.stands()
+
+
+async def test_a_session_made_anew_under_the_same_id_is_another(bench: Bench) -> None:
+    token = bench.idp.token(ttl_seconds=1e6)
+    await bench.settle("s", token)
+    record = await bench.store.get("s")
+    assert record is not None
+    await bench.store.remove(record)
+    assert not bench.stands()
+    await bench.resolver.resolve("s", token, resource=RESOURCE, create=True)
+    assert not bench.stands()
+
+
+async def test_only_so_many_are_kept(bench: Bench) -> None:
+    token = bench.idp.token()
+    names = [bytes([number]) for number in range(KEEP + 1)]
+    for name in names:
+        await bench.settle("s", token, name)
+    assert [bench.stands(name) for name in names] == [False, True, True, True]
+
+
+async def test_one_resources_answer_is_not_anothers(bench: Bench) -> None:
+    token = bench.idp.token(aud=[RESOURCE, OTHER_RESOURCE])
+    await bench.settle("s", token)
+    settled = bench.resolver.recall(b"request")
+    assert settled is not None
+    assert settled.resource == RESOURCE
+
+
+async def test_nothing_secret_is_shown(bench: Bench) -> None:
+    token = bench.idp.token()
+    await bench.settle("s", token)
+    settled = bench.resolver.recall(b"request")
+    assert settled is not None
+    settled.encoded = b"credentials"
+    assert "credentials=" in repr(settled)
+    assert "b'credentials'" not in repr(settled)
+    assert token not in repr(settled)

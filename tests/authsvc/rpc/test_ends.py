@@ -1,0 +1,200 @@
+"""How a call that lasts ends: never beside a write, which gRPC refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
+from authsvc.access.limits import CallerLimits, Usages
+from authsvc.admin.sessions import Watch
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, EventType
+from authsvc.rpc import admission as edge_module
+from authsvc.rpc.admin_service import SessionAdminServicer
+from authsvc.rpc.admission import Context, Edge
+from authsvc.rpc.auth_service import GuardedHealthServicer
+from authsvc.rpc.resolve_stream import ResolveStream
+from authsvc.stores import Logged
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.v1.frames_pb2 import RequestFrames
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
+from tests.support.tokens import RESOURCE
+
+pytestmark = pytest.mark.anyio
+
+LOCAL = Caller(LOCAL_CALLER, frozenset({RESOURCE}), admin=True)
+
+
+class SlowContext:
+    """The context of a call whose client takes its time to read.
+
+    As with gRPC, a write goes on whose task is cancelled, and no end is taken beside it.
+    """
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.read_by_client = asyncio.Event()
+        self.written: list[Any] = []
+        self.ended_beside_a_write: bool | None = None
+        self._requests = [_batch()]
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def peer(self) -> str:
+        return "a client"
+
+    async def send_initial_metadata(self, metadata: object) -> None:
+        """The client has room for that."""
+
+    async def read(self) -> RequestFrames:
+        if not self._requests:
+            await asyncio.Event().wait()
+        return self._requests.pop()
+
+    async def write(self, message: object) -> None:
+        self.begun.set()
+        await self.read_by_client.wait()
+        self.written.append(message)
+        self.begun.clear()
+
+    async def abort(self, *_: object, **__: object) -> None:
+        self.ended_beside_a_write = self.begun.is_set()
+        raise aio.AbortError
+
+
+class CallerThatGoes(Edge):
+    """An edge that knows the caller until ``is_gone`` is set."""
+
+    is_gone = False
+
+    def identify(self, context: Context) -> Caller:
+        if self.is_gone:
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, "gone")
+        return super().identify(context)
+
+
+def _batch() -> RequestFrames:
+    entry = pb.ResolveSessionStreamRequest.Entry(
+        request_id=1, request=pb.ResolveSessionRequest(resource=RESOURCE)
+    )
+    batch = pb.ResolveSessionStreamRequest(entries=[entry, entry])
+    batch.entries[1].request_id = 2
+    return RequestFrames.FromString(batch.SerializeToString())
+
+
+class FirstAtOnce:
+    """Answers the first request from memory, and the second once its task has begun."""
+
+    def __init__(self) -> None:
+        self._answers = [b"first"]
+
+    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
+        return self._answers.pop() if self._answers else None
+
+    def rejection(self, request: object, caller: Caller) -> None:
+        return None
+
+    async def resolve(self, *_: object) -> bytes:
+        return b"second"
+
+    def refused(self, error: Exception) -> None:
+        raise AssertionError("nothing is refused") from error
+
+
+class EventsWithoutEnd:
+    """Stands in for ``SessionAdmin``: something happens all the time."""
+
+    @asynccontextmanager
+    async def watching(self, *_: object, **__: object) -> AsyncIterator[Watch]:
+        async def events() -> AsyncIterator[Logged]:
+            while True:
+                yield Logged("here", Event(EventType.TOKENS_REVOKED, 0.0))
+
+        yield Watch("start", events())
+
+
+def health_watch(edge: Edge, stopping: asyncio.Event, context: Context) -> Awaitable[None]:
+    return GuardedHealthServicer(edge, stopping).Watch(HealthCheckRequest(), context)
+
+
+def session_watch(edge: Edge, stopping: asyncio.Event, context: Context) -> Awaitable[None]:
+    admin: Any = EventsWithoutEnd()
+    return SessionAdminServicer(admin, edge).WatchSessions(pb.WatchSessionsRequest(), context)
+
+
+async def resolve_stream(edge: Edge, stopping: asyncio.Event, context: Context) -> None:
+    async with edge.staying(context) as stay:
+        await ResolveStream(context, edge, stay, FirstAtOnce()).serve(stopping)
+
+
+@pytest.fixture
+def usages(clock: Clock) -> Usages:
+    """One stream at once."""
+    return Usages(CallerLimits(max_streams_per_caller=1), clock)
+
+
+@pytest.fixture
+def edge(usages: Usages, monkeypatch: pytest.MonkeyPatch) -> CallerThatGoes:
+    monkeypatch.setattr(edge_module, "IDENTIFY_SECONDS", 0.0)
+    return CallerThatGoes(Callers([], local=LOCAL), usages)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.mark.parametrize("call", [health_watch, session_watch, resolve_stream])
+async def test_a_call_whose_caller_is_not_known_any_more_ends_after_the_write_under_way(
+    edge: CallerThatGoes,
+    usages: Usages,
+    call: Callable[[Edge, asyncio.Event, Context], Awaitable[None]],
+) -> None:
+    context = SlowContext()
+    usage = usages.of(LOCAL.name)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        serving = asyncio.ensure_future(call(edge, asyncio.Event(), cast("Context", context)))
+        await context.begun.wait()
+        edge.is_gone = True
+        await _passes()
+        usage.begin_stream()
+        context.read_by_client.set()
+        with pytest.raises(aio.AbortError):
+            await serving
+    assert context.ended_beside_a_write is False
+    assert len(context.written) == 1, "nothing is written for a caller that is not known"
+
+
+async def test_a_watch_of_health_has_the_newest_status_before_a_stop_ends_it(
+    edge: CallerThatGoes,
+) -> None:
+    stopping = asyncio.Event()
+    context: Any = SlowContext()
+    health = GuardedHealthServicer(edge, stopping)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        watch = asyncio.ensure_future(health.Watch(HealthCheckRequest(), context))
+        await context.begun.wait()
+        health.leave()
+        stopping.set()
+        await _passes()
+        context.read_by_client.set()
+        with pytest.raises(aio.AbortError):
+            await watch
+    assert context.ended_beside_a_write is False
+    statuses = [message.status for message in context.written]
+    assert statuses == [HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING]
+
+
+async def _passes() -> None:
+    """Passes of the event loop, in which whoever wants to end the call would do it."""
+    for _ in range(20):
+        await asyncio.sleep(0)

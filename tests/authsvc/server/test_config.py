@@ -1,0 +1,323 @@
+"""A wrong setting stops the start, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from authsvc.common.settings import ConfigError, load
+from authsvc.net.addresses import is_local
+from authsvc.server.config import Settings
+
+MINIMAL = """
+resources = ["https://mcp.example/mcp"]
+[[issuers]]
+issuer = "https://idp.example"
+algorithms = ["HS256"]
+secret_file = "secret"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "authsvc.toml"
+    path.write_text(text)
+    return path
+
+
+def complaint(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(Settings, written(folder, text))
+    return str(caught.value)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load(Settings, written(tmp_path, MINIMAL))
+    assert settings.listen == "127.0.0.1:50051"
+    assert (settings.store.kind, settings.store.path) == ("sqlite", Path("var/authsvc.db"))
+    assert settings.sessions.unauthenticated_idle_seconds == 3600
+    assert settings.sessions.authenticated_idle_seconds == 86400
+    assert settings.sessions.absolute_seconds == 30 * 86400
+    assert settings.issuers[0].required_claims == ("exp", "iat")
+
+
+def test_each_worker_needs_a_port_for_its_metrics(tmp_path: Path) -> None:
+    metrics = '[metrics]\nlisten = "127.0.0.1:65534"\n'
+    settings = load(Settings, written(tmp_path, "workers = 2\n" + MINIMAL + metrics))
+    assert settings.workers == 2
+    assert "metrics.listen" in complaint(tmp_path, "workers = 3\n" + MINIMAL + metrics)
+
+
+def test_the_environment_goes_above_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTHSVC_LISTEN", "127.0.0.1:6000")
+    monkeypatch.setenv("AUTHSVC_STORE__KIND", "memory")
+    monkeypatch.setenv("AUTHSVC_RESOURCES", '["https://env.example/mcp"]')
+    settings = load(Settings, written(tmp_path, MINIMAL + "[store]\npath = 'x.db'\n"))
+    assert settings.listen == "127.0.0.1:6000"
+    assert (settings.store.kind, settings.store.path) == ("memory", Path("x.db"))
+    assert settings.resources == ("https://env.example/mcp",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('resources = ["https://mcp.example/mcp"]', "", "needs either resources"),
+        ('resources = ["https://mcp.example/mcp"]', "resources = []", "needs either resources"),
+        ("https://mcp.example/mcp", "mcp.example/mcp", "resources.0: is a canonical URI"),
+        ("https://mcp.example/mcp", "https://mcp.example/mcp#x", "resources.0: is a canonical"),
+        ("https://mcp.example/mcp", "https://MCP.example/mcp", "resources.0: is a canonical"),
+        (
+            "resources",
+            'listen = "0.0.0.0:50051"\nresources',
+            "can be reached from other machines and needs [tls]",
+        ),
+        (
+            "resources",
+            'listen = "10.1.2.3:50051"\nresources',
+            "can be reached from other machines and needs [tls]",
+        ),
+        (
+            "resources",
+            'listen = "[::]:50051"\nresources',
+            "can be reached from other machines and needs [tls]",
+        ),
+        ("resources", 'listen = "nonsense"\nresources', "listen: is an address like"),
+        ("resources", 'lsten = "x"\nresources', "lsten: there is no such setting"),
+        ("secret_file", "secret_fil", "issuers.0.secret_fil: there is no such setting"),
+        ('secret_file = "secret"', "", "issuers.0: needs exactly one of secret_file"),
+        ('secret_file = "secret"', 'secret_file = "s"\njwks_file = "j"', "exactly one of"),
+        ('["HS256"]', '["RS256"]', "issuers.0: secret_file goes with"),
+        ('["HS256"]', '["HS256", "RS256"]', "issuers.0: secret_file goes with"),
+        ('["HS256"]', '["none"]', "issuers.0.algorithms.0"),
+        ('secret_file = "secret"', 'jwks_file = "j"', "issuers.0: secret_file goes with"),
+        ('secret_file = "secret"', 'secret_file = "s"\nleeway_seconds = -1', "leeway_seconds"),
+        ("[[issuers]]", "[store]\nkind = 'redisx'\n[[issuers]]", "store.kind"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, old: str, new: str, named: str) -> None:
+    assert named in complaint(tmp_path, MINIMAL.replace(old, new))
+
+
+def introspection(endpoint: str) -> str:
+    return (
+        f'[introspection]\nissuer = "https://opaque.example"\nendpoint = "{endpoint}"\n'
+        'client_id = "a"\nclient_secret_file = "b"\n'
+    )
+
+
+def issuer(more: str) -> str:
+    return f'[[issuers]]\nissuer = "https://b.example"\nalgorithms = ["ES256"]\n{more}\n'
+
+
+def sts(url: str) -> str:
+    return (
+        f'[[credentials.sts]]\nregion = "eu-west-1"\nambient = true\nendpoint_url = "{url}"\n'
+        '[[credentials.sts.roles]]\nissuer = "https://idp.example"\n'
+        'arn = "arn:aws:iam::123456789012:role/a"\n'
+    )
+
+
+def exchange(endpoint: str = "https://idp.example/token", more: str = "") -> str:
+    return (
+        f'[[credentials.exchange]]\nissuers = ["https://idp.example"]\nendpoint = "{endpoint}"\n'
+        f'client_id = "a"\nclient_secret_file = "b"\n{more}\n'
+    )
+
+
+WRONG_ENDPOINTS = [
+    *("idp.example", "http://idp.example/x", "https://u:hush@idp.example/x", "https://a b/x"),
+    *(r"https://idp.example/x\n", "https://idp.example/\u00e9", "https://..."),
+    *("https://idp.example:99999/x", "https://idp.example/../x", "https://idp.example/x#y"),
+]
+
+
+@pytest.mark.parametrize("url", WRONG_ENDPOINTS)
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        (introspection, "introspection.endpoint: is a URL like"),
+        (lambda url: issuer(f'jwks_url = "{url}"'), "issuers.1.jwks_url: is a URL like"),
+        (sts, "credentials.sts.0.endpoint_url: is a URL like"),
+        (exchange, "credentials.exchange.0.endpoint: is a URL like"),
+    ],
+    ids=["introspection", "jwks_url", "sts", "exchange"],
+)
+def test_an_endpoint_is_a_url(
+    tmp_path: Path, table: Callable[[str], str], named: str, url: str
+) -> None:
+    text = complaint(tmp_path, MINIMAL + table(url))
+    assert named in text
+    assert "hush" not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://idp.example/x?y=1", "http://127.0.0.1:1/x", "http://[::1]:1", "https://a_b:1/"),
+        *("http://localhost:1/x", "https://idp.example/a%2Fb"),
+    ],
+)
+def test_an_endpoint_that_can_be_asked(tmp_path: Path, url: str) -> None:
+    tables = introspection(url) + issuer(f'jwks_url = "{url}"') + sts(url)
+    load(Settings, written(tmp_path, MINIMAL + tables))
+    load(Settings, written(tmp_path, MINIMAL + exchange(url)))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (issuer("discover = true").replace("https://b.example", "urn:idp"), "discover: issuer is"),
+        (issuer("discover = true").replace("b.example", "b.example/?x"), "discover: issuer is"),
+        (
+            issuer('jwks_file = "j"').replace("b.example", r"b.example\n"),
+            "issuers.1.issuer: is one",
+        ),
+        (issuer('jwks_file = "j"').replace("b.example", "b.example "), "issuers.1.issuer: is one"),
+        (exchange(more='api = "api.example"'), "credentials.exchange.0.api: is a URI"),
+        (exchange(more='api = "https://api.example#x"'), "credentials.exchange.0.api: is a URI"),
+        (exchange(more='scopes = ["a b"]'), "credentials.exchange.0.scopes.0: is a scope"),
+        (exchange(more=r'audience = "a\n"'), "credentials.exchange.0.audience: is one line"),
+        ('[metrics]\nlisten = "a b:1"', "metrics.listen: is an address"),
+        ('[metrics]\nlisten = "a:65536"', "metrics.listen: is an address"),
+        ('[tracing]\nendpoint = "http://a b:1"', "tracing.endpoint: is a URL"),
+        ('[store]\nkind = "redis"\nurl = "redis://a b"', "store: url is a URL like"),
+        ('[store]\nkind = "redis"\nurl = "redis://h:0"', "store: url is a URL like"),
+        ('[store]\nnodes = ["a b:1"]', "store.nodes.0: is a host and a port"),
+        ('[store]\nsentinels = ["::1:1"]', "store.sentinels.0: is a host and a port"),
+        ('[store]\nsentinels = ["a..b:1"]', "store.sentinels.0: is a host and a port"),
+    ],
+)
+def test_what_cannot_work_is_named(tmp_path: Path, text: str, named: str) -> None:
+    assert named in complaint(tmp_path, MINIMAL + text)
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        *("127.0.0.1:65536", "a b:1", ":50051", "::1:50051", "a..b:1", "unix:", r"unix:/run/a\n"),
+        *("127.0.0.1:\u0661", "b\u00fccher.example:1"),
+    ],
+)
+def test_an_address_to_listen_on_is_one(tmp_path: Path, listen: str) -> None:
+    text = f'listen = "{listen}"\n{MINIMAL}'
+    assert "listen: is " in complaint(tmp_path, text)
+
+
+@pytest.mark.parametrize("api", ["https://api.example/x?y", "urn:api", "api://4f2c-client-id"])
+def test_an_api_is_any_uri(tmp_path: Path, api: str) -> None:
+    load(Settings, written(tmp_path, MINIMAL + exchange(more=f'api = "{api}"')))
+
+
+SECURE = """
+listen = "0.0.0.0:50051"
+[tls]
+certificate_file = "server.pem"
+key_file = "server.key"
+client_ca_file = "ca.pem"
+[[callers]]
+name = "buckets"
+resources = ["https://mcp.example/mcp"]
+certificate_names = ["spiffe://example/buckets"]
+[[callers]]
+name = "operator"
+admin = true
+service_token_files = ["operator.token"]
+[[issuers]]
+issuer = "https://idp.example"
+algorithms = ["HS256"]
+secret_file = "secret"
+"""
+
+
+def test_other_machines_are_let_in_over_tls(tmp_path: Path) -> None:
+    settings = load(Settings, written(tmp_path, SECURE))
+    assert [caller.name for caller in settings.callers] == ["buckets", "operator"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('client_ca_file = "ca.pem"\n', "", "callers[buckets].certificate_names needs tls"),
+        ('name = "operator"', 'name = "buckets"', "two have the same name"),
+        ("admin = true\n", "", "callers.1: needs resources, or admin = true"),
+        ("admin = true", 'admin = true\nresources = ["https://a.example/x"]', "callers.1: needs"),
+        ('service_token_files = ["operator.token"]\n', "", "callers.1: needs certificate_names or"),
+        ('listen = "0.0.0.0:50051"', 'resources = ["https://a.example/x"]', "needs either"),
+        ('key_file = "server.key"\n', "", "tls.key_file: is required"),
+    ],
+)
+def test_what_a_secure_configuration_lacks_is_named(
+    tmp_path: Path, old: str, new: str, named: str
+) -> None:
+    assert old in SECURE
+    assert named in complaint(tmp_path, SECURE.replace(old, new))
+
+
+def test_callers_prove_themselves_over_tls_alone(tmp_path: Path) -> None:
+    plain = SECURE.replace('listen = "0.0.0.0:50051"', 'listen = "127.0.0.1:1"')
+    start, end = plain.index("[tls]"), plain.index("[[callers]]")
+    assert "needs [tls]" in complaint(tmp_path, plain[:start] + plain[end:])
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ('algorithms = ["HS256"]\njwks_url = "https://a.example/jwks"', "secret_file goes with"),
+        ('algorithms = ["HS256", "ES256"]\ndiscover = true', "secret_file goes with"),
+        (
+            'algorithms = ["ES256"]\ndiscover = true\njwks_url = "https://a.example/j"',
+            "exactly one",
+        ),
+        ('algorithms = ["ES256"]\ndiscover = false', "exactly one"),
+        (
+            'algorithms = ["ES256"]\njwks_file = "j"\nprevious_secret_files = ["s"]',
+            "previous_secret",
+        ),
+        ('algorithms = ["ES256"]\njwks_file = "j"\naudiences = {"a" = ["x"]}', "audiences"),
+    ],
+)
+def test_where_keys_come_from_is_one_place(tmp_path: Path, keys: str, named: str) -> None:
+    issuer = '[[issuers]]\nissuer = "https://idp.example"\n'
+    text = MINIMAL.partition("[[issuers]]")[0] + issuer + keys
+    assert named in complaint(tmp_path, text)
+
+
+def test_two_issuers_are_two(tmp_path: Path) -> None:
+    issuer = MINIMAL.partition("[[issuers]]")[2]
+    assert "two have the same issuer" in complaint(tmp_path, f"{MINIMAL}\n[[issuers]]{issuer}")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
+        load(Settings, tmp_path / "nowhere.toml")
+
+
+def test_what_is_not_toml_is_named(tmp_path: Path) -> None:
+    assert "not TOML" in complaint(tmp_path, "=")
+
+
+def test_unknown_variables_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTHSVC_LISTENN", "127.0.0.1:1")
+    assert "AUTHSVC_LISTENN: there is no such setting" in complaint(tmp_path, MINIMAL)
+
+
+def test_values_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTHSVC_LISTEN", "hush-hush")
+    assert "hush-hush" not in complaint(tmp_path, MINIMAL)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1", "unix:/tmp/x"]
+)
+def test_local_addresses(address: str) -> None:
+    assert is_local(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "example.com:1", ":1", "localhost.evil:1"]
+)
+def test_addresses_that_are_not_local(address: str) -> None:
+    assert not is_local(address)

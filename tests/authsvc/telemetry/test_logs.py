@@ -1,0 +1,108 @@
+"""What untrusted text can do to a reader of logs: nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import unicodedata
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authsvc.cli.output import print_fields, print_table, say
+from authsvc.common.printable import printable, printable_lines
+from authsvc.telemetry import logs
+
+HOSTILE = {
+    "escape": "\x1b[2J\x1b]0;title\x07",
+    "C1": "\x9b2J\x85\x9d",
+    "carriage return": "a\rINFO forged",
+    "separators": "a\u2028b\u2029c",
+    "bidi": "\u202egnp.exe\u202c\u2066\u2069\u200e",
+    "invisible": "a\u200bb\ufeffc\u00adx",
+    "delete": "a\x08\x7f",
+}
+BAD_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@pytest.fixture(params=["console", "json"])
+def written(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[io.StringIO]:
+    """What is logged in a format, while the test runs."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    text = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", text)
+    root.handlers[:] = []
+    try:
+        logs.configure("info", request.param)
+        yield text
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def clean(text: str) -> bool:
+    return not any(unicodedata.category(it) in BAD_CATEGORIES for it in text.replace("\n", ""))
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_no_control_character_is_logged(written: io.StringIO, hostile: str) -> None:
+    log = logging.getLogger("test")
+    log.warning("seen %s", hostile, extra={"subject": hostile, "many": [hostile], hostile: 1})
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        log.exception("failed %s", hostile, stack_info=True)
+    assert "seen" in written.getvalue()
+    assert clean(written.getvalue())
+
+
+def test_no_line_can_be_forged(written: io.StringIO) -> None:
+    """A reader takes what begins a line for an entry."""
+    log = logging.getLogger("test")
+    forged = "\n2026-11-28T00:00:00Z [info] all is well"
+    log.warning("seen %s", forged, extra={"subject": forged})
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        log.exception("failed")
+    for line in written.getvalue().splitlines():
+        assert not line.startswith("2026-11-28T00:00:00Z")
+        if line.startswith("{"):
+            json.loads(line)
+
+
+def test_a_traceback_is_still_one(written: io.StringIO) -> None:
+    try:
+        raise ValueError("of old")
+    except ValueError:
+        logging.getLogger("test").exception("failed")
+    text = written.getvalue()
+    assert "Traceback" in text
+    assert "ValueError: of old" in text
+    assert "test_logs.py" in text
+
+
+@given(st.text())
+def test_any_text_becomes_printable(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(text) == text or not text.isprintable()
+    lines = printable_lines(text).split("\n")
+    assert all(map(str.isprintable, lines))
+    assert all(line.startswith("    ") for line in lines[1:])
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_the_command_line_shows_none_either(
+    capsys: pytest.CaptureFixture[str], hostile: str
+) -> None:
+    say(hostile)
+    print_fields([("subject", hostile)])
+    print_table(["subject"], [[hostile]])
+    assert clean(capsys.readouterr().out)

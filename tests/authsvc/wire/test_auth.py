@@ -1,0 +1,94 @@
+"""What goes over the wire comes back the same."""
+
+from __future__ import annotations
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import (
+    AwsCredentials,
+    BearerCredentials,
+    Credentials,
+    Outcome,
+    Principal,
+    Resolution,
+    Secret,
+    Session,
+    SessionState,
+)
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.wire import auth as wire
+
+PRINCIPAL = Principal(
+    issuer="https://idp.example",
+    subject="alice",
+    expire_time=1_800_000_600.25,
+    client_id="client",
+    scopes=("a", "b"),
+    roles=("reader",),
+    buckets=("x", "y"),
+    permissions=("s3:GetObject",),
+    claims_json=b'{"sub":"alice"}',
+)
+SESSION = Session("id", SessionState.AUTHENTICATED, 7, 1_800_000_000.5, 1_800_086_400.5)
+AWS = AwsCredentials("AKIA", Secret("hush"), Secret("token"), "eu-central-1", 1_800_000_600.0)
+BEARER = BearerCredentials(Secret("hush"), "Bearer", 1_800_000_600.0)
+
+
+@pytest.mark.parametrize("credentials", [AWS, BEARER, None])
+def test_resolutions_round_trip(credentials: Credentials | None) -> None:
+    resolution = Resolution(SESSION, Outcome.REAUTHENTICATED, PRINCIPAL, credentials)
+    sent = wire.response_message(resolution).SerializeToString()
+    assert wire.resolution_of(pb.ResolveSessionResponse.FromString(sent)) == resolution
+
+
+def test_an_empty_resolution_round_trips() -> None:
+    assert wire.resolution_of(wire.response_message(Resolution())) == Resolution()
+
+
+@given(st.floats(min_value=0, max_value=4_102_444_800))
+def test_times_round_trip_to_the_microsecond(seconds: float) -> None:
+    assert wire.seconds(wire.timestamp(seconds)) == pytest.approx(seconds, abs=1e-6)
+
+
+def test_a_time_just_below_a_second_is_not_a_second_off() -> None:
+    assert wire.seconds(wire.timestamp(1_800_000_000.9999999)) == 1_800_000_001.0
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_errors_round_trip(reason: Reason) -> None:
+    sent = wire.status_of(AuthError(reason, "for the log alone")).SerializeToString()
+    assert b"for the log alone" not in sent
+    received = wire.error_of(status_pb2.Status.FromString(sent))
+    assert received is not None
+    assert received.reason is reason
+    retryable = reason.status in {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
+    assert received.retry_after_seconds == (1.0 if retryable else None)
+
+
+def test_errors_of_others_are_not_taken_for_ours() -> None:
+    status = status_pb2.Status()
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="TOKEN_EXPIRED", domain="other"))
+    assert wire.error_of(status) is None
+
+
+def test_a_state_that_this_version_does_not_know_is_unauthenticated() -> None:
+    message = pb.ResolveSessionResponse()
+    message.session.ParseFromString(pb.Session(id="x").SerializeToString() + b"\x10\x63")
+    session = wire.resolution_of(message).session
+    assert session is not None
+    assert session.state is SessionState.UNAUTHENTICATED
+
+
+def test_secrets_do_not_show() -> None:
+    shown = f"{AWS} {AWS!r} {BEARER} {Resolution(credentials=AWS)!r} {PRINCIPAL!r}"
+    assert "hush" not in shown
+    fields = ("session_token", "access_token", "token_type", "consistency_token")
+    for name in fields:
+        shown = shown.replace(name, "")
+    assert "token" not in shown
+    assert "alice" in shown
+    assert "claims_json" not in shown

@@ -1,0 +1,38 @@
+"""Tools are told who is asking, or that nobody is."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.requests import Request
+
+from authsvc.domain.resolution import Resolution
+from mcp_adapter.gate import identity
+from tests.mcp_adapter.harness import principal
+
+
+def request(**state: object) -> Request:
+    return Request({"type": "http", "headers": [], "state": state})
+
+
+def test_of_a_request_that_came_through_the_gate() -> None:
+    alice = principal("alice")
+    resolution = Resolution(principal=alice)
+
+    assert identity.current(request(resolution=resolution)) is resolution
+    assert identity.caller(request(resolution=resolution)) is alice
+
+
+def test_nobody_is_not_somebody() -> None:
+    anonymous = request(resolution=Resolution())
+
+    assert identity.current(anonymous).principal is None
+    with pytest.raises(LookupError, match="no token"):
+        identity.caller(anonymous)
+
+
+@pytest.mark.parametrize("outside", [None, request(), request(resolution="alice")])
+def test_a_request_from_elsewhere_has_no_identity(outside: Request | None) -> None:
+    with pytest.raises(LookupError, match="SessionGate"):
+        identity.current(outside)
+    with pytest.raises(LookupError, match="SessionGate"):
+        identity.caller(outside)
