@@ -25,8 +25,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collecto
 import authsvc.cli
 import authsvc.console.cli
 import mcp_adapter.server.cli
-from authsvc.client import AuthClient, BlockingAuthClient
-from authsvc.client.admin import AdminClient
+from authsvc.client import AdminClient, AuthClient, BlockingAuthClient
 from authsvc.client.probe import grpc_health, http_status
 from authsvc.common.aws_isolation import isolated_session
 from authsvc.common.process import DEBUG_SWITCHES

@@ -16,8 +16,7 @@ from authsvc.cli.failing import Failure, refusals_explained
 
 if TYPE_CHECKING:
     # gRPC takes a while to import.
-    from authsvc.client.admin import AdminClient
-    from authsvc.client.tls import ClientTls
+    from authsvc.client import AdminClient, ClientTls
 
 PREFIX = "AUTHSVC_ADMIN_"
 
@@ -65,7 +64,7 @@ class Connection:
         Raises:
             Failure: what is given does not go together.
         """
-        from authsvc.client.tls import ClientTls
+        from authsvc.client import ClientTls
 
         if (self.certificate_file is None) != (self.key_file is None):
             raise Failure("--certificate-file and --key-file go together")
@@ -78,7 +77,7 @@ class Connection:
         return None
 
     def _client(self) -> AdminClient:
-        from authsvc.client.admin import AdminClient
+        from authsvc.client import AdminClient
         from authsvc.client.targets import Targets
 
         tls = self.tls()

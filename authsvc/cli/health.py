@@ -40,8 +40,8 @@ def command(
     TARGET is host:port or unix:/path of an authsvc (grpc.health.v1), or an http:// URL of an
     adapter.
     """
+    from authsvc.client import ClientTls
     from authsvc.client.probe import SERVING, grpc_health_now, http_status
-    from authsvc.client.tls import ClientTls
 
     if "://" in target and not target.startswith("http://"):
         raise Failure("TARGET is host:port, unix:/path or an http:// URL")

@@ -1,11 +1,25 @@
-"""What every MCP server imports: ``AuthClient``, a ``Resolver`` over gRPC, and its blocking twin.
+"""What calls authsvc: ``AuthClient``, a ``Resolver`` over gRPC, and its blocking twin, for servers;
+``AdminClient`` for operators' tools. The names here are public; the modules below are not.
 
-Needs grpcio and protobuf alone. Fails closed: whatever goes wrong on the way is an ``AuthError``,
-never an answer.
+Needs grpcio and protobuf alone. Fails closed: every failure is an ``AuthError``, never an answer.
 """
 
+from authsvc.client.admin import AdminClient
 from authsvc.client.blocking import BlockingAuthClient
 from authsvc.client.client import AuthClient
 from authsvc.client.tls import ClientTls
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Credentials, Outcome, Principal, Resolution
 
-__all__ = ["AuthClient", "BlockingAuthClient", "ClientTls"]
+__all__ = [
+    "AdminClient",
+    "AuthClient",
+    "AuthError",
+    "BlockingAuthClient",
+    "ClientTls",
+    "Credentials",
+    "Outcome",
+    "Principal",
+    "Reason",
+    "Resolution",
+]

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from authsvc.client.admin import AdminClient
+from authsvc.client import AdminClient
 from authsvc.console.config import ConsoleSettings
 from authsvc.console.feed import Feed
 from authsvc.console.forms import posted_form

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from authsvc.client.admin import AdminClient
+from authsvc.client import AdminClient
 from authsvc.common.newest import Newest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, Event, EventType

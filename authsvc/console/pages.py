@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from authsvc.client.admin import AdminClient
+from authsvc.client import AdminClient
 from authsvc.console.feed import Feed
 from authsvc.console.logins import Ask, Login
 from authsvc.console.plots import BARS, HEIGHT, WIDTH, WINDOWS, plots

@@ -13,8 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
-from authsvc.client.admin import AdminClient
-from authsvc.client.tls import ClientTls
+from authsvc.client import AdminClient, ClientTls
 from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings

@@ -10,7 +10,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from authsvc.client.tls import ClientTls
+from authsvc.client import ClientTls
 from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import Check, Report
 from authsvc.tokens.compact import parse_json_object

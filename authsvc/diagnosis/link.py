@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from authsvc.client.client import AuthClient
+from authsvc.client import AuthClient, ClientTls
 from authsvc.client.probe import SERVING, grpc_health
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
-from authsvc.client.tls import ClientTls
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.certificates import strict_faults

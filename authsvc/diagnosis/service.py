@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from authsvc.client.admin import AdminClient
-from authsvc.client.tls import ClientTls
+from authsvc.client import AdminClient, ClientTls
 from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.link import check_certificate

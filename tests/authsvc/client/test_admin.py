@@ -14,8 +14,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from authsvc.client import ClientTls
-from authsvc.client.admin import AdminClient
+from authsvc.client import AdminClient, ClientTls
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.server.config import Settings
 from authsvc.server.running import running

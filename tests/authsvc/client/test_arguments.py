@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from authsvc.client import AuthClient, BlockingAuthClient
-from authsvc.client.admin import AdminClient
-from authsvc.client.tls import ClientTls
+from authsvc.client import AdminClient, AuthClient, BlockingAuthClient, ClientTls
 from authsvc.net.tls import write_development_certificates
 
 CLIENTS: list[Callable[..., object]] = [AuthClient, BlockingAuthClient, AdminClient]
