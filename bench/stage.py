@@ -37,9 +37,9 @@ NO_LIMITS = """
 [limits]
 calls_per_second = 10_000_000
 calls_burst = 10_000_000
-concurrent_calls = 100_000
-refused_tokens_per_second = 10_000_000
-refused_tokens_burst = 10_000_000
+max_concurrent_calls_per_caller = 100_000
+rejected_tokens_per_second = 10_000_000
+rejected_tokens_burst = 10_000_000
 anonymous_sessions_per_second = 10_000_000
 anonymous_sessions_burst = 10_000_000
 """

@@ -25,13 +25,13 @@ log.setLevel(logging.INFO)
 class EventType(StrEnum):
     """What happened."""
 
-    TOKEN_REFUSED = "TOKEN_REFUSED"  # noqa: S105 - a name
+    TOKEN_REJECTED = "TOKEN_REJECTED"  # noqa: S105 - a name
     SUBJECT_MISMATCH = "SUBJECT_MISMATCH"
     SESSION_REVOKED = "SESSION_REVOKED"
     TOKENS_REVOKED = "TOKENS_REVOKED"
-    CALLER_REFUSED = "CALLER_REFUSED"
+    CALLER_DENIED = "CALLER_DENIED"
     LIMIT_REACHED = "LIMIT_REACHED"
-    ADMIN_ACT = "ADMIN_ACT"
+    ADMIN_ACTION = "ADMIN_ACTION"
     SERVICE_STARTED = "SERVICE_STARTED"
 
 
@@ -52,18 +52,18 @@ class Event:
 
 _LEVELS = {
     EventType.SUBJECT_MISMATCH: logging.WARNING,
-    EventType.CALLER_REFUSED: logging.WARNING,
+    EventType.CALLER_DENIED: logging.WARNING,
     EventType.LIMIT_REACHED: logging.WARNING,
 }
 
 _TEXTS = {
-    EventType.TOKEN_REFUSED: "a token was refused",
-    EventType.SUBJECT_MISMATCH: "a token of another subject was refused",
+    EventType.TOKEN_REJECTED: "a token was rejected",
+    EventType.SUBJECT_MISMATCH: "a token of another subject was rejected",
     EventType.SESSION_REVOKED: "a session was revoked",
     EventType.TOKENS_REVOKED: "tokens were revoked",
-    EventType.CALLER_REFUSED: "a caller was refused",
+    EventType.CALLER_DENIED: "a caller was denied",
     EventType.LIMIT_REACHED: "a limit was reached",
-    EventType.ADMIN_ACT: "an operator acted",
+    EventType.ADMIN_ACTION: "an operator acted",
     EventType.SERVICE_STARTED: "the service has started",
 }
 
@@ -74,7 +74,7 @@ def record(event: Event) -> None:
     log.log(level, "%s", _TEXTS[event.event_type], extra=asdict(event))
 
 
-def refused(
+def token_rejected(
     error: AuthError,
     *,
     caller: str,
@@ -112,11 +112,11 @@ def refused(
     )
 
 
-def caller_refused(error: AuthError, *, caller: str, peer: str, resource: str = "") -> None:
+def caller_denied(error: AuthError, *, caller: str, peer: str, resource: str = "") -> None:
     """Write down that a caller was turned away; ``peer`` is where it called from."""
     record(
         Event(
-            EventType.CALLER_REFUSED,
+            EventType.CALLER_DENIED,
             reason=error.reason.name,
             caller=caller,
             resource=resource,
@@ -162,9 +162,9 @@ def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, ca
     )
 
 
-def admin_act(method: str, *, caller: str, peer: str) -> None:
+def admin_action(method: str, *, caller: str, peer: str) -> None:
     """Write down that an operator was let into an RPC of ``SessionAdminService``."""
-    record(Event(EventType.ADMIN_ACT, caller=caller, detail=f"{method}; from {peer}"))
+    record(Event(EventType.ADMIN_ACTION, caller=caller, detail=f"{method}; from {peer}"))
 
 
 def service_started(address: str, *, version: str, configuration_sha256: str) -> None:
@@ -177,5 +177,5 @@ def _event_type(reason: Reason) -> EventType | None:
     if reason is Reason.SESSION_SUBJECT_MISMATCH:
         return EventType.SUBJECT_MISMATCH
     if reason.status is Status.UNAUTHENTICATED or reason is Reason.TOKEN_TOO_LARGE:
-        return EventType.TOKEN_REFUSED
+        return EventType.TOKEN_REJECTED
     return None

@@ -30,22 +30,22 @@ class CallerLimits:
     Attributes:
         calls_per_second: calls of any kind.
         calls_burst: at once.
-        concurrent_calls: in flight; a stream is one for as long as it is open.
+        max_concurrent_calls_per_caller: in flight; a stream is one for as long as it is open.
         max_streams_per_caller: streams that it may have open.
-        refused_tokens_per_second: tokens that were looked at and refused; once they are used up,
+        rejected_tokens_per_second: tokens that were looked at and refused; once they are used up,
             tokens not known yet are rejected before any work on them, and known ones are served as
             ever. What is known to have been valid and has expired does not count.
-        refused_tokens_burst: at once.
+        rejected_tokens_burst: at once.
         anonymous_sessions_per_second: sessions that it may create without a token.
         anonymous_sessions_burst: at once.
     """
 
     calls_per_second: float = 20_000.0
     calls_burst: float = 20_000.0
-    concurrent_calls: int = 2_000
+    max_concurrent_calls_per_caller: int = 2_000
     max_streams_per_caller: int = 500
-    refused_tokens_per_second: float = 100.0
-    refused_tokens_burst: float = 200.0
+    rejected_tokens_per_second: float = 100.0
+    rejected_tokens_burst: float = 200.0
     anonymous_sessions_per_second: float = 100.0
     anonymous_sessions_burst: float = 1_000.0
 
@@ -137,7 +137,7 @@ class Usage:
         self._limits = limits
         self._in_flight = 0
         self._calls = Bucket(limits.calls_per_second, limits.calls_burst, now)
-        self._refused = Bucket(limits.refused_tokens_per_second, limits.refused_tokens_burst, now)
+        self._refused = Bucket(limits.rejected_tokens_per_second, limits.rejected_tokens_burst, now)
         self._anonymous = Bucket(
             limits.anonymous_sessions_per_second, limits.anonymous_sessions_burst, now
         )
@@ -149,7 +149,7 @@ class Usage:
         Raises:
             AuthError: OVERLOADED.
         """
-        if self._in_flight >= self._limits.concurrent_calls:
+        if self._in_flight >= self._limits.max_concurrent_calls_per_caller:
             self._refuse(Reason.OVERLOADED, "too many calls are in flight", 1.0)
         self.count_call()
         if self._in_flight >= self._capacity.share and not self._capacity.take():

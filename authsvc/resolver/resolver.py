@@ -331,7 +331,7 @@ class SessionResolver:
         else:
             return presented
         if self._usages.of(asked.caller).may_record():
-            audit.refused(error, token=presented, **asked.named())
+            audit.token_rejected(error, token=presented, **asked.named())
         return RefusedToken(presented.digest, error)
 
     async def _verify_alone(
@@ -351,7 +351,7 @@ class SessionResolver:
                 return await self._verifier.verify(token, resource=resource, now=now)
         except AuthError as error:
             if error.reason.status in _ITS_OWN_FAULT and usage.may_record():
-                audit.refused(error, **asked.named())
+                audit.token_rejected(error, **asked.named())
             return RefusedToken(token_digest(token), error)
 
     async def _written(self, decision: Decision, session_id: str) -> str | None:
@@ -387,7 +387,7 @@ class SessionResolver:
     ) -> Resolution:
         if decision.error is not None:
             if isinstance(presented, VerifiedToken) and self._usages.of(asked.caller).may_record():
-                audit.refused(decision.error, token=presented, **asked.named())
+                audit.token_rejected(decision.error, token=presented, **asked.named())
                 if decision.row == 12:
                     await self._store.append(
                         Event(EventType.SUBJECT_MISMATCH, now, decision.record)

@@ -124,7 +124,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
 
     async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
         with self._edge.admitted_stream(context, Caller.authorize_admin) as stay:
-            audit.admin_act("WatchSessions", caller=stay.caller.name, peer=str(context.peer()))
+            audit.admin_action("WatchSessions", caller=stay.caller.name, peer=str(context.peer()))
             which = admin_wire.filter_of(request.filter)
             async with self._admin.watching(which, resume_token=request.resume_token) as watch:
                 # Now, and not with the first event: the client knows that it watches, and from
@@ -138,7 +138,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     @contextmanager
     def _operator(self, method: str, context: Context) -> Iterator[Caller]:
         with self._edge.admitted(context, Caller.authorize_admin) as caller:
-            audit.admin_act(method, caller=caller.name, peer=str(context.peer()))
+            audit.admin_action(method, caller=caller.name, peer=str(context.peer()))
             yield caller
 
 

@@ -441,8 +441,8 @@ class LimitSettings(Table):
         description="Calls of one caller, resolves on a stream among them.",
     )
     calls_burst: float = Field(default=_CALLER.calls_burst, ge=1, description="At once.")
-    concurrent_calls: int = Field(
-        default=_CALLER.concurrent_calls,
+    max_concurrent_calls_per_caller: int = Field(
+        default=_CALLER.max_concurrent_calls_per_caller,
         ge=2,
         description="In flight. An open stream is one, each resolve on it another.",
     )
@@ -451,12 +451,12 @@ class LimitSettings(Table):
         ge=1,
         description="Streams that it may have open: `ResolveSessionStream`, watches, reflection.",
     )
-    refused_tokens_per_second: PositiveFloat = Field(
-        default=_CALLER.refused_tokens_per_second,
+    rejected_tokens_per_second: PositiveFloat = Field(
+        default=_CALLER.rejected_tokens_per_second,
         description="Beyond it, tokens that are not known yet are rejected unseen.",
     )
-    refused_tokens_burst: float = Field(
-        default=_CALLER.refused_tokens_burst, ge=1, description="At once."
+    rejected_tokens_burst: float = Field(
+        default=_CALLER.rejected_tokens_burst, ge=1, description="At once."
     )
     anonymous_sessions_per_second: PositiveFloat = Field(
         default=_CALLER.anonymous_sessions_per_second,
@@ -465,7 +465,7 @@ class LimitSettings(Table):
     anonymous_sessions_burst: float = Field(
         default=_CALLER.anonymous_sessions_burst, ge=1, description="At once."
     )
-    concurrent_calls_of_all: int = Field(
+    max_concurrent_calls: int = Field(
         default=MAX_CONCURRENT_CALLS,
         ge=2,
         description="In flight, all callers together; half of it is reserved for known callers, in "

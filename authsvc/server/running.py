@@ -165,7 +165,7 @@ async def running(
         usages = Usages(
             settings.limits.caller_limits(),
             clock,
-            total=settings.limits.concurrent_calls_of_all,
+            total=settings.limits.max_concurrent_calls,
             callers=len(settings.callers),
         )
         limits = settings.session_limits()

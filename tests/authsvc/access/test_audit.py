@@ -62,7 +62,7 @@ async def test_a_refused_token(
         await service.client.resolve("0123456789", idp.forged(), resource=RESOURCE, create=True)
     assert events(caplog) == [
         {
-            "event_type": "TOKEN_REFUSED",
+            "event_type": "TOKEN_REJECTED",
             "reason": "TOKEN_SIGNATURE_INVALID",
             "caller": "local",
             "session": "01234567…",
@@ -119,7 +119,7 @@ async def test_a_caller_for_another_resource(
     with pytest.raises(AuthError):
         await service.client.resolve("s", "", resource="https://else.example/mcp")
     (event,) = events(caplog)
-    assert event["event_type"] == "CALLER_REFUSED"
+    assert event["event_type"] == "CALLER_DENIED"
     assert event["resource"] == "https://else.example/mcp"
     assert "; from unix:" in event["detail"]
 
@@ -170,7 +170,7 @@ secret_file = "{tmp_path}/secret"
         process.wait_for("a token was refused", TIMEOUT_SECONDS)
     assert path.stat().st_mode & 0o077 == 0
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["event_type"] for line in lines] == ["SERVICE_STARTED", "TOKEN_REFUSED"]
+    assert [line["event_type"] for line in lines] == ["SERVICE_STARTED", "TOKEN_REJECTED"]
     assert re.search(r" version=\S+ configuration_sha256=[0-9a-f]{64}$", lines[0]["detail"])
     for line in lines:
         assert set(line) == set(DOCUMENTED_FIELDS)

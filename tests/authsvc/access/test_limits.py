@@ -37,8 +37,8 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def service(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncIterator[Service]:
     limits = {
-        "refused_tokens_per_second": 2,
-        "refused_tokens_burst": 5,
+        "rejected_tokens_per_second": 2,
+        "rejected_tokens_burst": 5,
         "anonymous_sessions_per_second": 2,
         "anonymous_sessions_burst": 5,
     }
@@ -83,7 +83,7 @@ def test_callers_have_buckets_of_their_own(clock: Clock) -> None:
 
 
 def test_calls_in_flight_are_counted(clock: Clock) -> None:
-    usage = Usages(CallerLimits(concurrent_calls=2), clock).of("caller")
+    usage = Usages(CallerLimits(max_concurrent_calls_per_caller=2), clock).of("caller")
     with call(usage):
         with call(usage), pytest.raises(AuthError) as caught, call(usage):
             pass
@@ -178,7 +178,7 @@ async def test_what_is_rejected_unseen_costs_no_decision(
         return resolution
 
     monkeypatch.setattr(SessionResolver, "resolve", counted)
-    limits = {"refused_tokens_burst": 1}
+    limits = {"rejected_tokens_burst": 1}
     settings = settings_for(tmp_path, idp, limits=limits)
     for streams in (False, True):
         async with serving(settings, clock, streams=streams) as service:
@@ -212,7 +212,7 @@ async def test_tokens_that_have_expired_do_not_keep_new_ones_out(
 async def test_a_session_s_own_token_is_served_by_a_process_that_has_not_seen_it(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
-    settings = settings_for(tmp_path, idp, "sqlite", limits={"refused_tokens_burst": 1})
+    settings = settings_for(tmp_path, idp, "sqlite", limits={"rejected_tokens_burst": 1})
     good = idp.token()
     async with serving(settings, clock) as before:
         await before.client.resolve("s", good, resource=RESOURCE, create=True)
@@ -224,7 +224,7 @@ async def test_a_session_s_own_token_is_served_by_a_process_that_has_not_seen_it
 
 
 def test_checks_in_flight_count_as_refused(clock: Clock) -> None:
-    usage = Usages(CallerLimits(refused_tokens_burst=2), clock).of("caller")
+    usage = Usages(CallerLimits(rejected_tokens_burst=2), clock).of("caller")
     with usage.check(), usage.check(), pytest.raises(AuthError) as caught, usage.check():
         pass
     assert caught.value.reason is Reason.OVERLOADED
@@ -254,7 +254,7 @@ def test_a_flood_of_refusals_is_not_written_down_line_by_line(
     assert sum(usage.may_record() for _ in range(3000)) == EVENTS_PER_SECOND
 
 
-@pytest.mark.parametrize("name", ["calls", "refused_tokens", "anonymous_sessions"])
+@pytest.mark.parametrize("name", ["calls", "rejected_tokens", "anonymous_sessions"])
 def test_a_burst_that_lets_nothing_through_is_refused(
     tmp_path: Path, idp: IdentityProvider, name: str
 ) -> None:
@@ -265,7 +265,7 @@ def test_a_burst_that_lets_nothing_through_is_refused(
 async def test_the_server_does_so_much_at_once(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
-    limits = {"concurrent_calls_of_all": 2}
+    limits = {"max_concurrent_calls": 2}
     async with serving(settings_for(tmp_path, idp, limits=limits), clock) as service:
         watches = []
         async with aio.insecure_channel(service.address) as channel:

@@ -249,7 +249,7 @@ async def test_what_will_not_get_better_is_not_repeated(
                 await taken(events, 1)
 
         assert await reason(watch()) is Reason.CALLER_NOT_ALLOWED
-    refused = [it for it in caplog.records if it.__dict__.get("event_type") == "CALLER_REFUSED"]
+    refused = [it for it in caplog.records if it.__dict__.get("event_type") == "CALLER_DENIED"]
     assert len(refused) == 2
 
 

@@ -274,10 +274,10 @@ async def test_who_is_turned_away_is_written_down(
                 )
     events = [record.__dict__ for record in caplog.records if record.name == "authsvc.security"]
     assert [(event["event_type"], event["caller"], event["resource"]) for event in events] == [
-        ("CALLER_REFUSED", "", ""),
-        ("CALLER_REFUSED", "other", RESOURCE),
-        ("ADMIN_ACT", "operator", ""),
-        ("CALLER_REFUSED", "other", ""),
+        ("CALLER_DENIED", "", ""),
+        ("CALLER_DENIED", "other", RESOURCE),
+        ("ADMIN_ACTION", "operator", ""),
+        ("CALLER_DENIED", "other", ""),
     ]
     assert all("; from ipv4:127.0.0.1:" in event["detail"] for event in events)
     assert "GetSession" in events[2]["detail"]
@@ -292,7 +292,7 @@ async def test_a_flood_of_strangers_is_cut_short(
         assert await reason(by_token, ClientTls(tls / "ca.pem")) is Reason.CALLER_NOT_ALLOWED
         assert await reason(by_token, mine) is None
     types = [record.__dict__.get("event_type") for record in caplog.records]
-    assert types.count("CALLER_REFUSED") == 3
+    assert types.count("CALLER_DENIED") == 3
     assert types.count("LIMIT_REACHED") == 1
 
 

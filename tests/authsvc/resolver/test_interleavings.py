@@ -47,7 +47,7 @@ TTL = 50_000.0
 def resolver_over(store: SessionStore, clock: Clock) -> SessionResolver:
     key = VerificationKey(None, "HS256", IDP.secret.encode())
     verifier = JwtVerifier([Issuer(ISSUER, KeySet((key,)), leeway_seconds=LEEWAY)])
-    limits = CallerLimits(refused_tokens_burst=1e9, anonymous_sessions_burst=1e9)
+    limits = CallerLimits(rejected_tokens_burst=1e9, anonymous_sessions_burst=1e9)
     return SessionResolver(
         verifier, store, None, limits=LIMITS, usages=Usages(limits, clock), clock=clock
     )

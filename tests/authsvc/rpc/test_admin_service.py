@@ -441,7 +441,7 @@ async def test_a_revocation_is_on_record(
         ("operator", ISSUER, "", "j1", "issued up to 9999-12-31T23:59:59+00:00"),
         ("operator", "", "", "", "everyone's issued up to 2027-01-15T08:00:00+00:00"),
     ]
-    acts = [event for event in events if event["event_type"] == "ADMIN_ACT"]
+    acts = [event for event in events if event["event_type"] == "ADMIN_ACTION"]
     assert [event["detail"].partition(";")[0] for event in acts] == ["RevokeSessions"] * 3
 
 
@@ -638,7 +638,7 @@ async def test_a_watch_that_loses_its_caller_is_recorded_once(
         with pytest.raises(aio.AioRpcError):
             await read_to_the_end(call)
     events = [it.__dict__.get("event_type") for it in caplog.records]
-    assert events.count("CALLER_REFUSED") == 1
+    assert events.count("CALLER_DENIED") == 1
 
 
 async def test_a_watch_of_health_ends_when_its_service_token_is_withdrawn(

@@ -341,7 +341,7 @@ async def test_bytes_that_are_no_request_are_an_error_of_their_entry() -> None:
 
 async def test_each_entry_counts_as_a_call() -> None:
     # The stream is one, too.
-    async with stage(limits=CallerLimits(concurrent_calls=4)) as there:
+    async with stage(limits=CallerLimits(max_concurrent_calls_per_caller=4)) as there:
         call = there.stub.ResolveSessionStream()
         await call.write(batch("hold-1", "hold-2", "hold-3", "hold-4"))
         [refused] = await received(call, 1)
@@ -430,7 +430,7 @@ async def test_two_tokens_on_one_session_each_get_their_own(
 
 
 async def test_a_stream_that_ends_before_its_entries_begin_leaves_nothing_in_flight() -> None:
-    limits = CallerLimits(concurrent_calls=3)
+    limits = CallerLimits(max_concurrent_calls_per_caller=3)
     usages = Usages(limits, asyncio.get_running_loop().time)
     inbox: Any = Inbox()
     for _ in range(3):

@@ -81,7 +81,7 @@ async def test_half_calls_of_unauthenticated_peers_leave_the_rest_answering(
     limits = {
         "max_concurrent_streams_per_connection": 10_000,
         "max_unauthenticated_calls": 20,
-        "concurrent_calls_of_all": 100,
+        "max_concurrent_calls": 100,
     }
     async with (
         serving(tmp_path, clock, idp, **limits) as address,
@@ -111,7 +111,7 @@ async def test_half_calls_of_a_caller_are_its_own(
     limits = {
         "max_concurrent_streams_per_connection": 10_000,
         "max_unauthenticated_calls": 20,
-        "concurrent_calls_of_all": 100,
+        "max_concurrent_calls": 100,
         "request_timeout_seconds": 600,
     }
     async with (
@@ -287,7 +287,7 @@ async def first(call: AsyncIterable[object]) -> object:
 async def test_streams_of_a_caller_are_bounded_and_leave_others_theirs(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, kind: str
 ) -> None:
-    limits = {"max_streams_per_caller": 4, "concurrent_calls_of_all": 8}
+    limits = {"max_streams_per_caller": 4, "max_concurrent_calls": 8}
     async with (
         serving(tmp_path, clock, idp, **limits) as address,
         aio.insecure_channel(address) as channel,
@@ -395,7 +395,7 @@ async def test_a_flooding_caller_is_told_nothing_of_another_s_tokens(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     async with (
-        serving(tmp_path, clock, idp, refused_tokens_burst=1) as address,
+        serving(tmp_path, clock, idp, rejected_tokens_burst=1) as address,
         aio.insecure_channel(address) as channel,
     ):
         stub = pb_grpc.AuthServiceStub(channel)

@@ -105,7 +105,7 @@ async def test_counts_are_right_however_requests_come(
     assert (
         scraped.value(
             "authsvc_security_events_total",
-            event="TOKEN_REFUSED",
+            event="TOKEN_REJECTED",
             reason="TOKEN_MALFORMED",
             caller="local",
         )

@@ -521,7 +521,7 @@ async def test_a_flood_of_unknown_keys_is_rationed_though_their_issuer_cannot_be
     site: Site, verifier: JwtVerifier
 ) -> None:
     site.answers["/jwks"] = Answer(status=503)
-    usage = Usages(CallerLimits(refused_tokens_burst=3), lambda: START).of("caller")
+    usage = Usages(CallerLimits(rejected_tokens_burst=3), lambda: START).of("caller")
     now = START + COOL_DOWN_SECONDS
 
     async def checked(token: str) -> Reason | None:
