@@ -401,4 +401,4 @@ key_file = "{folder}/client.key"
         line = adapters["other"].wait_for("not ready: CALLER_NOT_ALLOWED. In", TIMEOUT_SECONDS)
         assert (line["target"], line["resource"]) == (address, RESOURCE)
         assert (line["reason"], line["service_token_file"]) == ("CALLER_NOT_ALLOWED", "")
-        process.wait_for("a caller was refused", TIMEOUT_SECONDS)
+        process.wait_for("a caller was denied", TIMEOUT_SECONDS)

@@ -167,7 +167,7 @@ secret_file = "{tmp_path}/secret"
             request = pb.ResolveSessionRequest(token=forged, resource=RESOURCE)
             with pytest.raises(grpc.RpcError):
                 stub.ResolveSession(request, timeout=TIMEOUT_SECONDS)
-        process.wait_for("a token was refused", TIMEOUT_SECONDS)
+        process.wait_for("a token was rejected", TIMEOUT_SECONDS)
     assert path.stat().st_mode & 0o077 == 0
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["event_type"] for line in lines] == ["SERVICE_STARTED", "TOKEN_REJECTED"]

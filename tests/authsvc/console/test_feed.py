@@ -107,7 +107,7 @@ async def test_a_watch_that_is_refused_is_said_once_and_tried_again(
         await until(lambda: feed.problem is not None)
         assert feed.problem is Reason.CALLER_NOT_ALLOWED
         assert feed.since is None
-        await until(lambda: caplog.text.count("a caller was refused") > 2)
+        await until(lambda: caplog.text.count("a caller was denied") > 2)
         assert caplog.text.count("events cannot be watched: CALLER_NOT_ALLOWED") == 1
         task.cancel()
         with suppress(asyncio.CancelledError):

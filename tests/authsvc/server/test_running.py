@@ -139,7 +139,7 @@ def test_an_error_has_a_status_a_reason_and_nothing_else(
         assert error.code is grpc.StatusCode.UNAUTHENTICATED
         assert error.message == "The token's signature does not verify."
         assert (error.reason, error.domain) == ("TOKEN_SIGNATURE_INVALID", "authsvc")
-        assert process.wait_for("a token was refused", TIMEOUT)["reason"] == error.reason
+        assert process.wait_for("a token was rejected", TIMEOUT)["reason"] == error.reason
     assert forged not in process.output
 
 
