@@ -29,6 +29,9 @@ _BROKEN = frozenset(
     }
 )
 
+_REPEATABLE = frozenset({Status.UNAVAILABLE, Status.ABORTED})
+"""Statuses of errors that another attempt may not meet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -118,7 +121,7 @@ def _told(error: AuthError) -> Failure:
     """What authsvc itself says."""
     return Failure(
         error,
-        may_repeat=error.reason.status is Status.UNAVAILABLE,
+        may_repeat=error.reason.status in _REPEATABLE,
         # A token is judged before anything is stored.
         left_nothing=error.reason is Reason.KEYS_UNAVAILABLE,
     )

@@ -235,6 +235,7 @@ _HTTP_STATUSES = {
     "INVALID_ARGUMENT": 400,
     "NOT_FOUND": 404,
     "RESOURCE_EXHAUSTED": 503,
+    "ABORTED": 503,
     "UNAVAILABLE": 503,
 }
 """Other refusals are about how the console is known to authsvc: a gateway's problem, 502."""

@@ -21,6 +21,7 @@ class Status(StrEnum):
     NOT_FOUND = "NOT_FOUND"
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    ABORTED = "ABORTED"
     UNAVAILABLE = "UNAVAILABLE"
 
 
@@ -37,6 +38,7 @@ class Reason(Enum):
     TOKEN_KEY_UNKNOWN = Status.UNAUTHENTICATED, "The token was signed with an unknown key."
     TOKEN_CLAIM_MISSING = Status.UNAUTHENTICATED, "The token lacks a claim that is required."
     TOKEN_REVOKED = Status.UNAUTHENTICATED, "The token has been revoked."
+    TOKEN_INACTIVE = Status.UNAUTHENTICATED, "The token is not active."
 
     SESSION_SUBJECT_MISMATCH = Status.PERMISSION_DENIED, "The session belongs to another subject."
     CALLER_NOT_ALLOWED = Status.PERMISSION_DENIED, "This server may not act for that resource."
@@ -54,6 +56,9 @@ class Reason(Enum):
     SESSION_LIMIT = Status.RESOURCE_EXHAUSTED, "There are too many sessions."
     OVERLOADED = Status.RESOURCE_EXHAUSTED, "The service is overloaded; try again shortly."
 
+    CONFLICT = Status.ABORTED, "The session was changed by another request; try again."
+
+    SERVICE_UNAVAILABLE = Status.UNAVAILABLE, "Sign-in cannot be checked; try again shortly."
     STORE_UNAVAILABLE = Status.UNAVAILABLE, "Sessions cannot be reached; try again shortly."
     KEYS_UNAVAILABLE = Status.UNAVAILABLE, "Signing keys cannot be reached; try again shortly."
     CREDENTIALS_UNAVAILABLE = Status.UNAVAILABLE, "Credentials cannot be had; try again shortly."
@@ -69,7 +74,8 @@ class AuthError(Exception):
     Attributes:
         reason: why.
         detail: for the operator's log alone; free of secrets. Empty when the reason says it all.
-        retry_after_seconds: when to try again; set for UNAVAILABLE and RESOURCE_EXHAUSTED.
+        retry_after_seconds: when to try again; set for UNAVAILABLE, ABORTED and
+            RESOURCE_EXHAUSTED.
         counts_as_refused: whether a token counts as refused though nobody can tell: its key is
             none of those that are known.
     """
@@ -91,4 +97,4 @@ class AuthError(Exception):
         self.counts_as_refused = counts_as_refused
 
 
-_RETRYABLE = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED})
+_RETRYABLE = frozenset({Status.UNAVAILABLE, Status.ABORTED, Status.RESOURCE_EXHAUSTED})

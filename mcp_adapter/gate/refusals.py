@@ -176,6 +176,7 @@ def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -
 
 _RETRYABLE = {
     Status.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    Status.ABORTED: HTTPStatus.SERVICE_UNAVAILABLE,
     Status.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

@@ -65,7 +65,7 @@ def test_errors_round_trip(reason: Reason) -> None:
     received = wire.error_of(status_pb2.Status.FromString(sent))
     assert received is not None
     assert received.reason is reason
-    retryable = reason.status in {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
+    retryable = reason.status in {"UNAVAILABLE", "ABORTED", "RESOURCE_EXHAUSTED"}
     assert received.retry_after_seconds == (1.0 if retryable else None)
 
 
