@@ -60,10 +60,8 @@ BOUNDED = {
         "ResolveStream._outbox": IN_FLIGHT,
         "ResolveStream._waiting": IN_FLIGHT,
     },
-    "authsvc/server/config.py": {
-        "IntrospectionSettings.audiences": CONFIGURATION,
-        "IssuerSettings.audiences": CONFIGURATION,
-    },
+    "authsvc/server/config/introspection.py": {"IntrospectionSettings.audiences": CONFIGURATION},
+    "authsvc/server/config/issuers.py": {"IssuerSettings.audiences": CONFIGURATION},
     "authsvc/console/feed.py": {
         "Counts._steps": "6 hours of 15 seconds, six numbers each",
         "Feed._noted": "events_kept, 2.6 KB each on average",

@@ -1,0 +1,38 @@
+"""authsvc's settings: a TOML file, and ``AUTHSVC_…`` variables (``__`` between nested names).
+
+A module for each table, or for two that belong together; ``settings`` has the top level.
+"""
+
+from authsvc.server.config.callers import CallerSettings, TlsSettings
+from authsvc.server.config.credentials import (
+    CredentialSettings,
+    ExchangeSettings,
+    StaticCredentials,
+    StsSettings,
+)
+from authsvc.server.config.development import DevelopmentSettings
+from authsvc.server.config.introspection import IntrospectionSettings
+from authsvc.server.config.issuers import IssuerSettings
+from authsvc.server.config.limits import LimitSettings
+from authsvc.server.config.metrics import MetricsSettings
+from authsvc.server.config.sessions import RevocationSettings, SessionSettings
+from authsvc.server.config.settings import Settings
+from authsvc.server.config.store import StoreSettings
+
+__all__ = [
+    "CallerSettings",
+    "CredentialSettings",
+    "DevelopmentSettings",
+    "ExchangeSettings",
+    "IntrospectionSettings",
+    "IssuerSettings",
+    "LimitSettings",
+    "MetricsSettings",
+    "RevocationSettings",
+    "SessionSettings",
+    "Settings",
+    "StaticCredentials",
+    "StoreSettings",
+    "StsSettings",
+    "TlsSettings",
+]

@@ -1,0 +1,19 @@
+"""``[metrics]``: where Prometheus scrapes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from authsvc.common.arguments import check_listening
+from authsvc.common.settings import Table
+
+
+class MetricsSettings(Table):
+    """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
+
+    listen: Annotated[str, AfterValidator(check_listening)] = Field(
+        default="127.0.0.1:9464",
+        description="host:port; the second of several workers listens on the next port, and so on.",
+    )

@@ -1,0 +1,157 @@
+"""All settings of authsvc, and the rules between its tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from authsvc.common.settings import FileSettings, Resource
+from authsvc.domain.sessions import Limits
+from authsvc.net.addresses import is_local
+from authsvc.server.config.callers import CallerSettings, TlsSettings
+from authsvc.server.config.credentials import CredentialSettings
+from authsvc.server.config.development import DevelopmentSettings
+from authsvc.server.config.introspection import IntrospectionSettings
+from authsvc.server.config.issuers import IssuerSettings
+from authsvc.server.config.limits import LimitSettings
+from authsvc.server.config.metrics import MetricsSettings
+from authsvc.server.config.sessions import RevocationSettings, SessionSettings
+from authsvc.server.config.store import StoreSettings
+from authsvc.server.config.values import ListeningAddress, port_of
+from authsvc.telemetry.logs import Format
+from authsvc.telemetry.settings import TracingSettings
+
+
+class Settings(FileSettings):
+    """All settings of authsvc."""
+
+    model_config = SettingsConfigDict(env_prefix="AUTHSVC_")
+
+    listen: ListeningAddress = Field(
+        default="127.0.0.1:50051", description="host:port, or unix:/path."
+    )
+    resources: tuple[Resource, ...] = Field(
+        default=(),
+        description="What whoever reaches the loopback address or Unix socket may resolve for.",
+    )
+    callers: tuple[CallerSettings, ...] = Field(
+        default=(), description="Who may call, instead of resources."
+    )
+    tls: TlsSettings | None = None
+    issuers: tuple[IssuerSettings, ...] = Field(
+        default=(), description="Whose JWTs are good. At least one, or introspection."
+    )
+    introspection: IntrospectionSettings | None = None
+    store: StoreSettings = StoreSettings()
+    sessions: SessionSettings = SessionSettings()
+    revocations: RevocationSettings = RevocationSettings()
+    limits: LimitSettings = LimitSettings()
+    credentials: CredentialSettings = CredentialSettings()
+    metrics: MetricsSettings | None = None
+    tracing: TracingSettings | None = None
+    max_token_bytes: int = Field(
+        default=65_536, ge=1_024, le=65_536, description="Longest token that is looked at."
+    )
+    known_tokens: int = Field(
+        default=16_384,
+        ge=1,
+        description="Verified tokens that are cached, 10 KB each on average, and as many "
+        "answers, 20 KB each: where they take more, fewer are kept.",
+    )
+    development: DevelopmentSettings | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged at least."
+    )
+    log_format: Format = Field(
+        default="auto",
+        description="One JSON object a line, or lines for people; auto: for people on a terminal.",
+    )
+    allow_core_dumps: bool = Field(
+        default=False,
+        description="Whether a crash may write down memory, which has tokens and keys in it.",
+    )
+    audit_file: Path | None = Field(
+        default=None, description="Where security events go, besides the log. Appended to."
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that share the port; [limits] and caches are each one's own.",
+    )
+    drain_seconds: float = Field(
+        default=0.5,
+        ge=0,
+        le=300,
+        description="How long a stop says NOT_SERVING and serves, so that load goes elsewhere.",
+    )
+    grace_seconds: PositiveFloat = Field(
+        default=10.0, description="How long it then waits for what is in flight."
+    )
+    max_connection_age_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        description="After it a client connects anew, so that new replicas get their share; 0: "
+        "never.",
+    )
+
+    max_connection_idle_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="A connection without a call is closed after one to two times as long, and "
+        "leaves its place among max_connections; 0: never. `authsvc.client` closes its own first, "
+        "within 40 s; set other clients' idle time-outs below this one.",
+    )
+
+    def session_limits(self) -> Limits:
+        """How long sessions last and revocations are kept, for the decision table."""
+        kept = self.revocations.kept_seconds
+        return replace(self.sessions.limits(), cutoffs_kept_seconds=kept)
+
+    @model_validator(mode="after")
+    def _callers_are_known(self) -> Self:
+        if bool(self.resources) == bool(self.callers):
+            raise ValueError("needs either resources, for callers on this machine, or [[callers]]")
+        if self.callers and self.tls is None and not self.listen.startswith("unix:"):
+            raise ValueError("needs [tls]: service tokens and certificates go over TLS alone")
+        if not is_local(self.listen) and self.tls is None:
+            raise ValueError(
+                f"listen = {self.listen!r} can be reached from other machines and needs [tls] and "
+                "[[callers]]; or listen on 127.0.0.1 or a Unix socket"
+            )
+        if not is_local(self.listen) and not self.callers:
+            raise ValueError(f"listen = {self.listen!r} needs [[callers]] instead of resources")
+        for caller in self.callers:
+            self._check_caller(caller)
+        names = [caller.name for caller in self.callers]
+        if len(set(names)) < len(names):
+            raise ValueError("callers: two have the same name")
+        return self
+
+    def _check_caller(self, caller: CallerSettings) -> None:
+        demands_certificates = self.tls is not None and self.tls.client_ca_file is not None
+        if caller.certificate_names and not demands_certificates:
+            raise ValueError(f"callers[{caller.name}].certificate_names needs tls.client_ca_file")
+
+    @model_validator(mode="after")
+    def _workers_can_share(self) -> Self:
+        if self.workers > 1 and self.listen.startswith("unix:"):
+            raise ValueError("workers > 1 needs a port to share: listen on 127.0.0.1:50051, say")
+        if self.workers > 1 and self.store.kind == "memory":
+            raise ValueError("workers > 1 needs a store that they share: sqlite or redis")
+        if self.metrics is not None and port_of(self.metrics.listen) + self.workers > 65_536:
+            raise ValueError("metrics.listen: there is no port for each of the workers from it on")
+        return self
+
+    @model_validator(mode="after")
+    def _issuers_are_distinct(self) -> Self:
+        if not self.issuers and self.introspection is None:
+            raise ValueError("needs [[issuers]] or [introspection], or no token is ever good")
+        names = [issuer.issuer for issuer in self.issuers]
+        if len(set(names)) < len(names):
+            raise ValueError("issuers: two have the same issuer")
+        return self

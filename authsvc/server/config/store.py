@@ -1,0 +1,121 @@
+"""``[store]``: where session records live."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from authsvc.common.settings import Table
+from authsvc.server.config.values import HostAndPort, Line, NonEmpty
+from authsvc.stores import STALENESS_BOUND_SECONDS
+from authsvc.stores.redis.server import RedisServer, server_at
+
+
+class StoreSettings(Table):
+    """``[store]``: where session records live."""
+
+    kind: Literal["sqlite", "redis", "memory"] = Field(
+        default="sqlite", description="sqlite for one machine, redis (or Valkey) for many."
+    )
+    path: Path = Field(
+        default=Path("var/authsvc.db"), description="The database file of the sqlite store."
+    )
+    mode: Literal["single", "sentinel", "cluster"] = Field(
+        default="single", description="What the redis store is made of."
+    )
+    url: str = Field(
+        default="redis://127.0.0.1:6379/0",
+        description="The single node: redis://, rediss:// (TLS) or unix:, without a password.",
+    )
+    nodes: tuple[HostAndPort, ...] = Field(
+        default=(), description="Some nodes of the cluster; it tells of the others."
+    )
+    sentinels: tuple[HostAndPort, ...] = Field(default=(), description="The sentinels.")
+    service: NonEmpty = Field(
+        default="authsvc", description="The name by which the sentinels know the server."
+    )
+    username: Line = Field(default="", description="ACL user, with sentinel and cluster.")
+    password_file: Path | None = Field(
+        default=None, description="Its password; read again at each connection."
+    )
+    ca_file: Path | None = Field(
+        default=None, description="Who signed the server's certificate; set, TLS is used."
+    )
+    certificate_file: Path | None = Field(
+        default=None, description="Our own certificate, where the server wants one."
+    )
+    key_file: Path | None = Field(default=None, description="Its key.")
+    acknowledge_replicas: int = Field(
+        default=0,
+        ge=0,
+        description="Replicas of the store that have to confirm a write before it is acknowledged. "
+        "At least 1 with sentinel or cluster, or a failover may lose a revocation.",
+    )
+    timeout_seconds: PositiveFloat = Field(
+        default=1.0, description="How long one exchange with the redis store may take."
+    )
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
+        default="authsvc", description="What all its keys begin with."
+    )
+    feed_bound_seconds: float = Field(
+        default=STALENESS_BOUND_SECONDS,
+        gt=0.2,
+        le=STALENESS_BOUND_SECONDS,
+        description="How old a replica's memory may be to be answered from.",
+    )
+    cached_sessions: int = Field(
+        default=100_000,
+        ge=1,
+        description="Records cached in memory, 1.3 KB each; where they take more than 2.6 KB "
+        "on average, fewer are.",
+    )
+    events_kept: int = Field(
+        default=100_000,
+        ge=1_000,
+        description="Events that a watcher may still resume from; in memory, fewer where they take "
+        "more than 2.6 KB on average.",
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.kind == "redis":
+            self.redis_server()
+        return self
+
+    def redis_server(self) -> RedisServer:
+        """The server of the redis store.
+
+        Raises:
+            ValueError: the settings do not say which.
+        """
+        if self.mode == "single":
+            try:
+                server = server_at(self.url)
+            except ValueError as error:
+                raise ValueError(f"url {error}") from None
+        else:
+            setting = "nodes" if self.mode == "cluster" else "sentinels"
+            nodes = self.nodes if self.mode == "cluster" else self.sentinels
+            if not nodes:
+                raise ValueError(f"mode = {self.mode!r} needs {setting}")
+            server = RedisServer(mode=self.mode, nodes=tuple(map(_host_and_port, nodes)))
+        return replace(
+            server,
+            service=self.service,
+            username=self.username or server.username,
+            password_file=self.password_file,
+            tls=server.tls or self.ca_file is not None,
+            ca_file=self.ca_file,
+            certificate_file=self.certificate_file,
+            key_file=self.key_file,
+            acknowledge_replicas=self.acknowledge_replicas,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,39 @@
+"""The types of single settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from authsvc.common.arguments import check_endpoint, check_line, check_node
+from authsvc.net.addresses import is_listening_address
+
+Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
+
+
+def _listening_address(address: str) -> str:
+    if address.startswith("unix:") and address != "unix:":
+        return check_line(address)
+    if not is_listening_address(address):
+        raise ValueError(
+            "is an address like 127.0.0.1:50051 or unix:/run/authsvc.sock, the port from 0 to "
+            "65535, an IPv6 address in brackets"
+        )
+    return address
+
+
+ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
+HostAndPort = Annotated[str, AfterValidator(check_node)]
+EndpointUrl = Annotated[str, AfterValidator(check_endpoint)]
+Line = Annotated[str, AfterValidator(check_line)]
+NonEmpty = Annotated[str, Field(min_length=1), AfterValidator(check_line)]
+RoleArn = Annotated[
+    str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$")
+]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def port_of(address: str) -> int:
+    """The port of ``host:port``."""
+    return int(address.rpartition(":")[2])
