@@ -12,7 +12,7 @@ GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) protos/authsvc/v1/*
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all-pythons check protos reference lock conformance bench bench-setup \
+.PHONY: help setup run test test-all-pythons check protos contract reference lock conformance bench bench-setup \
 	bench-check chaos fuzz clean
 
 help: ## List the targets.
@@ -36,7 +36,7 @@ test: $(READY) ## Run the tests.
 test-all-pythons: $(READY) ## Run the tests on each Python that the machine has, 3.11 to 3.14.
 	@$(BIN)/python -m scripts.pythons $(TESTS)
 
-check: $(READY) ## Lint, types, layers, and whether the generated stubs are fresh.
+check: $(READY) ## Lint, types, layers, fresh stubs, and whether the proto keeps its contract.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -45,9 +45,13 @@ check: $(READY) ## Lint, types, layers, and whether the generated stubs are fres
 	$(call GENERATE,"$$fresh") && \
 	diff -r -x __init__.py -x __pycache__ "$$fresh/authsvc/v1" authsvc/v1 && \
 	echo "The stubs are fresh."
+	@$(BIN)/python -m scripts.contract
 
 protos: $(READY) ## Generate authsvc/v1 from protos/.
 	$(call GENERATE,.)
+
+contract: $(READY) ## Accept the proto as it is: write protos/contract.json, which `make check` compares with.
+	@$(BIN)/python -m scripts.contract --accept
 
 reference: $(READY) ## Make docs/reference from the code and the proto.
 	$(BIN)/python scripts/reference.py
@@ -90,6 +94,6 @@ fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and co
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
 	@# The markers first: half of an environment is never taken for a whole one.
-	rm -f $(VENV)/.ready .venv-3.*/.ready tests/clients/node_modules/.installed conformance/node_modules/.installed
-	rm -rf $(VENV) .venv-3.* tests/clients/node_modules conformance/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f $(VENV)/.ready .venv-3.*/.ready */node_modules/.installed tests/clients/node_modules/.installed
+	rm -rf $(VENV) .venv-3.* */node_modules tests/clients/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
