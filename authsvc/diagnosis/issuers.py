@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from authsvc.diagnosis import Check, Report, directly
-from authsvc.net.fetching import Fetcher
+from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.issuers import issuer_of
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
@@ -137,7 +137,7 @@ async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher)
         try:
             began = time.time()
             _, headers = await fetcher.get(url)
-        except KeyLoadError:
+        except FetchError:
             continue
         _compare(report, issuer, headers, (began + time.time()) / 2)
         return

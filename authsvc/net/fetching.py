@@ -20,7 +20,6 @@ import httpx2
 
 from authsvc.net.addresses import is_loopback
 from authsvc.net.urls import endpoint_fault
-from authsvc.tokens.keys import KeyLoadError
 
 MAX_DOCUMENT_BYTES = 512 * 1024
 """Longest document that is read."""
@@ -49,6 +48,19 @@ _PROVIDERS = (
 that pass for public; the other such addresses do not."""
 
 
+class FetchError(Exception):
+    """A document cannot be fetched; the message names the URL where it holds no secret.
+
+    Attributes:
+        status: the HTTP status of the answer where it is another than 200; None where there is no
+            answer, or none of use.
+    """
+
+    def __init__(self, detail: str, *, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class Fetcher:
     """Speaks to hosts that may be connected to.
@@ -64,7 +76,7 @@ class Fetcher:
         """A document and its headers.
 
         Raises:
-            KeyLoadError: it cannot be had; the message names the URL.
+            FetchError: it cannot be had; the message names the URL.
         """
         return await self._exchange("GET", url, {}, None)
 
@@ -74,7 +86,7 @@ class Fetcher:
         """What a form is answered with, and the answer's headers.
 
         Raises:
-            KeyLoadError: there is no answer; the message names the URL, and nothing of the form.
+            FetchError: there is no answer; the message names the URL, and nothing of the form.
         """
         return await self._exchange("POST", url, headers, form)
 
@@ -87,9 +99,9 @@ class Fetcher:
                 addresses = await self._vetted_addresses(url)
                 return await _exchange_with_any(method, url, addresses, headers, form)
         except TimeoutError:
-            raise KeyLoadError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
+            raise FetchError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise KeyLoadError(f"{url}: {_named(error)}") from None
+            raise FetchError(f"{url}: {_named(error)}") from None
 
     async def _vetted_addresses(self, url: str) -> list[str]:
         """The addresses to connect to: checked, and then used, so that no second look-up differs.
@@ -102,27 +114,23 @@ class Fetcher:
         try:
             found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise KeyLoadError(f"{url}: the host has no address") from None
+            raise FetchError(f"{url}: the host has no address") from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         if not self.allow_private_addresses and not is_loopback(host):
             for address in addresses:
                 if not is_public(address):
-                    raise KeyLoadError(
-                        f"{url}: {address} is not public; see allow_private_addresses"
-                    )
+                    raise FetchError(f"{url}: {address} is not public; see allow_private_addresses")
         return list(dict.fromkeys(map(str, addresses)))
 
 
 def check_url(url: str) -> None:
     """
     Raises:
-        KeyLoadError: not HTTPS, and not loopback either; or no URL. It does not quote the URL,
+        FetchError: not HTTPS, and not loopback either; or no URL. It does not quote the URL,
             which may hold a secret.
     """
     if fault := endpoint_fault(url):
-        raise KeyLoadError(
-            f"the URL is not an https URL (http goes for loopback alone): it {fault}"
-        )
+        raise FetchError(f"the URL is not an https URL (http goes for loopback alone): it {fault}")
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
@@ -206,7 +214,8 @@ async def _exchange(
         ) as answer,
     ):
         if answer.status_code != httpx2.codes.OK:
-            raise KeyLoadError(f"{url}: answered {answer.status_code}")
+            status = answer.status_code
+            raise FetchError(f"{url}: answered {status}", status=status)
         body = bytearray()
         async for chunk in answer.aiter_raw():
             body += chunk
@@ -225,21 +234,21 @@ def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
     if not codings:
         return body
     if codings not in (["gzip"], ["x-gzip"]):
-        raise KeyLoadError(f"{url}: answered in the content coding {encoding[:50]!a}")
+        raise FetchError(f"{url}: answered in the content coding {encoding[:50]!a}")
     unpacking = zlib.decompressobj(wbits=_GZIP)
     try:
         unpacked = unpacking.decompress(body, MAX_DOCUMENT_BYTES + 1)
     except zlib.error:
-        raise KeyLoadError(f"{url}: is not gzip, as its Content-Encoding says") from None
+        raise FetchError(f"{url}: is not gzip, as its Content-Encoding says") from None
     _check_length(url, unpacked)
     if not unpacking.eof:
-        raise KeyLoadError(f"{url}: ends before its gzip does")
+        raise FetchError(f"{url}: ends before its gzip does")
     if unpacking.unused_data:
         # The first of several members would be half of a document. Servers send one.
-        raise KeyLoadError(f"{url}: goes on after its gzip")
+        raise FetchError(f"{url}: goes on after its gzip")
     return unpacked
 
 
 def _check_length(url: str, body: Sized) -> None:
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise KeyLoadError(f"{url}: is longer than {MAX_DOCUMENT_BYTES} bytes")
+        raise FetchError(f"{url}: is longer than {MAX_DOCUMENT_BYTES} bytes")

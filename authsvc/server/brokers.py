@@ -18,9 +18,8 @@ from authsvc.credentials.static import StaticBroker
 from authsvc.credentials.sts import RoleRule, StsBroker
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Secret
-from authsvc.net.fetching import Fetcher
+from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
-from authsvc.tokens.keys import KeyLoadError
 
 _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 
@@ -116,10 +115,9 @@ async def _post(
     """See ``exchange.Post``."""
     try:
         body, _ = await fetcher.post(endpoint, form, headers)
-    except KeyLoadError as error:
-        _, answered, status = str(error).rpartition(": answered ")
-        if answered and status.isdecimal():
-            return int(status), b""
+    except FetchError as error:
+        if error.status is not None:
+            return error.status, b""
         raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, str(error)) from None
     return 200, body
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from authsvc.common.settings import ConfigError
 from authsvc.domain.resolution import Secret
-from authsvc.net.fetching import Fetcher
+from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.claims import ClaimMapping
@@ -65,7 +65,7 @@ def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
             max_token_bytes=settings.max_token_bytes,
             fetcher=Fetcher(asked.allow_private_addresses),
         )
-    except (KeyLoadError, OSError, ValueError) as error:
+    except (FetchError, OSError, ValueError) as error:
         raise ConfigError(f"introspection: {error}") from None
     return ByShape(jwt, opaque)
 

@@ -16,11 +16,10 @@ from authsvc.common.lru import LruCache
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Secret
 from authsvc.domain.sessions import VerifiedToken
-from authsvc.net.fetching import Fetcher, check_url
+from authsvc.net.fetching import Fetcher, FetchError, check_url
 from authsvc.tokens import TokenVerifier, token_digest
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
-from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.validity import Lifetime, check_claims
 
 CACHE_SECONDS = 30.0
@@ -126,7 +125,7 @@ class IntrospectionVerifier:
         fetcher: speaks HTTP.
 
     Raises:
-        KeyLoadError: the endpoint is not HTTPS, and not loopback either.
+        FetchError: the endpoint is not HTTPS, and not loopback either.
     """
 
     def __init__(
@@ -222,7 +221,7 @@ class IntrospectionVerifier:
             body, _ = await self._fetcher.post(
                 self._endpoint, form, {"Authorization": f"Basic {basic}"}
             )
-        except (KeyLoadError, OSError, ValueError) as error:
+        except (FetchError, OSError, ValueError) as error:
             raise AuthError(Reason.KEYS_UNAVAILABLE, str(error)) from None
         # The rest is read as strictly as a token: it is passed on as the claims of a principal.
         return body.removeprefix(codecs.BOM_UTF8)

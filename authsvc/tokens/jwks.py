@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
-from authsvc.net.fetching import Fetcher
+from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.tokens.entries import parse_document
 from authsvc.tokens.keys import KeyLoadError, parse_jwks
 from authsvc.tokens.sources import Fetched
@@ -29,7 +29,7 @@ async def fetch_jwks(fetcher: Fetcher, url: str, algorithms: Collection[str]) ->
     Raises:
         KeyLoadError: they cannot be had, or are no JWK Set.
     """
-    document, headers = await fetcher.get(url)
+    document, headers = await _get(fetcher, url)
     try:
         keys = parse_jwks(document, algorithms)
     except KeyLoadError as error:
@@ -59,6 +59,17 @@ async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection
     return await fetch_jwks(fetcher, jwks_uri, algorithms)
 
 
+async def _get(fetcher: Fetcher, url: str) -> tuple[bytes, Mapping[str, str]]:
+    """
+    Raises:
+        KeyLoadError: the document cannot be fetched.
+    """
+    try:
+        return await fetcher.get(url)
+    except FetchError as error:
+        raise KeyLoadError(str(error)) from None
+
+
 async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
     """Where the metadata at ``url`` says that the keys are.
 
@@ -66,7 +77,7 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
         KeyLoadError: there is no metadata of that issuer, or it does not say, or at too great a
             length.
     """
-    document, _ = await fetcher.get(url)
+    document, _ = await _get(fetcher, url)
     try:
         metadata = parse_document(document, ("issuer", "jwks_uri"))
     except ValueError as error:

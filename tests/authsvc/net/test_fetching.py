@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from authsvc.net import fetching
 from authsvc.net.certificates import Signed, make_authority
-from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, is_public, tls_context
+from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, FetchError, is_public, tls_context
 from authsvc.tokens.jwks import fetch_discovered
 from authsvc.tokens.keys import KeyLoadError
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -127,10 +127,28 @@ async def lead(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 async def refused(fetcher: Fetcher, url: str) -> str:
-    with pytest.raises(KeyLoadError) as caught:
+    with pytest.raises(FetchError) as caught:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await fetcher.get(url)
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/gone", 404), ("/busy", 503), ("/busy: answered 400", 503)]
+)
+async def test_an_error_carries_the_status_of_the_answer(
+    site: Site, path: str, status: int
+) -> None:
+    site.answers[path.replace(" ", "%20")] = Answer(status=status)
+    with pytest.raises(FetchError) as caught:
+        await Fetcher().get(site.url + path.replace(" ", "%20"))
+    assert caught.value.status == status
+
+
+async def test_an_error_without_an_answer_has_no_status() -> None:
+    with pytest.raises(FetchError) as caught:
+        await Fetcher().get("http://127.0.0.1:1/x: answered 400".replace(" ", "%20"))
+    assert caught.value.status is None
 
 
 async def test_a_certificate_that_is_not_strict_enough_is_named(

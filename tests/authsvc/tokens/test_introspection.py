@@ -16,13 +16,12 @@ import pytest
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome, Secret
-from authsvc.net.fetching import Fetcher
+from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.issuers import with_introspection
 from authsvc.tokens import introspection
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.introspection import CACHE_SECONDS, REFUSAL_SECONDS, IntrospectionVerifier
 from authsvc.tokens.jwt import JwtVerifier
-from authsvc.tokens.keys import KeyLoadError
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, Site, serving_http
@@ -351,7 +350,7 @@ async def test_audiences_are_as_configured(site: Site) -> None:
 
 
 def test_the_endpoint_is_https() -> None:
-    with pytest.raises(KeyLoadError):
+    with pytest.raises(FetchError):
         IntrospectionVerifier(
             issuer=ISSUER,
             endpoint="http://idp.example/introspect",

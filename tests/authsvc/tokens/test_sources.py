@@ -17,7 +17,7 @@ import pytest
 from authsvc.access.limits import CallerLimits, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net import fetching
-from authsvc.net.fetching import Fetcher, check_url
+from authsvc.net.fetching import Fetcher, FetchError, check_url
 from authsvc.server.issuers import SecretFiles
 from authsvc.tokens.entries import parse_jwk_set
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
@@ -682,7 +682,7 @@ async def test_ten_thousand_keys_are_too_many(site: Site) -> None:
     ],
 )
 def test_urls_that_are_not_fetched(url: str) -> None:
-    with pytest.raises(KeyLoadError):
+    with pytest.raises(FetchError):
         check_url(url)
 
 
@@ -802,7 +802,7 @@ async def test_metadata_of_another_issuer_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("url", ["https://user:hush/", "http://as.example?client_secret=hush"])
 def test_a_url_that_is_not_fetched_is_not_quoted(url: str) -> None:
-    with pytest.raises(KeyLoadError) as caught:
+    with pytest.raises(FetchError) as caught:
         check_url(url)
     assert "hush" not in str(caught.value)
 
