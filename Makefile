@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 # protoc finds its mypy plugins on the PATH, and google/rpc/*.proto beside the packages.
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	-I $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) protos/authsvc/v1/*.proto && \
+GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) \
+	protos/authsvc/v1/*.proto protos/authsvc/internal/v1/*.proto && \
 	$(PROTOC) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) protos/authsvc/v1/auth.proto
 FUZZ_SECONDS ?= 60
 
@@ -43,11 +44,13 @@ check: $(READY) ## Lint, types, layers, fresh stubs, and whether the proto keeps
 	@$(BIN)/python -m pytest -qq tests/test_layering.py && echo "The layers hold."
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(call GENERATE,"$$fresh") && \
-	diff -r -x __init__.py -x __pycache__ "$$fresh/authsvc/v1" authsvc/v1 && \
+	for folder in authsvc/v1 authsvc/internal/v1; do \
+		diff -r -x __init__.py -x __pycache__ "$$fresh/$$folder" $$folder || exit 1; \
+	done && \
 	echo "The stubs are fresh."
 	@$(BIN)/python -m scripts.contract
 
-protos: $(READY) ## Generate authsvc/v1 from protos/.
+protos: $(READY) ## Generate authsvc/v1 and authsvc/internal/v1 from protos/.
 	$(call GENERATE,.)
 
 contract: $(READY) ## Accept the proto as it is: write protos/contract.json, which `make check` compares with.

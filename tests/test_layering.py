@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "net": set(),
     "domain": set(),
     "v1": set(),
+    "internal": set(),
     "common": {"net"},
     "wire": {"domain", "common", "v1"},
     "http_server": {"common", "net"},
@@ -29,7 +30,10 @@ MAY_IMPORT = {
     "telemetry": {"domain", "common", "net", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},
-    "rpc": {"domain", "common", "access", "resolver", "admin", "telemetry", "wire", "v1"},
+    "rpc": {
+        *("domain", "common", "access", "resolver", "admin"),
+        *("telemetry", "wire", "v1", "internal"),
+    },
     "client": {"domain", "common", "net", "wire", "v1"},
     "console": {"domain", "common", "net", "client", "http_server", "telemetry"},
     "server": {

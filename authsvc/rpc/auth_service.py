@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from authsvc.access.callers import Caller
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.internal.v1.frames_pb2 import RequestFrames
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.rpc.admission import Context, Edge, Stay, guarded, refuse
 from authsvc.rpc.resolve_stream import ResolveStream
@@ -23,7 +24,6 @@ from authsvc.telemetry.counts import Resolves
 from authsvc.telemetry.metrics import Metrics
 from authsvc.telemetry.spans import Tracing
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.v1.frames_pb2 import RequestFrames
 from authsvc.wire import auth as wire
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AuthService"].full_name

@@ -12,9 +12,9 @@ from grpc import aio
 
 from authsvc.access.callers import Caller
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.internal.v1.frames_pb2 import RequestFrames
 from authsvc.rpc.admission import Admission, Context, Edge, Stay, encoded_status_of
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.v1.frames_pb2 import RequestFrames
 from authsvc.wire import auth as wire
 
 MAX_ENTRIES = 256

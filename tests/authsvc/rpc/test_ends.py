@@ -16,6 +16,7 @@ from authsvc.access.limits import CallerLimits, Usages
 from authsvc.admin.sessions import Watch
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType
+from authsvc.internal.v1.frames_pb2 import RequestFrames
 from authsvc.rpc import admission as edge_module
 from authsvc.rpc.admin_service import SessionAdminServicer
 from authsvc.rpc.admission import Context, Edge
@@ -23,7 +24,6 @@ from authsvc.rpc.auth_service import GuardedHealthServicer
 from authsvc.rpc.resolve_stream import ResolveStream
 from authsvc.stores import Logged
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.v1.frames_pb2 import RequestFrames
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.tokens import RESOURCE

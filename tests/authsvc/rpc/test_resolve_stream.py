@@ -17,11 +17,11 @@ from grpc import aio
 from authsvc.access.callers import Caller, Callers, ServiceTokenFile
 from authsvc.access.limits import CallerLimits, Usages
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.internal.v1.frames_pb2 import RequestFrames
 from authsvc.rpc.admission import Context, Edge, Stay, guarded
 from authsvc.rpc.resolve_stream import MAX_ENTRIES, MAX_UNANSWERED, ResolveStream
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
-from authsvc.v1.frames_pb2 import RequestFrames
 from authsvc.wire import auth as wire
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock

@@ -1,0 +1,1 @@
+"""Generated messages that are no part of the contract."""
