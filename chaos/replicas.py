@@ -65,7 +65,7 @@ class Site:
 listen = "{HOST}:{port}"
 log_format = "json"
 grace_seconds = {GRACE_SECONDS}
-{f"known_tokens = {few}" if few else ""}
+{f"cached_tokens = {few}" if few else ""}
 
 [tls]
 certificate_file = "{folder}/server.pem"

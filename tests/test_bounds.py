@@ -104,7 +104,7 @@ BOUNDED = {
     },
     "authsvc/domain/sessions.py": {"Record.grants": "registered resources, one grant each"},
     "authsvc/resolver/response_cache.py": {
-        "SettledAnswers._answers": "known_tokens, 20 KB each on average"
+        "SettledAnswers._answers": "cached_tokens, 20 KB each on average"
     },
     "authsvc/stores/memory.py": {
         "MemoryStore._log": "events_kept, 2.6 KB each on average",
@@ -144,7 +144,7 @@ BOUNDED = {
     "authsvc/tokens/jwt.py": {
         "Issuer.audiences": CONFIGURATION,
         "JwtVerifier._issuers": CONFIGURATION,
-        "JwtVerifier._memo": "known_tokens, 10 KB each on average",
+        "JwtVerifier._memo": "cached_tokens, 10 KB each on average",
     },
     "authsvc/resolver/fairness.py": {"Turns._waiting": IN_FLIGHT},
     "authsvc/rpc/waiting.py": {

@@ -80,7 +80,7 @@ async def _explained(token: str, settings: Settings, resource: str, *, fetch: bo
         registered=_resources(settings),
         now=now,
         max_token_bytes=settings.max_token_bytes,
-        kept_seconds=settings.revocations.kept_seconds,
+        retention_seconds=settings.revocations.retention_seconds,
     )
     return await explain(token, policy)
 

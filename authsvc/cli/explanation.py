@@ -79,7 +79,7 @@ class Policy:
         registered: the resources that callers may ask for.
         now: seconds since the epoch.
         max_token_bytes: longest token that is looked at.
-        kept_seconds: tokens issued longer ago are refused: their revocation may be forgotten.
+        retention_seconds: tokens issued longer ago are refused: their revocation may be forgotten.
     """
 
     issuers: Mapping[str, Issuer]
@@ -87,7 +87,7 @@ class Policy:
     registered: Collection[str]
     now: float
     max_token_bytes: int
-    kept_seconds: float = math.inf
+    retention_seconds: float = math.inf
 
 
 async def explain(token: str, policy: Policy) -> Explanation:
@@ -296,8 +296,8 @@ def _age(walk: _Walk, claims: Claims, policy: Policy) -> None:
     with walk.step("age") as step:
         issued = numeric_date(claims, "iat") or 0.0
         step.text = "young enough for its revocation to be remembered"
-        if 0 < issued < policy.now - policy.kept_seconds:
+        if 0 < issued < policy.now - policy.retention_seconds:
             step.text = ""
             raise AuthError(
-                Reason.TOKEN_EXPIRED, f"issued more than {span(policy.kept_seconds)} ago"
+                Reason.TOKEN_EXPIRED, f"issued more than {span(policy.retention_seconds)} ago"
             )

@@ -77,14 +77,14 @@ class CacheCounts:
     Attributes:
         hits: answers with what was kept.
         misses: those that had to wait for who issues.
-        failures_recalled: answers with a failure that still counted.
+        cached_failures: answers with a failure that still counted.
         issued: credentials that were issued.
         failed: calls to who issues that failed, by reason.
     """
 
     hits: int = 0
     misses: int = 0
-    failures_recalled: int = 0
+    cached_failures: int = 0
     issued: int = 0
     failed: Counter[str] = field(default_factory=Counter)
 
@@ -129,7 +129,7 @@ class CredentialCache(Generic[CredentialsT]):
             return kept.credentials
         failure = self._failed.get(key)
         if failure is not None and now < failure.until:
-            self._counts.failures_recalled += 1
+            self._counts.cached_failures += 1
             raise failure.again(now)
         self._counts.misses += 1
         call = self._calls.get(key)

@@ -182,7 +182,7 @@ class Answering:
         if settled is None or settled.resource not in caller.resources:
             return None
         self._edge.counted(caller)
-        self._resolves.recalled += 1
+        self._resolves.cached += 1
         if not settled.encoded:
             settled.encoded = wire.response_message(settled.resolution).SerializeToString()
         return settled.encoded

@@ -152,7 +152,7 @@ async def running(
     verifier = JwtVerifier(
         issuers,
         max_token_bytes=settings.max_token_bytes,
-        memo_size=settings.known_tokens,
+        memo_size=settings.cached_tokens,
     )
     closing = AsyncExitStack()
     metrics = Metrics()
@@ -187,9 +187,9 @@ async def running(
             limits=limits,
             usages=usages,
             clock=clock,
-            answers_kept=settings.known_tokens,
+            answers_kept=settings.cached_tokens,
         )
-        metrics.remembered = lambda: resolver.answers_kept
+        metrics.cached_responses = lambda: resolver.answers_kept
         server = aio.server(options=_options(settings, shares_port=shares_port))
         services = GenericHandlers()
         edge = Edge(callers_of(settings), usages)

@@ -48,7 +48,7 @@ async def _open_redis(settings: Settings) -> SessionStore:
             unauthenticated_cap=settings.sessions.unauthenticated_cap,
             events_kept=store.events_kept,
             cached_sessions=store.cached_sessions,
-            bound_seconds=store.feed_bound_seconds,
+            bound_seconds=store.max_staleness_seconds,
         )
     except ValueError as error:
         raise ConfigError(f"store: {error}") from None

@@ -46,7 +46,7 @@ class Resolves:
     """What became of resolves that came one way.
 
     Attributes:
-        recalled: answered from memory, without a decision; all of them ``reused``.
+        cached: answered from memory, without a decision; all of them ``reused``.
         in_flight: being decided.
         results: the others, by outcome in lower case, or by reason. Those that no reason explains
             are there from the start: Prometheus's ``increase`` does not see the first of a series
@@ -55,10 +55,10 @@ class Resolves:
             looking at the clock twice would cost more than all else that is counted there.
     """
 
-    __slots__ = ("in_flight", "recalled", "results", "seconds")
+    __slots__ = ("cached", "in_flight", "results", "seconds")
 
     def __init__(self) -> None:
-        self.recalled = 0
+        self.cached = 0
         self.in_flight = 0
         self.results: Counter[str] = Counter(dict.fromkeys(_COUNTED_FROM_ZERO, 0))
         self.seconds = Histogram()

@@ -45,7 +45,7 @@ class Metrics:
         security: security events that were written down.
         ready: whether the service says that it serves.
         issuers: how each issuer was when it was looked at last.
-        remembered: how many answers are kept to be given again.
+        cached_responses: how many answers are kept to be given again.
         sessions: how many there are; None until they have been counted.
     """
 
@@ -59,7 +59,7 @@ class Metrics:
     security: SecurityEvents = field(default_factory=SecurityEvents)
     ready: bool = False
     issuers: tuple[IssuerStatus, ...] = ()
-    remembered: Callable[[], int] = int
+    cached_responses: Callable[[], int] = int
     sessions: SessionCounts | None = None
 
 
@@ -101,8 +101,8 @@ class ServiceCollector(Collector):
         results = CounterMetricFamily(
             "authsvc_resolves", "Resolves by what became of them.", labels=("result", "via")
         )
-        recalled = CounterMetricFamily(
-            "authsvc_resolves_recalled", "Resolves answered from memory.", labels=("via",)
+        cached = CounterMetricFamily(
+            "authsvc_resolves_cached", "Resolves answered from memory.", labels=("via",)
         )
         in_flight = GaugeMetricFamily(
             "authsvc_resolves_in_flight", "Resolves being decided.", labels=("via",)
@@ -115,17 +115,17 @@ class ServiceCollector(Collector):
         ways = {"unary": metrics.unary, "stream": metrics.stream, "create": metrics.create}
         for via, resolves in ways.items():
             counted = Counter(dict(items(resolves.results)))
-            counted["reused"] += resolves.recalled
+            counted["reused"] += resolves.cached
             for result, count in counted.items():
                 results.add_metric((result, via), count)
-            recalled.add_metric((via,), resolves.recalled)
+            cached.add_metric((via,), resolves.cached)
             in_flight.add_metric((via,), resolves.in_flight)
             add_histogram(seconds, (via,), resolves.seconds)
-        remembered = GaugeMetricFamily(
-            "authsvc_remembered_answers", "Answers kept in memory, to be given again."
+        cached_responses = GaugeMetricFamily(
+            "authsvc_cached_responses", "Answers kept in memory, to be given again."
         )
-        remembered.add_metric((), metrics.remembered())
-        yield from (results, recalled, in_flight, seconds, remembered)
+        cached_responses.add_metric((), metrics.cached_responses())
+        yield from (results, cached, in_flight, seconds, cached_responses)
 
     def _operations(self) -> Iterator[Metric]:
         store = self._metrics.store
@@ -174,7 +174,7 @@ class ServiceCollector(Collector):
         )
         cache.add_metric(("hit",), issuing.hits)
         cache.add_metric(("miss",), issuing.misses)
-        cache.add_metric(("failure",), issuing.failures_recalled)
+        cache.add_metric(("failure",), issuing.cached_failures)
         issued = CounterMetricFamily(
             "authsvc_credentials_issued", "Credentials that were issued and kept."
         )

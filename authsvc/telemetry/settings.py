@@ -20,7 +20,7 @@ class TracingSettings(Table):
     endpoint: Annotated[str, AfterValidator(check_collector)] = Field(
         description="The collector's URL like http://127.0.0.1:4317; https for TLS.",
     )
-    share: float = Field(
+    sample_ratio: float = Field(
         default=1.0,
         ge=0,
         le=1,

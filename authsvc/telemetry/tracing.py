@@ -100,7 +100,7 @@ async def tracing(settings: TracingSettings | None, service: str) -> AsyncIterat
     provider = TracerProvider(
         resource=Resource.create({**named, "service.version": __version__}),
         # None leaves it to OTEL_TRACES_SAMPLER.
-        sampler=ParentBased(TraceIdRatioBased(settings.share)) if settings else None,
+        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)) if settings else None,
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(

@@ -69,7 +69,7 @@ def _side(stage: Stage, method: str) -> Side[Outcome]:
 
 async def _memory(options: Options, population: Population) -> list[tuple[int, int]]:
     """How many sessions have been resolved, and the bytes that are resident, step by step."""
-    settings = f"known_tokens = {ANSWERS}"
+    settings = f"cached_tokens = {ANSWERS}"
     folder = options.folder / "growth" / str(population.sessions)
     measured = []
     async with authsvc_stage(

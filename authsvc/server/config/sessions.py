@@ -46,7 +46,7 @@ class SessionSettings(Table):
 class RevocationSettings(Table):
     """``[revocations]``: how long what operators have cut off stays cut off."""
 
-    kept_seconds: PositiveFloat = Field(
+    retention_seconds: PositiveFloat = Field(
         default=_DEFAULTS.cutoffs_kept_seconds,
         description="Tokens that were issued longer ago are refused: they may have been revoked.",
     )

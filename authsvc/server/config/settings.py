@@ -56,7 +56,7 @@ class Settings(FileSettings):
     max_token_bytes: int = Field(
         default=65_536, ge=1_024, le=65_536, description="Longest token that is looked at."
     )
-    known_tokens: int = Field(
+    cached_tokens: int = Field(
         default=16_384,
         ge=1,
         description="Verified tokens that are cached, 10 KB each on average, and as many "
@@ -109,7 +109,7 @@ class Settings(FileSettings):
 
     def session_limits(self) -> Limits:
         """How long sessions last and revocations are kept, for the decision table."""
-        kept = self.revocations.kept_seconds
+        kept = self.revocations.retention_seconds
         return replace(self.sessions.limits(), cutoffs_kept_seconds=kept)
 
     @model_validator(mode="after")

@@ -60,7 +60,7 @@ class StoreSettings(Table):
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
         default="authsvc", description="What all its keys begin with."
     )
-    feed_bound_seconds: float = Field(
+    max_staleness_seconds: float = Field(
         default=STALENESS_BOUND_SECONDS,
         gt=0.2,
         le=STALENESS_BOUND_SECONDS,

@@ -148,8 +148,10 @@ def damaged(token: str, damage: Damage | None) -> str:
     return token[:where] + character + token[where + (kind == "replace") :]
 
 
-def explained(token: str, now: float = START, kept_seconds: float = float("inf")) -> Explanation:
-    policy = Policy(ISSUERS, RESOURCE, [RESOURCE], now, MAX_TOKEN_BYTES, kept_seconds)
+def explained(
+    token: str, now: float = START, retention_seconds: float = float("inf")
+) -> Explanation:
+    policy = Policy(ISSUERS, RESOURCE, [RESOURCE], now, MAX_TOKEN_BYTES, retention_seconds)
     return asyncio.run(explain(token, policy))
 
 
@@ -206,8 +208,8 @@ def test_all_that_is_wrong_is_told_and_the_first_is_the_verdict() -> None:
 
 def test_a_token_older_than_revocations_is_refused_as_the_resolver_does() -> None:
     token = minted({"iat": START - 1_000}, {}, "secret")
-    assert explained(token, kept_seconds=999).reason is Reason.TOKEN_EXPIRED
-    assert explained(token, kept_seconds=1_001).reason is None
+    assert explained(token, retention_seconds=999).reason is Reason.TOKEN_EXPIRED
+    assert explained(token, retention_seconds=1_001).reason is None
 
 
 # The command

@@ -317,7 +317,7 @@ async def test_an_issuer_whose_clock_is_ahead(
 async def test_no_token_comes_back_when_its_cutoff_goes(
     tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
-    kept = {"revocations": {"kept_seconds": 1_000}}
+    kept = {"revocations": {"retention_seconds": 1_000}}
     values = settings(tmp_path, tls, idp, "memory")
     values = Settings.model_validate({**values.model_dump(), **kept})
     async with running(values, clock=clock) as address, clients(address, tls) as site:

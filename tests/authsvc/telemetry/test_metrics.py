@@ -87,7 +87,7 @@ async def test_counts_are_right_however_requests_come(
     assert resolves("TOKEN_AUDIENCE_MISMATCH") == 1
     assert scraped.value("authsvc_resolves_total", result="created", via="create") == 1
     assert scraped.value("authsvc_resolves_total", result="reused", via=other) == 0
-    recalled = scraped.value("authsvc_resolves_recalled_total", via=via)
+    recalled = scraped.value("authsvc_resolves_cached_total", via=via)
     decided = scraped.value("authsvc_resolve_duration_seconds_count", via=via)
     assert recalled == 2
     assert recalled + decided == 6
