@@ -34,9 +34,9 @@ ONE_COMMAND = "of one run of a command"
 TASKS = "its own tasks, each removed as it ends"
 
 BOUNDED = {
-    "authsvc/client/admin.py": {
-        "AdminClient._channels": "the addresses that it was made with",
-        "AdminClient._outdated": "those of each certificate that it had, until it is closed",
+    "authsvc/client/admin_channels.py": {
+        "AdminChannels._channels": "the addresses that it was made with",
+        "AdminChannels._outdated": "those of each certificate that it had, until it is closed",
     },
     "authsvc/common/aws_isolation.py": {"DIRECT": "never changed"},
     "authsvc/access/certificate_names.py": {

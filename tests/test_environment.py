@@ -25,8 +25,9 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collecto
 import authsvc.cli
 import authsvc.console.cli
 import mcp_adapter.server.cli
+from authsvc.cli.health import http_status
 from authsvc.client import AdminClient, AuthClient, BlockingAuthClient
-from authsvc.client.probe import grpc_health, http_status
+from authsvc.client.health import probe as probe_health
 from authsvc.common.aws_isolation import isolated_session
 from authsvc.common.process import DEBUG_SWITCHES
 from authsvc.credentials.aws import KeyFiles, sts_client
@@ -139,7 +140,7 @@ async def admin_client(address: str) -> None:
 
 
 async def health_probe(address: str) -> None:
-    assert await grpc_health(address, timeout_seconds=BOUND_SECONDS) == "SERVING"
+    assert (await probe_health(address, timeout_seconds=BOUND_SECONDS)).serving
 
 
 @pytest.mark.parametrize(

@@ -1,49 +1,39 @@
-"""What operators' tools import: ``AdminClient``, ``SessionAdminService`` over gRPC.
+"""``AdminClient``, for operators' tools: ``SessionAdminService`` over gRPC.
 
 Raises ``AuthError`` and nothing else that is expected.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from typing import Self, TypeVar
 
-from grpc import aio
-
-from authsvc.client.failures import CLOSED, Failure, failure_of, is_caller_cancelled, located
+from authsvc.client.admin_channels import AdminChannel, AdminChannels, Rpc
+from authsvc.client.admin_watch import Watch, Watched
+from authsvc.client.calls import Calls, Method
+from authsvc.client.retries import RetryPolicy
 from authsvc.client.targets import Targets
-from authsvc.client.tls import Certificates, ClientTls, Metadata, ServiceToken
+from authsvc.client.tls import ClientTls
 from authsvc.common import arguments
-from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, RecordFilter
+from authsvc.domain.events import RecordFilter
+from authsvc.domain.resolution import NotOpenError
 from authsvc.domain.service_status import ServiceStatus
 from authsvc.domain.sessions import Record
-from authsvc.net.channels import LASTING, open_channel
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire import admin as admin_wire
 from authsvc.wire import auth as wire
 
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
 ALL = RecordFilter()
 
-BACKOFF_SECONDS = 0.05
-MAX_BACKOFF_SECONDS = 1.0
-"""Waits between attempts: random up to the first, then up to twice as much each time."""
-
-ResultT = TypeVar("ResultT")
-
-# The stubs know this class; the module itself does not.
-_Stub: TypeAlias = "pb_grpc.SessionAdminServiceAsyncStub"
-_Attempt = Callable[[_Stub, Metadata, float], Awaitable[ResultT]]
-"""What to do with a stub and the metadata of the call, within so many seconds."""
-
-_WatchCall = aio.UnaryStreamCall[pb.WatchSessionsRequest, pb.WatchSessionsResponse]
+_POLICY = RetryPolicy(per_try_timeout_fraction=0.5)
+"""One replica that does not answer leaves the others half of the time. Every call is idempotent, so
+it is repeated for as long as its deadline lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +62,24 @@ class Listed:
     next_page_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """An event that was watched.
+def _method(rpc: Rpc[RequestT, ResponseT]) -> Method[AdminChannel, RequestT, ResponseT]:
+    return Method(
+        lambda channel, request, timeout: channel.ask(rpc, request, timeout), idempotent=True
+    )
 
-    Attributes:
-        resume_token: what to watch from to get all that comes after it.
-        event: what happened. Its records are as in ``AdminClient.get``.
-    """
 
-    resume_token: str
-    event: Event
+_GET: Method[AdminChannel, pb.GetSessionRequest, pb.GetSessionResponse] = _method(
+    lambda stub: stub.GetSession
+)
+_LIST: Method[AdminChannel, pb.ListSessionsRequest, pb.ListSessionsResponse] = _method(
+    lambda stub: stub.ListSessions
+)
+_REVOKE: Method[AdminChannel, pb.RevokeSessionsRequest, pb.RevokeSessionsResponse] = _method(
+    lambda stub: stub.RevokeSessions
+)
+_STATUS: Method[AdminChannel, pb.GetServiceStatusRequest, pb.GetServiceStatusResponse] = _method(
+    lambda stub: stub.GetServiceStatus
+)
 
 
 class AdminClient:
@@ -115,22 +112,17 @@ class AdminClient:
         targets = Targets.parse(items)
         if tls is None:
             targets.check_plaintext()
-        self._addresses = [item.strip() for item in items]
-        self._deadline_seconds = deadline_seconds
-        self._certificates = Certificates(tls)
-        self._token = ServiceToken(tls.service_token_file if tls else None)
-        self._channels: list[aio.Channel] = []
-        self._outdated: list[aio.Channel] = []
-        self._preferred = 0
+        self._channels = AdminChannels([item.strip() for item in items], tls)
+        self._opened_calls = Calls(self._channels, _POLICY, deadline_seconds=deadline_seconds)
 
     async def __aenter__(self) -> Self:
         """
         Raises:
             RuntimeError: it is open already.
         """
-        if self._channels:
+        if not self._channels.closed:
             raise RuntimeError("AdminClient is open already: open it once, and share it")
-        self._connect()
+        self._channels.open()
         return self
 
     async def __aexit__(
@@ -139,9 +131,7 @@ class AdminClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        channels = self._channels + self._outdated
-        self._channels, self._outdated = [], []
-        await asyncio.gather(*(channel.close() for channel in channels))
+        await self._channels.close()
 
     async def get(self, session_id: str) -> Record:
         """One session. Its grants have no digests: nobody gets to see them.
@@ -150,11 +140,7 @@ class AdminClient:
             AuthError: SESSION_NOT_FOUND.
         """
         request = pb.GetSessionRequest(session_id=session_id)
-        answer = await self._repeated(
-            lambda stub, metadata, timeout: stub.GetSession(
-                request, metadata=metadata, timeout=timeout
-            )
-        )
+        answer = await self._calls.make(_GET, request)
         return admin_wire.record_of(answer.session)
 
     async def page(
@@ -173,11 +159,7 @@ class AdminClient:
         request = pb.ListSessionsRequest(
             page_size=page_size, page_token=page_token, filter=admin_wire.filter_message(which)
         )
-        answer = await self._repeated(
-            lambda stub, metadata, timeout: stub.ListSessions(
-                request, metadata=metadata, timeout=timeout
-            )
-        )
+        answer = await self._calls.make(_LIST, request)
         return Listed(tuple(map(admin_wire.record_of, answer.sessions)), answer.next_page_token)
 
     async def list(self, which: RecordFilter = ALL, *, page_size: int = 0) -> AsyncIterator[Record]:
@@ -270,11 +252,7 @@ class AdminClient:
             AuthError: STORE_UNAVAILABLE.
         """
         request = pb.GetServiceStatusRequest(count_sessions=count_sessions)
-        answer = await self._repeated(
-            lambda stub, metadata, timeout: stub.GetServiceStatus(
-                request, metadata=metadata, timeout=timeout
-            )
-        )
+        answer = await self._calls.make(_STATUS, request)
         return admin_wire.status_of(answer)
 
     @asynccontextmanager
@@ -299,145 +277,28 @@ class AdminClient:
         request = pb.WatchSessionsRequest(
             resume_token=resume_token, filter=admin_wire.filter_message(which)
         )
-        watch = _Watch(self._repeated, request)
-        await watch.begin(self._deadline_seconds)
+        watch = Watch(self._calls, request)
+        await watch.begin()
         try:
             yield watch.events()
         finally:
             watch.end()
 
+    @property
+    def _calls(self) -> Calls[AdminChannel]:
+        """
+        Raises:
+            NotOpenError: the client is not open.
+        """
+        if self._channels.closed:
+            raise NotOpenError("AdminClient is used within `async with`")
+        return self._opened_calls
+
     async def _revoke(self, request: pb.RevokeSessionsRequest) -> Revoked:
-        answer = await self._repeated(
-            lambda stub, metadata, timeout: stub.RevokeSessions(
-                request, metadata=metadata, timeout=timeout
-            )
-        )
+        answer = await self._calls.make(_REVOKE, request)
         is_known = answer.HasField("revoked_session_count")
         count = answer.revoked_session_count if is_known else None
         return Revoked(count, answer.consistency_token)
-
-    async def _repeated(
-        self, attempt: _Attempt[ResultT], deadline_seconds: float | None = None
-    ) -> ResultT:
-        """What comes of the first attempt that gets through.
-
-        Args:
-            attempt: is safe to repeat.
-            deadline_seconds: for all of them together.
-
-        Raises:
-            AuthError: authsvc's own, or STORE_UNAVAILABLE.
-        """
-        now = asyncio.get_running_loop().time
-        deadline = now() + (deadline_seconds or self._deadline_seconds)
-        backoff_seconds = BACKOFF_SECONDS
-        why: AuthError | None = None
-        while True:
-            stub, number = self._stub()
-            # One that does not answer leaves the others half of the time.
-            left = min(deadline - now(), self._deadline_seconds)
-            timeout = left / min(2, len(self._channels))
-            try:
-                return await attempt(stub, self._token.metadata(), timeout)
-            except aio.AioRpcError as error:
-                failure = failure_of(error)
-            except TimeoutError:
-                failure = Failure(_no_answer(), may_repeat=True, timed_out=True)
-            except asyncio.CancelledError:
-                if is_caller_cancelled():
-                    raise
-                failure = CLOSED
-            # An attempt that the deadline cuts off knows less than one before it.
-            if why is None or not failure.timed_out:
-                why = located(failure.error, self._addresses[number])
-            if not failure.may_repeat or not self._channels:
-                raise why
-            self._preferred = number + 1
-            wait = random.uniform(0.0, backoff_seconds)  # noqa: S311 - jitter
-            if now() + wait >= deadline:
-                raise why
-            await asyncio.sleep(wait)
-            backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)
-
-    def _stub(self) -> tuple[_Stub, int]:
-        """Of the preferred replica, and which that is."""
-        if not self._channels:
-            raise RuntimeError("AdminClient is used within `async with`")
-        if self._certificates.renew():
-            # Watches go on, on the old ones.
-            self._outdated += self._channels
-            self._connect()
-        number = self._preferred % len(self._channels)
-        return pb_grpc.SessionAdminServiceStub(self._channels[number]), number
-
-    def _connect(self) -> None:
-        self._channels = [self._channel(address) for address in self._addresses]
-
-    def _channel(self, address: str) -> aio.Channel:
-        return open_channel(address, self._certificates.credentials, LASTING)
-
-
-class _Watch:
-    """A watch that outlives its streams."""
-
-    def __init__(
-        self, repeated: Callable[..., Awaitable[_WatchCall]], request: pb.WatchSessionsRequest
-    ) -> None:
-        self._repeated = repeated
-        self._request = request
-        self._call: _WatchCall | None = None
-
-    async def begin(self, deadline_seconds: float) -> None:
-        """Open a stream; once it is open, nothing is missed."""
-        self._call = await self._repeated(self._opened, deadline_seconds)
-
-    async def events(self) -> AsyncIterator[Watched]:
-        """Of one stream after another."""
-        while self._call is not None:
-            try:
-                async for message in self._call:
-                    self._request.resume_token = message.resume_token
-                    event = admin_wire.event_of(message)
-                    if event is not None:
-                        yield Watched(message.resume_token, event)
-            except aio.AioRpcError as error:
-                failure = failure_of(error)
-                # The service token may have been replaced; one that was withdrawn begins no stream.
-                is_replaced = failure.error.reason is Reason.CALLER_NOT_ALLOWED
-                if not failure.may_repeat and not is_replaced:
-                    raise failure.error from None
-            except asyncio.CancelledError:
-                if is_caller_cancelled():
-                    raise
-                raise AuthError(CLOSED.error.reason, CLOSED.error.detail) from None
-            # A server that ends each stream at once is not asked in a loop.
-            await asyncio.sleep(random.uniform(0.0, BACKOFF_SECONDS))  # noqa: S311 - jitter
-            await self.begin(math.inf)
-
-    def end(self) -> None:
-        """Close the stream."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    async def _opened(self, stub: _Stub, metadata: Metadata, seconds: float) -> _WatchCall:
-        call = stub.WatchSessions(self._request, metadata=metadata)
-        try:
-            async with asyncio.timeout(seconds):
-                begun = await call.initial_metadata()
-                if call.done():
-                    await call.read()  # raises why
-        except BaseException:
-            call.cancel()
-            raise
-        position = begun.get(admin_wire.RESUME_TOKEN_KEY)
-        if position is not None:
-            self._request.resume_token = str(position)
-        return call
-
-
-def _no_answer() -> AuthError:
-    return AuthError(Reason.STORE_UNAVAILABLE, "no answer in time")
 
 
 def _until(

@@ -116,7 +116,7 @@ class BlockingAuthClient:
     def _answer(self, call: Coroutine[Any, Any, AnswerT]) -> AnswerT:
         """
         Raises:
-            AuthError: authsvc's own, or STORE_UNAVAILABLE.
+            AuthError: authsvc's own, or SERVICE_UNAVAILABLE.
             RuntimeError: this is not within ``with``, or in a child of the process that is.
         """
         if self._loop is None or self._process_id != os.getpid():
@@ -130,7 +130,7 @@ class BlockingAuthClient:
         try:
             return future.result(self._patience_seconds)
         except (TimeoutError, CancelledError):
-            raise AuthError(Reason.STORE_UNAVAILABLE, "the client was closed, or hangs") from None
+            raise AuthError(Reason.SERVICE_UNAVAILABLE, "the client was closed, or hangs") from None
         finally:
             # For whoever does not wait any longer; nothing for what is answered.
             future.cancel()

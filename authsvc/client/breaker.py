@@ -1,4 +1,4 @@
-"""When to stop asking: a breaker for when nobody answers, a budget for asking again."""
+"""A circuit breaker: while authsvc does not work, calls fail at once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ that there are: one replica that is away is not enough."""
 
 OPEN_SECONDS = 0.5
 
-RETRIES = 100.0
-"""Attempts that may be repeated before calls have to succeed again."""
-
-EARNED_BY_SUCCESS = 0.1
-"""So that, in the long run, repeating adds no more than a tenth to the load."""
+UNAVAILABLE = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.STORE_UNAVAILABLE})
+"""Errors that count as failures: authsvc cannot be reached, or its store cannot."""
 
 
 class Breaker:
@@ -48,13 +45,13 @@ class Breaker:
         """One call, from its begin to its end.
 
         Raises:
-            AuthError: STORE_UNAVAILABLE, at once, while it is open.
+            AuthError: SERVICE_UNAVAILABLE, at once, while it is open.
         """
         probes = self._admit()
         try:
             yield
         except AuthError as error:
-            if error.reason is Reason.STORE_UNAVAILABLE:
+            if error.reason in UNAVAILABLE:
                 self._failed(error)
             else:
                 self._answered()
@@ -73,7 +70,7 @@ class Breaker:
         now = self._clock()
         if self._probing or now < self._open_until:
             raise AuthError(
-                Reason.STORE_UNAVAILABLE,
+                Reason.SERVICE_UNAVAILABLE,
                 f"authsvc has not worked of late: {self._last}",
                 retry_after_seconds=max(self._open_until - now, OPEN_SECONDS),
             )
@@ -98,24 +95,3 @@ class Breaker:
         if self._failures >= FAILURES:
             log.info("authsvc at %s works again", self._target, extra={"target": self._target})
         self._failures = 0
-
-
-class RetryBudget:
-    """How many attempts may be repeated: a store that is slow is not helped by four times the load.
-
-    As gRPC's own retry throttling has it (gRFC A6).
-    """
-
-    def __init__(self) -> None:
-        self._left = RETRIES
-
-    def spend(self) -> bool:
-        """Take one; whether there was one."""
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
-
-    def earn(self) -> None:
-        """A call has succeeded."""
-        self._left = min(RETRIES, self._left + EARNED_BY_SUCCESS)

@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from authsvc.client.breaker import Breaker, RetryBudget
 from authsvc.client.failures import AttemptError, Failure, located
-from authsvc.client.replica import CONNECTED_YET_SECONDS, Replica
-from authsvc.client.replicas import Replicas
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.client.retries import RetryBudget, RetryPolicy
+from authsvc.domain.errors import AuthError
 
 RequestT = TypeVar("RequestT")
-AnswerT = TypeVar("AnswerT")
+ResponseT = TypeVar("ResponseT")
 
-MAX_ATTEMPTS = 4
 
-BACKOFF_SECONDS = 0.05
-"""The longest wait before the first repetition; twice as long before each further one. The wait is
-random, from nothing on, so that clients that failed together do not come back together."""
+class Target(Protocol):
+    """A replica that an attempt is made at."""
 
-PATIENCE = 0.25
-"""How much of the time that is left one replica gets while there is another to ask."""
+    @property
+    def name(self) -> str:
+        """What an operator knows it by."""
+        ...
+
+    def mark_unresponsive(self) -> None:
+        """It has not answered in time."""
+        ...
+
+
+TargetT = TypeVar("TargetT", bound=Target)
+
+
+class Pool(Protocol[TargetT]):
+    """The replicas that a client chooses from."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+        ...
+
+    def best(self, tried: Collection[TargetT]) -> TargetT | None:
+        """The one to ask next, after those that were tried; None while none can be asked."""
+        ...
+
+    async def next_connected(self, tried: Collection[TargetT], deadline: float) -> TargetT:
+        """As ``best``, once there is one.
+
+        Raises:
+            AuthError: SERVICE_UNAVAILABLE: there is none by the deadline, or the client was closed.
+        """
+        ...
+
+    def has_other(self, tried: Collection[TargetT]) -> bool:
+        """Whether there is one worth asking besides those that were tried."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Method(Generic[RequestT, AnswerT]):
+class Method(Generic[TargetT, RequestT, ResponseT]):
     """An RPC.
 
     Attributes:
@@ -36,81 +65,87 @@ class Method(Generic[RequestT, AnswerT]):
         idempotent: whether a request that may have been carried out may be sent again.
     """
 
-    attempt: Callable[[Replica, RequestT, float], Awaitable[AnswerT]]
+    attempt: Callable[[TargetT, RequestT, float], Awaitable[ResponseT]]
     idempotent: bool
 
 
-class Calls:
-    """Makes calls.
+class Calls(Generic[TargetT]):
+    """Makes calls: repeats an attempt that failed, where that is safe, until the deadline.
 
     Args:
-        replicas: whom to ask.
-        breaker: fails calls while there is no point in asking.
+        pool: the replicas to ask.
+        policy: how attempts share the deadline.
         deadline_seconds: how long a call may take, all its attempts and waits together. Each
             attempt tells its server how long it has.
+        budget: bounds the repetitions of all calls; None for no bound.
     """
 
-    def __init__(self, replicas: Replicas, breaker: Breaker, *, deadline_seconds: float) -> None:
-        self._replicas = replicas
-        self._breaker = breaker
-        self._budget = RetryBudget()
+    def __init__(
+        self,
+        pool: Pool[TargetT],
+        policy: RetryPolicy,
+        *,
+        deadline_seconds: float,
+        budget: RetryBudget | None = None,
+    ) -> None:
+        self._pool = pool
+        self._policy = policy
         self._deadline_seconds = deadline_seconds
+        self._budget = budget
 
-    async def make(self, method: Method[RequestT, AnswerT], request: RequestT) -> AnswerT:
+    async def make(
+        self,
+        method: Method[TargetT, RequestT, ResponseT],
+        request: RequestT,
+        *,
+        total_seconds: float | None = None,
+    ) -> ResponseT:
         """The answer.
 
-        Raises:
-            AuthError: authsvc's own, or STORE_UNAVAILABLE.
-        """
-        deadline = asyncio.get_running_loop().time() + self._deadline_seconds
-        with self._breaker.call():
-            answer = await self._attempts(method, request, deadline)
-        self._budget.earn()
-        return answer
+        Args:
+            method: the RPC.
+            request: its request.
+            total_seconds: how long all attempts may take together; None for the client's deadline,
+                which still bounds each of them.
 
-    async def _attempts(
-        self, method: Method[RequestT, AnswerT], request: RequestT, deadline: float
-    ) -> AnswerT:
+        Raises:
+            AuthError: authsvc's own, or SERVICE_UNAVAILABLE.
+        """
         loop = asyncio.get_running_loop()
-        tried: list[Replica] = []
+        deadline = loop.time() + (total_seconds or self._deadline_seconds)
+        tried: list[TargetT] = []
+        attempts = 0
+        why: AuthError | None = None
         while True:
-            replica = self._replicas.best(tried) or await self._awaited(tried, deadline)
-            tried.append(replica)
-            is_last = len(tried) == MAX_ATTEMPTS
-            timeout = deadline - loop.time()
-            if method.idempotent and not is_last and self._replicas.has_other(tried):
-                timeout *= PATIENCE
+            target = self._pool.best(tried) or await self._pool.next_connected(tried, deadline)
+            attempts += 1
+            if target not in tried:
+                tried.append(target)
+            is_last = attempts == self._policy.max_attempts
+            timeout = min(deadline - loop.time(), self._deadline_seconds)
+            if method.idempotent and not is_last and self._pool.has_other(tried):
+                timeout *= self._policy.per_try_timeout_fraction
             try:
-                return await method.attempt(replica, request, timeout)
+                answer = await method.attempt(target, request, timeout)
             except AttemptError as error:
                 failure = error.failure
+            else:
+                if self._budget is not None:
+                    self._budget.earn()
+                return answer
             if failure.timed_out:
-                replica.suspect()
-            wait = _backoff(len(tried))
+                target.mark_unresponsive()
+            # A timeout says less about the cause than a failure before it.
+            if why is None or not failure.timed_out:
+                why = located(failure.error, target.name)
+            wait = self._policy.backoff_seconds(attempts)
             in_time = loop.time() + wait < deadline
-            if is_last or not in_time or not self._may_repeat(method.idempotent, failure):
-                raise located(failure.error, replica.name)
+            if is_last or not in_time or not self._may_repeat(failure, method.idempotent):
+                raise why
             await asyncio.sleep(wait)
 
-    async def _awaited(self, tried: Collection[Replica], deadline: float) -> Replica:
-        """A replica, once there is one that is connected."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                while not self._replicas.closed:
-                    await asyncio.sleep(CONNECTED_YET_SECONDS)
-                    if (replica := self._replicas.best(tried)) is not None:
-                        return replica
-        except TimeoutError:
-            pass
-        if self._replicas.closed:
-            raise AuthError(Reason.STORE_UNAVAILABLE, "authsvc: the client was closed")
-        why = self._replicas.why_unconnected()
-        raise AuthError(Reason.STORE_UNAVAILABLE, f"authsvc: not connected to {why}")
-
-    def _may_repeat(self, idempotent: bool, failure: Failure) -> bool:
-        allowed = failure.left_nothing or (idempotent and failure.may_repeat)
-        return allowed and self._budget.spend()
-
-
-def _backoff(attempts: int) -> float:
-    return random.uniform(0.0, BACKOFF_SECONDS * 2 ** (attempts - 1))  # noqa: S311 - jitter
+    def _may_repeat(self, failure: Failure, idempotent: bool) -> bool:
+        if self._pool.closed:
+            return False
+        allowed = failure.safe_to_retry or (idempotent and failure.may_repeat)
+        return allowed and (self._budget is None or self._budget.spend())

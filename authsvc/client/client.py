@@ -16,6 +16,7 @@ from authsvc.client.calls import Calls, Method
 from authsvc.client.consistency import ConsistencyTokens
 from authsvc.client.replica import Replica
 from authsvc.client.replicas import Replicas
+from authsvc.client.retries import RetryBudget, RetryPolicy
 from authsvc.client.targets import Endpoint, LookUp, Targets, look_up
 from authsvc.client.tls import Certificates, ClientTls, ServiceToken
 from authsvc.common import arguments
@@ -26,20 +27,26 @@ from authsvc.wire import auth as wire
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
 
+MAX_ATTEMPTS = 4
+
 CLOSING_SECONDS = 1.0
 """How much longer a connection that is given up lasts than the calls on it: gRPC cancels what is
 left, and a call that nobody cancelled is not to look as if."""
 
-_RESOLVE: Method[pb.ResolveSessionRequest, pb.ResolveSessionResponse] = Method(
+_POLICY = RetryPolicy(per_try_timeout_fraction=0.25, max_attempts=MAX_ATTEMPTS)
+
+_RESOLVE: Method[Replica, pb.ResolveSessionRequest, pb.ResolveSessionResponse] = Method(
     lambda replica, request, timeout: replica.resolve(request, timeout), idempotent=True
 )
-_CREATE: Method[pb.CreateSessionRequest, tuple[pb.CreateSessionResponse, aio.Call]] = Method(
-    lambda replica, request, timeout: replica.ask(
-        lambda stub: stub.CreateSession, request, timeout
-    ),
-    idempotent=False,
+_CREATE: Method[Replica, pb.CreateSessionRequest, tuple[pb.CreateSessionResponse, aio.Call]] = (
+    Method(
+        lambda replica, request, timeout: replica.ask(
+            lambda stub: stub.CreateSession, request, timeout
+        ),
+        idempotent=False,
+    )
 )
-_REVOKE: Method[pb.RevokeSessionRequest, tuple[Empty, aio.Call]] = Method(
+_REVOKE: Method[Replica, pb.RevokeSessionRequest, tuple[Empty, aio.Call]] = Method(
     lambda replica, request, timeout: replica.ask(
         lambda stub: stub.RevokeSession, request, timeout
     ),
@@ -112,8 +119,9 @@ class AuthClient:
             connect=self._connect,
             grace_seconds=deadline_seconds + CLOSING_SECONDS,
         )
+        self._breaker = Breaker(str(targets), clock)
         self._calls = Calls(
-            self._replicas, Breaker(str(targets), clock), deadline_seconds=deadline_seconds
+            self._replicas, _POLICY, deadline_seconds=deadline_seconds, budget=RetryBudget()
         )
         self._tokens = ConsistencyTokens(clock)
         self._openings = 0
@@ -174,12 +182,13 @@ class AuthClient:
         written = (await rpc.trailing_metadata()).get(wire.CONSISTENCY_TOKEN_KEY, "")
         self._tokens.remember((session_id, ""), str(written), ends=True)
 
-    async def _make(self, method: Method[RequestT, AnswerT], request: RequestT) -> AnswerT:
+    async def _make(self, method: Method[Replica, RequestT, AnswerT], request: RequestT) -> AnswerT:
         if not self._openings:
             raise NotOpenError("AuthClient is used within `async with`")
         if self._certificates.renew():
             self._replicas.renew()
-        answer = await self._calls.make(method, request)
+        with self._breaker.call():
+            answer = await self._calls.make(method, request)
         self._known.set()
         return answer
 

@@ -1,9 +1,11 @@
-"""What became of an attempt that failed: the error it is, and whether it may be made again."""
+"""Why an attempt failed: the error that it is, and whether it may be made again."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -13,6 +15,8 @@ from grpc import aio
 from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.wire import auth as wire
+
+AnswerT = TypeVar("AnswerT")
 
 _NEVER_SENT = "failed to connect to all addresses"
 """gRPC's words for a call that found no connection. Should they change, what is not idempotent is
@@ -38,16 +42,16 @@ class Failure:
     """Why an attempt failed.
 
     Attributes:
-        error: what the caller is told, if this was the last attempt.
+        error: what the call raises if this was its last attempt.
         may_repeat: whether an idempotent request may be sent again.
-        left_nothing: whether any request may: it has surely changed nothing.
+        safe_to_retry: whether any request may: this one has changed nothing.
         timed_out: the replica has not answered in time.
         unimplemented: the replica does not know such an RPC.
     """
 
     error: AuthError
     may_repeat: bool = False
-    left_nothing: bool = False
+    safe_to_retry: bool = False
     timed_out: bool = False
     unimplemented: bool = False
 
@@ -60,8 +64,14 @@ class AttemptError(Exception):
         self.failure = failure
 
 
+TIMED_OUT = Failure(
+    AuthError(Reason.SERVICE_UNAVAILABLE, "no answer in time"),
+    may_repeat=True,
+    timed_out=True,
+)
+
 CLOSED = Failure(
-    AuthError(Reason.STORE_UNAVAILABLE, "the connection was closed by this client"),
+    AuthError(Reason.SERVICE_UNAVAILABLE, "the connection was closed by this client"),
     may_repeat=True,
 )
 """A channel that is closed cancels the calls on it."""
@@ -71,6 +81,22 @@ def is_caller_cancelled() -> bool:
     """Whether a ``CancelledError`` is of the current task, and not of its call alone."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+async def answered(rpc: Awaitable[AnswerT]) -> AnswerT:
+    """What an RPC returns.
+
+    Raises:
+        AttemptError: it failed.
+    """
+    try:
+        return await rpc
+    except aio.AioRpcError as error:
+        raise AttemptError(failure_of(error)) from None
+    except asyncio.CancelledError:
+        if is_caller_cancelled():
+            raise
+        raise AttemptError(CLOSED) from None
 
 
 def why_never_sent(error: aio.AioRpcError) -> str:
@@ -92,9 +118,9 @@ def failure_of(error: aio.AioRpcError) -> Failure:
         return Failure(AuthError(Reason.OVERLOADED, code.name))
     cause = why_never_sent(error)
     return Failure(
-        AuthError(Reason.STORE_UNAVAILABLE, f"{code.name}: {cause}" if cause else code.name),
+        AuthError(Reason.SERVICE_UNAVAILABLE, f"{code.name}: {cause}" if cause else code.name),
         may_repeat=code in _BROKEN,
-        left_nothing=bool(cause),
+        safe_to_retry=bool(cause),
         timed_out=code is grpc.StatusCode.DEADLINE_EXCEEDED,
         unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
     )
@@ -106,7 +132,7 @@ def failure_of_status(status: status_pb2.Status) -> Failure:
     if sent is not None:
         return _told(sent)
     name = code_pb2.Code.Name(status.code) if status.code in _CODES else "UNKNOWN"
-    return Failure(AuthError(Reason.STORE_UNAVAILABLE, name))
+    return Failure(AuthError(Reason.SERVICE_UNAVAILABLE, name))
 
 
 def located(error: AuthError, target: str) -> AuthError:
@@ -123,7 +149,7 @@ def _told(error: AuthError) -> Failure:
         error,
         may_repeat=error.reason.status in _REPEATABLE,
         # A token is judged before anything is stored.
-        left_nothing=error.reason is Reason.KEYS_UNAVAILABLE,
+        safe_to_retry=error.reason is Reason.KEYS_UNAVAILABLE,
     )
 
 

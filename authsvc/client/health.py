@@ -1,15 +1,17 @@
-"""Asks a replica for its health: ``grpc.health.v1.Health``, whose two messages are small enough to
-be written by hand; their package would be one more to need."""
+"""Asks a replica for its health (``grpc.health.v1.Health``). Its two messages are small enough to
+write by hand; their package would be another dependency."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 import grpc
 from grpc import aio
 
 from authsvc.client.failures import why_never_sent
-from authsvc.client.tls import Metadata
+from authsvc.client.tls import ClientTls, Metadata
+from authsvc.net.channels import open_channel
 
 _ALL = b""
 """``HealthCheckRequest{service: ""}``: the server as a whole."""
@@ -20,32 +22,72 @@ _Stream = aio.UnaryStreamMultiCallable[bytes, bytes]
 _SERVING = b"\x08\x01"
 """``HealthCheckResponse{status: SERVING}``: field 1, a varint, 1."""
 
-_NOBODY_THERE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_UNREACHABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a health check found.
+
+    Attributes:
+        serving: whether the server reports that it serves.
+        answered: whether it answered the question at all.
+        text: its answer, or why there is none: ``SERVING``, ``NOT_SERVING`` or the name of a gRPC
+            status code; ``HTTP`` and a status code over HTTP.
+    """
+
+    serving: bool
+    answered: bool
+    text: str
+
+
+async def probe(
+    address: str, *, tls: ClientTls | None = None, name: str = "", timeout_seconds: float
+) -> Health:
+    """Check the health of a server once, on a connection of its own.
+
+    Args:
+        address: ``host:port`` or ``unix:/path``.
+        tls: None in the clear.
+        name: that of its certificate, if not the address's.
+        timeout_seconds: connecting included.
+
+    Raises:
+        OSError: a file of ``tls`` cannot be read, or does not hold what it should.
+    """
+    options = (("grpc.ssl_target_name_override", name),) if name else ()
+    credentials = tls.channel_credentials() if tls else None
+    async with open_channel(address, credentials, options) as channel:
+        try:
+            serving = await check(channel, timeout_seconds)
+        except aio.AioRpcError as error:
+            return Health(serving=False, answered=False, text=str(error.code().name))
+    return Health(serving, answered=True, text="SERVING" if serving else "NOT_SERVING")
 
 
 async def check(channel: aio.Channel, timeout_seconds: float) -> bool:
-    """Whether the replica says that it serves.
+    """Whether the replica reports that it serves.
 
     Raises:
-        AioRpcError: it does not tell.
+        AioRpcError: it does not answer the question.
     """
-    ask: _Call = channel.unary_unary("/grpc.health.v1.Health/Check")
-    return await ask(_ALL, timeout=timeout_seconds) == _SERVING
+    call: _Call = channel.unary_unary("/grpc.health.v1.Health/Check")
+    return await call(_ALL, timeout=timeout_seconds) == _SERVING
 
 
-async def answers(channel: aio.Channel, timeout_seconds: float) -> bool:
-    """Whether the replica answers at all, whatever it says."""
+async def responds(channel: aio.Channel, timeout_seconds: float) -> bool:
+    """Whether the replica answers at all, whatever the answer."""
     try:
         await check(channel, timeout_seconds)
     except aio.AioRpcError as error:
-        return error.code() not in _NOBODY_THERE
+        return error.code() not in _UNREACHABLE
     return True
 
 
 async def why_unconnected(channel: aio.Channel, timeout_seconds: float) -> str:
     """gRPC's account of why the channel has no connection; empty without one.
 
-    A channel does not tell: its calls do.
+    A channel does not report the cause: a call on it does.
     """
     try:
         await check(channel, timeout_seconds)
@@ -55,13 +97,13 @@ async def why_unconnected(channel: aio.Channel, timeout_seconds: float) -> str:
 
 
 async def watch(channel: aio.Channel, metadata: Metadata) -> AsyncGenerator[bool, None]:
-    """Whether the replica says that it serves, now and whenever that changes. To be closed.
+    """Whether the replica reports that it serves, now and whenever that changes. To be closed.
 
     Raises:
-        AioRpcError: it does not tell, or not any more.
+        AioRpcError: it does not answer the question, or the stream has ended.
     """
-    ask: _Stream = channel.unary_stream("/grpc.health.v1.Health/Watch")
-    stream = ask(_ALL, metadata=metadata)
+    call: _Stream = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    stream = call(_ALL, metadata=metadata)
     try:
         async for message in stream:
             yield message == _SERVING

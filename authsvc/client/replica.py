@@ -13,7 +13,7 @@ import grpc
 from grpc import aio
 
 from authsvc.client import health
-from authsvc.client.failures import CLOSED, AttemptError, failure_of, is_caller_cancelled
+from authsvc.client.failures import AttemptError, answered
 from authsvc.client.stream import ResolveStream
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
@@ -45,8 +45,8 @@ _OPTIONS = (*LASTING, ("grpc.keepalive_permit_without_calls", 1))
 class Replica:
     """A channel to one replica.
 
-    It is connected before it is needed, and again as soon as the connection is lost. ``fit`` is
-    what is known of it besides: that it says it serves, and that it answers at all. A replica under
+    It is connected before it is needed, and again as soon as the connection is lost. ``healthy``
+    is what is known besides: that it reports SERVING, and that it responds at all. A replica under
     a debugger, on a stalled disk or behind a cut cable looks connected for long.
 
     Args:
@@ -89,9 +89,8 @@ class Replica:
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._follow_health())
 
-    @property
-    def connected(self) -> bool:
-        """Whether a call would leave at once."""
+    def try_connect(self) -> bool:
+        """Begin to connect, unless there is a connection; whether there is one."""
         # A connection that the server has ended, for its age perhaps, is made anew at once.
         connected = self._channel.get_state(try_to_connect=True) is _READY
         if not connected:
@@ -99,8 +98,8 @@ class Replica:
         return connected
 
     @property
-    def fit(self) -> bool:
-        """Whether it is believed to be of use; others are asked first if not."""
+    def healthy(self) -> bool:
+        """Whether it serves and responds, as far as is known; others are asked first if not."""
         return self._serving and self._responsive
 
     async def ask(
@@ -122,13 +121,7 @@ class Replica:
             if traceparent := self._traceparent():
                 metadata = (*metadata, ("traceparent", traceparent))
             rpc = method(self._stub)(request, timeout=timeout_seconds, metadata=metadata)
-            return await rpc, rpc
-        except aio.AioRpcError as error:
-            raise AttemptError(failure_of(error)) from None
-        except asyncio.CancelledError:
-            if is_caller_cancelled():
-                raise
-            raise AttemptError(CLOSED) from None
+            return await answered(rpc), rpc
         finally:
             self.in_flight -= 1
 
@@ -155,8 +148,8 @@ class Replica:
         answer, _ = await self.ask(lambda stub: stub.ResolveSession, request, timeout_seconds)
         return answer
 
-    def suspect(self) -> None:
-        """It has not answered in time: keep away from it until it answers a question of health."""
+    def mark_unresponsive(self) -> None:
+        """It has not answered in time: prefer others until it answers a health check."""
         if self._responsive:
             log.warning("authsvc at %s does not answer in time", self.name)
             self._responsive = False
@@ -213,7 +206,7 @@ class Replica:
         # left of it comes to the event loop later, which may be closed by then.
         loop = asyncio.get_running_loop()
         ask_at = loop.time()
-        while not self.connected:
+        while not self.try_connect():
             if self._channel.get_state() is _FAILED and loop.time() >= ask_at:
                 self.cause = await health.why_unconnected(self._channel, CHECK_SECONDS)
                 ask_at = loop.time() + ASK_AGAIN_SECONDS
@@ -238,7 +231,7 @@ class Replica:
     async def _await_answer(self) -> None:
         while not self._responsive:
             await self._connect()
-            self._responsive = await health.answers(self._channel, CHECK_SECONDS)
+            self._responsive = await health.responds(self._channel, CHECK_SECONDS)
         log.info("authsvc at %s answers", self.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

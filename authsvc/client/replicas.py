@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
-from authsvc.client.replica import Replica
+from authsvc.client.replica import CONNECTED_YET_SECONDS, Replica
 from authsvc.client.targets import Endpoint, LookUp, Name, Targets, endpoints_of
+from authsvc.domain.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)
 
@@ -85,26 +86,48 @@ class Replicas:
     def best(self, tried: Collection[Replica]) -> Replica | None:
         """The one to ask next; None while none is connected.
 
-        Fit rather than not, then not tried rather than tried, and of two at random the less busy
-        one, so that a slow one gets less to do.
+        Healthy rather than not, then not tried rather than tried, and of two at random the less
+        busy one, so that a slow one gets less to do.
         """
-        connected = [replica for replica in self._by_endpoint.values() if replica.connected]
+        connected = [replica for replica in self._by_endpoint.values() if replica.try_connect()]
         if len(connected) < 2:
             return connected[0] if connected else None
         rank = min(_rank(replica, tried) for replica in connected)
         among = [replica for replica in connected if _rank(replica, tried) == rank]
         return min(random.sample(among, min(2, len(among))), key=lambda one: one.in_flight)
 
+    async def next_connected(self, tried: Collection[Replica], deadline: float) -> Replica:
+        """As ``best``, once a replica is connected.
+
+        Raises:
+            AuthError: SERVICE_UNAVAILABLE: none is connected by the deadline, or the client was
+                closed.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                while not self.closed:
+                    await asyncio.sleep(CONNECTED_YET_SECONDS)
+                    if (replica := self.best(tried)) is not None:
+                        return replica
+        except TimeoutError:
+            pass
+        if self.closed:
+            raise AuthError(Reason.SERVICE_UNAVAILABLE, "authsvc: the client was closed")
+        why = self.why_unconnected()
+        raise AuthError(Reason.SERVICE_UNAVAILABLE, f"authsvc: not connected to {why}")
+
     def has_other(self, tried: Collection[Replica]) -> bool:
         """Whether there is one worth asking besides those that were tried."""
         return any(
-            replica.connected and replica.fit and replica not in tried
+            replica.try_connect() and replica.healthy and replica not in tried
             for replica in self._by_endpoint.values()
         )
 
     def why_unconnected(self) -> str:
         """Each target without a connection, and the cause where it is known."""
-        causes = {one.name: one.cause for one in self._by_endpoint.values() if not one.connected}
+        causes = {
+            one.name: one.cause for one in self._by_endpoint.values() if not one.try_connect()
+        }
         causes |= {f"{name.host}:{name.port}": why for name, why in self._without_address.items()}
         shown = [f"{name} ({cause or 'no answer yet'})" for name, cause in causes.items()]
         more = len(shown) - TARGETS_SHOWN
@@ -147,4 +170,4 @@ class Replicas:
 
 
 def _rank(replica: Replica, tried: Collection[Replica]) -> tuple[bool, bool]:
-    return not replica.fit, replica in tried
+    return not replica.healthy, replica in tried

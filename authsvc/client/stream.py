@@ -14,7 +14,13 @@ from contextlib import suppress
 
 from grpc import aio
 
-from authsvc.client.failures import AttemptError, Failure, failure_of, failure_of_status
+from authsvc.client.failures import (
+    TIMED_OUT,
+    AttemptError,
+    Failure,
+    failure_of,
+    failure_of_status,
+)
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
 
@@ -24,13 +30,7 @@ MAX_ENTRIES = 256
 BATCH_BYTES = 512 * 1024
 """Size of a batch, about: a server takes 1 MiB."""
 
-_TIMED_OUT = Failure(
-    AuthError(Reason.STORE_UNAVAILABLE, "no answer in time"),
-    may_repeat=True,
-    timed_out=True,
-)
-
-_ENDED = Failure(AuthError(Reason.STORE_UNAVAILABLE, "the stream has ended"), may_repeat=True)
+_ENDED = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "the stream has ended"), may_repeat=True)
 """The server stops: it has answered what it had read, and ended well."""
 
 Call = aio.StreamStreamCall[pb.ResolveSessionStreamRequest, pb.ResolveSessionStreamResponse]
@@ -166,4 +166,4 @@ class ResolveStream:
 
 def _give_up(answer: asyncio.Future[pb.ResolveSessionResponse]) -> None:
     if not answer.done():
-        answer.set_exception(AttemptError(_TIMED_OUT))
+        answer.set_exception(AttemptError(TIMED_OUT))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from authsvc.client import AuthClient, ClientTls
-from authsvc.client.probe import SERVING, grpc_health
+from authsvc.client.health import probe
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.domain.errors import AuthError, Reason
@@ -96,19 +96,19 @@ async def _look_at(
         return
     if certificate is not None:
         check_certificate(report, f"{endpoint.address}: its certificate", certificate, time.time())
-    health = await grpc_health(
+    health = await probe(
         endpoint.address, tls=tls, name=endpoint.host, timeout_seconds=timeout_seconds
     )
-    if health == SERVING:
+    if health.serving:
         report.ok(f"{endpoint.address} serves")
-    elif health == "NOT_SERVING":
+    elif health.answered:
         report.fail(
-            f"{endpoint.address}: NOT_SERVING",
+            f"{endpoint.address}: {health.text}",
             "It lacks an issuer's keys or its store, or is stopping: see the lines on those below.",
         )
     else:
         report.fail(
-            f"{endpoint.address}: health: {health}",
+            f"{endpoint.address}: health: {health.text}",
             "It speaks TLS and this side does not, or the other way round; or it is no authsvc.",
         )
 

@@ -13,8 +13,8 @@ from secrets import token_hex
 import pytest
 from grpc import aio
 
-from authsvc.client import AuthClient, ClientTls
-from authsvc.client.admin import AdminClient, Watched
+from authsvc.client import AdminClient, AuthClient, ClientTls
+from authsvc.client.admin_watch import Watched
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
 from authsvc.domain.resolution import Resolution

@@ -257,7 +257,7 @@ async def connected(client: AuthClient, count: int) -> None:
     replicas = client._replicas
     async with asyncio.timeout(BOUND_SECONDS):
         while True:
-            if sum(one.connected for one in replicas._by_endpoint.values()) >= count:
+            if sum(one.try_connect() for one in replicas._by_endpoint.values()) >= count:
                 return
             await asyncio.sleep(0)
 

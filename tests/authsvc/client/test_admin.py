@@ -15,6 +15,9 @@ import pytest
 from grpc import aio
 
 from authsvc.client import AdminClient, ClientTls
+from authsvc.client.admin_channels import AdminChannel
+from authsvc.client.calls import Method
+from authsvc.client.failures import AttemptError, failure_of
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.server.config import Settings
 from authsvc.server.running import running
@@ -201,8 +204,8 @@ async def test_nobody_is_waited_for_beyond_the_deadline(
             asyncio.timeout(WAIT_SECONDS),
             operator(address, tls, deadline_seconds=deadline_seconds) as client,
         ):
-            assert await reason(client.get("s")) is Reason.STORE_UNAVAILABLE
-            with pytest.raises(AuthError, match="STORE_UNAVAILABLE"):
+            assert await reason(client.get("s")) is Reason.SERVICE_UNAVAILABLE
+            with pytest.raises(AuthError, match="SERVICE_UNAVAILABLE"):
                 async with client.watching():
                     pass
 
@@ -269,8 +272,8 @@ async def test_files_may_change_while_it_runs(
         running(values, clock=clock) as address,
         operator(address, mine, deadline_seconds=1) as client,
     ):
-        assert await reason(client.get("s")) is Reason.STORE_UNAVAILABLE
-        client._deadline_seconds = WAIT_SECONDS
+        assert await reason(client.get("s")) is Reason.SERVICE_UNAVAILABLE
+        client._calls._deadline_seconds = WAIT_SECONDS
         shutil.copyfile(tls / "ca.pem", mine / "ca.pem")
         assert await reason(client.get("s")) is Reason.CALLER_NOT_ALLOWED
         (mine / "operator").write_text(SERVICE_TOKENS["operator"])
@@ -315,17 +318,18 @@ async def test_an_attempt_that_is_cut_off_does_not_hide_why_the_one_before_faile
     cause = "failed to connect to all addresses; last error: CERTIFICATE_VERIFY_FAILED"
     causes = [cause]
 
-    async def attempt(stub: object, metadata: object, seconds: float) -> None:
+    async def attempt(channel: AdminChannel, request: None, seconds: float) -> None:
         if causes:
-            raise failed(grpc.StatusCode.UNAVAILABLE, causes.pop())
+            raise AttemptError(failure_of(failed(grpc.StatusCode.UNAVAILABLE, causes.pop())))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.Event().wait()
-        raise failed(grpc.StatusCode.DEADLINE_EXCEEDED, "")
+        raise AttemptError(failure_of(failed(grpc.StatusCode.DEADLINE_EXCEEDED, "")))
 
+    method = Method(attempt, idempotent=True)
     async with AdminClient(away) as operator:
         with pytest.raises(AuthError) as caught:
-            await operator._repeated(attempt, 1.0)
+            await operator._calls.make(method, None, total_seconds=1.0)
     assert not causes
     assert caught.value.detail == f"authsvc at {away}: UNAVAILABLE: {cause}"
 

@@ -9,7 +9,7 @@ import pytest
 
 from authsvc.client import AuthClient
 from authsvc.client.breaker import FAILURES
-from authsvc.client.calls import MAX_ATTEMPTS
+from authsvc.client.client import MAX_ATTEMPTS
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import NotOpenError
 from tests.authsvc.client.fleet import (
@@ -123,7 +123,7 @@ async def test_a_refusal_is_an_answer(refusal: Reason) -> None:
 async def test_a_replica_in_trouble_is_not_asked_for_more(broken: Exception) -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         replica.error = broken
-        assert await reason(client) in {Reason.OVERLOADED, Reason.STORE_UNAVAILABLE}
+        assert await reason(client) in {Reason.OVERLOADED, Reason.SERVICE_UNAVAILABLE}
         assert len(replica.asked) == 1
 
 
@@ -146,7 +146,7 @@ async def test_no_attempt_outlives_the_deadline_of_the_call() -> None:
         for replica in replicas:
             replica.go_on.clear()
         begun = loop.time()
-        assert await reason(client) is Reason.STORE_UNAVAILABLE
+        assert await reason(client) is Reason.SERVICE_UNAVAILABLE
         took = loop.time() - begun
         asked = sorted(one.seconds_left for replica in replicas for one in replica.asked)
     assert took > 3.9
@@ -162,7 +162,7 @@ async def test_without_a_connection_a_call_waits_no_longer_than_its_deadline() -
     async with AuthClient(address, deadline_seconds=0.1) as client, asyncio.timeout(BOUND_SECONDS):
         with pytest.raises(AuthError, match="not connected") as caught:
             await resolved(client)
-    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
 
 
 async def test_an_error_names_the_target_and_the_cause() -> None:
@@ -273,7 +273,7 @@ async def test_a_call_under_way_fails_once_the_client_is_closed(call: str, strea
             under_way = asyncio.create_task(reason(client, call))
             await asyncio.wait_for(replica.arrived.wait(), BOUND_SECONDS)
         # Nobody has cancelled it.
-        assert await asyncio.wait_for(under_way, BOUND_SECONDS) is Reason.STORE_UNAVAILABLE
+        assert await asyncio.wait_for(under_way, BOUND_SECONDS) is Reason.SERVICE_UNAVAILABLE
 
 
 def tasks_of_clients() -> list[asyncio.Task[object]]:
@@ -336,7 +336,7 @@ async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -
         asked = len(replica.asked)
         with pytest.raises(AuthError, match="of late") as caught:
             await resolved(client)
-        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+        assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
         assert caught.value.retry_after_seconds == 0.5
         assert len(replica.asked) == asked
 
@@ -352,6 +352,7 @@ async def test_repeating_does_not_multiply_the_load() -> None:
         client_of(replica) as client,
     ):
         replica.error = AuthError(Reason.KEYS_UNAVAILABLE)
+        assert client._calls._budget is not None
         client._calls._budget._left = 4.5
         for _ in range(10):
             assert await reason(client) is Reason.KEYS_UNAVAILABLE

@@ -150,7 +150,7 @@ def test_what_is_not_answered_ends_with_its_deadline(mute: str) -> None:
         pytest.raises(AuthError) as refusal,
     ):
         client.resolve("", token(), resource=RESOURCE)
-    assert refusal.value.reason is Reason.STORE_UNAVAILABLE
+    assert refusal.value.reason is Reason.SERVICE_UNAVAILABLE
     assert time.monotonic() - began < WAIT_SECONDS
 
 

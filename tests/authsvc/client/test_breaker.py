@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from authsvc.client.breaker import FAILURES, OPEN_SECONDS, RETRIES, Breaker, RetryBudget
+from authsvc.client.breaker import FAILURES, OPEN_SECONDS, UNAVAILABLE, Breaker
+from authsvc.client.retries import RETRIES, RetryBudget
 from authsvc.domain.errors import AuthError, Reason
 from tests.support.clock import Clock
 
-AWAY = AuthError(Reason.STORE_UNAVAILABLE)
+AWAY = AuthError(Reason.SERVICE_UNAVAILABLE)
 TARGET = "127.0.0.1:1,dns:///authsvc.internal:2"
 
 
@@ -48,7 +49,7 @@ def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
     assert is_open(breaker)
 
 
-@pytest.mark.parametrize("reason", [it for it in Reason if it is not Reason.STORE_UNAVAILABLE])
+@pytest.mark.parametrize("reason", [it for it in Reason if it not in UNAVAILABLE])
 def test_whatever_is_answered_is_an_answer(clock: Clock, reason: Reason) -> None:
     breaker = Breaker(TARGET, clock)
     for _ in range(2 * FAILURES):
@@ -124,7 +125,7 @@ def test_an_operator_is_told_once_each_time(
 def test_it_says_when_to_come_back(opened: Breaker) -> None:
     with pytest.raises(AuthError) as caught, opened.call():
         pass
-    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
     assert caught.value.retry_after_seconds == pytest.approx(OPEN_SECONDS)
 
 

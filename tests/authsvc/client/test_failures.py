@@ -28,7 +28,7 @@ def test_an_error_of_authsvc_is_itself(reason: Reason) -> None:
     failure = failure_of(raised(grpc.StatusCode[reason.status], sent))
     assert failure.error.reason is reason
     assert failure.may_repeat == (reason.status in {Status.UNAVAILABLE, Status.ABORTED})
-    assert failure.left_nothing == (reason is Reason.KEYS_UNAVAILABLE)
+    assert failure.safe_to_retry == (reason is Reason.KEYS_UNAVAILABLE)
     assert not failure.timed_out
 
 
@@ -39,14 +39,14 @@ def test_anything_else_is_not_being_able_to_tell(
 ) -> None:
     failure = failure_of(raised(code, details))
     overloaded = code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert failure.error.reason is (Reason.OVERLOADED if overloaded else Reason.STORE_UNAVAILABLE)
+    assert failure.error.reason is (Reason.OVERLOADED if overloaded else Reason.SERVICE_UNAVAILABLE)
     assert failure.may_repeat == (code.name in {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
     assert failure.timed_out == (code is grpc.StatusCode.DEADLINE_EXCEEDED)
-    assert not failure.left_nothing
+    assert not failure.safe_to_retry
     assert "secret" not in str(failure.error)
 
 
-async def test_what_never_left_has_left_nothing() -> None:
+async def test_what_never_left_has_safe_to_retry() -> None:
     async with fleet(1) as [replica]:
         address = replica.address
     async with aio.insecure_channel(address) as channel:
@@ -55,7 +55,7 @@ async def test_what_never_left_has_left_nothing() -> None:
                 pb.CreateSessionRequest(), timeout=BOUND_SECONDS
             )
     failure = failure_of(caught.value)
-    assert failure.left_nothing
+    assert failure.safe_to_retry
     assert "refused" in located(failure.error, address).detail
     assert located(failure.error, address).detail.startswith(f"authsvc at {address}: UNAVAILABLE: ")
 

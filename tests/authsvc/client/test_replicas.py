@@ -307,4 +307,4 @@ def left_alone(client: AuthClient, replica: FakeReplica) -> bool:
 def fit(client: AuthClient, replica: FakeReplica) -> bool:
     """Whether the client believes that a replica is of use."""
     known = client._replicas._by_endpoint.items()
-    return all(one.fit for endpoint, one in known if endpoint.address == replica.address)
+    return all(one.healthy for endpoint, one in known if endpoint.address == replica.address)

@@ -79,7 +79,7 @@ async def test_a_drain_fails_no_resolve(
 
 def is_used(replica: Replica) -> bool:
     """Whether a client asks a replica as soon as any other."""
-    return replica.connected and replica.fit
+    return replica.try_connect() and replica.healthy
 
 
 async def test_a_paused_process_is_kept_away_from(tmp_path: Path, idp: IdentityProvider) -> None:
@@ -100,7 +100,7 @@ async def test_a_paused_process_is_kept_away_from(tmp_path: Path, idp: IdentityP
             asyncio.timeout(BOUND_SECONDS),
         ):
             known = client._replicas._by_endpoint.values()
-            while not all(replica.connected for replica in known):
+            while not all(replica.try_connect() for replica in known):
                 await client.resolve("", "", resource=LOCAL_RESOURCE)
             processes[0].kill(signal.SIGSTOP)
             try:

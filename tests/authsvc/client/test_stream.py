@@ -89,7 +89,7 @@ async def test_a_deadline_gives_up_at_the_server_and_harms_nobody_else() -> None
         hasten(client, 0.3)
         with pytest.raises(AuthError) as caught:
             await resolved(client)
-        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+        assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
         await replica.gone.wait()
         hasten(client, TIMEOUT_SECONDS)
         replica.go_on.set()
@@ -117,7 +117,7 @@ async def test_each_entry_has_an_error_of_its_own() -> None:
         replica.error = RuntimeError("a secret")
         with pytest.raises(AuthError) as caught:
             await resolved(client)
-        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+        assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
         assert "secret" not in f"{caught.value}{caught.value.detail}"
         replica.error = None
         await resolved(client)
