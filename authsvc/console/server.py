@@ -18,8 +18,9 @@ from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings
 from authsvc.console.operators import OperatorsFile
+from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.server import BoundedServer
-from authsvc.http_server.settings import Limits
+from authsvc.http_server.settings import HttpLimits
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,14 @@ async def running(
         ConfigError: as ``serve``.
     """
     operators = _operators(settings)
-    with _listening(settings.listen) as listener:
+    with listening_socket(settings.listen) as listener:
         port = listener.getsockname()[1]
         origins = settings.origins(port)
         async with _client(settings.authsvc) as client:
             app = build_app(
                 settings, client=client, operators=operators, origins=origins, clock=clock
             )
-            limits = Limits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES)
+            limits = HttpLimits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES)
             server = _Server(_uvicorn(settings, app), limits)
             serving = asyncio.create_task(server.serve([listener]), name="serve the console")
             try:
@@ -84,7 +85,7 @@ async def running(
 class _Server(BoundedServer):
     """Leaves signals to whoever runs it, and says when it serves."""
 
-    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+    def __init__(self, config: uvicorn.Config, limits: HttpLimits) -> None:
         super().__init__(config, limits)
         self._ready = asyncio.Event()
 
@@ -158,17 +159,3 @@ def _client(settings: AuthsvcSettings) -> AdminClient:
         raise ConfigError(f"authsvc: {token}{error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"authsvc: {error}") from None
-
-
-@contextmanager
-def _listening(address: str) -> Iterator[socket.socket]:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, int(port)), family=family, backlog=2048)
-    except OSError as error:
-        cause = error.strerror or str(error)
-        raise ConfigError(f"listen: {address} cannot be listened on: {cause}") from None
-    with listener:
-        yield listener

@@ -1,6 +1,6 @@
 """The HTTP server of the adapter and of the console: uvicorn with httptools, and with limits.
 
-uvicorn has no time limit on headers or on unread answers, and no limit on connections that leaves
-good ones alone. What is here adds them, and the strictness about framing that httptools leaves to
-its users.
+uvicorn limits neither the time for a request's headers nor the time for reading a response, and its
+limit on connections rejects well-behaved clients too. This package adds those limits, and the
+checks of message framing that httptools leaves to its users.
 """

@@ -1,7 +1,7 @@
-"""What a request's head may not be: ways in which two servers read one request differently.
+"""Rejects request heads that two servers could read differently (request smuggling).
 
-llhttp, below httptools, judges characters and the lengths of bodies. What it leaves to its users is
-judged here (RFC 9112, sections 3.2, 6.1 and 6.3).
+llhttp, below httptools, checks characters and the lengths of bodies. This module checks what llhttp
+leaves to its users (RFC 9112, sections 3.2, 6.1 and 6.3).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class HeadError(Exception):
-    """A request that is not served, and why.
+    """A request that is rejected.
 
     Args:
-        status: of the answer.
-        reason: a word for logs and metrics.
+        status: HTTP status of the response.
+        reason: the label of the metric, and the word in the log.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -25,15 +25,15 @@ class HeadError(Exception):
         self.reason = reason
 
 
-def check(version: str, headers: Headers) -> None:
-    """Refuse a head that leaves doubts about where the request ends, or for whom it is.
+def check_head(version: str, headers: Headers) -> None:
+    """Reject a head that is ambiguous about where the request ends, or which host it is for.
 
     Args:
         version: of HTTP, such as ``1.1``.
         headers: names in lower case, and values.
 
     Raises:
-        HeadError: it does.
+        HeadError: the head is ambiguous.
     """
     if version not in {"1.0", "1.1"}:
         raise HeadError(505, "malformed")
@@ -44,7 +44,7 @@ def check(version: str, headers: Headers) -> None:
                 hosts += 1
             case b"content-length":
                 lengths += 1
-                # llhttp reads digits; it is asked for nothing else.
+                # llhttp parses digits; any other value is rejected here.
                 if not value.isdigit():
                     raise HeadError(400, "malformed")
             case b"transfer-encoding":
@@ -58,15 +58,15 @@ def check(version: str, headers: Headers) -> None:
 
 
 def check_upgrade(method: bytes, headers: Headers) -> None:
-    """Refuse a request after which another protocol is to follow, unless it ends with its head.
+    """Reject a request for another protocol, unless it has no body.
 
     Args:
-        method: of a request that asks for another protocol.
+        method: of a request with the header Upgrade, or CONNECT.
         headers: names in lower case, and values.
 
     Raises:
-        HeadError: it is CONNECT, which any 2xx would make a tunnel; or it has a body, which
-            httptools would take for the other protocol's.
+        HeadError: the method is CONNECT, to which any 2xx response would open a tunnel; or the
+            request has a body, which httptools would take for bytes of the other protocol.
     """
     lengths = [value for name, value in headers if name == b"content-length"]
     is_chunked = any(name == b"transfer-encoding" for name, _ in headers)

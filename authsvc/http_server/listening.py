@@ -1,4 +1,4 @@
-"""Takes connections from a listening socket, as many as there is room for."""
+"""Listens on an address, and accepts connections as long as there is room for them."""
 
 from __future__ import annotations
 
@@ -7,44 +7,77 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from authsvc.http_server.connections import Connection, Connections
-from authsvc.http_server.protocol import answer
+from authsvc.common.settings import ConfigError
+from authsvc.http_server.connection import Connection
+from authsvc.http_server.connections import Connections
+from authsvc.http_server.responses import plain_response
 
 log = logging.getLogger(__name__)
 
-NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+BACKLOG = 2048
 
-PAUSE_SECONDS = 0.1
-"""Without descriptors, before another connection is taken."""
+OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-BURST = 32
-"""Connections that are taken before others have their turn."""
+RETRY_SECONDS = 0.1
+"""Wait after a connection could not be accepted, before the next attempt."""
+
+ACCEPT_BURST = 32
+"""Connections that are accepted in a row before other tasks of the event loop run."""
 
 TLS_SHUTDOWN_SECONDS = 2.0
 
 
-class Arrival:
-    """A connection that was taken, and has no HTTP yet: TLS comes first.
+@contextmanager
+def listening_socket(address: str) -> Iterator[socket.socket]:
+    """A socket that listens on ``host:port``.
+
+    Raises:
+        ConfigError: the address is in use, or is not one of this machine.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
+    except OSError as error:
+        # Python appends the address to the system's message; this message has it already.
+        cause = (error.strerror or str(error)).partition(" (")[0]
+        raise ConfigError(
+            f"listen: {address} cannot be listened on: {cause}. Choose another address, or stop "
+            f"the process that uses port {port}."
+        ) from None
+    with listener:
+        # Accepted sockets inherit it. asyncio sets it only on sockets that name their protocol, and
+        # without it every response waits 40 ms for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield listener
+
+
+class PendingConnection:
+    """An accepted connection without HTTP yet: the TLS handshake comes first.
+
+    A ``ConnectionHandle``.
 
     Args:
-        tls: whether that comes first.
+        tls: whether there is a TLS handshake.
     """
 
     def __init__(self, *, tls: bool) -> None:
-        self.tls = tls
         self.opening: asyncio.Task[None] | None = None
         self.is_dropped = False
+        self._tls = tls
 
     def drop(self, reason: str) -> None:
-        """See ``Wire``, as for all that follows."""
+        """See ``ConnectionHandle``, as for all that follows."""
         self.abort()
 
     def abort(self) -> None:
         # Without TLS it opens at once. uvloop loses track of a socket whose opening is cancelled.
         self.is_dropped = True
-        if self.opening is not None and self.tls:
+        if self.opening is not None and self._tls:
             self.opening.cancel()
 
     def unread(self) -> int:
@@ -58,13 +91,13 @@ class Arrival:
 
 
 class Listener:
-    """Takes connections until it is closed. What uvicorn knows as a server.
+    """Accepts connections until it is closed. uvicorn uses it as an ``asyncio.Server``.
 
     Args:
-        listener: listens.
-        connections: where what it takes is counted.
-        protocol: makes what speaks HTTP on a connection.
-        tls: ends TLS, if that is spoken.
+        listener: the listening socket.
+        connections: admits what is accepted.
+        protocol: makes the protocol of a connection.
+        tls: for HTTPS; None for plain HTTP.
     """
 
     def __init__(
@@ -74,72 +107,74 @@ class Listener:
         protocol: Callable[[Connection], asyncio.Protocol],
         tls: ssl.SSLContext | None,
     ) -> None:
-        # uvicorn closes its own before the last call on it has ended.
+        # A copy: uvicorn closes its own socket while the last call on this one is under way.
         self._listener = listener.dup()
         self._listener.setblocking(False)
         self._connections = connections
         self._protocol = protocol
         self._tls = tls
-        self._opening: dict[asyncio.Task[None], Arrival] = {}
+        self._pending: dict[asyncio.Task[None], PendingConnection] = {}
         self._accepting = asyncio.create_task(self._accept(), name="accept connections")
 
     def close(self) -> None:
-        """Take no more, and end what has not got as far as HTTP."""
+        """Accept no more connections, and end those without HTTP."""
         self._accepting.cancel()
-        for arrival in self._opening.values():
-            arrival.abort()
+        for pending in self._pending.values():
+            pending.abort()
 
     async def wait_closed(self) -> None:
-        """Wait until it is."""
-        await asyncio.gather(self._accepting, *self._opening, return_exceptions=True)
+        """Wait until that is done."""
+        await asyncio.gather(self._accepting, *self._pending, return_exceptions=True)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
-        taken = 0
+        accepted = 0
         with self._listener:
             while True:
                 try:
                     sock, peer = await loop.sock_accept(self._listener)
                 except OSError as error:
-                    await self._out_of_room(error)
+                    await self._accept_failed(error)
                     continue
-                self._take(sock, peer)
-                taken += 1
-                if taken % BURST == 0:
+                self._admit(sock, peer)
+                accepted += 1
+                if accepted % ACCEPT_BURST == 0:
                     await asyncio.sleep(0)
 
-    async def _out_of_room(self, error: OSError) -> None:
-        if error.errno in NO_ROOM:
-            self._connections.note("descriptors")
+    async def _accept_failed(self, error: OSError) -> None:
+        if error.errno in OUT_OF_RESOURCES:
+            self._connections.count_dropped("descriptors")
             self._connections.make_room()
-        else:  # such as one that was gone before it was taken
-            log.debug("not taken: %s", error)
-        await asyncio.sleep(PAUSE_SECONDS)
+        else:  # such as a client that disconnected before
+            log.debug("a connection was not accepted: %s", error)
+        await asyncio.sleep(RETRY_SECONDS)
 
-    def _take(self, sock: socket.socket, peer: object) -> None:
+    def _admit(self, sock: socket.socket, peer: object) -> None:
         address = str(peer[0]) if isinstance(peer, tuple) else ""
-        arrival = Arrival(tls=self._tls is not None)
-        connection = self._connections.admit(arrival, address)
+        pending = PendingConnection(tls=self._tls is not None)
+        connection = self._connections.admit(pending, address)
         if connection is None:
             self._reject(sock)
             return
-        arrival.opening = asyncio.create_task(self._open(sock, arrival, connection))
-        self._opening[arrival.opening] = arrival
-        arrival.opening.add_done_callback(self._opened)
+        pending.opening = asyncio.create_task(self._open(sock, pending, connection))
+        self._pending[pending.opening] = pending
+        pending.opening.add_done_callback(self._opened)
 
     def _opened(self, opening: asyncio.Task[None]) -> None:
-        self._opening.pop(opening, None)
+        self._pending.pop(opening, None)
 
     def _reject(self, sock: socket.socket) -> None:
         with sock:
             if self._tls is None:
                 try:
                     sock.setblocking(False)
-                    sock.send(answer(503))
+                    sock.send(plain_response(503))
                 except OSError:
-                    pass  # nobody reads it
+                    pass  # the client has disconnected
 
-    async def _open(self, sock: socket.socket, arrival: Arrival, connection: Connection) -> None:
+    async def _open(
+        self, sock: socket.socket, pending: PendingConnection, connection: Connection
+    ) -> None:
         settings = self._connections.limits.connections
         timeouts: dict[str, float] = {}
         if self._tls is not None:
@@ -152,16 +187,16 @@ class Listener:
                 ssl=self._tls,
                 **timeouts,
             )
-        except OSError:  # of TLS among it
-            self._connections.note("tls", connection.address)
-            self._gone(sock, connection)
+        except OSError:  # errors of TLS are among them
+            self._connections.count_dropped("tls", connection.address)
+            self._discard(sock, connection)
         except BaseException:
-            self._gone(sock, connection)
+            self._discard(sock, connection)
             raise
         else:
-            if arrival.is_dropped:
+            if pending.is_dropped:
                 transport.abort()
 
-    def _gone(self, sock: socket.socket, connection: Connection) -> None:
+    def _discard(self, sock: socket.socket, connection: Connection) -> None:
         self._connections.lost(connection)
         sock.close()

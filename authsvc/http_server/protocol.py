@@ -1,9 +1,8 @@
-"""One HTTP/1.1 connection: uvicorn's with httptools, held to limits, and strict about framing."""
+"""One HTTP/1.1 connection: uvicorn's protocol, with limits and strict message framing."""
 
 from __future__ import annotations
 
 import asyncio
-from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
@@ -13,24 +12,22 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from authsvc.http_server.connections import Connection, Connections, Phase
-from authsvc.http_server.heads import HeadError, check, check_upgrade
+from authsvc.http_server.connection import Connection, Phase
+from authsvc.http_server.connections import Connections
+from authsvc.http_server.heads import HeadError, check_head, check_upgrade
+from authsvc.http_server.parsing import ParsingState, Part
+from authsvc.http_server.responses import plain_response
 
 UNREAD_BYTES = 16 * 1024
-"""Of one connection, before its app is made to wait and its unread bytes count."""
+"""Bytes of responses that wait for one client, before its app has to wait and the bytes count."""
 
-ANSWERS = {
+DROP_STATUSES = {
     "header_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "max_buffered_bytes": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""To clients that are dropped in the middle of a request, by reason."""
-
-
-class _Parsing(Enum):
-    NOTHING = auto()
-    HEAD = auto()
-    BODY = auto()
+"""The status that a client gets whose connection is dropped in the middle of a request, by
+reason."""
 
 
 class _DroppedError(Exception):
@@ -38,14 +35,14 @@ class _DroppedError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection.
+    """One connection. A ``ConnectionHandle``.
 
     Args:
         config: uvicorn's.
         server_state: uvicorn's.
-        app_state: of the lifespan.
-        connections: among which it is.
-        connection: itself there.
+        app_state: state of the app's lifespan.
+        connections: all connections of the server.
+        connection: this one.
     """
 
     def __init__(
@@ -61,24 +58,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._connections = connections
         self._connection = connection
         self._limits = connections.limits
+        self._parsing = ParsingState(connections.limits)
+        # The request that the app processes; ``cycle`` is the newest one, which may wait behind it.
         self._running: RequestResponseCycle | None = None
-        self._parsing = _Parsing.NOTHING
-        self._head_bytes = 0
-        self._partial_bytes = 0
-        # The bytes that are being parsed have ended a head, or were of a body.
-        self._has_advanced = False
-        # No byte that follows is looked at.
+        # All further bytes from the client are ignored.
         self._ignores_input = False
         # Nothing more is sent.
         self._has_ended = False
 
-    # The transport
+    # The transport calls these (see ``asyncio.Protocol``).
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
-        """See ``asyncio.Protocol``, as for all that follows."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=UNREAD_BYTES)
-        self._connection.wire = self
+        self._connection.handle = self
         self._connections.enter(self._connection, Phase.NEW)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -98,72 +91,59 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._ignores_input:
             return
         self._unset_keepalive_if_required()
-        self._has_advanced = False
+        self._parsing.begin_read()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # Not offered: the request is served as any other, and is the last.
+            # Upgrades are not offered: the request is served as any other, and is the last one.
             self._finish()
         except httptools.HttpParserError as error:
-            self._refuse(error.__context__)
+            self._reject(error.__context__)
         else:
-            self._count_partial(len(data))
-        self._settle()
+            self._hold_partial(len(data))
+        self._enter_phase()
 
-    def _count_partial(self, fed: int) -> None:
-        """Bytes of a head or of trailers that are not whole are in the parser's memory alone."""
-        if self._parsing is _Parsing.NOTHING or self._has_advanced or self._ignores_input:
+    def _hold_partial(self, count: int) -> None:
+        if self._ignores_input:
             return
-        self._partial_bytes += fed
-        if self._partial_bytes > self._limits.max_header_bytes:
-            self._refuse(HeadError(431, "head_too_large"))
+        try:
+            kept = self._parsing.end_read(count)
+        except HeadError as error:
+            self._reject(error)
             return
-        connection = self._connection
-        self._connections.hold(connection, connection.received + fed, connection.unread)
+        if kept:
+            connection = self._connection
+            self._connections.hold(connection, connection.received + kept, connection.unread)
 
-    # The parser
+    # The parser calls these (see ``httptools``).
 
     def on_message_begin(self) -> None:
-        """See ``httptools``, as for all that follows."""
-        self._parsing = _Parsing.HEAD
-        self._head_bytes = self._partial_bytes = 0
+        self._parsing.begin_head()
         if len(self.pipeline) >= self._limits.max_pipelined:
             raise HeadError(400, "pipelined")
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count_head(len(url))
+        self._parsing.count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value) + 4)
-        # What follows a body in chunks are no headers, whatever they call themselves.
-        if self._parsing is _Parsing.HEAD:
+        self._parsing.count_head(len(name) + len(value) + 4)
+        # Trailers, which follow a chunked body, never become headers.
+        if self._parsing.part is Part.HEAD:
             if len(self.headers) >= self._limits.max_headers:
                 raise HeadError(431, "head_too_large")
             super().on_header(name, value.rstrip(b" \t"))
 
-    def _count_head(self, more: int) -> None:
-        self._head_bytes += more
-        if self._head_bytes > self._limits.max_header_bytes:
-            raise HeadError(431, "head_too_large")
-
     def on_headers_complete(self) -> None:
-        check(self.parser.get_http_version(), self.headers)
+        check_head(self.parser.get_http_version(), self.headers)
         if self.parser.should_upgrade():
             check_upgrade(self.parser.get_method(), self.headers)
         super().on_headers_complete()
-        self._parsing = _Parsing.BODY
-        self._partial_bytes = 0
-        self._has_advanced = True
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        self._parsing.begin_body()
 
     def on_body(self, body: bytes) -> None:
-        self._partial_bytes = 0
-        self._has_advanced = True
+        self._parsing.advance()
         if self.cycle.response_complete:
             return
         super().on_body(body)
@@ -173,22 +153,28 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _DroppedError
 
     def on_message_complete(self) -> None:
-        self._parsing = _Parsing.NOTHING
-        self._has_advanced = True
+        self._parsing.end_request()
         super().on_message_complete()
         if not self.parser.should_keep_alive():
             self._ignores_input = True
 
+    # uvicorn calls these.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
-        """An answer is whole: a pipelined request is begun, or another one waited for."""
+        """Start the next pipelined request, or wait for another one."""
         super().on_response_complete()
         if self.cycle.response_complete:
-            kept = self._partial_bytes if self._parsing is _Parsing.HEAD else 0
+            kept = self._parsing.partial_bytes if self._parsing.part is Part.HEAD else 0
             self._connections.hold(self._connection, kept, self._connection.unread)
-        self._settle()
+        self._enter_phase()
 
-    def _settle(self) -> None:
-        """Say what is waited for from now on."""
+    # The phase.
+
+    def _enter_phase(self) -> None:
         if (phase := self._phase()) is not self._connection.phase:
             self._connections.enter(self._connection, phase)
 
@@ -196,89 +182,96 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._has_ended or self.transport.is_closing():
             return Phase.CLOSING
         running = self._running
-        # While an earlier request is being answered, that is what the connection is for.
-        if self._parsing is _Parsing.BODY and (
+        # A body that arrives behind a request that is still being answered does not count: the
+        # connection is in use for the earlier request.
+        if self._parsing.part is Part.BODY and (
             running is None or running is self.cycle or running.response_complete
         ):
             return Phase.BODY
         newest = self._newest()
         if newest is not None and not newest.response_complete:
             return Phase.ANSWERING
-        if self._parsing is _Parsing.HEAD:
+        if self._parsing.part is Part.HEAD:
             return Phase.HEAD
         return Phase.NEW if newest is None else Phase.IDLE
 
     def _newest(self) -> RequestResponseCycle | None:
-        return self.cycle
+        return self.cycle  # uvicorn declares it without None, which it is before the first request
 
-    # The end
+    # The end.
 
-    def _refuse(self, cause: BaseException | None) -> None:
-        """What was read is no request that may be served."""
+    def _reject(self, cause: BaseException | None) -> None:
+        """The bytes that were read are not a request that may be served."""
         if self._ignores_input:
             return
-        refused = cause if isinstance(cause, HeadError) else HeadError(400, "malformed")
-        if self._parsing is _Parsing.NOTHING:  # it came after the last request
+        error = cause if isinstance(cause, HeadError) else HeadError(400, "malformed")
+        if self._parsing.part is Part.NONE:  # bytes after the last request
             self._finish()
             return
-        self._connections.note(refused.reason, self._connection.address)
-        earlier = self._running is not None and not self._running.response_complete
-        if earlier and (self._parsing is _Parsing.HEAD or self._running is not self.cycle):
+        self._connections.count_dropped(error.reason, self._connection.address)
+        is_behind_another = self._running is not None and not self._running.response_complete
+        if is_behind_another and (
+            self._parsing.part is Part.HEAD or self._running is not self.cycle
+        ):
             self._finish()
         else:
-            self._end(refused.status)
+            self._end(error.status)
 
     def _finish(self) -> None:
-        """Answer what was read, and nothing after it."""
+        """Answer the requests that are complete, then close."""
         self._ignores_input = True
-        if self._parsing is _Parsing.BODY and self.pipeline:
-            self.pipeline.popleft()  # it will never be whole
+        if self._parsing.part is Part.BODY and self.pipeline:
+            self.pipeline.popleft()  # it will never be complete
         last = self.pipeline[0][0] if self.pipeline else self._running
         if last is None or last.response_complete:
             self.transport.close()
         else:
             last.keep_alive = False
 
-    def drop(self, reason: str) -> None:
-        """See ``Wire``, as for all that follows."""
-        is_arriving = self._parsing is not _Parsing.NOTHING
-        if (status := ANSWERS.get(reason)) and is_arriving and not self.unread():
-            self._end(status)
-        else:
-            self.abort()
-
     def _end(self, status: int) -> None:
-        """Answer with a status if no answer has begun, and close once the client has read it."""
+        """Send a response, unless one has begun, and close once the client has read it."""
         self._ignores_input = self._has_ended = True
-        is_whole = self._running is not None and self._running.response_complete
-        has_begun = self._running is not None and (self._running.response_started and not is_whole)
+        is_complete = self._running is not None and self._running.response_complete
+        has_begun = self._running is not None and (
+            self._running.response_started and not is_complete
+        )
         self._disconnect()
         if has_begun:
             self.transport.close()
             return
-        if not (is_whole and self._parsing is _Parsing.BODY):  # else it has its answer
-            self.transport.write(answer(status))
-        # Closed at once, what the client still sends would have the answer thrown away.
+        if not (is_complete and self._parsing.part is Part.BODY):  # else it has its response
+            self.transport.write(plain_response(status))
+        # Only the server's side is closed at once. Otherwise bytes that the client still sends
+        # would reset the connection, and the response would be lost.
         if self.transport.can_write_eof():
             self.flow.resume_reading()
             self.transport.write_eof()
         else:
             self.transport.close()
-        self._settle()
-
-    def abort(self) -> None:
-        self._ignores_input = self._has_ended = True
-        self._disconnect()
-        self.transport.abort()
+        self._enter_phase()
 
     def _disconnect(self) -> None:
-        """Let apps know that their client is gone: uvicorn tells the newest request alone."""
+        """Tell all apps that their client has disconnected; uvicorn tells the newest one alone."""
         self.pipeline.clear()
         for cycle in (self._running, self._newest()):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
         self.flow.resume_writing()
+
+    # ``Connections`` calls these (see ``ConnectionHandle``).
+
+    def drop(self, reason: str) -> None:
+        is_arriving = self._parsing.part is not Part.NONE
+        if (status := DROP_STATUSES.get(reason)) and is_arriving and not self.unread():
+            self._end(status)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        self._ignores_input = self._has_ended = True
+        self._disconnect()
+        self.transport.abort()
 
     def unread(self) -> int:
         return self.transport.get_write_buffer_size()
@@ -288,17 +281,3 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def reads(self) -> bool:
         return not self.flow.read_paused
-
-
-def answer(status: int) -> bytes:
-    """A whole answer without a reason for machines, after which the connection is closed.
-
-    Args:
-        status: of HTTP.
-    """
-    phrase = HTTPStatus(status).phrase
-    again = "retry-after: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
-    return (
-        f"HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-        f"content-length: {len(phrase)}\r\n{again}connection: close\r\n\r\n{phrase}"
-    ).encode()

@@ -1,4 +1,4 @@
-"""Serves an app within limits."""
+"""Serves an ASGI app within limits."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from typing import cast
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from authsvc.http_server.connections import Connection, Connections, Counts
+from authsvc.http_server.connection import Connection, ConnectionCounts
+from authsvc.http_server.connections import Connections
 from authsvc.http_server.listening import Listener
 from authsvc.http_server.protocol import BoundedProtocol
-from authsvc.http_server.settings import Limits
+from authsvc.http_server.settings import HttpLimits
 from authsvc.net.descriptors import room_for
 
 log = logging.getLogger(__name__)
 
 LONGEST_SWEEP_SECONDS = 1.0
+"""Between two looks for connections that have exceeded a time limit; shorter where a limit is."""
 
 
 class BoundedServer(uvicorn.Server):
@@ -29,16 +31,16 @@ class BoundedServer(uvicorn.Server):
 
     Args:
         config: uvicorn's; its own protocols and limits are not used.
-        limits: of connections.
-        counts: kept current, for metrics.
+        limits: the server's limits.
+        counts: metrics, kept current.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
-        limits: Limits,
-        counts: Counts | None = None,
+        limits: HttpLimits,
+        counts: ConnectionCounts | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,7 +55,7 @@ class BoundedServer(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
-        # For all that uvicorn does with them, they are asyncio's.
+        # uvicorn closes them and waits for that, which ``Listener`` can do as well.
         self.servers = cast(
             "list[asyncio.Server]",
             [
@@ -83,7 +85,7 @@ class BoundedServer(uvicorn.Server):
             try:
                 self.connections.sweep()
             except Exception:
-                log.exception("connections were not looked after")
+                log.exception("the time limits of connections could not be enforced")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop gracefully."""
@@ -93,7 +95,7 @@ class BoundedServer(uvicorn.Server):
             self.end()
 
     def end(self) -> None:
-        """Cut all connections that are left."""
+        """Abort all connections that are left."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self.connections.end()
+        self.connections.abort_all()

@@ -1,4 +1,4 @@
-"""How many connections there may be, and how long each may take."""
+"""Limits of the HTTP server: number, time and memory of connections, and size of heads."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class ConnectionSettings(Table):
 
     max_connections: PositiveInt = Field(
         default=10_000,
-        description="Open at once. At the limit, a new one takes the place of the one that has "
-        "been without a request for longest, or else whose body has been arriving for longest; "
-        "where all are being answered, it is answered 503. Lowered to what the process may open "
-        "(RLIMIT_NOFILE, hard).",
+        description="Open connections. At the limit, a new one replaces the one that has been "
+        "without a request for longest, or else the one whose body has been arriving for longest. "
+        "Where every request is being processed, the new one gets 503. Lowered to what the process "
+        "may open (RLIMIT_NOFILE, hard).",
     )
     max_connections_per_address: NonNegativeInt = Field(
         default=0,
-        description="Open at once from one IPv4 address or one IPv6 /64; 0: no such limit. "
+        description="Open connections from one IPv4 address or one IPv6 /64; 0: no such limit. "
         "Leave it 0 behind a proxy, where all come from one address.",
     )
     header_timeout_seconds: PositiveFloat = Field(
         default=10.0,
-        description="How long TLS, and then the head of a request, may take to arrive; a new "
-        "connection without a byte is closed after this time as well.",
+        description="Time for the TLS handshake, and then for the head of a request. A new "
+        "connection that sends nothing is closed after this time as well.",
     )
     request_timeout_seconds: PositiveFloat = Field(
         default=60.0,
-        description="How long a whole request may take to arrive, body included. Answers may take "
-        "as long as they need, streams among them.",
+        description="Time for a whole request to arrive, body included. Responses have no time "
+        "limit, streams included.",
     )
     write_timeout_seconds: PositiveFloat = Field(
         default=30.0,
@@ -43,22 +43,23 @@ class ConnectionSettings(Table):
     )
     max_buffered_bytes: PositiveInt = Field(
         default=128 * 1024 * 1024,
-        description="Requests in memory and unread answers, of all connections together. Above it, "
-        "those that hold most lose their connection, requests being answered excepted.",
+        description="Requests in memory and unread responses, of all connections together. Above "
+        "it, the connections that hold most are dropped, except those whose request is being "
+        "processed.",
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Of one HTTP server.
+class HttpLimits:
+    """Limits of one HTTP server.
 
     Attributes:
         connections: as configured.
-        keep_alive_seconds: how long a connection may be without a request after an answer.
-        max_header_bytes: all headers of a request, its first line included; and what comes
-            between chunks or after them.
-        max_headers: how many headers a request may have.
-        max_pipelined: requests that may wait for the answer to an earlier one.
+        keep_alive_seconds: how long a connection may be idle after a response.
+        max_header_bytes: of a request: its first line and all headers together; also the bytes
+            between chunks, and trailers.
+        max_headers: headers of one request.
+        max_pipelined: requests that may wait for the response to an earlier one.
     """
 
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)

@@ -17,8 +17,9 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
+from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.server import BoundedServer
-from authsvc.http_server.settings import Limits
+from authsvc.http_server.settings import HttpLimits
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
 from authsvc.telemetry.tracing import tracing
@@ -73,7 +74,7 @@ async def serve(settings: Settings) -> None:
                     lifespan="on",
                     timeout_graceful_shutdown=settings.grace_seconds,
                 ),
-                Limits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES),
+                HttpLimits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES),
                 metrics.connections,
             )
             await server.serve(sockets=[listener])
@@ -149,38 +150,6 @@ _REMEDIES = {
     "port, no fragment",
 }
 """What mends the configuration, by reason."""
-
-
-@contextmanager
-def listening_socket(address: str) -> Iterator[socket.socket]:
-    """A socket that listens on ``host:port``.
-
-    Raises:
-        ConfigError: the address is taken or not this machine's.
-    """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        listener = socket.create_server(
-            (host, int(port)),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=2048,
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"listen: {address} cannot be listened on: {_cause(error)}. Choose another address "
-            f"with --listen, or end what uses port {port}."
-        ) from None
-    with listener:
-        # Inherited by what it accepts. asyncio does it only for sockets that name their protocol,
-        # and without it every answer waits 40 ms for an acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield listener
-
-
-def _cause(error: OSError) -> str:
-    # Python appends the address to what the system says; ours is in the message already.
-    return (error.strerror or str(error)).partition(" (")[0]
 
 
 class HttpServer(BoundedServer):

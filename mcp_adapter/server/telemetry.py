@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import __version__
 from authsvc.domain.resolution import Resolution, Resolver
-from authsvc.http_server.connections import Counts
+from authsvc.http_server.connection import ConnectionCounts
 from authsvc.telemetry.counts import Histogram, Operations
 from authsvc.telemetry.families import add_histogram, items, operations_seconds
 from authsvc.telemetry.spans import NoTracing, Tracing
@@ -64,7 +64,7 @@ class AdapterMetrics(Collector):
     def __init__(self, tools: Collection[str] = (), tracing: Tracing | None = None) -> None:
         self._tracing = tracing or NoTracing()
         self.authsvc = Operations()
-        self.connections = Counts()
+        self.connections = ConnectionCounts()
         self._tools = frozenset(tools)
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._seconds: dict[str, Histogram] = {}

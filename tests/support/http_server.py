@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.http_server.connections import Connections
 from authsvc.http_server.server import BoundedServer
-from authsvc.http_server.settings import ConnectionSettings, Limits
+from authsvc.http_server.settings import ConnectionSettings, HttpLimits
 from tests.support.clock import Clock
 
 BOUND_SECONDS = 60.0
@@ -128,8 +128,8 @@ async def serving(
 
     Args:
         app: what it serves; by default, the length of a request's body.
-        max_header_bytes: as ``Limits``.
-        keep_alive_seconds: as ``Limits``.
+        max_header_bytes: as ``HttpLimits``.
+        keep_alive_seconds: as ``HttpLimits``.
         tls: files of a certificate and its key.
         changes: to ``ConnectionSettings``.
     """
@@ -160,7 +160,7 @@ async def serving(
         ssl_keyfile=tls and tls[1],
     )
     config.load()
-    limits = Limits(
+    limits = HttpLimits(
         ConnectionSettings.model_validate(changes),
         keep_alive_seconds=keep_alive_seconds,
         max_header_bytes=max_header_bytes,

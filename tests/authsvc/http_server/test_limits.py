@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from authsvc.http_server.connections import Connection, Phase, network_of
+from authsvc.http_server.connection import Connection, Phase, network_of
 from authsvc.net import descriptors
 from tests.support.http_server import BOUND_SECONDS, GET, Peer, Served, serving
 from tests.support.operators import write_tls
@@ -424,7 +424,7 @@ async def test_without_descriptors_it_says_so_waits_and_goes_on(
         return await accept(sock)
 
     monkeypatch.setattr(loop, "sock_accept", without)
-    monkeypatch.setattr("authsvc.http_server.listening.PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("authsvc.http_server.listening.RETRY_SECONDS", 0.001)
     async with serving() as served:
         assert await is_served(served)
         served.connections.sweep()

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mcp_adapter.server.running import listening_socket
+from authsvc.http_server.listening import listening_socket
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process, spawn
 
