@@ -23,7 +23,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc.client import AuthClient
-from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES, SessionGate
+from mcp_adapter import SessionGate
+from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.transport.streamable import StreamableHttp
 
 TOOL = "greet"

@@ -24,7 +24,8 @@ from authsvc.server.development import mint_token
 from authsvc.server.running import running
 from conformance.everything import everything_server
 from conformance.proxy import AuthorizingProxy
-from mcp_adapter.gate.requirements import RequirementOf, default_requirement
+from mcp_adapter import default_requirement
+from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import Settings as AdapterSettings
 

@@ -1,1 +1,60 @@
-"""mcp_adapter: the ASGI layer that gives each request of an MCP server its own identity."""
+"""mcp_adapter: the ASGI layer that gives each request of an MCP server its own identity.
+
+The names below are public, and so are ``mcp_adapter.testing`` and ``mcp_adapter.tools``. Other
+modules are private. A name is imported at its first use, so that the package itself imports without
+any extra.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mcp_adapter.gate.identity import caller, current_caller
+    from mcp_adapter.gate.middleware import SessionGate
+    from mcp_adapter.gate.origins import with_origin_checks
+    from mcp_adapter.gate.requirements import (
+        Requirement,
+        default_requirement,
+        with_broader_scopes,
+    )
+
+__all__ = [
+    "Requirement",
+    "SessionGate",
+    "caller",
+    "current_caller",
+    "default_requirement",
+    "with_broader_scopes",
+    "with_origin_checks",
+]
+
+_MODULE_OF = {
+    "Requirement": "requirements",
+    "SessionGate": "middleware",
+    "caller": "identity",
+    "current_caller": "identity",
+    "default_requirement": "requirements",
+    "with_broader_scopes": "requirements",
+    "with_origin_checks": "origins",
+}
+
+if not TYPE_CHECKING:  # type checkers would take any name for one that exists
+
+    def __getattr__(name: str) -> object:
+        """A public name, imported.
+
+        Raises:
+            AttributeError: there is no such name.
+            MissingExtraError: the extra ``middleware`` is not installed.
+        """
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"mcp_adapter.gate.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -24,9 +24,7 @@ from authsvc.client import AuthClient, BlockingAuthClient, ClientTls
 from authsvc.common.settings import FileSettings
 from authsvc.console.config import ConsoleSettings
 from authsvc.server.config import Settings
-from mcp_adapter.gate.middleware import SessionGate
-from mcp_adapter.gate.origins import guarded
-from mcp_adapter.gate.requirements import Requirement, with_broader_scopes
+from mcp_adapter import Requirement, SessionGate, with_broader_scopes, with_origin_checks
 from mcp_adapter.server.config import Settings as AdapterSettings
 
 ROOT = Path(__file__).parents[1]
@@ -43,10 +41,10 @@ PROGRAMS: tuple[tuple[str, type[FileSettings]], ...] = (
 )
 
 INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
-    ("mcp_adapter.gate.middleware", SessionGate),
-    ("mcp_adapter.gate.requirements", Requirement),
-    ("mcp_adapter.gate.requirements", with_broader_scopes),
-    ("mcp_adapter.gate.origins", guarded),
+    ("mcp_adapter", SessionGate),
+    ("mcp_adapter", Requirement),
+    ("mcp_adapter", with_broader_scopes),
+    ("mcp_adapter", with_origin_checks),
     ("authsvc.client", AuthClient),
     ("authsvc.client", BlockingAuthClient),
     ("authsvc.client", ClientTls),

@@ -54,7 +54,7 @@ MAY_IMPORT = {
         *("domain", "common", "net", "client", "http_server", "telemetry"),
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
     },
-    "mcp_adapter.testing": {"domain", "mcp_adapter.gate"},
+    "mcp_adapter.testing": {"domain", "common", "mcp_adapter.gate"},
     "mcp_adapter.__init__": {"mcp_adapter.gate"},
     "mcp_adapter.__main__": {"common", "mcp_adapter.server"},
 }
@@ -65,7 +65,10 @@ ONLY_IN = {
     "google": {"wire", "rpc", "client", "net", "server", "v1"},
     "grpc_health": {"rpc", "server"},
     "grpc_reflection": {"rpc", "server"},
-    "starlette": {"console", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.server"},
+    "starlette": {
+        *("console", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.server"),
+        "mcp_adapter.testing",
+    },
     "jinja2": {"console"},
     "uvicorn": {"http_server", "console", "mcp_adapter.server"},
     "httptools": {"http_server"},

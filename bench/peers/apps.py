@@ -27,8 +27,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.client import AuthClient
 from bench.peers.idp import ALGORITHM, ISSUER, RESOURCE
-from mcp_adapter.gate import identity
-from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES, SessionGate
+from mcp_adapter import SessionGate, caller
+from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.transport.streamable import StreamableHttp
 
 CLAIMS_HEADER = "x-claims"
@@ -209,7 +209,7 @@ def behind_envoy(places: Places) -> ASGIApp:
 
 
 def _who_came_through(request: Request) -> str:
-    principal = identity.caller(request)
+    principal = caller(request)
     return f"{principal.subject}:{','.join(principal.roles)}"
 
 

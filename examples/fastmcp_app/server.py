@@ -8,8 +8,7 @@ import uvicorn
 from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_http_request
 
-from mcp_adapter.gate import identity
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate, caller
 
 mcp = FastMCP("fastmcp-example")
 
@@ -17,7 +16,7 @@ mcp = FastMCP("fastmcp-example")
 @mcp.tool
 async def whoami() -> str:
     """Say who is asking, and in which roles."""
-    who = identity.caller(get_http_request())
+    who = caller(get_http_request())
     return f"{who.subject}: {', '.join(who.roles)}"
 
 

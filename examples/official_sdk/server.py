@@ -7,8 +7,7 @@ import os
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 
-from mcp_adapter.gate import identity
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate, caller
 
 mcp = MCPServer("official-sdk-example")
 
@@ -16,7 +15,7 @@ mcp = MCPServer("official-sdk-example")
 @mcp.tool()
 async def whoami(ctx: Context) -> str:
     """Say who is asking, and in which roles."""
-    who = identity.caller(ctx.request_context.request)
+    who = caller(ctx.request_context.request)
     return f"{who.subject}: {', '.join(who.roles)}"
 
 

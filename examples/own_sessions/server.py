@@ -8,8 +8,7 @@ from collections import Counter
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 
-from mcp_adapter.gate import identity
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate, caller
 
 mcp = MCPServer("own-sessions-example")
 calls: Counter[str] = Counter()
@@ -20,7 +19,7 @@ async def count(ctx: Context) -> str:
     """Say who is asking, and how often this session has asked."""
     session_id = ctx.headers["mcp-session-id"] if ctx.headers else ""
     calls[session_id] += 1
-    who = identity.caller(ctx.request_context.request)
+    who = caller(ctx.request_context.request)
     return f"{who.subject}: {calls[session_id]}"
 
 

@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from mcp_adapter.gate import identity
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate, caller
 
 WHOAMI = {"name": "whoami", "inputSchema": {"type": "object", "properties": {}}}
 
@@ -32,7 +31,7 @@ async def mcp(request: Request) -> Response:
         case "tools/list":
             result = {"tools": [WHOAMI]}
         case "tools/call":
-            who = identity.caller(request)
+            who = caller(request)
             text = f"{who.subject}: {', '.join(who.roles)}"
             result = {"content": [{"type": "text", "text": text}]}
     return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "result": result})

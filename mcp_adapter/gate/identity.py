@@ -6,17 +6,12 @@ tool in a task that began with ``initialize`` would see who opened the session.
 
 from __future__ import annotations
 
-from authsvc.common import extras
-
-extras.need(__name__, "middleware", "starlette")
-# isort: split
-
 from starlette.requests import HTTPConnection
 
 from authsvc.domain.resolution import Principal, Resolution
 
 
-def current(request: HTTPConnection | None) -> Resolution:
+def current_caller(request: HTTPConnection | None) -> Resolution:
     """What the gate learned of this very request.
 
     Args:
@@ -36,12 +31,12 @@ def caller(request: HTTPConnection | None) -> Principal:
     """Who made this very request.
 
     Args:
-        request: see ``current``.
+        request: see ``current_caller``.
 
     Raises:
         LookupError: nobody who is known: there was no token, or no gate.
     """
-    principal = current(request).principal
+    principal = current_caller(request).principal
     if principal is None:
         raise LookupError("the request has no token")
     return principal

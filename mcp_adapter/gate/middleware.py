@@ -15,11 +15,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
-from authsvc.common import extras
-
-extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
-# isort: split
-
 from mcp_types import RequestId
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect

@@ -11,11 +11,6 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from authsvc.common import extras
-
-extras.need(__name__, "middleware", "starlette")
-# isort: split
-
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
@@ -34,7 +29,7 @@ LOOPBACK_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"
 _EXPOSED_HEADERS = ("Mcp-Session-Id", "WWW-Authenticate", "MCP-Protocol-Version", "Retry-After")
 
 
-def guarded(
+def with_origin_checks(
     app: ASGIApp, *, resource: str, allowed_hosts: Iterable[str], allowed_origins: Iterable[str]
 ) -> ASGIApp:
     """``app`` behind the checks, answering browsers of allowed origins with CORS headers.

@@ -9,11 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from authsvc.common import extras
-
-extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
-# isort: split
-
 from authsvc.common import arguments
 from mcp_adapter.gate.read_only import ReadOnlyParams
 from mcp_adapter.gate.refusals import Refusal, internal_error

@@ -17,7 +17,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.middleware import SessionGate
-from mcp_adapter.gate.origins import guarded
+from mcp_adapter.gate.origins import with_origin_checks
 from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.config import Settings
 from mcp_adapter.transport.streamable import StreamableHttp
@@ -58,7 +58,7 @@ def build_app(
         body_timeout_seconds=settings.body_timeout_seconds,
     )
     mcp = observed(
-        guarded(
+        with_origin_checks(
             gate,
             resource=settings.resource,
             allowed_hosts=settings.allowed_hosts,

@@ -7,8 +7,10 @@ has them: an installation into an empty one, without a network.
 from __future__ import annotations
 
 import configparser
+import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from importlib.metadata import Distribution, PathDistribution, distribution
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import mcp_adapter
 from authsvc.cli import COMMANDS as AUTHSVC
 from tests.support.bounds import TIMEOUT_SECONDS
 
@@ -85,9 +88,8 @@ def run(script: str, *paths: Path) -> None:
 CLIENT = {"grpcio", "protobuf", "googleapis-common-protos", "typing-extensions"}
 
 PROTECTED = """
-from mcp_adapter.gate import identity
-from mcp_adapter.gate import origins
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate, caller, current_caller, with_origin_checks
+from mcp_adapter.testing import FakeResolver, as_caller
 async def app(scope, receive, send): ...
 SessionGate(app, resolver="127.0.0.1:50051", resource="https://mcp.example/mcp",
             authorization_servers=["https://idp.example"])
@@ -124,6 +126,55 @@ def test_the_middleware_brings_no_server(wheel: Path) -> None:
 
     assert {"starlette", "mcp-types"} <= brought
     assert not brought & {"mcp", "uvicorn", "pydantic-settings", "aiobotocore", "click"}
+
+
+USER = """
+from mcp_adapter import Requirement, SessionGate, caller, current_caller, with_origin_checks
+from mcp_adapter.testing import FakeResolver, as_caller
+from authsvc.client import AuthClient, ClientTls
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+def subject(request: Request) -> str:
+    return caller(request).subject
+
+def behind(app: ASGIApp) -> ASGIApp:
+    gate = SessionGate(app, resolver=FakeResolver(), resource="https://mcp.example/mcp")
+    return with_origin_checks(
+        gate, resource="https://mcp.example/mcp", allowed_hosts=(), allowed_origins=()
+    )
+
+session = current_caller(as_caller("alice")).session
+reveal_type(subject(as_caller("alice")))
+reveal_type(AuthClient("127.0.0.1:50051"))
+reveal_type(SessionGate)
+"""
+
+
+def test_a_user_sees_the_types_of_the_public_names(wheel: Path, tmp_path: Path) -> None:
+    """``py.typed`` is in the wheel, and names that are imported at their first use have types."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    (site_packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    install(closure(wheel, "middleware"), site_packages)
+    shutil.copytree(wheel, site_packages, dirs_exist_ok=True)
+    (tmp_path / "user.py").write_text(USER)
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")),
+            *("--python-executable", str(tmp_path / "venv/bin/python"), "user.py"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=TIMEOUT_SECONDS,
+    )
+
+    revealed = [line.partition("Revealed type is ")[2] for line in done.stdout.splitlines()[:3]]
+    assert done.returncode == 0, done.stdout
+    assert revealed[:2] == ['"str"', '"authsvc.client.client.AuthClient"']
+    assert revealed[2].endswith('-> mcp_adapter.gate.middleware.SessionGate"')
 
 
 # What is said where an extra is missing.
@@ -212,23 +263,26 @@ def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"),
+    ("statement", "module", "extra"),
     [
-        *((f"mcp_adapter.{name}", "middleware") for name in ("middleware", "identity", "origins")),
-        ("mcp_adapter.gate.requirements", "middleware"),
-        ("mcp_adapter.tools", "adapter"),
-        ("authsvc.server.running", "server"),
+        *(
+            (f"from mcp_adapter import {name}", "mcp_adapter", "middleware")
+            for name in mcp_adapter.__all__
+        ),
+        ("from mcp_adapter.testing import FakeResolver", "mcp_adapter.testing", "middleware"),
+        ("import mcp_adapter.tools", "mcp_adapter.tools", "adapter"),
+        ("import authsvc.server.running", "authsvc.server.running", "server"),
     ],
 )
 def test_an_import_names_what_needs_which_extra(
-    wheel: Path, tmp_path: Path, module: str, extra: str
+    wheel: Path, tmp_path: Path, statement: str, module: str, extra: str
 ) -> None:
     install(closure(wheel, ""), tmp_path)
 
     run(
         f"""
 try:
-    import {module}
+    {statement}
 except ImportError as error:
     assert str(error).startswith('{module} needs: pip install "authsvc[{extra}]" ('), error
     assert error.name == {module!r}

@@ -18,8 +18,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from authsvc.domain.errors import AuthError, Reason
+from mcp_adapter import Requirement, with_broader_scopes
 from mcp_adapter.gate import middleware
-from mcp_adapter.gate.requirements import Requirement, required, with_broader_scopes
+from mcp_adapter.gate.requirements import required
 from tests.mcp_adapter.harness import RESOURCE, MemoryResolver
 from tests.support.processes import ROOT
 

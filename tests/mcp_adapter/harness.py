@@ -22,8 +22,8 @@ from starlette.types import ASGIApp
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome, Principal, Resolution, Session, SessionState
-from mcp_adapter.gate.middleware import SessionGate
-from mcp_adapter.gate.requirements import Requirement, RequirementOf, default_requirement
+from mcp_adapter import Requirement, SessionGate, default_requirement
+from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import Settings
 from tests.support.bounds import TIMEOUT_SECONDS

@@ -31,7 +31,7 @@ from authsvc.stores.recent import RECORD_BYTES, Recent
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import TOKEN_BYTES, Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
-from mcp_adapter.gate.requirements import Requirement, with_broader_scopes
+from mcp_adapter import Requirement, with_broader_scopes
 from tests.support.clock import START
 from tests.support.tokens import ISSUER, RESOURCE
 

@@ -20,11 +20,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.client import BlockingAuthClient
 from authsvc.domain.resolution import Resolution
+from mcp_adapter import (
+    Requirement,
+    SessionGate,
+    default_requirement,
+    with_broader_scopes,
+    with_origin_checks,
+)
 from mcp_adapter.gate.lifespan import resolver_at
 from mcp_adapter.gate.metadata import metadata_routes
-from mcp_adapter.gate.middleware import SessionGate
-from mcp_adapter.gate.origins import OriginGuard, guarded
-from mcp_adapter.gate.requirements import Requirement, default_requirement, with_broader_scopes
+from mcp_adapter.gate.origins import OriginGuard
 from mcp_adapter.tools import Call, tool
 from mcp_adapter.transport.streamable import StreamableHttp
 from tests.mcp_adapter.harness import (
@@ -326,7 +331,7 @@ def test_an_endpoint_at_the_root_is_never_open() -> None:
 )
 def test_a_resource_of_any_host_is_accepted(resource: str) -> None:
     SessionGate(Starlette(), resolver=MemoryResolver(), resource=resource)
-    guarded(Starlette(), resource=resource, allowed_hosts=[], allowed_origins=[])
+    with_origin_checks(Starlette(), resource=resource, allowed_hosts=[], allowed_origins=[])
 
 
 def test_what_is_right_is_accepted() -> None:
@@ -437,7 +442,7 @@ def test_a_guard(name: str, value: object, error: type[Exception]) -> None:
         "allowed_origins": [],
     }
     with pytest.raises(error, match=name):
-        guarded(**{**given, name: value})
+        with_origin_checks(**{**given, name: value})
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.domain.resolution import Principal
+from mcp_adapter import SessionGate
 from mcp_adapter.gate.framework_users import User, _loaded_sdk
-from mcp_adapter.gate.middleware import SessionGate
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,

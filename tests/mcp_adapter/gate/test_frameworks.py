@@ -23,7 +23,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.types import ASGIApp
 
 from authsvc.domain.resolution import Principal, Resolution
-from mcp_adapter.gate import identity
+from mcp_adapter import current_caller
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,
@@ -60,12 +60,12 @@ def official(meeting: Meeting, *, stateless: bool) -> ASGIApp:
 
     @server.tool()
     async def whoami(ctx: Context) -> str:
-        return subject(identity.current(ctx.request_context.request))
+        return subject(current_caller(ctx.request_context.request))
 
     @server.tool()
     async def meet(ctx: Context) -> str:
         await meeting.join()
-        return client(identity.current(ctx.request_context.request))
+        return client(current_caller(ctx.request_context.request))
 
     @server.tool()
     async def hold(ctx: Context) -> None:
@@ -93,7 +93,7 @@ def low_level(meeting: Meeting, *, stateless: bool) -> ASGIApp:
             await ctx.session.report_progress(1, 2)
             await anyio.sleep_forever()
         who = client if params.name == "meet" else subject
-        text = who(identity.current(ctx.request))
+        text = who(current_caller(ctx.request))
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
     server = Server(
@@ -111,12 +111,12 @@ def fastmcp(meeting: Meeting, *, stateless: bool) -> ASGIApp:
 
     @server.tool
     async def whoami() -> str:
-        return subject(identity.current(get_http_request()))
+        return subject(current_caller(get_http_request()))
 
     @server.tool
     async def meet() -> str:
         await meeting.join()
-        return client(identity.current(get_http_request()))
+        return client(current_caller(get_http_request()))
 
     @server.tool
     async def hold(ctx: FastMCPContext) -> None:

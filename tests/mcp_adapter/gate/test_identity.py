@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import Request
 
 from authsvc.domain.resolution import Resolution
-from mcp_adapter.gate import identity
+from mcp_adapter import caller, current_caller
 from tests.mcp_adapter.harness import principal
 
 
@@ -18,21 +18,21 @@ def test_of_a_request_that_came_through_the_gate() -> None:
     alice = principal("alice")
     resolution = Resolution(principal=alice)
 
-    assert identity.current(request(resolution=resolution)) is resolution
-    assert identity.caller(request(resolution=resolution)) is alice
+    assert current_caller(request(resolution=resolution)) is resolution
+    assert caller(request(resolution=resolution)) is alice
 
 
 def test_nobody_is_not_somebody() -> None:
     anonymous = request(resolution=Resolution())
 
-    assert identity.current(anonymous).principal is None
+    assert current_caller(anonymous).principal is None
     with pytest.raises(LookupError, match="no token"):
-        identity.caller(anonymous)
+        caller(anonymous)
 
 
 @pytest.mark.parametrize("outside", [None, request(), request(resolution="alice")])
 def test_a_request_from_elsewhere_has_no_identity(outside: Request | None) -> None:
     with pytest.raises(LookupError, match="SessionGate"):
-        identity.current(outside)
+        current_caller(outside)
     with pytest.raises(LookupError, match="SessionGate"):
-        identity.caller(outside)
+        caller(outside)

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason
+from mcp_adapter import SessionGate
 from mcp_adapter.gate import watching
-from mcp_adapter.gate.middleware import SessionGate
 from mcp_adapter.gate.refusals import Refusal, unauthenticated
 from mcp_adapter.gate.watching import Watched
 from tests.mcp_adapter.harness import (

@@ -18,8 +18,8 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from authsvc.client import AuthClient
+from mcp_adapter import SessionGate
 from mcp_adapter.gate import middleware
-from mcp_adapter.gate.middleware import SessionGate
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,

@@ -23,8 +23,7 @@ from mcp_types.version import KNOWN_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mcp_adapter.gate.middleware import SessionGate
-from mcp_adapter.gate.requirements import Requirement, default_requirement
+from mcp_adapter import Requirement, SessionGate, default_requirement
 from tests.mcp_adapter.harness import (
     LEGACY,
     MODERN,

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason
-from mcp_adapter.gate.origins import guarded
+from mcp_adapter import with_origin_checks
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     RESOURCE,
@@ -225,7 +225,7 @@ async def test_one_host_is_served_and_no_other_number(hosts: list[bytes]) -> Non
     async def receive() -> Message:
         raise AssertionError("read")
 
-    guard = guarded(app, resource=RESOURCE, allowed_hosts=(), allowed_origins=())
+    guard = with_origin_checks(app, resource=RESOURCE, allowed_hosts=(), allowed_origins=())
     scope = {"type": "http", "method": "GET", "headers": [(b"host", host) for host in hosts]}
     await guard(scope, receive, send)
 

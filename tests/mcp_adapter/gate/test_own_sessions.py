@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolution
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     RESOURCE,

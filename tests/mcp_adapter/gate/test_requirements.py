@@ -9,15 +9,9 @@ from typing import Any
 
 import pytest
 
+from mcp_adapter import Requirement, default_requirement, with_broader_scopes
 from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.requirements import (
-    Requirement,
-    RequirementOf,
-    default_requirement,
-    required,
-    union,
-    with_broader_scopes,
-)
+from mcp_adapter.gate.requirements import RequirementOf, required, union
 
 
 @pytest.mark.parametrize(

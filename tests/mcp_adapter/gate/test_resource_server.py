@@ -20,8 +20,8 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
+from mcp_adapter import with_broader_scopes
 from mcp_adapter.gate.metadata import WELL_KNOWN_PATH, metadata_routes
-from mcp_adapter.gate.requirements import with_broader_scopes
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Toolset

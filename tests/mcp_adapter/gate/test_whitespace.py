@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate
 from mcp_adapter.gate.whitespace import trimmed
 from mcp_adapter.transport.streamable import StreamableHttp
 from tests.mcp_adapter.harness import (

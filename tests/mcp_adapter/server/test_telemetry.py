@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from authsvc.telemetry.families import registry_of
-from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter import SessionGate
 from mcp_adapter.server.telemetry import AdapterMetrics
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,

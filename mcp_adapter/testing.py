@@ -1,0 +1,193 @@
+"""For the tests of a server behind the gate: callers and tokens, without authsvc.
+
+A tool is called with a request that ``as_caller`` makes. A whole app is served behind a
+``SessionGate`` whose resolver is a ``FakeResolver``.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from authsvc.common import extras
+
+extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
+# isort: split
+
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
+from starlette.requests import Request
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import (
+    Credentials,
+    Outcome,
+    Principal,
+    Resolution,
+    Session,
+    SessionState,
+)
+from mcp_adapter.gate.framework_users import User
+
+__all__ = ["ISSUER", "FakeResolver", "as_caller"]
+
+ISSUER = "https://idp.example"
+"""Issuer of the tokens of callers that are named by their subject alone."""
+
+_RESOURCE = "https://mcp.example/mcp"
+_LIFETIME_SECONDS = 3600.0
+_NO_SESSION_ID = "~principal"
+"""Stands for the session of a request that has a token and no session id."""
+
+
+def as_caller(
+    who: Principal | str | None,
+    *,
+    scopes: Iterable[str] = (),
+    credentials: Credentials | None = None,
+) -> Request:
+    """A request as an app behind the gate gets it: ``caller`` and ``current_caller`` read it.
+
+    Args:
+        who: the caller, or the subject of one; None for a request without a token.
+        scopes: of the token, where ``who`` is a subject.
+        credentials: issued for the caller.
+
+    Raises:
+        ValueError: there are ``scopes`` beside a ``Principal``, which has its own.
+    """
+    principal = None if who is None else _principal(who, scopes)
+    return Request(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": "/mcp",
+            "query_string": b"",
+            "headers": [],
+            "state": {"resolution": Resolution(principal=principal, credentials=credentials)},
+            "user": User(principal, _RESOURCE) if principal else UnauthenticatedUser(),
+            "auth": AuthCredentials(principal.scopes if principal else ()),
+        }
+    )
+
+
+class FakeResolver:
+    """A ``Resolver`` in memory, for ``SessionGate(..., resolver=FakeResolver())``.
+
+    It decides as authsvc does: a session belongs to the first subject that uses it, and a token
+    is valid until it expires. It does not check the resource, and keeps everything it is given.
+
+    Attributes:
+        tokens: the valid tokens, and whose they are.
+        credentials: by token, what is issued for its caller.
+        rejected: tokens that are not valid, and the reason.
+        sessions: by session id, the subject; None while the session is unauthenticated.
+        error: what each call raises, such as ``AuthError(Reason.SERVICE_UNAVAILABLE)``; None for
+            nothing.
+    """
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, Principal] = {}
+        self.credentials: dict[str, Credentials] = {}
+        self.rejected: dict[str, Reason] = {}
+        self.sessions: dict[str, str | None] = {}
+        self.error: Exception | None = None
+
+    def issue(
+        self,
+        who: Principal | str,
+        *,
+        scopes: Iterable[str] = (),
+        credentials: Credentials | None = None,
+    ) -> str:
+        """A new token, for ``Authorization: Bearer``.
+
+        Args:
+            who: its caller, or the subject of one.
+            scopes: of the token, where ``who`` is a subject.
+            credentials: issued for the caller with each answer.
+
+        Raises:
+            ValueError: there are ``scopes`` beside a ``Principal``, which has its own.
+        """
+        token = secrets.token_urlsafe(16)
+        self.tokens[token] = _principal(who, scopes)
+        if credentials is not None:
+            self.credentials[token] = credentials
+        return token
+
+    def reject(self, token: str, reason: Reason = Reason.TOKEN_REVOKED) -> None:
+        """Reject a token from now on, for ``reason``."""
+        self.tokens.pop(token, None)
+        self.rejected[token] = reason
+
+    async def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """See ``Resolver.resolve``."""
+        principal = self._verified(token)
+        if not session_id:
+            return self._resolution(_NO_SESSION_ID, token) if principal else Resolution()
+        if session_id not in self.sessions:
+            if not create:
+                raise AuthError(Reason.SESSION_NOT_FOUND)
+            return self._created(session_id, token)
+        if principal is not None:
+            owner = self.sessions[session_id]
+            if owner not in (None, principal.subject):
+                raise AuthError(Reason.SESSION_SUBJECT_MISMATCH)
+            self.sessions[session_id] = principal.subject
+        return self._resolution(session_id, token)
+
+    async def create(self, token: str, *, resource: str) -> Resolution:
+        """See ``Resolver.create``."""
+        self._verified(token)
+        return self._created(secrets.token_urlsafe(16), token)
+
+    async def revoke(self, session_id: str) -> None:
+        """See ``Resolver.revoke``."""
+        if self.error is not None:
+            raise self.error
+        self.sessions.pop(session_id, None)
+
+    def _verified(self, token: str) -> Principal | None:
+        """
+        Raises:
+            AuthError: the token is not valid; or what ``error`` is.
+        """
+        if self.error is not None:
+            raise self.error
+        if not token:
+            return None
+        if token in self.rejected or token not in self.tokens:
+            raise AuthError(self.rejected.get(token, Reason.TOKEN_MALFORMED))
+        principal = self.tokens[token]
+        if principal.expire_time <= time.time():
+            raise AuthError(Reason.TOKEN_EXPIRED)
+        return principal
+
+    def _created(self, session_id: str, token: str) -> Resolution:
+        principal = self.tokens.get(token)
+        self.sessions[session_id] = principal.subject if principal else None
+        return replace(self._resolution(session_id, token), outcome=Outcome.CREATED)
+
+    def _resolution(self, session_id: str, token: str) -> Resolution:
+        principal = self.tokens.get(token)
+        state = SessionState.AUTHENTICATED if principal else SessionState.UNAUTHENTICATED
+        now = time.time()
+        session = Session(session_id, state, 1, now, now + _LIFETIME_SECONDS)
+        return Resolution(session, Outcome.REUSED, principal, self.credentials.get(token))
+
+
+def _principal(who: Principal | str, scopes: Iterable[str]) -> Principal:
+    """
+    Raises:
+        ValueError: both say what the scopes are.
+    """
+    scopes = tuple(scopes)
+    if isinstance(who, str):
+        return Principal(ISSUER, who, expire_time=time.time() + _LIFETIME_SECONDS, scopes=scopes)
+    if scopes:
+        raise ValueError("scopes: a Principal has its own, so give them there")
+    return who

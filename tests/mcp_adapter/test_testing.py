@@ -1,0 +1,155 @@
+"""What users test their servers with decides as authsvc does."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import BearerCredentials, Outcome, Principal, Secret
+from mcp_adapter import Requirement, SessionGate, caller, current_caller
+from mcp_adapter.testing import FakeResolver, as_caller
+
+pytestmark = pytest.mark.anyio
+
+RESOURCE = "https://mcp.example/mcp"
+ISSUED = BearerCredentials(Secret("for-the-api"), "Bearer", expire_time=2e9)
+
+
+def test_a_tool_reads_the_caller_of_a_made_request() -> None:
+    request = as_caller("alice", scopes=["things.read"], credentials=ISSUED)
+
+    assert caller(request).subject == "alice"
+    assert caller(request).scopes == ("things.read",)
+    assert current_caller(request).credentials == ISSUED
+    assert request.user.display_name == "alice"
+    assert request.auth.scopes == ["things.read"]
+
+
+def test_a_principal_is_the_caller_as_it_is() -> None:
+    alice = Principal("https://idp.example", "alice", expire_time=2e9, roles=("reader",))
+
+    assert caller(as_caller(alice)) is alice
+    with pytest.raises(ValueError, match="scopes"):
+        as_caller(alice, scopes=["things.read"])
+
+
+def test_a_made_request_without_a_caller_has_none() -> None:
+    request = as_caller(None)
+
+    assert current_caller(request).principal is None
+    assert not request.user.is_authenticated
+    with pytest.raises(LookupError, match="no token"):
+        caller(request)
+
+
+async def whoami(request: Request) -> JSONResponse:
+    message = request.state.mcp_message
+    resolution = current_caller(request)
+    subject = resolution.principal.subject if resolution.principal else None
+    return JSONResponse({"jsonrpc": "2.0", "id": message.get("id"), "result": subject})
+
+
+def client_of(resolver: FakeResolver) -> TestClient:
+    def requirement(method: str, params: object) -> Requirement | None:
+        return Requirement(("things.read",)) if method == "tools/call" else None
+
+    app = Starlette(routes=[Route("/mcp", whoami, methods=["POST"])])
+    gate = SessionGate(app, resolver=resolver, resource=RESOURCE, requirement=requirement)
+    return TestClient(gate)
+
+
+def message(method: str) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {}}
+
+
+def test_an_app_is_served_behind_a_gate_with_a_fake_resolver() -> None:
+    resolver = FakeResolver()
+    alice = resolver.issue("alice", scopes=["things.read"])
+    narrow = resolver.issue("alice")
+
+    with client_of(resolver) as client:
+        opened = client.post("/mcp", json=message("initialize"))
+        session = {"Mcp-Session-Id": opened.headers["mcp-session-id"]}
+        statuses = [
+            client.post(
+                "/mcp",
+                json=message("tools/call"),
+                headers=session | ({"Authorization": f"Bearer {token}"} if token else {}),
+            ).status_code
+            for token in ("", narrow, alice, "unknown")
+        ]
+
+    assert statuses == [401, 403, 200, 401]
+    assert resolver.sessions == {session["Mcp-Session-Id"]: "alice"}
+
+
+async def test_a_session_belongs_to_its_first_subject() -> None:
+    resolver = FakeResolver()
+    alice, mallory = resolver.issue("alice"), resolver.issue("mallory")
+    created = await resolver.create("", resource=RESOURCE)
+    assert created.outcome is Outcome.CREATED
+    assert created.session is not None
+
+    await resolver.resolve(created.session.id, alice, resource=RESOURCE)
+    with pytest.raises(AuthError) as mismatch:
+        await resolver.resolve(created.session.id, mallory, resource=RESOURCE)
+
+    assert mismatch.value.reason is Reason.SESSION_SUBJECT_MISMATCH
+
+
+async def test_a_session_is_known_until_it_is_revoked() -> None:
+    resolver = FakeResolver()
+    await resolver.resolve("mine", "", resource=RESOURCE, create=True)
+
+    await resolver.revoke("mine")
+
+    with pytest.raises(AuthError) as unknown:
+        await resolver.resolve("mine", "", resource=RESOURCE)
+    assert unknown.value.reason is Reason.SESSION_NOT_FOUND
+
+
+async def test_a_token_is_rejected_for_its_reason() -> None:
+    resolver = FakeResolver()
+    revoked = resolver.issue("alice")
+    resolver.reject(revoked)
+    expired = resolver.issue(Principal("https://idp.example", "alice", expire_time=1.0))
+    reasons = []
+    for token in (revoked, expired, "unknown"):
+        with pytest.raises(AuthError) as rejected:
+            await resolver.resolve("", token, resource=RESOURCE)
+        reasons.append(rejected.value.reason)
+
+    assert reasons == [Reason.TOKEN_REVOKED, Reason.TOKEN_EXPIRED, Reason.TOKEN_MALFORMED]
+
+
+async def test_without_a_session_id_the_token_says_who_calls() -> None:
+    resolver = FakeResolver()
+    alice = resolver.issue("alice", credentials=ISSUED)
+
+    known = await resolver.resolve("", alice, resource=RESOURCE)
+    unknown = await resolver.resolve("", "", resource=RESOURCE)
+
+    assert known.principal is not None
+    assert known.credentials == ISSUED
+    assert unknown.principal is None
+    assert unknown.session is None
+    assert resolver.sessions == {}
+
+
+async def test_every_call_raises_the_error_that_is_set() -> None:
+    resolver = FakeResolver()
+    resolver.error = AuthError(Reason.STORE_UNAVAILABLE)
+
+    for call in (
+        resolver.resolve("", "", resource=RESOURCE),
+        resolver.create("", resource=RESOURCE),
+        resolver.revoke("mine"),
+    ):
+        with pytest.raises(AuthError) as unavailable:
+            await call
+        assert unavailable.value.reason is Reason.STORE_UNAVAILABLE
