@@ -59,8 +59,9 @@ def problems(config: Path | None) -> list[str]:
 def _parts(settings: Settings) -> list[Callable[[], object]]:
     """What `serve` makes of the settings, part by part. Each raises ``ConfigError``."""
     from authsvc.server.brokers import open_broker
+    from authsvc.server.callers import callers_of
     from authsvc.server.issuers import issuer_of, with_introspection
-    from authsvc.server.running import callers_of, server_credentials
+    from authsvc.server.listener import server_credentials
     from authsvc.tokens.jwt import JwtVerifier
 
     async def broker() -> None:

@@ -48,6 +48,10 @@ class Lifeline:
     alive: int
     ready: int
 
+    def report_ready(self) -> None:
+        """Tell the supervisor that the worker serves."""
+        os.write(self.ready, b"1")
+
 
 async def supervise(settings: Settings, command: Sequence[str]) -> None:
     """Run ``settings.workers`` workers until SIGTERM or SIGINT; a second one ends them at once.

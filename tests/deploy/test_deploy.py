@@ -22,7 +22,7 @@ from authsvc.client.targets import Name, Targets
 from authsvc.common.settings import load
 from authsvc.domain.errors import Reason
 from authsvc.server.config import Settings
-from authsvc.server.running import REPORT_INTERVAL_SECONDS
+from authsvc.server.housekeeping import REPORT_INTERVAL_SECONDS
 from mcp_adapter.server.config import Settings as AdapterSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 

@@ -16,7 +16,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from authsvc.client import AuthClient
 from authsvc.net.channels import LASTING, Option, open_channel
-from authsvc.server import running as server
+from authsvc.server import listener
 from authsvc.server.config import Settings
 from authsvc.server.running import running
 from bench.http2 import ACK, PREFACE, SETTINGS
@@ -98,7 +98,7 @@ async def test_a_peer_that_answers_nothing_loses_its_connection(
     names: tuple[str, ...],
     why: bytes,
 ) -> None:
-    monkeypatch.setattr(server, "_SERVER_OPTIONS", sooner(server._SERVER_OPTIONS, *names))
+    monkeypatch.setattr(listener, "_SERVER_OPTIONS", sooner(listener._SERVER_OPTIONS, *names))
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
         running(settings(tmp_path, idp), clock=clock) as address,

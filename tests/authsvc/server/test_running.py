@@ -25,7 +25,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from authsvc.server.running import _repeat
+from authsvc.server.housekeeping import repeat
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -360,7 +360,7 @@ async def test_housekeeping_goes_on_after_a_failure(caplog: pytest.LogCaptureFix
             raise RuntimeError("once")
         done.set()
 
-    task = asyncio.create_task(_repeat("sweep", 0, action))
+    task = asyncio.create_task(repeat("sweep", 0, action))
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await done.wait()
     task.cancel()

@@ -125,7 +125,7 @@ async def test_the_first_internal_error_is_an_increase(
 async def test_sessions_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("authsvc.server.running.COUNT_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("authsvc.server.housekeeping.COUNT_INTERVAL_SECONDS", 0.05)
     async with measured(tmp_path, caplog) as (service, idp, address):
         await service.client.create("", resource=RESOURCE)
         for _ in range(2):

@@ -1,0 +1,155 @@
+"""From settings to a service that knows neither port nor transport: all its parts, connected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from authsvc.access.limits import Usages
+from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
+from authsvc.admin.sessions import SessionAdmin
+from authsvc.credentials import CredentialBroker
+from authsvc.resolver.resolver import SessionResolver
+from authsvc.server.brokers import open_broker
+from authsvc.server.config import Settings
+from authsvc.server.issuers import issuer_of, with_introspection
+from authsvc.server.stores import open_store
+from authsvc.stores import SessionStore
+from authsvc.telemetry.exposition import exposed
+from authsvc.telemetry.families import registry_of
+from authsvc.telemetry.metrics import Metrics, ServiceCollector
+from authsvc.telemetry.observed import ObservedBroker, ObservedStore, ObservedVerifier
+from authsvc.telemetry.spans import Tracing
+from authsvc.telemetry.tracing import tracing
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of one service.
+
+    Attributes:
+        verifier: checks JWTs; its keys have to be refreshed.
+        issuers: reports on the issuers' keys.
+        store: keeps the sessions.
+        usages: what each caller uses at the moment.
+        resolver: decides on sessions.
+        admin: does what operators ask for.
+        metrics: counts.
+        tracing: makes spans.
+        stopping: set once the service is to end its streams and watches.
+        clock: seconds since the epoch.
+    """
+
+    verifier: JwtVerifier
+    issuers: IssuerWatch
+    store: SessionStore
+    usages: Usages
+    resolver: SessionResolver
+    admin: SessionAdmin
+    metrics: Metrics
+    tracing: Tracing
+    stopping: asyncio.Event
+    clock: Clock
+
+
+@asynccontextmanager
+async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
+    """The service that settings describe; what it opens is closed at the end of the block.
+
+    Args:
+        settings: of authsvc.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigError: a file, URL or address of the settings cannot be used.
+    """
+    issuers = tuple(map(issuer_of, settings.issuers))
+    verifier = JwtVerifier(
+        issuers, max_token_bytes=settings.max_token_bytes, memo_size=settings.cached_tokens
+    )
+    issuer_watch = _issuer_watch(settings, issuers)
+    metrics, stopping = Metrics(), asyncio.Event()
+    usages = Usages(
+        settings.limits.caller_limits(),
+        clock,
+        total=settings.limits.max_concurrent_calls,
+        callers=len(settings.callers),
+    )
+    async with AsyncExitStack() as closing:
+        traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
+        store = ObservedStore(
+            await open_store(settings), traces.around("store", metrics.store.timed)
+        )
+        closing.push_async_callback(store.close)
+        closing.enter_context(metrics.security.heard())
+        await closing.enter_async_context(_exposed(settings, metrics, clock))
+        resolver = SessionResolver(
+            ObservedVerifier(
+                with_introspection(verifier, settings), traces.around("token", metrics.tokens.timed)
+            ),
+            store,
+            await closing.enter_async_context(_broker(settings, metrics, traces)),
+            limits=settings.session_limits(),
+            usages=usages,
+            clock=clock,
+            answers_kept=settings.cached_tokens,
+        )
+        metrics.cached_responses = lambda: resolver.answers_kept
+        admin = SessionAdmin(
+            store,
+            end_session=resolver.revoke,
+            issuers=issuer_watch.status,
+            stopping=stopping,
+            clock=clock,
+        )
+        yield Service(
+            verifier=verifier,
+            issuers=issuer_watch,
+            store=store,
+            usages=usages,
+            resolver=resolver,
+            admin=admin,
+            metrics=metrics,
+            tracing=traces,
+            stopping=stopping,
+            clock=clock,
+        )
+
+
+def _issuer_watch(settings: Settings, issuers: tuple[Issuer, ...]) -> IssuerWatch:
+    return IssuerWatch(
+        (
+            WatchedIssuer(issuer.issuer, item.key_setting, issuer.keys)
+            for item, issuer in zip(settings.issuers, issuers, strict=True)
+        ),
+        settings.introspection.issuer if settings.introspection else "",
+    )
+
+
+@asynccontextmanager
+async def _exposed(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[None]:
+    """``/metrics``, where ``[metrics]`` is set."""
+    if settings.metrics is None:
+        yield
+        return
+    registry = registry_of(ServiceCollector(metrics, clock))
+    async with exposed(registry, settings.metrics.listen) as address:
+        log.info("metrics at %s", address, extra={"address": address})
+        yield
+
+
+@asynccontextmanager
+async def _broker(
+    settings: Settings, metrics: Metrics, traces: Tracing
+) -> AsyncIterator[CredentialBroker | None]:
+    async with open_broker(settings, metrics.issuing) as broker:
+        watch = traces.around("broker", metrics.credentials.timed)
+        yield None if broker is None else ObservedBroker(broker, watch)

@@ -1,0 +1,45 @@
+"""From settings to callers: who may call, and how each proves who it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from authsvc.access.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
+from authsvc.common.settings import ConfigError
+from authsvc.server.config import Settings
+
+
+def callers_of(settings: Settings) -> Callers:
+    """Who may call.
+
+    Raises:
+        ConfigError: a service token's file is unfit, or two callers cannot be told apart.
+    """
+    registered = [
+        Caller(
+            name=item.name,
+            resources=frozenset(item.resources),
+            admin=item.admin,
+            certificate_names=frozenset(item.certificate_names),
+            token_digests=tuple(bytes.fromhex(digest) for digest in item.service_token_sha256),
+            token_files=tuple(
+                _service_token_file(path, f"callers[{item.name}].service_token_files")
+                for path in item.service_token_files
+            ),
+        )
+        for item in settings.callers
+    ]
+    local = Caller(LOCAL_CALLER, frozenset(settings.resources)) if settings.resources else None
+    try:
+        return Callers(registered, local=local)
+    except ValueError as error:
+        raise ConfigError(f"callers: {error}") from None
+
+
+def _service_token_file(path: Path, setting: str) -> ServiceTokenFile:
+    try:
+        return ServiceTokenFile(path)
+    except OSError as error:
+        raise ConfigError(f"{setting}: {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{setting}: {path}: {error}") from None

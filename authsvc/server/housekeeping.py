@@ -1,0 +1,106 @@
+"""What a running service does every few seconds: keys, health, expired sessions, counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from authsvc.admin.sessions import tidy
+from authsvc.rpc.auth_service import GuardedHealthServicer
+from authsvc.server.assembly import Service
+from authsvc.server.config import Settings
+from authsvc.server.handlers import AUTHSVC_SERVICES
+
+log = logging.getLogger(__name__)
+
+SWEEP_INTERVAL_SECONDS = 60.0
+
+COUNT_INTERVAL_SECONDS = 15.0
+"""How often sessions are counted for metrics: about as often as Prometheus scrapes by default."""
+
+REFRESH_INTERVAL_SECONDS = 2.0
+"""How often the age of the keys is checked. Fetches are far rarer."""
+
+REPORT_INTERVAL_SECONDS = 0.25
+"""How often health is reported: short, so that a load balancer learns of a change at once."""
+
+
+class Housekeeping:
+    """The periodic tasks of one service.
+
+    Args:
+        service: what is looked after.
+        health: where its health is reported.
+        settings: how long sessions are kept, and whether they are counted.
+    """
+
+    def __init__(self, service: Service, health: GuardedHealthServicer, settings: Settings) -> None:
+        self._service = service
+        self._health = health
+        self._limits = settings.session_limits()
+        self._counts_sessions = settings.metrics is not None
+        self._keys_ready = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Fetch keys and report health once, then do all tasks until the end of the block."""
+        await self._refresh_keys()
+        await self._report_health()
+        tasks = [
+            asyncio.create_task(repeat("report", REPORT_INTERVAL_SECONDS, self._report_health)),
+            asyncio.create_task(repeat("sweep", SWEEP_INTERVAL_SECONDS, self._sweep)),
+            asyncio.create_task(repeat("refresh", REFRESH_INTERVAL_SECONDS, self._refresh_keys)),
+        ]
+        if self._counts_sessions:
+            count = repeat("count", COUNT_INTERVAL_SECONDS, self._count_sessions, begin=0.0)
+            tasks.append(asyncio.create_task(count))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _refresh_keys(self) -> None:
+        service, now = self._service, self._service.clock()
+        self._keys_ready = await service.verifier.refresh(now)
+        service.metrics.issuers = service.issuers.status(service.clock())
+
+    async def _report_health(self) -> None:
+        """SERVING only while the store is ready, and there are keys of every issuer."""
+        is_ready = self._keys_ready and self._service.store.ready
+        self._service.metrics.ready = is_ready
+        for name in ("", *AUTHSVC_SERVICES):
+            self._health.report(name, serving=is_ready)
+
+    async def _sweep(self) -> None:
+        await tidy(self._service.store, now=self._service.clock(), limits=self._limits)
+
+    async def _count_sessions(self) -> None:
+        status = await self._service.admin.status(count_sessions=True)
+        self._service.metrics.sessions = status.sessions
+
+
+async def repeat(
+    what: str,
+    seconds: float,
+    action: Callable[[], Awaitable[object]],
+    *,
+    begin: float | None = None,
+) -> None:
+    """Do something periodically, for ever: a failure is logged, and the next turn comes.
+
+    Args:
+        what: its name in the log.
+        seconds: between the end of one turn and the next one.
+        action: what is done.
+        begin: seconds until the first turn; None for ``seconds``.
+    """
+    await asyncio.sleep(seconds if begin is None else begin)
+    while True:
+        try:
+            await action()
+        except Exception:
+            log.exception("%s has failed, and will be tried again", what)
+        await asyncio.sleep(seconds)

@@ -1,0 +1,105 @@
+"""The gRPC port: how its connections are bounded, its address, and its certificates."""
+
+from __future__ import annotations
+
+import grpc
+from grpc import aio
+
+from authsvc.common.settings import ConfigError
+from authsvc.net.descriptors import room_for
+from authsvc.net.tls import ServerCertificates
+from authsvc.server.config import Settings, TlsSettings
+
+MAX_PENDING_CALLS = 10_000
+"""Calls that wait to be accepted, all connections together; further ones are cancelled."""
+
+_SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", 1 << 20),
+    # A peer has 10 s to send the first frame of HTTP/2 (TLS included), as long to acknowledge our
+    # settings, and as long to answer a ping. gRPC would wait for 120 s, 60 s and 60 s, and for
+    # two hours before it pings.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.settings_timeout", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # Once 1,000 calls wait to be accepted, gRPC would end calls at random. Streams bound them.
+    ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+    # Clients ping idle connections every 15 seconds.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+def new_server(settings: Settings, *, shares_port: bool) -> aio.Server:
+    """A server that does not listen yet.
+
+    Args:
+        settings: bound its connections and calls.
+        shares_port: whether other workers listen on the same port.
+    """
+    return aio.server(options=_options(settings, shares_port=shares_port))
+
+
+def listen(server: aio.Server, settings: Settings) -> str:
+    """Have a server listen, on TLS where ``[tls]`` is set.
+
+    Returns:
+        The address, its real port included.
+
+    Raises:
+        ConfigError: the address is taken, or a file of ``[tls]`` cannot be used.
+    """
+    address = settings.listen
+    credentials = server_credentials(settings.tls)
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise ConfigError(f"listen: {address} cannot be listened on; is it taken?") from None
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials | None:
+    """What a listener shows, and asks of callers; None in the clear.
+
+    Raises:
+        ConfigError: a file is unfit.
+    """
+    if settings is None:
+        return None
+    certificates = ServerCertificates(
+        settings.certificate_file, settings.key_file, settings.client_ca_file
+    )
+    try:
+        return certificates.credentials()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tls: {error}") from None
+
+
+def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
+    # Two servers on one port share its connections at random: a taken port is an error, unless it
+    # is meant.
+    streams = settings.limits.max_concurrent_streams_per_connection
+    options = [
+        *_SERVER_OPTIONS,
+        ("grpc.so_reuseport", int(shares_port)),
+        ("grpc.max_allowed_incoming_connections", room_for(settings.limits.max_connections)),
+        ("grpc.max_concurrent_streams", streams),
+        # A call that has been answered is freed a moment after its client may begin the next one.
+        # Without room for these, gRPC would refuse calls of clients that keep to the bound.
+        ("grpc.http2.max_deallocating_streams", streams),
+    ]
+    if settings.max_connection_idle_seconds:
+        options.append(
+            ("grpc.max_connection_idle_ms", round(1000 * settings.max_connection_idle_seconds))
+        )
+    if settings.max_connection_age_seconds:
+        # gRPC spreads it by a tenth to both sides, so that not all come back at once.
+        options += [
+            ("grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_seconds)),
+            ("grpc.max_connection_age_grace_ms", round(1000 * settings.grace_seconds)),
+        ]
+    return options
