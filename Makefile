@@ -57,7 +57,7 @@ contract: $(READY) ## Accept the proto as it is: write protos/contract.json, whi
 	@$(BIN)/python -m scripts.contract --accept
 
 reference: $(READY) ## Make docs/reference from the code and the proto.
-	$(BIN)/python scripts/reference.py
+	$(BIN)/python -m scripts.reference
 
 lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra adapter --extra console --extra middleware \

@@ -1,4 +1,4 @@
-"""``python scripts/reference.py [--check]``: docs/reference, made from the code and the proto.
+"""``python -m scripts.reference [--check]``: docs/reference, made from the code and the proto.
 
 With ``--check``, says which page is not as the code has it, and exits with 1.
 """
@@ -26,6 +26,9 @@ from authsvc.console.config import ConsoleSettings
 from authsvc.server.config import Settings
 from mcp_adapter import Requirement, SessionGate, with_broader_scopes, with_origin_checks
 from mcp_adapter.server.config import Settings as AdapterSettings
+from mcp_adapter.tools.loading import OWN
+from mcp_adapter.tools.reference import reference
+from scripts.reasons import reasons
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -65,7 +68,7 @@ starting.
 
 _RPCS = f"""\
 Package `authsvc.v1`, from [`protos/{PROTO}`](../../protos/{PROTO}), which also has the conventions
-for all of them. Reasons of errors are explained in [errors.md](../errors.md).
+for all of them. [reasons.md](reasons.md) has the reasons of errors.
 """
 
 
@@ -306,11 +309,23 @@ def _shown_default(parameter: inspect.Parameter) -> str:
     return "" if "factory" in repr(value) else f"`{value!r}`"
 
 
+_TOOLS = """\
+The reference server's tools; [tools.md](../tools.md) says how they behave, and how to add one.
+"""
+
+
+def tools() -> str:
+    """Every tool of the reference server, from its declaration."""
+    return "\n".join([MADE, "# Tools\n", _TOOLS, reference(OWN)])
+
+
 def pages() -> Iterable[tuple[Path, str]]:
     """What is made, and where it goes."""
     yield FOLDER / "configuration.md", configuration()
     yield FOLDER / "rpc.md", rpcs()
     yield FOLDER / "python.md", interfaces()
+    yield FOLDER / "reasons.md", f"{MADE}\n{reasons()}"
+    yield FOLDER / "tools.md", tools()
 
 
 def main() -> None:

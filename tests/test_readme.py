@@ -6,18 +6,45 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
 
 from authsvc.server.config import Settings
 from mcp_adapter.server.config import Settings as AdapterSettings
+from mcp_adapter import SessionGate, caller
 from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-TOML = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL)]
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
+LINES_AT_MOST = 120
 
 
-def test_the_configurations_are_sound() -> None:
-    one_machine, adapter, callers, over_tls, replicas, spread = TOML
+def configurations(page: str) -> list[dict[str, Any]]:
+    return [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= LINES_AT_MOST
+
+
+def test_its_configuration_is_sound() -> None:
+    (authsvc,) = configurations(README)
+    Settings(**authsvc)
+
+
+def test_its_lines_protect_a_server() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    page: dict[str, Any] = {"app": Starlette()}
+    exec(block, page)  # noqa: S102 - the page's own code
+
+    assert isinstance(page["app"], SessionGate)
+    assert page["caller"] is caller
+
+
+def test_the_configurations_of_the_deploy_page_are_sound() -> None:
+    one_machine, adapter, callers, over_tls, replicas, spread, sentinel = configurations(DEPLOY)
     Settings(**one_machine)
     AdapterSettings(**adapter)
     without_resources = {name: one_machine[name] for name in one_machine if name != "resources"}
@@ -26,6 +53,7 @@ def test_the_configurations_are_sound() -> None:
     AdapterSettings(**{**adapter, **over_tls})
     assert Settings(**{**one_machine, **replicas}).store.redis_server().tls
     AdapterSettings(**{**adapter, **spread})
+    assert Settings(**{**one_machine, **sentinel}).store.redis_server().tls
 
 
 def test_the_files_that_it_names_exist() -> None:

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 CONFIG = DEPLOY / "config"
 KUBERNETES = DEPLOY / "kubernetes"
-OPERATIONS = ROOT / "docs" / "operations.md"
+PAGES = [ROOT / "docs" / name for name in ("deploy.md", "operations.md", "runbook.md")]
 
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
@@ -499,14 +499,9 @@ def test_containers_share_a_network_with_those_alone_that_they_need(
 # The page.
 
 
-def test_the_runbook_has_every_reason() -> None:
-    page = OPERATIONS.read_text()
-    for reason in Reason:
-        assert f"`{reason.name}`" in page, reason.name
-
-
-def test_the_page_names_what_exists() -> None:
-    page = OPERATIONS.read_text()
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.name))
+def test_the_page_names_what_exists(path: Path) -> None:
+    page = path.read_text()
     for name in set(re.findall(r"`(deploy/[a-zA-Z/_.-]+)`", page)):
         assert (ROOT / name).exists() or name == "deploy/secrets/", name
     for name in set(re.findall(r"`(tests/[a-zA-Z/_.-]+)`", page)):

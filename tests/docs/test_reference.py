@@ -1,4 +1,4 @@
-"""The pages that are made from the code are as the code has them, and errors.md is complete."""
+"""The pages that are made from the code are as the code has them, and complete."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from authsvc.cli.remedies import REMEDIES
 from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter.gate.refusals import refusal_of
+from scripts.reasons import GUIDES
 from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,10 @@ def test_the_reference_is_fresh() -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("page", "at_least"), [("configuration", 50), ("rpc", 50), ("python", 30)])
+@pytest.mark.parametrize(
+    ("page", "at_least"),
+    [("configuration", 50), ("rpc", 50), ("python", 30), ("reasons", 25), ("tools", 15)]
+)
 def test_everything_is_described(page: str, at_least: int) -> None:
     text = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
@@ -41,12 +46,18 @@ def test_everything_is_described(page: str, at_least: int) -> None:
 
 
 def test_every_reason_is_explained_with_its_statuses() -> None:
-    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    told = {
-        cells[1].strip("` "): (cells[2].strip(), cells[3].strip())
-        for cells in (line.split("|") for line in text.splitlines() if line.startswith("| `"))
-    }
-    assert told == {reason.name: (reason.status.value, over_http(reason)) for reason in Reason}
+    text = (ROOT / "docs" / "reference" / "reasons.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
+    shown = {cells[0].strip("` "): (cells[1].strip(), cells[2].strip()) for cells in rows}
+    assert shown == {reason.name: (reason.status.value, over_http(reason)) for reason in Reason}
+
+
+def test_clients_and_operators_are_told_what_to_do_about_every_reason() -> None:
+    assert set(GUIDES) == set(Reason)
+    for reason, guide in GUIDES.items():
+        assert guide.meaning, reason.name
+        assert guide.client, reason.name
+        assert guide.operator or REMEDIES[reason], reason.name
 
 
 def over_http(reason: Reason) -> str:
@@ -54,9 +65,3 @@ def over_http(reason: Reason) -> str:
     refusal = refusal_of(AuthError(reason), in_session=True, scopes=())
     status = str(refusal.status.value)
     return f"{status} `{refusal.reason}`" if refusal.status == HTTPStatus.NOT_FOUND else status
-
-
-def test_operators_are_told_of_every_reason() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"^\| `([A-Z_]+)` \|", text, flags=re.MULTILINE))
-    assert {reason.name for reason in Reason} <= told

@@ -17,7 +17,7 @@ from mcp_adapter.tools.loading import OWN, selected
 from mcp_adapter.tools.reference import reference
 from tests.support.bounds import TIMEOUT_SECONDS
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "tools.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "tools.md"
 
 TOOL = '''
 from pydantic import BaseModel
