@@ -1,4 +1,4 @@
-"""``docs/reference/reasons.md``: every reason, its statuses, and what a client and an operator do."""
+"""``docs/reference/reasons.md``: every reason, its statuses, and what to do about it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter.gate.refusals import refusal_of
 
 _INTRODUCTION = """\
-Every error has a reason. It is stable API: a program may depend on it, and messages may change. It is
-`google.rpc.ErrorInfo.reason` (domain `authsvc`) in the details of a gRPC status, `error.data.reason` in
-the body of an HTTP answer of the gate, `AuthError.reason` in Python, and a field of logs and security
-events.
+Every error has a reason. It is stable API: a program may depend on it, and messages may change.
+It is `google.rpc.ErrorInfo.reason` (domain `authsvc`) in the details of a gRPC status,
+`error.data.reason` in the body of an HTTP answer of the gate, `AuthError.reason` in Python, and
+a field of logs and security events.
 
-- HTTP is the status for an MCP client that names a session (`Mcp-Session-Id`). Every 404 has the reason
-  `SESSION_NOT_FOUND`, whether the session is unknown, has ended or is another subject's. The gRPC status
-  and the gate's log line have the reason of the row.
-- In MCP 2026-07-28 no session is named. There a session that has ended is a 401 with the reason of the row.
-  With `SESSION_REVOKED`, tokens issued until the revocation are rejected; one that is issued later is
-  served.
-- A 401 carries `WWW-Authenticate: Bearer` with `error="invalid_token"`, the scopes that the request needs,
-  and the URL of the metadata. A request without a token where one is needed is a 401 without error and
-  reason. A token without a scope is a 403 with `error="insufficient_scope"` and the reason
-  `INSUFFICIENT_SCOPE`, which is the gate's own.
-- `authsvc explain` names the check that a token fails. [runbook.md](../runbook.md) has the symptoms.
+- HTTP is the status for an MCP client that names a session (`Mcp-Session-Id`). Every 404 has
+  the reason `SESSION_NOT_FOUND`, whether the session is unknown, has ended or is another
+  subject's. The gRPC status and the gate's log line have the reason of the row.
+- In MCP 2026-07-28 no session is named. There a session that has ended is a 401 with the reason
+  of the row. With `SESSION_REVOKED`, tokens issued until the revocation are rejected; one that
+  is issued later is served.
+- A 401 carries `WWW-Authenticate: Bearer` with `error="invalid_token"`, the scopes that the
+  request needs, and the URL of the metadata. A request without a token where one is needed is a
+  401 without error and reason. A token without a scope is a 403 with
+  `error="insufficient_scope"` and the reason `INSUFFICIENT_SCOPE`, which is the gate's own.
+- `authsvc explain` names the check that a token fails. [runbook.md](../runbook.md) has the
+  symptoms.
 """
 
 
@@ -51,7 +52,8 @@ _NOTHING = "nothing helps"
 
 GUIDES: dict[Reason, Guide] = {
     Reason.TOKEN_MALFORMED: Guide(
-        "not a well-formed JWT, or claims that do not parse", "get another token; send it whole, once"
+        "not a well-formed JWT, or claims that do not parse",
+        "get another token; send it whole, once",
     ),
     Reason.TOKEN_SIGNATURE_INVALID: Guide("altered or forged; many: somebody tries", _ANOTHER),
     Reason.TOKEN_EXPIRED: Guide(

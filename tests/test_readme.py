@@ -11,8 +11,8 @@ from typing import Any
 from starlette.applications import Starlette
 
 from authsvc.server.config import Settings
-from mcp_adapter.server.config import Settings as AdapterSettings
 from mcp_adapter import SessionGate, caller
+from mcp_adapter.server.config import Settings as AdapterSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,6 @@ import yaml  # type: ignore[import-untyped] # it has no stubs
 from authsvc.client.replicas import LOOK_UP_SECONDS
 from authsvc.client.targets import Name, Targets
 from authsvc.common.settings import load
-from authsvc.domain.errors import Reason
 from authsvc.server.config import Settings
 from authsvc.server.housekeeping import REPORT_INTERVAL_SECONDS
 from mcp_adapter.server.config import Settings as AdapterSettings

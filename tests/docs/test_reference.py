@@ -36,7 +36,7 @@ def test_the_reference_is_fresh() -> None:
 
 @pytest.mark.parametrize(
     ("page", "at_least"),
-    [("configuration", 50), ("rpc", 50), ("python", 30), ("reasons", 25), ("tools", 15)]
+    [("configuration", 50), ("rpc", 50), ("python", 30), ("reasons", 25), ("tools", 15)],
 )
 def test_everything_is_described(page: str, at_least: int) -> None:
     text = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")

@@ -32,7 +32,9 @@ def alerts() -> dict[str, str]:
 
 
 LINES = re.findall(r"^\| `([^`]+)` \|", section("By log line"), re.MULTILINE)
-ENTRIES = dict(re.findall(r"^### (\w+)\n\n(.+?)\n(?=\n|\Z)", section("By alert"), re.M | re.S))
+ENTRIES = dict(
+    re.findall(r"^### (\w+)\n\n(.+?)\n(?=\n|\Z)", section("By alert"), re.MULTILINE | re.DOTALL)
+)
 
 
 def test_there_are_lines_to_look_at() -> None:
