@@ -82,7 +82,9 @@ class Call:
 
 FAILURES = frozenset(
     {
+        "SERVICE_UNAVAILABLE",
         "STORE_UNAVAILABLE",
+        "CONFLICT",
         "KEYS_UNAVAILABLE",
         "CREDENTIALS_UNAVAILABLE",
         "OVERLOADED",

@@ -145,7 +145,7 @@ def internal_error() -> Refusal:
 
 def service_unavailable() -> Refusal:
     """503: nobody could say, or not in time. To a client it is authsvc's outage."""
-    return refusal_of(AuthError(Reason.STORE_UNAVAILABLE), in_session=False, scopes=())
+    return refusal_of(AuthError(Reason.SERVICE_UNAVAILABLE), in_session=False, scopes=())
 
 
 def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -> Refusal:

@@ -101,6 +101,6 @@ def _health_routes(ready: Callable[[], Awaitable[None]]) -> list[Route]:
 
 
 def _cause(reason: Reason) -> str:
-    if reason is Reason.STORE_UNAVAILABLE:
+    if reason is Reason.SERVICE_UNAVAILABLE:
         return "authsvc cannot be reached"
     return f"authsvc does not serve this server: {reason.name}"

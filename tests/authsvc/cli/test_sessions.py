@@ -361,7 +361,7 @@ async def test_an_unknown_authority_is_explained_by_the_command_alone(
     assert (ran.code, ran.out) == (3, "")
     assert "--ca-file (ca_file)" in ran.err
     said, hint = ran.err.splitlines()
-    assert said.startswith("authsvc: STORE_UNAVAILABLE: ")
+    assert said.startswith("authsvc: SERVICE_UNAVAILABLE: ")
     assert hint.startswith(f"The certificate at {operator.site.address} is not signed by")
 
 

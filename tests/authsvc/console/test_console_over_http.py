@@ -375,7 +375,7 @@ async def test_authsvc_away_is_told_and_nobody_is_signed_out(
         operator = await stack.enter_async_context(there.operator())
         for path, status in (("/", 200), ("/issuers", 200), ("/sessions", 503)):
             answer = await operator.get(path)
-            assert (answer.status_code, "STORE_UNAVAILABLE" in answer.text) == (status, True)
+            assert (answer.status_code, "SERVICE_UNAVAILABLE" in answer.text) == (status, True)
         await until(lambda: operator.get("/events"), "Events are not being watched")
         assert (await operator.get("/revoke")).status_code == 200
 

@@ -136,9 +136,9 @@ async def test_a_certificate_proves_a_caller(mutual: str, tls: Path) -> None:
 async def test_without_a_certificate_there_is_no_connection(mutual: str, tls: Path) -> None:
     assert (
         await reason(mutual, ClientTls(tls / "ca.pem"), deadline_seconds=2)
-        is Reason.STORE_UNAVAILABLE
+        is Reason.SERVICE_UNAVAILABLE
     )
-    assert await reason(mutual, None, deadline_seconds=2) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, None, deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
 
 
 async def test_a_certificate_of_another_authority_is_refused(
@@ -147,7 +147,7 @@ async def test_a_certificate_of_another_authority_is_refused(
     foreign = tmp_path / "foreign"
     write_development_certificates(foreign, client_name=MTLS_NAME)
     how = ClientTls(tls / "ca.pem", foreign / "client.pem", foreign / "client.key")
-    assert await reason(mutual, how, deadline_seconds=2) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, how, deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
 
 
 async def test_a_server_of_another_authority_is_refused(
@@ -156,7 +156,7 @@ async def test_a_server_of_another_authority_is_refused(
     foreign = tmp_path / "foreign"
     write_development_certificates(foreign, client_name=MTLS_NAME)
     how = replace(client_tls(tls), ca_file=foreign / "ca.pem")
-    assert await reason(mutual, how, deadline_seconds=2) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, how, deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
 
 
 async def test_a_known_certificate_of_no_caller_is_refused(
@@ -379,7 +379,7 @@ async def test_new_certificates_count_without_a_restart(
     assert await reason(mutual, client_tls(old)) is None
     write_development_certificates(tls, client_name=MTLS_NAME)
     assert await reason(mutual, client_tls(tls)) is None
-    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
     # A half-written file is not taken up, and nobody is turned away.
     (tls / "server.pem").write_text("-----BEGIN")
     assert await reason(mutual, client_tls(tls)) is None
@@ -408,13 +408,13 @@ async def test_an_authority_that_was_taken_out_ends_whatever_else_is_wrong(
         (tls / "ca.pem").write_text(good)
     else:
         (tls / "ca.pem").write_text(good + odd if wrong == "an odd authority" else odd + good)
-    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
     assert await reason(mutual, client_tls(both)) is None
     assert "cannot be reloaded" in caplog.text or "skipped certificate" in caplog.text
     # No authority at all is an outage: the last ones stay.
     (tls / "ca.pem").write_text("rubbish")
     assert await reason(mutual, client_tls(both)) is None
-    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.STORE_UNAVAILABLE
+    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
     assert caplog.text.count("holds no certificate") == 1
 
 
@@ -533,7 +533,7 @@ async def test_a_client_trusts_no_authority_that_was_taken_out_whatever_else_is_
         for _ in range(2):
             with pytest.raises(AuthError) as caught:
                 await client.resolve("", "", resource=RESOURCE)
-            assert caught.value.reason is Reason.STORE_UNAVAILABLE
+            assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
         client._calls._deadline_seconds = TIMEOUT_SECONDS
         complaints = "cannot be reloaded", "skipped certificate"
         assert sum(map(caplog.text.count, complaints)) == 1

@@ -198,7 +198,7 @@ async def test_without_a_lifespan_nobody_gets_in(
             response = await http.post("/mcp", json=call("x"), headers={"Mcp-Session-Id": "x"})
 
     assert response.status_code == 503
-    assert response.json()["error"]["data"] == {"reason": "STORE_UNAVAILABLE"}
+    assert response.json()["error"]["data"] == {"reason": "SERVICE_UNAVAILABLE"}
     assert response.headers["retry-after"] == "1"
     [record] = [it for it in caplog.records if it.name.startswith("mcp_adapter")]
     assert record.getMessage().startswith("the gate is not open")

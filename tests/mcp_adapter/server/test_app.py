@@ -127,7 +127,7 @@ async def test_health_needs_nothing(endpoint: Endpoint) -> None:
 
 
 async def test_not_ready_while_authsvc_is_away(endpoint: Endpoint) -> None:
-    endpoint.resolver.broken = AuthError(Reason.STORE_UNAVAILABLE)
+    endpoint.resolver.broken = AuthError(Reason.SERVICE_UNAVAILABLE)
 
     alive = await endpoint.http.get("/healthz")
     ready = await endpoint.http.get("/readyz")

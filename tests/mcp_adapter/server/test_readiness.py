@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
     [
         (Reason.CALLER_NOT_ALLOWED, "[[callers]]"),
         (Reason.RESOURCE_INVALID, "canonically"),
-        (Reason.STORE_UNAVAILABLE, ""),
+        (Reason.SERVICE_UNAVAILABLE, ""),
     ],
 )
 async def test_the_log_says_who_asked_whom_for_what_and_what_mends_it(
