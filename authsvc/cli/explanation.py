@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from authsvc.access.callers import check_resource
-from authsvc.cli.output import moment, plural, span
+from authsvc.cli.output import moment, plural
+from authsvc.common.times import duration
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.tokens.claims import kept_text, numeric_date, optional_text
@@ -270,7 +271,7 @@ def _claims(walk: _Walk, claims: Claims, issuer: Issuer, policy: Policy) -> None
 def _lifetime(claims: Claims, leeway_seconds: float, now: float) -> str:
     times = [(name, numeric_date(claims, name)) for name in ("iat", "nbf", "exp")]
     told = [f"{name} {moment(time, now)}" for name, time in times if time is not None]
-    return f"{', '.join(told)}; leeway {span(leeway_seconds)}"
+    return f"{', '.join(told)}; leeway {duration(leeway_seconds)}"
 
 
 def _principal(walk: _Walk, jws: CompactJws, claims: Claims, issuer: Issuer) -> Principal | None:
@@ -299,5 +300,5 @@ def _age(walk: _Walk, claims: Claims, policy: Policy) -> None:
         if 0 < issued < policy.now - policy.retention_seconds:
             step.text = ""
             raise AuthError(
-                Reason.TOKEN_EXPIRED, f"issued more than {span(policy.retention_seconds)} ago"
+                Reason.TOKEN_EXPIRED, f"issued more than {duration(policy.retention_seconds)} ago"
             )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
 
 import click
+
+from authsvc.common.times import parse
 
 _AGO = re.compile(r"(\d{1,9})(s|min|h|d)")
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
@@ -26,10 +27,9 @@ class Instant(click.ParamType[float]):
         if ago is not None:
             return time.time() - int(ago.group(1)) * _SECONDS[ago.group(2)]
         try:
-            moment = datetime.fromisoformat(text)
+            return parse(text)
         except ValueError:
             self.fail(f"{text!a} is no time like 2026-11-23T21:00:00Z, nor one like 2h", param, ctx)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 INSTANT = Instant()

@@ -13,7 +13,8 @@ import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.connection import Connection, admin_options
-from authsvc.cli.output import as_json_option, print_json, print_table, relative, say, timestamp
+from authsvc.cli.output import as_json_option, print_json, print_table, say
+from authsvc.common.times import relative, rfc3339
 from authsvc.domain.errors import AuthError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class KeyLine:
             "algorithm": self.algorithm,
             "state": self.state,
             "source": self.source,
-            "time": None if self.time is None else timestamp(self.time),
+            "time": None if self.time is None else rfc3339(self.time),
             "failure": self.failure or None,
         }
 

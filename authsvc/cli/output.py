@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import click
 
+from authsvc.common import times
 from authsvc.common.printable import printable
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
-
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -49,40 +47,14 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
         click.echo(f"{name.ljust(width)}  {printable(value)}".rstrip())
 
 
-def relative(time: float, now: float) -> str:
-    """A time as people say it: ``3 min ago``, ``in 2 h``."""
-    if abs(time - now) < 1:
-        return "now"
-    return f"{span(now - time)} ago" if time < now else f"in {span(time - now)}"
-
-
-def span(seconds: float) -> str:
-    """A duration by its two largest units: ``2 h 5 min``."""
-    parts: list[str] = []
-    left = int(seconds)
-    for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count} {unit}" if count else "")
-        if len(parts) == 2:
-            break
-    return " ".join(filter(None, parts)) or "0 s"
-
-
 def plural(count: int, noun: str) -> str:
     """``1 key``, ``2 keys``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def timestamp(time: float) -> str:
-    """A time for scripts: RFC 3339, in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(time, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def moment(time: float, now: float) -> str:
     """A time for people: ``2026-11-23 21:05:00Z (3 min ago)``."""
-    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%SZ} ({relative(time, now)})"
+    return f"{times.utc(time):%Y-%m-%d %H:%M:%SZ} ({times.relative(time, now)})"
 
 
 def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authsvc.cli.output import relative, timestamp
+from authsvc.common.times import relative, rfc3339
 from authsvc.domain.events import Event
 from authsvc.domain.resolution import shown
 from authsvc.domain.sessions import Record
@@ -42,17 +42,17 @@ def document(record: Record) -> dict[str, object]:
         "issuer": record.issuer,
         "subject": record.subject,
         "revision": record.revision,
-        "create_time": timestamp(record.create_time),
-        "last_seen_time": timestamp(record.last_seen_time),
-        "expire_time": timestamp(record.expire_time),
-        "revoke_time": None if record.revoke_time is None else timestamp(record.revoke_time),
+        "create_time": rfc3339(record.create_time),
+        "last_seen_time": rfc3339(record.last_seen_time),
+        "expire_time": rfc3339(record.expire_time),
+        "revoke_time": None if record.revoke_time is None else rfc3339(record.revoke_time),
         "grants": [
             {
                 "resource": resource,
                 "client_id": grant.client_id,
                 "token_id": grant.token_id,
-                "issue_time": timestamp(grant.issue_time),
-                "expire_time": timestamp(grant.expire_time),
+                "issue_time": rfc3339(grant.issue_time),
+                "expire_time": rfc3339(grant.expire_time),
             }
             for resource, grant in record.grants.items()
         ],
@@ -63,7 +63,7 @@ def event_document(event: Event, resume_token: str) -> dict[str, object]:
     """An event as JSON."""
     cutoff = event.cutoff
     return {
-        "time": timestamp(event.time),
+        "time": rfc3339(event.time),
         "type": event.type.name,
         "session": None if event.record is None else document(event.record),
         "revocation": None
@@ -72,7 +72,7 @@ def event_document(event: Event, resume_token: str) -> dict[str, object]:
             "issuer": cutoff.issuer,
             "subject": cutoff.subject,
             "token_id": cutoff.token_id,
-            "before_time": timestamp(cutoff.time),
+            "before_time": rfc3339(cutoff.time),
         },
         "resume_token": resume_token,
     }
@@ -80,7 +80,7 @@ def event_document(event: Event, resume_token: str) -> dict[str, object]:
 
 def event_line(event: Event, *, full_id: bool) -> str:
     """An event as people read it."""
-    parts = [timestamp(event.time), event.type.name.ljust(16)]
+    parts = [rfc3339(event.time), event.type.name.ljust(16)]
     if event.record is not None:
         record = event.record
         parts += [record.id if full_id else shown(record.id), record.subject or "-"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import assert_never
 from urllib.parse import urlencode
 
 from authsvc.client.admin import AdminClient, Revoked
+from authsvc.common.times import parse
 from authsvc.domain.resolution import shown
 
 MAX_TEXT_LENGTH = 2_048
@@ -164,10 +164,9 @@ def _time(form: Mapping[str, str], now: float) -> float | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        time = parse(text)
     except ValueError:
         raise FormError("Give the time as 2026-01-31T23:59:59, in UTC.") from None
-    time = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not 0 <= time <= now:
         raise FormError("The time has to be in the past.")
     return time

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from authsvc.common import times
+
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories of characters that cannot be seen, or that rearrange what can (Unicode UTS #39)."""
-
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def environment(clock: Callable[[], float]) -> Environment:
@@ -32,8 +31,8 @@ def environment(clock: Callable[[], float]) -> Environment:
     templates.filters.update(
         utc=utc,
         iso=iso,
-        duration=duration,
-        relative=lambda time: relative(time - clock()),
+        duration=times.duration,
+        relative=lambda time: times.relative(time, clock(), max_units=1),
     )
     return templates
 
@@ -55,37 +54,9 @@ def _visible(character: str) -> str:
 
 def utc(time: float) -> str:
     """A time for people, to the second."""
-    return _datetime(time).strftime("%Y-%m-%d %H:%M:%S")
+    return times.utc(time).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def iso(time: float) -> str:
     """A time as RFC 3339 has it."""
-    return _datetime(time).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def duration(seconds: float) -> str:
-    """A length of time, in its two largest units at most."""
-    left, parts = int(abs(seconds)), list[str]()
-    for name, size in _UNITS:
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {name}")
-        elif parts:
-            break
-        if len(parts) == 2:
-            break
-    return " ".join(parts) or "0 s"
-
-
-def relative(seconds: float) -> str:
-    """How far away a time is, in its largest unit."""
-    if abs(seconds) < 1:
-        return "now"
-    name, size = next((unit for unit in _UNITS if abs(seconds) >= unit[1]), _UNITS[-1])
-    count = int(abs(seconds) // size)
-    return f"{count} {name} ago" if seconds < 0 else f"in {count} {name}"
-
-
-def _datetime(time: float) -> datetime:
-    # What a store holds may be no time that there is.
-    return datetime.fromtimestamp(min(max(time, 0.0), 253_402_300_799.0), UTC)
+    return times.utc(time).strftime("%Y-%m-%dT%H:%M:%SZ")

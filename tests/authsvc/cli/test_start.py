@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from authsvc.cli import COMMANDS, main, records
 from authsvc.cli.instants import INSTANT
-from authsvc.cli.output import print_table, relative, span
+from authsvc.cli.output import print_table
 from authsvc.common.printable import printable
 from authsvc.domain.events import Event, EventType
 from authsvc.domain.sessions import Grant, Record
@@ -259,17 +259,6 @@ def test_what_moves_a_terminal_is_escaped(hostile: str, capsys: pytest.CaptureFi
 
 def test_text_of_any_script_stays() -> None:
     assert printable("Zoë 漢字 ✓ [bold]") == "Zoë 漢字 ✓ [bold]"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0, "0 s"), (61, "1 min 1 s"), (3_600, "1 h"), (90_061, "1 d 1 h"), (86_401, "1 d")],
-)
-def test_spans(seconds: float, said: str) -> None:
-    assert span(seconds) == said
-    if seconds:
-        assert relative(1_000_000, 1_000_000 + seconds) == f"{said} ago"
-        assert relative(1_000_000 + seconds, 1_000_000) == f"in {said}"
 
 
 def test_times_on_the_command_line() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from authsvc.console.views import duration, environment, iso, relative, utc, visible
+from authsvc.console.views import environment, iso, utc, visible
 from tests.support.clock import START, Clock
 
 
@@ -42,26 +42,3 @@ def test_times() -> None:
     assert iso(START) == "2027-01-15T08:00:00Z"
     assert utc(-1) == "1970-01-01 00:00:00"
     assert utc(1e300) == "9999-12-31 23:59:59"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0 s"),
-        (59.9, "59 s"),
-        (60, "1 min"),
-        (3_661, "1 h 1 min"),
-        (90_000, "1 d 1 h"),
-        (86_401, "1 d"),
-    ],
-)
-def test_durations(seconds: float, shown: str) -> None:
-    assert duration(seconds) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.5, "now"), (-1, "1 s ago"), (-125, "2 min ago"), (7_200, "in 2 h"), (-200_000, "2 d ago")],
-)
-def test_how_far_away_a_time_is(seconds: float, shown: str) -> None:
-    assert relative(seconds) == shown
