@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from authsvc.common.lru import LruCache
+from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, BearerCredentials
 
@@ -160,9 +160,7 @@ class CredentialCache(Generic[CredentialsT]):
         # Looked at, or asyncio complains where all who had asked have left.
         error = None if call.cancelled() else call.exception()
         if error is not None and not isinstance(error, AuthError):
-            # The frames without the message: what an unknown exception quotes may be the token.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("issuing credentials has failed: %s\n%s", type(error).__name__, frames)
+            log_unexpected(log, "issuing credentials has failed", error)
 
     async def _issued(
         self, key: Hashable, issue: Callable[[], Awaitable[CredentialsT]], ends: float, now: float

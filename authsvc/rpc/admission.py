@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from authsvc.access import audit
 from authsvc.access.callers import Caller, Callers
 from authsvc.access.certificate_names import certificate_names
 from authsvc.access.limits import Usage, Usages
+from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.wire import auth as wire
 
@@ -341,10 +341,8 @@ def _end_of(error: Exception) -> _End:
         _tell(error)
         wait = error.retry_after_seconds
         return _end_for(error.reason, None if wait is None else _rounded_up(wait))
-    # The caller is told nothing of it, and the log has the frames without the message: what an
-    # unknown exception quotes may be the token.
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("a request failed unexpectedly: %s\n%s", type(error).__name__, frames)
+    # The caller learns nothing of it.
+    log_unexpected(log, "a request failed unexpectedly", error)
     return _INTERNAL
 
 

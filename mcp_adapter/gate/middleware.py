@@ -7,7 +7,6 @@ back for this very request.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.common import arguments
+from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.domain.resolution import NotOpenError, Outcome, Resolution, Resolver, shown
 from mcp_adapter.gate import eras, forwarding, lingering, messages, refusals, session_ids
@@ -474,9 +474,7 @@ class SessionGate:
                 )
             raise refusals.service_unavailable() from None
         except Exception as error:  # noqa: BLE001 - whatever breaks in a resolver, nobody gets in
-            # The frames without the message: what an unknown exception quotes may be the token.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("the resolver failed: %s\n%s", type(error).__name__, frames)
+            log_unexpected(log, "the resolver failed", error)
             raise refusals.internal_error() from None
 
     def _level_of(self, reason: Reason) -> int:

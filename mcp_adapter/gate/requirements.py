@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from authsvc.common import arguments
+from authsvc.common.unexpected import log_unexpected
 from mcp_adapter.gate.read_only import ReadOnlyParams
 from mcp_adapter.gate.refusals import Refusal, internal_error
 
@@ -111,9 +111,7 @@ def required(
     except Refusal:
         raise
     except Exception as error:  # noqa: BLE001 - whatever breaks in it, nobody gets in
-        # The frames without the message: it may quote what the client has sent.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        log.error("the requirement failed: %s\n%s", type(error).__name__, frames)
+        log_unexpected(log, "the requirement failed", error)
         raise internal_error() from None
     if needed is None or isinstance(needed, Requirement):
         return needed
