@@ -11,8 +11,9 @@ import pytest
 
 from authsvc.client import AuthClient
 from mcp_adapter.server.app import build_app
-from mcp_adapter.server.config import S3Settings, Settings
+from mcp_adapter.server.config import Settings
 from mcp_adapter.tools import Toolset
+from mcp_adapter.tools.settings import S3Settings
 from tests.mcp_adapter.harness import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock

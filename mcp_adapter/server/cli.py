@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
 from authsvc import __version__
-from authsvc.cli.output import as_json_option, print_json, say
-from authsvc.common.printable import printable_lines
+from authsvc.common.printable import printable, printable_lines
 from authsvc.common.process import Program, forbid_core_dumps
 from authsvc.common.settings import ConfigError, load
 
@@ -74,7 +74,7 @@ def serve(config: Path | None, listen: str | None) -> None:
 
 @main.command("check-config", epilog="Example: mcp-adapter check-config --config adapter.toml")
 @config_option
-@as_json_option
+@click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
 def check_config(config: Path | None, as_json: bool) -> None:
     """Check a configuration, the files and the tools that it names, without serving.
 
@@ -89,10 +89,10 @@ def check_config(config: Path | None, as_json: bool) -> None:
     except ConfigError as error:
         problems = str(error).splitlines()
     if as_json:
-        print_json({"good": not problems, "problems": problems})
+        click.echo(json.dumps({"good": not problems, "problems": problems}, indent=2))
     elif problems:
         for problem in problems:
-            say(f"mcp-adapter: {problem}", err=True)
+            click.echo(f"mcp-adapter: {printable(problem)}", err=True)
     else:
-        say(f"{config or 'The environment'}: good.")
+        click.echo(printable(f"{config or 'The environment'}: good."))
     sys.exit(2 if problems else 0)

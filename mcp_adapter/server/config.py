@@ -10,7 +10,6 @@ from pydantic_settings import SettingsConfigDict
 
 from authsvc.client.targets import Targets
 from authsvc.common.arguments import (
-    check_base_url,
     check_host,
     check_issuer,
     check_listening,
@@ -23,6 +22,7 @@ from authsvc.telemetry.logs import Format
 from authsvc.telemetry.settings import TracingSettings
 from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.gate.origins import LOOPBACK_ORIGINS
+from mcp_adapter.tools.settings import S3Settings, ToolsSettings
 
 Scope = Annotated[str, AfterValidator(check_scope)]
 
@@ -65,26 +65,6 @@ class AuthsvcSettings(Table):
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together")
         return self
-
-
-class S3Settings(Table):
-    """``[s3]``: where the buckets are."""
-
-    endpoint_url: Annotated[str, AfterValidator(check_base_url)] | None = Field(
-        default=None, description="Unset for AWS itself."
-    )
-    region: str = Field(default="us-east-1", description="Of the endpoint.")
-
-
-class ToolsSettings(Table):
-    """``[tools]``: which tools are served, besides the adapter's own that change nothing."""
-
-    packages: tuple[str, ...] = Field(
-        default=(), description="Modules with further tools, as Python imports them."
-    )
-    writes: tuple[str, ...] = Field(
-        default=(), description="Tools that change something. Each is off unless it is named here."
-    )
 
 
 class MetricsSettings(Table):

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 from authsvc.common.settings import ConfigError
-from mcp_adapter.server.config import ToolsSettings
 from mcp_adapter.tools.buckets import discover_buckets
 from mcp_adapter.tools.changes import bucket_object_delete, bucket_object_put
 from mcp_adapter.tools.declaration import Tool
 from mcp_adapter.tools.identity import whoami
 from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.objects import bucket_object_info, bucket_object_link, bucket_object_text
+from mcp_adapter.tools.settings import ToolsSettings
 
 OWN = (
     discover_buckets,

@@ -21,11 +21,11 @@ from mcp_types import (
 from authsvc import __version__
 from authsvc.domain.resolution import Resolution
 from mcp_adapter.gate.requirements import Requirement, default_requirement
-from mcp_adapter.server.config import S3Settings, ToolsSettings
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import Tool
 from mcp_adapter.tools.loading import selected
 from mcp_adapter.tools.s3 import S3Clients
+from mcp_adapter.tools.settings import S3Settings, ToolsSettings
 
 INSTRUCTIONS = (
     "Buckets and objects that the caller's own token permits. Start with discover_buckets, or with "

@@ -23,8 +23,8 @@ from starlette.applications import Starlette
 from mcp_adapter import with_broader_scopes
 from mcp_adapter.gate.metadata import WELL_KNOWN_PATH, metadata_routes
 from mcp_adapter.server.app import build_app
-from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Toolset
+from mcp_adapter.tools.settings import S3Settings
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,

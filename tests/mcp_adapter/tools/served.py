@@ -13,8 +13,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from authsvc.domain.resolution import Credentials, Principal, Resolution
 from mcp_adapter.server.app import build_app
-from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Tool, Toolset
+from mcp_adapter.tools.settings import S3Settings
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,

@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from authsvc.domain.resolution import BearerCredentials, Secret
-from mcp_adapter.server.config import ToolsSettings
 from mcp_adapter.tools.loading import selected
+from mcp_adapter.tools.settings import ToolsSettings
 from tests.mcp_adapter.harness import DEADLINE_SECONDS, running
 from tests.mcp_adapter.tools.calls import credentials
 from tests.mcp_adapter.tools.served import ERAS, Served, served, somebody

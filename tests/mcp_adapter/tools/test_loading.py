@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from authsvc.common.settings import ConfigError, load
-from mcp_adapter.server.config import Settings, ToolsSettings
+from mcp_adapter.server.config import Settings
 from mcp_adapter.tools.cli import main
 from mcp_adapter.tools.loading import OWN, selected
 from mcp_adapter.tools.reference import reference
+from mcp_adapter.tools.settings import ToolsSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "tools.md"

@@ -14,11 +14,11 @@ from botocore.exceptions import HTTPClientError
 from botocore.loaders import JSONFileLoader
 
 from authsvc.domain.resolution import AwsCredentials, Secret
-from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Call, Toolset
 from mcp_adapter.tools import s3 as s3_module
 from mcp_adapter.tools.listing import bucket_objects_list
 from mcp_adapter.tools.s3 import S3Clients
+from mcp_adapter.tools.settings import S3Settings
 from tests.mcp_adapter.tools.calls import answer, call_of, credentials, refusal
 from tests.mcp_adapter.tools.slow_storage import SlowStorage
 from tests.support.bounds import TIMEOUT_SECONDS

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from authsvc.domain.resolution import Principal
 from mcp_adapter import Requirement
-from mcp_adapter.server.config import S3Settings
 from mcp_adapter.tools import Call, Toolset, tool
 from mcp_adapter.tools.s3 import S3Clients
+from mcp_adapter.tools.settings import S3Settings
 
 pytestmark = pytest.mark.anyio
 
