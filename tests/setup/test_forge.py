@@ -42,7 +42,8 @@ def jobs(path: Path) -> dict[str, dict[str, Any]]:
     ids=["workflows", "dependabot"],
 )
 def test_they_are_what_the_forge_reads(schema: str, paths: list[Path]) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *paths]
+    program = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema]
+    command = [*program, *map(str, paths)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
     )
