@@ -43,7 +43,7 @@ BOUNDED = {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
     },
     "authsvc/cli/connection.py": {"default_map": ONE_COMMAND},
-    "authsvc/cli/explanation.py": {"_Walk.steps": ONE_COMMAND},
+    "authsvc/cli/explanation_steps.py": {"Steps.done": ONE_COMMAND},
     "authsvc/client/consistency.py": {
         "ConsistencyTokens._tokens": "10,000 for 2 s; ids and resources that a server has accepted"
     },

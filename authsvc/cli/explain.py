@@ -18,7 +18,7 @@ from authsvc.common.printable import printable
 
 if TYPE_CHECKING:
     # Verifying takes cryptography.
-    from authsvc.cli.explanation import Explanation, Step
+    from authsvc.cli.explanation_steps import Explanation, Step
     from authsvc.server.config import Settings
 
 MAX_INPUT_BYTES = 1 << 20

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from types import TracebackType
-from typing import Self
+from dataclasses import dataclass
 
 from authsvc.access.callers import check_resource
+from authsvc.cli.explanation_steps import Explanation, Steps
 from authsvc.cli.output import moment, plural
 from authsvc.common.times import duration
 from authsvc.domain.errors import AuthError, Reason
@@ -25,49 +23,6 @@ from authsvc.tokens.keys import VerificationKey
 from authsvc.tokens.validity import check_claims
 
 Claims = Mapping[str, object]
-
-
-class Outcome(StrEnum):
-    """What became of a check."""
-
-    OK = "ok"
-    FAIL = "fail"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One check.
-
-    Attributes:
-        name: what is checked.
-        outcome: what became of it.
-        text: what was found. May quote what the token says of itself, and never the token.
-        reason: why it fails; None unless it does.
-    """
-
-    name: str
-    outcome: Outcome
-    text: str
-    reason: Reason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """All checks of a token.
-
-    Attributes:
-        steps: in the verifier's order.
-        principal: whom it speaks for; None unless the token is accepted.
-    """
-
-    steps: tuple[Step, ...]
-    principal: Principal | None
-
-    @property
-    def reason(self) -> Reason | None:
-        """Why the token is refused; None when it is accepted."""
-        return next((step.reason for step in self.steps if step.reason is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,73 +48,30 @@ class Policy:
 
 async def explain(token: str, policy: Policy) -> Explanation:
     """Check ``token`` as ``JwtVerifier.verify`` would, and as the resolver does for its age."""
-    walk = _Walk()
-    _resource(walk, policy)
-    jws, claims = _parsed(walk, token, policy.max_token_bytes)
-    issuer = _issuer(walk, claims, policy.issuers)
+    steps = Steps()
+    _resource(steps, policy)
+    jws, claims = _parsed(steps, token, policy.max_token_bytes)
+    issuer = _issuer(steps, claims, policy.issuers)
     if jws is None or claims is None or issuer is None:
-        walk.skip("typ", "key", "signature", *_OF_CLAIMS)
-        return Explanation(tuple(walk.steps), None)
-    with walk.step("typ") as step:
+        steps.skip("typ", "key", "signature", *_OF_CLAIMS)
+        return Explanation(tuple(steps.done), None)
+    with steps.step("typ") as step:
         step.text = jws.token_type or "none"
         if not issuer.accepts_type(jws.token_type):
             accepted = issuer.token_types or [it or "none" for it in ACCESS_TOKEN_TYPES]
             raise AuthError(Reason.TOKEN_MALFORMED, f"accepted: {', '.join(accepted)}")
-    await _signature(walk, jws, issuer, policy.now)
-    _claims(walk, claims, issuer, policy)
-    principal = _principal(walk, jws, claims, issuer)
-    _age(walk, claims, policy)
-    return Explanation(tuple(walk.steps), None if walk.failed else principal)
+    await _signature(steps, jws, issuer, policy.now)
+    _claims(steps, claims, issuer, policy)
+    principal = _principal(steps, jws, claims, issuer)
+    _age(steps, claims, policy)
+    return Explanation(tuple(steps.done), None if steps.failed else principal)
 
 
 _OF_CLAIMS = ("required claims", "lifetime", "aud", "principal", "age")
 
 
-@dataclass(slots=True)
-class _Walk:
-    steps: list[Step] = field(default_factory=list)
-
-    @property
-    def failed(self) -> bool:
-        return any(step.outcome is not Outcome.OK for step in self.steps)
-
-    def step(self, name: str) -> _Check:
-        return _Check(self, name)
-
-    def skip(self, *names: str) -> None:
-        text = "cannot be told, after what failed before"
-        self.steps += [Step(name, Outcome.SKIPPED, text) for name in names]
-
-
-@dataclass(slots=True)
-class _Check:
-    """A step under way: an ``AuthError`` within it is its failure."""
-
-    walk: _Walk
-    name: str
-    text: str = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if exc is None:
-            self.walk.steps.append(Step(self.name, Outcome.OK, self.text))
-            return False
-        if not isinstance(exc, AuthError):
-            return False
-        text = ": ".join(filter(None, (self.text, exc.detail))) or exc.reason.message
-        self.walk.steps.append(Step(self.name, Outcome.FAIL, text, exc.reason))
-        return True
-
-
-def _resource(walk: _Walk, policy: Policy) -> None:
-    with walk.step("resource") as step:
+def _resource(steps: Steps, policy: Policy) -> None:
+    with steps.step("resource") as step:
         check_resource(policy.resource)
         if policy.resource not in policy.registered:
             step.text = f"known are {', '.join(policy.registered)}"
@@ -168,35 +80,35 @@ def _resource(walk: _Walk, policy: Policy) -> None:
 
 
 def _parsed(
-    walk: _Walk, token: str, max_token_bytes: int
+    steps: Steps, token: str, max_token_bytes: int
 ) -> tuple[CompactJws | None, Claims | None]:
     jws, claims = None, None
-    with walk.step("size") as step:
+    with steps.step("size") as step:
         step.text = f"{len(token)} of at most {max_token_bytes} bytes"
         if len(token) > max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE)
-    if walk.steps[-1].outcome is Outcome.FAIL:
-        walk.skip("form", "payload")
+    if steps.last_failed:
+        steps.skip("form", "payload")
         return None, None
-    with walk.step("form") as step:
+    with steps.step("form") as step:
         jws = parse_jws(token, max_bytes=max_token_bytes)
         named = f"kid {jws.key_id!r}" if jws.key_id is not None else "no kid"
         step.text = f"canonical; header {', '.join(jws.header)}; alg {jws.algorithm!r}, {named}"
     if jws is None:
-        walk.skip("payload")
+        steps.skip("payload")
         return None, None
-    with walk.step("payload") as step:
+    with steps.step("payload") as step:
         claims = parse_claims(jws.payload)
         step.text = f"strict JSON; claims {', '.join(claims) or 'none'}"
     return jws, claims
 
 
-def _issuer(walk: _Walk, claims: Claims | None, known: Mapping[str, Issuer]) -> Issuer | None:
+def _issuer(steps: Steps, claims: Claims | None, known: Mapping[str, Issuer]) -> Issuer | None:
     issuer = None
     if claims is None:
-        walk.skip("iss")
+        steps.skip("iss")
         return None
-    with walk.step("iss") as step:
+    with steps.step("iss") as step:
         name = optional_text(claims, "iss")
         step.text = repr(name[:128])
         issuer = known.get(name)
@@ -212,27 +124,27 @@ def _trusted(name: str, known: Iterable[str]) -> str:
     return f"trusted are {', '.join(map(repr, known)) or 'none'}"
 
 
-async def _signature(walk: _Walk, jws: CompactJws, issuer: Issuer, now: float) -> None:
+async def _signature(steps: Steps, jws: CompactJws, issuer: Issuer, now: float) -> None:
     keys: tuple[VerificationKey, ...] = ()
-    with walk.step("key") as step:
+    with steps.step("key") as step:
         keys = await candidates(issuer.keys, jws, now)
         step.text = f"{keys[0].algorithm} key of {issuer.issuer!r}"
         if len(keys) > 1:
             step.text += f", and {len(keys) - 1} before it"
     if not keys:
-        walk.skip("signature")
+        steps.skip("signature")
         return
-    with walk.step("signature") as step:
+    with steps.step("signature") as step:
         if not any(key.verifies(jws.signing_input, jws.signature) for key in keys):
             raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
         step.text = "verifies"
 
 
-def _claims(walk: _Walk, claims: Claims, issuer: Issuer, policy: Policy) -> None:
+def _claims(steps: Steps, claims: Claims, issuer: Issuer, policy: Policy) -> None:
     """``check_claims`` three times, each with one of its checks in force, so that a token that has
     both expired and come to the wrong place is told both."""
     anywhere = {**claims, "aud": policy.resource}
-    with walk.step("required claims") as step:
+    with steps.step("required claims") as step:
         if "aud" in issuer.required_claims and claims.get("aud") is None:
             raise AuthError(Reason.TOKEN_CLAIM_MISSING, "aud")
         check_claims(
@@ -243,10 +155,10 @@ def _claims(walk: _Walk, claims: Claims, issuer: Issuer, policy: Policy) -> None
             now=policy.now,
         )
         step.text = ", ".join(dict.fromkeys((*issuer.required_claims, "exp")))
-    if walk.steps[-1].outcome is Outcome.FAIL:
-        walk.skip("lifetime")
+    if steps.last_failed:
+        steps.skip("lifetime")
     else:
-        with walk.step("lifetime") as step:
+        with steps.step("lifetime") as step:
             step.text = _lifetime(claims, issuer.leeway_seconds, policy.now)
             check_claims(
                 anywhere,
@@ -255,7 +167,7 @@ def _claims(walk: _Walk, claims: Claims, issuer: Issuer, policy: Policy) -> None
                 leeway_seconds=issuer.leeway_seconds,
                 now=policy.now,
             )
-    with walk.step("aud") as step:
+    with steps.step("aud") as step:
         audiences = issuer.audiences.get(policy.resource, (policy.resource,))
         step.text = f"{claims.get('aud')!r:.300}, wanted {' or '.join(map(repr, audiences))}"
         check_claims(
@@ -274,9 +186,9 @@ def _lifetime(claims: Claims, leeway_seconds: float, now: float) -> str:
     return f"{', '.join(told)}; leeway {duration(leeway_seconds)}"
 
 
-def _principal(walk: _Walk, jws: CompactJws, claims: Claims, issuer: Issuer) -> Principal | None:
+def _principal(steps: Steps, jws: CompactJws, claims: Claims, issuer: Issuer) -> Principal | None:
     principal = None
-    with walk.step("principal") as step:
+    with steps.step("principal") as step:
         principal = issuer.mapping.principal(claims, jws.payload)
         kept_text(claims, "jti")
         counts = {
@@ -290,11 +202,11 @@ def _principal(walk: _Walk, jws: CompactJws, claims: Claims, issuer: Issuer) -> 
     return principal
 
 
-def _age(walk: _Walk, claims: Claims, policy: Policy) -> None:
-    if any(step.reason is Reason.TOKEN_MALFORMED for step in walk.steps):
-        walk.skip("age")
+def _age(steps: Steps, claims: Claims, policy: Policy) -> None:
+    if any(step.reason is Reason.TOKEN_MALFORMED for step in steps.done):
+        steps.skip("age")
         return
-    with walk.step("age") as step:
+    with steps.step("age") as step:
         issued = numeric_date(claims, "iat") or 0.0
         step.text = "young enough for its revocation to be remembered"
         if 0 < issued < policy.now - policy.retention_seconds:

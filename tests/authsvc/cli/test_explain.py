@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authsvc.cli import main
-from authsvc.cli.explanation import Explanation, Outcome, Policy, explain
+from authsvc.cli.explanation import Policy, explain
+from authsvc.cli.explanation_steps import Explanation, StepOutcome
 from authsvc.cli.remedies import REMEDIES
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.claims import ClaimMapping
@@ -197,7 +198,7 @@ def test_leeway_counts_as_in_the_verifier(offset: float) -> None:
 def test_all_that_is_wrong_is_told_and_the_first_is_the_verdict() -> None:
     token = minted({"exp": START - 100, "aud": OTHER_RESOURCE}, {}, "secret")
     explanation = explained(token)
-    failed = [(it.name, it.reason) for it in explanation.steps if it.outcome is Outcome.FAIL]
+    failed = [(it.name, it.reason) for it in explanation.steps if it.outcome is StepOutcome.FAIL]
     assert failed == [
         ("lifetime", Reason.TOKEN_EXPIRED),
         ("aud", Reason.TOKEN_AUDIENCE_MISMATCH),

@@ -15,9 +15,10 @@ from secrets import token_hex
 import pytest
 from click.testing import CliRunner, Result
 
-from authsvc.cli import COMMANDS, main, records
+from authsvc.cli import COMMANDS, main
 from authsvc.cli.instants import INSTANT
 from authsvc.cli.output import print_table
+from authsvc.cli.sessions import records
 from authsvc.common.printable import printable
 from authsvc.domain.events import Event, EventType
 from authsvc.domain.sessions import Grant, Record

@@ -1,0 +1,107 @@
+"""The steps of an explanation, and what they come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
+
+
+class StepOutcome(StrEnum):
+    """What became of a check."""
+
+    OK = "ok"
+    FAIL = "fail"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One check.
+
+    Attributes:
+        name: what is checked.
+        outcome: what became of it.
+        text: what was found. May quote what the token says of itself, and never the token.
+        reason: why it fails; None unless it does.
+    """
+
+    name: str
+    outcome: StepOutcome
+    text: str
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All checks of a token.
+
+    Attributes:
+        steps: in the verifier's order.
+        principal: whom it speaks for; None unless the token is accepted.
+    """
+
+    steps: tuple[Step, ...]
+    principal: Principal | None
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the token is refused; None when it is accepted."""
+        return next((step.reason for step in self.steps if step.reason is not None), None)
+
+
+@dataclass(slots=True)
+class Steps:
+    """The steps that are done, in order."""
+
+    done: list[Step] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        """Whether one of them failed or was skipped."""
+        return any(step.outcome is not StepOutcome.OK for step in self.done)
+
+    @property
+    def last_failed(self) -> bool:
+        """Whether the last one failed."""
+        return self.done[-1].outcome is StepOutcome.FAIL
+
+    def step(self, name: str) -> StepUnderWay:
+        """Begin a step, for use with ``with``."""
+        return StepUnderWay(self, name)
+
+    def skip(self, *names: str) -> None:
+        """Steps that what failed before makes impossible."""
+        text = "not checked: a check before it failed"
+        self.done += [Step(name, StepOutcome.SKIPPED, text) for name in names]
+
+
+@dataclass(slots=True)
+class StepUnderWay:
+    """A step under way: an ``AuthError`` within it is its failure."""
+
+    steps: Steps
+    name: str
+    text: str = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if exc is None:
+            self.steps.done.append(Step(self.name, StepOutcome.OK, self.text))
+            return False
+        if not isinstance(exc, AuthError):
+            return False
+        text = ": ".join(filter(None, (self.text, exc.detail))) or exc.reason.message
+        self.steps.done.append(Step(self.name, StepOutcome.FAIL, text, exc.reason))
+        return True

@@ -1,0 +1,44 @@
+"""Options that several of these commands have."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from authsvc.domain.events import RecordFilter
+
+full_ids_option = click.option(
+    "--full-ids", is_flag=True, help="Whole session ids; else cut, as in logs."
+)
+
+
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a filter; it gets ``which``, a ``RecordFilter``."""
+
+    @functools.wraps(command)
+    def filtered(
+        issuer: str,
+        subject: str,
+        resource: str,
+        state: str | None,
+        **given: Any,  # noqa: ANN401 - whatever other options the command has
+    ) -> None:
+        authenticated = None if state is None else state == "authenticated"
+        command(which=RecordFilter(issuer, subject, authenticated, resource), **given)
+
+    options = (
+        click.option("--issuer", default="", help="Of this issuer alone."),
+        click.option("--subject", default="", help="Of this subject alone."),
+        click.option("--resource", default="", help="With a token for this resource."),
+        click.option(
+            "--state",
+            type=click.Choice(["authenticated", "unauthenticated"]),
+            help="In this state alone.",
+        ),
+    )
+    for option in reversed(options):
+        filtered = option(filtered)
+    return filtered

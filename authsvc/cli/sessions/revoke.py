@@ -1,0 +1,108 @@
+"""``authsvc sessions revoke``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from authsvc.cli.connection import Connection, admin_options
+from authsvc.cli.failing import Failure
+from authsvc.cli.instants import INSTANT
+from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.cli.sessions.issuers import configured_issuer
+from authsvc.cli.sessions.lookup import session_of
+from authsvc.cli.sessions.revocation import Revocation
+from authsvc.common.printable import printable
+from authsvc.domain.events import RecordFilter
+
+if TYPE_CHECKING:
+    from authsvc.client import AdminClient
+    from authsvc.client.admin import Revoked
+
+
+@click.command(
+    "revoke",
+    epilog="Examples: authsvc sessions revoke --subject ada; authsvc sessions revoke --everyone "
+    "--before 2h --yes",
+)
+@admin_options
+@click.argument("session_id", required=False, default="")
+@click.option("--subject", default="", help="Every token of this subject.")
+@click.option("--token-id", default="", help="The token with this jti.")
+@click.option("--everyone", is_flag=True, help="Every token of everyone.")
+@click.option("--issuer", default="", help="Whose; may be left out where only one is trusted.")
+@click.option(
+    "--before", type=INSTANT, help="Issued until then: 2026-11-23T21:00:00Z, or 2h for 2 hours ago."
+)
+@click.option(
+    "--allow-unknown-issuer",
+    is_flag=True,
+    help="Also for an --issuer that the service is not configured with, such as a former one.",
+)
+@click.option("--yes", is_flag=True, help="Without asking.")
+@as_json_option
+def revoke(
+    connection: Connection,
+    session_id: str,
+    subject: str,
+    token_id: str,
+    everyone: bool,
+    issuer: str,
+    before: float | None,
+    allow_unknown_issuer: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """End a session, or tokens: of a subject, one by its jti, or everyone's.
+
+    It is obeyed everywhere within a second, by tokens that were never seen before too. It cannot
+    be undone; new tokens are welcome.
+    """
+    asked = Revocation(
+        session_id, issuer, subject, token_id, everyone, before, allow_unknown_issuer
+    )
+    asked.check()
+
+    async def named(client: AdminClient) -> Revocation:
+        if session_id:
+            return replace(asked, session_id=(await session_of(client, session_id)).id)
+        if everyone or allow_unknown_issuer:
+            return asked
+        return replace(asked, issuer=await configured_issuer(client, issuer))
+
+    revocation = connection.run(named)
+    if not yes:
+        _confirm(revocation)
+
+    async def carry_out(client: AdminClient) -> Revoked:
+        done = await revocation.carry_out(client)
+        if subject and not done.session_count:
+            await _remark_on_subject(client, revocation)
+        return done
+
+    done = connection.run(carry_out)
+    if as_json:
+        print_json({"revoked": str(revocation), "session_count": done.session_count})
+        return
+    say(revocation.outcome(done.session_count))
+
+
+async def _remark_on_subject(client: AdminClient, revocation: Revocation) -> None:
+    """Say so if the subject of a revocation has no session: its name may be misspelt."""
+    async for _ in client.list(RecordFilter(revocation.issuer, revocation.subject)):
+        return
+    say("No session of that subject is known; check the spelling.", err=True)
+
+
+def _confirm(revocation: Revocation) -> None:
+    """
+    Raises:
+        Failure: there is nobody to ask.
+        click.Abort: the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise Failure(f"this would revoke {revocation}; --yes does it without asking")
+    click.confirm(printable(f"Revoke {revocation}?"), abort=True, err=True)

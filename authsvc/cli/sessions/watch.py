@@ -1,0 +1,60 @@
+"""``authsvc sessions watch``."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from authsvc.cli.connection import Connection, admin_options
+from authsvc.cli.output import as_json_option, say
+from authsvc.cli.sessions import records
+from authsvc.cli.sessions.issuers import remark_on_issuer
+from authsvc.cli.sessions.options import filter_options, full_ids_option
+from authsvc.domain.events import RecordFilter
+
+if TYPE_CHECKING:
+    from authsvc.client import AdminClient
+
+
+@click.command("watch", epilog="Example: authsvc sessions watch --subject ada --json")
+@admin_options
+@filter_options
+@click.option("--resume-token", default="", help="Of the last event seen; else from now on.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@full_ids_option
+@as_json_option
+def watch(
+    connection: Connection,
+    which: RecordFilter,
+    resume_token: str,
+    count: int | None,
+    full_ids: bool,
+    as_json: bool,
+) -> None:
+    """Print what happens to sessions, as it happens, until Ctrl-C.
+
+    A watch that breaks is taken up where it was, at any replica. With --json, one object a line;
+    its resume_token continues after it, another day too.
+    """
+
+    async def follow(client: AdminClient) -> None:
+        seen = 0
+        await remark_on_issuer(client, which.issuer)
+        async with client.watching(which, resume_token=resume_token) as events:
+            if not as_json:
+                say("Watching; Ctrl-C ends it.", err=True)
+            async for watched in events:
+                if as_json:
+                    line = json.dumps(records.event_document(watched.event, watched.resume_token))
+                else:
+                    line = records.event_line(watched.event, full_id=full_ids)
+                say(line)
+                seen += 1
+                if seen == count:
+                    return
+
+    with suppress(KeyboardInterrupt):
+        connection.run(follow)
