@@ -74,7 +74,7 @@ ONLY_IN = {
     "httptools": {"http_server"},
     "redis": {"stores", "telemetry", "diagnosis"},
     "jwt": {"tokens", "server", "cli"},
-    "aiobotocore": {"credentials", "mcp_adapter.tools"},
+    "aiobotocore": {"common", "credentials", "mcp_adapter.tools"},
     "mcp": {
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
         "mcp_adapter.server",

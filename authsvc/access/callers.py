@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from authsvc.common import guessable
-from authsvc.common.arguments import is_resource
+from authsvc.common.formats import is_resource
 from authsvc.domain.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)

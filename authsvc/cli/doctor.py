@@ -15,7 +15,7 @@ from authsvc.cli.configuration import config_option
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.failing import Failure
 from authsvc.cli.output import as_json_option, plural, print_json, say
-from authsvc.common.arguments import check_base_url
+from authsvc.common.formats import check_base_url
 from authsvc.common.printable import printable
 
 if TYPE_CHECKING:

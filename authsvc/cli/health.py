@@ -12,7 +12,7 @@ import click
 
 from authsvc.cli.failing import Failure, No
 from authsvc.cli.output import as_json_option, print_json, say
-from authsvc.common.arguments import check_base_url
+from authsvc.common.formats import check_base_url
 
 _file = click.Path(path_type=Path, dir_okay=False)
 

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from authsvc.net import urls
-from authsvc.net.addresses import is_host, is_host_and_port, is_listening_address
+from authsvc.common.formats import ONE_LINE, check_resource, check_scope
 
 KindT = TypeVar("KindT")
 
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}
-_LINE = "is one line of text, with neither control characters nor white space around it"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def instance_of(name: str, value: object, kind: type[KindT]) -> KindT:
@@ -118,20 +113,6 @@ def scopes(name: str, values: object) -> tuple[str, ...]:
     return each(name, values, check_scope)
 
 
-def check_scope(scope: str) -> str:
-    """A scope (RFC 6749 section 3.3).
-
-    Raises:
-        ValueError: no token could hold it; the message says what is, and names no argument.
-    """
-    if not _SCOPE.fullmatch(scope):
-        raise ValueError(
-            "is a scope: visible ASCII without spaces, quotation marks and backslashes. Give "
-            "several scopes one by one"
-        )
-    return scope
-
-
 def positive_number(name: str, value: object) -> float:
     """A positive, finite number.
 
@@ -169,19 +150,7 @@ def line(name: str, value: object) -> str:
     """
     text = instance_of(name, value, str)
     if text != text.strip() or not _NOT_IN_A_LINE.isdisjoint(map(unicodedata.category, text)):
-        raise ValueError(f"{name} {_LINE}")
-    return text
-
-
-def check_line(text: str) -> str:
-    """A string for comparisons.
-
-    Raises:
-        ValueError: it holds a character that is not printable, or begins or ends with white space;
-            the message names no argument.
-    """
-    if not text.isprintable() or text != text.strip():
-        raise ValueError(_LINE)
+        raise ValueError(f"{name} {ONE_LINE}")
     return text
 
 
@@ -198,38 +167,6 @@ def path(name: str, value: object) -> Path:
     return found
 
 
-def is_resource(text: str) -> bool:
-    """Whether it is a canonical resource URI; see ``urls.resource_fault``."""
-    return not urls.resource_fault(text)
-
-
-def check_resource(text: str) -> str:
-    """The canonical URI of an MCP server; see ``urls.resource_fault``.
-
-    Raises:
-        ValueError: it is not canonical; the message says what is, and names no argument.
-    """
-    if not (fault := urls.resource_fault(text)):
-        return text
-    rule = (
-        "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
-        "lower-case host, no fragment, no default port"
-    )
-    if "@" in text:
-        raise ValueError(f"{rule}, and no user or password")
-    mended = _mended(text)
-    raise ValueError(f"{rule}; {f'write {mended!r}' if mended else _this(fault)}")
-
-
-def _mended(text: str) -> str:
-    """The canonical spelling of a resource, as it may be shown; empty where it has none."""
-    try:
-        url = urls.read(text)
-    except ValueError:
-        return ""
-    return url.shown() if is_resource(url.canonical()) else ""
-
-
 def resource(name: str, value: object) -> str:
     """The canonical URI of an MCP server; see ``urls.resource_fault``.
 
@@ -242,141 +179,6 @@ def resource(name: str, value: object) -> str:
         return check_resource(text)
     except ValueError as error:
         raise ValueError(f"{name} {error}") from None
-
-
-def _this(fault: str) -> str:
-    return f"this one {fault}"
-
-
-def check_issuer(url: str) -> str:
-    """The URL of an authorization server.
-
-    Raises:
-        ValueError: it is none; the message says what is, and names no argument.
-    """
-    if fault := urls.issuer_fault(url):
-        raise ValueError(
-            "is an issuer's URL like https://auth.example.com: https, or http on loopback, with "
-            f"neither query nor fragment; {_this(fault)}"
-        )
-    return url
-
-
-def check_endpoint(url: str) -> str:
-    """A URL that keys are fetched from, or secrets sent to.
-
-    Raises:
-        ValueError: it is none; the message says what is, and names no argument.
-    """
-    if fault := urls.endpoint_fault(url):
-        raise ValueError(
-            "is a URL like https://auth.example.com/token: https, or http on loopback, without "
-            f"user and fragment; {_this(fault)}"
-        )
-    return url
-
-
-def check_base_url(url: str) -> str:
-    """Where an HTTP API is.
-
-    Raises:
-        ValueError: it is none; the message says what is, and names no argument.
-    """
-    if fault := urls.base_fault(url):
-        raise ValueError(
-            "is a URL like https://s3.example.com: http or https, without user, query and "
-            f"fragment; {_this(fault)}"
-        )
-    return url
-
-
-def check_collector(url: str) -> str:
-    """Where a collector of traces is: ``check_base_url``, without a path.
-
-    Raises:
-        ValueError: it is none; the message says what is, and names no argument.
-    """
-    fault = urls.base_fault(url) or ("has a path" if urls.read(url).path else "")
-    if fault:
-        raise ValueError(
-            "is a URL like http://127.0.0.1:4317: http or https, without user, path, query and "
-            f"fragment; {_this(fault)}"
-        )
-    return url
-
-
-def check_uri(uri: str) -> str:
-    """An absolute URI of any scheme, such as a URN (RFC 3986 section 4.3).
-
-    Raises:
-        ValueError: it is none; the message says what is, and names no argument.
-    """
-    fault = urls.character_fault(uri)
-    if not fault and (not _SCHEME.match(uri) or "#" in uri):
-        fault = "has no scheme, or a fragment"
-    if fault:
-        raise ValueError(
-            f"is a URI like https://api.example.com: absolute, without a fragment; {_this(fault)}"
-        )
-    return uri
-
-
-def check_host(host: str) -> str:
-    """A value of Host, ``name``, ``name:port`` or ``name:*``.
-
-    Raises:
-        ValueError: it is none; the message says what is, and names no argument.
-    """
-    if not _is_host_of_a_request(host):
-        raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
-    return host
-
-
-def _is_host_of_a_request(text: str) -> bool:
-    host = text.removesuffix(":*")
-    return text == text.lower() and "%" not in text and (is_host(host) or is_host_and_port(text))
-
-
-def check_origin(origin: str) -> str:
-    """A value of Origin, ``scheme://name`` with an optional port or ``:*``.
-
-    Raises:
-        ValueError: it is none; the message says what is, and names no argument.
-    """
-    scheme, separator, host = origin.partition("://")
-    if scheme not in {"http", "https"} or not separator or not _is_host_of_a_request(host):
-        raise ValueError(
-            "is an origin in lower case like https://app.example.com, with :port or :*, no path"
-        )
-    return origin
-
-
-def check_node(address: str) -> str:
-    """``host:port`` of another server.
-
-    Raises:
-        ValueError: it is not; the message says what is, and names no argument.
-    """
-    if not is_host_and_port(address):
-        raise ValueError(
-            "is a host and a port like valkey-0:6379, the port from 1 to 65535, an IPv6 address in "
-            "brackets"
-        )
-    return address
-
-
-def check_listening(address: str) -> str:
-    """``host:port`` to listen on; port 0 is any free one.
-
-    Raises:
-        ValueError: it is not; the message says what is, and names no argument.
-    """
-    if not is_listening_address(address):
-        raise ValueError(
-            "is an address like 127.0.0.1:8000, the port from 0 to 65535, an IPv6 address in "
-            "brackets"
-        )
-    return address
 
 
 def each(name: str, values: object, check: Callable[[str], str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.client.targets import Targets
-from authsvc.common.arguments import check_listening
+from authsvc.common.formats import check_listening
 from authsvc.common.settings import FileSettings, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.net.addresses import is_local

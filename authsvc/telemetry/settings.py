@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from authsvc.common.arguments import check_collector
+from authsvc.common.formats import check_collector
 from authsvc.common.settings import Table
 
 

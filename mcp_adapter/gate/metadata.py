@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authsvc.common import arguments
+from authsvc.common import arguments, formats
 
 WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
 
@@ -45,7 +45,7 @@ def metadata_routes(
     """
     arguments.resource("resource", resource)
     arguments.line("name", name)
-    issuers = arguments.each("authorization_servers", authorization_servers, arguments.check_issuer)
+    issuers = arguments.each("authorization_servers", authorization_servers, formats.check_issuer)
     supported = arguments.scopes("scopes", scopes)
     document: dict[str, object] = {
         "resource": resource,

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from authsvc.common import arguments
+from authsvc.common import arguments, formats
 from mcp_adapter.gate.apps import check_app
 from mcp_adapter.gate.whitespace import trimmed
 
@@ -48,8 +48,8 @@ def with_origin_checks(
     """
     check_app(app)
     parts = urlsplit(arguments.resource("resource", resource))
-    further_hosts = arguments.each("allowed_hosts", allowed_hosts, arguments.check_host)
-    further_origins = arguments.each("allowed_origins", allowed_origins, arguments.check_origin)
+    further_hosts = arguments.each("allowed_hosts", allowed_hosts, formats.check_host)
+    further_origins = arguments.each("allowed_origins", allowed_origins, formats.check_origin)
     hosts = _pattern((parts.netloc, *LOOPBACK_HOSTS, *further_hosts))
     origins = _pattern((f"{parts.scheme}://{parts.netloc}", *further_origins))
     with_cors = CORSMiddleware(

@@ -30,7 +30,7 @@ def main() -> None:
 def _listening_address(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> str | None:
-    from authsvc.common.arguments import check_listening
+    from authsvc.common.formats import check_listening
 
     try:
         return None if value is None else check_listening(value)

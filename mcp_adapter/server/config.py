@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.client.targets import Targets
-from authsvc.common.arguments import (
+from authsvc.common.formats import (
     check_host,
     check_issuer,
     check_listening,

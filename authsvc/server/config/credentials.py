@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from authsvc.common.arguments import check_scope, check_uri
+from authsvc.common.formats import check_scope, check_uri
 from authsvc.common.settings import Resource, Table
 from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, RoleArn
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from authsvc.common.arguments import check_issuer
+from authsvc.common.formats import check_issuer
 from authsvc.common.settings import Resource, Table
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty
 

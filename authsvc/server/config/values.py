@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from authsvc.common.arguments import check_endpoint, check_line, check_node
+from authsvc.common.formats import check_endpoint, check_line, check_node
 from authsvc.net.addresses import is_listening_address
 
 Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
