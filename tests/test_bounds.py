@@ -82,9 +82,9 @@ BOUNDED = {
     },
     "authsvc/credentials/policy.py": {"SessionPolicies._made": "1,024, 16 KB each on average"},
     "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},
-    "authsvc/rpc/admission.py": {
-        "_end_for": "4,096 statuses of some hundred bytes, by reason and rounded waiting time",
-        "_told": NAMES,
+    "authsvc/rpc/errors.py": {
+        "_encoded": "4,096 statuses of some hundred bytes, by reason and rounded waiting time",
+        "_logged": NAMES,
     },
     "authsvc/common/guessable.py": {"_known_digests": "one"},
     "authsvc/http_server/connection.py": {"ConnectionCounts.dropped": NAMES},
@@ -121,10 +121,12 @@ BOUNDED = {
         "RedisStore._followers": "one for each partition",
     },
     "authsvc/rpc/resolve_stream.py": {
-        "ResolveStream._outbox": "answers to two batches and to what was under way, then nothing "
-        "more is read",
-        "ResolveStream._under_way": "1,024",
-        "ResolveStream._writers": TASKS,
+        "ResolveStream._unanswered": "1,024",
+    },
+    "authsvc/rpc/outbox.py": {
+        "Outbox._parts": "responses to two batches and to what was unanswered, then nothing more "
+        "is read",
+        "Outbox._writers": TASKS,
     },
     "authsvc/telemetry/counts.py": {
         "Operations.results": NAMES,
@@ -153,7 +155,6 @@ BOUNDED = {
         "BoundedHandlers._refused": "max_unauthenticated_calls",
         "BoundedHandlers._unidentified": "max_unauthenticated_calls",
         "BoundedHandlers._waiting": "max_unauthenticated_calls",
-        "GenericHandlers.handlers": "services that are served",
     },
     "authsvc/server/workers.py": {"_Supervisor._processes": CONFIGURATION},
     "mcp_adapter/transport/cancellation.py": {"InFlight._scopes": "requests in flight"},

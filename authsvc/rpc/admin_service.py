@@ -6,63 +6,49 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import grpc
+
 from authsvc.access import audit
 from authsvc.access.callers import Caller
 from authsvc.admin.sessions import Revocation, SessionAdmin, Watch
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.rpc.admission import Context, Edge, Stay, guarded
+from authsvc.rpc.admission import Admission
+from authsvc.rpc.admitted_stream import AdmittedStream
+from authsvc.rpc.errors import ends_with_status
+from authsvc.rpc.metadata import Context
+from authsvc.rpc.registration import service_handlers
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire import admin as admin_wire
+
+SERVICE = pb.DESCRIPTOR.services_by_name["SessionAdminService"]
 
 
 class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     """``authsvc.v1.SessionAdminService``, for operators alone."""
 
-    def __init__(self, admin: SessionAdmin, edge: Edge) -> None:
+    def __init__(self, admin: SessionAdmin, admission: Admission) -> None:
         self._admin = admin
-        self._edge = edge
+        self._admission = admission
 
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What a server registers."""
+        return service_handlers(SERVICE, self)
+
+    @ends_with_status
     async def GetSession(  # noqa: N802 - gRPC's name
         self, request: pb.GetSessionRequest, context: Context
     ) -> pb.GetSessionResponse:
         """See ``auth.proto``."""
-        return await guarded(self._get(request, context), context)
-
-    async def ListSessions(  # noqa: N802 - gRPC's name
-        self, request: pb.ListSessionsRequest, context: Context
-    ) -> pb.ListSessionsResponse:
-        """See ``auth.proto``."""
-        return await guarded(self._list(request, context), context)
-
-    async def RevokeSessions(  # noqa: N802 - gRPC's name
-        self, request: pb.RevokeSessionsRequest, context: Context
-    ) -> pb.RevokeSessionsResponse:
-        """See ``auth.proto``."""
-        return await guarded(self._revoke(request, context), context)
-
-    async def GetServiceStatus(  # noqa: N802 - gRPC's name
-        self, request: pb.GetServiceStatusRequest, context: Context
-    ) -> pb.GetServiceStatusResponse:
-        """See ``auth.proto``."""
-        return await guarded(self._status(request, context), context)
-
-    # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter. It
-    # ends, and lets go of the log, as soon as the client is gone.
-    async def WatchSessions(  # type: ignore[override] # noqa: N802 - gRPC's name
-        self, request: pb.WatchSessionsRequest, context: Context
-    ) -> None:
-        """See ``auth.proto``."""
-        await guarded(self._watch(request, context), context)
-
-    async def _get(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         with self._operator("GetSession", context):
             record = await self._admin.get(request.session_id)
         return pb.GetSessionResponse(session=admin_wire.record_message(record))
 
-    async def _list(
+    @ends_with_status
+    async def ListSessions(  # noqa: N802 - gRPC's name
         self, request: pb.ListSessionsRequest, context: Context
     ) -> pb.ListSessionsResponse:
+        """See ``auth.proto``."""
         with self._operator("ListSessions", context):
             listing = await self._admin.page(
                 admin_wire.filter_of(request.filter),
@@ -74,9 +60,11 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
             next_page_token=listing.next_page_token,
         )
 
-    async def _revoke(
+    @ends_with_status
+    async def RevokeSessions(  # noqa: N802 - gRPC's name
         self, request: pb.RevokeSessionsRequest, context: Context
     ) -> pb.RevokeSessionsResponse:
+        """See ``auth.proto``."""
         with self._operator("RevokeSessions", context) as caller:
             revocation = await self._revoked(request, caller.name)
         return pb.RevokeSessionsResponse(
@@ -115,16 +103,24 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
             case _:
                 raise AuthError(Reason.ARGUMENT_INVALID, "target is required")
 
-    async def _status(
+    @ends_with_status
+    async def GetServiceStatus(  # noqa: N802 - gRPC's name
         self, request: pb.GetServiceStatusRequest, context: Context
     ) -> pb.GetServiceStatusResponse:
+        """See ``auth.proto``."""
         with self._operator("GetServiceStatus", context):
             status = await self._admin.status(count_sessions=request.count_sessions)
         return admin_wire.status_message(status)
 
-    async def _watch(self, request: pb.WatchSessionsRequest, context: Context) -> None:
-        with self._edge.admitted_stream(context, Caller.authorize_admin) as stay:
-            audit.admin_action("WatchSessions", caller=stay.caller.name, peer=str(context.peer()))
+    # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter. It
+    # ends, and closes the log, as soon as the client is gone.
+    @ends_with_status
+    async def WatchSessions(  # type: ignore[override] # noqa: N802 - gRPC's name
+        self, request: pb.WatchSessionsRequest, context: Context
+    ) -> None:
+        """See ``auth.proto``."""
+        with self._admission.stream(context, Caller.authorize_admin) as stream:
+            audit.admin_action("WatchSessions", caller=stream.caller.name, peer=str(context.peer()))
             which = admin_wire.filter_of(request.filter)
             async with self._admin.watching(which, resume_token=request.resume_token) as watch:
                 # Now, and not with the first event: the client knows that it watches, and from
@@ -132,21 +128,21 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
                 begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
                 await context.send_initial_metadata(() if request.resume_token else begun_at)
                 # A client that is slow to read holds this up, and the log is read no further.
-                while (message := await _next_event(watch, stay)) is not None:
-                    await stay.write(message)
+                while (message := await _next_event(watch, stream)) is not None:
+                    await stream.write(message)
 
     @contextmanager
     def _operator(self, method: str, context: Context) -> Iterator[Caller]:
-        with self._edge.admitted(context, Caller.authorize_admin) as caller:
+        with self._admission.call(context, Caller.authorize_admin) as caller:
             audit.admin_action(method, caller=caller.name, peer=str(context.peer()))
             yield caller
 
 
-async def _next_event(watch: Watch, stay: Stay) -> pb.WatchSessionsResponse | None:
+async def _next_event(watch: Watch, stream: AdmittedStream) -> pb.WatchSessionsResponse | None:
     """Wait for an event, for as long as the caller is known; None once there are no more."""
     following = asyncio.ensure_future(anext(watch.events, None))
     try:
-        await stay.first_done((following,))
+        await stream.first_done((following,))
         logged = await following
         if logged is None:
             return None

@@ -1,10 +1,11 @@
-"""One ``ResolveSessionStream``: batches in, answers out as they come. Decides nothing."""
+"""One ``ResolveSessionStream``: reads batches of requests, resolves each request in a task of its
+own, and writes responses as they complete. Decides nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable
+from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
@@ -13,7 +14,11 @@ from grpc import aio
 from authsvc.access.callers import Caller
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.internal.v1.frames_pb2 import RequestFrames
-from authsvc.rpc.admission import Admission, Context, Edge, Stay, encoded_status_of
+from authsvc.rpc.admission import Admission
+from authsvc.rpc.admitted_stream import AdmittedStream
+from authsvc.rpc.errors import encoded_status_of
+from authsvc.rpc.metadata import Context
+from authsvc.rpc.outbox import Outbox
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
 
@@ -21,21 +26,18 @@ MAX_ENTRIES = 256
 """Requests in one batch."""
 
 MAX_UNANSWERED = 1024
-"""Entries of one stream that are waited for; beyond it nothing more is read."""
-
-BATCH_BYTES = 256 * 1024
-"""Answers that are written at once, and a bit more: a client takes 4 MiB unless it says so."""
+"""Requests of one stream that are being resolved; beyond it no further batch is read."""
 
 
-class Answers(Protocol):
-    """Answers requests."""
+class Resolver(Protocol):
+    """Resolves the requests of a stream."""
 
-    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
+    def cached(self, request_digest: bytes, caller: Caller) -> bytes | None:
         """The encoded ``ResolveSessionResponse``, where it can be had without waiting.
 
         Args:
             request_digest: of the encoded request.
-            caller: who asks.
+            caller: whose request it is.
 
         Raises:
             AuthError: OVERLOADED.
@@ -46,8 +48,8 @@ class Answers(Protocol):
         """Why a request is rejected before any work on it; None where it is not.
 
         Args:
-            request: what is asked.
-            caller: who asks.
+            request: to be resolved.
+            caller: whose request it is.
 
         Raises:
             AuthError: OVERLOADED.
@@ -61,41 +63,37 @@ class Answers(Protocol):
         caller: Caller,
         traceparent: str,
     ) -> Awaitable[bytes]:
-        """The encoded ``ResolveSessionResponse``, for a call that has been let in.
+        """The encoded ``ResolveSessionResponse``, for a call that is admitted.
 
         Raises:
             AuthError: why there is none.
         """
         ...
 
-    def refused(self, error: Exception) -> None:
-        """Take notice of a request that has been answered with an error."""
+    def failed(self, error: Exception) -> None:
+        """Count a request that has been answered with an error."""
         ...
 
 
 class ResolveStream:
-    """One stream, from its begin to its end.
-
-    Whoever is identified at the beginning is identified again with each batch, and twice a second
-    until the last answer: a service token that is withdrawn ends its streams.
+    """One stream, from its begin to its end. Its caller is identified again with each batch.
 
     Args:
         context: of the RPC.
-        edge: lets each entry in, as if it were a call.
-        stay: the stream itself, as one of its caller's.
-        answers: answers it.
+        admission: admits each entry, as if it were a call.
+        stream: the stream itself, as it was admitted.
+        resolver: resolves the entries.
     """
 
-    def __init__(self, context: Context, edge: Edge, stay: Stay, answers: Answers) -> None:
+    def __init__(
+        self, context: Context, admission: Admission, stream: AdmittedStream, resolver: Resolver
+    ) -> None:
         self._context = context
-        self._edge = edge
-        self._stay = stay
-        self._answers = answers
-        self._under_way: dict[int, asyncio.Task[None]] = {}
-        # What comes before each message, and the message.
-        self._outbox: deque[bytes] = deque()
-        self._writing = asyncio.Lock()
-        self._writers: set[asyncio.Task[None]] = set()
+        self._admission = admission
+        self._stream = stream
+        self._resolver = resolver
+        self._unanswered: dict[int, asyncio.Task[None]] = {}
+        self._outbox = Outbox(context, MAX_ENTRIES)
         self._awaits_client = False
         self._stopped = False
 
@@ -108,38 +106,29 @@ class ResolveStream:
         reading = asyncio.create_task(self._read())
         stop = asyncio.create_task(stopping.wait())
         try:
-            await self._stay.first_done((reading, stop))
-            self._stopped = True
-            if self._awaits_client:
-                reading.cancel()
+            await self._stream.first_done((reading, stop))
+            self._stop_reading(reading)
             await asyncio.gather(reading, return_exceptions=True)
             if not reading.cancelled():
                 reading.result()
-            while left := {*self._under_way.values(), *self._writers}:
-                await self._stay.first_done(left)
+            while left := {*self._unanswered.values(), *self._outbox.writers}:
+                await self._stream.first_done(left)
         except AuthError:
-            await self._stop_writing(reading)
+            self._stop_reading(reading)
+            for unanswered in self._unanswered.values():
+                unanswered.cancel()
+            await self._outbox.close()
             raise
         finally:
-            tasks = (reading, stop, *self._under_way.values(), *self._writers)
+            tasks = (reading, stop, *self._unanswered.values(), *self._outbox.writers)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _stop_writing(self, reading: asyncio.Task[None]) -> None:
-        """Drop what is not written yet, and wait for the write that is under way.
-
-        gRPC refuses the end of a call beside a write, even if the task that wrote is cancelled: the
-        client would wait for ever.
-        """
+    def _stop_reading(self, reading: asyncio.Task[None]) -> None:
         self._stopped = True
         if self._awaits_client:
             reading.cancel()
-        for task in self._under_way.values():
-            task.cancel()
-        self._outbox.clear()
-        async with self._writing:
-            pass
 
     async def _read(self) -> None:
         while not self._stopped:
@@ -149,19 +138,19 @@ class ResolveStream:
             if batch is aio.EOF:
                 return
             self._begin(batch)
-            await self._flush()
-            while len(self._under_way) >= MAX_UNANSWERED:
-                await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+            await self._outbox.flush()
+            while len(self._unanswered) >= MAX_UNANSWERED:
+                await asyncio.wait(self._unanswered.values(), return_when=asyncio.FIRST_COMPLETED)
 
     def _begin(self, batch: RequestFrames) -> None:
-        caller = self._stay.identify()
+        caller = self._stream.identify()
         for request_id in batch.cancelled_request_ids:
-            if (task := self._under_way.get(request_id)) is not None:
+            if (task := self._unanswered.get(request_id)) is not None:
                 task.cancel()
         if len(batch.entries) > MAX_ENTRIES:
             raise AuthError(Reason.ARGUMENT_INVALID, f"more than {MAX_ENTRIES} entries")
         for entry in batch.entries:
-            if entry.request_id in self._under_way:
+            if entry.request_id in self._unanswered:
                 raise AuthError(Reason.ARGUMENT_INVALID, "a request_id is in use")
             self._begin_entry(entry, caller)
 
@@ -169,28 +158,28 @@ class ResolveStream:
         request_id, encoded = entry.request_id, entry.request
         request_digest = wire.request_digest(encoded)
         try:
-            answer = self._answers.recall(request_digest, caller)
-            if answer is not None:
-                self._answer(request_id, wire.RESPONSE, answer)
+            if (cached := self._resolver.cached(request_digest, caller)) is not None:
+                self._outbox.add(request_id, wire.RESPONSE, cached)
                 return
             request = wire.request_of(encoded)
-            if (rejection := self._answers.rejection(request, caller)) is not None:
-                self._fail(request_id, rejection)
-                return
-            admission = self._edge.admitted_for(request.resource, self._context, caller)
-            admission.__enter__()
+            if (rejection := self._resolver.rejection(request, caller)) is not None:
+                raise rejection
+            admitted = ExitStack()
+            admitted.enter_context(
+                self._admission.call_for(request.resource, self._context, caller)
+            )
         except AuthError as error:
             self._fail(request_id, error)
             return
         work = self._resolve(request_id, request, request_digest, caller, entry.traceparent)
         task = asyncio.create_task(work)
-        self._under_way[request_id] = task
-        task.add_done_callback(partial(self._ended, request_id, admission))
+        self._unanswered[request_id] = task
+        task.add_done_callback(partial(self._ended, request_id, admitted))
 
-    def _ended(self, request_id: int, admission: Admission, task: asyncio.Task[None]) -> None:
+    def _ended(self, request_id: int, admitted: ExitStack, task: asyncio.Task[None]) -> None:
         # Here and not in the task, which may be cancelled before it has begun.
-        admission.end()
-        del self._under_way[request_id]
+        admitted.close()
+        del self._unanswered[request_id]
 
     async def _resolve(
         self,
@@ -201,51 +190,13 @@ class ResolveStream:
         traceparent: str,
     ) -> None:
         try:
-            answer = await self._answers.resolve(request, request_digest, caller, traceparent)
+            response = await self._resolver.resolve(request, request_digest, caller, traceparent)
         except Exception as error:  # noqa: BLE001 - one entry's failure is not the stream's
             self._fail(request_id, error)
         else:
-            self._answer(request_id, wire.RESPONSE, answer)
-        self._write_soon()
+            self._outbox.add(request_id, wire.RESPONSE, response)
+        self._outbox.write_soon()
 
     def _fail(self, request_id: int, error: Exception) -> None:
-        self._answers.refused(error)
-        self._answer(request_id, wire.ERROR, encoded_status_of(error))
-
-    def _answer(self, request_id: int, result: int, message: bytes) -> None:
-        self._outbox.append(wire.entry_head(request_id, result, len(message)))
-        self._outbox.append(message)
-
-    async def _flush(self) -> None:
-        """Write what there is, before more is read: a client that does not read is not read."""
-        await self._write()
-        while self._writers and len(self._outbox) > 2 * MAX_ENTRIES:
-            await asyncio.wait(self._writers)
-
-    def _write_soon(self) -> None:
-        if not self._writing.locked():
-            writer = asyncio.create_task(self._write())
-            self._writers.add(writer)
-            writer.add_done_callback(self._written)
-
-    def _written(self, writer: asyncio.Task[None]) -> None:
-        self._writers.discard(writer)
-        # The client may be gone, and then the whole stream ends.
-        if not writer.cancelled():
-            writer.exception()
-
-    async def _write(self) -> None:
-        """Write all that has come: what comes while a batch is on its way is in the next one."""
-        if self._writing.locked():
-            return
-        async with self._writing:
-            while self._outbox:
-                await self._context.write(self._next_batch())
-
-    def _next_batch(self) -> bytes:
-        batch, size = [], 0
-        while self._outbox and size < BATCH_BYTES:
-            batch.append(self._outbox.popleft())
-            batch.append(message := self._outbox.popleft())
-            size += len(message)
-        return b"".join(batch)
+        self._resolver.failed(error)
+        self._outbox.add(request_id, wire.ERROR, encoded_status_of(error))

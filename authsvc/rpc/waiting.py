@@ -16,36 +16,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import grpc
 from grpc import aio
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.rpc.admission import Context, Edge, anybody_known, refuse
+from authsvc.rpc.admission import Admission, any_registered
+from authsvc.rpc.errors import end_with_status
+from authsvc.rpc.metadata import Context
+from authsvc.rpc.registration import Handler
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior = Callable[[Any, Context], Awaitable[Any]]
-
-
-class GenericHandlers:
-    """Collects the handlers of services, as a server does that looks methods up by name.
-
-    The generated code registers methods one by one as well. With these, grpc.aio waits on one task
-    for each of them at every call, whichever is called.
-    """
-
-    def __init__(self) -> None:
-        self.handlers: list[grpc.GenericRpcHandler] = []
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Take them."""
-        self.handlers.extend(handlers)
-
-    def add_registered_method_handlers(self, service_name: str, handlers: object) -> None:
-        """Leave it at the generic ones."""
 
 
 class BoundedHandlers(grpc.GenericRpcHandler):
@@ -53,27 +37,27 @@ class BoundedHandlers(grpc.GenericRpcHandler):
 
     Args:
         handlers: what is served.
-        edge: identifies and admits callers.
-        most: calls that may wait without being identified, and refused calls and calls of open
-            methods that may wait for their client to take the end.
-        seconds: how long a call may wait once there are so many.
-        open_methods: full names of the methods that anybody may call. Beyond ``most`` the one that
-            has waited longest is rejected for the next.
+        admission: identifies and admits callers.
+        max_waiting: unidentified calls that may wait for their request; as many calls that failed,
+            and as many calls of open methods, may wait for their client to take the end.
+        wait_seconds: how long a call may wait for its request once there are so many.
+        open_methods: full names of the methods that need no identified caller. Beyond
+            ``max_waiting`` the call that has waited longest is rejected for the next.
     """
 
     def __init__(
         self,
         handlers: Iterable[grpc.GenericRpcHandler],
-        edge: Edge,
+        admission: Admission,
         *,
-        most: int,
-        seconds: float,
+        max_waiting: int,
+        wait_seconds: float,
         open_methods: Iterable[str] = (),
     ) -> None:
         self._handlers = tuple(handlers)
-        self._edge = edge
-        self._most = most
-        self._seconds = seconds
+        self._admission = admission
+        self._max_waiting = max_waiting
+        self._wait_seconds = wait_seconds
         self._open_methods = frozenset(open_methods)
         self._found: dict[str, tuple[Handler, Handler | None]] = {}
         self._unidentified: set[asyncio.Task[Any]] = set()
@@ -95,7 +79,7 @@ class BoundedHandlers(grpc.GenericRpcHandler):
         handler, bounded = found
         if bounded is None:
             return handler
-        if len(self._unidentified) >= self._most:
+        if len(self._unidentified) >= self._max_waiting:
             return bounded
         task = asyncio.current_task()
         if task is not None:
@@ -139,11 +123,11 @@ class BoundedHandlers(grpc.GenericRpcHandler):
                 try:
                     self._begin_open(task, context)
                 except AuthError as error:
-                    refuse(error, context)
+                    end_with_status(error, context)
                     await _end_at_once(context)
             answer = await behavior(request, context)
             if context.code() not in _OK:
-                if len(self._refused) >= self._most:
+                if len(self._refused) >= self._max_waiting:
                     await _end_at_once(context)
                 self._refused.add(task)
                 task.add_done_callback(self._refused.discard)
@@ -160,7 +144,7 @@ class BoundedHandlers(grpc.GenericRpcHandler):
         peer = str(context.peer())
         if peer.startswith("unix:"):
             return  # all of its connections have one name, and its folder keeps strangers out
-        if self._open_calls.total() >= self._most and self._open_calls[peer]:
+        if self._open_calls.total() >= self._max_waiting and self._open_calls[peer]:
             raise AuthError(Reason.OVERLOADED, "answers are left unread")
         self._open_calls[peer] += 1
         task.add_done_callback(partial(self._end_open, peer))
@@ -177,7 +161,7 @@ class BoundedHandlers(grpc.GenericRpcHandler):
                 if is_open:
                     self._begin_open(cast("asyncio.Task[Any]", asyncio.current_task()), context)
             except AuthError as error:
-                refuse(error, context)
+                end_with_status(error, context)
                 return
             answer = await behavior(request, context)
             if not streams and context.code() in _OK:
@@ -187,9 +171,9 @@ class BoundedHandlers(grpc.GenericRpcHandler):
 
     async def _known(self, context: Context) -> object:
         """The request of a known caller, which has the call in flight while it waits."""
-        with self._edge.admitted(context, anybody_known):
+        with self._admission.call(context, any_registered):
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(self._wait_seconds):
                     return _request(await context.read())
             except TimeoutError:
                 raise _late() from None
@@ -197,10 +181,10 @@ class BoundedHandlers(grpc.GenericRpcHandler):
     async def _anybodys(self, context: Context) -> object:
         """The request of anybody, where the newest calls may wait."""
         try:
-            async with asyncio.timeout(self._seconds) as timeout:
+            async with asyncio.timeout(self._wait_seconds) as timeout:
                 self._waiting[timeout] = None
                 try:
-                    if len(self._waiting) > self._most:
+                    if len(self._waiting) > self._max_waiting:
                         oldest, _ = self._waiting.popitem(last=False)
                         # One whose time is up may not have got as far as to leave.
                         if not oldest.expired():

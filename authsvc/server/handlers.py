@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from authsvc.access.callers import Callers
+from authsvc.rpc import admin_service, auth_service, health
 from authsvc.rpc.admin_service import SessionAdminServicer
-from authsvc.rpc.admission import Edge
-from authsvc.rpc.auth_service import (
-    AuthServicer,
-    GuardedHealthServicer,
-    GuardedReflectionServicer,
-)
-from authsvc.rpc.waiting import BoundedHandlers, GenericHandlers
+from authsvc.rpc.admission import Admission
+from authsvc.rpc.auth_service import AuthServicer
+from authsvc.rpc.health import HealthServicer
+from authsvc.rpc.reflection import ReflectionServicer
+from authsvc.rpc.waiting import BoundedHandlers
 from authsvc.server.assembly import Service
 from authsvc.server.config import LimitSettings
-from authsvc.v1 import auth_pb2 as pb
-from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
-AUTHSVC_SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+AUTHSVC_SERVICES = (auth_service.SERVICE.full_name, admin_service.SERVICE.full_name)
 """Full names of our own services."""
-
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
 
 def add_services(
     server: aio.Server, service: Service, callers: Callers, limits: LimitSettings
-) -> GuardedHealthServicer:
+) -> HealthServicer:
     """Serve a service, its health and its reflection from ``server``, which has not been started.
 
     Args:
@@ -43,26 +33,23 @@ def add_services(
     Returns:
         Where the service's health is to be reported.
     """
-    services = GenericHandlers()
-    generic = cast("aio.Server", services)
-    edge = Edge(callers, service.usages)
-    health = GuardedHealthServicer(edge, service.stopping)
-    AuthServicer(service.resolver, edge, service.stopping, service.metrics, service.tracing).add_to(
-        services
+    admission = Admission(callers, service.usages)
+    health_servicer = HealthServicer(admission, service.stopping)
+    auth_servicer = AuthServicer(
+        service.resolver, admission, service.stopping, service.metrics, service.tracing
     )
-    pb_grpc.add_SessionAdminServiceServicer_to_server(
-        SessionAdminServicer(service.admin, edge), generic
-    )
-    health_pb2_grpc.add_HealthServicer_to_server(health, generic)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-        GuardedReflectionServicer(edge, (*AUTHSVC_SERVICES, _HEALTH, _REFLECTION)), generic
-    )
+    reflected = (*AUTHSVC_SERVICES, health.SERVICE.full_name)
     bounded = BoundedHandlers(
-        services.handlers,
-        edge,
-        most=limits.max_unauthenticated_calls,
-        seconds=limits.request_timeout_seconds,
-        open_methods=(f"/{_HEALTH}/Check",),
+        (
+            auth_servicer.handlers(),
+            SessionAdminServicer(service.admin, admission).handlers(),
+            health_servicer.handlers(),
+            ReflectionServicer(admission, reflected).handlers(),
+        ),
+        admission,
+        max_waiting=limits.max_unauthenticated_calls,
+        wait_seconds=limits.request_timeout_seconds,
+        open_methods=(health.CHECK_METHOD,),
     )
     server.add_generic_rpc_handlers((bounded,))
-    return health
+    return health_servicer

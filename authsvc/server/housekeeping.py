@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from authsvc.admin.sessions import tidy
-from authsvc.rpc.auth_service import GuardedHealthServicer
+from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
 from authsvc.server.handlers import AUTHSVC_SERVICES
@@ -36,7 +36,7 @@ class Housekeeping:
         settings: how long sessions are kept, and whether they are counted.
     """
 
-    def __init__(self, service: Service, health: GuardedHealthServicer, settings: Settings) -> None:
+    def __init__(self, service: Service, health: HealthServicer, settings: Settings) -> None:
         self._service = service
         self._health = health
         self._limits = settings.session_limits()

@@ -25,7 +25,7 @@ from grpc import aio
 
 from authsvc import __version__
 from authsvc.access import audit
-from authsvc.rpc.auth_service import GuardedHealthServicer
+from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service, assembled
 from authsvc.server.callers import callers_of
 from authsvc.server.config import Settings
@@ -94,12 +94,12 @@ async def running(
 
 @asynccontextmanager
 async def _stopped_gracefully(
-    server: aio.Server, service: Service, health: GuardedHealthServicer, settings: Settings
+    server: aio.Server, service: Service, health: HealthServicer, settings: Settings
 ) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        health.leave()
+        health.drain()
         # A load balancer takes a moment to notice: until then, calls are served.
         try:
             await asyncio.sleep(settings.drain_seconds)

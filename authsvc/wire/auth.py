@@ -104,6 +104,17 @@ def response_message(resolution: Resolution) -> pb.ResolveSessionResponse:
     return message
 
 
+def created_message(resolution: Resolution) -> pb.CreateSessionResponse:
+    """The answer of ``CreateSession``."""
+    message = response_message(resolution)
+    return pb.CreateSessionResponse(
+        session=message.session,
+        principal=message.principal if message.HasField("principal") else None,
+        credentials=message.credentials if message.HasField("credentials") else None,
+        consistency_token=message.consistency_token,
+    )
+
+
 def request_digest(encoded: bytes) -> bytes:
     """What a request is known by: the SHA-256 of its bytes, the token's among them; 32 bytes."""
     return hashlib.sha256(encoded).digest()

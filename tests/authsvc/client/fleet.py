@@ -16,7 +16,8 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from authsvc.client import AuthClient
-from authsvc.rpc.admission import Context, encoded_status_of, guarded
+from authsvc.rpc.errors import encoded_status_of, ends_with_status
+from authsvc.rpc.metadata import Context
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire import auth as wire
@@ -128,6 +129,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         """Go on where it was frozen."""
         self._thawed.set()
 
+    @ends_with_status
     async def ResolveSession(  # noqa: N802 - gRPC's name
         self, request: pb.ResolveSessionRequest, context: Context
     ) -> pb.ResolveSessionResponse:
@@ -137,6 +139,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
             session=pb.Session(id=request.session_id), consistency_token=self.written
         )
 
+    @ends_with_status
     async def CreateSession(  # noqa: N802 - gRPC's name
         self, request: pb.CreateSessionRequest, context: Context
     ) -> pb.CreateSessionResponse:
@@ -146,6 +149,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
             session=pb.Session(id="created"), consistency_token=self.written
         )
 
+    @ends_with_status
     async def RevokeSession(  # noqa: N802 - gRPC's name
         self, request: pb.RevokeSessionRequest, context: Context
     ) -> Empty:
@@ -203,7 +207,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         self._arrived(Asked(request, context.time_remaining() or 0.0, traceparent))
         await self._held()
         if self.error is not None:
-            await guarded(_raised(self.error), context)
+            raise self.error
 
     def _arrived(self, asked: Asked) -> None:
         self.asked.append(asked)
@@ -215,10 +219,6 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         except asyncio.CancelledError:
             self.gone.set()
             raise
-
-
-async def _raised(error: Exception) -> None:
-    raise error
 
 
 @asynccontextmanager

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import grpc
 import pytest
-from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
@@ -17,10 +17,12 @@ from authsvc.admin.sessions import Watch
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType
 from authsvc.internal.v1.frames_pb2 import RequestFrames
-from authsvc.rpc import admission as edge_module
+from authsvc.rpc import admitted_stream
 from authsvc.rpc.admin_service import SessionAdminServicer
-from authsvc.rpc.admission import Context, Edge
-from authsvc.rpc.auth_service import GuardedHealthServicer
+from authsvc.rpc.admission import Admission
+from authsvc.rpc.errors import ends_with_status
+from authsvc.rpc.health import HealthServicer
+from authsvc.rpc.metadata import Context
 from authsvc.rpc.resolve_stream import ResolveStream
 from authsvc.stores import Logged
 from authsvc.v1 import auth_pb2 as pb
@@ -44,6 +46,7 @@ class SlowContext:
         self.read_by_client = asyncio.Event()
         self.written: list[Any] = []
         self.ended_beside_a_write: bool | None = None
+        self.code: grpc.StatusCode | None = None
         self._requests = [_batch()]
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
@@ -66,13 +69,18 @@ class SlowContext:
         self.written.append(message)
         self.begun.clear()
 
-    async def abort(self, *_: object, **__: object) -> None:
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """The call ends with it: its handler has nothing else to do than to return."""
         self.ended_beside_a_write = self.begun.is_set()
-        raise aio.AbortError
+        self.code = code
+
+    def set_details(self, details: str) -> None: ...
+
+    def set_trailing_metadata(self, metadata: object) -> None: ...
 
 
-class CallerThatGoes(Edge):
-    """An edge that knows the caller until ``is_gone`` is set."""
+class CallerThatGoes(Admission):
+    """Admission that knows the caller until ``is_gone`` is set."""
 
     is_gone = False
 
@@ -97,7 +105,7 @@ class FirstAtOnce:
     def __init__(self) -> None:
         self._answers = [b"first"]
 
-    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
+    def cached(self, request_digest: bytes, caller: Caller) -> bytes | None:
         return self._answers.pop() if self._answers else None
 
     def rejection(self, request: object, caller: Caller) -> None:
@@ -106,8 +114,8 @@ class FirstAtOnce:
     async def resolve(self, *_: object) -> bytes:
         return b"second"
 
-    def refused(self, error: Exception) -> None:
-        raise AssertionError("nothing is refused") from error
+    def failed(self, error: Exception) -> None:
+        raise AssertionError("nothing fails") from error
 
 
 class EventsWithoutEnd:
@@ -122,18 +130,23 @@ class EventsWithoutEnd:
         yield Watch("start", events())
 
 
-def health_watch(edge: Edge, stopping: asyncio.Event, context: Context) -> Awaitable[None]:
-    return GuardedHealthServicer(edge, stopping).Watch(HealthCheckRequest(), context)
+def health_watch(
+    admission: Admission, stopping: asyncio.Event, context: Context
+) -> Awaitable[None]:
+    return HealthServicer(admission, stopping).Watch(HealthCheckRequest(), context)
 
 
-def session_watch(edge: Edge, stopping: asyncio.Event, context: Context) -> Awaitable[None]:
+def session_watch(
+    admission: Admission, stopping: asyncio.Event, context: Context
+) -> Awaitable[None]:
     admin: Any = EventsWithoutEnd()
-    return SessionAdminServicer(admin, edge).WatchSessions(pb.WatchSessionsRequest(), context)
+    return SessionAdminServicer(admin, admission).WatchSessions(pb.WatchSessionsRequest(), context)
 
 
-async def resolve_stream(edge: Edge, stopping: asyncio.Event, context: Context) -> None:
-    async with edge.staying(context) as stay:
-        await ResolveStream(context, edge, stay, FirstAtOnce()).serve(stopping)
+@ends_with_status
+async def resolve_stream(admission: Admission, stopping: asyncio.Event, context: Context) -> None:
+    with admission.stream(context) as admitted:
+        await ResolveStream(context, admission, admitted, FirstAtOnce()).serve(stopping)
 
 
 @pytest.fixture
@@ -143,8 +156,8 @@ def usages(clock: Clock) -> Usages:
 
 
 @pytest.fixture
-def edge(usages: Usages, monkeypatch: pytest.MonkeyPatch) -> CallerThatGoes:
-    monkeypatch.setattr(edge_module, "IDENTIFY_SECONDS", 0.0)
+def admission(usages: Usages, monkeypatch: pytest.MonkeyPatch) -> CallerThatGoes:
+    monkeypatch.setattr(admitted_stream, "IDENTIFY_SECONDS", 0.0)
     return CallerThatGoes(Callers([], local=LOCAL), usages)
 
 
@@ -155,40 +168,40 @@ def clock() -> Clock:
 
 @pytest.mark.parametrize("call", [health_watch, session_watch, resolve_stream])
 async def test_a_call_whose_caller_is_not_known_any_more_ends_after_the_write_under_way(
-    edge: CallerThatGoes,
+    admission: CallerThatGoes,
     usages: Usages,
-    call: Callable[[Edge, asyncio.Event, Context], Awaitable[None]],
+    call: Callable[[Admission, asyncio.Event, Context], Awaitable[None]],
 ) -> None:
     context = SlowContext()
     usage = usages.of(LOCAL.name)
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        serving = asyncio.ensure_future(call(edge, asyncio.Event(), cast("Context", context)))
+        serving = asyncio.ensure_future(call(admission, asyncio.Event(), cast("Context", context)))
         await context.begun.wait()
-        edge.is_gone = True
+        admission.is_gone = True
         await _passes()
         usage.begin_stream()
         context.read_by_client.set()
-        with pytest.raises(aio.AbortError):
-            await serving
+        await serving
+    assert context.code is grpc.StatusCode.PERMISSION_DENIED
     assert context.ended_beside_a_write is False
     assert len(context.written) == 1, "nothing is written for a caller that is not known"
 
 
 async def test_a_watch_of_health_has_the_newest_status_before_a_stop_ends_it(
-    edge: CallerThatGoes,
+    admission: CallerThatGoes,
 ) -> None:
     stopping = asyncio.Event()
     context: Any = SlowContext()
-    health = GuardedHealthServicer(edge, stopping)
+    health = HealthServicer(admission, stopping)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         watch = asyncio.ensure_future(health.Watch(HealthCheckRequest(), context))
         await context.begun.wait()
-        health.leave()
+        health.drain()
         stopping.set()
         await _passes()
         context.read_by_client.set()
-        with pytest.raises(aio.AbortError):
-            await watch
+        await watch
+    assert context.code is grpc.StatusCode.UNAVAILABLE
     assert context.ended_beside_a_write is False
     statuses = [message.status for message in context.written]
     assert statuses == [HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING]

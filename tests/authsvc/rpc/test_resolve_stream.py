@@ -18,7 +18,9 @@ from authsvc.access.callers import Caller, Callers, ServiceTokenFile
 from authsvc.access.limits import CallerLimits, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.internal.v1.frames_pb2 import RequestFrames
-from authsvc.rpc.admission import Context, Edge, Stay, guarded
+from authsvc.rpc.admission import Admission
+from authsvc.rpc.errors import ends_with_status
+from authsvc.rpc.metadata import Context
 from authsvc.rpc.resolve_stream import MAX_ENTRIES, MAX_UNANSWERED, ResolveStream
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
@@ -51,13 +53,13 @@ class Scripted:
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     known: dict[bytes, bytes] = field(default_factory=dict)
 
-    def recall(self, request_digest: bytes, caller: Caller) -> bytes | None:
+    def cached(self, request_digest: bytes, caller: Caller) -> bytes | None:
         return self.known.get(request_digest)
 
     def rejection(self, request: pb.ResolveSessionRequest, caller: Caller) -> None:
         """Nothing is rejected here."""
 
-    def refused(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """Nobody counts here."""
 
     async def resolve(
@@ -114,13 +116,16 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     answers, stopping, ended = Scripted(), asyncio.Event(), asyncio.Event()
     usages = Usages(limits or CallerLimits(), asyncio.get_running_loop().time)
-    edge = Edge(callers or Callers([], local=LOCAL), usages)
+    admission = Admission(callers or Callers([], local=LOCAL), usages)
+
+    @ends_with_status
+    async def serve(answers: Scripted, requests: object, context: Context) -> None:
+        with admission.stream(context) as admitted:
+            await ResolveStream(context, admission, admitted, answers).serve(stopping)
 
     async def handle(requests: object, context: Context) -> None:
         try:
-            async with edge.staying(context) as stay:
-                stream = ResolveStream(context, edge, stay, answers)
-                await guarded(stream.serve(stopping), context)
+            await serve(answers, requests, context)
         finally:
             ended.set()
 
@@ -434,16 +439,15 @@ async def test_a_stream_that_ends_before_its_entries_begin_leaves_nothing_in_fli
     usages = Usages(limits, asyncio.get_running_loop().time)
     inbox: Any = Inbox()
     for _ in range(3):
-        edge = Edge(Callers([], local=LOCAL), usages)
-        stay = Stay(edge, inbox, LOCAL, usages.of(LOCAL.name))
-        stream = ResolveStream(inbox, edge, stay, Scripted())
-        serving = asyncio.create_task(stream.serve(asyncio.Event()))
-        await asyncio.sleep(0.01)
-        frames = batch("hold-1", "hold-2").SerializeToString()
-        inbox.batches.put_nowait(RequestFrames.FromString(frames))
-        # In the pass in which the batch is read.
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-        stay.end()
+        admission = Admission(Callers([], local=LOCAL), usages)
+        with admission.stream(inbox) as admitted:
+            stream = ResolveStream(inbox, admission, admitted, Scripted())
+            serving = asyncio.create_task(stream.serve(asyncio.Event()))
+            await asyncio.sleep(0.01)
+            frames = batch("hold-1", "hold-2").SerializeToString()
+            inbox.batches.put_nowait(RequestFrames.FromString(frames))
+            # In the pass in which the batch is read.
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
     for _ in range(3):
         usages.of(LOCAL.name).begin_call()

@@ -24,7 +24,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from authsvc.access.callers import Callers
 from authsvc.access.limits import CallerLimits, Capacity, Usages
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.rpc.admission import Edge
+from authsvc.rpc.admission import Admission
 from authsvc.rpc.waiting import BoundedHandlers
 from authsvc.server.running import running
 from authsvc.v1 import auth_pb2 as pb
@@ -440,9 +440,9 @@ async def test_one_whose_time_is_up_makes_room_without_a_fault(clock: Clock) -> 
     }
     bounded = BoundedHandlers(
         [grpc.method_handlers_generic_handler("open", handlers)],
-        Edge(Callers([]), Usages(CallerLimits(), clock)),
-        most=1,
-        seconds=0.05,
+        Admission(Callers([]), Usages(CallerLimits(), clock)),
+        max_waiting=1,
+        wait_seconds=0.05,
         open_methods=["/open/Check"],
     )
     details: Any = SimpleNamespace(method="/open/Check")

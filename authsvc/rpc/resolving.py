@@ -1,0 +1,93 @@
+"""Resolves requests, of unary calls and of streams alike: from the cache, or by the resolver."""
+
+from __future__ import annotations
+
+from authsvc.access.callers import Caller
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.resolver.resolver import SessionResolver
+from authsvc.rpc.admission import Admission
+from authsvc.telemetry.counts import Resolves
+from authsvc.telemetry.spans import Tracing
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.wire import auth as wire
+
+
+class Resolving:
+    """``resolve_stream.Resolver`` over a ``SessionResolver``.
+
+    Args:
+        resolver: decides.
+        admission: counts the calls that are never in flight.
+        resolves: where results are counted.
+        tracing: makes spans of the requests that are decided.
+    """
+
+    def __init__(
+        self,
+        resolver: SessionResolver,
+        admission: Admission,
+        resolves: Resolves,
+        tracing: Tracing,
+    ) -> None:
+        self._tracing = tracing
+        self._resolver = resolver
+        self._admission = admission
+        self._resolves = resolves
+
+    def cached(self, request_digest: bytes, caller: Caller) -> bytes | None:
+        """See ``resolve_stream.Resolver``."""
+        settled = self._resolver.recall(request_digest)
+        if settled is None or settled.resource not in caller.resources:
+            return None
+        self._admission.count(caller)
+        self._resolves.cached += 1
+        if not settled.encoded:
+            settled.encoded = wire.response_message(settled.resolution).SerializeToString()
+        return settled.encoded
+
+    def rejection(
+        self, request: pb.ResolveSessionRequest | pb.CreateSessionRequest, caller: Caller
+    ) -> AuthError | None:
+        """See ``resolve_stream.Resolver``."""
+        if request.resource not in caller.resources:
+            # The answer would tell this caller whether a token or a session is known there.
+            return None
+        session_id = seen = ""
+        if isinstance(request, pb.ResolveSessionRequest):
+            session_id, seen = request.session_id, request.consistency_token
+        wait = self._resolver.seconds_until_check(
+            session_id,
+            request.token,
+            resource=request.resource,
+            caller=caller.name,
+            seen=seen,
+        )
+        if wait == 0.0:
+            return None
+        self._admission.count(caller)
+        return AuthError(Reason.OVERLOADED, "too many rejected tokens", retry_after_seconds=wait)
+
+    async def resolve(
+        self,
+        request: pb.ResolveSessionRequest,
+        request_digest: bytes,
+        caller: Caller,
+        traceparent: str,
+    ) -> bytes:
+        """See ``resolve_stream.Resolver``."""
+        with self._resolves.deciding(), self._tracing.served("ResolveSession", traceparent):
+            resolution = await self._resolver.resolve(
+                request.session_id,
+                request.token,
+                resource=request.resource,
+                create=request.create,
+                caller=caller.name,
+                seen=request.consistency_token,
+                request_digest=request_digest,
+            )
+        self._resolves.answered(resolution)
+        return wire.response_message(resolution).SerializeToString()
+
+    def failed(self, error: Exception) -> None:
+        """See ``resolve_stream.Resolver``."""
+        self._resolves.refused(error)
