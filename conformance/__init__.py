@@ -1,1 +1,1 @@
-"""MCP's own conformance suite, run against the adapter. See ``docs/conformance.md``."""
+"""MCP's own conformance suite, run against the adapter. See ``docs/reference/conformance.md``."""

@@ -1,4 +1,4 @@
-"""``docs/conformance.md``, from what came out."""
+"""``docs/reference/conformance.md``, from what came out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from conformance.baseline import Baseline, Deviation, Runs
 from conformance.suite import Scenario, Verdict
 
-FILE: Final = Path("docs/conformance.md")
+FILE: Final = Path("docs/reference/conformance.md")
 
 _HEAD = """\
 # Conformance
@@ -18,7 +18,7 @@ _HEAD = """\
 
 `@modelcontextprotocol/conformance` {version}, all server scenarios that it has for a revision,
 against the adapter: `SessionGate`, its transport and a real authsvc, around a server of the
-official SDK that has what the suite asks for ([`conformance/`](../conformance)). The suite has no
+official SDK that has what the suite asks for ([`conformance/`](../../conformance)). The suite has no
 option for a token, so it runs twice:
 
 - **anonymous**: an adapter where nothing needs a token;
@@ -29,9 +29,9 @@ In brackets is how many checks of a scenario passed. `http-header-validation` pa
 spaces, among other things; no revision scores it yet.
 
 `make conformance` runs it again, and fails when anything comes out otherwise than
-[`conformance/expected.toml`](../conformance/expected.toml) says, or when this page is stale. What
+[`conformance/expected.toml`](../../conformance/expected.toml) says, or when this page is stale. What
 the suite has no scenario for, a resource server's duties before all, is tested here:
-[requirements.md](requirements.md).
+[requirements.md](../requirements.md).
 
 | revision | configuration | scored scenarios that pass | not scored that pass |
 |---|---|---|---|
