@@ -18,8 +18,8 @@ _HEAD = """\
 
 `@modelcontextprotocol/conformance` {version}, all server scenarios that it has for a revision,
 against the adapter: `SessionGate`, its transport and a real authsvc, around a server of the
-official SDK that has what the suite asks for ([`conformance/`](../../conformance)). The suite has no
-option for a token, so it runs twice:
+official SDK that has what the suite asks for ([`conformance/`](../../conformance)). The suite has
+no option for a token, so it runs twice:
 
 - **anonymous**: an adapter where nothing needs a token;
 - **with a token**: an adapter where calls need one, as they do by default, behind a proxy that adds
@@ -29,8 +29,8 @@ In brackets is how many checks of a scenario passed. `http-header-validation` pa
 spaces, among other things; no revision scores it yet.
 
 `make conformance` runs it again, and fails when anything comes out otherwise than
-[`conformance/expected.toml`](../../conformance/expected.toml) says, or when this page is stale. What
-the suite has no scenario for, a resource server's duties before all, is tested here:
+[`conformance/expected.toml`](../../conformance/expected.toml) says, or when this page is stale.
+What the suite has no scenario for, a resource server's duties before all, is tested here:
 [requirements.md](../requirements.md).
 
 | revision | configuration | scored scenarios that pass | not scored that pass |
