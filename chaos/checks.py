@@ -109,23 +109,23 @@ def lost(calls: Sequence[Call]) -> Iterator[Violation]:
 
 
 def causeless(calls: Sequence[Call]) -> Iterator[Violation]:
-    """A good token was refused: not cut off by anybody, and on a session of its own subject."""
+    """A good token was refused: not revoked by anybody, and on a session of its own subject."""
     last_ended: dict[str, int] = defaultdict(int)
     owners: dict[str, str] = {}
     for call in calls:
-        if call.act is Act.CUT_OFF:
+        if call.act is Act.NOT_BEFORE:
             last_ended[call.subject] = max(call.token, last_ended[call.subject])
         elif call.act is Act.CREATE and call.is_acknowledged:
             owners[call.session] = call.subject
     for call in calls:
-        if call.act in {Act.REVOKE, Act.CUT_OFF} or call.failed or call.reason in {"", *_GONE}:
+        if call.act in {Act.REVOKE, Act.NOT_BEFORE} or call.failed or call.reason in {"", *_GONE}:
             continue
-        is_cut_off = call.reason == "TOKEN_REVOKED" and call.token <= last_ended[call.subject]
+        is_revoked = call.reason == "TOKEN_REVOKED" and call.token <= last_ended[call.subject]
         is_other = (
             call.reason == "SESSION_SUBJECT_MISMATCH"
             and owners.get(call.session, call.subject) != call.subject
         )
-        if not is_cut_off and not is_other:
+        if not is_revoked and not is_other:
             yield Violation("causeless", f"{call.reason} without a cause", call)
 
 
@@ -200,16 +200,16 @@ class _Revocations:
 
     def __init__(self, calls: Iterable[Call]) -> None:
         self._sessions: dict[str, float] = {}
-        self._cutoffs: dict[str, list[Call]] = defaultdict(list)
+        self._not_befores: dict[str, list[Call]] = defaultdict(list)
         for call in calls:
             if call.act is Act.REVOKE and call.is_acknowledged:
                 known = self._sessions.get(call.session, call.end)
                 self._sessions[call.session] = min(call.end, known)
-            elif call.act is Act.CUT_OFF and call.is_acknowledged:
-                self._cutoffs[call.subject].append(call)
+            elif call.act is Act.NOT_BEFORE and call.is_acknowledged:
+                self._not_befores[call.subject].append(call)
 
     def first_acknowledged(self, call: Call) -> float | None:
-        times = [cut.end for cut in self._cutoffs[call.subject] if call.token <= cut.token]
+        times = [cut.end for cut in self._not_befores[call.subject] if call.token <= cut.token]
         if call.session in self._sessions:
             times.append(self._sessions[call.session])
         return min(times, default=None)

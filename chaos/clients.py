@@ -139,7 +139,7 @@ class Direct:
         asked = Asked(act, session, token.subject, token.number, task)
         return await self._record(asked, said())
 
-    async def cut_off(self, token: Token, *, task: int = 0) -> Call:
+    async def set_not_before(self, token: Token, *, task: int = 0) -> Call:
         """End all tokens of a subject, of which this one is the last."""
         target = pb.RevokeSessionsRequest.SubjectTarget(issuer=ISSUER, subject=token.subject)
         rpc = self._admin.RevokeSessions(
@@ -147,7 +147,7 @@ class Direct:
             timeout=PATIENCE_SECONDS,
             metadata=self._metadata["operator"],
         )
-        asked = Asked(Act.CUT_OFF, "", token.subject, token.number, task)
+        asked = Asked(Act.NOT_BEFORE, "", token.subject, token.number, task)
         return await self._record(asked, _nobody(_answer(rpc)))
 
     async def _record(self, asked: Asked, work: Awaitable[Said]) -> Call:

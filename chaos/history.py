@@ -23,7 +23,7 @@ class Act(Enum):
     REVOKE = "revoke"
     """The end of a session."""
 
-    CUT_OFF = "cut off"
+    NOT_BEFORE = "not before"
     """The end of all tokens that a subject has."""
 
 
@@ -38,10 +38,10 @@ class Call:
         start: monotonic seconds of the process that asked; as all times here.
         end: when it returned.
         deadline_seconds: how long it was allowed to take.
-        session: the session's id; empty for a principal session and for CUT_OFF.
+        session: the session's id; empty for a principal session and for NOT_BEFORE.
         subject: whose token it bore, or whose tokens it ended; empty without.
-        token: which token of the subject, counted in the order of issue; for CUT_OFF the last one
-            that it ended.
+        token: which token of the subject, counted in the order of issue; for NOT_BEFORE the last
+            one that it ended.
         answered: the subject in the answer; empty without an identity.
         reason: of the refusal, by its stable name; empty when there was none.
         task: the same for a call and those that repeated it.

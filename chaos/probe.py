@@ -24,7 +24,7 @@ REVOCATIONS_PER_SECOND = 5.0
 FIRST_CONTACT_SECONDS = 0.5
 """How long replicas have to learn of a session; one that is away does not hold up the others."""
 
-SHARE_OF_CUTOFFS = 0.3
+SHARE_OF_NOT_BEFORES = 0.3
 """The rest are revocations of one session."""
 
 ASK_AGAIN_SECONDS = 0.001
@@ -122,8 +122,8 @@ class Probe:
         await asyncio.gather(*learning)
 
     async def _end(self, holder: Holder) -> None:
-        if self._random.random() < SHARE_OF_CUTOFFS:
-            call = await self._random.choice(self._replicas).cut_off(holder.token)
+        if self._random.random() < SHARE_OF_NOT_BEFORES:
+            call = await self._random.choice(self._replicas).set_not_before(holder.token)
         else:
             call = await self._client.revoke(holder.session)
         if not call.is_acknowledged:

@@ -47,7 +47,7 @@ class Result:
         violations: of what always holds, and of failures that were not to be.
         missed: bounds that were not kept, in words.
         memory: how each replica's went, where it was watched.
-        trail: for the first violations, every call about the same session or cut-off.
+        trail: for the first violations, every call about the same session or not-before.
     """
 
     fault: Fault
@@ -100,7 +100,7 @@ def judge(
     trail = tuple(
         call
         for call in history.calls
-        if call.session in sessions or (call.subject in subjects and call.act is Act.CUT_OFF)
+        if call.session in sessions or (call.subject in subjects and call.act is Act.NOT_BEFORE)
     )
     return Result(fault, figures, violations, missed, memory, trail)
 

@@ -99,8 +99,8 @@ BOUNDED = {
     "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
     "authsvc/common/newest.py": {"Newest._items": "its own bounds"},
     "authsvc/domain/revocation.py": {
-        "Cutoffs._by_key": "what operators have set, names of at most 2,048 characters, until they "
-        "are forgotten"
+        "NotBefores._by_key": "what operators have set, names of at most 2,048 characters, until "
+        "they are dropped"
     },
     "authsvc/domain/sessions.py": {"Record.grants": "registered resources, one grant each"},
     "authsvc/resolver/response_cache.py": {

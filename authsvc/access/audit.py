@@ -139,7 +139,7 @@ def revoked(session: Record, *, caller: str) -> None:
 
 
 def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, caller: str) -> None:
-    """Write down that tokens were cut off: a subject's, one by its ``jti``, or everyone's.
+    """Write down that tokens were revoked: a subject's, one by its ``jti``, or everyone's.
 
     Args:
         issuer: whose tokens; empty for everyone's.

@@ -20,7 +20,7 @@ from authsvc import __version__
 from authsvc.access import audit
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, RecordFilter, revoked_since
-from authsvc.domain.revocation import END_OF_TIME, Cutoff
+from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.domain.service_status import IssuerStatus, ServiceStatus, SessionCounts
 from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX, Limits, Record, check_session_id
 from authsvc.stores import Logged, SessionStore
@@ -40,8 +40,8 @@ MAX_COUNT_PAGES = 10
 
 MAX_WATCHERS = 32
 
-CUTOFFS_MARGIN_SECONDS = 86_400.0
-"""Cut-offs outlive the tokens that they end, whatever the clocks of replicas and issuers say."""
+NOT_BEFORES_MARGIN_SECONDS = 86_400.0
+"""Not-befores outlive the tokens that they end, whatever the clocks of replicas and issuers say."""
 
 _DIGEST_BYTES = 8
 
@@ -67,12 +67,12 @@ class Revocation:
         session_count: how many live sessions held a token that it ended; None when that is not
             known.
         consistency_token: of the write.
-        cutoff: what was set; None where a session was ended.
+        not_before: what was set; None where a session was ended.
     """
 
     session_count: int | None
     consistency_token: str
-    cutoff: Cutoff | None = None
+    not_before: NotBefore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class SessionAdmin:
     """``SessionAdminService``, without its transport.
 
     Args:
-        store: keeps sessions, cut-offs and the log.
+        store: keeps sessions, not-befores and the log.
         end_session: ends one.
         issuers: how the issuers are at a time.
         stopping: set when the server stops: it ends the watches, which would never end.
@@ -205,8 +205,8 @@ class SessionAdmin:
         until = max(now, _newest_issue_time(records)) if before_time is None else before_time
         live = [record for record in records if now < record.expire_time]
         count = sum(_would_end(record, until) for record in live) if are_all else None
-        cutoff = Cutoff(until, now, issuer=issuer, subject=subject)
-        return await self._cut_off(cutoff, caller, session_count=count)
+        not_before = NotBefore(until, now, issuer=issuer, subject=subject)
+        return await self._set_not_before(not_before, caller, session_count=count)
 
     async def revoke_token(
         self, issuer: str, token_id: str, *, caller: str, allow_unknown_issuer: bool = False
@@ -224,8 +224,8 @@ class SessionAdmin:
         """
         self._check_issuer(issuer, allow_unknown=allow_unknown_issuer)
         _check_name("token_id", token_id)
-        cutoff = Cutoff(END_OF_TIME, self._clock(), issuer=issuer, token_id=token_id)
-        return await self._cut_off(cutoff, caller)
+        not_before = NotBefore(END_OF_TIME, self._clock(), issuer=issuer, token_id=token_id)
+        return await self._set_not_before(not_before, caller)
 
     async def revoke_everyone(self, *, before_time: float | None, caller: str) -> Revocation:
         """End every token of everyone that was issued up to a time.
@@ -240,7 +240,7 @@ class SessionAdmin:
         self._check_past(before_time)
         now = self._clock()
         until = now if before_time is None else before_time
-        return await self._cut_off(Cutoff(until, now), caller)
+        return await self._set_not_before(NotBefore(until, now), caller)
 
     async def revoke_session(self, session_id: str, *, caller: str) -> Revocation:
         """End one session, for every resource, whatever its tokens.
@@ -282,7 +282,7 @@ class SessionAdmin:
         """What happens from here on, or from where an earlier watch broke off.
 
         Args:
-            which: sessions; a cut-off is told of where it may concern one of them.
+            which: sessions; a not-before is told of where it may concern one of them.
             resume_token: ``Logged.position`` of the last event seen; empty for from now on.
 
         Raises:
@@ -329,18 +329,18 @@ class SessionAdmin:
             truncated=bool(page.next),
         )
 
-    async def _cut_off(
-        self, cutoff: Cutoff, caller: str, *, session_count: int | None = None
+    async def _set_not_before(
+        self, not_before: NotBefore, caller: str, *, session_count: int | None = None
     ) -> Revocation:
-        written = await self._store.cut_off(cutoff)
+        written = await self._store.set_not_before(not_before)
         audit.tokens_revoked(
-            issuer=cutoff.issuer,
-            subject=cutoff.subject,
-            token_id=cutoff.token_id,
-            until=cutoff.time,
+            issuer=not_before.issuer,
+            subject=not_before.subject,
+            token_id=not_before.token_id,
+            until=not_before.time,
             caller=caller,
         )
-        return Revocation(session_count, written, cutoff)
+        return Revocation(session_count, written, not_before)
 
     def _check_issuer(self, issuer: str, *, allow_unknown: bool) -> None:
         """
@@ -365,7 +365,8 @@ async def tidy(store: SessionStore, *, now: float, limits: Limits) -> None:
         AuthError: STORE_UNAVAILABLE.
     """
     await store.sweep(now)
-    await store.forget_cutoffs(now - limits.cutoffs_kept_seconds - CUTOFFS_MARGIN_SECONDS)
+    kept_seconds = limits.not_befores_kept_seconds + NOT_BEFORES_MARGIN_SECONDS
+    await store.delete_not_befores(now - kept_seconds)
 
 
 class _Upcoming:
@@ -404,7 +405,7 @@ def _newest_issue_time(records: Iterable[Record]) -> float:
 
 
 def _would_end(record: Record, until: float) -> bool:
-    """Whether a token of the session still answers, and a cut-off then ends it."""
+    """Whether a token of the session still answers, and a not-before then ends it."""
     since = -math.inf
     if record.revoke_time is not None:
         # A principal session lives on for tokens that were issued after it was revoked.
@@ -416,14 +417,14 @@ def _concerns(which: RecordFilter, event: Event) -> bool:
     """Whether who watches these sessions is told."""
     if event.record is not None:
         return which.matches(event.record)
-    if event.cutoff is None:
+    if event.not_before is None:
         return False
-    # Where a cut-off leaves open whose tokens it ends, it may be anybody's.
+    # Where a not-before leaves open whose tokens it ends, it may be anybody's.
     return all(
         not wanted or not named or wanted == named
         for wanted, named in (
-            (which.issuer, event.cutoff.issuer),
-            (which.subject, event.cutoff.subject),
+            (which.issuer, event.not_before.issuer),
+            (which.subject, event.not_before.subject),
         )
     )
 

@@ -265,7 +265,7 @@ class AdminClient:
         that is still kept is lost on the way.
 
         Args:
-            which: sessions; a cut-off is told of where it may concern one of them.
+            which: sessions; a not-before is told of where it may concern one of them.
             resume_token: of the last event seen; empty for from now on.
 
         Yields:

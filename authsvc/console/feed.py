@@ -117,7 +117,7 @@ class Feed:
         return reversed(self._noted)
 
     def about(self, record: Record) -> list[Noted]:
-        """What happened to a session, and the cut-offs that may concern it; the newest first."""
+        """What happened to a session, and the not-befores that may concern it; the newest first."""
         return [noted for noted in self.latest() if _concerns(noted.event, record)]
 
     def recent(self, count: int) -> list[Noted]:
@@ -152,12 +152,12 @@ def _step(time: float) -> int:
 def _concerns(event: Event, record: Record) -> bool:
     if event.record is not None:
         return event.record.id == record.id
-    cutoff = event.cutoff
-    if cutoff is None or not record.authenticated:
+    not_before = event.not_before
+    if not_before is None or not record.authenticated:
         return False
-    if cutoff.token_id:
+    if not_before.token_id:
         ids = {grant.token_id for grant in record.grants.values()}
-        return cutoff.issuer == record.issuer and cutoff.token_id in ids
-    return not cutoff.subject or (
-        (cutoff.issuer, cutoff.subject) == (record.issuer, record.subject)
+        return not_before.issuer == record.issuer and not_before.token_id in ids
+    return not not_before.subject or (
+        (not_before.issuer, not_before.subject) == (record.issuer, record.subject)
     )

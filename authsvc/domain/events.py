@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from sys import getsizeof
 
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX, Record
 
 EVENT_BYTES = 2_600
@@ -35,19 +35,20 @@ class Event:
     Attributes:
         type: what happened.
         time: when, in seconds since the epoch.
-        record: the record after it; None for a cut-off.
-        cutoff: what was cut off; None for anything else.
+        record: the record after it; None for a not-before.
+        not_before: what was revoked; None for anything else.
     """
 
     type: EventType
     time: float
     record: Record | None = None
-    cutoff: Cutoff | None = None
+    not_before: NotBefore | None = None
 
     def memory_bytes(self) -> int:
         """What it takes in memory: an estimate for bounds."""
         record = self.record.memory_bytes() if self.record is not None else 0
-        return _EVENT_BYTES + record + sum(map(getsizeof, self.cutoff.key if self.cutoff else ()))
+        names = self.not_before.key if self.not_before is not None else ()
+        return _EVENT_BYTES + record + sum(map(getsizeof, names))
 
 
 def event_time(event_type: EventType, record: Record) -> float:

@@ -1,8 +1,8 @@
-"""Cut-offs: no token that was issued up to a time answers any more. Pure.
+"""Not-befores: no token that was issued up to a time answers any more. Pure.
 
-A cut-off is checked at every resolve, so it also stops tokens that were never seen before. It is
-kept for ``Limits.cutoffs_kept_seconds``; older tokens are refused for their age, so that none
-comes back when its cut-off goes.
+A not-before is checked at every resolve, so it also stops tokens that were never seen before. It is
+kept for ``Limits.not_befores_kept_seconds``; older tokens are refused for their age, so that none
+comes back when its not-before goes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 from authsvc.domain.sessions import VerifiedToken
 
-CutoffKey = tuple[str, str, str]
-"""Whom a cut-off is for: issuer, subject and token id, empty where it is for all."""
+NotBeforeKey = tuple[str, str, str]
+"""Whom a not-before is for: issuer, subject and token id, empty where it is for all."""
 
-EVERYONE: CutoffKey = ("", "", "")
+EVERYONE: NotBeforeKey = ("", "", "")
 
 END_OF_TIME = 253_402_300_799.0
-"""9999-12-31T23:59:59Z: the cut-off of a token that is revoked whenever it was issued."""
+"""9999-12-31T23:59:59Z: the not-before of a token that is revoked whenever it was issued."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cutoff:
+class NotBefore:
     """Whom it is for, and when. Of a subject, of one token by its ``jti``, or of everyone.
 
     Attributes:
@@ -41,13 +41,13 @@ class Cutoff:
     token_id: str = ""
 
     @property
-    def key(self) -> CutoffKey:
+    def key(self) -> NotBeforeKey:
         """Whom it is for."""
         return self.issuer, self.subject, self.token_id
 
 
-def cutoff_keys(token: VerifiedToken) -> list[CutoffKey]:
-    """Whose cut-offs a token has to obey."""
+def not_before_keys(token: VerifiedToken) -> list[NotBeforeKey]:
+    """Whose not-befores a token has to obey."""
     who = token.principal
     keys = [EVERYONE, (who.issuer, who.subject, "")]
     if token.token_id:
@@ -55,40 +55,40 @@ def cutoff_keys(token: VerifiedToken) -> list[CutoffKey]:
     return keys
 
 
-class Cutoffs:
-    """The cut-offs in force; the later one of two for the same holds."""
+class NotBefores:
+    """The not-befores in force; the later one of two for the same holds."""
 
     def __init__(self) -> None:
-        self._by_key: dict[CutoffKey, Cutoff] = {}
+        self._by_key: dict[NotBeforeKey, NotBefore] = {}
         self._everyone = -math.inf
 
-    def add(self, cutoff: Cutoff) -> None:
+    def add(self, not_before: NotBefore) -> None:
         """Put one in force, unless a later one is. An equal one is kept for longer."""
-        known = self._by_key.get(cutoff.key)
-        if known is not None and known.time > cutoff.time:
+        known = self._by_key.get(not_before.key)
+        if known is not None and known.time > not_before.time:
             return
-        self._by_key[cutoff.key] = cutoff
-        if cutoff.key == EVERYONE:
-            self._everyone = cutoff.time
+        self._by_key[not_before.key] = not_before
+        if not_before.key == EVERYONE:
+            self._everyone = not_before.time
 
-    def refuse(self, token: VerifiedToken) -> bool:
-        """Whether the token is cut off. One without ``iat`` is, by any cut-off of its own."""
+    def reject(self, token: VerifiedToken) -> bool:
+        """Whether the token is revoked. One without ``iat`` is, by any not-before of its own."""
         if token.issue_time <= self._everyone:
             return True
         if not self._by_key:
             return False
         return any(
-            (cutoff := self._by_key.get(key)) is not None and token.issue_time <= cutoff.time
-            for key in cutoff_keys(token)[1:]
+            (its := self._by_key.get(key)) is not None and token.issue_time <= its.time
+            for key in not_before_keys(token)[1:]
         )
 
-    def forget(self, set_before: float) -> None:
+    def drop(self, set_before: float) -> None:
         """Drop those set before a time."""
         for key in [key for key, it in self._by_key.items() if it.set_time < set_before]:
             del self._by_key[key]
         self._everyone = it.time if (it := self._by_key.get(EVERYONE)) else -math.inf
 
-    def __iter__(self) -> Iterator[Cutoff]:
+    def __iter__(self) -> Iterator[NotBefore]:
         return iter(list(self._by_key.values()))
 
     def __len__(self) -> int:

@@ -39,15 +39,15 @@ class Limits:
     """How long sessions last, and how long revocations are kept. Times in seconds.
 
     The defaults are long on purpose: common MCP clients raise on 404 instead of initialising
-    again, and an id without a token opens nothing. A token that is older than cut-offs are kept is
-    refused: its cut-off might be forgotten.
+    again, and an id without a token opens nothing. A token that is older than not-befores are kept
+    is rejected: the not-before that revoked it may have been dropped.
     """
 
     unauthenticated_idle_seconds: float = 3600.0
     authenticated_idle_seconds: float = 86400.0
     absolute_seconds: float = 30 * 86400.0
     tombstone_seconds: float = 86400.0
-    cutoffs_kept_seconds: float = 366 * 86400.0
+    not_befores_kept_seconds: float = 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +291,12 @@ def decide_principal_session(
 ) -> Decision:
     """Row 17: the principal session is found or created, then as rows 8 to 11.
 
-    Nobody holds its id, so one that has expired begins anew, and a revocation is a cut-off that
+    Nobody holds its id, so one that has expired begins anew, and a revocation is a not-before that
     its record keeps: tokens issued up to it are refused (row 14), a later one goes on.
     """
     session_id = principal_session_id(token.principal, resource)
-    cut_off = record.revoke_time if record else None
-    if cut_off is not None and token.issue_time <= cut_off:
+    revoke_time = record.revoke_time if record else None
+    if revoke_time is not None and token.issue_time <= revoke_time:
         return _refuse(14, Reason.SESSION_REVOKED)
     if record is None:
         decision = _decide_new(token, session_id, resource, now, limits)

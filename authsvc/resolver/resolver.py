@@ -21,7 +21,7 @@ from authsvc.credentials import CredentialBroker
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.domain.events import Event, EventType
 from authsvc.domain.resolution import Outcome, Resolution, Secret, shown
-from authsvc.domain.revocation import cutoff_keys
+from authsvc.domain.revocation import not_before_keys
 from authsvc.domain.sessions import (
     PRINCIPAL_SESSION_PREFIX,
     Change,
@@ -137,12 +137,12 @@ class SessionResolver:
         if settled is None:
             return None
         now, seen, record = self._clock(), settled.seen, settled.record
-        cutoffs = self._store.recall_cutoffs(seen)
+        not_befores = self._store.cached_not_befores(seen)
         if (
             now < settled.until
             and self._store.recall(record.id, seen) is record
-            and cutoffs is not None
-            and not cutoffs.refuse(settled.token)
+            and not_befores is not None
+            and not not_befores.reject(settled.token)
             and self._verifier.stands(settled.token, resource=settled.resource, now=now)
         ):
             if log.isEnabledFor(logging.DEBUG):
@@ -317,17 +317,17 @@ class SessionResolver:
     async def _verify(
         self, asked: _Asked, now: float, record: Record | None = None
     ) -> VerifiedToken | RefusedToken:
-        """Judge the token: by itself, and by the cut-offs in force."""
+        """Judge the token: by itself, and by the not-befores in force."""
         presented = await self._verify_alone(asked, now, record)
         if isinstance(presented, RefusedToken):
             return presented
-        cutoffs = self._store.recall_cutoffs(asked.seen)
-        if cutoffs is None:
-            cutoffs = await self._store.get_cutoffs(cutoff_keys(presented))
-        if cutoffs.refuse(presented):
+        not_befores = self._store.cached_not_befores(asked.seen)
+        if not_befores is None:
+            not_befores = await self._store.get_not_befores(not_before_keys(presented))
+        if not_befores.reject(presented):
             error = AuthError(Reason.TOKEN_REVOKED)
-        elif 0 < presented.issue_time < now - self._limits.cutoffs_kept_seconds:
-            error = AuthError(Reason.TOKEN_EXPIRED, "older than cut-offs are kept")
+        elif 0 < presented.issue_time < now - self._limits.not_befores_kept_seconds:
+            error = AuthError(Reason.TOKEN_EXPIRED, "older than not-befores are kept")
         else:
             return presented
         if self._usages.of(asked.caller).may_record():
@@ -424,7 +424,7 @@ class SessionResolver:
             return
         until = unchanged_until(record, self._limits)
         if presented.issue_time > 0:
-            until = min(until, presented.issue_time + self._limits.cutoffs_kept_seconds)
+            until = min(until, presented.issue_time + self._limits.not_befores_kept_seconds)
         credentials = resolution.credentials
         if credentials is not None:
             until = min(until, credentials.renew_time, credentials.expire_time or math.inf)

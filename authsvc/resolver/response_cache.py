@@ -1,7 +1,7 @@
 """Answers that stand until something changes: the hot path, rows 8, 11 and 17 of repeats.
 
 What is kept is never believed by itself. Each request checks anew that its token is still good,
-that the record is the very one that was decided on, and that no cut-off has come; only then is
+that the record is the very one that was decided on, and that no not-before has come; only then is
 deciding again, issuing credentials and building the answer what need not be done twice.
 """
 

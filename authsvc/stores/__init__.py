@@ -1,13 +1,13 @@
 """Where session records live: one protocol, and one contract suite that every store passes.
 
-A store holds records, cut-offs and the log of what happened to them; it decides nothing and has no
-clock. Every method raises ``AuthError`` STORE_UNAVAILABLE when the store cannot be reached or does
-not answer in time.
+A store holds records, not-befores and the log of what happened to them; it decides nothing and has
+no clock. Every method raises ``AuthError`` STORE_UNAVAILABLE when the store cannot be reached or
+does not answer in time.
 
 Several processes may share one store. Each write appends an event to the store's log, and each
-process follows the log: that is what keeps its memory current. ``recall`` and ``recall_cutoffs``
-answer from that memory, and only while it is known to be younger than the published bound; ``get``
-and ``get_cutoffs`` ask the store itself.
+process follows the log: that is what keeps its memory current. ``recall`` and
+``cached_not_befores`` answer from that memory, and only while it is known to be younger than the
+published bound; ``get`` and ``get_not_befores`` ask the store itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from authsvc.domain.events import Event, EventType, RecordFilter
-from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.sessions import Record
 
 STALENESS_BOUND_SECONDS = 0.5
@@ -132,26 +132,26 @@ class SessionStore(Protocol):
         """
         ...
 
-    # Cut-offs.
+    # Not-befores.
 
-    async def cut_off(self, cutoff: Cutoff) -> str:
-        """Put a cut-off in force, unless a later one for the same is, and log it. Durable.
+    async def set_not_before(self, not_before: NotBefore) -> str:
+        """Put a not-before in force, unless a later one for the same is, and log it. Durable.
 
         Returns:
             The write's consistency token.
         """
         ...
 
-    def recall_cutoffs(self, seen: str = "") -> Cutoffs | None:
-        """All cut-offs from memory, as ``recall``; None when memory cannot tell."""
+    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
+        """All not-befores from memory, as ``recall``; None when memory cannot tell."""
         ...
 
-    async def get_cutoffs(self, keys: Collection[CutoffKey]) -> Cutoffs:
-        """The cut-offs with these keys, as last written."""
+    async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
+        """The not-befores with these keys, as last written."""
         ...
 
-    async def forget_cutoffs(self, set_before: float) -> None:
-        """Drop the cut-offs set before a time."""
+    async def delete_not_befores(self, set_before: float) -> None:
+        """Drop the not-befores set before a time."""
         ...
 
     # The log.

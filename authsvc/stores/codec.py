@@ -1,4 +1,4 @@
-"""Records and cut-offs as text: what stores keep of them, versioned.
+"""Records and not-befores as text: what stores keep of them, versioned.
 
 A new format is first read by a release that still writes the one before, and written by the next:
 replicas of two neighbouring releases then work over one store.
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.sessions import Grant, Record
 
 FORMAT = 1
@@ -74,29 +74,29 @@ def decode_grants(text: str) -> Mapping[str, Grant]:
     return _of_grants(_of_known_format(text)["grants"])
 
 
-def encode_cutoff(cutoff: Cutoff) -> str:
-    """A cut-off, as a JSON object."""
+def encode_not_before(not_before: NotBefore) -> str:
+    """A not-before, as a JSON object."""
     return _json(
         {
             "format": FORMAT,
-            "time": cutoff.time,
-            "set_time": cutoff.set_time,
-            "issuer": cutoff.issuer,
-            "subject": cutoff.subject,
-            "token_id": cutoff.token_id,
+            "time": not_before.time,
+            "set_time": not_before.set_time,
+            "issuer": not_before.issuer,
+            "subject": not_before.subject,
+            "token_id": not_before.token_id,
         }
     )
 
 
-def decode_cutoff(text: str | bytes) -> Cutoff:
-    """The inverse of ``encode_cutoff``.
+def decode_not_before(text: str | bytes) -> NotBefore:
+    """The inverse of ``encode_not_before``.
 
     Raises:
         ValueError: not such a text, or one of a later format.
     """
     document = _of_known_format(text)
     try:
-        return Cutoff(
+        return NotBefore(
             time=document["time"],
             set_time=document["set_time"],
             issuer=document["issuer"],
@@ -104,7 +104,7 @@ def decode_cutoff(text: str | bytes) -> Cutoff:
             token_id=document["token_id"],
         )
     except KeyError as error:
-        raise ValueError(f"no cut-off: {error}") from None
+        raise ValueError(f"no not-before: {error}") from None
 
 
 def _json(document: object) -> str:

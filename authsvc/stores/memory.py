@@ -9,7 +9,7 @@ from dataclasses import replace
 from authsvc.common.newest import Newest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, Event, EventType, RecordFilter, event_time
-from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.sessions import Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
@@ -28,7 +28,7 @@ class MemoryStore:
         self._records: dict[str, Record] = {}
         # In order of creation: a dict that is used as an ordered set.
         self._unauthenticated: dict[str, None] = {}
-        self._cutoffs = Cutoffs()
+        self._not_befores = NotBefores()
         self._log: Newest[Event] = Newest(events_kept, events_kept * EVENT_BYTES)
         self._logged = 0
         self._more = asyncio.Event()
@@ -104,26 +104,26 @@ class MemoryStore:
         )
         return Page(found[:size], cursor_of(found[size - 1]) if len(found) > size else "")
 
-    async def cut_off(self, cutoff: Cutoff) -> str:
-        """See ``SessionStore.cut_off``."""
+    async def set_not_before(self, not_before: NotBefore) -> str:
+        """See ``SessionStore.set_not_before``."""
         self._check_open()
-        self._cutoffs.add(cutoff)
-        self._append(Event(EventType.TOKENS_REVOKED, cutoff.set_time, cutoff=cutoff))
+        self._not_befores.add(not_before)
+        self._append(Event(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before))
         return str(self._logged)
 
-    def recall_cutoffs(self, seen: str = "") -> Cutoffs | None:
-        """See ``SessionStore.recall_cutoffs``."""
-        return None if self._closed else self._cutoffs
+    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
+        """See ``SessionStore.cached_not_befores``."""
+        return None if self._closed else self._not_befores
 
-    async def get_cutoffs(self, keys: Collection[CutoffKey]) -> Cutoffs:
-        """See ``SessionStore.get_cutoffs``."""
+    async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
+        """See ``SessionStore.get_not_befores``."""
         self._check_open()
-        return self._cutoffs
+        return self._not_befores
 
-    async def forget_cutoffs(self, set_before: float) -> None:
-        """See ``SessionStore.forget_cutoffs``."""
+    async def delete_not_befores(self, set_before: float) -> None:
+        """See ``SessionStore.delete_not_befores``."""
         self._check_open()
-        self._cutoffs.forget(set_before)
+        self._not_befores.drop(set_before)
 
     async def append(self, event: Event) -> None:
         """See ``SessionStore.append``."""

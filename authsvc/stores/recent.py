@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from authsvc.common.lru import LruCache, bytes_for
-from authsvc.domain.revocation import Cutoffs
+from authsvc.domain.revocation import NotBefores
 from authsvc.domain.sessions import Record
 
 RECORD_BYTES = 2_600
@@ -49,14 +49,14 @@ class Fetch:
 
 
 class Recent:
-    """Records used last, and all cut-offs.
+    """Records used last, and all not-befores.
 
     Args:
         size: how many records there may be, of ``RECORD_BYTES`` each on average.
     """
 
     def __init__(self, size: int) -> None:
-        self.cutoffs = Cutoffs()
+        self.not_befores = NotBefores()
         self._records: LruCache[str, Record] = LruCache(size, bytes_for(size, RECORD_BYTES))
         self.get = self._records.get
         """The record of a session id, if it is cached."""
@@ -110,7 +110,7 @@ class Recent:
     def clear(self) -> None:
         """Forget all: the log had a gap, or begins anew."""
         self._records.clear()
-        self.cutoffs = Cutoffs()
+        self.not_befores = NotBefores()
         for fetches in self._fetches.values():
             for fetch in fetches:
                 fetch.overtake(None)

@@ -12,7 +12,7 @@ from typing import Protocol
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.events import Event, EventType, RecordFilter
 from authsvc.domain.resolution import Credentials, Principal, Secret
-from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.sessions import Record, VerifiedToken
 from authsvc.stores import Logged, Page, SessionStore
 from authsvc.tokens import TokenVerifier
@@ -33,7 +33,7 @@ class ObservedStore:
         self._store = store
         self._watched = watch
         self.recall = store.recall
-        self.recall_cutoffs = store.recall_cutoffs
+        self.cached_not_befores = store.cached_not_befores
         self.close = store.close
 
     @property
@@ -69,17 +69,17 @@ class ObservedStore:
         with self._watched("page"):
             return await self._store.page(which, after=after, size=size)
 
-    async def cut_off(self, cutoff: Cutoff) -> str:
-        with self._watched("cut_off"):
-            return await self._store.cut_off(cutoff)
+    async def set_not_before(self, not_before: NotBefore) -> str:
+        with self._watched("set_not_before"):
+            return await self._store.set_not_before(not_before)
 
-    async def get_cutoffs(self, keys: Collection[CutoffKey]) -> Cutoffs:
-        with self._watched("get_cutoffs"):
-            return await self._store.get_cutoffs(keys)
+    async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
+        with self._watched("get_not_befores"):
+            return await self._store.get_not_befores(keys)
 
-    async def forget_cutoffs(self, set_before: float) -> None:
-        with self._watched("forget_cutoffs"):
-            await self._store.forget_cutoffs(set_before)
+    async def delete_not_befores(self, set_before: float) -> None:
+        with self._watched("delete_not_befores"):
+            await self._store.delete_not_befores(set_before)
 
     async def append(self, event: Event) -> None:
         with self._watched("append"):

@@ -105,7 +105,7 @@ class _SessionEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sess
     SESSION_EVENT_TYPE_SUBJECT_MISMATCH: _SessionEventType.ValueType  # 5
     """A token of another subject was refused."""
     SESSION_EVENT_TYPE_TOKENS_REVOKED: _SessionEventType.ValueType  # 6
-    """A cut-off was set by RevokeSessions."""
+    """A not-before was set by RevokeSessions."""
 
 class SessionEventType(_SessionEventType, metaclass=_SessionEventTypeEnumTypeWrapper):
     """What happened to a session."""
@@ -123,7 +123,7 @@ SESSION_EVENT_TYPE_EXPIRED: SessionEventType.ValueType  # 4
 SESSION_EVENT_TYPE_SUBJECT_MISMATCH: SessionEventType.ValueType  # 5
 """A token of another subject was refused."""
 SESSION_EVENT_TYPE_TOKENS_REVOKED: SessionEventType.ValueType  # 6
-"""A cut-off was set by RevokeSessions."""
+"""A not-before was set by RevokeSessions."""
 Global___SessionEventType: _TypeAlias = SessionEventType  # noqa: Y015
 
 class _IssuerState:

@@ -344,9 +344,9 @@ class SessionAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSessions(self, request, context):
-        """Sets a durable cut-off: no token that was issued before it answers again,
+        """Sets a durable not-before: no token that was issued before it answers again,
         on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-        token issued later goes on with them. Idempotent: of two cut-offs the later
+        token issued later goes on with them. Idempotent: of two not-befores the later
         one holds.
 
         For a session it ends that session instead, as AuthService.RevokeSession

@@ -274,9 +274,9 @@ class SessionAdminServiceStub:
     STORE_UNAVAILABLE.
     """
     RevokeSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]
-    """Sets a durable cut-off: no token that was issued before it answers again,
+    """Sets a durable not-before: no token that was issued before it answers again,
     on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-    token issued later goes on with them. Idempotent: of two cut-offs the later
+    token issued later goes on with them. Idempotent: of two not-befores the later
     one holds.
 
     For a session it ends that session instead, as AuthService.RevokeSession
@@ -326,9 +326,9 @@ class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
     STORE_UNAVAILABLE.
     """
     RevokeSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]  # type: ignore[assignment]
-    """Sets a durable cut-off: no token that was issued before it answers again,
+    """Sets a durable not-before: no token that was issued before it answers again,
     on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-    token issued later goes on with them. Idempotent: of two cut-offs the later
+    token issued later goes on with them. Idempotent: of two not-befores the later
     one holds.
 
     For a session it ends that session instead, as AuthService.RevokeSession
@@ -393,9 +393,9 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RevokeSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.RevokeSessionsResponse, _abc.Awaitable[_auth_pb2.RevokeSessionsResponse]]:
-        """Sets a durable cut-off: no token that was issued before it answers again,
+        """Sets a durable not-before: no token that was issued before it answers again,
         on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-        token issued later goes on with them. Idempotent: of two cut-offs the later
+        token issued later goes on with them. Idempotent: of two not-befores the later
         one holds.
 
         For a session it ends that session instead, as AuthService.RevokeSession

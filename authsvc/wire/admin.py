@@ -8,7 +8,7 @@ from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter, revoked_since
 from authsvc.domain.resolution import Session, SessionState
-from authsvc.domain.revocation import END_OF_TIME, Cutoff
+from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.domain.service_status import (
     IssuerState,
     IssuerStatus,
@@ -130,8 +130,8 @@ def event_message(position: str, event: Event) -> pb.WatchSessionsResponse:
     )
     if event.record is not None:
         message.session.CopyFrom(record_message(event.record))
-    if event.cutoff is not None:
-        message.revocation.CopyFrom(_cutoff_message(event.cutoff))
+    if event.not_before is not None:
+        message.revocation.CopyFrom(_not_before_message(event.not_before))
     return message
 
 
@@ -145,31 +145,35 @@ def event_of(message: pb.WatchSessionsResponse) -> Event | None:
         event_type,
         time,
         record_of(message.session) if message.HasField("session") else None,
-        _cutoff_of(message.revocation, time) if message.HasField("revocation") else None,
+        _not_before_of(message.revocation, time) if message.HasField("revocation") else None,
     )
 
 
-def _cutoff_message(cutoff: Cutoff) -> pb.RevokeSessionsRequest:
-    if cutoff.token_id:
-        token = pb.RevokeSessionsRequest.TokenTarget(issuer=cutoff.issuer, token_id=cutoff.token_id)
+def _not_before_message(not_before: NotBefore) -> pb.RevokeSessionsRequest:
+    if not_before.token_id:
+        token = pb.RevokeSessionsRequest.TokenTarget(
+            issuer=not_before.issuer, token_id=not_before.token_id
+        )
         return pb.RevokeSessionsRequest(token=token)
-    before_time = timestamp(cutoff.time)
-    if not cutoff.subject:
+    before_time = timestamp(not_before.time)
+    if not not_before.subject:
         everyone = pb.RevokeSessionsRequest.EveryoneTarget()
         return pb.RevokeSessionsRequest(everyone=everyone, before_time=before_time)
-    subject = pb.RevokeSessionsRequest.SubjectTarget(issuer=cutoff.issuer, subject=cutoff.subject)
+    subject = pb.RevokeSessionsRequest.SubjectTarget(
+        issuer=not_before.issuer, subject=not_before.subject
+    )
     return pb.RevokeSessionsRequest(subject=subject, before_time=before_time)
 
 
-def _cutoff_of(message: pb.RevokeSessionsRequest, set_time: float) -> Cutoff:
+def _not_before_of(message: pb.RevokeSessionsRequest, set_time: float) -> NotBefore:
     target = message.WhichOneof("target")
     if target == "token":
         it = message.token
-        return Cutoff(END_OF_TIME, set_time, issuer=it.issuer, token_id=it.token_id)
+        return NotBefore(END_OF_TIME, set_time, issuer=it.issuer, token_id=it.token_id)
     time = seconds(message.before_time)
     if target == "subject":
-        return Cutoff(time, set_time, message.subject.issuer, message.subject.subject)
-    return Cutoff(time, set_time)
+        return NotBefore(time, set_time, message.subject.issuer, message.subject.subject)
+    return NotBefore(time, set_time)
 
 
 def status_message(status: ServiceStatus) -> pb.GetServiceStatusResponse:

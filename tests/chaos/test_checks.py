@@ -21,8 +21,10 @@ def revoked(session: str, end: float, reason: str = "") -> Call:
     return Call(Act.REVOKE, LOAD, end - 0.1, end, 2, session, reason=reason)
 
 
-def cut_off(subject: str, token: int, end: float, reason: str = "") -> Call:
-    return Call(Act.CUT_OFF, LOAD, end - 0.1, end, 2, subject=subject, token=token, reason=reason)
+def set_not_before(subject: str, token: int, end: float, reason: str = "") -> Call:
+    return Call(
+        Act.NOT_BEFORE, LOAD, end - 0.1, end, 2, subject=subject, token=token, reason=reason
+    )
 
 
 def resolved(
@@ -53,10 +55,10 @@ BROKEN: dict[str, tuple[Check, list[Call]]] = {
         checks.stale,
         [revoked("s", 10), revoked("s", 50), resolved(12)],
     ),
-    "a token that was cut off": (checks.stale, [cut_off("alice", 3, 10), resolved(11.5, token=3)]),
-    "a cut-off counts on every session": (
+    "a revoked token": (checks.stale, [set_not_before("alice", 3, 10), resolved(11.5, token=3)]),
+    "a not-before counts on every session": (
         checks.stale,
-        [cut_off("alice", 1, 10), resolved(11.5, session="")],
+        [set_not_before("alice", 1, 10), resolved(11.5, session="")],
     ),
     "another subject": (checks.foreign, [resolved(1, answered="bob")]),
     "an identity without a token": (checks.foreign, [resolved(1, subject="", answered="bob")]),
@@ -64,9 +66,9 @@ BROKEN: dict[str, tuple[Check, list[Call]]] = {
         checks.resurrected,
         [revoked("s", 10), resolved(10.1, reason=GONE), resolved(10.2)],
     ),
-    "a cut-off forgotten": (
+    "a not-before forgotten": (
         checks.resurrected,
-        [cut_off("alice", 1, 10), resolved(10.1, reason=CUT), resolved(10.2)],
+        [set_not_before("alice", 1, 10), resolved(10.1, reason=CUT), resolved(10.2)],
     ),
     "its own revocation": (
         checks.unread,
@@ -81,9 +83,9 @@ BROKEN: dict[str, tuple[Check, list[Call]]] = {
         [created("s", 1), resolved(2, reason=GONE), revoked("s", 10)],
     ),
     "a good token": (checks.causeless, [resolved(1, reason="TOKEN_EXPIRED")]),
-    "a token issued after the cut-off": (
+    "a token issued after the not-before": (
         checks.causeless,
-        [cut_off("alice", 1, 1), resolved(2, token=2, reason=CUT)],
+        [set_not_before("alice", 1, 1), resolved(2, token=2, reason=CUT)],
     ),
     "the owner": (
         checks.causeless,
@@ -114,9 +116,12 @@ KEPT: dict[str, tuple[Check, list[Call]]] = {
     "never acknowledged": (checks.stale, [revoked("s", 10, AWAY), resolved(20)]),
     "of another session": (checks.stale, [revoked("other", 10), resolved(20)]),
     "refused": (checks.stale, [revoked("s", 10), resolved(20, reason=GONE)]),
-    "a newer token": (checks.stale, [cut_off("alice", 1, 10), resolved(20, token=2)]),
-    "another's cut-off": (checks.stale, [cut_off("bob", 9, 10), resolved(20)]),
-    "a cut-off not acknowledged": (checks.stale, [cut_off("alice", 9, 10, AWAY), resolved(20)]),
+    "a newer token": (checks.stale, [set_not_before("alice", 1, 10), resolved(20, token=2)]),
+    "another's not-before": (checks.stale, [set_not_before("bob", 9, 10), resolved(20)]),
+    "a not-before not acknowledged": (
+        checks.stale,
+        [set_not_before("alice", 9, 10, AWAY), resolved(20)],
+    ),
     "the own subject": (checks.foreign, [resolved(1)]),
     "nobody": (checks.foreign, [resolved(1, subject="")]),
     "a race of two replicas": (
@@ -147,7 +152,7 @@ KEPT: dict[str, tuple[Check, list[Call]]] = {
         checks.lost,
         [created("s", 10), resolved(2, reason="SESSION_NOT_FOUND")],
     ),
-    "cut off": (checks.causeless, [cut_off("alice", 1, 1), resolved(2, reason=CUT)]),
+    "not before": (checks.causeless, [set_not_before("alice", 1, 1), resolved(2, reason=CUT)]),
     "not the owner": (
         checks.causeless,
         [created("s", 1), resolved(2, subject="bob", reason="SESSION_SUBJECT_MISMATCH")],
@@ -200,7 +205,7 @@ def test_how_long_each_replica_took() -> None:
         resolved(10.0, via=LOAD, reason=GONE),
         resolved(9.9, via="replica-3", reason=GONE),
         resolved(15, via="replica-4", reason=GONE),
-        cut_off("bob", 2, 20),
+        set_not_before("bob", 2, 20),
         resolved(20.0, subject="bob", session="t"),
         resolved(20.2, subject="bob", session="t", reason=CUT),
     ]

@@ -34,7 +34,7 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.common.settings import load
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
-from authsvc.domain.revocation import EVERYONE, Cutoff
+from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.domain.sessions import Grant, Record
 from authsvc.net.certificates import Signed
 from authsvc.server.config import IssuerSettings, Settings
@@ -236,9 +236,9 @@ async def everything(store: RedisStore) -> None:
     assert {item.id for item in everybody.records} >= {"first", "another"}
     hers = await store.page(RecordFilter(issuer=first.issuer, subject="carol"), size=10)
     assert [item.id for item in hers.records] == ["first"]
-    await store.cut_off(Cutoff(now, now))
-    assert list(await store.get_cutoffs([EVERYONE]))
-    await store.forget_cutoffs(now + 1)
+    await store.set_not_before(NotBefore(now, now))
+    assert list(await store.get_not_befores([EVERYONE]))
+    await store.delete_not_befores(now + 1)
     await store.remove(revoked)
     assert await store.get("first") is None
     await store.sweep(now + 10_000)

@@ -61,18 +61,18 @@ def document(record: Record) -> dict[str, object]:
 
 def event_document(event: Event, resume_token: str) -> dict[str, object]:
     """An event as JSON."""
-    cutoff = event.cutoff
+    not_before = event.not_before
     return {
         "time": rfc3339(event.time),
         "type": event.type.name,
         "session": None if event.record is None else document(event.record),
         "revocation": None
-        if cutoff is None
+        if not_before is None
         else {
-            "issuer": cutoff.issuer,
-            "subject": cutoff.subject,
-            "token_id": cutoff.token_id,
-            "before_time": rfc3339(cutoff.time),
+            "issuer": not_before.issuer,
+            "subject": not_before.subject,
+            "token_id": not_before.token_id,
+            "before_time": rfc3339(not_before.time),
         },
         "resume_token": resume_token,
     }
@@ -85,12 +85,16 @@ def event_line(event: Event, *, full_id: bool) -> str:
         record = event.record
         parts += [record.id if full_id else shown(record.id), record.subject or "-"]
         parts += record.grants
-    if event.cutoff is not None:
-        parts.append(_cut_off(event.cutoff.issuer, event.cutoff.subject, event.cutoff.token_id))
+    if event.not_before is not None:
+        parts.append(
+            _revoked_target(
+                event.not_before.issuer, event.not_before.subject, event.not_before.token_id
+            )
+        )
     return "  ".join(parts)
 
 
-def _cut_off(issuer: str, subject: str, token_id: str) -> str:
+def _revoked_target(issuer: str, subject: str, token_id: str) -> str:
     if subject:
         return f"every token of {subject} of {issuer}"
     return f"token {token_id} of {issuer}" if token_id else "every token of everyone"

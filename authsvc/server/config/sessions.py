@@ -44,9 +44,9 @@ class SessionSettings(Table):
 
 
 class RevocationSettings(Table):
-    """``[revocations]``: how long what operators have cut off stays cut off."""
+    """``[revocations]``: how long what operators revoked stays revoked."""
 
     retention_seconds: PositiveFloat = Field(
-        default=_DEFAULTS.cutoffs_kept_seconds,
+        default=_DEFAULTS.not_befores_kept_seconds,
         description="Tokens that were issued longer ago are refused: they may have been revoked.",
     )

@@ -110,7 +110,7 @@ class Settings(FileSettings):
     def session_limits(self) -> Limits:
         """How long sessions last and revocations are kept, for the decision table."""
         kept = self.revocations.retention_seconds
-        return replace(self.sessions.limits(), cutoffs_kept_seconds=kept)
+        return replace(self.sessions.limits(), not_befores_kept_seconds=kept)
 
     @model_validator(mode="after")
     def _callers_are_known(self) -> Self:

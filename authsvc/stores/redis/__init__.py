@@ -14,6 +14,6 @@ Keys, with PREFIX "authsvc" and P the number of a partition, which one slot of a
 ``PREFIX:{P}:anonymous``   sorted set  ids of the unauthenticated: the cap
 ``PREFIX:{P}:u:DIGEST``    set         ids of one subject
 ``PREFIX:{P}:events``      stream      the log
-``PREFIX:{0}:cutoffs``     hash        the cut-offs
+``PREFIX:{0}:not_befores``     hash        the not-befores
 =========================  ==========  ================================================
 """

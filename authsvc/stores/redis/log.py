@@ -12,10 +12,10 @@ from typing import Any
 
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import Event, EventType
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.stores.recent import Recent
 from authsvc.stores.redis.link import Link, unavailable
-from authsvc.stores.redis.records import decode_cutoff_value, decode_value, version_in
+from authsvc.stores.redis.records import decode_not_before_value, decode_value, version_in
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Entry:
         if self.event_type is None:
             return None
         if self.event_type is EventType.TOKENS_REVOKED:
-            return Event(self.event_type, self.time, cutoff=decode_cutoff_value(self.value))
+            return Event(self.event_type, self.time, not_before=decode_not_before_value(self.value))
         return Event(self.event_type, self.time, decode_value(self.session_id, self.value))
 
 
@@ -178,8 +178,8 @@ class Partition:
         self.recent.clear()
         self.position, self._node = end, node
         if self.number == 0:
-            for cutoff in await all_cutoffs(commands, self.base):
-                self.recent.cutoffs.add(cutoff)
+            for not_before in await all_not_befores(commands, self.base):
+                self.recent.not_befores.add(not_before)
         await self._read_on(link, wait_ms=None)
 
     async def _follow(self, link: Link) -> None:
@@ -204,7 +204,7 @@ class Partition:
         self.position = entry.position
         match entry.event_type:
             case EventType.TOKENS_REVOKED:
-                self.recent.cutoffs.add(decode_cutoff_value(entry.value))
+                self.recent.not_befores.add(decode_not_before_value(entry.value))
             case EventType.CREATED | EventType.REAUTHENTICATED | EventType.REVOKED:
                 self.recent.written(entry.session_id, version_in(entry.value))
             case EventType.SUBJECT_MISMATCH:
@@ -213,19 +213,19 @@ class Partition:
                 self.recent.removed(entry.session_id)
 
 
-async def all_cutoffs(link: Link, base: str) -> list[Cutoff]:
-    """Every cut-off.
+async def all_not_befores(link: Link, base: str) -> list[NotBefore]:
+    """Every not-before.
 
     Raises:
         AuthError: STORE_UNAVAILABLE.
     """
-    found: list[Cutoff] = []
+    found: list[NotBefore] = []
     cursor = "0"
     while True:
-        answer = await link.ask("HSCAN", f"{base}:cutoffs", cursor, "COUNT", 1000)
+        answer = await link.ask("HSCAN", f"{base}:not_befores", cursor, "COUNT", 1000)
         position, fields = answer
         try:
-            found += [decode_cutoff_value(value) for value in fields.values()]
+            found += [decode_not_before_value(value) for value in fields.values()]
         except ValueError as error:
             raise unavailable(str(error)) from None
         cursor = position.decode() if isinstance(position, bytes) else str(position)

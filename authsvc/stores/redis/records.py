@@ -1,4 +1,4 @@
-"""Records and cut-offs as the server holds them: see ``prelude.lua``."""
+"""Records and not-befores as the server holds them: see ``prelude.lua``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import base64
 import hashlib
 import json
 
-from authsvc.domain.revocation import Cutoff, CutoffKey
+from authsvc.domain.revocation import NotBefore, NotBeforeKey
 from authsvc.domain.sessions import Record
-from authsvc.stores.codec import decode_cutoff, decode_grants, encode_cutoff, encode_grants
+from authsvc.stores.codec import decode_grants, decode_not_before, encode_grants, encode_not_before
 from authsvc.stores.recent import Version
 
 FORMAT = 1
@@ -74,20 +74,20 @@ def ttl_ms(record: Record) -> int:
     return round((lifetime + TTL_MARGIN_SECONDS) * 1000)
 
 
-def cutoff_field(key: CutoffKey) -> str:
-    """The field of a cut-off in the hash."""
+def not_before_field(key: NotBeforeKey) -> str:
+    """The field of a not-before in the hash."""
     return json.dumps(key, separators=(",", ":"))
 
 
-def encode_cutoff_value(cutoff: Cutoff) -> str:
-    """A cut-off, with its time in front for the script."""
-    return f"{cutoff.time!r} {encode_cutoff(cutoff)}"
+def encode_not_before_value(not_before: NotBefore) -> str:
+    """A not-before, with its time in front for the script."""
+    return f"{not_before.time!r} {encode_not_before(not_before)}"
 
 
-def decode_cutoff_value(value: bytes) -> Cutoff:
-    """The inverse of ``encode_cutoff_value``.
+def decode_not_before_value(value: bytes) -> NotBefore:
+    """The inverse of ``encode_not_before_value``.
 
     Raises:
         ValueError: not such a value, or one of a later format.
     """
-    return decode_cutoff(value.split(b" ", 1)[1])
+    return decode_not_before(value.split(b" ", 1)[1])

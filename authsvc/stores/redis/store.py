@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter, event_time
-from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.sessions import Record
 from authsvc.stores import STALENESS_BOUND_SECONDS, Logged, Page
 from authsvc.stores.paging import Cursor, after_cursor, cursor_of, newest_first, parse_cursor
@@ -21,11 +21,11 @@ from authsvc.stores.redis import scripts
 from authsvc.stores.redis.link import Link, end, unavailable
 from authsvc.stores.redis.log import Partition, Position, parse_position, position_text
 from authsvc.stores.redis.records import (
-    cutoff_field,
-    decode_cutoff_value,
+    decode_not_before_value,
     decode_value,
-    encode_cutoff_value,
+    encode_not_before_value,
     encode_value,
+    not_before_field,
     subject_index,
     ttl_ms,
 )
@@ -254,50 +254,50 @@ class RedisStore:
         found += [it for it in await self._records(chunk) if which.matches(it)]
         return Page(found, "")
 
-    # Cut-offs.
+    # Not-befores.
 
-    async def cut_off(self, cutoff: Cutoff) -> str:
-        """See ``SessionStore.cut_off``."""
+    async def set_not_before(self, not_before: NotBefore) -> str:
+        """See ``SessionStore.set_not_before``."""
         self._check_open()
         partition = self._partitions[0]
         position = await self._link.write(
-            scripts.CUT_OFF,
+            scripts.NOT_BEFORE,
             partition.base,
-            cutoff_field(cutoff.key),
-            encode_cutoff_value(cutoff),
+            not_before_field(not_before.key),
+            encode_not_before_value(not_before),
             self._events_kept,
             EventType.TOKENS_REVOKED.value,
-            repr(cutoff.set_time),
+            repr(not_before.set_time),
         )
-        partition.recent.cutoffs.add(cutoff)
+        partition.recent.not_befores.add(not_before)
         return _token(partition, position)
 
-    def recall_cutoffs(self, seen: str = "") -> Cutoffs | None:
-        """See ``SessionStore.recall_cutoffs``."""
+    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
+        """See ``SessionStore.cached_not_befores``."""
         partition = self._partitions[0]
-        return partition.recent.cutoffs if self._may_recall(partition, seen) else None
+        return partition.recent.not_befores if self._may_recall(partition, seen) else None
 
-    async def get_cutoffs(self, keys: Collection[CutoffKey]) -> Cutoffs:
-        """See ``SessionStore.get_cutoffs``."""
+    async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
+        """See ``SessionStore.get_not_befores``."""
         self._check_open()
         answers = await self._link.ask(
-            "HMGET", f"{self._partitions[0].base}:cutoffs", *map(cutoff_field, keys)
+            "HMGET", f"{self._partitions[0].base}:not_befores", *map(not_before_field, keys)
         )
-        cutoffs = Cutoffs()
+        not_befores = NotBefores()
         for value in answers:
             if value is not None:
-                cutoffs.add(_decoded_cutoff(value))
-        return cutoffs
+                not_befores.add(_decoded_not_before(value))
+        return not_befores
 
-    async def forget_cutoffs(self, set_before: float) -> None:
-        """See ``SessionStore.forget_cutoffs``."""
+    async def delete_not_befores(self, set_before: float) -> None:
+        """See ``SessionStore.delete_not_befores``."""
         self._check_open()
         partition = self._partitions[0]
-        for cutoff in await logs.all_cutoffs(self._link, partition.base):
-            if cutoff.set_time < set_before:
-                field, value = cutoff_field(cutoff.key), encode_cutoff_value(cutoff)
+        for not_before in await logs.all_not_befores(self._link, partition.base):
+            if not_before.set_time < set_before:
+                field, value = not_before_field(not_before.key), encode_not_before_value(not_before)
                 await self._link.run(scripts.FORGET, partition.base, field, value)
-        partition.recent.cutoffs.forget(set_before)
+        partition.recent.not_befores.drop(set_before)
 
     # The log.
 
@@ -525,9 +525,9 @@ def _decoded(session_id: str, value: bytes) -> Record:
         raise unavailable(str(error)) from None
 
 
-def _decoded_cutoff(value: bytes) -> Cutoff:
+def _decoded_not_before(value: bytes) -> NotBefore:
     try:
-        return decode_cutoff_value(value)
+        return decode_not_before_value(value)
     except ValueError as error:
         raise unavailable(str(error)) from None
 

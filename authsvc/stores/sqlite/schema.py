@@ -12,7 +12,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType
 from authsvc.domain.sessions import Record
 from authsvc.stores import Logged
-from authsvc.stores.codec import decode_cutoff, decode_grants, decode_record, encode_grants
+from authsvc.stores.codec import decode_grants, decode_not_before, decode_record, encode_grants
 
 SCHEMA_VERSION = 2
 """``PRAGMA user_version`` of the files that this module writes."""
@@ -45,7 +45,7 @@ _MIGRATIONS = (
     """
     CREATE INDEX sessions_by_create_time ON sessions (create_time, id);
     CREATE INDEX sessions_by_subject ON sessions (issuer, subject) WHERE subject != '';
-    CREATE TABLE cutoffs (
+    CREATE TABLE not_befores (
         issuer TEXT NOT NULL,
         subject TEXT NOT NULL,
         token_id TEXT NOT NULL,
@@ -161,7 +161,7 @@ def logged_of(row: tuple[Any, ...]) -> Logged:
     seq, number, time, _, _, _, body = row
     event_type = EventType(number)
     if event_type is EventType.TOKENS_REVOKED:
-        return Logged(str(seq), Event(event_type, time, cutoff=decode_cutoff(body)))
+        return Logged(str(seq), Event(event_type, time, not_before=decode_not_before(body)))
     return Logged(str(seq), Event(event_type, time, decode_record(body)))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
-from authsvc.domain.revocation import Cutoff, CutoffKey, Cutoffs
+from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.sessions import Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.paging import cursor_of, parse_cursor, parse_position
@@ -146,23 +146,23 @@ class SqliteStore:
         statement, values = _listing(which, after)
         return await asyncio.to_thread(self._page, which, statement, values, size)
 
-    async def cut_off(self, cutoff: Cutoff) -> str:
-        """See ``SessionStore.cut_off``."""
-        return await self._run(lambda work: work.cut_off(cutoff))
+    async def set_not_before(self, not_before: NotBefore) -> str:
+        """See ``SessionStore.set_not_before``."""
+        return await self._run(lambda work: work.set_not_before(not_before))
 
-    def recall_cutoffs(self, seen: str = "") -> Cutoffs | None:
-        """See ``SessionStore.recall_cutoffs``."""
-        return self._recent.cutoffs if self._may_recall(seen) else None
+    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
+        """See ``SessionStore.cached_not_befores``."""
+        return self._recent.not_befores if self._may_recall(seen) else None
 
-    async def get_cutoffs(self, keys: Collection[CutoffKey]) -> Cutoffs:
-        """See ``SessionStore.get_cutoffs``."""
+    async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
+        """See ``SessionStore.get_not_befores``."""
         self._catch_up()
-        return self._recent.cutoffs
+        return self._recent.not_befores
 
-    async def forget_cutoffs(self, set_before: float) -> None:
-        """See ``SessionStore.forget_cutoffs``."""
-        await self._run(lambda work: work.forget_cutoffs(set_before))
-        self._recent.cutoffs.forget(set_before)
+    async def delete_not_befores(self, set_before: float) -> None:
+        """See ``SessionStore.delete_not_befores``."""
+        await self._run(lambda work: work.delete_not_befores(set_before))
+        self._recent.not_befores.drop(set_before)
 
     async def append(self, event: Event) -> None:
         """See ``SessionStore.append``."""
@@ -240,21 +240,21 @@ class SqliteStore:
             return
         self._position = seq
         if number == EventType.TOKENS_REVOKED.value:
-            if (cutoff := logged_of(row).event.cutoff) is not None:
-                self._recent.cutoffs.add(cutoff)
+            if (not_before := logged_of(row).event.not_before) is not None:
+                self._recent.not_befores.add(not_before)
         elif number == EventType.EXPIRED.value:
             self._recent.removed(session_id)
         elif number != EventType.SUBJECT_MISMATCH.value:
             self._recent.written(session_id, (create_time, revision))
 
     def _begin_anew(self) -> None:
-        """Forget all records, and read all cut-offs."""
+        """Forget all records, and read all not-befores."""
         self._recent.clear()
         ((self._position,),) = self._read("SELECT coalesce(max(seq), 0) FROM events")
         for issuer, subject, token_id, until, set_time in self._read(
-            "SELECT issuer, subject, token_id, time, set_time FROM cutoffs"
+            "SELECT issuer, subject, token_id, time, set_time FROM not_befores"
         ):
-            self._recent.cutoffs.add(Cutoff(until, set_time, issuer, subject, token_id))
+            self._recent.not_befores.add(NotBefore(until, set_time, issuer, subject, token_id))
 
     def _page(
         self, which: RecordFilter, statement: str, values: tuple[object, ...], size: int

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import Event, EventType, event_time
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.sessions import Record
-from authsvc.stores.codec import encode_cutoff, encode_record
+from authsvc.stores.codec import encode_not_before, encode_record
 from authsvc.stores.sqlite.schema import RECORD_COLUMNS, connect, record_of, row_of, unavailable
 
 ResultT = TypeVar("ResultT")
@@ -87,29 +87,31 @@ class Transaction:
             (now, SWEEP_CHUNK),
         )
 
-    def cut_off(self, cutoff: Cutoff) -> str:
-        """See ``SessionStore.cut_off``."""
+    def set_not_before(self, not_before: NotBefore) -> str:
+        """See ``SessionStore.set_not_before``."""
         self._connection.execute(
-            "INSERT INTO cutoffs (issuer, subject, token_id, time, set_time) "
+            "INSERT INTO not_befores (issuer, subject, token_id, time, set_time) "
             "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET time = excluded.time, set_time = excluded.set_time WHERE excluded.time >= time",
-            (*cutoff.key, cutoff.time, cutoff.set_time),
+            (*not_before.key, not_before.time, not_before.set_time),
         )
-        return self.append(Event(EventType.TOKENS_REVOKED, cutoff.set_time, cutoff=cutoff))
+        return self.append(
+            Event(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before)
+        )
 
-    def forget_cutoffs(self, set_before: float) -> None:
-        """See ``SessionStore.forget_cutoffs``."""
-        self._connection.execute("DELETE FROM cutoffs WHERE set_time < ?", (set_before,))
+    def delete_not_befores(self, set_before: float) -> None:
+        """See ``SessionStore.delete_not_befores``."""
+        self._connection.execute("DELETE FROM not_befores WHERE set_time < ?", (set_before,))
 
     def append(self, event: Event) -> str:
         """Log an event; its position."""
-        record, cutoff = event.record, event.cutoff
+        record, not_before = event.record, event.not_before
         if record is not None:
             session_id, create_time, revision = record.id, record.create_time, record.revision
             body = encode_record(record)
         else:
             session_id, create_time, revision = "", 0.0, 0
-            body = encode_cutoff(cutoff) if cutoff else ""
+            body = encode_not_before(not_before) if not_before else ""
         cursor = self._connection.execute(
             "INSERT INTO events (type, time, session_id, create_time, revision, body) "
             "VALUES (?, ?, ?, ?, ?, ?)",

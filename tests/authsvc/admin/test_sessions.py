@@ -11,16 +11,16 @@ import pytest
 
 from authsvc.admin.sessions import (
     COUNT_PAGE_SIZE,
-    CUTOFFS_MARGIN_SECONDS,
     MAX_COUNT_PAGES,
     MAX_STORE_PAGES,
     MAX_WATCHERS,
+    NOT_BEFORES_MARGIN_SECONDS,
     SessionAdmin,
     tidy,
 )
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
-from authsvc.domain.revocation import EVERYONE, Cutoff
+from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.domain.sessions import Grant, Limits, Record
 from authsvc.stores import Logged, Page
@@ -198,8 +198,8 @@ async def test_nobody_holds_up_their_own_revocation(office: Office) -> None:
     revoked = await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
     assert office.store.pages_read == MAX_COUNT_PAGES
     assert revoked.session_count is None
-    assert revoked.cutoff is not None
-    assert revoked.cutoff.time == START + 1
+    assert revoked.not_before is not None
+    assert revoked.not_before.time == START + 1
     assert COUNT_PAGE_SIZE * MAX_COUNT_PAGES == 100_000
 
 
@@ -224,8 +224,8 @@ async def test_an_issuer_that_is_not_configured_is_revoked_on_request_alone(
         ),
         await office.admin.revoke_token("ipd", "j1", caller="op", allow_unknown_issuer=True),
     ):
-        assert revoked.cutoff is not None
-        assert revoked.cutoff.issuer == "ipd"
+        assert revoked.not_before is not None
+        assert revoked.not_before.issuer == "ipd"
 
 
 async def test_the_newest_token_known_counts_wherever_it_is(office: Office) -> None:
@@ -236,7 +236,7 @@ async def test_the_newest_token_known_counts_wherever_it_is(office: Office) -> N
     ended = record("ended", revoke_time=START, grants=MappingProxyType({}))
     await fill(office, gone, ended, record("here"), record("bobs", subject="bob", now=START + 29))
     revoked = await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
-    assert revoked.cutoff == Cutoff(START + 25, START, issuer="idp", subject="alice")
+    assert revoked.not_before == NotBefore(START + 25, START, issuer="idp", subject="alice")
     assert revoked.session_count == 1
 
 
@@ -269,23 +269,23 @@ async def test_no_names_are_not_everyone(office: Office) -> None:
         with pytest.raises(AuthError) as caught:
             await work
         assert caught.value.reason is Reason.ARGUMENT_INVALID
-    cutoffs = office.store.recall_cutoffs()
-    assert cutoffs is not None
-    assert EVERYONE not in {cutoff.key for cutoff in cutoffs}
+    not_befores = office.store.cached_not_befores()
+    assert not_befores is not None
+    assert EVERYONE not in {not_before.key for not_before in not_befores}
 
 
 async def test_what_nobody_can_ask_for_is_tidied_away(office: Office) -> None:
-    limits = Limits(cutoffs_kept_seconds=1_000)
+    limits = Limits(not_befores_kept_seconds=1_000)
     await fill(office, record("s"))
     await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
-    margin = CUTOFFS_MARGIN_SECONDS
+    margin = NOT_BEFORES_MARGIN_SECONDS
     for now, kept in ((3_599.0, True), (3_600.0, False)):
         await tidy(office.store, now=START + now, limits=limits)
         assert (await office.store.get("s") is not None) is kept
     # Its tokens are refused for their age by then, by whatever clock.
     for now, kept in ((1_000.0 + margin, True), (1_000.5 + margin, False)):
         await tidy(office.store, now=START + now, limits=limits)
-        assert (len(await office.store.get_cutoffs([("idp", "alice", "")])) == 1) is kept
+        assert (len(await office.store.get_not_befores([("idp", "alice", "")])) == 1) is kept
 
 
 # Watches.
@@ -399,8 +399,10 @@ def _id(logged: Logged) -> str:
         Event(EventType.CREATED, START, record("s")),
         Event(EventType.REVOKED, START + 5, record("s", revoke_time=START + 5)),
         Event(EventType.EXPIRED, START, record("s", subject="")),
-        Event(EventType.TOKENS_REVOKED, START, cutoff=Cutoff(START - 1, START)),
-        Event(EventType.TOKENS_REVOKED, START, cutoff=Cutoff(START - 1, START, "idp", "alice")),
+        Event(EventType.TOKENS_REVOKED, START, not_before=NotBefore(START - 1, START)),
+        Event(
+            EventType.TOKENS_REVOKED, START, not_before=NotBefore(START - 1, START, "idp", "alice")
+        ),
     ],
 )
 def test_an_event_survives_the_wire_but_for_digests(event: Event) -> None:

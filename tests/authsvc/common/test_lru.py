@@ -23,7 +23,7 @@ from authsvc.domain.resolution import (
     Resolution,
     Secret,
 )
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.sessions import Grant, Record, VerifiedToken
 from authsvc.resolver.response_cache import ANSWER_BYTES, Settled, SettledAnswers
 from authsvc.stores.memory import MemoryStore
@@ -150,9 +150,9 @@ def expired(number: int, text: str = "") -> Event:
     return Event(EventType.EXPIRED, START + number, record(number, text=text))
 
 
-def cut_off(number: int) -> Event:
-    cutoff = Cutoff(START, START + number, f"{ISSUER}/{number}", token_id=f"{number}" * 200)
-    return Event(EventType.TOKENS_REVOKED, START + number, cutoff=cutoff)
+def not_before_event(number: int) -> Event:
+    not_before = NotBefore(START, START + number, f"{ISSUER}/{number}", token_id=f"{number}" * 200)
+    return Event(EventType.TOKENS_REVOKED, START + number, not_before=not_before)
 
 
 def aws(number: int) -> AwsCredentials:
@@ -171,13 +171,13 @@ def aws(number: int) -> AwsCredentials:
         record,
         lambda number: record(number, 5),
         expired,
-        cut_off,
+        not_before_event,
         aws,
         lambda number: BearerCredentials(Secret(f"{number:04}" * 400), "Bearer", START + number),
     ],
     ids=[
         *("real", "large", "small", "long claim", "not latin"),
-        *("record", "grants", "event", "cut-off", "aws", "bearer"),
+        *("record", "grants", "event", "not-before", "aws", "bearer"),
     ],
 )
 def test_what_is_counted_is_what_is_taken(

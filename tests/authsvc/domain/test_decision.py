@@ -280,7 +280,7 @@ def test_row_17_the_principal_session_is_created_then_reused() -> None:
     assert (newer.row, newer.outcome) == (17, Outcome.REAUTHENTICATED)
 
 
-def test_row_17_revocation_is_a_cut_off() -> None:
+def test_row_17_revocation_is_a_not_before() -> None:
     first = decide_principal_session(None, token("a"), resource=RESOURCE, now=NOW, limits=LIMITS)
     assert first.record is not None
     tombstone = tombstone_of(first.record, now=NOW + 5)
@@ -301,7 +301,7 @@ def test_row_17_revocation_is_a_cut_off() -> None:
     assert new.record.grants == {RESOURCE: token("b", iat=NOW + 6).grant()}
 
 
-def test_row_17_the_cut_off_outlives_what_begins_anew() -> None:
+def test_row_17_the_not_before_outlives_what_begins_anew() -> None:
     first = decide_principal_session(None, token("a"), resource=RESOURCE, now=NOW, limits=LIMITS)
     assert first.record is not None
     record = tombstone_of(first.record, now=NOW + 5)

@@ -1,4 +1,4 @@
-"""Cut-offs, in themselves."""
+"""Not-befores, in themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.domain.resolution import Principal
-from authsvc.domain.revocation import END_OF_TIME, EVERYONE, Cutoff, Cutoffs, cutoff_keys
+from authsvc.domain.revocation import END_OF_TIME, EVERYONE, NotBefore, NotBefores, not_before_keys
 from authsvc.domain.sessions import VerifiedToken
 
 
@@ -17,29 +17,29 @@ def token(
     return VerifiedToken(b"d" * 32, Principal(issuer, subject, 1e9), issue_time, token_id)
 
 
-def in_force(*cutoffs: Cutoff) -> Cutoffs:
-    them = Cutoffs()
-    for cutoff in cutoffs:
-        them.add(cutoff)
+def in_force(*not_befores: NotBefore) -> NotBefores:
+    them = NotBefores()
+    for not_before in not_befores:
+        them.add(not_before)
     return them
 
 
-OF_ALICE = Cutoff(100.0, 150.0, issuer="idp", subject="alice")
-OF_J1 = Cutoff(END_OF_TIME, 150.0, issuer="idp", token_id="j1")
-OF_EVERYONE = Cutoff(100.0, 150.0)
+OF_ALICE = NotBefore(100.0, 150.0, issuer="idp", subject="alice")
+OF_J1 = NotBefore(END_OF_TIME, 150.0, issuer="idp", token_id="j1")
+OF_EVERYONE = NotBefore(100.0, 150.0)
 
 
-@pytest.mark.parametrize("cutoff", [OF_ALICE, OF_EVERYONE], ids=["subject", "everyone"])
-def test_tokens_issued_up_to_the_time_are_refused(cutoff: Cutoff) -> None:
-    cutoffs = in_force(cutoff)
-    assert cutoffs.refuse(token(99.0))
-    assert cutoffs.refuse(token(100.0))
-    assert not cutoffs.refuse(token(100.000001))
+@pytest.mark.parametrize("not_before", [OF_ALICE, OF_EVERYONE], ids=["subject", "everyone"])
+def test_tokens_issued_up_to_the_time_are_refused(not_before: NotBefore) -> None:
+    not_befores = in_force(not_before)
+    assert not_befores.reject(token(99.0))
+    assert not_befores.reject(token(100.0))
+    assert not not_befores.reject(token(100.000001))
 
 
-def test_nobody_is_refused_without_a_cutoff() -> None:
-    assert not Cutoffs().refuse(token())
-    assert not Cutoffs().refuse(token(0.0))
+def test_nobody_is_refused_without_a_not_before() -> None:
+    assert not NotBefores().reject(token())
+    assert not NotBefores().reject(token(0.0))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_nobody_is_refused_without_a_cutoff() -> None:
     ],
 )
 def test_a_subject_is_one_of_one_issuer(other: VerifiedToken) -> None:
-    assert not in_force(OF_ALICE).refuse(other)
+    assert not in_force(OF_ALICE).reject(other)
 
 
 @pytest.mark.parametrize(
@@ -71,33 +71,33 @@ def test_a_subject_is_one_of_one_issuer(other: VerifiedToken) -> None:
     ],
 )
 def test_a_token_is_revoked_by_its_id_and_issuer(presented: VerifiedToken, refused: bool) -> None:
-    assert in_force(OF_J1).refuse(presented) is refused
+    assert in_force(OF_J1).reject(presented) is refused
 
 
-def test_a_token_without_iat_is_refused_by_any_cutoff_of_its_own() -> None:
-    for cutoff in (OF_ALICE, OF_J1, OF_EVERYONE):
-        assert in_force(cutoff).refuse(token(0.0))
+def test_a_token_without_iat_is_refused_by_any_not_before_of_its_own() -> None:
+    for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
+        assert in_force(not_before).reject(token(0.0))
 
 
 def test_the_later_of_two_holds() -> None:
-    earlier = Cutoff(50.0, 200.0, issuer="idp", subject="alice")
+    earlier = NotBefore(50.0, 200.0, issuer="idp", subject="alice")
     for order in ((OF_ALICE, earlier), (earlier, OF_ALICE)):
         assert list(in_force(*order)) == [OF_ALICE]
-    everyone = in_force(OF_EVERYONE, Cutoff(50.0, 200.0))
-    assert everyone.refuse(token(100.0))
+    everyone = in_force(OF_EVERYONE, NotBefore(50.0, 200.0))
+    assert everyone.reject(token(100.0))
 
 
-def test_a_cutoff_is_forgotten_by_when_it_was_set() -> None:
-    cutoffs = in_force(
-        OF_ALICE, Cutoff(100.0, 160.0, issuer="idp", subject="bob"), Cutoff(100.0, 140.0)
+def test_a_not_before_is_forgotten_by_when_it_was_set() -> None:
+    not_befores = in_force(
+        OF_ALICE, NotBefore(100.0, 160.0, issuer="idp", subject="bob"), NotBefore(100.0, 140.0)
     )
-    cutoffs.forget(150.0)
-    assert {cutoff.key for cutoff in cutoffs} == {OF_ALICE.key, ("idp", "bob", "")}
+    not_befores.drop(150.0)
+    assert {not_before.key for not_before in not_befores} == {OF_ALICE.key, ("idp", "bob", "")}
     # The one of everyone went with its time.
-    assert not cutoffs.refuse(token(subject="carol"))
-    cutoffs.forget(1e9)
-    assert len(cutoffs) == 0
-    assert not cutoffs.refuse(token())
+    assert not not_befores.reject(token(subject="carol"))
+    not_befores.drop(1e9)
+    assert len(not_befores) == 0
+    assert not not_befores.reject(token())
 
 
 _NAMES = st.sampled_from(["", "a", "b"])
@@ -111,30 +111,30 @@ _TOKENS = st.builds(
     _NAMES.filter(bool),
     _NAMES,
 )
-_CUTOFFS = st.one_of(
-    st.builds(Cutoff, _TIMES, _TIMES),
-    st.builds(Cutoff, _TIMES, _TIMES, issuer=_NAMES.filter(bool), subject=_NAMES.filter(bool)),
-    st.builds(Cutoff, _TIMES, _TIMES, issuer=_NAMES.filter(bool), token_id=_NAMES.filter(bool)),
+_NOT_BEFORES = st.one_of(
+    st.builds(NotBefore, _TIMES, _TIMES),
+    st.builds(NotBefore, _TIMES, _TIMES, issuer=_NAMES.filter(bool), subject=_NAMES.filter(bool)),
+    st.builds(NotBefore, _TIMES, _TIMES, issuer=_NAMES.filter(bool), token_id=_NAMES.filter(bool)),
 )
 
 
-@given(st.lists(_CUTOFFS, max_size=8), _TOKENS)
-def test_a_token_is_refused_by_each_cutoff_that_is_its_own(
-    cutoffs: list[Cutoff], presented: VerifiedToken
+@given(st.lists(_NOT_BEFORES, max_size=8), _TOKENS)
+def test_a_token_is_refused_by_each_not_before_that_is_its_own(
+    not_befores: list[NotBefore], presented: VerifiedToken
 ) -> None:
     who = presented.principal
 
-    def is_its_own(cutoff: Cutoff) -> bool:
-        if cutoff.key == EVERYONE:
+    def is_its_own(not_before: NotBefore) -> bool:
+        if not_before.key == EVERYONE:
             return True
-        if cutoff.issuer != who.issuer:
+        if not_before.issuer != who.issuer:
             return False
-        if cutoff.subject:
-            return cutoff.subject == who.subject
-        return cutoff.token_id == presented.token_id
+        if not_before.subject:
+            return not_before.subject == who.subject
+        return not_before.token_id == presented.token_id
 
-    expected = any(is_its_own(it) and presented.issue_time <= it.time for it in cutoffs)
-    assert in_force(*cutoffs).refuse(presented) is expected
+    expected = any(is_its_own(it) and presented.issue_time <= it.time for it in not_befores)
+    assert in_force(*not_befores).reject(presented) is expected
     # Whoever asks a store for the token's own alone decides alike.
-    keys = cutoff_keys(presented)
-    assert in_force(*(it for it in cutoffs if it.key in keys)).refuse(presented) is expected
+    keys = not_before_keys(presented)
+    assert in_force(*(it for it in not_befores if it.key in keys)).reject(presented) is expected

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authsvc.client import AuthClient
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome, Resolution
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.server.config import Settings
 from authsvc.server.stores import open_store
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -152,14 +152,14 @@ async def test_a_subject_of_another_replica_never_gets_in(replicas: Fleet) -> No
     assert answer.principal.subject == "alice"
 
 
-async def test_a_cut_off_is_obeyed_by_every_replica(replicas: Fleet) -> None:
+async def test_a_not_before_is_obeyed_by_every_replica(replicas: Fleet) -> None:
     token = replicas.idp.token()
     for client in (replicas.one, replicas.other):
         await client.resolve("s", token, resource=RESOURCE, create=True)
     operators = await open_store(replicas.settings)  # the replica that an operator calls
     try:
         now = replicas.clock()
-        await operators.cut_off(Cutoff(now, now, replicas.idp.issuer, "alice"))
+        await operators.set_not_before(NotBefore(now, now, replicas.idp.issuer, "alice"))
     finally:
         await operators.close()
     for client in (replicas.one, replicas.other):

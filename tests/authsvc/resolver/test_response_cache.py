@@ -7,7 +7,7 @@ import pytest
 from authsvc.access.limits import CallerLimits, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.sessions import TOUCH_FRACTION, Limits
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.stores.memory import MemoryStore
@@ -132,22 +132,22 @@ async def test_a_revoked_session_ends_it(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("whose", ["everyone", "subject", "token"])
-async def test_a_cut_off_ends_it(bench: Bench, whose: str) -> None:
+async def test_a_not_before_ends_it(bench: Bench, whose: str) -> None:
     await bench.settle("s", bench.idp.token(jti="one"))
     now = bench.clock.now
     named = {
-        "everyone": Cutoff(now, now),
-        "subject": Cutoff(now, now, ISSUER, "alice"),
-        "token": Cutoff(now, now, ISSUER, "", "one"),
+        "everyone": NotBefore(now, now),
+        "subject": NotBefore(now, now, ISSUER, "alice"),
+        "token": NotBefore(now, now, ISSUER, "", "one"),
     }
-    await bench.store.cut_off(named[whose])
+    await bench.store.set_not_before(named[whose])
     assert not bench.stands()
 
 
-async def test_somebody_elses_cut_off_does_not(bench: Bench) -> None:
+async def test_somebody_elses_not_before_does_not(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token())
     now = bench.clock.now
-    await bench.store.cut_off(Cutoff(now, now, ISSUER, "bob"))
+    await bench.store.set_not_before(NotBefore(now, now, ISSUER, "bob"))
     assert bench.stands()
 
 

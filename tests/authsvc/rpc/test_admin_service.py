@@ -278,7 +278,7 @@ async def test_everything_issued_up_to_a_time_is_revoked(
     assert await site.refusal("carol", tokens[2]) is Reason.TOKEN_REVOKED
 
 
-async def test_the_later_cutoff_holds(site: Site, idp: IdentityProvider, clock: Clock) -> None:
+async def test_the_later_not_before_holds(site: Site, idp: IdentityProvider, clock: Clock) -> None:
     token = idp.token()
     await site.resolve("s", token)
     clock.advance(5)
@@ -314,7 +314,7 @@ async def test_an_issuer_whose_clock_is_ahead(
     assert await site.refusal("s", idp.token(iat=clock.now + 21)) is None
 
 
-async def test_no_token_comes_back_when_its_cutoff_goes(
+async def test_no_token_comes_back_when_its_not_before_goes(
     tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
     kept = {"revocations": {"retention_seconds": 1_000}}
@@ -326,7 +326,7 @@ async def test_no_token_comes_back_when_its_cutoff_goes(
         await site.operator.revoke_subject(ISSUER, "alice")
         clock.advance(1_000)
         assert await site.refusal("s", token) is Reason.TOKEN_REVOKED
-        # From here on the cut-off may be forgotten: no token of that age is good any more.
+        # From here on the not-before may be forgotten: no token of that age is good any more.
         bobs = idp.token("bob", iat=START, ttl_seconds=1e6)
         assert await site.refusal("bobs", bobs) is None
         clock.advance(1)
@@ -461,7 +461,7 @@ async def test_a_watch_tells_what_happens(site: Site, idp: IdentityProvider, clo
         await site.operator.revoke_subject(ISSUER, "alice", before_time=START)
         await site.operator.revoke_token(ISSUER, "j1")
         await site.operator.revoke_everyone(before_time=START)
-        cut_off = [it.event for it in await taken(events, 3)]
+        revoked = [it.event for it in await taken(events, 3)]
     assert [event.type for event in of_s] == [
         EventType.CREATED,
         EventType.REAUTHENTICATED,
@@ -472,9 +472,9 @@ async def test_a_watch_tells_what_happens(site: Site, idp: IdentityProvider, clo
     assert [_subject(event.record) for event in of_s] == ["", "alice", "alice", "alice"]
     assert of_s[3].record is not None
     assert of_s[3].record.revoke_time == START + 2
-    assert all(event.type is EventType.TOKENS_REVOKED for event in cut_off)
-    cutoffs = [event.cutoff for event in cut_off]
-    assert [it and (it.key, it.time) for it in cutoffs] == [
+    assert all(event.type is EventType.TOKENS_REVOKED for event in revoked)
+    not_befores = [event.not_before for event in revoked]
+    assert [it and (it.key, it.time) for it in not_befores] == [
         ((ISSUER, "alice", ""), START),
         ((ISSUER, "", "j1"), END_OF_TIME),
         (("", "", ""), START),
@@ -521,7 +521,7 @@ async def test_a_watch_is_filtered(site: Site, idp: IdentityProvider) -> None:
         await site.operator.revoke_subject(ISSUER, "alice", before_time=START - 1)
         await site.operator.revoke_token(ISSUER, "j1")
         await site.operator.revoke_everyone(before_time=START - 1)
-        keys = [it.event.cutoff.key for it in await taken(events, 3) if it.event.cutoff]
+        keys = [it.event.not_before.key for it in await taken(events, 3) if it.event.not_before]
         assert keys == [(ISSUER, "alice", ""), (ISSUER, "", "j1"), ("", "", "")]
 
 

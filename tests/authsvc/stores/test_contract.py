@@ -14,7 +14,7 @@ import pytest
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
-from authsvc.domain.revocation import END_OF_TIME, Cutoff
+from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.domain.sessions import Grant, Record
 from authsvc.stores import Logged, Page, SessionStore
 from authsvc.stores.memory import MemoryStore
@@ -423,61 +423,61 @@ async def test_a_page_of_another_list_is_refused(store: SessionStore, after: str
         assert caught.value.reason is Reason.ARGUMENT_INVALID
 
 
-# Cut-offs.
+# Not-befores.
 
-OF_ALICE = Cutoff(100.0, 150.0, issuer="idp", subject="alice")
-OF_J1 = Cutoff(END_OF_TIME, 150.0, issuer="idp", token_id="j1")
-OF_EVERYONE = Cutoff(99.125, 151.0)
+OF_ALICE = NotBefore(100.0, 150.0, issuer="idp", subject="alice")
+OF_J1 = NotBefore(END_OF_TIME, 150.0, issuer="idp", token_id="j1")
+OF_EVERYONE = NotBefore(99.125, 151.0)
 
 
-async def test_what_was_cut_off_is_in_force(store: SessionStore) -> None:
-    for cutoff in (OF_ALICE, OF_J1, OF_EVERYONE):
-        token = await store.cut_off(cutoff)
-        assert [it for it in await store.get_cutoffs([cutoff.key]) if it.key == cutoff.key] == [
-            cutoff
-        ]
-        remembered = store.recall_cutoffs(token)
-        assert remembered is None or cutoff in list(remembered)
-    await eventually(lambda: store.recall_cutoffs(token) is not None)
-    assert {it.key: it for it in store.recall_cutoffs(token) or ()} == {
+async def test_a_not_before_is_in_force(store: SessionStore) -> None:
+    for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
+        token = await store.set_not_before(not_before)
+        assert [
+            it for it in await store.get_not_befores([not_before.key]) if it.key == not_before.key
+        ] == [not_before]
+        remembered = store.cached_not_befores(token)
+        assert remembered is None or not_before in list(remembered)
+    await eventually(lambda: store.cached_not_befores(token) is not None)
+    assert {it.key: it for it in store.cached_not_befores(token) or ()} == {
         it.key: it for it in (OF_ALICE, OF_J1, OF_EVERYONE)
     }
 
 
-async def test_of_two_cutoffs_the_later_one_holds(store: SessionStore) -> None:
-    await store.cut_off(OF_ALICE)
-    await store.cut_off(replace(OF_ALICE, time=99.0, set_time=200.0))
-    await store.cut_off(replace(OF_ALICE, subject="bob", time=50.0))
-    assert OF_ALICE in list(await store.get_cutoffs([OF_ALICE.key]))
+async def test_of_two_not_befores_the_later_one_holds(store: SessionStore) -> None:
+    await store.set_not_before(OF_ALICE)
+    await store.set_not_before(replace(OF_ALICE, time=99.0, set_time=200.0))
+    await store.set_not_before(replace(OF_ALICE, subject="bob", time=50.0))
+    assert OF_ALICE in list(await store.get_not_befores([OF_ALICE.key]))
     later = replace(OF_ALICE, time=100.5, set_time=201.0)
-    await store.cut_off(later)
-    assert later in list(await store.get_cutoffs([OF_ALICE.key]))
+    await store.set_not_before(later)
+    assert later in list(await store.get_not_befores([OF_ALICE.key]))
 
 
 async def test_names_that_run_together_are_two(store: SessionStore) -> None:
     names = [("a", "bc", ""), ("ab", "c", ""), ("a", "", "bc"), ("", "", ""), ("a ü\n", "日本", "")]
     for number, (issuer, subject, token_id) in enumerate(names):
-        await store.cut_off(Cutoff(100.0 + number, 150.0, issuer, subject, token_id))
-    cutoffs = {it.key: it.time for it in await store.get_cutoffs(names)}
-    assert cutoffs == {name: 100.0 + number for number, name in enumerate(names)}
+        await store.set_not_before(NotBefore(100.0 + number, 150.0, issuer, subject, token_id))
+    not_befores = {it.key: it.time for it in await store.get_not_befores(names)}
+    assert not_befores == {name: 100.0 + number for number, name in enumerate(names)}
 
 
-async def test_a_cutoff_leaves_the_records_alone(store: SessionStore) -> None:
+async def test_a_not_before_leaves_the_records_alone(store: SessionStore) -> None:
     await put(store, record())
-    await store.cut_off(OF_ALICE)
-    await store.cut_off(OF_EVERYONE)
+    await store.set_not_before(OF_ALICE)
+    await store.set_not_before(OF_EVERYONE)
     assert await store.get("s") == record()
 
 
-async def test_cutoffs_that_were_set_long_ago_are_forgotten(store: SessionStore) -> None:
-    for cutoff in (OF_ALICE, OF_J1, OF_EVERYONE):
-        await store.cut_off(cutoff)
+async def test_not_befores_that_were_set_long_ago_are_forgotten(store: SessionStore) -> None:
+    for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
+        await store.set_not_before(not_before)
     keys = [OF_ALICE.key, OF_J1.key, OF_EVERYONE.key]
-    await store.forget_cutoffs(150.0)
-    assert len(await store.get_cutoffs(keys)) == 3
-    await store.forget_cutoffs(150.5)
-    assert list(await store.get_cutoffs(keys)) == [OF_EVERYONE]
-    remembered = store.recall_cutoffs()
+    await store.delete_not_befores(150.0)
+    assert len(await store.get_not_befores(keys)) == 3
+    await store.delete_not_befores(150.5)
+    assert list(await store.get_not_befores(keys)) == [OF_EVERYONE]
+    remembered = store.cached_not_befores()
     assert remembered is None or list(remembered) == [OF_EVERYONE]
 
 
@@ -545,13 +545,13 @@ async def test_what_makes_room_is_told(store: SessionStore) -> None:
     assert gone.id == near(store, "s0")
 
 
-async def test_a_cutoff_is_told(store: SessionStore) -> None:
+async def test_a_not_before_is_told(store: SessionStore) -> None:
     position = await store.position()
-    for cutoff in (OF_ALICE, OF_J1, OF_EVERYONE):
-        await store.cut_off(cutoff)
+    for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
+        await store.set_not_before(not_before)
     events = [it.event for it in await told(store, position, 3)]
     assert events == [
-        Event(EventType.TOKENS_REVOKED, it.set_time, cutoff=it)
+        Event(EventType.TOKENS_REVOKED, it.set_time, not_before=it)
         for it in (OF_ALICE, OF_J1, OF_EVERYONE)
     ]
 
@@ -647,15 +647,15 @@ async def test_a_store_that_closes_tells_its_watchers(store: SessionStore) -> No
 
 async def test_a_closed_store_knows_nothing_any_more(store: SessionStore) -> None:
     await put(store, record())
-    await store.cut_off(OF_ALICE)
+    await store.set_not_before(OF_ALICE)
     await store.close()
     assert store.recall("s") is None
-    assert store.recall_cutoffs() is None
+    assert store.cached_not_befores() is None
     for call in (
         store.page(ALL, size=10),
-        store.cut_off(OF_ALICE),
-        store.get_cutoffs([OF_ALICE.key]),
-        store.forget_cutoffs(0.0),
+        store.set_not_before(OF_ALICE),
+        store.get_not_befores([OF_ALICE.key]),
+        store.delete_not_befores(0.0),
         store.position(),
     ):
         with pytest.raises(AuthError) as caught:

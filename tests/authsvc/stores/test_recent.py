@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.sessions import Record
 from authsvc.stores.recent import Fetch, Recent, version_of
 
@@ -135,11 +135,11 @@ def test_times_of_use_are_taken_over(recent: Recent) -> None:
     assert recent.get("unknown") is None
 
 
-def test_to_clear_is_to_forget_the_cutoffs_too(recent: Recent) -> None:
+def test_clearing_drops_the_not_befores_too(recent: Recent) -> None:
     recent.remember(record())
-    recent.cutoffs.add(Cutoff(1.0, 1.0))
+    recent.not_befores.add(NotBefore(1.0, 1.0))
     recent.clear()
-    assert len(recent) == len(recent.cutoffs) == 0
+    assert len(recent) == len(recent.not_befores) == 0
 
 
 @dataclass

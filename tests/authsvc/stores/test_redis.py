@@ -17,7 +17,7 @@ import pytest
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter
-from authsvc.domain.revocation import EVERYONE, Cutoff
+from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.domain.sessions import Grant, Record
 from authsvc.net.tls import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
@@ -101,7 +101,7 @@ async def until(what: Callable[[], bool]) -> None:
 
 async def current(store: RedisStore) -> None:
     """Wait until the store's memory may be answered from."""
-    await until(lambda: store.recall_cutoffs() is not None)
+    await until(lambda: store.cached_not_befores() is not None)
     await until(lambda: all(it.age_seconds() < STALENESS_BOUND_SECONDS for it in store._partitions))
 
 
@@ -167,34 +167,34 @@ async def test_a_consistency_token_holds_back_an_older_memory(server: RedisServe
         await until(lambda: one.recall("s", token) == next_of(first))
 
 
-async def test_a_cut_off_reaches_every_replica(server: RedisServer) -> None:
+async def test_a_not_before_reaches_every_replica(server: RedisServer) -> None:
     async with two_replicas(server) as (one, other):
-        token = await one.cut_off(Cutoff(100.0, 100.0, "idp", "alice"))
-        await until(lambda: len(other.recall_cutoffs() or ()) == 1)
+        token = await one.set_not_before(NotBefore(100.0, 100.0, "idp", "alice"))
+        await until(lambda: len(other.cached_not_befores() or ()) == 1)
         await _halt(other)
-        later = await one.cut_off(Cutoff(200.0, 200.0))
-        assert other.recall_cutoffs(token) is not None
-        assert other.recall_cutoffs(later) is None
-        found = await other.get_cutoffs([EVERYONE, ("idp", "alice", "")])
+        later = await one.set_not_before(NotBefore(200.0, 200.0))
+        assert other.cached_not_befores(token) is not None
+        assert other.cached_not_befores(later) is None
+        found = await other.get_not_befores([EVERYONE, ("idp", "alice", "")])
         assert {it.time for it in found} == {100.0, 200.0}
 
 
-async def test_a_replica_that_starts_knows_all_cut_offs(server: RedisServer) -> None:
+async def test_a_replica_that_starts_knows_all_not_befores(server: RedisServer) -> None:
     prefix = fresh_prefix()
     async with opened(server, prefix=prefix) as store:
         for number in range(1500):
-            await store.cut_off(Cutoff(float(number), 1.0, "idp", f"user-{number}"))
+            await store.set_not_before(NotBefore(float(number), 1.0, "idp", f"user-{number}"))
     async with opened(server, prefix=prefix) as started:
         await current(started)
-        assert len(started.recall_cutoffs() or ()) == 1500
+        assert len(started.cached_not_befores() or ()) == 1500
 
 
-async def test_of_two_cut_offs_the_later_holds(server: RedisServer) -> None:
+async def test_of_two_not_befores_the_later_holds(server: RedisServer) -> None:
     prefix = fresh_prefix()
     async with opened(server, prefix=prefix) as store:
-        await store.cut_off(Cutoff(200.0, 1.0, "idp", "alice"))
-        await store.cut_off(Cutoff(100.0, 2.0, "idp", "alice"))
-        (found,) = await store.get_cutoffs([("idp", "alice", "")])
+        await store.set_not_before(NotBefore(200.0, 1.0, "idp", "alice"))
+        await store.set_not_before(NotBefore(100.0, 2.0, "idp", "alice"))
+        (found,) = await store.get_not_befores([("idp", "alice", "")])
         assert found.time == 200.0
 
 
@@ -213,11 +213,11 @@ async def test_memory_is_not_answered_from_once_the_server_says_nothing(tmp_path
             valkey.pause()
             # How soon is for chaos to measure.
             await until(lambda: store.recall("s") is None)
-            assert store.recall_cutoffs() is None
+            assert store.cached_not_befores() is None
             for call in (store.get("s"), store.put(next_of(first), EventType.REVOKED)):
                 await _is_unavailable(call)
             valkey.resume()
-            await until(lambda: store.recall_cutoffs() is not None)
+            await until(lambda: store.cached_not_befores() is not None)
             assert await _got(store, "s") is not None
 
 
@@ -251,9 +251,9 @@ async def test_what_happened_during_a_break_is_not_missed(server: RedisServer) -
         await broken.put(first, EventType.CREATED)
         proxy.cut()
         await whole.put(next_of(first, revoke_time=1.0), EventType.REVOKED)
-        await whole.cut_off(Cutoff(100.0, 100.0, "idp", "bob"))
+        await whole.set_not_before(NotBefore(100.0, 100.0, "idp", "bob"))
         proxy.mend()
-        await until(lambda: len(broken.recall_cutoffs() or ()) == 1)
+        await until(lambda: len(broken.cached_not_befores() or ()) == 1)
         assert broken.recall("s") is None
         stored = await broken.get("s")
         assert stored is not None
@@ -294,7 +294,7 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(tmp_path: Path) 
     with single(tmp_path) as valkey:
         valkey.kill()
         async with opened(valkey.url) as store:
-            assert store.recall_cutoffs() is None
+            assert store.cached_not_befores() is None
             await _is_unavailable(store.get("s"))
             valkey.start()
             await current(store)
@@ -401,11 +401,11 @@ async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path
         async with opened(
             server, timeout_seconds=WAITING_SECONDS, bound_seconds=STALENESS_BOUND_SECONDS
         ) as store:
-            await until(lambda: store.recall_cutoffs() is not None)
+            await until(lambda: store.cached_not_befores() is not None)
             acknowledged = [f"s{number}" for number in range(50)]
             for name in acknowledged:
                 await _until_written(store, record(name))
-            await _until_cut_off(store, Cutoff(100.0, 100.0, "idp", "alice"))
+            await _until_not_before_set(store, NotBefore(100.0, 100.0, "idp", "alice"))
             group.current_primary().kill()
             await _taken_over(store, acknowledged)
 
@@ -421,11 +421,11 @@ async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path
         async with opened(
             server, timeout_seconds=WAITING_SECONDS, bound_seconds=STALENESS_BOUND_SECONDS
         ) as store:
-            await until(lambda: store.recall_cutoffs() is not None)
+            await until(lambda: store.cached_not_befores() is not None)
             acknowledged = [f"s{number}" for number in range(50)]
             for name in acknowledged:
                 await _until_written(store, record(name))
-            await _until_cut_off(store, Cutoff(100.0, 100.0, "idp", "alice"))
+            await _until_not_before_set(store, NotBefore(100.0, 100.0, "idp", "alice"))
             nodes.primary_of(f"{store._partitions[0].base}:any").kill()
             await _taken_over(store, acknowledged)
 
@@ -631,9 +631,9 @@ async def _exercise(store: RedisStore) -> None:
     assert await store.put(first, EventType.CREATED)
     assert await store.put(record("a", subject=""), EventType.CREATED)
     await store.touch(replace(first, expire_time=9999.0))
-    await store.cut_off(Cutoff(1.0, 1.0, "idp", "bob"))
-    assert len(await store.get_cutoffs([("idp", "bob", "")])) == 1
-    await store.forget_cutoffs(2.0)
+    await store.set_not_before(NotBefore(1.0, 1.0, "idp", "bob"))
+    assert len(await store.get_not_befores([("idp", "bob", "")])) == 1
+    await store.delete_not_befores(2.0)
     assert len((await store.page(RecordFilter(), size=10)).records) == 2
     assert (
         len((await store.page(RecordFilter(issuer="idp", subject="alice"), size=10)).records) == 1
@@ -673,24 +673,24 @@ async def _until_written(store: RedisStore, written: Record) -> None:
                 return
 
 
-async def _until_cut_off(store: RedisStore, cutoff: Cutoff) -> None:
+async def _until_not_before_set(store: RedisStore, not_before: NotBefore) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
-                await store.cut_off(cutoff)
+                await store.set_not_before(not_before)
                 return
             except AuthError:
                 await asyncio.sleep(0.01)
 
 
 async def _taken_over(store: RedisStore, names: list[str]) -> None:
-    """Wait until another server serves, which has these records and the one cut-off.
+    """Wait until another server serves, which has these records and the one not-before.
 
     Not until all partitions are current at one moment, which may be long on a busy machine.
     """
-    await until(lambda: store.recall_cutoffs() is None)
-    await until(lambda: store.recall_cutoffs() is not None)
-    await until(lambda: len(store.recall_cutoffs() or ()) == 1)
+    await until(lambda: store.cached_not_befores() is None)
+    await until(lambda: store.cached_not_befores() is not None)
+    await until(lambda: len(store.cached_not_befores() or ()) == 1)
     assert None not in [await _got(store, name) for name in names]
 
 

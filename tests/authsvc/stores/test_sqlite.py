@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter
-from authsvc.domain.revocation import Cutoff
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.sessions import Grant, Record
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
@@ -214,7 +214,7 @@ async def test_a_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) 
             grants={"https://mcp.example/mcp": grant},
         )  # fmt: skip
         assert await put(store, replace(stored, revision=stored.revision + 1))
-        await store.cut_off(Cutoff(1.0, 1.0, "idp", "bob"))
+        await store.set_not_before(NotBefore(1.0, 1.0, "idp", "bob"))
         assert len((await store.page(RecordFilter(), size=10)).records) == 1
         await store.close()
 

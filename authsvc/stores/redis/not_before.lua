@@ -1,11 +1,11 @@
--- Puts a cut-off in force, unless a later one is, and logs it. An equal one is kept for longer. Its value is "TIME JSON".
+-- Puts a not-before in force, unless a later one is, and logs it. An equal one is kept for longer. Its value is "TIME JSON".
 -- ARGV: field, value, events kept, event type, event time. Returns the event's id in the log.
-local cutoffs = base .. ':cutoffs'
-local stored = redis.call('HGET', cutoffs, ARGV[1])
+local not_befores = base .. ':not_befores'
+local stored = redis.call('HGET', not_befores, ARGV[1])
 local function time_of(value)
   return tonumber(string.match(value, '^%S+'))
 end
 if not stored or time_of(ARGV[2]) >= time_of(stored) then
-  redis.call('HSET', cutoffs, ARGV[1], ARGV[2])
+  redis.call('HSET', not_befores, ARGV[1], ARGV[2])
 end
 return log(redis.call, ARGV[3], ARGV[4], ARGV[5], '', ARGV[2])
