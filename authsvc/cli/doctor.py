@@ -148,9 +148,9 @@ def _read(
     if adapter_config is not None:
         problems[adapter_config] = []
         try:
-            of_adapter = adapter.load(adapter_config)
+            of_adapter = load(adapter.AdapterSettings, adapter_config)
         except ConfigError as error:
-            problems[adapter_config] = [str(error)]
+            problems[adapter_config] = str(error).splitlines()
     if config is not None:
         problems[config] = check_config.problems(config)
         with suppress(ConfigError):

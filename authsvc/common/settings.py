@@ -30,7 +30,10 @@ Resource = Annotated[str, AfterValidator(check_resource)]
 
 
 class FileSettings(BaseSettings):
-    """All settings of one program. A subclass sets ``env_prefix``."""
+    """All settings of one program. A subclass sets ``env_prefix``.
+
+    One that reads a part of another program's settings sets ``extra="ignore"``.
+    """
 
     model_config = SettingsConfigDict(env_nested_delimiter="__", extra="forbid", frozen=True)
 
@@ -62,7 +65,8 @@ def load(settings_class: type[SettingsT], path: Path | None) -> SettingsT:
             secret.
     """
     from_file = _read(path) if path else {}
-    _refuse_unknown_variables(settings_class)
+    if settings_class.model_config.get("extra") != "ignore":
+        _reject_unknown_variables(settings_class)
     try:
         return settings_class(**from_file)
     except ValidationError as error:
@@ -105,7 +109,7 @@ def _unknown(name: str, settings_class: type[FileSettings]) -> str:
     return f"there is no such setting; is it {near[0]}?" if near else "there is no such setting"
 
 
-def _refuse_unknown_variables(settings_class: type[FileSettings]) -> None:
+def _reject_unknown_variables(settings_class: type[FileSettings]) -> None:
     prefix = settings_class.model_config.get("env_prefix", "")
     for variable in os.environ:
         if not variable.startswith(prefix) or (

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from authsvc.client import ClientTls
-from authsvc.common.settings import ConfigError
+from authsvc.common.settings import FileSettings
 from authsvc.diagnosis import Check, Report
 from authsvc.tokens.compact import parse_json_object
 
@@ -39,46 +38,16 @@ class Link(BaseModel):
         )
 
 
-class AdapterSettings(BaseSettings):
+class AdapterSettings(FileSettings):
     """What of the adapter's configuration concerns the chain; the rest is for ``mcp-adapter
     check-config``, which knows the adapter."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="MCP_ADAPTER_", env_nested_delimiter="__", extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="MCP_ADAPTER_", extra="ignore")
 
     listen: str = "127.0.0.1:8000"
     resource: str
     authorization_servers: tuple[str, ...]
     authsvc: Link = Link()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment above the file, as in the adapter."""
-        return env_settings, init_settings
-
-
-def load(path: Path) -> AdapterSettings:
-    """
-    Raises:
-        ConfigError: unreadable, not TOML, or without what is needed here.
-    """
-    try:
-        return AdapterSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except ValidationError as error:
-        wrong = [".".join(map(str, item["loc"])) for item in error.errors()]
-        raise ConfigError(f"{path}: missing or wrong: {', '.join(wrong)}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
 def running(settings: AdapterSettings, url: str) -> Check:

@@ -15,6 +15,7 @@ from authsvc.client.health import probe
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.addresses import split
 from authsvc.net.certificates import strict_faults
 
 EXPIRY_WARNING_DAYS = 14
@@ -123,8 +124,7 @@ async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificat
         _, writer = await asyncio.open_unix_connection(endpoint.address.removeprefix("unix:"))
         writer.close()
         return None
-    host, _, port = endpoint.address.rpartition(":")
-    host = host.strip("[]")
+    host, port = split(endpoint.address)
     context = None
     if tls is not None:
         context = ssl.create_default_context(cadata=tls.authorities().decode())
@@ -132,7 +132,7 @@ async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificat
         if tls.certificate_file is not None:
             context.load_cert_chain(tls.certificate_file, tls.key_file)
     name = (endpoint.host or host) if context else None
-    _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name)
+    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
     try:
         shown = writer.get_extra_info("ssl_object")
         data = shown.getpeercert(binary_form=True) if shown else None

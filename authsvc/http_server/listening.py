@@ -14,6 +14,7 @@ from authsvc.common.settings import ConfigError
 from authsvc.http_server.connection import Connection
 from authsvc.http_server.connections import Connections
 from authsvc.http_server.responses import plain_response
+from authsvc.net.addresses import split
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,10 @@ def listening_socket(address: str) -> Iterator[socket.socket]:
     Raises:
         ConfigError: the address is in use, or is not one of this machine.
     """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
+    host, port = split(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         # Python appends the address to the system's message; this message has it already.
         cause = (error.strerror or str(error)).partition(" (")[0]

@@ -46,6 +46,17 @@ def is_listening_address(text: str) -> bool:
     return is_host_and_port(f"{host}:1" if port == "0" else text)
 
 
+def split(address: str) -> tuple[str, int]:
+    """Host, without brackets, and port of ``host:port``."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def with_port(address: str, port: int) -> str:
+    """``host:port`` with another port."""
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host as it is written, with or without brackets, is this machine."""
     try:

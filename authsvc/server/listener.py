@@ -6,6 +6,7 @@ import grpc
 from grpc import aio
 
 from authsvc.common.settings import ConfigError
+from authsvc.net.addresses import with_port
 from authsvc.net.descriptors import room_for
 from authsvc.net.tls import ServerCertificates
 from authsvc.server.config import Settings, TlsSettings
@@ -59,7 +60,7 @@ def listen(server: aio.Server, settings: Settings) -> str:
             port = server.add_secure_port(address, credentials)
     except RuntimeError:
         raise ConfigError(f"listen: {address} cannot be listened on; is it taken?") from None
-    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+    return address if address.startswith("unix:") else with_port(address, port)
 
 
 def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials | None:

@@ -21,6 +21,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from authsvc.common.settings import ConfigError
+from authsvc.net.addresses import split, with_port
 from authsvc.server.config import Settings
 
 log = logging.getLogger(__name__)
@@ -64,18 +65,17 @@ async def supervise(settings: Settings, command: Sequence[str]) -> None:
         ConfigError: the address is taken, or cannot be shared.
     """
     with closing(_reserve(settings.listen)) as reserved:
-        host, port = settings.listen.rpartition(":")[0], reserved.getsockname()[1]
-        environment = {**os.environ, "AUTHSVC_LISTEN": f"{host}:{port}"}
+        address = with_port(settings.listen, reserved.getsockname()[1])
+        environment = {**os.environ, "AUTHSVC_LISTEN": address}
         supervisor = _Supervisor(settings, command, environment)
-        await supervisor.run(settings.workers, f"{host}:{port}")
+        await supervisor.run(settings.workers, address)
 
 
 def _reserve(listen: str) -> socket.socket:
     """A socket that is bound and does not listen: it gets no connection, and keeps others away."""
-    host, _, port = listen.rpartition(":")
     try:
         family, kind, _, _, address = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            *split(listen), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         # Not shared yet: whoever listens there already is not one of ours.
         with socket.socket(family, kind) as probe:
@@ -208,9 +208,10 @@ def _metrics_of(index: int, settings: Settings) -> dict[str, str]:
     """Where a worker's metrics are: each has its own, on the ports from the first one's on."""
     if settings.metrics is None:
         return {}
-    host, _, port = settings.metrics.listen.rpartition(":")
+    first = split(settings.metrics.listen)[1]
     # 0 is any free one, for each of them.
-    return {"AUTHSVC_METRICS__LISTEN": f"{host}:{int(port) + index if int(port) else 0}"}
+    port = first + index if first else 0
+    return {"AUTHSVC_METRICS__LISTEN": with_port(settings.metrics.listen, port)}
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:

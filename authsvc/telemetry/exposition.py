@@ -16,6 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from authsvc.common.settings import ConfigError
+from authsvc.net.addresses import split, with_port
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +48,15 @@ async def exposed(registry: CollectorRegistry, listen: str) -> AsyncIterator[str
     Raises:
         ConfigError: it cannot be listened on.
     """
-    host, _, port = listen.rpartition(":")
     try:
-        server = await asyncio.to_thread(_server, host.strip("[]"), int(port), registry)
+        server = await asyncio.to_thread(_server, *split(listen), registry)
     except OSError as error:
         reason = f"{listen} cannot be listened on; is it taken? ({error.strerror})"
         raise ConfigError(f"metrics.listen: {reason}") from None
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:
-        yield f"{host}:{server.server_port}"
+        yield with_port(listen, server.server_port)
     finally:
         await asyncio.to_thread(server.shutdown)
         server.server_close()

@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from authsvc.common.settings import FileSettings, Resource
 from authsvc.domain.sessions import Limits
-from authsvc.net.addresses import is_local
+from authsvc.net.addresses import is_local, split
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import CredentialSettings
 from authsvc.server.config.development import DevelopmentSettings
@@ -21,7 +21,7 @@ from authsvc.server.config.limits import LimitSettings
 from authsvc.server.config.metrics import MetricsSettings
 from authsvc.server.config.sessions import RevocationSettings, SessionSettings
 from authsvc.server.config.store import StoreSettings
-from authsvc.server.config.values import ListeningAddress, port_of
+from authsvc.server.config.values import ListeningAddress
 from authsvc.telemetry.logs import Format
 from authsvc.telemetry.settings import TracingSettings
 
@@ -143,7 +143,7 @@ class Settings(FileSettings):
             raise ValueError("workers > 1 needs a port to share: listen on 127.0.0.1:50051, say")
         if self.workers > 1 and self.store.kind == "memory":
             raise ValueError("workers > 1 needs a store that they share: sqlite or redis")
-        if self.metrics is not None and port_of(self.metrics.listen) + self.workers > 65_536:
+        if self.metrics is not None and split(self.metrics.listen)[1] + self.workers > 65_536:
             raise ValueError("metrics.listen: there is no port for each of the workers from it on")
         return self
 

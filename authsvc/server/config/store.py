@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from authsvc.common.settings import Table
+from authsvc.net.addresses import split
 from authsvc.server.config.values import HostAndPort, Line, NonEmpty
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis.server import RedisServer, server_at
@@ -101,7 +102,7 @@ class StoreSettings(Table):
             nodes = self.nodes if self.mode == "cluster" else self.sentinels
             if not nodes:
                 raise ValueError(f"mode = {self.mode!r} needs {setting}")
-            server = RedisServer(mode=self.mode, nodes=tuple(map(_host_and_port, nodes)))
+            server = RedisServer(mode=self.mode, nodes=tuple(map(split, nodes)))
         return replace(
             server,
             service=self.service,
@@ -114,8 +115,3 @@ class StoreSettings(Table):
             acknowledge_replicas=self.acknowledge_replicas,
             timeout_seconds=self.timeout_seconds,
         )
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)

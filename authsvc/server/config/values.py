@@ -32,8 +32,3 @@ RoleArn = Annotated[
     str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$")
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-def port_of(address: str) -> int:
-    """The port of ``host:port``."""
-    return int(address.rpartition(":")[2])
