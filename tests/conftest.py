@@ -44,6 +44,12 @@ def idp(clock: Clock) -> IdentityProvider:
     return IdentityProvider(clock)
 
 
+@pytest.fixture
+def files_always_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watched files are checked at each use: no test waits for the interval between two checks."""
+    monkeypatch.setattr("authsvc.net.watched_file.WATCH_INTERVAL_SECONDS", 0.0)
+
+
 def _is_for_a_loop_that_has_ended(error: object) -> bool:
     """grpc.aio has one poller for a process. What it still gets for the loop of a test that has
     ended, it raises in the loop of the next one."""

@@ -72,7 +72,6 @@ BOUNDED = {
     },
     "authsvc/console/operators.py": {
         "OperatorsFile._operators": CONFIGURATION,
-        "OperatorsFile._stamp": CONFIGURATION,
     },
     "authsvc/credentials/cache.py": {
         "CacheCounts.failed": NAMES,

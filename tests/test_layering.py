@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "tokens": {"domain", "common", "net"},
     "stores": {"domain", "common", "net"},
     "credentials": {"domain", "common", "net"},
-    "access": {"domain", "common"},
+    "access": {"domain", "common", "net"},
     "telemetry": {"domain", "common", "net", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},

@@ -17,6 +17,7 @@ from pathlib import Path
 from authsvc.common import guessable
 from authsvc.common.formats import is_resource
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS, NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,6 @@ LOCAL_CALLER = "local"
 
 MIN_SERVICE_TOKEN_LENGTH = 32
 """Characters; what is shorter could be guessed."""
-
-RELOAD_SECONDS = 0.5
-"""How long a changed service token goes unnoticed at most."""
 
 
 def check_resource(resource: str) -> None:
@@ -47,7 +45,7 @@ class ServiceTokenFile:
 
     A file that is gone holds no token any more, and neither does one with other content: what was
     there before is withdrawn. Content that has just been written may be half-written, and leaves
-    the last token in force for ``RELOAD_SECONDS``. So does a file while it cannot be read.
+    the last token in force for ``WATCH_INTERVAL_SECONDS``. So does a file while it cannot be read.
 
     Args:
         path: the file; white space around the token does not count.
@@ -61,59 +59,47 @@ class ServiceTokenFile:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._checked = clock()
-        self._failure = ""
-        self._stamp: tuple[int, int, int] | None = _stamp(path)
+        self._file = WatchedFile(path)
+        self._failures: NewEntries[str] = NewEntries()
         self._digest: bytes | None = _service_token_digest(path)
 
     def digest(self) -> bytes | None:
-        """SHA-256 of the token, as of ``RELOAD_SECONDS`` ago at most; None when it is gone."""
-        now = self._clock()
-        if not 0.0 <= now - self._checked < RELOAD_SECONDS:
-            self._checked = now
+        """SHA-256 of the token, as of ``WATCH_INTERVAL_SECONDS`` ago at most; None when it is
+        gone."""
+        if self._file.changed(self._clock()):
             self._reload()
         return self._digest
 
-    def _log_once(self, failure: str) -> None:
-        if failure != self._failure:
-            log.error("service token %s %s", self._path, failure)
-        self._failure = failure
-
     def _reload(self) -> None:
         try:
-            stamp = _stamp(self._path)
-            if stamp == self._stamp:
-                return
             digest = _service_token_digest(self._path)
         except FileNotFoundError:
-            stamp, digest = None, None
+            digest = None
         except OSError as error:
-            self._log_once(f"cannot be reloaded: {error}")
+            self._report(f"cannot be reloaded: {error}")
             return
         except ValueError as error:
-            if _is_being_written(self._path):
-                return
-            self._log_once(f"is withdrawn: its file {error}")
-            # It is looked at again until it holds a token.
-            self._stamp, self._digest = None, None
+            if not _is_being_written(self._path):
+                self._report(f"is withdrawn: its file {error}")
+                self._digest = None
             return
-        self._failure = ""
+        self._file.mark_read()
+        self._report()
         if digest != self._digest:
             log.info("service token %s: %s", self._path, "changed" if digest else "gone")
-        self._stamp, self._digest = stamp, digest
+        self._digest = digest
+
+    def _report(self, *failures: str) -> None:
+        for failure in self._failures.of(failures):
+            log.error("service token %s %s", self._path, failure)
 
 
 def _is_being_written(path: Path) -> bool:
     """Whether it was written so lately that the rest may be on its way."""
     try:
-        return 0.0 <= time.time() - path.stat().st_mtime < RELOAD_SECONDS
+        return 0.0 <= time.time() - path.stat().st_mtime < WATCH_INTERVAL_SECONDS
     except OSError:
         return False
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _service_token_digest(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import grpc
 
 from authsvc.common import arguments
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.watched_file import WatchedFile
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +23,6 @@ Metadata = tuple[tuple[str, str], ...]
 
 Pair = tuple[bytes, bytes]
 """A key and the chain of its certificate, PEM."""
-
-_Stamp = tuple[int, int, int, int]
 
 _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 _PEM_END = "-----END CERTIFICATE-----"
@@ -129,7 +129,7 @@ class Certificates:
 
     def __init__(self, tls: ClientTls | None) -> None:
         self._tls = tls
-        self._stamps = self._stamped()
+        self._files = WatchedFile(*(tls.files() if tls is not None else ()))
         self.credentials: grpc.ChannelCredentials | None = None
         if tls is not None:
             self._authorities, self._pair = tls.authorities(), tls.pair()
@@ -137,11 +137,10 @@ class Certificates:
 
     def renew(self) -> bool:
         """Whether there are other credentials now: a file has changed and holds what it should."""
-        stamps = self._stamped()
-        if self._tls is None or stamps == self._stamps:
+        if self._tls is None or not self._files.changed(time.monotonic()):
             return False
         # Whatever comes of it, these are not tried again before they change once more.
-        self._stamps = stamps
+        self._files.mark_read()
         before = self._authorities, self._pair
         try:
             self._authorities = self._tls.authorities()
@@ -157,9 +156,6 @@ class Certificates:
         log.info("certificates reloaded")
         return True
 
-    def _stamped(self) -> tuple[_Stamp | None, ...]:
-        return tuple(map(_stamp_if_there, self._tls.files())) if self._tls else ()
-
 
 class ServiceToken:
     """A service token in a file, read again when the file changes.
@@ -169,8 +165,7 @@ class ServiceToken:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._stamp: _Stamp | None = None
+        self._file = WatchedFile(path) if path is not None else None
         self._token = ""
 
     def metadata(self) -> Metadata:
@@ -179,21 +174,24 @@ class ServiceToken:
         Raises:
             AuthError: CALLER_NOT_ALLOWED when there is no token to be had.
         """
-        if self._path is None:
+        if self._file is None:
             return ()
-        return (("authorization", f"Bearer {self._current(self._path)}"),)
+        return (("authorization", f"Bearer {self._current(self._file)}"),)
 
-    def _current(self, path: Path) -> str:
+    def _current(self, file: WatchedFile) -> str:
+        if self._token and not file.changed(time.monotonic()):
+            return self._token
+        (path,) = file.paths
         try:
-            stamp = _stamp(path)
-            if stamp != self._stamp:
-                token = path.read_text(encoding="ascii").strip()
-                if not token:
-                    raise ValueError(f"{path} is empty")  # it may be on its way
-                self._token, self._stamp = token, stamp
+            token = path.read_text(encoding="ascii").strip()
+            if not token:
+                raise ValueError(f"{path} is empty")  # it may be on its way
         except (OSError, ValueError) as error:
             if not self._token:
                 raise AuthError(Reason.CALLER_NOT_ALLOWED, f"service_token_file: {error}") from None
+        else:
+            self._token = token
+            file.mark_read()
         return self._token
 
 
@@ -210,17 +208,3 @@ def _named(**files: Path) -> Iterator[None]:
 def _credentials(authorities: bytes, pair: Pair | None) -> grpc.ChannelCredentials:
     key, chain = pair or (None, None)
     return grpc.ssl_channel_credentials(authorities, key, chain)
-
-
-def _stamp_if_there(path: Path) -> _Stamp | None:
-    try:
-        return _stamp(path)
-    except OSError:
-        return None
-
-
-def _stamp(path: Path) -> _Stamp:
-    status = path.stat()
-    # The size tells two writes of one moment apart. The last is for permissions, which may be what
-    # kept the file from being read.
-    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns

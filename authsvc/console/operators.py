@@ -9,9 +9,12 @@ import hmac
 import logging
 import re
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
 
@@ -105,18 +108,19 @@ class OperatorsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = _stamp(path)
+        self._file = WatchedFile(path)
         self._operators, odd = _parsed(path.read_text(encoding="utf-8"))
         if odd:
             raise ValueError(odd[0])
         if not self._operators:
             raise ValueError("names nobody")
-        self._logged_failure = ""
+        self._failures: NewEntries[str] = NewEntries()
         self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
 
     def get(self, name: str) -> Operator | None:
         """The operator of that name."""
-        self._look()
+        if self._file.changed(time.monotonic()):
+            self._reload()
         return self._operators.get(name)
 
     async def sign_in(self, name: str, passphrase: str) -> Operator | None:
@@ -131,31 +135,27 @@ class OperatorsFile:
     def _costs(self) -> list[int]:
         return sorted({operator.cost for operator in self._operators.values()} or {COST})
 
-    def _look(self) -> None:
+    def _reload(self) -> None:
         try:
-            stamp = _stamp(self._path)
-            if stamp == self._stamp:
-                return
             operators, odd = _parsed(self._path.read_text(encoding="utf-8"))
             if odd and not operators:
                 raise ValueError(odd[0])
         except FileNotFoundError:
-            self._stamp, self._operators = (0, 0, 0), {}
-            self._log_once(f"operators_file is gone, and nobody can sign in: {self._path}")
+            self._file.mark_read()
+            self._operators = {}
+            self._report(f"operators_file is gone, and nobody can sign in: {self._path}")
         except (OSError, ValueError) as error:
-            # The stamp stays: permissions, say, are mended without a new time of writing.
-            self._log_once(f"operators_file cannot be reloaded: {self._path}: {error}")
+            self._report(f"operators_file cannot be reloaded: {self._path}: {error}")
         else:
-            self._stamp, self._operators, self._logged_failure = stamp, operators, ""
-            for text in odd:
-                log.error("operators_file: skipped: %s: %s", self._path, text)
+            self._file.mark_read()
+            self._operators = operators
+            self._report(*(f"operators_file: skipped: {self._path}: {text}" for text in odd))
             log.info("operators reloaded from %s", self._path)
 
-    def _log_once(self, failure: str) -> None:
-        """Log a failure unless it is the one that was logged last: every request looks."""
-        if failure != self._logged_failure:
+    def _report(self, *failures: str) -> None:
+        """Log each failure once: a file that cannot be used is read again and again."""
+        for failure in self._failures.of(failures):
             log.error("%s", failure)
-        self._logged_failure = failure
 
 
 def _parsed(text: str) -> tuple[dict[str, Operator], list[str]]:
@@ -214,8 +214,3 @@ def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
 
 def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_ino, status.st_size

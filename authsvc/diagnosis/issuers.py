@@ -79,7 +79,7 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
 
 def _unfit(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
     """What is wrong with its files, each with its remedy: a running service treats them as
-    ``SecretFiles`` and ``WatchedFiles`` say."""
+    ``SecretFiles`` and ``FileKeys`` say."""
     try:
         if issuer.secret_file is not None:
             load_secret_file(issuer.secret_file)

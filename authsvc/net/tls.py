@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from authsvc.net.certificates import issue, make_authority
+from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
 
@@ -65,17 +67,16 @@ class _Served:
 
     def __init__(self, certificates: ServerCertificates) -> None:
         self._certificates = certificates
-        self._stamp = self._stamped()
+        self._files = WatchedFile(*certificates.files())
         self._pair = self._load_pair()
         self._authorities, skipped = self._load_authorities()
-        self._logged: frozenset[_Line] = frozenset()
-        self._log_news(skipped)
+        self._lines: NewEntries[_Line] = NewEntries()
+        self._report(skipped)
         self.configuration = self._configuration()
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """A newer configuration, or None: gRPC asks before each handshake."""
-        stamp = self._stamped()
-        if stamp == self._stamp:
+        if not self._files.changed(time.monotonic()):
             return None
         before = self._pair, self._authorities
         # Half-written files are no reason to turn anybody away: the old ones go on.
@@ -90,25 +91,20 @@ class _Served:
         except (OSError, ValueError) as error:
             text = f"client_ca_file cannot be reloaded, the old one stays: {error}"
             failures.append((logging.ERROR, text))
-        self._log_news([*failures, *skipped])
-        # Until all of them are fit they are read at each handshake.
-        self._stamp = () if failures else stamp
+        self._report([*failures, *skipped])
+        if not failures:
+            self._files.mark_read()
         if (self._pair, self._authorities) == before:
             return None
         self.configuration = self._configuration()
         log.info("certificates reloaded")
         return self.configuration
 
-    def _log_news(self, lines: list[_Line]) -> None:
-        """Log what is wrong now and was not at the last look: unauthenticated peers make handshakes
+    def _report(self, lines: list[_Line]) -> None:
+        """Log what is wrong now and was not at the last read: unauthenticated peers make handshakes
         as often as they like."""
-        for level, text in lines:
-            if (level, text) not in self._logged:
-                log.log(level, "%s", text)
-        self._logged = frozenset(lines)
-
-    def _stamped(self) -> tuple[tuple[int, int, int, int] | None, ...]:
-        return tuple(map(_stamp, self._certificates.files()))
+        for level, text in self._lines.of(lines):
+            log.log(level, "%s", text)
 
     def _load_pair(self) -> tuple[bytes, bytes]:
         chain = self._certificates.certificate_file.read_bytes()
@@ -154,14 +150,6 @@ def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
     if not sound:
         raise ValueError(f"{path} holds no certificate")
     return b"".join(sound), skipped
-
-
-def _stamp(path: Path) -> tuple[int, int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def _check_pair(chain: bytes, key: bytes) -> None:

@@ -16,7 +16,7 @@ from authsvc.tokens.introspection import ByShape, IntrospectionVerifier
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
-from authsvc.tokens.sources import FetchedKeys, KeySource, WatchedFiles
+from authsvc.tokens.sources import FetchedKeys, FileKeys, KeySource
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +86,10 @@ def _source(settings: IssuerSettings) -> KeySource:
     algorithms = settings.algorithms
     if settings.secret_file is not None:
         files = (settings.secret_file, *settings.previous_secret_files)
-        return WatchedFiles(files, SecretFiles(*files).load)
+        return FileKeys(files, SecretFiles(*files).load)
     if settings.jwks_file is not None:
         path = settings.jwks_file
-        return WatchedFiles([path], partial(load_jwks_file, path, algorithms))
+        return FileKeys([path], partial(load_jwks_file, path, algorithms))
     fetcher = Fetcher(settings.allow_private_addresses)
     if settings.jwks_url is not None:
         fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms)

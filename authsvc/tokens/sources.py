@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.watched_file import NewEntries, WatchedFile
 from authsvc.tokens.keys import KeyLoadError, KeySet, SkippedKey
 
 log = logging.getLogger(__name__)
-
-WATCH_INTERVAL_SECONDS = 1.0
-"""How often files are looked at."""
 
 COOL_DOWN_SECONDS = 30.0
 """A key that is not there triggers one fetch in this time, however many tokens name it."""
@@ -66,25 +64,23 @@ class _SkippedLog:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._logged: frozenset[SkippedKey] = frozenset()
+        self._skipped: NewEntries[SkippedKey] = NewEntries()
 
     def note(self, keys: KeySet) -> None:
         """Log what is skipped now and was not before."""
-        for entry in keys.skipped:
-            if entry not in self._logged:
-                level = logging.WARNING if entry.is_odd else logging.INFO
-                log.log(level, "%s: skipped a key: %s", self._where, entry)
+        for entry in self._skipped.of(keys.skipped):
+            level = logging.WARNING if entry.is_odd else logging.INFO
+            log.log(level, "%s: skipped a key: %s", self._where, entry)
         if not keys.keys:
             log.error("%s: no key is left; all of its tokens are rejected", self._where)
-        self._logged = frozenset(keys.skipped)
 
 
-class WatchedFiles:
-    """Keys from files. A change counts within ``WATCH_INTERVAL_SECONDS``.
+class FileKeys:
+    """Keys from files. A change takes effect within ``WATCH_INTERVAL_SECONDS``.
 
-    What the files hold is the truth at once: a key that is not there any more is trusted no more,
-    whatever else is wrong with them. Files that cannot be read, or hold no JWK Set and no secret at
-    all, leave the last keys in force, which is logged; they are read again until they can be.
+    A key that is removed from its file is not trusted any more, whatever else is wrong with the
+    files. If the files cannot be read, or hold neither a JWK Set nor a secret, the last keys stay
+    in force and the failure is logged; the files are read again until they are valid.
 
     Args:
         paths: the files.
@@ -95,10 +91,9 @@ class WatchedFiles:
     """
 
     def __init__(self, paths: Sequence[Path], load: Callable[[], KeySet]) -> None:
-        self._paths = tuple(paths)
+        self._files = WatchedFile(*paths)
         self._load = load
-        self._where = ", ".join(map(str, self._paths))
-        self._stamp = self._stamped()
+        self._where = ", ".join(map(str, paths))
         self._keys = load()
         try:
             self._keys.check_usable()
@@ -107,55 +102,39 @@ class WatchedFiles:
         self._skipped = _SkippedLog(self._where)
         self._skipped.note(self._keys)
         self.failure = ""
-        self._looked = float("-inf")
 
     def current(self, now: float) -> KeySet:
         """See ``KeySource.current``."""
-        if not 0 <= now - self._looked < WATCH_INTERVAL_SECONDS:
-            self._looked = now
-            self._look()
+        if self._files.changed(now):
+            self._reload()
         return self._keys
 
     async def renew(self, now: float) -> bool:
         """See ``KeySource.renew``."""
         before = self._keys
-        self._look()
+        if self._files.changed_now():
+            self._reload()
         return self._keys is not before
 
     async def refresh(self, now: float) -> None:
         """See ``KeySource.refresh``."""
         self.current(now)
 
-    def _look(self) -> None:
-        stamp = self._stamped()
-        if stamp == self._stamp:
-            return
+    def _reload(self) -> None:
         try:
             keys = self._load()
         except KeyLoadError as error:
-            # The stamp stays: permissions, say, are mended without a new time of writing.
             if str(error) != self.failure:
                 log.error("keys have changed and are unfit, the old ones stay: %s", error)
             self.failure = str(error)
             return
-        self._stamp, self.failure = stamp, keys.failure
+        self._files.mark_read()
+        self.failure = keys.failure
         if keys == self._keys:
             return  # what is new in the files was rejected, or is the same again
         self._keys = keys
         log.info("keys reloaded from %s", self._where)
         self._skipped.note(self._keys)
-
-    def _stamped(self) -> tuple[tuple[int, int, int, int] | None, ...]:
-        return tuple(map(_stamp, self._paths))
-
-
-def _stamp(path: Path) -> tuple[int, int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    # The last for permissions, which may be what kept the file from being read.
-    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True)

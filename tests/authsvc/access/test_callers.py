@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from authsvc.access.callers import RELOAD_SECONDS, Caller, Callers, ServiceTokenFile, check_resource
+from authsvc.access.callers import Caller, Callers, ServiceTokenFile, check_resource
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS
 from tests.support.clock import Clock
 
 HERE, THERE = "https://here.example/mcp", "https://there.example/mcp"
@@ -121,17 +122,17 @@ def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
     assert is_here("here")
     path.write_text(TOKENS["admin"])
     assert is_here("here")  # until it is looked at again
-    clock.advance(RELOAD_SECONDS)
+    clock.advance(WATCH_INTERVAL_SECONDS)
     assert is_here("admin")
     assert not is_here("here")
     path.write_text("half-writ")
-    clock.advance(RELOAD_SECONDS)
+    clock.advance(WATCH_INTERVAL_SECONDS)
     assert is_here("admin")
     path.unlink()
-    clock.advance(RELOAD_SECONDS)
+    clock.advance(WATCH_INTERVAL_SECONDS)
     assert not is_here("admin")
     path.write_text(TOKENS["next"])
-    clock.advance(RELOAD_SECONDS)
+    clock.advance(WATCH_INTERVAL_SECONDS)
     assert is_here("next")
 
 
@@ -154,12 +155,12 @@ def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
     path.write_text(content, encoding="utf-8")
     os.utime(path, (1, 1))  # written long ago: nobody is at it
     for _ in range(3):
-        clock.advance(RELOAD_SECONDS)
+        clock.advance(WATCH_INTERVAL_SECONDS)
         with pytest.raises(AuthError):
             callers.identify([], TOKENS["here"])
     assert caplog.text.count(f"service token {path} is withdrawn: its file {fault}") == 1
     path.write_text(TOKENS["next"])
-    clock.advance(RELOAD_SECONDS)
+    clock.advance(WATCH_INTERVAL_SECONDS)
     assert callers.identify([], TOKENS["next"]).name == "here"
 
 
@@ -186,7 +187,7 @@ def test_two_callers_that_come_by_one_token_are_both_refused(tmp_path: Path, clo
     )
     assert callers.identify([], TOKENS["here"]).name == "one"
     (tmp_path / "admin").write_text(TOKENS["here"])
-    clock.advance(RELOAD_SECONDS)
+    clock.advance(WATCH_INTERVAL_SECONDS)
     with pytest.raises(AuthError):
         callers.identify([], TOKENS["here"])
 

@@ -261,6 +261,7 @@ async def test_without_its_service_token_it_does_not_call(tls: Path, away: str) 
         assert await reason(client.get("s")) is Reason.CALLER_NOT_ALLOWED
 
 
+@pytest.mark.usefixtures("files_always_checked")
 async def test_files_may_change_while_it_runs(
     tmp_path: Path, values: Settings, tls: Path, clock: Clock
 ) -> None:

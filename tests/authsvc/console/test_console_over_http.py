@@ -131,6 +131,7 @@ async def test_an_operator_who_does_nothing_is_signed_out(office: Office) -> Non
         assert (await operator.get("/")).status_code == 303
 
 
+@pytest.mark.usefixtures("files_always_checked")
 async def test_an_operator_whose_line_is_gone_is_signed_out(office: Office) -> None:
     async with office.operator() as operator:
         line = office.operators_file.read_text().strip().splitlines()[-1]

@@ -13,7 +13,7 @@ from authsvc.console.cli import main
 from authsvc.console.operators import COST, MAX_PASSPHRASE_BYTES, OperatorsFile, operator_line
 from tests.support.console import NAME, PASSPHRASE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("files_always_checked")]
 
 
 async def test_who_knows_the_passphrase_signs_in(operators_file: Path) -> None:

@@ -35,7 +35,7 @@ from tests.support.clock import Clock
 from tests.support.service import settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("files_always_checked")]
 
 MTLS_NAME = "spiffe://dev/adapter"
 TOKENS = {name: f"{name}-{token_hex(20)}" for name in ("other", "operator")}

@@ -33,7 +33,7 @@ from authsvc.tokens.keys import (
     parse_jwks,
 )
 from authsvc.tokens.sources import Fetched as FetchedSet
-from authsvc.tokens.sources import FetchedKeys, WatchedFiles
+from authsvc.tokens.sources import FetchedKeys, FileKeys
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
 from tests.support.clock import START, Clock
@@ -198,7 +198,7 @@ def test_secrets_are_counted_and_files_are_never_overdue() -> None:
 def test_a_file_that_is_unfit_is_not_read(tmp_path: Path, unfit: str) -> None:
     path = tmp_path / "secret"
     path.write_text(token_hex(32))
-    issuer = WatchedIssuer(ISSUER, "secret_file", WatchedFiles([path], SecretFiles(path).load))
+    issuer = WatchedIssuer(ISSUER, "secret_file", FileKeys([path], SecretFiles(path).load))
     assert issuer.status(START).fetch_time == START
     path.write_text(unfit)
     status = issuer.status(START + 10)
@@ -215,7 +215,7 @@ def test_why_a_key_set_is_not_read(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "jwks.json"
     key = ECAlgorithm.to_jwk(generate_private_key(SECP256R1()).public_key(), as_dict=True)
     path.write_text(json.dumps({"keys": [key]}))
-    files = WatchedFiles([path], lambda: load_jwks_file(path, ["ES256"]))
+    files = FileKeys([path], lambda: load_jwks_file(path, ["ES256"]))
     issuer = WatchedIssuer(ISSUER, "jwks_file", files)
     assert issuer.status(START).failure == ""
     path.write_text(content) if content is not None else path.unlink()

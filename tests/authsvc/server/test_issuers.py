@@ -18,7 +18,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.server.config import Settings
 from authsvc.server.issuers import SecretFiles
 from authsvc.server.running import running
-from authsvc.tokens.sources import WatchedFiles
+from authsvc.tokens.sources import FileKeys
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, serving_http
@@ -168,7 +168,7 @@ async def test_a_secret_that_is_rejected_is_not_reported_as_reloaded(
     caplog.set_level(logging.INFO, logger="authsvc")
     path = tmp_path / "secret"
     path.write_text(token_hex(32))
-    source = WatchedFiles([path], SecretFiles(path).load)
+    source = FileKeys([path], SecretFiles(path).load)
     before = source.current(clock())
     for written in ("secret" * 6, "secrets" * 6):
         path.write_text(written)

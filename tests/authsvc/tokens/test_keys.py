@@ -28,7 +28,7 @@ from authsvc.tokens.keys import (
     load_secret_file,
     parse_jwks,
 )
-from authsvc.tokens.sources import WatchedFiles
+from authsvc.tokens.sources import FileKeys
 from tests.support.signatures.eddsa import SMALL_ORDER
 
 ALL = ("RS256", "PS256", "ES256", "EdDSA")
@@ -150,7 +150,7 @@ def test_the_message_names_file_and_key(tmp_path: Path) -> None:
     with pytest.raises(
         KeyLoadError, match=r"jwks\.json: .*keys\[0\] \(kid 'rsa'\): an RSA key has"
     ):
-        WatchedFiles([path], lambda: load_jwks_file(path, ["RS256", "EdDSA"]))
+        FileKeys([path], lambda: load_jwks_file(path, ["RS256", "EdDSA"]))
 
 
 def test_the_algorithm_is_the_keys_own() -> None:

@@ -23,7 +23,7 @@ from authsvc.tokens.entries import parse_jwk_set
 from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
-from authsvc.tokens.sources import COOL_DOWN_SECONDS, FetchedKeys, WatchedFiles
+from authsvc.tokens.sources import COOL_DOWN_SECONDS, FetchedKeys, FileKeys
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START
 from tests.support.http import Answer, Site, serving_http
@@ -77,7 +77,7 @@ def write(path: Path, content: bytes, *, mtime: int) -> None:
 async def test_a_changed_jwks_file_counts_without_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     write(path, jwks(OLD), mtime=1)
-    source = WatchedFiles([path], lambda: load_jwks_file(path, ["ES256"]))
+    source = FileKeys([path], lambda: load_jwks_file(path, ["ES256"]))
     verifier = JwtVerifier([Issuer(ISSUER, source)])
     assert await verdict(verifier, OLD.token(START), START) is None
     write(path, jwks(OLD, NEW), mtime=2)
@@ -93,7 +93,7 @@ async def test_a_file_that_turns_bad_changes_nothing(
 ) -> None:
     path = tmp_path / "jwks.json"
     write(path, jwks(OLD), mtime=1)
-    source = WatchedFiles([path], lambda: load_jwks_file(path, ["ES256"]))
+    source = FileKeys([path], lambda: load_jwks_file(path, ["ES256"]))
     verifier = JwtVerifier([Issuer(ISSUER, source)])
     write(path, content, mtime=2)
     for seconds in range(5):
@@ -113,7 +113,7 @@ async def test_a_key_withdrawn_from_a_file_ends_though_another_entry_is_odd(
 ) -> None:
     path = tmp_path / "jwks.json"
     write(path, jwks(OLD), mtime=1)
-    source = WatchedFiles([path], lambda: load_jwks_file(path, ["ES256", "EdDSA"]))
+    source = FileKeys([path], lambda: load_jwks_file(path, ["ES256", "EdDSA"]))
     verifier = JwtVerifier([Issuer(ISSUER, source)])
     known = OLD.token(START)
     assert await verdict(verifier, known, START) is None
@@ -140,7 +140,7 @@ def test_a_file_without_a_key_that_can_be_used_refuses_the_start(
     path = tmp_path / "jwks.json"
     write(path, content, mtime=1)
     with pytest.raises(KeyLoadError, match=r"jwks\.json: no key verifies signatures"):
-        WatchedFiles([path], lambda: load_jwks_file(path, ["ES256", "EdDSA"]))
+        FileKeys([path], lambda: load_jwks_file(path, ["ES256", "EdDSA"]))
 
 
 async def test_a_file_is_read_again_until_it_can_be(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ async def test_a_file_is_read_again_until_it_can_be(tmp_path: Path) -> None:
         return load_jwks_file(path, ["ES256"])
 
     unreadable = False
-    verifier = JwtVerifier([Issuer(ISSUER, WatchedFiles([path], load))])
+    verifier = JwtVerifier([Issuer(ISSUER, FileKeys([path], load))])
     write(path, jwks(NEW), mtime=2)
     unreadable = True
     assert await verdict(verifier, OLD.token(START), START + 1) is None
@@ -171,7 +171,7 @@ async def test_a_withdrawn_secret_ends_whatever_is_wrong_with_another(
     keys = [secrets.token_hex(32).encode() for _ in files]
     for path, key in zip(files, keys, strict=True):
         write(path, key, mtime=1)
-    verifier = JwtVerifier([Issuer(ISSUER, WatchedFiles(files, SecretFiles(*files).load))])
+    verifier = JwtVerifier([Issuer(ISSUER, FileKeys(files, SecretFiles(*files).load))])
     claims = {"iss": ISSUER, "sub": "a", "aud": RESOURCE, "iat": START, "exp": START + 900}
     current, withdrawn, previous = [pyjwt.encode(claims, key, "HS256") for key in keys]
     for token in (current, withdrawn, previous):
@@ -200,7 +200,7 @@ async def test_secrets_rotate_without_refusing_a_good_token(tmp_path: Path) -> N
 
     write(files[0], passwords[1].encode(), mtime=1)
     write(files[1], passwords[0].encode(), mtime=1)
-    verifier = JwtVerifier([Issuer(ISSUER, WatchedFiles(files, load))])
+    verifier = JwtVerifier([Issuer(ISSUER, FileKeys(files, load))])
     assert await verdict(verifier, token(passwords[0], "before"), START) is None
     assert await verdict(verifier, token(passwords[1], "now"), START) is None
     assert (
@@ -623,8 +623,8 @@ async def test_how_long_keys_are_fresh(site: Site, header: str, seconds: float) 
 # What a hostile or broken server answers with.
 
 
-async def refused(fetch: Callable[[], object]) -> str:
-    with pytest.raises(KeyLoadError) as caught:
+async def refused(fetch: Callable[[], object], error: type[Exception] = KeyLoadError) -> str:
+    with pytest.raises(error) as caught:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await fetch()  # type: ignore[misc] # any of the fetches
     return str(caught.value)
@@ -704,7 +704,7 @@ def test_urls_that_are_not_fetched(url: str) -> None:
 )
 async def test_private_addresses_are_not_connected_to(address: str) -> None:
     fetch = partial(Fetcher().get, f"https://{address}/jwks")
-    assert "is not public" in await refused(fetch)
+    assert "is not public" in await refused(fetch, FetchError)
 
 
 async def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
@@ -717,7 +717,7 @@ async def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
 
     monkeypatch.setattr(loop, "getaddrinfo", resolved)
     fetch = partial(Fetcher().get, "https://idp.example/jwks")
-    assert "is not public" in await refused(fetch)
+    assert "is not public" in await refused(fetch, FetchError)
     assert site.requests == []
 
 

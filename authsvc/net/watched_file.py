@@ -1,0 +1,90 @@
+"""Files that may change while the program runs: certificates, keys, tokens, operators.
+
+A holder of a file asks ``changed`` before each use, reads the file where it says so, and calls
+``mark_read`` once it has taken up what the file holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+WATCH_INTERVAL_SECONDS = 0.5
+"""How often a file's metadata is read at most, and how late a change is noticed at most."""
+
+_Stamp = tuple[int, int, int, int]
+
+EntryT = TypeVar("EntryT")
+
+
+class WatchedFile:
+    """Whether a file has changed since it was read last; or any of several that belong together.
+
+    Made before the first read, which then needs no ``mark_read``: a change in between is noticed.
+
+    Args:
+        paths: the files; one that does not exist may come to exist.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self.paths = paths
+        self._read = self._seen = self._stamps()
+        self._checked = float("-inf")
+
+    def changed(self, now: float) -> bool:
+        """Whether to read the files again, as of ``WATCH_INTERVAL_SECONDS`` ago at most.
+
+        Args:
+            now: seconds, of any origin, but always of the same one.
+        """
+        if 0.0 <= now - self._checked < WATCH_INTERVAL_SECONDS:
+            return False
+        self._checked = now
+        return self.changed_now()
+
+    def changed_now(self) -> bool:
+        """Whether to read the files again, whenever they were checked last."""
+        self._seen = self._stamps()
+        return self._seen != self._read
+
+    def mark_read(self) -> None:
+        """What the files held at the last check is taken up: it is no change any more.
+
+        Until this is called, each check reports the same change again, so that a file that could
+        not be used is tried again.
+        """
+        self._read = self._seen
+
+    def _stamps(self) -> tuple[_Stamp | None, ...]:
+        return tuple(map(_stamp, self.paths))
+
+
+class NewEntries(Generic[EntryT]):
+    """Which entries of a report the report before it did not have.
+
+    For logging: what is wrong with a file is found at each read, and logged once.
+    """
+
+    def __init__(self) -> None:
+        self._last: frozenset[EntryT] = frozenset()
+
+    def of(self, report: Iterable[EntryT]) -> list[EntryT]:
+        """The new entries, in their order."""
+        entries = tuple(report)
+        new = [entry for entry in entries if entry not in self._last]
+        self._last = frozenset(entries)
+        return new
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What tells one state of a file from another; None where it cannot be told.
+
+    The size tells two writes within one tick of the file system's clock apart. The time of the last
+    change of metadata is for permissions, which may be what kept the file from being read.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
