@@ -38,7 +38,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_what_its_own_tests_hold_is_listed() -> None:
-    own = names_of_tests(ROOT / "tests" / "mcp_adapter" / "test_resource_server.py")
+    own = names_of_tests(ROOT / "tests" / "mcp_adapter" / "gate" / "test_resource_server.py")
     named = set(re.findall(r"test_resource_server\.py::(\w+)`", PAGE))
 
     assert {name for name in own if name.startswith("test_")} == named
