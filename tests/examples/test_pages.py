@@ -51,7 +51,7 @@ def test_the_python_of_the_page_is_python() -> None:
                 gates += 1
                 known = middleware.SessionGate.__init__.__annotations__
                 assert {word.arg for word in node.keywords} <= set(known)
-    assert gates == 6
+    assert gates == 7
 
 
 PUBLISH = Requirement(("docs.write", "docs.publish"))
@@ -159,6 +159,20 @@ async def test_the_readiness_of_the_page_asks_authsvc() -> None:
 
     assert ready.status_code == 200
     assert (unready.status_code, unready.json()) == (503, {"reason": "CALLER_NOT_ALLOWED"})
+
+
+@pytest.mark.anyio
+async def test_the_fake_resolver_of_the_page_takes_the_place_of_authsvc() -> None:
+    (block,) = (text for text in blocks(PAGE, "python") if "FakeResolver()" in text)
+    page: dict[str, Any] = {"app": Starlette()}
+    exec(block, page)  # noqa: S102 - the page's own code
+
+    resolution = await page["resolver"].resolve("", page["token"], resource=RESOURCE)
+    assert resolution.principal.subject == "ada"
+    page["resolver"].reject(page["token"])
+    with pytest.raises(AuthError) as rejection:
+        await page["resolver"].resolve("", page["token"], resource=RESOURCE)
+    assert rejection.value.reason is Reason.TOKEN_REVOKED
 
 
 def test_the_gate_of_the_page_takes_its_requirement() -> None:
