@@ -20,11 +20,18 @@ from authsvc.client.tls import ClientTls
 from authsvc.common import arguments
 from authsvc.domain.events import RecordFilter
 from authsvc.domain.resolution import NotOpenError
+from authsvc.domain.revocation_target import (
+    EveryoneTarget,
+    RevocationTarget,
+    SessionTarget,
+    SubjectTarget,
+    TokenTarget,
+)
 from authsvc.domain.service_status import ServiceStatus
 from authsvc.domain.sessions import Record
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
-from authsvc.wire import auth as wire
+from authsvc.wire.revocation import revocation_message
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -181,6 +188,28 @@ class AdminClient:
             if not page_token:
                 return
 
+    async def revoke(
+        self, target: RevocationTarget, *, allow_unknown_issuer: bool = False
+    ) -> Revoked:
+        """Revoke a session, or tokens: of a subject, one token, or everyone's.
+
+        Args:
+            target: what is revoked. Its issuer is one of those that ``status`` names.
+            allow_unknown_issuer: whether the issuer may be one that authsvc is not configured with.
+
+        Returns:
+            Of a session, the count is 0 if there was nothing to revoke.
+
+        Raises:
+            AuthError: SESSION_ID_INVALID; or ARGUMENT_INVALID, for an issuer that is not
+                configured, too.
+        """
+        request = revocation_message(target, allow_unknown_issuer=allow_unknown_issuer)
+        answer = await self._calls.make(_REVOKE, request)
+        is_known = answer.HasField("revoked_session_count")
+        count = answer.revoked_session_count if is_known else None
+        return Revoked(count, answer.consistency_token)
+
     async def revoke_subject(
         self,
         issuer: str,
@@ -189,58 +218,37 @@ class AdminClient:
         before_time: float | None = None,
         allow_unknown_issuer: bool = False,
     ) -> Revoked:
-        """End every token of a subject that was issued up to a time, now by default.
+        """Revoke every token of a subject that was issued up to a time, now by default.
 
         Args:
-            issuer: claim ``iss``; one of those that ``status`` names.
+            issuer: claim ``iss``.
             subject: claim ``sub``.
             before_time: the time, in seconds since the epoch.
-            allow_unknown_issuer: whether the issuer may be one that authsvc is not configured with.
-
-        Raises:
-            AuthError: ARGUMENT_INVALID; for an issuer that is not configured, too.
+            allow_unknown_issuer: see ``revoke``.
         """
-        target = pb.RevokeSessionsRequest.SubjectTarget(issuer=issuer, subject=subject)
-        request = pb.RevokeSessionsRequest(
-            subject=target, allow_unknown_issuer=allow_unknown_issuer
-        )
-        return await self._revoke(_until(before_time, request))
+        target = SubjectTarget(issuer, subject, before_time)
+        return await self.revoke(target, allow_unknown_issuer=allow_unknown_issuer)
 
     async def revoke_token(
         self, issuer: str, token_id: str, *, allow_unknown_issuer: bool = False
     ) -> Revoked:
-        """End one token, by its ``jti``, whenever it was issued.
+        """Revoke one token, by its ``jti``, whenever it was issued.
 
         Args:
-            issuer: claim ``iss``; one of those that ``status`` names.
+            issuer: claim ``iss``.
             token_id: claim ``jti``.
-            allow_unknown_issuer: whether the issuer may be one that authsvc is not configured with.
-
-        Raises:
-            AuthError: ARGUMENT_INVALID; for an issuer that is not configured, too.
+            allow_unknown_issuer: see ``revoke``.
         """
-        target = pb.RevokeSessionsRequest.TokenTarget(issuer=issuer, token_id=token_id)
-        return await self._revoke(
-            pb.RevokeSessionsRequest(token=target, allow_unknown_issuer=allow_unknown_issuer)
-        )
+        target = TokenTarget(issuer, token_id)
+        return await self.revoke(target, allow_unknown_issuer=allow_unknown_issuer)
 
     async def revoke_everyone(self, *, before_time: float | None = None) -> Revoked:
-        """End every token of everyone that was issued up to a time, now by default.
-
-        Raises:
-            AuthError: ARGUMENT_INVALID.
-        """
-        target = pb.RevokeSessionsRequest.EveryoneTarget()
-        return await self._revoke(_until(before_time, pb.RevokeSessionsRequest(everyone=target)))
+        """Revoke every token of everyone that was issued up to a time, now by default."""
+        return await self.revoke(EveryoneTarget(before_time))
 
     async def revoke_session(self, session_id: str) -> Revoked:
-        """End one session, for every resource; it counts 0 if there was nothing to end.
-
-        Raises:
-            AuthError: SESSION_ID_INVALID.
-        """
-        target = pb.RevokeSessionsRequest.SessionTarget(session_id=session_id)
-        return await self._revoke(pb.RevokeSessionsRequest(session=target))
+        """Revoke one session, for every resource."""
+        return await self.revoke(SessionTarget(session_id))
 
     async def status(self, *, count_sessions: bool = False) -> ServiceStatus:
         """How the process that answers is: one of several replicas or workers.
@@ -293,17 +301,3 @@ class AdminClient:
         if self._channels.closed:
             raise NotOpenError("AdminClient is used within `async with`")
         return self._opened_calls
-
-    async def _revoke(self, request: pb.RevokeSessionsRequest) -> Revoked:
-        answer = await self._calls.make(_REVOKE, request)
-        is_known = answer.HasField("revoked_session_count")
-        count = answer.revoked_session_count if is_known else None
-        return Revoked(count, answer.consistency_token)
-
-
-def _until(
-    before_time: float | None, request: pb.RevokeSessionsRequest
-) -> pb.RevokeSessionsRequest:
-    if before_time is not None:
-        request.before_time.CopyFrom(wire.timestamp(before_time))
-    return request

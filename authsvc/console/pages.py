@@ -15,12 +15,7 @@ from authsvc.console.logins import Ask, Login
 from authsvc.console.plots import BARS, HEIGHT, WIDTH, WINDOWS, plots
 from authsvc.console.revoking import (
     EVERYONE_WORD,
-    EveryoneTarget,
     FormError,
-    SubjectTarget,
-    Target,
-    TokenTarget,
-    carry_out,
     check_issuer,
     named,
     outcome,
@@ -29,6 +24,12 @@ from authsvc.console.revoking import (
 )
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, revoked_since
+from authsvc.domain.revocation_target import (
+    EveryoneTarget,
+    RevocationTarget,
+    SubjectTarget,
+    TokenTarget,
+)
 from authsvc.domain.service_status import IssuerState, ServiceStatus, SessionCounts
 from authsvc.domain.sessions import Record
 
@@ -168,13 +169,13 @@ class Pages:
             return await self._choice(ask.login, ask.values, str(error))
         if isinstance(target, EveryoneTarget) and ask.values.get("word") != EVERYONE_WORD:
             return self._reviewed(ask, problem=f"Type “{EVERYONE_WORD}” to revoke everything.")
-        revoked = await carry_out(target, self._client)
+        revoked = await self._client.revoke(target)
         who = {"operator": ask.login.operator.name}
         log.info("revoked: %s", ask.values["what"], extra={**who, **named(target)})
         ask.login.notice = outcome(target, revoked)
         return RedirectResponse(place_after(target), 303)
 
-    async def _target(self, ask: Ask) -> Target:
+    async def _target(self, ask: Ask) -> RevocationTarget:
         """What is to be revoked.
 
         Raises:

@@ -1,15 +1,21 @@
-"""What an operator may revoke: read off a form, put into words, and carried out."""
+"""What an operator revokes: read from a form, and put into words."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import assert_never
 from urllib.parse import urlencode
 
-from authsvc.client.admin import AdminClient, Revoked
+from authsvc.client.admin import Revoked
 from authsvc.common.times import parse
 from authsvc.domain.resolution import shown
+from authsvc.domain.revocation_target import (
+    EveryoneTarget,
+    RevocationTarget,
+    SessionTarget,
+    SubjectTarget,
+    TokenTarget,
+)
 
 MAX_TEXT_LENGTH = 2_048
 """Characters of an issuer, a subject or a token's id, as authsvc has it."""
@@ -18,45 +24,11 @@ EVERYONE_WORD = "everyone"
 """To be typed by whoever revokes everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionTarget:
-    """One session."""
-
-    session_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectTarget:
-    """All tokens of a subject, issued up to a time; None for now."""
-
-    issuer: str
-    subject: str
-    before_time: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenTarget:
-    """One token."""
-
-    issuer: str
-    token_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class EveryoneTarget:
-    """All tokens of everyone, issued up to a time; None for now."""
-
-    before_time: float | None
-
-
-Target = SessionTarget | SubjectTarget | TokenTarget | EveryoneTarget
-
-
 class FormError(ValueError):
     """A form is filled in wrongly; the message says how to mend it."""
 
 
-def target_of(form: Mapping[str, str], now: float) -> Target:
+def target_of(form: Mapping[str, str], now: float) -> RevocationTarget:
     """What a form asks to be revoked.
 
     Raises:
@@ -95,26 +67,7 @@ def check_issuer(target: SubjectTarget | TokenTarget, configured: Collection[str
         )
 
 
-async def carry_out(target: Target, client: AdminClient) -> Revoked:
-    """Revoke it.
-
-    Raises:
-        AuthError: of the call.
-    """
-    match target:
-        case SessionTarget(session_id):
-            return await client.revoke_session(session_id)
-        case SubjectTarget(issuer, subject, before_time):
-            return await client.revoke_subject(issuer, subject, before_time=before_time)
-        case TokenTarget(issuer, token_id):
-            return await client.revoke_token(issuer, token_id)
-        case EveryoneTarget(before_time):
-            return await client.revoke_everyone(before_time=before_time)
-        case _:
-            assert_never(target)
-
-
-def named(target: Target) -> dict[str, str]:
+def named(target: RevocationTarget) -> dict[str, str]:
     """What a log calls it: a session by a prefix that does not authorise."""
     match target:
         case SessionTarget(session_id):
@@ -129,7 +82,7 @@ def named(target: Target) -> dict[str, str]:
             assert_never(target)
 
 
-def outcome(target: Target, revoked: Revoked) -> str:
+def outcome(target: RevocationTarget, revoked: Revoked) -> str:
     """What was done, in words."""
     if isinstance(target, SessionTarget):
         if revoked.session_count:
@@ -141,7 +94,7 @@ def outcome(target: Target, revoked: Revoked) -> str:
     return f"The tokens are revoked: {revoked.session_count} live session{plural} held one."
 
 
-def place_after(target: Target) -> str:
+def place_after(target: RevocationTarget) -> str:
     """The page that shows what became of it."""
     match target:
         case SessionTarget(session_id):

@@ -10,8 +10,8 @@ import grpc
 
 from authsvc.access import audit
 from authsvc.access.callers import Caller
-from authsvc.admin.sessions import Revocation, SessionAdmin, Watch
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.admin.sessions import SessionAdmin
+from authsvc.admin.watches import Watch
 from authsvc.rpc.admission import Admission
 from authsvc.rpc.admitted_stream import AdmittedStream
 from authsvc.rpc.errors import ends_with_status
@@ -20,6 +20,7 @@ from authsvc.rpc.registration import service_handlers
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire import admin as admin_wire
+from authsvc.wire.revocation import target_of
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SessionAdminService"]
 
@@ -41,7 +42,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     ) -> pb.GetSessionResponse:
         """See ``auth.proto``."""
         with self._operator("GetSession", context):
-            record = await self._admin.get(request.session_id)
+            record = await self._admin.sessions.get(request.session_id)
         return pb.GetSessionResponse(session=admin_wire.record_message(record))
 
     @ends_with_status
@@ -50,7 +51,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     ) -> pb.ListSessionsResponse:
         """See ``auth.proto``."""
         with self._operator("ListSessions", context):
-            listing = await self._admin.page(
+            listing = await self._admin.sessions.page(
                 admin_wire.filter_of(request.filter),
                 size=request.page_size,
                 page_token=request.page_token,
@@ -66,42 +67,15 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     ) -> pb.RevokeSessionsResponse:
         """See ``auth.proto``."""
         with self._operator("RevokeSessions", context) as caller:
-            revocation = await self._revoked(request, caller.name)
+            revocation = await self._admin.revocations.revoke(
+                target_of(request),
+                caller=caller.name,
+                allow_unknown_issuer=request.allow_unknown_issuer,
+            )
         return pb.RevokeSessionsResponse(
             revoked_session_count=revocation.session_count,
             consistency_token=revocation.consistency_token,
         )
-
-    async def _revoked(self, request: pb.RevokeSessionsRequest, caller: str) -> Revocation:
-        before_time = admin_wire.before_time_of(request)
-        match request.WhichOneof("target"):
-            case "subject":
-                whose = request.subject
-                return await self._admin.revoke_subject(
-                    whose.issuer,
-                    whose.subject,
-                    before_time=before_time,
-                    caller=caller,
-                    allow_unknown_issuer=request.allow_unknown_issuer,
-                )
-            case "token" if before_time is None:
-                which = request.token
-                return await self._admin.revoke_token(
-                    which.issuer,
-                    which.token_id,
-                    caller=caller,
-                    allow_unknown_issuer=request.allow_unknown_issuer,
-                )
-            case "session" if before_time is None:
-                session_id = request.session.session_id
-                return await self._admin.revoke_session(session_id, caller=caller)
-            case "everyone":
-                return await self._admin.revoke_everyone(before_time=before_time, caller=caller)
-            case "token" | "session":
-                detail = "before_time is not for a token, nor for a session"
-                raise AuthError(Reason.ARGUMENT_INVALID, detail)
-            case _:
-                raise AuthError(Reason.ARGUMENT_INVALID, "target is required")
 
     @ends_with_status
     async def GetServiceStatus(  # noqa: N802 - gRPC's name
@@ -109,7 +83,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     ) -> pb.GetServiceStatusResponse:
         """See ``auth.proto``."""
         with self._operator("GetServiceStatus", context):
-            status = await self._admin.status(count_sessions=request.count_sessions)
+            status = await self._admin.status.read(count_sessions=request.count_sessions)
         return admin_wire.status_message(status)
 
     # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter. It
@@ -122,7 +96,9 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         with self._admission.stream(context, Caller.authorize_admin) as stream:
             audit.admin_action("WatchSessions", caller=stream.caller.name, peer=str(context.peer()))
             which = admin_wire.filter_of(request.filter)
-            async with self._admin.watching(which, resume_token=request.resume_token) as watch:
+            async with self._admin.watches.watching(
+                which, resume_token=request.resume_token
+            ) as watch:
                 # Now, and not with the first event: the client knows that it watches, and from
                 # where to go on if nothing happens before the stream breaks.
                 begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)

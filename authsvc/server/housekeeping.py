@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from authsvc.admin.sessions import tidy
+from authsvc.admin.retention import tidy
 from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
@@ -78,7 +78,7 @@ class Housekeeping:
         await tidy(self._service.store, now=self._service.clock(), limits=self._limits)
 
     async def _count_sessions(self) -> None:
-        status = await self._service.admin.status(count_sessions=True)
+        status = await self._service.admin.status.read(count_sessions=True)
         self._service.metrics.sessions = status.sessions
 
 

@@ -9,6 +9,12 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter, revoked_since
 from authsvc.domain.resolution import Session, SessionState
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
+from authsvc.domain.revocation_target import (
+    EveryoneTarget,
+    RevocationTarget,
+    SubjectTarget,
+    TokenTarget,
+)
 from authsvc.domain.service_status import (
     IssuerState,
     IssuerStatus,
@@ -19,6 +25,7 @@ from authsvc.domain.service_status import (
 from authsvc.domain.sessions import Grant, Record
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire.auth import seconds, session_message, timestamp
+from authsvc.wire.revocation import revocation_message
 
 RESUME_TOKEN_KEY = "authsvc-resume-token"  # noqa: S105 - a name
 """The initial metadata of ``WatchSessions`` that carries what to resume from before any event."""
@@ -108,19 +115,6 @@ def filter_of(message: pb.SessionFilter) -> RecordFilter:
     )
 
 
-def before_time_of(message: pb.RevokeSessionsRequest) -> float | None:
-    """``before_time``, None when it is not set.
-
-    Raises:
-        AuthError: ARGUMENT_INVALID: no time that there is.
-    """
-    if not message.HasField("before_time"):
-        return None
-    if not 0 <= message.before_time.nanos < 1_000_000_000:
-        raise AuthError(Reason.ARGUMENT_INVALID, "before_time.nanos is out of range")
-    return seconds(message.before_time)
-
-
 def event_message(position: str, event: Event) -> pb.WatchSessionsResponse:
     """An event of the log, and what to resume from after it."""
     message = pb.WatchSessionsResponse(
@@ -131,7 +125,7 @@ def event_message(position: str, event: Event) -> pb.WatchSessionsResponse:
     if event.record is not None:
         message.session.CopyFrom(record_message(event.record))
     if event.not_before is not None:
-        message.revocation.CopyFrom(_not_before_message(event.not_before))
+        message.revocation.CopyFrom(revocation_message(_not_before_target(event.not_before)))
     return message
 
 
@@ -149,20 +143,12 @@ def event_of(message: pb.WatchSessionsResponse) -> Event | None:
     )
 
 
-def _not_before_message(not_before: NotBefore) -> pb.RevokeSessionsRequest:
+def _not_before_target(not_before: NotBefore) -> RevocationTarget:
     if not_before.token_id:
-        token = pb.RevokeSessionsRequest.TokenTarget(
-            issuer=not_before.issuer, token_id=not_before.token_id
-        )
-        return pb.RevokeSessionsRequest(token=token)
-    before_time = timestamp(not_before.time)
-    if not not_before.subject:
-        everyone = pb.RevokeSessionsRequest.EveryoneTarget()
-        return pb.RevokeSessionsRequest(everyone=everyone, before_time=before_time)
-    subject = pb.RevokeSessionsRequest.SubjectTarget(
-        issuer=not_before.issuer, subject=not_before.subject
-    )
-    return pb.RevokeSessionsRequest(subject=subject, before_time=before_time)
+        return TokenTarget(not_before.issuer, not_before.token_id)
+    if not_before.subject:
+        return SubjectTarget(not_before.issuer, not_before.subject, not_before.time)
+    return EveryoneTarget(not_before.time)
 
 
 def _not_before_of(message: pb.RevokeSessionsRequest, set_time: float) -> NotBefore:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from authsvc.cli.failing import Failure
 from authsvc.cli.output import moment
-
-if TYPE_CHECKING:
-    from authsvc.client import AdminClient
-    from authsvc.client.admin import Revoked
+from authsvc.domain.revocation_target import (
+    EveryoneTarget,
+    RevocationTarget,
+    SessionTarget,
+    SubjectTarget,
+    TokenTarget,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +56,16 @@ class Revocation:
         until = "now" if self.before is None else moment(self.before, time.time())
         return f"every token of {whose} that was issued until {until}"
 
-    async def carry_out(self, client: AdminClient) -> Revoked:
-        """
-        Raises:
-            AuthError: as ``AdminClient``.
-        """
+    @property
+    def target(self) -> RevocationTarget:
+        """As ``AdminClient.revoke`` takes it."""
         if self.session_id:
-            return await client.revoke_session(self.session_id)
+            return SessionTarget(self.session_id)
         if self.token_id:
-            return await client.revoke_token(
-                self.issuer, self.token_id, allow_unknown_issuer=self.allow_unknown_issuer
-            )
+            return TokenTarget(self.issuer, self.token_id)
         if self.subject:
-            return await client.revoke_subject(
-                self.issuer,
-                self.subject,
-                before_time=self.before,
-                allow_unknown_issuer=self.allow_unknown_issuer,
-            )
-        return await client.revoke_everyone(before_time=self.before)
+            return SubjectTarget(self.issuer, self.subject, self.before)
+        return EveryoneTarget(self.before)
 
     def outcome(self, session_count: int | None) -> str:
         """What has happened, in words.

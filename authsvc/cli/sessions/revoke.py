@@ -78,7 +78,7 @@ def revoke(
         _confirm(revocation)
 
     async def carry_out(client: AdminClient) -> Revoked:
-        done = await revocation.carry_out(client)
+        done = await client.revoke(revocation.target, allow_unknown_issuer=allow_unknown_issuer)
         if subject and not done.session_count:
             await _remark_on_subject(client, revocation)
         return done

@@ -9,18 +9,15 @@ from types import MappingProxyType
 
 import pytest
 
-from authsvc.admin.sessions import (
-    COUNT_PAGE_SIZE,
-    MAX_COUNT_PAGES,
-    MAX_STORE_PAGES,
-    MAX_WATCHERS,
-    NOT_BEFORES_MARGIN_SECONDS,
-    SessionAdmin,
-    tidy,
-)
+from authsvc.admin.listing import MAX_STORE_PAGES
+from authsvc.admin.retention import NOT_BEFORES_MARGIN_SECONDS, tidy
+from authsvc.admin.revocations import COUNT_PAGE_SIZE, MAX_COUNT_PAGES
+from authsvc.admin.sessions import SessionAdmin
+from authsvc.admin.watches import MAX_WATCHERS
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
 from authsvc.domain.revocation import EVERYONE, NotBefore
+from authsvc.domain.revocation_target import EveryoneTarget, SubjectTarget, TokenTarget
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.domain.sessions import Grant, Limits, Record
 from authsvc.stores import Logged, Page
@@ -113,7 +110,7 @@ async def fill(office: Office, *records: Record) -> None:
 
 async def reason(admin: SessionAdmin, which: RecordFilter, **more: object) -> Reason:
     with pytest.raises(AuthError) as caught:
-        await admin.page(which, **more)  # type: ignore[arg-type] # any argument
+        await admin.sessions.page(which, **more)  # type: ignore[arg-type] # any argument
     return caught.value.reason
 
 
@@ -128,9 +125,9 @@ async def test_a_page_is_filled_from_short_ones(office: Office) -> None:
         *(record(f"s{n:02}", subject=who, now=START + n) for n, who in enumerate(subjects)),
     )
     office.clock.advance(100)
-    listing = await office.admin.page(RecordFilter(subject="bob"), size=5)
+    listing = await office.admin.sessions.page(RecordFilter(subject="bob"), size=5)
     assert [it.id for it in listing.records] == ["s09", "s08", "s07", "s06", "s05"]
-    rest = await office.admin.page(
+    rest = await office.admin.sessions.page(
         RecordFilter(subject="bob"), size=50, page_token=listing.next_page_token
     )
     assert [it.id for it in rest.records] == ["s04", "s03", "s02", "s01", "s00"]
@@ -141,27 +138,27 @@ async def test_a_page_looks_so_far_and_no_further(office: Office) -> None:
     office.store.page_size = 1
     await fill(office, *(record(f"s{n:03}", now=START + n) for n in range(MAX_STORE_PAGES + 5)))
     nobody = RecordFilter(subject="nobody")
-    listing = await office.admin.page(nobody)
+    listing = await office.admin.sessions.page(nobody)
     assert listing.records == []
     assert office.store.pages_read == MAX_STORE_PAGES
     # Empty, and not the end.
     assert listing.next_page_token
-    rest = await office.admin.page(nobody, page_token=listing.next_page_token)
+    rest = await office.admin.sessions.page(nobody, page_token=listing.next_page_token)
     assert (rest.records, rest.next_page_token) == ([], "")
 
 
 async def test_expired_ones_are_no_part_of_a_page(office: Office) -> None:
     await fill(office, record("old"), record("new", now=START + 1))
     office.clock.advance(3600)
-    listing = await office.admin.page(ALL)
+    listing = await office.admin.sessions.page(ALL)
     assert [it.id for it in listing.records] == ["new"]
     office.clock.advance(1)
-    assert (await office.admin.page(ALL)).records == []
+    assert (await office.admin.sessions.page(ALL)).records == []
 
 
 async def test_a_page_token_goes_with_its_filter(office: Office) -> None:
     await fill(office, *(record(f"s{n}", now=START + n) for n in range(3)))
-    token = (await office.admin.page(ALL, size=1)).next_page_token
+    token = (await office.admin.sessions.page(ALL, size=1)).next_page_token
     for other in (
         RecordFilter(issuer="idp"),
         RecordFilter(subject="idp"),
@@ -170,7 +167,7 @@ async def test_a_page_token_goes_with_its_filter(office: Office) -> None:
         RecordFilter(authenticated=False),
     ):
         assert await reason(office.admin, other, page_token=token) is Reason.ARGUMENT_INVALID
-        own = (await office.admin.page(other, size=1)).next_page_token
+        own = (await office.admin.sessions.page(other, size=1)).next_page_token
         assert not own or own != token
 
 
@@ -181,9 +178,9 @@ async def test_sizes_that_are_refused(office: Office, size: int) -> None:
 
 async def test_counts_say_that_they_are_not_all(office: Office) -> None:
     await fill(office, record("s1"), record("s2", subject=""))
-    assert (await office.admin.status(count_sessions=True)).sessions == SessionCounts(1, 1, 0)
+    assert (await office.admin.status.read(count_sessions=True)).sessions == SessionCounts(1, 1, 0)
     office.store.page_size = 1
-    counts = (await office.admin.status(count_sessions=True)).sessions
+    counts = (await office.admin.status.read(count_sessions=True)).sessions
     assert counts is not None
     assert counts.truncated
 
@@ -195,7 +192,7 @@ async def test_nobody_holds_up_their_own_revocation(office: Office) -> None:
     office.store.page_size = 1
     await fill(office, *(record(f"s{n}", now=START + n / 1000) for n in range(MAX_COUNT_PAGES + 1)))
     office.clock.advance(1)
-    revoked = await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
+    revoked = await office.admin.revocations.revoke(SubjectTarget("idp", "alice"), caller="op")
     assert office.store.pages_read == MAX_COUNT_PAGES
     assert revoked.session_count is None
     assert revoked.not_before is not None
@@ -209,8 +206,8 @@ async def test_an_issuer_that_is_not_configured_is_revoked_on_request_alone(
     """A misspelt one would revoke nothing and look like a success."""
     position = await office.store.position()
     for attempt in (
-        office.admin.revoke_subject("ipd", "alice", before_time=None, caller="op"),
-        office.admin.revoke_token("ipd", "j1", caller="op"),
+        office.admin.revocations.revoke(SubjectTarget("ipd", "alice"), caller="op"),
+        office.admin.revocations.revoke(TokenTarget("ipd", "j1"), caller="op"),
     ):
         with pytest.raises(AuthError) as caught:
             await attempt
@@ -219,10 +216,12 @@ async def test_an_issuer_that_is_not_configured_is_revoked_on_request_alone(
     assert await office.store.position() == position
 
     for revoked in (
-        await office.admin.revoke_subject(
-            "ipd", "alice", before_time=None, caller="op", allow_unknown_issuer=True
+        await office.admin.revocations.revoke(
+            SubjectTarget("ipd", "alice"), caller="op", allow_unknown_issuer=True
         ),
-        await office.admin.revoke_token("ipd", "j1", caller="op", allow_unknown_issuer=True),
+        await office.admin.revocations.revoke(
+            TokenTarget("ipd", "j1"), caller="op", allow_unknown_issuer=True
+        ),
     ):
         assert revoked.not_before is not None
         assert revoked.not_before.issuer == "ipd"
@@ -235,7 +234,7 @@ async def test_the_newest_token_known_counts_wherever_it_is(office: Office) -> N
     gone = record("gone", now=START - 7200, grants=grants)
     ended = record("ended", revoke_time=START, grants=MappingProxyType({}))
     await fill(office, gone, ended, record("here"), record("bobs", subject="bob", now=START + 29))
-    revoked = await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
+    revoked = await office.admin.revocations.revoke(SubjectTarget("idp", "alice"), caller="op")
     assert revoked.not_before == NotBefore(START + 25, START, issuer="idp", subject="alice")
     assert revoked.session_count == 1
 
@@ -247,7 +246,7 @@ async def test_a_principal_session_counts_while_it_lives(office: Office) -> None
         record("~alive", revoke_time=START - 1),
     )
     office.clock.advance(1)
-    revoked = await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
+    revoked = await office.admin.revocations.revoke(SubjectTarget("idp", "alice"), caller="op")
     assert revoked.session_count == 1
 
 
@@ -256,15 +255,15 @@ async def test_nothing_is_told_that_was_not_done(
 ) -> None:
     await office.store.close()
     with pytest.raises(AuthError) as caught:
-        await office.admin.revoke_everyone(before_time=None, caller="op")
+        await office.admin.revocations.revoke(EveryoneTarget(), caller="op")
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
     assert not caplog.records
 
 
 async def test_no_names_are_not_everyone(office: Office) -> None:
     for work in (
-        office.admin.revoke_subject("", "", before_time=None, caller="op"),
-        office.admin.revoke_token("", "", caller="op"),
+        office.admin.revocations.revoke(SubjectTarget("", ""), caller="op"),
+        office.admin.revocations.revoke(TokenTarget("", ""), caller="op"),
     ):
         with pytest.raises(AuthError) as caught:
             await work
@@ -277,7 +276,7 @@ async def test_no_names_are_not_everyone(office: Office) -> None:
 async def test_what_nobody_can_ask_for_is_tidied_away(office: Office) -> None:
     limits = Limits(not_befores_kept_seconds=1_000)
     await fill(office, record("s"))
-    await office.admin.revoke_subject("idp", "alice", before_time=None, caller="op")
+    await office.admin.revocations.revoke(SubjectTarget("idp", "alice"), caller="op")
     margin = NOT_BEFORES_MARGIN_SECONDS
     for now, kept in ((3_599.0, True), (3_600.0, False)):
         await tidy(office.store, now=START + now, limits=limits)
@@ -297,7 +296,7 @@ async def happen(office: Office, count: int) -> None:
 
 
 async def test_what_happens_from_the_beginning_on_is_told(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watches.watching(ALL) as watch:
         events = watch.events
         # Nobody has asked for an event yet.
         await happen(office, 3)
@@ -305,7 +304,7 @@ async def test_what_happens_from_the_beginning_on_is_told(office: Office) -> Non
 
 
 async def test_a_slow_reader_does_not_fill_the_memory(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watches.watching(ALL) as watch:
         events = watch.events
         await happen(office, 100)
         await anext(events)
@@ -317,7 +316,7 @@ async def test_a_slow_reader_does_not_fill_the_memory(office: Office) -> None:
 async def test_a_watch_lets_go_of_the_log(office: Office) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         for ending in ("left", "failed", "cancelled", "never read"):
-            async with office.admin.watching(ALL):
+            async with office.admin.watches.watching(ALL):
                 await asyncio.sleep(0)
                 assert office.store.logs_open == 1
             assert office.store.logs_open == 0, ending
@@ -331,7 +330,7 @@ async def test_a_watch_lets_go_of_the_log(office: Office) -> None:
 
 
 async def _watch(admin: SessionAdmin, ending: str) -> None:
-    async with admin.watching(ALL) as watch:
+    async with admin.watches.watching(ALL) as watch:
         if ending == "never read":
             return
         async for _ in watch.events:
@@ -349,22 +348,22 @@ async def happen_once(office: Office, name: str) -> None:
 
 async def test_watchers_are_bounded(office: Office) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        watches = [office.admin.watching(ALL) for _ in range(MAX_WATCHERS)]
+        watches = [office.admin.watches.watching(ALL) for _ in range(MAX_WATCHERS)]
         for watch in watches:
             await watch.__aenter__()
         with pytest.raises(AuthError) as caught:
-            async with office.admin.watching(ALL):
+            async with office.admin.watches.watching(ALL):
                 pass
         assert caught.value.reason is Reason.OVERLOADED
         for watch in watches:
             await watch.__aexit__(None, None, None)
-        async with office.admin.watching(ALL):
+        async with office.admin.watches.watching(ALL):
             pass
     assert office.store.logs_open == 0
 
 
 async def test_a_stop_ends_watches_at_once(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watches.watching(ALL) as watch:
         events = watch.events
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
@@ -375,7 +374,7 @@ async def test_a_stop_ends_watches_at_once(office: Office) -> None:
 
 
 async def test_a_store_that_goes_ends_watches(office: Office) -> None:
-    async with asyncio.timeout(WAIT_SECONDS), office.admin.watching(ALL) as watch:
+    async with asyncio.timeout(WAIT_SECONDS), office.admin.watches.watching(ALL) as watch:
         events = watch.events
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)

@@ -17,7 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from authsvc.admin.sessions import MAX_TEXT_LENGTH, MAX_WATCHERS
+from authsvc.admin.checks import MAX_TEXT_LENGTH
+from authsvc.admin.watches import MAX_WATCHERS
 from authsvc.client import AuthClient, ClientTls
 from authsvc.domain.errors import Reason
 from authsvc.domain.events import EventType, RecordFilter

@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.access.limits import CallerLimits, Usages
-from authsvc.admin.sessions import Watch
+from authsvc.admin.watches import Watch
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType
 from authsvc.internal.v1.frames_pb2 import RequestFrames
@@ -120,6 +120,10 @@ class FirstAtOnce:
 
 class EventsWithoutEnd:
     """Stands in for ``SessionAdmin``: something happens all the time."""
+
+    @property
+    def watches(self) -> EventsWithoutEnd:
+        return self
 
     @asynccontextmanager
     async def watching(self, *_: object, **__: object) -> AsyncIterator[Watch]:

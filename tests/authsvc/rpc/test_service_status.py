@@ -13,7 +13,7 @@ from jwt.algorithms import ECAlgorithm
 
 from authsvc import __version__
 from authsvc.admin.issuers import OVERDUE_SECONDS, IssuerWatch, WatchedIssuer
-from authsvc.admin.sessions import COUNT_PAGE_SIZE
+from authsvc.admin.status import COUNT_PAGE_SIZE
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.service_status import (
     IssuerState,

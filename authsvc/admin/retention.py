@@ -1,0 +1,22 @@
+"""Removal of what has expired."""
+
+from __future__ import annotations
+
+from authsvc.domain.sessions import Limits
+from authsvc.stores import SessionStore
+
+NOT_BEFORES_MARGIN_SECONDS = 86_400.0
+"""Not-before times outlive the tokens that they revoke, also where the clocks of replicas and
+issuers differ."""
+
+
+async def tidy(store: SessionStore, *, now: float, limits: Limits) -> None:
+    """Remove what nobody can ask for any more; to be done every so often.
+
+    Raises:
+        AuthError: STORE_UNAVAILABLE.
+    """
+    await store.sweep(now)
+    await store.delete_not_befores(
+        now - limits.not_befores_kept_seconds - NOT_BEFORES_MARGIN_SECONDS
+    )

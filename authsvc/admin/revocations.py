@@ -1,0 +1,184 @@
+"""Revocation: of tokens by a not-before time, or of a session."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from authsvc.access import audit
+from authsvc.admin.checks import check_name, invalid
+from authsvc.domain.events import RecordFilter
+from authsvc.domain.revocation import END_OF_TIME, NotBefore
+from authsvc.domain.revocation_target import (
+    EveryoneTarget,
+    RevocationTarget,
+    SessionTarget,
+    SubjectTarget,
+    TokenTarget,
+)
+from authsvc.domain.service_status import IssuerStatus
+from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX, Record
+from authsvc.stores import SessionStore
+
+COUNT_PAGE_SIZE = 10_000
+MAX_COUNT_PAGES = 10
+"""A subject with more sessions than these is revoked without counting them: the number of its
+sessions must not delay its revocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What a revocation has done.
+
+    Attributes:
+        session_count: how many live sessions held a token that it ended; None when that is not
+            known.
+        consistency_token: of the write.
+        not_before: what was set; None where a session was ended.
+    """
+
+    session_count: int | None
+    consistency_token: str
+    not_before: NotBefore | None = None
+
+
+class EndSession(Protocol):
+    """Ends a session for every resource; ``SessionResolver.revoke`` is one."""
+
+    async def __call__(self, session_id: str, *, caller: str) -> str:
+        """
+        Returns:
+            The consistency token of what was written; empty when there was nothing to end.
+
+        Raises:
+            AuthError: SESSION_ID_INVALID, STORE_UNAVAILABLE.
+        """
+        ...
+
+
+class Revocations:
+    """Revokes.
+
+    Args:
+        store: keeps sessions and not-before times.
+        end_session: ends one session.
+        issuers: the status of the issuers at a time.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        *,
+        end_session: EndSession,
+        issuers: Callable[[float], tuple[IssuerStatus, ...]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._end_session = end_session
+        self._issuers = issuers
+        self._clock = clock
+
+    async def revoke(
+        self, target: RevocationTarget, *, caller: str, allow_unknown_issuer: bool = False
+    ) -> Revocation:
+        """Revoke a target.
+
+        Args:
+            target: what is revoked. Without a ``before_time``, the tokens of a subject are revoked
+                up to now, or up to the ``iat`` of the newest known token where the issuer's clock
+                is ahead.
+            caller: the operator's name.
+            allow_unknown_issuer: whether the issuer may be one that is not configured.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID, SESSION_ID_INVALID, STORE_UNAVAILABLE.
+        """
+        match target:
+            case SessionTarget(session_id):
+                written = await self._end_session(session_id, caller=caller)
+                return Revocation(1 if written else 0, written)
+            case SubjectTarget():
+                self._check_issuer(target.issuer, allow_unknown=allow_unknown_issuer)
+                return await self._revoke_subject(target, caller)
+            case TokenTarget(issuer, token_id):
+                self._check_issuer(issuer, allow_unknown=allow_unknown_issuer)
+                check_name("token_id", token_id)
+                not_before = NotBefore(END_OF_TIME, self._clock(), issuer=issuer, token_id=token_id)
+                return await self._set_not_before(not_before, caller)
+            case EveryoneTarget(before_time):
+                self._check_past(before_time)
+                now = self._clock()
+                until = now if before_time is None else before_time
+                return await self._set_not_before(NotBefore(until, now), caller)
+            case _:
+                assert_never(target)
+
+    async def _revoke_subject(self, target: SubjectTarget, caller: str) -> Revocation:
+        issuer, subject, before_time = target.issuer, target.subject, target.before_time
+        check_name("subject", subject)
+        self._check_past(before_time)
+        records, are_all = await self._records_of(issuer, subject)
+        now = self._clock()
+        until = max(now, _newest_issue_time(records)) if before_time is None else before_time
+        live = [record for record in records if now < record.expire_time]
+        count = sum(_would_end(record, until) for record in live) if are_all else None
+        not_before = NotBefore(until, now, issuer=issuer, subject=subject)
+        return await self._set_not_before(not_before, caller, session_count=count)
+
+    async def _records_of(self, issuer: str, subject: str) -> tuple[list[Record], bool]:
+        """What is stored of a subject, and whether that is all of it."""
+        which = RecordFilter(issuer=issuer, subject=subject)
+        found: list[Record] = []
+        cursor = ""
+        for _ in range(MAX_COUNT_PAGES):
+            page = await self._store.page(which, after=cursor, size=COUNT_PAGE_SIZE)
+            found += page.records
+            cursor = page.next
+            if not cursor:
+                return found, True
+        return found, False
+
+    async def _set_not_before(
+        self, not_before: NotBefore, caller: str, *, session_count: int | None = None
+    ) -> Revocation:
+        written = await self._store.set_not_before(not_before)
+        audit.tokens_revoked(
+            issuer=not_before.issuer,
+            subject=not_before.subject,
+            token_id=not_before.token_id,
+            until=not_before.time,
+            caller=caller,
+        )
+        return Revocation(session_count, written, not_before)
+
+    def _check_issuer(self, issuer: str, *, allow_unknown: bool) -> None:
+        """
+        Raises:
+            AuthError: ARGUMENT_INVALID: no issuer, or one whose tokens are accepted nowhere, so
+                that a misspelt name would revoke nothing and look like a success.
+        """
+        check_name("issuer", issuer)
+        configured = [it.issuer for it in self._issuers(self._clock())]
+        if issuer not in configured and not allow_unknown:
+            raise invalid(f"{issuer!r} is not configured; these are: {', '.join(configured)}")
+
+    def _check_past(self, before_time: float | None) -> None:
+        if before_time is not None and not 0 <= before_time <= self._clock():
+            raise invalid("before_time is not in the past")
+
+
+def _newest_issue_time(records: Iterable[Record]) -> float:
+    times = (grant.issue_time for record in records for grant in record.grants.values())
+    return max(times, default=0.0)
+
+
+def _would_end(record: Record, until: float) -> bool:
+    """Whether a token of the session still answers, and a not-before time then ends it."""
+    since = -math.inf
+    if record.revoke_time is not None:
+        # A principal session lives on for tokens that were issued after it was revoked.
+        since = record.revoke_time if record.id.startswith(PRINCIPAL_SESSION_PREFIX) else math.inf
+    return any(since < grant.issue_time <= until for grant in record.grants.values())

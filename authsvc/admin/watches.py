@@ -1,0 +1,117 @@
+"""Watches: what happens to sessions, as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from authsvc.admin.checks import check_filter
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import Event, RecordFilter
+from authsvc.stores import Logged, SessionStore
+
+MAX_WATCHERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A watch that has begun.
+
+    Attributes:
+        resume_token: what to watch from to get all of its events.
+        events: one at a time, as they are asked for. They end with STORE_UNAVAILABLE when the
+            server stops.
+    """
+
+    resume_token: str
+    events: AsyncIterator[Logged]
+
+
+class SessionWatches:
+    """Opens watches.
+
+    Args:
+        store: keeps the log of events.
+        stopping: set when the server stops: it ends the watches, which would never end.
+    """
+
+    def __init__(self, store: SessionStore, stopping: asyncio.Event) -> None:
+        self._store = store
+        self._stopping = stopping
+        self._watchers = 0
+
+    @asynccontextmanager
+    async def watching(
+        self, which: RecordFilter, *, resume_token: str = ""
+    ) -> AsyncIterator[Watch]:
+        """What happens from here on, or from where an earlier watch broke off.
+
+        Args:
+            which: sessions; a not-before time is told of where it may concern one of them.
+            resume_token: ``Logged.position`` of the last event seen; empty for from now on.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID, OVERLOADED, STORE_UNAVAILABLE; while iterating, too.
+        """
+        check_filter(which)
+        if self._watchers >= MAX_WATCHERS:
+            raise AuthError(Reason.OVERLOADED, f"{MAX_WATCHERS} watch already")
+        self._watchers += 1
+        try:
+            position = resume_token or await self._store.position()
+            upcoming = _Upcoming(self._store.watch(position), self._stopping)
+            try:
+                events = (it async for it in upcoming.all() if _concerns(which, it.event))
+                yield Watch(position, events)
+            finally:
+                await upcoming.close()
+        finally:
+            self._watchers -= 1
+
+
+class _Upcoming:
+    """The events of a log, one ahead of who reads them, until the server stops."""
+
+    def __init__(self, log: AsyncGenerator[Logged, None], stopping: asyncio.Event) -> None:
+        self._log = log
+        self._stopped = asyncio.ensure_future(stopping.wait())
+        self._next = asyncio.ensure_future(anext(log))
+
+    async def all(self) -> AsyncIterator[Logged]:
+        """
+        Raises:
+            AuthError: STORE_UNAVAILABLE: the server stops, or what the log raises.
+        """
+        while True:
+            await asyncio.wait((self._next, self._stopped), return_when=asyncio.FIRST_COMPLETED)
+            if self._stopped.done():
+                raise AuthError(Reason.STORE_UNAVAILABLE, "the server stops")
+            logged = await self._next
+            self._next = asyncio.ensure_future(anext(self._log))
+            yield logged
+
+    async def close(self) -> None:
+        """Stop reading, and let go of the log."""
+        self._stopped.cancel()
+        self._next.cancel()
+        # What it raised has been told, or nobody is left to be told.
+        await asyncio.gather(self._stopped, self._next, return_exceptions=True)
+        await self._log.aclose()
+
+
+def _concerns(which: RecordFilter, event: Event) -> bool:
+    """Whether who watches these sessions is told."""
+    if event.record is not None:
+        return which.matches(event.record)
+    if event.not_before is None:
+        return False
+    # Where a not-before time leaves open whose tokens it ends, it may be anybody's.
+    return all(
+        not wanted or not named or wanted == named
+        for wanted, named in (
+            (which.issuer, event.not_before.issuer),
+            (which.subject, event.not_before.subject),
+        )
+    )
