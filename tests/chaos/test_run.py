@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from chaos import report
-from chaos.faults import FAULTS, Bounds, Failures, Fault, none
+from chaos.faults import FAULTS, Bounds, Failures, Fault
 from chaos.figures import Growth
 from chaos.history import Act, Call, History
 from chaos.identity import ISSUER
+from chaos.injections import none
 from chaos.replica import SteppedClock
 from chaos.run import Plan, Result, judge, run
 

@@ -54,7 +54,7 @@ def test_a_taken_port_is_given_up_for_another(
 ) -> None:
     with single(tmp_path) as first:
         offered = [first.port, first.port, valkey.free_port()]
-        monkeypatch.setattr("chaos.valkey.free_port", lambda: offered.pop(0))
+        monkeypatch.setattr("chaos.valkey.server.free_port", lambda: offered.pop(0))
         with single(tmp_path) as second:
             assert second.port != first.port
             assert not offered
