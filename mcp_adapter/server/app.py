@@ -17,6 +17,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.middleware import SessionGate
+from mcp_adapter.gate.observing import Observer
 from mcp_adapter.gate.origins import with_origin_checks
 from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.config import Settings
@@ -34,6 +35,7 @@ def build_app(
     requirement: RequirementOf,
     scopes: Sequence[str],
     observed: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    observer: Observer | None = None,
 ) -> Starlette:
     """The ASGI app. Its lifespan runs ``server``; the resolver is its owner's to open and close.
 
@@ -45,7 +47,8 @@ def build_app(
         requirement: what a request needs, by method and params. It has no default: one would not
             know the server's tools, and would let any token call them all.
         scopes: all that tokens may be asked to hold here.
-        observed: wraps the MCP endpoint, to watch its requests.
+        observed: wraps the MCP endpoint, to count its requests.
+        observer: of the gate.
     """
     endpoint = StreamableHttp(server, max_body_bytes=settings.max_body_bytes)
     gate = SessionGate(
@@ -56,6 +59,7 @@ def build_app(
         max_body_bytes=settings.max_body_bytes,
         max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
         body_timeout_seconds=settings.body_timeout_seconds,
+        observer=observer,
     )
     mcp = observed(
         with_origin_checks(

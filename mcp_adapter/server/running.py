@@ -57,9 +57,10 @@ async def serve(settings: Settings) -> None:
                 toolset.server(),
                 resolver=ObservedResolver(authsvc, traces.around("authsvc", metrics.authsvc.timed)),
                 ready=partial(_ready, authsvc, settings),
-                requirement=metrics.requirement(requirement),
+                requirement=requirement,
                 scopes=toolset.scopes,
                 observed=metrics.app,
+                observer=metrics.observe,
             )
             server = HttpServer(
                 uvicorn.Config(

@@ -1,6 +1,6 @@
 """What operators see of the adapter: its requests, and how long authsvc takes to answer.
 
-Wraps what ``server`` puts together; the gate and the tools know nothing of it.
+Wraps what ``running`` puts together, and is the gate's observer; the tools know nothing of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -34,12 +33,15 @@ from authsvc.telemetry.families import add_histogram, items, operations_seconds
 from authsvc.telemetry.spans import NoTracing, Tracing
 from mcp_adapter.gate import eras
 from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.requirements import Requirement, RequirementOf
 
 METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
 """Methods that are counted by their names; any other is ``other``."""
 
 NO_METHOD, BATCH, OTHER, UNKNOWN = "none", "batch", "other", "unknown"
+
+
+_REQUEST = "mcp_adapter.request"
+"""Of an ASGI scope: the request that is counted, from ``app`` to ``observe``."""
 
 
 @dataclass
@@ -70,32 +72,27 @@ class AdapterMetrics(Collector):
         self._seconds: dict[str, Histogram] = {}
         self._calls: Counter[tuple[str, str]] = Counter()
         self._in_flight = 0
-        self._current: ContextVar[_Request] = ContextVar("request")
 
     def app(self, app: ASGIApp) -> ASGIApp:
         """``app``, its requests counted."""
         return _Counted(app, self)
 
-    def requirement(self, requirement: RequirementOf) -> RequirementOf:
-        """``requirement``, which is asked about each message: so its method is known, and nobody
-        has to parse it twice."""
-
-        def noted(method: str, params: Mapping[str, Any]) -> Requirement | None:
-            if (request := self._current.get(None)) is not None:
-                is_first = request.method == NO_METHOD
-                known = method if method in METHODS else OTHER
-                request.method = known if is_first else BATCH
-                if is_first:
-                    # Of the message itself: what came with HTTP may be a proxy's.
-                    named = (_traceparent_in(params), request.traceparent)
-                    request.span.enter_context(self._tracing.served(f"MCP {known}", *named))
-                if method == "tools/call":
-                    name = params.get("name")
-                    is_served = isinstance(name, str) and name in self._tools
-                    request.tool = str(name) if is_served else UNKNOWN
-            return requirement(method, params)
-
-        return noted
+    def observe(self, scope: Scope, method: str, params: Mapping[str, Any]) -> None:
+        """Note a message of a request: the observer of the gate behind ``app``."""
+        request: _Request | None = scope.get(_REQUEST)
+        if request is None:
+            return
+        is_first = request.method == NO_METHOD
+        known = method if method in METHODS else OTHER
+        request.method = known if is_first else BATCH
+        if is_first:
+            # The message's own trace context first: that of the HTTP request may be a proxy's.
+            traceparents = (_traceparent_in(params), request.traceparent)
+            request.span.enter_context(self._tracing.served(f"MCP {known}", *traceparents))
+        if method == "tools/call":
+            name = params.get("name")
+            is_served = isinstance(name, str) and name in self._tools
+            request.tool = str(name) if is_served else UNKNOWN
 
     async def served(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Have ``app`` serve one request, and count it."""
@@ -107,15 +104,13 @@ class AdapterMetrics(Collector):
             await send(message)
 
         began = time.perf_counter()
-        token = self._current.set(request)
         self._in_flight += 1
         try:
             with request.span:
-                await app(scope, receive, noted)
+                await app({**scope, _REQUEST: request}, receive, noted)
                 self._tracing.note(_told(request))
         finally:
             self._in_flight -= 1
-            self._current.reset(token)
             self._count(request, scope, time.perf_counter() - began)
 
     def _count(self, request: _Request, scope: Scope, seconds: float) -> None:

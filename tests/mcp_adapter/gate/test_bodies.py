@@ -16,8 +16,9 @@ from starlette.types import Message, Receive, Scope, Send
 from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter import Requirement, SessionGate
 from mcp_adapter.gate import lingering, messages
+from mcp_adapter.gate.bodies import SHORT_BODY_BYTES
 from mcp_adapter.gate.messages import FEW_VALUES
-from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, SHORT_BODY_BYTES
+from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES
 from mcp_adapter.gate.throttling import Pace
 from tests.mcp_adapter.harness import LEGACY, MODERN, RESOURCE, Endpoint, MemoryResolver, request
 from tests.support.bounds import TIMEOUT_SECONDS

@@ -11,7 +11,8 @@ import httpx2
 import pytest
 
 from authsvc.domain.errors import AuthError, Reason
-from mcp_adapter.gate import middleware
+from mcp_adapter.gate import resolving
+from mcp_adapter.gate.request_headers import RequestHeaders
 from mcp_adapter.gate.throttling import Rarely
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
@@ -553,7 +554,7 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(middleware, "Rarely", partial(Rarely, clock=clock))
+    monkeypatch.setattr(resolving, "Rarely", partial(Rarely, clock=clock))
     caplog.set_level(logging.INFO, "mcp_adapter")
 
     async def levels_of(endpoint: Endpoint, refused: Reason) -> list[str]:
@@ -561,7 +562,7 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
         caplog.clear()
         for _ in range(3):
             await endpoint.post(call("whoami"), session="s", token="alice-1")
-        return [it.levelname for it in caplog.records if it.name == middleware.__name__]
+        return [it.levelname for it in caplog.records if it.name == resolving.__name__]
 
     async with (
         running(demo_app(resolver, Meeting())) as url,
@@ -570,13 +571,13 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
         endpoint = Endpoint(http, resolver, Meeting())
         assert await levels_of(endpoint, reason) == ["WARNING", "INFO", "INFO"]
         assert await levels_of(endpoint, reason) == ["INFO"] * 3
-        clock.advance(middleware.WARNING_INTERVAL_SECONDS)
+        clock.advance(resolving.WARNING_INTERVAL_SECONDS)
         assert await levels_of(endpoint, reason) == ["WARNING", "INFO", "INFO"]
         assert await levels_of(endpoint, Reason.SESSION_NOT_FOUND) == ["INFO"] * 3
 
 
 def test_what_the_headers_say_is_shown_without_the_token() -> None:
     headers = [(b"authorization", b"Bearer secret")]
-    caller = middleware._Caller.of({"type": "http", "headers": headers})
+    caller = RequestHeaders.of({"type": "http", "headers": headers})
     assert caller.token == "secret"
     assert "secret" not in repr(caller)

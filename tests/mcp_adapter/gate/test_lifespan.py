@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from authsvc.client import AuthClient
 from mcp_adapter import SessionGate
-from mcp_adapter.gate import middleware
+from mcp_adapter.gate import resolving
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,
@@ -187,7 +187,7 @@ async def test_without_a_lifespan_nobody_gets_in(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that runs none leaves the client closed. The log says what to do, once a while."""
-    monkeypatch.setattr(middleware, "WARNING_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(resolving, "WARNING_INTERVAL_SECONDS", 3600.0)
     gate = SessionGate(Starlette(), resolver="127.0.0.1:1", resource=RESOURCE)
     transport = httpx2.ASGITransport(app=gate)
 

@@ -1,0 +1,168 @@
+"""The gate's questions to the resolver. Its errors become refusals, and log lines."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.resolution import NotOpenError, Resolution, Resolver, shown
+from mcp_adapter.gate import refusals
+from mcp_adapter.gate.authorization import OWNER, authorize
+from mcp_adapter.gate.request_headers import RequestHeaders
+from mcp_adapter.gate.requirements import Requirement
+from mcp_adapter.gate.throttling import Rarely
+
+log = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+WARNING_INTERVAL_SECONDS = 1.0
+"""From one warning with a reason to the next. Those in between are logged at level info."""
+
+_MISCONFIGURED = {Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID}
+"""What no client can cause: authsvc's configuration does not match this server's."""
+
+
+class Resolving:
+    """Asks the resolver about requests for one resource.
+
+    Args:
+        resolver: answers.
+        resource: canonical URI of this server.
+        stateful: whether the app keeps sessions of its own.
+    """
+
+    def __init__(self, resolver: Resolver, resource: str, *, stateful: bool) -> None:
+        self._resolver = resolver
+        self._resource = resource
+        self._stateful = stateful
+        self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
+
+    async def identify(
+        self, request: RequestHeaders, needed: Requirement | None, *, opens_session: bool
+    ) -> Resolution:
+        """Who makes a request. A rejected token is an error for open methods too.
+
+        Raises:
+            Refusal: the resolver answers with an error, or a session id is missing.
+        """
+        resolver, resource = self._resolver, self._resource
+        # A stateful app's session is created once the app has answered.
+        if not request.in_session_era or (opens_session and self._stateful):
+            ask = partial(resolver.resolve, "", request.token, resource=resource)
+        elif opens_session:
+            ask = partial(resolver.create, request.token, resource=resource)
+        else:
+            session_id = request.required_session_id()
+            ask = partial(resolver.resolve, session_id, request.token, resource=resource)
+        resolution = await self._answered(ask, request, needed)
+        request.is_verified = resolution.principal is not None
+        return resolution
+
+    async def check(
+        self,
+        request: RequestHeaders,
+        needed: Requirement | None,
+        admitted: Resolution,
+        session_id: str,
+    ) -> None:
+        """Whether the caller may still have a response that streams.
+
+        Args:
+            request: the request that is answered.
+            needed: what it needs.
+            admitted: the resolution that it was served with.
+            session_id: of the session that the stream ends with; empty for none.
+
+        Raises:
+            Refusal: the caller may not.
+        """
+        if not session_id and not request.token:
+            return  # neither a session nor a token can end
+        ask = partial(self._resolver.resolve, session_id, request.token, resource=self._resource)
+        fields = log_fields(session_id, admitted)
+        authorize(await self._answered(ask, request, needed, fields), needed)
+
+    async def adopt(self, session_id: str, request: RequestHeaders) -> Resolution:
+        """Make a session that the app has minted one of authsvc's, owned by its caller.
+
+        Raises:
+            Refusal: the resolver answers with an error.
+        """
+        ask = partial(
+            self._resolver.resolve, session_id, request.token, resource=self._resource, create=True
+        )
+        return await self._answered(ask, request, None, log_fields(session_id))
+
+    async def revoke(self, request: RequestHeaders, owner: Resolution) -> None:
+        """End the request's session for its owner.
+
+        Raises:
+            Refusal: the resolver answers with an error.
+        """
+        ask = partial(self._resolver.revoke, request.session_id)
+        await self._answered(ask, request, OWNER, log_fields(request.session_id, owner))
+
+    async def _answered(
+        self,
+        ask: Callable[[], Awaitable[ResultT]],
+        request: RequestHeaders,
+        needed: Requirement | None,
+        fields: Mapping[str, str] | None = None,
+    ) -> ResultT:
+        """What the resolver answers.
+
+        Args:
+            ask: calls the resolver.
+            request: the request that is decided.
+            needed: what it needs, for the challenge.
+            fields: of the log line; None for those that the request's headers give.
+
+        Raises:
+            Refusal: it answers with an error.
+        """
+        try:
+            return await ask()
+        except AuthError as error:
+            fields = log_fields(request.session_id) if fields is None else fields
+            log.log(
+                self._level_of(error.reason),
+                "request refused: %s",
+                error,
+                extra={"reason": error.reason.name, **fields},
+            )
+            scopes = needed.scopes if needed else ()
+            raise refusals.refusal_of(
+                error, in_session=bool(request.session_id), scopes=scopes
+            ) from None
+        except NotOpenError:
+            if self._warnings.may_pass(NotOpenError):
+                log.error(
+                    "the gate is not open, so requests are answered 503: enter gate.running() in "
+                    "your app's lifespan, or have the server send lifespan events"
+                )
+            raise refusals.service_unavailable() from None
+        except Exception as error:  # noqa: BLE001 - fails closed, whatever a resolver raises
+            # The frames without the message: an unknown exception may quote the token.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("the resolver failed: %s\n%s", type(error).__name__, frames)
+            raise refusals.internal_error() from None
+
+    def _level_of(self, reason: Reason) -> int:
+        """Warning for what an operator has to mend, at a bounded rate; info for what clients cause,
+        at any rate they like."""
+        is_ours = reason.status is Status.UNAVAILABLE or reason in _MISCONFIGURED
+        return logging.WARNING if is_ours and self._warnings.may_pass(reason) else logging.INFO
+
+
+def log_fields(session_id: str, resolution: Resolution | None = None) -> dict[str, str]:
+    """Fields of a log line: the session, as logs show it, and its subject; empty where unknown."""
+    principal = resolution.principal if resolution is not None else None
+    return {
+        "session": shown(session_id) if session_id else "",
+        "subject": principal.subject if principal is not None else "",
+    }

@@ -1,0 +1,168 @@
+"""How an admitted request reaches the app, and how a refused one is answered."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from mcp_types import RequestId
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from authsvc.domain.resolution import Resolution
+from mcp_adapter.gate import forwarding, lingering, session_ids
+from mcp_adapter.gate.new_sessions import NewSessions
+from mcp_adapter.gate.refusals import Refusal
+from mcp_adapter.gate.request_headers import RequestHeaders
+from mcp_adapter.gate.requirements import Requirement
+from mcp_adapter.gate.resolving import Resolving, log_fields
+from mcp_adapter.gate.watching import Watched
+
+
+class Serving:
+    """Serves requests by the app, for as long as their callers may have the response.
+
+    Args:
+        app: gets the requests that are admitted.
+        resolving: asked again while a response streams.
+        new_sessions: decides on the session id of the answer to an ``initialize``.
+        resource_metadata: URL of the protected resource's metadata, for challenges.
+        max_unread_bytes: how much of a refused body is dropped, so that the client gets to read
+            the answer.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        resolving: Resolving,
+        new_sessions: NewSessions,
+        *,
+        resource_metadata: str,
+        max_unread_bytes: int,
+    ) -> None:
+        self._app = app
+        self._resolving = resolving
+        self._new_sessions = new_sessions
+        self._resource_metadata = resource_metadata
+        self._max_unread_bytes = max_unread_bytes
+
+    async def serve(
+        self,
+        request: RequestHeaders,
+        needed: Requirement | None,
+        resolution: Resolution,
+        inner: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: RequestId | None = None,
+        *,
+        ends_with_session: bool = True,
+    ) -> None:
+        """Serve a request that opens no session.
+
+        Args:
+            request: its headers.
+            needed: what it needs.
+            resolution: its caller.
+            inner: its scope, as the app sees it.
+            receive: of the request, as the app sees it.
+            send: towards the client.
+            request_id: of the request; None where no answer is owed.
+            ends_with_session: whether the response ends with the session, besides the token.
+        """
+        session_id = request.session_id if ends_with_session else ""
+        watched = Watched(
+            send,
+            partial(self._resolving.check, request, needed, resolution, session_id),
+            partial(self.refuse, request_id, inner, receive, send),
+            request_id,
+            whose=partial(log_fields, request.session_id, resolution),
+        )
+        bounded = session_ids.Bounded(watched.send, request.session_id)
+        await watched.serve(self._app, inner, receive, bounded)
+
+    async def serve_initialize(
+        self,
+        request: RequestHeaders,
+        needed: Requirement | None,
+        resolution: Resolution,
+        inner: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: RequestId | None,
+    ) -> None:
+        """Serve an ``initialize``; see ``serve``. Its response ends with the session it opens."""
+        refuse = partial(self.refuse, request_id, inner, receive, send)
+        watched = Watched(
+            send,
+            lambda: self._resolving.check(request, needed, resolution, opening.session_id),
+            refuse,
+            request_id,
+            is_repeatable=True,
+            whose=lambda: log_fields(opening.session_id, resolution),
+        )
+        session_id_of = partial(self._new_sessions.session_id, request, resolution)
+        opening = session_ids.Opening(watched.send, session_id_of, refuse)
+        await watched.serve(self._app, inner, receive, opening)
+
+    async def refuse(
+        self,
+        request_id: RequestId | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        refusal: Refusal,
+    ) -> None:
+        """Answer a request in the app's place."""
+        refusal.drop_frames()
+        try:
+            await _wait_for_turn(refusal, receive)
+        except ClientDisconnect:
+            return
+        answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
+        if refusal.leaves_body_unread:
+            most = self._max_unread_bytes
+            await lingering.respond(answer, scope, receive, send, max_bytes=most)
+        else:
+            await answer(scope, receive, send)
+
+
+def inner_scope(
+    scope: Scope,
+    request: RequestHeaders,
+    resolution: Resolution,
+    body: bytes | None = None,
+    *,
+    in_session: bool = True,
+) -> Scope:
+    """The scope as the app sees it: with the identity, without the token.
+
+    Args:
+        scope: of the request.
+        request: its headers.
+        resolution: its caller.
+        body: what was read; None for a request that has none.
+        in_session: whether the app sees the request's session id.
+    """
+    headers = forwarding.forwarded(
+        scope,
+        session_id=request.session_id if in_session else "",
+        version=request.version,
+        body=body,
+    )
+    state: dict[str, Any] = {**scope.get("state", {}), "resolution": resolution}
+    return {**scope, "state": state, "headers": headers}
+
+
+async def _wait_for_turn(refusal: Refusal, receive: Receive) -> None:
+    """
+    Raises:
+        ClientDisconnect: the client left.
+    """
+    if refusal.pace is None:
+        return
+    if refusal.leaves_body_unread:
+        # To see whether the client is connected would be to ask for its body.
+        await refusal.pace.wait()
+    else:
+        await refusal.pace.wait_while_connected(receive)
