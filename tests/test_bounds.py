@@ -169,6 +169,12 @@ BOUNDED = {
         "AdapterMetrics._requests": NAMES,
         "AdapterMetrics._seconds": NAMES,
     },
+    "mcp_adapter/testing.py": {
+        "FakeResolver.credentials": "of a user's test",
+        "FakeResolver.rejected": "of a user's test",
+        "FakeResolver.sessions": "of a user's test",
+        "FakeResolver.tokens": "of a user's test",
+    },
     "mcp_adapter/tools/listing.py": {"_Scan.found": "max_results, 1,000 at most"},
     "mcp_adapter/tools/s3.py": {"S3Clients._kept": "64, and those in use, by AWS's credentials"},
     "mcp_adapter/gate/framework_users.py": {"_loaded_sdk": "one"},

@@ -106,7 +106,7 @@ class SessionGate:
         arguments.resource("resource", resource)
         check_function(requirement)
         if observer is not None:
-            arguments.function("observer", observer, ("scope", "method", "params"))
+            arguments.plain_function("observer", observer, ("scope", "method", "params"))
         arguments.instance_of("stateful", stateful, bool)
         if arguments.instance_of("streams", streams, bool) and not stateful:
             raise ValueError(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import Scope
 
 from authsvc.domain.errors import AuthError, Reason
+from mcp_adapter import SessionGate
 from mcp_adapter.gate import resolving
 from mcp_adapter.gate.request_headers import RequestHeaders
 from mcp_adapter.gate.throttling import Rarely
@@ -19,6 +25,7 @@ from tests.mcp_adapter.harness import (
     LEGACY,
     METADATA_URL,
     MODERN,
+    RESOURCE,
     Endpoint,
     Meeting,
     MemoryResolver,
@@ -581,3 +588,35 @@ def test_what_the_headers_say_is_shown_without_the_token() -> None:
     caller = RequestHeaders.of({"type": "http", "headers": headers})
     assert caller.token == "secret"
     assert "secret" not in repr(caller)
+
+
+async def test_an_observer_learns_each_call_before_it_is_authorised(
+    resolver: MemoryResolver,
+) -> None:
+    seen: list[tuple[str, str, object]] = []
+
+    def observer(scope: Scope, method: str, params: Mapping[str, Any]) -> None:
+        seen.append((scope["path"], method, params.get("name")))
+        with pytest.raises(TypeError):
+            params["name"] = "another"  # type: ignore[index] # it must not
+
+    gate = SessionGate(JSONResponse({}), resolver=resolver, resource=RESOURCE, observer=observer)
+    async with (
+        running(Starlette(routes=[Route("/mcp", gate)])) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        endpoint = Endpoint(http, resolver, Meeting())
+        refused = await endpoint.post(call("whoami"), version=MODERN)
+
+    assert refused.status_code == 401
+    assert seen == [("/mcp", "tools/call", "whoami")]
+
+
+def test_an_observer_is_a_function_of_scope_method_and_params() -> None:
+    with pytest.raises(TypeError, match="observer"):
+        SessionGate(
+            JSONResponse({}),
+            resolver=MemoryResolver(),
+            resource=RESOURCE,
+            observer=lambda method: None,  # type: ignore[misc,arg-type] # wrong on purpose
+        )

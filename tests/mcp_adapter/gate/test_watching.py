@@ -391,7 +391,7 @@ async def test_a_stream_that_ends_for_want_of_an_answer_says_why(
     last = (await sent_by(anyio.sleep_forever)).split(b"\r\n")[-3]
 
     error = json.loads(last.removeprefix(b"data: "))["error"]
-    assert (error["code"], error["data"]) == (503, {"reason": "STORE_UNAVAILABLE"})
+    assert (error["code"], error["data"]) == (503, {"reason": "SERVICE_UNAVAILABLE"})
 
 
 async def test_a_check_that_breaks_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
