@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from authsvc.domain.errors import AuthError
 from authsvc.domain.service_status import IssuerState, IssuerStatus, KeyFacts
-from authsvc.tokens.jwks import MAX_MAX_AGE_SECONDS
+from authsvc.tokens.discovery import MAX_MAX_AGE_SECONDS
 from authsvc.tokens.keys import KeySet, VerificationKey
 from authsvc.tokens.sources import RETRY_SECONDS, KeySource
 
@@ -51,7 +51,7 @@ class WatchedIssuer:
             return IssuerStatus(
                 self._issuer, IssuerState.UNAVAILABLE, self._key_source, failure=failure
             )
-        skipped = sum(entry.is_odd for entry in self._keys.skipped)
+        skipped = sum(entry.is_invalid for entry in self._keys.skipped)
         if not self._keys.keys:
             # Its issuer was heard, and has published none that could be used.
             return IssuerStatus(

@@ -6,7 +6,6 @@ lets see that issuer's tokens. What comes back was issued for the API.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
@@ -14,18 +13,18 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import quote_plus
 
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
+from authsvc.net.basic import basic_authorization
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name, no token
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 
-UNTOLD_SECONDS = 300.0
-"""How long a token is used whose issuer does not say how long it lasts."""
+DEFAULT_EXPIRES_IN_SECONDS = 300.0
+"""``expires_in`` of an answer that has none."""
 
 MAX_SECONDS = 86_400 * 366
 """The longest ``expires_in`` that is believed; the client's own token ends it sooner."""
@@ -124,10 +123,7 @@ class ExchangeBroker:
         await self._cache.close()
 
     async def _exchanged(self, token: Secret, now: float) -> BearerCredentials:
-        # RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
-        secret = self._client_secret().reveal()
-        pair = f"{quote_plus(self._exchange.client_id)}:{quote_plus(secret)}"
-        headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        headers = basic_authorization(self._exchange.client_id, self._client_secret().reveal())
         status, body = await self._post(self._exchange.form(token), headers)
         if status in {400, 403}:
             raise AuthError(
@@ -163,7 +159,7 @@ def _read(body: bytes, now: float) -> BearerCredentials:
         raise _unavailable("the token endpoint's answer is of another token_type than Bearer")
     if answer.get("issued_token_type") not in (ACCESS_TOKEN, JWT):
         raise _unavailable("the token endpoint's answer is of another issued_token_type")
-    lasts = answer.get("expires_in", UNTOLD_SECONDS)
+    lasts = answer.get("expires_in", DEFAULT_EXPIRES_IN_SECONDS)
     if isinstance(lasts, bool) or not isinstance(lasts, int | float) or not 0 < lasts < MAX_SECONDS:
         raise _unavailable("the token endpoint's answer has no sensible expires_in")
     return BearerCredentials(Secret(access_token), "Bearer", now + math.floor(lasts))

@@ -1,25 +1,22 @@
-"""authsvc's own secrets: files that are read each time, so that a rotation counts at once."""
+"""Secrets that authsvc itself needs for credentials, read at each use: a rotation takes effect with
+the next call."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from authsvc.common.secret_file import SecretFileError, read_secret_file
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Secret
 
 
 def read_secret(path: Path) -> Secret:
-    """A file's text, without white space around it.
+    """The secret in a file; see ``read_secret_file``.
 
     Raises:
-        AuthError: CREDENTIALS_UNAVAILABLE when it cannot be read, is empty, or not UTF-8.
+        AuthError: CREDENTIALS_UNAVAILABLE when there is none.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, f"{path}: not text") from None
-    if not text:
-        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, f"{path} is empty")
-    return Secret(text)
+        return Secret(read_secret_file(path))
+    except SecretFileError as error:
+        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, str(error)) from None

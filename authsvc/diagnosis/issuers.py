@@ -13,8 +13,10 @@ from authsvc.diagnosis import Check, Report, directly
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.issuers import issuer_of
-from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
-from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
+from authsvc.tokens.discovery import fetch_discovered, fetch_jwks, metadata_urls
+from authsvc.tokens.jwk_set import load_jwks_file
+from authsvc.tokens.keys import KeyLoadError, KeySet
+from authsvc.tokens.secret_files import load_secret_file
 
 SKEW_WARNING_SECONDS = 5.0
 
@@ -124,7 +126,7 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
 
 def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> None:
     for entry in keys.skipped:
-        if entry.is_odd:
+        if entry.is_invalid:
             report.warn(
                 f"{issuer.issuer}: skipped a key: {entry}",
                 "Tokens by it are rejected. Replace it, or remove it from the set.",

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from authsvc.common.settings import ConfigError
 from authsvc.server.config import Settings
-from authsvc.tokens.keys import KeyLoadError, load_secret_file
+from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.minting import mint
+from authsvc.tokens.secret_files import load_secret_file
 
 
 def mint_token(

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 
+from authsvc.common.secret_file import SecretFileError, read_secret_file
 from authsvc.common.settings import ConfigError
 from authsvc.domain.resolution import Secret
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.claims import ClaimMapping
-from authsvc.tokens.introspection import ByShape, IntrospectionVerifier
-from authsvc.tokens.jwks import fetch_discovered, fetch_jwks
+from authsvc.tokens.discovery import fetch_discovered, fetch_jwks
+from authsvc.tokens.introspection import IntrospectionVerifier
+from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.jwt import Issuer, JwtVerifier
-from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
+from authsvc.tokens.keys import KeyLoadError
+from authsvc.tokens.router import TokenRouter
+from authsvc.tokens.secret_files import SecretFiles
 from authsvc.tokens.sources import FetchedKeys, FileKeys, KeySource
-
-log = logging.getLogger(__name__)
 
 
 def issuer_of(settings: IssuerSettings) -> Issuer:
@@ -65,21 +66,17 @@ def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
             max_token_bytes=settings.max_token_bytes,
             fetcher=Fetcher(asked.allow_private_addresses),
         )
-    except (FetchError, OSError, ValueError) as error:
+    except (FetchError, SecretFileError) as error:
         raise ConfigError(f"introspection: {error}") from None
-    return ByShape(jwt, opaque)
+    return TokenRouter(jwt, opaque)
 
 
 def _client_secret(path: Path) -> Secret:
     """
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is empty, or not text.
+        SecretFileError: the file holds none.
     """
-    text = path.read_text(encoding="utf-8").strip()
-    if not text:
-        raise ValueError(f"client_secret_file: {path} is empty")
-    return Secret(text)
+    return Secret(read_secret_file(path))
 
 
 def _source(settings: IssuerSettings) -> KeySource:
@@ -96,56 +93,3 @@ def _source(settings: IssuerSettings) -> KeySource:
     else:
         fetch = partial(fetch_discovered, fetcher, settings.issuer, algorithms)
     return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)
-
-
-class SecretFiles:
-    """An issuer's HS256 secrets, each judged by itself: an unfit file keeps no other one in force.
-
-    Args:
-        current: holds what its tokens are signed with now.
-        previous: hold what they were signed with before.
-
-    Raises:
-        KeyLoadError: a file is missing or unfit at the start.
-    """
-
-    def __init__(self, current: Path, *previous: Path) -> None:
-        self._path = current
-        self._previous = previous
-        self._current = load_secret_file(current)
-        for path in previous:
-            load_secret_file(path)
-
-    def load(self) -> KeySet:
-        """The secrets as of now.
-
-        A previous secret whose file is gone, or holds no secret any more, is withdrawn. The current
-        one stays until its file holds another: without any, nobody could sign in. Each is logged.
-
-        Raises:
-            KeyLoadError: there are too many.
-        """
-        failure = ""
-        try:
-            self._current = load_secret_file(self._path)
-        except KeyLoadError as error:
-            failure = str(error)
-            log.error("the current secret stays: %s", error)
-        previous = []
-        for path in self._previous:
-            try:
-                previous.append(load_secret_file(path))
-            except KeyLoadError as error:
-                if not _is_gone(path):
-                    log.error("a previous secret is withdrawn: %s", error)
-        return KeySet((self._current,), tuple(previous), failure=failure)
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import codecs
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
-from urllib.parse import quote_plus
 
 from authsvc.common.lru import LruCache
+from authsvc.common.secret_file import SecretFileError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Secret
 from authsvc.domain.sessions import VerifiedToken
+from authsvc.net.basic import basic_authorization
 from authsvc.net.fetching import Fetcher, FetchError, check_url
-from authsvc.tokens import TokenVerifier, token_digest
+from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
 from authsvc.tokens.validity import Lifetime, check_claims
@@ -117,7 +117,7 @@ class IntrospectionVerifier:
         issuer: claim ``iss`` of its tokens.
         endpoint: its introspection endpoint.
         client_id: our name there.
-        client_secret: our secret there, read for each question; raises OSError or ValueError.
+        client_secret: our secret there, read for each request; raises SecretFileError.
         mapping: how its claims become a principal.
         leeway_seconds: how far its clock may be off.
         audiences: what ``aud`` may be, by resource; the resource itself where nothing is given.
@@ -172,7 +172,7 @@ class IntrospectionVerifier:
         """See ``TokenVerifier.verify``.
 
         Raises:
-            AuthError: TOKEN_REVOKED when the issuer says that it is not active, which is all that
+            AuthError: TOKEN_INACTIVE when the issuer says that it is not active, which is all that
                 it says (RFC 7662 section 2.2); KEYS_UNAVAILABLE when it cannot be asked, or is
                 being asked too much at the moment.
         """
@@ -213,15 +213,10 @@ class IntrospectionVerifier:
 
     async def _answer(self, token: str) -> bytes:
         form = {"token": token, "token_type_hint": "access_token"}
-        # RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
         try:
-            secret = self._client_secret().reveal()
-            pair = f"{quote_plus(self._client_id)}:{quote_plus(secret)}"
-            basic = base64.b64encode(pair.encode()).decode()
-            body, _ = await self._fetcher.post(
-                self._endpoint, form, {"Authorization": f"Basic {basic}"}
-            )
-        except (FetchError, OSError, ValueError) as error:
+            headers = basic_authorization(self._client_id, self._client_secret().reveal())
+            body, _ = await self._fetcher.post(self._endpoint, form, headers)
+        except (FetchError, SecretFileError) as error:
             raise AuthError(Reason.KEYS_UNAVAILABLE, str(error)) from None
         # The rest is read as strictly as a token: it is passed on as the claims of a principal.
         return body.removeprefix(codecs.BOM_UTF8)
@@ -239,7 +234,7 @@ class IntrospectionVerifier:
         self, claims: dict[str, object], answer: bytes, digest: bytes, resource: str, now: float
     ) -> _Good:
         if not claims["active"]:
-            raise AuthError(Reason.TOKEN_REVOKED, "not active")
+            raise AuthError(Reason.TOKEN_INACTIVE, "not active")
         claims = {"iss": self._issuer, **claims}
         if claims["iss"] != self._issuer:
             raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, "the answer names another issuer")
@@ -261,36 +256,3 @@ class IntrospectionVerifier:
         )
         until = min(now + CACHE_SECONDS, verified.principal.expire_time)
         return _Good(until, verified, lifetime)
-
-
-class ByShape:
-    """A ``TokenVerifier`` that gives JWTs to one verifier and everything else to another.
-
-    Three segments make a JWT; an issuer of opaque tokens that look so has only itself to blame.
-
-    Args:
-        jwt: for tokens of three segments.
-        opaque: for the others.
-    """
-
-    def __init__(self, jwt: TokenVerifier, opaque: TokenVerifier) -> None:
-        self._jwt = jwt
-        self._opaque = opaque
-
-    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
-        """See ``TokenVerifier.recall``."""
-        return self._verifier(token).recall(token, resource=resource, now=now)
-
-    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
-        """See ``TokenVerifier.stands``."""
-        jwt, opaque = self._jwt, self._opaque
-        return jwt.stands(token, resource=resource, now=now) or opaque.stands(
-            token, resource=resource, now=now
-        )
-
-    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
-        """See ``TokenVerifier.verify``."""
-        return await self._verifier(token).verify(token, resource=resource, now=now)
-
-    def _verifier(self, token: str) -> TokenVerifier:
-        return self._jwt if token.count(".") == 2 else self._opaque

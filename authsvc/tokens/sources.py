@@ -69,7 +69,7 @@ class _SkippedLog:
     def note(self, keys: KeySet) -> None:
         """Log what is skipped now and was not before."""
         for entry in self._skipped.of(keys.skipped):
-            level = logging.WARNING if entry.is_odd else logging.INFO
+            level = logging.WARNING if entry.is_invalid else logging.INFO
             log.log(level, "%s: skipped a key: %s", self._where, entry)
         if not keys.keys:
             log.error("%s: no key is left; all of its tokens are rejected", self._where)

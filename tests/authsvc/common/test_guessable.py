@@ -15,7 +15,8 @@ import pytest
 
 from authsvc.access.callers import ServiceTokenFile
 from authsvc.common.guessable import MIN_BITS, estimated_bits, fault
-from authsvc.tokens.keys import MIN_SECRET_BYTES, KeyLoadError, load_secret_file
+from authsvc.tokens.keys import MIN_SECRET_BYTES, KeyLoadError
+from authsvc.tokens.secret_files import load_secret_file
 
 GUESSABLE = [
     b"a" * 32,

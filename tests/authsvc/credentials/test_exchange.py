@@ -16,7 +16,7 @@ import pytest
 
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWED_AT
-from authsvc.credentials.exchange import UNTOLD_SECONDS
+from authsvc.credentials.exchange import DEFAULT_EXPIRES_IN_SECONDS
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret
 from authsvc.server.brokers import open_broker
@@ -174,7 +174,7 @@ async def test_each_token_is_exchanged_for_its_own(broker: CredentialBroker, sit
 
 @pytest.mark.parametrize(
     ("expires_in", "seconds"),
-    [(3600, 600), (60, 60), (60.9, 60), (None, UNTOLD_SECONDS)],
+    [(3600, 600), (60, 60), (60.9, 60), (None, DEFAULT_EXPIRES_IN_SECONDS)],
 )
 async def test_how_long_it_lasts(
     broker: CredentialBroker, site: Site, expires_in: float | None, seconds: float

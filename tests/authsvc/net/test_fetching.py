@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from authsvc.net import fetching
 from authsvc.net.certificates import Signed, make_authority
 from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, FetchError, is_public, tls_context
-from authsvc.tokens.jwks import fetch_discovered
+from authsvc.tokens.discovery import fetch_discovered
 from authsvc.tokens.keys import KeyLoadError
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import Answer, Site, serving_http

@@ -23,15 +23,10 @@ from authsvc.domain.service_status import (
     SessionCounts,
 )
 from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX
-from authsvc.server.issuers import SecretFiles
 from authsvc.server.running import running
-from authsvc.tokens.keys import (
-    KeyLoadError,
-    KeySet,
-    VerificationKey,
-    load_jwks_file,
-    parse_jwks,
-)
+from authsvc.tokens.jwk_set import load_jwks_file, parse_jwks
+from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey
+from authsvc.tokens.secret_files import SecretFiles
 from authsvc.tokens.sources import Fetched as FetchedSet
 from authsvc.tokens.sources import FetchedKeys, FileKeys
 from authsvc.v1 import auth_pb2 as pb

@@ -16,8 +16,8 @@ from authsvc.client import AuthClient
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.server.config import Settings
-from authsvc.server.issuers import SecretFiles
 from authsvc.server.running import running
+from authsvc.tokens.secret_files import SecretFiles
 from authsvc.tokens.sources import FileKeys
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock

@@ -106,7 +106,7 @@ async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVe
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
-        ({"active": False}, Reason.TOKEN_REVOKED),
+        ({"active": False}, Reason.TOKEN_INACTIVE),
         ({"aud": None}, Reason.TOKEN_AUDIENCE_MISMATCH),
         ({"aud": OTHER_RESOURCE}, Reason.TOKEN_AUDIENCE_MISMATCH),
         ({"exp": None}, Reason.TOKEN_CLAIM_MISSING),
@@ -175,7 +175,7 @@ async def test_an_answer_counts_for_a_while(site: Site, verifier: IntrospectionV
         assert await verdict(verifier, now=START + seconds) is None
     assert len(site.posted) == 1
     answers(site, active=False)
-    assert await verdict(verifier, now=START + CACHE_SECONDS) is Reason.TOKEN_REVOKED
+    assert await verdict(verifier, now=START + CACHE_SECONDS) is Reason.TOKEN_INACTIVE
 
 
 async def test_an_answer_never_outlives_the_token(
@@ -184,7 +184,7 @@ async def test_an_answer_never_outlives_the_token(
     answers(site, exp=START - 25)  # within the leeway for five more seconds
     assert await verdict(verifier, now=START) is None
     answers(site, active=False)
-    assert await verdict(verifier, now=START + 5) is Reason.TOKEN_REVOKED
+    assert await verdict(verifier, now=START + 5) is Reason.TOKEN_INACTIVE
 
 
 async def test_a_refusal_counts_for_a_short_while(
@@ -192,7 +192,7 @@ async def test_a_refusal_counts_for_a_short_while(
 ) -> None:
     answers(site, active=False)
     for _ in range(20):
-        assert await verdict(verifier) is Reason.TOKEN_REVOKED
+        assert await verdict(verifier) is Reason.TOKEN_INACTIVE
     assert len(site.posted) == 1
     answers(site)
     assert await verdict(verifier, now=START + REFUSAL_SECONDS) is None
@@ -288,7 +288,7 @@ async def test_an_answer_never_outlives_exp(site: Site, verifier: IntrospectionV
     assert await verdict(verifier, now=START + 10) is None
     assert len(site.posted) == 2
     answers(site, active=False)
-    assert await verdict(verifier, now=START + 11) is Reason.TOKEN_REVOKED
+    assert await verdict(verifier, now=START + 11) is Reason.TOKEN_INACTIVE
 
 
 async def test_refusals_do_not_drive_good_answers_out(
@@ -300,8 +300,8 @@ async def test_refusals_do_not_drive_good_answers_out(
     assert await verdict(verifier, "good") is None
     answers(site, active=False)
     for number in range(5):
-        assert await verdict(verifier, f"bad-{number}") is Reason.TOKEN_REVOKED
-    assert await verdict(verifier, "bad-4") is Reason.TOKEN_REVOKED
+        assert await verdict(verifier, f"bad-{number}") is Reason.TOKEN_INACTIVE
+    assert await verdict(verifier, "bad-4") is Reason.TOKEN_INACTIVE
     assert await verdict(verifier, "good") is None
     assert len(site.posted) == 6
 

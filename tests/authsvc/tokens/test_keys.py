@@ -19,16 +19,11 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
-from authsvc.tokens.keys import (
-    _ROCA_POWERS,
-    KeyLoadError,
-    KeySet,
-    VerificationKey,
-    load_jwks_file,
-    load_secret_file,
-    parse_jwks,
-)
+from authsvc.tokens.jwk_set import load_jwks_file, parse_jwks
+from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey
+from authsvc.tokens.secret_files import load_secret_file
 from authsvc.tokens.sources import FileKeys
+from authsvc.tokens.weak_keys import _ROCA_POWERS
 from tests.support.signatures.eddsa import SMALL_ORDER
 
 ALL = ("RS256", "PS256", "ES256", "EdDSA")

@@ -18,11 +18,12 @@ from authsvc.access.limits import CallerLimits, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net import fetching
 from authsvc.net.fetching import Fetcher, FetchError, check_url
-from authsvc.server.issuers import SecretFiles
-from authsvc.tokens.entries import parse_jwk_set
-from authsvc.tokens.jwks import fetch_discovered, fetch_jwks, metadata_urls
+from authsvc.tokens.discovery import fetch_discovered, fetch_jwks, metadata_urls
+from authsvc.tokens.documents import parse_jwk_set
+from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.jwt import Issuer, JwtVerifier
-from authsvc.tokens.keys import KeyLoadError, KeySet, load_jwks_file, load_secret_file
+from authsvc.tokens.keys import KeyLoadError, KeySet
+from authsvc.tokens.secret_files import SecretFiles, load_secret_file
 from authsvc.tokens.sources import COOL_DOWN_SECONDS, FetchedKeys, FileKeys
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START

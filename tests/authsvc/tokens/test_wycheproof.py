@@ -18,7 +18,8 @@ import pytest
 
 from authsvc.domain.errors import AuthError
 from authsvc.tokens.compact import parse_jws
-from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey, parse_jwks
+from authsvc.tokens.jwk_set import parse_jwks
+from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey
 
 FOLDER = Path(os.environ.get("WYCHEPROOF_DIR") or Path(__file__).parents[4] / "shared" / "vectors")
 if not FOLDER.is_dir():

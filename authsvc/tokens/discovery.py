@@ -8,8 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
 from authsvc.net.fetching import Fetcher, FetchError
-from authsvc.tokens.entries import parse_document
-from authsvc.tokens.keys import KeyLoadError, parse_jwks
+from authsvc.tokens.documents import parse_document
+from authsvc.tokens.jwk_set import parse_jwks
+from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.sources import Fetched
 
 MAX_JWKS_URI_LENGTH = 2_048

@@ -18,7 +18,7 @@ _OTHERWISE = {
 }
 
 
-def flaw(jwk: Mapping[str, object], key_type: str) -> str:
+def material_fault(jwk: Mapping[str, object], key_type: str) -> str:
     """Why a public key is unsound.
 
     Args:

@@ -1,0 +1,181 @@
+"""One entry of a JWK Set (RFC 7517 section 4): the keys that it holds, or why it is not used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+from authsvc.tokens.compact import MAX_KEY_ID_BYTES
+from authsvc.tokens.documents import DuplicateMembers
+from authsvc.tokens.jwk_faults import material_fault
+from authsvc.tokens.keys import KeyLoadError, KeyMaterial, VerificationKey
+
+_KEY_TYPES: Mapping[str, tuple[str, str | None]] = {
+    "RS256": ("RSA", None),
+    "PS256": ("RSA", None),
+    "ES256": ("EC", "P-256"),
+    "EdDSA": ("OKP", "Ed25519"),
+}
+"""The ``kty`` and ``crv`` of each algorithm with a public key (RFC 7518 section 6, RFC 8037)."""
+
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+_PUBLIC_MEMBERS = ("kty", "crv", "n", "e", "x", "y")
+
+
+class SkippedEntry(Exception):  # noqa: N818 - not an error: the rest of the set counts
+    """An entry is not used; see ``SkippedKey``."""
+
+    def __init__(self, cause: str, *, is_invalid: bool = True) -> None:
+        super().__init__(cause)
+        self.is_invalid = is_invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sound entry of a JWK Set.
+
+    Attributes:
+        label: names it in messages.
+        jwk: as it was published.
+        keys: itself, once for each algorithm that it is for; one where it states an ``alg``.
+    """
+
+    label: str
+    jwk: Mapping[str, object] = field(repr=False)
+    keys: tuple[VerificationKey, ...]
+
+    @property
+    def name(self) -> tuple[object, object, object]:
+        """What tells it from the other entries."""
+        return self.jwk.get("kid"), self.jwk.get("kty"), self.jwk.get("alg")
+
+    @property
+    def states_algorithm(self) -> bool:
+        """Whether it says itself what it is for."""
+        return self.jwk.get("alg") is not None
+
+
+def read_entry(jwk: object, index: int, algorithms: Collection[str]) -> Entry:
+    """The keys of an entry.
+
+    Args:
+        jwk: the entry, as it was parsed.
+        index: its place in the set.
+        algorithms: see ``parse_jwks``.
+
+    Raises:
+        SkippedEntry: it is not used.
+    """
+    if not isinstance(jwk, dict):
+        raise SkippedEntry("is not a JSON object")
+    if isinstance(jwk, DuplicateMembers):
+        raise SkippedEntry("has a member twice")
+    fitting = _algorithms(jwk, algorithms)
+    try:
+        first = _key(jwk, fitting[0])
+        # One object for the material, however many algorithms it is for.
+        others = (VerificationKey(first.kid, name, first.material) for name in fitting[1:])
+        return Entry(label_of(jwk, index), jwk, (first, *others))
+    except KeyLoadError as error:
+        raise SkippedEntry(str(error)) from None
+
+
+def published_materials(jwk: object) -> Iterator[KeyMaterial]:
+    """The public keys of an entry that is private: anybody can sign with those.
+
+    None of an entry that holds a public key alone, or nothing that would be used.
+    """
+    if isinstance(jwk, dict) and not _PRIVATE_MEMBERS.isdisjoint(jwk):
+        public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}
+        for algorithm in _KEY_TYPES:
+            if _fits(jwk, algorithm):
+                with suppress(KeyLoadError):
+                    yield _key(public, algorithm).material
+
+
+def label_of(jwk: object, index: int) -> str:
+    """The name of an entry in messages: its place in the set, and its ``kid`` where it has one."""
+    kid = jwk.get("kid") if isinstance(jwk, dict) else None
+    return f"keys[{index}]" + (f" (kid {kid[:64]!r})" if isinstance(kid, str) else "")
+
+
+def _algorithms(jwk: Mapping[str, object], algorithms: Collection[str]) -> tuple[str, ...]:
+    """What a key is for: its own ``alg``, else what is configured and fits its type.
+
+    Raises:
+        SkippedEntry: nothing.
+    """
+    key_type = jwk.get("kty")
+    if key_type == "oct" or not _PRIVATE_MEMBERS.isdisjoint(jwk):
+        raise SkippedEntry("is private; publish the public key alone, and replace this one")
+    _check_purpose(jwk)
+    own = jwk.get("alg")
+    fitting = tuple(name for name in algorithms if _fits(jwk, name))
+    if isinstance(own, str):
+        if own not in algorithms:
+            raise SkippedEntry(f"its alg {_quoted(own)} is not configured", is_invalid=False)
+        if own not in fitting:
+            raise SkippedEntry(f"{_type(jwk)} does not go with its alg {own!r}")
+        return (own,)
+    if own is not None:
+        raise SkippedEntry("its alg is not a string")
+    if not fitting:
+        raise SkippedEntry(f"no configured algorithm goes with {_type(jwk)}", is_invalid=False)
+    return fitting
+
+
+def _check_purpose(jwk: Mapping[str, object]) -> None:
+    """``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3), where present."""
+    use = jwk.get("use", "sig")
+    if use != "sig":
+        purpose = _quoted(use) if isinstance(use, str) else "no string"
+        raise SkippedEntry(f"is not for signatures: its use is {purpose}", is_invalid=False)
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        raise SkippedEntry("is not for signatures: its key_ops has no 'verify'", is_invalid=False)
+
+
+def _type(jwk: Mapping[str, object]) -> str:
+    """The type of a key, for a message."""
+    key_type, curve = jwk.get("kty"), jwk.get("crv")
+    if not isinstance(key_type, str):
+        return "a key without kty"
+    of_curve = f" with crv {_quoted(curve)}" if isinstance(curve, str) else ""
+    return f"its kty {_quoted(key_type)}{of_curve}"
+
+
+def _quoted(name: str) -> str:
+    return repr(name[:64])
+
+
+def _fits(jwk: Mapping[str, object], algorithm: str) -> bool:
+    if algorithm not in _KEY_TYPES:
+        return False
+    key_type, curve = _KEY_TYPES[algorithm]
+    return jwk.get("kty") == key_type and (curve is None or jwk.get("crv") == curve)
+
+
+def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
+    kid = jwk.get("kid")
+    if kid is not None and not _is_key_id(kid):
+        raise KeyLoadError(f"its kid is not a string of 1 to {MAX_KEY_ID_BYTES} bytes of UTF-8")
+    try:
+        material: KeyMaterial = PyJWK(jwk, algorithm).key
+    except (PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError):
+        cause = material_fault(jwk, _KEY_TYPES[algorithm][0])
+        raise KeyLoadError(f"is not a sound {algorithm} key: {cause}") from None
+    return VerificationKey(kid, algorithm, material)
+
+
+def _is_key_id(kid: object) -> TypeGuard[str]:
+    try:
+        return isinstance(kid, str) and 0 < len(kid.encode()) <= MAX_KEY_ID_BYTES
+    except UnicodeEncodeError:
+        return False  # a lone surrogate, which no token's kid has

@@ -1,0 +1,80 @@
+"""HS256 secrets in files: an issuer's current one, and those before it during a rotation."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from authsvc.common import guessable
+from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey, read_key_file
+
+log = logging.getLogger(__name__)
+
+
+def load_secret_file(path: Path) -> VerificationKey:
+    """The HS256 secret in a file: its bytes, without a newline at the end.
+
+    Raises:
+        KeyLoadError: unreadable, shorter than 32 bytes, to be guessed, or some other kind of key.
+    """
+    secret = read_key_file(path).removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        key = VerificationKey(None, "HS256", secret)
+    except KeyLoadError as error:
+        raise KeyLoadError(f"{path}: {error}") from None
+    if fault := guessable.fault(secret):
+        raise KeyLoadError(f"{path}: the secret can be guessed: {fault}; {guessable.REMEDY}")
+    return key
+
+
+class SecretFiles:
+    """An issuer's HS256 secrets, each judged by itself: an unfit file keeps no other one in force.
+
+    Args:
+        current: holds what its tokens are signed with now.
+        previous: hold what they were signed with before.
+
+    Raises:
+        KeyLoadError: a file is missing or unfit at the start.
+    """
+
+    def __init__(self, current: Path, *previous: Path) -> None:
+        self._path = current
+        self._previous = previous
+        self._current = load_secret_file(current)
+        for path in previous:
+            load_secret_file(path)
+
+    def load(self) -> KeySet:
+        """The secrets as of now.
+
+        A previous secret whose file is gone, or holds no secret any more, is withdrawn. The current
+        one stays until its file holds another: without any, nobody could sign in. Each is logged.
+
+        Raises:
+            KeyLoadError: there are too many.
+        """
+        failure = ""
+        try:
+            self._current = load_secret_file(self._path)
+        except KeyLoadError as error:
+            failure = str(error)
+            log.error("the current secret stays: %s", error)
+        previous = []
+        for path in self._previous:
+            try:
+                previous.append(load_secret_file(path))
+            except KeyLoadError as error:
+                if not _is_gone(path):
+                    log.error("a previous secret is withdrawn: %s", error)
+        return KeySet((self._current,), tuple(previous), failure=failure)
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
