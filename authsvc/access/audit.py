@@ -22,7 +22,7 @@ log = logging.getLogger(LOGGER_NAME)
 log.setLevel(logging.INFO)
 
 
-class EventType(StrEnum):
+class SecurityEventType(StrEnum):
     """What happened."""
 
     TOKEN_REJECTED = "TOKEN_REJECTED"  # noqa: S105 - a name
@@ -36,10 +36,10 @@ class EventType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SecurityEvent:
     """One event; what does not apply is empty. Fields as in docs/audit.md."""
 
-    event_type: EventType
+    event_type: SecurityEventType
     reason: str = ""
     caller: str = ""
     session: str = ""
@@ -51,24 +51,24 @@ class Event:
 
 
 _LEVELS = {
-    EventType.SUBJECT_MISMATCH: logging.WARNING,
-    EventType.CALLER_DENIED: logging.WARNING,
-    EventType.LIMIT_REACHED: logging.WARNING,
+    SecurityEventType.SUBJECT_MISMATCH: logging.WARNING,
+    SecurityEventType.CALLER_DENIED: logging.WARNING,
+    SecurityEventType.LIMIT_REACHED: logging.WARNING,
 }
 
 _TEXTS = {
-    EventType.TOKEN_REJECTED: "a token was rejected",
-    EventType.SUBJECT_MISMATCH: "a token of another subject was rejected",
-    EventType.SESSION_REVOKED: "a session was revoked",
-    EventType.TOKENS_REVOKED: "tokens were revoked",
-    EventType.CALLER_DENIED: "a caller was denied",
-    EventType.LIMIT_REACHED: "a limit was reached",
-    EventType.ADMIN_ACTION: "an operator acted",
-    EventType.SERVICE_STARTED: "the service has started",
+    SecurityEventType.TOKEN_REJECTED: "a token was rejected",
+    SecurityEventType.SUBJECT_MISMATCH: "a token of another subject was rejected",
+    SecurityEventType.SESSION_REVOKED: "a session was revoked",
+    SecurityEventType.TOKENS_REVOKED: "tokens were revoked",
+    SecurityEventType.CALLER_DENIED: "a caller was denied",
+    SecurityEventType.LIMIT_REACHED: "a limit was reached",
+    SecurityEventType.ADMIN_ACTION: "an operator acted",
+    SecurityEventType.SERVICE_STARTED: "the service has started",
 }
 
 
-def record(event: Event) -> None:
+def record(event: SecurityEvent) -> None:
     """Write an event down."""
     level = _LEVELS.get(event.event_type, logging.INFO)
     log.log(level, "%s", _TEXTS[event.event_type], extra=asdict(event))
@@ -98,7 +98,7 @@ def token_rejected(
         return
     who = token.principal if token else None
     record(
-        Event(
+        SecurityEvent(
             event_type,
             reason=error.reason.name,
             caller=caller,
@@ -115,8 +115,8 @@ def token_rejected(
 def caller_denied(error: AuthError, *, caller: str, peer: str, resource: str = "") -> None:
     """Write down that a caller was turned away; ``peer`` is where it called from."""
     record(
-        Event(
-            EventType.CALLER_DENIED,
+        SecurityEvent(
+            SecurityEventType.CALLER_DENIED,
             reason=error.reason.name,
             caller=caller,
             resource=resource,
@@ -128,8 +128,8 @@ def caller_denied(error: AuthError, *, caller: str, peer: str, resource: str = "
 def revoked(session: Record, *, caller: str) -> None:
     """Write down that a session was ended, and whose it was."""
     record(
-        Event(
-            EventType.SESSION_REVOKED,
+        SecurityEvent(
+            SecurityEventType.SESSION_REVOKED,
             caller=caller,
             session=shown(session.id),
             issuer=session.issuer,
@@ -151,8 +151,8 @@ def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, ca
     whose = "" if issuer else "everyone's "
     time = datetime.fromtimestamp(until, UTC).isoformat()
     record(
-        Event(
-            EventType.TOKENS_REVOKED,
+        SecurityEvent(
+            SecurityEventType.TOKENS_REVOKED,
             caller=caller,
             issuer=issuer,
             subject=subject,
@@ -164,18 +164,22 @@ def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, ca
 
 def admin_action(method: str, *, caller: str, peer: str) -> None:
     """Write down that an operator was let into an RPC of ``SessionAdminService``."""
-    record(Event(EventType.ADMIN_ACTION, caller=caller, detail=f"{method}; from {peer}"))
+    record(
+        SecurityEvent(
+            SecurityEventType.ADMIN_ACTION, caller=caller, detail=f"{method}; from {peer}"
+        )
+    )
 
 
 def service_started(address: str, *, version: str, configuration_sha256: str) -> None:
     """Write down what began to serve, and by which configuration."""
     detail = f"{address} version={version} configuration_sha256={configuration_sha256}"
-    record(Event(EventType.SERVICE_STARTED, detail=detail))
+    record(SecurityEvent(SecurityEventType.SERVICE_STARTED, detail=detail))
 
 
-def _event_type(reason: Reason) -> EventType | None:
+def _event_type(reason: Reason) -> SecurityEventType | None:
     if reason is Reason.SESSION_SUBJECT_MISMATCH:
-        return EventType.SUBJECT_MISMATCH
+        return SecurityEventType.SUBJECT_MISMATCH
     if reason.status is Status.UNAUTHENTICATED or reason is Reason.TOKEN_TOO_LARGE:
-        return EventType.TOKEN_REJECTED
+        return SecurityEventType.TOKEN_REJECTED
     return None

@@ -8,24 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from authsvc.common import guessable
+from authsvc.access.service_tokens import ServiceTokenFile
 from authsvc.common.formats import is_resource
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS, NewEntries, WatchedFile
-
-log = logging.getLogger(__name__)
 
 LOCAL_CALLER = "local"
 """The name of whoever calls where no proof is demanded."""
-
-MIN_SERVICE_TOKEN_LENGTH = 32
-"""Characters; what is shorter could be guessed."""
 
 
 def check_resource(resource: str) -> None:
@@ -38,82 +29,6 @@ def check_resource(resource: str) -> None:
     """
     if not is_resource(resource):
         raise AuthError(Reason.RESOURCE_INVALID)
-
-
-class ServiceTokenFile:
-    """The digest of a service token in a file, which may change or go at any time.
-
-    A file that is gone holds no token any more, and neither does one with other content: what was
-    there before is withdrawn. Content that has just been written may be half-written, and leaves
-    the last token in force for ``WATCH_INTERVAL_SECONDS``. So does a file while it cannot be read.
-
-    Args:
-        path: the file; white space around the token does not count.
-        clock: seconds, of any origin.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: what it holds is no service token.
-    """
-
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
-        self._file = WatchedFile(path)
-        self._failures: NewEntries[str] = NewEntries()
-        self._digest: bytes | None = _service_token_digest(path)
-
-    def digest(self) -> bytes | None:
-        """SHA-256 of the token, as of ``WATCH_INTERVAL_SECONDS`` ago at most; None when it is
-        gone."""
-        if self._file.changed(self._clock()):
-            self._reload()
-        return self._digest
-
-    def _reload(self) -> None:
-        try:
-            digest = _service_token_digest(self._path)
-        except FileNotFoundError:
-            digest = None
-        except OSError as error:
-            self._report(f"cannot be reloaded: {error}")
-            return
-        except ValueError as error:
-            if not _is_being_written(self._path):
-                self._report(f"is withdrawn: its file {error}")
-                self._digest = None
-            return
-        self._file.mark_read()
-        self._report()
-        if digest != self._digest:
-            log.info("service token %s: %s", self._path, "changed" if digest else "gone")
-        self._digest = digest
-
-    def _report(self, *failures: str) -> None:
-        for failure in self._failures.of(failures):
-            log.error("service token %s %s", self._path, failure)
-
-
-def _is_being_written(path: Path) -> bool:
-    """Whether it was written so lately that the rest may be on its way."""
-    try:
-        return 0.0 <= time.time() - path.stat().st_mtime < WATCH_INTERVAL_SECONDS
-    except OSError:
-        return False
-
-
-def _service_token_digest(path: Path) -> bytes:
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except UnicodeDecodeError:
-        raise ValueError("is not ASCII") from None
-    if not token:
-        raise ValueError("is empty")
-    if len(token) < MIN_SERVICE_TOKEN_LENGTH:
-        raise ValueError(f"holds fewer than {MIN_SERVICE_TOKEN_LENGTH} characters")
-    if fault := guessable.fault(token.encode()):
-        raise ValueError(f"holds a token that can be guessed: {fault}; {guessable.REMEDY}")
-    return hashlib.sha256(token.encode()).digest()
 
 
 def comparable(name: str) -> str:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from authsvc.common.token_bucket import TokenBucket
 from authsvc.console.operators import Operator
 
 MAX_LOGINS = 100
@@ -149,8 +150,8 @@ class Tries:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._all = _Allowance(ALL_TRIES, ALL_TRY_SECONDS, clock())
-        self._of: OrderedDict[str, _Allowance] = OrderedDict()
+        self._all = TokenBucket(1.0 / ALL_TRY_SECONDS, ALL_TRIES, clock())
+        self._of: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, address: str) -> float:
         """Try once.
@@ -159,30 +160,12 @@ class Tries:
             0.0, or in how many seconds to come back.
         """
         now = self._clock()
-        own = self._of.setdefault(address, _Allowance(TRIES, TRY_SECONDS, now))
+        own = self._of.setdefault(address, TokenBucket(1.0 / TRY_SECONDS, TRIES, now))
         self._of.move_to_end(address)
         if len(self._of) > MAX_ADDRESSES:
             self._of.popitem(last=False)
         # One address that is turned away takes nothing from the others.
         return own.take(now) or self._all.take(now)
-
-
-class _Allowance:
-    """So many at once, and one more every so often."""
-
-    def __init__(self, size: int, seconds: float, now: float) -> None:
-        self._size = size
-        self._seconds = seconds
-        self._left = float(size)
-        self._time = now
-
-    def take(self, now: float) -> float:
-        self._left = min(self._size, self._left + max(0.0, now - self._time) / self._seconds)
-        self._time = now
-        if self._left < 1:
-            return (1 - self._left) * self._seconds
-        self._left -= 1
-        return 0.0
 
 
 class SignInForms:

@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from authsvc.access import audit
 from authsvc.access.callers import LOCAL_CALLER
-from authsvc.access.limits import Usages
+from authsvc.access.usage import Usages
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.domain.events import Event, EventType

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from authsvc.access import audit
 from authsvc.access.callers import Caller, Callers
-from authsvc.access.limits import Usage, Usages
+from authsvc.access.usage import Usage, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.rpc.admitted_stream import AdmittedStream
 from authsvc.rpc.metadata import Context, identified

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from authsvc.access.callers import Caller
-from authsvc.access.limits import Usage
+from authsvc.access.usage import Usage
 from authsvc.domain.errors import AuthError
 from authsvc.rpc.metadata import Context
 

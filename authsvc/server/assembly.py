@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from authsvc.access.limits import Usages
+from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.sessions import SessionAdmin
 from authsvc.credentials import CredentialBroker

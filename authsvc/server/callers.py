@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from authsvc.access.callers import LOCAL_CALLER, Caller, Callers, ServiceTokenFile
+from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
+from authsvc.access.service_tokens import ServiceTokenFile
 from authsvc.common.settings import ConfigError
 from authsvc.server.config import Settings
 

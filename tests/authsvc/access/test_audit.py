@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from authsvc.access.audit import Event, EventType
+from authsvc.access.audit import SecurityEvent, SecurityEventType
 from authsvc.domain.errors import AuthError
 from authsvc.telemetry import logs
 from authsvc.v1 import auth_pb2 as pb
@@ -40,18 +40,21 @@ async def service(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncI
 
 def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
     """What was written down since the service started, empty fields left out."""
-    names = [field.name for field in dataclasses.fields(Event)]
+    names = [field.name for field in dataclasses.fields(SecurityEvent)]
     found = [
         {name: str(record.__dict__[name]) for name in names if record.__dict__[name]}
         for record in caplog.records
         if record.name == "authsvc.security"
     ]
-    return [event for event in found if event["event_type"] != EventType.SERVICE_STARTED]
+    return [event for event in found if event["event_type"] != SecurityEventType.SERVICE_STARTED]
 
 
 def test_the_document_is_right() -> None:
-    assert [*OF_THE_LOG, *(field.name for field in dataclasses.fields(Event))] == DOCUMENTED_FIELDS
-    assert [item.value for item in EventType] == DOCUMENTED_TYPES
+    assert [
+        *OF_THE_LOG,
+        *(field.name for field in dataclasses.fields(SecurityEvent)),
+    ] == DOCUMENTED_FIELDS
+    assert [item.value for item in SecurityEventType] == DOCUMENTED_TYPES
 
 
 async def test_a_refused_token(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from authsvc.access.callers import Caller, Callers, ServiceTokenFile, check_resource
+from authsvc.access.callers import Caller, Callers, check_resource
+from authsvc.access.service_tokens import ServiceTokenFile
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS
 from tests.support.clock import Clock

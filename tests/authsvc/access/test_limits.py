@@ -15,14 +15,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from pydantic import ValidationError
 
-from authsvc.access.limits import (
-    EVENTS_BURST,
-    EVENTS_PER_SECOND,
-    Bucket,
-    CallerLimits,
-    Usage,
-    Usages,
-)
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import EVENTS_BURST, EVENTS_PER_SECOND, Usage, Usages
+from authsvc.common.token_bucket import TokenBucket
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome, Resolution
 from authsvc.resolver.resolver import SessionResolver
@@ -63,7 +58,7 @@ def call(usage: Usage) -> Iterator[None]:
 
 
 def test_a_bucket_gives_a_burst_and_then_a_rate() -> None:
-    bucket = Bucket(2.0, 3.0, 100.0)
+    bucket = TokenBucket(2.0, 3.0, 100.0)
     assert [bucket.take(100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
     assert bucket.take(100.25) == 0.25
     assert bucket.take(100.5) == 0.0

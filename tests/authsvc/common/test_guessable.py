@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.access.callers import ServiceTokenFile
+from authsvc.access.service_tokens import ServiceTokenFile
 from authsvc.common.guessable import MIN_BITS, estimated_bits, fault
 from authsvc.tokens.keys import MIN_SECRET_BYTES, KeyLoadError
 from authsvc.tokens.secret_files import load_secret_file

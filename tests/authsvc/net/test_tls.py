@@ -286,7 +286,7 @@ async def test_who_is_turned_away_is_written_down(
 async def test_a_flood_of_strangers_is_cut_short(
     by_token: str, tls: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("authsvc.access.limits.EVENTS_BURST", 3.0)
+    monkeypatch.setattr("authsvc.access.usage.EVENTS_BURST", 3.0)
     mine = ClientTls(tls / "ca.pem", service_token_file=tls / "mine")
     for _ in range(10):
         assert await reason(by_token, ClientTls(tls / "ca.pem")) is Reason.CALLER_NOT_ALLOWED

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from authsvc.access.limits import CallerLimits, Usages
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType
 from authsvc.domain.resolution import Principal, SessionState

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from authsvc.access.limits import CallerLimits, Usages
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome
 from authsvc.domain.sessions import Limits, Record

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from authsvc.access.limits import CallerLimits, Usages
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore

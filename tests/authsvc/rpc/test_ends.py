@@ -12,7 +12,8 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
-from authsvc.access.limits import CallerLimits, Usages
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import Usages
 from authsvc.admin.watches import Watch
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType

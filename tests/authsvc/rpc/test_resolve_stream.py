@@ -14,8 +14,10 @@ import grpc
 import pytest
 from grpc import aio
 
-from authsvc.access.callers import Caller, Callers, ServiceTokenFile
-from authsvc.access.limits import CallerLimits, Usages
+from authsvc.access.callers import Caller, Callers
+from authsvc.access.limits import CallerLimits
+from authsvc.access.service_tokens import ServiceTokenFile
+from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.internal.v1.frames_pb2 import RequestFrames
 from authsvc.rpc.admission import Admission

@@ -22,7 +22,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from authsvc.access.callers import Callers
-from authsvc.access.limits import CallerLimits, Capacity, Usages
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import Capacity, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.rpc.admission import Admission
 from authsvc.rpc.waiting import BoundedHandlers

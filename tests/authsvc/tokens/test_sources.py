@@ -14,7 +14,8 @@ from pathlib import Path
 import jwt as pyjwt
 import pytest
 
-from authsvc.access.limits import CallerLimits, Usages
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net import fetching
 from authsvc.net.fetching import Fetcher, FetchError, check_url

@@ -1,0 +1,225 @@
+"""What each caller uses: token buckets for rates, and a count of calls in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from authsvc.access import audit
+from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
+from authsvc.common.token_bucket import TokenBucket
+from authsvc.domain.errors import AuthError, Reason, Status
+
+REPORT_INTERVAL_SECONDS = 1.0
+"""A caller that keeps reaching a limit is audited at most so often."""
+
+EVENTS_PER_SECOND = 100.0
+EVENTS_BURST = 200.0
+"""Security events that are audited for one caller; more would not inform, and would fill the
+disk."""
+
+
+class Capacity:
+    """What is done at once for all callers together: a share for each of them, the rest for all.
+
+    Half of it is reserved, in equal shares for the known callers, so that others cannot take it
+    from a caller that is idle now. The other half goes to those that come first.
+
+    Args:
+        total: calls in flight.
+        callers: how many callers are known.
+    """
+
+    __slots__ = ("_left", "share")
+
+    def __init__(self, total: int, callers: int) -> None:
+        self.share = total // 2 // max(1, callers)
+        """Calls that each caller has to itself."""
+        self._left = total - self.share * max(1, callers)
+
+    def take(self) -> bool:
+        """Take one of what is for all; whether there was one."""
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True
+
+    def put_back(self) -> None:
+        """Return one."""
+        self._left += 1
+
+
+class Usage:
+    """What one caller has used.
+
+    Args:
+        caller: its name.
+        limits: what it may.
+        clock: seconds, of any origin.
+        capacity: what there is for all callers together.
+    """
+
+    def __init__(
+        self,
+        caller: str,
+        limits: CallerLimits,
+        clock: Callable[[], float],
+        capacity: Capacity,
+    ) -> None:
+        now = clock()
+        self._capacity = capacity
+        self._streams = 0
+        self._caller = caller
+        self._clock = clock
+        self._reported = now - REPORT_INTERVAL_SECONDS
+        self._limits = limits
+        self._in_flight = 0
+        self._calls = TokenBucket(limits.calls_per_second, limits.calls_burst, now)
+        self._refused = TokenBucket(
+            limits.rejected_tokens_per_second, limits.rejected_tokens_burst, now
+        )
+        self._anonymous = TokenBucket(
+            limits.anonymous_sessions_per_second, limits.anonymous_sessions_burst, now
+        )
+        self._events = TokenBucket(EVENTS_PER_SECOND, EVENTS_BURST, now)
+
+    def begin_call(self) -> None:
+        """One call begins; ``end_call`` is due unless this raises.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        if self._in_flight >= self._limits.max_concurrent_calls_per_caller:
+            self._refuse(Reason.OVERLOADED, "too many calls are in flight", 1.0)
+        self.count_call()
+        if self._in_flight >= self._capacity.share and not self._capacity.take():
+            self._refuse(Reason.OVERLOADED, "too many calls of all callers are in flight", 1.0)
+        self._in_flight += 1
+
+    def begin_stream(self) -> None:
+        """A stream begins, which is a call for as long as it is open; ``end_stream`` is due unless
+        this raises.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        if self._streams >= self._limits.max_streams_per_caller:
+            self._refuse(Reason.OVERLOADED, "too many streams are open", 1.0)
+        self.begin_call()
+        self._streams += 1
+
+    def end_stream(self) -> None:
+        """A stream that had begun has ended."""
+        self._streams -= 1
+        self.end_call()
+
+    def count_call(self) -> None:
+        """One call that is over as soon as it begins.
+
+        Raises:
+            AuthError: OVERLOADED.
+        """
+        wait = self._calls.take(self._clock())
+        if wait > 0.0:
+            self._refuse(Reason.OVERLOADED, "too many calls", wait)
+
+    def end_call(self) -> None:
+        """A call that had begun has ended."""
+        self._in_flight -= 1
+        if self._in_flight >= self._capacity.share:
+            self._capacity.put_back()
+
+    def seconds_until_check(self) -> float:
+        """How long tokens that are not known are rejected unseen; 0 while they are checked."""
+        wait = self._refused.wait(self._clock())
+        if wait > 0.0:
+            self._report(Reason.OVERLOADED, "too many refused tokens", self._clock())
+        return wait
+
+    @contextmanager
+    def check(self) -> Iterator[None]:
+        """One check of a token that is not known yet: counted until it turns out good.
+
+        What is in flight counts as refused, or a flood would be through before its first answer.
+
+        Raises:
+            AuthError: OVERLOADED, once too many have been refused.
+        """
+        wait = self._refused.take(self._clock())
+        self._refuse(Reason.OVERLOADED, "too many refused tokens", wait)
+        try:
+            yield
+        except AuthError as error:
+            if error.reason.status is Status.UNAVAILABLE and not error.counts_as_refused:
+                self._refused.put_back()
+            raise
+        self._refused.put_back()
+
+    def may_record(self) -> bool:
+        """Whether one more refusal is to be written down."""
+        now = self._clock()
+        if self._events.take(now) == 0.0:
+            return True
+        self._report(Reason.OVERLOADED, "too many refusals to write all of them down", now)
+        return False
+
+    def before_anonymous_session(self) -> None:
+        """Called before a session without a token is created.
+
+        Raises:
+            AuthError: SESSION_LIMIT.
+        """
+        wait = self._anonymous.take(self._clock())
+        self._refuse(Reason.SESSION_LIMIT, "too many sessions without a token", wait)
+
+    def _refuse(self, reason: Reason, detail: str, wait_seconds: float) -> None:
+        if wait_seconds <= 0.0:
+            return
+        self._report(reason, detail, self._clock())
+        raise AuthError(reason, detail, retry_after_seconds=wait_seconds)
+
+    def _report(self, reason: Reason, detail: str, now: float) -> None:
+        # A clock that steps back does not silence it.
+        if 0.0 <= now - self._reported < REPORT_INTERVAL_SECONDS:
+            return
+        self._reported = now
+        audit.record(
+            audit.SecurityEvent(
+                audit.SecurityEventType.LIMIT_REACHED,
+                reason=reason.name,
+                caller=self._caller,
+                detail=detail,
+            )
+        )
+
+
+class Usages:
+    """The usage of each caller, by name. Callers are registered, so there are few.
+
+    Args:
+        limits: what each may.
+        clock: seconds, of any origin.
+        total: calls in flight of all callers together.
+        callers: how many callers are registered.
+    """
+
+    def __init__(
+        self,
+        limits: CallerLimits,
+        clock: Callable[[], float],
+        *,
+        total: int = MAX_CONCURRENT_CALLS,
+        callers: int = 1,
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._capacity = Capacity(total, callers)
+        self._by_caller: dict[str, Usage] = {}
+
+    def of(self, caller: str) -> Usage:
+        """One caller's."""
+        usage = self._by_caller.get(caller)
+        if usage is None:
+            usage = Usage(caller, self._limits, self._clock, self._capacity)
+            self._by_caller[caller] = usage
+        return usage
