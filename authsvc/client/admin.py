@@ -261,7 +261,7 @@ class AdminClient:
         """
         request = pb.GetServiceStatusRequest(count_sessions=count_sessions)
         answer = await self._calls.make(_STATUS, request)
-        return admin_wire.status_of(answer)
+        return admin_wire.service_status_of(answer)
 
     @asynccontextmanager
     async def watching(

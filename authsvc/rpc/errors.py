@@ -104,7 +104,7 @@ def _rounded_up(seconds: float) -> int:
 def _encoded(reason: Reason, retry_after_millis: int | None) -> CallStatus:
     """The status of a reason. A flood is rejected with few different ones, each encoded once."""
     wait = None if retry_after_millis is None else retry_after_millis / 1000.0
-    status = wire.status_of(AuthError(reason, retry_after_seconds=wait))
+    status = wire.rpc_status_of(AuthError(reason, retry_after_seconds=wait))
     encoded = status.SerializeToString()
     trailer = ((wire.STATUS_DETAILS_KEY, encoded),)
     return CallStatus(_CODES[status.code], status.message, trailer, encoded)

@@ -182,7 +182,7 @@ def status_message(status: ServiceStatus) -> pb.GetServiceStatusResponse:
     )
 
 
-def status_of(message: pb.GetServiceStatusResponse) -> ServiceStatus:
+def service_status_of(message: pb.GetServiceStatusResponse) -> ServiceStatus:
     """The inverse of ``status_message``."""
     counts = message.sessions
     return ServiceStatus(

@@ -180,7 +180,7 @@ def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse)
     )
 
 
-def status_of(error: AuthError) -> status_pb2.Status:
+def rpc_status_of(error: AuthError) -> status_pb2.Status:
     """The status that a caller sees: code, public message, reason, and when to retry."""
     details = [error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN)]
     status = status_pb2.Status(

@@ -24,7 +24,7 @@ def raised(code: grpc.StatusCode, details: bytes | None = None) -> aio.AioRpcErr
 
 @pytest.mark.parametrize("reason", Reason)
 def test_an_error_of_authsvc_is_itself(reason: Reason) -> None:
-    sent = wire.status_of(AuthError(reason)).SerializeToString()
+    sent = wire.rpc_status_of(AuthError(reason)).SerializeToString()
     failure = failure_of(raised(grpc.StatusCode[reason.status], sent))
     assert failure.error.reason is reason
     assert failure.may_repeat == (reason.status in {Status.UNAVAILABLE, Status.ABORTED})

@@ -259,7 +259,7 @@ class CrossedCall:
             await self._fail_write()
         for answer in self._answers:
             yield answer
-        status = wire.status_of(AuthError(Reason.CALLER_NOT_ALLOWED)).SerializeToString()
+        status = wire.rpc_status_of(AuthError(Reason.CALLER_NOT_ALLOWED)).SerializeToString()
         trailer = (wire.STATUS_DETAILS_KEY, status)
         self._status = ended(grpc.StatusCode.PERMISSION_DENIED, "", trailer)
         self._on_end(self)

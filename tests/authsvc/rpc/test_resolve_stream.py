@@ -202,7 +202,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def reason(error: aio.AioRpcError) -> Reason | None:
     details = error.trailing_metadata().get(wire.STATUS_DETAILS_KEY)
     assert isinstance(details, bytes)
-    told = wire.error_of(wire.status_of(AuthError(Reason.OVERLOADED)).FromString(details))
+    told = wire.error_of(wire.rpc_status_of(AuthError(Reason.OVERLOADED)).FromString(details))
     return told.reason if told else None
 
 

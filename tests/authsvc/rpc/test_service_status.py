@@ -222,7 +222,7 @@ def test_why_a_key_set_is_not_read(tmp_path: Path, content: str | None) -> None:
 def test_a_failure_of_any_path_can_be_sent() -> None:
     issuer = IssuerStatus(ISSUER, IssuerState.UNAVAILABLE, "jwks_file", failure="caf\udce9: gone")
     status = ServiceStatus("1", START, START, True, (issuer,))
-    (received,) = admin_wire.status_of(admin_wire.status_message(status)).issuers
+    (received,) = admin_wire.service_status_of(admin_wire.status_message(status)).issuers
     assert received.failure == r"caf\udce9: gone"
 
 

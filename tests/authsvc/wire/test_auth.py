@@ -60,7 +60,7 @@ def test_a_time_just_below_a_second_is_not_a_second_off() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_errors_round_trip(reason: Reason) -> None:
-    sent = wire.status_of(AuthError(reason, "for the log alone")).SerializeToString()
+    sent = wire.rpc_status_of(AuthError(reason, "for the log alone")).SerializeToString()
     assert b"for the log alone" not in sent
     received = wire.error_of(status_pb2.Status.FromString(sent))
     assert received is not None
