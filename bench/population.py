@@ -20,7 +20,7 @@ from typing import Self
 import jwt
 
 from authsvc.domain.events import EventType
-from authsvc.domain.sessions import Grant, Limits, Record
+from authsvc.domain.record import Grant, Limits, Record
 from authsvc.stores.sqlite import SqliteStore
 from authsvc.tokens import token_digest
 

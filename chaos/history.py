@@ -83,8 +83,8 @@ class Call:
 FAILURES = frozenset(
     {
         "SERVICE_UNAVAILABLE",
-        "STORE_UNAVAILABLE",
         "CONFLICT",
+        "STORE_UNAVAILABLE",
         "KEYS_UNAVAILABLE",
         "CREDENTIALS_UNAVAILABLE",
         "OVERLOADED",

@@ -101,7 +101,7 @@ BOUNDED = {
         "NotBefores._by_key": "what operators have set, names of at most 2,048 characters, until "
         "they are dropped"
     },
-    "authsvc/domain/sessions.py": {"Record.grants": "registered resources, one grant each"},
+    "authsvc/domain/record.py": {"Record.grants": "registered resources, one grant each"},
     "authsvc/resolver/response_cache.py": {
         "SettledAnswers._answers": "cached_tokens, 20 KB each on average"
     },

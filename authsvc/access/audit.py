@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
-from authsvc.domain.sessions import Record, VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 
 LOGGER_NAME = "authsvc.security"
 

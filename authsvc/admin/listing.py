@@ -9,7 +9,7 @@ from authsvc.admin.checks import check_filter, invalid
 from authsvc.admin.page_tokens import cursor_in, page_token_of
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
-from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX, Record, check_session_id
+from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Record, check_session_id
 from authsvc.stores import SessionStore
 
 DEFAULT_PAGE_SIZE = 100

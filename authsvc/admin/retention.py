@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authsvc.domain.sessions import Limits
+from authsvc.domain.record import Limits
 from authsvc.stores import SessionStore
 
 NOT_BEFORES_MARGIN_SECONDS = 86_400.0

@@ -10,6 +10,7 @@ from typing import Protocol, assert_never
 from authsvc.access import audit
 from authsvc.admin.checks import check_name, invalid
 from authsvc.domain.events import RecordFilter
+from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
@@ -19,7 +20,6 @@ from authsvc.domain.revocation_target import (
     TokenTarget,
 )
 from authsvc.domain.service_status import IssuerStatus
-from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX, Record
 from authsvc.stores import SessionStore
 
 COUNT_PAGE_SIZE = 10_000

@@ -21,8 +21,8 @@ class Watch:
 
     Attributes:
         resume_token: what to watch from to get all of its events.
-        events: one at a time, as they are asked for. They end with STORE_UNAVAILABLE when the
-            server stops.
+        events: one at a time, as they are asked for. They end with SERVICE_UNAVAILABLE when
+            the server stops.
     """
 
     resume_token: str
@@ -53,7 +53,8 @@ class SessionWatches:
             resume_token: ``Logged.position`` of the last event seen; empty for from now on.
 
         Raises:
-            AuthError: ARGUMENT_INVALID, OVERLOADED, STORE_UNAVAILABLE; while iterating, too.
+            AuthError: ARGUMENT_INVALID, OVERLOADED, STORE_UNAVAILABLE; while iterating also
+                SERVICE_UNAVAILABLE.
         """
         check_filter(which)
         if self._watchers >= MAX_WATCHERS:
@@ -82,12 +83,12 @@ class _Upcoming:
     async def all(self) -> AsyncIterator[Logged]:
         """
         Raises:
-            AuthError: STORE_UNAVAILABLE: the server stops, or what the log raises.
+            AuthError: SERVICE_UNAVAILABLE: the server stops; or what the log raises.
         """
         while True:
             await asyncio.wait((self._next, self._stopped), return_when=asyncio.FIRST_COMPLETED)
             if self._stopped.done():
-                raise AuthError(Reason.STORE_UNAVAILABLE, "the server stops")
+                raise AuthError(Reason.SERVICE_UNAVAILABLE, "the server stops")
             logged = await self._next
             self._next = asyncio.ensure_future(anext(self._log))
             yield logged

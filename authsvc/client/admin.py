@@ -19,6 +19,7 @@ from authsvc.client.targets import Targets
 from authsvc.client.tls import ClientTls
 from authsvc.common import arguments
 from authsvc.domain.events import RecordFilter
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import NotOpenError
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
@@ -28,7 +29,6 @@ from authsvc.domain.revocation_target import (
     TokenTarget,
 )
 from authsvc.domain.service_status import ServiceStatus
-from authsvc.domain.sessions import Record
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
 from authsvc.wire.revocation import revocation_message

@@ -13,7 +13,7 @@ from authsvc.client import AdminClient
 from authsvc.common.newest import Newest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, Event, EventType
-from authsvc.domain.sessions import Record
+from authsvc.domain.record import Record
 
 log = logging.getLogger(__name__)
 

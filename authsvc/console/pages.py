@@ -24,6 +24,7 @@ from authsvc.console.revoking import (
 )
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, revoked_since
+from authsvc.domain.record import Record
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
     RevocationTarget,
@@ -31,7 +32,6 @@ from authsvc.domain.revocation_target import (
     TokenTarget,
 )
 from authsvc.domain.service_status import IssuerState, ServiceStatus, SessionCounts
-from authsvc.domain.sessions import Record
 
 log = logging.getLogger(__name__)
 

@@ -58,7 +58,7 @@ class Reason(Enum):
 
     CONFLICT = Status.ABORTED, "The session was changed by another request; try again."
 
-    SERVICE_UNAVAILABLE = Status.UNAVAILABLE, "Sign-in cannot be checked; try again shortly."
+    SERVICE_UNAVAILABLE = Status.UNAVAILABLE, "The authorization service is unavailable; try again."
     STORE_UNAVAILABLE = Status.UNAVAILABLE, "Sessions cannot be reached; try again shortly."
     KEYS_UNAVAILABLE = Status.UNAVAILABLE, "Signing keys cannot be reached; try again shortly."
     CREDENTIALS_UNAVAILABLE = Status.UNAVAILABLE, "Credentials cannot be had; try again shortly."

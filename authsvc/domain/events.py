@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from sys import getsizeof
 
+from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Record
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX, Record
 
 EVENT_BYTES = 2_600
 """What events may take in memory, on average, where a number of them is kept: twice what one with

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from authsvc.domain.sessions import VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 
 NotBeforeKey = tuple[str, str, str]
 """Whom a not-before is for: issuer, subject and token id, empty where it is for all."""

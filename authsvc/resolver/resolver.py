@@ -18,27 +18,27 @@ from authsvc.access import audit
 from authsvc.access.callers import LOCAL_CALLER
 from authsvc.access.usage import Usages
 from authsvc.credentials import CredentialBroker
-from authsvc.domain.errors import AuthError, Reason, Status
-from authsvc.domain.events import Event, EventType
-from authsvc.domain.resolution import Outcome, Resolution, Secret, shown
-from authsvc.domain.revocation import not_before_keys
-from authsvc.domain.sessions import (
-    PRINCIPAL_SESSION_PREFIX,
+from authsvc.domain.decision import (
     Change,
     Decision,
-    Limits,
-    PresentedToken,
-    Record,
-    RefusedToken,
-    VerifiedToken,
-    check_session_id,
-    decide,
     decide_principal_session,
+    decide_with_token,
     decide_without_token,
-    principal_session_id,
     revoke,
     unchanged_until,
 )
+from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.events import Event, EventType
+from authsvc.domain.record import (
+    PRINCIPAL_SESSION_PREFIX,
+    Limits,
+    Record,
+    check_session_id,
+    principal_session_id,
+)
+from authsvc.domain.resolution import Outcome, Resolution, Secret, shown
+from authsvc.domain.revocation import not_before_keys
+from authsvc.domain.tokens import PresentedToken, RejectedToken, VerifiedToken
 from authsvc.resolver.fairness import Turns
 from authsvc.resolver.response_cache import Settled, SettledAnswers
 from authsvc.stores import SessionStore
@@ -267,19 +267,18 @@ class SessionResolver:
             if decision is None:
                 if asked.token and presented is None:
                     presented = await self._verify(asked, now, record)
-                decision = decide(
+                decision = decide_with_token(
                     record,
                     presented,
                     session_id=asked.session_id,
                     resource=asked.resource,
-                    create=create,
                     now=now,
                     limits=self._limits,
                 )
-            if remembered is not None and not decision.stands_by_itself:
+            if remembered is not None and not decision.allows_cached_record:
                 remembered = None  # the store has the last word
                 continue
-            if decision.row == 1:
+            if decision.creates_without_token:
                 self._usages.of(asked.caller).before_anonymous_session()
             if create and remembered is None and decision.serves_unchanged and record is not None:
                 # Perhaps created by an attempt that failed, of which this is the repetition.
@@ -294,7 +293,7 @@ class SessionResolver:
     async def _resolve_principal_session(self, asked: _Asked) -> Resolution:
         now = self._clock()
         presented = await self._verify(asked, now)
-        if isinstance(presented, RefusedToken):
+        if isinstance(presented, RejectedToken):
             raise presented.error
         session_id = principal_session_id(presented.principal, asked.resource)
         remembered = self._store.recall(session_id, asked.seen)
@@ -316,10 +315,10 @@ class SessionResolver:
 
     async def _verify(
         self, asked: _Asked, now: float, record: Record | None = None
-    ) -> VerifiedToken | RefusedToken:
+    ) -> VerifiedToken | RejectedToken:
         """Judge the token: by itself, and by the not-befores in force."""
         presented = await self._verify_alone(asked, now, record)
-        if isinstance(presented, RefusedToken):
+        if isinstance(presented, RejectedToken):
             return presented
         not_befores = self._store.cached_not_befores(asked.seen)
         if not_befores is None:
@@ -332,11 +331,11 @@ class SessionResolver:
             return presented
         if self._usages.of(asked.caller).may_record():
             audit.token_rejected(error, token=presented, **asked.named())
-        return RefusedToken(presented.digest, error)
+        return RejectedToken(presented.digest, error)
 
     async def _verify_alone(
         self, asked: _Asked, now: float, record: Record | None = None
-    ) -> VerifiedToken | RefusedToken:
+    ) -> VerifiedToken | RejectedToken:
         usage = self._usages.of(asked.caller)
         token, resource = asked.token, asked.resource
         try:
@@ -352,7 +351,7 @@ class SessionResolver:
         except AuthError as error:
             if error.reason.status in _ITS_OWN_FAULT and usage.may_record():
                 audit.token_rejected(error, **asked.named())
-            return RefusedToken(token_digest(token), error)
+            return RejectedToken(token_digest(token), error)
 
     async def _written(self, decision: Decision, session_id: str) -> str | None:
         """Carry out what the decision writes.
@@ -388,7 +387,7 @@ class SessionResolver:
         if decision.error is not None:
             if isinstance(presented, VerifiedToken) and self._usages.of(asked.caller).may_record():
                 audit.token_rejected(decision.error, token=presented, **asked.named())
-                if decision.row == 12:
+                if decision.is_subject_mismatch:
                     await self._store.append(
                         Event(EventType.SUBJECT_MISMATCH, now, decision.record)
                     )
@@ -454,7 +453,7 @@ def _check_is_theirs(record: Record, resources: Collection[str]) -> None:
 
 
 def _log_reuse(decision: Decision, session_id: str) -> None:
-    if decision.row == 13:
+    if decision.withholds_identity:
         log.info(
             "Session %s: a request without a token is answered as UNAUTHENTICATED",
             shown(session_id),
@@ -468,4 +467,4 @@ def _log_cached(session_id: str) -> None:
 
 
 def _contention() -> AuthError:
-    return AuthError(Reason.STORE_UNAVAILABLE, f"lost the race for one record {MAX_ATTEMPTS} times")
+    return AuthError(Reason.CONFLICT, f"lost the race for one record {MAX_ATTEMPTS} times")

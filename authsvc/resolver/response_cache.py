@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from authsvc.common.lru import LruCache, bytes_for
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import Resolution
-from authsvc.domain.sessions import Record, VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 
 ANSWER_BYTES = 20_000
 """What answers may take in memory, on average, as if nothing were shared with other caches. Where

@@ -119,12 +119,15 @@ _INTERNAL = CallStatus(
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
+_LOGGED_STATUSES = frozenset({Status.UNAVAILABLE, Status.ABORTED})
+"""Statuses whose cause the operator needs, which the caller does not see."""
+
 _logged: dict[Reason, float] = {}
 
 
 def _log_outage(error: AuthError) -> None:
-    """Log why something is unavailable: the caller sees the reason alone."""
-    if error.reason.status is not Status.UNAVAILABLE:
+    """Log why a request could not be served: the caller sees the reason alone."""
+    if error.reason.status not in _LOGGED_STATUSES:
         return
     now = time.monotonic()
     if now - _logged.get(error.reason, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:

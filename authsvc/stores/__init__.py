@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.sessions import Record
 
 STALENESS_BOUND_SECONDS = 0.5
 """How old a process's memory may be, at most, to be answered from: half of what is published

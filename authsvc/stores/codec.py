@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.sessions import Grant, Record
 
 FORMAT = 1
 """Of what is written."""

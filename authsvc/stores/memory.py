@@ -9,8 +9,8 @@ from dataclasses import replace
 from authsvc.common.newest import Newest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, Event, EventType, RecordFilter, event_time
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.sessions import Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
 from authsvc.stores.recent import version_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.sessions import Record
+from authsvc.domain.record import Record
 
 Cursor = tuple[float, str]
 """``create_time`` and id of the last record of a page."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from authsvc.common.lru import LruCache, bytes_for
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefores
-from authsvc.domain.sessions import Record
 
 RECORD_BYTES = 2_600
 """What records may take in memory, on average: twice what one with one grant takes. Where they

@@ -11,9 +11,10 @@ from typing import Protocol
 
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.sessions import Record, VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 from authsvc.stores import Logged, Page, SessionStore
 from authsvc.tokens import TokenVerifier
 

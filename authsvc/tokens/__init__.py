@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Protocol
 
-from authsvc.domain.sessions import VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 
 
 class TokenVerifier(Protocol):

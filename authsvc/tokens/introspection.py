@@ -14,7 +14,7 @@ from authsvc.common.lru import LruCache
 from authsvc.common.secret_file import SecretFileError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Secret
-from authsvc.domain.sessions import VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 from authsvc.net.basic import basic_authorization
 from authsvc.net.fetching import Fetcher, FetchError, check_url
 from authsvc.tokens import token_digest

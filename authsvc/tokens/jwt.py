@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from authsvc.common.lru import LruCache, bytes_for
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.sessions import VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws

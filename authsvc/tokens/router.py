@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authsvc.domain.sessions import VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 from authsvc.tokens import TokenVerifier
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter, revoked_since
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import Session, SessionState
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.domain.revocation_target import (
@@ -22,7 +23,6 @@ from authsvc.domain.service_status import (
     ServiceStatus,
     SessionCounts,
 )
-from authsvc.domain.sessions import Grant, Record
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire.auth import seconds, session_message, timestamp
 from authsvc.wire.revocation import revocation_message

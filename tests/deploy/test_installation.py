@@ -34,8 +34,8 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.common.settings import load
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
-from authsvc.domain.sessions import Grant, Record
 from authsvc.net.certificates import Signed
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.running import running

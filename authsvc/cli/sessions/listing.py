@@ -13,7 +13,7 @@ from authsvc.cli.sessions import records
 from authsvc.cli.sessions.issuers import remark_on_issuer
 from authsvc.cli.sessions.options import filter_options, full_ids_option
 from authsvc.domain.events import RecordFilter
-from authsvc.domain.sessions import Record
+from authsvc.domain.record import Record
 
 if TYPE_CHECKING:
     from authsvc.client import AdminClient

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from authsvc.cli.failing import No
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.sessions import Record
+from authsvc.domain.record import Record
 
 if TYPE_CHECKING:
     from authsvc.client import AdminClient

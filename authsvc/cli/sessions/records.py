@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from authsvc.common.times import relative, rfc3339
 from authsvc.domain.events import Event
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
-from authsvc.domain.sessions import Record
 
 HEADERS = ("SESSION", "STATE", "SUBJECT", "ISSUER", "RESOURCES", "LAST SEEN", "ENDS")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 
 from authsvc.common.settings import Table
-from authsvc.domain.sessions import Limits
+from authsvc.domain.record import Limits
 
 _DEFAULTS = Limits()
 

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.common.settings import FileSettings, Resource
-from authsvc.domain.sessions import Limits
+from authsvc.domain.record import Limits
 from authsvc.net.addresses import is_local, split
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import CredentialSettings

@@ -6,8 +6,8 @@ import base64
 import hashlib
 import json
 
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey
-from authsvc.domain.sessions import Record
 from authsvc.stores.codec import decode_grants, decode_not_before, encode_grants, encode_not_before
 from authsvc.stores.recent import Version
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter, event_time
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.sessions import Record
 from authsvc.stores import STALENESS_BOUND_SECONDS, Logged, Page
 from authsvc.stores.paging import Cursor, after_cursor, cursor_of, newest_first, parse_cursor
 from authsvc.stores.redis import log as logs

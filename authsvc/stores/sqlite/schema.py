@@ -10,7 +10,7 @@ from typing import Any
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType
-from authsvc.domain.sessions import Record
+from authsvc.domain.record import Record
 from authsvc.stores import Logged
 from authsvc.stores.codec import decode_grants, decode_not_before, decode_record, encode_grants
 

@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.sessions import Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.paging import cursor_of, parse_cursor, parse_position
 from authsvc.stores.recent import Recent

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import Event, EventType, event_time
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.sessions import Record
 from authsvc.stores.codec import encode_not_before, encode_record
 from authsvc.stores.sqlite.schema import RECORD_COLUMNS, connect, record_of, row_of, unavailable
 

@@ -16,10 +16,10 @@ from authsvc.admin.sessions import SessionAdmin
 from authsvc.admin.watches import MAX_WATCHERS
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.record import Grant, Limits, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.domain.revocation_target import EveryoneTarget, SubjectTarget, TokenTarget
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
-from authsvc.domain.sessions import Grant, Limits, Record
 from authsvc.stores import Logged, Page
 from authsvc.stores.memory import MemoryStore
 from authsvc.v1 import auth_pb2 as pb
@@ -370,7 +370,7 @@ async def test_a_stop_ends_watches_at_once(office: Office) -> None:
         office.stopping.set()
         with pytest.raises(AuthError) as caught:
             await waiting
-    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
 
 
 async def test_a_store_that_goes_ends_watches(office: Office) -> None:

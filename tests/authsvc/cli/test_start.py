@@ -21,7 +21,7 @@ from authsvc.cli.output import print_table
 from authsvc.cli.sessions import records
 from authsvc.common.printable import printable
 from authsvc.domain.events import Event, EventType
-from authsvc.domain.sessions import Grant, Record
+from authsvc.domain.record import Grant, Record
 from mcp_adapter.server.cli import main as adapter_main
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import ROOT, environment

@@ -16,6 +16,7 @@ from authsvc.common.newest import Newest
 from authsvc.console.feed import Feed
 from authsvc.credentials.policy import CACHE_SIZE, POLICY_BYTES, SessionPolicies
 from authsvc.domain.events import EVENT_BYTES, Event, EventType
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import (
     AwsCredentials,
     BearerCredentials,
@@ -24,7 +25,7 @@ from authsvc.domain.resolution import (
     Secret,
 )
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.sessions import Grant, Record, VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 from authsvc.resolver.response_cache import ANSWER_BYTES, Settled, SettledAnswers
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.recent import RECORD_BYTES, Recent

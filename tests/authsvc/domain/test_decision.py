@@ -6,22 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from authsvc.domain.decision import Change, Decision, decide, decide_principal_session, revoke
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.record import Limits, Record, check_session_id, principal_session_id
 from authsvc.domain.resolution import Outcome, Principal, SessionState
-from authsvc.domain.sessions import (
-    Change,
-    Decision,
-    Limits,
-    PresentedToken,
-    Record,
-    RefusedToken,
-    VerifiedToken,
-    check_session_id,
-    decide,
-    decide_principal_session,
-    principal_session_id,
-    revoke,
-)
+from authsvc.domain.tokens import PresentedToken, RejectedToken, VerifiedToken
 
 NOW = 1_800_000_000.0
 RESOURCE = "https://mcp.example/mcp"
@@ -36,8 +25,8 @@ def token(
     return VerifiedToken(name.encode(), principal, iat)
 
 
-def refused(name: str = "bad", reason: Reason = Reason.TOKEN_EXPIRED) -> RefusedToken:
-    return RefusedToken(name.encode(), AuthError(reason))
+def refused(name: str = "bad", reason: Reason = Reason.TOKEN_EXPIRED) -> RejectedToken:
+    return RejectedToken(name.encode(), AuthError(reason))
 
 
 def run(

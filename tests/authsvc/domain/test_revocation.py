@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from authsvc.domain.resolution import Principal
 from authsvc.domain.revocation import END_OF_TIME, EVERYONE, NotBefore, NotBefores, not_before_keys
-from authsvc.domain.sessions import VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 
 
 def token(

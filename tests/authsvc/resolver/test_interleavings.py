@@ -22,8 +22,8 @@ from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType
+from authsvc.domain.record import Limits, Record, principal_session_id
 from authsvc.domain.resolution import Principal, SessionState
-from authsvc.domain.sessions import Limits, Record, principal_session_id
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore

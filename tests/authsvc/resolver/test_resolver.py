@@ -9,8 +9,8 @@ import pytest
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.record import Limits, Record
 from authsvc.domain.resolution import Outcome
-from authsvc.domain.sessions import Limits, Record
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore

@@ -6,10 +6,11 @@ import pytest
 
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
+from authsvc.domain.decision import TOUCH_FRACTION
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.record import Limits
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.sessions import TOUCH_FRACTION, Limits
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.stores.memory import MemoryStore
 from authsvc.tokens.jwt import Issuer, JwtVerifier

@@ -22,9 +22,9 @@ from authsvc.admin.watches import MAX_WATCHERS
 from authsvc.client import AuthClient, ClientTls
 from authsvc.domain.errors import Reason
 from authsvc.domain.events import EventType, RecordFilter
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import Outcome
 from authsvc.domain.revocation import END_OF_TIME
-from authsvc.domain.sessions import Record
 from authsvc.server.config import Settings
 from authsvc.server.running import running
 from authsvc.v1 import auth_pb2 as pb
@@ -574,7 +574,7 @@ async def test_a_stop_ends_a_watch(
         with pytest.raises(aio.AioRpcError) as caught:
             await call.read()
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "Sessions cannot be reached" in (caught.value.details() or "")
+        assert "authorization service is unavailable" in (caught.value.details() or "")
 
 
 @pytest.mark.parametrize("seen_before", [0, 1])

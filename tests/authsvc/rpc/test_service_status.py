@@ -15,6 +15,7 @@ from authsvc import __version__
 from authsvc.admin.issuers import OVERDUE_SECONDS, IssuerWatch, WatchedIssuer
 from authsvc.admin.status import COUNT_PAGE_SIZE
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX
 from authsvc.domain.service_status import (
     IssuerState,
     IssuerStatus,
@@ -22,7 +23,6 @@ from authsvc.domain.service_status import (
     ServiceStatus,
     SessionCounts,
 )
-from authsvc.domain.sessions import PRINCIPAL_SESSION_PREFIX
 from authsvc.server.running import running
 from authsvc.tokens.jwk_set import load_jwks_file, parse_jwks
 from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey

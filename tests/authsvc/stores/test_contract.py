@@ -14,8 +14,8 @@ import pytest
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
-from authsvc.domain.sessions import Grant, Record
 from authsvc.stores import Logged, Page, SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at

@@ -16,8 +16,8 @@ from hypothesis.stateful import (
     rule,
 )
 
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.sessions import Record
 from authsvc.stores.recent import Fetch, Recent, version_of
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
-from authsvc.domain.sessions import Grant, Record
 from authsvc.net.tls import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis import link

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.sessions import Grant, Record
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
@@ -69,7 +69,7 @@ _CHILD = """
 import asyncio, sys
 from pathlib import Path
 from authsvc.domain.events import EventType
-from authsvc.domain.sessions import Record
+from authsvc.domain.record import Record
 from authsvc.stores.sqlite import SqliteStore
 
 async def main():

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.sessions import VerifiedToken
+from authsvc.domain.tokens import VerifiedToken
 from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier

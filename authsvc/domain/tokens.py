@@ -1,0 +1,56 @@
+"""What is known of a token that a request presented. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from sys import getsizeof
+
+from authsvc.domain.errors import AuthError
+from authsvc.domain.record import Grant
+from authsvc.domain.resolution import Principal
+
+_TOKEN_BYTES = 350
+"""What a verified token takes in memory beside its texts and its principal."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """A token that passed every check: the verdict VALID.
+
+    Attributes:
+        digest: SHA-256 of its canonical bytes.
+        principal: who it says is asking.
+        issue_time: claim ``iat``; 0 where the issuer is configured to do without.
+        token_id: claim ``jti``; empty when absent.
+    """
+
+    digest: bytes = field(repr=False)
+    principal: Principal
+    issue_time: float
+    token_id: str = ""
+
+    def memory_bytes(self) -> int:
+        """What it takes in memory: an estimate for caches."""
+        return _TOKEN_BYTES + getsizeof(self.token_id) + self.principal.memory_bytes()
+
+    def grant(self) -> Grant:
+        """What a record keeps of it."""
+        who = self.principal
+        return Grant(self.digest, self.issue_time, who.expire_time, self.token_id, who.client_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedToken:
+    """A token that did not pass: the verdict INVALID, or UNAVAILABLE where that is the reason.
+
+    Attributes:
+        digest: SHA-256 of its bytes.
+        error: why.
+    """
+
+    digest: bytes = field(repr=False)
+    error: AuthError
+
+
+PresentedToken = VerifiedToken | RejectedToken | None
+"""The verdict on the token of a request; None when it presented none."""
