@@ -176,7 +176,7 @@ def rpcs() -> str:
         parts += [f"## {service.name}\n", comments.get((6, index), "")]
         for number, method in enumerate(service.method):
             asked, answered = (
-                f"{'stream of ' if streams else ''}[{_short(name)}](#{_short(name).lower()})"
+                f"{'stream of ' if streams else ''}{_linked(name)}"
                 for name, streams in (
                     (method.input_type, method.client_streaming),
                     (method.output_type, method.server_streaming),
@@ -234,6 +234,12 @@ _SCALARS = {
 
 def _short(type_name: str) -> str:
     return type_name.rpartition(".authsvc.v1.")[2] or type_name.lstrip(".")
+
+
+def _linked(type_name: str) -> str:
+    """A message, with a link to its section; one of another package has none."""
+    name = _short(type_name)
+    return f"`{name}`" if "." in name else f"[{name}](#{name.lower()})"
 
 
 def _line(comment: str) -> str:
