@@ -1,4 +1,4 @@
-"""The command line: one module a command, imported only when it is asked for."""
+"""The command line: one module a command, imported only when it is called."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from authsvc.common.process import Program
 COMMANDS = {
     "serve": ("authsvc.cli.serve", "Serve AuthService over gRPC."),
     "check-config": ("authsvc.cli.check_config", "Check a configuration without serving."),
-    "doctor": ("authsvc.cli.doctor", "Find what is wrong between the adapter and the store."),
-    "explain": ("authsvc.cli.explain", "Tell why a token would be accepted or refused."),
-    "health": ("authsvc.cli.health", "Ask a server for its health; for probes."),
+    "doctor": ("authsvc.cli.doctor", "Diagnose faults from the adapter to the store."),
+    "explain": ("authsvc.cli.explain", "Explain why a token would be accepted or rejected."),
+    "health": ("authsvc.cli.health", "Check the health of a server; for probes."),
     "keys": ("authsvc.cli.keys", "Show the keys that tokens are verified with."),
     "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
     "console": ("authsvc.cli.console", "Serve the operator's web console."),
     "token": ("authsvc.cli.token", "Print a development token."),
     "dev-certificates": ("authsvc.cli.certificates", "Write certificates for development."),
-    "completion": ("authsvc.cli.completion", "Print a script that completes commands."),
+    "completion": ("authsvc.cli.completion", "Print a shell completion script."),
 }
-"""Where each command is, as ``module.command``, and what it is for."""
+"""Each command's module, which has it as ``command``, and its one-line description."""
 
 
 class LazyGroup(Program):
     """A group whose help and completion import none of its commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, those used most first."""
+        """Names, the most used first."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -59,7 +59,7 @@ class LazyGroup(Program):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="`authsvc COMMAND --help` shows examples. Exit codes: 0 yes or done, 1 no, 2 wrong "
-    "usage or configuration, 3 authsvc out of reach.",
+    "usage or configuration, 3 authsvc unreachable.",
 )
 @click.version_option(__version__, prog_name="authsvc")
 def main() -> None:

@@ -24,9 +24,9 @@ from authsvc.cli.failing import Failure
     help="The URI in the client's certificate, for callers' certificate_names.",
 )
 def command(folder: Path, client_name: str) -> None:
-    """Write certificates for development: an authority, a server here, and one client.
+    """Write certificates for development: an authority, a localhost server and a client.
 
-    They last 30 days, and are for localhost alone.
+    They are valid for 30 days, and only for localhost.
     """
     from authsvc.net.tls import write_development_certificates
 

@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 @config_option
 @as_json_option
 def command(config: Path | None, as_json: bool) -> None:
-    """Check a configuration, and the files that it names, without serving or asking anybody.
+    """Check a configuration and the files that it names, without serving or network access.
 
-    Exit code 0 if `serve` would take it, 2 if not. Every problem is named, not the first alone.
+    Exit code 0 if `serve` would accept it, 2 if not. All problems are reported at once.
     """
     found = problems(config)
     if as_json:
-        print_json({"good": not found, "problems": found})
+        print_json({"valid": not found, "problems": found})
     elif found:
         for problem in found:
             say(problem, err=True)
     else:
-        say(f"{config or 'The environment'}: good.")
+        say(f"{config or 'The environment'}: valid.")
     sys.exit(2 if found else 0)
 
 
 def problems(config: Path | None) -> list[str]:
-    """What `serve` would stop at; empty if nothing."""
+    """What keeps `serve` from starting; empty if nothing does."""
     from authsvc.common.settings import ConfigError, load
     from authsvc.server.config import Settings
 

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 _COMPLETED_BY = "_AUTHSVC_COMPLETE"
-"""The variable by which the script asks us; click derives it from the program's name."""
+"""The variable by which the script requests completions; click derives its name."""
 
 
 @click.command(
@@ -16,7 +16,7 @@ _COMPLETED_BY = "_AUTHSVC_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print a script that completes authsvc's commands and options in a shell."""
+    """Print a script that completes commands and options in a shell."""
     completion = get_completion_class(shell)
     if completion is None:
         raise click.UsageError(f"{shell} is not known")

@@ -1,4 +1,4 @@
-"""authsvc's configuration, as commands read it."""
+"""Reads authsvc's configuration for commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ config_option = click.option(
 
 
 def load_settings(path: Path | None) -> Settings:
-    """The settings in a file, and in the environment above it.
+    """The settings in a file, overridden by the environment.
 
     Raises:
         Failure: one line for each setting that is wrong.

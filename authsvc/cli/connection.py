@@ -1,4 +1,4 @@
-"""How commands for operators reach authsvc: options, ``AUTHSVC_ADMIN_…`` variables, a TOML file."""
+"""How operators' commands connect: options, ``AUTHSVC_ADMIN_…`` variables, a TOML file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from authsvc.cli.failing import Failure, refusals_explained
+from authsvc.cli.failing import Failure, errors_explained
 
 if TYPE_CHECKING:
     # gRPC takes a while to import.
@@ -25,15 +25,15 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where authsvc is, and what proves an operator.
+    """The address of authsvc, and what authenticates the operator.
 
     Attributes:
         target: as ``AdminClient`` takes it.
-        ca_file: who signed authsvc's certificate; None without TLS.
+        ca_file: PEM authorities of authsvc's certificate; None without TLS.
         certificate_file: the operator's certificate; None without one.
         key_file: its key.
         service_token_file: the operator's service token; None without one.
-        timeout_seconds: how long one call may take.
+        timeout_seconds: of one call, retries included.
     """
 
     target: str
@@ -47,7 +47,7 @@ class Connection:
         """What ``work`` does with a client.
 
         Raises:
-            Failure: authsvc refuses, cannot be reached, or what is given does not go together.
+            Failure: authsvc denies the call or is unreachable, or options contradict each other.
         """
         client = self._client()
 
@@ -55,14 +55,14 @@ class Connection:
             async with client:
                 return await work(client)
 
-        with refusals_explained(self.target):
+        with errors_explained(self.target):
             return asyncio.run(connected())
 
     def tls(self) -> ClientTls | None:
-        """How to know authsvc, and to be known by it; None in the clear.
+        """The TLS settings; None in the clear.
 
         Raises:
-            Failure: what is given does not go together.
+            Failure: options contradict each other.
         """
         from authsvc.client import ClientTls
 
@@ -73,7 +73,7 @@ class Connection:
                 self.ca_file, self.certificate_file, self.key_file, self.service_token_file
             )
         if self.certificate_file or self.service_token_file:
-            raise Failure("a certificate or service token goes over TLS alone: give --ca-file")
+            raise Failure("a certificate or service token requires TLS: give --ca-file")
         return None
 
     def _client(self) -> AdminClient:
@@ -84,7 +84,7 @@ class Connection:
         try:
             if tls is None and not Targets.parse(self.target).on_this_machine:
                 raise Failure(
-                    f"{self.target} is not on this machine, which takes TLS: give --ca-file"
+                    f"{self.target} is not on this machine: TLS is required, give --ca-file"
                 )
             return AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
         except ValueError as error:
@@ -106,12 +106,12 @@ _OPTIONS = (
         envvar=f"{PREFIX}TARGET",
         show_envvar=True,
         show_default=True,
-        help="Where authsvc is; several replicas with commas between.",
+        help="Address of authsvc; separate several replicas with commas.",
     ),
-    _path_option("--ca-file", "Who signed authsvc's certificate."),
-    _path_option("--certificate-file", "Your certificate, of a caller with admin = true."),
+    _path_option("--ca-file", "Authorities (PEM) that sign authsvc's certificate."),
+    _path_option("--certificate-file", "Your certificate; its caller needs admin = true."),
     _path_option("--key-file", "Its key."),
-    _path_option("--service-token-file", "Your service token, in place of a certificate."),
+    _path_option("--service-token-file", "Your service token, instead of a certificate."),
     click.option(
         "--timeout-seconds",
         type=click.FloatRange(min=0, min_open=True),
@@ -119,16 +119,16 @@ _OPTIONS = (
         envvar=f"{PREFIX}TIMEOUT_SECONDS",
         show_envvar=True,
         show_default=True,
-        help="How long one call may take.",
+        help="Timeout of one call, retries included.",
     ),
 )
 
 NAMES = tuple(Connection.__dataclass_fields__)
-"""Settings of the file."""
+"""The settings that the file may have."""
 
 
 def _read_file(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Make what the file says the defaults of the options."""
+    """Take the defaults of the options from the file."""
     if path is None:
         return
     try:
@@ -161,6 +161,6 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
         is_eager=True,
         expose_value=False,
         callback=_read_file,
-        help="A TOML file with target, ca_file, service_token_file and so on; what is given "
-        "otherwise goes above it.",
+        help="A TOML file with target, ca_file, service_token_file and so on; variables and "
+        "options override it.",
     )(connected)

@@ -19,7 +19,7 @@ from authsvc.common.formats import check_base_url
 from authsvc.common.printable import printable
 
 if TYPE_CHECKING:
-    # All that is looked at takes a while to import.
+    # Slow to import.
     from authsvc.diagnosis import Check, Finding
     from authsvc.diagnosis.adapter import AdapterSettings
     from authsvc.server.config import Settings
@@ -29,7 +29,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 @click.command(
     epilog="Example: authsvc doctor --adapter-config adapter.toml --config authsvc.toml. On a "
-    "machine that has only one of the two files, give that one."
+    "machine that has only one of the two files, give only that one."
 )
 @config_option
 @click.option(
@@ -37,7 +37,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     type=click.Path(path_type=Path, dir_okay=False),
     help="The adapter's TOML file.",
 )
-@click.option("--adapter-url", help="Where the adapter is, if not where its file says.")
+@click.option("--adapter-url", help="URL of the adapter, if not the address in its file.")
 @admin_options
 @as_json_option
 @click.pass_context
@@ -49,11 +49,11 @@ def command(
     adapter_url: str | None,
     as_json: bool,
 ) -> None:
-    """Find what is wrong between the adapter and the store, and what mends it.
+    """Diagnose the chain from the adapter to the store, with a remedy for each fault.
 
-    Looks at both configurations, the adapter's answers, the way to every replica, issuers and their
-    clocks, the store, the broker, and, where a service token or certificate is given, at what an
-    operator gets to see. Nothing is changed. --timeout-seconds bounds each check.
+    Checks both configurations, the adapter's answers, the connection to every replica, issuers and
+    their clocks, the store and the broker. With an operator's service token or certificate, also
+    checks the running service's status. Changes nothing. --timeout-seconds bounds each check.
 
     Exit code 0 if nothing fails; warnings do not count.
     """
@@ -70,7 +70,7 @@ def command(
     findings = asyncio.run(_printed(checks, connection.timeout_seconds, as_json=as_json))
     levels = [str(finding.level) for finding in findings]
     if as_json:
-        print_json({"well": "fail" not in levels, "findings": list(map(_document, findings))})
+        print_json({"healthy": "fail" not in levels, "findings": list(map(_document, findings))})
     else:
         failed, warned = levels.count("fail"), levels.count("warn")
         say(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
@@ -111,7 +111,7 @@ def _checks(
     connection: Connection,
     target: str | None,
 ) -> list[Check]:
-    """All that can be looked at with what is given, in the order of the chain."""
+    """The checks that the given options allow, in the order of the chain."""
     from authsvc.diagnosis import adapter, issuers, link, service, store
 
     seconds, tls = connection.timeout_seconds, connection.tls()
@@ -138,7 +138,7 @@ def _checks(
 def _read(
     config: Path | None, adapter_config: Path | None
 ) -> tuple[Settings | None, AdapterSettings | None, list[Check]]:
-    """Both configurations as far as they are good, and checks that say so."""
+    """Both configurations as far as they are valid, and a check that reports their problems."""
     from authsvc.common.settings import ConfigError, load
     from authsvc.diagnosis import Check, Report, adapter
     from authsvc.server.config import Settings
@@ -156,11 +156,11 @@ def _read(
         with suppress(ConfigError):
             settings = load(Settings, config)
 
-    async def tell(report: Report) -> None:
+    async def report_problems(report: Report) -> None:
         for path, wrong in problems.items():
             for problem in wrong:
-                report.fail(problem, "`check-config` of either program goes into detail.")
+                report.fail(problem, "Run `check-config` of that program for details.")
             if not wrong:
-                report.ok(f"{path} is good")
+                report.ok(f"{path} is valid")
 
-    return settings, of_adapter, [Check("configuration", tell, "")]
+    return settings, of_adapter, [Check("configuration", report_problems, "")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
-from authsvc.cli.failing import Failure, No
+from authsvc.cli.failing import Failure, Negative
 from authsvc.cli.output import as_json_option, print_json, say
 from authsvc.common.printable import printable
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from authsvc.server.config import Settings
 
 MAX_INPUT_BYTES = 1 << 20
-"""What is read; beyond any token that could be looked at."""
+"""How much is read: more than the longest token that can be accepted."""
 
 SHOWN_CHARACTERS = 400
 
 _SCHEME = re.compile(r"^bearer(\s+|$)", re.IGNORECASE)
-"""What comes along when a header is copied."""
+"""The scheme of a copied Authorization header."""
 
 _MARKS = {"ok": "ok  ", "fail": "FAIL", "skipped": "  - "}
 
@@ -38,25 +38,25 @@ _MARKS = {"ok": "ok  ", "fail": "FAIL", "skipped": "  - "}
 )
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
 @config_option
-@click.option("--resource", help="For which MCP server; may be left out where there is one.")
-@click.option("--fetch", is_flag=True, help="Fetch keys from URLs; else nothing is asked.")
+@click.option("--resource", help="The MCP server's resource; optional if only one is configured.")
+@click.option("--fetch", is_flag=True, help="Fetch keys from URLs; otherwise nothing is fetched.")
 @as_json_option
 def command(
     file: Path, config: Path | None, resource: str | None, fetch: bool, as_json: bool
 ) -> None:
-    """Tell why a token would be accepted or refused, check by check.
+    """Explain why a token would be accepted or rejected, check by check.
 
-    FILE holds the token; - or nothing for standard input. A token is never an argument, since
-    everybody sees those in the list of processes. It is not printed.
+    FILE holds the token; - or nothing for standard input. A token is never an argument, because
+    other users see arguments in the process list. It is never printed.
 
-    Exit code 0 only if the token would be accepted. Whether it was revoked, and whether its session
-    belongs to somebody else, is for the running service to tell.
+    Exit code 0 only if the token would be accepted. Only the running service knows whether it was
+    revoked, and whether its session belongs to another subject.
     """
     settings = load_settings(config)
     resource = resource or _only_resource(settings)
     token = _read(file)
     if settings.introspection is not None and token.count(".") != 2:
-        raise No("the token is opaque: only its issuer can tell what it is ([introspection])")
+        raise Negative("the token is opaque: only its issuer can verify it ([introspection])")
     with config_errors():
         explanation = asyncio.run(_explained(token, settings, resource, fetch=fetch))
     if as_json:
@@ -98,19 +98,19 @@ def _only_resource(settings: Settings) -> str:
 
 
 def _read(file: Path) -> str:
-    """The token. Nothing of it gets into a message.
+    """The token. No part of it enters a message.
 
     Raises:
-        Failure: it cannot be read, or there is none.
+        Failure: it cannot be read, or is empty.
     """
     if str(file).count(".") == 2 and str(file).startswith("ey"):
         raise Failure(
-            "FILE is a file. If that was a token, others have seen it in the list of processes: "
-            "have it revoked, and give the next one on standard input"
+            "FILE is the name of a file. If that was a token, other users may have seen it in the "
+            "process list: revoke it, and give the next one on standard input"
         )
     if str(file) == "-":
         if sys.stdin.isatty():
-            say("Paste the token, then Ctrl-D on a line of its own.", err=True)
+            say("Paste the token, then press Ctrl-D on an empty line.", err=True)
         data = sys.stdin.buffer.read(MAX_INPUT_BYTES)
     else:
         try:
@@ -136,7 +136,7 @@ def _print(explanation: Explanation, resource: str) -> None:
     if explanation.principal is not None:
         say(f"It would be accepted, for {explanation.principal.subject}.")
     elif explanation.reason is not None:
-        say(f"It would be refused: {explanation.reason.name}. {explanation.reason.message}")
+        say(f"It would be rejected: {explanation.reason.name}. {explanation.reason.message}")
         say(_remedy(explanation))
 
 

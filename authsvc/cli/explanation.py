@@ -1,7 +1,7 @@
-"""Why a token is accepted or refused: each check in the verifier's order and by its own functions,
-going on where it would have stopped.
+"""Why a token is accepted or rejected: the verifier's checks, in its order and by its functions,
+continued after the first that fails.
 
-The first check that fails is the verdict, and it is ``JwtVerifier.verify``'s.
+The first check that fails is the verdict, the same as ``JwtVerifier.verify``'s.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ Claims = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a token is judged by.
+    """What a token is checked against.
 
     Attributes:
-        issuers: who is trusted, by name.
-        resource: the audience to demand.
+        issuers: the trusted issuers, by name.
+        resource: the audience that the token needs.
         registered: the resources that callers may ask for.
         now: seconds since the epoch.
-        max_token_bytes: longest token that is looked at.
-        retention_seconds: tokens issued longer ago are refused: their revocation may be forgotten.
+        max_token_bytes: longest token that is parsed.
+        retention_seconds: tokens issued longer ago are rejected, because their revocation may be
+            deleted.
     """
 
     issuers: Mapping[str, Issuer]
@@ -47,7 +48,7 @@ class Policy:
 
 
 async def explain(token: str, policy: Policy) -> Explanation:
-    """Check ``token`` as ``JwtVerifier.verify`` would, and as the resolver does for its age."""
+    """Check ``token`` as ``JwtVerifier.verify`` does, and its age as the resolver does."""
     steps = Steps()
     _resource(steps, policy)
     jws, claims = _parsed(steps, token, policy.max_token_bytes)
@@ -74,9 +75,9 @@ def _resource(steps: Steps, policy: Policy) -> None:
     with steps.step("resource") as step:
         check_resource(policy.resource)
         if policy.resource not in policy.registered:
-            step.text = f"known are {', '.join(policy.registered)}"
+            step.text = f"registered: {', '.join(policy.registered)}"
             raise AuthError(Reason.CALLER_NOT_ALLOWED)
-        step.text = "a caller may ask for it"
+        step.text = "registered"
 
 
 def _parsed(
@@ -88,9 +89,9 @@ def _parsed(
         if len(token) > max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE)
     if steps.last_failed:
-        steps.skip("form", "payload")
+        steps.skip("format", "payload")
         return None, None
-    with steps.step("form") as step:
+    with steps.step("format") as step:
         jws = parse_jws(token, max_bytes=max_token_bytes)
         named = f"kid {jws.key_id!r}" if jws.key_id is not None else "no kid"
         step.text = f"canonical; header {', '.join(jws.header)}; alg {jws.algorithm!r}, {named}"
@@ -120,8 +121,8 @@ def _issuer(steps: Steps, claims: Claims | None, known: Mapping[str, Issuer]) ->
 def _trusted(name: str, known: Iterable[str]) -> str:
     near = [it for it in known if it.rstrip("/").lower() == name.rstrip("/").lower()]
     if near:
-        return f"compared exactly, and trusted is {near[0]!r}"
-    return f"trusted are {', '.join(map(repr, known)) or 'none'}"
+        return f"issuers are compared exactly; trusted: {near[0]!r}"
+    return f"trusted: {', '.join(map(repr, known)) or 'none'}"
 
 
 async def _signature(steps: Steps, jws: CompactJws, issuer: Issuer, now: float) -> None:
@@ -130,7 +131,7 @@ async def _signature(steps: Steps, jws: CompactJws, issuer: Issuer, now: float) 
         keys = await candidates(issuer.keys, jws, now)
         step.text = f"{keys[0].algorithm} key of {issuer.issuer!r}"
         if len(keys) > 1:
-            step.text += f", and {len(keys) - 1} before it"
+            step.text += f", and {len(keys) - 1} previous"
     if not keys:
         steps.skip("signature")
         return
@@ -142,7 +143,7 @@ async def _signature(steps: Steps, jws: CompactJws, issuer: Issuer, now: float) 
 
 def _claims(steps: Steps, claims: Claims, issuer: Issuer, policy: Policy) -> None:
     """``check_claims`` three times, each with one of its checks in force, so that a token that has
-    both expired and come to the wrong place is told both."""
+    expired and is for another resource shows both failures."""
     anywhere = {**claims, "aud": policy.resource}
     with steps.step("required claims") as step:
         if "aud" in issuer.required_claims and claims.get("aud") is None:
@@ -169,9 +170,9 @@ def _claims(steps: Steps, claims: Claims, issuer: Issuer, policy: Policy) -> Non
             )
     with steps.step("aud") as step:
         audiences = issuer.audiences.get(policy.resource, (policy.resource,))
-        step.text = f"{claims.get('aud')!r:.300}, wanted {' or '.join(map(repr, audiences))}"
+        step.text = f"{claims.get('aud')!r:.300}, expected {' or '.join(map(repr, audiences))}"
         check_claims(
-            # Times have been judged, and the audience is to be told whatever they are.
+            # Times were checked above; the audience is checked whatever they are.
             {"aud": claims.get("aud"), "exp": policy.now},
             required=(),
             audiences=audiences,
@@ -182,8 +183,8 @@ def _claims(steps: Steps, claims: Claims, issuer: Issuer, policy: Policy) -> Non
 
 def _lifetime(claims: Claims, leeway_seconds: float, now: float) -> str:
     times = [(name, numeric_date(claims, name)) for name in ("iat", "nbf", "exp")]
-    told = [f"{name} {moment(time, now)}" for name, time in times if time is not None]
-    return f"{', '.join(told)}; leeway {duration(leeway_seconds)}"
+    shown = [f"{name} {moment(time, now)}" for name, time in times if time is not None]
+    return f"{', '.join(shown)}; leeway {duration(leeway_seconds)}"
 
 
 def _principal(steps: Steps, jws: CompactJws, claims: Claims, issuer: Issuer) -> Principal | None:
@@ -208,7 +209,7 @@ def _age(steps: Steps, claims: Claims, policy: Policy) -> None:
         return
     with steps.step("age") as step:
         issued = numeric_date(claims, "iat") or 0.0
-        step.text = "young enough for its revocation to be remembered"
+        step.text = "recent enough: a revocation of it would still be kept"
         if 0 < issued < policy.now - policy.retention_seconds:
             step.text = ""
             raise AuthError(

@@ -1,4 +1,4 @@
-"""The steps of an explanation, and what they come to."""
+"""The steps of an explanation, and the explanation itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from authsvc.domain.resolution import Principal
 
 
 class StepOutcome(StrEnum):
-    """What became of a check."""
+    """The result of a check."""
 
     OK = "ok"
     FAIL = "fail"
@@ -25,8 +25,8 @@ class Step:
 
     Attributes:
         name: what is checked.
-        outcome: what became of it.
-        text: what was found. May quote what the token says of itself, and never the token.
+        outcome: its result.
+        text: what was found. May quote claims of the token, never the token.
         reason: why it fails; None unless it does.
     """
 
@@ -42,7 +42,7 @@ class Explanation:
 
     Attributes:
         steps: in the verifier's order.
-        principal: whom it speaks for; None unless the token is accepted.
+        principal: the token's principal; None unless it is accepted.
     """
 
     steps: tuple[Step, ...]
@@ -50,7 +50,7 @@ class Explanation:
 
     @property
     def reason(self) -> Reason | None:
-        """Why the token is refused; None when it is accepted."""
+        """Why the token is rejected; None when it is accepted."""
         return next((step.reason for step in self.steps if step.reason is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""How commands end when something is in the way: one line that says what, and an exit code."""
+"""How commands fail: one line that says why, and an exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Failure(click.ClickException):
     """Ends a command: wrong usage, or a wrong configuration.
 
     Args:
-        message: lines that say what is wrong, and what mends it. May quote hostile text.
+        message: lines that say what is wrong, and the remedy. May quote untrusted text.
     """
 
     exit_code = 2
@@ -27,21 +27,21 @@ class Failure(click.ClickException):
         click.echo("authsvc: " + "\n".join(lines), file=file, err=file is None)
 
 
-class No(Failure):
-    """The answer is no: what was asked for is refused, not there or unwell."""
+class Negative(Failure):
+    """The answer is no: denied, not found or unhealthy."""
 
     exit_code = 1
 
 
-class OutOfReach(Failure):
-    """authsvc cannot be asked."""
+class Unreachable(Failure):
+    """authsvc cannot be reached."""
 
     exit_code = 3
 
 
 @contextmanager
-def refusals_explained(target: str) -> Iterator[None]:
-    """Turn what authsvc answers with into a ``Failure``."""
+def errors_explained(target: str) -> Iterator[None]:
+    """Turn an ``AuthError`` into a ``Failure`` with a remedy."""
     try:
         yield
     except AuthError as error:
@@ -51,17 +51,17 @@ def refusals_explained(target: str) -> Iterator[None]:
 def _failure(error: AuthError, target: str) -> Failure:
     text = f"{error.reason.name}: {error.detail or error.reason.message}"
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return OutOfReach(
+        return Unreachable(
             f"{text}\nThe certificate at {target} is not signed by an authority in --ca-file "
-            "(ca_file), has ended, or is for another name. `authsvc doctor` looks into it."
+            "(ca_file), has expired, or is for another name. Run `authsvc doctor` for details."
         )
     if error.reason.status is Status.UNAVAILABLE:
-        return OutOfReach(
-            f"{text}\nIs {target} where authsvc listens? `authsvc doctor` looks into it."
+        return Unreachable(
+            f"{text}\nCheck that authsvc listens at {target}. Run `authsvc doctor` for details."
         )
     if error.reason is Reason.CALLER_NOT_ALLOWED:
-        return No(
-            f"{text}\nOnly a caller with admin = true may do this. Show its service token or "
+        return Negative(
+            f"{text}\nOnly a caller with admin = true may do this. Give its service token or "
             "certificate: --service-token-file, or --certificate-file with --key-file."
         )
-    return No(text)
+    return Negative(text)

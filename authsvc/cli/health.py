@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from authsvc.cli.failing import Failure, No
+from authsvc.cli.failing import Failure, Negative
 from authsvc.cli.output import as_json_option, print_json, say
 from authsvc.common.formats import check_base_url
 
@@ -22,12 +22,18 @@ _file = click.Path(path_type=Path, dir_okay=False)
     "authsvc health http://127.0.0.1:8000/readyz"
 )
 @click.argument("target")
-@click.option("--ca-file", type=_file, help="Who signs its certificate; else no TLS.")
-@click.option("--certificate-file", type=_file, help="Ours, where it asks for one.")
+@click.option(
+    "--ca-file", type=_file, help="Authorities (PEM) that sign its certificate; without it, no TLS."
+)
+@click.option("--certificate-file", type=_file, help="Our certificate, if it requires one.")
 @click.option("--key-file", type=_file, help="Its key.")
-@click.option("--name", default="", help="The name in its certificate, if not that of TARGET.")
-@click.option("--alive", is_flag=True, help="Whatever it answers, NOT_SERVING say, is well.")
-@click.option("--timeout", "timeout_seconds", default=2.0, show_default=True, help="In seconds.")
+@click.option("--name", default="", help="Name in its certificate, if not the host of TARGET.")
+@click.option(
+    "--alive", is_flag=True, help="Any answer counts, NOT_SERVING too; for liveness probes."
+)
+@click.option(
+    "--timeout", "timeout_seconds", default=2.0, show_default=True, help="Timeout in seconds."
+)
 @as_json_option
 def command(
     target: str,
@@ -39,7 +45,7 @@ def command(
     timeout_seconds: float,
     as_json: bool,
 ) -> None:
-    """Ask one server for its health: exit code 0 if it is well, 1 if not.
+    """Check the health of one server: exit code 0 if it is healthy, 1 if not.
 
     TARGET is host:port or unix:/path of an authsvc (grpc.health.v1), or an http:// URL of an
     adapter.
@@ -50,7 +56,7 @@ def command(
         status = _http_status(target, timeout_seconds)
         healthy, answered, answer = status == 200, True, f"HTTP {status}"
     else:
-        # Here, since it takes a while to import, HTTP does without, and probes run often.
+        # Imported here: it is slow to import, HTTP does not need it, and probes run often.
         from authsvc.client import ClientTls
         from authsvc.client.health import probe
 
@@ -60,20 +66,20 @@ def command(
         except OSError as error:
             raise Failure(f"TLS: {error.strerror}") from None
         healthy, answered, answer = health.serving, health.answered, health.text
-    is_well = healthy or (alive and answered)
+    healthy = healthy or (alive and answered)
     if as_json:
-        print_json({"target": target, "well": is_well, "answer": answer})
-    elif is_well:
+        print_json({"target": target, "healthy": healthy, "answer": answer})
+    elif healthy:
         say(answer)
-    if not is_well:
-        raise No(answer if answered else f"no answer: {answer}")
+    if not healthy:
+        raise Negative(answer if answered else f"no answer: {answer}")
 
 
 def _http_status(url: str, timeout_seconds: float) -> int:
     """
     Raises:
-        Failure: it is no such URL.
-        No: there is no answer.
+        Failure: it is not such a URL.
+        Negative: there is no answer.
     """
     try:
         check_base_url(url)
@@ -82,7 +88,7 @@ def _http_status(url: str, timeout_seconds: float) -> int:
     try:
         return http_status(url, timeout_seconds=timeout_seconds)
     except OSError as error:
-        raise No(f"no answer: {error}") from None
+        raise Negative(f"no answer: {error}") from None
 
 
 def http_status(url: str, *, timeout_seconds: float) -> int:

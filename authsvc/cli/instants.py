@@ -13,8 +13,9 @@ _AGO = re.compile(r"(\d{1,9})(s|min|h|d)")
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
 
 
-class Instant(click.ParamType[float]):
-    """A time: RFC 3339, UTC where it does not say, or how long ago: ``90s 15min 2h 7d``."""
+class PastInstant(click.ParamType[float]):
+    """A time between 1970 and now: RFC 3339, in UTC unless it has an offset, or an age:
+    ``90s 15min 2h 7d``."""
 
     name = "time"
 
@@ -23,13 +24,15 @@ class Instant(click.ParamType[float]):
     ) -> float:
         """Seconds since the epoch."""
         text = str(value)
+        now = time.time()
         ago = _AGO.fullmatch(text)
-        if ago is not None:
-            return time.time() - int(ago.group(1)) * _SECONDS[ago.group(2)]
         try:
-            return parse(text)
+            given = now - int(ago[1]) * _SECONDS[ago[2]] if ago is not None else parse(text)
         except ValueError:
-            self.fail(f"{text!a} is no time like 2026-11-23T21:00:00Z, nor one like 2h", param, ctx)
+            self.fail(f"{text!a} is not a time such as 2026-11-23T21:00:00Z or 2h", param, ctx)
+        if not 0 <= given <= now:
+            self.fail(f"{text!a} is not between 1970 and now", param, ctx)
+        return given
 
 
-INSTANT = Instant()
+PAST_INSTANT = PastInstant()

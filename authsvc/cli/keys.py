@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from authsvc.domain.service_status import ServiceStatus
     from authsvc.server.config import IssuerSettings
 
-HEADERS = ("ISSUER", "KEY ID", "ALGORITHM", "STATE", "FROM", "READ")
+HEADERS = ("ISSUER", "KEY ID", "ALGORITHM", "STATE", "SOURCE", "LOADED")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLine:
-    """A key, or an issuer without any. Never material.
+    """A key, or an issuer without keys. Holds no key material.
 
     Attributes:
         issuer: claim ``iss``.
-        key_id: its ``kid``; empty without one, as secrets are.
-        algorithm: the one that it is for; empty where there is no key.
+        key_id: its ``kid``; empty without one, as for secrets.
+        algorithm: the one it is used with; empty where there is no key.
         state: ``ready``, ``previous`` for a secret that was replaced, ``stale`` or ``unavailable``;
-            ``skipped:`` and the cause for an entry of a JWK Set that is not used.
-        source: where it is from.
+            ``skipped:`` and the cause for a JWK Set entry that is not used.
+        source: the file or URL that it comes from.
         time: when it was written, read or fetched; None when not known.
-        failure: why newer keys could not be read or fetched; empty if they could.
+        failure: why newer keys could not be loaded; empty if they could.
     """
 
     issuer: str
@@ -69,7 +69,7 @@ class KeyLine:
 
 @click.group("keys")
 def command() -> None:
-    """Show the keys that tokens are verified with. Never their material."""
+    """Show the keys that verify tokens, without their material."""
 
 
 @command.command(
@@ -78,15 +78,15 @@ def command() -> None:
     "--target authsvc.internal:50051 --ca-file ca.pem --service-token-file operator.token",
 )
 @config_option
-@click.option("--fetch", is_flag=True, help="With --config: fetch keys from URLs, too.")
+@click.option("--fetch", is_flag=True, help="With --config: also fetch keys from URLs.")
 @admin_options
 @as_json_option
 def show(connection: Connection, config: Path | None, fetch: bool, as_json: bool) -> None:
-    """Show issuers, their keys, where those are from and how old they are.
+    """Show issuers and their keys, with the source and the age of each key.
 
-    With --config, what that configuration leads to, without asking anybody. Without it the running
-    service is asked, which takes a caller with admin = true; of several replicas or workers, one
-    answers.
+    With --config, shows the keys of that configuration, without network access unless --fetch is
+    given. Without it, queries the running service as a caller with admin = true; of several
+    replicas or workers, one answers.
     """
     now = time.time()
     if config is not None:
@@ -99,7 +99,7 @@ def show(connection: Connection, config: Path | None, fetch: bool, as_json: bool
         print_table(HEADERS, [line.row(now) for line in lines])
     for issuer, failure in dict.fromkeys((line.issuer, line.failure) for line in lines):
         if failure:
-            say(f"Newer keys of {issuer} could not be read: {failure}", err=True)
+            say(f"Newer keys of {issuer} could not be loaded: {failure}", err=True)
 
 
 def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:
@@ -112,7 +112,7 @@ def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:
         lines = asyncio.run(read())
     asked = settings.introspection
     if asked is not None:
-        lines.append(KeyLine(asked.issuer, "", "", "asked each time", asked.endpoint, None))
+        lines.append(KeyLine(asked.issuer, "", "", "introspection", asked.endpoint, None))
     return lines
 
 

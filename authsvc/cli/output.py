@@ -1,7 +1,7 @@
-"""What people and scripts get to see: tables, JSON, times; never a terminal's control sequence.
+"""Output for people and scripts: tables, JSON, times; never a terminal control sequence.
 
-Subjects, ids and claims are what somebody else wrote. Whatever could move a cursor, change a
-colour, turn text around or hide is shown as its escape.
+Subjects, ids and claims are untrusted text. What could move a cursor, change a colour, reverse
+text or hide it is printed as its escape.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import click
 from authsvc.common import times
 from authsvc.common.printable import printable
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print one line, whatever is in it."""
+    """Print one line of untrusted text."""
     click.echo(printable(text), err=err)
 
 
 def print_json(value: object) -> None:
-    """Print ``value`` as JSON of ASCII alone, so that nothing in it reaches a terminal."""
+    """Print ``value`` as ASCII JSON, which holds no control sequence."""
     click.echo(json.dumps(value, indent=2))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: drawn for a terminal, aligned by spaces for a pipe."""
+    """Print a table: with lines on a terminal, aligned by spaces in a pipe."""
     safe = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _draw(headers, safe)
@@ -41,7 +41,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
-    """Names and values, a line each."""
+    """Print names and values, a line each."""
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
         click.echo(f"{name.ljust(width)}  {printable(value)}".rstrip())
@@ -58,7 +58,7 @@ def moment(time: float, now: float) -> str:
 
 
 def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    # Here, since it takes a while to import, and pipes do without.
+    # Imported here: it is slow to import, and pipes do not need it.
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -68,6 +68,6 @@ def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:
-        # Text, since a string would be read for markup.
+        # As Text: markup in a string would be interpreted.
         table.add_row(*map(Text, row))
     Console(highlight=False).print(table)

@@ -14,10 +14,15 @@ from authsvc.common.process import forbid_core_dumps
     epilog="Example: authsvc serve --config authsvc.toml. See also `authsvc check-config`."
 )
 @config_option
-@click.option("--lifeline", type=(int, int), hidden=True, help="What ties a worker to us.")
+@click.option(
+    "--lifeline",
+    type=(int, int),
+    hidden=True,
+    help="File descriptors that tie a worker to its supervisor.",
+)
 def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     """Serve AuthService over gRPC until SIGTERM or Ctrl-C."""
-    # Imported here so that help and errors of usage come at once.
+    # Imported here so that help and usage errors are fast.
     from authsvc.common import event_loop
     from authsvc.telemetry import logs
 

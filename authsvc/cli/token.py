@@ -19,7 +19,7 @@ from authsvc.cli.configuration import config_errors, config_option, load_setting
 @click.option("--bucket", "buckets", multiple=True, help="A bucket; repeat for more.")
 @click.option("--permission", "permissions", multiple=True, help="Such as s3:GetObject; repeat.")
 @click.option("--scope", "scopes", multiple=True, help="A scope; repeat for more.")
-@click.option("--aud", "audience", help="The resource that it is for (claim aud).")
+@click.option("--aud", "audience", help="The resource, claim aud.")
 @click.option("--client", "client_id", default="authsvc-cli", help="Claim client_id.")
 @click.option("--ttl", default=3600, help="Seconds until it expires; negative for an expired one.")
 def command(
@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Print a development token, signed with the configured HS256 secret.
 
-    What is not given comes from the [development] table of the configuration.
+    Omitted claims come from the [development] table of the configuration.
     """
     from authsvc.server.development import mint_token
 

@@ -1,7 +1,7 @@
-"""What is wrong between the adapter and the store, and what mends it.
+"""Faults between the adapter and the store, and their remedies.
 
-Each check looks at one thing, for a bounded time, and changes nothing. What it finds stands by
-itself: none stops the others.
+Each check examines one thing, for a bounded time, and changes nothing. A check that fails does not
+stop the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from authsvc.tokens.keys import KeyLoadError
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -30,10 +30,10 @@ class Finding:
     """One thing found.
 
     Attributes:
-        level: how bad it is.
-        subject: what was looked at.
-        text: what was found. May quote what a server answered.
-        remedy: what mends it; empty where nothing has to be mended.
+        level: its severity.
+        subject: what was checked.
+        text: what was found. May quote the answer of a server.
+        remedy: what to do about it; empty if nothing has to be done.
     """
 
     level: Level
@@ -44,17 +44,17 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """Where a check says what it finds about its subject."""
+    """Collects what a check finds about its subject."""
 
     subject: str
     findings: list[Finding] = field(default_factory=list)
 
     def ok(self, text: str) -> None:
-        """Well."""
+        """It works."""
         self.findings.append(Finding(Level.OK, self.subject, text))
 
     def warn(self, text: str, remedy: str) -> None:
-        """It works, and may not for long, or not well."""
+        """It works, but badly or not for long."""
         self.findings.append(Finding(Level.WARN, self.subject, text, remedy))
 
     def fail(self, text: str, remedy: str) -> None:
@@ -67,10 +67,10 @@ class Check:
     """One check.
 
     Attributes:
-        subject: what it looks at.
-        run: looks. May raise ``OSError``, ``AuthError``, ``ConfigError`` and ``KeyLoadError``,
-            which are findings, too.
-        remedy: what mends it when it raises or takes too long.
+        subject: what it checks.
+        run: does the check. ``OSError``, ``AuthError``, ``ConfigError`` and ``KeyLoadError`` that
+            it raises become findings.
+        remedy: what to do if it raises or takes too long.
     """
 
     subject: str
@@ -86,7 +86,7 @@ async def diagnose(checks: Iterable[Check], *, timeout_seconds: float) -> AsyncI
         timeout_seconds: how long each may take.
 
     Yields:
-        What they find, as they find it.
+        The findings, each when it is known.
     """
     for check in checks:
         report = Report(check.subject)
@@ -109,15 +109,14 @@ PROXY_VARIABLES = (
     "ALL_PROXY",
     "all_proxy",
 )
-"""What many programs take a proxy from. Ours do not: docs/security.md says why."""
+"""Variables from which many programs take a proxy. Ours do not: docs/security.md says why."""
 
 
 def directly(remedy: str) -> str:
-    """A remedy for what cannot be reached over HTTP, which says of a proxy in the environment that
-    it is not used.
+    """A remedy for what is unreachable over HTTP: adds that a proxy of the environment is not used.
 
     Args:
-        remedy: says how it is to be reached without one.
+        remedy: how to reach it without a proxy.
     """
     # The names alone: a proxy's URL may hold a password.
     found = [name for name in PROXY_VARIABLES if os.environ.get(name)]
@@ -127,5 +126,5 @@ def directly(remedy: str) -> str:
 
 
 def cause(error: OSError) -> str:
-    """What the system says, in place of asyncio's words for it."""
+    """The system's message for an error, instead of asyncio's."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

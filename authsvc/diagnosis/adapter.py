@@ -1,4 +1,4 @@
-"""The adapter, from outside: as its clients see it, and as its configuration says it should be."""
+"""The adapter: its answers to clients, compared with its configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
 
 
 class Link(BaseModel):
-    """``[authsvc]`` of the adapter: how it reaches us."""
+    """``[authsvc]`` of the adapter: how it connects to authsvc."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -30,7 +30,7 @@ class Link(BaseModel):
     service_token_file: Path | None = None
 
     def tls(self) -> ClientTls | None:
-        """As the adapter's client has it."""
+        """The TLS settings of the adapter's client; None in the clear."""
         if self.ca_file is None:
             return None
         return ClientTls(
@@ -39,8 +39,8 @@ class Link(BaseModel):
 
 
 class AdapterSettings(FileSettings):
-    """What of the adapter's configuration concerns the chain; the rest is for ``mcp-adapter
-    check-config``, which knows the adapter."""
+    """The settings of the adapter that are checked here; ``mcp-adapter check-config`` checks the
+    others."""
 
     model_config = SettingsConfigDict(env_prefix="MCP_ADAPTER_", extra="ignore")
 
@@ -51,34 +51,36 @@ class AdapterSettings(FileSettings):
 
 
 def running(settings: AdapterSettings, url: str) -> Check:
-    """Whether an adapter is there, is ready, and tells clients what its configuration says.
+    """Whether an adapter is alive and ready, and serves the metadata that its configuration says.
 
     Args:
         settings: its configuration.
-        url: where it can be reached from here, without a path.
+        url: its address as seen from here, without a path.
     """
 
-    async def look(report: Report) -> None:
+    async def check(report: Report) -> None:
         status, _ = await _get(f"{url}/healthz")
         if status != httpx2.codes.OK:
-            report.fail(f"{url}/healthz answers {status}", "Is that the adapter's own address?")
+            report.fail(
+                f"{url}/healthz answers {status}", "Check that this is the adapter's own address."
+            )
             return
         report.ok(f"{url} is alive")
         status, _ = await _get(f"{url}/readyz")
         if status == httpx2.codes.OK:
-            report.ok("authsvc answers it")
+            report.ok("authsvc answers the adapter")
         else:
             report.fail(
-                f"{url}/readyz answers {status}: authsvc cannot be reached, or refuses it",
-                "See the lines on authsvc below; the adapter's log says `not ready` and why.",
+                f"{url}/readyz answers {status}: authsvc is unreachable, or denies it",
+                "See the findings on authsvc below. The adapter logs `not ready` with the cause.",
             )
         for path in _metadata_paths(settings.resource):
             _check_metadata(report, settings, f"{url}{path}", *await _get(f"{url}{path}"))
 
     return Check(
         "adapter",
-        look,
-        "Start it: mcp-adapter serve. If it listens elsewhere, say so with --adapter-url.",
+        check,
+        "Start it with `mcp-adapter serve`. If it listens elsewhere, give --adapter-url.",
     )
 
 
@@ -93,13 +95,13 @@ def _check_metadata(
     if status != httpx2.codes.OK:
         report.fail(
             f"{url} answers {status}",
-            "Clients find no authorization server (RFC 9728): let this path through.",
+            "Clients find no authorization server (RFC 9728): make the proxy pass this path.",
         )
         return
     try:
         document = parse_json_object(body)
     except ValueError:
-        report.fail(f"{url} is not JSON", "Something else answers there: look at the proxy.")
+        report.fail(f"{url} is not JSON", "Another server answers there: check the proxy.")
         return
     wanted = {
         "resource": settings.resource,
@@ -112,7 +114,7 @@ def _check_metadata(
                 "Restart the adapter with this configuration.",
             )
             return
-    report.ok(f"{url} is right")
+    report.ok(f"{url} matches the configuration")
 
 
 async def _get(url: str) -> tuple[int, bytes]:
@@ -129,7 +131,7 @@ async def _get(url: str) -> tuple[int, bytes]:
 
 
 def own_url(settings: AdapterSettings) -> str:
-    """Where an adapter of this configuration can be reached on its own machine."""
+    """The URL of an adapter with this configuration, on its own machine."""
     host, _, port = settings.listen.rpartition(":")
     local = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - not listened on
     return f"http://{local.get(host, host)}:{port}"

@@ -1,5 +1,5 @@
-"""The way from an adapter to authsvc: names, connections, certificates, health, and whether the
-adapter is let in."""
+"""The connection from an adapter to authsvc: names, TLS, certificates, health, and whether the
+adapter is allowed to call."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from authsvc.net.certificates import strict_faults
 
 EXPIRY_WARNING_DAYS = 14
 
-_START = "Start it: authsvc serve. Or mend the adapter's authsvc.target."
+_START = "Start it with `authsvc serve`, or correct the adapter's authsvc.target."
 
 
 def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check:
-    """Whether each replica can be reached, is what it says, and serves.
+    """Whether each replica is reachable, proves its identity, and serves.
 
     Args:
         target: as ``AuthClient`` takes it.
-        tls: as the adapter has it; None in the clear.
+        tls: the adapter's; None in the clear.
         timeout_seconds: for all of them together.
     """
 
-    async def look(report: Report) -> None:
+    async def check(report: Report) -> None:
         endpoints = await _endpoints(target)
         each = timeout_seconds / (2 * max(1, len(endpoints)))
         for endpoint in endpoints:
             await _look_at(report, endpoint, tls, each)
 
-    return Check("authsvc", look, f"{_START} Or raise --timeout-seconds.")
+    return Check("authsvc", check, f"{_START} Or raise --timeout-seconds.")
 
 
 def caller(target: str, tls: ClientTls | None, resource: str, timeout_seconds: float) -> Check:
-    """Whether the adapter may ask for its resource."""
+    """Whether the adapter is allowed to use its resource."""
 
     async def ask(report: Report) -> None:
         await _ask(report, target, tls, resource, timeout_seconds)
 
-    return Check("caller", ask, "See the lines on authsvc above.")
+    return Check("caller", ask, "See the findings on authsvc above.")
 
 
 async def _endpoints(target: str) -> list[Endpoint]:
     """
     Raises:
-        OSError: the target is none, or a name has no address.
+        OSError: the target is invalid, or a name has no address.
     """
     try:
         targets = Targets.parse(target)
@@ -74,19 +74,19 @@ async def _look_at(
     except TimeoutError:
         report.fail(
             f"{endpoint.address}: no connection in {timeout_seconds:g} s",
-            "A firewall or network policy drops it, or the address is wrong.",
+            "A firewall or network policy drops the connection, or the address is wrong.",
         )
         return
     except ssl.SSLError as error:
-        # Those of OpenSSL have a reason, those of ours have a text.
+        # OpenSSL's errors have a reason, ours have a text.
         why = getattr(error, "reason", None) or str(error)
         if isinstance(error, ssl.SSLCertVerificationError):
             why += f": {error.verify_message}"
         report.fail(
             f"{endpoint.address}: TLS: {why}",
-            "ca_file has to hold who signed its certificate, and that has to name the target. "
-            "Python 3.13 and newer also want the extensions of RFC 5280 in both. "
-            "If it wants a client's certificate, set certificate_file and key_file.",
+            "ca_file must hold the authority that signed its certificate, and the certificate "
+            "must name the target. Python 3.13 and newer also require the extensions of RFC 5280 "
+            "in both. If it requires a client certificate, set certificate_file and key_file.",
         )
         return
     except OSError as error:
@@ -105,20 +105,20 @@ async def _look_at(
     elif health.answered:
         report.fail(
             f"{endpoint.address}: {health.text}",
-            "It lacks an issuer's keys or its store, or is stopping: see the lines on those below.",
+            "It lacks an issuer's keys or its store, or is stopping: see the findings below.",
         )
     else:
         report.fail(
             f"{endpoint.address}: health: {health.text}",
-            "It speaks TLS and this side does not, or the other way round; or it is no authsvc.",
+            "Only one of the two sides uses TLS, or the server is not authsvc.",
         )
 
 
 async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificate | None:
-    """Connect and let go; what it shows for a certificate.
+    """Connect and disconnect; the certificate that the server presents, None without TLS.
 
     Raises:
-        OSError: it cannot be reached, or its certificate is not good.
+        OSError: it is unreachable, or its certificate is invalid.
     """
     if endpoint.address.startswith("unix:"):
         _, writer = await asyncio.open_unix_connection(endpoint.address.removeprefix("unix:"))
@@ -142,20 +142,20 @@ async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificat
 
 
 def check_certificate(report: Report, what: str, certificate: x509.Certificate, now: float) -> None:
-    """Tell how long a certificate lasts, for which names, and who would reject it."""
+    """Report how long a certificate is valid, its names, and whether strict verifiers reject it."""
     if faults := strict_faults(certificate):
         report.warn(
             f"{what} is rejected by strict verifiers, Python 3.13 among them: {', '.join(faults)}",
-            "Have it issued anew, as RFC 5280 asks.",
+            "Have it reissued in conformance with RFC 5280.",
         )
     days = (certificate.not_valid_after_utc - datetime.fromtimestamp(now, UTC)).days
     names = ", ".join(_names(certificate)) or "no name"
     if days < 0:
-        report.fail(f"{what} expired {-days} days ago", "Replace it; files are followed.")
+        report.fail(f"{what} expired {-days} days ago", "Replace the file; authsvc reloads it.")
     elif days < EXPIRY_WARNING_DAYS:
-        report.warn(f"{what} expires in {days} days", "Replace it; files are followed.")
+        report.warn(f"{what} expires in {days} days", "Replace the file; authsvc reloads it.")
     else:
-        report.ok(f"{what} is good for {days} days, for {names}")
+        report.ok(f"{what} is valid for {days} more days, for {names}")
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
@@ -169,7 +169,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
 async def _ask(
     report: Report, target: str, tls: ClientTls | None, resource: str, timeout_seconds: float
 ) -> None:
-    """Resolve for nobody, which stores nothing."""
+    """Resolve without a session id or token, which stores nothing."""
     try:
         async with AuthClient(target, deadline_seconds=timeout_seconds / 2, tls=tls) as client:
             await client.resolve("", "", resource=resource)
@@ -177,7 +177,7 @@ async def _ask(
         if error.reason is not Reason.CALLER_NOT_ALLOWED:
             raise
         report.fail(
-            f"authsvc does not let it ask for {resource}",
+            f"authsvc denies the adapter the use of {resource}",
             "Give authsvc's [[callers]] an entry with that resource, and with the adapter's "
             "certificate name or service token; or add it to resources.",
         )

@@ -1,4 +1,4 @@
-"""authsvc itself: its configuration, its certificate, its broker, and whether operators get in."""
+"""authsvc itself: its configuration, certificate, broker, and access for operators."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from authsvc.server.config import Settings
 
 def checks(settings: Settings) -> list[Check]:
     """Of authsvc's configuration."""
-    found = [Check("credentials", partial(_broker, settings=settings), "Mend [credentials].")]
+    found = [Check("credentials", partial(_broker, settings=settings), "Correct [credentials].")]
     if settings.tls is not None:
-        remedy = "Mend tls.certificate_file; `authsvc check-config` says what is wrong."
+        remedy = "Correct tls.certificate_file; `authsvc check-config` reports the fault."
         found.append(Check("certificate", partial(_certificate, settings=settings), remedy))
     return found
 
 
 def agreement(settings: Settings, adapter: AdapterSettings) -> Check:
-    """Whether the adapter's configuration and authsvc's are of one mind."""
+    """Whether the configurations of the adapter and of authsvc agree."""
 
     async def compare(report: Report) -> None:
         known = {*settings.resources}.union(*(it.resources for it in settings.callers))
         if adapter.resource in known:
-            report.ok(f"{adapter.resource} is one of authsvc's")
+            report.ok(f"{adapter.resource} is one of authsvc's resources")
         else:
             report.fail(
-                f"{adapter.resource} is none of authsvc's: {', '.join(sorted(known))}",
-                "Spell it alike on both sides, character by character.",
+                f"{adapter.resource} is none of authsvc's resources: {', '.join(sorted(known))}",
+                "Write it identically in both configurations.",
             )
         issuers = {it.issuer for it in settings.issuers}
         if settings.introspection is not None:
             issuers.add(settings.introspection.issuer)
         for server in adapter.authorization_servers:
             if server in issuers:
-                report.ok(f"{server}, where clients are sent, is trusted by authsvc")
+                report.ok(f"authsvc trusts {server}, to which clients are sent")
             else:
                 report.fail(
                     f"clients are sent to {server}, whose tokens authsvc does not trust",
-                    "Add it to [[issuers]], or mend the adapter's authorization_servers.",
+                    "Add it to [[issuers]], or correct the adapter's authorization_servers.",
                 )
 
     return Check("resource", compare, "")
 
 
 def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
-    """Whether an operator gets in, and what the running service says of itself."""
+    """Whether the operator is allowed, and the status that the running service reports."""
 
     async def ask(report: Report) -> None:
         try:
@@ -65,27 +65,27 @@ def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
             if error.reason is not Reason.CALLER_NOT_ALLOWED:
                 raise
             report.fail(
-                "authsvc does not take you for an operator",
-                "Show the service token or certificate of a caller with admin = true.",
+                "authsvc denies you operator access",
+                "Give the service token or certificate of a caller with admin = true.",
             )
             return
-        report.ok(f"you are an operator; authsvc {status.version}")
+        report.ok(f"you have operator access; authsvc {status.version}")
         if not status.store_ready:
-            report.fail("its store cannot be asked", "See the lines on the store.")
+            report.fail("its store is unavailable", "See the findings on the store.")
         for issuer in status.issuers:
             state = issuer.state.name.lower()
             if state == "ready":
                 report.ok(f"{issuer.issuer}: keys in use: {len(issuer.keys)}")
             else:
-                report.fail(f"{issuer.issuer}: keys are {state}", "See the lines on the issuer.")
+                report.fail(f"{issuer.issuer}: keys are {state}", "See the findings on the issuer.")
             if issuer.failure:
                 report.warn(
-                    f"{issuer.issuer}: newer keys could not be read: {issuer.failure}",
-                    "Mend what is named. Until then keys that are in use stay in force: that is "
-                    "urgent if one of them has leaked.",
+                    f"{issuer.issuer}: newer keys could not be loaded: {issuer.failure}",
+                    "Correct the cause. Until then the keys in use stay valid: that is urgent if "
+                    "one of them has leaked.",
                 )
 
-    return Check("admin", ask, "See the lines on authsvc above.")
+    return Check("admin", ask, "See the findings on authsvc above.")
 
 
 async def _certificate(report: Report, *, settings: Settings) -> None:
@@ -102,7 +102,7 @@ async def _certificate(report: Report, *, settings: Settings) -> None:
 async def _broker(report: Report, *, settings: Settings) -> None:
     async with open_broker(settings) as broker:
         if broker is None:
-            report.ok("none are configured: tools get no credentials")
+            report.ok("none configured: tools get no credentials")
             return
     tables = settings.credentials
     if tables.static:
@@ -113,7 +113,7 @@ async def _broker(report: Report, *, settings: Settings) -> None:
 
 
 async def _reach(report: Report, url: str) -> None:
-    """Connect and let go: what is asked of a broker has consequences."""
+    """Connect and disconnect, without a request: a request to a broker has effects."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -123,8 +123,8 @@ async def _reach(report: Report, url: str) -> None:
     except OSError as error:
         report.fail(
             f"{url}: {cause(error)}",
-            directly("Let authsvc reach it (firewall, network policy), or mend [credentials]."),
+            directly("Let authsvc reach it (firewall, network policy), or correct [credentials]."),
         )
         return
     writer.close()
-    report.ok(f"{url} can be reached")
+    report.ok(f"{url} is reachable")

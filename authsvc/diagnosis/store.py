@@ -1,4 +1,4 @@
-"""The store: whether it can be reached and written to, and whether it keeps what it is told."""
+"""The store: whether it is reachable and writable, and whether it is durable."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ from authsvc.server.config import Settings
 
 LOW_BYTES = 1 << 30
 EMPTY_BYTES = 100 << 20
-"""Space that is left: from where on it is worth a warning, and from where on it is too little."""
+"""Free space below which to warn, and below which to fail."""
 
 FULL_FRACTION = 0.8
-"""Of the server's memory."""
+"""Fraction of the server's memory in use above which to warn."""
 
 
 def checks(settings: Settings) -> list[Check]:
-    """Of the store that is configured."""
+    """The checks of the configured store."""
     store = settings.store
     if store.kind == "redis":
         remedy = (
-            "Start the server, or mend [store]: url or nodes, username, password_file, ca_file."
+            "Start the server, or correct [store]: url or nodes, username, password_file, ca_file."
         )
         return [Check("store", partial(_look_at_redis, settings=settings), remedy)]
     if store.kind == "sqlite":
-        remedy = f"Let authsvc's user read and write {store.path} and its folder."
+        remedy = f"Allow authsvc's user to read and write {store.path} and its folder."
         return [Check("store", partial(_look_at_sqlite, path=store.path), remedy)]
     return [Check("store", _look_at_memory, "")]
 
 
 async def _look_at_memory(report: Report) -> None:
     report.warn(
-        'kind = "memory": sessions and revocations are gone with the process',
+        'kind = "memory": sessions and revocations are lost when the process ends',
         'Set kind = "sqlite", or "redis" for several machines.',
     )
 
 
 async def _look_at_sqlite(report: Report, *, path: Path) -> None:
-    # Where the disk hangs, only a thread of its own can be left behind.
+    # If the disk hangs, only a thread can be abandoned.
     await asyncio.to_thread(_check_file, report, path)
 
 
 def _check_file(report: Report, path: Path) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
-        report.warn(f"{folder} is not there yet", "`authsvc serve` makes it, if it may.")
+        report.warn(f"{folder} does not exist", "`authsvc serve` creates it if it is permitted to.")
         return
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        report.fail(f"{path} cannot be written to", f"chown it, and {folder}, to authsvc's user.")
+        report.fail(f"{path} is not writable", f"chown it, and {folder}, to authsvc's user.")
         return
     if path.exists():
         _open(report, path)
     else:
-        report.ok(f"{path} is not there yet, and can be made")
+        report.ok(f"{path} does not exist, and can be created")
     free = shutil.disk_usage(folder).free
     text = f"{free / (1 << 30):.1f} GiB are free in {folder}"
     if free < EMPTY_BYTES:
-        report.fail(text, "Make room: what cannot be written is refused.")
+        report.fail(text, "Free space: requests that cannot be stored are rejected.")
     elif free < LOW_BYTES:
-        report.warn(text, "Make room soon.")
+        report.warn(text, "Free space soon.")
     else:
         report.ok(text)
 
@@ -79,16 +79,16 @@ def _open(report: Report, path: Path) -> None:
             (mode,) = database.execute("PRAGMA journal_mode").fetchone()
             (count,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error as error:
-        report.fail(f"{path}: {error}", "Restore a backup: docs/operations.md.")
+        report.fail(f"{path}: {error}", "Restore a backup; see docs/operations.md.")
         return
     if mode != "wal":
         report.warn(f"{path}: journal_mode is {mode}", "`authsvc serve` sets it to WAL.")
         return
-    report.ok(f"{path} can be read and written ({count} tables and indexes, WAL)")
+    report.ok(f"{path} is readable and writable ({count} tables and indexes, WAL)")
 
 
 async def _look_at_redis(report: Report, *, settings: Settings) -> None:
-    # Here, since the client takes a while to import.
+    # Imported here: the client is slow to import.
     from authsvc.stores.redis.link import Link
 
     link = Link(settings.store.redis_server())
@@ -100,20 +100,20 @@ async def _look_at_redis(report: Report, *, settings: Settings) -> None:
 
 
 def _by_node(info: Any) -> Mapping[str, Mapping[str, Any]]:  # noqa: ANN401 - the client's
-    """A cluster answers by node, a single server for itself."""
+    """INFO by node: a cluster answers by node, a single server without."""
     if "redis_version" in info:
         return {"the server": info}
     return {str(node): of_node for node, of_node in info.items()}
 
 
 def check_node(report: Report, node: str, info: Mapping[str, Any]) -> None:
-    """Judge a server by what it answers to INFO."""
+    """Check a server by its answer to INFO."""
     policy = info.get("maxmemory_policy")
     if policy == "noeviction":
         report.ok(f"{node}: maxmemory-policy is noeviction")
     else:
         report.fail(
-            f"{node}: maxmemory-policy is {policy}: a full memory would drop revocations",
+            f"{node}: maxmemory-policy is {policy}: a full server would evict revocations",
             "Set maxmemory-policy noeviction; authsvc refuses to serve otherwise.",
         )
     if info.get("aof_enabled"):
@@ -124,9 +124,9 @@ def check_node(report: Report, node: str, info: Mapping[str, Any]) -> None:
             "Set appendonly yes, and appendfsync everysec or always.",
         )
     if info.get("aof_last_write_status", "ok") != "ok":
-        report.fail(f"{node}: its last write to disk failed", "Make room on its disk.")
+        report.fail(f"{node}: its last write to disk failed", "Free space on its disk.")
     if info.get("role") != "master":
-        report.fail(f"{node}: is a replica, and takes no writes", "Name the primary in [store].")
+        report.fail(f"{node}: is a replica, which takes no writes", "Name the primary in [store].")
     _check_memory(report, node, info)
 
 
@@ -134,8 +134,8 @@ def _check_memory(report: Report, node: str, info: Mapping[str, Any]) -> None:
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     if not most:
         report.warn(
-            f"{node}: maxmemory is not set: the system may end it when memory is short",
-            "Set maxmemory to what the machine can spare.",
+            f"{node}: maxmemory is not set: the system may kill it when memory is short",
+            "Set maxmemory to a limit that the machine can provide.",
         )
     elif used > FULL_FRACTION * most:
         report.warn(f"{node}: {used / most:.0%} of its memory is used", "Raise maxmemory.")

@@ -89,7 +89,7 @@ def check_config(config: Path | None, as_json: bool) -> None:
     except ConfigError as error:
         problems = str(error).splitlines()
     if as_json:
-        click.echo(json.dumps({"good": not problems, "problems": problems}, indent=2))
+        click.echo(json.dumps({"valid": not problems, "problems": problems}, indent=2))
     elif problems:
         for problem in problems:
             click.echo(f"mcp-adapter: {printable(problem)}", err=True)

@@ -87,7 +87,7 @@ def shell(script: str, folder: Path) -> str:
 def alike(text: str) -> list[str]:
     """The words of each line, without what differs from run to run."""
     text = re.sub(r"\S{8}…", "SESSION…", text)
-    text = re.sub(r"  (now|\d+ s ago)  +in 2[34] h.*", "  SEEN ENDS", text)
+    text = re.sub(r"  (now|\d+ s ago)  +in 2[34] h.*", "  SEEN EXPIRES", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)
     return [" ".join(line.split()) for line in text.splitlines()]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def remark_on_issuer(client: AdminClient, named: str) -> None:
-    """Say so if nothing new can match, as the service is not configured with the issuer."""
+    """Warn if the service is not configured with the issuer that a filter names."""
     if not named:
         return
     issuers = [it.issuer for it in (await client.status()).issuers]
@@ -22,10 +22,10 @@ async def remark_on_issuer(client: AdminClient, named: str) -> None:
 
 
 async def configured_issuer(client: AdminClient, named: str) -> str:
-    """The issuer that was named; without a name, the only one.
+    """The issuer that was given; if none was, the only configured one.
 
     Raises:
-        Failure: authsvc is not configured with it, or with several where none was named.
+        Failure: authsvc is not configured with it, or none was given and it has several.
         AuthError: as ``AdminClient``.
     """
     issuers = [it.issuer for it in (await client.status()).issuers]

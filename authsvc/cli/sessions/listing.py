@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from authsvc.client import AdminClient
 
 COUNTED = 1_000
-"""How far beyond the limit it is counted what is left."""
+"""How many sessions beyond the limit are counted."""
 
 
 @click.command("list", epilog="Example: authsvc sessions list --subject ada --json")
 @admin_options
 @filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--all", "everything", is_flag=True, help="However many there are.")
+@click.option("--all", "everything", is_flag=True, help="List all, without a limit.")
 @full_ids_option
 @as_json_option
 def list_sessions(
@@ -37,29 +37,29 @@ def list_sessions(
     full_ids: bool,
     as_json: bool,
 ) -> None:
-    """List sessions, newest first, and say how many more there are."""
+    """List sessions, newest first, with the number that the limit leaves out."""
 
     async def fetch(client: AdminClient) -> tuple[list[Record], int]:
         found: list[Record] = []
-        left = 0
+        remaining = 0
         async for record in client.list(which):
             if everything or len(found) < limit:
                 found.append(record)
             else:
-                left += 1
-            if left == COUNTED:
+                remaining += 1
+            if remaining == COUNTED:
                 break
         if not found:
             await remark_on_issuer(client, which.issuer)
-        return found, left
+        return found, remaining
 
-    found, left = connection.run(fetch)
+    found, remaining = connection.run(fetch)
     if as_json:
         print_json(
             {
                 "sessions": list(map(records.document, found)),
-                "left_count": left,
-                "left_count_is_exact": left < COUNTED,
+                "remaining_count": remaining,
+                "remaining_count_is_exact": remaining < COUNTED,
             }
         )
         return
@@ -68,6 +68,6 @@ def list_sessions(
         return
     now = time.time()
     print_table(records.HEADERS, [records.row(it, now, full_id=full_ids) for it in found])
-    if left:
-        more = f"{left:,}" if left < COUNTED else f"{COUNTED:,} or more"
-        say(f"{len(found)} shown, {more} left: --limit or --all shows them.", err=True)
+    if remaining:
+        more = f"{remaining:,}" if remaining < COUNTED else f"at least {COUNTED:,}"
+        say(f"{len(found)} shown, {more} more: use --limit or --all.", err=True)

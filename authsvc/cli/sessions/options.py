@@ -1,4 +1,4 @@
-"""Options that several of these commands have."""
+"""Options that several of the commands share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from authsvc.domain.events import RecordFilter
 
 full_ids_option = click.option(
-    "--full-ids", is_flag=True, help="Whole session ids; else cut, as in logs."
+    "--full-ids", is_flag=True, help="Print whole session ids, not truncated as in logs."
 )
 
 
@@ -30,13 +30,15 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         command(which=RecordFilter(issuer, subject, authenticated, resource), **given)
 
     options = (
-        click.option("--issuer", default="", help="Of this issuer alone."),
-        click.option("--subject", default="", help="Of this subject alone."),
-        click.option("--resource", default="", help="With a token for this resource."),
+        click.option("--issuer", default="", help="Only sessions of this issuer."),
+        click.option("--subject", default="", help="Only sessions of this subject."),
+        click.option(
+            "--resource", default="", help="Only sessions with a token for this resource."
+        ),
         click.option(
             "--state",
             type=click.Choice(["authenticated", "unauthenticated"]),
-            help="In this state alone.",
+            help="Only sessions in this state.",
         ),
     )
     for option in reversed(options):

@@ -1,4 +1,4 @@
-"""Sessions and events as operators see them."""
+"""Sessions and events as output: table rows, lines and JSON documents."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from authsvc.domain.events import Event
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
 
-HEADERS = ("SESSION", "STATE", "SUBJECT", "ISSUER", "RESOURCES", "LAST SEEN", "ENDS")
+HEADERS = ("SESSION", "STATE", "SUBJECT", "ISSUER", "RESOURCES", "LAST SEEN", "EXPIRES")
 
 
 def state_of(record: Record) -> str:
-    """In a word."""
+    """The state of a session, in one word."""
     if record.revoke_time is not None:
         return "revoked"
     return "authenticated" if record.authenticated else "unauthenticated"
 
 
 def row(record: Record, now: float, *, full_id: bool) -> list[str]:
-    """Under ``HEADERS``.
+    """The cells under ``HEADERS``.
 
-    Ids are cut as in logs: a table is pasted into tickets. They open nothing by themselves, so
-    who needs a whole one may see it.
+    Ids are truncated as in logs, because tables are pasted into tickets. An id alone grants no
+    access, so an operator may print whole ones.
     """
     return [
         record.id if full_id else shown(record.id),
@@ -35,7 +35,7 @@ def row(record: Record, now: float, *, full_id: bool) -> list[str]:
 
 
 def document(record: Record) -> dict[str, object]:
-    """As JSON; the id is whole."""
+    """A session as JSON, with its whole id."""
     return {
         "id": record.id,
         "state": state_of(record),
@@ -79,7 +79,7 @@ def event_document(event: Event, resume_token: str) -> dict[str, object]:
 
 
 def event_line(event: Event, *, full_id: bool) -> str:
-    """An event as people read it."""
+    """An event as one line of text."""
     parts = [rfc3339(event.time), event.type.name.ljust(16)]
     if event.record is not None:
         record = event.record

@@ -1,4 +1,4 @@
-"""What an operator asks to be revoked: checked, put into words, and carried out."""
+"""A revocation that an operator requests: checked, described and carried out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from authsvc.domain.revocation_target import (
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """What is to be revoked; what is empty was not asked for."""
+    """What to revoke. Options that were not given are empty."""
 
     session_id: str
     issuer: str
@@ -31,17 +31,13 @@ class Revocation:
     def check(self) -> None:
         """
         Raises:
-            Failure: not exactly one thing, or what does not go together.
+            Failure: not exactly one target, or options that contradict each other.
         """
         named = [self.session_id, self.subject, self.token_id, self.everyone]
         if sum(map(bool, named)) != 1:
             raise Failure("give one of SESSION_ID, --subject, --token-id and --everyone")
         if self.before is not None and (self.session_id or self.token_id):
             raise Failure("--before goes with --subject and --everyone")
-        if self.before is not None and not 0 <= self.before <= time.time():
-            raise Failure(
-                f"--before is a time from 1970 until now, not {moment(self.before, time.time())}"
-            )
         if self.issuer and (self.session_id or self.everyone):
             raise Failure("--issuer goes with --subject and --token-id")
         if self.allow_unknown_issuer and not self.issuer:
@@ -54,7 +50,7 @@ class Revocation:
             return f"token {self.token_id} of {self.issuer}"
         whose = "everyone" if self.everyone else f"{self.subject} of {self.issuer}"
         until = "now" if self.before is None else moment(self.before, time.time())
-        return f"every token of {whose} that was issued until {until}"
+        return f"every token of {whose} issued until {until}"
 
     @property
     def target(self) -> RevocationTarget:
@@ -68,7 +64,7 @@ class Revocation:
         return EveryoneTarget(self.before)
 
     def outcome(self, session_count: int | None) -> str:
-        """What has happened, in words.
+        """The result, as a sentence.
 
         Args:
             session_count: see ``Revoked``.
@@ -79,6 +75,6 @@ class Revocation:
             return f"Revoked {self}."
         plural = "" if session_count == 1 else "s"
         return (
-            f"Revoked {self}. {session_count} live session{plural} held such a token. A session "
-            "itself stays: it goes on with a token that is issued later."
+            f"Revoked {self}. {session_count} live session{plural} held such a token. Sessions "
+            "remain, and continue with tokens that are issued later."
         )

@@ -10,7 +10,7 @@ import click
 
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.failing import Failure
-from authsvc.cli.instants import INSTANT
+from authsvc.cli.instants import PAST_INSTANT
 from authsvc.cli.output import as_json_option, print_json, say
 from authsvc.cli.sessions.issuers import configured_issuer
 from authsvc.cli.sessions.lookup import session_of
@@ -30,19 +30,25 @@ if TYPE_CHECKING:
 )
 @admin_options
 @click.argument("session_id", required=False, default="")
-@click.option("--subject", default="", help="Every token of this subject.")
-@click.option("--token-id", default="", help="The token with this jti.")
-@click.option("--everyone", is_flag=True, help="Every token of everyone.")
-@click.option("--issuer", default="", help="Whose; may be left out where only one is trusted.")
+@click.option("--subject", default="", help="Revoke every token of this subject.")
+@click.option("--token-id", default="", help="Revoke the token with this jti.")
+@click.option("--everyone", is_flag=True, help="Revoke every token of every subject.")
 @click.option(
-    "--before", type=INSTANT, help="Issued until then: 2026-11-23T21:00:00Z, or 2h for 2 hours ago."
+    "--issuer",
+    default="",
+    help="Issuer of the subject or token; optional if only one is configured.",
+)
+@click.option(
+    "--before",
+    type=PAST_INSTANT,
+    help="Only tokens issued until then, such as 2026-11-23T21:00:00Z or 2h.",
 )
 @click.option(
     "--allow-unknown-issuer",
     is_flag=True,
-    help="Also for an --issuer that the service is not configured with, such as a former one.",
+    help="Accept an --issuer that the service is not configured with, such as a former one.",
 )
-@click.option("--yes", is_flag=True, help="Without asking.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json_option
 def revoke(
     connection: Connection,
@@ -56,10 +62,10 @@ def revoke(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """End a session, or tokens: of a subject, one by its jti, or everyone's.
+    """Revoke a session, or tokens: a subject's, one by its jti, or everyone's.
 
-    It is obeyed everywhere within a second, by tokens that were never seen before too. It cannot
-    be undone; new tokens are welcome.
+    A revocation takes effect on every replica within a second, also for tokens that were not used
+    before. It cannot be undone. Tokens that are issued later are accepted.
     """
     asked = Revocation(
         session_id, issuer, subject, token_id, everyone, before, allow_unknown_issuer
@@ -91,18 +97,18 @@ def revoke(
 
 
 async def _remark_on_subject(client: AdminClient, revocation: Revocation) -> None:
-    """Say so if the subject of a revocation has no session: its name may be misspelt."""
+    """Warn if the subject of a revocation has no session: its name may be misspelt."""
     async for _ in client.list(RecordFilter(revocation.issuer, revocation.subject)):
         return
-    say("No session of that subject is known; check the spelling.", err=True)
+    say("No session of that subject exists; check the spelling.", err=True)
 
 
 def _confirm(revocation: Revocation) -> None:
     """
     Raises:
-        Failure: there is nobody to ask.
+        Failure: there is no terminal to ask on.
         click.Abort: the answer is no.
     """
     if not sys.stdin.isatty():
-        raise Failure(f"this would revoke {revocation}; --yes does it without asking")
+        raise Failure(f"this would revoke {revocation}; confirm with --yes")
     click.confirm(printable(f"Revoke {revocation}?"), abort=True, err=True)

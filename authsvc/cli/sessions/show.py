@@ -17,9 +17,9 @@ from authsvc.cli.sessions.lookup import session_of
 @click.argument("session_id")
 @as_json_option
 def show_session(connection: Connection, session_id: str, as_json: bool) -> None:
-    """Show one session, by its id or the beginning of it.
+    """Show one session, by its id or a prefix of it.
 
-    The id may be as logs and tables have it, with or without the "…" at its end.
+    The id may be truncated as in logs and tables, with or without the "…" at its end.
     """
     record = connection.run(lambda client: session_of(client, session_id))
     if as_json:
@@ -35,7 +35,7 @@ def show_session(connection: Connection, session_id: str, as_json: bool) -> None
             ("revision", str(record.revision)),
             ("created", moment(record.create_time, now)),
             ("last seen", moment(record.last_seen_time, now)),
-            ("ends", moment(record.expire_time, now)),
+            ("expires", moment(record.expire_time, now)),
         ]
     )
     for resource, grant in record.grants.items():

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 @click.command("watch", epilog="Example: authsvc sessions watch --subject ada --json")
 @admin_options
 @filter_options
-@click.option("--resume-token", default="", help="Of the last event seen; else from now on.")
-@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@click.option(
+    "--resume-token", default="", help="Resume after the event with this token; default: from now."
+)
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many events.")
 @full_ids_option
 @as_json_option
 def watch(
@@ -34,26 +36,26 @@ def watch(
     full_ids: bool,
     as_json: bool,
 ) -> None:
-    """Print what happens to sessions, as it happens, until Ctrl-C.
+    """Print events of sessions as they happen, until Ctrl-C.
 
-    A watch that breaks is taken up where it was, at any replica. With --json, one object a line;
-    its resume_token continues after it, another day too.
+    A watch that is interrupted resumes where it was, at any replica. With --json, prints one object
+    a line; the resume_token of an event resumes after it, while events are kept.
     """
 
     async def follow(client: AdminClient) -> None:
-        seen = 0
+        printed = 0
         await remark_on_issuer(client, which.issuer)
         async with client.watching(which, resume_token=resume_token) as events:
             if not as_json:
-                say("Watching; Ctrl-C ends it.", err=True)
+                say("Watching; press Ctrl-C to stop.", err=True)
             async for watched in events:
                 if as_json:
                     line = json.dumps(records.event_document(watched.event, watched.resume_token))
                 else:
                     line = records.event_line(watched.event, full_id=full_ids)
                 say(line)
-                seen += 1
-                if seen == count:
+                printed += 1
+                if printed == count:
                     return
 
     with suppress(KeyboardInterrupt):

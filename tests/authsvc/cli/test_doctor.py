@@ -100,7 +100,7 @@ def options(chain: Path) -> tuple[str, ...]:
 async def test_a_chain_that_is_whole(chain: Path) -> None:
     ran = await run("doctor", *options(chain), "--json")
     report = json.loads(ran.out)
-    assert (ran.code, report["well"]) == (0, True), ran.out
+    assert (ran.code, report["healthy"]) == (0, True), ran.out
     assert {it["level"] for it in report["findings"]} == {"ok"}
     assert {it["subject"] for it in report["findings"]} == {
         *("configuration", "adapter", "resource", "authsvc", "caller"),
@@ -144,7 +144,7 @@ async def test_a_broken_chain_is_told_to_its_end(chain: Path, tmp_path: Path) ->
     assert all(it["remedy"] for it in findings if it["level"] != "ok")
     told = "\n".join(it["text"] for it in findings)
     assert f"says resource {STACK_RESOURCE!r}" in told
-    assert "https://two.example/mcp is none of authsvc's" in told
+    assert "https://two.example/mcp is none of authsvc's resources" in told
     assert "127.0.0.1:1: Connection refused" in told
     assert "can be read by others" in told
 
@@ -216,7 +216,7 @@ async def test_each_replica_is_looked_at_over_tls(
         refused = await found([link.replicas(f"{silent},{address}", how, 20.0)])
         dead = await found([link.replicas("127.0.0.1:1", how, TIMEOUT_SECONDS)])
         assert levels(whole) == ["ok", "ok"]
-        assert "is good for 29 days, for localhost, 127.0.0.1" in texts(whole, Level.OK)
+        assert "is valid for 29 more days, for localhost, 127.0.0.1" in texts(whole, Level.OK)
         assert f"{address} serves" in texts(whole, Level.OK)
         assert levels(refused) == ["fail", "ok", "ok"]
         assert f"{silent}: no connection in 5 s" in texts(refused, Level.FAIL)
@@ -236,20 +236,20 @@ async def test_each_replica_is_looked_at_over_tls(
             assert levels(trusted)[-1] == level
             assert text in trusted[-1].text
         (clear,) = await found([link.replicas(address, None, 4.0)])
-        assert "speaks TLS and this side does not" in clear.remedy
+        assert "Only one of the two sides uses TLS" in clear.remedy
 
         (accepted,) = await found([link.caller(address, how, RESOURCE, TIMEOUT_SECONDS)])
         assert accepted.level is Level.OK
         (refusal,) = await found(
             [link.caller(address, how, "https://no.example/mcp", TIMEOUT_SECONDS)]
         )
-        assert "does not let it ask for https://no.example/mcp" in refusal.text
+        assert "denies the adapter the use of https://no.example/mcp" in refusal.text
 
         operator = ClientTls(tls / "ca.pem", service_token_file=tls / "operator")
         admin = await found([service.admin(address, operator, TIMEOUT_SECONDS)])
         assert levels(admin) == ["ok", "ok"]
         (no_admin,) = await found([service.admin(address, how, TIMEOUT_SECONDS)])
-        assert "does not take you for an operator" in no_admin.text
+        assert "denies you operator access" in no_admin.text
 
 
 @pytest.mark.parametrize(("days", "level"), [(-2, "fail"), (3, "warn"), (100, "ok")])

@@ -255,12 +255,12 @@ def test_a_good_token_from_a_file_and_from_standard_input(
 def test_a_refused_token_says_why_and_what_to_do(config: Path, provider: IdentityProvider) -> None:
     ran = invoked(config, given=provider.token(ttl_seconds=-100))
     assert ran.exit_code == 1
-    assert "It would be refused: TOKEN_EXPIRED." in ran.output
+    assert "It would be rejected: TOKEN_EXPIRED." in ran.output
     assert REMEDIES[Reason.TOKEN_EXPIRED] in ran.output
     answer = json.loads(invoked(config, "--json", given="x").output)
     assert (answer["accepted"], answer["reason"]) == (False, "TOKEN_MALFORMED")
     assert answer["remedy"] == REMEDIES[Reason.TOKEN_MALFORMED]
-    assert [it["name"] for it in answer["checks"]][:4] == ["resource", "size", "form", "payload"]
+    assert [it["name"] for it in answer["checks"]][:4] == ["resource", "size", "format", "payload"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])

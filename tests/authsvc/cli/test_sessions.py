@@ -71,7 +71,7 @@ async def test_list_filters_counts_what_is_left_and_cuts_ids(
     assert cut.code == 0
     assert cut.out.splitlines()[0].split()[:3] == ["SESSION", "STATE", "SUBJECT"]
     assert len(cut.out.splitlines()) == 3
-    assert "2 shown, 3 left" in cut.err
+    assert "2 shown, 3 more" in cut.err
     assert "session-…" in cut.out
     assert "session-of-" not in cut.out
     assert "\x1b" not in cut.out
@@ -88,8 +88,8 @@ async def test_list_filters_counts_what_is_left_and_cuts_ids(
     ):
         listed = (await operator.sessions("list", "--json", *arguments)).json()
         assert [it["id"] for it in listed["sessions"]] == ids
-        assert listed["left_count"] == (1 if "--limit" in arguments else 0)
-        assert listed["left_count_is_exact"] is True
+        assert listed["remaining_count"] == (1 if "--limit" in arguments else 0)
+        assert listed["remaining_count_is_exact"] is True
 
 
 async def test_show_finds_a_session_by_the_beginning_of_its_id(
@@ -113,7 +113,7 @@ async def test_show_finds_a_session_by_the_beginning_of_its_id(
     assert f"resource  {RESOURCE}" in people.out
     several = await operator.sessions("show", "second-")
     assert (several.code, several.out) == (1, "")
-    assert "2 sessions begin so" in several.err
+    assert "2 session ids begin with 'second-'" in several.err
     for name in ("fir", "nothing-begins-so"):
         missing = await operator.sessions("show", name)
         assert missing.code == 1
@@ -129,7 +129,7 @@ async def test_revoke_asks_and_ends_what_was_named(
 
     unasked = await operator.sessions("revoke", "session-of-ada")
     assert unasked.code == 2
-    assert "would revoke session session-of-ada; --yes" in unasked.err
+    assert "would revoke session session-of-ada; confirm with --yes" in unasked.err
     assert await operator.site.refusal("session-of-ada", token) is None
 
     done = await operator.sessions("revoke", "session-of-ada", "--yes", "--json")
@@ -141,7 +141,7 @@ async def test_revoke_asks_and_ends_what_was_named(
 
     clock.advance(1)
     by_subject = await operator.sessions("revoke", "--subject", "ada", "--yes")
-    assert "1 live session held such a token. A session itself stays" in by_subject.out
+    assert "1 live session held such a token. Sessions remain" in by_subject.out
     assert f"every token of ada of {ISSUER}" in by_subject.out
     assert str(await operator.site.refusal("another-of-ada", token)) == "Reason.TOKEN_REVOKED"
     clock.advance(1)
@@ -196,9 +196,9 @@ async def test_a_filter_by_an_issuer_that_authsvc_does_not_know_is_remarked_on(
         (("s", "--before", "2h"), "--before goes with"),
         (("--everyone", "--issuer", "i"), "--issuer goes with"),
         (("--subject", "s", "--allow-unknown-issuer"), "--allow-unknown-issuer goes with"),
-        (("--everyone", "--before", "soon"), "no time like"),
-        (("--everyone", "--before", "2099-01-01"), "a time from 1970 until now, not 2099-01-01"),
-        (("--subject", "s", "--before", "1969-01-01"), "until now, not 1969-01-01"),
+        (("--everyone", "--before", "soon"), "is not a time such as"),
+        (("--everyone", "--before", "2099-01-01"), "'2099-01-01' is not between 1970 and now"),
+        (("--subject", "s", "--before", "1969-01-01"), "'1969-01-01' is not between 1970 and now"),
         (("--evrybody",), "Did you mean '--everyone'?"),
     ],
 )
@@ -211,7 +211,7 @@ def test_a_revocation_that_is_none(arguments: tuple[str, ...], wrong: str) -> No
 async def test_a_subject_without_a_session_is_remarked_on(
     operator: Operator, idp: IdentityProvider, clock: Clock
 ) -> None:
-    remark = "No session of that subject is known; check the spelling.\n"
+    remark = "No session of that subject exists; check the spelling.\n"
     await operator.site.resolve("session-of-ada", idp.token("ada"))
     clock.advance(1)
     for subject, options, said in (
@@ -326,7 +326,7 @@ async def test_settings_come_from_options_variables_and_a_file(
     away = ("sessions", "list", "--target", "127.0.0.1:1", "--timeout-seconds", "0.3")
     unreached = await run(*away, env=env)
     assert unreached.code == 3
-    assert "Is 127.0.0.1:1 where authsvc listens?" in unreached.err
+    assert "Check that authsvc listens at 127.0.0.1:1." in unreached.err
     file.write_text('tarjet = "x"')
     wrong = await run("sessions", "list", "--admin-config", file)
     assert wrong.code == 2
@@ -336,8 +336,8 @@ async def test_settings_come_from_options_variables_and_a_file(
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
-        (("--target", "authsvc.example:50051"), "takes TLS: give --ca-file"),
-        (("--service-token-file", "x"), "goes over TLS alone"),
+        (("--target", "authsvc.example:50051"), "TLS is required, give --ca-file"),
+        (("--service-token-file", "x"), "requires TLS"),
         (("--certificate-file", "x"), "go together"),
         (("--ca-file", "/nonexistent"), "TLS: ca_file /nonexistent: No such file"),
         (("--target", "http://x"), "--target"),
@@ -381,7 +381,7 @@ async def test_why_newer_keys_could_not_be_read_is_said(
     clock.advance(10)
     for options in ((), ("--json",)):
         ran = await run("keys", "show", *operator.options, *options)
-        assert ran.err.startswith(f"Newer keys of {ISSUER} could not be read: {path}: ")
+        assert ran.err.startswith(f"Newer keys of {ISSUER} could not be loaded: {path}: ")
     assert whole.json()["keys"][0]["failure"] is None
     failure = ran.json()["keys"][0].pop("failure")
     assert failure.startswith(f"{path}: ")
@@ -390,4 +390,4 @@ async def test_why_newer_keys_could_not_be_read_is_said(
     check = service.admin(operator.site.address, tls, SECONDS)
     found = [it async for it in diagnose([check], timeout_seconds=SECONDS)]
     assert [str(it.level) for it in found] == ["ok", "ok", "warn"]
-    assert found[-1].text == f"{ISSUER}: newer keys could not be read: {failure}"
+    assert found[-1].text == f"{ISSUER}: newer keys could not be loaded: {failure}"

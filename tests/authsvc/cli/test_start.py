@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from authsvc.cli import COMMANDS, main
-from authsvc.cli.instants import INSTANT
+from authsvc.cli.instants import PAST_INSTANT
 from authsvc.cli.output import print_table
 from authsvc.cli.sessions import records
 from authsvc.common.printable import printable
@@ -138,7 +138,7 @@ def test_words_are_completed_in_bash(words: str, offered: set[str]) -> None:
 
 def test_check_config_names_every_problem(config: Path, tmp_path: Path) -> None:
     good = invoked("check-config", "--config", config)
-    assert (good.exit_code, good.output) == (0, f"{config}: good.\n")
+    assert (good.exit_code, good.output) == (0, f"{config}: valid.\n")
     text = config.read_text().replace(f"{tmp_path}/secret", "/nonexistent/secret")
     config.write_text(
         text + '[[credentials.static]]\nrole = "r"\naccess_key_id = "A"\n'
@@ -265,9 +265,9 @@ def test_text_of_any_script_stays() -> None:
 def test_times_on_the_command_line() -> None:
     at = 1_795_467_600.0
     for text in ("2026-11-23T21:00:00Z", "2026-11-23T21:00:00", "2026-11-23T22:00:00+01:00"):
-        assert INSTANT.convert(text, None, None) == at
+        assert PAST_INSTANT.convert(text, None, None) == at
     before = time.time()
-    assert before - 7_201 < INSTANT.convert("2h", None, None) < time.time() - 7_199
+    assert before - 7_201 < PAST_INSTANT.convert("2h", None, None) < time.time() - 7_199
 
 
 # The page.
