@@ -1,33 +1,31 @@
-"""Calls that wait for their client: how many there may be, and who goes first.
+"""Bounds the calls that wait for their clients.
 
-Until its request is there, grpc.aio runs a unary call without a handler, so nobody is identified
-and nothing ends it. Few of those are left to themselves: that costs nothing. Where there are many,
-further ones are taken over as they begin: an unauthenticated caller is rejected at once, and a
-known one waits in its own name, for a time.
+Until its request has arrived, grpc.aio runs a unary call without a handler: no caller is
+identified, and nothing ends the call. A few such calls are left alone, which costs nothing. Beyond
+``max_waiting``, further calls are read here as they begin: an unauthenticated caller is rejected at
+once, and a registered one waits for a bounded time, with the call counted as its own.
 
-A client also has to take its answer: one that leaves no room for it (a flow-control window of 0)
-holds its call for as long as the connection lasts. A status goes without room, a message does not,
-and grpc.aio sends a message, an empty one, with each status that a unary handler sets. Once many
-refused calls wait like that, the next ones end with a status alone. Once many answers of open
-methods do, a connection has one of them at a time.
+A client also has to take its response: one that leaves no room for it (a flow-control window of 0)
+holds its call for as long as the connection lasts. A status is sent without room, a message is not,
+and grpc.aio sends an empty message with each status that a unary handler sets. Once ``max_waiting``
+failed calls wait like that, the next ones end with a status alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Any, cast
 
 import grpc
-from grpc import aio
 
-from authsvc.domain.errors import AuthError, Reason
-from authsvc.rpc.admission import Admission, any_registered
+from authsvc.domain.errors import AuthError
+from authsvc.rpc.admission import Admission
 from authsvc.rpc.errors import end_with_status
 from authsvc.rpc.metadata import Context
+from authsvc.rpc.open_calls import OpenCalls
 from authsvc.rpc.registration import Handler
+from authsvc.rpc.request_reader import RequestReader
 
 Behavior = Callable[[Any, Context], Awaitable[Any]]
 
@@ -55,15 +53,13 @@ class BoundedHandlers(grpc.GenericRpcHandler):
         open_methods: Iterable[str] = (),
     ) -> None:
         self._handlers = tuple(handlers)
-        self._admission = admission
         self._max_waiting = max_waiting
-        self._wait_seconds = wait_seconds
         self._open_methods = frozenset(open_methods)
         self._found: dict[str, tuple[Handler, Handler | None]] = {}
         self._unidentified: set[asyncio.Task[Any]] = set()
-        self._refused: set[asyncio.Task[Any]] = set()
-        self._open_calls: Counter[str] = Counter()
-        self._waiting: OrderedDict[asyncio.Timeout, None] = OrderedDict()
+        self._failed: set[asyncio.Task[Any]] = set()
+        self._open_calls = OpenCalls(max_waiting)
+        self._reader = RequestReader(admission, max_waiting=max_waiting, wait_seconds=wait_seconds)
 
     @property
     def unidentified(self) -> int:
@@ -117,49 +113,33 @@ class BoundedHandlers(grpc.GenericRpcHandler):
 
     def _noted(self, behavior: Behavior, is_open: bool) -> Behavior:
         async def noted(request: object, context: Context) -> object:
-            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            task: Any = asyncio.current_task()
             self._unidentified.discard(task)
             if is_open:
                 try:
-                    self._begin_open(task, context)
+                    self._open_calls.begin(task, context)
                 except AuthError as error:
                     end_with_status(error, context)
                     await _end_at_once(context)
             answer = await behavior(request, context)
             if context.code() not in _OK:
-                if len(self._refused) >= self._max_waiting:
+                if len(self._failed) >= self._max_waiting:
                     await _end_at_once(context)
-                self._refused.add(task)
-                task.add_done_callback(self._refused.discard)
+                self._failed.add(task)
+                task.add_done_callback(self._failed.discard)
             return answer
 
         return noted
 
-    def _begin_open(self, task: asyncio.Task[Any], context: Context) -> None:
-        """Count a call of an open method until its client has taken the answer.
-
-        Raises:
-            AuthError: OVERLOADED: there are many, and one of them is of the same connection.
-        """
-        peer = str(context.peer())
-        if peer.startswith("unix:"):
-            return  # all of its connections have one name, and its folder keeps strangers out
-        if self._open_calls.total() >= self._max_waiting and self._open_calls[peer]:
-            raise AuthError(Reason.OVERLOADED, "answers are left unread")
-        self._open_calls[peer] += 1
-        task.add_done_callback(partial(self._end_open, peer))
-
-    def _end_open(self, peer: str, _: object) -> None:
-        self._open_calls[peer] -= 1
-        if not self._open_calls[peer]:
-            del self._open_calls[peer]
-
     def _bounded(self, behavior: Behavior, is_open: bool, *, streams: bool) -> Behavior:
         async def bounded(_: object, context: Context) -> None:
             try:
-                request = await (self._anybodys(context) if is_open else self._known(context))
                 if is_open:
-                    self._begin_open(cast("asyncio.Task[Any]", asyncio.current_task()), context)
+                    request = await self._reader.read_open(context)
+                    task: Any = asyncio.current_task()
+                    self._open_calls.begin(task, context)
+                else:
+                    request = await self._reader.read(context)
             except AuthError as error:
                 end_with_status(error, context)
                 return
@@ -169,47 +149,11 @@ class BoundedHandlers(grpc.GenericRpcHandler):
 
         return bounded
 
-    async def _known(self, context: Context) -> object:
-        """The request of a known caller, which has the call in flight while it waits."""
-        with self._admission.call(context, any_registered):
-            try:
-                async with asyncio.timeout(self._wait_seconds):
-                    return _request(await context.read())
-            except TimeoutError:
-                raise _late() from None
-
-    async def _anybodys(self, context: Context) -> object:
-        """The request of anybody, where the newest calls may wait."""
-        try:
-            async with asyncio.timeout(self._wait_seconds) as timeout:
-                self._waiting[timeout] = None
-                try:
-                    if len(self._waiting) > self._max_waiting:
-                        oldest, _ = self._waiting.popitem(last=False)
-                        # One whose time is up may not have got as far as to leave.
-                        if not oldest.expired():
-                            oldest.reschedule(asyncio.get_running_loop().time())
-                    return _request(await context.read())
-                finally:
-                    self._waiting.pop(timeout, None)
-        except TimeoutError:
-            raise _late() from None
-
 
 _OK = frozenset({None, grpc.StatusCode.OK})
 """The code of a call that is answered: most handlers set none."""
 
 
 async def _end_at_once(context: Context) -> None:
-    """End a refused call with its status alone, which is sent without room for a message."""
+    """End a call that failed with its status alone, which is sent without room for a message."""
     await context.abort(context.code(), context.details(), context.trailing_metadata())
-
-
-def _request(message: object) -> object:
-    if message is aio.EOF:
-        raise AuthError(Reason.ARGUMENT_INVALID, "a call without a request")
-    return message
-
-
-def _late() -> AuthError:
-    return AuthError(Reason.OVERLOADED, "the request did not come in time", retry_after_seconds=1.0)
