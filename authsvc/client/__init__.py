@@ -9,6 +9,7 @@ from authsvc.client.blocking import BlockingAuthClient
 from authsvc.client.client import AuthClient
 from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import RecordFilter
 from authsvc.domain.resolution import Credentials, Outcome, Principal, Resolution
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Outcome",
     "Principal",
     "Reason",
+    "RecordFilter",
     "Resolution",
 ]
