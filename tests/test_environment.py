@@ -171,7 +171,7 @@ async def test_traces_do_not_either(proxy: Proxy) -> None:
     try:
         settings = TracingSettings(endpoint=f"http://127.0.0.1:{port}")
         async with tracing(settings, "test") as traces:
-            with traces.served("a request"):
+            with traces.server_span("a request"):
                 pass
     finally:
         await server.stop(None)

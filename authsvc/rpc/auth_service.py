@@ -103,7 +103,7 @@ class AuthServicer:
                 raise rejection
             return await self._create(request, caller, context)
         except Exception as error:
-            self._creates.refused(error)
+            self._creates.failed(error)
             raise
 
     @ends_with_status
@@ -125,7 +125,7 @@ class AuthServicer:
         with (
             self._admission.call_for(request.resource, context, caller),
             self._creates.deciding(),
-            self._tracing.served("CreateSession", traceparent_of(context)),
+            self._tracing.server_span("CreateSession", traceparent_of(context)),
         ):
             resolution = await self._resolver.create(
                 request.token, resource=request.resource, caller=caller.name

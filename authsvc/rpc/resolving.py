@@ -75,7 +75,7 @@ class Resolving:
         traceparent: str,
     ) -> bytes:
         """See ``resolve_stream.Resolver``."""
-        with self._resolves.deciding(), self._tracing.served("ResolveSession", traceparent):
+        with self._resolves.deciding(), self._tracing.server_span("ResolveSession", traceparent):
             resolution = await self._resolver.resolve(
                 request.session_id,
                 request.token,
@@ -90,4 +90,4 @@ class Resolving:
 
     def failed(self, error: Exception) -> None:
         """See ``resolve_stream.Resolver``."""
-        self._resolves.refused(error)
+        self._resolves.failed(error)

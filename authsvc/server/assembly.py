@@ -86,14 +86,15 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
     async with AsyncExitStack() as closing:
         traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
         store = ObservedStore(
-            await open_store(settings), traces.around("store", metrics.store.timed)
+            await open_store(settings), traces.observed("store", metrics.store.timed)
         )
         closing.push_async_callback(store.close)
-        closing.enter_context(metrics.security.heard())
+        closing.enter_context(metrics.security.counting())
         await closing.enter_async_context(_exposed(settings, metrics, clock))
         resolver = SessionResolver(
             ObservedVerifier(
-                with_introspection(verifier, settings), traces.around("token", metrics.tokens.timed)
+                with_introspection(verifier, settings),
+                traces.observed("token", metrics.tokens.timed),
             ),
             store,
             await closing.enter_async_context(_broker(settings, metrics, traces)),
@@ -151,5 +152,5 @@ async def _broker(
     settings: Settings, metrics: Metrics, traces: Tracing
 ) -> AsyncIterator[CredentialBroker | None]:
     async with open_broker(settings, metrics.issuing) as broker:
-        watch = traces.around("broker", metrics.credentials.timed)
-        yield None if broker is None else ObservedBroker(broker, watch)
+        observer = traces.observed("broker", metrics.credentials.timed)
+        yield None if broker is None else ObservedBroker(broker, observer)

@@ -1,4 +1,4 @@
-"""Counts as Prometheus's families, whatever is counted."""
+"""From counts to Prometheus's metric families."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KeyT = TypeVar("KeyT")
 
 
 def registry_of(collector: Collector) -> CollectorRegistry:
-    """A registry of its own, with the process's and the interpreter's metrics besides."""
+    """A new registry with a collector, and with the metrics of the process and the interpreter."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -26,14 +26,14 @@ def registry_of(collector: Collector) -> CollectorRegistry:
 
 
 def items(counts: Mapping[KeyT, int]) -> list[tuple[KeyT, int]]:
-    """What is counted, at one moment, though the event loop goes on counting."""
+    """A copy of the counts: the event loop may change them during a scrape."""
     return list(counts.items())
 
 
 def add_histogram(
     family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram
 ) -> None:
-    """Add one histogram to its family, its buckets cumulative as Prometheus has them."""
+    """Add one histogram to its family, with cumulative buckets as Prometheus requires."""
     cumulative, so_far = [], 0
     bounds = (*map(str, BOUNDS_SECONDS), "+Inf")
     for bound, count in zip(bounds, tuple(histogram.buckets), strict=True):
@@ -42,18 +42,18 @@ def add_histogram(
     family.add_metric(labels, cumulative, sum_value=histogram.total)
 
 
-def operations_seconds(
+def durations_by_operation(
     name: str, documentation: str, operations: Operations
 ) -> HistogramMetricFamily:
-    """How long each operation took."""
+    """A histogram for each operation."""
     family = HistogramMetricFamily(name, documentation, labels=("operation",))
     for operation, histogram in list(operations.seconds.items()):
         add_histogram(family, (operation,), histogram)
     return family
 
 
-def seconds_of(name: str, documentation: str, operations: Operations) -> HistogramMetricFamily:
-    """How long they took, whatever the operation."""
+def durations(name: str, documentation: str, operations: Operations) -> HistogramMetricFamily:
+    """One histogram of all operations."""
     family = HistogramMetricFamily(name, documentation)
     whole = Histogram()
     for histogram in list(operations.seconds.values()):
@@ -63,8 +63,17 @@ def seconds_of(name: str, documentation: str, operations: Operations) -> Histogr
     return family
 
 
-def results_of(name: str, documentation: str, operations: Operations) -> CounterMetricFamily:
-    """How often there was which result, whatever the operation."""
+def failures(name: str, documentation: str, operations: Operations) -> CounterMetricFamily:
+    """Counters of failures by operation and reason."""
+    family = CounterMetricFamily(name, documentation, labels=("operation", "reason"))
+    for (operation, result), count in items(operations.results):
+        if result != "ok":
+            family.add_metric((operation, result), count)
+    return family
+
+
+def results(name: str, documentation: str, operations: Operations) -> CounterMetricFamily:
+    """Counters by result, of all operations."""
     family = CounterMetricFamily(name, documentation, labels=("result",))
     for (_, result), count in items(operations.results):
         family.add_metric((result,), count)

@@ -1,4 +1,4 @@
-"""All counts of one service, and how Prometheus sees them."""
+"""The metrics of one authsvc process, and their collector for Prometheus."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCoun
 from authsvc.telemetry.counts import Operations, Resolves
 from authsvc.telemetry.families import (
     add_histogram,
+    durations,
+    durations_by_operation,
+    failures,
     items,
-    operations_seconds,
-    results_of,
-    seconds_of,
+    results,
 )
 from authsvc.telemetry.security import SecurityEvents
 
 
 @dataclass
 class Metrics:
-    """What one service counts.
+    """The metrics of one service.
 
     Attributes:
         unary: resolves by ``ResolveSession``.
-        stream: by ``ResolveSessionStream``.
-        create: by ``CreateSession``.
+        stream: resolves by ``ResolveSessionStream``.
+        create: resolves by ``CreateSession``.
         store: operations of the session store.
-        tokens: checks of tokens in full, by the verifier.
-        credentials: what the broker was asked for, and what became of it.
-        issuing: what the brokers' caches did with it.
-        security: security events that were written down.
-        ready: whether the service says that it serves.
-        issuers: how each issuer was when it was looked at last.
-        cached_responses: how many answers are kept to be given again.
-        sessions: how many there are; None until they have been counted.
+        tokens: full verifications of tokens.
+        credentials: requests to the credential broker.
+        issuing: lookups in the broker's caches, and their calls.
+        security: security events that were logged.
+        ready: whether health is reported as SERVING.
+        issuers: the state of each issuer at the last refresh.
+        cached_responses: gives the number of responses in the cache.
+        sessions: number of sessions by state; None until they have been counted.
     """
 
     unary: Resolves = field(default_factory=Resolves)
@@ -64,10 +65,10 @@ class Metrics:
 
 
 class ServiceCollector(Collector):
-    """Turns counts into Prometheus's families, at each scrape.
+    """Turns the metrics into Prometheus's families at each scrape.
 
     Args:
-        metrics: the counts.
+        metrics: of the service.
         clock: seconds since the epoch.
     """
 
@@ -84,13 +85,15 @@ class ServiceCollector(Collector):
         yield from self._issuers()
         security = CounterMetricFamily(
             "authsvc_security_events",
-            "Security events that were written down, as docs/audit.md has them.",
+            "Security events that were logged; docs/audit.md lists them.",
             labels=("event", "reason", "caller"),
         )
         for labels, count in items(self._metrics.security.counts):
             security.add_metric(labels, count)
         yield security
-        ready = GaugeMetricFamily("authsvc_ready", "1 while it says that it serves.")
+        ready = GaugeMetricFamily(
+            "authsvc_ready", "1 while the store and keys of every issuer are available."
+        )
         ready.add_metric((), float(self._metrics.ready))
         yield ready
         if (counts := self._metrics.sessions) is not None:
@@ -98,90 +101,80 @@ class ServiceCollector(Collector):
 
     def _resolves(self) -> Iterator[Metric]:
         metrics = self._metrics
-        results = CounterMetricFamily(
-            "authsvc_resolves", "Resolves by what became of them.", labels=("result", "via")
+        resolves = CounterMetricFamily(
+            "authsvc_resolves", "Resolves by result.", labels=("result", "via")
         )
         cached = CounterMetricFamily(
-            "authsvc_resolves_cached", "Resolves answered from memory.", labels=("via",)
+            "authsvc_resolves_cached", "Resolves answered from the cache.", labels=("via",)
         )
         in_flight = GaugeMetricFamily(
             "authsvc_resolves_in_flight", "Resolves being decided.", labels=("via",)
         )
         seconds = HistogramMetricFamily(
             "authsvc_resolve_duration_seconds",
-            "How long deciding took; what is answered from memory is not timed.",
+            "Latency of decisions. Cached responses are not timed.",
             labels=("via",),
         )
-        ways = {"unary": metrics.unary, "stream": metrics.stream, "create": metrics.create}
-        for via, resolves in ways.items():
-            counted = Counter(dict(items(resolves.results)))
-            counted["reused"] += resolves.cached
-            for result, count in counted.items():
-                results.add_metric((result, via), count)
-            cached.add_metric((via,), resolves.cached)
-            in_flight.add_metric((via,), resolves.in_flight)
-            add_histogram(seconds, (via,), resolves.seconds)
-        cached_responses = GaugeMetricFamily(
-            "authsvc_cached_responses", "Answers kept in memory, to be given again."
-        )
+        rpcs = {"unary": metrics.unary, "stream": metrics.stream, "create": metrics.create}
+        for via, counts in rpcs.items():
+            by_result = Counter(dict(items(counts.results)))
+            by_result["reused"] += counts.cached
+            for result, count in by_result.items():
+                resolves.add_metric((result, via), count)
+            cached.add_metric((via,), counts.cached)
+            in_flight.add_metric((via,), counts.in_flight)
+            add_histogram(seconds, (via,), counts.seconds)
+        cached_responses = GaugeMetricFamily("authsvc_cached_responses", "Responses in the cache.")
         cached_responses.add_metric((), metrics.cached_responses())
-        yield from (results, cached, in_flight, seconds, cached_responses)
+        yield from (resolves, cached, in_flight, seconds, cached_responses)
 
     def _operations(self) -> Iterator[Metric]:
         store = self._metrics.store
-        yield operations_seconds(
+        yield durations_by_operation(
             "authsvc_store_operation_duration_seconds",
-            "How long the session store took, failures included.",
+            "Latency of the session store, failures included.",
             store,
         )
-        failures = CounterMetricFamily(
-            "authsvc_store_operation_failures",
-            "Operations of the session store that failed.",
-            labels=("operation", "reason"),
+        yield failures(
+            "authsvc_store_operation_failures", "Failed operations of the session store.", store
         )
-        for (operation, result), count in items(store.results):
-            if result != "ok":
-                failures.add_metric((operation, result), count)
-        yield failures
         tokens = self._metrics.tokens
-        yield results_of(
+        yield results(
             "authsvc_token_checks",
-            "Tokens checked in full, by whether they are good in themselves.",
+            "Tokens verified in full, by result.",
             tokens,
         )
-        yield seconds_of(
+        yield durations(
             "authsvc_token_check_duration_seconds",
-            "How long checking a token in full took.",
+            "Latency of verifying a token in full.",
             tokens,
         )
 
     def _credentials(self) -> Iterator[Metric]:
         issuing = self._metrics.issuing
-        yield results_of(
+        yield results(
             "authsvc_credentials_requests",
-            "Times that credentials were asked for.",
+            "Requests for credentials, by result.",
             self._metrics.credentials,
         )
-        yield seconds_of(
+        yield durations(
             "authsvc_credentials_duration_seconds",
-            "How long it took until they were there, the cache's answers included.",
+            "Latency of requests for credentials, cached ones included.",
             self._metrics.credentials,
         )
         cache = CounterMetricFamily(
             "authsvc_credentials_cache",
-            "What the cache of issued credentials did: hit, miss, or a failure that still counts.",
+            "Lookups in the cache of credentials: hit, miss, or failure, a cached one.",
             labels=("result",),
         )
         cache.add_metric(("hit",), issuing.hits)
         cache.add_metric(("miss",), issuing.misses)
         cache.add_metric(("failure",), issuing.cached_failures)
-        issued = CounterMetricFamily(
-            "authsvc_credentials_issued", "Credentials that were issued and kept."
-        )
+        issued = CounterMetricFamily("authsvc_credentials_issued", "Credentials that were issued.")
         issued.add_metric((), issuing.issued)
         failed = CounterMetricFamily(
             "authsvc_credentials_failures",
-            "Calls to who issues credentials that failed.",
+            "Failed calls to the services that issue credentials.",
             labels=("reason",),
         )
         for reason, count in items(issuing.failed):
@@ -191,7 +184,7 @@ class ServiceCollector(Collector):
     def _issuers(self) -> Iterator[Metric]:
         age = GaugeMetricFamily(
             "authsvc_signing_keys_age_seconds",
-            "Since when an issuer's keys are the ones in use.",
+            "Age of an issuer's keys in use.",
             labels=("issuer",),
         )
         count = GaugeMetricFamily(
@@ -201,12 +194,12 @@ class ServiceCollector(Collector):
         )
         skipped = GaugeMetricFamily(
             "authsvc_signing_keys_skipped",
-            "Entries of an issuer's JWK Set that cannot be used and should be looked at.",
+            "Entries of an issuer's JWK Set that are broken, weak, private or ambiguous.",
             labels=("issuer",),
         )
         state = GaugeMetricFamily(
             "authsvc_issuer_state",
-            "1 for the state that an issuer is in.",
+            "1 for the state of an issuer.",
             labels=("issuer", "state"),
         )
         now = self._clock()
@@ -223,13 +216,13 @@ class ServiceCollector(Collector):
 
 def _sessions(counts: SessionCounts) -> Iterator[Metric]:
     sessions = GaugeMetricFamily(
-        "authsvc_sessions", "Live sessions in the store, the newest ones.", labels=("state",)
+        "authsvc_sessions", "Live sessions among the newest ones in the store.", labels=("state",)
     )
     for state in ("authenticated", "unauthenticated", "revoked"):
         sessions.add_metric((state,), getattr(counts, state))
     yield sessions
     truncated = GaugeMetricFamily(
-        "authsvc_sessions_truncated", "1 where there are older ones that were not counted."
+        "authsvc_sessions_truncated", "1 if older sessions were not counted."
     )
     truncated.add_metric((), float(counts.truncated))
     yield truncated

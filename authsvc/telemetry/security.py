@@ -1,4 +1,4 @@
-"""Security events, counted as they are written down."""
+"""Counts of security events, taken from the log that has them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from authsvc.access import audit
 
 
 class SecurityEvents(logging.Handler):
-    """Hears the log of security events.
+    """A handler of the security log that counts its events.
 
     Attributes:
-        counts: how many there were, by type, reason and caller.
+        counts: number of events by type, reason and caller.
     """
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class SecurityEvents(logging.Handler):
         self.counts[str(event_type), str(reason), str(caller)] += 1
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Count what is written down within the block."""
+    def counting(self) -> Iterator[None]:
+        """Count the events of the block."""
         audit.log.addHandler(self)
         try:
             yield

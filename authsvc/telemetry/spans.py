@@ -1,72 +1,63 @@
-"""Spans, whether anybody wants them or not."""
+"""The interface of tracing, and the implementation that makes no spans."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-Watch = Callable[[str], AbstractContextManager[object]]
+Observer = Callable[[str], AbstractContextManager[object]]
+"""Observes operations: a context manager around each, given the operation's name. It lets every
+exception pass."""
 
-_NOTHING: AbstractContextManager[None] = nullcontext()
+_NO_SPAN: AbstractContextManager[None] = nullcontext()
 
 
 class Tracing(Protocol):
     """Makes spans."""
 
-    def served(self, name: str, *traceparents: str) -> AbstractContextManager[object]:
+    def server_span(self, name: str, *traceparents: str) -> AbstractContextManager[object]:
         """A span of kind SERVER.
 
         Args:
-            name: what is served.
-            traceparents: contexts of whoever calls (W3C Trace Context). The first good one counts;
-                without one, a trace begins.
+            name: of the operation that is served.
+            traceparents: the caller's contexts (W3C Trace Context). The first valid one is the
+                parent; without one, a trace begins.
         """
         ...
 
-    def asked(self, name: str) -> AbstractContextManager[object]:
-        """A span of kind CLIENT, under the current one: something is waited for."""
+    def client_span(self, name: str) -> AbstractContextManager[object]:
+        """A span of kind CLIENT, under the current one: the time that another part takes."""
         ...
 
-    def note(self, attributes: Mapping[str, str | int]) -> None:
-        """Add to the current span, if there is one; with ``error.type`` it has failed."""
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None:
+        """Add to the current span, if there is one; ``error.type`` marks it as failed."""
         ...
 
     def traceparent(self) -> str:
-        """The current context, as W3C Trace Context spells it; empty without a span."""
+        """The current context in the form of W3C Trace Context; empty without a span."""
         ...
 
-    def around(self, what: str, watch: Watch) -> Watch:
-        """``watch``, with a span for each operation of ``what`` besides."""
+    def observed(self, component: str, observer: Observer) -> Observer:
+        """``observer``, with a client span ``component operation`` for each operation."""
         ...
 
 
 class NoTracing:
-    """Makes none."""
+    """Makes no spans."""
 
-    def served(self, name: str, *traceparents: str) -> AbstractContextManager[object]:
-        """See ``Tracing``, as for all that follows."""
-        return _NOTHING
+    def server_span(self, name: str, *traceparents: str) -> AbstractContextManager[object]:
+        """See ``Tracing``, as for the other methods."""
+        return _NO_SPAN
 
-    def asked(self, name: str) -> AbstractContextManager[object]:
-        return _NOTHING
+    def client_span(self, name: str) -> AbstractContextManager[object]:
+        return _NO_SPAN
 
-    def note(self, attributes: Mapping[str, str | int]) -> None:
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None:
         pass
 
     def traceparent(self) -> str:
         return ""
 
-    def around(self, what: str, watch: Watch) -> Watch:
-        return watch
-
-
-def both(what: str, asked: Watch, watch: Watch) -> Watch:
-    """Two watchers at once, the first of which is told of what the operation is one."""
-
-    @contextmanager
-    def watched(operation: str) -> Iterator[None]:
-        with asked(f"{what} {operation}"), watch(operation):
-            yield
-
-    return watched
+    def observed(self, component: str, observer: Observer) -> Observer:
+        return observer

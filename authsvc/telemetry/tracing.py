@@ -1,7 +1,6 @@
-"""Traces: what one request waited for, from the HTTP request to the store.
+"""Traces by OpenTelemetry: what one request waited for, from the HTTP request to the store.
 
-What is answered from memory has no span here: it takes microseconds, and the span of whoever asked
-tells of it.
+Cached responses have no span in authsvc: they take microseconds, and the caller's span covers them.
 """
 
 from __future__ import annotations
@@ -26,31 +25,31 @@ from authsvc import __version__
 from authsvc.net.channels import DIRECT
 from authsvc.telemetry.counts import reason_of
 from authsvc.telemetry.settings import TracingSettings
-from authsvc.telemetry.spans import NoTracing, Tracing, Watch, both
+from authsvc.telemetry.spans import NoTracing, Observer, Tracing
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class ExportedTraces:
-    """Spans of one provider. Of a failure they have its reason and no text, which may quote what
-    was presented."""
+    """Spans of one provider. A failed span has the reason of its error, and not the message, which
+    may quote a token."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("authsvc", __version__)
 
     @contextmanager
-    def served(self, name: str, *traceparents: str) -> Iterator[None]:
-        """See ``Tracing``, as for all that follows."""
+    def server_span(self, name: str, *traceparents: str) -> Iterator[None]:
+        """See ``Tracing``, as for the other methods."""
         with self._span(name, SpanKind.SERVER, _parent(traceparents)):
             yield
 
     @contextmanager
-    def asked(self, name: str) -> Iterator[None]:
+    def client_span(self, name: str) -> Iterator[None]:
         with self._span(name, SpanKind.CLIENT, None):
             yield
 
-    def note(self, attributes: Mapping[str, str | int]) -> None:
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> None:
         span = trace.get_current_span()
         span.set_attributes(attributes)
         if "error.type" in attributes:
@@ -61,8 +60,13 @@ class ExportedTraces:
         _PROPAGATOR.inject(carrier)
         return carrier.get("traceparent", "")
 
-    def around(self, what: str, watch: Watch) -> Watch:
-        return both(what, self.asked, watch)
+    def observed(self, component: str, observer: Observer) -> Observer:
+        @contextmanager
+        def traced(operation: str) -> Iterator[None]:
+            with self.client_span(f"{component} {operation}"), observer(operation):
+                yield
+
+        return traced
 
     @contextmanager
     def _span(self, name: str, kind: SpanKind, parent: Context | None) -> Iterator[None]:
@@ -72,7 +76,7 @@ class ExportedTraces:
             try:
                 yield
             except Exception as error:
-                self.note({"error.type": reason_of(error)})
+                self.set_attributes({"error.type": reason_of(error)})
                 raise
 
 
@@ -87,11 +91,11 @@ def _parent(traceparents: tuple[str, ...]) -> Context:
 
 @asynccontextmanager
 async def tracing(settings: TracingSettings | None, service: str) -> AsyncIterator[Tracing]:
-    """Traces as settings or the environment ask for them, exported until the end of the block.
+    """Tracing as configured; its spans are exported until the end of the block.
 
     Args:
-        settings: ``[tracing]``; None leaves all of it to OpenTelemetry's own variables.
-        service: the name of this program in traces, unless ``OTEL_SERVICE_NAME`` has another.
+        settings: ``[tracing]``; without it, OpenTelemetry's own variables decide.
+        service: the name of this program in traces. ``OTEL_SERVICE_NAME`` overrides it.
     """
     if settings is None and not any(map(os.environ.get, _ENDPOINT_VARIABLES)):
         yield NoTracing()
@@ -120,7 +124,7 @@ async def tracing(settings: TracingSettings | None, service: str) -> AsyncIterat
 
 
 def _name_trace(record: logging.LogRecord) -> bool:
-    """Add the current trace to a line of the log."""
+    """Add the ids of the current trace and span to a log record."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         record.trace_id = trace.format_trace_id(context.trace_id)

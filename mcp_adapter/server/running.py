@@ -55,7 +55,9 @@ async def serve(settings: Settings) -> None:
             app = build_app(
                 settings,
                 toolset.server(),
-                resolver=ObservedResolver(authsvc, traces.around("authsvc", metrics.authsvc.timed)),
+                resolver=ObservedResolver(
+                    authsvc, traces.observed("authsvc", metrics.authsvc.timed)
+                ),
                 ready=partial(_ready, authsvc, settings),
                 requirement=requirement,
                 scopes=toolset.scopes,

@@ -29,7 +29,7 @@ from authsvc import __version__
 from authsvc.domain.resolution import Resolution, Resolver
 from authsvc.http_server.connection import ConnectionCounts
 from authsvc.telemetry.counts import Histogram, Operations
-from authsvc.telemetry.families import add_histogram, items, operations_seconds
+from authsvc.telemetry.families import add_histogram, durations_by_operation, failures, items
 from authsvc.telemetry.spans import NoTracing, Tracing
 from mcp_adapter.gate import eras
 from mcp_adapter.gate.refusals import Refusal
@@ -88,7 +88,7 @@ class AdapterMetrics(Collector):
         if is_first:
             # The message's own trace context first: that of the HTTP request may be a proxy's.
             traceparents = (_traceparent_in(params), request.traceparent)
-            request.span.enter_context(self._tracing.served(f"MCP {known}", *traceparents))
+            request.span.enter_context(self._tracing.server_span(f"MCP {known}", *traceparents))
         if method == "tools/call":
             name = params.get("name")
             is_served = isinstance(name, str) and name in self._tools
@@ -108,7 +108,7 @@ class AdapterMetrics(Collector):
         try:
             with request.span:
                 await app({**scope, _REQUEST: request}, receive, noted)
-                self._tracing.note(_told(request))
+                self._tracing.set_attributes(_told(request))
         finally:
             self._in_flight -= 1
             self._count(request, scope, time.perf_counter() - began)
@@ -147,20 +147,16 @@ class AdapterMetrics(Collector):
         in_flight.add_metric((), self._in_flight)
         yield from (requests, seconds, calls, in_flight)
         yield from self._of_connections()
-        yield operations_seconds(
+        yield durations_by_operation(
             "mcp_adapter_authsvc_duration_seconds",
             "How long authsvc took to answer, as the adapter sees it.",
             self.authsvc,
         )
-        failures = CounterMetricFamily(
+        yield failures(
             "mcp_adapter_authsvc_failures",
-            "Answers of authsvc that were refusals, and calls without an answer.",
-            labels=("operation", "reason"),
+            "Denials and rejections of authsvc, and calls without an answer.",
+            self.authsvc,
         )
-        for (operation, result), count in items(self.authsvc.results):
-            if result != "ok":
-                failures.add_metric((operation, result), count)
-        yield failures
 
     def _of_connections(self) -> Iterable[Metric]:
         yield GaugeMetricFamily(

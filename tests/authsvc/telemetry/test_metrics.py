@@ -87,10 +87,10 @@ async def test_counts_are_right_however_requests_come(
     assert resolves("TOKEN_AUDIENCE_MISMATCH") == 1
     assert scraped.value("authsvc_resolves_total", result="created", via="create") == 1
     assert scraped.value("authsvc_resolves_total", result="reused", via=other) == 0
-    recalled = scraped.value("authsvc_resolves_cached_total", via=via)
+    cached = scraped.value("authsvc_resolves_cached_total", via=via)
     decided = scraped.value("authsvc_resolve_duration_seconds_count", via=via)
-    assert recalled == 2
-    assert recalled + decided == 6
+    assert cached == 2
+    assert cached + decided == 6
     assert scraped.value("authsvc_resolves_in_flight", via=via) == 0
     assert scraped.value("authsvc_store_operation_duration_seconds_count", operation="put") == 2
     assert scraped.value("authsvc_token_checks_total", result="ok") == 2

@@ -189,6 +189,6 @@ async def test_the_environment_says_which_traces_are_kept(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0.1")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
     async with tracing(None, "test") as traces:
-        with traces.served("anything"):
+        with traces.server_span("anything"):
             flags = int(traces.traceparent().rpartition("-")[2], 16)
     assert bool(flags & SAMPLED) is is_kept
