@@ -14,6 +14,7 @@ import grpc
 
 from authsvc.common import arguments
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.pem import readable_certificates
 from authsvc.net.watched_file import WatchedFile
 
 log = logging.getLogger(__name__)
@@ -23,9 +24,6 @@ Metadata = tuple[tuple[str, str], ...]
 
 Pair = tuple[bytes, bytes]
 """A key and the chain of its certificate, PEM."""
-
-_PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
-_PEM_END = "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +70,16 @@ class ClientTls:
         Raises:
             OSError: it cannot be read, or holds no certificate.
         """
-        sound, context = [], ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         with _named(ca_file=self.ca_file):
-            text = self.ca_file.read_text(encoding="latin-1")
-        _, *entries = text.split(_PEM_BEGIN)
-        for number, entry in enumerate(entries, 1):
-            pem = _PEM_BEGIN + entry.partition(_PEM_END)[0] + _PEM_END
-            try:
-                context.load_verify_locations(cadata=pem)
-            except (ssl.SSLError, ValueError, TypeError):  # the last for what is not ASCII
-                log.warning("%s: skipped certificate %d: it cannot be read", self.ca_file, number)
-            else:
-                sound.append(f"{pem}\n".encode())
-        if not sound:
+            bundle = self.ca_file.read_bytes()
+        readable, skipped = readable_certificates(bundle)
+        for text in skipped:
+            log.warning("%s: %s", self.ca_file, text)
+        if not readable:
             raise ssl.SSLError(
                 ssl.SSL_ERROR_SSL, f"ca_file {self.ca_file}: it holds no certificate"
             )
-        return b"".join(sound)
+        return readable
 
     def pair(self) -> Pair | None:
         """The key and the chain of its certificate, PEM; None without one.

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from authsvc.net.certificates import issue, make_authority
+from authsvc.net.pem import readable_certificates
 from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
@@ -120,36 +121,17 @@ class _Served:
         return grpc.ssl_server_certificate_configuration([self._pair], self._authorities)
 
 
-_PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
-
-
 def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
-    """The certificates of a bundle, judged one by one: the bundle is the truth, and one that is odd
-    keeps none in force that was taken out.
-
-    gRPC reads as far as the first that is odd, and tells nobody of the rest.
-
-    Returns:
-        The certificates, and lines for the log that name those that are skipped.
+    """The certificates of a bundle, and lines for the log about those that are skipped.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it holds no certificate.
     """
-    sound: list[bytes] = []
-    skipped: list[_Line] = []
-    _, *entries = path.read_bytes().split(_PEM_BEGIN)
-    for number, entry in enumerate(entries, 1):
-        try:
-            certificate = x509.load_pem_x509_certificate(_PEM_BEGIN + entry)
-        except ValueError as error:
-            text = f"{path}: skipped certificate {number}: it cannot be read: {error}"
-            skipped.append((logging.WARNING, text))
-        else:
-            sound.append(certificate.public_bytes(serialization.Encoding.PEM))
-    if not sound:
+    readable, skipped = readable_certificates(path.read_bytes())
+    if not readable:
         raise ValueError(f"{path} holds no certificate")
-    return b"".join(sound), skipped
+    return readable, [(logging.WARNING, f"{path}: {text}") for text in skipped]
 
 
 def _check_pair(chain: bytes, key: bytes) -> None:

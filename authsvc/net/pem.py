@@ -1,0 +1,37 @@
+"""Certificates of authorities in a PEM bundle, each checked by itself."""
+
+from __future__ import annotations
+
+import ssl
+
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+_END = "-----END CERTIFICATE-----"
+
+
+def readable_certificates(bundle: bytes) -> tuple[bytes, list[str]]:
+    """The certificates of a bundle that can be read, and what is wrong with the others.
+
+    gRPC reads a bundle up to the first certificate that it cannot read, and does not report the
+    rest. With those left out, an authority that was removed from the bundle is not trusted any
+    more, whatever else the bundle holds.
+
+    Args:
+        bundle: PEM, with any text between the certificates.
+
+    Returns:
+        The readable ones, PEM, empty where there are none; and a line for the log for each other.
+    """
+    readable: list[str] = []
+    skipped: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Latin-1 reads any bytes; a certificate itself is ASCII.
+    _, *entries = bundle.decode("latin-1").split(_BEGIN)
+    for number, entry in enumerate(entries, 1):
+        pem = _BEGIN + entry.partition(_END)[0] + _END
+        try:
+            context.load_verify_locations(cadata=pem)
+        except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: it is not ASCII
+            skipped.append(f"skipped certificate {number}: it cannot be read: {error}")
+        else:
+            readable.append(f"{pem}\n")
+    return "".join(readable).encode(), skipped
