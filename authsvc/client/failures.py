@@ -14,7 +14,7 @@ from grpc import aio
 
 from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason, Status
-from authsvc.wire import auth as wire
+from authsvc.wire import errors as error_wire
 
 AnswerT = TypeVar("AnswerT")
 
@@ -128,7 +128,7 @@ def failure_of(error: aio.AioRpcError) -> Failure:
 
 def failure_of_status(status: status_pb2.Status) -> Failure:
     """The same for the status of one entry of a stream."""
-    sent = wire.error_of(status)
+    sent = error_wire.error_of(status)
     if sent is not None:
         return _told(sent)
     name = code_pb2.Code.Name(status.code) if status.code in _CODES else "UNKNOWN"
@@ -154,10 +154,10 @@ def _told(error: AuthError) -> Failure:
 
 
 def _sent(error: aio.AioRpcError) -> AuthError | None:
-    details = error.trailing_metadata().get(wire.STATUS_DETAILS_KEY)
+    details = error.trailing_metadata().get(error_wire.STATUS_DETAILS_KEY)
     if not isinstance(details, bytes):
         return None
     try:
-        return wire.error_of(status_pb2.Status.FromString(details))
+        return error_wire.error_of(status_pb2.Status.FromString(details))
     except DecodeError:
         return None

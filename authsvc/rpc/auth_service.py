@@ -20,6 +20,7 @@ from authsvc.telemetry.metrics import Metrics
 from authsvc.telemetry.spans import Tracing
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
+from authsvc.wire import frames
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthService"]
 
@@ -68,10 +69,10 @@ class AuthServicer:
         """See ``auth.proto``; request and response are encoded. The hot path."""
         try:
             caller = self._admission.identify(context)
-            request_digest = wire.request_digest(encoded)
+            request_digest = frames.request_digest(encoded)
             if (cached := self._unary.cached(request_digest, caller)) is not None:
                 return cached
-            request = wire.request_of(encoded)
+            request = frames.request_of(encoded)
             if (rejection := self._unary.rejection(request, caller)) is not None:
                 raise rejection
             with self._admission.call_for(request.resource, context, caller):

@@ -20,7 +20,7 @@ from google.rpc import code_pb2, status_pb2
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.rpc.metadata import Context
-from authsvc.wire import auth as wire
+from authsvc.wire import errors as error_wire
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +104,9 @@ def _rounded_up(seconds: float) -> int:
 def _encoded(reason: Reason, retry_after_millis: int | None) -> CallStatus:
     """The status of a reason. A flood is rejected with few different ones, each encoded once."""
     wait = None if retry_after_millis is None else retry_after_millis / 1000.0
-    status = wire.rpc_status_of(AuthError(reason, retry_after_seconds=wait))
+    status = error_wire.rpc_status_of(AuthError(reason, retry_after_seconds=wait))
     encoded = status.SerializeToString()
-    trailer = ((wire.STATUS_DETAILS_KEY, encoded),)
+    trailer = ((error_wire.STATUS_DETAILS_KEY, encoded),)
     return CallStatus(_CODES[status.code], status.message, trailer, encoded)
 
 

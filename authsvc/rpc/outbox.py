@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from authsvc.rpc.metadata import Context
-from authsvc.wire import auth as wire
+from authsvc.wire import frames
 
 BATCH_BYTES = 256 * 1024
 """Responses that are written at once, and one more: a client takes 4 MiB unless it says so."""
@@ -39,10 +39,10 @@ class Outbox:
 
         Args:
             request_id: of the request.
-            result: which field of the entry: ``wire.RESPONSE`` or ``wire.ERROR``.
+            result: which field of the entry: ``frames.RESPONSE`` or ``frames.ERROR``.
             message: what is in the field, encoded.
         """
-        self._parts.append(wire.entry_head(request_id, result, len(message)))
+        self._parts.append(frames.entry_head(request_id, result, len(message)))
         self._parts.append(message)
 
     async def flush(self) -> None:

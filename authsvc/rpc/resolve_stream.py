@@ -20,7 +20,7 @@ from authsvc.rpc.errors import encoded_status_of
 from authsvc.rpc.metadata import Context
 from authsvc.rpc.outbox import Outbox
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.wire import auth as wire
+from authsvc.wire import frames
 
 MAX_ENTRIES = 256
 """Requests in one batch."""
@@ -156,12 +156,12 @@ class ResolveStream:
 
     def _begin_entry(self, entry: RequestFrames.Frame, caller: Caller) -> None:
         request_id, encoded = entry.request_id, entry.request
-        request_digest = wire.request_digest(encoded)
+        request_digest = frames.request_digest(encoded)
         try:
             if (cached := self._resolver.cached(request_digest, caller)) is not None:
-                self._outbox.add(request_id, wire.RESPONSE, cached)
+                self._outbox.add(request_id, frames.RESPONSE, cached)
                 return
-            request = wire.request_of(encoded)
+            request = frames.request_of(encoded)
             if (rejection := self._resolver.rejection(request, caller)) is not None:
                 raise rejection
             admitted = ExitStack()
@@ -194,9 +194,9 @@ class ResolveStream:
         except Exception as error:  # noqa: BLE001 - one entry's failure is not the stream's
             self._fail(request_id, error)
         else:
-            self._outbox.add(request_id, wire.RESPONSE, response)
+            self._outbox.add(request_id, frames.RESPONSE, response)
         self._outbox.write_soon()
 
     def _fail(self, request_id: int, error: Exception) -> None:
         self._resolver.failed(error)
-        self._outbox.add(request_id, wire.ERROR, encoded_status_of(error))
+        self._outbox.add(request_id, frames.ERROR, encoded_status_of(error))

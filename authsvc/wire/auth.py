@@ -1,18 +1,9 @@
-"""Between the values of ``domain.resolution`` and the messages of ``auth.proto``, both ways.
-
-The only place that maps errors to gRPC statuses (google.rpc.ErrorInfo, AIP-193).
-"""
+"""Between the values of ``domain.resolution`` and the messages of ``auth.proto``, both ways."""
 
 from __future__ import annotations
 
-import hashlib
-
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from authsvc.domain.errors import DOMAIN, AuthError, Reason, Status
 from authsvc.domain.resolution import (
     AwsCredentials,
     BearerCredentials,
@@ -26,15 +17,11 @@ from authsvc.domain.resolution import (
 )
 from authsvc.v1 import auth_pb2 as pb
 
-STATUS_DETAILS_KEY = "grpc-status-details-bin"
-"""The trailer that carries a google.rpc.Status (gRPC's richer error model)."""
-
 CONSISTENCY_TOKEN_KEY = "authsvc-consistency-token"  # noqa: S105 - a name
 """The trailer that carries the consistency token of ``RevokeSession``."""
 
 NANOS = 1_000_000_000
 
-_CODES = {status: code_pb2.Code.Value(status.value) for status in Status}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
@@ -115,56 +102,6 @@ def created_message(resolution: Resolution) -> pb.CreateSessionResponse:
     )
 
 
-def request_digest(encoded: bytes) -> bytes:
-    """What a request is known by: the SHA-256 of its bytes, the token's among them; 32 bytes."""
-    return hashlib.sha256(encoded).digest()
-
-
-def request_of(encoded: bytes) -> pb.ResolveSessionRequest:
-    """The request in those bytes.
-
-    Raises:
-        AuthError: ARGUMENT_INVALID: there is none.
-    """
-    try:
-        return pb.ResolveSessionRequest.FromString(encoded)
-    except DecodeError:
-        raise AuthError(Reason.ARGUMENT_INVALID, "no ResolveSessionRequest") from None
-
-
-def entry_head(request_id: int, result: int, size: int) -> bytes:
-    """What comes before a message to make it an entry of a ``ResolveSessionStreamResponse``.
-
-    A message's encoding is that of its fields one after the other, so that entries can be put
-    together without parsing or copying what they hold (protobuf.dev, "Encoding").
-
-    Args:
-        request_id: of the request.
-        result: which field: RESPONSE or ERROR.
-        size: bytes of the encoded ``ResolveSessionResponse`` or ``google.rpc.Status``.
-    """
-    head = b"\x08%b%c%b" % (_varint(request_id), result, _varint(size))
-    return b"\x0a%b%b" % (_varint(len(head) + size), head)
-
-
-RESPONSE = 0x12
-"""Tag of ``Entry.response``: field 2, length-delimited."""
-
-ERROR = 0x1A
-"""Tag of ``Entry.error``: field 3, length-delimited."""
-
-
-def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return _BYTES[number]
-    if number < 0x4000:
-        return _BYTES[number & 0x7F | 0x80] + _BYTES[number >> 7]
-    return _BYTES[number & 0x7F | 0x80] + _varint(number >> 7)
-
-
-_BYTES = [bytes((number,)) for number in range(256)]
-
-
 def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse) -> Resolution:
     """What a caller gets back from ``ResolveSession`` or ``CreateSession``."""
     if isinstance(message, pb.CreateSessionResponse):
@@ -178,42 +115,6 @@ def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse)
         credentials=_credentials(message.credentials) if message.HasField("credentials") else None,
         consistency_token=message.consistency_token,
     )
-
-
-def rpc_status_of(error: AuthError) -> status_pb2.Status:
-    """The status that a caller sees: code, public message, reason, and when to retry."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN)]
-    status = status_pb2.Status(
-        code=_CODES[error.reason.status],
-        message=error.reason.message,
-        details=map(_packed, details),
-    )
-    if error.retry_after_seconds is not None:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(round(error.retry_after_seconds * NANOS))
-        status.details.append(_packed(retry))
-    return status
-
-
-def error_of(status: status_pb2.Status) -> AuthError | None:
-    """The error in a status; None when it is not one of authsvc's."""
-    reason: Reason | None = None
-    retry_after_seconds: float | None = None
-    for detail in status.details:
-        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            reason = Reason.__members__.get(info.reason)
-        elif detail.Unpack(retry):
-            retry_after_seconds = retry.retry_delay.ToNanoseconds() / NANOS
-    if reason is None:
-        return None
-    return AuthError(reason, retry_after_seconds=retry_after_seconds)
-
-
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> Any:
-    packed = Any()
-    packed.Pack(message)
-    return packed
 
 
 def _session(message: pb.Session) -> Session:

@@ -10,7 +10,7 @@ from authsvc.client.failures import failure_of, located
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
-from authsvc.wire import auth as wire
+from authsvc.wire import errors as error_wire
 from tests.authsvc.client.fleet import BOUND_SECONDS, fleet
 
 pytestmark = pytest.mark.anyio
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.anyio
 
 def raised(code: grpc.StatusCode, details: bytes | None = None) -> aio.AioRpcError:
     """An error as gRPC raises it."""
-    trailers = ((wire.STATUS_DETAILS_KEY, details),) if details is not None else ()
+    trailers = ((error_wire.STATUS_DETAILS_KEY, details),) if details is not None else ()
     return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailers), "secret detail")
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_an_error_of_authsvc_is_itself(reason: Reason) -> None:
-    sent = wire.rpc_status_of(AuthError(reason)).SerializeToString()
+    sent = error_wire.rpc_status_of(AuthError(reason)).SerializeToString()
     failure = failure_of(raised(grpc.StatusCode[reason.status], sent))
     assert failure.error.reason is reason
     assert failure.may_repeat == (reason.status in {Status.UNAVAILABLE, Status.ABORTED})

@@ -17,7 +17,7 @@ from authsvc.client.failures import AttemptError
 from authsvc.client.stream import MAX_ENTRIES, Call, ResolveStream
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.wire import auth as wire
+from authsvc.wire import errors as error_wire
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,
@@ -259,8 +259,8 @@ class CrossedCall:
             await self._fail_write()
         for answer in self._answers:
             yield answer
-        status = wire.rpc_status_of(AuthError(Reason.CALLER_NOT_ALLOWED)).SerializeToString()
-        trailer = (wire.STATUS_DETAILS_KEY, status)
+        status = error_wire.rpc_status_of(AuthError(Reason.CALLER_NOT_ALLOWED)).SerializeToString()
+        trailer = (error_wire.STATUS_DETAILS_KEY, status)
         self._status = ended(grpc.StatusCode.PERMISSION_DENIED, "", trailer)
         self._on_end(self)
         if not self._fails_early:

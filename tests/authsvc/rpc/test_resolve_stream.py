@@ -26,7 +26,7 @@ from authsvc.rpc.metadata import Context
 from authsvc.rpc.resolve_stream import MAX_ENTRIES, MAX_UNANSWERED, ResolveStream
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
-from authsvc.wire import auth as wire
+from authsvc.wire import errors as error_wire
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import serving, settings_for
@@ -200,9 +200,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def reason(error: aio.AioRpcError) -> Reason | None:
-    details = error.trailing_metadata().get(wire.STATUS_DETAILS_KEY)
+    details = error.trailing_metadata().get(error_wire.STATUS_DETAILS_KEY)
     assert isinstance(details, bytes)
-    told = wire.error_of(wire.rpc_status_of(AuthError(Reason.OVERLOADED)).FromString(details))
+    told = error_wire.error_of(
+        error_wire.rpc_status_of(AuthError(Reason.OVERLOADED)).FromString(details)
+    )
     return told.reason if told else None
 
 
@@ -250,11 +252,11 @@ async def test_an_error_is_its_entrys_own() -> None:
         call.cancel()
     assert entries[3].response.session.id == "a"
     refused, broken, forbidden = (entries[number].error for number in (1, 2, 4))
-    expired = wire.error_of(refused)
+    expired = error_wire.error_of(refused)
     assert expired is not None
     assert expired.reason is Reason.TOKEN_EXPIRED
     assert (broken.code, broken.message, len(broken.details)) == (13, "internal error", 0)
-    not_theirs = wire.error_of(forbidden)
+    not_theirs = error_wire.error_of(forbidden)
     assert not_theirs is not None
     assert not_theirs.reason is Reason.CALLER_NOT_ALLOWED
 
@@ -340,7 +342,7 @@ async def test_bytes_that_are_no_request_are_an_error_of_their_entry() -> None:
         answer = await call.read()
         assert isinstance(answer, bytes)
         [entry] = pb.ResolveSessionStreamResponse.FromString(answer).entries
-        told = wire.error_of(entry.error)
+        told = error_wire.error_of(entry.error)
         assert told is not None
         assert told.reason is Reason.ARGUMENT_INVALID
         call.cancel()
@@ -352,7 +354,7 @@ async def test_each_entry_counts_as_a_call() -> None:
         call = there.stub.ResolveSessionStream()
         await call.write(batch("hold-1", "hold-2", "hold-3", "hold-4"))
         [refused] = await received(call, 1)
-        told = wire.error_of(refused.error)
+        told = error_wire.error_of(refused.error)
         assert told is not None
         assert (refused.request_id, told.reason) == (4, Reason.OVERLOADED)
         await call.write(pb.ResolveSessionStreamRequest(cancelled_request_ids=[1]))

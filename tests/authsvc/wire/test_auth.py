@@ -21,6 +21,7 @@ from authsvc.domain.resolution import (
 )
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
+from authsvc.wire import errors as error_wire
 
 PRINCIPAL = Principal(
     issuer="https://idp.example",
@@ -60,9 +61,9 @@ def test_a_time_just_below_a_second_is_not_a_second_off() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_errors_round_trip(reason: Reason) -> None:
-    sent = wire.rpc_status_of(AuthError(reason, "for the log alone")).SerializeToString()
+    sent = error_wire.rpc_status_of(AuthError(reason, "for the log alone")).SerializeToString()
     assert b"for the log alone" not in sent
-    received = wire.error_of(status_pb2.Status.FromString(sent))
+    received = error_wire.error_of(status_pb2.Status.FromString(sent))
     assert received is not None
     assert received.reason is reason
     retryable = reason.status in {"UNAVAILABLE", "ABORTED", "RESOURCE_EXHAUSTED"}
@@ -72,7 +73,7 @@ def test_errors_round_trip(reason: Reason) -> None:
 def test_errors_of_others_are_not_taken_for_ours() -> None:
     status = status_pb2.Status()
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="TOKEN_EXPIRED", domain="other"))
-    assert wire.error_of(status) is None
+    assert error_wire.error_of(status) is None
 
 
 def test_a_state_that_this_version_does_not_know_is_unauthenticated() -> None:

@@ -1,0 +1,54 @@
+"""Between ``AuthError`` and ``google.rpc.Status`` (ErrorInfo, RetryInfo; AIP-193), both ways.
+
+The only place that maps errors to gRPC statuses.
+"""
+
+from __future__ import annotations
+
+from google.protobuf.any_pb2 import Any
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from authsvc.domain.errors import DOMAIN, AuthError, Reason, Status
+
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+"""The trailer that carries a google.rpc.Status (gRPC's richer error model)."""
+
+_CODES = {status: code_pb2.Code.Value(status.value) for status in Status}
+
+_NANOS = 1_000_000_000
+
+
+def rpc_status_of(error: AuthError) -> status_pb2.Status:
+    """The status that a caller sees: code, public message, reason, and when to retry."""
+    details = [error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN)]
+    status = status_pb2.Status(
+        code=_CODES[error.reason.status],
+        message=error.reason.message,
+        details=map(_packed, details),
+    )
+    if error.retry_after_seconds is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_after_seconds * _NANOS))
+        status.details.append(_packed(retry))
+    return status
+
+
+def error_of(status: status_pb2.Status) -> AuthError | None:
+    """The error in a status; None when it is not one of authsvc's."""
+    reason: Reason | None = None
+    retry_after_seconds: float | None = None
+    for detail in status.details:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            reason = Reason.__members__.get(info.reason)
+        elif detail.Unpack(retry):
+            retry_after_seconds = retry.retry_delay.ToNanoseconds() / _NANOS
+    if reason is None:
+        return None
+    return AuthError(reason, retry_after_seconds=retry_after_seconds)
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

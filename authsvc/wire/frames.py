@@ -1,0 +1,61 @@
+"""Requests and entries of ``ResolveSessionStream`` as bytes: found, and put together, without
+parsing or copying the messages in them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from google.protobuf.message import DecodeError
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.v1 import auth_pb2 as pb
+
+
+def request_digest(encoded: bytes) -> bytes:
+    """What a request is known by: the SHA-256 of its bytes, the token's among them; 32 bytes."""
+    return hashlib.sha256(encoded).digest()
+
+
+def request_of(encoded: bytes) -> pb.ResolveSessionRequest:
+    """The request in those bytes.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID: there is none.
+    """
+    try:
+        return pb.ResolveSessionRequest.FromString(encoded)
+    except DecodeError:
+        raise AuthError(Reason.ARGUMENT_INVALID, "no ResolveSessionRequest") from None
+
+
+def entry_head(request_id: int, result: int, size: int) -> bytes:
+    """What comes before a message to make it an entry of a ``ResolveSessionStreamResponse``.
+
+    A message's encoding is that of its fields one after the other, so that entries can be put
+    together without parsing or copying what they hold (protobuf.dev, "Encoding").
+
+    Args:
+        request_id: of the request.
+        result: which field: RESPONSE or ERROR.
+        size: bytes of the encoded ``ResolveSessionResponse`` or ``google.rpc.Status``.
+    """
+    head = b"\x08%b%c%b" % (_varint(request_id), result, _varint(size))
+    return b"\x0a%b%b" % (_varint(len(head) + size), head)
+
+
+RESPONSE = 0x12
+"""Tag of ``Entry.response``: field 2, length-delimited."""
+
+ERROR = 0x1A
+"""Tag of ``Entry.error``: field 3, length-delimited."""
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return _BYTES[number]
+    if number < 0x4000:
+        return _BYTES[number & 0x7F | 0x80] + _BYTES[number >> 7]
+    return _BYTES[number & 0x7F | 0x80] + _varint(number >> 7)
+
+
+_BYTES = [bytes((number,)) for number in range(256)]
