@@ -10,9 +10,11 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 from mcp_adapter.gate import messages, refusals
+from mcp_adapter.gate.body_reading import Allowance, read_body
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
 from mcp_adapter.gate.resolving import Resolving
+from mcp_adapter.gate.strict_json import has_many_values
 from mcp_adapter.gate.throttling import Pace
 
 SHORT_BODY_BYTES = 4 * 1024
@@ -65,8 +67,8 @@ class Bodies:
             Refusal: nothing more is read.
             ClientDisconnect: the client left.
         """
-        allowance = messages.Allowance(self._max_anonymous_bytes, partial(self._verify, request))
-        body = await messages.read_body(
+        allowance = Allowance(self._max_anonymous_bytes, partial(self._verify, request))
+        body = await read_body(
             receive,
             request.headers,
             max_bytes=self._max_bytes,
@@ -87,14 +89,14 @@ class Bodies:
             ClientDisconnect: the client left.
         """
         try:
-            body = await messages.read_body(
+            body = await read_body(
                 receive,
                 Headers(scope=scope),
                 max_bytes=self._max_anonymous_bytes,
                 timeout_seconds=self._timeout_seconds,
             )
             await self._wait_with(body, receive)
-            if messages.has_many_values(body):
+            if has_many_values(body):
                 return None
             return messages.request_id_of(messages.parse(body))
         except Refusal:

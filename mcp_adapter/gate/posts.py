@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 from mcp_adapter.gate import eras, forwarding, messages, refusals
 from mcp_adapter.gate.authorization import authorize, requirement_for
 from mcp_adapter.gate.bodies import Bodies
+from mcp_adapter.gate.body_reading import replay
 from mcp_adapter.gate.observing import Observer, observed
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
@@ -84,7 +85,7 @@ class Posts:
         # An initialize opens a new session: the app does not see the session id that it names.
         inner = inner_scope(scope, request, resolution, body, in_session=not opens_session)
         inner["state"]["mcp_message"] = message
-        receive = messages.replay(body, receive)
+        receive = replay(body, receive)
         serve = self._serving.serve_initialize if opens_session else self._serving.serve
         await serve(request, needed, resolution, inner, receive, send, request_id)
 

@@ -76,7 +76,7 @@ class Serving:
             partial(self._resolving.check, request, needed, resolution, session_id),
             partial(self.refuse, request_id, inner, receive, send),
             request_id,
-            whose=partial(log_fields, request.session_id, resolution),
+            log_fields=partial(log_fields, request.session_id, resolution),
         )
         bounded = session_ids.Bounded(watched.send, request.session_id)
         await watched.serve(self._app, inner, receive, bounded)
@@ -99,7 +99,7 @@ class Serving:
             refuse,
             request_id,
             is_repeatable=True,
-            whose=lambda: log_fields(opening.session_id, resolution),
+            log_fields=lambda: log_fields(opening.session_id, resolution),
         )
         session_id_of = partial(self._new_sessions.session_id, request, resolution)
         opening = session_ids.Opening(watched.send, session_id_of, refuse)

@@ -15,10 +15,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter import Requirement, SessionGate
-from mcp_adapter.gate import lingering, messages
+from mcp_adapter.gate import body_reading, lingering, messages, strict_json
 from mcp_adapter.gate.bodies import SHORT_BODY_BYTES
-from mcp_adapter.gate.messages import FEW_VALUES
 from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES
+from mcp_adapter.gate.strict_json import FEW_VALUES
 from mcp_adapter.gate.throttling import Pace
 from tests.mcp_adapter.harness import LEGACY, MODERN, RESOURCE, Endpoint, MemoryResolver, request
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -171,7 +171,7 @@ async def test_a_long_body_is_not_read_with_a_bad_token(
 async def test_many_values_are_not_parsed_without_a_valid_token(
     exchange: Exchange, given: dict[str, str], token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "_DECODER", None)
+    monkeypatch.setattr(strict_json, "_DECODER", None)
     exchange.resolver.tokens.pop("bob")
 
     await exchange.post(FULL, token=token, **given)  # type: ignore[arg-type] # no bool is among them
@@ -183,7 +183,7 @@ async def test_many_values_are_not_parsed_without_a_valid_token(
 async def test_nothing_much_is_parsed_for_the_id_of_a_refused_request(
     exchange: Exchange, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "_DECODER", None)
+    monkeypatch.setattr(strict_json, "_DECODER", None)
 
     await exchange.post(body, token="alice-1", version="2099-01-01")
 
@@ -450,7 +450,8 @@ async def test_a_refusal_that_waits_for_its_turn_holds_no_body(
     exchange: Exchange, body: bytes, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bytes_held = []
-    here = [tracemalloc.Filter(True, messages.__file__)]
+    modules = (body_reading, messages, strict_json)
+    here = [tracemalloc.Filter(True, str(it.__file__)) for it in modules]
 
     def delay_seconds(pace: Pace, now: float) -> float:
         if pace is not lingering.PACE:

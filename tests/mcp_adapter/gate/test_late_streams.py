@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter import SessionGate
-from mcp_adapter.gate import watching
+from mcp_adapter.gate import caller_checks
 from mcp_adapter.gate.refusals import Refusal, unauthenticated
 from mcp_adapter.gate.resolving import Resolving
 from mcp_adapter.gate.watching import Watched
@@ -53,14 +53,14 @@ JSON = "application/json"
 def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What the watch goes by. Its timers stay real, and far off: no test waits for one."""
     clock = Clock()
-    monkeypatch.setattr(watching, "monotonic", clock)
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 10 * DEADLINE_SECONDS)
+    monkeypatch.setattr(caller_checks, "monotonic", clock)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 10 * DEADLINE_SECONDS)
     return clock
 
 
 def pass_by(now: Clock) -> None:
     """Half a second passes, by the watch's clock."""
-    now.advance(watching.CHECK_SECONDS + 0.1)
+    now.advance(caller_checks.CHECK_SECONDS + 0.1)
 
 
 def break_resolver(endpoint: Endpoint, session: str) -> str:
@@ -254,7 +254,7 @@ async def test_an_outage_empties_no_json_that_comes_in_pieces(
     monkeypatch: pytest.MonkeyPatch,
     end: Callable[[Endpoint, str], str],
 ) -> None:
-    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", 0.0)
 
     async def answer(request: Request) -> Response:
         return streamed(JSON)
@@ -414,7 +414,7 @@ async def test_a_silent_call_that_is_kept_alive_ends_with_its_caller(
         raise unauthenticated(())
 
     monkeypatch.setattr(Resolving, "check", check)
-    monkeypatch.setattr(watching, "CHECK_SECONDS", -1.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", -1.0)
     with anyio.fail_after(DEADLINE_SECONDS):
         response = await endpoint.post(call("meet"), session=session, token="alice-1")
 
@@ -539,7 +539,7 @@ async def test_a_stream_that_has_begun_late_is_watched(
     now: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = Served([None, unauthenticated(())])
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
 
     async def app(send: Send) -> None:
         pass_by(now)
@@ -559,7 +559,7 @@ async def test_the_first_check_is_timed_from_the_admission(now: Clock) -> None:
     served = Served([unauthenticated(())])
 
     async def app(send: Send) -> None:
-        now.advance(watching.CHECK_SECONDS)
+        now.advance(caller_checks.CHECK_SECONDS)
         await send(start())
         await send(piece())
         await anyio.sleep_forever()
@@ -651,13 +651,13 @@ async def test_an_event_stream_begins_before_its_first_event(now: Clock, name: b
 async def test_json_in_pieces_that_goes_on_after_an_outage_is_a_stream(
     now: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", 0.0)
     served = Served([])
 
     async def app(send: Send) -> None:
         pass_by(now)
         await send(start(JSON))
-        monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+        monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
         await send(piece())
         await anyio.sleep_forever()
 
@@ -670,7 +670,7 @@ async def test_json_in_pieces_that_goes_on_after_an_outage_is_a_stream(
 async def test_a_stream_whose_caller_nobody_answers_for_does_not_begin(
     now: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", 0.0)
     served = Served([], request_id=None)
 
     async def app(send: Send) -> None:

@@ -15,19 +15,11 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from mcp_adapter.gate import messages
-from mcp_adapter.gate.messages import (
-    FEW_VALUES,
-    MAX_BATCH,
-    MAX_DEPTH,
-    MAX_VALUES,
-    calls,
-    parse,
-    read_body,
-    replay,
-    request_id_of,
-)
+from mcp_adapter.gate import strict_json
+from mcp_adapter.gate.body_reading import read_body, replay
+from mcp_adapter.gate.messages import MAX_BATCH, calls, parse, request_id_of
 from mcp_adapter.gate.refusals import Refusal
+from mcp_adapter.gate.strict_json import FEW_VALUES, MAX_DEPTH, MAX_VALUES
 
 JSON_HEADERS = Headers({"content-type": "application/json"})
 
@@ -190,7 +182,7 @@ async def test_only_a_long_run_of_digits_outside_strings_takes_the_slower_decode
     body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It calls Python for each integer, and anybody may send one long string."""
-    monkeypatch.setattr(messages, "_LONG_NUMBERS_DECODER", None)
+    monkeypatch.setattr(strict_json, "_LONG_NUMBERS_DECODER", None)
 
     assert parse(body) == json.loads(body)
 
@@ -220,7 +212,7 @@ STRING_OF_VALUES = b'{"params": "' + b'[{,\\\\,\\",' * MAX_VALUES + b'"}'
 async def test_a_body_is_bounded_before_it_is_parsed(
     body: bytes, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "_DECODER", None)
+    monkeypatch.setattr(strict_json, "_DECODER", None)
 
     with pytest.raises(Refusal) as caught:
         parse(body)
@@ -271,17 +263,17 @@ async def test_bounds_are_those_of_what_is_parsed(
     message = {"params": value}
     body = json.dumps(message, ensure_ascii=ensure_ascii).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(messages, "MAX_DEPTH", max_depth)
+        patch.setattr(strict_json, "MAX_DEPTH", max_depth)
         if depth(message) <= max_depth:
             assert parse(body) == message
         else:
             with pytest.raises(Refusal, match="nested"):
                 parse(body)
-        patch.setattr(messages, "MAX_DEPTH", 100)
-        patch.setattr(messages, "FEW_VALUES", 0)
-        patch.setattr(messages, "MAX_VALUES", size(message))
+        patch.setattr(strict_json, "MAX_DEPTH", 100)
+        patch.setattr(strict_json, "FEW_VALUES", 0)
+        patch.setattr(strict_json, "MAX_VALUES", size(message))
         assert parse(body) == message
-        patch.setattr(messages, "MAX_VALUES", size(message) - 1)
+        patch.setattr(strict_json, "MAX_VALUES", size(message) - 1)
         with pytest.raises(Refusal, match="more than"):
             parse(body)
 

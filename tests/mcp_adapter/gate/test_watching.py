@@ -22,7 +22,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolution, Resolver, shown
 from authsvc.server.running import running as running_authsvc
 from mcp_adapter import SessionGate
-from mcp_adapter.gate import watching
+from mcp_adapter.gate import caller_checks
 from mcp_adapter.gate.refusals import Refusal, service_unavailable, unauthenticated
 from mcp_adapter.gate.watching import Watched
 from tests.mcp_adapter.harness import (
@@ -134,7 +134,7 @@ async def test_delete_ends_the_calls_that_stream(endpoint: Endpoint) -> None:
 async def test_a_call_that_streams_goes_on_with_its_caller(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
     session = await endpoint.open("alice-1")
     endpoint.meeting.expected = 2
 
@@ -164,7 +164,7 @@ async def test_a_call_that_does_not_stream_is_finished(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it takes, and whatever becomes of its token meanwhile."""
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
     session = await endpoint.open("alice-1")
     endpoint.meeting.expected = 2
     answers: list[httpx2.Response] = []
@@ -360,8 +360,8 @@ async def test_a_stream_ends_when_nobody_answers_for_its_caller() -> None:
 
 
 async def test_a_short_outage_ends_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
-    monkeypatch.setattr(watching, "ANSWER_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", DEADLINE_SECONDS)
     outcomes: list[Exception | None] = [
         None,
         service_unavailable(),
@@ -385,8 +385,8 @@ async def test_a_short_outage_ends_no_stream(monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_stream_that_ends_for_want_of_an_answer_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
-    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", 0.0)
 
     last = (await sent_by(anyio.sleep_forever)).split(b"\r\n")[-3]
 
@@ -395,7 +395,7 @@ async def test_a_stream_that_ends_for_want_of_an_answer_says_why(
 
 
 async def test_a_check_that_breaks_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
 
     async def check() -> None:
         raise RuntimeError
@@ -406,7 +406,7 @@ async def test_a_check_that_breaks_ends_its_stream(monkeypatch: pytest.MonkeyPat
 async def test_an_app_that_goes_on_regardless_sends_nothing_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
 
     async def check() -> None:
         raise unauthenticated(())
@@ -416,7 +416,7 @@ async def test_an_app_that_goes_on_regardless_sends_nothing_more(
 
 
 async def test_whoever_cancels_besides_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
 
     async def check() -> None:
         scope.cancel()
@@ -432,7 +432,7 @@ async def test_whoever_cancels_besides_is_obeyed(monkeypatch: pytest.MonkeyPatch
 async def test_what_is_no_part_of_a_response_does_not_end_it(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(watching, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
 
     async def check() -> None:
         raise unauthenticated(())
@@ -447,7 +447,7 @@ async def refuse_nothing(refusal: Refusal) -> None:
 
 
 async def sent_by(
-    check: watching.Check, *, stubborn: bool = False, besides: tuple[Message, ...] = ()
+    check: caller_checks.Check, *, stubborn: bool = False, besides: tuple[Message, ...] = ()
 ) -> bytes:
     """What a client gets of an endless stream that begins as soon as its request is admitted."""
     body = b""
@@ -478,7 +478,7 @@ async def sent_by(
         raise AssertionError
 
     with anyio.fail_after(DEADLINE_SECONDS), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watching, "monotonic", Clock())
+        patch.setattr(caller_checks, "monotonic", Clock())
         watched = Watched(send, check, refuse_nothing, 7)
         await watched.serve(app, {}, receive, watched.send)
     if failure:
