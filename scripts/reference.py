@@ -20,12 +20,20 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from authsvc.client import AuthClient, BlockingAuthClient, ClientTls
+from authsvc.client import AdminClient, AuthClient, BlockingAuthClient, ClientTls
 from authsvc.common.settings import FileSettings
 from authsvc.console.config import ConsoleSettings
 from authsvc.server.config import Settings
-from mcp_adapter import Requirement, SessionGate, with_broader_scopes, with_origin_checks
+from mcp_adapter import (
+    Requirement,
+    SessionGate,
+    caller,
+    current_caller,
+    with_broader_scopes,
+    with_origin_checks,
+)
 from mcp_adapter.server.config import Settings as AdapterSettings
+from mcp_adapter.testing import as_caller
 from mcp_adapter.tools.loading import OWN
 from mcp_adapter.tools.reference import reference
 from scripts.reasons import reasons
@@ -48,15 +56,19 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("mcp_adapter", Requirement),
     ("mcp_adapter", with_broader_scopes),
     ("mcp_adapter", with_origin_checks),
+    ("mcp_adapter", caller),
+    ("mcp_adapter", current_caller),
+    ("mcp_adapter.testing", as_caller),
     ("authsvc.client", AuthClient),
     ("authsvc.client", BlockingAuthClient),
+    ("authsvc.client", AdminClient),
     ("authsvc.client", ClientTls),
 )
 """What authors of MCP servers call, and where they import it from."""
 
 _PYTHON = """\
 What an MCP server is protected with; [protect-your-server.md](../protect-your-server.md) shows how.
-What is wrong is refused at once, with `TypeError` or `ValueError`.
+A wrong argument is rejected at once, with `TypeError` or `ValueError`.
 """
 
 _CONFIGURATION = """\
