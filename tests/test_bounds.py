@@ -110,15 +110,13 @@ BOUNDED = {
         "MemoryStore._records": "the sessions themselves, until they expire; no cache",
         "MemoryStore._unauthenticated": "unauthenticated_cap",
     },
-    "authsvc/stores/recent.py": {
-        "Recent._fetches": IN_FLIGHT,
-        "Recent._records": "cached_sessions, 2.6 KB each on average",
+    "authsvc/stores/record_cache.py": {
+        "RecordCache._fetches": IN_FLIGHT,
+        "RecordCache._records": "cached_sessions, 2.6 KB each on average",
     },
     "authsvc/stores/redis/link.py": {"Link._abandoned": TASKS},
-    "authsvc/stores/redis/store.py": {
-        "RedisStore._background": "MAX_IN_BACKGROUND",
-        "RedisStore._followers": "one for each partition",
-    },
+    "authsvc/stores/redis/store.py": {"RedisStore._followers": "one for each partition"},
+    "authsvc/stores/redis/tasks.py": {"BackgroundWrites._tasks": "MAX_IN_BACKGROUND"},
     "authsvc/rpc/resolve_stream.py": {
         "ResolveStream._unanswered": "1,024",
     },

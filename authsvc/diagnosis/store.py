@@ -14,6 +14,7 @@ from typing import Any
 
 from authsvc.diagnosis import Check, Report
 from authsvc.server.config import Settings
+from authsvc.stores.sqlite.schema import connect_read_only
 
 LOW_BYTES = 1 << 30
 EMPTY_BYTES = 100 << 20
@@ -73,9 +74,7 @@ def _check_file(report: Report, path: Path) -> None:
 
 def _open(report: Report, path: Path) -> None:
     try:
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
-        ) as database:
+        with closing(connect_read_only(path, timeout_seconds=1.0)) as database:
             (mode,) = database.execute("PRAGMA journal_mode").fetchone()
             (count,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""Records in memory: for tests, and for those who can lose them at a restart."""
+"""Records in memory: for tests, and for deployments that can lose them at a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.stores import Logged, Page
 from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
-from authsvc.stores.recent import version_of
+from authsvc.stores.record_cache import version_of
 
 
 class MemoryStore:
@@ -68,7 +68,7 @@ class MemoryStore:
         return str(self._logged)
 
     async def confirm(self, record: Record) -> None:
-        """See ``SessionStore.confirm``. What can be read is safe."""
+        """See ``SessionStore.confirm``. Every record that can be read is final."""
         self._check_open()
 
     async def touch(self, record: Record) -> None:
@@ -138,12 +138,12 @@ class MemoryStore:
         """See ``SessionStore.watch``."""
         seen = parse_position(position) if position else self._logged
         if seen > self._logged:
-            raise AuthError(Reason.ARGUMENT_INVALID, "no position of this log")
+            raise AuthError(Reason.ARGUMENT_INVALID, "not a position of this log")
         while True:
             self._check_open()
             first = self._logged - len(self._log)
             for index in range(max(seen, first), self._logged):
-                # The log may have moved on while an event was away.
+                # The log may have grown while the caller handled the last event.
                 offset = index - (self._logged - len(self._log))
                 if offset >= 0:
                     yield Logged(str(index + 1), self._log[offset])

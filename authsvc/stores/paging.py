@@ -1,4 +1,4 @@
-"""Places: where a page of a list ends, newest first, and where a reader of a log has got to."""
+"""Cursors in a list of records, newest first, and positions in a log that numbers its events."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ def newest_first(record: Record) -> tuple[float, list[int]]:
 
 def cursor_of(record: Record) -> str:
     """The cursor of a page that ends with this record, as text."""
-    return f"{record.create_time!r} {record.id}"
+    return cursor_text((record.create_time, record.id))
+
+
+def cursor_text(cursor: Cursor) -> str:
+    """A cursor as text."""
+    return f"{cursor[0]!r} {cursor[1]}"
 
 
 def parse_cursor(text: str) -> Cursor | None:
-    """The inverse of ``cursor_of``; None for the first page.
+    """The inverse of ``cursor_text``; None for the first page.
 
     Raises:
         AuthError: ARGUMENT_INVALID.
@@ -35,7 +40,7 @@ def parse_cursor(text: str) -> Cursor | None:
             raise ValueError
         return float(time), session_id
     except ValueError:
-        raise AuthError(Reason.ARGUMENT_INVALID, "no page token of this list") from None
+        raise AuthError(Reason.ARGUMENT_INVALID, "not a page token of this list") from None
 
 
 def after_cursor(text: str) -> Callable[[Record], bool]:
@@ -57,5 +62,5 @@ def parse_position(text: str) -> int:
         AuthError: ARGUMENT_INVALID.
     """
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise AuthError(Reason.ARGUMENT_INVALID, "no position of this log")
+        raise AuthError(Reason.ARGUMENT_INVALID, "not a position of this log")
     return int(text)

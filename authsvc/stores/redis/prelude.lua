@@ -1,13 +1,13 @@
--- What all scripts share. KEYS[1] is a partition, such as "authsvc:{0}": everything that a script
--- touches is named after it, and so lives in its slot.
+-- Shared by all scripts. KEYS[1] is a partition, such as "authsvc:{0}": the names of all keys that a
+-- script uses begin with it, so that they are in one slot of a cluster.
 --
--- A record is "FORMAT REVISION CREATE_TIME LAST_SEEN_TIME EXPIRE_TIME INDEX\nJSON". The line is
--- for the scripts, the rest for the store alone; times stay text, since a number that goes through
--- Lua and back loses digits. INDEX is "-" for an unauthenticated record, else it names the set of
--- its subject's records.
+-- A record is "FORMAT REVISION CREATE_TIME LAST_SEEN_TIME EXPIRE_TIME INDEX\nJSON". The scripts read
+-- the first line, authsvc reads all of it. Times stay text, since Lua's numbers lose digits. INDEX is
+-- "-" for an unauthenticated record; else it names the set of its subject's records.
 
 local base = KEYS[1]
-local CREATED, EXPIRES, ANONYMOUS = base .. ':created', base .. ':expires', base .. ':anonymous'
+local CREATED, EXPIRES = base .. ':created', base .. ':expires'
+local UNAUTHENTICATED = base .. ':unauthenticated'
 local EXPIRED = 4
 
 local function record_key(id)
@@ -40,7 +40,7 @@ end
 local function unlist(id, index)
   redis.call('ZREM', CREATED, id)
   redis.call('ZREM', EXPIRES, id)
-  redis.call('ZREM', ANONYMOUS, id)
+  redis.call('ZREM', UNAUTHENTICATED, id)
   if index and index ~= '-' then
     redis.call('SREM', subject_key(index), id)
   end
@@ -50,6 +50,6 @@ local function expire(kept, id, value)
   local stored = parse(value)
   redis.call('DEL', record_key(id))
   unlist(id, stored.index)
-  -- Where memory is full, nothing is logged; but it has to become less full.
+  -- pcall: when memory is full, the log cannot be written, but records can still be removed.
   log(redis.pcall, kept, EXPIRED, stored.expires, id, value)
 end

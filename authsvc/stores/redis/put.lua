@@ -13,7 +13,7 @@ if stored then
 elseif tonumber(new.revision) ~= 1 then
   return false
 end
-redis.call('SET', record_key(id), value, 'PX', ttl_ms) -- first: where memory is full, it all fails
+redis.call('SET', record_key(id), value, 'PX', ttl_ms) -- first: when memory is full, nothing is written
 if stored and stored.index ~= new.index then
   unlist(id, stored.index)
 end
@@ -23,10 +23,10 @@ local written = log(redis.call, kept, ARGV[6], ARGV[7], id, value)
 if new.index ~= '-' then
   redis.call('SADD', subject_key(new.index), id)
 else
-  redis.call('ZADD', ANONYMOUS, new.create_time, id)
-  local excess = redis.call('ZCARD', ANONYMOUS) - cap
+  redis.call('ZADD', UNAUTHENTICATED, new.create_time, id)
+  local excess = redis.call('ZCARD', UNAUTHENTICATED) - cap
   if excess > 0 then
-    for _, oldest in ipairs(redis.call('ZRANGE', ANONYMOUS, 0, excess - 1)) do
+    for _, oldest in ipairs(redis.call('ZRANGE', UNAUTHENTICATED, 0, excess - 1)) do
       local oldest_value = redis.call('GET', record_key(oldest))
       if oldest_value then
         expire(kept, oldest, oldest_value)

@@ -1,4 +1,4 @@
-"""Records and not-befores as the server holds them: see ``prelude.lua``."""
+"""Records and not-befores in the format of the server: see ``prelude.lua``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import json
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey
 from authsvc.stores.codec import decode_grants, decode_not_before, encode_grants, encode_not_before
-from authsvc.stores.recent import Version
+from authsvc.stores.record_cache import Version
+from authsvc.stores.redis.failures import unavailable
 
 FORMAT = 1
-"""Of what is written; a reader knows it and the one before."""
+"""The format that is written. Readers know it and the one before."""
 
 TTL_MARGIN_SECONDS = 3600.0
-"""How much longer than its record a key lives: sweeps come first, and log what they remove. The
-key's own end is for a store that is left alone."""
+"""How much later than its record a key expires. Sweeps come first, and log what they remove; the
+key's own expiry matters only where no authsvc runs."""
 
 
 def subject_index(issuer: str, subject: str) -> str:
-    """The name of a subject's set; "-" where there is none."""
+    """The name of the set of a subject's records; "-" for no subject."""
     if not subject:
         return "-"
     digest = hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
@@ -28,7 +29,7 @@ def subject_index(issuer: str, subject: str) -> str:
 
 
 def encode_value(record: Record) -> bytes:
-    """A record, its id left out."""
+    """A record, without its id."""
     index = subject_index(record.issuer, record.subject)
     line = (
         f"{FORMAT} {record.revision} {record.create_time!r} {record.last_seen_time!r} "
@@ -42,8 +43,15 @@ def decode_value(session_id: str, value: bytes) -> Record:
     """The inverse of ``encode_value``.
 
     Raises:
-        ValueError: not such a value, or one of a later format.
+        AuthError: STORE_UNAVAILABLE: the value cannot be read, or has a later format.
     """
+    try:
+        return _decoded(session_id, value)
+    except ValueError as error:
+        raise unavailable(str(error)) from None
+
+
+def _decoded(session_id: str, value: bytes) -> Record:
     line, rest, grants = value.decode("ascii").split("\n")
     number, revision, created, seen, expires, _ = line.split(" ")
     if int(number) != FORMAT:
@@ -63,13 +71,20 @@ def decode_value(session_id: str, value: bytes) -> Record:
 
 
 def version_in(value: bytes) -> Version:
-    """Which write a value is, without decoding the rest of it."""
-    _, revision, created, _ = value.split(b" ", 3)
-    return float(created), int(revision)
+    """The write that a value is of. The rest of the value is not decoded.
+
+    Raises:
+        AuthError: as ``decode_value``.
+    """
+    try:
+        _, revision, created, _ = value.split(b" ", 3)
+        return float(created), int(revision)
+    except ValueError as error:
+        raise unavailable(str(error)) from None
 
 
 def ttl_ms(record: Record) -> int:
-    """How long the key of a record written now lives."""
+    """Time to live of the key of a record that is written now, in milliseconds."""
     lifetime = max(0.0, record.expire_time - record.last_seen_time)
     return round((lifetime + TTL_MARGIN_SECONDS) * 1000)
 
@@ -80,7 +95,7 @@ def not_before_field(key: NotBeforeKey) -> str:
 
 
 def encode_not_before_value(not_before: NotBefore) -> str:
-    """A not-before, with its time in front for the script."""
+    """A not-before, preceded by its time for the script."""
     return f"{not_before.time!r} {encode_not_before(not_before)}"
 
 
@@ -88,6 +103,10 @@ def decode_not_before_value(value: bytes) -> NotBefore:
     """The inverse of ``encode_not_before_value``.
 
     Raises:
-        ValueError: not such a value, or one of a later format.
+        AuthError: as ``decode_value``.
     """
-    return decode_not_before(value.split(b" ", 1)[1])
+    _, _, text = value.partition(b" ")
+    try:
+        return decode_not_before(text)
+    except ValueError as error:
+        raise unavailable(str(error)) from None

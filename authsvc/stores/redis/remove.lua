@@ -1,4 +1,4 @@
--- Removes a record, if what is stored is still the same write, and logs its end.
+-- Removes a record, if what is stored is still the same write, and logs it as EXPIRED.
 -- ARGV: id, revision, create time, events kept.
 local id = ARGV[1]
 local value = redis.call('GET', record_key(id))

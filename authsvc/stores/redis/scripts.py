@@ -6,10 +6,17 @@ import hashlib
 from dataclasses import dataclass, field
 from importlib import resources
 
+Argument = str | bytes | int | float
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script: its source, and the SHA-1 by which the server knows it."""
+    """One script.
+
+    Attributes:
+        source: in Lua.
+        sha: its SHA-1, by which the server caches it.
+    """
 
     source: str = field(repr=False)
     sha: str
@@ -27,6 +34,6 @@ TOUCH = _script("touch")
 CONFIRM = _script("confirm")
 REMOVE = _script("remove")
 SWEEP = _script("sweep")
-NOT_BEFORE = _script("not_before")
-FORGET = _script("forget")
+SET_NOT_BEFORE = _script("set_not_before")
+DELETE_NOT_BEFORE = _script("delete_not_before")
 APPEND = _script("append")

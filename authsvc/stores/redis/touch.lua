@@ -1,4 +1,4 @@
--- Writes the times of use, if what is stored is still the same write.
+-- Writes last seen time and expire time, if what is stored is still the same write.
 -- ARGV: id, revision, create time, last seen time, expire time, ttl in ms.
 local id = ARGV[1]
 local value = redis.call('GET', record_key(id))

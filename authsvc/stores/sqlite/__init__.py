@@ -1,10 +1,10 @@
 """Records in an SQLite file: the embedded default, for one machine.
 
-Reads go straight to a connection of the event loop's own: a few microseconds, without a thread
-hop. Writes go to one thread that commits all that have queued in a single transaction (group
-commit), so that many writers share one fsync and none of them blocks the loop. A write is on disk
-before its caller hears of it. Several processes may share the file: ``PRAGMA data_version`` tells
-each, exactly and at once, that another has written.
+Reads use a connection of the event loop's own: they take a few microseconds, and no other thread.
+Writes are queued for one thread, which commits all queued writes in one transaction (group commit):
+many writers share one fsync, and none of them blocks the loop. A write is on disk before its caller
+gets the result. Several processes may share the file: ``PRAGMA data_version`` tells each process,
+exactly and at once, that another one has written.
 """
 
 from authsvc.stores.sqlite.store import SqliteStore

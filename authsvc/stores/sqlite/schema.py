@@ -1,4 +1,4 @@
-"""The file: its tables, how it is opened, and how rows become values."""
+"""The database file: its tables, its connections, and rows as records and events."""
 
 from __future__ import annotations
 
@@ -64,24 +64,24 @@ _MIGRATIONS = (
     );
     """,
 )
-"""What makes each version of the schema from the one before."""
+"""Statements that make each version of the schema from the one before."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection for the thread that asks."""
+    """A connection for the calling thread."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     with ExitStack() as failing:
         failing.callback(connection.close)
         _use_wal(connection)
-        # FULL, not NORMAL: what was acknowledged survives a loss of power, too.
+        # FULL, not NORMAL: an acknowledged write survives a loss of power, too.
         connection.execute("PRAGMA synchronous = FULL")
         failing.pop_all()
     return connection
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    # While another process makes the same new file, SQLite refuses this at once: its time-out does
-    # not cover a change of the journal's mode.
+    # SQLite's time-out does not cover a change of the journal mode: while another process creates
+    # the same file, the statement fails at once.
     deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
         try:
@@ -94,7 +94,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing but the schema, where there is none or an older one.
+    """A connection for reads. It makes or updates the schema first.
 
     Raises:
         AuthError: STORE_UNAVAILABLE: a later version has written the file.
@@ -108,6 +108,22 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA query_only = ON")
         failing.pop_all()
     return connection
+
+
+def connect_read_only(
+    path: Path, *, timeout_seconds: float = BUSY_TIMEOUT_SECONDS
+) -> sqlite3.Connection:
+    """A connection that changes nothing, not even the schema.
+
+    Args:
+        path: of a file that exists.
+        timeout_seconds: how long a read waits for another process that holds the file.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=timeout_seconds)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -154,6 +170,18 @@ def record_of(row: tuple[Any, ...]) -> Record:
         grants=decode_grants(grants),
         revoke_time=revoked,
     )
+
+
+def decoded_record(path: Path, row: tuple[Any, ...]) -> Record:
+    """As ``record_of``, for a row of a file.
+
+    Raises:
+        AuthError: STORE_UNAVAILABLE: a later version has written the row.
+    """
+    try:
+        return record_of(row)
+    except ValueError as error:
+        raise unavailable(f"{path}: {error}") from None
 
 
 def logged_of(row: tuple[Any, ...]) -> Logged:

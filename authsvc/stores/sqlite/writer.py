@@ -1,4 +1,4 @@
-"""The thread that writes: all that has queued, in one transaction (group commit)."""
+"""The thread that writes: everything that is queued, in one transaction (group commit)."""
 
 from __future__ import annotations
 
@@ -12,141 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from authsvc.domain.errors import AuthError
-from authsvc.domain.events import Event, EventType, event_time
-from authsvc.domain.record import Record
-from authsvc.domain.revocation import NotBefore
-from authsvc.stores.codec import encode_not_before, encode_record
-from authsvc.stores.sqlite.schema import RECORD_COLUMNS, connect, record_of, row_of, unavailable
+from authsvc.stores.sqlite.schema import connect, unavailable
+from authsvc.stores.sqlite.transaction import Bounds, Transaction
 
 ResultT = TypeVar("ResultT")
 
 MAX_QUEUED_WRITES = 10_000
-"""Beyond it writes are refused: a disk that cannot keep up must not fill the memory."""
-
-SWEEP_CHUNK = 1_000
-"""Records that one transaction of a sweep removes, so that other writes get their turn."""
-
-TRIM_INTERVAL = 1_000
-"""The log is cut to its length after so many events."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What the file may grow to: unauthenticated records, and events."""
-
-    unauthenticated_cap: int
-    events_kept: int
-
-
-class Transaction:
-    """The writes, each one statement or two, inside the writer's transaction."""
-
-    def __init__(self, connection: sqlite3.Connection, bounds: Bounds) -> None:
-        self._connection = connection
-        self._bounds = bounds
-        self._may_exceed_cap = False
-        self._last_event = 0
-
-    def put(self, record: Record, event: EventType) -> str | None:
-        """See ``SessionStore.put``."""
-        row = row_of(record)
-        if record.revision == 1:
-            statement = (
-                f"INSERT INTO sessions ({RECORD_COLUMNS}) "  # noqa: S608 - a constant
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-            )
-            written = self._connection.execute(statement, row).rowcount == 1
-        else:
-            statement = (
-                f"UPDATE sessions SET ({RECORD_COLUMNS}) = "  # noqa: S608 - a constant
-                "(?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ? AND revision = ? AND create_time <= ?"
-            )
-            key = (record.id, record.revision - 1, record.create_time)
-            written = self._connection.execute(statement, (*row, *key)).rowcount == 1
-        if not written:
-            return None
-        self._may_exceed_cap |= not record.authenticated
-        return self.append(Event(event, event_time(event, record), record))
-
-    def touch(self, record: Record) -> None:
-        """See ``SessionStore.touch``."""
-        self._connection.execute(
-            "UPDATE sessions SET last_seen_time = ?, expire_time = ? "
-            "WHERE id = ? AND revision = ? AND create_time = ?",
-            (record.last_seen_time, record.expire_time, *_identity(record)),
-        )
-
-    def remove(self, record: Record) -> None:
-        """See ``SessionStore.remove``."""
-        self._expire("WHERE id = ? AND revision = ? AND create_time = ?", _identity(record))
-
-    def sweep(self, now: float) -> int:
-        """See ``SessionStore.sweep``; ``SWEEP_CHUNK`` records at most."""
-        return self._expire(
-            "WHERE id IN (SELECT id FROM sessions WHERE expire_time <= ? LIMIT ?)",
-            (now, SWEEP_CHUNK),
-        )
-
-    def set_not_before(self, not_before: NotBefore) -> str:
-        """See ``SessionStore.set_not_before``."""
-        self._connection.execute(
-            "INSERT INTO not_befores (issuer, subject, token_id, time, set_time) "
-            "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
-            "SET time = excluded.time, set_time = excluded.set_time WHERE excluded.time >= time",
-            (*not_before.key, not_before.time, not_before.set_time),
-        )
-        return self.append(
-            Event(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before)
-        )
-
-    def delete_not_befores(self, set_before: float) -> None:
-        """See ``SessionStore.delete_not_befores``."""
-        self._connection.execute("DELETE FROM not_befores WHERE set_time < ?", (set_before,))
-
-    def append(self, event: Event) -> str:
-        """Log an event; its position."""
-        record, not_before = event.record, event.not_before
-        if record is not None:
-            session_id, create_time, revision = record.id, record.create_time, record.revision
-            body = encode_record(record)
-        else:
-            session_id, create_time, revision = "", 0.0, 0
-            body = encode_not_before(not_before) if not_before else ""
-        cursor = self._connection.execute(
-            "INSERT INTO events (type, time, session_id, create_time, revision, body) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (event.type.value, event.time, session_id, create_time, revision, body),
-        )
-        self._last_event = cursor.lastrowid or 0
-        if self._last_event % TRIM_INTERVAL == 0:
-            oldest = self._last_event - self._bounds.events_kept
-            self._connection.execute("DELETE FROM events WHERE seq <= ?", (oldest,))
-        return str(self._last_event)
-
-    def trim(self) -> None:
-        """Remove the unauthenticated records beyond the cap, once for the whole transaction."""
-        if not self._may_exceed_cap:
-            return
-        (count,) = self._connection.execute(
-            "SELECT count(*) FROM sessions WHERE subject = ''"
-        ).fetchone()
-        excess = count - self._bounds.unauthenticated_cap
-        if excess > 0:
-            self._expire(
-                "WHERE rowid IN (SELECT rowid FROM sessions "
-                "WHERE subject = '' ORDER BY create_time, rowid LIMIT ?)",
-                (excess,),
-            )
-
-    def _expire(self, where: str, values: tuple[object, ...]) -> int:
-        rows = self._connection.execute(
-            f"DELETE FROM sessions {where} RETURNING {RECORD_COLUMNS}",  # noqa: S608 - constants
-            values,
-        ).fetchall()
-        for row in rows:
-            record = record_of(row)
-            self.append(Event(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record))
-        return len(rows)
+"""Further writes are rejected: a slow disk must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +28,13 @@ class _Write:
 
 
 class Writer:
-    """Carries out what is queued, in the order that it came."""
+    """Runs queued writes, in their order.
+
+    Args:
+        path: the database file.
+        bounds: on what the file may grow to.
+        loop: the event loop of the callers.
+    """
 
     def __init__(self, path: Path, bounds: Bounds, loop: asyncio.AbstractEventLoop) -> None:
         self._path = path
@@ -168,10 +46,10 @@ class Writer:
         self._thread.start()
 
     async def run(self, operation: Callable[[Transaction], ResultT]) -> ResultT:
-        """Have ``operation`` carried out, and its outcome once it is on disk.
+        """Queue a write, and return its result once it is on disk.
 
         Raises:
-            AuthError: STORE_UNAVAILABLE; nothing of it has been written then.
+            AuthError: STORE_UNAVAILABLE; nothing has been written then.
         """
         done: asyncio.Future[ResultT] = self._loop.create_future()
         self.submit(operation, done)
@@ -182,10 +60,14 @@ class Writer:
         operation: Callable[[Transaction], ResultT],
         done: asyncio.Future[ResultT] | None = None,
     ) -> None:
-        """Have ``operation`` carried out.
+        """Queue a write.
+
+        Args:
+            operation: the write.
+            done: gets its result, or its failure; None where nobody waits.
 
         Raises:
-            AuthError: STORE_UNAVAILABLE: closed, or too much is queued.
+            AuthError: STORE_UNAVAILABLE: the store is closed, or too many writes are queued.
         """
         if self._closed:
             raise unavailable("the store is closed")
@@ -195,7 +77,7 @@ class Writer:
             raise unavailable(f"{MAX_QUEUED_WRITES} writes are waiting") from None
 
     async def close(self) -> None:
-        """Carry out what is queued, and end."""
+        """Run what is queued, and end the thread."""
         self._closed = True
         await asyncio.to_thread(self._queue.put, None)
         await asyncio.to_thread(self._thread.join)
@@ -224,7 +106,7 @@ class Writer:
             results = [write.operation(transaction) for write in batch]
             transaction.trim()
             connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whatever it was, the thread goes on
+        except Exception as error:  # noqa: BLE001 - the thread must go on
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             failure = unavailable(f"{self._path}: {error}")
@@ -243,7 +125,3 @@ def _fail(batch: list[_Write], failure: AuthError) -> None:
     for write in batch:
         if write.done is not None and not write.done.done():
             write.done.set_exception(AuthError(failure.reason, failure.detail))
-
-
-def _identity(record: Record) -> tuple[str, int, float]:
-    return record.id, record.revision, record.create_time

@@ -28,7 +28,7 @@ from authsvc.domain.revocation import NotBefore
 from authsvc.domain.tokens import VerifiedToken
 from authsvc.resolver.response_cache import ANSWER_BYTES, Settled, SettledAnswers
 from authsvc.stores.memory import MemoryStore
-from authsvc.stores.recent import RECORD_BYTES, Recent
+from authsvc.stores.record_cache import RECORD_BYTES, RecordCache
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import TOKEN_BYTES, Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -224,10 +224,10 @@ def test_large_answers_do_not_fill_the_memory(traced: Callable[[], int]) -> None
 
 
 def test_large_records_do_not_fill_the_memory(traced: Callable[[], int]) -> None:
-    recent = Recent(1_000)
+    cache = RecordCache(1_000)
     for number in range(2_000):
-        recent.remember(record(number, 50))
-    assert 0 < len(recent) < 500
+        cache.put(record(number, 50))
+    assert 0 < len(cache) < 500
     assert traced() < 1.2 * 1_000 * RECORD_BYTES
 
 

@@ -101,7 +101,7 @@ def near(store: SessionStore, name: str) -> str:
     if not isinstance(store, RedisStore):
         return name
     ids = (f"{name}-{number}" for number in count())
-    return next(it for it in ids if store._partition_of(it).number == 0)
+    return next(it for it in ids if store._partitions.of(it).number == 0)
 
 
 def next_of(stored: Record, **changes: object) -> Record:

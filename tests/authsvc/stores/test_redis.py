@@ -21,11 +21,11 @@ from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.net.tls import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
-from authsvc.stores.redis import link
-from authsvc.stores.redis.link import end
+from authsvc.stores.redis import tasks
 from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
+from authsvc.stores.redis.tasks import end
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.proxy import proxied
 from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey
@@ -335,11 +335,11 @@ async def test_a_server_that_comes_back_unsafe_is_refused(tmp_path: Path) -> Non
             await current(store)
             client.config_set("maxmemory-policy", "allkeys-lru")
             client.execute_command("CLIENT", "KILL", "TYPE", "normal")
-            await until(lambda: bool(store._unfit))
+            await until(lambda: bool(store._unsafe_because))
             with pytest.raises(AuthError, match="noeviction"):
                 await store.get("s")
             client.config_set("maxmemory-policy", "noeviction")
-            await until(lambda: not store._unfit)
+            await until(lambda: not store._unsafe_because)
             assert await store.get("s") is None
 
 
@@ -426,12 +426,12 @@ async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path
             for name in acknowledged:
                 await _until_written(store, record(name))
             await _until_not_before_set(store, NotBefore(100.0, 100.0, "idp", "alice"))
-            nodes.primary_of(f"{store._partitions[0].base}:any").kill()
+            nodes.primary_of(f"{store._partitions.first.base}:any").kill()
             await _taken_over(store, acknowledged)
 
 
 async def test_a_task_that_will_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "END_SECONDS", 0.1)
+    monkeypatch.setattr(tasks, "END_SECONDS", 0.1)
     over = asyncio.Event()
 
     async def deaf() -> None:
@@ -442,7 +442,7 @@ async def test_a_task_that_will_not_end_is_left_behind(monkeypatch: pytest.Monke
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        await link.end([task])
+        await tasks.end([task])
     assert not task.done()
     over.set()
     await task

@@ -1,4 +1,5 @@
--- Puts a not-before in force, unless a later one is, and logs it. An equal one is kept for longer. Its value is "TIME JSON".
+-- Sets a not-before, unless a later one is set, and logs it. An equal one is kept for longer.
+-- The stored value is "TIME JSON".
 -- ARGV: field, value, events kept, event type, event time. Returns the event's id in the log.
 local not_befores = base .. ':not_befores'
 local stored = redis.call('HGET', not_befores, ARGV[1])

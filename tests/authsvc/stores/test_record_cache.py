@@ -1,0 +1,238 @@
+"""What a process remembers, while replies and the log overtake each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    rule,
+)
+
+from authsvc.domain.revocation import NotBefore
+from authsvc.domain.record import Record
+from authsvc.stores.record_cache import Fetch, RecordCache, version_of
+
+
+def record(revision: int = 1, *, create_time: float = 100.0, session_id: str = "s") -> Record:
+    return Record(session_id, revision, create_time, 100.0, 1e9, "idp", "alice")
+
+
+@pytest.fixture
+def cache() -> RecordCache:
+    return RecordCache(3)
+
+
+def test_what_was_fetched_is_remembered(cache: RecordCache) -> None:
+    assert cache.get("s") is None
+    with cache.fetch("s") as fetch:
+        fetch.put(record())
+    assert cache.get("s") == record()
+
+
+def test_a_reply_that_the_log_has_overtaken_is_not_remembered(cache: RecordCache) -> None:
+    with cache.fetch("s") as fetch:
+        # The store has answered with revision 1; before that is here, the log tells of 2.
+        cache.written("s", version_of(record(2)))
+        fetch.put(record(1))
+    assert cache.get("s") is None
+
+
+def test_a_reply_that_the_log_has_announced_is_remembered(cache: RecordCache) -> None:
+    with cache.fetch("s") as fetch:
+        cache.written("s", version_of(record(2)))
+        fetch.put(record(2))
+    assert cache.get("s") == record(2)
+
+
+def test_of_several_announcements_the_last_counts(cache: RecordCache) -> None:
+    with cache.fetch("s") as fetch:
+        cache.written("s", version_of(record(2)))
+        cache.written("s", version_of(record(3)))
+        fetch.put(record(2))
+    assert cache.get("s") is None
+
+
+def test_a_reply_after_a_removal_is_not_remembered(cache: RecordCache) -> None:
+    with cache.fetch("s") as fetch:
+        cache.removed("s")
+        fetch.put(record())
+    assert cache.get("s") is None
+    with cache.fetch("s") as fetch:
+        # Made anew, and then again gone from what is known: nothing is certain any more.
+        cache.removed("s")
+        cache.written("s", version_of(record(create_time=200.0)))
+        fetch.put(record())
+    assert cache.get("s") is None
+
+
+def test_a_reply_after_a_gap_in_the_log_is_not_remembered(cache: RecordCache) -> None:
+    with cache.fetch("s") as fetch:
+        cache.clear()
+        fetch.put(record())
+    assert cache.get("s") is None
+
+
+def test_each_fetch_is_overtaken_for_itself(cache: RecordCache) -> None:
+    with cache.fetch("s") as early:
+        cache.written("s", version_of(record(2)))
+        with cache.fetch("s") as late, cache.fetch("other") as other:
+            late.put(record(2))
+            early.put(record(1))
+            other.put(record(session_id="other"))
+        assert cache.get("s") == record(2)
+    assert cache.get("other") is not None
+
+
+def test_a_fetch_that_failed_leaves_nothing(cache: RecordCache) -> None:
+    with pytest.raises(RuntimeError), cache.fetch("s"):
+        raise RuntimeError
+    cache.written("s", version_of(record(2)))
+    assert cache.get("s") is None
+
+
+def test_ones_own_write_stays_when_the_log_tells_of_it(cache: RecordCache) -> None:
+    cache.put(record(2))
+    cache.written("s", version_of(record(2)))
+    assert cache.get("s") == record(2)
+    cache.written("s", version_of(record(2, create_time=200.0)))
+    assert cache.get("s") is None
+
+
+def test_a_removal_is_heeded(cache: RecordCache) -> None:
+    cache.put(record())
+    cache.removed("other")
+    assert cache.get("s") == record()
+    cache.removed("s")
+    assert cache.get("s") is None
+
+
+def test_the_least_used_goes_first(cache: RecordCache) -> None:
+    for name in "abc":
+        cache.put(record(session_id=name))
+    cache.get("a")
+    cache.put(record(session_id="d"))
+    assert len(cache) == 3
+    assert cache.get("b") is None
+    assert cache.get("a") is not None
+
+
+def test_times_of_use_are_taken_over(cache: RecordCache) -> None:
+    cache.put(record())
+    seen = replace(record(), last_seen_time=200.0, expire_time=300.0, subject="mallory")
+    cache.touch(seen)
+    assert cache.get("s") == replace(record(), last_seen_time=200.0, expire_time=300.0)
+    cache.touch(replace(record(2), expire_time=0.0))
+    cache.touch(record(session_id="unknown"))
+    assert cache.get("s") == replace(record(), last_seen_time=200.0, expire_time=300.0)
+    assert cache.get("unknown") is None
+
+
+def test_clearing_drops_the_not_befores_too(cache: RecordCache) -> None:
+    cache.put(record())
+    cache.not_befores.add(NotBefore(1.0, 1.0))
+    cache.clear()
+    assert len(cache) == len(cache.not_befores) == 0
+
+
+@dataclass
+class _Exchange:
+    """A question to the store: the reply was true when it left."""
+
+    under_way: AbstractContextManager[Fetch]
+    fetch: Fetch
+    reply: Record | None
+
+
+class RepliesAndTheLog(RuleBasedStateMachine):
+    """A store, its log, and a memory that hears of both late and in any order.
+
+    The log is in order and each reply was true when it left. Whatever arrives when: once the log
+    has been applied up to some write, nothing older than it is remembered.
+    """
+
+    exchanges: Bundle[_Exchange] = Bundle("exchanges")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache = RecordCache(10)
+        self.stored: Record | None = None
+        self.log: list[Record | None] = []
+        self.applied = 0
+        self.creations = 0
+
+    @rule()
+    def write(self) -> None:
+        """Somebody else writes."""
+        self._write()
+
+    def _write(self) -> None:
+        if self.stored is None:
+            self.creations += 1
+            self.stored = record(create_time=100.0 + self.creations)
+        else:
+            self.stored = replace(self.stored, revision=self.stored.revision + 1)
+        self.log.append(self.stored)
+
+    @rule()
+    def remove(self) -> None:
+        """Somebody removes it."""
+        if self.stored is not None:
+            self.stored = None
+            self.log.append(None)
+
+    @rule(target=exchanges)
+    def ask(self) -> _Exchange:
+        """A question leaves, and is answered; the answer is under way."""
+        return self._exchange(lambda: None)
+
+    @rule(target=exchanges)
+    def ask_to_write(self) -> _Exchange:
+        """A write of our own leaves, and is carried out; the answer is under way."""
+        return self._exchange(self._write)
+
+    def _exchange(self, work: Callable[[], None]) -> _Exchange:
+        under_way = self.cache.fetch("s")
+        fetch = under_way.__enter__()
+        work()
+        return _Exchange(under_way, fetch, self.stored)
+
+    @rule(exchange=consumes(exchanges))
+    def answer(self, exchange: _Exchange) -> None:
+        """The answer arrives."""
+        if exchange.reply is not None:
+            exchange.fetch.put(exchange.reply)
+        exchange.under_way.__exit__(None, None, None)
+
+    @rule(count=st.integers(1, 3))
+    def follow(self, count: int) -> None:
+        """The log arrives, up to some event."""
+        for written in self.log[self.applied : self.applied + count]:
+            if written is None:
+                self.cache.removed("s")
+            else:
+                self.cache.written("s", version_of(written))
+        self.applied = min(self.applied + count, len(self.log))
+
+    @rule()
+    def lose_the_log(self) -> None:
+        """The log breaks off, and is taken up at its end."""
+        self.cache.clear()
+        self.applied = len(self.log)
+
+    @invariant()
+    def nothing_older_than_the_log_is_remembered(self) -> None:
+        """What is remembered is the last write applied, or one after it."""
+        remembered = self.cache.get("s")
+        current = self.log[max(0, self.applied - 1) :] if self.applied else [None, *self.log]
+        assert remembered is None or remembered in current
+
+
+TestRepliesAndTheLog = RepliesAndTheLog.TestCase
