@@ -66,10 +66,8 @@ BOUNDED = {
         "Counts._steps": "6 hours of 15 seconds, six numbers each",
         "Feed._noted": "events_kept, 2.6 KB each on average",
     },
-    "authsvc/console/logins.py": {
-        "Logins._logins": "100 operators, by digest",
-        "Tries._of": "1,024 addresses",
-    },
+    "authsvc/console/attempts.py": {"SignInAttempts._by_address": "1,024 addresses"},
+    "authsvc/console/logins.py": {"Logins._logins": "100 operators, by digest"},
     "authsvc/console/operators.py": {
         "OperatorsFile._operators": CONFIGURATION,
     },

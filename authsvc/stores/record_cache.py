@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from authsvc.common.lru import LruCache, bytes_for
-from authsvc.domain.revocation import NotBefores
 from authsvc.domain.record import Record
+from authsvc.domain.revocation import NotBefores
 
 RECORD_BYTES = 2_600
 """Memory of a cached record on average: twice what a record with one grant takes. Where records

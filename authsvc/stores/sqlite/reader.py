@@ -9,8 +9,8 @@ from typing import Any
 
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType
-from authsvc.domain.revocation import NotBefore
 from authsvc.domain.record import Record
+from authsvc.domain.revocation import NotBefore
 from authsvc.stores.record_cache import RecordCache
 from authsvc.stores.sqlite.schema import (
     EVENT_COLUMNS,

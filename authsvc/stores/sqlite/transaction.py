@@ -6,8 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from authsvc.domain.events import Event, EventType, event_time
-from authsvc.domain.revocation import NotBefore
 from authsvc.domain.record import Record
+from authsvc.domain.revocation import NotBefore
 from authsvc.stores.codec import encode_not_before, encode_record
 from authsvc.stores.sqlite.schema import RECORD_COLUMNS, record_of, row_of
 

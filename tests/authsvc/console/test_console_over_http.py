@@ -16,9 +16,9 @@ import httpx2
 import pytest
 
 from authsvc.common.settings import ConfigError
+from authsvc.console.attempts import ATTEMPT_SECONDS, ATTEMPTS
 from authsvc.console.config import TlsSettings
 from authsvc.console.forms import MAX_BYTES
-from authsvc.console.logins import TRIES, TRY_SECONDS
 from authsvc.console.pages import PAGE_SIZE
 from authsvc.console.server import running as console_running
 from authsvc.domain.errors import Reason
@@ -88,12 +88,12 @@ async def test_a_wrong_name_and_a_wrong_passphrase_are_answered_alike(office: Of
 
 async def test_tries_are_rationed(office: Office) -> None:
     async with office.visitor() as visitor:
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             assert (await sign_in(visitor, "nobody", "")).status_code == 403
         answer = await sign_in(visitor)
         assert answer.status_code == 429
-        assert float(answer.headers["retry-after"]) == TRY_SECONDS
-        office.clock.advance(TRY_SECONDS)
+        assert float(answer.headers["retry-after"]) == ATTEMPT_SECONDS
+        office.clock.advance(ATTEMPT_SECONDS)
         assert (await sign_in(visitor)).status_code == 303
 
 

@@ -1,19 +1,10 @@
-"""Who is signed in, and how often signing in may be tried."""
+"""Logins: how they begin, and how they end."""
 
 from __future__ import annotations
 
 import pytest
 
-from authsvc.console.logins import (
-    ALL_TRIES,
-    ALL_TRY_SECONDS,
-    MAX_ADDRESSES,
-    MAX_LOGINS,
-    TRIES,
-    TRY_SECONDS,
-    Logins,
-    Tries,
-)
+from authsvc.console.logins import MAX_LOGINS, Logins
 from authsvc.console.operators import NOBODY, Operator
 from tests.support.clock import Clock
 
@@ -77,29 +68,3 @@ def test_they_are_bounded(logins: Logins) -> None:
     secrets = [logins.open(ADA) for _ in range(MAX_LOGINS + 1)]
     assert logins.get(secrets[0]) is None
     assert all(logins.get(secret) for secret in secrets[1:])
-
-
-def test_one_address_does_not_use_up_the_others_tries(clock: Clock) -> None:
-    tries = Tries(clock)
-    assert [tries.take("a") for _ in range(TRIES)] == [0.0] * TRIES
-    for _ in range(10 * ALL_TRIES):
-        assert tries.take("a") == TRY_SECONDS
-    assert tries.take("b") == 0.0
-    clock.advance(TRY_SECONDS)
-    assert tries.take("a") == 0.0
-    assert tries.take("a") == TRY_SECONDS
-
-
-def test_many_addresses_are_rationed_together_and_forgotten(clock: Clock) -> None:
-    tries = Tries(clock)
-    waits = [tries.take(str(number)) for number in range(2 * MAX_ADDRESSES)]
-    assert waits == [0.0] * ALL_TRIES + [ALL_TRY_SECONDS] * (len(waits) - ALL_TRIES)
-    assert len(tries._of) == MAX_ADDRESSES
-
-
-def test_a_clock_that_goes_back_gives_nothing_away(clock: Clock) -> None:
-    tries = Tries(clock)
-    for _ in range(TRIES):
-        tries.take("a")
-    clock.advance(-1_000)
-    assert tries.take("a") == TRY_SECONDS

@@ -16,8 +16,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from authsvc.domain.revocation import NotBefore
 from authsvc.domain.record import Record
+from authsvc.domain.revocation import NotBefore
 from authsvc.stores.record_cache import Fetch, RecordCache, version_of
 
 

@@ -1,4 +1,4 @@
-"""What an operator revokes: read from a form, and put into words."""
+"""Revocations as forms: what a form asks for, and what an operator is told about the result."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from authsvc.domain.revocation_target import (
 )
 
 MAX_TEXT_LENGTH = 2_048
-"""Characters of an issuer, a subject or a token's id, as authsvc has it."""
+"""Characters of an issuer, a subject or a token id; authsvc has the same limit."""
 
 EVERYONE_WORD = "everyone"
-"""To be typed by whoever revokes everything."""
+"""An operator types it to revoke everyone's tokens."""
 
 
 class FormError(ValueError):
-    """A form is filled in wrongly; the message says how to mend it."""
+    """A form is incomplete or wrong; the message says how to correct it."""
 
 
 def target_of(form: Mapping[str, str], now: float) -> RevocationTarget:
-    """What a form asks to be revoked.
+    """The target of a form.
+
+    Args:
+        form: the fields.
+        now: seconds since the epoch.
 
     Raises:
-        FormError: it is incomplete, or its time is not in the past.
+        FormError: the form is incomplete, or its time is not in the past.
     """
     match form.get("what"):
         case "session":
@@ -54,7 +58,7 @@ def target_of(form: Mapping[str, str], now: float) -> RevocationTarget:
 
 
 def check_issuer(target: SubjectTarget | TokenTarget, configured: Collection[str]) -> None:
-    """Check that a target's issuer is one of those that authsvc is configured with.
+    """Check that a target's issuer is one that authsvc is configured with.
 
     Raises:
         FormError: it is not.
@@ -67,8 +71,8 @@ def check_issuer(target: SubjectTarget | TokenTarget, configured: Collection[str
         )
 
 
-def named(target: RevocationTarget) -> dict[str, str]:
-    """What a log calls it: a session by a prefix that does not authorise."""
+def log_fields(target: RevocationTarget) -> dict[str, str]:
+    """A target in a log line: a session by a prefix of its id, which does not authorise."""
     match target:
         case SessionTarget(session_id):
             return {"session": shown(session_id)}
@@ -82,20 +86,20 @@ def named(target: RevocationTarget) -> dict[str, str]:
             assert_never(target)
 
 
-def outcome(target: RevocationTarget, revoked: Revoked) -> str:
-    """What was done, in words."""
+def notice_of(target: RevocationTarget, revoked: Revoked) -> str:
+    """The result of a revocation, as the next page shows it."""
     if isinstance(target, SessionTarget):
         if revoked.session_count:
             return "The session is revoked."
-        return "There was nothing to revoke: the session is unknown, or ended already."
+        return "There was nothing to revoke: the session is unknown, or has ended already."
     if revoked.session_count is None:
         return "The tokens are revoked."
     plural = "" if revoked.session_count == 1 else "s"
     return f"The tokens are revoked: {revoked.session_count} live session{plural} held one."
 
 
-def place_after(target: RevocationTarget) -> str:
-    """The page that shows what became of it."""
+def page_after(target: RevocationTarget) -> str:
+    """The address of the page that shows the effect."""
     match target:
         case SessionTarget(session_id):
             return "/session?" + urlencode({"id": session_id})
@@ -106,7 +110,7 @@ def place_after(target: RevocationTarget) -> str:
 
 
 def _text(form: Mapping[str, str], name: str, what: str) -> str:
-    text = form.get(name, "")  # exactly: white space may be part of a name
+    text = form.get(name, "")  # not stripped: white space may be part of a name
     if not 0 < len(text) <= MAX_TEXT_LENGTH:
         raise FormError(f"Give {what}, of {MAX_TEXT_LENGTH} characters at most.")
     return text
