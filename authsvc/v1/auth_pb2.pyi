@@ -6,14 +6,14 @@ The contract between MCP servers, their operators and authsvc.
 Conventions that hold for every RPC of this file:
 
   * An error is a gRPC status whose details carry a google.rpc.ErrorInfo
-    {reason, domain "authsvc"}. Reasons are stable API; messages are fit to
-    be shown to the end user and may change. Where a retry helps, the
-    details also carry a google.rpc.RetryInfo.
-  * Times are absolute. A caller's deadline is honoured: work that a caller
-    no longer waits for is abandoned.
+    {reason, domain "authsvc"}. Reasons are stable API; messages may be
+    shown to the end user and may change. Where a retry helps, the details
+    also carry a google.rpc.RetryInfo.
+  * Times are absolute. A caller's deadline is honoured: work is cancelled
+    once its caller no longer waits for it.
   * Tokens and credentials travel in fields marked [debug_redact = true].
-    authsvc never stores, logs or returns a token; credentials leave it only
-    in the answer to the caller that they were issued for.
+    authsvc never stores, logs or returns a token. Credentials leave it only
+    in the response to the caller that they were issued for.
 """
 
 from collections import abc as _abc
@@ -45,7 +45,7 @@ class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionS
     SESSION_STATE_UNAUTHENTICATED: _SessionState.ValueType  # 1
     """No identity: the request had no token."""
     SESSION_STATE_AUTHENTICATED: _SessionState.ValueType  # 2
-    """The identity is the principal of the answer."""
+    """The identity is the principal of the response."""
 
 class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
     """Whether a session has an identity."""
@@ -55,7 +55,7 @@ SESSION_STATE_UNSPECIFIED: SessionState.ValueType  # 0
 SESSION_STATE_UNAUTHENTICATED: SessionState.ValueType  # 1
 """No identity: the request had no token."""
 SESSION_STATE_AUTHENTICATED: SessionState.ValueType  # 2
-"""The identity is the principal of the answer."""
+"""The identity is the principal of the response."""
 Global___SessionState: _TypeAlias = SessionState  # noqa: Y015
 
 class _Outcome:
@@ -71,7 +71,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_REUSED: _Outcome.ValueType  # 2
     """The record did not change. The hot path."""
     OUTCOME_REAUTHENTICATED: _Outcome.ValueType  # 3
-    """The token was new, and the session now goes by it."""
+    """The token was new, and is now the session's current one."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """What a resolve did to the session."""
@@ -83,7 +83,7 @@ OUTCOME_CREATED: Outcome.ValueType  # 1
 OUTCOME_REUSED: Outcome.ValueType  # 2
 """The record did not change. The hot path."""
 OUTCOME_REAUTHENTICATED: Outcome.ValueType  # 3
-"""The token was new, and the session now goes by it."""
+"""The token was new, and is now the session's current one."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _SessionEventType:
@@ -101,11 +101,11 @@ class _SessionEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sess
     SESSION_EVENT_TYPE_REVOKED: _SessionEventType.ValueType  # 3
     """It was revoked."""
     SESSION_EVENT_TYPE_EXPIRED: _SessionEventType.ValueType  # 4
-    """It passed its idle or absolute limit, or had to make room."""
+    """It passed its idle or absolute limit, or was evicted for another session."""
     SESSION_EVENT_TYPE_SUBJECT_MISMATCH: _SessionEventType.ValueType  # 5
-    """A token of another subject was refused."""
+    """A token of another subject was rejected."""
     SESSION_EVENT_TYPE_TOKENS_REVOKED: _SessionEventType.ValueType  # 6
-    """A not-before was set by RevokeSessions."""
+    """A not-before time was set by RevokeSessions."""
 
 class SessionEventType(_SessionEventType, metaclass=_SessionEventTypeEnumTypeWrapper):
     """What happened to a session."""
@@ -119,11 +119,11 @@ SESSION_EVENT_TYPE_REAUTHENTICATED: SessionEventType.ValueType  # 2
 SESSION_EVENT_TYPE_REVOKED: SessionEventType.ValueType  # 3
 """It was revoked."""
 SESSION_EVENT_TYPE_EXPIRED: SessionEventType.ValueType  # 4
-"""It passed its idle or absolute limit, or had to make room."""
+"""It passed its idle or absolute limit, or was evicted for another session."""
 SESSION_EVENT_TYPE_SUBJECT_MISMATCH: SessionEventType.ValueType  # 5
-"""A token of another subject was refused."""
+"""A token of another subject was rejected."""
 SESSION_EVENT_TYPE_TOKENS_REVOKED: SessionEventType.ValueType  # 6
-"""A not-before was set by RevokeSessions."""
+"""A not-before time was set by RevokeSessions."""
 Global___SessionEventType: _TypeAlias = SessionEventType  # noqa: Y015
 
 class _IssuerState:
@@ -137,12 +137,12 @@ class _IssuerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssuerSta
     ISSUER_STATE_READY: _IssuerState.ValueType  # 1
     """They can."""
     ISSUER_STATE_STALE: _IssuerState.ValueType  # 2
-    """They can, by keys that should have been fetched anew and were not: the issuer
-    is out of reach, or what it publishes is unfit. The log says which.
+    """They can, by keys that are overdue to be fetched again: the issuer is
+    unreachable, or publishes an invalid key set. The log says which.
     """
     ISSUER_STATE_UNAVAILABLE: _IssuerState.ValueType  # 3
-    """They cannot: there are no keys, or none recent enough to be trusted. Its
-    tokens are KEYS_UNAVAILABLE.
+    """They cannot: there are no keys, or none recent enough to be trusted. Requests
+    with its tokens are KEYS_UNAVAILABLE.
     """
 
 class IssuerState(_IssuerState, metaclass=_IssuerStateEnumTypeWrapper):
@@ -153,12 +153,12 @@ ISSUER_STATE_UNSPECIFIED: IssuerState.ValueType  # 0
 ISSUER_STATE_READY: IssuerState.ValueType  # 1
 """They can."""
 ISSUER_STATE_STALE: IssuerState.ValueType  # 2
-"""They can, by keys that should have been fetched anew and were not: the issuer
-is out of reach, or what it publishes is unfit. The log says which.
+"""They can, by keys that are overdue to be fetched again: the issuer is
+unreachable, or publishes an invalid key set. The log says which.
 """
 ISSUER_STATE_UNAVAILABLE: IssuerState.ValueType  # 3
-"""They cannot: there are no keys, or none recent enough to be trusted. Its
-tokens are KEYS_UNAVAILABLE.
+"""They cannot: there are no keys, or none recent enough to be trusted. Requests
+with its tokens are KEYS_UNAVAILABLE.
 """
 Global___IssuerState: _TypeAlias = IssuerState  # noqa: Y015
 
@@ -198,9 +198,9 @@ class ResolveSessionRequest(_message.Message):
     Ignored when session_id is empty.
     """
     consistency_token: _builtins.str
-    """The consistency_token of the last answer about this session that had one:
-    what is answered is then at least as new. Empty, or one that this replica
-    cannot read, costs at most a question to the store.
+    """The consistency_token of the last response about this session that had one:
+    this response is then at least as recent. Empty if there was none. One that
+    this replica cannot read costs at most a read of the store.
     """
     def __init__(
         self,
@@ -231,25 +231,25 @@ class ResolveSessionResponse(_message.Message):
     outcome: Global___Outcome.ValueType
     """What the call did. OUTCOME_UNSPECIFIED when session is unset."""
     consistency_token: _builtins.str
-    """Set when the call wrote: pass it on with the next requests about this
-    session, and every replica answers what was written here. Opaque, at most
-    64 characters. Of no more use once the revocation bound has passed (1 s).
+    """Set when the call wrote. A request about this session that carries it is
+    answered by every replica as of this write or later. Opaque, at most 64
+    characters. Not needed any more after 1 s, when every replica has the write.
     """
     @_builtins.property
     def session(self) -> Global___Session:
-        """The session, as it stands after this call. Unset when the request had
-        neither a session_id nor a token: nothing is stored for such a caller.
+        """The session after this call. Unset when the request had neither a session_id
+        nor a token: nothing is stored for such a request.
         """
 
     @_builtins.property
     def principal(self) -> Global___Principal:
-        """Who is asking, by the token of this very request. Unset when it is
+        """The principal of the token in this request. Unset when the request is
         unauthenticated.
         """
 
     @_builtins.property
     def credentials(self) -> Global___Credentials:
-        """What to work with downstream. Unset where no broker applies."""
+        """Credentials for downstream services. Unset where no broker applies."""
 
     def __init__(
         self,
@@ -289,7 +289,7 @@ class ResolveSessionStreamRequest(_message.Message):
         """
         @_builtins.property
         def request(self) -> Global___ResolveSessionRequest:
-            """What is asked, as in the unary call."""
+            """The request, as in the unary call."""
 
         def __init__(
             self,
@@ -312,10 +312,10 @@ class ResolveSessionStreamRequest(_message.Message):
 
     @_builtins.property
     def cancelled_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Requests of earlier batches that nobody waits for any more: their work is
-        given up, and they are not answered unless they have been already. The
-        counterpart of a unary call that is cancelled or past its deadline. Unknown
-        ids are ignored.
+        """Requests of earlier batches that the client no longer waits for: they are
+        cancelled, and have no response unless it was sent already. The counterpart
+        of a unary call that is cancelled or past its deadline. Unknown ids are
+        ignored.
         """
 
     def __init__(
@@ -338,7 +338,7 @@ class ResolveSessionStreamResponse(_message.Message):
 
     @_typing.final
     class Entry(_message.Message):
-        """One answer."""
+        """One response."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -346,10 +346,10 @@ class ResolveSessionStreamResponse(_message.Message):
         RESPONSE_FIELD_NUMBER: _builtins.int
         ERROR_FIELD_NUMBER: _builtins.int
         request_id: _builtins.int
-        """The request_id of the request that this answers."""
+        """The request_id of the request."""
         @_builtins.property
         def response(self) -> Global___ResolveSessionResponse:
-            """The answer of the unary call."""
+            """The response of the unary call."""
 
         @_builtins.property
         def error(self) -> _status_pb2.Status:
@@ -375,7 +375,7 @@ class ResolveSessionStreamResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResolveSessionStreamResponse.Entry]:
-        """Answers of one batch, in order of completion."""
+        """Responses of one batch, in order of completion."""
 
     def __init__(
         self,
@@ -430,11 +430,11 @@ class CreateSessionResponse(_message.Message):
 
     @_builtins.property
     def principal(self) -> Global___Principal:
-        """Who is asking. Unset for an unauthenticated session."""
+        """The principal of the token. Unset for an unauthenticated session."""
 
     @_builtins.property
     def credentials(self) -> Global___Credentials:
-        """What to work with downstream. Unset where no broker applies."""
+        """Credentials for downstream services. Unset where no broker applies."""
 
     def __init__(
         self,
@@ -484,7 +484,9 @@ class Session(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The id that the client holds. It finds the session; it opens nothing."""
+    """The id that the client holds. It identifies the session and authorises
+    nothing.
+    """
     state: Global___SessionState.ValueType
     """Whether this request is authenticated. A request without a token is not,
     whatever the session has seen before.
@@ -518,7 +520,7 @@ Global___Session: _TypeAlias = Session  # noqa: Y015
 
 @_typing.final
 class Principal(_message.Message):
-    """Who is asking. Built from one verified token."""
+    """An authenticated identity, from one verified token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -559,7 +561,7 @@ class Principal(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Claim "exp" (RFC 7519 section 4.1.4). After it the token is refused."""
+        """Claim "exp" (RFC 7519 section 4.1.4). After it the token is rejected."""
 
     def __init__(
         self,
@@ -584,8 +586,8 @@ Global___Principal: _TypeAlias = Principal  # noqa: Y015
 
 @_typing.final
 class Credentials(_message.Message):
-    """What to work with downstream, issued for this principal. Never the token
-    that the client presented.
+    """Credentials for downstream services, issued for this principal. Never the
+    token that the client presented.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -601,11 +603,11 @@ class Credentials(_message.Message):
 
     @_builtins.property
     def aws(self) -> Global___AwsCredentials:
-        """For AWS and what speaks its protocols."""
+        """For AWS and compatible services."""
 
     @_builtins.property
     def bearer(self) -> Global___BearerCredentials:
-        """For APIs that speak OAuth."""
+        """For APIs that accept OAuth access tokens."""
 
     def __init__(
         self,
@@ -770,7 +772,7 @@ class ListSessionsResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """What to ask for the next page with. Empty at the end."""
+    """The page_token of the next page. Empty at the end."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionRecord]:
         """The page."""
@@ -831,7 +833,7 @@ class SessionRecord(_message.Message):
 
     @_typing.final
     class Grant(_message.Message):
-        """What is known of the current token for one resource, without the token."""
+        """Attributes of the current token for one resource, without the token."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -988,8 +990,8 @@ class RevokeSessionsRequest(_message.Message):
 
         SESSION_ID_FIELD_NUMBER: _builtins.int
         session_id: _builtins.str
-        """Its id. Required. A principal session (its id begins with "~") lives on
-        for tokens that are issued later.
+        """Its id. Required. A principal session (its id begins with "~") accepts
+        tokens that are issued later.
         """
         def __init__(
             self,
@@ -1033,13 +1035,13 @@ class RevokeSessionsRequest(_message.Message):
 
     @_builtins.property
     def before_time(self) -> _timestamp_pb2.Timestamp:
-        """Nothing issued before this time answers again; a token whose "iat" equals
-        it counts as issued before. Unset, it is the time of the call, or the "iat"
-        of the subject's newest token known if an issuer's clock is ahead. Not in
-        the future.
+        """No token that was issued before this time is accepted again; a token whose
+        "iat" equals it counts as issued before. Unset, it is the time of the call,
+        or the "iat" of the subject's newest known token if an issuer's clock is
+        ahead. Not in the future.
 
-        Not for a token, whose "jti" is revoked whenever it was issued, nor for a
-        session, which ends as it stands.
+        Only for a subject and for everyone: a token is revoked by its "jti",
+        whenever it was issued, and a session ends whatever its tokens.
         """
 
     def __init__(
@@ -1069,9 +1071,9 @@ class RevokeSessionsResponse(_message.Message):
     REVOKED_SESSION_COUNT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     revoked_session_count: _builtins.int
-    """How many live sessions held a token that it ended; for a session, 1 if this
-    call ended it and 0 if there was nothing to end. Unset where telling would
-    mean to read every record.
+    """How many live sessions held a token that was revoked; for a session, 1 if
+    this call ended it and 0 if there was nothing to end. Unset where counting
+    would read every record.
     """
     consistency_token: _builtins.str
     """As in ResolveSessionResponse, for requests about any session."""
@@ -1192,7 +1194,7 @@ class GetServiceStatusResponse(_message.Message):
     version: _builtins.str
     """Version of authsvc, such as "0.1.0"."""
     store_ready: _builtins.bool
-    """Whether the store can be asked. While it cannot, requests that need it are
+    """Whether the store is available. While it is not, requests that need it are
     STORE_UNAVAILABLE.
     """
     @_builtins.property
@@ -1231,13 +1233,13 @@ Global___GetServiceStatusResponse: _TypeAlias = GetServiceStatusResponse  # noqa
 
 @_typing.final
 class IssuerStatus(_message.Message):
-    """An issuer, as the process that answers knows it."""
+    """An issuer, as the process that responds knows it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
     class Key(_message.Message):
-        """Public facts of a key."""
+        """Public attributes of a key."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -1252,7 +1254,7 @@ class IssuerStatus(_message.Message):
         """Its one algorithm (RFC 7518 section 3.1), such as "ES256"."""
         previous: _builtins.bool
         """Whether it is a secret that a newer one has replaced, and that is accepted
-        until its file is gone.
+        until its file is removed.
         """
         def __init__(
             self,
@@ -1279,12 +1281,12 @@ class IssuerStatus(_message.Message):
     """Whether its tokens can be verified."""
     key_source: _builtins.str
     """The setting that its keys come from: "secret_file", "jwks_file",
-    "jwks_url", "discover", or "introspection" for an issuer that is asked about
-    each token and has no keys here.
+    "jwks_url", "discover", or "introspection" for an issuer whose tokens are
+    introspected, and which has no keys here.
     """
     failure: _builtins.str
-    """Why newer keys could not be read or fetched, for people: keys that there
-    are stay in force. Empty if they could. Never key material.
+    """Why newer keys could not be read or fetched, as text for people; the keys
+    above stay in use. Empty if they could. Never key material.
     """
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuerStatus.Key]:
@@ -1317,7 +1319,7 @@ Global___IssuerStatus: _TypeAlias = IssuerStatus  # noqa: Y015
 
 @_typing.final
 class SessionCounts(_message.Message):
-    """How many sessions there are. Those past their limits do not count."""
+    """Numbers of sessions. Those past their limits do not count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1330,11 +1332,9 @@ class SessionCounts(_message.Message):
     authenticated_count: _builtins.int
     """With one."""
     revoked_count: _builtins.int
-    """Revoked, until their tombstones end."""
+    """Revoked, until their tombstones expire."""
     truncated: _builtins.bool
-    """Whether there are more, older ones that were not counted: the counts are of
-    the newest 10,000 then.
-    """
+    """Whether only the newest 10,000 sessions were counted, as there are more."""
     def __init__(
         self,
         *,

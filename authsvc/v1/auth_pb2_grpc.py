@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """What MCP servers call. Each caller may name only the resources that it is
-    registered for; anything else is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
+    """For MCP servers. A caller may name only the resources that it is registered
+    for; any other is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
     """
 
     def __init__(self, channel):
@@ -60,26 +60,28 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """What MCP servers call. Each caller may name only the resources that it is
-    registered for; anything else is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
+    """For MCP servers. A caller may name only the resources that it is registered
+    for; any other is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
     """
 
     def ResolveSession(self, request, context):
-        """Decides who is asking, on which session, and with what they may work.
+        """Resolves a request to its session, the principal of its token, and
+        credentials for downstream services.
 
-        The identity in the answer always comes from the token in the request,
-        never from what an earlier request left behind. A token that is refused
-        changes nothing: the session goes on serving its owner.
+        The principal in the response always comes from the token in the request,
+        never from an earlier request. A token that is rejected changes nothing:
+        the session keeps serving its owner.
 
-        Idempotent: repeating a call gives the same identity; a repeated creation
-        of the same session answers OUTCOME_REUSED.
+        Idempotent: a repeated call gives the same principal; a repeated creation
+        of the same session gives OUTCOME_REUSED.
 
         Errors: UNAUTHENTICATED (TOKEN_*), PERMISSION_DENIED
         (SESSION_SUBJECT_MISMATCH, CALLER_NOT_ALLOWED, CREDENTIALS_REFUSED),
         NOT_FOUND (SESSION_NOT_FOUND, SESSION_EXPIRED, SESSION_REVOKED),
         INVALID_ARGUMENT (SESSION_ID_INVALID, TOKEN_TOO_LARGE, RESOURCE_INVALID),
-        RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED) and UNAVAILABLE
-        (STORE_UNAVAILABLE, KEYS_UNAVAILABLE, CREDENTIALS_UNAVAILABLE).
+        RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED), ABORTED (CONFLICT) and
+        UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
+        CREDENTIALS_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,20 +89,20 @@ class AuthServiceServicer:
 
     def ResolveSessionStream(self, request_iterator, context):
         """ResolveSession for a caller that multiplexes: one stream carries batches
-        of requests and batches of answers, in order of completion.
+        of requests and batches of responses, in order of completion.
 
-        A client sends what has queued while its last write was under way, so an
-        idle caller waits for nobody and a busy one pays once for many. Each entry
-        fails by itself, with the status that the unary call would have had, and
-        counts as a call.
+        A client sends the requests that have queued while its last write was under
+        way: an idle client does not wait, and a busy one writes once for many.
+        Each entry fails by itself, with the status that the unary call would have
+        had, and counts as a call.
 
         The stream ends with an error for all of its entries: PERMISSION_DENIED /
-        CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+        CALLER_NOT_ALLOWED when the caller is not registered, or no longer;
         INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
         uses a request_id twice. It ends with OK when the client has closed its side,
-        or when the server stops; what is unanswered then was not carried out to the
-        end, and may be asked again elsewhere. A server reads no further while too
-        much is unanswered.
+        or when the server stops; requests that have no response then may be sent
+        again, to another replica. A server reads no further while too many requests
+        have no response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,17 +120,18 @@ class AuthServiceServicer:
 
     def RevokeSession(self, request, context):
         """Ends a session for every resource, at once. Idempotent: revoking an
-        unknown or already revoked session succeeds. The caller has made sure that
-        whoever asked for it owns the session.
+        unknown or already revoked session succeeds. The caller has to make sure
+        that the request for it comes from the session's owner.
 
-        Acknowledged, it is obeyed by every replica within 1 s. The trailing
-        metadata "authsvc-consistency-token" carries what makes the caller's next
-        requests about the session obey it at once (see consistency_token).
+        Every replica enforces an acknowledged revocation within 1 s. The trailing
+        metadata "authsvc-consistency-token" carries the consistency_token with
+        which the caller's next requests about the session are rejected at once.
 
         Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
         CALLER_NOT_ALLOWED for a session that was not authenticated at one of the
         caller's resources first, or never was authenticated,
-        RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+        RESOURCE_EXHAUSTED / OVERLOADED, ABORTED / CONFLICT, UNAVAILABLE /
+        STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,8 +169,8 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """What MCP servers call. Each caller may name only the resources that it is
-    registered for; anything else is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
+    """For MCP servers. A caller may name only the resources that it is registered
+    for; any other is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
     """
 
     @staticmethod
@@ -280,8 +283,8 @@ class AuthService:
 
 
 class SessionAdminServiceStub:
-    """What operators call, authorised apart from AuthService. Nothing that it
-    shows contains a token or a credential.
+    """For operators, authorised apart from AuthService. No response contains a
+    token or a credential.
     """
 
     def __init__(self, channel):
@@ -318,8 +321,8 @@ class SessionAdminServiceStub:
 
 
 class SessionAdminServiceServicer:
-    """What operators call, authorised apart from AuthService. Nothing that it
-    shows contains a token or a credential.
+    """For operators, authorised apart from AuthService. No response contains a
+    token or a credential.
     """
 
     def GetSession(self, request, context):
@@ -333,8 +336,9 @@ class SessionAdminServiceServicer:
 
     def ListSessions(self, request, context):
         """Lists sessions, newest first, in pages; revoked ones are among them until
-        their tombstones end. What is created while a client pages is not missed by
-        more than the pages already fetched. Idempotent.
+        their tombstones expire. A session that is created while a client reads
+        pages is missing at most from the pages that it has read already.
+        Idempotent.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
         STORE_UNAVAILABLE.
@@ -344,19 +348,20 @@ class SessionAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeSessions(self, request, context):
-        """Sets a durable not-before: no token that was issued before it answers again,
-        on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-        token issued later goes on with them. Idempotent: of two not-befores the later
-        one holds.
+        """Revokes tokens by a durable not-before time: no token of the target that was
+        issued before it is accepted again, on any session, whether it was seen
+        before or not; it is TOKEN_REVOKED. Sessions stay, and accept tokens that
+        are issued later. Idempotent: of two not-before times the later one is in
+        force.
 
-        For a session it ends that session instead, as AuthService.RevokeSession
-        does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
-        is unknown or ended already is left as it is.
+        A session as the target ends instead, as with AuthService.RevokeSession: it
+        is SESSION_REVOKED, whatever the token. Idempotent: a session that is
+        unknown or has ended is left as it is.
 
-        Acknowledged, either is obeyed by every replica within 1 s.
+        Every replica enforces an acknowledged revocation within 1 s.
 
-        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
-        STORE_UNAVAILABLE.
+        Errors: INVALID_ARGUMENT (ARGUMENT_INVALID, SESSION_ID_INVALID), ABORTED /
+        CONFLICT, UNAVAILABLE / STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -366,19 +371,20 @@ class SessionAdminServiceServicer:
         """Streams what happens to sessions, from now on or from a resume token. After
         a break, resuming from the last token seen misses no event that is still
         kept; the initial metadata "authsvc-resume-token" has the first one. The
-        stream ends with UNAVAILABLE when the server stops or the store is away.
+        stream ends with UNAVAILABLE / SERVICE_UNAVAILABLE when the server stops, and
+        with UNAVAILABLE / STORE_UNAVAILABLE when the store is unavailable.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
-        OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+        OVERLOADED, UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetServiceStatus(self, request, context):
-        """Gets how the process that answers is: its issuers and the public facts of
-        their keys, its store, and on demand how many sessions there are. Of
-        several replicas or workers, each tells of itself. Idempotent.
+        """Gets the status of the process that responds: its issuers and the public
+        attributes of their keys, its store, and on demand the number of sessions.
+        Each replica or worker reports its own. Idempotent.
 
         Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
         """
@@ -423,8 +429,8 @@ def add_SessionAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionAdminService:
-    """What operators call, authorised apart from AuthService. Nothing that it
-    shows contains a token or a credential.
+    """For operators, authorised apart from AuthService. No response contains a
+    token or a credential.
     """
 
     @staticmethod

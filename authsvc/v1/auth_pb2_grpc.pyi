@@ -6,14 +6,14 @@ The contract between MCP servers, their operators and authsvc.
 Conventions that hold for every RPC of this file:
 
   * An error is a gRPC status whose details carry a google.rpc.ErrorInfo
-    {reason, domain "authsvc"}. Reasons are stable API; messages are fit to
-    be shown to the end user and may change. Where a retry helps, the
-    details also carry a google.rpc.RetryInfo.
-  * Times are absolute. A caller's deadline is honoured: work that a caller
-    no longer waits for is abandoned.
+    {reason, domain "authsvc"}. Reasons are stable API; messages may be
+    shown to the end user and may change. Where a retry helps, the details
+    also carry a google.rpc.RetryInfo.
+  * Times are absolute. A caller's deadline is honoured: work is cancelled
+    once its caller no longer waits for it.
   * Tokens and credentials travel in fields marked [debug_redact = true].
-    authsvc never stores, logs or returns a token; credentials leave it only
-    in the answer to the caller that they were issued for.
+    authsvc never stores, logs or returns a token. Credentials leave it only
+    in the response to the caller that they were issued for.
 """
 
 from authsvc.v1 import auth_pb2 as _auth_pb2
@@ -41,8 +41,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuthServiceStub:
-    """What MCP servers call. Each caller may name only the resources that it is
-    registered for; anything else is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
+    """For MCP servers. A caller may name only the resources that it is registered
+    for; any other is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
     """
 
     @_typing.overload
@@ -50,38 +50,40 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     ResolveSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ResolveSessionRequest, _auth_pb2.ResolveSessionResponse]
-    """Decides who is asking, on which session, and with what they may work.
+    """Resolves a request to its session, the principal of its token, and
+    credentials for downstream services.
 
-    The identity in the answer always comes from the token in the request,
-    never from what an earlier request left behind. A token that is refused
-    changes nothing: the session goes on serving its owner.
+    The principal in the response always comes from the token in the request,
+    never from an earlier request. A token that is rejected changes nothing:
+    the session keeps serving its owner.
 
-    Idempotent: repeating a call gives the same identity; a repeated creation
-    of the same session answers OUTCOME_REUSED.
+    Idempotent: a repeated call gives the same principal; a repeated creation
+    of the same session gives OUTCOME_REUSED.
 
     Errors: UNAUTHENTICATED (TOKEN_*), PERMISSION_DENIED
     (SESSION_SUBJECT_MISMATCH, CALLER_NOT_ALLOWED, CREDENTIALS_REFUSED),
     NOT_FOUND (SESSION_NOT_FOUND, SESSION_EXPIRED, SESSION_REVOKED),
     INVALID_ARGUMENT (SESSION_ID_INVALID, TOKEN_TOO_LARGE, RESOURCE_INVALID),
-    RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED) and UNAVAILABLE
-    (STORE_UNAVAILABLE, KEYS_UNAVAILABLE, CREDENTIALS_UNAVAILABLE).
+    RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED), ABORTED (CONFLICT) and
+    UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
+    CREDENTIALS_UNAVAILABLE).
     """
     ResolveSessionStream: _grpc.StreamStreamMultiCallable[_auth_pb2.ResolveSessionStreamRequest, _auth_pb2.ResolveSessionStreamResponse]
     """ResolveSession for a caller that multiplexes: one stream carries batches
-    of requests and batches of answers, in order of completion.
+    of requests and batches of responses, in order of completion.
 
-    A client sends what has queued while its last write was under way, so an
-    idle caller waits for nobody and a busy one pays once for many. Each entry
-    fails by itself, with the status that the unary call would have had, and
-    counts as a call.
+    A client sends the requests that have queued while its last write was under
+    way: an idle client does not wait, and a busy one writes once for many.
+    Each entry fails by itself, with the status that the unary call would have
+    had, and counts as a call.
 
     The stream ends with an error for all of its entries: PERMISSION_DENIED /
-    CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+    CALLER_NOT_ALLOWED when the caller is not registered, or no longer;
     INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
     uses a request_id twice. It ends with OK when the client has closed its side,
-    or when the server stops; what is unanswered then was not carried out to the
-    end, and may be asked again elsewhere. A server reads no further while too
-    much is unanswered.
+    or when the server stops; requests that have no response then may be sent
+    again, to another replica. A server reads no further while too many requests
+    have no response.
     """
     CreateSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateSessionRequest, _auth_pb2.CreateSessionResponse]
     """Creates a session under an id minted here: 128 or more random bits in
@@ -91,59 +93,62 @@ class AuthServiceStub:
     """
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionRequest, _empty_pb2.Empty]
     """Ends a session for every resource, at once. Idempotent: revoking an
-    unknown or already revoked session succeeds. The caller has made sure that
-    whoever asked for it owns the session.
+    unknown or already revoked session succeeds. The caller has to make sure
+    that the request for it comes from the session's owner.
 
-    Acknowledged, it is obeyed by every replica within 1 s. The trailing
-    metadata "authsvc-consistency-token" carries what makes the caller's next
-    requests about the session obey it at once (see consistency_token).
+    Every replica enforces an acknowledged revocation within 1 s. The trailing
+    metadata "authsvc-consistency-token" carries the consistency_token with
+    which the caller's next requests about the session are rejected at once.
 
     Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
     CALLER_NOT_ALLOWED for a session that was not authenticated at one of the
     caller's resources first, or never was authenticated,
-    RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    RESOURCE_EXHAUSTED / OVERLOADED, ABORTED / CONFLICT, UNAVAILABLE /
+    STORE_UNAVAILABLE.
     """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
-    """What MCP servers call. Each caller may name only the resources that it is
-    registered for; anything else is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
+    """For MCP servers. A caller may name only the resources that it is registered
+    for; any other is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.ResolveSessionRequest, _auth_pb2.ResolveSessionResponse]  # type: ignore[assignment]
-    """Decides who is asking, on which session, and with what they may work.
+    """Resolves a request to its session, the principal of its token, and
+    credentials for downstream services.
 
-    The identity in the answer always comes from the token in the request,
-    never from what an earlier request left behind. A token that is refused
-    changes nothing: the session goes on serving its owner.
+    The principal in the response always comes from the token in the request,
+    never from an earlier request. A token that is rejected changes nothing:
+    the session keeps serving its owner.
 
-    Idempotent: repeating a call gives the same identity; a repeated creation
-    of the same session answers OUTCOME_REUSED.
+    Idempotent: a repeated call gives the same principal; a repeated creation
+    of the same session gives OUTCOME_REUSED.
 
     Errors: UNAUTHENTICATED (TOKEN_*), PERMISSION_DENIED
     (SESSION_SUBJECT_MISMATCH, CALLER_NOT_ALLOWED, CREDENTIALS_REFUSED),
     NOT_FOUND (SESSION_NOT_FOUND, SESSION_EXPIRED, SESSION_REVOKED),
     INVALID_ARGUMENT (SESSION_ID_INVALID, TOKEN_TOO_LARGE, RESOURCE_INVALID),
-    RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED) and UNAVAILABLE
-    (STORE_UNAVAILABLE, KEYS_UNAVAILABLE, CREDENTIALS_UNAVAILABLE).
+    RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED), ABORTED (CONFLICT) and
+    UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
+    CREDENTIALS_UNAVAILABLE).
     """
     ResolveSessionStream: _aio.StreamStreamMultiCallable[_auth_pb2.ResolveSessionStreamRequest, _auth_pb2.ResolveSessionStreamResponse]  # type: ignore[assignment]
     """ResolveSession for a caller that multiplexes: one stream carries batches
-    of requests and batches of answers, in order of completion.
+    of requests and batches of responses, in order of completion.
 
-    A client sends what has queued while its last write was under way, so an
-    idle caller waits for nobody and a busy one pays once for many. Each entry
-    fails by itself, with the status that the unary call would have had, and
-    counts as a call.
+    A client sends the requests that have queued while its last write was under
+    way: an idle client does not wait, and a busy one writes once for many.
+    Each entry fails by itself, with the status that the unary call would have
+    had, and counts as a call.
 
     The stream ends with an error for all of its entries: PERMISSION_DENIED /
-    CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+    CALLER_NOT_ALLOWED when the caller is not registered, or no longer;
     INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
     uses a request_id twice. It ends with OK when the client has closed its side,
-    or when the server stops; what is unanswered then was not carried out to the
-    end, and may be asked again elsewhere. A server reads no further while too
-    much is unanswered.
+    or when the server stops; requests that have no response then may be sent
+    again, to another replica. A server reads no further while too many requests
+    have no response.
     """
     CreateSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateSessionRequest, _auth_pb2.CreateSessionResponse]  # type: ignore[assignment]
     """Creates a session under an id minted here: 128 or more random bits in
@@ -153,22 +158,23 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     RevokeSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Ends a session for every resource, at once. Idempotent: revoking an
-    unknown or already revoked session succeeds. The caller has made sure that
-    whoever asked for it owns the session.
+    unknown or already revoked session succeeds. The caller has to make sure
+    that the request for it comes from the session's owner.
 
-    Acknowledged, it is obeyed by every replica within 1 s. The trailing
-    metadata "authsvc-consistency-token" carries what makes the caller's next
-    requests about the session obey it at once (see consistency_token).
+    Every replica enforces an acknowledged revocation within 1 s. The trailing
+    metadata "authsvc-consistency-token" carries the consistency_token with
+    which the caller's next requests about the session are rejected at once.
 
     Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
     CALLER_NOT_ALLOWED for a session that was not authenticated at one of the
     caller's resources first, or never was authenticated,
-    RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    RESOURCE_EXHAUSTED / OVERLOADED, ABORTED / CONFLICT, UNAVAILABLE /
+    STORE_UNAVAILABLE.
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What MCP servers call. Each caller may name only the resources that it is
-    registered for; anything else is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
+    """For MCP servers. A caller may name only the resources that it is registered
+    for; any other is PERMISSION_DENIED / CALLER_NOT_ALLOWED.
     """
 
     @_abc_1.abstractmethod
@@ -177,21 +183,23 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ResolveSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ResolveSessionResponse, _abc.Awaitable[_auth_pb2.ResolveSessionResponse]]:
-        """Decides who is asking, on which session, and with what they may work.
+        """Resolves a request to its session, the principal of its token, and
+        credentials for downstream services.
 
-        The identity in the answer always comes from the token in the request,
-        never from what an earlier request left behind. A token that is refused
-        changes nothing: the session goes on serving its owner.
+        The principal in the response always comes from the token in the request,
+        never from an earlier request. A token that is rejected changes nothing:
+        the session keeps serving its owner.
 
-        Idempotent: repeating a call gives the same identity; a repeated creation
-        of the same session answers OUTCOME_REUSED.
+        Idempotent: a repeated call gives the same principal; a repeated creation
+        of the same session gives OUTCOME_REUSED.
 
         Errors: UNAUTHENTICATED (TOKEN_*), PERMISSION_DENIED
         (SESSION_SUBJECT_MISMATCH, CALLER_NOT_ALLOWED, CREDENTIALS_REFUSED),
         NOT_FOUND (SESSION_NOT_FOUND, SESSION_EXPIRED, SESSION_REVOKED),
         INVALID_ARGUMENT (SESSION_ID_INVALID, TOKEN_TOO_LARGE, RESOURCE_INVALID),
-        RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED) and UNAVAILABLE
-        (STORE_UNAVAILABLE, KEYS_UNAVAILABLE, CREDENTIALS_UNAVAILABLE).
+        RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED), ABORTED (CONFLICT) and
+        UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
+        CREDENTIALS_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -201,20 +209,20 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_auth_pb2.ResolveSessionStreamResponse], _abc.AsyncIterator[_auth_pb2.ResolveSessionStreamResponse]]:
         """ResolveSession for a caller that multiplexes: one stream carries batches
-        of requests and batches of answers, in order of completion.
+        of requests and batches of responses, in order of completion.
 
-        A client sends what has queued while its last write was under way, so an
-        idle caller waits for nobody and a busy one pays once for many. Each entry
-        fails by itself, with the status that the unary call would have had, and
-        counts as a call.
+        A client sends the requests that have queued while its last write was under
+        way: an idle client does not wait, and a busy one writes once for many.
+        Each entry fails by itself, with the status that the unary call would have
+        had, and counts as a call.
 
         The stream ends with an error for all of its entries: PERMISSION_DENIED /
-        CALLER_NOT_ALLOWED when the caller is not, or not any more, who may call;
+        CALLER_NOT_ALLOWED when the caller is not registered, or no longer;
         INVALID_ARGUMENT / ARGUMENT_INVALID for a batch that is too large or that
         uses a request_id twice. It ends with OK when the client has closed its side,
-        or when the server stops; what is unanswered then was not carried out to the
-        end, and may be asked again elsewhere. A server reads no further while too
-        much is unanswered.
+        or when the server stops; requests that have no response then may be sent
+        again, to another replica. A server reads no further while too many requests
+        have no response.
         """
 
     @_abc_1.abstractmethod
@@ -236,24 +244,25 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Ends a session for every resource, at once. Idempotent: revoking an
-        unknown or already revoked session succeeds. The caller has made sure that
-        whoever asked for it owns the session.
+        unknown or already revoked session succeeds. The caller has to make sure
+        that the request for it comes from the session's owner.
 
-        Acknowledged, it is obeyed by every replica within 1 s. The trailing
-        metadata "authsvc-consistency-token" carries what makes the caller's next
-        requests about the session obey it at once (see consistency_token).
+        Every replica enforces an acknowledged revocation within 1 s. The trailing
+        metadata "authsvc-consistency-token" carries the consistency_token with
+        which the caller's next requests about the session are rejected at once.
 
         Errors: INVALID_ARGUMENT / SESSION_ID_INVALID, PERMISSION_DENIED /
         CALLER_NOT_ALLOWED for a session that was not authenticated at one of the
         caller's resources first, or never was authenticated,
-        RESOURCE_EXHAUSTED / OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+        RESOURCE_EXHAUSTED / OVERLOADED, ABORTED / CONFLICT, UNAVAILABLE /
+        STORE_UNAVAILABLE.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class SessionAdminServiceStub:
-    """What operators call, authorised apart from AuthService. Nothing that it
-    shows contains a token or a credential.
+    """For operators, authorised apart from AuthService. No response contains a
+    token or a credential.
     """
 
     @_typing.overload
@@ -267,48 +276,51 @@ class SessionAdminServiceStub:
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]
     """Lists sessions, newest first, in pages; revoked ones are among them until
-    their tombstones end. What is created while a client pages is not missed by
-    more than the pages already fetched. Idempotent.
+    their tombstones expire. A session that is created while a client reads
+    pages is missing at most from the pages that it has read already.
+    Idempotent.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
     STORE_UNAVAILABLE.
     """
     RevokeSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]
-    """Sets a durable not-before: no token that was issued before it answers again,
-    on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-    token issued later goes on with them. Idempotent: of two not-befores the later
-    one holds.
+    """Revokes tokens by a durable not-before time: no token of the target that was
+    issued before it is accepted again, on any session, whether it was seen
+    before or not; it is TOKEN_REVOKED. Sessions stay, and accept tokens that
+    are issued later. Idempotent: of two not-before times the later one is in
+    force.
 
-    For a session it ends that session instead, as AuthService.RevokeSession
-    does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
-    is unknown or ended already is left as it is.
+    A session as the target ends instead, as with AuthService.RevokeSession: it
+    is SESSION_REVOKED, whatever the token. Idempotent: a session that is
+    unknown or has ended is left as it is.
 
-    Acknowledged, either is obeyed by every replica within 1 s.
+    Every replica enforces an acknowledged revocation within 1 s.
 
-    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
-    STORE_UNAVAILABLE.
+    Errors: INVALID_ARGUMENT (ARGUMENT_INVALID, SESSION_ID_INVALID), ABORTED /
+    CONFLICT, UNAVAILABLE / STORE_UNAVAILABLE.
     """
     WatchSessions: _grpc.UnaryStreamMultiCallable[_auth_pb2.WatchSessionsRequest, _auth_pb2.WatchSessionsResponse]
     """Streams what happens to sessions, from now on or from a resume token. After
     a break, resuming from the last token seen misses no event that is still
     kept; the initial metadata "authsvc-resume-token" has the first one. The
-    stream ends with UNAVAILABLE when the server stops or the store is away.
+    stream ends with UNAVAILABLE / SERVICE_UNAVAILABLE when the server stops, and
+    with UNAVAILABLE / STORE_UNAVAILABLE when the store is unavailable.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
-    OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    OVERLOADED, UNAVAILABLE.
     """
     GetServiceStatus: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetServiceStatusRequest, _auth_pb2.GetServiceStatusResponse]
-    """Gets how the process that answers is: its issuers and the public facts of
-    their keys, its store, and on demand how many sessions there are. Of
-    several replicas or workers, each tells of itself. Idempotent.
+    """Gets the status of the process that responds: its issuers and the public
+    attributes of their keys, its store, and on demand the number of sessions.
+    Each replica or worker reports its own. Idempotent.
 
     Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
     """
 
 @_typing.type_check_only
 class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
-    """What operators call, authorised apart from AuthService. Nothing that it
-    shows contains a token or a credential.
+    """For operators, authorised apart from AuthService. No response contains a
+    token or a credential.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -319,47 +331,50 @@ class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists sessions, newest first, in pages; revoked ones are among them until
-    their tombstones end. What is created while a client pages is not missed by
-    more than the pages already fetched. Idempotent.
+    their tombstones expire. A session that is created while a client reads
+    pages is missing at most from the pages that it has read already.
+    Idempotent.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
     STORE_UNAVAILABLE.
     """
     RevokeSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionsRequest, _auth_pb2.RevokeSessionsResponse]  # type: ignore[assignment]
-    """Sets a durable not-before: no token that was issued before it answers again,
-    on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-    token issued later goes on with them. Idempotent: of two not-befores the later
-    one holds.
+    """Revokes tokens by a durable not-before time: no token of the target that was
+    issued before it is accepted again, on any session, whether it was seen
+    before or not; it is TOKEN_REVOKED. Sessions stay, and accept tokens that
+    are issued later. Idempotent: of two not-before times the later one is in
+    force.
 
-    For a session it ends that session instead, as AuthService.RevokeSession
-    does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
-    is unknown or ended already is left as it is.
+    A session as the target ends instead, as with AuthService.RevokeSession: it
+    is SESSION_REVOKED, whatever the token. Idempotent: a session that is
+    unknown or has ended is left as it is.
 
-    Acknowledged, either is obeyed by every replica within 1 s.
+    Every replica enforces an acknowledged revocation within 1 s.
 
-    Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
-    STORE_UNAVAILABLE.
+    Errors: INVALID_ARGUMENT (ARGUMENT_INVALID, SESSION_ID_INVALID), ABORTED /
+    CONFLICT, UNAVAILABLE / STORE_UNAVAILABLE.
     """
     WatchSessions: _aio.UnaryStreamMultiCallable[_auth_pb2.WatchSessionsRequest, _auth_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Streams what happens to sessions, from now on or from a resume token. After
     a break, resuming from the last token seen misses no event that is still
     kept; the initial metadata "authsvc-resume-token" has the first one. The
-    stream ends with UNAVAILABLE when the server stops or the store is away.
+    stream ends with UNAVAILABLE / SERVICE_UNAVAILABLE when the server stops, and
+    with UNAVAILABLE / STORE_UNAVAILABLE when the store is unavailable.
 
     Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
-    OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+    OVERLOADED, UNAVAILABLE.
     """
     GetServiceStatus: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetServiceStatusRequest, _auth_pb2.GetServiceStatusResponse]  # type: ignore[assignment]
-    """Gets how the process that answers is: its issuers and the public facts of
-    their keys, its store, and on demand how many sessions there are. Of
-    several replicas or workers, each tells of itself. Idempotent.
+    """Gets the status of the process that responds: its issuers and the public
+    attributes of their keys, its store, and on demand the number of sessions.
+    Each replica or worker reports its own. Idempotent.
 
     Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
     """
 
 class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What operators call, authorised apart from AuthService. Nothing that it
-    shows contains a token or a credential.
+    """For operators, authorised apart from AuthService. No response contains a
+    token or a credential.
     """
 
     @_abc_1.abstractmethod
@@ -380,8 +395,9 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ListSessionsResponse, _abc.Awaitable[_auth_pb2.ListSessionsResponse]]:
         """Lists sessions, newest first, in pages; revoked ones are among them until
-        their tombstones end. What is created while a client pages is not missed by
-        more than the pages already fetched. Idempotent.
+        their tombstones expire. A session that is created while a client reads
+        pages is missing at most from the pages that it has read already.
+        Idempotent.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
         STORE_UNAVAILABLE.
@@ -393,19 +409,20 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RevokeSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.RevokeSessionsResponse, _abc.Awaitable[_auth_pb2.RevokeSessionsResponse]]:
-        """Sets a durable not-before: no token that was issued before it answers again,
-        on any session, seen before or not: it is TOKEN_REVOKED. Sessions stay; a
-        token issued later goes on with them. Idempotent: of two not-befores the later
-        one holds.
+        """Revokes tokens by a durable not-before time: no token of the target that was
+        issued before it is accepted again, on any session, whether it was seen
+        before or not; it is TOKEN_REVOKED. Sessions stay, and accept tokens that
+        are issued later. Idempotent: of two not-before times the later one is in
+        force.
 
-        For a session it ends that session instead, as AuthService.RevokeSession
-        does: whatever the token, it is SESSION_REVOKED. Idempotent: a session that
-        is unknown or ended already is left as it is.
+        A session as the target ends instead, as with AuthService.RevokeSession: it
+        is SESSION_REVOKED, whatever the token. Idempotent: a session that is
+        unknown or has ended is left as it is.
 
-        Acknowledged, either is obeyed by every replica within 1 s.
+        Every replica enforces an acknowledged revocation within 1 s.
 
-        Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, UNAVAILABLE /
-        STORE_UNAVAILABLE.
+        Errors: INVALID_ARGUMENT (ARGUMENT_INVALID, SESSION_ID_INVALID), ABORTED /
+        CONFLICT, UNAVAILABLE / STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -417,10 +434,11 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams what happens to sessions, from now on or from a resume token. After
         a break, resuming from the last token seen misses no event that is still
         kept; the initial metadata "authsvc-resume-token" has the first one. The
-        stream ends with UNAVAILABLE when the server stops or the store is away.
+        stream ends with UNAVAILABLE / SERVICE_UNAVAILABLE when the server stops, and
+        with UNAVAILABLE / STORE_UNAVAILABLE when the store is unavailable.
 
         Errors: INVALID_ARGUMENT / ARGUMENT_INVALID, RESOURCE_EXHAUSTED /
-        OVERLOADED, UNAVAILABLE / STORE_UNAVAILABLE.
+        OVERLOADED, UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -429,9 +447,9 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.GetServiceStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.GetServiceStatusResponse, _abc.Awaitable[_auth_pb2.GetServiceStatusResponse]]:
-        """Gets how the process that answers is: its issuers and the public facts of
-        their keys, its store, and on demand how many sessions there are. Of
-        several replicas or workers, each tells of itself. Idempotent.
+        """Gets the status of the process that responds: its issuers and the public
+        attributes of their keys, its store, and on demand the number of sessions.
+        Each replica or worker reports its own. Idempotent.
 
         Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
         """
