@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from authsvc.client import ClientTls
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from chaos.identity import ISSUER, RESOURCE, Issuer
 from chaos.valkey import HOST, free_port
 

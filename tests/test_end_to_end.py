@@ -16,7 +16,7 @@ import pytest
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from demo.s3 import serving_s3
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process

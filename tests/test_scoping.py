@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authsvc.credentials.policy import BUCKET_ACTIONS, OBJECT_ACTIONS, is_bucket, session_policy
+from authsvc.credentials.policy import is_bucket, session_policy
+from authsvc.credentials.s3_actions import BUCKET_ACTIONS, OBJECT_ACTIONS
 from demo.s3 import serving_s3
 from tests.support.aws import Aws, Session, serving_aws
 from tests.support.bounds import TIMEOUT_SECONDS

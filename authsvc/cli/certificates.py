@@ -28,7 +28,7 @@ def command(folder: Path, client_name: str) -> None:
 
     They are valid for 30 days, and only for localhost.
     """
-    from authsvc.net.tls import write_development_certificates
+    from authsvc.net.development_certificates import write_development_certificates
 
     try:
         write_development_certificates(folder, client_name=client_name)

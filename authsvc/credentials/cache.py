@@ -31,10 +31,10 @@ _KEY_BYTES = 3_000
 """What a key takes: role, subject and the digest of a policy, or a token's digest; with the rest
 of an entry that is no secret."""
 
-MAX_CALLS = 256
+MAX_CONCURRENT_CALLS = 256
 """Calls under way: a flood of principals is not passed on to who issues."""
 
-RENEWED_AT = 0.8
+RENEWAL_FRACTION = 0.8
 """The part of their life after which credentials are renewed, in the background."""
 
 FAILURE_SECONDS = 5.0
@@ -123,7 +123,11 @@ class CredentialCache(Generic[CredentialsT]):
         """
         kept = self._kept.get(key)
         if kept is not None and now < kept.credentials.expire_time:
-            if now >= kept.renew_time and key not in self._calls and len(self._calls) < MAX_CALLS:
+            if (
+                now >= kept.renew_time
+                and key not in self._calls
+                and len(self._calls) < MAX_CONCURRENT_CALLS
+            ):
                 self._call(key, issue, ends, now)
             self._counts.hits += 1
             return kept.credentials
@@ -134,7 +138,7 @@ class CredentialCache(Generic[CredentialsT]):
         self._counts.misses += 1
         call = self._calls.get(key)
         if call is None:
-            if len(self._calls) >= MAX_CALLS:
+            if len(self._calls) >= MAX_CONCURRENT_CALLS:
                 raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "too many calls are under way")
             call = self._call(key, issue, ends, now)
         # One who leaves does not end it for the others.
@@ -175,7 +179,7 @@ class CredentialCache(Generic[CredentialsT]):
         self._counts.issued += 1
         renew_time = math.inf
         if issued.expire_time < ends:
-            renew_time = now + RENEWED_AT * (issued.expire_time - now)
+            renew_time = now + RENEWAL_FRACTION * (issued.expire_time - now)
         credentials = replace(
             issued, expire_time=min(issued.expire_time, ends), renew_time=renew_time
         )

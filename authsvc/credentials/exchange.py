@@ -41,7 +41,7 @@ there is no answer.
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ExchangeRequest:
     """What is asked for; a field that is empty is left out.
 
     Attributes:
@@ -86,7 +86,7 @@ class ExchangeBroker:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: ExchangeRequest,
         *,
         client_secret: Callable[[], Secret],
         post: Post,

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from sys import getsizeof
 
 from authsvc.common.lru import LruCache, bytes_for
+from authsvc.credentials.s3_actions import BUCKET_ACTIONS, OBJECT_ACTIONS
 from authsvc.domain.errors import AuthError, Reason
 
 log = logging.getLogger(__name__)
@@ -30,72 +31,6 @@ CACHE_SIZE = 1_024
 POLICY_BYTES = 16_000
 """What they may take in memory, on average: twice what one for 32 buckets and 24 permissions takes.
 Where they take more, fewer are cached."""
-
-BUCKET_ACTIONS = frozenset(
-    f"s3:{name}"
-    for name in (
-        "GetAccelerateConfiguration",
-        "GetAnalyticsConfiguration",
-        "GetBucketAcl",
-        "GetBucketCORS",
-        "GetBucketLocation",
-        "GetBucketLogging",
-        "GetBucketNotification",
-        "GetBucketObjectLockConfiguration",
-        "GetBucketOwnershipControls",
-        "GetBucketPolicy",
-        "GetBucketPolicyStatus",
-        "GetBucketPublicAccessBlock",
-        "GetBucketRequestPayment",
-        "GetBucketTagging",
-        "GetBucketVersioning",
-        "GetBucketWebsite",
-        "GetEncryptionConfiguration",
-        "GetIntelligentTieringConfiguration",
-        "GetInventoryConfiguration",
-        "GetLifecycleConfiguration",
-        "GetMetricsConfiguration",
-        "GetReplicationConfiguration",
-        "ListBucket",
-        "ListBucketMultipartUploads",
-        "ListBucketVersions",
-    )
-)
-"""Actions on a bucket. A bucket's configuration can be read, but not changed: such a change would
-outlive the credentials. ``s3:ListAllMyBuckets`` is of the account, not of a bucket: it would reveal
-every name, and what a principal may see is in its claims already."""
-
-OBJECT_ACTIONS = frozenset(
-    f"s3:{name}"
-    for name in (
-        "AbortMultipartUpload",
-        "BypassGovernanceRetention",
-        "DeleteObject",
-        "DeleteObjectTagging",
-        "DeleteObjectVersion",
-        "DeleteObjectVersionTagging",
-        "GetObject",
-        "GetObjectAcl",
-        "GetObjectAttributes",
-        "GetObjectLegalHold",
-        "GetObjectRetention",
-        "GetObjectTagging",
-        "GetObjectVersion",
-        "GetObjectVersionAcl",
-        "GetObjectVersionAttributes",
-        "GetObjectVersionTagging",
-        "ListMultipartUploadParts",
-        "PutObject",
-        "PutObjectAcl",
-        "PutObjectLegalHold",
-        "PutObjectRetention",
-        "PutObjectTagging",
-        "PutObjectVersionAcl",
-        "PutObjectVersionTagging",
-        "RestoreObject",
-    )
-)
-"""Actions on a bucket's objects."""
 
 _KINDS = ((BUCKET_ACTIONS, ""), (OBJECT_ACTIONS, "/*"))
 """Actions, and what makes the ARN of a bucket one that they are for."""

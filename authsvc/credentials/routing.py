@@ -8,7 +8,7 @@ from authsvc.credentials import CredentialBroker
 from authsvc.domain.resolution import Credentials, Principal, Secret
 
 
-class ByResource:
+class CredentialRouter:
     """Asks the one broker that a resource has. A refusal of it is final: no other one is tried.
 
     Args:

@@ -62,7 +62,7 @@ class RoleRule:
         """The part of AWS that the role is in, such as ``aws`` or ``aws-cn``."""
         return self.arn.split(":")[1]
 
-    def fits(self, principal: Principal) -> bool:
+    def matches(self, principal: Principal) -> bool:
         """Whether it is for this principal."""
         return self.issuer == principal.issuer and (not self.role or self.role in principal.roles)
 
@@ -99,7 +99,7 @@ class StsBroker:
                 refuses; CREDENTIALS_UNAVAILABLE when it cannot be had; TOKEN_EXPIRED in the leeway
                 after ``exp``, which AWS does not know.
         """
-        role = next((role for role in self._roles if role.fits(principal)), None)
+        role = next((role for role in self._roles if role.matches(principal)), None)
         if role is None:
             return None
         ends = math.floor(principal.expire_time)
@@ -128,7 +128,7 @@ class StsBroker:
                 issued = await _packed(assume, policy.forms)
             credentials = _read(issued, self._region)
         except ClientError as error:
-            raise _said_no(error, role) from None
+            raise _error_of(error, role) from None
         except (BotoCoreError, ResponseParserError, OSError, KeyError, ValueError) as error:
             # By its type alone: the message may hold what was sent.
             detail = f"STS, for {role.arn}: {type(error).__name__}"
@@ -159,7 +159,7 @@ def _read(issued: CredentialsTypeDef, region: str) -> AwsCredentials:
     return AwsCredentials(issued["AccessKeyId"], secret, session_token, region, expire_time)
 
 
-def _said_no(error: ClientError, role: RoleRule) -> AuthError:
+def _error_of(error: ClientError, role: RoleRule) -> AuthError:
     code = _code(error)
     reason = Reason.CREDENTIALS_REFUSED if code in _REFUSALS else Reason.CREDENTIALS_UNAVAILABLE
     hint = ": fewer buckets or permissions in the token would do" if code == _TOO_LARGE else ""

@@ -11,8 +11,8 @@ from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.aws import Ambient, Identity, KeyFiles, Sts, WebIdentity, sts_client
 from authsvc.credentials.cache import CacheCounts
-from authsvc.credentials.exchange import ACCESS_TOKEN, JWT, Exchange, ExchangeBroker
-from authsvc.credentials.routing import ByResource
+from authsvc.credentials.exchange import ACCESS_TOKEN, JWT, ExchangeBroker, ExchangeRequest
+from authsvc.credentials.routing import CredentialRouter
 from authsvc.credentials.secrets import read_secret
 from authsvc.credentials.static import StaticBroker
 from authsvc.credentials.sts import RoleRule, StsBroker
@@ -55,7 +55,7 @@ async def open_broker(
             named |= dict.fromkeys(table.resources, broker)
             if not table.resources:
                 otherwise = broker
-        yield ByResource(named, otherwise) if named else otherwise
+        yield CredentialRouter(named, otherwise) if named else otherwise
 
 
 async def _sts_broker(
@@ -93,7 +93,7 @@ def _exchange_broker(
 ) -> ExchangeBroker:
     _secret(table.client_secret_file, "credentials.exchange.client_secret_file")
     broker = ExchangeBroker(
-        Exchange(
+        ExchangeRequest(
             issuers=frozenset(table.issuers),
             client_id=table.client_id,
             audience=table.audience,

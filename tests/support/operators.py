@@ -18,7 +18,7 @@ from authsvc.client.admin_watch import Watched
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
 from authsvc.domain.resolution import Resolution
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from authsvc.server.config import Settings
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS

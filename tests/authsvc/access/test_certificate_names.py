@@ -20,7 +20,7 @@ from authsvc.access.callers import Caller, Callers
 from authsvc.access.certificate_names import certificate_names
 from authsvc.client import ClientTls
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from authsvc.server.running import running
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from authsvc.client import AdminClient, AuthClient, BlockingAuthClient, ClientTls
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 
 CLIENTS: list[Callable[..., object]] = [AuthClient, BlockingAuthClient, AdminClient]
 

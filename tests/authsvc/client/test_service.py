@@ -16,7 +16,7 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.client.replica import Replica
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from authsvc.server.running import running
 from tests.authsvc.client.fleet import BOUND_SECONDS
 from tests.support.bounds import TIMEOUT_SECONDS

@@ -7,7 +7,12 @@ import gc
 
 import pytest
 
-from authsvc.credentials.cache import FAILURE_SECONDS, MAX_CALLS, RENEWED_AT, CredentialCache
+from authsvc.credentials.cache import (
+    FAILURE_SECONDS,
+    MAX_CONCURRENT_CALLS,
+    RENEWAL_FRACTION,
+    CredentialCache,
+)
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Secret
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -102,7 +107,7 @@ async def test_they_are_kept_until_they_are_due_and_renewed_in_the_background(
     cached: Cached,
 ) -> None:
     await cached.get()
-    cached.clock.advance(3600 * RENEWED_AT - 1)
+    cached.clock.advance(3600 * RENEWAL_FRACTION - 1)
     assert await cached.get() == "token-1"
     assert cached.issuer.calls == 1
     cached.clock.advance(1)
@@ -160,7 +165,7 @@ async def test_through_an_outage_those_that_last_are_given_out_and_then_none(
 ) -> None:
     await cached.get()
     cached.issuer.error = AuthError(Reason.CREDENTIALS_UNAVAILABLE)
-    cached.clock.advance(3600 * RENEWED_AT)
+    cached.clock.advance(3600 * RENEWAL_FRACTION)
     for _ in range(3):
         for _ in range(20):
             assert await cached.get() == "token-1"
@@ -180,7 +185,7 @@ async def test_through_an_outage_those_that_last_are_given_out_and_then_none(
 async def test_a_refusal_to_renew_ends_those_that_are_kept(cached: Cached) -> None:
     await cached.get()
     cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED)
-    cached.clock.advance(3600 * RENEWED_AT)
+    cached.clock.advance(3600 * RENEWAL_FRACTION)
     assert await cached.get() == "token-1"
     await cached.settle()
     with pytest.raises(AuthError) as refused:
@@ -209,7 +214,7 @@ async def test_a_defect_is_raised_and_not_remembered(
 
 async def test_a_flood_of_principals_is_not_passed_on(cached: Cached) -> None:
     cached.issuer.open.clear()
-    asking = [asyncio.create_task(cached.get(f"user-{n}")) for n in range(MAX_CALLS)]
+    asking = [asyncio.create_task(cached.get(f"user-{n}")) for n in range(MAX_CONCURRENT_CALLS)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     with pytest.raises(AuthError, match="too many") as refused:
@@ -217,7 +222,7 @@ async def test_a_flood_of_principals_is_not_passed_on(cached: Cached) -> None:
     assert refused.value.reason is Reason.CREDENTIALS_UNAVAILABLE
     cached.issuer.open.set()
     await asyncio.gather(*asking)
-    assert cached.issuer.calls == MAX_CALLS
+    assert cached.issuer.calls == MAX_CONCURRENT_CALLS
 
 
 async def test_those_used_least_recently_are_forgotten(

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from authsvc.credentials import CredentialBroker
-from authsvc.credentials.cache import FAILURE_SECONDS, RENEWED_AT
+from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
 from authsvc.credentials.exchange import DEFAULT_EXPIRES_IN_SECONDS
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret
@@ -186,7 +186,7 @@ async def test_how_long_it_lasts(
 async def test_it_is_exchanged_again_before_it_ends(broker: CredentialBroker, site: Site) -> None:
     answers(site, expires_in=100)
     await issued(broker)
-    due = START + 100 * RENEWED_AT
+    due = START + 100 * RENEWAL_FRACTION
     site.arrived.clear()
     assert (await issued(broker, now=due)).expire_time == START + 100
     assert await asyncio.to_thread(site.arrived.wait, 10)

@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.credentials.policy import (
-    BUCKET_ACTIONS,
     MAX_POLICY_CHARACTERS,
-    OBJECT_ACTIONS,
     SessionPolicy,
     is_bucket,
     session_policy,
 )
+from authsvc.credentials.s3_actions import BUCKET_ACTIONS, OBJECT_ACTIONS
 from authsvc.domain.errors import AuthError, Reason
 from demo.buckets import BUCKETS
 from demo.layout import PERMISSIONS

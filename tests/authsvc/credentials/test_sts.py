@@ -16,7 +16,7 @@ import pytest
 from authsvc.credentials import sts as sts_module
 from authsvc.credentials.attribution import session_name
 from authsvc.credentials.aws import Identity, KeyFiles, Sts, WebIdentity, sts_client
-from authsvc.credentials.cache import FAILURE_SECONDS, RENEWED_AT
+from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
 from authsvc.credentials.sts import RoleRule, StsBroker
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Principal, Secret
@@ -343,7 +343,7 @@ async def test_a_long_token_is_followed_by_renewals(
     who = principal(seconds=10 * 3600)
     first = await issued(broker, who)
     assert first.expire_time == START + 3600
-    clock.advance(3600 * RENEWED_AT)
+    clock.advance(3600 * RENEWAL_FRACTION)
     fake_sts.clock_time = clock()
     fake_sts.arrived.clear()
     assert await issued(broker, who, clock()) == first

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from authsvc.net.certificates import Signed, issue, make_authority, strict_faults
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from tests.support.handshakes import handshake
 
 LOCALHOST = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("::1")))

@@ -25,7 +25,8 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.client.tls import Certificates, ServiceToken
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.net.tls import ServerCertificates, _Served, write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
+from authsvc.net.tls import ServerCertificates, _Served
 from authsvc.server.config import Settings
 from authsvc.server.running import running
 from authsvc.v1 import auth_pb2 as pb

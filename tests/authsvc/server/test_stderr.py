@@ -13,7 +13,7 @@ from secrets import token_hex
 
 import pytest
 
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from tests.support.processes import Process, spawn
 from tests.support.tokens import ISSUER, RESOURCE
 

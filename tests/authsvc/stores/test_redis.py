@@ -19,7 +19,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
-from authsvc.net.tls import write_development_certificates
+from authsvc.net.development_certificates import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis import tasks
 from authsvc.stores.redis.records import decode_value, encode_value
