@@ -45,11 +45,11 @@ it is repeated for as long as its deadline lasts."""
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What a revocation has done.
+    """The result of a revocation.
 
     Attributes:
-        session_count: how many live sessions held a token that it ended; None when not known.
-        consistency_token: whoever shows it is answered accordingly, by every replica.
+        session_count: how many live sessions held a token that it revoked; None if not counted.
+        consistency_token: a call that carries it sees the revocation, on every replica.
     """
 
     session_count: int | None
@@ -62,7 +62,7 @@ class Listed:
 
     Attributes:
         records: as in ``AdminClient.get``.
-        next_page_token: what to ask for the next page with; empty at the end.
+        next_page_token: requests the next page; empty at the end.
     """
 
     records: tuple[Record, ...]
@@ -92,17 +92,18 @@ _STATUS: Method[AdminChannel, pb.GetServiceStatusRequest, pb.GetServiceStatusRes
 class AdminClient:
     """An operator's connection to authsvc, for use within ``async with``, and again after that.
 
-    Every call may be repeated, and is, at one replica after another, while there is time.
+    Every call is idempotent: one that fails is retried, at one replica after another, until its
+    deadline.
 
     Args:
         target: ``host:port``, ``unix:/path`` or ``dns:///host:port``; several with commas between,
             or a sequence, for several replicas.
-        deadline_seconds: how long one call may take, its repetitions included.
+        deadline_seconds: how long one call may take, retries included.
         tls: None for a socket of this machine. Its files may change while the client runs.
 
     Raises:
-        TypeError: an argument is of another type than it says.
-        ValueError: the target is none of these, or ``deadline_seconds`` no finite number above 0.
+        TypeError: an argument has the wrong type.
+        ValueError: the target is invalid, or ``deadline_seconds`` is not a finite number above 0.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class AdminClient:
             RuntimeError: it is open already.
         """
         if not self._channels.closed:
-            raise RuntimeError("AdminClient is open already: open it once, and share it")
+            raise RuntimeError("AdminClient is open already: open it once and share it")
         self._channels.open()
         return self
 
@@ -141,7 +142,7 @@ class AdminClient:
         await self._channels.close()
 
     async def get(self, session_id: str) -> Record:
-        """One session. Its grants have no digests: nobody gets to see them.
+        """One session. Its grants come without their digests, which never leave authsvc.
 
         Raises:
             AuthError: SESSION_NOT_FOUND.
@@ -156,9 +157,9 @@ class AdminClient:
         """One page of sessions, newest first.
 
         Args:
-            which: what they have to match.
-            page_size: how many at most; 0 for authsvc's own measure.
-            page_token: ``Listed.next_page_token`` of the page before, with the same filter.
+            which: the filter that they match.
+            page_size: how many at most; 0 for authsvc's default.
+            page_token: ``Listed.next_page_token`` of the previous page, with the same filter.
 
         Raises:
             AuthError: ARGUMENT_INVALID.
@@ -170,11 +171,11 @@ class AdminClient:
         return Listed(tuple(map(admin_wire.record_of, answer.sessions)), answer.next_page_token)
 
     async def list(self, which: RecordFilter = ALL, *, page_size: int = 0) -> AsyncIterator[Record]:
-        """Sessions, newest first, page by page as they are asked for.
+        """Sessions, newest first, fetched page by page.
 
         Args:
-            which: what they have to match.
-            page_size: how many are fetched at once; 0 for authsvc's own measure.
+            which: the filter that they match.
+            page_size: how many are fetched at once; 0 for authsvc's default.
 
         Raises:
             AuthError: ARGUMENT_INVALID.
@@ -251,7 +252,7 @@ class AdminClient:
         return await self.revoke(SessionTarget(session_id))
 
     async def status(self, *, count_sessions: bool = False) -> ServiceStatus:
-        """How the process that answers is: one of several replicas or workers.
+        """The status of the process that answers: one of several replicas or workers.
 
         Args:
             count_sessions: whether sessions are counted, which reads their records.
@@ -267,17 +268,17 @@ class AdminClient:
     async def watching(
         self, which: RecordFilter = ALL, *, resume_token: str = ""
     ) -> AsyncIterator[AsyncIterator[Watched]]:
-        """What happens from here on, or after the event that ``resume_token`` came with.
+        """Events from now on, or after the event that had ``resume_token``.
 
-        A watch that breaks is taken up again, at any replica, for as long as it takes; no event
-        that is still kept is lost on the way.
+        A watch that is interrupted resumes at any replica, and retries without a limit. Events
+        that are still kept are not lost.
 
         Args:
-            which: sessions; a not-before is told of where it may concern one of them.
-            resume_token: of the last event seen; empty for from now on.
+            which: sessions; revocations of tokens are included where they may concern one of them.
+            resume_token: of the last event received; empty for from now on.
 
         Yields:
-            The events. What happens once they are there to be asked for is among them.
+            The events. Whatever happens after this is entered is among them.
 
         Raises:
             AuthError: ARGUMENT_INVALID, OVERLOADED; while iterating, too.

@@ -30,7 +30,7 @@ class AdminChannel:
     Args:
         name: the address, as it was given.
         channel: the channel, which this closes.
-        metadata: what proves the caller.
+        metadata: authenticates the caller.
     """
 
     def __init__(self, name: str, channel: aio.Channel, metadata: Callable[[], Metadata]) -> None:
@@ -53,7 +53,7 @@ class AdminChannel:
         return await answered(call)
 
     def mark_unresponsive(self) -> None:
-        """Nothing: the next attempt goes to another address as it is."""
+        """Does nothing: the next attempt goes to another address anyway."""
 
     async def close(self) -> None:
         """Close the connection; calls on it are cancelled."""
@@ -61,7 +61,7 @@ class AdminChannel:
 
 
 class AdminChannels:
-    """The addresses that a client was given. One is used until an attempt fails, then the next.
+    """A channel to each address of a client. One is used until an attempt fails, then the next.
 
     Args:
         addresses: as gRPC takes them.
@@ -99,7 +99,7 @@ class AdminChannels:
         if self.closed:
             return None
         if self._certificates.renew():
-            # Watches go on, on the old ones.
+            # Watches continue on the old ones.
             self._outdated += self._channels
             self.open()
         if tried:

@@ -34,7 +34,7 @@ class Watched:
     """An event that was watched.
 
     Attributes:
-        resume_token: what to watch from to get all that comes after it.
+        resume_token: resumes the watch after this event.
         event: what happened. Its records are as in ``AdminClient.get``.
     """
 
@@ -70,7 +70,7 @@ class Watch:
         """The events of one stream after another.
 
         Raises:
-            AuthError: authsvc does not allow the watch any more, or the client was closed.
+            AuthError: authsvc no longer allows the watch, or the client was closed.
         """
         while self._stream is not None:
             try:
@@ -89,7 +89,7 @@ class Watch:
                 if is_caller_cancelled():
                     raise
                 raise AuthError(CLOSED.error.reason, CLOSED.error.detail) from None
-            # A server that ends each stream at once is not asked in a loop.
+            # A server that ends each stream at once is not called in a tight loop.
             await asyncio.sleep(random.uniform(0.0, BACKOFF_SECONDS))  # noqa: S311 - jitter
             await self.begin(math.inf)
 

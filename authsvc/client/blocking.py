@@ -15,31 +15,31 @@ from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolution
 
-AnswerT = TypeVar("AnswerT")
+ResultT = TypeVar("ResultT")
 
-PATIENCE_SECONDS = 5.0
-"""How much longer than its deadline a call may take before it is given up from outside."""
+MARGIN_SECONDS = 5.0
+"""How much longer than its deadline the calling thread waits for a call."""
 
 
 class BlockingAuthClient:
-    """An ``AuthClient`` on an event loop in a thread of its own, to be shared by all threads.
+    """An ``AuthClient`` on an event loop in a thread of its own, shared by all threads.
 
-    Every call blocks its caller until it is answered, for its deadline at most; one that is
-    interrupted, as by Ctrl-C, is cancelled at authsvc.
+    A call blocks until it is answered, at most for its deadline. A call that is interrupted, as by
+    Ctrl-C, is cancelled at authsvc.
 
     It is used within ``with``, and may be opened again once it is closed.
 
-    It does not survive a fork, because threads and connections do not: a child that uses its
-    parent's is told so. Where a server forks its workers, open one in each of them.
+    It does not survive a fork, because threads and connections do not: calls in a child process
+    raise ``RuntimeError``. A server that forks its workers opens one in each of them.
 
     Args:
         target: see ``AuthClient``, as of the others.
-        deadline_seconds: how long one call may take, connecting and repeating included.
+        deadline_seconds: how long one call may take, connecting and retries included.
         tls: None for a socket of this machine.
 
     Raises:
-        TypeError: an argument is of another type than it says.
-        ValueError: the target is none, or ``deadline_seconds`` no finite number above 0.
+        TypeError: an argument has the wrong type.
+        ValueError: the target is invalid, or ``deadline_seconds`` is not a finite number above 0.
         OSError: a file of ``tls`` cannot be read, or does not hold what it should.
     """
 
@@ -51,7 +51,7 @@ class BlockingAuthClient:
         tls: ClientTls | None = None,
     ) -> None:
         self._client = AuthClient(target, deadline_seconds=deadline_seconds, tls=tls)
-        self._patience_seconds = deadline_seconds + PATIENCE_SECONDS
+        self._wait_seconds = deadline_seconds + MARGIN_SECONDS
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process_id = 0
 
@@ -59,10 +59,10 @@ class BlockingAuthClient:
         """
         Raises:
             RuntimeError: it is open already.
-            OSError: there are no file descriptors left for its event loop.
+            OSError: there are no file descriptors for its event loop.
         """
         if self._loop is not None and self._process_id == os.getpid():
-            raise RuntimeError("BlockingAuthClient is open already: open it once, and share it")
+            raise RuntimeError("BlockingAuthClient is open already: open it once and share it")
         opened: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = Thread(target=self._run, args=(opened,), name="authsvc-client", daemon=True)
         self._thread.start()
@@ -104,7 +104,7 @@ class BlockingAuthClient:
         except Exception as error:
             if opened.done():
                 raise
-            # Whoever opens it waits for that.
+            # The thread that opens it waits for that.
             opened.set_exception(error)
 
     async def _serve(self, opened: Future[asyncio.AbstractEventLoop]) -> None:
@@ -113,11 +113,11 @@ class BlockingAuthClient:
             opened.set_result(asyncio.get_running_loop())
             await self._closing.wait()
 
-    def _answer(self, call: Coroutine[Any, Any, AnswerT]) -> AnswerT:
+    def _answer(self, call: Coroutine[Any, Any, ResultT]) -> ResultT:
         """
         Raises:
             AuthError: authsvc's own, or SERVICE_UNAVAILABLE.
-            RuntimeError: this is not within ``with``, or in a child of the process that is.
+            RuntimeError: it is not open, or was opened by a parent process.
         """
         if self._loop is None or self._process_id != os.getpid():
             call.close()
@@ -128,9 +128,9 @@ class BlockingAuthClient:
             call.close()
             raise
         try:
-            return future.result(self._patience_seconds)
+            return future.result(self._wait_seconds)
         except (TimeoutError, CancelledError):
-            raise AuthError(Reason.SERVICE_UNAVAILABLE, "the client was closed, or hangs") from None
+            raise AuthError(Reason.SERVICE_UNAVAILABLE, "the client was closed or hangs") from None
         finally:
-            # For whoever does not wait any longer; nothing for what is answered.
+            # Cancels a call that nobody waits for; does nothing to one that is answered.
             future.cancel()

@@ -12,23 +12,24 @@ from authsvc.domain.errors import AuthError, Reason
 log = logging.getLogger(__name__)
 
 FAILURES = 5
-"""Calls in a row that have to fail. Each has used up its deadline or its attempts, on all replicas
-that there are: one replica that is away is not enough."""
+"""Consecutive calls that have to fail to open it. Each has used up its deadline or its attempts, on
+all replicas: one unavailable replica is not enough."""
 
 OPEN_SECONDS = 0.5
+"""How long it stays open before a call probes."""
 
 UNAVAILABLE = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.STORE_UNAVAILABLE})
-"""Errors that count as failures: authsvc cannot be reached, or its store cannot."""
+"""Errors that count as failures: authsvc is unreachable, or its store is."""
 
 
 class Breaker:
-    """Fails calls at once while authsvc as a whole does not work; one at a time finds out.
+    """Fails calls at once while authsvc as a whole is unavailable; one call at a time probes it.
 
-    What counts is not to have been able to ask. A refusal is an answer, and so is an issuer's or a
-    broker's being away, which others may not need.
+    A rejection is an answer and no failure. Nor is an unavailable issuer or broker, which other
+    calls may not need.
 
     Args:
-        target: where authsvc is, for the log.
+        target: the address of authsvc, for the log.
         clock: seconds, of any origin.
     """
 
@@ -42,10 +43,10 @@ class Breaker:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """One call, from its begin to its end.
+        """One call, from its start to its end.
 
         Raises:
-            AuthError: SERVICE_UNAVAILABLE, at once, while it is open.
+            AuthError: SERVICE_UNAVAILABLE, while it is open.
         """
         probes = self._admit()
         try:
@@ -59,19 +60,19 @@ class Breaker:
         else:
             self._answered()
         finally:
-            # A probe that is given up has found out nothing: the next call is one.
+            # A probe that is cancelled shows nothing: the next call is a probe.
             if probes:
                 self._probing = False
 
     def _admit(self) -> bool:
-        """Let a call through, and say whether it is the probe."""
+        """Let a call through; whether it is the probe."""
         if self._failures < FAILURES:
             return False
         now = self._clock()
         if self._probing or now < self._open_until:
             raise AuthError(
                 Reason.SERVICE_UNAVAILABLE,
-                f"authsvc has not worked of late: {self._last}",
+                f"authsvc is unavailable; last failure: {self._last}",
                 retry_after_seconds=max(self._open_until - now, OPEN_SECONDS),
             )
         self._probing = True
@@ -83,15 +84,15 @@ class Breaker:
         now = self._clock()
         if self._failures == FAILURES:
             log.error(
-                "authsvc at %s does not work: calls fail at once until it does",
+                "authsvc at %s is unavailable: calls fail at once until it recovers",
                 self._target,
                 extra={"target": self._target},
             )
-        # Those that were let through earlier and fail late do not keep it open.
+        # Calls that began before it opened do not extend the time.
         if self._failures >= FAILURES and now >= self._open_until:
             self._open_until = now + OPEN_SECONDS
 
     def _answered(self) -> None:
         if self._failures >= FAILURES:
-            log.info("authsvc at %s works again", self._target, extra={"target": self._target})
+            log.info("authsvc at %s has recovered", self._target, extra={"target": self._target})
         self._failures = 0

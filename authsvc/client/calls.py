@@ -20,7 +20,7 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """What an operator knows it by."""
+        """Its name in logs and errors."""
         ...
 
     def mark_unresponsive(self) -> None:
@@ -40,7 +40,7 @@ class Pool(Protocol[TargetT]):
         ...
 
     def best(self, tried: Collection[TargetT]) -> TargetT | None:
-        """The one to ask next, after those that were tried; None while none can be asked."""
+        """The one to call next, after those that were tried; None while there is none."""
         ...
 
     async def next_connected(self, tried: Collection[TargetT], deadline: float) -> TargetT:
@@ -52,7 +52,7 @@ class Pool(Protocol[TargetT]):
         ...
 
     def has_other(self, tried: Collection[TargetT]) -> bool:
-        """Whether there is one worth asking besides those that were tried."""
+        """Whether there is a healthy one besides those that were tried."""
         ...
 
 
@@ -61,8 +61,8 @@ class Method(Generic[TargetT, RequestT, ResponseT]):
     """An RPC.
 
     Attributes:
-        attempt: asks one replica, for so many seconds at most; raises ``AttemptError``.
-        idempotent: whether a request that may have been carried out may be sent again.
+        attempt: calls one replica, with a timeout in seconds; raises ``AttemptError``.
+        idempotent: whether a request that may have been executed may be sent again.
     """
 
     attempt: Callable[[TargetT, RequestT, float], Awaitable[ResponseT]]
@@ -70,14 +70,14 @@ class Method(Generic[TargetT, RequestT, ResponseT]):
 
 
 class Calls(Generic[TargetT]):
-    """Makes calls: repeats an attempt that failed, where that is safe, until the deadline.
+    """Makes calls: retries an attempt that failed, where that is safe, until the deadline.
 
     Args:
-        pool: the replicas to ask.
+        pool: the replicas to call.
         policy: how attempts share the deadline.
-        deadline_seconds: how long a call may take, all its attempts and waits together. Each
-            attempt tells its server how long it has.
-        budget: bounds the repetitions of all calls; None for no bound.
+        deadline_seconds: how long a call may take, with all its attempts and waits. Each attempt
+            sends its server the time that it has.
+        budget: bounds the retries of all calls; None for no bound.
     """
 
     def __init__(

@@ -25,13 +25,13 @@ from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
 
 RequestT = TypeVar("RequestT")
-AnswerT = TypeVar("AnswerT")
+ResponseT = TypeVar("ResponseT")
 
 MAX_ATTEMPTS = 4
 
 CLOSING_SECONDS = 1.0
-"""How much longer a connection that is given up lasts than the calls on it: gRPC cancels what is
-left, and a call that nobody cancelled is not to look as if."""
+"""How much longer than its calls an outdated connection lasts: gRPC cancels the calls that remain
+when it closes, and a call that its caller did not cancel must not end as cancelled."""
 
 _POLICY = RetryPolicy(per_try_timeout_fraction=0.25, max_attempts=MAX_ATTEMPTS)
 
@@ -55,36 +55,35 @@ _REVOKE: Method[Replica, pb.RevokeSessionRequest, tuple[Empty, aio.Call]] = Meth
 
 
 class AuthClient:
-    """Connections to all replicas of authsvc, to be shared by all requests of an event loop.
+    """Connections to all replicas of authsvc, shared by all requests of an event loop.
 
-    A call goes to a replica that is connected, says that it serves and has answered of late. One
-    that breaks or is not answered in time goes to another replica, as long as the deadline lasts
-    and the request may be repeated: creating a session may only be if nothing can have come of it.
-    While nothing answers at all, a call fails when its deadline is past; after five in a row calls
-    fail at once, but for one each half second that finds out. Whoever cancels a call cancels it at
-    authsvc.
+    A call goes to a replica that is connected and healthy. A call that fails or is not answered in
+    time is retried at another replica, within its deadline and if that is safe: creating a session
+    is retried only if the failed attempt changed nothing. While no replica answers, calls fail at
+    their deadline; after five consecutive failures calls fail at once, except one each half second
+    that probes. A call that is cancelled is cancelled at authsvc, too.
 
     It is used within ``async with``. It may be opened again once it is closed, and several times at
     once, as by two gates that share it: it is closed when the last of them leaves.
 
     Args:
         target: ``host:port`` or ``unix:/path`` of authsvc; ``dns:///host:port`` for a replica at
-            each address of a name, which is looked up again as time goes by; or several of them,
+            each address of a name, which is looked up every few seconds; or several of them,
             as a sequence or with commas between.
-        deadline_seconds: how long one call may take, connecting and repeating included.
+        deadline_seconds: how long one call may take, connecting and retries included.
         streams: whether resolves share one stream to each replica, which costs a busy caller and
-            authsvc far less than a call each. A replica that knows no streams is called.
+            authsvc far less than a call each. A replica without streams is called instead.
         tls: None for a socket of this machine. Its files may change while the client runs: calls
-            under way finish on the old connections, others take new ones.
+            in flight finish on the old connections, new ones use new connections.
         traceparent: the context of the current trace, as W3C Trace Context spells it; empty
-            without one. Asked in the context of whoever calls.
+            without one. Called in the context of the caller.
         clock: seconds, of any origin.
         look_up: from a name to its addresses.
 
     Raises:
-        TypeError: an argument is of another type than it says.
-        ValueError: the target is none of these, or not on this machine and without ``tls``; or
-            ``deadline_seconds`` is no finite number above 0.
+        TypeError: an argument has the wrong type.
+        ValueError: the target is invalid, or not on this machine and without ``tls``; or
+            ``deadline_seconds`` is not a finite number above 0.
         OSError: a file of ``tls`` cannot be read, or does not hold what it should.
     """
 
@@ -165,14 +164,14 @@ class AuthClient:
             consistency_token=self._tokens.of(session),
         )
         answer = await self._make(_RESOLVE, request)
-        self._tokens.remember(session, answer.consistency_token)
+        self._tokens.keep(session, answer.consistency_token)
         return wire.resolution_of(answer)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
         """See ``Resolver.create``."""
         request = pb.CreateSessionRequest(token=token, resource=resource)
         answer, _ = await self._make(_CREATE, request)
-        self._tokens.remember((answer.session.id, ""), answer.consistency_token)
+        self._tokens.keep((answer.session.id, ""), answer.consistency_token)
         return wire.resolution_of(answer)
 
     async def revoke(self, session_id: str) -> None:
@@ -180,9 +179,11 @@ class AuthClient:
         request = pb.RevokeSessionRequest(session_id=session_id)
         _, rpc = await self._make(_REVOKE, request)
         written = (await rpc.trailing_metadata()).get(wire.CONSISTENCY_TOKEN_KEY, "")
-        self._tokens.remember((session_id, ""), str(written), ends=True)
+        self._tokens.keep((session_id, ""), str(written), ends=True)
 
-    async def _make(self, method: Method[Replica, RequestT, AnswerT], request: RequestT) -> AnswerT:
+    async def _make(
+        self, method: Method[Replica, RequestT, ResponseT], request: RequestT
+    ) -> ResponseT:
         if not self._openings:
             raise NotOpenError("AuthClient is used within `async with`")
         if self._certificates.renew():

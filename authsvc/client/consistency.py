@@ -1,4 +1,4 @@
-"""Read your writes: the consistency tokens of what this client has just written."""
+"""Read your writes: the consistency tokens of this client's latest writes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 KEEP_SECONDS = 2.0
-"""Every replica knows of a write within 1 s; the rest is for clocks that run unevenly."""
+"""Every replica sees a write within 1 s; the rest allows for clocks that run unevenly."""
 
 MAX_TOKENS = 10_000
-"""The oldest goes first: its write is the one that everybody is likeliest to know."""
+"""The oldest is evicted first: every replica has most likely seen its write."""
 
 Key = tuple[str, str]
 """A session: its id and "", or "" and the resource, for the principal sessions there."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
+class _Entry:
     token: str
     until: float
     ends: bool
 
 
 class ConsistencyTokens:
-    """The last consistency token for each session, for as long as it is of use.
+    """The last consistency token of each session, while a replica may not have seen the write.
 
     Args:
         clock: seconds, of any origin.
@@ -33,23 +33,23 @@ class ConsistencyTokens:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tokens: OrderedDict[Key, _Remembered] = OrderedDict()
+        self._tokens: OrderedDict[Key, _Entry] = OrderedDict()
 
     def of(self, key: Key) -> str:
-        """What to send with a request; empty when nothing has been written of late."""
-        remembered = self._tokens.get(key)
-        if remembered is None or remembered.until <= self._clock():
+        """The token to send with a request; empty if there was no recent write."""
+        entry = self._tokens.get(key)
+        if entry is None or entry.until <= self._clock():
             return ""
-        return remembered.token
+        return entry.token
 
-    def remember(self, key: Key, token: str, *, ends: bool = False) -> None:
-        """Keep an answer's token.
+    def keep(self, key: Key, token: str, *, ends: bool = False) -> None:
+        """Keep the token of an answer.
 
         Args:
             key: the session.
-            token: empty when the answer had none.
-            ends: whether the session has been ended. The answer to a call that was under way at the
-                same time does not take its place.
+            token: empty if the answer had none.
+            ends: whether the call ended the session. The token of a call that was in flight at the
+                same time does not replace this one.
         """
         if not token:
             return
@@ -59,7 +59,7 @@ class ConsistencyTokens:
         before = self._tokens.get(key)
         if before is not None and before.ends and not ends:
             return
-        self._tokens[key] = _Remembered(token, now + KEEP_SECONDS, ends)
+        self._tokens[key] = _Entry(token, now + KEEP_SECONDS, ends)
         self._tokens.move_to_end(key)
         if len(self._tokens) > MAX_TOKENS:
             self._tokens.popitem(last=False)

@@ -16,11 +16,11 @@ from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.wire import errors as error_wire
 
-AnswerT = TypeVar("AnswerT")
+ResultT = TypeVar("ResultT")
 
 _NEVER_SENT = "failed to connect to all addresses"
-"""gRPC's words for a call that found no connection. Should they change, what is not idempotent is
-not repeated any more: no harm is done."""
+"""How gRPC's message for a call that found no connection begins. If it changes, calls that are not
+idempotent are no longer retried, which is safe."""
 
 _CODES = frozenset(code_pb2.Code.values())
 
@@ -28,7 +28,7 @@ _BROKEN = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
-        # A server that stops says so of calls that it had not looked at.
+        # From a server that stops, for calls that it had not read.
         grpc.StatusCode.CANCELLED,
     }
 )
@@ -45,8 +45,8 @@ class Failure:
         error: what the call raises if this was its last attempt.
         may_repeat: whether an idempotent request may be sent again.
         safe_to_retry: whether any request may: this one has changed nothing.
-        timed_out: the replica has not answered in time.
-        unimplemented: the replica does not know such an RPC.
+        timed_out: whether the replica did not answer in time.
+        unimplemented: whether the replica lacks the RPC.
     """
 
     error: AuthError
@@ -57,7 +57,7 @@ class Failure:
 
 
 class AttemptError(Exception):
-    """An attempt has failed; ``failure`` says how."""
+    """An attempt failed; ``failure`` is why."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error)
@@ -74,7 +74,7 @@ CLOSED = Failure(
     AuthError(Reason.SERVICE_UNAVAILABLE, "the connection was closed by this client"),
     may_repeat=True,
 )
-"""A channel that is closed cancels the calls on it."""
+"""Of calls that their channel cancelled when it was closed."""
 
 
 def is_caller_cancelled() -> bool:
@@ -83,7 +83,7 @@ def is_caller_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-async def answered(rpc: Awaitable[AnswerT]) -> AnswerT:
+async def answered(rpc: Awaitable[ResultT]) -> ResultT:
     """What an RPC returns.
 
     Raises:
@@ -100,19 +100,19 @@ async def answered(rpc: Awaitable[AnswerT]) -> AnswerT:
 
 
 def why_never_sent(error: aio.AioRpcError) -> str:
-    """gRPC's account of why a call found no connection; empty for a call that may have been sent.
+    """gRPC's message on why a call found no connection; empty for a call that may have been sent.
 
-    Other details are a peer's and may hold anything. These were made here.
+    Other messages come from a peer and may hold anything. This one was made on this side.
     """
     details = error.details() or ""
     return printable(details) if details.startswith(_NEVER_SENT) else ""
 
 
 def failure_of(error: aio.AioRpcError) -> Failure:
-    """authsvc's own error where it sent one; anything else is not being able to tell."""
+    """authsvc's own error where it sent one; SERVICE_UNAVAILABLE or OVERLOADED otherwise."""
     sent = _sent(error)
     if sent is not None:
-        return _told(sent)
+        return _reported(sent)
     code = error.code()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Failure(AuthError(Reason.OVERLOADED, code.name))
@@ -127,28 +127,28 @@ def failure_of(error: aio.AioRpcError) -> Failure:
 
 
 def failure_of_status(status: status_pb2.Status) -> Failure:
-    """The same for the status of one entry of a stream."""
+    """As ``failure_of``, for the status of one entry of a stream."""
     sent = error_wire.error_of(status)
     if sent is not None:
-        return _told(sent)
+        return _reported(sent)
     name = code_pb2.Code.Name(status.code) if status.code in _CODES else "UNKNOWN"
     return Failure(AuthError(Reason.SERVICE_UNAVAILABLE, name))
 
 
 def located(error: AuthError, target: str) -> AuthError:
-    """``error`` with the replica that it is of, where that helps to find the cause."""
+    """``error``, with the address of the replica in its detail if its status is UNAVAILABLE."""
     if error.reason.status is not Status.UNAVAILABLE:
         return error
     detail = f"authsvc at {target}: {error.detail or error.reason.name}"
     return AuthError(error.reason, detail, retry_after_seconds=error.retry_after_seconds)
 
 
-def _told(error: AuthError) -> Failure:
-    """What authsvc itself says."""
+def _reported(error: AuthError) -> Failure:
+    """The failure for an error that authsvc sent."""
     return Failure(
         error,
         may_repeat=error.reason.status in _REPEATABLE,
-        # A token is judged before anything is stored.
+        # The token is verified before anything is stored.
         safe_to_retry=error.reason is Reason.KEYS_UNAVAILABLE,
     )
 

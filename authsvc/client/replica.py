@@ -1,4 +1,4 @@
-"""One replica: a connection that is kept up, and what is known of its health."""
+"""One replica: a connection that is kept up, and its health."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 CHECK_SECONDS = 0.5
-"""How long a replica under suspicion has for an answer, and at most until it is asked again."""
+"""Timeout of a health check, and the longest time between checks of an unresponsive replica."""
 
 CONNECTED_YET_SECONDS = 0.02
-"""How often it is looked whether there is a connection."""
+"""How often the state of a connection is polled."""
 
 ASK_AGAIN_SECONDS = 1.0
-"""How long at most until a replica that said it does not serve, or said nothing, is asked again."""
+"""The longest time until a replica that did not report SERVING is checked again."""
 
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -52,10 +52,10 @@ class Replica:
     Args:
         endpoint: where it listens.
         credentials: None in the clear.
-        metadata: what proves the caller.
+        metadata: authenticates the caller.
         known: set once authsvc has answered this caller. Only then is its health watched: the watch
-            of a caller that is turned away would be one more refusal to write down.
-        streams: whether resolves share a stream, where the replica knows of such.
+            of a caller that is denied would be audited as another denial.
+        streams: whether resolves share a stream, if the replica has them.
         traceparent: the context of the current trace, as W3C Trace Context spells it; empty
             without one.
     """
@@ -72,9 +72,9 @@ class Replica:
     ) -> None:
         self.in_flight = 0
         self.name = f"{endpoint.host} at {endpoint.address}" if endpoint.host else endpoint.address
-        """What an operator knows it by."""
+        """Its name in logs and errors."""
         self.cause = ""
-        """Why there is no connection, as gRPC says; empty while there is one, or none is known."""
+        """Why there is no connection, as gRPC reports; empty if there is one, or none is known."""
         self._channel = _channel(endpoint, credentials)
         self._stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(self._channel)
         self._metadata = metadata
@@ -110,10 +110,10 @@ class Replica:
         request: RequestT,
         timeout_seconds: float,
     ) -> tuple[ResponseT, aio.Call]:
-        """One attempt: the answer, and the RPC that it came with.
+        """One attempt: the answer, and its RPC.
 
         Raises:
-            AttemptError: why there is none.
+            AttemptError: why there is no answer.
         """
         self.in_flight += 1
         try:
@@ -128,7 +128,7 @@ class Replica:
     async def resolve(
         self, request: pb.ResolveSessionRequest, timeout_seconds: float
     ) -> pb.ResolveSessionResponse:
-        """One attempt to resolve: by the stream, and by a call of its own where there is none.
+        """One attempt to resolve: on the stream, or as a call of its own without one.
 
         Raises:
             AttemptError: why there is no answer.
@@ -151,24 +151,24 @@ class Replica:
     def mark_unresponsive(self) -> None:
         """It has not answered in time: prefer others until it answers a health check."""
         if self._responsive:
-            log.warning("authsvc at %s does not answer in time", self.name)
+            log.warning("authsvc at %s is unresponsive: other replicas are preferred", self.name)
             self._responsive = False
             self._spawn(self._await_answer())
 
     async def close(self, grace_seconds: float | None = None) -> None:
-        """Close the connection, once its calls are done or their time is up."""
-        # Nor is it asked how it is when the last of its calls comes to no end.
+        """Close the connection, once its calls have ended or ``grace_seconds`` have passed."""
+        # So that a last call that times out starts no health check.
         self._responsive = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._finish_stream()
-        # A channel ends the calls that it finds, and does not find these.
+        # A channel does not wait for these calls when it closes.
         streams = [stream.end(grace_seconds or 0.0) for stream in self._finishing]
         await asyncio.gather(self._channel.close(grace_seconds), *streams)
 
     def _current_stream(self) -> ResolveStream:
-        """The stream, made anew when the last one has ended, or proves what is not so any more."""
+        """The stream; a new one if the last has ended or carries outdated credentials."""
         metadata = self._metadata()
         if self._stream is not None and (
             metadata != self._stream_metadata or not self._stream.usable
@@ -180,7 +180,7 @@ class Replica:
         return self._stream
 
     def _finish_stream(self) -> None:
-        """Leave what is under way on the stream where it is, and begin another one next time."""
+        """Let the stream finish its requests; the next request opens another."""
         if self._stream is not None:
             self._stream.finish()
             self._finishing.add(self._stream)
@@ -188,7 +188,7 @@ class Replica:
             self._stream = None
 
     async def _follow_health(self) -> None:
-        """Keep the connection up, and know what the replica says of itself."""
+        """Keep the connection up, and follow the health that the replica reports."""
         while True:
             await self._connect()
             try:
@@ -197,13 +197,13 @@ class Replica:
                     await self._until_known()
                     await self._watch()
             except (aio.AioRpcError, AuthError):
-                # It does not tell, or the connection is gone; either way its answers will show.
+                # No health service, or the connection is lost: its answers will show.
                 self._serving = True
             await asyncio.sleep(random.uniform(0.0, ASK_AGAIN_SECONDS))  # noqa: S311 - jitter
 
     async def _connect(self) -> None:
-        # gRPC can tell when the state changes, but a wait for it cannot be taken back: what is
-        # left of it comes to the event loop later, which may be closed by then.
+        # gRPC can notify of state changes, but a wait for one cannot be cancelled: its callback
+        # reaches the event loop later, which may be closed by then.
         loop = asyncio.get_running_loop()
         ask_at = loop.time()
         while not self.try_connect():
@@ -214,7 +214,7 @@ class Replica:
         self.cause = ""
 
     async def _until_known(self) -> None:
-        """Until authsvc has answered this caller. gRPC closes a connection without a call."""
+        """Wait until authsvc has answered this caller. gRPC closes a connection without calls."""
         while not self._known.is_set():
             await self._connect()
             with suppress(TimeoutError):
@@ -232,7 +232,7 @@ class Replica:
         while not self._responsive:
             await self._connect()
             self._responsive = await health.responds(self._channel, CHECK_SECONDS)
-        log.info("authsvc at %s answers", self.name)
+        log.info("authsvc at %s responds again", self.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -241,6 +241,6 @@ class Replica:
 
 
 def _channel(endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> aio.Channel:
-    # An address that was looked up does not say whose it should be.
-    whose = (("grpc.ssl_target_name_override", endpoint.host),) if endpoint.host else ()
-    return open_channel(endpoint.address, credentials, (*_OPTIONS, *whose))
+    # The certificate has to bear the name, not the address that it was resolved to.
+    override = (("grpc.ssl_target_name_override", endpoint.host),) if endpoint.host else ()
+    return open_channel(endpoint.address, credentials, (*_OPTIONS, *override))

@@ -1,4 +1,4 @@
-"""All replicas of authsvc, and which of them is asked next."""
+"""All replicas of authsvc, and the choice of the next one to call."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from authsvc.domain.errors import AuthError, Reason
 log = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 5.0
-"""How old what is known of a name may be. The machine's resolver minds the record's own time."""
+"""How often a name is looked up. The machine's resolver caches records for their TTL."""
 
 TARGETS_SHOWN = 3
-"""Targets that an error names: behind a name there may be many, mostly with one cause."""
+"""How many targets an error names: a name may have many addresses, mostly with one cause."""
 
 
 class Replicas:
-    """The replicas that there are now, for use within ``async with``, and again after that.
+    """The current replicas, for use within ``async with``, and again after that.
 
     Args:
-        targets: where to find them.
+        targets: their addresses and names.
         look_up: from a name to its addresses.
         connect: makes a replica of an address.
-        grace_seconds: how long calls on a connection that is given up may go on.
+        grace_seconds: how long calls on an outdated connection may continue.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Replicas:
         self._closing: set[asyncio.Task[None]] = set()
         self._without_address = dict.fromkeys(targets.names, "not looked up yet")
         self.closed = False
-        """Whether there will be none any more, until it is opened again."""
+        """Whether the client was closed, and not opened again."""
 
     async def __aenter__(self) -> Self:
         self.closed = False
@@ -65,7 +65,7 @@ class Replicas:
         traceback: TracebackType | None,
     ) -> None:
         self.closed = True
-        # Taken out first: it may be opened again while these close.
+        # Removed first: the client may be opened again while these close.
         following, self._following = self._following, None
         replicas, self._by_endpoint = self._by_endpoint, {}
         for replica in replicas.values():
@@ -74,20 +74,20 @@ class Replicas:
         if following is not None:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        # Whoever waits for it may be cancelled: they close all the same.
+        # They close even if the caller is cancelled.
         await asyncio.shield(asyncio.gather(*closing))
 
     def renew(self) -> None:
-        """Connect anew to all of them; calls under way finish where they are."""
+        """Reconnect to all of them; calls in flight finish on the old connections."""
         endpoints = frozenset(self._by_endpoint)
         self._update(frozenset())
         self._update(endpoints)
 
     def best(self, tried: Collection[Replica]) -> Replica | None:
-        """The one to ask next; None while none is connected.
+        """The one to call next; None while none is connected.
 
-        Healthy rather than not, then not tried rather than tried, and of two at random the less
-        busy one, so that a slow one gets less to do.
+        Prefers healthy replicas, then those not tried, and of two at random the less busy one, so
+        that a slow replica gets fewer calls.
         """
         connected = [replica for replica in self._by_endpoint.values() if replica.try_connect()]
         if len(connected) < 2:
@@ -117,14 +117,14 @@ class Replicas:
         raise AuthError(Reason.SERVICE_UNAVAILABLE, f"authsvc: not connected to {why}")
 
     def has_other(self, tried: Collection[Replica]) -> bool:
-        """Whether there is one worth asking besides those that were tried."""
+        """Whether there is a healthy one besides those that were tried."""
         return any(
             replica.try_connect() and replica.healthy and replica not in tried
             for replica in self._by_endpoint.values()
         )
 
     def why_unconnected(self) -> str:
-        """Each target without a connection, and the cause where it is known."""
+        """Each target without a connection, with the cause if it is known."""
         causes = {
             one.name: one.cause for one in self._by_endpoint.values() if not one.try_connect()
         }
@@ -137,13 +137,13 @@ class Replicas:
         known = dict.fromkeys(self._targets.names, frozenset[Endpoint]())
         while True:
             for name in known:
-                # A name that has no address at the moment has not lost its replicas.
+                # A name that has no address at the moment keeps its replicas.
                 known[name] = await self._looked_up(name) or known[name]
             self._update(frozenset(self._targets.endpoints).union(*known.values()))
             await asyncio.sleep(random.uniform(0.5, 1.0) * LOOK_UP_SECONDS)  # noqa: S311 - jitter
 
     async def _looked_up(self, name: Name) -> frozenset[Endpoint]:
-        """The replicas that a name has now; none where it cannot be looked up."""
+        """The replicas of a name; none if it cannot be looked up."""
         found, failure = frozenset[Endpoint](), "has no address"
         try:
             found = await endpoints_of(name, self._look_up)

@@ -1,4 +1,4 @@
-"""When an attempt that failed is made again, how long after, and how long each attempt may take."""
+"""When a failed attempt is retried, after which wait, and how long each attempt may take."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 1.0
-"""Waits before a repetition are random: from nothing up to the first of these before the first
-repetition, up to twice as much before each further one, and never more than the second. Clients
-that failed together do not come back together."""
+"""Waits before a retry are random, so that clients that failed together do not retry together: from
+0 to the first of these before the first retry, to twice as much before each further one, and never
+more than the second."""
 
 _MAX_DOUBLINGS = 30
 
 RETRIES = 100.0
-"""Attempts that may be repeated before calls have to succeed again."""
+"""How many retries are possible before calls have to succeed again."""
 
 EARNED_BY_SUCCESS = 0.1
-"""So that, in the long run, repeating adds no more than a tenth to the load."""
+"""In the long run retries add at most a tenth to the load."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How the attempts of one call share its deadline.
+    """How the attempts of a call share its deadline.
 
     Attributes:
         per_try_timeout_fraction: the part of the time left that one replica gets while there is
@@ -34,23 +34,23 @@ class RetryPolicy:
     max_attempts: int | None = None
 
     def backoff_seconds(self, attempts: int) -> float:
-        """How long to wait after so many attempts have failed."""
+        """How long to wait after that many failed attempts."""
         doublings = min(attempts - 1, _MAX_DOUBLINGS)
         longest = min(BACKOFF_SECONDS * 2**doublings, MAX_BACKOFF_SECONDS)
         return random.uniform(0.0, longest)  # noqa: S311 - jitter
 
 
 class RetryBudget:
-    """How many attempts may be repeated: a store that is slow is not helped by four times the load.
+    """Limits retries, because a slow store does not recover under four times the load.
 
-    As gRPC's own retry throttling has it (gRFC A6).
+    As gRPC's own retry throttling (gRFC A6).
     """
 
     def __init__(self) -> None:
         self._left = RETRIES
 
     def spend(self) -> bool:
-        """Take one; whether there was one."""
+        """Take one retry; whether there was one left."""
         if self._left < 1.0:
             return False
         self._left -= 1.0

@@ -1,7 +1,7 @@
-"""``ResolveSessionStream`` from the client's side: one stream that all requests to a replica share.
+"""``ResolveSessionStream`` on the client's side: one stream that all requests to a replica share.
 
-Batching is natural: while a batch is on its way, what is asked meanwhile is the next one. An idle
-caller waits for nobody, and a busy one pays once for many.
+Requests that arrive while a batch is being written form the next batch. An idle caller waits for
+nothing, and a busy one shares the cost of a message among many requests.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.v1 import auth_pb2 as pb
 
 MAX_ENTRIES = 256
-"""Requests in one batch; more is refused."""
+"""The most requests in one batch; a server rejects more."""
 
 BATCH_BYTES = 512 * 1024
-"""Size of a batch, about: a server takes 1 MiB."""
+"""Approximate size of a batch; a server accepts 1 MiB."""
 
 _ENDED = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "the stream has ended"), may_repeat=True)
-"""The server stops: it has answered what it had read, and ended well."""
+"""The server stops: it has answered what it had read, and ended the stream with OK."""
 
 Call = aio.StreamStreamCall[pb.ResolveSessionStreamRequest, pb.ResolveSessionStreamResponse]
 
 
 class ResolveStream:
-    """One stream. Ends with its connection, or when it is told to finish.
+    """One stream. Ends with its connection, or after ``finish``.
 
     Args:
-        call: the RPC, which nobody else uses.
+        call: the RPC, which nothing else uses.
     """
 
     def __init__(self, call: Call) -> None:
@@ -58,7 +58,7 @@ class ResolveStream:
 
     @property
     def usable(self) -> bool:
-        """Whether it takes requests."""
+        """Whether it accepts requests."""
         return self._ended is None and not self._finishing
 
     async def ask(
@@ -67,12 +67,12 @@ class ResolveStream:
         """The answer to one request.
 
         Args:
-            request: what is asked.
-            timeout_seconds: how long its caller waits.
-            traceparent: the context of its caller's trace; empty without one.
+            request: the request.
+            timeout_seconds: how long the caller waits.
+            traceparent: the caller's trace context; empty without one.
 
         Raises:
-            AttemptError: why there is none.
+            AttemptError: why there is no answer.
         """
         if self._ended is not None:
             raise AttemptError(self._ended)
@@ -82,35 +82,35 @@ class ResolveStream:
         self._waiting[request_id] = answer
         self._outbox.append((request_id, request, traceparent))
         self._wake.set()
-        # A fraction of what asyncio.timeout takes, which counts here.
-        deadline = loop.call_later(timeout_seconds, _give_up, answer)
+        # Much cheaper than asyncio.timeout, and on the hot path.
+        deadline = loop.call_later(timeout_seconds, _time_out, answer)
         try:
             return await answer
         finally:
             deadline.cancel()
             if self._waiting.pop(request_id, None) is not None:
-                # Its caller has given up, so its server may.
+                # Its caller was cancelled or timed out, so the server may cancel it.
                 self._abandoned.append(request_id)
                 self._wake.set()
 
     def finish(self) -> None:
-        """Ask nothing more; what has been asked is answered."""
+        """Accept no more requests; those in flight are answered."""
         self._finishing = True
         self._wake.set()
 
-    def on_end(self, tell: Callable[[ResolveStream], None]) -> None:
-        """Have ``tell`` called once it has ended."""
-        self._reader.add_done_callback(lambda _: tell(self))
+    def on_end(self, callback: Callable[[ResolveStream], None]) -> None:
+        """Call ``callback`` once it has ended."""
+        self._reader.add_done_callback(lambda _: callback(self))
 
     async def end(self, grace_seconds: float = 0.0) -> None:
-        """Finish within so much time; whoever waits for longer is told that there is no answer."""
+        """Finish within ``grace_seconds``; requests in flight fail after that."""
         self.finish()
         await asyncio.wait((self._reader,), timeout=grace_seconds)
         self._call.cancel()
         await asyncio.gather(self._reader, self._writer, return_exceptions=True)
 
     async def _write(self) -> None:
-        # What ends the stream is the reader's to tell.
+        # The reader reports what ended the stream.
         with suppress(aio.AioRpcError, asyncio.InvalidStateError):
             while self._ended is None:
                 await self._wake.wait()
@@ -122,7 +122,7 @@ class ResolveStream:
                     return
 
     def _stop_writing(self, _: object) -> None:
-        # The write under way would fail, and replace the server's status by INTERNAL.
+        # A write in progress would fail, and replace the server's status with INTERNAL.
         self._writer.cancel()
 
     def _next_batch(self) -> pb.ResolveSessionStreamRequest:
@@ -164,6 +164,6 @@ class ResolveStream:
             answer.set_exception(AttemptError(failure_of_status(entry.error)))
 
 
-def _give_up(answer: asyncio.Future[pb.ResolveSessionResponse]) -> None:
+def _time_out(answer: asyncio.Future[pb.ResolveSessionResponse]) -> None:
     if not answer.done():
         answer.set_exception(AttemptError(TIMED_OUT))

@@ -1,4 +1,4 @@
-"""How a client knows authsvc and is known by it: certificates and tokens in files that change."""
+"""How a client authenticates authsvc and itself: certificates and tokens in files that change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from authsvc.net.watched_file import WatchedFile
 log = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[str, str], ...]
-"""What goes with each call."""
+"""The metadata of a call."""
 
 Pair = tuple[bytes, bytes]
 """A key and the chain of its certificate, PEM."""
@@ -28,19 +28,19 @@ Pair = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """How to know authsvc, and how to be known by it.
+    """How to authenticate authsvc, and this caller to it.
 
     Attributes:
-        ca_file: PEM authorities of authsvc's certificate.
+        ca_file: PEM authorities that sign authsvc's certificate.
         certificate_file: PEM chain of this caller's certificate; None without one.
         key_file: its key.
         service_token_file: holds this caller's service token, read again when it changes; None
             without one.
 
     Raises:
-        TypeError: one of them is no path.
-        ValueError: there is a certificate without a key, or a key without a certificate; or no file
-            can have such a path.
+        TypeError: one of them is not a path.
+        ValueError: a certificate is given without a key, or a key without a certificate; or a path
+            is invalid.
     """
 
     ca_file: Path
@@ -59,13 +59,13 @@ class ClientTls:
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """
         Raises:
-            OSError: a file cannot be read, or does not hold what it should.
+            OSError: a file cannot be read, or its content is invalid.
         """
         return _credentials(self.authorities(), self.pair())
 
     def authorities(self) -> bytes:
-        """The certificates of ``ca_file``, PEM, each judged by itself: one that is odd is skipped,
-        and keeps none trusted that was taken out.
+        """The certificates of ``ca_file``, PEM. An invalid one is skipped and logged, so that it
+        does not keep removed authorities trusted.
 
         Raises:
             OSError: it cannot be read, or holds no certificate.
@@ -85,7 +85,7 @@ class ClientTls:
         """The key and the chain of its certificate, PEM; None without one.
 
         Raises:
-            OSError: a file cannot be read, or they do not belong together.
+            OSError: a file cannot be read, or the key does not match the certificate.
         """
         key, chain = self.key_file, self.certificate_file
         if key is None or chain is None:
@@ -94,7 +94,7 @@ class ClientTls:
             key_pem = key.read_bytes()
         with _named(certificate_file=chain):
             chain_pem = chain.read_bytes()
-        # gRPC would find out at the first handshake, and tell nobody. An SSLError is an OSError.
+        # gRPC would fail silently at the first handshake. An SSLError is an OSError.
         with _named(certificate_file=chain, key_file=key):
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(chain, key)
         return key_pem, chain_pem
@@ -108,14 +108,14 @@ class ClientTls:
 class Certificates:
     """The credentials of new connections, which follow their files.
 
-    The authorities and the pair are judged apart: a pair that is half replaced keeps no authority
-    trusted that was taken out.
+    The authorities and the pair are loaded separately: a pair that is half replaced does not keep
+    removed authorities trusted.
 
     Args:
         tls: None for connections in the clear, on this machine.
 
     Raises:
-        OSError: a file cannot be read, or does not hold what it should.
+        OSError: a file cannot be read, or its content is invalid.
     """
 
     def __init__(self, tls: ClientTls | None) -> None:
@@ -127,16 +127,16 @@ class Certificates:
             self.credentials = _credentials(self._authorities, self._pair)
 
     def renew(self) -> bool:
-        """Whether there are other credentials now: a file has changed and holds what it should."""
+        """Reload files that have changed; whether ``credentials`` are new."""
         if self._tls is None or not self._files.changed(time.monotonic()):
             return False
-        # Whatever comes of it, these are not tried again before they change once more.
+        # Valid or not, these are not loaded again before they change once more.
         self._files.mark_read()
         before = self._authorities, self._pair
         try:
             self._authorities = self._tls.authorities()
         except OSError as error:
-            log.error("the old authorities stay: %s", error)
+            log.error("authorities cannot be reloaded: %s", error)
         try:
             self._pair = self._tls.pair()
         except OSError as error:
@@ -160,10 +160,10 @@ class ServiceToken:
         self._token = ""
 
     def metadata(self) -> Metadata:
-        """What proves the caller, for a call to carry.
+        """The metadata that authenticates the caller.
 
         Raises:
-            AuthError: CALLER_NOT_ALLOWED when there is no token to be had.
+            AuthError: CALLER_NOT_ALLOWED: there is no token.
         """
         if self._file is None:
             return ()
@@ -176,7 +176,7 @@ class ServiceToken:
         try:
             token = path.read_text(encoding="ascii").strip()
             if not token:
-                raise ValueError(f"{path} is empty")  # it may be on its way
+                raise ValueError(f"{path} is empty")  # it may be half written
         except (OSError, ValueError) as error:
             if not self._token:
                 raise AuthError(Reason.CALLER_NOT_ALLOWED, f"service_token_file: {error}") from None
@@ -188,7 +188,7 @@ class ServiceToken:
 
 @contextmanager
 def _named(**files: Path) -> Iterator[None]:
-    """Have an ``OSError`` name the arguments that it is about, and their files: ssl names none."""
+    """Add the arguments and files concerned to an ``OSError``: ssl names none."""
     try:
         yield
     except OSError as error:

@@ -334,7 +334,7 @@ async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -
         for _ in range(FAILURES):
             assert await reason(client) is Reason.STORE_UNAVAILABLE
         asked = len(replica.asked)
-        with pytest.raises(AuthError, match="of late") as caught:
+        with pytest.raises(AuthError, match="unavailable; last failure") as caught:
             await resolved(client)
         assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
         assert caught.value.retry_after_seconds == 0.5

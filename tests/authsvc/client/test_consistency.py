@@ -88,26 +88,26 @@ async def test_what_revoking_wrote_is_in_the_trailing_metadata(
 
 def test_an_end_is_not_forgotten_for_an_answer_that_was_under_way(clock: Clock) -> None:
     tokens = ConsistencyTokens(clock)
-    tokens.remember(("s", ""), "ended", ends=True)
-    tokens.remember(("s", ""), "late")
+    tokens.keep(("s", ""), "ended", ends=True)
+    tokens.keep(("s", ""), "late")
     assert tokens.of(("s", "")) == "ended"
-    tokens.remember(("s", ""), "again", ends=True)
+    tokens.keep(("s", ""), "again", ends=True)
     assert tokens.of(("s", "")) == "again"
     clock.advance(KEEP_SECONDS)
-    tokens.remember(("s", ""), "anew")
+    tokens.keep(("s", ""), "anew")
     assert tokens.of(("s", "")) == "anew"
 
 
 def test_the_newest_are_kept_and_no_more_than_that(clock: Clock) -> None:
     tokens = ConsistencyTokens(clock)
     for number in range(MAX_TOKENS + 1):
-        tokens.remember((str(number), ""), "token")
+        tokens.keep((str(number), ""), "token")
     assert tokens.of(("0", "")) == ""
     assert tokens.of(("1", "")) == "token"
-    tokens.remember(("1", ""), "newer")
-    tokens.remember(("more", ""), "token")
+    tokens.keep(("1", ""), "newer")
+    tokens.keep(("more", ""), "token")
     assert tokens.of(("1", "")) == "newer"
     assert tokens.of(("2", "")) == ""
     clock.advance(KEEP_SECONDS)
-    tokens.remember(("last", ""), "token")
+    tokens.keep(("last", ""), "token")
     assert len(tokens._tokens) == 1

@@ -101,6 +101,6 @@ async def test_an_address_that_was_looked_up_has_to_prove_the_name() -> None:
 
 @pytest.mark.parametrize("target", ["https://user:hush/", "http://as?client_secret=hush", "hush"])
 def test_a_wrong_target_is_named_by_its_place_alone(target: str) -> None:
-    with pytest.raises(ValueError, match="number 2 is none") as caught:
+    with pytest.raises(ValueError, match="number 2 is invalid") as caught:
         Targets.parse(f"a:1,{target}")
     assert "hush" not in str(caught.value)
