@@ -21,8 +21,8 @@ import jwt
 
 from authsvc.domain.events import EventType
 from authsvc.domain.record import Grant, Limits, Record
+from authsvc.domain.tokens import token_digest
 from authsvc.stores.sqlite import SqliteStore
-from authsvc.tokens import token_digest
 
 ISSUER = "https://idp.example"
 RESOURCE = "https://mcp.example/mcp"

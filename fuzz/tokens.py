@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from authsvc.domain.errors import AuthError
+from authsvc.domain.tokens import BearerToken
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -46,7 +47,7 @@ def verdict(data: bytes) -> str:
     """
     token = data.decode("utf-8", "surrogateescape")
     try:
-        _LOOP.run_until_complete(_VERIFIER.verify(token, resource=RESOURCE, now=NOW))
+        _LOOP.run_until_complete(_VERIFIER.verify(BearerToken(token), resource=RESOURCE, now=NOW))
     except AuthError as error:
         return error.reason.name
     return ""

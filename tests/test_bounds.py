@@ -101,7 +101,7 @@ BOUNDED = {
     },
     "authsvc/domain/record.py": {"Record.grants": "registered resources, one grant each"},
     "authsvc/resolver/response_cache.py": {
-        "SettledAnswers._answers": "cached_tokens, 20 KB each on average"
+        "CachedResponses._responses": "cached_tokens, 20 KB each on average"
     },
     "authsvc/stores/memory.py": {
         "MemoryStore._log": "events_kept, 2.6 KB each on average",
@@ -143,7 +143,7 @@ BOUNDED = {
         "JwtVerifier._issuers": CONFIGURATION,
         "JwtVerifier._memo": "cached_tokens, 10 KB each on average",
     },
-    "authsvc/resolver/fairness.py": {"Turns._waiting": IN_FLIGHT},
+    "authsvc/resolver/fairness.py": {"PassLimiter._waiting": IN_FLIGHT},
     "authsvc/rpc/waiting.py": {
         "BoundedHandlers._found": "methods that are served",
         "BoundedHandlers._failed": "max_unauthenticated_calls",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from sys import getsizeof
 
@@ -11,6 +12,34 @@ from authsvc.domain.resolution import Principal
 
 _TOKEN_BYTES = 350
 """What a verified token takes in memory beside its texts and its principal."""
+
+
+class BearerToken:
+    """The bare token of one request. No repr shows it; its digest is computed once, on demand."""
+
+    __slots__ = ("_digest", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._digest: bytes | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of its bytes."""
+        if self._digest is None:
+            self._digest = token_digest(self.text)
+        return self._digest
+
+    def __repr__(self) -> str:
+        return "<token>"
+
+
+def token_digest(text: str) -> bytes:
+    """What is kept of a token: the SHA-256 of its bytes, 32 bytes.
+
+    A verifier accepts one spelling of a token only, so that equal tokens have equal digests.
+    """
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Turns for work that holds up the event loop: one a pass, so that all else goes on in between."""
+"""Fairness: work that blocks the event loop is done once per pass of the loop."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import asyncio
 from collections import deque
 
 
-class Turns:
+class PassLimiter:
     """Lets waiters through one by one, each in a pass of the event loop of its own.
 
-    Checking a signature takes as long as a dozen answers from memory, and a batch may bring many
-    at once. Belongs to one event loop.
+    Verifying a signature takes as long as a dozen responses from the cache, and a batch may bring
+    many tokens at once. All other work of the loop runs in between. Belongs to one event loop.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._passing = False
 
-    async def take(self) -> None:
-        """Wait for a turn."""
+    async def wait(self) -> None:
+        """Wait for a pass of one's own."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append(turn)
@@ -34,5 +34,5 @@ class Turns:
             self._passing = False
             return
         self._waiting.popleft().set_result(None)
-        # What is ready runs before the next turn, the work of this one among it.
+        # What is ready runs before the next waiter, the work of this one included.
         loop.call_soon(self._pass, loop)

@@ -1,45 +1,55 @@
-"""Answers that stand until something changes: the hot path, rows 8, 11 and 17 of repeats.
+"""The response cache: the hot path, rows 8, 11 and 17 for repeated requests.
 
-What is kept is never believed by itself. Each request checks anew that its token is still good,
-that the record is the very one that was decided on, and that no not-before has come; only then is
-deciding again, issuing credentials and building the answer what need not be done twice.
+A cached response is never used unchecked. Each lookup checks that the token is still valid, that
+the record is the very one that was decided on, and that no not-before revokes the token. What it
+saves is the decision, the credentials and the encoding.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from authsvc.common.lru import LruCache, bytes_for
-from authsvc.domain.record import Record
+from authsvc.domain.decision import Decision, unchanged_until
+from authsvc.domain.record import Limits, Record
 from authsvc.domain.resolution import Resolution
-from authsvc.domain.tokens import VerifiedToken
+from authsvc.domain.tokens import PresentedToken, VerifiedToken
+from authsvc.resolver import log_lines
+from authsvc.resolver.request import Request
+from authsvc.stores import SessionStore
+from authsvc.tokens import TokenVerifier
 
-ANSWER_BYTES = 20_000
-"""What answers may take in memory, on average, as if nothing were shared with other caches. Where
-they take more, fewer are kept."""
+MAX_CACHED_RESPONSES = 16384
+"""How many responses are cached, unless configured otherwise."""
+
+RESPONSE_BYTES = 20_000
+"""What cached responses may take in memory, on average, as if nothing were shared with other
+caches. Where they take more, fewer are cached."""
 
 _OBJECTS_BYTES = 1_000
-"""What an answer takes beside what it was decided on."""
+"""What a cached response takes beside what it was decided on."""
 
 
 @dataclass(slots=True)
-class Settled:
-    """An answer, and what it was decided on.
+class CachedResponse:
+    """A response, and what it was decided on.
 
     Attributes:
         record: as the store had it.
         token: as the verifier had it.
         resource: of the request.
-        seen: its consistency token.
+        consistency_token: of the request.
         until: when the record is due to be written, or credentials to be renewed.
-        resolution: the answer.
-        encoded: what the transport has made of it; empty until it has.
+        resolution: the response.
+        encoded: the response as the transport encoded it; empty until it has.
     """
 
     record: Record
     token: VerifiedToken
     resource: str
-    seen: str
+    consistency_token: str
     until: float
     resolution: Resolution
     encoded: bytes = field(default=b"", repr=False)
@@ -52,29 +62,116 @@ class Settled:
             _OBJECTS_BYTES
             + self.record.memory_bytes()
             + self.token.memory_bytes()
-            # What is sent has the principal once more.
+            # The encoded response has the principal once more.
             + principal
             + (2 * credentials.memory_bytes() if credentials is not None else 0)
         )
 
 
-class SettledAnswers:
-    """The answers used last, by the digest of the request.
+class CachedResponses:
+    """The responses used last, by the digest of the request; none of them is checked.
 
     Args:
-        size: how many there may be, of ``ANSWER_BYTES`` each on average.
+        size: how many there may be, of ``RESPONSE_BYTES`` each on average.
     """
 
     def __init__(self, size: int) -> None:
-        self._answers: LruCache[bytes, Settled] = LruCache(size, bytes_for(size, ANSWER_BYTES))
-        self.get = self._answers.get
-        """The answer to the request of that digest; None where there is none."""
-        self.forget = self._answers.discard
-        """Evict an answer that is not valid any more."""
+        self._responses: LruCache[bytes, CachedResponse] = LruCache(
+            size, bytes_for(size, RESPONSE_BYTES)
+        )
+        self.get = self._responses.get
+        """The response to the request of that digest; None where there is none."""
+        self.evict = self._responses.discard
+        """Evict a response that is not valid any more."""
 
-    def keep(self, request_digest: bytes, settled: Settled) -> None:
-        """Cache an answer, and evict those used least recently where there are too many."""
-        self._answers.put(request_digest, settled, settled.memory_bytes())
+    def put(self, request_digest: bytes, response: CachedResponse) -> None:
+        """Cache a response, and evict those used least recently where there are too many."""
+        self._responses.put(request_digest, response, response.memory_bytes())
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._responses)
+
+
+class ResponseCache:
+    """Serves a response again for as long as ``resolve`` would return the same.
+
+    Args:
+        size: how many responses are cached.
+        verifier: says whether a token is still valid.
+        store: has the current records and not-befores in its cache.
+        limits: how long sessions last.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        verifier: TokenVerifier,
+        store: SessionStore,
+        limits: Limits,
+        clock: Callable[[], float],
+    ) -> None:
+        self._responses = CachedResponses(size)
+        self._verifier = verifier
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+
+    def get(self, request_digest: bytes) -> CachedResponse | None:
+        """The response, where ``resolve`` would return the same; never waits. The hot path.
+
+        Args:
+            request_digest: as ``resolve`` was given it for the same request.
+
+        Returns:
+            None where ``resolve`` has to decide.
+        """
+        response = self._responses.get(request_digest)
+        if response is None:
+            return None
+        now, written, record = self._clock(), response.consistency_token, response.record
+        not_befores = self._store.cached_not_befores(written)
+        if (
+            now < response.until
+            and self._store.cached_record(record.id, written) is record
+            and not_befores is not None
+            and not not_befores.reject(response.token)
+            and self._verifier.is_valid(response.token, resource=response.resource, now=now)
+        ):
+            log_lines.cached(record.id)
+            return response
+        self._responses.evict(request_digest)
+        return None
+
+    def put(
+        self,
+        request: Request,
+        decision: Decision,
+        presented: PresentedToken,
+        resolution: Resolution,
+    ) -> None:
+        """Cache a response, if the next one to the same request will be the same."""
+        record = decision.record
+        if (
+            record is None
+            or not request.request_digest
+            or not isinstance(presented, VerifiedToken)
+            or not decision.serves_unchanged
+        ):
+            return
+        until = unchanged_until(record, self._limits)
+        if presented.issue_time > 0:
+            until = min(until, presented.issue_time + self._limits.not_befores_kept_seconds)
+        credentials = resolution.credentials
+        if credentials is not None:
+            until = min(until, credentials.renew_time, credentials.expire_time or math.inf)
+        self._responses.put(
+            request.request_digest,
+            CachedResponse(
+                record, presented, request.resource, request.consistency_token, until, resolution
+            ),
+        )
+
+    def __len__(self) -> int:
+        return len(self._responses)

@@ -36,14 +36,14 @@ class Resolving:
 
     def cached(self, request_digest: bytes, caller: Caller) -> bytes | None:
         """See ``resolve_stream.Resolver``."""
-        settled = self._resolver.recall(request_digest)
-        if settled is None or settled.resource not in caller.resources:
+        response = self._resolver.cached_response(request_digest)
+        if response is None or response.resource not in caller.resources:
             return None
         self._admission.count(caller)
         self._resolves.cached += 1
-        if not settled.encoded:
-            settled.encoded = wire.response_message(settled.resolution).SerializeToString()
-        return settled.encoded
+        if not response.encoded:
+            response.encoded = wire.response_message(response.resolution).SerializeToString()
+        return response.encoded
 
     def rejection(
         self, request: pb.ResolveSessionRequest | pb.CreateSessionRequest, caller: Caller
@@ -52,15 +52,16 @@ class Resolving:
         if request.resource not in caller.resources:
             # The answer would tell this caller whether a token or a session is known there.
             return None
-        session_id = seen = ""
+        session_id = consistency_token = ""
         if isinstance(request, pb.ResolveSessionRequest):
-            session_id, seen = request.session_id, request.consistency_token
+            session_id = request.session_id
+            consistency_token = request.consistency_token
         wait = self._resolver.seconds_until_check(
             session_id,
             request.token,
             resource=request.resource,
             caller=caller.name,
-            seen=seen,
+            consistency_token=consistency_token,
         )
         if wait == 0.0:
             return None
@@ -82,7 +83,7 @@ class Resolving:
                 resource=request.resource,
                 create=request.create,
                 caller=caller.name,
-                seen=request.consistency_token,
+                consistency_token=request.consistency_token,
                 request_digest=request_digest,
             )
         self._resolves.answered(resolution)

@@ -101,9 +101,9 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             limits=settings.session_limits(),
             usages=usages,
             clock=clock,
-            answers_kept=settings.cached_tokens,
+            max_cached_responses=settings.cached_tokens,
         )
-        metrics.cached_responses = lambda: resolver.answers_kept
+        metrics.cached_responses = lambda: resolver.cached_responses
         admin = SessionAdmin(
             store,
             end_session=resolver.revoke,

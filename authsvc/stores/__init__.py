@@ -5,7 +5,7 @@ no clock. Every method raises ``AuthError`` STORE_UNAVAILABLE when the store can
 does not answer in time.
 
 Several processes may share one store. Each write appends an event to the store's log, and each
-process follows the log: that is what keeps its memory current. ``recall`` and
+process follows the log: that is what keeps its memory current. ``cached_record`` and
 ``cached_not_befores`` answer from that memory, and only while it is known to be younger than the
 published bound; ``get`` and ``get_not_befores`` ask the store itself.
 """
@@ -62,12 +62,12 @@ class SessionStore(Protocol):
 
     # Records.
 
-    def recall(self, session_id: str, seen: str = "") -> Record | None:
+    def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
         """The record from memory, as the store had it within the bound.
 
         Args:
             session_id: which one.
-            seen: a consistency token; what it stands for is in the record.
+            consistency_token: of a write; what it stands for is in the record.
 
         Returns:
             None when memory cannot tell: ask with ``get``.
@@ -142,8 +142,8 @@ class SessionStore(Protocol):
         """
         ...
 
-    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
-        """All not-befores from memory, as ``recall``; None when memory cannot tell."""
+    def cached_not_befores(self, consistency_token: str = "") -> NotBefores | None:
+        """All not-befores from memory, as ``cached_record``; None when memory cannot tell."""
         ...
 
     async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:

@@ -40,8 +40,8 @@ class MemoryStore:
         """See ``SessionStore.ready``."""
         return not self._closed
 
-    def recall(self, session_id: str, seen: str = "") -> Record | None:
-        """See ``SessionStore.recall``."""
+    def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
+        """See ``SessionStore.cached_record``."""
         return None if self._closed else self._records.get(session_id)
 
     async def get(self, session_id: str) -> Record | None:
@@ -111,7 +111,7 @@ class MemoryStore:
         self._append(Event(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before))
         return str(self._logged)
 
-    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
+    def cached_not_befores(self, consistency_token: str = "") -> NotBefores | None:
         """See ``SessionStore.cached_not_befores``."""
         return None if self._closed else self._not_befores
 

@@ -12,7 +12,7 @@ from authsvc.domain.events import Event, EventType, RecordFilter
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.tokens import VerifiedToken
+from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.stores import Logged, Page, SessionStore
 from authsvc.telemetry.spans import Observer
 from authsvc.tokens import TokenVerifier
@@ -24,7 +24,7 @@ class ObservedStore:
     def __init__(self, store: SessionStore, observer: Observer) -> None:
         self._store = store
         self._observe = observer
-        self.recall = store.recall
+        self.cached_record = store.cached_record
         self.cached_not_befores = store.cached_not_befores
         self.close = store.close
 
@@ -91,10 +91,10 @@ class ObservedVerifier:
     def __init__(self, verifier: TokenVerifier, observer: Observer) -> None:
         self._verifier = verifier
         self._observe = observer
-        self.recall = verifier.recall
-        self.stands = verifier.stands
+        self.cached = verifier.cached
+        self.is_valid = verifier.is_valid
 
-    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+    async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier``."""
         with self._observe("verify"):
             return await self._verifier.verify(token, resource=resource, now=now)

@@ -5,17 +5,16 @@ VALID is a ``VerifiedToken``; INVALID and UNAVAILABLE are an ``AuthError`` by it
 
 from __future__ import annotations
 
-import hashlib
 from typing import Protocol
 
-from authsvc.domain.tokens import VerifiedToken
+from authsvc.domain.tokens import BearerToken, VerifiedToken
 
 
 class TokenVerifier(Protocol):
-    """Says whether a token is good for a resource, and whose it is."""
+    """Says whether a token is valid for a resource, and whose it is."""
 
-    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
-        """Know ``token`` again from an earlier full check, at the cost of a digest.
+    def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
+        """The result of an earlier full check of ``token``, at the cost of a digest.
 
         Args:
             token: as in ``verify``.
@@ -23,22 +22,22 @@ class TokenVerifier(Protocol):
             now: as in ``verify``.
 
         Returns:
-            None when it is not known.
+            None when it is not cached.
 
         Raises:
-            AuthError: TOKEN_EXPIRED or another reason, when it is known and no longer good.
+            AuthError: TOKEN_EXPIRED or another reason, when it is cached and no longer valid.
         """
         ...
 
-    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
-        """Whether what ``verify`` returned for that resource is good now, too.
+    def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """Whether what ``verify`` returned for that resource is valid now, too.
 
-        False, too, where that is not known any more: ``recall`` or ``verify`` tells.
+        False where it is not cached any more: ``cached`` or ``verify`` gives the verdict then.
         """
         ...
 
-    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
-        """Check ``token`` in full, or know it again from an earlier full check.
+    async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
+        """Check ``token`` in full, or take the result of an earlier full check.
 
         Args:
             token: the bare token, not empty.
@@ -46,14 +45,6 @@ class TokenVerifier(Protocol):
             now: seconds since the epoch; ``exp`` and ``nbf`` are judged against it each time.
 
         Raises:
-            AuthError: TOKEN_* when it is not good, KEYS_UNAVAILABLE when that cannot be told.
+            AuthError: TOKEN_* when it is not valid, KEYS_UNAVAILABLE when that cannot be told.
         """
         ...
-
-
-def token_digest(token: str) -> bytes:
-    """What is kept of a token: the SHA-256 of its bytes, 32 bytes.
-
-    A verifier accepts one spelling of a token only, so that equal tokens have equal digests.
-    """
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

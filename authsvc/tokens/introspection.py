@@ -14,10 +14,9 @@ from authsvc.common.lru import LruCache
 from authsvc.common.secret_file import SecretFileError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Secret
-from authsvc.domain.tokens import VerifiedToken
+from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.net.basic import basic_authorization
 from authsvc.net.fetching import Fetcher, FetchError, check_url
-from authsvc.tokens import token_digest
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
 from authsvc.tokens.validity import Lifetime, check_claims
@@ -155,20 +154,20 @@ class IntrospectionVerifier:
         self._bad: _Answers[_Bad] = _Answers()
         self._asking: dict[_Key, asyncio.Task[_Known]] = {}
 
-    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
-        """See ``TokenVerifier.recall``. A refusal is recalled, too."""
-        if len(token) > self._max_token_bytes:
+    def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
+        """See ``TokenVerifier.cached``. A refusal is cached, too."""
+        if len(token.text) > self._max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
-        key = (token_digest(token), resource)
+        key = (token.digest, resource)
         known = self._good.get(key, now) or self._bad.get(key, now)
         return known.verdict(now) if known is not None else None
 
-    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
-        """See ``TokenVerifier.stands``."""
+    def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """See ``TokenVerifier.is_valid``."""
         known = self._good.get((token.digest, resource), now)
         return known is not None and known.token is token and known.lifetime.includes(now)
 
-    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+    async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``.
 
         Raises:
@@ -176,17 +175,17 @@ class IntrospectionVerifier:
                 it says (RFC 7662 section 2.2); KEYS_UNAVAILABLE when it cannot be asked, or is
                 being asked too much at the moment.
         """
-        recalled = self.recall(token, resource=resource, now=now)
-        if recalled is not None:
-            return recalled
-        if not _TOKEN.fullmatch(token):
+        cached = self.cached(token, resource=resource, now=now)
+        if cached is not None:
+            return cached
+        if not _TOKEN.fullmatch(token.text):
             raise AuthError(Reason.TOKEN_MALFORMED, "not of the characters of a bearer token")
-        key = (token_digest(token), resource)
+        key = (token.digest, resource)
         asking = self._asking.get(key)
         if asking is None:
             if len(self._asking) >= MAX_QUESTIONS:
                 raise AuthError(Reason.KEYS_UNAVAILABLE, "too many questions are under way")
-            asking = asyncio.create_task(self._ask(key, token, now), name="introspect")
+            asking = asyncio.create_task(self._ask(key, token.text, now), name="introspect")
             self._asking[key] = asking
             asking.add_done_callback(partial(self._answered, key))
         # One who leaves does not end it for the others.

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from authsvc.common.lru import LruCache, bytes_for
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.tokens import VerifiedToken
-from authsvc.tokens import token_digest
+from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws
 from authsvc.tokens.keys import VerificationKey
@@ -120,14 +119,14 @@ class JwtVerifier:
         self.signature_checks = 0
         """How many signatures have been checked so far."""
 
-    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
-        """See ``TokenVerifier.recall``."""
-        if len(token) > self._max_token_bytes:
+    def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
+        """See ``TokenVerifier.cached``."""
+        if len(token.text) > self._max_token_bytes:
             # Before it is digested: what is too large costs nothing.
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
-        return self._recall((token_digest(token), resource), now)
+        return self._cached((token.digest, resource), now)
 
-    def _recall(self, key: _Key, now: float) -> VerifiedToken | None:
+    def _cached(self, key: _Key, now: float) -> VerifiedToken | None:
         known = self._memo.get(key)
         if known is None:
             return None
@@ -138,8 +137,8 @@ class JwtVerifier:
         known.lifetime.check(now)
         return known.token
 
-    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
-        """See ``TokenVerifier.stands``."""
+    def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """See ``TokenVerifier.is_valid``."""
         known = self._memo.get((token.digest, resource))
         if known is None or known.token is not token or not known.lifetime.includes(now):
             return False
@@ -148,16 +147,16 @@ class JwtVerifier:
         except AuthError:
             return False
 
-    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+    async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
         # What is too large is not digested.
-        if len(token) > self._max_token_bytes:
+        if len(token.text) > self._max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
-        key = (token_digest(token), resource)
-        recalled = self._recall(key, now)
-        if recalled is not None:
-            return recalled
-        jws = parse_jws(token, max_bytes=self._max_token_bytes)
+        key = (token.digest, resource)
+        cached = self._cached(key, now)
+        if cached is not None:
+            return cached
+        jws = parse_jws(token.text, max_bytes=self._max_token_bytes)
         claims = parse_claims(jws.payload)
         issuer, signing_key = await self._authenticate(jws, optional_text(claims, "iss"), now)
         lifetime = check_claims(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authsvc.domain.tokens import VerifiedToken
+from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.tokens import TokenVerifier
 
 
@@ -20,20 +20,20 @@ class TokenRouter:
         self._jwt = jwt
         self._opaque = opaque
 
-    def recall(self, token: str, *, resource: str, now: float) -> VerifiedToken | None:
-        """See ``TokenVerifier.recall``."""
-        return self._verifier(token).recall(token, resource=resource, now=now)
+    def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
+        """See ``TokenVerifier.cached``."""
+        return self._verifier(token).cached(token, resource=resource, now=now)
 
-    def stands(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
-        """See ``TokenVerifier.stands``."""
+    def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
+        """See ``TokenVerifier.is_valid``."""
         jwt, opaque = self._jwt, self._opaque
-        return jwt.stands(token, resource=resource, now=now) or opaque.stands(
+        return jwt.is_valid(token, resource=resource, now=now) or opaque.is_valid(
             token, resource=resource, now=now
         )
 
-    async def verify(self, token: str, *, resource: str, now: float) -> VerifiedToken:
+    async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
         return await self._verifier(token).verify(token, resource=resource, now=now)
 
-    def _verifier(self, token: str) -> TokenVerifier:
-        return self._jwt if token.count(".") == 2 else self._opaque
+    def _verifier(self, token: BearerToken) -> TokenVerifier:
+        return self._jwt if token.text.count(".") == 2 else self._opaque

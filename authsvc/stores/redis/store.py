@@ -128,10 +128,14 @@ class RedisStore:
 
     # Records.
 
-    def recall(self, session_id: str, seen: str = "") -> Record | None:
-        """See ``SessionStore.recall``."""
+    def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
+        """See ``SessionStore.cached_record``."""
         partition = self._partitions.of(session_id)
-        return partition.cache.get(session_id) if self._is_current(partition, seen) else None
+        return (
+            partition.cache.get(session_id)
+            if self._is_current(partition, consistency_token)
+            else None
+        )
 
     async def get(self, session_id: str) -> Record | None:
         """See ``SessionStore.get``."""
@@ -234,10 +238,12 @@ class RedisStore:
         partition.cache.not_befores.add(not_before)
         return partition.consistency_token(position)
 
-    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
+    def cached_not_befores(self, consistency_token: str = "") -> NotBefores | None:
         """See ``SessionStore.cached_not_befores``."""
         partition = self._partitions.first
-        return partition.cache.not_befores if self._is_current(partition, seen) else None
+        return (
+            partition.cache.not_befores if self._is_current(partition, consistency_token) else None
+        )
 
     async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
         """See ``SessionStore.get_not_befores``."""
@@ -298,11 +304,11 @@ class RedisStore:
         for link in (self._link, self._feed, self._watchers):
             await link.close()
 
-    def _is_current(self, partition: Partition, seen: str) -> bool:
+    def _is_current(self, partition: Partition, consistency_token: str) -> bool:
         """Whether a partition's cache may answer a caller who has seen a write."""
         if self._closed or partition.age_seconds() > self._bound_seconds:
             return False
-        return not seen or partition.has_applied(seen)
+        return not consistency_token or partition.has_applied(consistency_token)
 
     async def _check_server(self) -> None:
         """Check that the server evicts no keys.

@@ -73,13 +73,13 @@ class Reader:
         """Rows of events with a ``seq`` above ``after``, the oldest ``count`` of them."""
         return self._rows(_EVENTS, after, count)
 
-    def is_current(self, seen: str) -> bool:
+    def is_current(self, consistency_token: str) -> bool:
         """Whether the cache may answer. It is as old as ``CHECK_SECONDS`` at most.
 
         Args:
-            seen: consistency token of a caller; if there is one, the cache is brought up to date.
+            consistency_token: of a caller; if there is one, the cache is brought up to date.
         """
-        if not seen and time.monotonic() < self._checked_until:
+        if not consistency_token and time.monotonic() < self._checked_until:
             return not self._closed
         try:
             self.catch_up()

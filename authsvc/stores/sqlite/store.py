@@ -72,9 +72,9 @@ class SqliteStore:
         """See ``SessionStore.ready``."""
         return not self._closed
 
-    def recall(self, session_id: str, seen: str = "") -> Record | None:
-        """See ``SessionStore.recall``."""
-        return self._cache.get(session_id) if self._reader.is_current(seen) else None
+    def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
+        """See ``SessionStore.cached_record``."""
+        return self._cache.get(session_id) if self._reader.is_current(consistency_token) else None
 
     async def get(self, session_id: str) -> Record | None:
         """See ``SessionStore.get``."""
@@ -122,9 +122,9 @@ class SqliteStore:
         """See ``SessionStore.set_not_before``."""
         return await self._write(lambda transaction: transaction.set_not_before(not_before))
 
-    def cached_not_befores(self, seen: str = "") -> NotBefores | None:
+    def cached_not_befores(self, consistency_token: str = "") -> NotBefores | None:
         """See ``SessionStore.cached_not_befores``."""
-        return self._cache.not_befores if self._reader.is_current(seen) else None
+        return self._cache.not_befores if self._reader.is_current(consistency_token) else None
 
     async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
         """See ``SessionStore.get_not_befores``."""

@@ -20,6 +20,7 @@ from authsvc.cli.explanation import Policy, explain
 from authsvc.cli.explanation_steps import Explanation, StepOutcome
 from authsvc.cli.remedies import REMEDIES
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.tokens import BearerToken
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -160,7 +161,7 @@ def verdict(token: str, now: float = START) -> Reason | None:
     """The real verifier's."""
     verifier = JwtVerifier(ISSUERS.values(), max_token_bytes=MAX_TOKEN_BYTES)
     try:
-        asyncio.run(verifier.verify(token, resource=RESOURCE, now=now))
+        asyncio.run(verifier.verify(BearerToken(token), resource=RESOURCE, now=now))
     except AuthError as error:
         return error.reason
     return None

@@ -25,8 +25,8 @@ from authsvc.domain.resolution import (
     Secret,
 )
 from authsvc.domain.revocation import NotBefore
-from authsvc.domain.tokens import VerifiedToken
-from authsvc.resolver.response_cache import ANSWER_BYTES, Settled, SettledAnswers
+from authsvc.domain.tokens import BearerToken, VerifiedToken
+from authsvc.resolver.response_cache import RESPONSE_BYTES, CachedResponse, CachedResponses
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.record_cache import RECORD_BYTES, RecordCache
 from authsvc.tokens.claims import ClaimMapping
@@ -204,7 +204,7 @@ async def test_large_tokens_do_not_fill_the_memory(traced: Callable[[], int]) ->
     )
     for number in range(600):
         token = jwt.encode(large(number), secret, "HS256")
-        await verifier.verify(token, resource=RESOURCE, now=START)
+        await verifier.verify(BearerToken(token), resource=RESOURCE, now=START)
     bound = size * TOKEN_BYTES
     assert 0.9 * bound < verifier._memo.used_bytes <= bound
     assert 10 < len(verifier._memo) < 200
@@ -212,15 +212,15 @@ async def test_large_tokens_do_not_fill_the_memory(traced: Callable[[], int]) ->
 
 
 def test_large_answers_do_not_fill_the_memory(traced: Callable[[], int]) -> None:
-    answers = SettledAnswers(100)
+    answers = CachedResponses(100)
     for number in range(300):
         token = token_of(large(number))
         resolution = Resolution(None, None, token.principal, aws(number))
-        settled = Settled(record(number), token, RESOURCE, "", START, resolution)
+        settled = CachedResponse(record(number), token, RESOURCE, "", START, resolution)
         settled.encoded = token.principal.claims_json + token_bytes(40_000)
-        answers.keep(token.digest, settled)
+        answers.put(token.digest, settled)
     assert 0 < len(answers) < 50
-    assert traced() < 1.2 * 100 * ANSWER_BYTES
+    assert traced() < 1.2 * 100 * RESPONSE_BYTES
 
 
 def test_large_records_do_not_fill_the_memory(traced: Callable[[], int]) -> None:

@@ -41,7 +41,7 @@ class Behind:
         assert record is not None
         self._remembered[session_id] = record
 
-    def recall(self, session_id: str, seen: str = "") -> Record | None:
+    def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
         return self._remembered.get(session_id)
 
     async def get(self, session_id: str) -> Record | None:

@@ -80,7 +80,7 @@ class Bench:
             limits=LIMITS,
             usages=Usages(CallerLimits(), self.clock),
             clock=self.clock,
-            answers_kept=KEEP,
+            max_cached_responses=KEEP,
         )
 
     async def settle(self, session_id: str, token: str, name: bytes = b"request") -> None:
@@ -88,10 +88,10 @@ class Bench:
         resolver = self.resolver
         await resolver.resolve(session_id, token, resource=RESOURCE, create=True)
         await resolver.resolve(session_id, token, resource=RESOURCE, request_digest=name)
-        assert self.stands(name)
+        assert self.is_cached(name)
 
-    def stands(self, name: bytes = b"request") -> bool:
-        return self.resolver.recall(name) is not None
+    def is_cached(self, name: bytes = b"request") -> bool:
+        return self.resolver.cached_response(name) is not None
 
 
 @pytest.fixture
@@ -102,10 +102,10 @@ def bench() -> Bench:
 async def test_what_was_answered_is_answered_again(bench: Bench) -> None:
     token = bench.idp.token(ttl_seconds=1e6)
     await bench.settle("s", token)
-    settled = bench.resolver.recall(b"request")
-    assert settled is not None
-    assert settled.resolution == await bench.resolver.resolve("s", token, resource=RESOURCE)
-    assert not bench.stands(b"another")
+    response = bench.resolver.cached_response(b"request")
+    assert response is not None
+    assert response.resolution == await bench.resolver.resolve("s", token, resource=RESOURCE)
+    assert not bench.is_cached(b"another")
 
 
 async def test_a_principal_session_alike(bench: Bench) -> None:
@@ -116,7 +116,7 @@ async def test_a_change_is_never_settled(bench: Bench) -> None:
     await bench.resolver.resolve(
         "s", bench.idp.token(), resource=RESOURCE, create=True, request_digest=b"request"
     )
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_an_answer_without_an_identity_is_not_settled(bench: Bench) -> None:
@@ -124,13 +124,13 @@ async def test_an_answer_without_an_identity_is_not_settled(bench: Bench) -> Non
         await bench.resolver.resolve(
             "s", "", resource=RESOURCE, create=True, request_digest=b"request"
         )
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_a_revoked_session_ends_it(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token())
     await bench.resolver.revoke("s")
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 @pytest.mark.parametrize("whose", ["everyone", "subject", "token"])
@@ -143,14 +143,14 @@ async def test_a_not_before_ends_it(bench: Bench, whose: str) -> None:
         "token": NotBefore(now, now, ISSUER, "", "one"),
     }
     await bench.store.set_not_before(named[whose])
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_somebody_elses_not_before_does_not(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token())
     now = bench.clock.now
     await bench.store.set_not_before(NotBefore(now, now, ISSUER, "bob"))
-    assert bench.stands()
+    assert bench.is_cached()
 
 
 async def test_a_newer_token_ends_it_and_the_old_one_is_decided_on_anew(bench: Bench) -> None:
@@ -158,42 +158,42 @@ async def test_a_newer_token_ends_it_and_the_old_one_is_decided_on_anew(bench: B
     await bench.settle("s", old)
     bench.clock.advance(1)
     await bench.resolver.resolve("s", bench.idp.token(roles=["analyst"]), resource=RESOURCE)
-    assert not bench.stands()
+    assert not bench.is_cached()
     again = await bench.resolver.resolve(
         "s", old, resource=RESOURCE, request_digest=b"request"
     )  # row 11
     assert again.principal is not None
     assert again.principal.roles == ("reader",)
-    assert bench.stands()
+    assert bench.is_cached()
 
 
 async def test_the_tokens_end_ends_it(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token(ttl_seconds=100))
     bench.clock.advance(129)
-    assert bench.stands()
+    assert bench.is_cached()
     bench.clock.advance(2)
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_a_withdrawn_key_ends_it(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token())
     bench.keys.keys = KeySet((VerificationKey(None, "HS256", b"another secret" * 4),))
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_keys_that_cannot_be_told_any_more_end_it(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token())
     bench.keys.known = False
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_it_ends_when_the_time_of_use_is_due_to_be_written(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token(ttl_seconds=1e6))
     due = TOUCH_FRACTION * LIMITS.authenticated_idle_seconds
     bench.clock.advance(due - 1)
-    assert bench.stands()
+    assert bench.is_cached()
     bench.clock.advance(1)
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_it_ends_when_credentials_are_due_to_be_renewed(bench: Bench) -> None:
@@ -202,16 +202,16 @@ async def test_it_ends_when_credentials_are_due_to_be_renewed(bench: Bench) -> N
     await bench.settle("s", bench.idp.token())
     issued = bench.broker.issued
     bench.clock.advance(59)
-    assert bench.stands()
+    assert bench.is_cached()
     assert bench.broker.issued == issued
     bench.clock.advance(1)
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_a_store_that_is_away_ends_it(bench: Bench) -> None:
     await bench.settle("s", bench.idp.token())
     await bench.store.close()
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_a_session_made_anew_under_the_same_id_is_another(bench: Bench) -> None:
@@ -220,9 +220,9 @@ async def test_a_session_made_anew_under_the_same_id_is_another(bench: Bench) ->
     record = await bench.store.get("s")
     assert record is not None
     await bench.store.remove(record)
-    assert not bench.stands()
+    assert not bench.is_cached()
     await bench.resolver.resolve("s", token, resource=RESOURCE, create=True)
-    assert not bench.stands()
+    assert not bench.is_cached()
 
 
 async def test_only_so_many_are_kept(bench: Bench) -> None:
@@ -230,23 +230,23 @@ async def test_only_so_many_are_kept(bench: Bench) -> None:
     names = [bytes([number]) for number in range(KEEP + 1)]
     for name in names:
         await bench.settle("s", token, name)
-    assert [bench.stands(name) for name in names] == [False, True, True, True]
+    assert [bench.is_cached(name) for name in names] == [False, True, True, True]
 
 
 async def test_one_resources_answer_is_not_anothers(bench: Bench) -> None:
     token = bench.idp.token(aud=[RESOURCE, OTHER_RESOURCE])
     await bench.settle("s", token)
-    settled = bench.resolver.recall(b"request")
-    assert settled is not None
-    assert settled.resource == RESOURCE
+    response = bench.resolver.cached_response(b"request")
+    assert response is not None
+    assert response.resource == RESOURCE
 
 
 async def test_nothing_secret_is_shown(bench: Bench) -> None:
     token = bench.idp.token()
     await bench.settle("s", token)
-    settled = bench.resolver.recall(b"request")
-    assert settled is not None
-    settled.encoded = b"credentials"
-    assert "credentials=" in repr(settled)
-    assert "b'credentials'" not in repr(settled)
-    assert token not in repr(settled)
+    response = bench.resolver.cached_response(b"request")
+    assert response is not None
+    response.encoded = b"credentials"
+    assert "credentials=" in repr(response)
+    assert "b'credentials'" not in repr(response)
+    assert token not in repr(response)

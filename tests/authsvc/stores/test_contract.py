@@ -301,7 +301,7 @@ async def test_what_was_written_is_recalled_or_asked_for(store: SessionStore) ->
         token = await put(store, stored)
         assert token is not None
         # Not knowing is allowed; whoever shows the token is not answered what was before it.
-        assert store.recall("s", token) in (None, stored)
+        assert store.cached_record("s", token) in (None, stored)
         assert await store.get("s") == stored
         stored = next_of(stored, create_time=stored.create_time + 1)
 
@@ -312,7 +312,7 @@ async def test_memory_gets_to_know(store: SessionStore) -> None:
     await recalled(store, "s", token)
     await store.remove(record())
     assert await store.get("s") is None
-    await eventually(lambda: store.recall("s") is None)
+    await eventually(lambda: store.cached_record("s") is None)
 
 
 async def test_a_consistency_token_that_nobody_can_read_costs_a_question(
@@ -322,7 +322,7 @@ async def test_a_consistency_token_that_nobody_can_read_costs_a_question(
     assert token is not None
     await recalled(store, "s", token)
     for strange in ("rubbish", "-1", "9" * 60, "1-1", "٣", "\x00"):
-        assert store.recall("s", strange) in (None, record())
+        assert store.cached_record("s", strange) in (None, record())
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -335,7 +335,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 async def recalled(store: SessionStore, session_id: str, token: str) -> Record:
     """What memory has, once it can tell."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while (found := store.recall(session_id, token)) is None:
+        while (found := store.cached_record(session_id, token)) is None:
             await store.get(session_id)
             await asyncio.sleep(POLL_SECONDS)
     return found
@@ -649,7 +649,7 @@ async def test_a_closed_store_knows_nothing_any_more(store: SessionStore) -> Non
     await put(store, record())
     await store.set_not_before(OF_ALICE)
     await store.close()
-    assert store.recall("s") is None
+    assert store.cached_record("s") is None
     assert store.cached_not_befores() is None
     for call in (
         store.page(ALL, size=10),

@@ -131,11 +131,11 @@ async def test_what_one_replica_writes_the_other_forgets(server: RedisServer) ->
         first = record()
         await one.put(first, EventType.CREATED)
         assert await other.get("s") == first
-        await until(lambda: other.recall("s") == first)
+        await until(lambda: other.cached_record("s") == first)
         revoked = next_of(first, revoke_time=110.0)
         await one.put(revoked, EventType.REVOKED)
-        await until(lambda: other.recall("s") is None)
-        assert one.recall("s") == revoked
+        await until(lambda: other.cached_record("s") is None)
+        assert one.cached_record("s") == revoked
         assert await other.get("s") == revoked
 
 
@@ -144,10 +144,10 @@ async def test_a_removal_is_forgotten_everywhere(server: RedisServer) -> None:
         first = record()
         await one.put(first, EventType.CREATED)
         await other.get("s")
-        assert other.recall("s") == first
+        assert other.cached_record("s") == first
         await one.remove(first)
-        assert one.recall("s") is None
-        await until(lambda: other.recall("s") is None)
+        assert one.cached_record("s") is None
+        await until(lambda: other.cached_record("s") is None)
         assert await other.get("s") is None
 
 
@@ -161,10 +161,10 @@ async def test_a_consistency_token_holds_back_an_older_memory(server: RedisServe
         token = await one.put(next_of(first), EventType.REAUTHENTICATED)
         assert token is not None
         assert len(token) <= 64
-        assert other.recall("s") == first
-        assert other.recall("s", token) is None
-        assert other.recall("s", "what is this") is None
-        await until(lambda: one.recall("s", token) == next_of(first))
+        assert other.cached_record("s") == first
+        assert other.cached_record("s", token) is None
+        assert other.cached_record("s", "what is this") is None
+        await until(lambda: one.cached_record("s", token) == next_of(first))
 
 
 async def test_a_not_before_reaches_every_replica(server: RedisServer) -> None:
@@ -209,10 +209,10 @@ async def test_memory_is_not_answered_from_once_the_server_says_nothing(tmp_path
             await current(store)
             first = record()
             await _until_written(store, first)
-            await until(lambda: store.recall("s") == first)
+            await until(lambda: store.cached_record("s") == first)
             valkey.pause()
             # How soon is for chaos to measure.
-            await until(lambda: store.recall("s") is None)
+            await until(lambda: store.cached_record("s") is None)
             assert store.cached_not_befores() is None
             for call in (store.get("s"), store.put(next_of(first), EventType.REVOKED)):
                 await _is_unavailable(call)
@@ -231,12 +231,12 @@ async def test_a_feed_that_is_cut_alone_leaves_the_server_to_ask() -> None:
         await store.put(first, EventType.CREATED)
         for fault in (proxy.cut, proxy.freeze):
             fault(feed_only=True)
-            await until(lambda: store.recall("s") is None)
+            await until(lambda: store.cached_record("s") is None)
             assert await store.get("s") == first
             proxy.mend()
             await current(store)
             await store.get("s")
-            await until(lambda: store.recall("s") == first)
+            await until(lambda: store.cached_record("s") == first)
 
 
 async def test_what_happened_during_a_break_is_not_missed(server: RedisServer) -> None:
@@ -254,7 +254,7 @@ async def test_what_happened_during_a_break_is_not_missed(server: RedisServer) -
         await whole.set_not_before(NotBefore(100.0, 100.0, "idp", "bob"))
         proxy.mend()
         await until(lambda: len(broken.cached_not_befores() or ()) == 1)
-        assert broken.recall("s") is None
+        assert broken.cached_record("s") is None
         stored = await broken.get("s")
         assert stored is not None
         assert stored.revoke_time == 1.0
@@ -524,7 +524,7 @@ async def test_an_event_of_a_later_version_is_passed_over() -> None:
                 entry = {"t": "77", "m": "1.0", "i": "s", "v": "from the future"}
                 client.xadd(f"{prefix}:{{0}}:events", entry)
             # Nobody knows what it did to the record.
-            await until(lambda: store.recall("s") is None)
+            await until(lambda: store.cached_record("s") is None)
             await store.put(next_of(record()), EventType.REVOKED)
             assert (await anext(watching)).event.type is EventType.REVOKED
         await watching.aclose()

@@ -16,6 +16,7 @@ import pytest
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome, Secret
+from authsvc.domain.tokens import BearerToken
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.issuers import with_introspection
 from authsvc.tokens import introspection
@@ -77,7 +78,7 @@ async def verdict(
 ) -> Reason | None:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await verifier.verify(token, resource=resource, now=now)
+            await verifier.verify(BearerToken(token), resource=resource, now=now)
     except AuthError as error:
         return error.reason
     return None
@@ -85,7 +86,7 @@ async def verdict(
 
 async def test_an_active_token_is_a_principal(site: Site, verifier: IntrospectionVerifier) -> None:
     answers(site, iat=START - 5)
-    verified = await verifier.verify("opaque", resource=RESOURCE, now=START)
+    verified = await verifier.verify(BearerToken("opaque"), resource=RESOURCE, now=START)
     who = verified.principal
     assert (who.issuer, who.subject, who.client_id) == (ISSUER, "alice", "client")
     assert (who.scopes, who.expire_time) == (("a", "b"), START + 600)
@@ -143,7 +144,7 @@ async def test_a_byte_order_mark_is_no_part_of_the_answer(
     answers(site)
     document = site.answers["/introspect"].body
     site.answers["/introspect"] = Answer(b"\xef\xbb\xbf" + document)
-    verified = await verifier.verify("opaque", resource=RESOURCE, now=START)
+    verified = await verifier.verify(BearerToken("opaque"), resource=RESOURCE, now=START)
     assert verified.principal.claims_json == document
 
 
@@ -262,7 +263,7 @@ async def test_neither_token_nor_secret_shows(
     for answer in (Answer(status=500), Answer(b"rubbish")):
         site.answers["/introspect"] = answer
         with pytest.raises(AuthError) as caught:
-            await verifier.verify("marked-token", resource=RESOURCE, now=START)
+            await verifier.verify(BearerToken("marked-token"), resource=RESOURCE, now=START)
         shown = f"{caught.value} {caught.value.detail} {verifier!r} {caplog.text}"
         assert "marked-token" not in shown
         assert "hush" not in shown

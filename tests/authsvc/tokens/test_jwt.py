@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.tokens import VerifiedToken
-from authsvc.tokens import token_digest
+from authsvc.domain.tokens import BearerToken, VerifiedToken, token_digest
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -98,7 +97,9 @@ def hmac_signed(
 async def verify(
     token: str, *issuers: Issuer, resource: str = RESOURCE, now: float = NOW
 ) -> VerifiedToken:
-    return await JwtVerifier(issuers or [SECRET_ISSUER]).verify(token, resource=resource, now=now)
+    return await JwtVerifier(issuers or [SECRET_ISSUER]).verify(
+        BearerToken(token), resource=resource, now=now
+    )
 
 
 async def reason_of(
@@ -419,7 +420,7 @@ async def test_a_large_token_is_refused_before_anything_else() -> None:
     assert await reason_of("a" * 65537) is Reason.TOKEN_TOO_LARGE
     verifier = JwtVerifier([SECRET_ISSUER], max_token_bytes=100)
     with pytest.raises(AuthError) as refused:
-        await verifier.verify(signed(), resource=RESOURCE, now=NOW)
+        await verifier.verify(BearerToken(signed()), resource=RESOURCE, now=NOW)
     assert refused.value.reason is Reason.TOKEN_TOO_LARGE
 
 
@@ -429,21 +430,21 @@ async def test_a_large_token_is_refused_before_anything_else() -> None:
 async def test_a_token_is_checked_once() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
-    first = await verifier.verify(token, resource=RESOURCE, now=NOW)
-    again = await verifier.verify(token, resource=RESOURCE, now=NOW + 1)
+    first = await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
+    again = await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW + 1)
     assert again == first
     assert verifier.signature_checks == 1
-    await verifier.verify(signed(jti="token-2"), resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(signed(jti="token-2")), resource=RESOURCE, now=NOW)
     assert verifier.signature_checks == 2
 
 
 async def test_a_remembered_token_still_expires() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
-    await verifier.verify(token, resource=RESOURCE, now=NOW)
-    await verifier.verify(token, resource=RESOURCE, now=NOW + 629)
+    await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW + 629)
     with pytest.raises(AuthError) as refused:
-        await verifier.verify(token, resource=RESOURCE, now=NOW + 630)
+        await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW + 630)
     assert refused.value.reason is Reason.TOKEN_EXPIRED
     assert verifier.signature_checks == 1
 
@@ -451,18 +452,18 @@ async def test_a_remembered_token_still_expires() -> None:
 async def test_a_remembered_token_is_not_valid_before_its_time() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed(nbf=NOW)
-    await verifier.verify(token, resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
     with pytest.raises(AuthError) as refused:
-        await verifier.verify(token, resource=RESOURCE, now=NOW - 31)
+        await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW - 31)
     assert refused.value.reason is Reason.TOKEN_NOT_YET_VALID
 
 
 async def test_a_token_is_remembered_for_its_resource_alone() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
-    await verifier.verify(token, resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
     with pytest.raises(AuthError) as refused:
-        await verifier.verify(token, resource=OTHER_RESOURCE, now=NOW)
+        await verifier.verify(BearerToken(token), resource=OTHER_RESOURCE, now=NOW)
     assert refused.value.reason is Reason.TOKEN_AUDIENCE_MISMATCH
 
 
@@ -475,7 +476,7 @@ async def test_a_refusal_is_not_remembered(refused_token: str) -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     for checks in (1, 2):
         with pytest.raises(AuthError):
-            await verifier.verify(refused_token, resource=RESOURCE, now=NOW)
+            await verifier.verify(BearerToken(refused_token), resource=RESOURCE, now=NOW)
         assert verifier.signature_checks == checks
 
 
@@ -483,27 +484,27 @@ async def test_a_token_that_came_too_early_is_served_in_its_time() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed(nbf=NOW + 100)
     with pytest.raises(AuthError):
-        await verifier.verify(token, resource=RESOURCE, now=NOW)
-    await verifier.verify(token, resource=RESOURCE, now=NOW + 100)
+        await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW + 100)
 
 
 async def test_the_memo_forgets_what_was_used_least_recently() -> None:
     verifier = JwtVerifier([SECRET_ISSUER], memo_size=2)
     one, two, three = (signed(jti=name) for name in ("1", "2", "3"))
     for token in (one, two, one, three):
-        await verifier.verify(token, resource=RESOURCE, now=NOW)
+        await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
     assert verifier.signature_checks == 3
-    await verifier.verify(one, resource=RESOURCE, now=NOW)
-    await verifier.verify(three, resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(one), resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(three), resource=RESOURCE, now=NOW)
     assert verifier.signature_checks == 3
-    await verifier.verify(two, resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(two), resource=RESOURCE, now=NOW)
     assert verifier.signature_checks == 4
 
 
 async def test_the_memo_can_be_off() -> None:
     verifier = JwtVerifier([SECRET_ISSUER], memo_size=0)
     for checks in (1, 2):
-        await verifier.verify(signed(), resource=RESOURCE, now=NOW)
+        await verifier.verify(BearerToken(signed()), resource=RESOURCE, now=NOW)
         assert verifier.signature_checks == checks
 
 
@@ -512,14 +513,14 @@ async def test_two_tokens_in_turn_keep_their_identities() -> None:
     alice, bob = signed(), signed(sub="bob")
     for _ in range(3):
         for token, subject in ((alice, "alice"), (bob, "bob")):
-            verified = await verifier.verify(token, resource=RESOURCE, now=NOW)
+            verified = await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
             assert verified.principal.subject == subject
 
 
 async def test_the_memo_holds_no_token() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
-    await verifier.verify(token, resource=RESOURCE, now=NOW)
+    await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
     held = repr(verifier._memo.items())
     assert token not in held
     assert token.rpartition(".")[2] not in held

@@ -17,6 +17,7 @@ import pytest
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.tokens import BearerToken
 from authsvc.net import fetching
 from authsvc.net.fetching import Fetcher, FetchError, check_url
 from authsvc.tokens.discovery import fetch_discovered, fetch_jwks, metadata_urls
@@ -62,7 +63,7 @@ async def verdict(verifier: JwtVerifier, token: str, now: float) -> Reason | Non
     """Why a token is refused; None when it is not."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await verifier.verify(token, resource=RESOURCE, now=now)
+            await verifier.verify(BearerToken(token), resource=RESOURCE, now=now)
     except AuthError as error:
         return error.reason
     return None
@@ -529,7 +530,7 @@ async def test_a_flood_of_unknown_keys_is_rationed_though_their_issuer_cannot_be
     async def checked(token: str) -> Reason | None:
         try:
             with usage.check():
-                await verifier.verify(token, resource=RESOURCE, now=now)
+                await verifier.verify(BearerToken(token), resource=RESOURCE, now=now)
         except AuthError as error:
             return error.reason
         return None

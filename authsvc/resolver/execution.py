@@ -1,0 +1,112 @@
+"""Carries out a decision: writes the record, and builds the response or raises the error."""
+
+from __future__ import annotations
+
+from authsvc.access import audit
+from authsvc.access.usage import Usages
+from authsvc.credentials import CredentialBroker
+from authsvc.domain.decision import Change, Decision
+from authsvc.domain.events import Event, EventType
+from authsvc.domain.resolution import Credentials, Outcome, Resolution, Secret
+from authsvc.domain.tokens import PresentedToken, VerifiedToken
+from authsvc.resolver import log_lines
+from authsvc.resolver.request import Request
+from authsvc.stores import SessionStore
+
+
+class Execution:
+    """Carries out decisions.
+
+    Args:
+        store: keeps the records.
+        broker: issues downstream credentials; None where none are needed.
+        usages: how many audit events each caller may cause.
+    """
+
+    def __init__(
+        self, store: SessionStore, broker: CredentialBroker | None, usages: Usages
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._usages = usages
+
+    async def write(self, decision: Decision, session_id: str) -> str | None:
+        """Write what the decision changes.
+
+        Returns:
+            The consistency token of the write, empty without one; None when another write to the
+            same record came first.
+        """
+        record, change = decision.record, decision.change
+        if record is None or change is Change.NONE:
+            return ""
+        if change is Change.REMOVE:
+            await self._store.remove(record)
+        elif change is Change.TOUCH:
+            await self._store.touch(record)
+        elif decision.outcome is not Outcome.REAUTHENTICATED:
+            return await self._store.put(record, EventType.CREATED)
+        else:
+            log_lines.new_token(session_id)
+            written = await self._store.put(record, EventType.REAUTHENTICATED)
+            if written is not None:
+                log_lines.updated(session_id)
+            return written
+        return ""
+
+    async def respond(
+        self,
+        request: Request,
+        decision: Decision,
+        presented: PresentedToken,
+        *,
+        now: float,
+        written: str,
+    ) -> Resolution:
+        """The response to a request, once what it changes is written.
+
+        Args:
+            request: the request.
+            decision: what was decided.
+            presented: the verdict on its token.
+            now: when, in seconds since the epoch.
+            written: the consistency token of the write.
+
+        Raises:
+            AuthError: the decision's error, or the broker's.
+        """
+        if decision.error is not None:
+            await self._audit(request, decision, presented, now)
+            raise decision.error
+        if decision.record is None:
+            raise AssertionError("a decision that serves has a record")
+        log_lines.served(decision, request.session_id)
+        return Resolution(
+            decision.record.seen_by(decision.principal),
+            decision.outcome,
+            decision.principal,
+            await self._credentials(request, decision, now),
+            written,
+        )
+
+    async def _audit(
+        self, request: Request, decision: Decision, presented: PresentedToken, now: float
+    ) -> None:
+        """Report a valid token that was rejected. Others have been reported when verified."""
+        if decision.error is None or not isinstance(presented, VerifiedToken):
+            return
+        if not self._usages.of(request.caller).may_record():
+            return
+        audit.token_rejected(decision.error, token=presented, **request.audit_fields)
+        if decision.is_subject_mismatch:
+            await self._store.append(Event(EventType.SUBJECT_MISMATCH, now, decision.record))
+
+    async def _credentials(
+        self, request: Request, decision: Decision, now: float
+    ) -> Credentials | None:
+        principal, token = decision.principal, request.token
+        if principal is None or token is None or self._broker is None:
+            return None
+        return await self._broker.issue(
+            principal, token=Secret(token.text), resource=request.resource, now=now
+        )

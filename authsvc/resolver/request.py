@@ -1,0 +1,47 @@
+"""One request to resolve, as the parts of the resolver hand it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from authsvc.domain.tokens import BearerToken
+
+
+class AuditFields(TypedDict):
+    """Which request an audit event is about."""
+
+    caller: str
+    session_id: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request.
+
+    Attributes:
+        caller: the name of the MCP server that sent it.
+        session_id: the session; for a principal session, its id once it is known.
+        token: the token presented; None without one.
+        resource: the resource that the token has to be valid for.
+        consistency_token: the response is at least as new as this write; empty for any.
+        request_digest: the key of the response in the cache; empty where it is not to be cached.
+    """
+
+    caller: str
+    session_id: str
+    token: BearerToken | None
+    resource: str
+    consistency_token: str = ""
+    request_digest: bytes = b""
+
+    @property
+    def audit_fields(self) -> AuditFields:
+        """What its audit events have in common."""
+        return {"caller": self.caller, "session_id": self.session_id, "resource": self.resource}
+
+
+def bearer(text: str) -> BearerToken | None:
+    """The token of a request; None where the request has none."""
+    return BearerToken(text) if text else None
