@@ -1,1 +1,1 @@
-"""Which callers may call, how much, and the audit of what they did."""
+"""Registered callers, their limits, and the audit log."""

@@ -1,4 +1,4 @@
-"""Security events, a stream of their own: who was refused what, and who ended what.
+"""Audit: security events, in a log of their own: what was rejected or denied, and what was revoked.
 
 Every event has the fields of docs/audit.md and no others. None of them is a token, a credential or
 a whole session id.
@@ -19,7 +19,7 @@ from authsvc.domain.tokens import VerifiedToken
 LOGGER_NAME = "authsvc.security"
 
 log = logging.getLogger(LOGGER_NAME)
-# Whatever the level of the log is: who asks for less noise does not ask for less evidence.
+# Independent of the level of the log: a quieter log must not lose evidence.
 log.setLevel(logging.INFO)
 
 
@@ -70,7 +70,7 @@ _TEXTS = {
 
 
 def record(event: SecurityEvent) -> None:
-    """Write an event down."""
+    """Log an event."""
     level = _LEVELS.get(event.event_type, logging.INFO)
     log.log(level, "%s", _TEXTS[event.event_type], extra=asdict(event))
 
@@ -83,16 +83,16 @@ def token_rejected(
     resource: str = "",
     token: VerifiedToken | None = None,
 ) -> None:
-    """Write down that a token was refused, or was on the wrong session.
+    """Audit that a token was rejected, or was presented on another subject's session.
 
-    Any other refusal is no event here: callers' and limits' have functions of their own.
+    Other errors are not audited here: denied callers and limits have functions of their own.
 
     Args:
         error: why.
-        caller: who called.
-        session_id: which session, whole; it is shortened here.
-        resource: for which resource.
-        token: what was presented, where it is good in itself.
+        caller: the name of the caller.
+        session_id: the whole id of the session; it is shortened here.
+        resource: of the request.
+        token: the token that was presented, where it is valid.
     """
     event_type = _event_type(error.reason)
     if event_type is None:
@@ -114,7 +114,7 @@ def token_rejected(
 
 
 def caller_denied(error: AuthError, *, caller: str, peer: str, resource: str = "") -> None:
-    """Write down that a caller was turned away; ``peer`` is where it called from."""
+    """Audit that a caller was denied; ``peer`` is the address that it called from."""
     record(
         SecurityEvent(
             SecurityEventType.CALLER_DENIED,
@@ -127,7 +127,7 @@ def caller_denied(error: AuthError, *, caller: str, peer: str, resource: str = "
 
 
 def revoked(session: Record, *, caller: str) -> None:
-    """Write down that a session was ended, and whose it was."""
+    """Audit that a session was revoked, and whose it was."""
     record(
         SecurityEvent(
             SecurityEventType.SESSION_REVOKED,
@@ -140,14 +140,14 @@ def revoked(session: Record, *, caller: str) -> None:
 
 
 def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, caller: str) -> None:
-    """Write down that tokens were revoked: a subject's, one by its ``jti``, or everyone's.
+    """Audit that tokens were revoked: a subject's, one by its ``jti``, or everyone's.
 
     Args:
-        issuer: whose tokens; empty for everyone's.
-        subject: whose they are; empty for one token, and for everyone's.
-        token_id: which one; empty for a subject's, and for everyone's.
-        until: the ``iat`` up to which they are refused.
-        caller: the operator.
+        issuer: of the tokens; empty for everyone's.
+        subject: of the tokens; empty for one token, and for everyone's.
+        token_id: of the token; empty for a subject's, and for everyone's.
+        until: the ``iat`` up to which they are rejected, in seconds since the epoch.
+        caller: the operator's name.
     """
     whose = "" if issuer else "everyone's "
     time = datetime.fromtimestamp(until, UTC).isoformat()
@@ -164,7 +164,7 @@ def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, ca
 
 
 def admin_action(method: str, *, caller: str, peer: str) -> None:
-    """Write down that an operator was let into an RPC of ``SessionAdminService``."""
+    """Audit that an operator was admitted to an RPC of ``SessionAdminService``."""
     record(
         SecurityEvent(
             SecurityEventType.ADMIN_ACTION, caller=caller, detail=f"{method}; from {peer}"
@@ -173,7 +173,7 @@ def admin_action(method: str, *, caller: str, peer: str) -> None:
 
 
 def service_started(address: str, *, version: str, configuration_sha256: str) -> None:
-    """Write down what began to serve, and by which configuration."""
+    """Audit that the service has started: its address, version and configuration."""
     detail = f"{address} version={version} configuration_sha256={configuration_sha256}"
     record(SecurityEvent(SecurityEventType.SERVICE_STARTED, detail=detail))
 

@@ -16,11 +16,11 @@ from authsvc.common.formats import is_resource
 from authsvc.domain.errors import AuthError, Reason
 
 LOCAL_CALLER = "local"
-"""The name of whoever calls where no proof is demanded."""
+"""The name of every caller where callers need no proof."""
 
 
 def check_resource(resource: str) -> None:
-    """Refuse what is not a canonical resource URI.
+    """Check that a resource is a canonical URI.
 
     See ``urls.resource_fault``.
 
@@ -38,16 +38,16 @@ def comparable(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who may call.
+    """A registered caller: an MCP server or an operator.
 
     Attributes:
-        name: for logs.
-        resources: what it may resolve for; empty for an operator.
+        name: in logs and audit events.
+        resources: that it may name; empty for an operator.
         admin: whether it may call ``SessionAdminService``, and that alone.
         certificate_names: subject alternative names of its client certificate, DNS or URI; DNS
             names in any case.
         token_digests: SHA-256 of its service tokens; several while one replaces another.
-        token_files: files with service tokens of its, to the same end.
+        token_files: files with its service tokens, likewise.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Caller:
     token_files: tuple[ServiceTokenFile, ...] = field(default=(), repr=False)
 
     def digests(self) -> Iterator[bytes]:
-        """SHA-256 of each service token that proves it now."""
+        """SHA-256 of each service token that is valid now."""
         yield from self.token_digests
         for file in self.token_files:
             digest = file.digest()
@@ -66,7 +66,7 @@ class Caller:
                 yield digest
 
     def authorize_service(self) -> None:
-        """Check that it is an MCP server: operators have no business with clients' sessions.
+        """Check that it is an MCP server: operators may not resolve sessions.
 
         Raises:
             AuthError: CALLER_NOT_ALLOWED.
@@ -102,11 +102,11 @@ class Callers:
     """The registered callers.
 
     Args:
-        registered: who proves itself.
-        local: who everybody else is; None where everybody has to prove itself.
+        registered: the callers that prove who they are.
+        local: every caller, where none is registered; None where each has to prove who it is.
 
     Raises:
-        ValueError: two callers go by one certificate name or service token.
+        ValueError: two callers have one certificate name or service token.
     """
 
     def __init__(self, registered: Iterable[Caller], *, local: Caller | None = None) -> None:
@@ -118,9 +118,9 @@ class Callers:
             for name in caller.certificate_names
         }
         self.by_certificate = bool(self._by_name)
-        """Whether certificates prove anybody."""
+        """Whether a caller is registered with a certificate name."""
         self.by_token = any(one.token_digests or one.token_files for one in self._registered)
-        """Whether service tokens prove anybody."""
+        """Whether a caller is registered with a service token."""
         tokens = [digest for caller in self._registered for digest in set(caller.digests())]
         # One caller may have a name in two spellings.
         names = [
@@ -129,21 +129,21 @@ class Callers:
             for name in set(map(comparable, caller.certificate_names))
         ]
         if len(set(names)) < len(names):
-            raise ValueError("two go by the same certificate name")
+            raise ValueError("two have the same certificate name")
         if len(set(tokens)) < len(tokens):
-            raise ValueError("two go by the same service token")
+            raise ValueError("two have the same service token")
 
     def identify(self, certificate_names: Collection[str], service_token: str) -> Caller:
-        """Who is calling.
+        """The caller that the proofs of a call identify.
 
         Args:
             certificate_names: subject alternative names of the client certificate that the
                 connection has proven; empty without one.
-            service_token: what the call presented; empty without one.
+            service_token: of the call; empty without one.
 
         Raises:
-            AuthError: CALLER_NOT_ALLOWED when nothing proves a registered caller, or two proofs
-                name two of them.
+            AuthError: CALLER_NOT_ALLOWED: no proof identifies a registered caller, or two proofs
+                identify two of them.
         """
         proven = {
             self._by_name[name].name: self._by_name[name]
@@ -158,11 +158,11 @@ class Callers:
         if not proven and self._local is not None and not self._registered:
             return self._local
         shown = ", ".join(certificate_names)[:200] or "nothing"
-        raise AuthError(Reason.CALLER_NOT_ALLOWED, f"no one caller is proven by {shown!r}")
+        raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{shown!r} identifies no single caller")
 
     def _by_token(self, service_token: str) -> Caller:
         digest = hashlib.sha256(service_token.encode("utf-8", "surrogatepass")).digest()
-        # All of them are compared, so that the time taken tells nothing.
+        # All of them are compared: the time must not depend on which one matches.
         matching = {
             caller.name: caller
             for caller in self._registered
@@ -172,7 +172,7 @@ class Callers:
         if len(matching) != 1:
             # Files may come to hold the same token while the service runs.
             detail = (
-                "two callers go by the service token" if matching else "an unknown service token"
+                "two callers have the service token" if matching else "an unknown service token"
             )
             raise AuthError(Reason.CALLER_NOT_ALLOWED, detail)
         return next(iter(matching.values()))

@@ -27,16 +27,16 @@ CACHED_CERTIFICATES = 256
 def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
     """The URI and DNS names of a client certificate that the connection has proven.
 
-    Subject alternative names alone; the common name, addresses and mail addresses prove nobody
-    (RFC 9525 section 6.3). Each kind by its own: a DNS or mail name that spells a URI is not that
-    URI. DNS names are in lower case (RFC 4343); URIs are compared as they are.
+    Subject alternative names alone: the common name, addresses and mail addresses identify no
+    caller (RFC 9525 section 6.3). Each kind is separate: a DNS or mail name that spells a URI is
+    not that URI. DNS names are in lower case (RFC 4343); URIs are compared as they are.
 
     Args:
-        auth_context: what gRPC says about the connection.
+        auth_context: of the connection, as gRPC has it.
 
     Raises:
         AuthError: CALLER_NOT_ALLOWED: the certificate cannot be read, or one of its names could be
-            taken for another. Such a certificate proves nobody, by its other names neither.
+            taken for another. Such a certificate identifies no caller, whatever its other names.
     """
     certificates = tuple(auth_context.get("x509_pem_cert", ()))
     if not certificates:
@@ -76,7 +76,7 @@ def _of_bounded(pem: bytes) -> tuple[tuple[str, ...], str]:
 
 
 def _read(pem: bytes) -> tuple[tuple[str, ...], str]:
-    """The names, or what is wrong with them: a certificate that is refused is parsed once, too."""
+    """The names, or what is wrong with them: a rejected certificate is parsed only once, too."""
     if len(pem) > MAX_CERTIFICATE_BYTES:
         return (), f"it has more than {MAX_CERTIFICATE_BYTES} bytes"
     return _of_bounded(pem)

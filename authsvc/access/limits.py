@@ -13,18 +13,18 @@ MAX_CONCURRENT_CALLS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class CallerLimits:
-    """For each caller. Rates are per second; a burst is what may come at once.
+    """Limits of each caller. Rates are per second; a burst is how many may come at once.
 
     Attributes:
-        calls_per_second: calls of any kind.
+        calls_per_second: calls, whatever the method; each entry of a stream is one.
         calls_burst: at once.
-        max_concurrent_calls_per_caller: in flight; a stream is one for as long as it is open.
-        max_streams_per_caller: streams that it may have open.
-        rejected_tokens_per_second: tokens that were looked at and refused; once they are used up,
-            tokens not known yet are rejected before any work on them, and known ones are served as
-            ever. What is known to have been valid and has expired does not count.
+        max_concurrent_calls_per_caller: calls in flight; an open stream is one.
+        max_streams_per_caller: open streams.
+        rejected_tokens_per_second: tokens that were checked and rejected. Beyond it, unknown tokens
+            are rejected without a check, while known ones are served. A token that is known to have
+            been valid, and has expired, does not count.
         rejected_tokens_burst: at once.
-        anonymous_sessions_per_second: sessions that it may create without a token.
+        anonymous_sessions_per_second: sessions that are created without a token.
         anonymous_sessions_burst: at once.
     """
 

@@ -18,11 +18,11 @@ MIN_SERVICE_TOKEN_LENGTH = 32
 
 
 class ServiceTokenFile:
-    """The digest of a service token in a file, which may change or go at any time.
+    """The digest of a service token in a file, which may change or be removed at any time.
 
-    A file that is gone holds no token any more, and neither does one with other content: what was
-    there before is withdrawn. Content that has just been written may be half-written, and leaves
-    the last token in force for ``WATCH_INTERVAL_SECONDS``. So does a file while it cannot be read.
+    A token is withdrawn once its file is removed or has other content. Content that has just been
+    written may be incomplete: the last token stays valid for ``WATCH_INTERVAL_SECONDS``. It also
+    stays valid while the file cannot be read.
 
     Args:
         path: the file; white space around the token does not count.
@@ -30,7 +30,7 @@ class ServiceTokenFile:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: what it holds is no service token.
+        ValueError: its content is no service token.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,7 +72,7 @@ class ServiceTokenFile:
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether it was written so lately that the rest may be on its way."""
+    """Whether it was written so recently that it may be incomplete."""
     try:
         return 0.0 <= time.time() - path.stat().st_mtime < WATCH_INTERVAL_SECONDS
     except OSError:

@@ -20,43 +20,43 @@ disk."""
 
 
 class Capacity:
-    """What is done at once for all callers together: a share for each of them, the rest for all.
+    """Calls in flight of all callers together: some reserved for each caller, the rest shared.
 
-    Half of it is reserved, in equal shares for the known callers, so that others cannot take it
-    from a caller that is idle now. The other half goes to those that come first.
+    Half of them are reserved in equal parts for the registered callers, so that others cannot take
+    them from a caller that is idle now. The other half goes to the calls that come first.
 
     Args:
         total: calls in flight.
-        callers: how many callers are known.
+        callers: how many callers are registered.
     """
 
-    __slots__ = ("_left", "share")
+    __slots__ = ("_shared", "reserved")
 
     def __init__(self, total: int, callers: int) -> None:
-        self.share = total // 2 // max(1, callers)
-        """Calls that each caller has to itself."""
-        self._left = total - self.share * max(1, callers)
+        self.reserved = total // 2 // max(1, callers)
+        """Calls that are reserved for each caller."""
+        self._shared = total - self.reserved * max(1, callers)
 
     def take(self) -> bool:
-        """Take one of what is for all; whether there was one."""
-        if self._left <= 0:
+        """Take one of the shared calls; whether there was one."""
+        if self._shared <= 0:
             return False
-        self._left -= 1
+        self._shared -= 1
         return True
 
     def put_back(self) -> None:
-        """Return one."""
-        self._left += 1
+        """Return a shared call."""
+        self._shared += 1
 
 
 class Usage:
-    """What one caller has used.
+    """What one caller uses.
 
     Args:
         caller: its name.
-        limits: what it may.
+        limits: of the caller.
         clock: seconds, of any origin.
-        capacity: what there is for all callers together.
+        capacity: of all callers together.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Usage:
         self._limits = limits
         self._in_flight = 0
         self._calls = TokenBucket(limits.calls_per_second, limits.calls_burst, now)
-        self._refused = TokenBucket(
+        self._rejected = TokenBucket(
             limits.rejected_tokens_per_second, limits.rejected_tokens_burst, now
         )
         self._anonymous = TokenBucket(
@@ -90,10 +90,10 @@ class Usage:
             AuthError: OVERLOADED.
         """
         if self._in_flight >= self._limits.max_concurrent_calls_per_caller:
-            self._refuse(Reason.OVERLOADED, "too many calls are in flight", 1.0)
+            self._reject(Reason.OVERLOADED, "too many calls are in flight", 1.0)
         self.count_call()
-        if self._in_flight >= self._capacity.share and not self._capacity.take():
-            self._refuse(Reason.OVERLOADED, "too many calls of all callers are in flight", 1.0)
+        if self._in_flight >= self._capacity.reserved and not self._capacity.take():
+            self._reject(Reason.OVERLOADED, "too many calls of all callers are in flight", 1.0)
         self._in_flight += 1
 
     def begin_stream(self) -> None:
@@ -104,63 +104,63 @@ class Usage:
             AuthError: OVERLOADED.
         """
         if self._streams >= self._limits.max_streams_per_caller:
-            self._refuse(Reason.OVERLOADED, "too many streams are open", 1.0)
+            self._reject(Reason.OVERLOADED, "too many streams are open", 1.0)
         self.begin_call()
         self._streams += 1
 
     def end_stream(self) -> None:
-        """A stream that had begun has ended."""
+        """A stream has ended."""
         self._streams -= 1
         self.end_call()
 
     def count_call(self) -> None:
-        """One call that is over as soon as it begins.
+        """Count a call that ends as soon as it begins.
 
         Raises:
             AuthError: OVERLOADED.
         """
         wait = self._calls.take(self._clock())
         if wait > 0.0:
-            self._refuse(Reason.OVERLOADED, "too many calls", wait)
+            self._reject(Reason.OVERLOADED, "too many calls", wait)
 
     def end_call(self) -> None:
-        """A call that had begun has ended."""
+        """A call has ended."""
         self._in_flight -= 1
-        if self._in_flight >= self._capacity.share:
+        if self._in_flight >= self._capacity.reserved:
             self._capacity.put_back()
 
     def seconds_until_check(self) -> float:
-        """How long tokens that are not known are rejected unseen; 0 while they are checked."""
-        wait = self._refused.wait(self._clock())
+        """How long unknown tokens are rejected without a check; 0 while they are checked."""
+        wait = self._rejected.wait(self._clock())
         if wait > 0.0:
-            self._report(Reason.OVERLOADED, "too many refused tokens", self._clock())
+            self._report(Reason.OVERLOADED, "too many rejected tokens", self._clock())
         return wait
 
     @contextmanager
     def check(self) -> Iterator[None]:
-        """One check of a token that is not known yet: counted until it turns out good.
+        """One check of a token that is not known yet: counted as rejected unless it is valid.
 
-        What is in flight counts as refused, or a flood would be through before its first answer.
+        A check in flight counts as rejected: a flood would pass before its first result otherwise.
 
         Raises:
-            AuthError: OVERLOADED, once too many have been refused.
+            AuthError: OVERLOADED, once too many have been rejected.
         """
-        wait = self._refused.take(self._clock())
-        self._refuse(Reason.OVERLOADED, "too many refused tokens", wait)
+        wait = self._rejected.take(self._clock())
+        self._reject(Reason.OVERLOADED, "too many rejected tokens", wait)
         try:
             yield
         except AuthError as error:
-            if error.reason.status is Status.UNAVAILABLE and not error.counts_as_refused:
-                self._refused.put_back()
+            if error.reason.status is Status.UNAVAILABLE and not error.counts_as_rejected:
+                self._rejected.put_back()
             raise
-        self._refused.put_back()
+        self._rejected.put_back()
 
     def may_record(self) -> bool:
-        """Whether one more refusal is to be written down."""
+        """Whether one more event of the caller is audited."""
         now = self._clock()
         if self._events.take(now) == 0.0:
             return True
-        self._report(Reason.OVERLOADED, "too many refusals to write all of them down", now)
+        self._report(Reason.OVERLOADED, "too many events to audit all of them", now)
         return False
 
     def before_anonymous_session(self) -> None:
@@ -170,16 +170,16 @@ class Usage:
             AuthError: SESSION_LIMIT.
         """
         wait = self._anonymous.take(self._clock())
-        self._refuse(Reason.SESSION_LIMIT, "too many sessions without a token", wait)
+        self._reject(Reason.SESSION_LIMIT, "too many sessions without a token", wait)
 
-    def _refuse(self, reason: Reason, detail: str, wait_seconds: float) -> None:
+    def _reject(self, reason: Reason, detail: str, wait_seconds: float) -> None:
         if wait_seconds <= 0.0:
             return
         self._report(reason, detail, self._clock())
         raise AuthError(reason, detail, retry_after_seconds=wait_seconds)
 
     def _report(self, reason: Reason, detail: str, now: float) -> None:
-        # A clock that steps back does not silence it.
+        # A clock that steps back must not suppress it.
         if 0.0 <= now - self._reported < REPORT_INTERVAL_SECONDS:
             return
         self._reported = now
@@ -197,7 +197,7 @@ class Usages:
     """The usage of each caller, by name. Callers are registered, so there are few.
 
     Args:
-        limits: what each may.
+        limits: of each caller.
         clock: seconds, of any origin.
         total: calls in flight of all callers together.
         callers: how many callers are registered.
@@ -217,7 +217,7 @@ class Usages:
         self._by_caller: dict[str, Usage] = {}
 
     def of(self, caller: str) -> Usage:
-        """One caller's."""
+        """The usage of a caller."""
         usage = self._by_caller.get(caller)
         if usage is None:
             usage = Usage(caller, self._limits, self._clock, self._capacity)

@@ -1,1 +1,1 @@
-"""What operators may do: list, revoke and watch sessions, and see issuers."""
+"""What operators may do: list, revoke and watch sessions, and read the status of issuers."""

@@ -1,4 +1,4 @@
-"""What operators are told of issuers: their keys' names, and since when these are the keys."""
+"""The status of issuers: the attributes of their keys, and when these were fetched."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from authsvc.tokens.keys import KeySet, VerificationKey
 from authsvc.tokens.sources import RETRY_SECONDS, KeySource
 
 FETCHED = frozenset({"jwks_url", "discover"})
-"""The settings of keys that are fetched, every so often; files are read when they change."""
+"""The settings of keys that are fetched periodically. Files are read when they change."""
 
 OVERDUE_SECONDS = MAX_MAX_AGE_SECONDS + 4 * RETRY_SECONDS
-"""Keys that are older should have been fetched anew, whatever their issuer said of their age."""
+"""Keys that are older are overdue, whatever ``max-age`` their issuer gave."""
 
 
 class WatchedIssuer:
-    """One issuer, and when its keys came.
+    """One issuer, and when its keys were fetched.
 
     Args:
         issuer: claim ``iss``.
-        key_source: the setting that its keys come from.
-        keys: where they come from.
+        key_source: the name of the setting that its keys come from.
+        keys: its keys.
     """
 
     def __init__(self, issuer: str, key_source: str, keys: KeySource) -> None:
@@ -33,19 +33,19 @@ class WatchedIssuer:
         self._keys: KeySet | None = None
         self._fetch_time = 0.0
 
-    def look(self, now: float) -> None:
-        """Notice keys that have come since the last look; to be done every few seconds."""
+    def check_keys(self, now: float) -> None:
+        """Note the time of new keys; to be called every few seconds."""
         try:
             keys = self._source.current(now)
         except AuthError:
             self._keys = None
             return
-        if keys is not self._keys:  # each fetch makes a set of its own, of the same keys too
+        if keys is not self._keys:  # each fetch makes a new set, also of the same keys
             self._keys, self._fetch_time = keys, now
 
     def status(self, now: float) -> IssuerStatus:
-        """How it is, now."""
-        self.look(now)
+        """Its status, now."""
+        self.check_keys(now)
         failure = self._source.failure
         if self._keys is None:
             return IssuerStatus(
@@ -53,7 +53,7 @@ class WatchedIssuer:
             )
         skipped = sum(entry.is_invalid for entry in self._keys.skipped)
         if not self._keys.keys:
-            # Its issuer was heard, and has published none that could be used.
+            # The issuer is reachable, and publishes no key that can be used.
             return IssuerStatus(
                 self._issuer,
                 IssuerState.UNAVAILABLE,
@@ -80,22 +80,22 @@ class IssuerWatch:
 
     Args:
         issuers: those with keys, in the order of the configuration.
-        introspected: claim ``iss`` of the issuer that is asked about each token; empty for none.
+        introspected: claim ``iss`` of the issuer whose tokens are introspected; empty for none.
     """
 
     def __init__(self, issuers: Iterable[WatchedIssuer], introspected: str = "") -> None:
         self._issuers = tuple(issuers)
-        asked = IssuerStatus(introspected, IssuerState.READY, "introspection")
-        self._asked = (asked,) if introspected else ()
+        status = IssuerStatus(introspected, IssuerState.READY, "introspection")
+        self._introspected = (status,) if introspected else ()
 
-    def look(self, now: float) -> None:
-        """See ``WatchedIssuer.look``."""
+    def check_keys(self, now: float) -> None:
+        """See ``WatchedIssuer.check_keys``."""
         for issuer in self._issuers:
-            issuer.look(now)
+            issuer.check_keys(now)
 
     def status(self, now: float) -> tuple[IssuerStatus, ...]:
-        """How each is, now."""
-        return (*(issuer.status(now) for issuer in self._issuers), *self._asked)
+        """The status of each, now."""
+        return (*(issuer.status(now) for issuer in self._issuers), *self._introspected)
 
 
 def _facts(keys: Iterable[VerificationKey], *, previous: bool = False) -> tuple[KeyFacts, ...]:

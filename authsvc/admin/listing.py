@@ -1,4 +1,4 @@
-"""Sessions as operators see them: one, or a list in pages."""
+"""Reads sessions for operators: one, or a list in pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Listing:
 
     Attributes:
         records: the newest first.
-        next_page_token: what to ask for the next page with; empty at the end.
+        next_page_token: of the next page; empty at the end.
     """
 
     records: list[Record]
@@ -45,7 +45,7 @@ class SessionListing:
         self._clock = clock
 
     async def get(self, session_id: str) -> Record:
-        """One session, a revoked or a principal one too.
+        """One session. It may be revoked, or a principal session.
 
         Raises:
             AuthError: SESSION_NOT_FOUND, STORE_UNAVAILABLE.
@@ -60,15 +60,16 @@ class SessionListing:
         return record
 
     async def page(self, which: RecordFilter, *, size: int = 0, page_token: str = "") -> Listing:
-        """Sessions, newest first; those past their limits are left out.
+        """Sessions, newest first, without those that have expired.
 
         Args:
-            which: what they have to match.
-            size: how many at most, up to ``MAX_PAGE_SIZE``; 0 for ``DEFAULT_PAGE_SIZE``.
+            which: the sessions to list.
+            size: how many sessions at most, up to ``MAX_PAGE_SIZE``; 0 for ``DEFAULT_PAGE_SIZE``.
             page_token: ``Listing.next_page_token`` of the last page with the same filter.
 
         Returns:
-            A page that is short, or even empty, before the end, where few of many match.
+            A page. It may have fewer sessions than ``size``, or none, before the end of the list,
+            where few of many sessions match.
 
         Raises:
             AuthError: ARGUMENT_INVALID, STORE_UNAVAILABLE.

@@ -11,7 +11,7 @@ issuers differ."""
 
 
 async def tidy(store: SessionStore, *, now: float, limits: Limits) -> None:
-    """Remove what nobody can ask for any more; to be done every so often.
+    """Remove expired sessions and not-before times; to be called periodically.
 
     Raises:
         AuthError: STORE_UNAVAILABLE.

@@ -30,13 +30,13 @@ sessions must not delay its revocation."""
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """What a revocation has done.
+    """The result of a revocation.
 
     Attributes:
-        session_count: how many live sessions held a token that it ended; None when that is not
-            known.
+        session_count: how many live sessions held a token that was revoked; None where that is
+            not known.
         consistency_token: of the write.
-        not_before: what was set; None where a session was ended.
+        not_before: what was stored; None where a session was ended.
     """
 
     session_count: int | None
@@ -50,7 +50,7 @@ class EndSession(Protocol):
     async def __call__(self, session_id: str, *, caller: str) -> str:
         """
         Returns:
-            The consistency token of what was written; empty when there was nothing to end.
+            The consistency token of the write; empty where there was nothing to end.
 
         Raises:
             AuthError: SESSION_ID_INVALID, STORE_UNAVAILABLE.
@@ -59,7 +59,7 @@ class EndSession(Protocol):
 
 
 class Revocations:
-    """Revokes.
+    """Revokes sessions and tokens.
 
     Args:
         store: keeps sessions and not-before times.
@@ -129,7 +129,7 @@ class Revocations:
         return await self._set_not_before(not_before, caller, session_count=count)
 
     async def _records_of(self, issuer: str, subject: str) -> tuple[list[Record], bool]:
-        """What is stored of a subject, and whether that is all of it."""
+        """The records of a subject, and whether these are all of them."""
         which = RecordFilter(issuer=issuer, subject=subject)
         found: list[Record] = []
         cursor = ""
@@ -157,8 +157,8 @@ class Revocations:
     def _check_issuer(self, issuer: str, *, allow_unknown: bool) -> None:
         """
         Raises:
-            AuthError: ARGUMENT_INVALID: no issuer, or one whose tokens are accepted nowhere, so
-                that a misspelt name would revoke nothing and look like a success.
+            AuthError: ARGUMENT_INVALID: no issuer, or one that is not configured: a misspelt name
+                would revoke nothing, and look like a success.
         """
         check_name("issuer", issuer)
         configured = [it.issuer for it in self._issuers(self._clock())]
@@ -176,9 +176,9 @@ def _newest_issue_time(records: Iterable[Record]) -> float:
 
 
 def _would_end(record: Record, until: float) -> bool:
-    """Whether a token of the session still answers, and a not-before time then ends it."""
+    """Whether the session has a valid token that a not-before time of ``until`` revokes."""
     since = -math.inf
     if record.revoke_time is not None:
-        # A principal session lives on for tokens that were issued after it was revoked.
+        # A principal session accepts tokens that were issued after it was revoked.
         since = record.revoke_time if record.id.startswith(PRINCIPAL_SESSION_PREFIX) else math.inf
     return any(since < grant.issue_time <= until for grant in record.grants.values())

@@ -37,10 +37,10 @@ class StatusReport:
         """The status, now.
 
         Args:
-            count_sessions: whether they are counted, the newest ``COUNT_PAGE_SIZE`` of them.
+            count_sessions: whether sessions are counted: the newest ``COUNT_PAGE_SIZE``.
 
         Raises:
-            AuthError: STORE_UNAVAILABLE, where sessions are to be counted.
+            AuthError: STORE_UNAVAILABLE, where sessions are counted.
         """
         counts = await self._counted() if count_sessions else None
         now = self._clock()
@@ -56,12 +56,12 @@ class StatusReport:
     async def _counted(self) -> SessionCounts:
         page = await self._store.page(RecordFilter(), size=COUNT_PAGE_SIZE)
         now = self._clock()
-        there = [record for record in page.records if now < record.expire_time]
-        live = [record for record in there if revoked_since(record) is None]
+        present = [record for record in page.records if now < record.expire_time]
+        live = [record for record in present if revoked_since(record) is None]
         authenticated = sum(record.authenticated for record in live)
         return SessionCounts(
             unauthenticated=len(live) - authenticated,
             authenticated=authenticated,
-            revoked=len(there) - len(live),
+            revoked=len(present) - len(live),
             truncated=bool(page.next),
         )

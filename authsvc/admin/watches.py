@@ -1,4 +1,4 @@
-"""Watches: what happens to sessions, as it happens."""
+"""Watches: the events of sessions, as they happen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from authsvc.domain.events import Event, RecordFilter
 from authsvc.stores import Logged, SessionStore
 
 MAX_WATCHERS = 32
+"""Watches at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class Watch:
     """A watch that has begun.
 
     Attributes:
-        resume_token: what to watch from to get all of its events.
-        events: one at a time, as they are asked for. They end with SERVICE_UNAVAILABLE when
+        resume_token: a watch from it has all of this watch's events.
+        events: one at a time, as they are read. They end with SERVICE_UNAVAILABLE when
             the server stops.
     """
 
@@ -46,11 +47,12 @@ class SessionWatches:
     async def watching(
         self, which: RecordFilter, *, resume_token: str = ""
     ) -> AsyncIterator[Watch]:
-        """What happens from here on, or from where an earlier watch broke off.
+        """The events from now on, or after those of an earlier watch.
 
         Args:
-            which: sessions; a not-before time is told of where it may concern one of them.
-            resume_token: ``Logged.position`` of the last event seen; empty for from now on.
+            which: the sessions. A revocation of tokens is an event of the watch where one of these
+                sessions may hold such a token.
+            resume_token: ``Logged.position`` of the last event; empty for from now on.
 
         Raises:
             AuthError: ARGUMENT_INVALID, OVERLOADED, STORE_UNAVAILABLE; while iterating also
@@ -58,7 +60,7 @@ class SessionWatches:
         """
         check_filter(which)
         if self._watchers >= MAX_WATCHERS:
-            raise AuthError(Reason.OVERLOADED, f"{MAX_WATCHERS} watch already")
+            raise AuthError(Reason.OVERLOADED, f"{MAX_WATCHERS} watches are open")
         self._watchers += 1
         try:
             position = resume_token or await self._store.position()
@@ -73,7 +75,7 @@ class SessionWatches:
 
 
 class _Upcoming:
-    """The events of a log, one ahead of who reads them, until the server stops."""
+    """The events of a log until the server stops. Reads one event ahead."""
 
     def __init__(self, log: AsyncGenerator[Logged, None], stopping: asyncio.Event) -> None:
         self._log = log
@@ -94,21 +96,21 @@ class _Upcoming:
             yield logged
 
     async def close(self) -> None:
-        """Stop reading, and let go of the log."""
+        """Stop reading, and close the log."""
         self._stopped.cancel()
         self._next.cancel()
-        # What it raised has been told, or nobody is left to be told.
+        # An error has been raised already, or there is no reader left.
         await asyncio.gather(self._stopped, self._next, return_exceptions=True)
         await self._log.aclose()
 
 
 def _concerns(which: RecordFilter, event: Event) -> bool:
-    """Whether who watches these sessions is told."""
+    """Whether a watch of these sessions has the event."""
     if event.record is not None:
         return which.matches(event.record)
     if event.not_before is None:
         return False
-    # Where a not-before time leaves open whose tokens it ends, it may be anybody's.
+    # A not-before time without an issuer or a subject may concern every session.
     return all(
         not wanted or not named or wanted == named
         for wanted, named in (

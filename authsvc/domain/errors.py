@@ -76,7 +76,7 @@ class AuthError(Exception):
         detail: for the operator's log alone; free of secrets. Empty when the reason says it all.
         retry_after_seconds: when to try again; set for UNAVAILABLE, ABORTED and
             RESOURCE_EXHAUSTED.
-        counts_as_refused: whether a token counts as refused though nobody can tell: its key is
+        counts_as_rejected: whether a token counts as refused though nobody can tell: its key is
             none of those that are known.
     """
 
@@ -86,7 +86,7 @@ class AuthError(Exception):
         detail: str = "",
         *,
         retry_after_seconds: float | None = None,
-        counts_as_refused: bool = False,
+        counts_as_rejected: bool = False,
     ) -> None:
         super().__init__(f"{reason.name}: {detail}" if detail else reason.name)
         self.reason = reason
@@ -94,7 +94,7 @@ class AuthError(Exception):
         if retry_after_seconds is None and reason.status in _RETRYABLE:
             retry_after_seconds = 1.0
         self.retry_after_seconds = retry_after_seconds
-        self.counts_as_refused = counts_as_refused
+        self.counts_as_rejected = counts_as_rejected
 
 
 _RETRYABLE = frozenset({Status.UNAVAILABLE, Status.ABORTED, Status.RESOURCE_EXHAUSTED})

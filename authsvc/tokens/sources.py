@@ -195,7 +195,7 @@ class FetchedKeys:
             looked = False
         if self.failure:
             detail = f"{self._issuer} cannot be asked for its keys"
-            raise AuthError(Reason.KEYS_UNAVAILABLE, detail, counts_as_refused=True)
+            raise AuthError(Reason.KEYS_UNAVAILABLE, detail, counts_as_rejected=True)
         return looked
 
     async def refresh(self, now: float) -> None:

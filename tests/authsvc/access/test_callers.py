@@ -174,7 +174,7 @@ def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
 )
 def test_two_callers_with_one_proof_are_refused(proof: Mapping[str, Any]) -> None:
     Callers([Caller("one", **proof)])
-    with pytest.raises(ValueError, match="two go by the same"):
+    with pytest.raises(ValueError, match="two have the same"):
         Callers([Caller("one", **proof), Caller("two", admin=True, **proof)])
 
 

@@ -144,8 +144,8 @@ def test_keys_that_are_fetched_have_an_age_and_a_state() -> None:
     assert issuer.status(START) == IssuerStatus(ISSUER, IssuerState.UNAVAILABLE, "jwks_url")
 
     source.keys = jwks("one", "two")
-    issuer.look(START + 10)
-    issuer.look(START + 12)
+    issuer.check_keys(START + 10)
+    issuer.check_keys(START + 12)
     status = issuer.status(START + 14)
     assert (status.state, status.fetch_time) == (IssuerState.READY, START + 10)
     assert status.keys == (KeyFacts("one", "ES256"), KeyFacts("two", "ES256"))
@@ -155,7 +155,7 @@ def test_keys_that_are_fetched_have_an_age_and_a_state() -> None:
     assert issuer.status(late + 1).state is IssuerState.STALE
 
     source.keys = KeySet(source.keys.keys)  # the same ones, fetched anew
-    issuer.look(late + 2)
+    issuer.check_keys(late + 2)
     assert (issuer.status(late + 2).state, issuer.status(late + 2).fetch_time) == (
         IssuerState.READY,
         late + 2,
@@ -183,7 +183,7 @@ def test_entries_that_cannot_be_used_are_counted() -> None:
 def test_secrets_are_counted_and_files_are_never_overdue() -> None:
     secret, old = (VerificationKey(None, "HS256", bytes([n]) * 32) for n in (1, 2))
     issuer = WatchedIssuer(ISSUER, "secret_file", KeySet((secret,), (old,)))
-    issuer.look(START)
+    issuer.check_keys(START)
     status = issuer.status(START + 10 * OVERDUE_SECONDS)
     assert (status.state, status.fetch_time) == (IssuerState.READY, START)
     assert status.keys == (KeyFacts("", "HS256"), KeyFacts("", "HS256", previous=True))

@@ -388,7 +388,7 @@ def test_a_share_of_capacity_is_each_callers_own(clock: Clock) -> None:
 
 def test_an_odd_call_goes_to_whoever_comes_first() -> None:
     capacity = Capacity(5, 2)
-    assert capacity.share == 1
+    assert capacity.reserved == 1
     assert [capacity.take() for _ in range(4)] == [True, True, True, False]
 
 
