@@ -24,7 +24,7 @@ COUNTED = 1_000
 
 @click.command("list", epilog="Example: authsvc sessions list --subject ada --json")
 @admin_options
-@filter_options
+@filter_options("authenticated", "unauthenticated", "revoked")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--all", "everything", is_flag=True, help="List all, without a limit.")
 @full_ids_option
@@ -32,17 +32,23 @@ COUNTED = 1_000
 def list_sessions(
     connection: Connection,
     which: RecordFilter,
+    state: str | None,
     limit: int,
     everything: bool,
     full_ids: bool,
     as_json: bool,
 ) -> None:
-    """List sessions, newest first, with the number that the limit leaves out."""
+    """List sessions, newest first, with the number that the limit leaves out.
+
+    A session that was revoked is in the state `revoked`, whether it was authenticated or not.
+    """
 
     async def fetch(client: AdminClient) -> tuple[list[Record], int]:
         found: list[Record] = []
         remaining = 0
         async for record in client.list(which):
+            if state is not None and records.state_of(record) != state:
+                continue
             if everything or len(found) < limit:
                 found.append(record)
             else:

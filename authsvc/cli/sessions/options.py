@@ -15,32 +15,40 @@ full_ids_option = click.option(
 )
 
 
-def filter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a filter; it gets ``which``, a ``RecordFilter``."""
+def filter_options(*states: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a filter; it gets ``which``, a ``RecordFilter``, and ``state``.
 
-    @functools.wraps(command)
-    def filtered(
-        issuer: str,
-        subject: str,
-        resource: str,
-        state: str | None,
-        **given: Any,  # noqa: ANN401 - whatever other options the command has
-    ) -> None:
-        authenticated = None if state is None else state == "authenticated"
-        command(which=RecordFilter(issuer, subject, authenticated, resource), **given)
+    Args:
+        states: what ``--state`` may be. ``which`` covers the state but for ``revoked``, which no
+            filter of the service has.
+    """
 
-    options = (
-        click.option("--issuer", default="", help="Only sessions of this issuer."),
-        click.option("--subject", default="", help="Only sessions of this subject."),
-        click.option(
-            "--resource", default="", help="Only sessions with a token for this resource."
-        ),
-        click.option(
-            "--state",
-            type=click.Choice(["authenticated", "unauthenticated"]),
-            help="Only sessions in this state.",
-        ),
-    )
-    for option in reversed(options):
-        filtered = option(filtered)
-    return filtered
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def filtered(
+            issuer: str,
+            subject: str,
+            resource: str,
+            state: str | None,
+            **given: Any,  # noqa: ANN401 - whatever other options the command has
+        ) -> None:
+            authenticated = _AUTHENTICATED.get(state)
+            which = RecordFilter(issuer, subject, authenticated, resource)
+            command(which=which, state=state, **given)
+
+        options = (
+            click.option("--issuer", default="", help="Only sessions of this issuer."),
+            click.option("--subject", default="", help="Only sessions of this subject."),
+            click.option(
+                "--resource", default="", help="Only sessions with a token for this resource."
+            ),
+            click.option("--state", type=click.Choice(states), help="Only sessions in this state."),
+        )
+        for option in reversed(options):
+            filtered = option(filtered)
+        return filtered
+
+    return decorated
+
+
+_AUTHENTICATED: dict[str | None, bool] = {"authenticated": True, "unauthenticated": False}

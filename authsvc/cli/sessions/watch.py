@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("watch", epilog="Example: authsvc sessions watch --subject ada --json")
 @admin_options
-@filter_options
+@filter_options("authenticated", "unauthenticated")
 @click.option(
     "--resume-token", default="", help="Resume after the event with this token; default: from now."
 )
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 def watch(
     connection: Connection,
     which: RecordFilter,
+    state: str | None,
     resume_token: str,
     count: int | None,
     full_ids: bool,

@@ -92,6 +92,17 @@ async def test_list_filters_counts_what_is_left_and_cuts_ids(
         assert listed["remaining_count_is_exact"] is True
 
 
+async def test_revoked_sessions_are_listed_as_such_and_by_no_other_state(
+    operator: Operator, idp: IdentityProvider
+) -> None:
+    await operator.site.resolve("lives", idp.token("ada"))
+    await operator.site.resolve("ended-session", idp.token("ada"))
+    await operator.sessions("revoke", "ended-session", "--yes")
+    for state, ids in (("revoked", ["ended-session"]), ("authenticated", ["lives"])):
+        listed = (await operator.sessions("list", "--json", "--state", state)).json()["sessions"]
+        assert [(it["id"], it["state"]) for it in listed] == [(name, state) for name in ids]
+
+
 async def test_show_finds_a_session_by_the_beginning_of_its_id(
     operator: Operator, idp: IdentityProvider
 ) -> None:
