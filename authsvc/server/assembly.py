@@ -1,4 +1,4 @@
-"""From settings to a service that knows neither port nor transport: all its parts, connected."""
+"""From settings to a service: all its parts, connected, without a port or a transport."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         closing.push_async_callback(store.close)
         closing.enter_context(metrics.security.counting())
         await closing.enter_async_context(_exposed(settings, metrics, clock))
+        tokens = ObservedVerifier(
+            with_introspection(verifier, settings), traces.observed("token", metrics.tokens.timed)
+        )
         resolver = SessionResolver(
-            ObservedVerifier(
-                with_introspection(verifier, settings),
-                traces.observed("token", metrics.tokens.timed),
-            ),
+            tokens,
             store,
             await closing.enter_async_context(_broker(settings, metrics, traces)),
             limits=settings.session_limits(),

@@ -1,10 +1,9 @@
-"""Several processes on one port: each core of a machine gets a server of its own.
+"""Several worker processes on one port, so that a machine's cores all serve.
 
-The supervisor serves nothing. It holds the port, so that it stays theirs while workers come and go,
-starts the workers, starts again whichever dies, and ends with the last of them. Workers share the
-port by SO_REUSEPORT (Linux): the system spreads connections over them, not calls, so a client with
-one connection is served by one worker until that connection has had its time
-(``max_connection_age_seconds``).
+The supervisor serves nothing. It reserves the port, starts the workers, replaces a worker that
+dies, and ends with the last of them. Workers share the port by SO_REUSEPORT (Linux), which spreads
+connections over them, and not calls: a client with one connection is served by one worker until
+``max_connection_age_seconds`` closes that connection.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
-"""Between the death of a worker and the next one in its place; doubled each time."""
+"""From the end of a worker to the start of its replacement. The pause doubles each time."""
 
 STOP_MARGIN_SECONDS = 10.0
-"""What a worker gets to end in, beyond ``drain_seconds`` and ``grace_seconds``."""
+"""Time in which a worker has to end, beyond ``drain_seconds`` and ``grace_seconds``."""
 
 STEADY_SECONDS = 10.0
-"""A worker that has lasted so long dies for a reason of its own: the pause is short again."""
+"""After a worker has run so long, the pause before its replacement is the first one again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """What ties a worker to its supervisor: two ends of pipes, by their numbers.
+    """A worker's ends of two pipes to its supervisor, as file descriptors.
 
     Attributes:
-        alive: can be read once the supervisor is gone.
-        ready: where the worker says that it serves.
+        alive: becomes readable once the supervisor is gone.
+        ready: the worker writes to it once it serves.
     """
 
     alive: int
@@ -55,11 +54,11 @@ class Lifeline:
 
 
 async def supervise(settings: Settings, command: Sequence[str]) -> None:
-    """Run ``settings.workers`` workers until SIGTERM or SIGINT; a second one ends them at once.
+    """Run ``settings.workers`` workers until SIGTERM or SIGINT; a second signal kills them.
 
     Args:
-        settings: how many, and where.
-        command: what starts a worker; ``--lifeline ALIVE READY`` is added to it.
+        settings: of authsvc.
+        command: starts a worker; ``--lifeline ALIVE READY`` is added to it.
 
     Raises:
         ConfigError: the address is taken, or cannot be shared.
@@ -72,12 +71,12 @@ async def supervise(settings: Settings, command: Sequence[str]) -> None:
 
 
 def _reserve(listen: str) -> socket.socket:
-    """A socket that is bound and does not listen: it gets no connection, and keeps others away."""
+    """A socket that is bound and does not listen: it reserves the port and gets no connection."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             *split(listen), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # Not shared yet: whoever listens there already is not one of ours.
+        # Without SO_REUSEPORT, so that it fails where another program listens with it.
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
@@ -92,6 +91,14 @@ def _reserve(listen: str) -> socket.socket:
 
 
 class _Supervisor:
+    """Keeps workers running.
+
+    Args:
+        settings: of authsvc.
+        command: starts a worker.
+        environment: of the workers.
+    """
+
     def __init__(
         self, settings: Settings, command: Sequence[str], environment: Mapping[str, str]
     ) -> None:
@@ -103,14 +110,15 @@ class _Supervisor:
         self._failed = False
 
     async def run(self, workers: int, address: str) -> None:
-        """
+        """Run workers until a signal; ``address`` is for the log.
+
         Raises:
-            ConfigError: a worker would not start.
+            ConfigError: a worker did not start.
         """
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, self._stop)
-        # Whatever becomes of us, its other end is closed with us, and the workers notice.
+        # However the supervisor ends, the other end closes with it, and its workers stop.
         alive, held = os.pipe()
         ready = [asyncio.Event() for _ in range(workers)]
         try:
@@ -122,7 +130,7 @@ class _Supervisor:
             os.close(alive)
             os.close(held)
         if self._failed:
-            raise ConfigError("a worker would not start; it has said why")
+            raise ConfigError("a worker would not start; it has logged why")
 
     async def _announce(self, ready: Sequence[asyncio.Event], address: str) -> None:
         for event in ready:
@@ -132,7 +140,7 @@ class _Supervisor:
             log.info("listening on %s with %d workers", address, len(ready), extra=extra)
 
     async def _keep(self, index: int, alive: int, ready: asyncio.Event) -> None:
-        """One worker after another, in one place."""
+        """Run a worker, and a replacement each time it ends."""
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -140,13 +148,13 @@ class _Supervisor:
             if self._stopping.is_set():
                 break
             if not ready.is_set():
-                # It has never served: so would no other with the same configuration.
+                # It has never served, and a replacement would have the same configuration.
                 self._failed = True
                 self._stop()
                 break
             if time.monotonic() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            log.error("a worker has ended with %d; another one follows in %.1f s", code, pause)
+            log.error("a worker has exited with %d; its replacement starts in %.1f s", code, pause)
             try:
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -155,35 +163,29 @@ class _Supervisor:
         ready.set()
 
     async def _one(self, index: int, alive: int, ready: asyncio.Event) -> int:
-        """Run a worker; its exit code."""
-        heard, told = os.pipe()
+        """Run a worker until it ends; its exit code."""
+        reader, writer = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                *("--lifeline", str(alive), str(told)),
-                pass_fds=(alive, told),
+                *("--lifeline", str(alive), str(writer)),
+                pass_fds=(alive, writer),
                 env={**self._environment, **_metrics_of(index, self._settings)},
-                # A Ctrl-C at the terminal is for the supervisor, which tells the workers.
+                # Ctrl-C at the terminal reaches the supervisor alone, which stops the workers.
                 start_new_session=True,
             )
         finally:
-            os.close(told)
+            os.close(writer)
         self._processes.add(process)
         if self._stopping.is_set():
             process.terminate()
         loop = asyncio.get_running_loop()
-
-        def listen() -> None:
-            loop.remove_reader(heard)
-            if os.read(heard, 1):
-                ready.set()
-
-        loop.add_reader(heard, listen)
+        loop.add_reader(reader, _set_if_ready, reader, ready)
         try:
             return await process.wait()
         finally:
-            loop.remove_reader(heard)
-            os.close(heard)
+            loop.remove_reader(reader)
+            os.close(reader)
             self._processes.discard(process)
 
     def _stop(self) -> None:
@@ -200,21 +202,28 @@ class _Supervisor:
 
     def _kill(self) -> None:
         for process in self._processes:
-            log.warning("worker %d has not ended: it is killed", process.pid)
+            log.warning("worker %d has not ended in time: it is killed", process.pid)
             process.kill()
 
 
+def _set_if_ready(reader: int, ready: asyncio.Event) -> None:
+    """Read the worker's pipe: a byte says that it serves, the end of the pipe that it has ended."""
+    asyncio.get_running_loop().remove_reader(reader)
+    if os.read(reader, 1):
+        ready.set()
+
+
 def _metrics_of(index: int, settings: Settings) -> dict[str, str]:
-    """Where a worker's metrics are: each has its own, on the ports from the first one's on."""
+    """The variable of a worker's metrics address: the port of the first worker plus ``index``."""
     if settings.metrics is None:
         return {}
     first = split(settings.metrics.listen)[1]
-    # 0 is any free one, for each of them.
+    # Port 0 is any free one, for each worker.
     port = first + index if first else 0
     return {"AUTHSVC_METRICS__LISTEN": with_port(settings.metrics.listen, port)}
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:
-    """What starts a worker as this process was started."""
+    """The command that starts a worker in the way this process was started."""
     warnings = [f"-W{option}" for option in sys.warnoptions]
     return [sys.executable, *warnings, "-m", "authsvc", *arguments]
