@@ -1,4 +1,4 @@
-"""``[tls]`` and ``[[callers]]``: who may call, and how it proves who it is."""
+"""``[tls]`` and ``[[callers]]``: who may call, and how callers authenticate."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from authsvc.server.config.values import NonEmpty, Sha256
 
 
 class TlsSettings(Table):
-    """``[tls]``: required wherever another machine can reach authsvc."""
+    """``[tls]``: required if another machine can reach authsvc."""
 
-    certificate_file: Path = Field(description="PEM chain, the server's own first.")
-    key_file: Path = Field(description="Its key, PEM.")
+    certificate_file: Path = Field(description="The server's certificate and its chain, PEM.")
+    key_file: Path = Field(description="The certificate's key, PEM.")
     client_ca_file: Path | None = Field(
-        default=None, description="Who signs callers' certificates; set, each has to show one."
+        default=None,
+        description="The authorities of client certificates. If it is set, each caller needs one.",
     )
 
 
 class CallerSettings(Table):
-    """``[[callers]]``: somebody who may call, and how it proves that it is the one."""
+    """``[[callers]]``: a registered caller, and how it authenticates."""
 
-    name: NonEmpty = Field(description="For logs and metrics.")
+    name: NonEmpty = Field(description="Its name in logs and metrics.")
     resources: tuple[Resource, ...] = Field(
         default=(), description="Canonical URIs of the MCP servers that it may resolve for."
     )
     admin: bool = Field(
-        default=False, description="An operator: may call SessionAdminService, and that alone."
+        default=False, description="An operator: may call SessionAdminService, and nothing else."
     )
     certificate_names: tuple[NonEmpty, ...] = Field(
         default=(), description="DNS or URI names in its client certificate."
     )
     service_token_files: tuple[Path, ...] = Field(
         default=(),
-        description="Its service tokens, 32 characters or more, made by chance; two while one "
-        "replaces the other. A changed file counts at once, a removed one ends its token.",
+        description="Its service tokens, 32 random characters or more; two during a rotation. A "
+        "changed file takes effect; removing one withdraws its token.",
     )
     service_token_sha256: tuple[Sha256, ...] = Field(
-        default=(), description="The same, by their SHA-256 in hexadecimal."
+        default=(), description="Its service tokens by their SHA-256, in hexadecimal."
     )
 
     @model_validator(mode="after")

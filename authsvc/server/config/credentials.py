@@ -13,61 +13,71 @@ from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, RoleArn
 
 
 class StaticCredentials(Table):
-    """``[[credentials.static]]``: what one role works with."""
+    """``[[credentials.static]]``: the credentials of one role."""
 
-    role: NonEmpty = Field(
-        description="Which of the token's roles gets them; the first that fits counts."
+    role: NonEmpty = Field(description="A role of the token. The first table that matches applies.")
+    access_key_id: NonEmpty = Field(description="The access key id.")
+    secret_access_key_file: Path = Field(description="The secret access key.")
+    session_token_file: Path | None = Field(
+        default=None, description="The session token, if the key has one."
     )
-    access_key_id: NonEmpty = Field(description="The access key.")
-    secret_access_key_file: Path = Field(description="Its secret.")
-    session_token_file: Path | None = Field(default=None, description="What may go with it.")
-    region: NonEmpty = Field(default="us-east-1", description="Of the credentials.")
+    region: NonEmpty = Field(default="us-east-1", description="The region of the credentials.")
 
 
 class StsRole(Table):
-    """``[[credentials.sts.roles]]``: a role, and whose it is."""
+    """``[[credentials.sts.roles]]``: an AWS role, and the principals that get it."""
 
-    issuer: NonEmpty = Field(description="Claim iss of who may have it.")
+    issuer: NonEmpty = Field(description="Claim iss of the principals that get it.")
     role: str = Field(
         default="",
-        description="What has to be among the token's roles; without it the role is for all of "
-        "that issuer's principals.",
+        description="A role that the token has to have. Without it, all of the issuer's "
+        "principals get the AWS role.",
     )
-    arn: RoleArn = Field(description="The role that is assumed.")
+    arn: RoleArn = Field(description="The ARN of the AWS role.")
     max_seconds: int = Field(
-        default=3_600, ge=900, le=43_200, description="The longest session that the role allows."
+        default=3_600,
+        ge=900,
+        le=43_200,
+        description="The maximum session duration of the AWS role.",
     )
 
 
 class StsSettings(Table):
-    """``[[credentials.sts]]``: credentials of AWS, confined to the claims (docs/credentials.md)."""
+    """``[[credentials.sts]]``: AWS credentials, limited by the claims (docs/credentials.md)."""
 
     resources: tuple[Resource, ...] = Field(
-        default=(), description="For which resources; without it, for those no other table names."
+        default=(),
+        description="The resources it applies to. Without it: those that no other table names.",
     )
-    region: str = Field(pattern=r"^[a-z0-9-]+$", description="Of STS, and of the credentials.")
+    region: str = Field(
+        pattern=r"^[a-z0-9-]+$", description="The region of STS and of the credentials."
+    )
     endpoint_url: EndpointUrl | None = Field(
-        default=None, description="STS elsewhere: a VPC endpoint."
+        default=None, description="Another endpoint of STS, such as a VPC endpoint."
     )
-    access_key_id: NonEmpty | None = Field(default=None, description="Our own access key.")
+    access_key_id: NonEmpty | None = Field(default=None, description="authsvc's access key id.")
     secret_access_key_file: Path | None = Field(
-        default=None, description="Its secret; followed when it changes."
+        default=None, description="Its secret access key. A changed file takes effect."
     )
-    session_token_file: Path | None = Field(default=None, description="What may go with it.")
+    session_token_file: Path | None = Field(
+        default=None, description="The session token, if the key has one."
+    )
     web_identity_token_file: Path | None = Field(
         default=None,
-        description="Instead of a key: our own token, for AssumeRoleWithWebIdentity; followed.",
+        description="In place of an access key: authsvc's token for AssumeRoleWithWebIdentity.",
     )
     ambient: bool = Field(
-        default=False, description="Instead of a key: what the machine or its environment offers."
+        default=False,
+        description="In place of an access key: the ambient credentials of the machine.",
     )
     session_tags: bool = Field(
-        default=True, description="Whether sessions are tagged; takes sts:TagSession."
+        default=True, description="Whether sessions are tagged; needs sts:TagSession."
     )
     source_identity: bool = Field(
-        default=True, description="Whether they have one; takes sts:SetSourceIdentity."
+        default=True,
+        description="Whether sessions have a source identity; needs sts:SetSourceIdentity.",
     )
-    roles: tuple[StsRole, ...] = Field(min_length=1, description="The first that fits counts.")
+    roles: tuple[StsRole, ...] = Field(min_length=1, description="The first that matches applies.")
 
     @model_validator(mode="after")
     def _one_identity(self) -> Self:
@@ -87,29 +97,32 @@ class StsSettings(Table):
 
 
 class ExchangeSettings(Table):
-    """``[[credentials.exchange]]``: a token for an API, in exchange for the client's (RFC 8693)."""
+    """``[[credentials.exchange]]``: the client's token exchanged for an API's (RFC 8693)."""
 
     resources: tuple[Resource, ...] = Field(
-        default=(), description="For which resources; without it, for those no other table names."
+        default=(),
+        description="The resources it applies to. Without it: those that no other table names.",
     )
     issuers: tuple[NonEmpty, ...] = Field(
-        min_length=1, description="Claim iss of the tokens that the endpoint may see."
+        min_length=1, description="Claim iss of the tokens that may be sent to the endpoint."
     )
     endpoint: EndpointUrl = Field(description="The token endpoint, https.")
-    client_id: NonEmpty = Field(description="Our name there.")
-    client_secret_file: Path = Field(description="Our secret there; followed when it changes.")
-    allow_private_addresses: bool = Field(
-        default=False, description="Whether its address may be one that is not public."
+    client_id: NonEmpty = Field(description="authsvc's client id.")
+    client_secret_file: Path = Field(
+        description="authsvc's client secret. A changed file takes effect."
     )
-    audience: Line = Field(default="", description="The API, by its name there.")
+    allow_private_addresses: bool = Field(
+        default=False, description="Whether the endpoint may have a private address."
+    )
+    audience: Line = Field(default="", description="The API's name at the endpoint (audience).")
     api: Annotated[str, AfterValidator(lambda uri: check_uri(uri) if uri else uri)] = Field(
-        default="", description="The API, by its URI (RFC 8707)."
+        default="", description="The API's URI (resource, RFC 8707)."
     )
     scopes: tuple[Annotated[str, AfterValidator(check_scope)], ...] = Field(
-        default=(), description="What its token is to allow."
+        default=(), description="The scopes of the API's token."
     )
     subject_token_type: Literal["access_token", "jwt"] = Field(
-        default="access_token", description="What the client's token is to the endpoint."
+        default="access_token", description="The type of the client's token."
     )
 
 
@@ -128,7 +141,7 @@ class CredentialSettings(Table):
             raise ValueError("two tables name the same resource")
         if sum(not table.resources for table in tables) + bool(self.static) > 1:
             raise ValueError(
-                "two tables are for all resources; give resources to all but one (static "
-                "credentials are for all)"
+                "two tables apply to all resources; give resources to all but one (static "
+                "credentials apply to all)"
             )
         return self

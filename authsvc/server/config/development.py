@@ -9,11 +9,11 @@ from authsvc.server.config.values import NonEmpty
 
 
 class DevelopmentSettings(Table):
-    """``[development]``: what ``authsvc token`` mints where a flag is absent."""
+    """``[development]``: defaults of ``authsvc token``."""
 
-    issuer: NonEmpty = Field(description="One of the issuers, with a secret_file.")
-    audience: Resource = Field(description="What aud is unless it is given.")
-    roles: tuple[str, ...] = Field(default=(), description="The same for roles.")
-    buckets: tuple[str, ...] = Field(default=(), description="The same for buckets.")
-    permissions: tuple[str, ...] = Field(default=(), description="The same for permissions.")
-    scopes: tuple[str, ...] = Field(default=(), description="The same for scopes.")
+    issuer: NonEmpty = Field(description="The issuer: one of the issuers, with a secret_file.")
+    audience: Resource = Field(description="Default of --aud.")
+    roles: tuple[str, ...] = Field(default=(), description="Default of --role.")
+    buckets: tuple[str, ...] = Field(default=(), description="Default of --bucket.")
+    permissions: tuple[str, ...] = Field(default=(), description="Default of --permission.")
+    scopes: tuple[str, ...] = Field(default=(), description="Default of --scope.")

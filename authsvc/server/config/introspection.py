@@ -12,23 +12,26 @@ from authsvc.server.config.values import EndpointUrl, NonEmpty
 
 
 class IntrospectionSettings(Table):
-    """``[introspection]``: the issuer of opaque tokens, which is asked what they are (RFC 7662)."""
+    """``[introspection]``: the issuer that introspects opaque tokens (RFC 7662)."""
 
     issuer: NonEmpty = Field(description="Claim iss of its tokens.")
     endpoint: EndpointUrl = Field(description="Its introspection endpoint, https.")
-    client_id: NonEmpty = Field(description="Our name there.")
-    client_secret_file: Path = Field(description="Our secret there; followed when it changes.")
+    client_id: NonEmpty = Field(description="authsvc's client id.")
+    client_secret_file: Path = Field(
+        description="authsvc's client secret. A changed file takes effect."
+    )
     allow_private_addresses: bool = Field(
-        default=False, description="Whether its address may be one that is not public."
+        default=False, description="Whether the endpoint may have a private address."
     )
     audiences: dict[Resource, tuple[NonEmpty, ...]] = Field(
-        default={}, description="What aud may be, by resource; else the resource itself."
+        default={},
+        description="Accepted values of aud, by resource. Without an entry: the resource itself.",
     )
-    leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
+    leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
     profile: Literal["standard", "quilt"] = Field(
         default="standard",
-        description="How its claims become a principal; quilt: the original system's.",
+        description="How claims map to a principal; quilt is the original system's mapping.",
     )
     subject_claim: Literal["sub", "id"] = Field(
-        default="sub", description="Which claim is the subject."
+        default="sub", description="The claim that holds the subject."
     )

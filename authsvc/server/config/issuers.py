@@ -15,50 +15,56 @@ from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty
 class IssuerSettings(Table):
     """``[[issuers]]``: one trusted issuer of tokens."""
 
-    issuer: NonEmpty = Field(description="The token's claim iss, exactly.")
+    issuer: NonEmpty = Field(description="Claim iss of its tokens, exactly.")
     algorithms: tuple[Algorithm, ...] = Field(
-        min_length=1, description="What its keys may be used for."
+        min_length=1, description="The signature algorithms that are accepted from it."
     )
     secret_file: Path | None = Field(
         default=None,
-        description="The HS256 secret, 32 bytes or more, made by chance: openssl rand -hex 32.",
+        description="The HS256 secret: 32 random bytes or more, such as openssl rand -hex 32.",
     )
     previous_secret_files: tuple[Path, ...] = Field(
         default=(),
-        description="Secrets that are still good while the new one spreads. A file that goes "
-        "withdraws its secret.",
+        description="Secrets that stay valid during a rotation. Removing a file withdraws its "
+        "secret.",
     )
     jwks_file: Path | None = Field(
         default=None,
-        description="Its public keys (RFC 7517). A file that goes leaves its keys in force: to "
-        "withdraw one, write the set without it.",
+        description="Its public keys (RFC 7517). Removing the file leaves its keys in force: to "
+        "withdraw a key, write the set without it.",
     )
-    jwks_url: EndpointUrl | None = Field(default=None, description="Where they are fetched from.")
+    jwks_url: EndpointUrl | None = Field(default=None, description="The URL of its public keys.")
     discover: bool = Field(
-        default=False, description="Find them by the issuer's metadata (OIDC, RFC 8414)."
+        default=False,
+        description="Whether the URL of its keys comes from its metadata (OIDC Discovery, RFC "
+        "8414).",
     )
     allow_private_addresses: bool = Field(
-        default=False, description="Whether keys may be fetched from addresses that are not public."
+        default=False, description="Whether keys may be fetched from private addresses."
     )
     keys_max_stale_seconds: PositiveFloat = Field(
-        default=86_400.0, description="How long fetched keys are trusted through an outage."
+        default=86_400.0,
+        description="How long fetched keys stay valid while they cannot be fetched again.",
     )
     audiences: dict[Resource, tuple[NonEmpty, ...]] = Field(
-        default={}, description="What aud may be, by resource; else the resource itself."
+        default={},
+        description="Accepted values of aud, by resource. Without an entry: the resource itself.",
     )
     accepted_types: tuple[NonEmpty, ...] = Field(
-        default=(), description="Header typ, such as at+jwt; else JWT, at+jwt or none."
+        default=(),
+        description="Accepted values of the header typ, such as at+jwt. Default: JWT, at+jwt or "
+        "none.",
     )
-    leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Clock skew allowed.")
+    leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
     profile: Literal["standard", "quilt"] = Field(
         default="standard",
-        description="How its claims become a principal; quilt: the original system's.",
+        description="How claims map to a principal; quilt is the original system's mapping.",
     )
     subject_claim: Literal["sub", "id"] = Field(
-        default="sub", description="Which claim is the subject."
+        default="sub", description="The claim that holds the subject."
     )
     required_claims: tuple[NonEmpty, ...] = Field(
-        default=("exp", "iat"), description="What its tokens have to say."
+        default=("exp", "iat"), description="Claims that a token has to have."
     )
 
     @model_validator(mode="after")
@@ -85,7 +91,7 @@ class IssuerSettings(Table):
 
     @property
     def key_setting(self) -> str:
-        """The setting that says where the keys are."""
+        """The name of the setting that the keys come from."""
         for name in ("secret_file", "jwks_file", "jwks_url"):
             if getattr(self, name) is not None:
                 return name

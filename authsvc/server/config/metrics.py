@@ -11,9 +11,9 @@ from authsvc.common.settings import Table
 
 
 class MetricsSettings(Table):
-    """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
+    """``[metrics]``: serves ``/metrics`` for Prometheus over plain HTTP."""
 
     listen: Annotated[str, AfterValidator(check_listening)] = Field(
         default="127.0.0.1:9464",
-        description="host:port; the second of several workers listens on the next port, and so on.",
+        description="host:port. Each further worker listens on the next port.",
     )

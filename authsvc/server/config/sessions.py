@@ -1,4 +1,4 @@
-"""``[sessions]`` and ``[revocations]``: how long sessions and revocations last."""
+"""``[sessions]`` and ``[revocations]``: the lifetimes of sessions and revocations."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ _DEFAULTS = Limits()
 
 
 class SessionSettings(Table):
-    """``[sessions]``: how long sessions last, and how many may be unauthenticated."""
+    """``[sessions]``: the lifetime of sessions, and how many may be unauthenticated."""
 
     unauthenticated_idle_seconds: PositiveFloat = Field(
         default=_DEFAULTS.unauthenticated_idle_seconds,
-        description="How long a session without an identity lasts unused.",
+        description="Idle time after which an unauthenticated session expires.",
     )
     authenticated_idle_seconds: PositiveFloat = Field(
         default=_DEFAULTS.authenticated_idle_seconds,
-        description="How long one with an identity does.",
+        description="Idle time after which an authenticated session expires.",
     )
     absolute_seconds: PositiveFloat = Field(
         default=_DEFAULTS.absolute_seconds,
-        description="How long any session lasts, however much it is used.",
+        description="Age at which every session expires, used or not.",
     )
     tombstone_seconds: PositiveFloat = Field(
         default=_DEFAULTS.tombstone_seconds,
-        description="How long a revoked one is told to be revoked, and not unknown.",
+        description="How long a revoked session is reported as revoked. Later it is unknown.",
     )
     unauthenticated_cap: int = Field(
-        default=10_000, ge=1, description="Beyond it the unauthenticated ones made first go."
+        default=10_000,
+        ge=1,
+        description="Unauthenticated sessions at once. Beyond it, the oldest ones are removed.",
     )
 
     def limits(self) -> Limits:
-        """The same, for the decision table."""
+        """The lifetimes, for the decision table."""
         return Limits(
             unauthenticated_idle_seconds=self.unauthenticated_idle_seconds,
             authenticated_idle_seconds=self.authenticated_idle_seconds,
@@ -44,9 +46,9 @@ class SessionSettings(Table):
 
 
 class RevocationSettings(Table):
-    """``[revocations]``: how long what operators revoked stays revoked."""
+    """``[revocations]``: the retention of revocations."""
 
     retention_seconds: PositiveFloat = Field(
         default=_DEFAULTS.not_befores_kept_seconds,
-        description="Tokens that were issued longer ago are refused: they may have been revoked.",
+        description="How long a revocation is kept. Tokens issued longer ago are rejected.",
     )

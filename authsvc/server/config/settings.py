@@ -36,14 +36,15 @@ class Settings(FileSettings):
     )
     resources: tuple[Resource, ...] = Field(
         default=(),
-        description="What whoever reaches the loopback address or Unix socket may resolve for.",
+        description="Resources that any local process may resolve for, without [[callers]]: the "
+        "loopback address or a Unix socket is then required.",
     )
     callers: tuple[CallerSettings, ...] = Field(
-        default=(), description="Who may call, instead of resources."
+        default=(), description="Registered callers, in place of resources."
     )
     tls: TlsSettings | None = None
     issuers: tuple[IssuerSettings, ...] = Field(
-        default=(), description="Whose JWTs are good. At least one, or introspection."
+        default=(), description="Trusted issuers of JWTs. At least one, or introspection."
     )
     introspection: IntrospectionSettings | None = None
     store: StoreSettings = StoreSettings()
@@ -54,61 +55,63 @@ class Settings(FileSettings):
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
     max_token_bytes: int = Field(
-        default=65_536, ge=1_024, le=65_536, description="Longest token that is looked at."
+        default=65_536, ge=1_024, le=65_536, description="Longest token that is accepted."
     )
     cached_tokens: int = Field(
         default=16_384,
         ge=1,
-        description="Verified tokens that are cached, 10 KB each on average, and as many "
-        "answers, 20 KB each: where they take more, fewer are kept.",
+        description="Verified tokens in the cache, 10 KB each on average, and as many "
+        "responses, 20 KB each. If they take more, fewer are cached.",
     )
     development: DevelopmentSettings | None = None
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What is logged at least."
+        default="info", description="The lowest level that is logged."
     )
     log_format: Format = Field(
         default="auto",
-        description="One JSON object a line, or lines for people; auto: for people on a terminal.",
+        description="json: one object a line. console: lines for people. auto: console on a "
+        "terminal.",
     )
     allow_core_dumps: bool = Field(
         default=False,
-        description="Whether a crash may write down memory, which has tokens and keys in it.",
+        description="Whether a crash may dump memory, which holds tokens and keys.",
     )
     audit_file: Path | None = Field(
-        default=None, description="Where security events go, besides the log. Appended to."
+        default=None, description="A file that security events are appended to, besides the log."
     )
     workers: int = Field(
         default=1,
         ge=1,
         le=256,
-        description="Processes that share the port; [limits] and caches are each one's own.",
+        description="Processes that share the port. Each has its own [limits] and caches.",
     )
     drain_seconds: float = Field(
         default=0.5,
         ge=0,
         le=300,
-        description="How long a stop says NOT_SERVING and serves, so that load goes elsewhere.",
+        description="At a stop, how long it still serves and reports NOT_SERVING, so that load "
+        "balancers notice.",
     )
     grace_seconds: PositiveFloat = Field(
-        default=10.0, description="How long it then waits for what is in flight."
+        default=10.0, description="How long it then waits for calls in flight."
     )
     max_connection_age_seconds: float = Field(
         default=300.0,
         ge=0,
-        description="After it a client connects anew, so that new replicas get their share; 0: "
-        "never.",
+        description="Age at which a connection is closed, so that clients reconnect and new "
+        "replicas get load. 0: never.",
     )
 
     max_connection_idle_seconds: float = Field(
         default=60.0,
         ge=0,
-        description="A connection without a call is closed after one to two times as long, and "
-        "leaves its place among max_connections; 0: never. `authsvc.client` closes its own first, "
-        "within 40 s; set other clients' idle time-outs below this one.",
+        description="A connection without calls is closed after one to two times this time. 0: "
+        "never. `authsvc.client` closes idle connections within 40 s. Set the idle time-outs of "
+        "other clients below this one.",
     )
 
     def session_limits(self) -> Limits:
-        """How long sessions last and revocations are kept, for the decision table."""
+        """The lifetimes of sessions and revocations, for the decision table."""
         kept = self.revocations.retention_seconds
         return replace(self.sessions.limits(), not_befores_kept_seconds=kept)
 
@@ -140,17 +143,17 @@ class Settings(FileSettings):
     @model_validator(mode="after")
     def _workers_can_share(self) -> Self:
         if self.workers > 1 and self.listen.startswith("unix:"):
-            raise ValueError("workers > 1 needs a port to share: listen on 127.0.0.1:50051, say")
+            raise ValueError("workers > 1 needs a port to share, such as listen = 127.0.0.1:50051")
         if self.workers > 1 and self.store.kind == "memory":
-            raise ValueError("workers > 1 needs a store that they share: sqlite or redis")
+            raise ValueError("workers > 1 needs a shared store: sqlite or redis")
         if self.metrics is not None and split(self.metrics.listen)[1] + self.workers > 65_536:
-            raise ValueError("metrics.listen: there is no port for each of the workers from it on")
+            raise ValueError("metrics.listen: its port plus the number of workers exceeds 65535")
         return self
 
     @model_validator(mode="after")
     def _issuers_are_distinct(self) -> Self:
         if not self.issuers and self.introspection is None:
-            raise ValueError("needs [[issuers]] or [introspection], or no token is ever good")
+            raise ValueError("needs [[issuers]] or [introspection]: without them no token is valid")
         names = [issuer.issuer for issuer in self.issuers]
         if len(set(names)) < len(names):
             raise ValueError("issuers: two have the same issuer")

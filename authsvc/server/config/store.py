@@ -25,59 +25,61 @@ class StoreSettings(Table):
         default=Path("var/authsvc.db"), description="The database file of the sqlite store."
     )
     mode: Literal["single", "sentinel", "cluster"] = Field(
-        default="single", description="What the redis store is made of."
+        default="single", description="The topology of the redis store."
     )
     url: str = Field(
         default="redis://127.0.0.1:6379/0",
         description="The single node: redis://, rediss:// (TLS) or unix:, without a password.",
     )
     nodes: tuple[HostAndPort, ...] = Field(
-        default=(), description="Some nodes of the cluster; it tells of the others."
+        default=(), description="Some nodes of the cluster; the others are discovered."
     )
     sentinels: tuple[HostAndPort, ...] = Field(default=(), description="The sentinels.")
     service: NonEmpty = Field(
-        default="authsvc", description="The name by which the sentinels know the server."
+        default="authsvc", description="The name under which the sentinels monitor the server."
     )
-    username: Line = Field(default="", description="ACL user, with sentinel and cluster.")
+    username: Line = Field(default="", description="ACL user, for sentinel and cluster.")
     password_file: Path | None = Field(
-        default=None, description="Its password; read again at each connection."
+        default=None, description="The user's password; read at each connection."
     )
     ca_file: Path | None = Field(
-        default=None, description="Who signed the server's certificate; set, TLS is used."
+        default=None,
+        description="The authorities of the server's certificate. If it is set, TLS is used.",
     )
     certificate_file: Path | None = Field(
-        default=None, description="Our own certificate, where the server wants one."
+        default=None, description="authsvc's client certificate, if the server requires one."
     )
-    key_file: Path | None = Field(default=None, description="Its key.")
+    key_file: Path | None = Field(default=None, description="The client certificate's key.")
     acknowledge_replicas: int = Field(
         default=0,
         ge=0,
-        description="Replicas of the store that have to confirm a write before it is acknowledged. "
-        "At least 1 with sentinel or cluster, or a failover may lose a revocation.",
+        description="Replicas of the store that have to confirm a write before it is "
+        "acknowledged. Use at least 1 with sentinel or cluster: otherwise a failover may lose a "
+        "revocation.",
     )
     timeout_seconds: PositiveFloat = Field(
-        default=1.0, description="How long one exchange with the redis store may take."
+        default=1.0, description="Time-out of one request to the redis store."
     )
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
-        default="authsvc", description="What all its keys begin with."
+        default="authsvc", description="The prefix of all keys."
     )
     max_staleness_seconds: float = Field(
         default=STALENESS_BOUND_SECONDS,
         gt=0.2,
         le=STALENESS_BOUND_SECONDS,
-        description="How old a replica's memory may be to be answered from.",
+        description="How old a replica's cache may be. Beyond it, every request asks the store.",
     )
     cached_sessions: int = Field(
         default=100_000,
         ge=1,
-        description="Records cached in memory, 1.3 KB each; where they take more than 2.6 KB "
-        "on average, fewer are.",
+        description="Session records in the cache, 1.3 KB each. If they take more than 2.6 KB "
+        "on average, fewer are cached.",
     )
     events_kept: int = Field(
         default=100_000,
         ge=1_000,
-        description="Events that a watcher may still resume from; in memory, fewer where they take "
-        "more than 2.6 KB on average.",
+        description="Events that a watch can resume from. The memory store keeps fewer if they "
+        "take more than 2.6 KB on average.",
     )
 
     @model_validator(mode="after")
@@ -90,7 +92,7 @@ class StoreSettings(Table):
         """The server of the redis store.
 
         Raises:
-            ValueError: the settings do not say which.
+            ValueError: a setting is missing or wrong.
         """
         if self.mode == "single":
             try:
