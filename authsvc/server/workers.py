@@ -154,7 +154,7 @@ class _Supervisor:
                 break
             if time.monotonic() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            log.error("a worker has exited with %d; its replacement starts in %.1f s", code, pause)
+            log.error("a worker has ended with %d; its replacement starts in %.1f s", code, pause)
             try:
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()

@@ -145,7 +145,7 @@ class Settings(FileSettings):
         if self.workers > 1 and self.listen.startswith("unix:"):
             raise ValueError("workers > 1 needs a port to share, such as listen = 127.0.0.1:50051")
         if self.workers > 1 and self.store.kind == "memory":
-            raise ValueError("workers > 1 needs a shared store: sqlite or redis")
+            raise ValueError("workers > 1 needs a store that they share: sqlite or redis")
         if self.metrics is not None and split(self.metrics.listen)[1] + self.workers > 65_536:
             raise ValueError("metrics.listen: its port plus the number of workers exceeds 65535")
         return self
