@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from authsvc.common.lru import ENTRY_BYTES, LruCache, bytes_for
 
 KEEP_SECONDS = 2.0
 """Every replica sees a write within 1 s; the rest allows for clocks that run unevenly."""
 
 MAX_TOKENS = 10_000
 """The oldest is evicted first: every replica has most likely seen its write."""
+
+_ENTRY_BYTES = 600
+"""What a token and its session take in memory."""
 
 Key = tuple[str, str]
 """A session: its id and "", or "" and the resource, for the principal sessions there."""
@@ -33,11 +37,14 @@ class ConsistencyTokens:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tokens: OrderedDict[Key, _Entry] = OrderedDict()
+        # Never moved by a use: at the limit, the token of the oldest write goes.
+        self._tokens: LruCache[Key, _Entry] = LruCache(
+            MAX_TOKENS, bytes_for(MAX_TOKENS, ENTRY_BYTES + _ENTRY_BYTES)
+        )
 
     def of(self, key: Key) -> str:
         """The token to send with a request; empty if there was no recent write."""
-        entry = self._tokens.get(key)
+        entry = self._tokens.peek(key)
         if entry is None or entry.until <= self._clock():
             return ""
         return entry.token
@@ -54,12 +61,9 @@ class ConsistencyTokens:
         if not token:
             return
         now = self._clock()
-        while self._tokens and next(iter(self._tokens.values())).until <= now:
-            self._tokens.popitem(last=False)
-        before = self._tokens.get(key)
+        while (oldest := self._tokens.oldest()) is not None and oldest[1].until <= now:
+            self._tokens.discard(oldest[0])
+        before = self._tokens.peek(key)
         if before is not None and before.ends and not ends:
             return
-        self._tokens[key] = _Entry(token, now + KEEP_SECONDS, ends)
-        self._tokens.move_to_end(key)
-        if len(self._tokens) > MAX_TOKENS:
-            self._tokens.popitem(last=False)
+        self._tokens.put(key, _Entry(token, now + KEEP_SECONDS, ends), _ENTRY_BYTES)

@@ -1,4 +1,4 @@
-"""A cache that is bounded by count and by bytes: what was used least recently goes first."""
+"""A cache with a bound on entries and on bytes: the least recently used entry is evicted first."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 
 ENTRY_BYTES = 400
-"""What an entry takes beside its value: its place in the order, and its key."""
-
+"""Bytes that an entry takes beside its value: its place in the order, and its key."""
 
 MIN_CACHE_BYTES = 1024 * 1024
-"""What even the smallest cache may take, so that one large entry has its place."""
+"""Bytes that even the smallest cache may take, so that one large value fits."""
 
 
 class LruCache(Generic[KeyT, ValueT]):
     """Belongs to one event loop.
 
     Args:
-        max_entries: how many there may be.
-        max_bytes: how much they may take together, by the costs that ``put`` is given. What takes
-            more than all of it by itself is not kept.
+        max_entries: how many entries it holds at most.
+        max_bytes: how many bytes they take together at most, by the costs that ``put`` is given. A
+            value that exceeds it by itself is not cached.
     """
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
@@ -31,10 +30,10 @@ class LruCache(Generic[KeyT, ValueT]):
         self._max_bytes = max_bytes
         self._entries: OrderedDict[KeyT, tuple[ValueT, int]] = OrderedDict()
         self.used_bytes = 0
-        """What the entries take together."""
+        """Bytes that the entries take together."""
 
     def get(self, key: KeyT) -> ValueT | None:
-        """The value, which has now been used; None where there is none."""
+        """The value, as the most recently used one; None where there is none."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -46,13 +45,19 @@ class LruCache(Generic[KeyT, ValueT]):
         entry = self._entries.get(key)
         return None if entry is None else entry[0]
 
+    def oldest(self) -> tuple[KeyT, ValueT] | None:
+        """The entry that would be evicted next; None where there is none."""
+        for key, (value, _) in self._entries.items():
+            return key, value
+        return None
+
     def put(self, key: KeyT, value: ValueT, cost_bytes: int) -> None:
-        """Keep a value, and evict what was used least recently until all fit.
+        """Cache a value, and evict the least recently used ones until all fit.
 
         Args:
-            key: in place of the value that it had.
-            value: what is kept.
-            cost_bytes: what the value takes in memory; the entry itself is added.
+            key: of the value; a value cached under it before is replaced.
+            value: what is cached.
+            cost_bytes: bytes that the value takes in memory, without ``ENTRY_BYTES``.
         """
         self.discard(key)
         cost = cost_bytes + ENTRY_BYTES
@@ -65,13 +70,13 @@ class LruCache(Generic[KeyT, ValueT]):
             self.used_bytes -= evicted
 
     def discard(self, key: KeyT) -> None:
-        """Drop a value, if it is there."""
+        """Remove a value, if it is cached."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.used_bytes -= entry[1]
 
     def clear(self) -> None:
-        """Drop all."""
+        """Remove all values."""
         self._entries.clear()
         self.used_bytes = 0
 
@@ -87,7 +92,7 @@ def bytes_for(entries: int, each: int) -> int:
     """The bound in bytes of a cache whose size is configured by count.
 
     Args:
-        entries: how many there may be.
-        each: what one may take on average.
+        entries: how many entries it holds at most.
+        each: bytes that one takes on average, ``ENTRY_BYTES`` included.
     """
     return max(entries * each, MIN_CACHE_BYTES)

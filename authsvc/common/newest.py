@@ -1,4 +1,4 @@
-"""The newest of what comes, bounded by count and by bytes: what came first goes first."""
+"""The newest items, with a bound on their number and on bytes: the oldest is dropped first."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Newest(Generic[ItemT]):
     """Belongs to one event loop.
 
     Args:
-        max_items: how many there may be.
-        max_bytes: how much they may take together, by the costs that ``append`` is given. The
-            newest one is kept whatever it takes.
+        max_items: how many items it holds at most.
+        max_bytes: how many bytes they take together at most, by the costs that ``append`` is given.
+            The newest item is kept, however large it is.
     """
 
     def __init__(self, max_items: int, max_bytes: int) -> None:
@@ -24,14 +24,14 @@ class Newest(Generic[ItemT]):
         self._items: deque[tuple[ItemT, int]] = deque()
         self._used_bytes = 0
         self.dropped = 0
-        """How many had to make room so far."""
+        """How many items have been dropped so far."""
 
     def append(self, item: ItemT, cost_bytes: int) -> None:
-        """Keep an item, and drop the oldest until all fit.
+        """Add an item, and drop the oldest ones until all fit.
 
         Args:
-            item: what is kept.
-            cost_bytes: what it takes in memory.
+            item: what is added.
+            cost_bytes: bytes that it takes in memory.
         """
         self._items.append((item, cost_bytes))
         self._used_bytes += cost_bytes

@@ -56,10 +56,12 @@ def traced() -> Iterator[Callable[[], int]]:
 
 def test_what_was_used_least_recently_goes_first() -> None:
     cache: LruCache[str, int] = LruCache(3, 10_000)
+    assert cache.oldest() is None
     for number, key in enumerate("abc"):
         cache.put(key, number, 100)
     assert cache.get("a") == 0
     assert cache.peek("b") == 1  # is no use
+    assert cache.oldest() == ("b", 1)
     cache.put("d", 3, 100)
     assert [key for key, _ in cache.items()] == ["c", "a", "d"]
     assert cache.get("b") is None
