@@ -115,7 +115,7 @@ def test_the_pages_have_a_valid_example_and_every_setting(tmp_path: Path) -> Non
     settings = load(ConsoleSettings, path)
     assert settings.authsvc.target == "authsvc.internal:50051"
     for name in (*ConsoleSettings.model_fields, *AuthsvcSettings.model_fields):
-        assert re.search(rf"`[\w.]*\b{name}\b", settings_table), name
+        assert re.search(rf"[`\[][\w.]*\b{name}\b", settings_table), name
     for name in ("listen", "session_idle_seconds", "session_seconds", "events_kept"):
         default = ConsoleSettings.model_fields[name].default
         shown = f"{default:g}" if isinstance(default, float) else str(default)
