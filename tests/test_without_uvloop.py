@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from authsvc.cli import main as authsvc
 from authsvc.common import event_loop
 from authsvc.console.cli import main as console
-from authsvc.console.operators import operator_line
+from authsvc.console.passphrases import operator_line
 from mcp_adapter.server.cli import main as mcp_adapter
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.operators import write_tls

@@ -1,4 +1,4 @@
-"""An operator's web console: sessions, their history, revocation, issuers and live rates.
+"""The operators' web console: sessions and their events, revocation, issuers, and live rates.
 
-A program of its own, over ``SessionAdminService`` alone; nothing else of authsvc knows it.
+A program of its own. It calls ``SessionAdminService``, and nothing else of authsvc.
 """

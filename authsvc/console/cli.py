@@ -46,8 +46,8 @@ def serve(config: Path | None) -> None:
 @main.command()
 @click.argument("name")
 def operator(name: str) -> None:
-    """Ask for a passphrase, and print the line of operators_file for NAME."""
-    from authsvc.console.operators import operator_line
+    """Ask for a passphrase, and print NAME's line for operators_file."""
+    from authsvc.console.passphrases import operator_line
 
     passphrase = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
     try:

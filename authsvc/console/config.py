@@ -18,7 +18,7 @@ from authsvc.telemetry.logs import Format
 
 
 def _listening_address(address: str) -> str:
-    # One without a host is every address of this machine.
+    # Without a host it means every address of this machine.
     check_listening(f"localhost{address}" if address.startswith(":") else address)
     return address
 
@@ -41,21 +41,28 @@ def _target(target: str) -> str:
 
 
 class AuthsvcSettings(Table):
-    """``[authsvc]``: where authsvc is, and how the console is known there.
+    """``[authsvc]``: the address of authsvc, and how the console authenticates to it.
 
-    The console needs to be one of authsvc's ``[[callers]]``, with ``admin = true``.
+    authsvc needs an entry of ``[[callers]]`` with ``admin = true`` for the console.
     """
 
     target: Annotated[str, AfterValidator(_target)] = Field(
-        default="127.0.0.1:50051", description="As of AdminClient: one replica, or several."
+        default="127.0.0.1:50051",
+        description="host:port of authsvc; several replicas with commas between, or dns:///name:port.",
     )
-    ca_file: Path = Field(description="Who signs authsvc's certificate.")
-    certificate_file: Path | None = Field(default=None, description="The console's certificate.")
-    key_file: Path | None = Field(default=None, description="Its key.")
+    ca_file: Path = Field(
+        description="PEM certificates of the authorities that sign authsvc's certificate."
+    )
+    certificate_file: Path | None = Field(
+        default=None, description="PEM chain of the console's client certificate."
+    )
+    key_file: Path | None = Field(default=None, description="PEM key of certificate_file.")
     service_token_file: Path | None = Field(
-        default=None, description="The console's service token, in place of a certificate."
+        default=None, description="The console's service token, in place of a client certificate."
     )
-    deadline_seconds: PositiveFloat = Field(default=5.0, description="How long one call may take.")
+    deadline_seconds: PositiveFloat = Field(
+        default=5.0, description="Time for one call, retries included."
+    )
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -67,10 +74,10 @@ class AuthsvcSettings(Table):
 
 
 class TlsSettings(Table):
-    """``[tls]``: required wherever another machine can reach the console."""
+    """``[tls]``: required if other machines can reach the console, unless behind_proxy is set."""
 
-    certificate_file: Path = Field(description="PEM chain, the console's own first.")
-    key_file: Path = Field(description="Its key, PEM.")
+    certificate_file: Path = Field(description="PEM chain; the console's own certificate first.")
+    key_file: Path = Field(description="PEM key of certificate_file.")
 
 
 class ConsoleSettings(FileSettings):
@@ -79,31 +86,31 @@ class ConsoleSettings(FileSettings):
     model_config = SettingsConfigDict(env_prefix="AUTHSVC_CONSOLE_")
 
     listen: Annotated[str, AfterValidator(_listening_address)] = Field(
-        default="127.0.0.1:8081", description="host:port."
+        default="127.0.0.1:8081", description="host:port to listen on."
     )
     operators_file: Path = Field(
-        description="A line for each operator, as `authsvc console operator NAME` prints it. "
-        "Followed when it changes; without their line, operators are signed out."
+        description="A line for each operator, as `authsvc console operator NAME` prints it. Read "
+        "again when it changes; operators whose line is removed are signed out."
     )
     authsvc: AuthsvcSettings
     tls: TlsSettings | None = None
     connections: ConnectionSettings = ConnectionSettings()
     keep_alive_seconds: PositiveFloat = Field(
         default=DEFAULT_KEEP_ALIVE_SECONDS,
-        description="How long a connection may be without a request after an answer.",
+        description="How long a connection may be idle after a response.",
     )
     url: Annotated[str, AfterValidator(lambda url: _origin(url) if url else url)] = Field(
         default="",
-        description="Where browsers find the console, such as https://console.example.com. "
-        "Required unless they are on this machine.",
+        description="The console's origin in browsers, such as https://console.example.com. "
+        "Required if browsers are on other machines.",
     )
     behind_proxy: bool = Field(
         default=False,
-        description="A proxy that nobody can pass by ends TLS at url: it may be listened on any "
-        "address without [tls].",
+        description="Whether a proxy terminates TLS at url, and no client can reach the console "
+        "except through it. Then [tls] is not required.",
     )
     session_idle_seconds: PositiveFloat = Field(
-        default=900.0, description="An operator who does nothing is signed out after this time."
+        default=900.0, description="An idle operator is signed out after this time."
     )
     session_seconds: PositiveFloat = Field(
         default=8 * 3600.0, description="Every operator is signed out after this time."
@@ -112,25 +119,26 @@ class ConsoleSettings(FileSettings):
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="Events that the history is made of; fewer where they take more than 2.6 KB "
-        "on average.",
+        description="Events in memory, for the pages that show events; fewer if they take more "
+        "than 2.6 KB on average.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What is logged at least."
+        default="info", description="The least severe level that is logged."
     )
     log_format: Format = Field(
         default="auto",
-        description="One JSON object a line, or lines for people; auto: for people on a terminal.",
+        description="One JSON object a line, or text; auto: text on a terminal, else JSON.",
     )
     allow_core_dumps: bool = Field(
         default=False,
-        description="Whether a crash may write down memory, which has tokens and keys in it.",
+        description="Whether a crash may write the process's memory to disk. It holds tokens and "
+        "keys.",
     )
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         if self.tls is not None and self.behind_proxy:
-            raise ValueError("either [tls] or behind_proxy")
+            raise ValueError("set either [tls] or behind_proxy, not both")
         if self.behind_proxy and not self.url:
             raise ValueError("behind_proxy needs url")
         if self.url and self.tls is None and not self.behind_proxy:
@@ -147,14 +155,14 @@ class ConsoleSettings(FileSettings):
 
     @property
     def is_secure(self) -> bool:
-        """Whether browsers reach it over TLS."""
+        """Whether browsers use TLS."""
         return self.tls is not None or self.behind_proxy
 
     def origins(self, port: int) -> frozenset[str]:
-        """Where browsers may find it: origins (RFC 6454), as they spell them.
+        """The console's origins (RFC 6454), as browsers spell them.
 
         Args:
-            port: that it listens on.
+            port: the port that the console listens on.
         """
         if self.url:
             return frozenset({self.url})

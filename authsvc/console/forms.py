@@ -1,4 +1,4 @@
-"""What browsers post: small, and in one encoding."""
+"""Posted forms: bounded in size, and URL-encoded."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _URLENCODED = "application/x-www-form-urlencoded"
 
 
 async def posted_form(request: Request) -> dict[str, str]:
-    """The fields of a form; of one that is there twice, the last.
+    """The fields of a posted form; the last value of a field that is repeated.
 
     Raises:
-        HTTPException: it is too large, or no form.
+        HTTPException: the body is too large, or is not a form.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _URLENCODED:
-        raise HTTPException(415, "Only forms are taken.")
+        raise HTTPException(415, "The body has to be a form.")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

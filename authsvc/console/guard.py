@@ -1,4 +1,4 @@
-"""What every request has to be, and every answer to say: in front of all pages, pure ASGI."""
+"""Checks every request before the app sees it, and sets security headers on every response."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADERS = {
     "Content-Security-Policy": "; ".join(_POLICY),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not no-referrer: forms would then come without their Origin.
+    # Not no-referrer: with it, browsers send "Origin: null" with forms.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -37,13 +37,14 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Guard:
-    """Refuses what was not sent to us by name (DNS rebinding), and what was posted from elsewhere
-    (CSRF), before anything else looks at it.
+    """Rejects requests for another host (DNS rebinding) and requests from another origin (CSRF).
+
+    Pure ASGI.
 
     Args:
-        app: what is guarded.
-        origins: where browsers may find the console.
-        secure: whether they do over TLS.
+        app: the app behind it.
+        origins: the console's origins.
+        secure: whether browsers use TLS.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Collection[str], secure: bool) -> None:
@@ -67,20 +68,24 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        refusal = self._refusal(scope)
-        await (refusal or self._app)(scope, receive, send_guarded)
+        rejection = self._rejection(scope)
+        await (rejection or self._app)(scope, receive, send_guarded)
 
-    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+    def _rejection(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            return PlainTextResponse("This console is not known by that name.\n", 421)
+            return PlainTextResponse("This console does not serve that host.\n", 421)
         if scope["method"] in _SAFE_METHODS:
             return None
         origins = headers.getlist("origin")
-        is_ours = (
+        is_own = (
             len(origins) == 1
             and origins[0] in self._origins
             and origins[0].partition("://")[2] == hosts[0].lower()
         )
-        return None if is_ours else PlainTextResponse("Sent from somewhere else.\n", 403)
+        return (
+            None
+            if is_own
+            else PlainTextResponse("The request was sent from another origin.\n", 403)
+        )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from authsvc.common.lru import LruCache, bytes_for
-from authsvc.console.operators import Operator
+from authsvc.console.passphrases import Operator
 
 MAX_LOGINS = 100
 """Logins at once; the oldest is closed first. Only operators, who know a passphrase, make one."""

@@ -1,4 +1,4 @@
-"""Rates of events as bars, in numbers that a template draws as SVG."""
+"""Rates of events as bar charts: numbers that a template draws as SVG."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from authsvc.console.feed import Feed
 from authsvc.domain.events import EventType
 
 WIDTH, HEIGHT = 600.0, 64.0
-"""Of the drawing, in its own units."""
+"""Of a chart, in units of its SVG view box."""
 
 GAP = 1.5
 BARS = 60
 
 WINDOWS = {"15m": ("15 minutes", 15), "1h": ("1 hour", 60), "6h": ("6 hours", 360)}
-"""What may be looked at: how it is called, and the seconds of one bar."""
+"""Time windows by name: the label, and the seconds of one bar."""
 
 _KINDS = (
     ("Sessions created", "created", frozenset({EventType.CREATED})),
@@ -27,7 +27,7 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar, in units of the drawing."""
+    """A bar, in units of the SVG view box."""
 
     x: float
     y: float
@@ -41,12 +41,12 @@ class Plot:
 
     Attributes:
         title: what is counted.
-        kind: how a style sheet calls it.
-        bars: those that are not empty.
-        unknown_width: of the part on the left, in units of the drawing, in which nobody watched.
-        total: of all bars.
-        peak: of the highest bar.
-        bar_seconds: the time that a bar stands for.
+        kind: its class in the style sheet.
+        bars: the bars that are not empty.
+        unknown_width: width of the part before the console watched, in units of the view box.
+        total: events in all bars.
+        peak: events in the highest bar.
+        bar_seconds: length of the time of one bar.
     """
 
     title: str
@@ -59,12 +59,12 @@ class Plot:
 
 
 def plots(feed: Feed, window: str, now: float) -> list[Plot]:
-    """The rates over one of ``WINDOWS``, on one scale: they can be compared.
+    """The rates over one of ``WINDOWS``, all on one scale.
 
     Args:
-        feed: what has been counted.
+        feed: has counted the events.
         window: a key of ``WINDOWS``.
-        now: the time.
+        now: seconds since the epoch.
     """
     bar_seconds = WINDOWS[window][1]
     counted = [

@@ -1,4 +1,4 @@
-"""Runs the console: opens what it needs, listens, and takes it down in order."""
+"""Runs the console: opens its resources, listens, and closes them in order."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MAX_HEADER_BYTES = 32 * 1024
 """All headers of a request."""
 
 GRACE_SECONDS = 5
-"""For what is in flight when the console stops."""
+"""Time for requests in flight when the console stops."""
 
 
 async def serve(settings: ConsoleSettings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
 
     Raises:
-        ConfigError: the address cannot be listened on, or a file that settings name is unfit.
+        ConfigError: the address cannot be listened on, or a configured file cannot be used.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,14 +49,14 @@ async def serve(settings: ConsoleSettings) -> None:
 async def running(
     settings: ConsoleSettings, *, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[str]:
-    """A running console, stopped gracefully on the way out.
+    """A running console. It stops gracefully when the context ends.
 
     Args:
-        settings: how to run it.
+        settings: of the console.
         clock: seconds since the epoch.
 
     Yields:
-        Where a browser on this machine finds it, such as ``http://127.0.0.1:8081``.
+        The console's address in a browser on this machine, such as ``http://127.0.0.1:8081``.
 
     Raises:
         ConfigError: as ``serve``.
@@ -83,7 +83,7 @@ async def running(
 
 
 class _Server(BoundedServer):
-    """Leaves signals to whoever runs it, and says when it serves."""
+    """A server that handles no signals, and that can be waited for until it serves."""
 
     def __init__(self, config: uvicorn.Config, limits: HttpLimits) -> None:
         super().__init__(config, limits)
@@ -95,7 +95,7 @@ class _Server(BoundedServer):
         self._ready.set()
 
     async def is_ready(self, serving: asyncio.Task[None]) -> None:
-        """Wait until it serves; raises what it ended with if it does not."""
+        """Wait until it serves. If it ends instead, raise what it ended with."""
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait((ready, serving), return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
@@ -104,7 +104,7 @@ class _Server(BoundedServer):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Handle none: ``serve`` does."""
         yield
 
 
@@ -114,7 +114,7 @@ def _uvicorn(settings: ConsoleSettings, app: object) -> uvicorn.Config:
         app,  # type: ignore[arg-type] # an ASGI app, which uvicorn spells in its own types
         log_config=None,
         log_level="warning",
-        access_log=False,  # addresses of pages name subjects and sessions
+        access_log=False,  # the URLs of pages contain subjects and session ids
         server_header=False,
         proxy_headers=False,
         http="httptools",
@@ -154,7 +154,7 @@ def _client(settings: AuthsvcSettings) -> AdminClient:
             tls.service_token_file.read_bytes()
         return AdminClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
     except OSError as error:
-        # The certificates and the key are named by the text, the service token by its file.
+        # The text names the certificates and the key; a service token is named by its file.
         token = f"service_token_file {error.filename}: " if error.filename else ""
         raise ConfigError(f"authsvc: {token}{error.strerror}") from None
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""From values to HTML: templates, and how times and strangers' text are shown."""
+"""The templates, and how they show times and untrusted text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from markupsafe import Markup
 from authsvc.common import times
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of characters that cannot be seen, or that rearrange what can (Unicode UTS #39)."""
+"""Categories of characters that are invisible, or that reorder others (Unicode UTS #39)."""
 
 
 def environment(clock: Callable[[], float]) -> Environment:
-    """All templates. Every value is escaped, and shown as ``visible`` shows it.
+    """All templates. Every value is escaped, and made visible by ``visible``.
 
     Args:
-        clock: seconds since the epoch, for how long ago things were.
+        clock: seconds since the epoch, for relative times.
     """
     templates = Environment(
         loader=PackageLoader("authsvc.console"),
@@ -38,7 +38,8 @@ def environment(clock: Callable[[], float]) -> Environment:
 
 
 def visible(value: object) -> object:
-    """Text in which nothing is hidden: subjects and session ids are chosen by strangers."""
+    """Text with invisible characters as escapes. Clients choose session ids, and issuers choose
+    subjects: a name could look like another one."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     if value.isascii() and value.isprintable():
@@ -53,10 +54,10 @@ def _visible(character: str) -> str:
 
 
 def utc(time: float) -> str:
-    """A time for people, to the second."""
+    """A time in UTC, to the second."""
     return times.utc(time).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def iso(time: float) -> str:
-    """A time as RFC 3339 has it."""
+    """A time in the format of RFC 3339."""
     return times.utc(time).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -274,9 +274,9 @@ async def test_large_events_do_not_fill_the_memory(traced: Callable[[], int]) ->
     feed = Feed(None, events_kept=1_000, clock=lambda: START)  # type: ignore[arg-type] # nothing is watched
     for number in range(1_100):
         await store.append(expired(number, LONG))
-        feed._note(expired(number, LONG))
+        feed._add(expired(number, LONG))
     assert 200 < len(list(feed.latest())) < 1_000
-    assert feed.has_forgotten
+    assert feed.has_dropped
     assert traced() < 2 * 1.2 * 1_000 * EVENT_BYTES
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.console.operators import operator_line
+from authsvc.console.passphrases import operator_line
 from authsvc.console.server import running as console_running
 from authsvc.server.running import running
 from tests.support.clock import Clock

@@ -175,7 +175,7 @@ async def test_another_origin_cannot_post_here_nor_show_it_in_a_frame(
     frame = evil.frames[1]
     assert "Overview" not in await frame.content()
     await evil.get_by_role("button", name="Win").click()
-    await expect(evil.locator("body")).to_contain_text("Sent from somewhere else.")
+    await expect(evil.locator("body")).to_contain_text("The request was sent from another origin.")
     assert await office.site.refusal("s", idp.token()) is None
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.console.feed import KEPT_SECONDS, STEP_SECONDS, Counts, Feed
+from authsvc.console.event_counts import KEPT_SECONDS, STEP_SECONDS, EventCounts
+from authsvc.console.feed import Feed
 from authsvc.console.plots import BARS, HEIGHT, WIDTH, WINDOWS, plots
 from authsvc.domain.errors import Reason
 from authsvc.domain.events import EventType
@@ -23,12 +24,12 @@ pytestmark = pytest.mark.anyio
 CREATED = frozenset({EventType.CREATED})
 
 
-def bars(counts: Counts, now: float, *, bar_seconds: int = 15, count: int = 4) -> list[int]:
+def bars(counts: EventCounts, now: float, *, bar_seconds: int = 15, count: int = 4) -> list[int]:
     return counts.bars(CREATED, now=now, bar_seconds=bar_seconds, count=count)
 
 
 def test_events_are_counted_step_by_step() -> None:
-    counts = Counts()
+    counts = EventCounts()
     assert bars(counts, START) == [0, 0, 0, 0]
     for time in (START, START + 1, START + STEP_SECONDS, START + 3 * STEP_SECONDS):
         counts.add(EventType.CREATED, time, time)
@@ -42,7 +43,7 @@ def test_events_are_counted_step_by_step() -> None:
 
 
 def test_counts_are_bounded_in_time() -> None:
-    counts = Counts()
+    counts = EventCounts()
     for step in range(3 * KEPT_SECONDS // STEP_SECONDS):
         time = START + step * STEP_SECONDS
         counts.add(EventType.CREATED, time, time)
@@ -91,7 +92,7 @@ async def test_the_last_events_are_kept(site: Site, clock: Clock) -> None:
         await until(lambda: feed.counts.bars(CREATED, now=clock(), bar_seconds=15, count=1) == [5])
         recent = [noted.event.record for noted in feed.recent(10)]
         assert [record.id for record in recent if record] == ["s4", "s3", "s2"]
-        assert feed.has_forgotten
+        assert feed.has_dropped
         created, *_ = plots(feed, "15m", clock())
         assert created.total == 5  # the rates forget nothing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from authsvc.console.logins import MAX_LOGINS, Logins
-from authsvc.console.operators import NOBODY, Operator
+from authsvc.console.passphrases import NOBODY, Operator
 from tests.support.clock import Clock
 
 ADA = Operator("ada", b"salt", b"key")

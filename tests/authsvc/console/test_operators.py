@@ -10,7 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from authsvc.console.cli import main
-from authsvc.console.operators import COST, MAX_PASSPHRASE_BYTES, OperatorsFile, operator_line
+from authsvc.console.operators import OperatorsFile
+from authsvc.console.passphrases import (
+    COST,
+    MAX_PASSPHRASE_BYTES,
+    has_passphrase,
+    operator_line,
+)
 from tests.support.console import NAME, PASSPHRASE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("files_always_checked")]
@@ -29,7 +35,7 @@ async def test_who_knows_the_passphrase_signs_in(operators_file: Path) -> None:
 async def test_every_attempt_costs_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what is derived: an unknown name cannot be told by the time that it takes."""
+    """By the derivations: the latency does not reveal an unknown name."""
     path = tmp_path / "operators"
     lines = [
         operator_line(name, PASSPHRASE, cost=cost)
@@ -51,25 +57,27 @@ async def test_every_attempt_costs_the_same(
             assert (operator is not None) == is_right
             assert derived == [1 << 10, 1 << 12], name
             derived.clear()
-    # Nobody is left; which costs there were is nobody's business.
+    # Without operators, nothing reveals the costs that there were.
     path.unlink()
     assert await operators.sign_in("cheap", PASSPHRASE) is None
     assert derived == [1 << COST]
 
 
-def test_nothing_shows_what_is_kept(operators_file: Path, operators_line: str) -> None:
+def test_neither_the_line_nor_the_repr_shows_secrets(
+    operators_file: Path, operators_line: str
+) -> None:
     assert PASSPHRASE not in operators_line
     assert operator_line(NAME, PASSPHRASE) != operators_line  # salted
     key = operators_line.rpartition(":")[2]
     assert key not in repr(OperatorsFile(operators_file).get(NAME))
 
 
-def test_the_file_is_followed(operators_file: Path, operators_line: str) -> None:
+def test_the_file_is_read_again_when_it_changes(operators_file: Path, operators_line: str) -> None:
     operators = OperatorsFile(operators_file)
     rewrite(operators_file, operators_line.replace(NAME, "ada"))
     assert operators.get(NAME) is None
     assert operators.get("ada") is not None
-    rewrite(operators_file, "half a li")  # unfit: the last good ones stay
+    rewrite(operators_file, "half a li")  # invalid: the last valid operators stay
     assert operators.get("ada") is not None
     operators_file.unlink()
     assert operators.get("ada") is None
@@ -77,7 +85,7 @@ def test_the_file_is_followed(operators_file: Path, operators_line: str) -> None
     assert operators.get(NAME) is not None
 
 
-def test_an_operator_that_is_taken_out_ends_whatever_is_wrong_with_another_line(
+def test_a_removed_operator_is_signed_out_although_another_line_is_invalid(
     operators_file: Path, operators_line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     operators = OperatorsFile(operators_file)
@@ -85,8 +93,8 @@ def test_an_operator_that_is_taken_out_ends_whatever_is_wrong_with_another_line(
     rewrite(operators_file, f"{ada}\nbob:half a li\n")
     assert operators.get(NAME) is None
     assert operators.get("ada") is not None
-    assert "line 2 is not" in caplog.text
-    # Which passphrase is bob's, nobody could say.
+    assert "line 2: not " in caplog.text
+    # It is not known which passphrase is bob's.
     rewrite(operators_file, f"{ada}\n{bob}\n{bob.replace(':10:', ':11:')}\n")
     assert operators.get("bob") is None
     assert operators.get("ada") is not None
@@ -103,7 +111,7 @@ def test_a_file_that_cannot_be_used_is_logged_once(
         for _ in range(5):
             operators.get(NAME)
         text = caplog.text
-        return text.count("cannot be reloaded"), text.count("is gone, and nobody can sign in")
+        return text.count("cannot be reloaded"), text.count("is missing, and nobody can sign in")
 
     for times in (1, 2):
         rewrite(operators_file, "half a li")
@@ -124,20 +132,20 @@ def rewrite(path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda line: "", "names nobody"),
-        (lambda line: "# nobody yet", "names nobody"),
-        (lambda line: f"{line}\n{line}", "line 2: grace is there twice"),
-        (lambda line: line.replace("scrypt", "plain"), "line 1 is not NAME:scrypt:COST:SALT:KEY"),
-        (lambda line: line + ":more", "line 1 is not NAME:scrypt:COST:SALT:KEY"),
-        (lambda line: line.replace(NAME, "../grace"), "line 1 is not"),
+        (lambda line: "", "has no operators"),
+        (lambda line: "# nobody yet", "has no operators"),
+        (lambda line: f"{line}\n{line}", "line 2: grace occurs twice"),
+        (lambda line: line.replace("scrypt", "plain"), "line 1: not NAME:scrypt:COST:SALT:KEY"),
+        (lambda line: line + ":more", "line 1: not NAME:scrypt:COST:SALT:KEY"),
+        (lambda line: line.replace(NAME, "../grace"), "line 1: not"),
         (lambda line: line.replace(":10:", ":9:"), "the cost is not 10 to 17"),
         (lambda line: line.replace(":10:", ":18:"), "the cost is not 10 to 17"),
         (lambda line: line.replace(":10:", ":x:"), "the cost is not 10 to 17"),
-        (lambda line: line[:-8], "cut short"),
+        (lambda line: line[:-8], "truncated"),
         (lambda line: line[:-3], "."),
     ],
 )
-def test_a_file_that_is_unfit_is_refused(
+def test_an_invalid_file_is_rejected(
     operators_file: Path, operators_line: str, change: object, says: str
 ) -> None:
     assert callable(change)
@@ -156,10 +164,10 @@ def test_the_command_prints_a_line_that_works(tmp_path: Path) -> None:
     operator = OperatorsFile(path).get("ada")
     assert operator is not None
     assert operator.cost == COST
-    assert operator.knows(PASSPHRASE)
+    assert has_passphrase(operator, PASSPHRASE, [COST])
 
 
 @pytest.mark.parametrize(("name", "passphrase"), [("ada:x", PASSPHRASE), ("ada", "too short")])
-def test_the_command_refuses_what_is_unfit(name: str, passphrase: str) -> None:
+def test_the_command_rejects_invalid_names_and_passphrases(name: str, passphrase: str) -> None:
     typed = f"{passphrase}\n{passphrase}\n"
     assert CliRunner().invoke(main, ["operator", name], input=typed).exit_code == 2
