@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from authsvc.net.certificates import Signed, issue, make_authority, strict_faults
+from authsvc.net.certificates import SignedCertificate, issue, make_authority, strict_faults
 
 DEPLOY = Path(__file__).parent
 TEMPLATE = DEPLOY / "config" / "users.acl"
@@ -76,7 +76,7 @@ def _write_users(folder: Path) -> None:
     _write(folder / "users.acl", text.encode())
 
 
-def _authority(folder: Path, *, is_there: bool) -> Signed:
+def _authority(folder: Path, *, is_there: bool) -> SignedCertificate:
     key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
     if not is_there:
         made = make_authority("authsvc deployment CA", days=AUTHORITY_DAYS)
@@ -92,10 +92,10 @@ def _authority(folder: Path, *, is_there: bool) -> Signed:
             f"{', '.join(faults)}. To have it made anew, empty it, run this again, and give the "
             "new ca.crt to all who verify.\n"
         )
-    return Signed(read, certificate)
+    return SignedCertificate(read, certificate)
 
 
-def _write_pair(folder: Path, name: str, signed: Signed) -> None:
+def _write_pair(folder: Path, name: str, signed: SignedCertificate) -> None:
     _write(folder / f"{name}.key", signed.key_pem())
     _write(folder / f"{name}.crt", signed.certificate_pem())
 

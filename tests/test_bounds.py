@@ -75,7 +75,7 @@ BOUNDED = {
         "CacheCounts.failed": NAMES,
         "CredentialCache._calls": "256",
         "CredentialCache._failed": "4,096 and 64 MiB",
-        "CredentialCache._kept": "4,096 and 64 MiB",
+        "CredentialCache._cached": "4,096 and 64 MiB",
     },
     "authsvc/credentials/policy.py": {"SessionPolicies._made": "1,024, 16 KB each on average"},
     "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},

@@ -1,4 +1,4 @@
-"""Downstream credentials for a principal: issued for it, held in memory alone."""
+"""Downstream credentials of a principal: issued for it alone, kept in memory only."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from authsvc.domain.resolution import Credentials, Principal, Secret
 
 
 class CredentialBroker(Protocol):
-    """Issues what a principal may work with downstream."""
+    """Issues downstream credentials to principals."""
 
     async def issue(
         self, principal: Principal, *, token: Secret, resource: str, now: float
     ) -> Credentials | None:
-        """Credentials for ``principal``, never anyone else's and never ambient ones.
+        """Credentials for ``principal``, never those of another principal or of authsvc itself.
 
         Args:
-            principal: who asks, by ``token``.
-            token: the token of the request. For a token endpoint that exchanges it (RFC 8693), and
-                for nobody else.
+            principal: the principal of ``token``.
+            token: the token of the request. It is sent to a token endpoint that exchanges it
+                (RFC 8693), and nowhere else.
             resource: the resource that the token was presented at.
             now: seconds since the epoch.
 
         Returns:
-            None where the broker has nothing for such a principal.
+            None where the broker has no credentials for the principal.
 
         Raises:
-            AuthError: CREDENTIALS_REFUSED or CREDENTIALS_UNAVAILABLE; TOKEN_EXPIRED where what is
-                issued ends with the token, and the token is in the leeway after its end.
+            AuthError: CREDENTIALS_REFUSED or CREDENTIALS_UNAVAILABLE; TOKEN_EXPIRED where the
+                credentials expire with the token, and the token is in the leeway after ``exp``.
         """
         ...

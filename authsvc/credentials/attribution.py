@@ -1,4 +1,4 @@
-"""How AWS calls a principal: in its trails, and in conditions of policies. Pure."""
+"""The names of a principal at AWS: in CloudTrail, and in conditions of policies. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _READABLE = 47
 def session_name(principal: Principal) -> str:
     """A ``RoleSessionName`` and ``SourceIdentity``: at most 64 of ``[A-Za-z0-9_+=,.@-]``.
 
-    Begins with what can be kept of the subject, and ends with 80 bits of a digest of issuer and
-    subject. It always does: were names left as they are where they can be, somebody could take the
-    subject that another's turns into.
+    It begins with the permitted characters of the subject, and ends with 80 bits of a digest of
+    issuer and subject. Every name has the digest: otherwise one subject could equal the name that
+    is made of another.
     """
     whole = f"{len(principal.issuer)}:{principal.issuer}{principal.subject}"
     digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
@@ -29,10 +29,10 @@ def session_name(principal: Principal) -> str:
 
 
 def session_tags(principal: Principal) -> list[tuple[str, str]]:
-    """Keys and values: ``issuer``, ``subject`` and ``client_id``, each as it is or not at all.
+    """Keys and values: ``issuer``, ``subject`` and ``client_id``, each unchanged or omitted.
 
-    A value that AWS does not take is not made to fit: a role's policy that compares tags would take
-    one principal for another.
+    A value that AWS does not accept is omitted, not altered: a role's policy that compares tags
+    could otherwise confuse two principals.
     """
     tags = {
         "issuer": principal.issuer,

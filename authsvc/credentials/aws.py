@@ -1,5 +1,7 @@
-"""STS, and who authsvc itself is to it. The configuration says who: neither the environment nor a
-profile or a machine's role has a say unless it is asked for.
+"""STS, and the identity that authsvc itself has there.
+
+The configuration determines the identity. The environment, profiles and the machine's role are used
+only where it says so (``Ambient``).
 """
 
 from __future__ import annotations
@@ -33,12 +35,12 @@ READ_TIMEOUT_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """An access key whose secrets are in files, read for each call, so that a rotation counts.
+    """An access key whose secrets are in files, read for each call, so that they can be rotated.
 
     Attributes:
         access_key_id: its id.
         secret_access_key: the file with its secret.
-        session_token: the file with the token that goes with it; None where there is none.
+        session_token: the file with its session token; None for a long-term key.
     """
 
     access_key_id: str
@@ -48,28 +50,28 @@ class KeyFiles:
 
 @dataclass(frozen=True, slots=True)
 class WebIdentity:
-    """A workload's own token, such as Kubernetes projects into a pod, read for each call.
+    """A workload's own token, such as one that Kubernetes projects into a pod, read for each call.
 
     Attributes:
-        token: the file that it is in.
+        token: the file with the token.
     """
 
     token: Path
 
 
 class Ambient:
-    """Whatever the machine offers: its environment, its profile, its instance's role."""
+    """The credentials of the machine: of its environment, its profile, or its instance's role."""
 
 
 Identity = KeyFiles | WebIdentity | Ambient
 
 
 class Sts:
-    """What STS is asked for.
+    """Calls STS.
 
     Args:
         client: see ``sts_client``.
-        identity: who that client is.
+        identity: the identity of that client.
         tags: whether sessions are tagged, for which the role has to allow ``sts:TagSession``.
         source_identity: whether they have one, for which it has to allow ``sts:SetSourceIdentity``.
     """
@@ -92,14 +94,13 @@ class Sts:
     ) -> CredentialsTypeDef:
         """Credentials of a role, confined by a session policy.
 
-        With a web identity there are neither tags nor a source identity: those would be in its
-        token.
+        With a web identity, no tags and no source identity are sent: STS takes them from its token.
 
         Raises:
             AuthError: CREDENTIALS_UNAVAILABLE when authsvc's own secret cannot be read.
-            ClientError: STS says no.
-            BotoCoreError, ResponseParserError: there is no answer.
-            KeyError: the answer has no credentials.
+            ClientError: STS rejects the call.
+            BotoCoreError, ResponseParserError: there is no valid response.
+            KeyError: the response has no credentials.
         """
         name = session_name(principal)
         request: dict[str, Any] = {
@@ -109,7 +110,7 @@ class Sts:
             "DurationSeconds": duration_seconds,
         }
         if isinstance(self._identity, WebIdentity):
-            # authsvc's own token. The client's goes nowhere.
+            # authsvc's own token; the client's token is not sent to AWS.
             request["WebIdentityToken"] = read_secret(self._identity.token).reveal()
             by_token = await self._client.assume_role_with_web_identity(**request)
             return by_token["Credentials"]
@@ -125,11 +126,11 @@ class Sts:
 async def sts_client(
     identity: Identity, *, region: str, endpoint_url: str | None = None
 ) -> AsyncIterator[STSClient]:
-    """A client of STS that signs as ``identity``, or does not sign where that is a token.
+    """A client of STS that signs as ``identity``; with a web identity it does not sign.
 
     Args:
-        identity: who authsvc is.
-        region: whose endpoint it speaks to.
+        identity: authsvc's identity.
+        region: the region whose endpoint is used.
         endpoint_url: another endpoint.
 
     Raises:
@@ -159,14 +160,14 @@ async def _check_ambient(session: AioSession) -> None:
     try:
         found = await session.get_credentials()
     except BotoCoreError as error:
-        detail = f"this machine's credentials of AWS: {type(error).__name__}"
+        detail = f"this machine's credentials of AWS cannot be loaded: {type(error).__name__}"
         raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail) from None
     if found is None:
         raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "this machine has no credentials of AWS")
 
 
 class _Provider(CredentialProvider):
-    """The one source of keys for a session."""
+    """The only source of keys of a session."""
 
     METHOD = CANONICAL_NAME = "authsvc"
 
@@ -175,11 +176,11 @@ class _Provider(CredentialProvider):
         self._files = files
 
     async def load(self) -> AioCredentials:
-        return _FollowedKeys(self._files)
+        return _KeysFromFiles(self._files)
 
 
-class _FollowedKeys(AioCredentials):
-    """Keys as the files have them when a call is signed; none of them stays here."""
+class _KeysFromFiles(AioCredentials):
+    """Keys that are read from their files whenever a call is signed, and not kept."""
 
     def __init__(self, files: KeyFiles) -> None:
         super().__init__(files.access_key_id, "", method="authsvc")

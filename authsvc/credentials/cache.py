@@ -1,6 +1,6 @@
-"""Issued credentials, kept while they last: one call for all who ask at once, renewed in time.
+"""Issued credentials, cached in memory until they expire and renewed before.
 
-They are here in memory and nowhere else.
+Concurrent requests for the same credentials share one call.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from authsvc.domain.resolution import AwsCredentials, BearerCredentials
 log = logging.getLogger(__name__)
 
 CACHE_SIZE = 4096
-"""Credentials that are kept, and as many failures; those used least recently go first."""
+"""Cached credentials, and as many cached failures; those used least recently are evicted first."""
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""What credentials may take together in memory, and failures as well."""
+"""Memory that all credentials may take, and the same for all failures."""
 
 _KEY_BYTES = 3_000
-"""What a key takes: role, subject and the digest of a policy, or a token's digest; with the rest
-of an entry that is no secret."""
+"""Memory of a key (role, subject and the digest of a policy, or the digest of a token) and of the
+parts of an entry that are no secret."""
 
 MAX_CONCURRENT_CALLS = 256
-"""Calls under way: a flood of principals is not passed on to who issues."""
+"""Calls in flight: a flood of principals is not passed on to the issuer of credentials."""
 
 RENEWAL_FRACTION = 0.8
-"""The part of their life after which credentials are renewed, in the background."""
+"""The part of their lifetime after which credentials are renewed, in the background."""
 
 FAILURE_SECONDS = 5.0
-"""How long a failure counts before the issuer of credentials is asked again."""
+"""How long a failure is cached before the issuer of credentials is called again."""
 
 CredentialsT = TypeVar("CredentialsT", AwsCredentials, BearerCredentials)
 
 
 @dataclass(slots=True)
-class _Kept(Generic[CredentialsT]):
-    """Credentials, and when to ask for the next ones; infinity where those would end no later."""
+class _Cached(Generic[CredentialsT]):
+    """Credentials, and when to renew them; infinity where new ones would expire no later."""
 
     credentials: CredentialsT
     renew_time: float
@@ -53,8 +53,8 @@ class _Kept(Generic[CredentialsT]):
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why there are none, and until when that counts. Not the error itself: its frames hold
-    tokens and what was answered."""
+    """Why there are none, cached until a time. Not the error itself: its frames hold tokens and
+    responses."""
 
     until: float
     reason: Reason
@@ -72,14 +72,14 @@ class _Failure:
 
 @dataclass(slots=True)
 class CacheCounts:
-    """What caches did, for metrics.
+    """Events of caches, for metrics.
 
     Attributes:
-        hits: answers with what was kept.
-        misses: those that had to wait for who issues.
-        cached_failures: answers with a failure that still counted.
+        hits: requests that were served with cached credentials.
+        misses: requests that waited for the issuer of credentials.
+        cached_failures: requests that failed with a cached failure.
         issued: credentials that were issued.
-        failed: calls to who issues that failed, by reason.
+        failed: calls to the issuer of credentials that failed, by reason.
     """
 
     hits: int = 0
@@ -93,12 +93,12 @@ class CredentialCache(Generic[CredentialsT]):
     """Belongs to one event loop. Its clock is that of its callers: ``now`` of each call.
 
     Args:
-        counts: where it counts what it does.
+        counts: where it counts its events.
     """
 
     def __init__(self, counts: CacheCounts | None = None) -> None:
         self._counts = counts or CacheCounts()
-        self._kept: LruCache[Hashable, _Kept[CredentialsT]] = LruCache(CACHE_SIZE, CACHE_BYTES)
+        self._cached: LruCache[Hashable, _Cached[CredentialsT]] = LruCache(CACHE_SIZE, CACHE_BYTES)
         self._failed: LruCache[Hashable, _Failure] = LruCache(CACHE_SIZE, CACHE_BYTES)
         self._calls: dict[Hashable, asyncio.Task[CredentialsT]] = {}
 
@@ -110,27 +110,28 @@ class CredentialCache(Generic[CredentialsT]):
         ends: float,
         now: float,
     ) -> CredentialsT:
-        """Credentials under ``key``: those kept, or what ``issue`` returns.
+        """The cached credentials of ``key``, or those that ``issue`` returns.
 
         Args:
-            key: whatever decides on what ``issue`` returns; ``ends`` follows from it.
-            issue: asks for new ones. Its caller may go away without ending it for others.
-            ends: when the token ends. No credentials are said to last longer.
+            key: everything that the result of ``issue`` depends on; it determines ``ends``, too.
+            issue: requests new ones. A caller that is cancelled does not cancel it for others.
+            ends: when the token expires. No credentials are given a later ``expire_time``.
             now: seconds since the epoch.
 
         Raises:
-            AuthError: as ``issue``, and CREDENTIALS_UNAVAILABLE when too much is being asked for.
+            AuthError: as ``issue``; CREDENTIALS_UNAVAILABLE when ``MAX_CONCURRENT_CALLS`` are in
+                flight.
         """
-        kept = self._kept.get(key)
-        if kept is not None and now < kept.credentials.expire_time:
+        cached = self._cached.get(key)
+        if cached is not None and now < cached.credentials.expire_time:
             if (
-                now >= kept.renew_time
+                now >= cached.renew_time
                 and key not in self._calls
                 and len(self._calls) < MAX_CONCURRENT_CALLS
             ):
                 self._call(key, issue, ends, now)
             self._counts.hits += 1
-            return kept.credentials
+            return cached.credentials
         failure = self._failed.get(key)
         if failure is not None and now < failure.until:
             self._counts.cached_failures += 1
@@ -139,13 +140,13 @@ class CredentialCache(Generic[CredentialsT]):
         call = self._calls.get(key)
         if call is None:
             if len(self._calls) >= MAX_CONCURRENT_CALLS:
-                raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "too many calls are under way")
+                raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "too many calls are in flight")
             call = self._call(key, issue, ends, now)
-        # One who leaves does not end it for the others.
+        # A caller that is cancelled does not cancel the call for the others.
         return await asyncio.shield(call)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the calls in flight."""
         calls = [*self._calls.values()]
         for call in calls:
             call.cancel()
@@ -161,7 +162,7 @@ class CredentialCache(Generic[CredentialsT]):
 
     def _called(self, key: Hashable, call: asyncio.Task[CredentialsT]) -> None:
         del self._calls[key]
-        # Looked at, or asyncio complains where all who had asked have left.
+        # asyncio logs an exception that nobody retrieves, as when all callers were cancelled.
         error = None if call.cancelled() else call.exception()
         if error is not None and not isinstance(error, AuthError):
             log_unexpected(log, "issuing credentials has failed", error)
@@ -172,7 +173,9 @@ class CredentialCache(Generic[CredentialsT]):
         try:
             issued = await issue()
             if issued.expire_time <= now:
-                raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "they had ended when they came")
+                raise AuthError(
+                    Reason.CREDENTIALS_UNAVAILABLE, "the credentials had expired on arrival"
+                )
         except AuthError as error:
             self._note_failure(key, error, now)
             raise
@@ -184,18 +187,18 @@ class CredentialCache(Generic[CredentialsT]):
             issued, expire_time=min(issued.expire_time, ends), renew_time=renew_time
         )
         cost = _KEY_BYTES + credentials.memory_bytes()
-        self._kept.put(key, _Kept(credentials, renew_time), cost)
+        self._cached.put(key, _Cached(credentials, renew_time), cost)
         return credentials
 
     def _note_failure(self, key: Hashable, error: AuthError, now: float) -> None:
         log.warning("no credentials were issued: %s", error)
         self._counts.failed[error.reason.name] += 1
-        kept = self._kept.peek(key)
+        cached = self._cached.peek(key)
         if error.reason is Reason.CREDENTIALS_REFUSED:
-            # The issuer has spoken; what it gave before is not handed out any more.
-            self._kept.discard(key)
-        elif kept is not None:
-            kept.renew_time = now + FAILURE_SECONDS
+            # The issuer rejects the principal: earlier credentials are not used any more.
+            self._cached.discard(key)
+        elif cached is not None:
+            cached.renew_time = now + FAILURE_SECONDS
         cost = _KEY_BYTES + 4 * len(error.detail)
         failure = _Failure(
             now + FAILURE_SECONDS,

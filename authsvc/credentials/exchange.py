@@ -1,7 +1,7 @@
 """A bearer token for a downstream API, in exchange for the client's (RFC 8693).
 
-The client's token goes to the token endpoint alone: its own issuer's, or one that the configuration
-lets see that issuer's tokens. What comes back was issued for the API.
+The client's token is sent to the token endpoint only: that of its own issuer, or one that the
+configuration permits to receive that issuer's tokens. The token it returns is issued for the API.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ DEFAULT_EXPIRES_IN_SECONDS = 300.0
 """``expires_in`` of an answer that has none."""
 
 MAX_SECONDS = 86_400 * 366
-"""The longest ``expires_in`` that is believed; the client's own token ends it sooner."""
+"""The longest ``expires_in`` that is accepted; credentials never outlive the client's token."""
 
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]{1,65536}=*")
-"""``b64token`` of RFC 6750 section 2.1: nothing else can go into a header."""
+"""``b64token`` of RFC 6750 section 2.1: nothing else can be sent in the header."""
 
 Post = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 """Sends a form with headers to the token endpoint.
 
-Returns the answer's status and, for 200, its body. Raises AuthError, CREDENTIALS_UNAVAILABLE, when
-there is no answer.
+Returns the status of the response and, for 200, its body. Raises AuthError CREDENTIALS_UNAVAILABLE
+when there is no response.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """What is asked for; a field that is empty is left out.
+    """The parameters of a request; those that are empty are omitted.
 
     Attributes:
-        issuers: claim ``iss`` of the tokens that the endpoint may see.
-        client_id: our name there.
-        audience: the API, by the name that the endpoint knows it by.
+        issuers: claim ``iss`` of the tokens that may be sent to the endpoint.
+        client_id: authsvc's client id there.
+        audience: the API, by its name at the endpoint.
         api: the API, by its URI: parameter ``resource`` (RFC 8707).
-        scopes: what the token is to allow.
-        subject_token_type: what the client's token is to the endpoint.
+        scopes: the scopes to request.
+        subject_token_type: the type of the client's token, as a URI.
     """
 
     issuers: Collection[str]
@@ -62,7 +62,7 @@ class ExchangeRequest:
 
     def form(self, token: Secret) -> dict[str, str]:
         """The request (RFC 8693 section 2.1)."""
-        asked = {
+        parameters = {
             "grant_type": GRANT_TYPE,
             "subject_token": token.reveal(),
             "subject_token_type": self.subject_token_type,
@@ -71,17 +71,17 @@ class ExchangeRequest:
             "resource": self.api,
             "scope": " ".join(self.scopes),
         }
-        return {name: value for name, value in asked.items() if value}
+        return {name: value for name, value in parameters.items() if value}
 
 
 class ExchangeBroker:
     """A ``CredentialBroker``. Belongs to one event loop.
 
     Args:
-        exchange: what is asked for.
-        client_secret: our secret at the endpoint, read for each call; raises AuthError.
-        post: speaks to the endpoint.
-        counts: where its cache counts what it does.
+        exchange: the parameters of its requests.
+        client_secret: authsvc's secret at the endpoint, read for each call; raises AuthError.
+        post: sends requests to the endpoint.
+        counts: where its cache counts its events.
     """
 
     def __init__(
@@ -103,11 +103,12 @@ class ExchangeBroker:
         """See ``CredentialBroker.issue``.
 
         Returns:
-            None where the endpoint may not see the principal's token.
+            None where the principal's token may not be sent to the endpoint.
 
         Raises:
-            AuthError: CREDENTIALS_REFUSED when the endpoint refuses; CREDENTIALS_UNAVAILABLE when
-                there is no answer, or none of use; TOKEN_EXPIRED in the leeway after ``exp``.
+            AuthError: CREDENTIALS_REFUSED when the endpoint rejects the request;
+                CREDENTIALS_UNAVAILABLE when there is no valid response; TOKEN_EXPIRED in the leeway
+                after ``exp``.
         """
         if principal.issuer not in self._exchange.issuers:
             return None
@@ -119,7 +120,7 @@ class ExchangeBroker:
         return await self._cache.get(key, partial(self._exchanged, token, now), ends=ends, now=now)
 
     async def close(self) -> None:
-        """End calls that are under way."""
+        """Cancel the calls in flight."""
         await self._cache.close()
 
     async def _exchanged(self, token: Secret, now: float) -> BearerCredentials:
@@ -127,28 +128,29 @@ class ExchangeBroker:
         status, body = await self._post(self._exchange.form(token), headers)
         if status in {400, 403}:
             raise AuthError(
-                Reason.CREDENTIALS_REFUSED, f"the token endpoint refuses, with {status}"
+                Reason.CREDENTIALS_REFUSED,
+                f"the token endpoint rejected the request, with {status}",
             )
         if status != 200:
             raise _unavailable(f"the token endpoint answered {status}")
         issued = _read(body, now)
         if issued.access_token == token:
-            # Whoever got it could go on as the client anywhere else.
+            # A server that got it could act as the client anywhere else.
             raise AuthError(
-                Reason.CREDENTIALS_REFUSED, "the token endpoint gave the client's token back"
+                Reason.CREDENTIALS_REFUSED, "the token endpoint returned the client's own token"
             )
         return issued
 
 
 def _read(body: bytes, now: float) -> BearerCredentials:
-    """The answer (RFC 8693 section 2.2.1).
+    """The credentials in a response (RFC 8693 section 2.2.1).
 
     Raises:
-        AuthError: CREDENTIALS_UNAVAILABLE when it is not one, or no bearer token is in it.
+        AuthError: CREDENTIALS_UNAVAILABLE when it is no such response, or has no bearer token.
     """
     try:
         answer = json.loads(body)
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested to no purpose
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
         answer = None
     if not isinstance(answer, dict):
         raise _unavailable("the token endpoint's answer is no JSON object")
@@ -159,10 +161,11 @@ def _read(body: bytes, now: float) -> BearerCredentials:
         raise _unavailable("the token endpoint's answer is of another token_type than Bearer")
     if answer.get("issued_token_type") not in (ACCESS_TOKEN, JWT):
         raise _unavailable("the token endpoint's answer is of another issued_token_type")
-    lasts = answer.get("expires_in", DEFAULT_EXPIRES_IN_SECONDS)
-    if isinstance(lasts, bool) or not isinstance(lasts, int | float) or not 0 < lasts < MAX_SECONDS:
-        raise _unavailable("the token endpoint's answer has no sensible expires_in")
-    return BearerCredentials(Secret(access_token), "Bearer", now + math.floor(lasts))
+    expires_in = answer.get("expires_in", DEFAULT_EXPIRES_IN_SECONDS)
+    is_number = isinstance(expires_in, int | float) and not isinstance(expires_in, bool)
+    if not is_number or not 0 < expires_in < MAX_SECONDS:
+        raise _unavailable("the token endpoint's answer has no valid expires_in")
+    return BearerCredentials(Secret(access_token), "Bearer", now + math.floor(expires_in))
 
 
 def _unavailable(detail: str) -> AuthError:

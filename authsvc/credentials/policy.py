@@ -1,8 +1,8 @@
-"""Claims as an inline session policy of AWS: those buckets, those actions, until the token ends.
+"""Claims as an inline session policy of AWS: those buckets, those actions, until the token expires.
 
-Pure. AWS grants a session what its role and this policy both allow, so a policy only ever narrows.
-It names each bucket and each action in full: nothing is escaped, and nothing stands for several but
-the ``/*`` for a bucket's objects.
+Pure. AWS grants a session what its role and this policy both allow, so a policy only restricts. It
+names each bucket and each action in full. Nothing is escaped, and the only wildcard is the ``/*``
+for a bucket's objects.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from authsvc.domain.errors import AuthError, Reason
 log = logging.getLogger(__name__)
 
 MAX_POLICY_CHARACTERS = 2048
-"""Longest inline session policy that STS takes."""
+"""Longest inline session policy that STS accepts."""
 
 CACHE_SIZE = 1_024
 """Policies that are cached."""
 
 POLICY_BYTES = 16_000
-"""What they may take in memory, on average: twice what one for 32 buckets and 24 permissions takes.
-Where they take more, fewer are cached."""
+"""Memory that one may take on average: twice that of a policy for 32 buckets and 24 permissions. If
+they take more, fewer are cached."""
 
 _KINDS = ((BUCKET_ACTIONS, ""), (OBJECT_ACTIONS, "/*"))
-"""Actions, and what makes the ARN of a bucket one that they are for."""
+"""Actions, and the suffix of the ARNs that they apply to."""
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
@@ -43,26 +43,26 @@ _RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """What STS is given.
+    """A policy in the forms that STS may get.
 
     Attributes:
         forms: policies of the same effect, as JSON, the plainest first and the shortest last.
-        digest: SHA-256 of the first: what tells one policy from another.
+        digest: SHA-256 of the first, which identifies the policy.
     """
 
     forms: tuple[str, ...]
     digest: bytes
 
     def memory_bytes(self) -> int:
-        """What it takes in memory: an estimate for caches."""
+        """Its size in memory: an estimate for caches."""
         return 200 + sum(map(getsizeof, self.forms))
 
 
 def is_bucket(name: str) -> bool:
     """Whether a name obeys S3's rules for general purpose buckets.
 
-    None that does has a ``*``, ``?``, ``$``, quote, slash or colon in it, so that it means itself
-    wherever it is put.
+    Such a name has no ``*``, ``?``, ``$``, quote, slash or colon, so that it has no special meaning
+    in an ARN or in JSON.
     """
     return (
         _BUCKET.fullmatch(name) is not None
@@ -78,50 +78,50 @@ def session_policy(
     """The policy that allows ``permissions`` on ``buckets``, and nothing else.
 
     Args:
-        buckets: bucket names. One that is against S3's rules is left out, the others count.
-        permissions: actions such as ``s3:GetObject``. One that is in neither table is left out.
-        ends: seconds since the epoch, from when on nothing is allowed any more.
+        buckets: bucket names. Those against S3's rules are left out.
+        permissions: actions such as ``s3:GetObject``. Those in neither table are left out.
+        ends: seconds since the epoch; from then on nothing is allowed.
         partition: of the role's ARN, such as ``aws``.
 
     Returns:
         None where nothing is left to allow.
 
     Raises:
-        AuthError: CREDENTIALS_REFUSED when it is longer than AWS takes.
+        AuthError: CREDENTIALS_REFUSED when it is longer than AWS accepts.
     """
     names = sorted(set(filter(is_bucket, buckets)))
     if left_out := {*buckets}.difference(names):
-        log.warning("%d of a token's buckets have no name that S3 takes", len(left_out))
-    asked = [
+        log.warning("%d of a token's buckets have names that S3 does not permit", len(left_out))
+    granted = [
         (sorted(actions.intersection(permissions)), suffix)
         for actions, suffix in _KINDS
         if actions.intersection(permissions)
     ]
-    if not names or not asked:
+    if not names or not granted:
         return None
-    plain, short = [make(names, asked, ends, partition) for make in (_plain, _short)]
+    plain, short = [make(names, granted, ends, partition) for make in (_plain, _short)]
     forms = tuple(form for form in (plain, short) if len(form) <= MAX_POLICY_CHARACTERS)
     if not forms:
         raise AuthError(
             Reason.CREDENTIALS_REFUSED,
             f"the session policy for {len(names)} buckets has {len(short)} characters, and AWS "
-            f"takes {MAX_POLICY_CHARACTERS}: fewer buckets or permissions in the token would do",
+            f"accepts {MAX_POLICY_CHARACTERS}: put fewer buckets or permissions in the token",
         )
     return SessionPolicy(forms, hashlib.sha256(plain.encode()).digest())
 
 
 _Key = tuple[tuple[str, ...], tuple[str, ...], int, str]
-"""What a policy is made of: buckets, permissions, its end, the partition."""
+"""Buckets, permissions, end and partition."""
 
 
 class SessionPolicies:
-    """The policies used last, by the claims that they are made of. Belongs to one event loop.
+    """A cache of policies by the claims that they are made of. Belongs to one event loop.
 
-    Every request asks, and making one takes a quarter of a millisecond.
+    Every request needs a policy, and making one takes a quarter of a millisecond.
     """
 
     def __init__(self) -> None:
-        # A tuple of one, since no policy is an answer as well.
+        # A tuple of one: that there is no policy is cached, too.
         self._made: LruCache[_Key, tuple[SessionPolicy | None]] = LruCache(
             CACHE_SIZE, bytes_for(CACHE_SIZE, POLICY_BYTES)
         )
@@ -147,28 +147,28 @@ def _memory_bytes(key: _Key, policy: SessionPolicy | None) -> int:
     return 200 + names + (policy.memory_bytes() if policy is not None else 0)
 
 
-_Asked = Sequence[tuple[list[str], str]]
-"""Actions of one kind, and what makes the ARN of a bucket one that they are for."""
+_Granted = Sequence[tuple[list[str], str]]
+"""Actions of one kind, and the suffix of the ARNs that they apply to."""
 
 
-def _plain(names: Sequence[str], asked: _Asked, ends: int, partition: str) -> str:
+def _plain(names: Sequence[str], granted: _Granted, ends: int, partition: str) -> str:
     """A statement for each kind of action."""
     statements = [
-        _statement(actions, _arns(names, partition, suffix), ends) for actions, suffix in asked
+        _statement(actions, _arns(names, partition, suffix), ends) for actions, suffix in granted
     ]
     return _json({"Version": "2012-10-17", "Statement": statements})
 
 
-def _short(names: Sequence[str], asked: _Asked, ends: int, partition: str) -> str:
-    """The same in one statement, and no wider.
+def _short(names: Sequence[str], granted: _Granted, ends: int, partition: str) -> str:
+    """The same in one statement; it allows no more.
 
-    An action on buckets finds none under an ARN with ``/*``, nor one on objects any without, since
-    there is a slash in every object's ARN and in no bucket's. A policy without a version is one
-    without variables. A partition of ``*`` would save more, but AWS lets it run on over colons:
-    ``arn:*:s3:::alpha/*`` takes in the key ``:s3:::alpha/`` of any bucket.
+    An action on buckets matches no ARN with ``/*``, and an action on objects none without, since
+    every object's ARN has a slash and no bucket's does. A policy without a version has no
+    variables. A partition of ``*`` would save more, but at AWS it matches colons, too:
+    ``arn:*:s3:::alpha/*`` matches the key ``:s3:::alpha/`` of any bucket.
     """
-    actions = [action for some, _ in asked for action in some]
-    arns = [arn for _, suffix in asked for arn in _arns(names, partition, suffix)]
+    actions = [action for some, _ in granted for action in some]
+    arns = [arn for _, suffix in granted for arn in _arns(names, partition, suffix)]
     return _json({"Statement": [_statement(actions, arns, ends)]})
 
 

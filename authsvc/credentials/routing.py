@@ -1,4 +1,4 @@
-"""Several brokers at once: each for the resources that it was configured for."""
+"""Several brokers: each issues for the resources that it is configured for."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from authsvc.domain.resolution import Credentials, Principal, Secret
 
 
 class CredentialRouter:
-    """Asks the one broker that a resource has. A refusal of it is final: no other one is tried.
+    """Calls the one broker of a resource. If it rejects a principal, no other broker is tried.
 
     Args:
-        named: brokers by resource.
-        otherwise: for resources that are not among those; None where they have no credentials.
+        by_resource: brokers by resource.
+        default: for all other resources; None where they have no credentials.
     """
 
     def __init__(
-        self, named: Mapping[str, CredentialBroker], otherwise: CredentialBroker | None
+        self, by_resource: Mapping[str, CredentialBroker], default: CredentialBroker | None
     ) -> None:
-        self._named = dict(named)
-        self._otherwise = otherwise
+        self._by_resource = dict(by_resource)
+        self._default = default
 
     async def issue(
         self, principal: Principal, *, token: Secret, resource: str, now: float
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``."""
-        broker = self._named.get(resource, self._otherwise)
+        broker = self._by_resource.get(resource, self._default)
         if broker is None:
             return None
         return await broker.issue(principal, token=token, resource=resource, now=now)

@@ -32,9 +32,9 @@ BUCKET_ACTIONS = frozenset(
         "ListBucketVersions",
     )
 )
-"""Actions on a bucket. A bucket's configuration can be read, but not changed: such a change would
-outlive the credentials. ``s3:ListAllMyBuckets`` is of the account, not of a bucket: it would reveal
-every name, and what a principal may see is in its claims already."""
+"""Actions on a bucket. They read a bucket's configuration and do not change it: a change would
+outlive the credentials. ``s3:ListAllMyBuckets`` is an action on the account: it would reveal the
+names of all buckets."""
 
 OBJECT_ACTIONS = frozenset(
     f"s3:{name}"

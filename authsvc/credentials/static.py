@@ -9,7 +9,7 @@ from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Se
 
 
 class StaticBroker:
-    """Gives a principal the credentials of the first configured role that it has.
+    """Issues the credentials of the first configured role that a principal has.
 
     Args:
         by_role: credentials by role, in order of preference.
@@ -21,7 +21,7 @@ class StaticBroker:
     async def issue(
         self, principal: Principal, *, token: Secret, resource: str, now: float
     ) -> Credentials | None:
-        """See ``CredentialBroker.issue``. They are the role's, to be dropped with the token."""
+        """See ``CredentialBroker.issue``. Their ``expire_time`` is the token's."""
         for role, credentials in self._by_role.items():
             if role in principal.roles:
                 return replace(credentials, expire_time=principal.expire_time)

@@ -1,7 +1,7 @@
-"""Credentials of AWS for a principal: a role of its own, confined to what its claims name.
+"""AWS credentials of a principal: a role, restricted to the buckets and actions in its claims.
 
-The role is the configuration's choice. What of it remains is the claims': an inline session policy
-(``policy``) goes with each call, so that nothing here can hand out a role as it stands.
+The configuration selects the role. Each call has an inline session policy (``policy``) that is made
+of the claims, so that no principal gets all permissions of a role.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 6.0
-"""For a call with all its attempts."""
+"""For a call, its retries included."""
 
 MIN_DURATION_SECONDS = 900
-"""Shortest that STS issues for. A token that ends before is what ends its session policy."""
+"""The shortest duration that STS accepts. The session policy ends with the token at the latest."""
 
 _TOO_LARGE = "PackedPolicyTooLarge"
-_REFUSALS = frozenset({"AccessDenied", "MalformedPolicyDocument", "ValidationError", _TOO_LARGE})
-"""What STS says of a request that will fare no better next time. All else is a matter of time, or
-of who operates authsvc: throttling, an outage, its own expired keys."""
+_REJECTIONS = frozenset({"AccessDenied", "MalformedPolicyDocument", "ValidationError", _TOO_LARGE})
+"""Error codes of requests that would fail again. All other errors are temporary, or the operator of
+authsvc has to mend them: throttling, an outage, its own expired keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRule:
-    """Whose a role is.
+    """Which principals get a role.
 
     Attributes:
         arn: the role's ARN.
-        issuer: claim ``iss`` of who may have it.
-        role: what has to be among its roles; empty where nothing has to.
+        issuer: claim ``iss`` of the principals.
+        role: a role that they must have in claim ``roles``; empty for no such condition.
         max_seconds: the longest session that the role allows.
     """
 
@@ -63,7 +63,7 @@ class RoleRule:
         return self.arn.split(":")[1]
 
     def matches(self, principal: Principal) -> bool:
-        """Whether it is for this principal."""
+        """Whether this principal gets the role."""
         return self.issuer == principal.issuer and (not self.role or self.role in principal.roles)
 
 
@@ -71,10 +71,10 @@ class StsBroker:
     """A ``CredentialBroker``. Belongs to one event loop.
 
     Args:
-        sts: who is asked.
-        roles: who may have which role; the first that fits counts.
-        region: region of the credentials.
-        counts: where its cache counts what it does.
+        sts: calls STS.
+        roles: the rules; the first that matches a principal applies.
+        region: the region of the credentials.
+        counts: where its cache counts its events.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class StsBroker:
         """See ``CredentialBroker.issue``.
 
         Returns:
-            None where no role is for the principal, or its claims leave nothing to allow.
+            None where no rule matches the principal, or its claims name nothing to allow.
 
         Raises:
-            AuthError: CREDENTIALS_REFUSED when the claims are too much for a session policy, or STS
-                refuses; CREDENTIALS_UNAVAILABLE when it cannot be had; TOKEN_EXPIRED in the leeway
-                after ``exp``, which AWS does not know.
+            AuthError: CREDENTIALS_REFUSED when the claims do not fit in a session policy, or STS
+                rejects the call; CREDENTIALS_UNAVAILABLE when STS does not respond; TOKEN_EXPIRED
+                in the leeway after ``exp``, which AWS has no notion of.
         """
         role = next((role for role in self._roles if role.matches(principal)), None)
         if role is None:
@@ -115,7 +115,7 @@ class StsBroker:
         return await self._cache.get(key, assume, ends=ends, now=now)
 
     async def close(self) -> None:
-        """End calls that are under way."""
+        """Cancel the calls in flight."""
         await self._cache.close()
 
     async def _assumed(
@@ -130,7 +130,7 @@ class StsBroker:
         except ClientError as error:
             raise _error_of(error, role) from None
         except (BotoCoreError, ResponseParserError, OSError, KeyError, ValueError) as error:
-            # By its type alone: the message may hold what was sent.
+            # Only its type: the message may quote the request.
             detail = f"STS, for {role.arn}: {type(error).__name__}"
             raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail) from None
         log.info("Assumed %s", role.arn, extra={"session": session_name(principal)})
@@ -140,7 +140,7 @@ class StsBroker:
 async def _packed(
     assume: Callable[..., Awaitable[CredentialsTypeDef]], forms: Sequence[str]
 ) -> CredentialsTypeDef:
-    """What is issued for the first form of the policy that is small enough once STS packs it."""
+    """The result of the first form of the policy that is small enough after STS has packed it."""
     *others, last = forms
     for form in others:
         try:
@@ -154,15 +154,15 @@ async def _packed(
 def _read(issued: CredentialsTypeDef, region: str) -> AwsCredentials:
     secret, session_token = Secret(issued["SecretAccessKey"]), Secret(issued["SessionToken"])
     if not (issued["AccessKeyId"] and secret and session_token):
-        raise ValueError("an answer without credentials")
+        raise ValueError("the response has no credentials")
     expire_time = issued["Expiration"].timestamp()
     return AwsCredentials(issued["AccessKeyId"], secret, session_token, region, expire_time)
 
 
 def _error_of(error: ClientError, role: RoleRule) -> AuthError:
     code = _code(error)
-    reason = Reason.CREDENTIALS_REFUSED if code in _REFUSALS else Reason.CREDENTIALS_UNAVAILABLE
-    hint = ": fewer buckets or permissions in the token would do" if code == _TOO_LARGE else ""
+    reason = Reason.CREDENTIALS_REFUSED if code in _REJECTIONS else Reason.CREDENTIALS_UNAVAILABLE
+    hint = ": put fewer buckets or permissions in the token" if code == _TOO_LARGE else ""
     return AuthError(reason, f"STS, for {role.arn}: {code or 'an error without a code'}{hint}")
 
 

@@ -29,7 +29,7 @@ def is_host(text: str) -> bool:
         return text.endswith("]") and "%" not in text and _is_ip(text[1:-1], version=6)
     if not _NAME.fullmatch(text) or len(text) > _MAX_NAME:
         return False
-    # Resolvers read numbers alone as an IPv4 address, such as 127.1 or 2130706433.
+    # Resolvers read a name of numbers alone, such as 127.1 or 2130706433, as an IPv4 address.
     numbers = all(map(_NUMBER.fullmatch, text.removesuffix(".").split(".")))
     return not numbers or _is_ip(text, version=4)
 

@@ -1,4 +1,4 @@
-"""Makes certificates, and tells what strict verifiers reject in one.
+"""Makes certificates, and finds what strict verifiers reject in one.
 
 Strict is what RFC 5280 asks of certificates and OpenSSL checks under ``X509_V_FLAG_X509_STRICT``:
 Python's default contexts set that flag from 3.13 on.
@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _BACKDATED = datetime.timedelta(minutes=5)
-"""For verifiers whose clocks are late."""
+"""For verifiers whose clock is slow."""
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedCertificate:
     """A certificate and its private key.
 
     Attributes:
@@ -33,7 +33,7 @@ class Signed:
     certificate: x509.Certificate
 
     def __repr__(self) -> str:
-        return f"Signed({self.certificate.subject.rfc4514_string()})"
+        return f"SignedCertificate({self.certificate.subject.rfc4514_string()})"
 
     def key_pem(self) -> bytes:
         """The private key, PKCS #8, not encrypted."""
@@ -48,62 +48,64 @@ class Signed:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def make_authority(title: str, *, days: float) -> Signed:
-    """An authority that signs end entities' certificates, and no other authority's.
+def make_authority(title: str, *, days: float) -> SignedCertificate:
+    """An authority that can sign certificates of end entities, and none of another authority.
 
     Args:
-        title: its common name; a random part is added, so that no two authorities have one subject.
-        days: how long it lasts.
+        title: its common name; a random part is added, so that no two authorities have the same
+            subject.
+        days: until it expires.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _named(f"{title} {secrets.token_hex(4)}")
+    subject = _common_name(f"{title} {secrets.token_hex(4)}")
     builder = (
-        _begun(subject, subject, key, days)
+        _builder(subject, subject, key, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(authority=True), critical=True)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
         )
     )
-    return Signed(key, builder.sign(key, hashes.SHA256()))
+    return SignedCertificate(key, builder.sign(key, hashes.SHA256()))
 
 
 def issue(
-    authority: Signed,
+    authority: SignedCertificate,
     title: str,
     names: Sequence[x509.GeneralName],
     *,
     days: float,
     client: bool = False,
-) -> Signed:
+) -> SignedCertificate:
     """A certificate of an end entity, with a new key.
 
     Args:
-        authority: who signs it.
+        authority: its issuer.
         title: its common name.
         names: its subject alternative names; at least one.
-        days: how long it lasts.
-        client: whether it may also be shown by a client of a connection.
+        days: until it expires.
+        client: whether a client may present it, too.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     usages = [ExtendedKeyUsageOID.SERVER_AUTH]
     if client:
         usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
     builder = (
-        _begun(_named(title), authority.certificate.subject, key, days)
+        _builder(_common_name(title), authority.certificate.subject, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(_issuer_identifier(authority), critical=False)
     )
-    return Signed(key, builder.sign(authority.key, hashes.SHA256()))
+    return SignedCertificate(key, builder.sign(authority.key, hashes.SHA256()))
 
 
 def strict_faults(certificate: x509.Certificate) -> list[str]:
     """What strict verifiers reject in a certificate; empty where they accept it.
 
-    Covers what certificates made by hand or by older tools lack. It does not verify a chain.
+    Covers the extensions that certificates made by hand or by older tools lack. No chain is
+    verified.
     """
     present = {extension.oid: extension for extension in certificate.extensions}
     faults = []
@@ -121,7 +123,7 @@ def strict_faults(certificate: x509.Certificate) -> list[str]:
     return faults
 
 
-def _begun(
+def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
@@ -137,11 +139,11 @@ def _begun(
     )
 
 
-def _issuer_identifier(authority: Signed) -> x509.AuthorityKeyIdentifier:
+def _issuer_identifier(authority: SignedCertificate) -> x509.AuthorityKeyIdentifier:
     try:
         found = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except x509.ExtensionNotFound:
-        # One of an older make: its key has no identifier, so the usual digest of it stands in.
+        # An older authority has no key identifier: the usual digest of its key is used instead.
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found.value)
 
@@ -160,5 +162,5 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def _named(title: str) -> x509.Name:
+def _common_name(title: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])

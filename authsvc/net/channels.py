@@ -1,4 +1,4 @@
-"""Opens every gRPC channel of ours: none of them goes where the environment says.
+"""Opens every gRPC channel: none of them uses a proxy that the environment names.
 
 gRPC honours ``http_proxy``, ``https_proxy`` and ``grpc_proxy`` for any address, loopback included,
 and a proxy of that kind would see bearer tokens in the clear.
@@ -22,7 +22,7 @@ DIRECT: tuple[Option, ...] = (
 
 
 LASTING: tuple[Option, ...] = (
-    # Finds a peer that is gone without a word; the server bears a ping each 10 seconds.
+    # Detects a peer that is gone without closing; the server permits a ping each 10 seconds.
     ("grpc.keepalive_time_ms", 15_000),
     # gRPC waits for the answer to a ping for a minute, whatever grpc.keepalive_timeout_ms says.
     ("grpc.http2.ping_timeout_ms", 5_000),
@@ -30,13 +30,13 @@ LASTING: tuple[Option, ...] = (
     # A connection without a call is closed by the client, after one to two times as long. authsvc
     # would end it later (max_connection_idle_seconds), and a call that began then could fail.
     ("grpc.client_idle_timeout_ms", 20_000),
-    # Come back soon after a restart of authsvc; the default backs off to two minutes.
+    # Reconnect soon after a restart of authsvc; the default backs off to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # Despite its name, how long one attempt to connect may take at least, its handshakes included.
     ("grpc.min_reconnect_backoff_ms", 10_000),
 )
-"""Options of a client's channel that stays open."""
+"""Options of a client's long-lived channel."""
 
 
 def open_channel(
@@ -44,7 +44,7 @@ def open_channel(
     credentials: grpc.ChannelCredentials | None = None,
     options: Iterable[Option] = (),
 ) -> aio.Channel:
-    """A channel that no proxy of the environment sees.
+    """A channel that uses no proxy of the environment.
 
     Args:
         address: ``host:port`` or ``unix:/path``.

@@ -13,13 +13,13 @@ RESERVED = 256
 
 
 def room_for(connections: int) -> int:
-    """Raise the soft limit on descriptors as far as needed and allowed; log what is too little.
+    """Raise the soft limit on descriptors as far as needed and allowed; log what is missing.
 
     Args:
         connections: how many are wanted.
 
     Returns:
-        How many there is room for, ``connections`` at most.
+        How many the limit permits, ``connections`` at most.
     """
     if sys.platform == "win32":
         return connections
@@ -34,7 +34,7 @@ def room_for(connections: int) -> int:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    # With very few, half of them: better slow than not at all.
+    # If the limit is very low, half of it: slow service is better than none.
     room = min(connections, max(soft - RESERVED, soft // 2))
     if room < connections:
         log.warning(

@@ -1,7 +1,8 @@
-"""HTTP to issuers, as if each of them were hostile: their metadata is somebody else's word on where
-to connect to (server-side request forgery), and their answers come slowly, hugely and elsewhere.
+"""HTTP requests to issuers, which are treated as hostile.
 
-HTTPS but for loopback, a public address, no redirects, bounded in time and size.
+An issuer's metadata names the address to connect to (server-side request forgery), and its response
+may be slow, huge or a redirect. A request goes to an HTTPS URL (HTTP on loopback) and a public
+address, follows no redirect, and is bounded in time and size.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from authsvc.net.addresses import is_loopback
 from authsvc.net.urls import endpoint_fault
 
 MAX_DOCUMENT_BYTES = 512 * 1024
-"""Longest document that is read."""
+"""Longest document that is accepted."""
 
 FETCH_TIMEOUT_SECONDS = 5.0
-"""For a whole exchange, however slowly it drips."""
+"""For a whole exchange, from the name lookup to the last byte."""
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 """For one address of a host that has several."""
 
 _GZIP = 16 + zlib.MAX_WBITS
-"""What tells zlib that it is gzip."""
+"""``wbits`` of zlib for the gzip format."""
 
 _NO_CODINGS = frozenset({"", "identity", "utf-8", "aws-chunked"})
-"""Values of Content-Encoding that leave a body as it is. The last two are no content codings, but
-hosts send them: a charset in the wrong header, and how a file once came to an object store."""
+"""Values of Content-Encoding that leave a body unchanged. The last two are no content codings, but
+some hosts send them: a charset in the wrong header, and the upload encoding of an object store."""
 
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _6TO4 = ipaddress.ip_network("2002::/16")
@@ -44,8 +45,8 @@ _PROVIDERS = (
     ipaddress.ip_network("168.63.129.16/32"),
     ipaddress.ip_network("192.0.0.0/24"),
 )
-"""Where cloud providers answer machines of theirs with those machines' credentials, at addresses
-that pass for public; the other such addresses do not."""
+"""Metadata services of cloud providers, which return a machine's credentials, at addresses that
+``ipaddress`` calls global. The other metadata services have addresses that it calls private."""
 
 
 class FetchError(Exception):
@@ -63,11 +64,11 @@ class FetchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Speaks to hosts that may be connected to.
+    """Sends requests to permitted addresses.
 
     Attributes:
-        allow_private_addresses: whether addresses that are not public may be connected to; those of
-            a URL that names loopback itself always may.
+        allow_private_addresses: whether addresses that are not public are permitted, too. For a URL
+            whose host is loopback they always are.
     """
 
     allow_private_addresses: bool = False
@@ -76,17 +77,18 @@ class Fetcher:
         """A document and its headers.
 
         Raises:
-            FetchError: it cannot be had; the message names the URL.
+            FetchError: it cannot be fetched; the message names the URL.
         """
         return await self._exchange("GET", url, {}, None)
 
     async def post(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[bytes, Mapping[str, str]]:
-        """What a form is answered with, and the answer's headers.
+        """The body and the headers of the response to a form.
 
         Raises:
-            FetchError: there is no answer; the message names the URL, and nothing of the form.
+            FetchError: there is no response with status 200; the message names the URL, and nothing
+                of the form.
         """
         return await self._exchange("POST", url, headers, form)
 
@@ -104,9 +106,9 @@ class Fetcher:
             raise FetchError(f"{url}: {_named(error)}") from None
 
     async def _vetted_addresses(self, url: str) -> list[str]:
-        """The addresses to connect to: checked, and then used, so that no second look-up differs.
+        """The addresses to connect to. They are used as checked: no second lookup can differ.
 
-        One that is not public refuses them all: who mixes them in is up to something.
+        If one address is not public, all are rejected: a mixed answer is likely an attack.
         """
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -126,18 +128,18 @@ class Fetcher:
 def check_url(url: str) -> None:
     """
     Raises:
-        FetchError: not HTTPS, and not loopback either; or no URL. It does not quote the URL,
-            which may hold a secret.
+        FetchError: it is no URL, or neither https nor http on loopback. The message does not quote
+            the URL, which may hold a secret.
     """
     if fault := endpoint_fault(url):
-        raise FetchError(f"the URL is not an https URL (http goes for loopback alone): it {fault}")
+        raise FetchError(f"the URL is not an https URL (http is for loopback alone): it {fault}")
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address belongs to the public Internet, and leads nowhere else.
+    """Whether an address belongs to the public Internet.
 
-    Stricter than ``is_global``, which lets through what a gateway would translate to an address
-    inside (6to4, NAT64), deprecated ranges, multicast, and some that cloud providers use inside.
+    Stricter than ``is_global``, which accepts addresses that a gateway translates to private ones
+    (6to4, NAT64), deprecated ranges, multicast, and metadata services of cloud providers.
     """
     if isinstance(address, ipaddress.IPv4Address):
         inside = any(address in network for network in _PROVIDERS)
@@ -171,7 +173,7 @@ async def _exchange_with_any(
     headers: Mapping[str, str],
     form: Mapping[str, str] | None,
 ) -> tuple[bytes, Mapping[str, str]]:
-    """Connect to the addresses in turn: of ``localhost``, say, one family is often dead."""
+    """Try the addresses one after the other: one family of ``localhost`` is often unreachable."""
     *others, last = addresses
     for address in others:
         try:
@@ -209,7 +211,7 @@ async def _exchange(
                 **headers,
             },
             data=form,
-            # The certificate is checked for the name, though the connection goes to the address.
+            # The certificate is verified for the name; the connection goes to the address.
             extensions={"sni_hostname": parts.hostname},
         ) as answer,
     ):
@@ -225,9 +227,9 @@ async def _exchange(
 
 
 def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
-    """A body without its content coding: bounded while it is unpacked, not afterwards.
+    """A body without its content coding; its length is checked while it is decompressed.
 
-    None was asked for. Some hosts keep their documents packed, though, and send them as they are.
+    The request accepts no coding. Some hosts store their documents compressed, and send them so.
     """
     stated = [coding.strip().lower() for coding in encoding.split(",")]
     codings = [coding for coding in stated if coding not in _NO_CODINGS]
@@ -244,7 +246,7 @@ def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
     if not unpacking.eof:
         raise FetchError(f"{url}: ends before its gzip does")
     if unpacking.unused_data:
-        # The first of several members would be half of a document. Servers send one.
+        # Servers send one member. The first of several would be a part of a document.
         raise FetchError(f"{url}: goes on after its gzip")
     return unpacked
 

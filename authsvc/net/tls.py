@@ -22,12 +22,12 @@ _Line = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class ServerCertificates:
-    """The server's own certificate, and the authority of its clients'.
+    """The files of the server's certificate, and of the authorities of its clients' certificates.
 
     Attributes:
         certificate_file: PEM chain, its own first.
         key_file: PEM key.
-        client_ca_file: PEM authorities; None where clients show no certificate.
+        client_ca_file: PEM authorities; None where clients present no certificate.
     """
 
     certificate_file: Path
@@ -35,16 +35,17 @@ class ServerCertificates:
     client_ca_file: Path | None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Credentials that follow the files: a changed one counts from the next connection on.
+        """Credentials that follow the files. A changed file takes effect for new connections within
+        ``WATCH_INTERVAL_SECONDS``.
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: a file is not what it should be.
+            ValueError: a file does not hold what it should.
         """
         served = _Served(self)
         return grpc.dynamic_ssl_server_credentials(
             served.configuration,
-            served.changed,  # type: ignore[arg-type] # None is "unchanged"; the stubs forgot it
+            served.changed,  # type: ignore[arg-type] # None is "unchanged"; the stubs omit it
             self.client_ca_file is not None,
         )
 
@@ -55,10 +56,10 @@ class ServerCertificates:
 
 
 class _Served:
-    """What is served now, and whether the files hold something newer.
+    """The certificates in use, which follow their files.
 
-    The pair and the authorities are judged apart: a pair that is half replaced keeps no authority
-    in force that was taken out.
+    The pair and the authorities are reloaded independently: while a pair is half replaced, an
+    authority that was removed is not trusted any more.
     """
 
     def __init__(self, certificates: ServerCertificates) -> None:
@@ -75,7 +76,7 @@ class _Served:
         if not self._files.changed(time.monotonic()):
             return None
         before = self._pair, self._authorities
-        # Half-written files are no reason to turn anybody away: the old ones go on.
+        # While a file is half written, the old certificates stay in use.
         failures: list[_Line] = []
         skipped: list[_Line] = []
         try:
@@ -85,7 +86,7 @@ class _Served:
         try:
             self._authorities, skipped = self._load_authorities()
         except (OSError, ValueError) as error:
-            text = f"client_ca_file cannot be reloaded, the old one stays: {error}"
+            text = f"client_ca_file cannot be reloaded, the old one stays in use: {error}"
             failures.append((logging.ERROR, text))
         self._report([*failures, *skipped])
         if not failures:
@@ -97,8 +98,8 @@ class _Served:
         return self.configuration
 
     def _report(self, lines: list[_Line]) -> None:
-        """Log what is wrong now and was not at the last read: unauthenticated peers make handshakes
-        as often as they like."""
+        """Log each fault once, not at each handshake: unauthenticated peers can cause any number of
+        them."""
         for level, text in self._lines.of(lines):
             log.log(level, "%s", text)
 

@@ -1,4 +1,4 @@
-"""URLs, read strictly (RFC 3986): what other readers drop, or read in different ways, is refused.
+"""URLs, read strictly (RFC 3986): what other parsers drop, or read differently, is rejected.
 
 ``urllib.parse.urlsplit`` drops line ends and tabs, and takes anything as a host.
 """
@@ -72,7 +72,8 @@ def read(text: str) -> Url:
     """The parts of ``scheme://[user@]host[:port][/path][?query][#fragment]``.
 
     Raises:
-        ValueError: it is none. The message goes on after "it", and shows nothing of the text.
+        ValueError: it is no such URL. The message continues a sentence that begins with "it", and
+            quotes nothing of the text.
     """
     if fault := character_fault(text):
         raise ValueError(fault)

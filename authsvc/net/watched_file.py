@@ -1,7 +1,7 @@
 """Files that may change while the program runs: certificates, keys, tokens, operators.
 
-A holder of a file asks ``changed`` before each use, reads the file where it says so, and calls
-``mark_read`` once it has taken up what the file holds.
+The owner of a file calls ``changed`` before each use. If that is true, it reads the file, and calls
+``mark_read`` once it uses what the file holds.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class WatchedFile:
         return self._seen != self._read
 
     def mark_read(self) -> None:
-        """What the files held at the last check is taken up: it is no change any more.
+        """Stop reporting the change that the last check found.
 
-        Until this is called, each check reports the same change again, so that a file that could
-        not be used is tried again.
+        Until this is called, each check reports the same change again: a file that could not be
+        used is tried again.
         """
         self._read = self._seen
 

@@ -36,7 +36,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import Event, EventType, RecordFilter
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
-from authsvc.net.certificates import Signed
+from authsvc.net.certificates import SignedCertificate
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.running import running
 from authsvc.stores.redis.server import RedisServer
@@ -429,8 +429,8 @@ def test_an_authority_that_strict_verifiers_reject_is_named(tmp_path: Path) -> N
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    (tmp_path / "ca.key").write_bytes(Signed(key, older).key_pem())
-    (tmp_path / "ca.crt").write_bytes(Signed(key, older).certificate_pem())
+    (tmp_path / "ca.key").write_bytes(SignedCertificate(key, older).key_pem())
+    (tmp_path / "ca.crt").write_bytes(SignedCertificate(key, older).certificate_pem())
     said = make_secrets(tmp_path, errors=True)
     assert "strict verifiers reject" in said
     assert "ca.crt: no key usage, no subject key identifier." in said

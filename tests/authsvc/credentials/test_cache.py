@@ -195,7 +195,7 @@ async def test_a_refusal_to_renew_ends_those_that_are_kept(cached: Cached) -> No
 
 async def test_credentials_that_come_too_late_are_not_given_out(cached: Cached) -> None:
     cached.issuer._clock = Clock(START - 3600)
-    with pytest.raises(AuthError, match="had ended") as refused:
+    with pytest.raises(AuthError, match="had expired") as refused:
         await cached.get()
     assert refused.value.reason is Reason.CREDENTIALS_UNAVAILABLE
 
@@ -228,7 +228,7 @@ async def test_a_flood_of_principals_is_not_passed_on(cached: Cached) -> None:
 async def test_those_used_least_recently_are_forgotten(
     cached: Cached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached.cache._kept, "max_entries", 2)
+    monkeypatch.setattr(cached.cache._cached, "max_entries", 2)
     for key in ("a", "b", "a", "c"):
         await cached.get(key)
     assert cached.issuer.calls == 3

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from authsvc.net.certificates import Signed, issue, make_authority, strict_faults
+from authsvc.net.certificates import SignedCertificate, issue, make_authority, strict_faults
 from authsvc.net.development_certificates import write_development_certificates
 from tests.support.handshakes import handshake
 
 LOCALHOST = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("::1")))
 
 
-def written(folder: Path, name: str, signed: Signed) -> tuple[Path, Path]:
+def written(folder: Path, name: str, signed: SignedCertificate) -> tuple[Path, Path]:
     paths = (folder / f"{name}.pem", folder / f"{name}.key")
     paths[0].write_bytes(signed.certificate_pem())
     paths[1].write_bytes(signed.key_pem())
@@ -63,4 +63,4 @@ def test_an_issued_certificate_signs_no_other(tmp_path: Path) -> None:
 
 def test_no_key_is_in_what_is_printed() -> None:
     authority = make_authority("CA", days=1)
-    assert repr(authority).startswith("Signed(CN=CA ")
+    assert repr(authority).startswith("SignedCertificate(CN=CA ")

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from authsvc.net import fetching
-from authsvc.net.certificates import Signed, make_authority
+from authsvc.net.certificates import SignedCertificate, make_authority
 from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, FetchError, is_public, tls_context
 from authsvc.tokens.discovery import fetch_discovered
 from authsvc.tokens.keys import KeyLoadError
@@ -170,7 +170,7 @@ async def test_a_certificate_that_is_not_strict_enough_is_named(
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(authority.key, hashes.SHA256())
     )
-    signed = Signed(key, lax)
+    signed = SignedCertificate(key, lax)
     (tmp_path / "lax.pem").write_bytes(signed.key_pem() + signed.certificate_pem())
     strict = ssl.create_default_context(cadata=authority.certificate_pem().decode())
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
