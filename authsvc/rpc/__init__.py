@@ -1,1 +1,1 @@
-"""The gRPC services: admission, messages to values, errors to statuses. Decides nothing."""
+"""The gRPC services: admit calls, translate messages and errors. Decide nothing."""

@@ -1,4 +1,5 @@
-"""``authsvc.v1.SessionAdminService``: from message to administration and back. Decides nothing."""
+"""``authsvc.v1.SessionAdminService``: translates between messages and ``SessionAdmin``. Decides
+nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SessionAdminService"]
 
 
 class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
-    """``authsvc.v1.SessionAdminService``, for operators alone."""
+    """``SessionAdminService``, for operators alone."""
 
     def __init__(self, admin: SessionAdmin, admission: Admission) -> None:
         self._admin = admin
@@ -99,11 +100,11 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
             async with self._admin.watches.watching(
                 which, resume_token=request.resume_token
             ) as watch:
-                # Now, and not with the first event: the client knows that it watches, and from
-                # where to go on if nothing happens before the stream breaks.
+                # Before any event: the client learns that the watch is open, and where to resume
+                # if the stream breaks before the first event.
                 begun_at = ((admin_wire.RESUME_TOKEN_KEY, watch.resume_token),)
                 await context.send_initial_metadata(() if request.resume_token else begun_at)
-                # A client that is slow to read holds this up, and the log is read no further.
+                # While the client does not read, the log is not read.
                 while (message := await _next_event(watch, stream)) is not None:
                     await stream.write(message)
 
@@ -115,7 +116,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
 
 
 async def _next_event(watch: Watch, stream: AdmittedStream) -> pb.WatchSessionsResponse | None:
-    """Wait for an event, for as long as the caller is known; None once there are no more."""
+    """The next event, for as long as the caller is known; None once there are no more."""
     following = asyncio.ensure_future(anext(watch.events, None))
     try:
         await stream.first_done((following,))

@@ -16,7 +16,7 @@ from authsvc.rpc.admitted_stream import AdmittedStream
 from authsvc.rpc.metadata import Context, identified
 
 UNAUTHENTICATED = ""
-"""The name under which a caller is audited that nothing identifies."""
+"""The name of an unauthenticated caller in audit events."""
 
 
 def any_registered(caller: Caller) -> None:
@@ -80,7 +80,7 @@ class Admission:
     ) -> Iterator[AdmittedStream]:
         """As ``call``, for a call that lasts: it counts as one of the caller's streams, too.
 
-        A caller that is not known any more later on is audited by ``AdmittedStream.identify``.
+        ``AdmittedStream.identify`` audits a caller that is no longer registered.
         """
         caller = self.identify(context)
         stream = AdmittedStream(

@@ -1,6 +1,7 @@
 """A call that lasts, of an identified caller: a stream or a watch.
 
-Its caller is identified again and again: a service token that is withdrawn ends its streams.
+Its caller is identified again, twice a second and with each message: a service token that is
+withdrawn ends its streams.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from authsvc.domain.errors import AuthError
 from authsvc.rpc.metadata import Context
 
 IDENTIFY_SECONDS = 0.5
-"""The caller of a stream is identified again so often."""
+"""The interval in which the caller of a stream is identified again."""
 
 
 class AdmittedStream:
-    """One stream. It counts as one of the caller's until it ends, or until the caller is no longer
-    known: a client that reads slowly then occupies none.
+    """One stream. It counts as one of the caller's streams until it ends, or until the caller is no
+    longer known, however slowly its client reads.
 
     Args:
         context: of the call.
-        caller: who called.
-        usage: the caller's.
+        caller: of the call.
+        usage: of the caller.
         identify: identifies the caller by what is registered now.
 
     Raises:
@@ -37,13 +38,13 @@ class AdmittedStream:
     ) -> None:
         usage.begin_stream()
         self.caller = caller
-        """Who called."""
+        """Its caller."""
         self._context = context
         self._usage: Usage | None = usage
         self._identify = identify
 
     def end(self) -> None:
-        """Count it no more."""
+        """Stop counting it."""
         if self._usage is not None:
             self._usage.end_stream()
             self._usage = None

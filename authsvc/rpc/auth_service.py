@@ -1,4 +1,4 @@
-"""``authsvc.v1.AuthService``: from message to resolver and back. Decides nothing."""
+"""``authsvc.v1.AuthService``: translates between messages and the resolver. Decides nothing."""
 
 from __future__ import annotations
 

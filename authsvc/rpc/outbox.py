@@ -1,4 +1,4 @@
-"""What a ``ResolveSessionStream`` has still to write: encoded entries, written in batches."""
+"""The unwritten responses of a ``ResolveSessionStream``: encoded entries, written in batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Outbox:
     def __init__(self, context: Context, max_unwritten: int) -> None:
         self._context = context
         self._max_unwritten = max_unwritten
-        # Alternately what comes before a message, and the message.
+        # Alternately the head of an entry, and its message.
         self._parts: deque[bytes] = deque()
         self._writing = asyncio.Lock()
         self._writers: set[asyncio.Task[None]] = set()
@@ -40,7 +40,7 @@ class Outbox:
         Args:
             request_id: of the request.
             result: which field of the entry: ``frames.RESPONSE`` or ``frames.ERROR``.
-            message: what is in the field, encoded.
+            message: the encoded message of the field.
         """
         self._parts.append(frames.entry_head(request_id, result, len(message)))
         self._parts.append(message)
@@ -53,7 +53,7 @@ class Outbox:
             await asyncio.wait(self._writers)
 
     def write_soon(self) -> None:
-        """Begin to write what there is, unless a write is under way, which goes on with it."""
+        """Begin to write what there is. A write under way continues with it."""
         if not self._writing.locked():
             writer = asyncio.create_task(self._write())
             self._writers.add(writer)

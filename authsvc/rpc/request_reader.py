@@ -1,4 +1,4 @@
-"""Reads the request of a unary call in bounded time."""
+"""Reads the request of a unary call within a time limit."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Resolver(Protocol):
         ...
 
     def rejection(self, request: pb.ResolveSessionRequest, caller: Caller) -> AuthError | None:
-        """Why a request is rejected before any work on it; None where it is not.
+        """Why a request is rejected without a decision; None where it is not.
 
         Args:
             request: to be resolved.
@@ -66,7 +66,7 @@ class Resolver(Protocol):
         """The encoded ``ResolveSessionResponse``, for a call that is admitted.
 
         Raises:
-            AuthError: why there is none.
+            AuthError: why the request fails.
         """
         ...
 
@@ -76,7 +76,7 @@ class Resolver(Protocol):
 
 
 class ResolveStream:
-    """One stream, from its begin to its end. Its caller is identified again with each batch.
+    """One stream, from begin to end. Its caller is identified again with each batch.
 
     Args:
         context: of the RPC.

@@ -1,4 +1,4 @@
-"""Resolves requests, of unary calls and of streams alike: from the cache, or by the resolver."""
+"""Resolves the requests of unary calls and of streams: from the cache, or by the resolver."""
 
 from __future__ import annotations
 

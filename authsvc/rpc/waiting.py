@@ -31,10 +31,10 @@ Behavior = Callable[[Any, Context], Awaitable[Any]]
 
 
 class BoundedHandlers(grpc.GenericRpcHandler):
-    """Handlers whose calls wait for their clients in bounded numbers. Belongs to one event loop.
+    """Handlers of which a bounded number of calls wait for their clients. For one event loop.
 
     Args:
-        handlers: what is served.
+        handlers: of the services.
         admission: identifies and admits callers.
         max_waiting: unidentified calls that may wait for their request; as many calls that failed,
             and as many calls of open methods, may wait for their client to take the end.
@@ -63,20 +63,20 @@ class BoundedHandlers(grpc.GenericRpcHandler):
 
     @property
     def unidentified(self) -> int:
-        """How many calls wait for their request, their callers unknown."""
+        """How many calls wait for their request, their callers not identified."""
         return len(self._unidentified)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """The handler of a call that begins; called in the task that will run it."""
+        """The handler of a call that begins. Called in the task that will run it."""
         method = handler_call_details.method
         found = self._found.get(method) or self._find(method, handler_call_details)
         if found is None:
             return None
-        handler, bounded = found
-        if bounded is None:
+        handler, reading = found
+        if reading is None:
             return handler
         if len(self._unidentified) >= self._max_waiting:
-            return bounded
+            return reading
         task = asyncio.current_task()
         if task is not None:
             self._unidentified.add(task)
@@ -94,7 +94,7 @@ class BoundedHandlers(grpc.GenericRpcHandler):
         return None
 
     def _wrapped(self, handler: Handler, is_open: bool) -> tuple[Handler, Handler | None]:
-        """The handler with its arrivals noted, and the one that waits for the request itself."""
+        """The handler for calls that grpc.aio reads, and the one for calls that are read here."""
         coders = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
@@ -103,16 +103,20 @@ class BoundedHandlers(grpc.GenericRpcHandler):
             return handler, None
         if handler.response_streaming:
             streaming = cast("Behavior", handler.unary_stream)
-            noted = grpc.unary_stream_rpc_method_handler(self._noted(streaming, is_open), **coders)
-            bounded = self._bounded(streaming, is_open, streams=True)
+            usual = grpc.unary_stream_rpc_method_handler(
+                self._read_by_grpc(streaming, is_open), **coders
+            )
+            reading = self._read_here(streaming, is_open, streams=True)
         else:
             unary = cast("Behavior", handler.unary_unary)
-            noted = grpc.unary_unary_rpc_method_handler(self._noted(unary, is_open), **coders)
-            bounded = self._bounded(unary, is_open, streams=False)
-        return noted, grpc.stream_stream_rpc_method_handler(bounded, **coders)
+            usual = grpc.unary_unary_rpc_method_handler(
+                self._read_by_grpc(unary, is_open), **coders
+            )
+            reading = self._read_here(unary, is_open, streams=False)
+        return usual, grpc.stream_stream_rpc_method_handler(reading, **coders)
 
-    def _noted(self, behavior: Behavior, is_open: bool) -> Behavior:
-        async def noted(request: object, context: Context) -> object:
+    def _read_by_grpc(self, behavior: Behavior, is_open: bool) -> Behavior:
+        async def read_by_grpc(request: object, context: Context) -> object:
             task: Any = asyncio.current_task()
             self._unidentified.discard(task)
             if is_open:
@@ -129,10 +133,10 @@ class BoundedHandlers(grpc.GenericRpcHandler):
                 task.add_done_callback(self._failed.discard)
             return answer
 
-        return noted
+        return read_by_grpc
 
-    def _bounded(self, behavior: Behavior, is_open: bool, *, streams: bool) -> Behavior:
-        async def bounded(_: object, context: Context) -> None:
+    def _read_here(self, behavior: Behavior, is_open: bool, *, streams: bool) -> Behavior:
+        async def read_here(_: object, context: Context) -> None:
             try:
                 if is_open:
                     request = await self._reader.read_open(context)
@@ -147,11 +151,11 @@ class BoundedHandlers(grpc.GenericRpcHandler):
             if not streams and context.code() in _OK:
                 await context.write(answer)
 
-        return bounded
+        return read_here
 
 
 _OK = frozenset({None, grpc.StatusCode.OK})
-"""The code of a call that is answered: most handlers set none."""
+"""The code of a call that succeeds: most handlers set none."""
 
 
 async def _end_at_once(context: Context) -> None:

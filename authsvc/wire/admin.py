@@ -1,4 +1,4 @@
-"""Between what operators see and the messages of ``auth.proto``, both ways."""
+"""Between records, events and statuses and the messages for operators, both ways."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from authsvc.wire.auth import seconds, session_message, timestamp
 from authsvc.wire.revocation import revocation_message
 
 RESUME_TOKEN_KEY = "authsvc-resume-token"  # noqa: S105 - a name
-"""The initial metadata of ``WatchSessions`` that carries what to resume from before any event."""
+"""The initial metadata of ``WatchSessions`` that carries the resume token before any event."""
 
 _EVENT_TYPES = {event_type.value: event_type for event_type in EventType}
 _ISSUER_STATES = {state.value: state for state in IssuerState}
@@ -41,7 +41,7 @@ _AUTHENTICATED = {
 
 
 def record_message(record: Record) -> pb.SessionRecord:
-    """A record for operators: what is known of its tokens, without their digests."""
+    """A record for operators: with attributes of its tokens, without their digests."""
     state = SessionState.AUTHENTICATED if record.authenticated else SessionState.UNAUTHENTICATED
     revoke_time = revoked_since(record)
     session = Session(record.id, state, record.revision, record.create_time, record.expire_time)
@@ -65,7 +65,7 @@ def record_message(record: Record) -> pb.SessionRecord:
 
 
 def record_of(message: pb.SessionRecord) -> Record:
-    """What an operator gets to see of a record: its grants have empty digests."""
+    """The inverse of ``record_message``: its grants have empty digests."""
     session = message.session
     return Record(
         id=session.id,
@@ -116,7 +116,7 @@ def filter_of(message: pb.SessionFilter) -> RecordFilter:
 
 
 def event_message(position: str, event: Event) -> pb.WatchSessionsResponse:
-    """An event of the log, and what to resume from after it."""
+    """An event of the log, and its resume token."""
     message = pb.WatchSessionsResponse(
         resume_token=position,
         event_time=timestamp(event.time),
@@ -163,7 +163,7 @@ def _not_before_of(message: pb.RevokeSessionsRequest, set_time: float) -> NotBef
 
 
 def status_message(status: ServiceStatus) -> pb.GetServiceStatusResponse:
-    """How the service is."""
+    """The status of the service."""
     counts = status.sessions
     return pb.GetServiceStatusResponse(
         version=status.version,
@@ -220,7 +220,7 @@ def _issuer_message(issuer: IssuerStatus) -> pb.IssuerStatus:
 def _issuer_of(message: pb.IssuerStatus) -> IssuerStatus:
     return IssuerStatus(
         message.issuer,
-        # A state that a later version sends is none to rely on.
+        # A state of a later version.
         _ISSUER_STATES.get(message.state, IssuerState.UNAVAILABLE),
         message.key_source,
         tuple(KeyFacts(it.key_id, it.algorithm, it.previous) for it in message.keys),

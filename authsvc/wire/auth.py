@@ -78,7 +78,7 @@ def credentials_message(credentials: Credentials) -> pb.Credentials:
 
 
 def response_message(resolution: Resolution) -> pb.ResolveSessionResponse:
-    """The answer of ``ResolveSession``."""
+    """The response of ``ResolveSession``."""
     message = pb.ResolveSessionResponse(consistency_token=resolution.consistency_token)
     if resolution.session is not None:
         message.session.CopyFrom(session_message(resolution.session))
@@ -92,7 +92,7 @@ def response_message(resolution: Resolution) -> pb.ResolveSessionResponse:
 
 
 def created_message(resolution: Resolution) -> pb.CreateSessionResponse:
-    """The answer of ``CreateSession``."""
+    """The response of ``CreateSession``."""
     message = response_message(resolution)
     return pb.CreateSessionResponse(
         session=message.session,
@@ -103,7 +103,7 @@ def created_message(resolution: Resolution) -> pb.CreateSessionResponse:
 
 
 def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse) -> Resolution:
-    """What a caller gets back from ``ResolveSession`` or ``CreateSession``."""
+    """The inverse of ``response_message`` and ``created_message``."""
     if isinstance(message, pb.CreateSessionResponse):
         outcome: Outcome | None = Outcome.CREATED
     else:
@@ -118,7 +118,7 @@ def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse)
 
 
 def _session(message: pb.Session) -> Session:
-    # Anything but AUTHENTICATED, a state that this version does not know included, is not.
+    # Every other state, also one of a later version, is unauthenticated.
     authenticated = message.state == pb.SESSION_STATE_AUTHENTICATED
     return Session(
         id=message.id,

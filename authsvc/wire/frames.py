@@ -1,5 +1,5 @@
-"""Requests and entries of ``ResolveSessionStream`` as bytes: found, and put together, without
-parsing or copying the messages in them."""
+"""Requests and entries of ``ResolveSessionStream`` as bytes, without parsing the messages in
+them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from authsvc.v1 import auth_pb2 as pb
 
 
 def request_digest(encoded: bytes) -> bytes:
-    """What a request is known by: the SHA-256 of its bytes, the token's among them; 32 bytes."""
+    """The key of a request in the response cache: the SHA-256 of its bytes, token included."""
     return hashlib.sha256(encoded).digest()
 
 
 def request_of(encoded: bytes) -> pb.ResolveSessionRequest:
-    """The request in those bytes.
+    """The decoded request.
 
     Raises:
-        AuthError: ARGUMENT_INVALID: there is none.
+        AuthError: ARGUMENT_INVALID: the bytes are no request.
     """
     try:
         return pb.ResolveSessionRequest.FromString(encoded)
@@ -29,7 +29,7 @@ def request_of(encoded: bytes) -> pb.ResolveSessionRequest:
 
 
 def entry_head(request_id: int, result: int, size: int) -> bytes:
-    """What comes before a message to make it an entry of a ``ResolveSessionStreamResponse``.
+    """The bytes before a message that make it an entry of a ``ResolveSessionStreamResponse``.
 
     A message's encoding is that of its fields one after the other, so that entries can be put
     together without parsing or copying what they hold (protobuf.dev, "Encoding").
