@@ -102,16 +102,7 @@ class SessionGate:
         body_timeout_seconds: float = 30.0,
         observer: Observer | None = None,
     ) -> None:
-        check_app(app)
-        arguments.resource("resource", resource)
-        check_function(requirement)
-        if observer is not None:
-            arguments.plain_function("observer", observer, ("scope", "method", "params"))
-        arguments.instance_of("stateful", stateful, bool)
-        if arguments.instance_of("streams", streams, bool) and not stateful:
-            raise ValueError(
-                "streams needs stateful=True: an app that keeps no sessions sends nothing by itself"
-            )
+        _check(app, resource, requirement, observer, stateful=stateful, streams=streams)
         self._passed = _passed(app, resource, authorization_servers, scopes, open_paths)
         self._app = Identified(app, resource=resource, stateful=stateful)
         self._resolver = resolver_of(resolver)
@@ -172,6 +163,32 @@ class SessionGate:
             is_options = scope["method"] == "OPTIONS"
             status = HTTPStatus.NO_CONTENT if is_options else HTTPStatus.METHOD_NOT_ALLOWED
             await Response(status_code=status, headers=self._allow)(scope, receive, send)
+
+
+def _check(
+    app: ASGIApp,
+    resource: str,
+    requirement: RequirementOf,
+    observer: Observer | None,
+    *,
+    stateful: bool,
+    streams: bool,
+) -> None:
+    """
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: the resource is not canonical, or the options contradict.
+    """
+    check_app(app)
+    arguments.resource("resource", resource)
+    check_function(requirement)
+    if observer is not None:
+        arguments.plain_function("observer", observer, ("scope", "method", "params"))
+    arguments.instance_of("stateful", stateful, bool)
+    if arguments.instance_of("streams", streams, bool) and not stateful:
+        raise ValueError(
+            "streams needs stateful=True: an app that keeps no sessions sends nothing by itself"
+        )
 
 
 def _passed(

@@ -78,8 +78,8 @@ class Serving:
             request_id,
             log_fields=partial(log_fields, request.session_id, resolution),
         )
-        bounded = session_ids.Bounded(watched.send, request.session_id)
-        await watched.serve(self._app, inner, receive, bounded)
+        in_session = session_ids.SessionResponse(watched.send, request.session_id)
+        await watched.serve(self._app, inner, receive, in_session)
 
     async def serve_initialize(
         self,
@@ -95,15 +95,15 @@ class Serving:
         refuse = partial(self.refuse, request_id, inner, receive, send)
         watched = Watched(
             send,
-            lambda: self._resolving.check(request, needed, resolution, opening.session_id),
+            lambda: self._resolving.check(request, needed, resolution, initialized.session_id),
             refuse,
             request_id,
             is_repeatable=True,
-            log_fields=lambda: log_fields(opening.session_id, resolution),
+            log_fields=lambda: log_fields(initialized.session_id, resolution),
         )
         session_id_of = partial(self._new_sessions.session_id, request, resolution)
-        opening = session_ids.Opening(watched.send, session_id_of, refuse)
-        await watched.serve(self._app, inner, receive, opening)
+        initialized = session_ids.InitializeResponse(watched.send, session_id_of, refuse)
+        await watched.serve(self._app, inner, receive, initialized)
 
     async def refuse(
         self,

@@ -21,7 +21,7 @@ SessionIdOf = Callable[[str], Awaitable[str]]
 empty for none. Raises ``Refusal`` where there is to be no session."""
 
 
-class Opening:
+class InitializeResponse:
     """The answer to an ``initialize`` on its way out.
 
     Args:
@@ -62,7 +62,7 @@ class Opening:
         await self._send(message)
 
 
-class Bounded:
+class SessionResponse:
     """Any other answer on its way out: it bears the id of the request's own session, or none.
 
     Args:

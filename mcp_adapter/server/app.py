@@ -51,16 +51,7 @@ def build_app(
         observer: of the gate.
     """
     endpoint = StreamableHttp(server, max_body_bytes=settings.max_body_bytes)
-    gate = SessionGate(
-        endpoint,
-        resolver=resolver,
-        resource=settings.resource,
-        requirement=requirement,
-        max_body_bytes=settings.max_body_bytes,
-        max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
-        body_timeout_seconds=settings.body_timeout_seconds,
-        observer=observer,
-    )
+    gate = _gate(settings, endpoint, resolver, requirement, observer)
     mcp = observed(
         with_origin_checks(
             gate,
@@ -87,6 +78,25 @@ def build_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _gate(
+    settings: Settings,
+    endpoint: ASGIApp,
+    resolver: Resolver,
+    requirement: RequirementOf,
+    observer: Observer | None,
+) -> SessionGate:
+    return SessionGate(
+        endpoint,
+        resolver=resolver,
+        resource=settings.resource,
+        requirement=requirement,
+        max_body_bytes=settings.max_body_bytes,
+        max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
+        body_timeout_seconds=settings.body_timeout_seconds,
+        observer=observer,
+    )
 
 
 def _health_routes(ready: Callable[[], Awaitable[None]]) -> list[Route]:

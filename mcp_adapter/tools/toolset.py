@@ -19,7 +19,7 @@ from mcp_types import (
 )
 
 from authsvc import __version__
-from authsvc.domain.resolution import Resolution
+from mcp_adapter.gate.identity import caller, current_caller
 from mcp_adapter.gate.requirements import Requirement, default_requirement
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import Tool
@@ -115,13 +115,12 @@ class Toolset:
         Raises:
             MCPError: the request carries no identity, so no gate has let it in.
         """
-        state = getattr(ctx.request, "state", None)
-        resolution = getattr(state, "resolution", None)
-        if not isinstance(resolution, Resolution) or resolution.principal is None:
-            raise MCPError(INTERNAL_ERROR, "The request carries no identity.")
-        return Call(
-            resolution.principal, resolution.credentials, self._s3, ctx.session.report_progress
-        )
+        try:
+            principal = caller(ctx.request)
+        except LookupError:
+            raise MCPError(INTERNAL_ERROR, "The request carries no identity.") from None
+        credentials = current_caller(ctx.request).credentials
+        return Call(principal, credentials, self._s3, ctx.session.report_progress)
 
     def _input_schema(self, name: str) -> Mapping[str, Any] | None:
         found = self._tools.get(name)

@@ -35,14 +35,16 @@ from authsvc.common import arguments
 from mcp_adapter.gate import eras
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.transport import cancellation
-from mcp_adapter.transport.exchange import EventStream, Exchange, Reply, dumped, encoded, reply_to
+from mcp_adapter.transport.event_stream import EventStream
+from mcp_adapter.transport.message_context import MessageContext
+from mcp_adapter.transport.replies import Reply, dumped, encoded, reply_to
 
 
 class StreamableHttp:
     """An ASGI app around an MCP server, to be put behind a ``SessionGate``.
 
     Revisions without a handshake go to the SDK's own entry for them. Older ones are served here:
-    each POST is one exchange with a connection of its own, so that any replica can take it.
+    each POST has a connection of its own, so that any replica can take it.
 
     Args:
         server: the MCP server.
@@ -124,10 +126,12 @@ class StreamableHttp:
     async def _reply(
         self, request: Request, version: str, call: JSONRPCRequest, stream: EventStream | None
     ) -> Reply:
-        exchange = Exchange.of(request, call.id, progress_token_from_params(call.params), stream)
+        context = MessageContext.of(
+            request, call.id, progress_token_from_params(call.params), stream
+        )
         served = serve_one(
             self._server,
-            exchange,
+            context,
             call.method,
             call.params,
             connection=Connection.from_envelope(version, None, None),
@@ -149,7 +153,9 @@ class StreamableHttp:
         connection = Connection.from_envelope(version, None, None)
         runner = ServerRunner(self._server, connection, self._lifespan_state)
         try:
-            await runner.on_notify(Exchange.of(request), notification.method, notification.params)
+            await runner.on_notify(
+                MessageContext.of(request), notification.method, notification.params
+            )
         finally:
             await aclose_shielded(connection)
         return True

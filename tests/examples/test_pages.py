@@ -123,7 +123,7 @@ async def test_the_logging_of_the_page_shows_the_fields(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (block,) = (text for text in blocks(PAGE, "python") if "basicConfig" in text)
-    resolver = MemoryResolver(refused={"forged": Reason.TOKEN_SIGNATURE_INVALID})
+    resolver = MemoryResolver(rejected={"forged": Reason.TOKEN_SIGNATURE_INVALID})
     gate = middleware.SessionGate(Starlette(), resolver=resolver, resource=RESOURCE)
     headers = {"Authorization": "Bearer forged", "Mcp-Session-Id": "0123456789"}
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -154,7 +154,7 @@ async def test_the_readiness_of_the_page_asks_authsvc() -> None:
     transport = httpx2.ASGITransport(gate)
     async with httpx2.AsyncClient(transport=transport, base_url="http://gate") as http:
         ready = await http.get("/readyz")
-        resolver.broken = AuthError(Reason.CALLER_NOT_ALLOWED)
+        resolver.error = AuthError(Reason.CALLER_NOT_ALLOWED)
         unready = await http.get("/readyz")
 
     assert ready.status_code == 200

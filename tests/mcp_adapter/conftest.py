@@ -29,7 +29,7 @@ def resolver() -> MemoryResolver:
             "alice-reader": principal("alice", "things.read"),
             "bob": principal("bob"),
         },
-        refused={"expired": Reason.TOKEN_EXPIRED},
+        rejected={"expired": Reason.TOKEN_EXPIRED},
     )
 
 

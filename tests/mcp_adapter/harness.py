@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -20,12 +19,13 @@ from mcp.shared.exceptions import MCPError
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Outcome, Principal, Resolution, Session, SessionState
+from authsvc.domain.errors import Reason
+from authsvc.domain.resolution import Principal, Resolution
 from mcp_adapter import Requirement, SessionGate, default_requirement
 from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import Settings
+from mcp_adapter.testing import FakeResolver
 from tests.support.bounds import TIMEOUT_SECONDS
 
 RESOURCE = "https://mcp.example/mcp"
@@ -42,78 +42,51 @@ def principal(subject: str, *scopes: str) -> Principal:
     return Principal(ISSUER, subject, expire_time=2e9, scopes=scopes or SCOPES)
 
 
-@dataclass
-class MemoryResolver:
-    """The decision table in the small: sessions bind to a subject; the token says who it is.
+class MemoryResolver(FakeResolver):
+    """A fake resolver that keeps a record of its calls, all for one resource.
 
     Attributes:
-        tokens: valid ones.
-        refused: bad ones, and why.
-        broken: raised by whatever is called next, until it is unset.
-        sessions: the subject of each, None while unauthenticated.
+        calls: operation, session id and token of each.
     """
 
-    tokens: dict[str, Principal] = field(default_factory=dict)
-    refused: dict[str, Reason] = field(default_factory=dict)
-    broken: Exception | None = None
-    sessions: dict[str, str | None] = field(default_factory=dict)
-    calls: list[tuple[str, str, str]] = field(default_factory=list)
+    def __init__(
+        self,
+        tokens: Mapping[str, Principal] | None = None,
+        *,
+        rejected: Mapping[str, Reason] | None = None,
+        sessions: Mapping[str, str | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.tokens |= tokens or {}
+        self.rejected |= rejected or {}
+        self.sessions |= sessions or {}
+        self.calls: list[tuple[str, str, str]] = []
 
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
         """See ``Resolver.resolve``."""
         self._record("resolve", session_id, token, resource)
-        who = self._verified(token)
-        if not session_id:
-            return self._answer("", who) if who else Resolution()
-        if session_id not in self.sessions:
-            if not create:
-                raise AuthError(Reason.SESSION_NOT_FOUND)
-            self.sessions[session_id] = who.subject if who else None
-            return replace(self._answer(session_id, who), outcome=Outcome.CREATED)
-        if who is not None:
-            bound = self.sessions[session_id] or who.subject
-            if bound != who.subject:
-                raise AuthError(Reason.SESSION_SUBJECT_MISMATCH)
-            self.sessions[session_id] = bound
-        return self._answer(session_id, who)
+        return await super().resolve(session_id, token, resource=resource, create=create)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
         """See ``Resolver.create``."""
         self._record("create", "", token, resource)
-        who = self._verified(token)
-        session_id = secrets.token_urlsafe(16)
-        self.sessions[session_id] = who.subject if who else None
-        return replace(self._answer(session_id, who), outcome=Outcome.CREATED)
+        return await super().create(token, resource=resource)
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
         self._record("revoke", session_id, "", RESOURCE)
-        self.sessions.pop(session_id, None)
+        await super().revoke(session_id)
 
     async def ready(self) -> None:
-        """Raise what keeps it from answering."""
-        if self.broken is not None:
-            raise self.broken
+        """Raise the error of its calls."""
+        if self.error is not None:
+            raise self.error
 
     def _record(self, method: str, session_id: str, token: str, resource: str) -> None:
         self.calls.append((method, session_id, token))
         assert resource == RESOURCE
-        if self.broken is not None:
-            raise self.broken
-
-    def _verified(self, token: str) -> Principal | None:
-        if not token:
-            return None
-        if token not in self.tokens:
-            raise AuthError(self.refused.get(token, Reason.TOKEN_MALFORMED))
-        return self.tokens[token]
-
-    def _answer(self, session_id: str, who: Principal | None) -> Resolution:
-        state = SessionState.AUTHENTICATED if who else SessionState.UNAUTHENTICATED
-        session = Session(session_id or "~principal", state, 1, 1.0, 2e9)
-        return Resolution(session, Outcome.REUSED, who)
 
 
 class Meeting:
@@ -385,14 +358,14 @@ def bare(response: httpx2.Response) -> Mapping[str, str]:
 def revoke(endpoint: Endpoint, session: str) -> str:
     """Revoke alice's first token; the reason that she gets."""
     del endpoint.resolver.tokens["alice-1"]
-    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_REVOKED
+    endpoint.resolver.rejected["alice-1"] = Reason.TOKEN_REVOKED
     return "TOKEN_REVOKED"
 
 
 def expire(endpoint: Endpoint, session: str) -> str:
     """Have alice's first token expire; the reason that she gets."""
     del endpoint.resolver.tokens["alice-1"]
-    endpoint.resolver.refused["alice-1"] = Reason.TOKEN_EXPIRED
+    endpoint.resolver.rejected["alice-1"] = Reason.TOKEN_EXPIRED
     return "TOKEN_EXPIRED"
 
 

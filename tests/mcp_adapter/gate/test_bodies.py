@@ -344,7 +344,7 @@ async def test_what_a_valid_token_may_be_answered_does_not_wait(
     exchange: Exchange, reason: Reason | None, status: int, size: int, turns: list[Pace]
 ) -> None:
     """In an outage, or once sessions have ended, valid callers do not wait with a flood."""
-    exchange.resolver.broken = AuthError(reason) if reason else RuntimeError()
+    exchange.resolver.error = AuthError(reason) if reason else RuntimeError()
     await exchange.post(sized("x", size), session="s", token="alice-1")
 
     assert (exchange.status, turns) == (status, [])

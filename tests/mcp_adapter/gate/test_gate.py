@@ -207,7 +207,7 @@ async def test_every_session_that_is_not_ones_own_is_the_same_404(
     endpoint: Endpoint, reason: Reason
 ) -> None:
     unknown = await endpoint.post(request("ping"), session="unknown")
-    endpoint.resolver.broken = AuthError(reason, "what only the log may know")
+    endpoint.resolver.error = AuthError(reason, "what only the log may know")
 
     response = await endpoint.post(request("ping"), session="other")
 
@@ -240,7 +240,7 @@ async def test_what_each_refusal_becomes(
     error: str,
 ) -> None:
     session = await endpoint.open()
-    endpoint.resolver.broken = AuthError(reason, "what only the log may know")
+    endpoint.resolver.error = AuthError(reason, "what only the log may know")
 
     response = await endpoint.post(message, session=session, token="alice-1")
 
@@ -256,7 +256,7 @@ async def test_what_each_refusal_becomes(
 
 
 async def test_retry_after_is_whole_seconds_rounded_up(endpoint: Endpoint) -> None:
-    endpoint.resolver.broken = AuthError(Reason.OVERLOADED, retry_after_seconds=2.1)
+    endpoint.resolver.error = AuthError(Reason.OVERLOADED, retry_after_seconds=2.1)
 
     response = await endpoint.post(initialize())
 
@@ -264,7 +264,7 @@ async def test_retry_after_is_whole_seconds_rounded_up(endpoint: Endpoint) -> No
 
 
 async def test_without_a_named_session_a_revoked_one_is_a_refused_token(endpoint: Endpoint) -> None:
-    endpoint.resolver.broken = AuthError(Reason.SESSION_REVOKED)
+    endpoint.resolver.error = AuthError(Reason.SESSION_REVOKED)
 
     response = await endpoint.modern("server/discover", token="alice-1", session="ignored")
 
@@ -297,7 +297,7 @@ async def test_a_resolver_that_breaks_lets_nobody_in(
     endpoint: Endpoint, era: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await endpoint.open("alice-1")
-    endpoint.resolver.broken = LookupError("no such thing as secret-token")
+    endpoint.resolver.error = LookupError("no such thing as secret-token")
 
     await is_told_nothing_of_it(endpoint, session, era, caplog)
 
@@ -565,7 +565,7 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
     caplog.set_level(logging.INFO, "mcp_adapter")
 
     async def levels_of(endpoint: Endpoint, refused: Reason) -> list[str]:
-        resolver.broken = AuthError(refused)
+        resolver.error = AuthError(refused)
         caplog.clear()
         for _ in range(3):
             await endpoint.post(call("whoami"), session="s", token="alice-1")

@@ -64,12 +64,12 @@ def pass_by(now: Clock) -> None:
 
 
 def break_resolver(endpoint: Endpoint, session: str) -> str:
-    endpoint.resolver.broken = ConnectionError()
+    endpoint.resolver.error = ConnectionError()
     return "Internal server error."
 
 
 def fail_store(endpoint: Endpoint, session: str) -> str:
-    endpoint.resolver.broken = AuthError(Reason.STORE_UNAVAILABLE)
+    endpoint.resolver.error = AuthError(Reason.STORE_UNAVAILABLE)
     return "STORE_UNAVAILABLE"
 
 
@@ -406,7 +406,7 @@ async def test_a_silent_call_that_is_kept_alive_ends_with_its_caller(
     endpoint: Endpoint, now: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A comment begins its stream, from a task of its own."""
-    monkeypatch.setattr("mcp_adapter.transport.exchange.KEEP_ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr("mcp_adapter.transport.event_stream.KEEP_ALIVE_SECONDS", 0.0)
     endpoint.meeting.expected = 2
     session = await endpoint.open("alice-1")
 

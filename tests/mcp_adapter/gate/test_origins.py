@@ -162,9 +162,9 @@ async def test_every_error_can_be_read_by_the_page(endpoint: Endpoint) -> None:
         415: await endpoint.post(b"{}", headers={**origin, "Content-Type": "text/plain"}),
     }
     for status, reason in {429: Reason.OVERLOADED, 503: Reason.STORE_UNAVAILABLE}.items():
-        endpoint.resolver.broken = AuthError(reason)
+        endpoint.resolver.error = AuthError(reason)
         responses[status] = await endpoint.post(initialize(), headers=origin)
-    endpoint.resolver.broken = ValueError()
+    endpoint.resolver.error = ValueError()
     responses[500] = await endpoint.post(initialize(), headers=origin)
 
     assert {status: response.status_code for status, response in responses.items()} == {

@@ -194,10 +194,10 @@ async def test_delete_reaches_the_app_once_authsvc_has_ended_the_session(
     headers = {"Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25"}
 
     without = await stateful.http.delete("/mcp", headers=headers)
-    stateful.resolver.broken = AuthError(Reason.STORE_UNAVAILABLE)
+    stateful.resolver.error = AuthError(Reason.STORE_UNAVAILABLE)
     headers["Authorization"] = "Bearer alice-1"
     away = await stateful.http.delete("/mcp", headers=headers)
-    stateful.resolver.broken = None
+    stateful.resolver.error = None
     ended = await stateful.http.delete("/mcp", headers=headers)
 
     assert [answer.status_code for answer in (without, away, ended)] == [401, 503, 202]

@@ -58,7 +58,7 @@ def take_scopes(endpoint: Endpoint, session: str) -> str:
 
 
 def break_resolver(endpoint: Endpoint, session: str) -> str:
-    endpoint.resolver.broken = AuthError(Reason.STORE_UNAVAILABLE)
+    endpoint.resolver.error = AuthError(Reason.STORE_UNAVAILABLE)
     return "STORE_UNAVAILABLE"
 
 

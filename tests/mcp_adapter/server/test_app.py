@@ -127,7 +127,7 @@ async def test_health_needs_nothing(endpoint: Endpoint) -> None:
 
 
 async def test_not_ready_while_authsvc_is_away(endpoint: Endpoint) -> None:
-    endpoint.resolver.broken = AuthError(Reason.SERVICE_UNAVAILABLE)
+    endpoint.resolver.error = AuthError(Reason.SERVICE_UNAVAILABLE)
 
     alive = await endpoint.http.get("/healthz")
     ready = await endpoint.http.get("/readyz")
@@ -143,7 +143,7 @@ async def test_not_ready_while_authsvc_is_away(endpoint: Endpoint) -> None:
 async def test_not_ready_where_authsvc_refuses_this_server(
     endpoint: Endpoint, reason: Reason
 ) -> None:
-    endpoint.resolver.broken = AuthError(reason, "what only the log may know")
+    endpoint.resolver.error = AuthError(reason, "what only the log may know")
 
     ready = await endpoint.http.get("/readyz")
 

@@ -28,7 +28,7 @@ async def test_the_log_says_who_asked_whom_for_what_and_what_mends_it(
     token = tmp_path / "service-token"
     token.write_text("the-service-token")
     resolver = MemoryResolver()
-    resolver.broken = AuthError(reason)
+    resolver.error = AuthError(reason)
     authsvc = AuthsvcSettings(
         target="authsvc.internal:50051", ca_file=tmp_path / "ca.pem", service_token_file=token
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import httpx2
 from mcp.client.client import Client
@@ -49,17 +49,19 @@ def somebody(
     )
 
 
-@dataclass
 class IssuingResolver(MemoryResolver):
     """A resolver whose answers come with credentials, by subject."""
 
-    issued: dict[str, Credentials] = field(default_factory=dict)
+    def __init__(self, tokens: Mapping[str, Principal]) -> None:
+        super().__init__(tokens)
+        self.issued: dict[str, Credentials] = {}
 
-    def _answer(self, session_id: str, who: Principal | None) -> Resolution:
-        answer = super()._answer(session_id, who)
-        if who is None:
+    def _resolution(self, session_id: str, token: str) -> Resolution:
+        answer = super()._resolution(session_id, token)
+        if answer.principal is None:
             return answer
-        return replace(answer, credentials=self.issued.get(who.subject, credentials()))
+        issued = self.issued.get(answer.principal.subject, credentials())
+        return replace(answer, credentials=issued)
 
 
 @dataclass

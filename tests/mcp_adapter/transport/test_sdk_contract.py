@@ -1,7 +1,7 @@
 """What is used of the SDK beyond its ``__all__`` is still there, and still does what we rely on.
 
 When one of these fails after an update of ``mcp``, read ``mcp_adapter/transport/streamable.py`` and
-``mcp_adapter/transport/exchange.py`` against the new version.
+``mcp_adapter/transport/context.py`` against the new version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from starlette.requests import Request
 
 from mcp_adapter.gate.eras import BATCH_VERSION, has_sessions
-from mcp_adapter.transport.exchange import Exchange
+from mcp_adapter.transport.message_context import MessageContext
 
 pytestmark = pytest.mark.anyio
 
@@ -56,9 +56,9 @@ async def test_signatures() -> None:
 async def test_the_exchange_has_all_of_a_dispatch_context() -> None:
     wanted = {name for name in dir(DispatchContext) if not name.startswith("_")}
 
-    exchange = Exchange.of(Request({"type": "http", "headers": []}))
+    context = MessageContext.of(Request({"type": "http", "headers": []}))
 
-    assert {name for name in wanted if not hasattr(exchange, name)} == set()
+    assert {name for name in wanted if not hasattr(context, name)} == set()
 
 
 async def test_revisions_fall_into_the_two_eras() -> None:

@@ -95,7 +95,7 @@ async def test_progress_that_nobody_asked_for_is_not_sent(endpoint: Endpoint) ->
 async def test_a_silent_stream_is_kept_alive(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_adapter.transport.exchange.KEEP_ALIVE_SECONDS", 0.001)
+    monkeypatch.setattr("mcp_adapter.transport.event_stream.KEEP_ALIVE_SECONDS", 0.001)
     endpoint.meeting.expected = 2
     session = await endpoint.open()
     headers = {

@@ -7,7 +7,7 @@ import pytest
 from mcp_types import JSONRPCNotification
 from starlette.types import Message
 
-from mcp_adapter.transport.exchange import EventStream
+from mcp_adapter.transport.event_stream import EventStream
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,86 @@
+"""A response of the handshake era as a stream of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mcp_types import JSONRPCNotification
+from starlette.types import Send
+
+from mcp_adapter.transport.replies import Reply, dumped, encoded
+
+KEEP_ALIVE_SECONDS = 15.0
+"""How long a request may be silent before a comment keeps its connection from idling out."""
+
+_SSE_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class EventStream:
+    """The response as an SSE stream, from the first thing that is sent on it.
+
+    Until then it is not committed, and the request can still be answered with plain JSON.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._lock = asyncio.Lock()
+        self._start: asyncio.Task[None] | None = None
+
+    @property
+    def committed(self) -> bool:
+        """Whether the response is a stream, begun or about to begin."""
+        return self._start is not None
+
+    async def message(self, message: Reply | JSONRPCNotification, *, last: bool = False) -> None:
+        """Send a message, as the last one or not."""
+        await self._write(f"event: message\r\ndata: {encoded(dumped(message))}\r\n\r\n", last)
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Send a comment whenever a while has passed, for as long as the block lasts."""
+        pings: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        # A timer and no task, until it is due: nearly every request is answered before.
+        timer = loop.call_later(
+            KEEP_ALIVE_SECONDS, lambda: pings.append(loop.create_task(self._ping()))
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for task in pings:
+                task.cancel()
+            if pings:
+                await asyncio.wait(pings)
+
+    async def _ping(self) -> None:
+        while True:
+            await self._write(": ping\r\n\r\n", last=False)
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
+
+    async def _write(self, text: str, last: bool) -> None:
+        # A handler may notify from several tasks: one of them begins, before any of them writes.
+        async with self._lock:
+            await self._begin()
+            body = {"type": "http.response.body", "body": text.encode(), "more_body": not last}
+            await self._send(body)
+
+    async def _begin(self) -> None:
+        """Send the start, once.
+
+        It may wait for the caller's check, and its writer may be cancelled meanwhile. So it is
+        sent by a task of its own, which goes on then: what is written next waits for it.
+        """
+        if self._start is None:
+            start = {"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS}
+            self._start = asyncio.ensure_future(self._send(start))
+            # A failure is its writer's to raise. Where that was cancelled, there is nobody.
+            self._start.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.wait([self._start])
+        self._start.result()
