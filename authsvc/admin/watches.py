@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from authsvc.admin.checks import check_filter
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, RecordFilter
-from authsvc.stores import Logged, SessionStore
+from authsvc.domain.events import RecordFilter, SessionEvent
+from authsvc.stores import LoggedEvent, SessionStore
 
 MAX_WATCHERS = 32
 """Watches at once."""
@@ -27,7 +27,7 @@ class Watch:
     """
 
     resume_token: str
-    events: AsyncIterator[Logged]
+    events: AsyncIterator[LoggedEvent]
 
 
 class SessionWatches:
@@ -52,7 +52,7 @@ class SessionWatches:
         Args:
             which: the sessions. A revocation of tokens is an event of the watch where one of these
                 sessions may hold such a token.
-            resume_token: ``Logged.position`` of the last event; empty for from now on.
+            resume_token: ``LoggedEvent.position`` of the last event; empty for from now on.
 
         Raises:
             AuthError: ARGUMENT_INVALID, OVERLOADED, STORE_UNAVAILABLE; while iterating also
@@ -77,12 +77,12 @@ class SessionWatches:
 class _Upcoming:
     """The events of a log until the server stops. Reads one event ahead."""
 
-    def __init__(self, log: AsyncGenerator[Logged, None], stopping: asyncio.Event) -> None:
+    def __init__(self, log: AsyncGenerator[LoggedEvent, None], stopping: asyncio.Event) -> None:
         self._log = log
         self._stopped = asyncio.ensure_future(stopping.wait())
         self._next = asyncio.ensure_future(anext(log))
 
-    async def all(self) -> AsyncIterator[Logged]:
+    async def all(self) -> AsyncIterator[LoggedEvent]:
         """
         Raises:
             AuthError: SERVICE_UNAVAILABLE: the server stops; or what the log raises.
@@ -104,7 +104,7 @@ class _Upcoming:
         await self._log.aclose()
 
 
-def _concerns(which: RecordFilter, event: Event) -> bool:
+def _concerns(which: RecordFilter, event: SessionEvent) -> bool:
     """Whether a watch of these sessions has the event."""
     if event.record is not None:
         return which.matches(event.record)

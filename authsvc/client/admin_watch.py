@@ -22,7 +22,7 @@ from authsvc.client.failures import (
 )
 from authsvc.client.retries import BACKOFF_SECONDS
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event
+from authsvc.domain.events import SessionEvent
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
 
@@ -39,7 +39,7 @@ class Watched:
     """
 
     resume_token: str
-    event: Event
+    event: SessionEvent
 
 
 class Watch:

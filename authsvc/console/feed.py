@@ -12,7 +12,7 @@ from authsvc.client import AdminClient
 from authsvc.common.newest import Newest
 from authsvc.console.event_counts import EventCounts
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import EVENT_BYTES, Event
+from authsvc.domain.events import EVENT_BYTES, SessionEvent
 from authsvc.domain.record import Record
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class TimedEvent:
     """
 
     time: float
-    event: Event
+    event: SessionEvent
 
 
 class Feed:
@@ -96,14 +96,14 @@ class Feed:
                 self._resume_token = watched.resume_token
                 self._add(watched.event)
 
-    def _add(self, event: Event) -> None:
+    def _add(self, event: SessionEvent) -> None:
         now = self._clock()
         timed = TimedEvent(min(event.time, now), event)
         self._events.append(timed, event.memory_bytes())
         self.counts.add(event.type, timed.time, now)
 
 
-def _concerns(event: Event, record: Record) -> bool:
+def _concerns(event: SessionEvent, record: Record) -> bool:
     if event.record is not None:
         return event.record.id == record.id
     not_before = event.not_before

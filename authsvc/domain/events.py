@@ -29,7 +29,7 @@ class EventType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SessionEvent:
     """One event.
 
     Attributes:

@@ -6,7 +6,7 @@ from authsvc.access import audit
 from authsvc.access.usage import Usages
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.decision import Change, Decision
-from authsvc.domain.events import Event, EventType
+from authsvc.domain.events import EventType, SessionEvent
 from authsvc.domain.resolution import Credentials, Outcome, Resolution, Secret
 from authsvc.domain.tokens import PresentedToken, VerifiedToken
 from authsvc.resolver import log_lines
@@ -99,7 +99,7 @@ class Execution:
             return
         audit.token_rejected(decision.error, token=presented, **request.audit_fields)
         if decision.is_subject_mismatch:
-            await self._store.append(Event(EventType.SUBJECT_MISMATCH, now, decision.record))
+            await self._store.append(SessionEvent(EventType.SUBJECT_MISMATCH, now, decision.record))
 
     async def _credentials(
         self, request: Request, decision: Decision, now: float

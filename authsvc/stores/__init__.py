@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 
@@ -40,7 +40,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LoggedEvent:
     """An event of the log.
 
     Attributes:
@@ -49,7 +49,7 @@ class Logged:
     """
 
     position: str
-    event: Event
+    event: SessionEvent
 
 
 class SessionStore(Protocol):
@@ -156,7 +156,7 @@ class SessionStore(Protocol):
 
     # The log.
 
-    async def append(self, event: Event) -> None:
+    async def append(self, event: SessionEvent) -> None:
         """Log what changes no record. Best effort, as ``touch``."""
         ...
 
@@ -164,7 +164,7 @@ class SessionStore(Protocol):
         """The end of the log: watching from here tells everything that is written from now on."""
         ...
 
-    def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
+    def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         """Events from ``position`` on, in the order of the writes to each record; empty for now on.
 
         Never ends by itself. What is no longer kept (``events_kept`` of the store) is passed over.

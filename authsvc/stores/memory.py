@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from authsvc.common.newest import Newest
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import EVENT_BYTES, Event, EventType, RecordFilter, event_time
+from authsvc.domain.events import EVENT_BYTES, EventType, RecordFilter, SessionEvent, event_time
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.stores import Logged, Page
+from authsvc.stores import LoggedEvent, Page
 from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
 from authsvc.stores.record_cache import version_of
 
@@ -29,7 +29,7 @@ class MemoryStore:
         # In order of creation: a dict that is used as an ordered set.
         self._unauthenticated: dict[str, None] = {}
         self._not_befores = NotBefores()
-        self._log: Newest[Event] = Newest(events_kept, events_kept * EVENT_BYTES)
+        self._log: Newest[SessionEvent] = Newest(events_kept, events_kept * EVENT_BYTES)
         self._logged = 0
         self._more = asyncio.Event()
         self._cap = unauthenticated_cap
@@ -58,7 +58,7 @@ class MemoryStore:
         if stored is not None and stored.create_time > record.create_time:
             return None
         self._records[record.id] = record
-        self._append(Event(event, event_time(event, record), record))
+        self._append(SessionEvent(event, event_time(event, record), record))
         if record.authenticated:
             self._unauthenticated.pop(record.id, None)
         else:
@@ -108,7 +108,9 @@ class MemoryStore:
         """See ``SessionStore.set_not_before``."""
         self._check_open()
         self._not_befores.add(not_before)
-        self._append(Event(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before))
+        self._append(
+            SessionEvent(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before)
+        )
         return str(self._logged)
 
     def cached_not_befores(self, consistency_token: str = "") -> NotBefores | None:
@@ -125,7 +127,7 @@ class MemoryStore:
         self._check_open()
         self._not_befores.drop(set_before)
 
-    async def append(self, event: Event) -> None:
+    async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""
         self._append(event)
 
@@ -134,7 +136,7 @@ class MemoryStore:
         self._check_open()
         return str(self._logged)
 
-    async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
+    async def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         """See ``SessionStore.watch``."""
         seen = parse_position(position) if position else self._logged
         if seen > self._logged:
@@ -146,7 +148,7 @@ class MemoryStore:
                 # The log may have grown while the caller handled the last event.
                 offset = index - (self._logged - len(self._log))
                 if offset >= 0:
-                    yield Logged(str(index + 1), self._log[offset])
+                    yield LoggedEvent(str(index + 1), self._log[offset])
                 seen = index + 1
             if seen >= self._logged:
                 await self._more.wait()
@@ -156,7 +158,7 @@ class MemoryStore:
         self._closed = True
         self._wake()
 
-    def _append(self, event: Event) -> None:
+    def _append(self, event: SessionEvent) -> None:
         self._log.append(event, event.memory_bytes())
         self._logged += 1
         self._wake()
@@ -168,7 +170,7 @@ class MemoryStore:
     def _expire(self, session_id: str) -> None:
         record = self._records.pop(session_id)
         self._unauthenticated.pop(session_id, None)
-        self._append(Event(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record))
+        self._append(SessionEvent(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record))
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection
 
 from authsvc.credentials import CredentialBroker
-from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.tokens import BearerToken, VerifiedToken
-from authsvc.stores import Logged, Page, SessionStore
+from authsvc.stores import LoggedEvent, Page, SessionStore
 from authsvc.telemetry.spans import Observer
 from authsvc.tokens import TokenVerifier
 
@@ -73,7 +73,7 @@ class ObservedStore:
         with self._observe("delete_not_befores"):
             await self._store.delete_not_befores(set_before)
 
-    async def append(self, event: Event) -> None:
+    async def append(self, event: SessionEvent) -> None:
         with self._observe("append"):
             await self._store.append(event)
 
@@ -81,7 +81,7 @@ class ObservedStore:
         with self._observe("position"):
             return await self._store.position()
 
-    def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
+    def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         return self._store.watch(position)
 
 

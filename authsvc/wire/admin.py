@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, EventType, RecordFilter, revoked_since
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent, revoked_since
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import Session, SessionState
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
@@ -115,7 +115,7 @@ def filter_of(message: pb.SessionFilter) -> RecordFilter:
     )
 
 
-def event_message(position: str, event: Event) -> pb.WatchSessionsResponse:
+def event_message(position: str, event: SessionEvent) -> pb.WatchSessionsResponse:
     """An event of the log, and its resume token."""
     message = pb.WatchSessionsResponse(
         resume_token=position,
@@ -129,13 +129,13 @@ def event_message(position: str, event: Event) -> pb.WatchSessionsResponse:
     return message
 
 
-def event_of(message: pb.WatchSessionsResponse) -> Event | None:
+def event_of(message: pb.WatchSessionsResponse) -> SessionEvent | None:
     """The inverse of ``event_message``; None for a type that a later version sends."""
     event_type = _EVENT_TYPES.get(message.type)
     if event_type is None:
         return None
     time = seconds(message.event_time)
-    return Event(
+    return SessionEvent(
         event_type,
         time,
         record_of(message.session) if message.HasField("session") else None,

@@ -33,7 +33,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from authsvc.client import AuthClient, ClientTls
 from authsvc.common.settings import load
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.net.certificates import SignedCertificate
@@ -231,7 +231,7 @@ async def everything(store: RedisStore) -> None:
     assert await store.put(revoked, EventType.REVOKED)
     assert await store.put(revoked, EventType.REVOKED) is None
     await store.touch(replace(revoked, last_seen_time=now + 1))
-    await store.append(Event(EventType.SUBJECT_MISMATCH, now, revoked))
+    await store.append(SessionEvent(EventType.SUBJECT_MISMATCH, now, revoked))
     everybody = await store.page(RecordFilter(), size=10)
     assert {item.id for item in everybody.records} >= {"first", "another"}
     hers = await store.page(RecordFilter(issuer=first.issuer, subject="carol"), size=10)

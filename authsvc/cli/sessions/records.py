@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from authsvc.common.times import relative, rfc3339
-from authsvc.domain.events import Event
+from authsvc.domain.events import SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
 
@@ -59,7 +59,7 @@ def document(record: Record) -> dict[str, object]:
     }
 
 
-def event_document(event: Event, resume_token: str) -> dict[str, object]:
+def event_document(event: SessionEvent, resume_token: str) -> dict[str, object]:
     """An event as JSON."""
     not_before = event.not_before
     return {
@@ -78,7 +78,7 @@ def event_document(event: Event, resume_token: str) -> dict[str, object]:
     }
 
 
-def event_line(event: Event, *, full_id: bool) -> str:
+def event_line(event: SessionEvent, *, full_id: bool) -> str:
     """An event as one line of text."""
     parts = [rfc3339(event.time), event.type.name.ljust(16)]
     if event.record is not None:

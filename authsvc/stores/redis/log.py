@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from authsvc.domain.events import Event, EventType
+from authsvc.domain.events import EventType, SessionEvent
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.records import decode_not_before_value, decode_value
 
@@ -54,7 +54,7 @@ class Entry:
     session_id: str
     value: bytes
 
-    def event(self) -> Event | None:
+    def event(self) -> SessionEvent | None:
         """The event.
 
         Returns:
@@ -67,8 +67,8 @@ class Entry:
             return None
         if self.event_type is EventType.TOKENS_REVOKED:
             not_before = decode_not_before_value(self.value)
-            return Event(self.event_type, self.time, not_before=not_before)
-        return Event(self.event_type, self.time, decode_value(self.session_id, self.value))
+            return SessionEvent(self.event_type, self.time, not_before=not_before)
+        return SessionEvent(self.event_type, self.time, decode_value(self.session_id, self.value))
 
 
 def _entry_of(raw: tuple[bytes, Any]) -> Entry:

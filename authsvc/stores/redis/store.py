@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Collection
 from typing import Self
 
 from authsvc.domain.errors import AuthError
-from authsvc.domain.events import Event, EventType, RecordFilter, event_time
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent, event_time
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.stores import STALENESS_BOUND_SECONDS, Logged, Page
+from authsvc.stores import STALENESS_BOUND_SECONDS, LoggedEvent, Page
 from authsvc.stores.redis import scripts, watching
 from authsvc.stores.redis.failures import unavailable
 from authsvc.stores.redis.link import Link
@@ -268,7 +268,7 @@ class RedisStore:
 
     # The log.
 
-    async def append(self, event: Event) -> None:
+    async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""
         record = event.record
         if record is None:
@@ -290,7 +290,7 @@ class RedisStore:
         self._check_open()
         return await self._watcher.position()
 
-    def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
+    def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         """See ``SessionStore.watch``."""
         return self._watcher.watch(position)
 

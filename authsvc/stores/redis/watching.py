@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.stores import Logged
+from authsvc.stores import LoggedEvent
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.log import (
     Entry,
@@ -51,7 +51,7 @@ class LogWatcher:
         """See ``SessionStore.position``."""
         return _text(await self._ends())
 
-    async def watch(self, position: str) -> AsyncGenerator[Logged, None]:
+    async def watch(self, position: str) -> AsyncGenerator[LoggedEvent, None]:
         """See ``SessionStore.watch``."""
         self._check_open()
         positions = self._parsed(position) if position else await self._ends()
@@ -75,7 +75,7 @@ class LogWatcher:
                 positions[number] = entry.position
                 event = entry.event()
                 if event is not None:
-                    yield Logged(_text(positions), event)
+                    yield LoggedEvent(_text(positions), event)
         finally:
             await end(readers)
 

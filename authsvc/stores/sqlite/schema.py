@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, EventType
+from authsvc.domain.events import EventType, SessionEvent
 from authsvc.domain.record import Record
-from authsvc.stores import Logged
+from authsvc.stores import LoggedEvent
 from authsvc.stores.codec import decode_grants, decode_not_before, decode_record, encode_grants
 
 SCHEMA_VERSION = 2
@@ -184,13 +184,15 @@ def decoded_record(path: Path, row: tuple[Any, ...]) -> Record:
         raise unavailable(f"{path}: {error}") from None
 
 
-def logged_of(row: tuple[Any, ...]) -> Logged:
+def logged_of(row: tuple[Any, ...]) -> LoggedEvent:
     """The event of a row with ``EVENT_COLUMNS``."""
     seq, number, time, _, _, _, body = row
     event_type = EventType(number)
     if event_type is EventType.TOKENS_REVOKED:
-        return Logged(str(seq), Event(event_type, time, not_before=decode_not_before(body)))
-    return Logged(str(seq), Event(event_type, time, decode_record(body)))
+        return LoggedEvent(
+            str(seq), SessionEvent(event_type, time, not_before=decode_not_before(body))
+        )
+    return LoggedEvent(str(seq), SessionEvent(event_type, time, decode_record(body)))
 
 
 def unavailable(detail: str) -> AuthError:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.stores import Logged, Page
+from authsvc.stores import LoggedEvent, Page
 from authsvc.stores.paging import parse_position
 from authsvc.stores.sqlite.listing import read_page
 from authsvc.stores.sqlite.reader import Reader
@@ -136,7 +136,7 @@ class SqliteStore:
         await self._write(lambda transaction: transaction.delete_not_befores(set_before))
         self._cache.not_befores.drop(set_before)
 
-    async def append(self, event: Event) -> None:
+    async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""
         with suppress(AuthError):
             self._writer.submit(lambda transaction: transaction.append(event))
@@ -146,7 +146,7 @@ class SqliteStore:
         self._reader.catch_up()
         return str(self._reader.position)
 
-    async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
+    async def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         """See ``SessionStore.watch``."""
         self._reader.catch_up()
         last = self._reader.position

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from authsvc.domain.events import Event, EventType, event_time
+from authsvc.domain.events import EventType, SessionEvent, event_time
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore
 from authsvc.stores.codec import encode_not_before, encode_record
@@ -64,7 +64,7 @@ class Transaction:
         if not written:
             return None
         self._may_exceed_cap |= not record.authenticated
-        return self.append(Event(event, event_time(event, record), record))
+        return self.append(SessionEvent(event, event_time(event, record), record))
 
     def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""
@@ -94,14 +94,14 @@ class Transaction:
             (*not_before.key, not_before.time, not_before.set_time),
         )
         return self.append(
-            Event(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before)
+            SessionEvent(EventType.TOKENS_REVOKED, not_before.set_time, not_before=not_before)
         )
 
     def delete_not_befores(self, set_before: float) -> None:
         """See ``SessionStore.delete_not_befores``."""
         self._connection.execute("DELETE FROM not_befores WHERE set_time < ?", (set_before,))
 
-    def append(self, event: Event) -> str:
+    def append(self, event: SessionEvent) -> str:
         """Log an event.
 
         Returns:
@@ -147,7 +147,9 @@ class Transaction:
         ).fetchall()
         for row in rows:
             record = record_of(row)
-            self.append(Event(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record))
+            self.append(
+                SessionEvent(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record)
+            )
         return len(rows)
 
 

@@ -15,12 +15,12 @@ from authsvc.admin.revocations import COUNT_PAGE_SIZE, MAX_COUNT_PAGES
 from authsvc.admin.sessions import SessionAdmin
 from authsvc.admin.watches import MAX_WATCHERS
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Grant, Limits, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.domain.revocation_target import EveryoneTarget, SubjectTarget, TokenTarget
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
-from authsvc.stores import Logged, Page
+from authsvc.stores import LoggedEvent, Page
 from authsvc.stores.memory import MemoryStore
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
@@ -49,7 +49,7 @@ class Store(MemoryStore):
         page = await super().page(ALL, after=after, size=min(size, self.page_size))
         return Page([record for record in page.records if which.matches(record)], page.next)
 
-    async def watch(self, position: str = "") -> AsyncGenerator[Logged, None]:
+    async def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         self.logs_open += 1
         try:
             async for logged in super().watch(position):
@@ -384,7 +384,7 @@ async def test_a_store_that_goes_ends_watches(office: Office) -> None:
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
-def _id(logged: Logged) -> str:
+def _id(logged: LoggedEvent) -> str:
     assert logged.event.record is not None
     return logged.event.record.id
 
@@ -395,16 +395,16 @@ def _id(logged: Logged) -> str:
 @pytest.mark.parametrize(
     "event",
     [
-        Event(EventType.CREATED, START, record("s")),
-        Event(EventType.REVOKED, START + 5, record("s", revoke_time=START + 5)),
-        Event(EventType.EXPIRED, START, record("s", subject="")),
-        Event(EventType.TOKENS_REVOKED, START, not_before=NotBefore(START - 1, START)),
-        Event(
+        SessionEvent(EventType.CREATED, START, record("s")),
+        SessionEvent(EventType.REVOKED, START + 5, record("s", revoke_time=START + 5)),
+        SessionEvent(EventType.EXPIRED, START, record("s", subject="")),
+        SessionEvent(EventType.TOKENS_REVOKED, START, not_before=NotBefore(START - 1, START)),
+        SessionEvent(
             EventType.TOKENS_REVOKED, START, not_before=NotBefore(START - 1, START, "idp", "alice")
         ),
     ],
 )
-def test_an_event_survives_the_wire_but_for_digests(event: Event) -> None:
+def test_an_event_survives_the_wire_but_for_digests(event: SessionEvent) -> None:
     message = admin_wire.event_message("7", event)
     assert message.resume_token == "7"
     assert b"dddd" not in message.SerializeToString()

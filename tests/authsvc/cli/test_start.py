@@ -20,7 +20,7 @@ from authsvc.cli.instants import PAST_INSTANT
 from authsvc.cli.output import print_table
 from authsvc.cli.sessions import records
 from authsvc.common.printable import printable
-from authsvc.domain.events import Event, EventType
+from authsvc.domain.events import EventType, SessionEvent
 from authsvc.domain.record import Grant, Record
 from mcp_adapter.server.cli import main as adapter_main
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -293,7 +293,7 @@ def test_the_page_has_every_command_and_json_member() -> None:
     for name in COMMANDS:
         assert f"`authsvc {name}" in PAGE, name
     record = Record("i", 1, 1.0, 1.0, 2.0, grants={"r": Grant(b"", 1.0, 2.0)})
-    event = records.event_document(Event(EventType.CREATED, 1.0, record), "t")
+    event = records.event_document(SessionEvent(EventType.CREATED, 1.0, record), "t")
     shown = records.document(record)
     grants = shown["grants"]
     assert isinstance(grants, list)

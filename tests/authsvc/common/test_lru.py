@@ -15,7 +15,7 @@ from authsvc.common.lru import ENTRY_BYTES, MIN_CACHE_BYTES, LruCache, bytes_for
 from authsvc.common.newest import Newest
 from authsvc.console.feed import Feed
 from authsvc.credentials.policy import CACHE_SIZE, POLICY_BYTES, SessionPolicies
-from authsvc.domain.events import EVENT_BYTES, Event, EventType
+from authsvc.domain.events import EVENT_BYTES, EventType, SessionEvent
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import (
     AwsCredentials,
@@ -149,13 +149,13 @@ def record(number: int, grants: int = 1, text: str = "") -> Record:
     )  # fmt: skip
 
 
-def expired(number: int, text: str = "") -> Event:
-    return Event(EventType.EXPIRED, START + number, record(number, text=text))
+def expired(number: int, text: str = "") -> SessionEvent:
+    return SessionEvent(EventType.EXPIRED, START + number, record(number, text=text))
 
 
-def not_before_event(number: int) -> Event:
+def not_before_event(number: int) -> SessionEvent:
     not_before = NotBefore(START, START + number, f"{ISSUER}/{number}", token_id=f"{number}" * 200)
-    return Event(EventType.TOKENS_REVOKED, START + number, not_before=not_before)
+    return SessionEvent(EventType.TOKENS_REVOKED, START + number, not_before=not_before)
 
 
 def aws(number: int) -> AwsCredentials:
@@ -184,7 +184,7 @@ def aws(number: int) -> AwsCredentials:
     ],
 )
 def test_what_is_counted_is_what_is_taken(
-    made: Callable[[int], VerifiedToken | Record | Event | AwsCredentials],
+    made: Callable[[int], VerifiedToken | Record | SessionEvent | AwsCredentials],
     traced: Callable[[], int],
 ) -> None:
     kept = [made(number) for number in range(200)]

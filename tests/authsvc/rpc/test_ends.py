@@ -16,7 +16,7 @@ from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.admin.watches import Watch
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, EventType
+from authsvc.domain.events import EventType, SessionEvent
 from authsvc.internal.v1.frames_pb2 import RequestFrames
 from authsvc.rpc import admitted_stream
 from authsvc.rpc.admin_service import SessionAdminServicer
@@ -25,7 +25,7 @@ from authsvc.rpc.errors import ends_with_status
 from authsvc.rpc.health import HealthServicer
 from authsvc.rpc.metadata import Context
 from authsvc.rpc.resolve_stream import ResolveStream
-from authsvc.stores import Logged
+from authsvc.stores import LoggedEvent
 from authsvc.v1 import auth_pb2 as pb
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
@@ -128,9 +128,9 @@ class EventsWithoutEnd:
 
     @asynccontextmanager
     async def watching(self, *_: object, **__: object) -> AsyncIterator[Watch]:
-        async def events() -> AsyncIterator[Logged]:
+        async def events() -> AsyncIterator[LoggedEvent]:
             while True:
-                yield Logged("here", Event(EventType.TOKENS_REVOKED, 0.0))
+                yield LoggedEvent("here", SessionEvent(EventType.TOKENS_REVOKED, 0.0))
 
         yield Watch("start", events())
 

@@ -13,10 +13,10 @@ from types import MappingProxyType
 import pytest
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import Event, EventType, RecordFilter
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
-from authsvc.stores import Logged, Page, SessionStore
+from authsvc.stores import LoggedEvent, Page, SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
@@ -484,9 +484,9 @@ async def test_not_befores_that_were_set_long_ago_are_forgotten(store: SessionSt
 # The log.
 
 
-async def told(store: SessionStore, position: str, count: int) -> list[Logged]:
+async def told(store: SessionStore, position: str, count: int) -> list[LoggedEvent]:
     """So many events after a position."""
-    found: list[Logged] = []
+    found: list[LoggedEvent] = []
     async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch(position)) as log:
         async for logged in log:
             found.append(logged)
@@ -551,7 +551,7 @@ async def test_a_not_before_is_told(store: SessionStore) -> None:
         await store.set_not_before(not_before)
     events = [it.event for it in await told(store, position, 3)]
     assert events == [
-        Event(EventType.TOKENS_REVOKED, it.set_time, not_before=it)
+        SessionEvent(EventType.TOKENS_REVOKED, it.set_time, not_before=it)
         for it in (OF_ALICE, OF_J1, OF_EVERYONE)
     ]
 
@@ -559,7 +559,7 @@ async def test_a_not_before_is_told(store: SessionStore) -> None:
 async def test_what_changes_no_record_is_told(store: SessionStore) -> None:
     await put(store, record())
     position = await store.position()
-    event = Event(EventType.SUBJECT_MISMATCH, 123.5, record())
+    event = SessionEvent(EventType.SUBJECT_MISMATCH, 123.5, record())
     await store.append(event)
     assert [it.event for it in await told(store, position, 1)] == [event]
     assert await store.get("s") == record()
