@@ -1,4 +1,4 @@
-"""Issuers: whether their keys can be had, how old they are, and whether clocks agree."""
+"""Issuers: whether their keys can be loaded, and whether clocks agree."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from authsvc.tokens.secret_files import load_secret_file
 
 SKEW_WARNING_SECONDS = 5.0
 
-_REMEDY = "Mend what is named, or the issuer's setting."
+_REMEDY = "Correct the cause, or the issuer's setting."
 
-_NOT_STARTED = "A service that starts now does not start."
+_NOT_STARTED = "A service that is started now fails to start."
 
 _KEYS_STAY = (
     f"{_REMEDY} Until then a running service keeps the keys that it has read and accepts their "
@@ -36,7 +36,7 @@ _WITHDRAWN = (
 
 
 def checks(settings: Settings) -> list[Check]:
-    """Of each issuer that is configured."""
+    """The checks of each configured issuer."""
     return [
         Check("issuer", partial(_look_at, issuer=issuer), _remedy(issuer))
         for issuer in settings.issuers
@@ -45,13 +45,13 @@ def checks(settings: Settings) -> list[Check]:
 
 def _remedy(issuer: IssuerSettings) -> str:
     if not _is_fetched(issuer):
-        # What each file holds is looked at before; of a JWK Set it remains that no key is left.
+        # The files were checked one by one; what remains is a JWK Set without a usable key.
         return _KEYS_STAY if issuer.jwks_file is None else f"{_NO_KEY} {_NOT_STARTED}"
     return directly(
-        f"{_REMEDY} Until then a running service keeps keys that it has fetched for "
+        f"{_REMEDY} Until then a running service keeps fetched keys for "
         f"keys_max_stale_seconds = {issuer.keys_max_stale_seconds:g}, and without keys its tokens "
-        "are answered 503. This machine has to reach it directly: let the firewall, NAT or network "
-        "policy pass it, or bring its keys to a jwks_file."
+        "are answered 503. This machine has to reach it directly: allow it in the firewall, NAT or "
+        "network policy, or copy its keys to a jwks_file."
     )
 
 
@@ -64,10 +64,10 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
     if _is_fetched(issuer):
         await _fetch(report, issuer)
         return
-    unfit = list(_unfit(issuer))
-    for error, remedy in unfit:
+    faults = list(_file_faults(issuer))
+    for error, remedy in faults:
         report.fail(f"{issuer.issuer}: {error}", remedy)
-    if unfit:
+    if faults:
         return
     keys = issuer_of(issuer).keys.current(time.time())
     count = len(keys.keys) + len(keys.previous)
@@ -79,9 +79,9 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
             _check_mode(report, path)
 
 
-def _unfit(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
-    """What is wrong with its files, each with its remedy: a running service treats them as
-    ``SecretFiles`` and ``FileKeys`` say."""
+def _file_faults(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
+    """The faults of its files, each with the remedy. ``SecretFiles`` and ``FileKeys`` say how a
+    running service treats such files."""
     try:
         if issuer.secret_file is not None:
             load_secret_file(issuer.secret_file)
@@ -105,7 +105,7 @@ def _check_mode(report: Report, path: Path) -> None:
 async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     """
     Raises:
-        KeyLoadError: the keys cannot be had.
+        KeyLoadError: the keys cannot be loaded.
     """
     fetcher = Fetcher(issuer.allow_private_addresses)
     if issuer.jwks_url is not None:
@@ -119,7 +119,7 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     except KeyLoadError as error:
         report.fail(f"{issuer.issuer}: {error}", _NO_KEY)
         return
-    report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, by {where}")
+    report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, from {where}")
     _report_skipped(report, issuer, fetched.keys)
     await _check_clock(report, issuer, fetcher)
 
@@ -129,7 +129,7 @@ def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> Non
         if entry.is_invalid:
             report.warn(
                 f"{issuer.issuer}: skipped a key: {entry}",
-                "Tokens by it are rejected. Replace it, or remove it from the set.",
+                "Tokens signed with it are rejected. Replace it, or remove it from the set.",
             )
 
 
@@ -148,13 +148,15 @@ async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher)
 def _compare(
     report: Report, issuer: IssuerSettings, headers: Mapping[str, str], now: float
 ) -> None:
-    """Date is in whole seconds (RFC 9110 section 6.6.1), half of one early on average."""
+    """Compare the Date header with ``now``. It has whole seconds (RFC 9110 section 6.6.1), on
+    average half a second early."""
     try:
         theirs = parsedate_to_datetime(headers["date"]).timestamp() + 0.5
     except (KeyError, ValueError):
         return
-    skew, text = theirs - now, f"{issuer.issuer}: its clock is {theirs - now:+.0f} s from ours"
-    remedy = "Synchronise clocks (NTP) on both; which one is wrong shows against a third."
+    skew = theirs - now
+    text = f"{issuer.issuer}: its clock differs from ours by {skew:+.0f} s"
+    remedy = "Synchronise both clocks (NTP); a third clock shows which one is wrong."
     if abs(skew) > issuer.leeway_seconds:
         report.fail(f"{text}, beyond leeway_seconds = {issuer.leeway_seconds:g}", remedy)
     elif abs(skew) > SKEW_WARNING_SECONDS:

@@ -310,7 +310,7 @@ async def test_an_issuer_by_url_and_its_clock(skew_seconds: int, level: str) -> 
     with listening(Handler) as url:
         settings = trusting(issuer=ISSUER, jwks_url=f"{url}/keys")
         keys, clock = await found(issuers.checks(settings))
-    assert (keys.level, "keys: 1, by" in keys.text) == (Level.OK, True)
+    assert (keys.level, "keys: 1, from" in keys.text) == (Level.OK, True)
     assert str(clock.level) == level
 
 
@@ -394,7 +394,7 @@ async def test_an_unfit_secret_stays_out_of_a_service_that_runs(
     for finding, path in zip((of_current, of_previous), paths, strict=True):
         assert (finding.level, f"{ISSUER}: {path}: " in finding.text) == (Level.FAIL, True)
         assert "503" not in finding.remedy
-        assert "A service that starts now does not start." in finding.remedy
+        assert "A service that is started now fails to start." in finding.remedy
     assert "keeps the keys that it has read and accepts their tokens: that is urgent" in (
         of_current.remedy
     )
@@ -421,7 +421,7 @@ async def test_what_an_unfit_key_set_means_to_a_service_that_runs(
     assert finding.level is Level.FAIL
     assert consequence in finding.remedy
     assert "503" not in finding.remedy
-    assert "A service that starts now does not start." in finding.remedy
+    assert "A service that is started now fails to start." in finding.remedy
 
 
 async def test_what_unavailable_keys_mean_to_a_service_that_runs() -> None:

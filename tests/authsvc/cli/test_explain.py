@@ -169,7 +169,7 @@ def verdict(token: str, now: float = START) -> Reason | None:
 
 @settings(max_examples=500)
 @given(changes, headers, st.sampled_from(["secret", "k1", "k2"]), damages)
-def test_it_is_of_one_mind_with_the_verifier(
+def test_it_agrees_with_the_verifier(
     claims: dict[str, object], header: dict[str, object], key: str, damage: Damage | None
 ) -> None:
     token = damaged(minted(claims, header, key), damage)
@@ -182,7 +182,7 @@ def test_it_is_of_one_mind_with_the_verifier(
 
 @settings(max_examples=300)
 @given(changes, st.sampled_from(["k1", "k2"]))
-def test_it_is_of_one_mind_with_the_verifier_on_tokens_that_are_signed_right(
+def test_it_agrees_with_the_verifier_on_validly_signed_tokens(
     claims: dict[str, object], key: str
 ) -> None:
     whose = {"iss": "https://es.example", "aud": "api"}
@@ -196,7 +196,7 @@ def test_leeway_counts_as_in_the_verifier(offset: float) -> None:
     assert explained(token, START + offset).reason is verdict(token, START + offset)
 
 
-def test_all_that_is_wrong_is_told_and_the_first_is_the_verdict() -> None:
+def test_all_failures_are_shown_and_the_first_is_the_verdict() -> None:
     token = minted({"exp": START - 100, "aud": OTHER_RESOURCE}, {}, "secret")
     explanation = explained(token)
     failed = [(it.name, it.reason) for it in explanation.steps if it.outcome is StepOutcome.FAIL]
@@ -208,7 +208,7 @@ def test_all_that_is_wrong_is_told_and_the_first_is_the_verdict() -> None:
     assert "1 min 40 s ago" in next(it.text for it in explanation.steps if it.name == "lifetime")
 
 
-def test_a_token_older_than_revocations_is_refused_as_the_resolver_does() -> None:
+def test_a_token_older_than_revocations_is_rejected_as_by_the_resolver() -> None:
     token = minted({"iat": START - 1_000}, {}, "secret")
     assert explained(token, retention_seconds=999).reason is Reason.TOKEN_EXPIRED
     assert explained(token, retention_seconds=1_001).reason is None
@@ -238,7 +238,7 @@ def invoked(config: Path, *arguments: str, given: str = "") -> Result:
     )
 
 
-def test_a_good_token_from_a_file_and_from_standard_input(
+def test_a_valid_token_from_a_file_and_from_standard_input(
     config: Path, provider: IdentityProvider, tmp_path: Path
 ) -> None:
     token = provider.token("ada")
@@ -253,7 +253,7 @@ def test_a_good_token_from_a_file_and_from_standard_input(
         assert "fail" not in ran.output.lower()
 
 
-def test_a_refused_token_says_why_and_what_to_do(config: Path, provider: IdentityProvider) -> None:
+def test_a_rejected_token_shows_reason_and_remedy(config: Path, provider: IdentityProvider) -> None:
     ran = invoked(config, given=provider.token(ttl_seconds=-100))
     assert ran.exit_code == 1
     assert "It would be rejected: TOKEN_EXPIRED." in ran.output
@@ -285,9 +285,7 @@ def test_a_token_is_no_argument(config: Path, provider: IdentityProvider) -> Non
 
 
 @pytest.mark.parametrize("resource", ["https://MCP.example/mcp", OTHER_RESOURCE])
-def test_a_resource_that_nobody_may_ask_for(
-    config: Path, provider: IdentityProvider, resource: str
-) -> None:
+def test_an_unregistered_resource(config: Path, provider: IdentityProvider, resource: str) -> None:
     ran = invoked(config, "--resource", resource, given=provider.token(aud=resource))
     assert ran.exit_code == 1
     assert "RESOURCE_INVALID" in ran.output or "CALLER_NOT_ALLOWED" in ran.output

@@ -58,7 +58,7 @@ async def operator(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> Async
         yield operator
 
 
-async def test_list_filters_counts_what_is_left_and_cuts_ids(
+async def test_list_filters_counts_the_remaining_and_truncates_ids(
     operator: Operator, idp: IdentityProvider
 ) -> None:
     for number in range(3):
@@ -103,7 +103,7 @@ async def test_revoked_sessions_are_listed_as_such_and_by_no_other_state(
         assert [(it["id"], it["state"]) for it in listed] == [(name, state) for name in ids]
 
 
-async def test_show_finds_a_session_by_the_beginning_of_its_id(
+async def test_show_finds_a_session_by_a_prefix_of_its_id(
     operator: Operator, idp: IdentityProvider
 ) -> None:
     await operator.site.resolve("first-session", idp.token("ada", jti="one"))
@@ -162,7 +162,7 @@ async def test_revoke_asks_and_ends_what_was_named(
     assert str(await operator.site.refusal("another-of-ada", later)) == "Reason.TOKEN_REVOKED"
 
 
-async def test_an_issuer_that_authsvc_does_not_know_is_an_error_before_anything_is_asked(
+async def test_an_unconfigured_issuer_is_an_error_before_any_confirmation(
     operator: Operator,
 ) -> None:
     misspelt = f"{ISSUER}/"
@@ -179,7 +179,7 @@ async def test_an_issuer_that_authsvc_does_not_know_is_an_error_before_anything_
         assert f"of {misspelt}" in ran.out
 
 
-async def test_a_filter_by_an_issuer_that_authsvc_does_not_know_is_remarked_on(
+async def test_a_filter_by_an_unconfigured_issuer_gets_a_warning(
     operator: Operator, idp: IdentityProvider
 ) -> None:
     remark = f"The service is not configured with the issuer {ISSUER}/, but {ISSUER}.\n"
@@ -213,13 +213,13 @@ async def test_a_filter_by_an_issuer_that_authsvc_does_not_know_is_remarked_on(
         (("--evrybody",), "Did you mean '--everyone'?"),
     ],
 )
-def test_a_revocation_that_is_none(arguments: tuple[str, ...], wrong: str) -> None:
+def test_an_invalid_revocation(arguments: tuple[str, ...], wrong: str) -> None:
     ran = CliRunner().invoke(main, ["sessions", "revoke", *arguments, "--yes"])
     assert ran.exit_code == 2
     assert wrong in ran.output
 
 
-async def test_a_subject_without_a_session_is_remarked_on(
+async def test_a_subject_without_a_session_gets_a_warning(
     operator: Operator, idp: IdentityProvider, clock: Clock
 ) -> None:
     remark = "No session of that subject exists; check the spelling.\n"
@@ -270,9 +270,7 @@ async def test_no_escape_sequence_reaches_the_terminal(
     assert piped.out.replace("\n", "").isprintable()
 
 
-async def test_watch_tells_what_happens_and_ctrl_c_ends_it(
-    operator: Operator, idp: IdentityProvider
-) -> None:
+async def test_watch_prints_events_until_ctrl_c(operator: Operator, idp: IdentityProvider) -> None:
     process = await asyncio.create_subprocess_exec(
         *("env", "--default-signal=INT", sys.executable, "-W", "error", "-m"),
         *("authsvc", "sessions", "watch"),
@@ -313,7 +311,7 @@ async def test_watch_resumes_where_it_was(operator: Operator, idp: IdentityProvi
     assert [json.loads(it)["session"]["id"] for it in ran.out.splitlines()] == wanted
 
 
-async def test_who_is_no_operator_is_told_so(operator: Operator) -> None:
+async def test_a_caller_without_admin_is_denied_with_a_remedy(operator: Operator) -> None:
     site = operator.site
     where = ("--target", site.address, "--ca-file", str(site.tls / "ca.pem"), *PATIENT)
     server = await run("sessions", "list", *where, "--service-token-file", str(site.tls / "server"))
@@ -354,7 +352,7 @@ async def test_settings_come_from_options_variables_and_a_file(
         (("--target", "http://x"), "--target"),
     ],
 )
-def test_an_unsafe_connection_is_refused(arguments: tuple[str, ...], wrong: str) -> None:
+def test_an_unsafe_connection_is_rejected(arguments: tuple[str, ...], wrong: str) -> None:
     ran = CliRunner().invoke(main, ["sessions", "list", *arguments])
     assert ran.exit_code == 2
     assert wrong in ran.output
@@ -383,7 +381,7 @@ async def test_keys_of_the_running_service(operator: Operator) -> None:
     ]
 
 
-async def test_why_newer_keys_could_not_be_read_is_said(
+async def test_why_newer_keys_could_not_be_loaded_is_printed(
     operator: Operator, tmp_path: Path, clock: Clock
 ) -> None:
     whole = await run("keys", "show", *operator.options, "--json")

@@ -33,7 +33,7 @@ Request = pb.ResolveSessionRequest | pb.CreateSessionRequest | pb.RevokeSessionR
 
 
 class Answers(aio.ServerInterceptor):
-    """Lets no call through while the replica is frozen, questions of health included."""
+    """Blocks all calls while the replica is frozen, health checks included."""
 
     def __init__(self, thawed: asyncio.Event) -> None:
         self._thawed = thawed
@@ -69,9 +69,9 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         arrived: set when a call has arrived.
         gone: set when a call was cancelled by its caller.
         go_on: calls wait until it is set.
-        error: what all calls are refused with; taken away from the list's front.
+        error: what all calls fail with; None to answer them.
         written: the consistency token of each answer.
-        streams: whether it knows ``ResolveSessionStream``.
+        streams: whether it has ``ResolveSessionStream``.
         ends_streams: whether it ends each after one batch, unanswered.
         opened: the metadata of each stream.
         batches: the number of entries in each batch.
@@ -116,7 +116,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
             await self._server.stop(grace_seconds)
 
     async def say(self, *, serving: bool) -> None:
-        """Tell whoever watches its health."""
+        """Report its health to those that watch it."""
         status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
         if self._health is not None:
             await self._health.set("", status)
@@ -237,7 +237,7 @@ async def fleet(size: int) -> AsyncIterator[list[FakeReplica]]:
 
 
 def client_of(*replicas: FakeReplica, **options: Any) -> AuthClient:  # noqa: ANN401 - as AuthClient has them
-    """A client that gives its calls time enough, so that they end by what replicas do."""
+    """A client with a deadline that is long enough for what the replicas do."""
     given = {"deadline_seconds": TIMEOUT_SECONDS, **options}
     return AuthClient(addresses(list(replicas)), **given)
 

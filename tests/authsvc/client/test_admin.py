@@ -1,4 +1,4 @@
-"""The operators' client: several replicas, those that are away, and files that change."""
+"""The operators' client: several replicas, unreachable ones, and files that change."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_a_call_under_way_fails_once_the_client_is_closed(silent: str, cal
     async with AdminClient(silent, deadline_seconds=WAIT_SECONDS) as client:
         under_way = asyncio.create_task(client.status() if call == "status" else watch(client))
         await asyncio.sleep(0)
-    # Nobody has cancelled it.
+    # Its caller did not cancel it.
     with pytest.raises(AuthError, match="closed by this client"):
         await asyncio.wait_for(under_way, WAIT_SECONDS)
 
@@ -89,7 +89,7 @@ async def operator(
         yield client
 
 
-async def test_a_replica_that_is_away_is_passed_over(
+async def test_an_unreachable_replica_is_skipped(
     values: Settings, tls: Path, clock: Clock, away: str
 ) -> None:
     async with (
@@ -180,7 +180,7 @@ class Cable:
             sink.close()
 
 
-async def test_a_replica_that_falls_silent_leaves_time_for_the_others(
+async def test_a_silent_replica_leaves_time_for_the_others(
     values: Settings, tls: Path, clock: Clock
 ) -> None:
     async with asyncio.timeout(WAIT_SECONDS), running(values, clock=clock) as address:
@@ -196,7 +196,7 @@ async def test_a_replica_that_falls_silent_leaves_time_for_the_others(
 
 
 @pytest.mark.parametrize("deadline_seconds", [0.2, 0.5])
-async def test_nobody_is_waited_for_beyond_the_deadline(
+async def test_a_call_fails_at_its_deadline(
     tls: Path, away: str, silent: str, deadline_seconds: float
 ) -> None:
     for address in (away, silent, f"{away},{silent}"):
@@ -235,7 +235,7 @@ async def test_a_watch_goes_on_at_another_replica(
         assert ids == [f"s{number}" for number in range(1, 31)]
 
 
-async def test_what_will_not_get_better_is_not_repeated(
+async def test_a_denied_call_is_not_retried(
     values: Settings, tls: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -308,12 +308,12 @@ async def test_an_error_names_the_target_and_the_cause(tls: Path, away: str) -> 
 
 
 @pytest.mark.parametrize("target", ["", "nowhere", "http://a.example:1", "127.0.0.1:1,"])
-def test_a_target_that_is_none(target: str) -> None:
+def test_an_invalid_target(target: str) -> None:
     with pytest.raises(ValueError, match="target"):
         AdminClient(target)
 
 
-async def test_an_attempt_that_is_cut_off_does_not_hide_why_the_one_before_failed(
+async def test_a_timeout_does_not_hide_the_cause_of_the_failure_before_it(
     away: str,
 ) -> None:
     cause = "failed to connect to all addresses; last error: CERTIFICATE_VERIFY_FAILED"

@@ -1,4 +1,4 @@
-"""One call: its deadline, its attempts, and when it may not be repeated."""
+"""One call: its deadline, its attempts, and when it is not retried."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def reason(client: AuthClient, call: str = "resolve") -> Reason | None:
     return None
 
 
-async def test_a_server_that_is_called_is_told_how_long_it_has() -> None:
+async def test_a_call_sends_the_time_that_it_has() -> None:
     async with (
         fleet(1) as [replica],
         AuthClient(replica.address, deadline_seconds=700, streams=False) as client,
@@ -51,7 +51,7 @@ async def test_a_server_that_is_called_is_told_how_long_it_has() -> None:
     assert 700 - TIMEOUT_SECONDS < replica.asked[0].seconds_left <= 700
 
 
-async def test_a_call_that_its_caller_gives_up_is_cancelled_there() -> None:
+async def test_a_cancelled_call_is_cancelled_at_the_replica() -> None:
     async with (
         fleet(1) as [replica],
         client_of(replica) as client,
@@ -67,7 +67,7 @@ async def test_a_call_that_its_caller_gives_up_is_cancelled_there() -> None:
 
 
 @pytest.mark.parametrize("call", ["resolve", "revoke"])
-async def test_what_is_idempotent_goes_to_another_replica(call: str) -> None:
+async def test_an_idempotent_call_is_retried_at_another_replica(call: str) -> None:
     async with (
         fleet(2) as replicas,
         client_of(*replicas) as client,
@@ -81,7 +81,7 @@ async def test_what_is_idempotent_goes_to_another_replica(call: str) -> None:
     assert answered == 20
 
 
-async def test_creating_is_not_repeated_once_something_may_have_come_of_it() -> None:
+async def test_creating_is_not_retried_when_it_may_have_had_an_effect() -> None:
     async with (
         fleet(2) as replicas,
         client_of(*replicas) as client,
@@ -93,7 +93,7 @@ async def test_creating_is_not_repeated_once_something_may_have_come_of_it() -> 
         assert sum(len(replica.asked) for replica in replicas) == 1
 
 
-async def test_creating_is_repeated_when_nothing_has_come_of_it() -> None:
+async def test_creating_is_retried_when_it_had_no_effect() -> None:
     async with (
         fleet(2) as replicas,
         client_of(*replicas) as client,
@@ -107,7 +107,7 @@ async def test_creating_is_repeated_when_nothing_has_come_of_it() -> None:
 
 
 @pytest.mark.parametrize("refusal", [Reason.TOKEN_EXPIRED, Reason.SESSION_REVOKED])
-async def test_a_refusal_is_an_answer(refusal: Reason) -> None:
+async def test_a_rejection_is_an_answer(refusal: Reason) -> None:
     async with (
         fleet(2) as replicas,
         client_of(*replicas) as client,
@@ -120,14 +120,14 @@ async def test_a_refusal_is_an_answer(refusal: Reason) -> None:
 
 
 @pytest.mark.parametrize("broken", [AuthError(Reason.OVERLOADED), RuntimeError("a bug")])
-async def test_a_replica_in_trouble_is_not_asked_for_more(broken: Exception) -> None:
+async def test_a_call_is_not_retried_at_an_overloaded_or_broken_replica(broken: Exception) -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         replica.error = broken
         assert await reason(client) in {Reason.OVERLOADED, Reason.SERVICE_UNAVAILABLE}
         assert len(replica.asked) == 1
 
 
-async def test_attempts_end_and_the_error_says_when_to_come_back() -> None:
+async def test_attempts_end_and_the_error_says_when_to_retry() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         replica.error = AuthError(Reason.STORE_UNAVAILABLE, retry_after_seconds=3)
         with pytest.raises(AuthError) as caught:
@@ -272,7 +272,7 @@ async def test_a_call_under_way_fails_once_the_client_is_closed(call: str, strea
             replica.arrived.clear()
             under_way = asyncio.create_task(reason(client, call))
             await asyncio.wait_for(replica.arrived.wait(), BOUND_SECONDS)
-        # Nobody has cancelled it.
+        # Its caller did not cancel it.
         assert await asyncio.wait_for(under_way, BOUND_SECONDS) is Reason.SERVICE_UNAVAILABLE
 
 
@@ -282,7 +282,7 @@ def tasks_of_clients() -> list[asyncio.Task[object]]:
 
 
 @pytest.mark.parametrize("named", [False, True])
-async def test_a_client_closes_though_whoever_closes_it_is_cancelled(named: bool) -> None:
+async def test_a_client_closes_even_if_the_task_that_closes_it_is_cancelled(named: bool) -> None:
     async def look_up(host: str, port: int) -> list[str]:
         return ["127.0.0.1"]
 
@@ -324,7 +324,7 @@ async def test_a_client_is_open_in_one_event_loop_at_a_time() -> None:
             await asyncio.to_thread(asyncio.run, enter(client))
 
 
-async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -> None:
+async def test_an_open_breaker_fails_calls_at_once_until_a_probe_succeeds() -> None:
     now = 0.0
     async with (
         fleet(1) as [replica],
@@ -346,7 +346,7 @@ async def test_once_nothing_works_calls_fail_at_once_until_one_has_found_out() -
         assert await reason(client) is None
 
 
-async def test_repeating_does_not_multiply_the_load() -> None:
+async def test_retries_do_not_multiply_the_load() -> None:
     async with (
         fleet(1) as [replica],
         client_of(replica) as client,

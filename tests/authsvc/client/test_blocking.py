@@ -195,7 +195,7 @@ def test_closing_it_ends_what_others_wait_for(mute: str) -> None:
             waiting.result(WAIT_SECONDS)
 
 
-def test_a_child_of_a_fork_is_told(target: str) -> None:
+def test_a_forked_child_gets_an_error(target: str) -> None:
     def ask(client: BlockingAuthClient, answers: int) -> None:
         with suppress(RuntimeError):
             client.resolve("", "", resource=RESOURCE)

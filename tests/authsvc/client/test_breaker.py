@@ -1,4 +1,4 @@
-"""When calls fail at once, and when they are tried again."""
+"""When calls fail at once, and when a call probes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("reason", [it for it in Reason if it not in UNAVAILABLE])
-def test_whatever_is_answered_is_an_answer(clock: Clock, reason: Reason) -> None:
+def test_an_answered_error_is_no_failure(clock: Clock, reason: Reason) -> None:
     breaker = Breaker(TARGET, clock)
     for _ in range(2 * FAILURES):
         fail(breaker, AuthError(reason))
@@ -60,14 +60,14 @@ def test_whatever_is_answered_is_an_answer(clock: Clock, reason: Reason) -> None
     assert not is_open(breaker)
 
 
-def test_who_gives_up_says_nothing(clock: Clock) -> None:
+def test_a_cancelled_call_does_not_count(clock: Clock) -> None:
     breaker = Breaker(TARGET, clock)
     for _ in range(2 * FAILURES):
         fail(breaker, asyncio.CancelledError())
     assert not is_open(breaker)
 
 
-def test_one_call_finds_out_for_all(opened: Breaker, clock: Clock) -> None:
+def test_one_call_probes_for_all(opened: Breaker, clock: Clock) -> None:
     assert is_open(opened)
     clock.advance(OPEN_SECONDS)
     with opened.call():
@@ -75,14 +75,14 @@ def test_one_call_finds_out_for_all(opened: Breaker, clock: Clock) -> None:
     assert not is_open(opened)
 
 
-def test_it_stays_open_while_the_one_fails(opened: Breaker, clock: Clock) -> None:
+def test_it_stays_open_while_probes_fail(opened: Breaker, clock: Clock) -> None:
     for _ in range(3):
         clock.advance(OPEN_SECONDS)
         fail(opened)
         assert is_open(opened)
 
 
-def test_a_probe_that_is_given_up_is_followed_by_another(opened: Breaker, clock: Clock) -> None:
+def test_a_cancelled_probe_is_followed_by_another(opened: Breaker, clock: Clock) -> None:
     clock.advance(OPEN_SECONDS)
     fail(opened, asyncio.CancelledError())
     assert not is_open(opened)
@@ -102,7 +102,7 @@ def test_late_failures_do_not_keep_it_open(clock: Clock) -> None:
     assert not is_open(late)
 
 
-def test_an_operator_is_told_once_each_time(
+def test_each_change_is_logged_once(
     opened: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
@@ -122,14 +122,14 @@ def test_an_operator_is_told_once_each_time(
         assert record.__dict__["target"] == TARGET
 
 
-def test_it_says_when_to_come_back(opened: Breaker) -> None:
+def test_it_says_when_to_retry(opened: Breaker) -> None:
     with pytest.raises(AuthError) as caught, opened.call():
         pass
     assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
     assert caught.value.retry_after_seconds == pytest.approx(OPEN_SECONDS)
 
 
-def test_repeating_is_a_tenth_of_the_load_in_the_long_run() -> None:
+def test_retries_are_a_tenth_of_the_load_in_the_long_run() -> None:
     budget = RetryBudget()
     at_once = sum(budget.spend() for _ in range(1000))
     assert at_once == RETRIES

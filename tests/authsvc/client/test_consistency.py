@@ -98,7 +98,7 @@ def test_an_end_is_not_forgotten_for_an_answer_that_was_under_way(clock: Clock) 
     assert tokens.of(("s", "")) == "anew"
 
 
-def test_the_newest_are_kept_and_no_more_than_that(clock: Clock) -> None:
+def test_only_the_newest_are_kept(clock: Clock) -> None:
     tokens = ConsistencyTokens(clock)
     for number in range(MAX_TOKENS + 1):
         tokens.keep((str(number), ""), "token")

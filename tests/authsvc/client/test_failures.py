@@ -1,4 +1,4 @@
-"""What a failed attempt says of whether it may be made again."""
+"""Whether a failed attempt may be retried."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_error_of_authsvc_is_itself(reason: Reason) -> None:
 
 @pytest.mark.parametrize("code", [it for it in grpc.StatusCode if it is not grpc.StatusCode.OK])
 @pytest.mark.parametrize("details", [None, b"", b"\xff"])
-def test_anything_else_is_not_being_able_to_tell(
+def test_any_other_error_is_service_unavailable(
     code: grpc.StatusCode, details: bytes | None
 ) -> None:
     failure = failure_of(raised(code, details))
@@ -46,7 +46,7 @@ def test_anything_else_is_not_being_able_to_tell(
     assert "secret" not in str(failure.error)
 
 
-async def test_what_never_left_has_safe_to_retry() -> None:
+async def test_a_call_that_was_never_sent_is_safe_to_retry() -> None:
     async with fleet(1) as [replica]:
         address = replica.address
     async with aio.insecure_channel(address) as channel:

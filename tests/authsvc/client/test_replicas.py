@@ -1,4 +1,4 @@
-"""Several replicas: who is asked, while they stop, start, freeze and move."""
+"""Several replicas: which is called while they stop, start, freeze and move."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def more(replica: FakeReplica, count: int = 100) -> None:
             await replica.arrived.wait()
 
 
-async def test_all_replicas_are_asked() -> None:
+async def test_all_replicas_are_called() -> None:
     async with (
         fleet(3) as replicas,
         AuthClient(",".join(addresses(replicas)), deadline_seconds=TIMEOUT_SECONDS) as client,
@@ -74,7 +74,7 @@ async def test_all_replicas_are_asked() -> None:
     assert min(len(replica.asked) for replica in replicas) > 10
 
 
-async def test_a_busy_replica_gets_less() -> None:
+async def test_a_busy_replica_gets_fewer_calls() -> None:
     async with fleet(2) as replicas, client_of(*replicas) as client:
         await connected(client, 2)
         for replica in replicas:
@@ -104,7 +104,7 @@ async def test_a_rolling_restart_under_load_fails_no_call() -> None:
                 # What is on its way to a server that stops, gRPC ends with CANCELLED, and creating
                 # is not repeated: a drain begins by telling.
                 await replica.say(serving=False)
-                await until(partial(left_alone, client, replica), client)
+                await until(partial(unused, client, replica), client)
                 await asyncio.wait_for(replica.stop(GRACE_SECONDS), BOUND_SECONDS)
                 await replica.start()
                 await more(replica)
@@ -121,7 +121,7 @@ async def test_a_restart_of_the_only_replica_is_waited_for() -> None:
         await asyncio.wait_for(call, BOUND_SECONDS)
 
 
-async def test_a_drain_does_not_wait_for_whoever_watches() -> None:
+async def test_a_drain_does_not_wait_for_health_watches() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         for _ in range(10):
             await resolved(client)
@@ -141,36 +141,38 @@ async def test_a_replica_that_is_killed_takes_no_idempotent_call_with_it() -> No
         await asyncio.wait_for(asyncio.gather(*calls), BOUND_SECONDS)
 
 
-async def test_who_does_not_serve_is_not_asked_while_others_do() -> None:
+async def test_a_replica_that_does_not_serve_is_not_called_while_another_does() -> None:
     async with fleet(2) as replicas, client_of(*replicas) as client:
         away, there = replicas
         await until(lambda: bool(away.asked and there.asked), client)
         await away.say(serving=False)
-        await until(lambda: not fit(client, away), client)
+        await until(lambda: not healthy(client, away), client)
         before = len(away.asked)
         for _ in range(50):
             await resolved(client)
         assert len(away.asked) == before
-        # Better one that is not ready than none.
+        # One that does not serve is better than none.
         await there.stop()
         await resolved(client)
         assert len(away.asked) == before + 1
         await there.start()
         await away.say(serving=True)
-        await until(lambda: fit(client, away), client)
+        await until(lambda: healthy(client, away), client)
 
 
-async def test_who_stops_serving_is_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_report_of_not_serving_counts_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("authsvc.client.replica.ASK_AGAIN_SECONDS", 1000.0)
     async with fleet(2) as replicas, client_of(*replicas) as client:
         await connected(client, 2)
         await resolved(client)
         for replica in replicas:
             await replica.say(serving=False)
-            await until(partial(unfit, client, replica), client)
+            await until(partial(unhealthy, client, replica), client)
 
 
-async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_from(
+async def test_a_frozen_replica_costs_a_fraction_of_one_deadline_and_is_avoided(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO", "authsvc.client")
@@ -179,7 +181,7 @@ async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_fr
         frozen, there = replicas
         await until(lambda: bool(frozen.asked and there.asked), client)
         frozen.freeze()
-        await until(lambda: not fit(client, frozen), client)
+        await until(lambda: not healthy(client, frozen), client)
         with monkeypatch.context() as patched:
             for endpoint, known in client._replicas._by_endpoint.items():
                 if endpoint.address == frozen.address:
@@ -187,14 +189,14 @@ async def test_a_frozen_replica_costs_a_part_of_one_deadline_and_is_kept_away_fr
             for _ in range(50):
                 await resolved(client)
         frozen.thaw()
-        await until(lambda: fit(client, frozen), client)
+        await until(lambda: healthy(client, frozen), client)
     assert [record.getMessage() for record in caplog.records] == [
         f"authsvc at {frozen.address} is unresponsive: other replicas are preferred",
         f"authsvc at {frozen.address} responds again",
     ]
 
 
-async def test_a_slow_answer_is_not_taken_for_a_frozen_replica() -> None:
+async def test_a_slow_replica_is_not_taken_for_a_frozen_one() -> None:
     async with (
         fleet(2) as replicas,
         client_of(*replicas) as client,
@@ -208,10 +210,10 @@ async def test_a_slow_answer_is_not_taken_for_a_frozen_replica() -> None:
         hasten(client, TIMEOUT_SECONDS)
         for replica in replicas:
             replica.go_on.set()
-        await until(lambda: all(fit(client, replica) for replica in replicas), client)
+        await until(lambda: all(healthy(client, replica) for replica in replicas), client)
 
 
-async def test_nothing_goes_on_after_a_replica_is_given_up() -> None:
+async def test_a_replica_that_was_closed_has_no_tasks() -> None:
     async with (
         fleet(1) as [frozen],
         client_of(frozen, deadline_seconds=0.2) as client,
@@ -288,23 +290,23 @@ async def test_the_replicas_of_a_name_are_followed(monkeypatch: pytest.MonkeyPat
 
 
 async def never(request: object, timeout_seconds: float) -> NoReturn:
-    """In place of an attempt that is not to be made."""
+    """Replaces an attempt that must not be made."""
     raise AssertionError("asked")
 
 
-def unfit(client: AuthClient, replica: FakeReplica) -> bool:
-    """Whether the client keeps away from a replica."""
-    return not fit(client, replica)
+def unhealthy(client: AuthClient, replica: FakeReplica) -> bool:
+    """Whether the client avoids a replica."""
+    return not healthy(client, replica)
 
 
-def left_alone(client: AuthClient, replica: FakeReplica) -> bool:
-    """Whether, besides, nothing of the client's is on its way there any more."""
+def unused(client: AuthClient, replica: FakeReplica) -> bool:
+    """Whether it is also without calls of the client in flight."""
     known = client._replicas._by_endpoint.items()
     busy = [one.in_flight for endpoint, one in known if endpoint.address == replica.address]
-    return unfit(client, replica) and not any(busy)
+    return unhealthy(client, replica) and not any(busy)
 
 
-def fit(client: AuthClient, replica: FakeReplica) -> bool:
-    """Whether the client believes that a replica is of use."""
+def healthy(client: AuthClient, replica: FakeReplica) -> bool:
+    """Whether the client takes a replica for healthy."""
     known = client._replicas._by_endpoint.items()
     return all(one.healthy for endpoint, one in known if endpoint.address == replica.address)

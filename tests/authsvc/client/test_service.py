@@ -82,7 +82,7 @@ def is_used(replica: Replica) -> bool:
     return replica.try_connect() and replica.healthy
 
 
-async def test_a_paused_process_is_kept_away_from(tmp_path: Path, idp: IdentityProvider) -> None:
+async def test_a_paused_process_is_avoided(tmp_path: Path, idp: IdentityProvider) -> None:
     with ExitStack() as started:
         processes, addresses = [], []
         for name in ("paused", "there"):
@@ -104,7 +104,7 @@ async def test_a_paused_process_is_kept_away_from(tmp_path: Path, idp: IdentityP
                 await client.resolve("", "", resource=LOCAL_RESOURCE)
             processes[0].kill(signal.SIGSTOP)
             try:
-                # Found by a call without an answer, or by a ping, whichever comes first.
+                # Detected by a call without an answer or by a ping, whichever comes first.
                 while all(is_used(replica) for replica in known):
                     await client.resolve("", "", resource=LOCAL_RESOURCE)
                 for _ in range(50):
@@ -168,7 +168,7 @@ async def test_a_client_that_has_made_no_call_is_connected_again_whenever_it_is_
 async def test_an_attempt_to_connect_may_take_longer_than_the_time_between_two(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
-    """A server that is busy or far away takes its time, each time."""
+    """A busy or distant server is slow at each attempt."""
     settings = settings_for(tmp_path, idp, listen="127.0.0.1:0")
     async with running(settings, clock=clock) as address:
         host, _, port = address.rpartition(":")

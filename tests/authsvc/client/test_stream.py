@@ -38,7 +38,7 @@ async def all_arrived(replica: FakeReplica, count: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_what_is_asked_at_once_goes_in_one_batch_and_comes_back_to_who_asked() -> None:
+async def test_concurrent_requests_share_a_batch_and_get_their_own_answers() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         await resolved(client)
         names = [f"s{number}" for number in range(50)]
@@ -78,7 +78,7 @@ async def test_answers_come_in_any_order() -> None:
     assert (later.session.id, answer.session.id) == ("later", "held")
 
 
-async def test_a_deadline_gives_up_at_the_server_and_harms_nobody_else() -> None:
+async def test_a_deadline_cancels_one_request_at_the_server() -> None:
     async with (
         fleet(1) as [replica],
         client_of(replica) as client,
@@ -97,7 +97,7 @@ async def test_a_deadline_gives_up_at_the_server_and_harms_nobody_else() -> None
     assert len(replica.opened) == 1
 
 
-async def test_what_is_given_up_before_it_was_sent_is_not_sent() -> None:
+async def test_a_request_that_is_cancelled_before_it_was_sent_is_not_sent() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         await resolved(client)
         given_up = asyncio.create_task(client.resolve("given-up", "", resource=RESOURCE))
@@ -139,7 +139,7 @@ async def test_a_connection_that_breaks_takes_its_requests_elsewhere() -> None:
         await asyncio.gather(*calls)
 
 
-async def test_a_stream_that_ends_well_leaves_nobody_without_an_answer() -> None:
+async def test_requests_of_a_stream_that_ends_are_retried() -> None:
     async with (
         fleet(1) as [replica],
         client_of(replica) as client,
@@ -155,19 +155,19 @@ async def test_a_stream_that_ends_well_leaves_nobody_without_an_answer() -> None
     assert len(replica.opened) >= 2
 
 
-async def test_a_replica_that_knows_no_streams_is_called() -> None:
+async def test_a_replica_without_streams_is_called() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         replica.streams = False
         await resolved(client)
         await asyncio.gather(*(resolved(client) for _ in range(5)))
         assert len(replica.asked) == 6
-        # It is not asked again and again for what it does not know.
+        # It is not asked for a stream again.
         replica.streams = True
         await resolved(client)
     assert replica.opened == []
 
 
-async def test_a_client_may_do_without() -> None:
+async def test_streams_can_be_turned_off() -> None:
     async with fleet(1) as [replica], client_of(replica, streams=False) as client:
         await resolved(client)
     assert replica.opened == []

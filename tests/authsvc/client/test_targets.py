@@ -1,4 +1,4 @@
-"""What a client may be told of where authsvc is."""
+"""The targets that a client accepts."""
 
 from __future__ import annotations
 
