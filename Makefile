@@ -30,14 +30,14 @@ FORCE:
 run: $(READY) ## Run it all: authsvc, the adapter and a local S3. Ctrl-C ends it.
 	@$(BIN)/python -m demo
 
-test: $(READY) ## Run the tests.
+test: $(READY) ## Run the tests; without TESTS all of them, with their coverage.
 	@sh scripts/clients.sh $(VENV)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(or $(TESTS),--cov --cov-report=)
 
 test-all-pythons: $(READY) ## Run the tests on each Python that the machine has, 3.11 to 3.14.
 	@$(BIN)/python -m scripts.pythons $(TESTS)
 
-check: $(READY) ## Lint, types, layers, fresh stubs, and whether the proto keeps its contract.
+check: $(READY) ## Lint, types, layers, fresh stubs, the proto's contract, coverage of the last `make test`.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,6 +49,7 @@ check: $(READY) ## Lint, types, layers, fresh stubs, and whether the proto keeps
 	done && \
 	echo "The stubs are fresh."
 	@$(BIN)/python -m scripts.contract
+	@sh scripts/coverage.sh $(BIN)
 
 protos: $(READY) ## Generate authsvc/v1 and authsvc/internal/v1 from protos/.
 	$(call GENERATE,.)
