@@ -1,8 +1,8 @@
-"""Arguments of what others construct, checked at once: an error names the argument and its remedy.
+"""Checks of arguments of public classes and functions. Each error names the argument and a remedy.
 
-A string is a sequence, True is a number and a coroutine is true: what is only looked at later opens
-or closes a door without a word. Of the wrong type is ``TypeError``, of the wrong value
-``ValueError``.
+They are checked at construction, since Python would accept a wrong one and decide wrongly later: a
+string is a sequence, True is a number, a coroutine is true. A wrong type is a ``TypeError``, and a
+wrong value a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def function(name: str, value: object, parameters: Sequence[str]) -> None:
 
 
 def can_be_called(value: Callable[..., object], count: int) -> bool:
-    """Whether a function takes so many arguments by position; one that does not tell may."""
+    """Whether a function takes ``count`` positional arguments; True if it has no signature."""
     try:
-        # Of what is called itself: what it wraps may take other arguments.
+        # Not of a wrapped function, which may take other arguments.
         signature = inspect.signature(value, follow_wrapped=False)
     except (TypeError, ValueError):
         return True
@@ -71,7 +71,7 @@ def can_be_called(value: Callable[..., object], count: int) -> bool:
 def plain_function(name: str, value: object, parameters: Sequence[str]) -> None:
     """
     Raises:
-        TypeError: as ``function``; or it is a class, or its answer would have to be awaited.
+        TypeError: as ``function``; or it is a class, or its result would have to be awaited.
     """
     if isinstance(value, type):
         raise TypeError(f"{name} is a function, not the class {value.__name__}")
@@ -81,7 +81,7 @@ def plain_function(name: str, value: object, parameters: Sequence[str]) -> None:
         called = called.func
     for candidate in (called, getattr(called, "__call__", None)):  # noqa: B004 - a method of it
         if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
-            raise TypeError(f"{name} is a plain function: its answer is not awaited (no async def)")
+            raise TypeError(f"{name} is a plain function: its result is not awaited (no async def)")
 
 
 def texts(name: str, values: object) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def positive_integer(name: str, value: object) -> int:
 
 
 def line(name: str, value: object) -> str:
-    """A string for people: it may hold emoji and no-break spaces, which ``check_line`` refuses.
+    """A string for people: it may have emoji and no-break spaces, which ``check_line`` rejects.
 
     Raises:
         TypeError: it is no string.

@@ -1,8 +1,9 @@
-"""Sessions of botocore that the environment and the files of the account have no say in.
+"""Sessions of botocore that ignore the environment and the files of the user's account.
 
 Botocore reads credentials, profiles, endpoints, proxies, certificate authorities and even models of
-the APIs from there. What an organisation sets for all its programs and only chooses among AWS's own
-endpoints is left: ``AWS_USE_FIPS_ENDPOINT``, ``AWS_USE_DUALSTACK_ENDPOINT``.
+the APIs from there. Two variables stay in effect, since an organisation sets them for all its
+programs and they only choose among AWS's own endpoints: ``AWS_USE_FIPS_ENDPOINT`` and
+``AWS_USE_DUALSTACK_ENDPOINT``.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ _VARIABLES: dict[str, tuple[Any, Any, Any, Any]] = {
 }
 
 DIRECT: dict[str, Any] = {"ignore_configured_endpoint_urls": True, "proxies": {}}
-"""For the configuration of each client: the endpoint that is set and no other, and no proxy."""
+"""For the configuration of each client: no endpoint but the one in the settings, and no proxy."""
 
 
 def isolated_session() -> AioSession:
-    """A session that finds nothing: what it needs is given to it."""
+    """A session without configuration: credentials and endpoints are passed to it."""
     session = AioSession(session_vars=_VARIABLES)
-    # The loop stands still while an answer is parsed, and four fifths of that went into the times
-    # of a listing: botocore leaves them to dateutil.
+    # Parsing a response blocks the event loop, and dateutil, which botocore parses times with,
+    # took four fifths of the time for a listing.
     factory = session.get_component("response_parser_factory")
     factory.set_parser_defaults(timestamp_parser=timestamp)
     return session
 
 
 def timestamp(value: str | float) -> datetime:
-    """A time as AWS spells them: in XML by ISO 8601, else as botocore reads it."""
+    """A time in a response of AWS: ISO 8601, as in XML, or another form that botocore reads."""
     try:
         return datetime.fromisoformat(str(value))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The event loop of the servers, and the systems that they run on."""
+"""The event loop of the servers, and the platforms that they run on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from authsvc.common.settings import ConfigError
 log = logging.getLogger(__name__)
 
 PLATFORM = sys.platform
-"""This system, as Python names it."""
+"""``sys.platform``; tests replace it."""
 
 ResultT = TypeVar("ResultT")
 
@@ -21,7 +21,7 @@ ResultT = TypeVar("ResultT")
 def require_supported_platform() -> None:
     """
     Raises:
-        ConfigError: servers do not run on this system; clients do.
+        ConfigError: servers do not run on this platform; clients do.
     """
     if PLATFORM == "win32":
         raise ConfigError(

@@ -1,7 +1,6 @@
-"""What is missing where an extra of this package is not installed, in one line.
+"""The one-line error for an extra of this package that is not installed.
 
-Nothing here is imported from outside of the standard library: it runs where only a part is
-installed.
+Imports the standard library alone, since it runs where extras are missing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _EXIT_CODE = 2
 
 
 class MissingExtraError(ImportError):
-    """What was imported needs an extra that is not installed. The message names both.
+    """An imported module needs an extra that is not installed. The message names both.
 
     Attributes:
         name: the module that cannot be imported without the extra.
@@ -25,19 +24,19 @@ class MissingExtraError(ImportError):
     """
 
     def __init__(self, importer: str, extra: str, missing: str) -> None:
-        # With this name ``python -m`` ends in a line, too: it takes an ImportError of the package
-        # that it was given for an answer, and any other for a defect.
+        # With this name ``python -m`` prints one line, too: it prints the traceback of an
+        # ImportError unless its name is that of the package it was given.
         super().__init__(_message(importer, extra, missing), name=importer)
         self.missing = missing
 
 
 def need(importer: str, extra: str, *modules: str) -> None:
-    """Check that what an extra brings can be imported. It is looked for, not imported.
+    """Check that the modules of an extra are installed, without importing them.
 
     Args:
-        importer: the module that needs it.
+        importer: the module that needs the extra.
         extra: its name.
-        modules: what it brings.
+        modules: top-level modules that the extra installs.
 
     Raises:
         MissingExtraError: a module is missing.
@@ -49,11 +48,11 @@ def need(importer: str, extra: str, *modules: str) -> None:
 
 @contextmanager
 def program(name: str, extra: str) -> Iterator[None]:
-    """Run a command line in here: where its extra is missing, say so in one line and exit with 2.
+    """Around a command line: if its extra is missing, print one line and exit with 2.
 
     Args:
-        name: the program's and the command's, as the user wrote them.
-        extra: what it needs.
+        name: program and command as the user wrote them.
+        extra: the extra that the command needs.
     """
     try:
         yield
@@ -62,7 +61,7 @@ def program(name: str, extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if not missing or missing in _OURS:
-            raise  # a defect of ours
+            raise  # a bug, and no missing extra
     else:
         return
     print(_message(name, extra, missing), file=sys.stderr)  # noqa: T201 - no click

@@ -1,4 +1,4 @@
-"""What each of our programs does before anything else."""
+"""What each program does first: it removes debug switches and forbids core dumps."""
 
 from __future__ import annotations
 
@@ -13,39 +13,38 @@ import click
 log = logging.getLogger(__name__)
 
 DEBUG_SWITCHES = (
-    "GRPC_TRACE",  # metadata of calls, service tokens among it, on standard error
-    "PROMETHEUS_MULTIPROC_DIR",  # a copy of each metric in files
+    "GRPC_TRACE",  # logs the metadata of calls, service tokens included
+    "PROMETHEUS_MULTIPROC_DIR",  # copies each metric to files
     "prometheus_multiproc_dir",
-    "PYDANTIC_SETTINGS_DEBUG",  # all settings, passwords of stores among them
-    "SSLKEYLOGFILE",  # the keys of each TLS connection in a file
+    "PYDANTIC_SETTINGS_DEBUG",  # logs all settings, passwords of stores included
+    "SSLKEYLOGFILE",  # writes the keys of each TLS connection to a file
 )
 """Variables by which libraries log or store secrets."""
 
 
 def drop_debug_switches() -> None:
-    """Remove them from this process and from those that it starts."""
+    """Remove ``DEBUG_SWITCHES`` from the environment of this process and of its children."""
     for name in DEBUG_SWITCHES:
         os.environ.pop(name, None)
 
 
 def silence_grpc_core() -> None:
-    """Keep gRPC's core from writing to standard error by itself, unless the operator wants it to.
+    """Keep gRPC's core from writing to standard error, unless ``GRPC_VERBOSITY`` is set.
 
-    It writes lines for each failed TLS handshake. Any unauthenticated peer of a server could fill
-    the disk with them, and no collector can read them; a command explains the failure itself. Has
-    to be called before gRPC is imported: that is when the core reads ``GRPC_VERBOSITY``.
+    The core writes lines for each failed TLS handshake: any unauthenticated peer of a server could
+    fill the disk with them. They are not JSON, and commands report such a failure themselves. To be
+    called before gRPC is imported, since the core reads ``GRPC_VERBOSITY`` at its import.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def forbid_core_dumps() -> None:
-    """Have nothing written of this process when it crashes: tokens and keys are in its memory.
+    """Forbid core dumps of this process: its memory has tokens and keys.
 
-    Where the system has no limit of core dumps, none is set. On Linux a limit of 0 binds files
-    alone, and a program that takes dumps (``core_pattern``, systemd-coredump) gets them all the
-    same; so the process is marked as one that is not dumped. That mark keeps other processes of
-    the same user from reading its memory, too. A program that is executed loses it, and so each
-    of ours sets it for itself.
+    On Windows it does nothing. On Linux a limit of 0 applies to core files alone: a program that
+    collects dumps (``core_pattern``, systemd-coredump) gets them all the same. Therefore the
+    process is also marked as not dumpable, which keeps other processes of the same user from
+    reading its memory, too. Executing a program clears the mark, so each program sets it.
     """
     try:
         import resource
@@ -64,7 +63,7 @@ _PR_SET_DUMPABLE = 4
 
 
 class Program(click.Group):
-    """The commands of a program, before any of which is imported the process is made safe."""
+    """The commands of a program. The process is made safe before any command is imported."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as click has it
         """Run a command."""

@@ -1,4 +1,4 @@
-"""Loading settings: a TOML file, the environment above it, and errors that say what to mend."""
+"""Loads settings from a TOML file and the environment, which overrides the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConfigError(Exception):
 
 
 class Table(BaseModel):
-    """A table of the file. Unknown names are refused."""
+    """A table of the file. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,13 +46,13 @@ class FileSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes above what ``load`` read from the file; no other source."""
+        """The environment, then what ``load`` read from the file; no other source."""
         return env_settings, init_settings
 
 
 OTHER_PREFIXES = ("AUTHSVC_ADMIN_", "AUTHSVC_CONSOLE_")
-"""Of variables that begin as authsvc's own do and belong to other programs: the operators' command
-line and their console."""
+"""Prefixes of variables that belong to other programs, and begin like authsvc's own: the operators'
+command line and the console."""
 
 SettingsT = TypeVar("SettingsT", bound=FileSettings)
 
@@ -61,8 +61,7 @@ def load(settings_class: type[SettingsT], path: Path | None) -> SettingsT:
     """Read settings from ``path``, each overridden by its environment variable.
 
     Raises:
-        ConfigError: one line for each setting that is wrong. Values are not shown: they may be
-            secret.
+        ConfigError: one line for each wrong setting. Values are not shown: they may be secret.
     """
     from_file = _read(path) if path else {}
     if settings_class.model_config.get("extra") != "ignore":
@@ -101,7 +100,7 @@ def _explained(item: ErrorDetails, settings_class: type[FileSettings]) -> str:
 
 
 def _unknown(name: str, settings_class: type[FileSettings]) -> str:
-    """That there is no setting ``name``, and which one may be meant."""
+    """The error for an unknown setting, with the nearest name that exists."""
     schema = settings_class.model_json_schema()
     tables = (schema, *schema.get("$defs", {}).values())
     names = {name for table in tables for name in table.get("properties", ())}

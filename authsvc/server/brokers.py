@@ -1,4 +1,4 @@
-"""From settings to a broker: whose credentials come from where, and who authsvc is there."""
+"""From ``[credentials]`` to a credential broker, and authsvc's own identity at each service."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 async def open_broker(
     settings: Settings, counts: CacheCounts | None = None
 ) -> AsyncIterator[CredentialBroker | None]:
-    """The broker that settings describe, closed on the way out; None where they describe none.
+    """The configured broker, closed at the end of the block; None without ``[credentials]``.
 
     Args:
         settings: of authsvc.
-        counts: where the brokers' caches count what they do.
+        counts: counts the lookups and calls of the brokers' caches.
 
     Raises:
-        ConfigError: a file or URL is unfit, or a table names an issuer or resource that no other
-            setting knows.
+        ConfigError: a file or URL cannot be used, or a table names an issuer or a resource that no
+            other setting has.
     """
     tables = settings.credentials
     named: dict[str, CredentialBroker] = {}
@@ -123,7 +123,10 @@ async def _post(
 
 
 def _check_names(table: StsSettings | ExchangeSettings, settings: Settings) -> None:
-    """A typing error would only show as credentials that nobody gets."""
+    """Check that named issuers and resources are configured.
+
+    A misspelt one would only show as credentials that are never issued.
+    """
     issuers = {item.issuer for item in settings.issuers}
     if settings.introspection is not None:
         issuers.add(settings.introspection.issuer)
@@ -132,10 +135,10 @@ def _check_names(table: StsSettings | ExchangeSettings, settings: Settings) -> N
     else:
         kind, wanted = "exchange", {*table.issuers}
     for issuer in wanted - issuers:
-        raise ConfigError(f"credentials.{kind}: {issuer} is none of the issuers")
+        raise ConfigError(f"credentials.{kind}: {issuer} is not one of the issuers")
     resources = {*settings.resources}.union(*(caller.resources for caller in settings.callers))
     for resource in {*table.resources} - resources:
-        raise ConfigError(f"credentials.{kind}.resources: nobody may resolve for {resource}")
+        raise ConfigError(f"credentials.{kind}.resources: no caller may resolve for {resource}")
 
 
 def _static(settings: StaticCredentials) -> AwsCredentials:

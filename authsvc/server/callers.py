@@ -1,4 +1,4 @@
-"""From settings to callers: who may call, and how each proves who it is."""
+"""From ``[[callers]]`` and ``resources`` to the callers that are authorized."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from authsvc.server.config import Settings
 
 
 def callers_of(settings: Settings) -> Callers:
-    """Who may call.
+    """The registered callers, or the local one.
 
     Raises:
-        ConfigError: a service token's file is unfit, or two callers cannot be told apart.
+        ConfigError: a service token's file cannot be used, or two callers have the same token or
+            certificate name.
     """
     registered = [
         Caller(

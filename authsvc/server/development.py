@@ -1,4 +1,4 @@
-"""Development tokens: what an identity provider would issue, from the configuration at hand."""
+"""Mints development tokens, as an identity provider would, from ``[development]``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from authsvc.tokens.secret_files import load_secret_file
 def mint_token(
     settings: Settings, claims: Mapping[str, object], *, ttl_seconds: int, now: float
 ) -> str:
-    """A token as the issuer of ``[development]`` would sign it.
+    """A token signed with the secret of the issuer in ``[development]``.
 
     Args:
-        settings: needs the table ``[development]`` and that issuer's ``secret_file``.
-        claims: what the token says; empty ones come from ``[development]``.
-        ttl_seconds: negative for a token that expired so long ago.
+        settings: with ``[development]``, and ``secret_file`` of its issuer.
+        claims: of the token. ``[development]`` replaces empty ones.
+        ttl_seconds: until it expires; negative for a token that expired so long ago.
         now: seconds since the epoch.
 
     Raises:
-        ConfigError: the settings do not allow it.
+        ConfigError: ``[development]`` or the issuer's ``secret_file`` is missing.
     """
     development = settings.development
     if development is None:
-        raise ConfigError("development: is required to mint tokens; production does without")
+        raise ConfigError("development: is required to mint tokens. Do not set it in production")
     issuer = next((item for item in settings.issuers if item.issuer == development.issuer), None)
     if issuer is None or issuer.secret_file is None:
         raise ConfigError("development.issuer: has to be an issuer with a secret_file")
@@ -43,7 +43,7 @@ def mint_token(
         "permissions": development.permissions,
         "scope": " ".join(development.scopes),
     }
-    # Fractions of a second (RFC 7519 NumericDate allows them) keep tokens minted in a row in order.
+    # Fractions of a second (RFC 7519 allows them) order tokens that are minted within a second.
     issue_time = round(now, 3) if ttl_seconds > 0 else round(now, 3) + ttl_seconds - 1
     payload = {
         "iss": development.issuer,

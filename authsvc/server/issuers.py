@@ -1,4 +1,4 @@
-"""From settings to verifiers: whose tokens, by which keys, from where, and how they are read."""
+"""From ``[[issuers]]`` and ``[introspection]`` to token verifiers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from authsvc.tokens.sources import FetchedKeys, FileKeys, KeySource
 
 
 def issuer_of(settings: IssuerSettings) -> Issuer:
-    """An issuer as configured. Files are read here; URLs are fetched by ``refresh``.
+    """An issuer as configured. Files are read here. URLs are fetched by ``JwtVerifier.refresh``.
 
     Raises:
-        ConfigError: a file or URL is unfit; the message names the setting.
+        ConfigError: a file or URL cannot be used. The message names the setting.
     """
     try:
         keys = _source(settings)
@@ -44,27 +44,27 @@ def issuer_of(settings: IssuerSettings) -> Issuer:
 
 
 def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
-    """``jwt``, and the issuer of opaque tokens beside it where there is one.
+    """``jwt``, with a router to introspection if ``[introspection]`` is set.
 
     Raises:
-        ConfigError: its endpoint or secret is unfit.
+        ConfigError: its endpoint or its secret cannot be used.
     """
-    asked = settings.introspection
-    if asked is None:
+    introspection = settings.introspection
+    if introspection is None:
         return jwt
-    client_secret = partial(_client_secret, asked.client_secret_file)
+    client_secret = partial(_client_secret, introspection.client_secret_file)
     try:
         client_secret()
         opaque = IntrospectionVerifier(
-            issuer=asked.issuer,
-            endpoint=asked.endpoint,
-            client_id=asked.client_id,
+            issuer=introspection.issuer,
+            endpoint=introspection.endpoint,
+            client_id=introspection.client_id,
             client_secret=client_secret,
-            mapping=ClaimMapping(asked.profile, asked.subject_claim),
-            leeway_seconds=asked.leeway_seconds,
-            audiences=asked.audiences,
+            mapping=ClaimMapping(introspection.profile, introspection.subject_claim),
+            leeway_seconds=introspection.leeway_seconds,
+            audiences=introspection.audiences,
             max_token_bytes=settings.max_token_bytes,
-            fetcher=Fetcher(asked.allow_private_addresses),
+            fetcher=Fetcher(introspection.allow_private_addresses),
         )
     except (FetchError, SecretFileError) as error:
         raise ConfigError(f"introspection: {error}") from None

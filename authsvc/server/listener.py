@@ -1,4 +1,4 @@
-"""The gRPC port: how its connections are bounded, its address, and its certificates."""
+"""The gRPC listener: limits of its connections, its address and its certificates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from authsvc.net.tls import ServerCertificates
 from authsvc.server.config import Settings, TlsSettings
 
 MAX_PENDING_CALLS = 10_000
-"""Calls that wait to be accepted, all connections together; further ones are cancelled."""
+"""Calls that wait to be accepted, of all connections. Further ones are cancelled."""
 
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", 1 << 20),
@@ -64,10 +64,10 @@ def listen(server: aio.Server, settings: Settings) -> str:
 
 
 def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials | None:
-    """What a listener shows, and asks of callers; None in the clear.
+    """The credentials of a listener with TLS; None without ``[tls]``.
 
     Raises:
-        ConfigError: a file is unfit.
+        ConfigError: a file cannot be used.
     """
     if settings is None:
         return None
@@ -81,16 +81,16 @@ def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials |
 
 
 def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
-    # Two servers on one port share its connections at random: a taken port is an error, unless it
-    # is meant.
+    # Two servers on one port would share its connections at random. Without workers, a port that is
+    # in use is therefore an error.
     streams = settings.limits.max_concurrent_streams_per_connection
     options = [
         *_SERVER_OPTIONS,
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_allowed_incoming_connections", room_for(settings.limits.max_connections)),
         ("grpc.max_concurrent_streams", streams),
-        # A call that has been answered is freed a moment after its client may begin the next one.
-        # Without room for these, gRPC would refuse calls of clients that keep to the bound.
+        # gRPC frees an answered call a moment after its client may begin the next one. Without room
+        # for these, it would refuse calls of clients that keep within the limit.
         ("grpc.http2.max_deallocating_streams", streams),
     ]
     if settings.max_connection_idle_seconds:
@@ -98,7 +98,7 @@ def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
             ("grpc.max_connection_idle_ms", round(1000 * settings.max_connection_idle_seconds))
         )
     if settings.max_connection_age_seconds:
-        # gRPC spreads it by a tenth to both sides, so that not all come back at once.
+        # gRPC varies it by 10 % in both directions, so that clients do not reconnect together.
         options += [
             ("grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_seconds)),
             ("grpc.max_connection_age_grace_ms", round(1000 * settings.grace_seconds)),

@@ -1,4 +1,4 @@
-"""The store that the settings name."""
+"""From ``[store]`` to a session store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from authsvc.stores.sqlite import SqliteStore
 
 
 async def open_store(settings: Settings) -> SessionStore:
-    """The store that the settings name.
+    """The configured store.
 
     Raises:
-        ConfigError: its file cannot be used, or its server is unsafe.
+        ConfigError: its file cannot be used, or its server's configuration is unsafe.
     """
     store, cap = settings.store, settings.sessions.unauthenticated_cap
     if store.kind == "memory":
@@ -33,7 +33,7 @@ async def open_store(settings: Settings) -> SessionStore:
 
 
 async def _open_redis(settings: Settings) -> SessionStore:
-    # Here, since the client takes 50 ms to import, which the other stores do without.
+    # Imported here: redis takes 50 ms to import, and the other stores do not need it.
     from authsvc.stores.redis.store import RedisStore
 
     store = settings.store

@@ -1,5 +1,5 @@
-"""What operators see of a running service: metrics and traces. Neither decides anything.
+"""Metrics, traces and logs of the programs. None of it takes part in a decision.
 
-No label and no attribute holds a token, a subject, a session id or an address of a peer, and none
-takes values without bound: issuers and callers are configured, all else is of an enumeration.
+No label and no attribute holds a token, a subject, a session id or a peer's address, and none has
+an unbounded set of values: issuers and callers are configured, all others are enumerations.
 """

@@ -1,4 +1,7 @@
-"""``/metrics``, on a port of its own: whoever scrapes is nobody who calls."""
+"""Serves ``/metrics`` on a port of its own: a scraper is not one of the callers.
+
+``prometheus_client.start_http_server`` bounds neither its connections nor their time.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ from authsvc.net.addresses import split, with_port
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 16
-"""At once; a new one takes the place of the oldest. Each has a thread."""
+"""Open connections, each with a thread. A new one beyond it ends the oldest."""
 
 CONNECTION_SECONDS = 15.0
-"""For a whole scrape, from the connection to the last byte."""
+"""Time for a whole scrape, from the connection to the last byte."""
 
 PAUSE_SECONDS = 0.5
-"""Without descriptors, before another connection is taken."""
+"""Pause before the next connection is accepted, if the process has no file descriptor left."""
 
 LOG_SECONDS = 1.0
 
@@ -39,11 +42,11 @@ async def exposed(registry: CollectorRegistry, listen: str) -> AsyncIterator[str
     """Serve a registry over HTTP, from threads of its own.
 
     Args:
-        registry: what is served.
-        listen: ``host:port``; port 0 takes a free one.
+        registry: the metrics.
+        listen: ``host:port``; port 0 is any free one.
 
     Yields:
-        The address that is listened on.
+        The address that it listens on.
 
     Raises:
         ConfigError: it cannot be listened on.
@@ -71,34 +74,34 @@ def _server(host: str, port: int, registry: CollectorRegistry) -> WSGIServer:
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        """Nothing: scrapes are no news."""
+        """Log nothing: scrapes are frequent."""
 
 
 class _BoundedServer(ThreadingMixIn, WSGIServer):
-    """A thread for each connection, as many as are allowed, each for as long as is allowed."""
+    """A thread for each connection, bounded in number and in time."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
-        # When each began, oldest first.
+        # When each connection was accepted, oldest first.
         self._open: dict[_Request, float] = {}
         self._lock = threading.Lock()
         self._warned_at = float("-inf")
         super().__init__(address, handler)
 
     def get_request(self) -> tuple[socket.socket, object]:
-        """Take a connection."""
+        """Accept a connection."""
         try:
             return super().get_request()
         except OSError as error:
-            # socketserver would try again at once, and for ever.
+            # socketserver would try again at once, in a busy loop.
             self._warn("no connection for metrics can be taken: %s", error.strerror)
             time.sleep(PAUSE_SECONDS)
             raise
 
     def process_request(self, request: _Request, client_address: object) -> None:
-        """Serve a connection, if need be in the place of the oldest."""
+        """Serve a connection. If there are too many, end the oldest one."""
         with self._lock:
             oldest = next(iter(self._open)) if len(self._open) >= MAX_CONNECTIONS else None
             if oldest is not None:
@@ -110,13 +113,13 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: _Request) -> None:
-        """A connection has been served."""
+        """Close a connection that has been served."""
         with self._lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End what takes too long; called twice a second."""
+        """End connections that take too long; called twice a second."""
         super().service_actions()
         before = time.monotonic() - CONNECTION_SECONDS
         with self._lock:
@@ -126,14 +129,14 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
 
     @staticmethod
     def _end(request: _Request) -> None:
-        """Have the thread that reads or writes it see its end; it is the one that closes it."""
-        if not isinstance(request, socket.socket):  # never, of TCP
+        """Shut a connection down. The thread that reads or writes it then closes it."""
+        if not isinstance(request, socket.socket):  # never with TCP
             return
-        with contextlib.suppress(OSError):  # of one that has ended by itself
+        with contextlib.suppress(OSError):  # it has ended by itself
             request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: _Request, client_address: object) -> None:
-        """Nothing: what goes wrong with a scrape, its client sees."""
+        """Log a failed scrape for debugging only: its client sees the failure."""
         log.debug("a scrape failed: %r", sys.exception())
 
     def _warn(self, message: str, *args: object) -> None:

@@ -25,7 +25,7 @@ def configure(level: str, log_format: Format) -> None:
     """Send all logs to standard error.
 
     Args:
-        level: ``debug``, ``info``, ``warning`` or ``error``; security events do not go by it.
+        level: ``debug``, ``info``, ``warning`` or ``error``; security events ignore it.
         log_format: ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
     """
     on_terminal = sys.stderr.isatty()
@@ -39,16 +39,16 @@ def configure(level: str, log_format: Format) -> None:
             colors=on_terminal, exception_formatter=_plain_traceback
         )
     handler = logging.StreamHandler(sys.stderr)
-    # JSON escapes whatever is not ASCII by itself.
+    # JSON escapes everything that is not ASCII by itself.
     before = structlog.processors.format_exc_info if as_json else _printable_fields
     handler.setFormatter(_formatter(before, renderer))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Libraries have nothing to say at DEBUG that is ours to show, headers among it.
-    for name in _TALKATIVE:
+    # At DEBUG, libraries log headers and other contents of requests.
+    for name in _LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
 
 
-_TALKATIVE = (
+_LIBRARIES = (
     *("aiobotocore", "aiohttp", "asyncio", "botocore", "grpc", "httpcore", "httpcore2"),
     *("httpx", "httpx2", "mcp", "opentelemetry", "uvicorn"),
 )
@@ -57,7 +57,7 @@ _TALKATIVE = (
 def _printable_fields(
     logger: object, method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Escape what a terminal would obey, or a reader take for a line of ours."""
+    """Escape terminal sequences, and line ends that would forge a line of the log."""
     return {printable(name): _printable_field(name, value) for name, value in event.items()}
 
 
@@ -65,26 +65,26 @@ def _printable_field(name: str, value: object) -> object:
     if name == "exc_info" or isinstance(value, int | float | None):
         return value
     if isinstance(value, str):
-        # Frames of a traceback are part of some messages.
-        return printable_lines(value) if name in _OF_LINES else printable(value)
+        # Some messages have the frames of a traceback.
+        return printable_lines(value) if name in _MULTILINE_FIELDS else printable(value)
     return printable(repr(value))
 
 
-_OF_LINES = frozenset({"event", "exception", "stack"})
+_MULTILINE_FIELDS = frozenset({"event", "exception", "stack"})
 
 
 def _plain_traceback(to: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    """As structlog's, with what the exception quotes escaped."""
+    """structlog's plain traceback, with the exception's text escaped."""
     text = io.StringIO()
     structlog.dev.plain_traceback(text, exc_info)
     to.write("    " + printable_lines(text.getvalue()))
 
 
 def append_to_file(logger_name: str, path: Path) -> None:
-    """Write one logger's lines to a file as well, as JSON, for its owner's eyes alone.
+    """Also append one logger's lines to a file, as JSON. Only its owner can read the file.
 
     Raises:
-        OSError: it cannot be written to, or it is a link.
+        OSError: the file cannot be written, or is a symbolic link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _PrivateFile(path, encoding="utf-8")
@@ -93,12 +93,12 @@ def append_to_file(logger_name: str, path: Path) -> None:
 
 
 class _PrivateFile(logging.handlers.WatchedFileHandler):
-    """A file that its owner alone can read, the one made after a rotation too."""
+    """A file that only its owner can read, also the new file after a rotation."""
 
     def _open(self) -> TextIOWrapper:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.baseFilename, flags, 0o600)
-        # The file may have been there before, with other ideas.
+        # An existing file may have other permissions.
         os.fchmod(descriptor, 0o600)
         return os.fdopen(descriptor, "a", encoding=self.encoding)
 

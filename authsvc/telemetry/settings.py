@@ -11,10 +11,10 @@ from authsvc.common.settings import Table
 
 
 class TracingSettings(Table):
-    """``[tracing]``: where traces go, by OTLP over gRPC.
+    """``[tracing]``: where traces are exported to, by OTLP over gRPC.
 
-    Without it, the environment's ``OTEL_EXPORTER_OTLP_ENDPOINT``, or that of traces alone, turns
-    tracing on.
+    Without it, ``OTEL_EXPORTER_OTLP_ENDPOINT`` or ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` enables
+    tracing.
     """
 
     endpoint: Annotated[str, AfterValidator(check_collector)] = Field(
@@ -24,5 +24,6 @@ class TracingSettings(Table):
         default=1.0,
         ge=0,
         le=1,
-        description="Of the traces that begin here; a caller's own decision goes above it.",
+        description="Ratio of the traces that begin here and are sampled. A caller's decision "
+        "overrides it.",
     )
