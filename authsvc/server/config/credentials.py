@@ -141,7 +141,7 @@ class CredentialSettings(Table):
             raise ValueError("two tables name the same resource")
         if sum(not table.resources for table in tables) + bool(self.static) > 1:
             raise ValueError(
-                "two tables apply to all resources; give resources to all but one (static "
-                "credentials apply to all)"
+                "two tables are for all resources; give resources to all but one (static "
+                "credentials are for all)"
             )
         return self
