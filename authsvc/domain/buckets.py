@@ -1,4 +1,4 @@
-"""Names of buckets: one spelling for each, before anything is authorised. Knows nothing else."""
+"""Names of buckets: one spelling for each, for every authorisation decision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
 def located(text: str) -> tuple[str, str]:
-    """The bucket that ``text`` names, and the path behind it: empty but in ``s3://name/path``.
+    """The bucket that ``text`` names, and the path after it: empty except in ``s3://name/path``.
 
     White space around the whole is no part of either.
 

@@ -18,8 +18,8 @@ from authsvc.domain.resolution import Outcome, Principal
 from authsvc.domain.tokens import PresentedToken, RejectedToken, VerifiedToken
 
 TOUCH_FRACTION = 0.01
-"""``last_seen_time`` is written when this part of the idle limit has passed: limits are kept to
-one percent, and the hot path writes next to nothing."""
+"""``last_seen_time`` is written once this fraction of the idle limit has passed. So idle limits are
+accurate to one percent, and the hot path rarely writes."""
 
 
 class Row(IntEnum):
@@ -57,15 +57,15 @@ class Change(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to answer and what to write, for one row of the table.
+    """What to respond and what to write, for one row of the table.
 
     Attributes:
         row: which row it is.
         outcome: set when the request is served.
         error: set when it is rejected.
-        record: the record that is answered with or rejected, as it stands after the request.
+        record: the record that the decision is about, as it is after the request.
         change: what becomes of that record in the store.
-        principal: who is asking; always by the token of this request.
+        principal: the identity of the request; always from its own token.
     """
 
     row: Row
@@ -111,7 +111,7 @@ class Decision:
 
 
 def unchanged_until(record: Record, limits: Limits) -> float:
-    """Until when the record goes on serving its current tokens without being written."""
+    """Until when, in epoch seconds, the record serves its current tokens without a write."""
     idle = TOUCH_FRACTION * _idle_seconds(record, limits)
     return min(record.last_seen_time + idle, record.expire_time)
 
@@ -172,7 +172,10 @@ def decide_with_token(
     now: float,
     limits: Limits,
 ) -> Decision:
-    """The other rows, where ``decide_without_token`` has returned None. Arguments as ``decide``."""
+    """Rows 1 to 3 and 5 to 13, where ``decide_without_token`` has returned None.
+
+    Arguments as for ``decide``.
+    """
     if record is None:
         return _decide_new(token, session_id, resource, now, limits)
     if isinstance(token, RejectedToken):
@@ -206,7 +209,7 @@ def decide_principal_session(
 
 
 def revoke(record: Record, *, now: float, limits: Limits) -> Record | None:
-    """The tombstone of a session: it answers SESSION_REVOKED until it ends.
+    """The tombstone of a session: requests get SESSION_REVOKED until it ends.
 
     Returns:
         None when there is nothing left to revoke.
@@ -287,8 +290,8 @@ def _reuse(
 ) -> Decision:
     if now - record.last_seen_time < TOUCH_FRACTION * _idle_seconds(record, limits):
         return Decision(row, Outcome.REUSED, record=record, principal=principal)
-    seen = replace(record, last_seen_time=now, expire_time=_expire_time(record, now, limits))
-    return Decision(row, Outcome.REUSED, record=seen, change=Change.TOUCH, principal=principal)
+    touched = replace(record, last_seen_time=now, expire_time=_expire_time(record, now, limits))
+    return Decision(row, Outcome.REUSED, record=touched, change=Change.TOUCH, principal=principal)
 
 
 def _reject(row: Row, reason: Reason) -> Decision:

@@ -1,8 +1,8 @@
-"""Every way in which authsvc says no, on one screen. Knows nothing else of the project.
+"""Every reason for which authsvc rejects a request. Imports nothing else of the project.
 
 A reason's name is stable API (``google.rpc.ErrorInfo.reason``); its status is the gRPC code; its
-message is fit for the end user of the calling server. What an operator may know besides goes into
-``AuthError.detail``, which is logged and never sent, and never holds a token or a key.
+message is fit for the end user of the calling server. ``AuthError.detail`` is for operators: it is
+logged, never sent, and never holds a token or a key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 
 class Reason(Enum):
-    """Why a request was refused: (status, public message)."""
+    """Why a request was rejected: (status, public message)."""
 
     TOKEN_MALFORMED = Status.UNAUTHENTICATED, "The token is not a well-formed JWT."
     TOKEN_SIGNATURE_INVALID = Status.UNAUTHENTICATED, "The token's signature does not verify."
@@ -46,22 +46,22 @@ class Reason(Enum):
 
     SESSION_NOT_FOUND = Status.NOT_FOUND, "There is no such session."
     SESSION_EXPIRED = Status.NOT_FOUND, "The session has expired."
-    SESSION_REVOKED = Status.NOT_FOUND, "The session has been ended."
+    SESSION_REVOKED = Status.NOT_FOUND, "The session has been revoked."
 
-    SESSION_ID_INVALID = Status.INVALID_ARGUMENT, "The session id is not acceptable."
+    SESSION_ID_INVALID = Status.INVALID_ARGUMENT, "The session id is not valid."
     TOKEN_TOO_LARGE = Status.INVALID_ARGUMENT, "The token is too large."
     RESOURCE_INVALID = Status.INVALID_ARGUMENT, "The resource is not a canonical URI."
     ARGUMENT_INVALID = Status.INVALID_ARGUMENT, "The request is not complete or not consistent."
 
     SESSION_LIMIT = Status.RESOURCE_EXHAUSTED, "There are too many sessions."
-    OVERLOADED = Status.RESOURCE_EXHAUSTED, "The service is overloaded; try again shortly."
+    OVERLOADED = Status.RESOURCE_EXHAUSTED, "The service is overloaded; try again."
 
     CONFLICT = Status.ABORTED, "The session was changed by another request; try again."
 
     SERVICE_UNAVAILABLE = Status.UNAVAILABLE, "The authorization service is unavailable; try again."
-    STORE_UNAVAILABLE = Status.UNAVAILABLE, "Sessions cannot be reached; try again shortly."
-    KEYS_UNAVAILABLE = Status.UNAVAILABLE, "Signing keys cannot be reached; try again shortly."
-    CREDENTIALS_UNAVAILABLE = Status.UNAVAILABLE, "Credentials cannot be had; try again shortly."
+    STORE_UNAVAILABLE = Status.UNAVAILABLE, "The session store is unavailable; try again."
+    KEYS_UNAVAILABLE = Status.UNAVAILABLE, "Signing keys are unavailable; try again."
+    CREDENTIALS_UNAVAILABLE = Status.UNAVAILABLE, "Credentials are unavailable; try again."
 
     def __init__(self, status: Status, message: str) -> None:
         self.status = status
@@ -69,15 +69,15 @@ class Reason(Enum):
 
 
 class AuthError(Exception):
-    """The one exception that crosses a module's border: a reason, and what helps to act on it.
+    """The one exception that a package raises for its callers: a reason, and what helps to act.
 
     Attributes:
         reason: why.
-        detail: for the operator's log alone; free of secrets. Empty when the reason says it all.
-        retry_after_seconds: when to try again; set for UNAVAILABLE, ABORTED and
-            RESOURCE_EXHAUSTED.
-        counts_as_rejected: whether a token counts as refused though nobody can tell: its key is
-            none of those that are known.
+        detail: for the operator's log alone, without secrets; empty where the reason says enough.
+        retry_after_seconds: seconds until another attempt may succeed; set for UNAVAILABLE,
+            ABORTED and RESOURCE_EXHAUSTED.
+        counts_as_rejected: whether the token counts as rejected though its validity is not known:
+            its key is not among the known ones.
     """
 
     def __init__(

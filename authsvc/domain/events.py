@@ -1,4 +1,4 @@
-"""What happens to sessions, as stores keep it and operators see it. Pure."""
+"""Events of sessions, as stores log them and operators see them. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Record
 from authsvc.domain.revocation import NotBefore
 
 EVENT_BYTES = 2_600
-"""What events may take in memory, on average, where a number of them is kept: twice what one with
-one grant takes. Where they take more, fewer are kept."""
+"""Bytes that an event may take in memory on average: twice what one with one grant takes. Where
+events take more, fewer are kept."""
 
 _EVENT_BYTES = 400
-"""What an event takes beside its record or the texts of its not-before."""
+"""Bytes that an event takes beside its record or the texts of its not-before."""
 
 
 class EventType(Enum):
@@ -35,8 +35,8 @@ class SessionEvent:
     Attributes:
         type: what happened.
         time: when, in seconds since the epoch.
-        record: the record after it; None for a not-before.
-        not_before: what was revoked; None for anything else.
+        record: the record after the event; None for a not-before.
+        not_before: the not-before that was set; None for other events.
     """
 
     type: EventType
@@ -45,32 +45,32 @@ class SessionEvent:
     not_before: NotBefore | None = None
 
     def memory_bytes(self) -> int:
-        """What it takes in memory: an estimate for bounds."""
+        """Bytes that it takes in memory: an estimate for bounds."""
         record = self.record.memory_bytes() if self.record is not None else 0
         names = self.not_before.key if self.not_before is not None else ()
         return _EVENT_BYTES + record + sum(map(getsizeof, names))
 
 
 def event_time(event_type: EventType, record: Record) -> float:
-    """When a write of ``record`` happened, by the record itself."""
+    """When a write of ``record`` happened, by its own times."""
     if event_type is EventType.REVOKED and record.revoke_time is not None:
         return record.revoke_time
     return record.expire_time if event_type is EventType.EXPIRED else record.last_seen_time
 
 
 def revoked_since(record: Record) -> float | None:
-    """When a session was revoked; None while it lives."""
+    """When a session was revoked, in seconds since the epoch; None where it is not revoked."""
     since = record.revoke_time
     if since is None or not record.id.startswith(PRINCIPAL_SESSION_PREFIX):
         return since
-    # A principal session lives on for tokens that were issued after it was revoked.
-    lives = any(grant.issue_time > since for grant in record.grants.values())
-    return None if lives else since
+    # A principal session remains usable for tokens that were issued after its revocation.
+    is_used = any(grant.issue_time > since for grant in record.grants.values())
+    return None if is_used else since
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
-    """Which records: what is set has to match, exactly.
+    """Which records: each attribute that is set has to match exactly.
 
     Attributes:
         issuer: claim ``iss`` that they are bound to.
@@ -85,7 +85,7 @@ class RecordFilter:
     resource: str = ""
 
     def matches(self, record: Record) -> bool:
-        """Whether it is one of them."""
+        """Whether a record is one of them."""
         return (
             (not self.issuer or record.issuer == self.issuer)
             and (not self.subject or record.subject == self.subject)

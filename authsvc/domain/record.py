@@ -27,8 +27,8 @@ class Limits:
     """How long sessions last, and how long revocations are kept. Times in seconds.
 
     The defaults are long on purpose: common MCP clients raise on 404 instead of initialising
-    again, and an id without a token opens nothing. A token that is older than not-befores are kept
-    is rejected: the not-before that revoked it may have been dropped.
+    again, and a session id without a token gives no access. A token that is older than
+    ``not_befores_kept_seconds`` is rejected: a not-before that revoked it may have been dropped.
     """
 
     unauthenticated_idle_seconds: float = 3600.0
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What is kept of a session's current token at one resource: enough to recognise it.
+    """The current token of a session at one resource, without its text or claims.
 
     Attributes:
         digest: SHA-256 of the token, 32 bytes.
@@ -58,10 +58,10 @@ class Grant:
 
 
 _RECORD_BYTES = 600
-"""What a record takes in memory beside its texts."""
+"""Bytes that a record takes in memory beside its texts."""
 
 _GRANT_BYTES = 350
-"""What a grant takes in memory beside its texts."""
+"""Bytes that a grant takes in memory beside its texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Record:
         return bool(self.subject)
 
     def memory_bytes(self) -> int:
-        """What it takes in memory: an estimate for caches."""
+        """Bytes that it takes in memory: an estimate for caches."""
         texts = (self.id, self.issuer, self.subject)
         grants = (
             getsizeof(resource) + getsizeof(grant.token_id) + getsizeof(grant.client_id)

@@ -1,6 +1,6 @@
-"""What a resolve answers: the vocabulary that service, client and middleware share.
+"""The result of a resolve: the values that service, client and gate share.
 
-Plain values and one protocol; knows only the errors. Times are seconds since the epoch (UTC).
+Plain values and one protocol. Times are seconds since the epoch (UTC).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SESSION_ID_MAX_LENGTH = 128
 """Longest session id that is accepted, in characters."""
 
 SESSION_ID_SHOWN = 8
-"""How much of a session id may be shown: enough to find it, too little to use it."""
+"""Characters of a session id that may be shown: enough to identify it, too few to use it."""
 
 
 def shown(session_id: str) -> str:
@@ -25,13 +25,13 @@ def shown(session_id: str) -> str:
 
 
 _OBJECT_BYTES = 200
-"""What a small object takes, with its numbers."""
+"""Bytes that a small object takes, its numbers included."""
 
 
 class Secret:
     """Text that does not leak: no repr, str, format, pickle or attribute shows it.
 
-    Compares in constant time. ``reveal`` is the one way out, easy to grep for.
+    Compares in constant time. Only ``reveal`` returns the text.
     """
 
     __slots__ = ("__value",)
@@ -63,7 +63,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, by one verified token.
+    """The identity of a request, by one verified token.
 
     Attributes:
         issuer: claim ``iss`` (RFC 7519 section 4.1.1).
@@ -88,7 +88,7 @@ class Principal:
     claims_json: bytes = field(default=b"{}", repr=False)
 
     def memory_bytes(self) -> int:
-        """What it takes in memory, its strings included: an estimate for caches."""
+        """Bytes that it takes in memory, strings included: an estimate for caches."""
         lists = (self.scopes, self.roles, self.buckets, self.permissions)
         texts = (self.issuer, self.subject, self.client_id)
         return (
@@ -103,7 +103,7 @@ class Principal:
 class AwsCredentials:
     """Credentials for AWS and what speaks its protocols; ``expire_time`` 0 means none is set.
 
-    After ``renew_time`` the broker is to be asked again; callers are not told of it.
+    After ``renew_time`` the broker issues new ones; it is not sent to callers.
     """
 
     access_key_id: str
@@ -114,7 +114,7 @@ class AwsCredentials:
     renew_time: float = field(default=math.inf, compare=False)
 
     def memory_bytes(self) -> int:
-        """What they take in memory: an estimate for caches."""
+        """Bytes that they take in memory: an estimate for caches."""
         token = self.session_token.reveal() if self.session_token else ""
         return 3 * _OBJECT_BYTES + getsizeof(token) + getsizeof(self.secret_access_key.reveal())
 
@@ -123,7 +123,7 @@ class AwsCredentials:
 class BearerCredentials:
     """An OAuth access token for a downstream API (RFC 6749 section 7.1).
 
-    After ``renew_time`` the broker is to be asked again; callers are not told of it.
+    After ``renew_time`` the broker issues new ones; it is not sent to callers.
     """
 
     access_token: Secret
@@ -132,7 +132,7 @@ class BearerCredentials:
     renew_time: float = field(default=math.inf, compare=False)
 
     def memory_bytes(self) -> int:
-        """What they take in memory: an estimate for caches."""
+        """Bytes that they take in memory: an estimate for caches."""
         return 3 * _OBJECT_BYTES + getsizeof(self.access_token.reveal())
 
 
@@ -156,7 +156,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as its caller sees it; ``state`` is that of the request."""
+    """A session as the caller of one request sees it; ``state`` is that of the request."""
 
     id: str
     state: SessionState
@@ -167,11 +167,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The answer to one request: session, outcome, identity, credentials.
+    """The response to one request: session, outcome, identity, credentials.
 
     ``session`` and ``outcome`` are None for a caller with neither session id nor token;
     ``principal`` is None when unauthenticated; ``credentials`` is None where no broker applies.
-    ``consistency_token`` is set when the call wrote: whoever shows it is answered what was written.
+    ``consistency_token`` is set when the call wrote: a request that sends it sees that write, on
+    every replica.
     """
 
     session: Session | None = None
@@ -182,14 +183,14 @@ class Resolution:
 
 
 class NotOpenError(RuntimeError):
-    """A resolver is asked that is not open: it is used within ``async with``."""
+    """A resolver was called while not open: use it within ``async with``."""
 
 
 class Resolver(Protocol):
-    """Decides who is asking: authsvc's own resolver, its client, or a test's.
+    """Resolves requests: authsvc's own resolver, its client, or a test's.
 
-    Every method raises ``AuthError`` and nothing else that is expected. One that has to be opened
-    raises ``NotOpenError`` before it is, and once it is closed.
+    Every method raises ``AuthError`` for every expected failure. A resolver that has to be opened
+    raises ``NotOpenError`` before that, and after it is closed.
     """
 
     async def resolve(

@@ -1,8 +1,8 @@
-"""Not-befores: no token that was issued up to a time answers any more. Pure.
+"""Not-befores: each revokes all tokens that were issued up to a time. Pure.
 
-A not-before is checked at every resolve, so it also stops tokens that were never seen before. It is
-kept for ``Limits.not_befores_kept_seconds``; older tokens are refused for their age, so that none
-comes back when its not-before goes.
+Every resolve checks them, so they also revoke tokens that were never presented before. A not-before
+is kept for ``Limits.not_befores_kept_seconds``. Tokens older than that are rejected for their age,
+so that none is accepted again when its not-before is dropped.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from authsvc.domain.tokens import VerifiedToken
 
 NotBeforeKey = tuple[str, str, str]
-"""Whom a not-before is for: issuer, subject and token id, empty where it is for all."""
+"""Whose tokens a not-before revokes: issuer, subject and token id; empty stands for all."""
 
 EVERYONE: NotBeforeKey = ("", "", "")
 
 END_OF_TIME = 253_402_300_799.0
-"""9999-12-31T23:59:59Z: the not-before of a token that is revoked whenever it was issued."""
+"""9999-12-31T23:59:59Z: the time of a not-before that revokes a token whenever it was issued."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotBefore:
-    """Whom it is for, and when. Of a subject, of one token by its ``jti``, or of everyone.
+    """A not-before of a subject, of one token by its ``jti``, or of everyone.
 
     Attributes:
-        time: tokens issued up to here are refused.
-        set_time: when it was set.
+        time: tokens issued up to then are revoked, in seconds since the epoch.
+        set_time: when it was set, in seconds since the epoch.
         issuer: claim ``iss``; empty for everyone.
         subject: claim ``sub``; empty for a token and for everyone.
         token_id: claim ``jti`` (RFC 7519 section 4.1.7); empty for a subject and for everyone.
@@ -42,12 +42,12 @@ class NotBefore:
 
     @property
     def key(self) -> NotBeforeKey:
-        """Whom it is for."""
+        """Whose tokens it revokes."""
         return self.issuer, self.subject, self.token_id
 
 
 def not_before_keys(token: VerifiedToken) -> list[NotBeforeKey]:
-    """Whose not-befores a token has to obey."""
+    """The keys of the not-befores that may revoke a token."""
     who = token.principal
     keys = [EVERYONE, (who.issuer, who.subject, "")]
     if token.token_id:
@@ -56,14 +56,14 @@ def not_before_keys(token: VerifiedToken) -> list[NotBeforeKey]:
 
 
 class NotBefores:
-    """The not-befores in force; the later one of two for the same holds."""
+    """The not-befores in force: for each key the one with the latest time."""
 
     def __init__(self) -> None:
         self._by_key: dict[NotBeforeKey, NotBefore] = {}
         self._everyone = -math.inf
 
     def add(self, not_before: NotBefore) -> None:
-        """Put one in force, unless a later one is. An equal one is kept for longer."""
+        """Put one in force, unless one with a later time is. An equal one is kept for longer."""
         known = self._by_key.get(not_before.key)
         if known is not None and known.time > not_before.time:
             return
@@ -72,7 +72,7 @@ class NotBefores:
             self._everyone = not_before.time
 
     def reject(self, token: VerifiedToken) -> bool:
-        """Whether the token is revoked. One without ``iat`` is, by any not-before of its own."""
+        """Whether the token is revoked. One without ``iat`` is, by any not-before with its key."""
         if token.issue_time <= self._everyone:
             return True
         if not self._by_key:

@@ -1,4 +1,4 @@
-"""How the service is, as operators see it. Pure; never key material."""
+"""The state of the service, as operators see it. Pure; without key material."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class IssuerState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """What is public of a key.
+    """The public facts of a key.
 
     Attributes:
         key_id: its ``kid``; empty for a key without one, such as a secret.
-        algorithm: the one that it is for, such as ``ES256``.
+        algorithm: the algorithm that it is for, such as ``ES256``.
         previous: whether it is a secret that a newer one has replaced.
     """
 
@@ -37,11 +37,11 @@ class IssuerStatus:
         issuer: claim ``iss``.
         state: whether its tokens can be verified.
         key_source: the setting that its keys come from, such as ``jwks_url``; ``introspection``
-            for an issuer that is asked about each token.
-        keys: as far as there are any.
-        fetch_time: when they were read or fetched; None if there are none.
-        skipped_keys: entries of its JWK Set that somebody should look at, as they cannot be used.
-            Known to the process alone that has read them.
+            for an issuer whose endpoint judges each token (RFC 7662).
+        keys: its keys at present.
+        fetch_time: when they were read or fetched, in seconds since the epoch; None without keys.
+        skipped_keys: entries of its JWK Set that cannot be used, which an operator should look at.
+            Known only to the process that read the set.
         failure: why newer keys could not be read or fetched; empty if they could.
     """
 
@@ -56,7 +56,7 @@ class IssuerStatus:
 
 @dataclass(frozen=True, slots=True)
 class SessionCounts:
-    """How many sessions there are.
+    """The number of sessions by state.
 
     Attributes:
         unauthenticated: without an identity.
@@ -73,15 +73,15 @@ class SessionCounts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """How one process of authsvc is. Times in seconds since the epoch.
+    """The state of one process of authsvc. Times in seconds since the epoch.
 
     Attributes:
         version: of authsvc.
         start_time: when it began to serve.
         time: its clock, now.
-        store_ready: whether its store can be asked.
-        issuers: all that are trusted, in the order of the configuration.
-        sessions: None unless they were to be counted.
+        store_ready: whether its store is available.
+        issuers: every trusted issuer, in the order of the configuration.
+        sessions: the numbers of sessions; None unless they were asked for.
     """
 
     version: str
@@ -93,5 +93,5 @@ class ServiceStatus:
 
     @property
     def uptime_seconds(self) -> float:
-        """For how long it has served."""
+        """Seconds for which it has served."""
         return max(0.0, self.time - self.start_time)

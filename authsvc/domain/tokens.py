@@ -1,4 +1,4 @@
-"""What is known of a token that a request presented. Pure."""
+"""Tokens: as presented, and as verified or rejected. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from authsvc.domain.record import Grant
 from authsvc.domain.resolution import Principal
 
 _TOKEN_BYTES = 350
-"""What a verified token takes in memory beside its texts and its principal."""
+"""Bytes that a verified token takes in memory beside its texts and its principal."""
 
 
 class BearerToken:
@@ -35,7 +35,7 @@ class BearerToken:
 
 
 def token_digest(text: str) -> bytes:
-    """What is kept of a token: the SHA-256 of its bytes, 32 bytes.
+    """The SHA-256 of a token, 32 bytes: all that is stored of it.
 
     A verifier accepts one spelling of a token only, so that equal tokens have equal digests.
     """
@@ -48,7 +48,7 @@ class VerifiedToken:
 
     Attributes:
         digest: SHA-256 of its canonical bytes.
-        principal: who it says is asking.
+        principal: the identity that it proves.
         issue_time: claim ``iat``; 0 where the issuer is configured to do without.
         token_id: claim ``jti``; empty when absent.
     """
@@ -59,7 +59,7 @@ class VerifiedToken:
     token_id: str = ""
 
     def memory_bytes(self) -> int:
-        """What it takes in memory: an estimate for caches."""
+        """Bytes that it takes in memory: an estimate for caches."""
         return _TOKEN_BYTES + getsizeof(self.token_id) + self.principal.memory_bytes()
 
     def grant(self) -> Grant:

@@ -14,6 +14,10 @@ from authsvc.resolver.request import Request
 from authsvc.stores import SessionStore
 
 
+class LostUpdateError(Exception):
+    """Another request changed the same record first: the decision has to be made again."""
+
+
 class Execution:
     """Carries out decisions.
 
@@ -30,51 +34,22 @@ class Execution:
         self._broker = broker
         self._usages = usages
 
-    async def write(self, decision: Decision, session_id: str) -> str | None:
-        """Write what the decision changes.
-
-        Returns:
-            The consistency token of the write, empty without one; None when another write to the
-            same record came first.
-        """
-        record, change = decision.record, decision.change
-        if record is None or change is Change.NONE:
-            return ""
-        if change is Change.REMOVE:
-            await self._store.remove(record)
-        elif change is Change.TOUCH:
-            await self._store.touch(record)
-        elif decision.outcome is not Outcome.REAUTHENTICATED:
-            return await self._store.put(record, EventType.CREATED)
-        else:
-            log_lines.new_token(session_id)
-            written = await self._store.put(record, EventType.REAUTHENTICATED)
-            if written is not None:
-                log_lines.updated(session_id)
-            return written
-        return ""
-
-    async def respond(
-        self,
-        request: Request,
-        decision: Decision,
-        presented: PresentedToken,
-        *,
-        now: float,
-        written: str,
+    async def carry_out(
+        self, request: Request, decision: Decision, presented: PresentedToken, now: float
     ) -> Resolution:
-        """The response to a request, once what it changes is written.
+        """Write what a decision changes, then build the response.
 
         Args:
             request: the request.
             decision: what was decided.
             presented: the verdict on its token.
             now: when, in seconds since the epoch.
-            written: the consistency token of the write.
 
         Raises:
-            AuthError: the decision's error, or the broker's.
+            LostUpdateError: nothing was written.
+            AuthError: the decision's error, the store's or the broker's.
         """
+        consistency_token = await self._write(decision, request.session_id)
         if decision.error is not None:
             await self._audit(request, decision, presented, now)
             raise decision.error
@@ -86,8 +61,30 @@ class Execution:
             decision.outcome,
             decision.principal,
             await self._credentials(request, decision, now),
-            written,
+            consistency_token,
         )
+
+    async def _write(self, decision: Decision, session_id: str) -> str:
+        """The consistency token of the write; empty where the decision needs none."""
+        record, change = decision.record, decision.change
+        if record is None or change is Change.NONE:
+            return ""
+        if change is Change.REMOVE:
+            await self._store.remove(record)
+            return ""
+        if change is Change.TOUCH:
+            await self._store.touch(record)
+            return ""
+        is_new = decision.outcome is Outcome.CREATED
+        if not is_new:
+            log_lines.new_token(session_id)
+        event = EventType.CREATED if is_new else EventType.REAUTHENTICATED
+        written = await self._store.put(record, event)
+        if written is None:
+            raise LostUpdateError
+        if not is_new:
+            log_lines.updated(session_id)
+        return written
 
     async def _audit(
         self, request: Request, decision: Decision, presented: PresentedToken, now: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 
 from authsvc.access import audit
@@ -15,6 +16,7 @@ from authsvc.access.callers import LOCAL_CALLER
 from authsvc.access.usage import Usages
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.decision import (
+    Decision,
     decide_principal_session,
     decide_with_token,
     decide_without_token,
@@ -31,7 +33,7 @@ from authsvc.domain.record import (
 )
 from authsvc.domain.resolution import Resolution
 from authsvc.domain.tokens import BearerToken, PresentedToken, RejectedToken
-from authsvc.resolver.execution import Execution
+from authsvc.resolver.execution import Execution, LostUpdateError
 from authsvc.resolver.request import Request, bearer
 from authsvc.resolver.response_cache import MAX_CACHED_RESPONSES, ResponseCache
 from authsvc.resolver.token_checks import TokenChecks
@@ -201,13 +203,8 @@ class SessionResolver:
             if create and cached is None and decision.serves_unchanged and record is not None:
                 # This may be the repetition of an attempt whose creation is not confirmed.
                 await self._store.confirm(record)
-            written = await self._execution.write(decision, request.session_id)
-            if written is not None:
-                resolution = await self._execution.respond(
-                    request, decision, presented, now=now, written=written
-                )
-                self._responses.put(request, decision, presented, resolution)
-                return resolution
+            with suppress(LostUpdateError):
+                return await self._carry_out(request, decision, presented, now)
         raise _conflict()
 
     async def _resolve_principal_session(self, request: Request, token: BearerToken) -> Resolution:
@@ -226,14 +223,16 @@ class SessionResolver:
             if cached is not None and not decision.serves_unchanged:
                 cached = None  # decide again, on what the store has
                 continue
-            written = await self._execution.write(decision, session_id)
-            if written is not None:
-                resolution = await self._execution.respond(
-                    request, decision, presented, now=now, written=written
-                )
-                self._responses.put(request, decision, presented, resolution)
-                return resolution
+            with suppress(LostUpdateError):
+                return await self._carry_out(request, decision, presented, now)
         raise _conflict()
+
+    async def _carry_out(
+        self, request: Request, decision: Decision, presented: PresentedToken, now: float
+    ) -> Resolution:
+        resolution = await self._execution.carry_out(request, decision, presented, now)
+        self._responses.put(request, decision, presented, resolution)
+        return resolution
 
 
 def _check_may_end(record: Record, resources: Collection[str]) -> None:

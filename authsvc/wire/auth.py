@@ -1,4 +1,4 @@
-"""Between the values of ``domain.resolution`` and the messages of ``auth.proto``, both ways."""
+"""Conversion between the values of ``domain.resolution`` and the messages of ``auth.proto``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def principal_message(principal: Principal) -> pb.Principal:
 
 
 def credentials_message(credentials: Credentials) -> pb.Credentials:
-    """Credentials for the wire: the one place where a server reveals them."""
+    """Credentials for the wire: the only place where the server reveals them."""
     message = pb.Credentials(expire_time=timestamp(credentials.expire_time))
     if isinstance(credentials, AwsCredentials):
         token = credentials.session_token
@@ -118,7 +118,7 @@ def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse)
 
 
 def _session(message: pb.Session) -> Session:
-    # Every other state, also one of a later version, is unauthenticated.
+    # Any other state, including one of a later version, counts as unauthenticated.
     authenticated = message.state == pb.SESSION_STATE_AUTHENTICATED
     return Session(
         id=message.id,

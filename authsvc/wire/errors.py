@@ -1,4 +1,4 @@
-"""Between ``AuthError`` and ``google.rpc.Status`` (ErrorInfo, RetryInfo; AIP-193), both ways.
+"""Conversion between ``AuthError`` and ``google.rpc.Status`` (ErrorInfo, RetryInfo; AIP-193).
 
 The only place that maps errors to gRPC statuses.
 """
