@@ -1,4 +1,4 @@
-"""Security events: as documented, and free of secrets."""
+"""Security events are as documented, and free of secrets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def service(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncI
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
-    """What was written down since the service started, empty fields left out."""
+    """The events since the service started, without their empty fields."""
     names = [field.name for field in dataclasses.fields(SecurityEvent)]
     found = [
         {name: str(record.__dict__[name]) for name in names if record.__dict__[name]}
@@ -49,7 +49,7 @@ def events(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
     return [event for event in found if event["event_type"] != SecurityEventType.SERVICE_STARTED]
 
 
-def test_the_document_is_right() -> None:
+def test_the_documented_fields_and_types() -> None:
     assert [
         *OF_THE_LOG,
         *(field.name for field in dataclasses.fields(SecurityEvent)),
@@ -57,7 +57,7 @@ def test_the_document_is_right() -> None:
     assert [item.value for item in SecurityEventType] == DOCUMENTED_TYPES
 
 
-async def test_a_refused_token(
+async def test_a_rejected_token(
     service: Service, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -97,7 +97,7 @@ async def test_another_subject(
     ]
 
 
-async def test_a_revocation_is_written_once(
+async def test_a_revocation_is_audited_once(
     service: Service, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -127,7 +127,7 @@ async def test_a_caller_for_another_resource(
     assert "; from unix:" in event["detail"]
 
 
-async def test_what_is_served_is_no_event(
+async def test_a_served_request_is_no_event(
     service: Service, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

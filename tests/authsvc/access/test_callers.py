@@ -1,4 +1,4 @@
-"""Who may call, and for what."""
+"""Registered callers, and the resources that they may name."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CALLERS = Callers(
         (["unknown"], TOKENS["here"], "here"),
     ],
 )
-def test_a_proof_names_a_caller(names: list[str], token: str, caller: str) -> None:
+def test_a_proof_identifies_a_caller(names: list[str], token: str, caller: str) -> None:
     assert CALLERS.identify(names, token).name == caller
 
 
@@ -74,7 +74,7 @@ def test_a_proof_names_a_caller(names: list[str], token: str, caller: str) -> No
         (["SPIFFE://x/here"], ""),
     ],
 )
-def test_anything_else_is_refused(names: list[str], token: str) -> None:
+def test_other_proofs_are_denied(names: list[str], token: str) -> None:
     with pytest.raises(AuthError) as caught:
         CALLERS.identify(names, token)
     assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
@@ -146,7 +146,7 @@ def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
         ("\u2603" * 40, "is not ASCII"),
     ],
 )
-def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
+def test_a_file_without_a_token_withdraws_the_old_one(
     tmp_path: Path, clock: Clock, content: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "token"
@@ -172,13 +172,13 @@ def test_a_file_that_holds_no_token_any_more_ends_the_old_one(
         {"token_digests": (digest(TOKENS["here"]),)},
     ],
 )
-def test_two_callers_with_one_proof_are_refused(proof: Mapping[str, Any]) -> None:
+def test_two_callers_with_one_proof_are_invalid(proof: Mapping[str, Any]) -> None:
     Callers([Caller("one", **proof)])
     with pytest.raises(ValueError, match="two have the same"):
         Callers([Caller("one", **proof), Caller("two", admin=True, **proof)])
 
 
-def test_two_callers_that_come_by_one_token_are_both_refused(tmp_path: Path, clock: Clock) -> None:
+def test_two_callers_that_get_one_token_are_both_denied(tmp_path: Path, clock: Clock) -> None:
     files = []
     for name in ("here", "admin"):
         (tmp_path / name).write_text(TOKENS[name])
@@ -193,7 +193,7 @@ def test_two_callers_that_come_by_one_token_are_both_refused(tmp_path: Path, clo
         callers.identify([], TOKENS["here"])
 
 
-def test_no_token_shows() -> None:
+def test_no_token_is_in_a_repr() -> None:
     assert digest(TOKENS["here"]).hex() not in repr(CALLERS.identify([], TOKENS["here"]))
 
 

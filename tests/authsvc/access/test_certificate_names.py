@@ -1,4 +1,4 @@
-"""Which names a client certificate proves, and that no name stands for another."""
+"""The names that a client certificate proves: none may be taken for another."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def connected(
 
 
 async def codes(channel: aio.Channel) -> dict[str, grpc.StatusCode]:
-    """What each way in answers."""
+    """The status of a call of each kind."""
     service, admin = pb_grpc.AuthServiceStub(channel), pb_grpc.SessionAdminServiceStub(channel)
     health: Any = HealthStub(channel)  # its stubs are without methods
     reflection: Any = ServerReflectionStub
@@ -109,8 +109,8 @@ async def codes(channel: aio.Channel) -> dict[str, grpc.StatusCode]:
 
 
 async def uncrossed(ask: Callable[[], Awaitable[grpc.StatusCode]]) -> grpc.StatusCode:
-    """What is answered. grpc.aio's client says INTERNAL, and not what the server does, where a
-    stream is refused while its first message is written: then it is asked again."""
+    """The status. grpc.aio's client reports INTERNAL instead where a stream is rejected while its
+    first message is written: then the call is repeated."""
     for _ in range(10):
         if (code := await ask()) is not grpc.StatusCode.INTERNAL:
             break
@@ -157,14 +157,14 @@ DENIED = dict.fromkeys(
         [("dns", b""), ("uri", b"spiffe://x/ops")],
     ],
 )
-async def test_a_name_that_goes_on_behind_a_control_character_proves_nobody(
+async def test_a_name_with_a_control_character_identifies_nobody(
     address: str, folder: Path, authority: Authority, names: Names
 ) -> None:
     async with connected(address, folder, authority, names) as channel:
         assert await codes(channel) == DENIED
 
 
-async def test_an_honest_name_proves_its_caller(
+async def test_a_valid_name_identifies_its_caller(
     address: str, folder: Path, authority: Authority
 ) -> None:
     ok, denied = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED
@@ -198,13 +198,13 @@ def context(authority: Authority, names: Names, **others: list[bytes]) -> dict[s
         ([("uri", b"SPIFFE://x/a")], ("SPIFFE://x/a",)),
     ],
 )
-def test_a_name_counts_as_what_it_is(
+def test_each_kind_of_name_is_separate(
     authority: Authority, names: Names, proven: tuple[str, ...]
 ) -> None:
     assert certificate_names(context(authority, names)) == proven
 
 
-def test_nothing_but_the_certificate_says_whose_it_is(authority: Authority) -> None:
+def test_only_the_certificate_itself_is_read(authority: Authority) -> None:
     """What gRPC reads out of the certificate may end at a NUL."""
     elsewhere: dict[str, list[bytes]] = {
         "peer_uri": [b"spiffe://x/ops"],
@@ -231,11 +231,13 @@ def test_nothing_but_the_certificate_says_whose_it_is(authority: Authority) -> N
     ],
 )
 @pytest.mark.parametrize("kind", ["dns", "uri", "mail"])
-def test_an_unfit_name_spoils_the_certificate(authority: Authority, kind: str, name: bytes) -> None:
+def test_an_invalid_name_invalidates_the_certificate(
+    authority: Authority, kind: str, name: bytes
+) -> None:
     refused(context(authority, [("uri", b"spiffe://x/ops"), (kind, name)]))
 
 
-def test_what_cannot_be_read_proves_nobody(authority: Authority) -> None:
+def test_an_unreadable_certificate_identifies_nobody(authority: Authority) -> None:
     names = alternative_names([("uri", b"spiffe://x/ops")])
     twice, _ = authority.with_extensions([names, names])
     refused({"x509_pem_cert": [twice]})
@@ -278,7 +280,7 @@ def test_names_of_hosts_are_equal_in_any_case() -> None:
         Callers([one, other])
     both = Caller("1", frozenset({RESOURCE}), certificate_names=frozenset({"B.x", "b.x"}))
     assert Callers([both]).identify(["b.x"], "") is both
-    # A wildcard stands for no host here, nor does a name with a dot behind it.
+    # A wildcard matches no host here, nor does a name with a dot at its end.
     for name in ("*.example", "b.example."):
         with pytest.raises(AuthError):
             Callers([one]).identify([name], "")

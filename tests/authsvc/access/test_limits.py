@@ -1,4 +1,4 @@
-"""A caller's flood is its own, and leaves known tokens answering."""
+"""A flood of one caller affects no other caller, and no known token."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_calls_in_flight_are_counted(clock: Clock) -> None:
             pass
 
 
-def test_calls_are_rationed(clock: Clock) -> None:
+def test_calls_are_rate_limited(clock: Clock) -> None:
     usage = Usages(CallerLimits(calls_per_second=8, calls_burst=2), clock).of("caller")
     for _ in range(2):
         with call(usage):
@@ -100,7 +100,7 @@ def test_calls_are_rationed(clock: Clock) -> None:
         pass
 
 
-async def test_a_flood_of_bad_tokens_leaves_known_ones_answering(
+async def test_known_tokens_are_served_during_a_flood_of_invalid_ones(
     service: Service, idp: IdentityProvider, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = idp.token()
@@ -112,7 +112,7 @@ async def test_a_flood_of_bad_tokens_leaves_known_ones_answering(
         assert answer.outcome is Outcome.REUSED
         assert answer.principal is not None
     assert seen == [Reason.TOKEN_SIGNATURE_INVALID] * 5 + [Reason.OVERLOADED] * 45
-    # A new token waits with the bad ones, for as long as it is told to.
+    # An unknown token is rejected with the invalid ones, until the time to retry.
     clock.advance(0.5)
     fresh = idp.token(roles=["analyst"])
     answer = await service.client.resolve("s", fresh, resource=RESOURCE)
@@ -122,7 +122,7 @@ async def test_a_flood_of_bad_tokens_leaves_known_ones_answering(
 
 
 @pytest.mark.parametrize("streams", [False, True])
-async def test_by_default_a_flood_has_few_of_its_tokens_checked(
+async def test_few_tokens_of_a_flood_are_checked_by_default(
     tmp_path: Path, idp: IdentityProvider, clock: Clock, streams: bool
 ) -> None:
     async with serving(settings_for(tmp_path, idp), clock, streams=streams) as service:
@@ -134,7 +134,7 @@ async def test_by_default_a_flood_has_few_of_its_tokens_checked(
         assert answer.principal is not None
 
 
-async def test_what_is_rejected_unseen_is_a_token_that_is_not_known(
+async def test_only_unknown_tokens_are_rejected_without_a_check(
     service: Service, idp: IdentityProvider
 ) -> None:
     client, good, other = service.client, idp.token(roles=["reader"]), idp.token(roles=["analyst"])
@@ -144,23 +144,23 @@ async def test_what_is_rejected_unseen_is_a_token_that_is_not_known(
     await client.revoke("ended")
     while await reason(service, "s", idp.forged()) is not Reason.OVERLOADED:
         pass
-    # Sessions that are gone are gone, whatever the token.
+    # A session that has ended has ended, whatever the token.
     assert await reason(service, "never-seen", idp.forged(), create=False) is (
         Reason.SESSION_NOT_FOUND
     )
     assert await reason(service, "ended", idp.forged()) is Reason.SESSION_REVOKED
-    # Neither what is known nor what comes without a token waits.
+    # Known tokens and requests without a token are served.
     for session_id, token in (("s", good), ("s", other), ("other", other), ("s", ""), ("", good)):
         await client.resolve(session_id, token, resource=RESOURCE)
     await client.create(good, resource=RESOURCE)
-    # All else does, however it is asked.
+    # All others are rejected, by each RPC.
     assert await reason(service, "", idp.forged()) is Reason.OVERLOADED
     with pytest.raises(AuthError) as caught:
         await client.create(idp.forged(), resource=RESOURCE)
     assert caught.value.reason is Reason.OVERLOADED
 
 
-async def test_what_is_rejected_unseen_costs_no_decision(
+async def test_a_token_that_is_rejected_without_a_check_costs_no_decision(
     tmp_path: Path, idp: IdentityProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decided: list[str] = []
@@ -185,14 +185,16 @@ async def test_what_is_rejected_unseen_costs_no_decision(
             assert decided == []
 
 
-async def test_good_tokens_never_use_it_up(service: Service, idp: IdentityProvider) -> None:
+async def test_valid_tokens_do_not_count_as_rejected(
+    service: Service, idp: IdentityProvider
+) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         for number in range(50):
             token = idp.token(f"user-{number}")
             await service.client.resolve(f"s{number}", token, resource=RESOURCE, create=True)
 
 
-async def test_tokens_that_have_expired_do_not_keep_new_ones_out(
+async def test_expired_tokens_do_not_block_new_ones(
     service: Service, idp: IdentityProvider, clock: Clock
 ) -> None:
     token = idp.token(ttl_seconds=1)
@@ -218,12 +220,12 @@ async def test_a_session_s_own_token_is_served_by_a_process_that_has_not_seen_it
         assert answer.outcome is Outcome.REUSED
 
 
-def test_checks_in_flight_count_as_refused(clock: Clock) -> None:
+def test_checks_in_flight_count_as_rejected(clock: Clock) -> None:
     usage = Usages(CallerLimits(rejected_tokens_burst=2), clock).of("caller")
     with usage.check(), usage.check(), pytest.raises(AuthError) as caught, usage.check():
         pass
     assert caught.value.reason is Reason.OVERLOADED
-    # Good ones, and those that could not be judged, leave nothing behind.
+    # Valid tokens, and those that could not be checked, do not count.
     for reason in (None, Reason.KEYS_UNAVAILABLE, None):
         with suppress(AuthError), usage.check(), usage.check():
             if reason:
@@ -237,7 +239,7 @@ def test_checks_in_flight_count_as_refused(clock: Clock) -> None:
     assert caught.value.reason is Reason.OVERLOADED
 
 
-def test_a_flood_of_refusals_is_not_written_down_line_by_line(
+def test_a_flood_of_denials_is_audited_in_part(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     usage = Usages(CallerLimits(), clock).of("caller")
@@ -250,14 +252,12 @@ def test_a_flood_of_refusals_is_not_written_down_line_by_line(
 
 
 @pytest.mark.parametrize("name", ["calls", "rejected_tokens", "anonymous_sessions"])
-def test_a_burst_that_lets_nothing_through_is_refused(
-    tmp_path: Path, idp: IdentityProvider, name: str
-) -> None:
+def test_a_burst_below_one_is_invalid(tmp_path: Path, idp: IdentityProvider, name: str) -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         settings_for(tmp_path, idp, limits={f"{name}_burst": 0.5})
 
 
-async def test_the_server_does_so_much_at_once(
+async def test_concurrent_calls_of_all_callers_are_bounded(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
     limits = {"max_concurrent_calls": 2}
@@ -275,7 +275,7 @@ async def test_the_server_does_so_much_at_once(
                 watch.cancel()
 
 
-async def test_a_flood_of_sessions_without_a_token_leaves_the_rest_answering(
+async def test_other_requests_are_served_during_a_flood_of_anonymous_sessions(
     service: Service, idp: IdentityProvider, clock: Clock
 ) -> None:
     for number in range(5):

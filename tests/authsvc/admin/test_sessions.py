@@ -1,4 +1,4 @@
-"""What operators may do, over a store that can be told how to behave."""
+"""``SessionAdmin`` over a store whose behaviour a test sets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WAIT_SECONDS = TIMEOUT_SECONDS
 
 
 class Store(MemoryStore):
-    """Gives short pages, and remembers what was asked of it."""
+    """Gives short pages, and counts its reads."""
 
     def __init__(self, page_size: int = 1_000) -> None:
         super().__init__(unauthenticated_cap=1_000)
@@ -45,7 +45,7 @@ class Store(MemoryStore):
 
     async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
         self.pages_read += 1
-        # As a store that looks through all records, and may find none in a while.
+        # As a store that searches all records, and may find none on a page.
         page = await super().page(ALL, after=after, size=min(size, self.page_size))
         return Page([record for record in page.records if which.matches(record)], page.next)
 
@@ -61,7 +61,7 @@ class Store(MemoryStore):
 
 @dataclass
 class Office:
-    """An administration, and what it is over."""
+    """A ``SessionAdmin`` and its parts."""
 
     admin: SessionAdmin
     store: Store
@@ -134,7 +134,7 @@ async def test_a_page_is_filled_from_short_ones(office: Office) -> None:
     assert rest.next_page_token == ""
 
 
-async def test_a_page_looks_so_far_and_no_further(office: Office) -> None:
+async def test_a_page_reads_a_bounded_part_of_the_store(office: Office) -> None:
     office.store.page_size = 1
     await fill(office, *(record(f"s{n:03}", now=START + n) for n in range(MAX_STORE_PAGES + 5)))
     nobody = RecordFilter(subject="nobody")
@@ -147,7 +147,7 @@ async def test_a_page_looks_so_far_and_no_further(office: Office) -> None:
     assert (rest.records, rest.next_page_token) == ([], "")
 
 
-async def test_expired_ones_are_no_part_of_a_page(office: Office) -> None:
+async def test_expired_sessions_are_not_listed(office: Office) -> None:
     await fill(office, record("old"), record("new", now=START + 1))
     office.clock.advance(3600)
     listing = await office.admin.sessions.page(ALL)
@@ -172,11 +172,11 @@ async def test_a_page_token_goes_with_its_filter(office: Office) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 1001, 2**31 - 1])
-async def test_sizes_that_are_refused(office: Office, size: int) -> None:
+async def test_invalid_page_sizes(office: Office, size: int) -> None:
     assert await reason(office.admin, ALL, size=size) is Reason.ARGUMENT_INVALID
 
 
-async def test_counts_say_that_they_are_not_all(office: Office) -> None:
+async def test_counts_report_that_they_are_truncated(office: Office) -> None:
     await fill(office, record("s1"), record("s2", subject=""))
     assert (await office.admin.status.read(count_sessions=True)).sessions == SessionCounts(1, 1, 0)
     office.store.page_size = 1
@@ -188,7 +188,7 @@ async def test_counts_say_that_they_are_not_all(office: Office) -> None:
 # Revocations.
 
 
-async def test_nobody_holds_up_their_own_revocation(office: Office) -> None:
+async def test_many_sessions_do_not_delay_a_revocation(office: Office) -> None:
     office.store.page_size = 1
     await fill(office, *(record(f"s{n}", now=START + n / 1000) for n in range(MAX_COUNT_PAGES + 1)))
     office.clock.advance(1)
@@ -203,7 +203,7 @@ async def test_nobody_holds_up_their_own_revocation(office: Office) -> None:
 async def test_an_issuer_that_is_not_configured_is_revoked_on_request_alone(
     office: Office,
 ) -> None:
-    """A misspelt one would revoke nothing and look like a success."""
+    """A misspelt issuer would revoke nothing and look like a success."""
     position = await office.store.position()
     for attempt in (
         office.admin.revocations.revoke(SubjectTarget("ipd", "alice"), caller="op"),
@@ -230,7 +230,7 @@ async def test_an_issuer_that_is_not_configured_is_revoked_on_request_alone(
 async def test_the_newest_token_known_counts_wherever_it_is(office: Office) -> None:
     ahead = Grant(b"d" * 32, START + 25, START + 600)
     grants = MappingProxyType({"https://b.example/mcp": ahead})
-    # Gone or ended: its token may still be presented on another session.
+    # The session has expired or ended: its token may be presented on another session.
     gone = record("gone", now=START - 7200, grants=grants)
     ended = record("ended", revoke_time=START, grants=MappingProxyType({}))
     await fill(office, gone, ended, record("here"), record("bobs", subject="bob", now=START + 29))
@@ -250,7 +250,7 @@ async def test_a_principal_session_counts_while_it_lives(office: Office) -> None
     assert revoked.session_count == 1
 
 
-async def test_nothing_is_told_that_was_not_done(
+async def test_a_revocation_that_fails_is_not_audited(
     office: Office, caplog: pytest.LogCaptureFixture
 ) -> None:
     await office.store.close()
@@ -260,7 +260,7 @@ async def test_nothing_is_told_that_was_not_done(
     assert not caplog.records
 
 
-async def test_no_names_are_not_everyone(office: Office) -> None:
+async def test_empty_names_are_not_everyone(office: Office) -> None:
     for work in (
         office.admin.revocations.revoke(SubjectTarget("", ""), caller="op"),
         office.admin.revocations.revoke(TokenTarget("", ""), caller="op"),
@@ -273,7 +273,7 @@ async def test_no_names_are_not_everyone(office: Office) -> None:
     assert EVERYONE not in {not_before.key for not_before in not_befores}
 
 
-async def test_what_nobody_can_ask_for_is_tidied_away(office: Office) -> None:
+async def test_expired_data_is_removed(office: Office) -> None:
     limits = Limits(not_befores_kept_seconds=1_000)
     await fill(office, record("s"))
     await office.admin.revocations.revoke(SubjectTarget("idp", "alice"), caller="op")
@@ -281,7 +281,7 @@ async def test_what_nobody_can_ask_for_is_tidied_away(office: Office) -> None:
     for now, kept in ((3_599.0, True), (3_600.0, False)):
         await tidy(office.store, now=START + now, limits=limits)
         assert (await office.store.get("s") is not None) is kept
-    # Its tokens are refused for their age by then, by whatever clock.
+    # Its tokens have expired by then, by any clock.
     for now, kept in ((1_000.0 + margin, True), (1_000.5 + margin, False)):
         await tidy(office.store, now=START + now, limits=limits)
         assert (len(await office.store.get_not_befores([("idp", "alice", "")])) == 1) is kept
@@ -295,10 +295,10 @@ async def happen(office: Office, count: int) -> None:
         await fill(office, record(f"s{number}", subject=f"u{number}"))
 
 
-async def test_what_happens_from_the_beginning_on_is_told(office: Office) -> None:
+async def test_a_watch_has_all_events_since_it_began(office: Office) -> None:
     async with asyncio.timeout(WAIT_SECONDS), office.admin.watches.watching(ALL) as watch:
         events = watch.events
-        # Nobody has asked for an event yet.
+        # No event has been read yet.
         await happen(office, 3)
         assert [_id(await anext(events)) for _ in range(3)] == ["s0", "s1", "s2"]
 
@@ -313,7 +313,7 @@ async def test_a_slow_reader_does_not_fill_the_memory(office: Office) -> None:
         assert office.store.events_read <= 2
 
 
-async def test_a_watch_lets_go_of_the_log(office: Office) -> None:
+async def test_a_watch_closes_the_log(office: Office) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         for ending in ("left", "failed", "cancelled", "never read"):
             async with office.admin.watches.watching(ALL):
@@ -373,7 +373,7 @@ async def test_a_stop_ends_watches_at_once(office: Office) -> None:
     assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
 
 
-async def test_a_store_that_goes_ends_watches(office: Office) -> None:
+async def test_an_unavailable_store_ends_watches(office: Office) -> None:
     async with asyncio.timeout(WAIT_SECONDS), office.admin.watches.watching(ALL) as watch:
         events = watch.events
         waiting = asyncio.ensure_future(anext(events))
@@ -421,6 +421,6 @@ def test_a_filter_survives_the_wire(authenticated: bool | None) -> None:
     assert admin_wire.filter_of(admin_wire.filter_message(which)) == which
 
 
-def test_an_event_of_a_later_version_is_passed_over() -> None:
+def test_an_event_of_a_later_version_is_skipped() -> None:
     message = pb.WatchSessionsResponse(resume_token="7", type=pb.SessionEventType.ValueType(99))
     assert admin_wire.event_of(message) is None

@@ -1,4 +1,4 @@
-"""What operators get, through gRPC, on every store; and who gets nothing."""
+"""``SessionAdminService`` through gRPC, on every store; and the callers that it denies."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def test_a_session_is_shown_without_its_tokens(
     assert hashlib.sha256(token.encode()).digest() not in told
 
 
-async def test_states_are_the_records_own(site: Site, idp: IdentityProvider) -> None:
+async def test_the_state_is_that_of_the_record(site: Site, idp: IdentityProvider) -> None:
     await site.resolve("anonymous")
     await site.resolve("owned", idp.token())
     await site.resolve("owned")  # row 13: without a token, and without the session's identity
@@ -112,7 +112,7 @@ async def test_states_are_the_records_own(site: Site, idp: IdentityProvider) -> 
             assert answer.session.session.state == state
 
 
-async def test_what_is_not_there_is_not_found(
+async def test_an_unknown_session_is_not_found(
     site: Site, idp: IdentityProvider, clock: Clock
 ) -> None:
     await site.resolve("s", idp.token())
@@ -123,7 +123,7 @@ async def test_what_is_not_there_is_not_found(
     assert await site.listed() == []
 
 
-async def test_a_revoked_session_is_shown_until_its_tombstone_ends(
+async def test_a_revoked_session_is_shown_until_its_tombstone_expires(
     site: Site, idp: IdentityProvider, clock: Clock
 ) -> None:
     await site.resolve("s", idp.token())
@@ -135,7 +135,7 @@ async def test_a_revoked_session_is_shown_until_its_tombstone_ends(
     assert await site.listed() == []
 
 
-async def test_a_principal_session_lives_on_after_its_revocation(
+async def test_a_principal_session_accepts_new_tokens_after_its_revocation(
     site: Site, idp: IdentityProvider, clock: Clock
 ) -> None:
     created = (await site.resolve("", idp.token())).session
@@ -180,7 +180,7 @@ async def test_filters(site: Site, idp: IdentityProvider, clock: Clock) -> None:
         assert await site.listed(which) == expected
 
 
-async def test_a_list_that_is_asked_for_wrongly(site: Site, idp: IdentityProvider) -> None:
+async def test_invalid_list_requests(site: Site, idp: IdentityProvider) -> None:
     for number in range(3):
         await site.resolve(f"s{number}", idp.token())
     async with site.stub("operator") as raw:
@@ -212,7 +212,7 @@ async def test_a_list_that_is_asked_for_wrongly(site: Site, idp: IdentityProvide
 # Revoking.
 
 
-async def test_a_revoked_token_is_refused_everywhere(
+async def test_a_revoked_token_is_rejected_everywhere(
     site: Site, idp: IdentityProvider, clock: Clock
 ) -> None:
     stolen = idp.token("alice", jti="j1", aud=[RESOURCE, OTHER_RESOURCE])
@@ -232,7 +232,7 @@ async def test_a_revoked_token_is_refused_everywhere(
                 assert why is Reason.TOKEN_REVOKED
         why = await reason(site.server.create(token, resource=RESOURCE))
         assert why is Reason.TOKEN_REVOKED
-    # A bad token hurts no good session, and nobody else is concerned.
+    # A rejected token changes no session, and other subjects are not affected.
     assert await site.operator.get("s") == before
     assert await reason(site.operator.get("another")) is Reason.SESSION_NOT_FOUND
     assert (await site.resolve("bobs", bobs)).outcome is Outcome.REUSED
@@ -254,7 +254,7 @@ async def test_one_token_is_revoked_by_its_id(
     assert revoked.session_count is None
     assert await site.refusal("s", stolen) is Reason.TOKEN_REVOKED
     assert (await site.resolve("t", other)).outcome is Outcome.CREATED
-    # Whenever it was issued: one that bears the same id later is that token again.
+    # Whenever it was issued: a later token with the same id is the same token.
     clock.advance(60)
     assert await site.refusal("s", idp.token(jti="j1")) is Reason.TOKEN_REVOKED
     assert (await site.resolve("s", idp.token(jti="j3"))).outcome is Outcome.REAUTHENTICATED
@@ -279,7 +279,9 @@ async def test_everything_issued_up_to_a_time_is_revoked(
     assert await site.refusal("carol", tokens[2]) is Reason.TOKEN_REVOKED
 
 
-async def test_the_later_not_before_holds(site: Site, idp: IdentityProvider, clock: Clock) -> None:
+async def test_the_later_not_before_is_in_force(
+    site: Site, idp: IdentityProvider, clock: Clock
+) -> None:
     token = idp.token()
     await site.resolve("s", token)
     clock.advance(5)
@@ -315,7 +317,7 @@ async def test_an_issuer_whose_clock_is_ahead(
     assert await site.refusal("s", idp.token(iat=clock.now + 21)) is None
 
 
-async def test_no_token_comes_back_when_its_not_before_goes(
+async def test_a_token_stays_rejected_after_its_not_before_is_deleted(
     tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
     kept = {"revocations": {"retention_seconds": 1_000}}
@@ -327,7 +329,7 @@ async def test_no_token_comes_back_when_its_not_before_goes(
         await site.operator.revoke_subject(ISSUER, "alice")
         clock.advance(1_000)
         assert await site.refusal("s", token) is Reason.TOKEN_REVOKED
-        # From here on the not-before may be forgotten: no token of that age is good any more.
+        # From here on the not-before may be deleted: every token of that age has expired.
         bobs = idp.token("bob", iat=START, ttl_seconds=1e6)
         assert await site.refusal("bobs", bobs) is None
         clock.advance(1)
@@ -361,7 +363,7 @@ async def test_an_opaque_token_is_revoked_like_any_other(
             await site.resolve("s", "opaque-2")
             await site.operator.revoke_subject("https://opaque.example", "alice")
             assert await site.refusal("", "opaque-2") is Reason.TOKEN_REVOKED
-            # Nothing tells when it was issued: it may have been before.
+            # Its time of issue is unknown: it may have been issued before.
             says(jti="j3")
             assert await site.refusal("s", "opaque-3") is Reason.TOKEN_REVOKED
             clock.advance(1)
@@ -369,9 +371,7 @@ async def test_an_opaque_token_is_revoked_like_any_other(
             assert await site.refusal("s", "opaque-4") is None
 
 
-async def test_a_revocation_that_is_asked_for_wrongly(
-    site: Site, idp: IdentityProvider, clock: Clock
-) -> None:
+async def test_invalid_revocations(site: Site, idp: IdentityProvider, clock: Clock) -> None:
     token = idp.token(jti="j1")
     await site.resolve("s", token)
     request = pb.RevokeSessionsRequest
@@ -411,7 +411,7 @@ async def test_a_revocation_that_is_asked_for_wrongly(
     assert await site.refusal("s", token) is None
 
 
-async def test_an_issuer_that_is_configured_no_more_is_revoked_on_request(site: Site) -> None:
+async def test_an_issuer_that_is_no_longer_configured_is_revoked_on_request(site: Site) -> None:
     gone = "https://gone.example"
     assert await reason(site.operator.revoke_subject(gone, "alice")) is Reason.ARGUMENT_INVALID
     assert await reason(site.operator.revoke_token(gone, "j1")) is Reason.ARGUMENT_INVALID
@@ -424,7 +424,7 @@ def timestamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=int(seconds))
 
 
-async def test_a_revocation_is_on_record(
+async def test_a_revocation_is_audited(
     site: Site, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -449,7 +449,7 @@ async def test_a_revocation_is_on_record(
 # Watching.
 
 
-async def test_a_watch_tells_what_happens(site: Site, idp: IdentityProvider, clock: Clock) -> None:
+async def test_a_watch_streams_events(site: Site, idp: IdentityProvider, clock: Clock) -> None:
     await site.resolve("before")
     async with site.operator.watching() as events:
         await site.resolve("s")
@@ -487,7 +487,7 @@ def _subject(record: Record | None) -> str:
     return record.subject
 
 
-async def test_a_watch_is_resumed_without_a_loss(site: Site) -> None:
+async def test_a_watch_is_resumed_without_loss(site: Site) -> None:
     async with site.operator.watching() as events:
         for number in range(4):
             await site.resolve(f"s{number}")
@@ -526,7 +526,7 @@ async def test_a_watch_is_filtered(site: Site, idp: IdentityProvider) -> None:
         assert keys == [(ISSUER, "alice", ""), (ISSUER, "", "j1"), ("", "", "")]
 
 
-async def test_a_watch_that_is_asked_for_wrongly(site: Site) -> None:
+async def test_invalid_watch_requests(site: Site) -> None:
     async def watched(which: RecordFilter, resume_token: str = "") -> None:
         async with site.operator.watching(which, resume_token=resume_token) as events:
             await taken(events, 1)
@@ -537,7 +537,7 @@ async def test_a_watch_that_is_asked_for_wrongly(site: Site) -> None:
         assert await reason(watched(RecordFilter(), token)) is Reason.ARGUMENT_INVALID
 
 
-async def test_watchers_are_bounded_and_make_room_when_they_go(site: Site) -> None:
+async def test_watches_are_bounded_and_freed_when_they_end(site: Site) -> None:
     async with site.stub("operator") as raw:
 
         def watch() -> aio.UnaryStreamCall[pb.WatchSessionsRequest, pb.WatchSessionsResponse]:
@@ -551,7 +551,7 @@ async def test_watchers_are_bounded_and_make_room_when_they_go(site: Site) -> No
                 await one_more.read()
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             calls[0].cancel()
-            # The server gets to know of it in its own time.
+            # The server notices it later.
             while True:
                 again = watch()
                 await again.initial_metadata()
@@ -570,7 +570,7 @@ async def test_a_stop_ends_a_watch(
             raw = await stack.enter_async_context(stub(address, tls, "operator"))
             call = raw.admin.WatchSessions(pb.WatchSessionsRequest(), metadata=raw.metadata)
             await call.initial_metadata()
-        # It has stopped, and the watch, which would never end, has not held it up.
+        # It has stopped: the watch, which would never end, has not delayed it.
         with pytest.raises(aio.AioRpcError) as caught:
             await call.read()
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -589,7 +589,7 @@ async def test_a_watch_outlives_the_server(
             events = await stack.enter_async_context(watcher.operator.watching())
             await watcher.resolve("s1")
             seen = await taken(events, seen_before)
-        # Nobody watches, and something happens.
+        # There is an event while no watch is open.
         elsewhere = values.model_copy(update={"listen": "127.0.0.1:0"})
         async with running(elsewhere, clock=clock) as other, clients(other, tls) as site:
             await site.resolve("s2")
@@ -603,7 +603,7 @@ async def test_a_watch_outlives_the_server(
 async def by_files(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> AsyncIterator[tuple[Site, Path]]:
-    """A service that knows its callers by files, and the folder of these."""
+    """A service whose callers have service tokens in files, and the folder of the files."""
     tls = write_tls(tmp_path)
     proofs = tmp_path / "proofs"
     proofs.mkdir()
@@ -628,7 +628,7 @@ async def test_a_watch_ends_when_its_service_token_is_withdrawn(
         assert await reason(taken(events, 1)) is Reason.CALLER_NOT_ALLOWED
 
 
-async def test_a_watch_that_loses_its_caller_is_recorded_once(
+async def test_a_watch_that_loses_its_caller_is_audited_once(
     by_files: tuple[Site, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     site, proofs = by_files
@@ -672,7 +672,7 @@ async def read_to_the_end(
         pass
 
 
-async def test_a_watch_goes_on_with_the_service_token_that_takes_its_place(
+async def test_a_watch_goes_on_after_its_service_token_is_rotated(
     by_files: tuple[Site, Path],
 ) -> None:
     site, proofs = by_files
@@ -691,7 +691,7 @@ async def test_a_watch_goes_on_with_the_service_token_that_takes_its_place(
     assert event.event.record.id == "s2"
 
 
-async def test_an_mcp_server_goes_on_with_the_service_token_that_takes_its_place(
+async def test_an_mcp_server_goes_on_after_its_service_token_is_rotated(
     by_files: tuple[Site, Path],
 ) -> None:
     site, proofs = by_files
@@ -706,7 +706,7 @@ async def test_an_mcp_server_goes_on_with_the_service_token_that_takes_its_place
     assert (await site.resolve("s2")).session is not None
 
 
-# Who may.
+# Authorisation.
 
 Ask = Callable[[Raw], Awaitable[object]]
 
@@ -730,7 +730,7 @@ def _asks() -> dict[str, Ask]:
 
 
 @pytest.mark.parametrize("name", ["server", "stranger"])
-async def test_operators_alone_may(site: Site, idp: IdentityProvider, name: str) -> None:
+async def test_only_operators_may_call(site: Site, idp: IdentityProvider, name: str) -> None:
     token = idp.token()
     await site.resolve("s", token)
     async with site.stub(name) as raw:

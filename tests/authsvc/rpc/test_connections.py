@@ -1,4 +1,4 @@
-"""Connections that are of no use end, on both sides, and leave their places to others."""
+"""Idle and dead connections are closed, by either side."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def idp(clock: Clock) -> IdentityProvider:
 
 
 def settings(tmp_path: Path, idp: IdentityProvider, **changes: object) -> Settings:
-    """Of a server that ends no connection without a reason that the test sets."""
+    """Settings of a server that closes a connection only for the reasons that the test sets."""
     never = {"max_connection_age_seconds": 0, "max_connection_idle_seconds": 0}
     return settings_for(tmp_path, idp, "memory", **{**never, **changes})
 
@@ -54,7 +54,7 @@ PING_OPTIONS = ("grpc.keepalive_time_ms", "grpc.http2.ping_timeout_ms")
 
 
 def sooner(options: Iterable[Option], *names: str) -> tuple[Option, ...]:
-    """The same options, where the times of those that are named are a fiftieth."""
+    """The same options, with the times of the named ones divided by fifty."""
     return tuple((name, int(value) // 50 if name in names else value) for name, value in options)
 
 
@@ -74,7 +74,7 @@ class SilentPeer:
         return peer
 
     async def end(self) -> bytes:
-        """All that the server sends until it closes the connection; its last words say why."""
+        """All that the server sends until it closes the connection; the last frame says why."""
         received = await self._reader.read()
         self._writer.close()
         await self._writer.wait_closed()
@@ -89,7 +89,7 @@ class SilentPeer:
     ],
     ids=["settings", "ping"],
 )
-async def test_a_peer_that_answers_nothing_loses_its_connection(
+async def test_an_unresponsive_peer_is_disconnected(
     tmp_path: Path,
     clock: Clock,
     idp: IdentityProvider,
@@ -107,7 +107,7 @@ async def test_a_peer_that_answers_nothing_loses_its_connection(
         assert why in await peer.end()
 
 
-async def test_peers_without_a_call_leave_their_places(
+async def test_connections_without_a_call_are_closed(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     full = settings(tmp_path, idp, limits={"max_connections": 3}, max_connection_idle_seconds=0.2)
@@ -142,7 +142,7 @@ async def test_a_client_closes_an_idle_connection_itself_before_the_server_does(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     of_server = 1000 * Settings.model_fields["max_connection_idle_seconds"].default
-    # gRPC looks at the end of each such time whether there was a call in it.
+    # gRPC checks at the end of each interval whether there was a call in it.
     assert of_server > 2 * int(dict(LASTING)[IDLE_OPTION])
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
@@ -155,7 +155,7 @@ async def test_a_client_closes_an_idle_connection_itself_before_the_server_does(
             await channel.wait_for_state_change(state)
 
 
-async def test_a_client_notices_a_server_that_answers_nothing() -> None:
+async def test_a_client_notices_an_unresponsive_server() -> None:
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)

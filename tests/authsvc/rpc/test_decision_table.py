@@ -55,7 +55,7 @@ async def refusal(service: Service, session_id: str, token: str = "") -> Reason:
 
 
 async def stored(service: Service, session_id: str) -> Session:
-    """The session as it stands, seen without a token, which changes nothing."""
+    """The session, read without a token, which changes nothing."""
     answer = await resolve(service, session_id)
     assert answer.session is not None
     return answer.session
@@ -261,7 +261,7 @@ async def test_row_14(service: Service, idp: IdentityProvider, clock: Clock) -> 
     assert await refusal(service, "s") is Reason.SESSION_NOT_FOUND
 
 
-async def test_row_14_revoking_the_unknown_is_no_error(service: Service) -> None:
+async def test_row_14_revoking_an_unknown_session_succeeds(service: Service) -> None:
     await service.client.revoke("never-seen")
     assert await refusal(service, "never-seen") is Reason.SESSION_NOT_FOUND
 

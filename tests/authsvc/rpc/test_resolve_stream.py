@@ -42,7 +42,7 @@ Call = aio.StreamStreamCall[pb.ResolveSessionStreamRequest, pb.ResolveSessionStr
 
 @dataclass
 class Scripted:
-    """Answers as a test has it: ``hold…`` waits, ``refuse`` and ``break`` fail, the rest is known.
+    """Scripted responses: ``hold…`` waits, ``refuse`` and ``break`` fail, the rest is cached.
 
     Attributes:
         begun: the sessions of what was not known.
@@ -59,10 +59,10 @@ class Scripted:
         return self.known.get(request_digest)
 
     def rejection(self, request: pb.ResolveSessionRequest, caller: Caller) -> None:
-        """Nothing is rejected here."""
+        """Rejects nothing."""
 
     def failed(self, error: Exception) -> None:
-        """Nobody counts here."""
+        """Counts nothing."""
 
     async def resolve(
         self,
@@ -89,7 +89,7 @@ class Scripted:
 
 
 class Inbox:
-    """Stands in for a call's context: a test says what comes, and when."""
+    """A context whose batches come from the test."""
 
     def __init__(self) -> None:
         self.batches: asyncio.Queue[RequestFrames] = asyncio.Queue()
@@ -103,7 +103,7 @@ class Inbox:
 
 @dataclass
 class Stage:
-    """A server with one RPC, and what is behind it."""
+    """A server with one RPC, and its parts."""
 
     answers: Scripted
     stopping: asyncio.Event
@@ -208,7 +208,7 @@ def reason(error: aio.AioRpcError) -> Reason | None:
     return told.reason if told else None
 
 
-async def test_answers_come_as_they_are_ready() -> None:
+async def test_responses_are_sent_as_they_complete() -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
         await call.write(batch("hold", "a", "b"))
@@ -228,7 +228,7 @@ async def test_answers_come_as_they_are_ready() -> None:
     assert (late[0].request_id, late[0].response.session.id) == (1, "hold")
 
 
-async def test_what_is_known_is_answered_in_one_batch() -> None:
+async def test_cached_responses_are_sent_in_one_batch() -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
         names = [f"s{number}" for number in range(64)]
@@ -243,7 +243,7 @@ async def test_what_is_known_is_answered_in_one_batch() -> None:
         call.cancel()
 
 
-async def test_an_error_is_its_entrys_own() -> None:
+async def test_an_error_is_of_one_entry() -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
         await call.write(batch("refuse", "break", "a"))
@@ -261,7 +261,7 @@ async def test_an_error_is_its_entrys_own() -> None:
     assert not_theirs.reason is Reason.CALLER_NOT_ALLOWED
 
 
-async def test_what_is_cancelled_is_given_up_and_not_answered() -> None:
+async def test_a_cancelled_request_has_no_response() -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
         await call.write(batch("hold-1", "hold-2"))
@@ -275,7 +275,7 @@ async def test_what_is_cancelled_is_given_up_and_not_answered() -> None:
     assert entry.request_id == 2
 
 
-async def test_a_client_that_is_gone_leaves_nothing_under_way() -> None:
+async def test_a_disconnect_cancels_all_requests() -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
         await call.write(batch("hold-1", "hold-2"))
@@ -285,7 +285,7 @@ async def test_a_client_that_is_gone_leaves_nothing_under_way() -> None:
         assert sorted(there.answers.cancelled) == ["hold-1", "hold-2"]
 
 
-async def test_no_more_is_read_while_too_much_is_unanswered() -> None:
+async def test_reading_stops_while_too_many_requests_are_unanswered() -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
         rounds = MAX_UNANSWERED // MAX_ENTRIES + 2
@@ -303,7 +303,7 @@ async def test_no_more_is_read_while_too_much_is_unanswered() -> None:
         call.cancel()
 
 
-async def test_a_server_that_stops_answers_what_it_has_read() -> None:
+async def test_a_stopping_server_answers_the_requests_that_it_has_read() -> None:
     async with stage() as there:
         busy, idle = there.stub.ResolveSessionStream(), there.stub.ResolveSessionStream()
         await busy.write(batch("hold"))
@@ -323,7 +323,7 @@ async def test_a_server_that_stops_answers_what_it_has_read() -> None:
     [batch(*["a"] * (MAX_ENTRIES + 1)), batch("hold", first=1)],
     ids=["too many", "an id in use"],
 )
-async def test_a_batch_that_is_wrong_ends_the_stream(wrong: pb.ResolveSessionStreamRequest) -> None:
+async def test_an_invalid_batch_ends_the_stream(wrong: pb.ResolveSessionStreamRequest) -> None:
     async with stage() as there:
         call = there.stub.ResolveSessionStream()
         assert await ended_by(call, batch("hold"), wrong) is Reason.ARGUMENT_INVALID
@@ -407,7 +407,7 @@ async def test_a_service_token_that_is_withdrawn_ends_its_idle_stream(
 async def test_a_service_token_that_is_withdrawn_ends_a_stream_that_is_half_closed(
     tmp_path: Path, clock: Clock
 ) -> None:
-    """The answers that are still to come were prepared for a caller that is no more."""
+    """The pending responses are for a caller that is no longer registered."""
     path = tmp_path / "token"
     token = token_hex(16)
     path.write_text(token)
@@ -424,7 +424,7 @@ async def test_a_service_token_that_is_withdrawn_ends_a_stream_that_is_half_clos
         await until(lambda: there.answers.cancelled == ["hold"])
 
 
-async def test_two_tokens_on_one_session_each_get_their_own(
+async def test_two_tokens_on_one_session_each_get_their_own_principal(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     tokens = {name: idp.token("alice", roles=[name]) for name in ("reader", "analyst")}

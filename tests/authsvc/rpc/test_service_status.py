@@ -1,4 +1,4 @@
-"""How the service says it is, and a session that an operator ends: through gRPC."""
+"""The status of the service, and sessions that an operator revokes: through gRPC."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def site(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncIter
         yield connected
 
 
-async def test_the_service_tells_how_it_is(site: Site, clock: Clock) -> None:
+async def test_the_status_of_the_service(site: Site, clock: Clock) -> None:
     clock.advance(90)
     status = await site.operator.status()
     assert (status.version, status.start_time, status.time) == (__version__, START, START + 90)
@@ -84,7 +84,7 @@ async def test_sessions_are_counted_on_demand(
     assert COUNT_PAGE_SIZE == 10_000  # as the contract says
 
 
-async def test_the_service_tells_operators_alone(site: Site) -> None:
+async def test_only_operators_read_the_status(site: Site) -> None:
     async with site.stub("server") as raw:
         with pytest.raises(Exception, match="PERMISSION_DENIED"):
             await raw.admin.GetServiceStatus(
@@ -92,7 +92,7 @@ async def test_the_service_tells_operators_alone(site: Site) -> None:
             )
 
 
-async def test_no_secret_is_told(site: Site, idp: IdentityProvider) -> None:
+async def test_the_status_has_no_secret(site: Site, idp: IdentityProvider) -> None:
     async with site.stub("operator") as raw:
         answer = await raw.admin.GetServiceStatus(
             pb.GetServiceStatusRequest(count_sessions=True),
@@ -119,7 +119,7 @@ def jwks(*names: str) -> KeySet:
 
 
 class Fetched:
-    """A source of keys whose issuer can be away."""
+    """A source of keys whose issuer can be unavailable."""
 
     failure = ""
 
@@ -171,7 +171,7 @@ def test_entries_that_cannot_be_used_are_counted() -> None:
     odd = {"kid": "odd", "kty": "EC", "crv": "P-256", "x": "AA"}
     for_encryption = {"kid": "enc", "kty": "RSA", "use": "enc"}
     source.keys = parse_jwks(json.dumps({"keys": [odd, for_encryption]}).encode(), ["ES256"])
-    # None is left, and the issuer was heard.
+    # None is left, and the issuer is reachable.
     assert issuer.status(START) == IssuerStatus(
         ISSUER, IssuerState.UNAVAILABLE, "jwks_url", (), START, 1
     )
@@ -190,7 +190,7 @@ def test_secrets_are_counted_and_files_are_never_overdue() -> None:
 
 
 @pytest.mark.parametrize("unfit", ["short", "secret" * 6, ""])
-def test_a_file_that_is_unfit_is_not_read(tmp_path: Path, unfit: str) -> None:
+def test_an_invalid_file_is_not_read(tmp_path: Path, unfit: str) -> None:
     path = tmp_path / "secret"
     path.write_text(token_hex(32))
     issuer = WatchedIssuer(ISSUER, "secret_file", FileKeys([path], SecretFiles(path).load))
@@ -249,7 +249,7 @@ async def test_why_keys_are_not_fetched() -> None:
         assert (status.state, status.failure) == (state, failure)
 
 
-# A session that an operator ends.
+# A session that an operator revokes.
 
 
 async def test_a_session_is_ended_whatever_its_token(site: Site, idp: IdentityProvider) -> None:
@@ -279,7 +279,7 @@ async def test_a_principal_session_is_ended(
     assert await site.refusal("", idp.token()) is None
 
 
-async def test_a_session_that_is_asked_for_wrongly(site: Site) -> None:
+async def test_invalid_session_targets(site: Site) -> None:
     assert await reason(site.operator.revoke_session("")) is Reason.SESSION_ID_INVALID
     async with site.stub("operator") as raw:
         request = pb.RevokeSessionsRequest(
@@ -290,7 +290,7 @@ async def test_a_session_that_is_asked_for_wrongly(site: Site) -> None:
             await raw.admin.RevokeSessions(request, metadata=raw.metadata, timeout=WAIT_SECONDS)
 
 
-async def test_pages_are_asked_for_one_by_one(site: Site, clock: Clock) -> None:
+async def test_pages_are_read_one_by_one(site: Site, clock: Clock) -> None:
     for session_id in ("a", "b", "c"):
         await site.resolve(session_id)
         clock.advance(1)

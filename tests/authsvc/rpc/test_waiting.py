@@ -1,4 +1,4 @@
-"""One caller, or an unauthenticated peer, takes its own share of what the server does at once."""
+"""Calls in flight and waiting calls are bounded, for each caller and for unauthenticated ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ HALF = ("ResolveSession", "CreateSession", "RevokeSession")
 async def serving(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, **limits: float
 ) -> AsyncIterator[str]:
-    """A server of two callers and an operator, who prove themselves by service tokens."""
+    """A server of two callers and an operator, which have service tokens."""
     callers: list[dict[str, object]] = []
     for name, resource in (("one", RESOURCE), ("other", OTHER_RESOURCE)):
         (tmp_path / name).write_text(TOKENS[name])
@@ -75,7 +75,7 @@ async def resolved(channel: aio.Channel, name: str, resource: str) -> pb.Resolve
 
 
 @pytest.mark.parametrize("method", [*(f"{SERVICE}/{name}" for name in HALF), "health"])
-async def test_half_calls_of_unauthenticated_peers_leave_the_rest_answering(
+async def test_incomplete_calls_of_unauthenticated_callers_do_not_block_others(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, method: str
 ) -> None:
     method = "/grpc.health.v1.Health/Check" if method == "health" else method
@@ -90,7 +90,7 @@ async def test_half_calls_of_unauthenticated_peers_leave_the_rest_answering(
     ):
         peer = HalfCalls(address, method)
         await peer.begin(500)
-        # All but those that may wait are rejected, and at once.
+        # All but those that may wait are rejected at once.
         waiting = 20 if method.startswith(SERVICE) else 40
         await peer.until(lambda: len(peer.ended) >= 500 - waiting)
         await resolved(channel, "one", RESOURCE)
@@ -99,14 +99,14 @@ async def test_half_calls_of_unauthenticated_peers_leave_the_rest_answering(
         answer = await health.Check(HealthCheckRequest(), timeout=BOUND_SECONDS)
         assert answer.status == HealthCheckResponse.SERVING
         peer.close()
-        # What they held is free again.
+        # Their places are free again.
         later = HalfCalls(address, method)
         await later.begin(1)
         await resolved(channel, "one", RESOURCE)
         later.close()
 
 
-async def test_half_calls_of_a_caller_are_its_own(
+async def test_incomplete_calls_count_against_their_caller(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     limits = {
@@ -121,7 +121,7 @@ async def test_half_calls_of_a_caller_are_its_own(
     ):
         peer = HalfCalls(address, f"{SERVICE}/ResolveSession", TOKENS["one"])
         await peer.begin(500)
-        # Its own share of three callers, 16, and what is for all, 52.
+        # Reserved for one of three callers: 16. Shared: 52.
         await peer.until(lambda: len(peer.ended) >= 500 - 20 - 68)
         await resolved(channel, "other", OTHER_RESOURCE)
         assert len(peer.ended) == 500 - 20 - 68
@@ -129,7 +129,7 @@ async def test_half_calls_of_a_caller_are_its_own(
 
 
 async def refused(channel: aio.Channel) -> tuple[object, object, object]:
-    """What an unauthenticated caller is told."""
+    """The status that an unauthenticated caller gets."""
     stub: Any = pb_grpc.AuthServiceStub(channel)
     with pytest.raises(aio.AioRpcError) as caught:
         await stub.ResolveSession(pb.ResolveSessionRequest(), timeout=BOUND_SECONDS)
@@ -138,7 +138,7 @@ async def refused(channel: aio.Channel) -> tuple[object, object, object]:
 
 
 @pytest.mark.parametrize("method", [f"{SERVICE}/ResolveSession", f"{SERVICE}/CreateSession"])
-async def test_refused_calls_that_are_not_read_are_bounded(
+async def test_failed_calls_that_are_not_read_are_bounded(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, method: str
 ) -> None:
     async with (
@@ -159,7 +159,7 @@ def has_ended(peer: HalfCalls, calls: int) -> bool:
 
 
 @pytest.mark.parametrize("half_calls", [0, 20])
-async def test_answers_on_health_that_are_not_read_are_bounded(
+async def test_health_responses_that_are_not_read_are_bounded(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, half_calls: int
 ) -> None:
     limits = {"max_unauthenticated_calls": 20}
@@ -180,7 +180,7 @@ async def test_answers_on_health_that_are_not_read_are_bounded(
             connection.close()
 
 
-async def test_a_request_that_does_not_come_is_not_waited_for(
+async def test_a_call_without_a_request_times_out(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     limits = {"max_unauthenticated_calls": 1, "request_timeout_seconds": 0.001}
@@ -206,9 +206,7 @@ async def test_calls_that_begin_at_once_are_all_answered(
         assert len(answers) == 2_000
 
 
-async def test_there_are_so_many_connections(
-    tmp_path: Path, clock: Clock, idp: IdentityProvider
-) -> None:
+async def test_connections_are_bounded(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> None:
     async with (
         serving(tmp_path, clock, idp, max_connections=3) as address,
         aio.insecure_channel(address) as channel,
@@ -229,7 +227,7 @@ async def test_there_are_so_many_connections(
             await resolved(other, "other", OTHER_RESOURCE)
 
 
-async def test_a_connection_has_so_many_streams(
+async def test_streams_of_a_connection_are_bounded(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     limits = {"max_concurrent_streams_per_connection": 3}
@@ -240,7 +238,7 @@ async def test_a_connection_has_so_many_streams(
         peer = HalfCalls(address, f"{SERVICE}/ResolveSession")
         await peer.begin(500)
         await peer.until(lambda: len(peer.ended) == 497)
-        # A client that keeps to the bound, known once it is connected, queues what is more.
+        # A client that respects the bound, which it learns on connecting, queues further calls.
         await resolved(channel, "one", RESOURCE)
         answers = (resolved(channel, "one", RESOURCE) for _ in range(50))
         assert len(await asyncio.gather(*answers)) == 50
@@ -285,7 +283,7 @@ async def first(call: AsyncIterable[object]) -> object:
 
 
 @pytest.mark.parametrize("kind", ["resolve", "watch", "reflection"])
-async def test_streams_of_a_caller_are_bounded_and_leave_others_theirs(
+async def test_streams_of_a_caller_are_bounded_and_do_not_block_others(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, kind: str
 ) -> None:
     limits = {"max_streams_per_caller": 4, "max_concurrent_calls": 8}
@@ -363,7 +361,7 @@ async def test_watches_of_sessions_are_bounded_by_connection(
         unread.close()
 
 
-def test_a_share_of_capacity_is_each_callers_own(clock: Clock) -> None:
+def test_part_of_the_capacity_is_reserved_for_each_caller(clock: Clock) -> None:
     usages = Usages(CallerLimits(), clock, total=8, callers=2)
     for _ in range(6):
         usages.of("one").begin_call()
@@ -386,13 +384,13 @@ def test_a_share_of_capacity_is_each_callers_own(clock: Clock) -> None:
         usages.of("other").begin_call()
 
 
-def test_an_odd_call_goes_to_whoever_comes_first() -> None:
+def test_calls_that_cannot_be_divided_equally_are_shared() -> None:
     capacity = Capacity(5, 2)
     assert capacity.reserved == 1
     assert [capacity.take() for _ in range(4)] == [True, True, True, False]
 
 
-async def test_a_flooding_caller_is_told_nothing_of_another_s_tokens(
+async def test_a_flooding_caller_learns_nothing_of_tokens_of_others(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     async with (
@@ -418,9 +416,9 @@ async def test_a_flooding_caller_is_told_nothing_of_another_s_tokens(
             assert code is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_one_whose_time_is_up_makes_room_without_a_fault(clock: Clock) -> None:
+async def test_a_call_that_times_out_as_it_is_evicted_ends_without_a_fault(clock: Clock) -> None:
     class Half:
-        """The context of a call whose request does not come."""
+        """The context of a call without a request."""
 
         code: grpc.StatusCode | None = None
 
@@ -461,7 +459,7 @@ async def test_one_whose_time_is_up_makes_room_without_a_fault(clock: Clock) -> 
     ]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    # The first one's time is up in the very pass in which the second one begins.
+    # The first call times out in the same pass in which the second one begins.
     time.sleep(0.1)  # noqa: ASYNC251 - the loop is to be late
     await asyncio.gather(*calls)
     assert {context.code for context in contexts} == {grpc.StatusCode.RESOURCE_EXHAUSTED}

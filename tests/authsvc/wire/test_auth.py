@@ -1,4 +1,4 @@
-"""What goes over the wire comes back the same."""
+"""Values are the same after a round trip through messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is revoked, as a message and back."""
+"""Targets of revocations are the same after a round trip through messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever breaks inside, nothing of it gets out."""
+"""An unexpected error discloses nothing, neither to the caller nor in the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.tokens import RESOURCE, IdentityProvider
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_unexpected_failure_tells_nobody_anything(
+async def test_an_unexpected_error_discloses_nothing(
     tmp_path: Path,
     idp: IdentityProvider,
     clock: Clock,

@@ -1,4 +1,4 @@
-"""How a call that lasts ends: never beside a write, which gRPC refuses."""
+"""A stream never ends beside a write, which gRPC rejects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOCAL = Caller(LOCAL_CALLER, frozenset({RESOURCE}), admin=True)
 
 
 class SlowContext:
-    """The context of a call whose client takes its time to read.
+    """The context of a call whose client reads slowly.
 
     As with gRPC, a write goes on whose task is cancelled, and no end is taken beside it.
     """
@@ -71,7 +71,7 @@ class SlowContext:
         self.begun.clear()
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        """The call ends with it: its handler has nothing else to do than to return."""
+        """The handler only returns after this: the call ends with the code."""
         self.ended_beside_a_write = self.begun.is_set()
         self.code = code
 
@@ -101,7 +101,7 @@ def _batch() -> RequestFrames:
 
 
 class FirstAtOnce:
-    """Answers the first request from memory, and the second once its task has begun."""
+    """Has the first response in the cache, and resolves the second request in its task."""
 
     def __init__(self) -> None:
         self._answers = [b"first"]
@@ -120,7 +120,7 @@ class FirstAtOnce:
 
 
 class EventsWithoutEnd:
-    """Stands in for ``SessionAdmin``: something happens all the time."""
+    """Stands in for ``SessionAdmin``: there is always another event."""
 
     @property
     def watches(self) -> EventsWithoutEnd:
@@ -172,7 +172,7 @@ def clock() -> Clock:
 
 
 @pytest.mark.parametrize("call", [health_watch, session_watch, resolve_stream])
-async def test_a_call_whose_caller_is_not_known_any_more_ends_after_the_write_under_way(
+async def test_a_stream_whose_caller_is_no_longer_known_ends_after_the_write_under_way(
     admission: CallerThatGoes,
     usages: Usages,
     call: Callable[[Admission, asyncio.Event, Context], Awaitable[None]],
@@ -213,6 +213,6 @@ async def test_a_watch_of_health_has_the_newest_status_before_a_stop_ends_it(
 
 
 async def _passes() -> None:
-    """Passes of the event loop, in which whoever wants to end the call would do it."""
+    """Passes of the event loop, enough to end the call."""
     for _ in range(20):
         await asyncio.sleep(0)
