@@ -7,30 +7,21 @@ from collections.abc import AsyncGenerator, Collection
 from typing import Self
 
 from authsvc.domain.errors import AuthError
-from authsvc.domain.events import EventType, RecordFilter, SessionEvent, event_time
+from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.stores import STALENESS_BOUND_SECONDS, LoggedEvent, Page
-from authsvc.stores.redis import scripts, watching
+from authsvc.stores.redis import watching
 from authsvc.stores.redis.failures import unavailable
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.listing import Listing
-from authsvc.stores.redis.not_befores import all_not_befores, not_befores_key
+from authsvc.stores.redis.not_befores import NotBeforeHash
 from authsvc.stores.redis.partition import Partition
 from authsvc.stores.redis.partitions import Partitions
-from authsvc.stores.redis.records import (
-    decode_not_before_value,
-    decode_value,
-    encode_not_before_value,
-    encode_value,
-    not_before_field,
-    ttl_ms,
-)
+from authsvc.stores.redis.record_writes import RecordWrites
+from authsvc.stores.redis.records import decode_value
 from authsvc.stores.redis.server import RedisServer
 from authsvc.stores.redis.tasks import BackgroundWrites, end
-
-SWEEP_CHUNK = 200
-"""Records that one script removes: the server runs no other command meanwhile."""
 
 UNAVAILABLE_SECONDS = 2.0
 """A server that has answered nothing for this long counts as unavailable, so that callers go to
@@ -61,13 +52,20 @@ class RedisStore:
         # another server, whose log differs from the one that was followed.
         self._feed = Link(server, timeout_seconds=max(0.25, bound_seconds), retries=False)
         self._watchers = Link(server, timeout_seconds=2.0 + watching.POLL_MS / 1000)
+        events_a_partition = -(-events_kept // count)
+        self._writes = RecordWrites(
+            self._link,
+            unauthenticated_cap=-(-unauthenticated_cap // count),
+            events_kept=events_a_partition,
+        )
+        self._not_befores = NotBeforeHash(
+            self._link, self._partitions.first.base, events_kept=events_a_partition
+        )
         self._listing = Listing(self._link, self._partitions)
         self._watcher = watching.LogWatcher(
             self._link, self._watchers, self._partitions, self._check_open
         )
         self._bound_seconds = bound_seconds
-        self._cap = -(-unauthenticated_cap // count)
-        self._events_kept = -(-events_kept // count)
         self._followers: list[asyncio.Task[None]] = []
         self._background = BackgroundWrites()
         self._closed = False
@@ -154,66 +152,34 @@ class RedisStore:
         self._check_open()
         partition = self._partitions.of(record.id)
         with partition.cache.fetch(record.id) as fetch:
-            position = await self._link.write(
-                scripts.PUT,
-                partition.base,
-                record.id,
-                encode_value(record),
-                ttl_ms(record),
-                self._cap,
-                self._events_kept,
-                event.value,
-                repr(event_time(event, record)),
-            )
-            if position is None:
-                return None
-            fetch.put(record)
-        return partition.consistency_token(position)
+            token = await self._writes.put(partition, record, event)
+            if token is not None:
+                fetch.put(record)
+        return token
 
     async def confirm(self, record: Record) -> None:
         """See ``SessionStore.confirm``."""
         self._check_open()
         if self._replicas:
-            base = self._partitions.of(record.id).base
-            await self._link.write(scripts.CONFIRM, base, record.id, ttl_ms(record))
+            await self._writes.confirm(self._partitions.of(record.id), record)
 
     async def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""
         partition = self._partitions.of(record.id)
         partition.cache.touch(record)
-        self._background.start(
-            self._link.run(
-                scripts.TOUCH,
-                partition.base,
-                record.id,
-                record.revision,
-                repr(record.create_time),
-                repr(record.last_seen_time),
-                repr(record.expire_time),
-                ttl_ms(record),
-            )
-        )
+        self._background.start(self._writes.touch(partition, record))
 
     async def remove(self, record: Record) -> None:
         """See ``SessionStore.remove``."""
         self._check_open()
         partition = self._partitions.of(record.id)
-        version = record.revision, repr(record.create_time)
-        await self._link.run(scripts.REMOVE, partition.base, record.id, *version, self._events_kept)
+        await self._writes.remove(partition, record)
         partition.cache.removed(record.id)
 
     async def sweep(self, now: float) -> int:
         """See ``SessionStore.sweep``."""
         self._check_open()
-        total = 0
-        for partition in self._partitions:
-            removed = SWEEP_CHUNK
-            while removed == SWEEP_CHUNK:
-                removed = await self._link.run(
-                    scripts.SWEEP, partition.base, repr(now), SWEEP_CHUNK, self._events_kept
-                )
-                total += removed
-        return total
+        return sum([await self._writes.sweep(it, now) for it in self._partitions])
 
     async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
         """See ``SessionStore.page``."""
@@ -226,15 +192,7 @@ class RedisStore:
         """See ``SessionStore.set_not_before``."""
         self._check_open()
         partition = self._partitions.first
-        position = await self._link.write(
-            scripts.SET_NOT_BEFORE,
-            partition.base,
-            not_before_field(not_before.key),
-            encode_not_before_value(not_before),
-            self._events_kept,
-            EventType.TOKENS_REVOKED.value,
-            repr(not_before.set_time),
-        )
+        position = await self._not_befores.set(not_before)
         partition.cache.not_befores.add(not_before)
         return partition.consistency_token(position)
 
@@ -248,42 +206,22 @@ class RedisStore:
     async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
         """See ``SessionStore.get_not_befores``."""
         self._check_open()
-        hash_key = not_befores_key(self._partitions.first.base)
-        values = await self._link.ask("HMGET", hash_key, *map(not_before_field, keys))
-        not_befores = NotBefores()
-        for value in values:
-            if value is not None:
-                not_befores.add(decode_not_before_value(value))
-        return not_befores
+        return await self._not_befores.get(keys)
 
     async def delete_not_befores(self, set_before: float) -> None:
         """See ``SessionStore.delete_not_befores``."""
         self._check_open()
-        partition = self._partitions.first
-        for not_before in await all_not_befores(self._link, partition.base):
-            if not_before.set_time < set_before:
-                field, value = not_before_field(not_before.key), encode_not_before_value(not_before)
-                await self._link.run(scripts.DELETE_NOT_BEFORE, partition.base, field, value)
-        partition.cache.not_befores.drop(set_before)
+        await self._not_befores.delete(set_before)
+        self._partitions.first.cache.not_befores.drop(set_before)
 
     # The log.
 
     async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""
         record = event.record
-        if record is None:
-            return
-        self._background.start(
-            self._link.run(
-                scripts.APPEND,
-                self._partitions.of(record.id).base,
-                event.type.value,
-                repr(event.time),
-                record.id,
-                encode_value(record),
-                self._events_kept,
-            )
-        )
+        if record is not None:
+            partition = self._partitions.of(record.id)
+            self._background.start(self._writes.append(partition, record, event))
 
     async def position(self) -> str:
         """See ``SessionStore.position``."""
