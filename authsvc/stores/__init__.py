@@ -1,13 +1,13 @@
-"""Where session records live: one protocol, and one contract suite that every store passes.
+"""Stores of session records: one protocol, and one contract suite that every store passes.
 
-A store holds records, not-befores and the log of what happened to them; it decides nothing and has
-no clock. Every method raises ``AuthError`` STORE_UNAVAILABLE when the store cannot be reached or
-does not answer in time.
+A store has records, not-befores, and a log of events. It decides nothing and has no clock. Every
+method raises ``AuthError`` STORE_UNAVAILABLE when the store cannot be reached or does not answer in
+time.
 
 Several processes may share one store. Each write appends an event to the store's log, and each
-process follows the log: that is what keeps its memory current. ``cached_record`` and
-``cached_not_befores`` answer from that memory, and only while it is known to be younger than the
-published bound; ``get`` and ``get_not_befores`` ask the store itself.
+process follows the log to keep its cache current. ``cached_record`` and ``cached_not_befores``
+answer from the cache, and only while it is known to be younger than the staleness bound. ``get``
+and ``get_not_befores`` ask the store itself.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 
 STALENESS_BOUND_SECONDS = 0.5
-"""How old a process's memory may be, at most, to be answered from: half of what is published
-(docs/sessions.md), since it counts from the last word of the store."""
+"""How old a process's cache may be when it answers. It is half of the published bound
+(docs/sessions.md), since it counts from the last answer of the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Page:
 
     Attributes:
         records: the newest first.
-        next: what to ask for the next page with; empty at the end. A page may be short, or even
-            empty, before the end: looking through a store takes as many pages as it needs.
+        next: ``after`` of the next page; empty at the end. A page before the end may have fewer
+            records than asked for, or none: each page examines a bounded number of records.
     """
 
     records: list[Record]
@@ -44,7 +44,7 @@ class LoggedEvent:
     """An event of the log.
 
     Attributes:
-        position: what to watch from to get all events after this one. Opaque.
+        position: to watch from, for all events after this one. Opaque.
         event: what happened.
     """
 
@@ -57,65 +57,70 @@ class SessionStore(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether it can be asked, as far as is known without asking."""
+        """Whether the store is available, as far as is known without a request to it."""
         ...
 
     # Records.
 
     def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
-        """The record from memory, as the store had it within the bound.
+        """The record in the cache, no older than the staleness bound.
 
         Args:
-            session_id: which one.
-            consistency_token: of a write; what it stands for is in the record.
+            session_id: of the record.
+            consistency_token: of a write that the caller has seen; the record reflects it. Empty
+                for none.
 
         Returns:
-            None when memory cannot tell: ask with ``get``.
+            None when the cache has no such record: use ``get``.
         """
         ...
 
     async def get(self, session_id: str) -> Record | None:
-        """The record as last written, tombstones and expired ones included; None when unknown."""
+        """The record as last written; None if there is none. Tombstones and expired records are
+        included."""
         ...
 
     async def put(self, record: Record, event: EventType) -> str | None:
         """Write ``record`` if what is stored is its predecessor, and log ``event``.
 
-        The predecessor of revision 1 is no record; that of revision n is revision n - 1 of a record
-        that was not created later: a session made anew under the same id is another one. Durable
-        once it returns: a crash of the process loses nothing that was acknowledged. Beyond the cap
-        of unauthenticated records (``unauthenticated_cap`` of the store) the ones created first are
-        removed, in the same write, and logged as EXPIRED.
+        The predecessor of revision 1 is no record. The predecessor of revision n is revision n - 1
+        of a record that was not created later: a session that was created again under the same id
+        is another one. The write is durable when the method returns: a crash of the process does
+        not lose it. If there are more unauthenticated records than ``unauthenticated_cap`` of the
+        store, the same write removes the ones that were created first, and logs them as EXPIRED.
 
         Returns:
-            The write's consistency token; None when another write came first, and nothing has
-            changed then.
+            The write's consistency token; None when another write came first. Then nothing has
+            changed.
         """
         ...
 
     async def confirm(self, record: Record) -> None:
-        """Return once a record that was read is as safe as what ``put`` acknowledges.
+        """Return once a record that was read is as durable as one that ``put`` has written.
 
-        What was read may be a write whose own caller was told that it failed, and which a failover
-        may still undo.
+        The record may come from a write that was reported as failed, and that a failover may still
+        undo.
         """
         ...
 
     async def touch(self, record: Record) -> None:
-        """Write ``last_seen_time`` and ``expire_time`` alone, if what is stored still has the
-        record's ``revision`` and ``create_time``. Best effort: need not be durable then, does not
-        wait, and is not logged."""
+        """Write ``last_seen_time`` and ``expire_time`` alone, if the stored record still has this
+        ``revision`` and ``create_time``. Best effort: the write may be lost, the method does not
+        wait for it, and it is not logged."""
         ...
 
     async def remove(self, record: Record) -> None:
-        """Remove the record, if what is stored still has its ``revision`` and ``create_time``, and
+        """Remove the record, if the stored one still has this ``revision`` and ``create_time``, and
         log it as EXPIRED."""
         ...
 
     async def sweep(self, now: float) -> int:
-        """Remove the records whose ``expire_time`` is ``now`` or earlier; how many there were.
+        """Remove the records whose ``expire_time`` is ``now`` or earlier, and log them as EXPIRED.
 
-        Clean-up only: readers judge ``expire_time`` for themselves. Each is logged as EXPIRED.
+        Only for clean-up: readers check ``expire_time`` themselves.
+
+        Returns:
+            How many were removed.
         """
         ...
 
@@ -123,19 +128,19 @@ class SessionStore(Protocol):
         """Records by ``create_time``, newest first, then by id, last first.
 
         Args:
-            which: what they have to match.
+            which: the filter.
             after: ``Page.next`` of the last page with the same filter; empty for the first.
-            size: how many, at most.
+            size: how many records, at most.
 
         Raises:
-            AuthError: ARGUMENT_INVALID: ``after`` is none of this store's.
+            AuthError: ARGUMENT_INVALID: ``after`` is not from this store.
         """
         ...
 
     # Not-befores.
 
     async def set_not_before(self, not_before: NotBefore) -> str:
-        """Put a not-before in force, unless a later one for the same is, and log it. Durable.
+        """Set a not-before, unless a later one with the same key is set, and log it. Durable.
 
         Returns:
             The write's consistency token.
@@ -143,7 +148,8 @@ class SessionStore(Protocol):
         ...
 
     def cached_not_befores(self, consistency_token: str = "") -> NotBefores | None:
-        """All not-befores from memory, as ``cached_record``; None when memory cannot tell."""
+        """All not-befores, as ``cached_record``; None when the cache is too old: use
+        ``get_not_befores``."""
         ...
 
     async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
@@ -151,29 +157,33 @@ class SessionStore(Protocol):
         ...
 
     async def delete_not_befores(self, set_before: float) -> None:
-        """Drop the not-befores set before a time."""
+        """Delete the not-befores that were set before a time."""
         ...
 
     # The log.
 
     async def append(self, event: SessionEvent) -> None:
-        """Log what changes no record. Best effort, as ``touch``."""
+        """Log an event that changes no record. Best effort, as ``touch``."""
         ...
 
     async def position(self) -> str:
-        """The end of the log: watching from here tells everything that is written from now on."""
+        """The end of the log: a watch from here has every event from now on."""
         ...
 
     def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
-        """Events from ``position`` on, in the order of the writes to each record; empty for now on.
+        """Events after a position, in the order of the writes to each record.
 
-        Never ends by itself. What is no longer kept (``events_kept`` of the store) is passed over.
+        It does not end by itself. Events that are no longer kept (``events_kept`` of the store) are
+        skipped.
+
+        Args:
+            position: of the last event that was seen; empty to watch from now on.
 
         Raises:
-            AuthError: ARGUMENT_INVALID: ``position`` is none of this store's.
+            AuthError: ARGUMENT_INVALID: ``position`` is not from this store.
         """
         ...
 
     async def close(self) -> None:
-        """Finish pending writes and let go of the store. Idempotent."""
+        """Finish pending writes, and close the store. Idempotent."""
         ...

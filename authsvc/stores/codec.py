@@ -1,7 +1,7 @@
-"""Records and not-befores as text: what stores keep of them, versioned.
+"""Records and not-befores as versioned JSON text, for the stores.
 
-A new format is first read by a release that still writes the one before, and written by the next:
-replicas of two neighbouring releases then work over one store.
+A release first reads a new format and still writes the one before; the next release writes it. So
+replicas of two successive releases work over one store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import NotBefore
 
 FORMAT = 1
-"""Of what is written."""
+"""The format that is written."""
 
 
 def encode_record(record: Record) -> str:
@@ -41,7 +41,7 @@ def decode_record(text: str | bytes) -> Record:
     """The inverse of ``encode_record``.
 
     Raises:
-        ValueError: not such a text, or one of a later format.
+        ValueError: the text is malformed, or has a later format.
     """
     document = _of_known_format(text)
     try:
@@ -57,7 +57,7 @@ def decode_record(text: str | bytes) -> Record:
             grants=_of_grants(document["grants"]),
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"no record: {error}") from None
+        raise ValueError(f"not a record: {error}") from None
 
 
 def encode_grants(grants: Mapping[str, Grant]) -> str:
@@ -69,7 +69,7 @@ def decode_grants(text: str) -> Mapping[str, Grant]:
     """The inverse of ``encode_grants``.
 
     Raises:
-        ValueError: not such a text, or one of a later format.
+        ValueError: the text is malformed, or has a later format.
     """
     return _of_grants(_of_known_format(text)["grants"])
 
@@ -92,7 +92,7 @@ def decode_not_before(text: str | bytes) -> NotBefore:
     """The inverse of ``encode_not_before``.
 
     Raises:
-        ValueError: not such a text, or one of a later format.
+        ValueError: the text is malformed, or has a later format.
     """
     document = _of_known_format(text)
     try:
@@ -104,7 +104,7 @@ def decode_not_before(text: str | bytes) -> NotBefore:
             token_id=document["token_id"],
         )
     except KeyError as error:
-        raise ValueError(f"no not-before: {error}") from None
+        raise ValueError(f"not a not-before: {error}") from None
 
 
 def _json(document: object) -> str:

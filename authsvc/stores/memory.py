@@ -17,11 +17,11 @@ from authsvc.stores.record_cache import version_of
 
 
 class MemoryStore:
-    """See ``SessionStore``. No method but ``watch`` awaits, so that each is atomic on its loop.
+    """See ``SessionStore``. No method awaits, except ``watch``: each is atomic on its event loop.
 
     Args:
         unauthenticated_cap: how many unauthenticated records are kept.
-        events_kept: how many events, of ``EVENT_BYTES`` each on average.
+        events_kept: how many events are kept, of ``EVENT_BYTES`` each on average.
     """
 
     def __init__(self, *, unauthenticated_cap: int, events_kept: int = 10_000) -> None:

@@ -1,4 +1,4 @@
-"""The scripts that run inside the server; each is a ``.lua`` file beside this one."""
+"""The Lua scripts that run in the server; each is a ``.lua`` file beside this module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which server a redis store is in. Apart from the rest, so that settings do without the client."""
+"""The server of a redis store. Settings use this module, and do not import the redis client."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ _WITH_PASSWORD = re.compile(r"[^:/?#]+://[^/?#@]*:[^/?#]*@")
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """Which server, and how to be let in.
+    """A server, and how to connect to it.
 
     Attributes:
-        mode: what ``nodes`` are: the single node, the sentinels, or some nodes of a cluster.
+        mode: the kind of ``nodes``: the single node, the sentinels, or some nodes of a cluster.
         nodes: (host, port); empty for a Unix socket.
-        unix_socket: path of a single node's socket.
-        service: the name by which the sentinels know it.
+        unix_socket: path of a single node's socket; None for TCP.
+        service: the primary's name at the sentinels.
         database: number; a cluster has only 0.
-        username: ACL user; empty for the default one.
-        password_file: read at each connection, so that it can be changed; None without one.
-        tls: whether to use TLS; always verified, against ``ca_file`` or the system's authorities.
-        ca_file: PEM authorities.
-        certificate_file: PEM chain of our own certificate.
-        key_file: its key.
-        acknowledge_replicas: how many replicas have to confirm a write before it counts.
-        timeout_seconds: how long one exchange may take, connecting and retries included.
+        username: ACL user; empty for the default user.
+        password_file: read for each connection, so that it can be changed; None without a
+            password.
+        tls: whether to use TLS. The server is always verified, by ``ca_file`` or the system's
+            authorities.
+        ca_file: PEM certificates of the authorities.
+        certificate_file: PEM chain of the client certificate.
+        key_file: PEM key of ``certificate_file``.
+        acknowledge_replicas: how many replicas have to confirm each write.
+        timeout_seconds: time for one command, connecting and retries included.
     """
 
     mode: Literal["single", "sentinel", "cluster"] = "single"
@@ -51,7 +53,7 @@ class RedisServer:
 
     @property
     def partitions(self) -> int:
-        """How many parts the records are in; each part is one slot of a cluster."""
+        """How many partitions the records are in; each is one slot of a cluster."""
         return 16 if self.mode == "cluster" else 1
 
 
@@ -59,10 +61,10 @@ def server_at(url: str) -> RedisServer:
     """The single node at a URL: ``redis://``, ``rediss://`` (TLS) or ``unix:///path``.
 
     Raises:
-        ValueError: it is none, or holds a password, which belongs in a file.
+        ValueError: it is not such a URL, or contains a password, which belongs in a file.
     """
     if _WITH_PASSWORD.match(url):
-        raise ValueError("holds the password, which belongs in password_file")
+        raise ValueError("contains the password, which belongs in password_file")
     if url.startswith("unix:"):
         return _server_at_socket(url)
     rule = "is a URL like redis://host:6379/0, rediss://user@host:6379 or unix:/path"
