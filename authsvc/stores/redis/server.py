@@ -64,7 +64,7 @@ def server_at(url: str) -> RedisServer:
         ValueError: it is not such a URL, or contains a password, which belongs in a file.
     """
     if _WITH_PASSWORD.match(url):
-        raise ValueError("contains the password, which belongs in password_file")
+        raise ValueError("has the password, which belongs in password_file")
     if url.startswith("unix:"):
         return _server_at_socket(url)
     rule = "is a URL like redis://host:6379/0, rediss://user@host:6379 or unix:/path"

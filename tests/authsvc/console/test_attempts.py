@@ -31,7 +31,7 @@ def test_many_addresses_are_limited_together_and_evicted(clock: Clock) -> None:
     assert len(attempts._by_address) == MAX_ADDRESSES
 
 
-def test_a_clock_that_goes_back_gives_nothing_away(clock: Clock) -> None:
+def test_a_clock_that_goes_back_allows_no_attempt(clock: Clock) -> None:
     attempts = SignInAttempts(clock)
     for _ in range(ATTEMPTS):
         attempts.take("a")

@@ -25,7 +25,7 @@ def loaded(
     return load(ConsoleSettings, path)
 
 
-def test_by_default_it_is_for_this_machine(tmp_path: Path) -> None:
+def test_by_default_it_listens_on_this_machine_only(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
     assert settings.listen == "127.0.0.1:8081"
     assert not settings.is_secure
@@ -37,14 +37,14 @@ def test_by_default_it_is_for_this_machine(tmp_path: Path) -> None:
     assert "http://localhost" in settings.origins(80)
 
 
-def test_over_tls_it_may_be_anywhere(tmp_path: Path) -> None:
+def test_with_tls_it_may_listen_anywhere(tmp_path: Path) -> None:
     settings = loaded(tmp_path, f'listen = "0.0.0.0:443"\n{URL}', tables=TLS)
     assert settings.is_secure
     assert settings.origins(443) == {"https://console.example.com"}
     assert "https://localhost" in loaded(tmp_path, tables=TLS).origins(443)
 
 
-def test_behind_a_proxy_it_may_be_anywhere(tmp_path: Path) -> None:
+def test_behind_a_proxy_it_may_listen_anywhere(tmp_path: Path) -> None:
     settings = loaded(tmp_path, f'listen = "[::]:8081"\n{URL}\nbehind_proxy = true')
     assert settings.is_secure
     assert settings.origins(8081) == {"https://console.example.com"}
@@ -76,7 +76,9 @@ def test_behind_a_proxy_it_may_be_anywhere(tmp_path: Path) -> None:
         ("session_seconds = 0", "", "session_seconds"),
     ],
 )
-def test_what_is_unsafe_or_wrong_is_named(tmp_path: Path, top: str, tables: str, says: str) -> None:
+def test_unsafe_and_invalid_settings_are_named(
+    tmp_path: Path, top: str, tables: str, says: str
+) -> None:
     with pytest.raises(ConfigError, match=says):
         loaded(tmp_path, top, tables=tables)
 
@@ -90,7 +92,7 @@ def test_what_is_unsafe_or_wrong_is_named(tmp_path: Path, top: str, tables: str,
         (f'{AUTHSVC}\ntoken = "x"', "authsvc.token: there is no such setting"),
     ],
 )
-def test_the_console_has_to_be_known_to_authsvc(tmp_path: Path, authsvc: str, says: str) -> None:
+def test_credentials_for_authsvc_are_required(tmp_path: Path, authsvc: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         loaded(tmp_path, authsvc=authsvc)
 

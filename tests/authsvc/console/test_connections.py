@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 BOUND_SECONDS = 60.0
 
 
-async def test_it_is_there_beside_300_silent_connections(office: Office) -> None:
+async def test_it_serves_beside_300_silent_connections(office: Office) -> None:
     parts = urlsplit(office.url)
     with ExitStack() as stack:
         for _ in range(300):

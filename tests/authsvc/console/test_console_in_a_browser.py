@@ -108,7 +108,7 @@ async def test_a_session_is_revoked_with_the_keyboard_alone(
     assert complaints == []
 
 
-async def test_the_overview_follows_what_happens(
+async def test_the_overview_updates_itself(
     browser: Browser, office: Office, idp: IdentityProvider
 ) -> None:
     page = await opened(browser, office)
@@ -151,7 +151,7 @@ async def test_everything_works_without_scripts(
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
-async def test_another_origin_cannot_post_here_nor_show_it_in_a_frame(
+async def test_another_origin_can_neither_post_nor_embed_the_console(
     browser: Browser, office: Office, idp: IdentityProvider
 ) -> None:
     await office.site.resolve("s", idp.token())

@@ -52,7 +52,7 @@ async def until(page: Callable[[], Awaitable[httpx2.Response]], text: str) -> st
 # Who gets in.
 
 
-async def test_strangers_are_asked_to_sign_in(office: Office) -> None:
+async def test_unauthenticated_visitors_are_redirected_to_sign_in(office: Office) -> None:
     async with office.visitor() as stranger:
         for path in PAGES:
             answer = await stranger.get(path)
@@ -60,7 +60,9 @@ async def test_strangers_are_asked_to_sign_in(office: Office) -> None:
             assert answer.text == ""
 
 
-async def test_strangers_revoke_nothing(office: Office, idp: IdentityProvider) -> None:
+async def test_unauthenticated_visitors_revoke_nothing(
+    office: Office, idp: IdentityProvider
+) -> None:
     await office.site.resolve("s", idp.token())
     async with office.visitor() as stranger:
         answer = await stranger.post("/revoke", data={"what": "session", "session_id": "s"})
@@ -86,7 +88,7 @@ async def test_a_wrong_name_and_a_wrong_passphrase_are_answered_alike(office: Of
             assert (await visitor.get("/")).status_code == 303
 
 
-async def test_tries_are_rationed(office: Office) -> None:
+async def test_sign_in_attempts_are_limited(office: Office) -> None:
     async with office.visitor() as visitor:
         for _ in range(ATTEMPTS):
             assert (await sign_in(visitor, "nobody", "")).status_code == 403
@@ -97,7 +99,7 @@ async def test_tries_are_rationed(office: Office) -> None:
         assert (await sign_in(visitor)).status_code == 303
 
 
-async def test_a_sign_in_form_of_somebody_else_is_refused(office: Office) -> None:
+async def test_the_sign_in_form_of_another_visitor_is_rejected(office: Office) -> None:
     async with office.visitor() as attacker, office.visitor() as victim:
         fields = hidden_fields((await attacker.get("/sign-in")).text)
         await victim.get("/sign-in")
@@ -122,7 +124,7 @@ def cookie_header(cookies: dict[str, str]) -> dict[str, str]:
     return {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
 
 
-async def test_an_operator_who_does_nothing_is_signed_out(office: Office) -> None:
+async def test_an_idle_operator_is_signed_out(office: Office) -> None:
     async with office.operator() as operator:
         office.clock.advance(600)
         # A page that refreshes itself is no sign of life.
@@ -132,7 +134,7 @@ async def test_an_operator_who_does_nothing_is_signed_out(office: Office) -> Non
 
 
 @pytest.mark.usefixtures("files_always_checked")
-async def test_an_operator_whose_line_is_gone_is_signed_out(office: Office) -> None:
+async def test_an_operator_whose_line_is_removed_is_signed_out(office: Office) -> None:
     async with office.operator() as operator:
         line = office.operators_file.read_text().strip().splitlines()[-1]
         office.operators_file.write_text(line.replace(NAME, "ada") + "\n")
@@ -142,7 +144,7 @@ async def test_an_operator_whose_line_is_gone_is_signed_out(office: Office) -> N
 # What is refused before anything else looks at it.
 
 
-async def test_other_names_for_the_console_are_refused(office: Office) -> None:
+async def test_other_hosts_are_rejected(office: Office) -> None:
     hosts = ["evil.example", "127.0.0.1", "localhost:1", "", "127.0.0.1.nip.io"]
     async with office.operator() as operator:
         for host in hosts:
@@ -151,7 +153,7 @@ async def test_other_names_for_the_console_are_refused(office: Office) -> None:
             assert "authsvc" not in answer.text
 
 
-async def test_what_is_posted_from_elsewhere_is_refused(
+async def test_a_post_from_another_origin_is_rejected(
     office: Office, idp: IdentityProvider
 ) -> None:
     await office.site.resolve("s", idp.token())
@@ -172,7 +174,9 @@ async def test_another_name_of_this_machine_is_another_origin(office: Office) ->
     assert answer.status_code == 403
 
 
-async def test_a_form_without_its_token_is_refused(office: Office, idp: IdentityProvider) -> None:
+async def test_a_form_without_its_csrf_token_is_rejected(
+    office: Office, idp: IdentityProvider
+) -> None:
     await office.site.resolve("s", idp.token())
     async with office.operator() as operator:
         fields = await reviewed(operator, what="session", session_id="s")
@@ -183,13 +187,13 @@ async def test_a_form_without_its_token_is_refused(office: Office, idp: Identity
     assert await office.site.refusal("s", idp.token()) is None
 
 
-async def test_a_form_of_another_operator_is_refused(office: Office) -> None:
+async def test_a_form_of_another_operator_is_rejected(office: Office) -> None:
     async with office.operator() as one, office.operator() as other:
         fields = await reviewed(one, what="session", session_id="s")
         assert (await other.post("/revoke", data=fields)).status_code == 403
 
 
-async def test_forms_are_small_and_forms(office: Office) -> None:
+async def test_bodies_that_are_large_or_not_forms_are_rejected(office: Office) -> None:
     async with office.operator() as operator:
         token = hidden_fields((await operator.get("/")).text)["csrf_token"]
         large = {"csrf_token": token, "what": "x" * MAX_BYTES}
@@ -200,7 +204,7 @@ async def test_forms_are_small_and_forms(office: Office) -> None:
         assert (await operator.put("/revoke")).status_code == 405
 
 
-async def test_every_answer_says_how_it_is_to_be_taken(office: Office) -> None:
+async def test_every_response_has_security_headers(office: Office) -> None:
     async with office.visitor() as visitor:
         for path in ("/sign-in", "/static/console.css", "/nowhere", "/"):
             check_headers((await visitor.get(path)).headers)
@@ -218,7 +222,7 @@ def check_headers(headers: httpx2.Headers) -> None:
     assert "server" not in headers
 
 
-async def test_files_are_those_of_the_console(office: Office) -> None:
+async def test_only_the_consoles_files_are_served(office: Office) -> None:
     async with office.visitor() as visitor:
         for name in ("console.css", "console.js", "icon.svg"):
             assert (await visitor.get(f"/static/{name}")).status_code == 200
@@ -304,7 +308,7 @@ async def test_a_session_is_shown_with_its_history(
         assert not any(part in text for part in token.split("."))
 
 
-async def test_a_session_that_is_not_there(office: Office) -> None:
+async def test_an_unknown_session(office: Office) -> None:
     async with office.operator() as operator:
         answer = await operator.get("/session", params={"id": HOSTILE})
     assert answer.status_code == 404
@@ -365,7 +369,7 @@ async def test_counts_and_rates_are_shown(
         assert page == ""
 
 
-async def test_authsvc_away_is_told_and_nobody_is_signed_out(
+async def test_while_authsvc_is_unavailable_pages_say_so_and_operators_stay_signed_in(
     office: Office, tmp_path: Path, clock: Clock
 ) -> None:
     how = console_settings(office.site, office.operators_file)
@@ -437,7 +441,9 @@ async def test_a_token_is_revoked(office: Office, idp: IdentityProvider) -> None
     assert await office.site.refusal("s", good) is None
 
 
-async def test_everyone_is_revoked_by_who_types_it(office: Office, idp: IdentityProvider) -> None:
+async def test_everyone_is_revoked_once_the_word_is_typed(
+    office: Office, idp: IdentityProvider
+) -> None:
     token = idp.token()
     async with office.operator() as operator:
         fields = await reviewed(operator, what="everyone")
@@ -451,7 +457,7 @@ async def test_everyone_is_revoked_by_who_types_it(office: Office, idp: Identity
     assert await office.site.refusal("s", token) is Reason.TOKEN_REVOKED
 
 
-async def test_what_cannot_be_revoked_is_said_before(office: Office) -> None:
+async def test_invalid_revocations_are_rejected_with_the_reason(office: Office) -> None:
     wrong: list[tuple[dict[str, str], str]] = [
         ({}, "Choose what to revoke."),
         ({"what": "nothing"}, "Choose what to revoke."),
@@ -518,7 +524,7 @@ async def test_behind_a_proxy_browsers_name_the_proxy(
         assert answer.headers["set-cookie"].startswith("__Host-authsvc-console-sign-in=")
 
 
-async def test_a_file_that_is_unfit_is_named(
+async def test_a_file_that_cannot_be_used_is_named(
     site: Site, operators_file: Path, tmp_path: Path
 ) -> None:
     nowhere = tmp_path / "nowhere"

@@ -97,7 +97,7 @@ async def test_the_last_events_are_kept(site: Site, clock: Clock) -> None:
         assert created.total == 5  # the rates forget nothing
 
 
-async def test_a_watch_that_is_refused_is_said_once_and_tried_again(
+async def test_a_watch_that_fails_is_logged_once_and_retried(
     site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("authsvc.console.feed.RETRY_SECONDS", 0.0)
@@ -115,7 +115,7 @@ async def test_a_watch_that_is_refused_is_said_once_and_tried_again(
             await task
 
 
-def test_plots_share_a_scale_and_shade_what_nobody_watched(clock: Clock) -> None:
+def test_plots_share_a_scale_and_shade_the_time_before_the_watch(clock: Clock) -> None:
     feed = Feed(None, events_kept=1, clock=clock)  # type: ignore[arg-type] # nothing is watched
     now = START + 1_000
     assert {plot.unknown_width for plot in plots(feed, "15m", now)} == {WIDTH}

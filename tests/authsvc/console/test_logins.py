@@ -35,7 +35,7 @@ def test_a_secret_opens_one_login(logins: Logins) -> None:
     assert logins.get(other) is two
 
 
-def test_it_ends_when_nobody_uses_it(logins: Logins, clock: Clock) -> None:
+def test_an_unused_login_ends(logins: Logins, clock: Clock) -> None:
     secret = logins.open(ADA)
     clock.advance(59)
     assert logins.get(secret) is not None
@@ -43,7 +43,7 @@ def test_it_ends_when_nobody_uses_it(logins: Logins, clock: Clock) -> None:
     assert logins.get(secret, touch=False) is None  # past 100 seconds in all
 
 
-def test_being_looked_at_is_no_use(logins: Logins, clock: Clock) -> None:
+def test_a_page_that_refreshes_itself_is_no_use(logins: Logins, clock: Clock) -> None:
     secret = logins.open(ADA)
     clock.advance(59)
     assert logins.get(secret, touch=False) is not None
@@ -64,7 +64,7 @@ def test_it_ends_with_the_operators_line(
     assert logins.get(secret) is None  # for good
 
 
-def test_they_are_bounded(logins: Logins) -> None:
+def test_logins_are_bounded(logins: Logins) -> None:
     secrets = [logins.open(ADA) for _ in range(MAX_LOGINS + 1)]
     assert logins.get(secrets[0]) is None
     assert all(logins.get(secret) for secret in secrets[1:])

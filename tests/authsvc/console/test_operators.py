@@ -22,7 +22,7 @@ from tests.support.console import NAME, PASSPHRASE
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("files_always_checked")]
 
 
-async def test_who_knows_the_passphrase_signs_in(operators_file: Path) -> None:
+async def test_an_operator_signs_in_by_the_passphrase(operators_file: Path) -> None:
     operators = OperatorsFile(operators_file)
     operator = await operators.sign_in(NAME, PASSPHRASE)
     assert operator is not None

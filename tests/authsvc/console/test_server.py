@@ -14,7 +14,7 @@ from tests.support.processes import spawn
 START_SECONDS = TIMEOUT_SECONDS
 
 
-def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, operators_file: Path) -> None:
+def test_it_serves_until_sigterm(tmp_path: Path, operators_file: Path) -> None:
     tls = write_tls(tmp_path / "tls")
     config = tmp_path / "console.toml"
     config.write_text(

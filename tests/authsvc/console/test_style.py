@@ -42,6 +42,6 @@ def test_text_can_be_read(colours: dict[str, str]) -> None:
     assert contrast(colours["edge"], colours["surface"]) >= 3  # 1.4.11
 
 
-def test_nothing_is_fetched_from_elsewhere() -> None:
+def test_nothing_is_loaded_from_other_hosts() -> None:
     assert "url(" not in STYLE
     assert "@import" not in STYLE

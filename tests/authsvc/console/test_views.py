@@ -21,7 +21,7 @@ from tests.support.clock import START, Clock
         ("\x00\x1b[31m", "\\u{0}\\u{1b}[31m"),
     ],
 )
-def test_nothing_is_hidden(text: str, shown: str) -> None:
+def test_invisible_characters_are_escaped(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 

@@ -85,7 +85,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_request_that_leaves_doubts_is_refused_once_and_ends_its_connection(
+async def test_an_ambiguous_request_is_rejected_once_and_ends_its_connection(
     raw: bytes,
 ) -> None:
     async with serving() as served:
@@ -96,7 +96,7 @@ async def test_a_request_that_leaves_doubts_is_refused_once_and_ends_its_connect
     assert served.requests == []
 
 
-async def test_a_body_that_breaks_after_its_answer_gets_no_second_one() -> None:
+async def test_a_body_that_breaks_after_its_response_gets_no_second_one() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 401, "headers": headers})
@@ -110,7 +110,7 @@ async def test_a_body_that_breaks_after_its_answer_gets_no_second_one() -> None:
 
 
 @pytest.mark.parametrize("split", [1, 7])
-async def test_it_is_refused_as_well_when_it_arrives_in_pieces(split: int) -> None:
+async def test_an_ambiguous_request_in_pieces_is_rejected(split: int) -> None:
     raw = REFUSED["CL and TE"]
     async with serving() as served, await served.connect() as peer:
         for start in range(0, len(raw), split):
@@ -139,14 +139,14 @@ GOOD = {
 
 
 @pytest.mark.parametrize("raw", GOOD.values(), ids=GOOD.keys())
-async def test_what_is_whole_is_served(raw: bytes) -> None:
+async def test_valid_requests_are_served(raw: bytes) -> None:
     async with serving() as served, await served.send(raw) as peer:
         status, said = await peer.answer()
     assert status == 200
     assert said in {b"0", b"5"}
 
 
-async def test_what_follows_chunks_never_becomes_a_header() -> None:
+async def test_trailers_never_become_headers() -> None:
     seen: list[object] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,7 +182,7 @@ async def test_white_space_around_a_value_is_not_part_of_it() -> None:
     assert seen[1] == (b"x", b"a b")
 
 
-async def test_a_bad_request_behind_a_good_one_leaves_that_one_its_answer() -> None:
+async def test_an_ambiguous_request_behind_a_valid_one_leaves_that_one_its_response() -> None:
     async with serving() as served:
         said = await served.says(GET + REFUSED["CL and TE"])
     assert said.count(b"HTTP/1.1 ") == 1
@@ -206,7 +206,7 @@ async def test_nothing_is_served_after_a_request_that_is_the_last(last: bytes) -
     assert [path for _, path, _ in served.requests] == ["/"]
 
 
-async def test_requests_behind_one_another_are_answered_in_their_order() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async with serving() as served, await served.connect() as peer:
         paths = [f"/{number}" for number in range(10)]
         await peer.send(b"".join(GET.replace(b"/healthz", path.encode()) for path in paths))
@@ -215,7 +215,7 @@ async def test_requests_behind_one_another_are_answered_in_their_order() -> None
     assert [path for _, path, _ in served.requests] == paths
 
 
-async def test_those_that_wait_behind_another_are_few() -> None:
+async def test_pipelined_requests_are_bounded() -> None:
     async with serving() as served:
         said = await served.says(GET * 1000)
         assert served.connections.counts.dropped["pipelined"] == 1
@@ -223,7 +223,7 @@ async def test_those_that_wait_behind_another_are_few() -> None:
     assert said.count(b"HTTP/1.1 ") == said.count(b"HTTP/1.1 200 ")
 
 
-async def test_whoever_leaves_is_gone_for_the_request_that_is_answered_too() -> None:
+async def test_a_client_that_disconnects_is_reported_to_the_running_request() -> None:
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -46,7 +46,7 @@ def dropped(served: Served) -> dict[str, int]:
     ],
     ids=["nothing", "a letter", "half a head"],
 )
-async def test_a_head_has_its_time(sent: bytes, said: bytes, reason: str) -> None:
+async def test_a_head_has_a_time_limit(sent: bytes, said: bytes, reason: str) -> None:
     async with serving(header_timeout_seconds=10) as served, await served.send(sent) as peer:
         connection = await one(served, received=len(sent))
         served.pass_time(9.9)
@@ -56,7 +56,7 @@ async def test_a_head_has_its_time(sent: bytes, said: bytes, reason: str) -> Non
         assert dropped(served) == {reason: 1}
 
 
-async def test_dripping_a_head_gains_no_time() -> None:
+async def test_a_slow_head_gains_no_time() -> None:
     async with serving(header_timeout_seconds=10) as served, await served.connect() as peer:
         for count in range(10):
             await peer.send(HALF_A_HEAD[count : count + 1])
@@ -66,7 +66,7 @@ async def test_dripping_a_head_gains_no_time() -> None:
         assert (await peer.rest()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_further_head_has_the_same_time() -> None:
+async def test_a_further_head_has_the_same_time_limit() -> None:
     async with serving(header_timeout_seconds=10) as served, await served.send(GET) as peer:
         assert (await peer.answer())[0] == 200
         await peer.send(HALF_A_HEAD)
@@ -75,7 +75,7 @@ async def test_a_further_head_has_the_same_time() -> None:
         assert (await peer.rest()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_whole_request_has_its_time_and_its_app_hears_of_the_end() -> None:
+async def test_a_whole_request_has_a_time_limit_and_its_app_is_disconnected() -> None:
     heard = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +97,7 @@ async def test_a_whole_request_has_its_time_and_its_app_hears_of_the_end() -> No
     assert dropped(served) == {"request_timeout": 1}
 
 
-async def test_a_body_that_nobody_waits_for_has_its_time_too() -> None:
+async def test_a_body_after_its_response_has_a_time_limit_too() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 401, "headers": headers})
@@ -113,7 +113,7 @@ async def test_a_body_that_nobody_waits_for_has_its_time_too() -> None:
         assert dropped(served) == {"request_timeout": 1}
 
 
-async def test_an_answer_may_take_as_long_as_it_needs() -> None:
+async def test_a_response_has_no_time_limit() -> None:
     go_on = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -172,7 +172,7 @@ async def test_a_client_that_does_not_read_is_disconnected(app: object) -> None:
         assert served.connections.counts.buffered_bytes == 0
 
 
-async def test_an_unread_answer_after_which_the_connection_ends_is_let_go_of_too() -> None:
+async def test_an_unread_last_response_has_a_time_limit_too() -> None:
     async with serving(whole, write_timeout_seconds=30) as served:
         raw = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         async with await not_reading(served, raw):
@@ -182,7 +182,7 @@ async def test_an_unread_answer_after_which_the_connection_ends_is_let_go_of_too
             await served.until(lambda served: len(served.connections) == 0)
 
 
-async def test_whoever_reads_slowly_is_served() -> None:
+async def test_a_slow_reader_is_served() -> None:
     async with (
         serving(whole, write_timeout_seconds=30) as served,
         await not_reading(served) as peer,
@@ -199,7 +199,7 @@ async def test_whoever_reads_slowly_is_served() -> None:
         assert dropped(served) == {}
 
 
-async def test_unread_answers_are_bounded_in_all() -> None:
+async def test_unread_responses_are_bounded_in_total() -> None:
     bound = 200 * 1024 * 1024
     async with serving(whole, max_buffered_bytes=bound) as served, AsyncExitStack() as stack:
         for _ in range(6):
@@ -211,7 +211,7 @@ async def test_unread_answers_are_bounded_in_all() -> None:
 # Bodies
 
 
-async def test_bodies_are_bounded_in_all_and_the_largest_go_first() -> None:
+async def test_bodies_are_bounded_in_total_and_the_largest_are_dropped_first() -> None:
     head = HALF_A_HEAD + b"Content-Length: 1000000\r\n\r\n"
     async with serving(max_buffered_bytes=100_000) as served, AsyncExitStack() as stack:
         small = await stack.enter_async_context(await served.send(HALF_A_BODY))
@@ -228,7 +228,7 @@ async def test_bodies_are_bounded_in_all_and_the_largest_go_first() -> None:
         assert await small.answer() == (200, b"1000")
 
 
-async def test_what_is_answered_is_let_go_of() -> None:
+async def test_a_body_is_released_with_its_response() -> None:
     async with serving() as served, await served.send(HALF_A_BODY + b"x" * 500) as peer:
         assert await peer.answer() == (200, b"1000")
         await served.until(lambda served: served.connections.counts.buffered_bytes == 0)
@@ -250,7 +250,7 @@ async def test_what_is_answered_is_let_go_of() -> None:
     ],
     ids=["unended", "whole", "many", "target", "trailers"],
 )
-async def test_a_head_has_its_size(raw: bytes) -> None:
+async def test_a_head_has_a_size_limit(raw: bytes) -> None:
     async with serving(max_header_bytes=8192) as served:
         said = await served.says(raw)
         assert dropped(served) == {"head_too_large": 1}
@@ -261,7 +261,7 @@ async def test_a_head_has_its_size(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "begun", [b"1;x=", b"0", b"0\r\nX", b"0\r\nX: "], ids=["extension", "size", "name", "value"]
 )
-async def test_what_is_between_chunks_and_after_them_has_its_size_too(begun: bytes) -> None:
+async def test_chunk_extensions_and_trailers_have_a_size_limit(begun: bytes) -> None:
     head = HALF_A_HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
     async with serving(max_header_bytes=8192) as served, await served.send(head + begun) as peer:
         for _ in range(64):
@@ -272,7 +272,7 @@ async def test_what_is_between_chunks_and_after_them_has_its_size_too(begun: byt
     assert said.count(b"HTTP/1.1 ") == 1
 
 
-async def test_small_chunks_are_no_large_head() -> None:
+async def test_many_small_chunks_do_not_count_as_a_head() -> None:
     async with serving(max_header_bytes=1024) as served, await served.connect() as peer:
         await peer.send(HALF_A_HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
         for _ in range(1000):
@@ -294,7 +294,7 @@ async def test_the_size_of_bodies_does_not_count_for_the_next_head() -> None:
 # Numbers
 
 
-async def test_at_the_limit_a_new_connection_has_the_place_of_the_one_silent_for_longest() -> None:
+async def test_at_the_limit_a_new_connection_replaces_the_one_silent_for_longest() -> None:
     async with serving(max_connections=8) as served, AsyncExitStack() as stack:
         silent = []
         for count in range(8):
@@ -308,7 +308,7 @@ async def test_at_the_limit_a_new_connection_has_the_place_of_the_one_silent_for
         assert dropped(served) == {"max_connections": 4}
 
 
-async def test_silent_connections_give_way_before_those_that_were_served() -> None:
+async def test_silent_connections_are_dropped_before_those_that_were_served() -> None:
     async with serving(max_connections=8) as served, AsyncExitStack() as stack:
         good = await stack.enter_async_context(await served.send(GET))
         assert (await good.answer())[0] == 200
@@ -320,7 +320,7 @@ async def test_silent_connections_give_way_before_those_that_were_served() -> No
         assert (await good.answer())[0] == 200
 
 
-async def test_bodies_that_do_not_come_give_way_when_all_have_a_request() -> None:
+async def test_incomplete_bodies_are_dropped_when_all_have_a_request() -> None:
     async with serving(max_connections=8) as served, AsyncExitStack() as stack:
         held = []
         for _ in range(8):
@@ -335,7 +335,7 @@ async def test_bodies_that_do_not_come_give_way_when_all_have_a_request() -> Non
         assert await held[7].answer() == (200, b"1000")
 
 
-async def test_half_a_request_behind_one_that_is_answered_costs_it_no_place() -> None:
+async def test_half_a_request_behind_a_running_one_does_not_cost_the_connection() -> None:
     go_on = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -354,7 +354,7 @@ async def test_half_a_request_behind_one_that_is_answered_costs_it_no_place() ->
         assert await busy.answer() == (200, b"")
 
 
-async def test_requests_that_are_answered_keep_their_place_and_a_new_one_is_refused(
+async def test_running_requests_keep_their_connection_and_a_new_one_is_rejected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     go_on = asyncio.Event()
@@ -377,7 +377,7 @@ async def test_requests_that_are_answered_keep_their_place_and_a_new_one_is_refu
     assert "connections dropped: 1 max_connections" in caplog.text
 
 
-async def test_an_address_has_its_number() -> None:
+async def test_connections_of_an_address_are_limited() -> None:
     async with serving(max_connections_per_address=2) as served, AsyncExitStack() as stack:
         for _ in range(2):
             good = await stack.enter_async_context(await served.send(GET))
@@ -410,7 +410,7 @@ async def test_drops_are_logged_in_one_line_a_second(caplog: pytest.LogCaptureFi
 # Descriptors
 
 
-async def test_without_descriptors_it_says_so_waits_and_goes_on(
+async def test_without_descriptors_it_logs_waits_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -443,7 +443,7 @@ async def test_without_descriptors_it_says_so_waits_and_goes_on(
         (256, 256, 256, 128),
     ],
 )
-def test_the_limit_on_descriptors_is_raised_as_far_as_it_is_needed(
+def test_the_limit_on_descriptors_is_raised_as_needed(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised: int | None, room: int
 ) -> None:
     import resource
@@ -477,7 +477,7 @@ def tls(tmp_path: Path) -> Path:
     return write_tls(tmp_path / "tls")
 
 
-async def test_a_handshake_that_does_not_come_has_its_time_and_its_place(tls: Path) -> None:
+async def test_a_missing_handshake_has_a_time_limit_and_loses_its_place(tls: Path) -> None:
     files = str(tls / "server.pem"), str(tls / "server.key")
     trusting = ssl.create_default_context(cafile=str(tls / "ca.pem"))
     async with (
@@ -496,7 +496,9 @@ async def test_a_handshake_that_does_not_come_has_its_time_and_its_place(tls: Pa
             assert await client.rest() == b""
 
 
-async def test_what_is_no_tls_ends_quietly(tls: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bytes_that_are_not_tls_end_the_connection_quietly(
+    tls: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     files = str(tls / "server.pem"), str(tls / "server.key")
     async with serving(tls=files) as served:
         for _ in range(20):
@@ -510,7 +512,7 @@ async def test_what_is_no_tls_ends_quietly(tls: Path, caplog: pytest.LogCaptureF
 # The end
 
 
-async def test_stopping_closes_what_waits_for_requests() -> None:
+async def test_stopping_closes_idle_connections() -> None:
     async with serving() as served, AsyncExitStack() as stack:
         idle = await stack.enter_async_context(await served.send(GET))
         assert (await idle.answer())[0] == 200

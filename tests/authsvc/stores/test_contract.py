@@ -132,7 +132,7 @@ async def test_an_unknown_record_is_none(store: SessionStore) -> None:
     ],
     ids=["authenticated", "unauthenticated", "revoked", "unicode", "times", "grants"],
 )
-async def test_what_was_put_is_got(store: SessionStore, stored: Record) -> None:
+async def test_put_then_get(store: SessionStore, stored: Record) -> None:
     assert await put(store, stored)
     assert await store.get("s") == stored
 
@@ -214,7 +214,7 @@ async def test_a_removal_needs_the_revision(store: SessionStore) -> None:
     assert await put(store, record())
 
 
-async def test_a_session_made_anew_is_another_one(store: SessionStore) -> None:
+async def test_a_session_created_again_is_another_one(store: SessionStore) -> None:
     old, anew = record(now=100.0), record(subject="bob", now=200.0)
     await put(store, old)
     await store.remove(old)
@@ -295,7 +295,7 @@ async def test_a_closed_store_is_unavailable(store: SessionStore) -> None:
 # Memory.
 
 
-async def test_what_was_written_is_recalled_or_asked_for(store: SessionStore) -> None:
+async def test_a_written_record_is_cached_or_read_from_the_store(store: SessionStore) -> None:
     stored = record()
     for _ in range(50):
         token = await put(store, stored)
@@ -306,7 +306,7 @@ async def test_what_was_written_is_recalled_or_asked_for(store: SessionStore) ->
         stored = next_of(stored, create_time=stored.create_time + 1)
 
 
-async def test_memory_gets_to_know(store: SessionStore) -> None:
+async def test_the_cache_learns_of_writes(store: SessionStore) -> None:
     token = await put(store, record())
     assert token is not None
     await recalled(store, "s", token)
@@ -315,7 +315,7 @@ async def test_memory_gets_to_know(store: SessionStore) -> None:
     await eventually(lambda: store.cached_record("s") is None)
 
 
-async def test_a_consistency_token_that_nobody_can_read_costs_a_question(
+async def test_an_unreadable_consistency_token_bypasses_the_cache(
     store: SessionStore,
 ) -> None:
     token = await put(store, record())
@@ -372,7 +372,7 @@ async def test_an_empty_list(store: SessionStore) -> None:
     assert await store.page(ALL, size=10) == Page([], "")
 
 
-async def test_a_list_has_what_matches(store: SessionStore) -> None:
+async def test_a_list_has_the_records_that_match(store: SessionStore) -> None:
     other = MappingProxyType({"https://else.example/mcp": GRANT})
     await put(store, record("anonymous", subject="", now=100.0))
     await put(store, record("alices", now=101.0))
@@ -393,7 +393,7 @@ async def test_a_list_has_what_matches(store: SessionStore) -> None:
         assert [name for _, name in await listed(store, which)] == expected
 
 
-async def test_a_list_is_of_records_as_they_are_now(store: SessionStore) -> None:
+async def test_a_list_has_the_current_records(store: SessionStore) -> None:
     await put(store, record("s", subject=""))
     await put(store, record("gone"))
     second = next_of(record("s"), subject="bob", issuer="idp", revoke_time=120.0)
@@ -416,7 +416,7 @@ async def test_a_page_ends_where_it_ended_whatever_happens_meanwhile(store: Sess
 
 
 @pytest.mark.parametrize("after", ["rubbish", " ", "1", "x y", "1.5 "])
-async def test_a_page_of_another_list_is_refused(store: SessionStore, after: str) -> None:
+async def test_a_page_token_of_another_list_is_rejected(store: SessionStore, after: str) -> None:
     for which in (ALL, RecordFilter("idp", "alice")):
         with pytest.raises(AuthError) as caught:
             await store.page(which, after=after, size=10)
@@ -444,7 +444,7 @@ async def test_a_not_before_is_in_force(store: SessionStore) -> None:
     }
 
 
-async def test_of_two_not_befores_the_later_one_holds(store: SessionStore) -> None:
+async def test_the_later_of_two_not_befores_applies(store: SessionStore) -> None:
     await store.set_not_before(OF_ALICE)
     await store.set_not_before(replace(OF_ALICE, time=99.0, set_time=200.0))
     await store.set_not_before(replace(OF_ALICE, subject="bob", time=50.0))
@@ -454,7 +454,7 @@ async def test_of_two_not_befores_the_later_one_holds(store: SessionStore) -> No
     assert later in list(await store.get_not_befores([OF_ALICE.key]))
 
 
-async def test_names_that_run_together_are_two(store: SessionStore) -> None:
+async def test_keys_whose_concatenation_is_equal_are_distinct(store: SessionStore) -> None:
     names = [("a", "bc", ""), ("ab", "c", ""), ("a", "", "bc"), ("", "", ""), ("a ü\n", "日本", "")]
     for number, (issuer, subject, token_id) in enumerate(names):
         await store.set_not_before(NotBefore(100.0 + number, 150.0, issuer, subject, token_id))
@@ -469,7 +469,7 @@ async def test_a_not_before_leaves_the_records_alone(store: SessionStore) -> Non
     assert await store.get("s") == record()
 
 
-async def test_not_befores_that_were_set_long_ago_are_forgotten(store: SessionStore) -> None:
+async def test_not_befores_that_were_set_long_ago_are_deleted(store: SessionStore) -> None:
     for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
         await store.set_not_before(not_before)
     keys = [OF_ALICE.key, OF_J1.key, OF_EVERYONE.key]
@@ -495,7 +495,7 @@ async def told(store: SessionStore, position: str, count: int) -> list[LoggedEve
     raise AssertionError("a log that ends")
 
 
-async def test_each_write_is_told_with_its_record(store: SessionStore) -> None:
+async def test_each_write_is_logged_with_its_record(store: SessionStore) -> None:
     position = await store.position()
     created = record("s", subject="")
     bound = next_of(created, subject="alice", issuer="idp", last_seen_time=110.0)
@@ -524,7 +524,7 @@ async def test_each_write_is_told_with_its_record(store: SessionStore) -> None:
     assert (events[3].record.id, events[3].record.revision) == ("s", 3)
 
 
-async def test_what_is_swept_is_told(store: SessionStore) -> None:
+async def test_swept_records_are_logged(store: SessionStore) -> None:
     position = await store.position()
     for number in range(3):
         await put(store, record(f"s{number}", now=1_000.0 + number), EventType.CREATED)
@@ -534,7 +534,7 @@ async def test_what_is_swept_is_told(store: SessionStore) -> None:
     assert gone == {"s0", "s1"}
 
 
-async def test_what_makes_room_is_told(store: SessionStore) -> None:
+async def test_records_removed_by_the_cap_are_logged(store: SessionStore) -> None:
     position = await store.position()
     for number in range(CAP + 1):
         name = near(store, f"s{number}")
@@ -545,7 +545,7 @@ async def test_what_makes_room_is_told(store: SessionStore) -> None:
     assert gone.id == near(store, "s0")
 
 
-async def test_a_not_before_is_told(store: SessionStore) -> None:
+async def test_a_not_before_is_logged(store: SessionStore) -> None:
     position = await store.position()
     for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
         await store.set_not_before(not_before)
@@ -556,7 +556,7 @@ async def test_a_not_before_is_told(store: SessionStore) -> None:
     ]
 
 
-async def test_what_changes_no_record_is_told(store: SessionStore) -> None:
+async def test_an_event_without_a_write_is_logged(store: SessionStore) -> None:
     await put(store, record())
     position = await store.position()
     event = SessionEvent(EventType.SUBJECT_MISMATCH, 123.5, record())
@@ -565,7 +565,7 @@ async def test_what_changes_no_record_is_told(store: SessionStore) -> None:
     assert await store.get("s") == record()
 
 
-async def test_nothing_that_was_before_a_position_is_told(store: SessionStore) -> None:
+async def test_a_watch_has_no_event_before_its_position(store: SessionStore) -> None:
     for number in range(5):
         await put(store, record(f"before{number}"), EventType.CREATED)
     position = await store.position()
@@ -623,14 +623,14 @@ async def test_watchers_do_not_disturb_each_other(store: SessionStore) -> None:
 
 
 @pytest.mark.parametrize("position", ["rubbish", "-1", "1.5", "٣", " ", "1" * 5_000])
-async def test_a_position_of_another_log_is_refused(store: SessionStore, position: str) -> None:
+async def test_a_position_of_another_log_is_rejected(store: SessionStore, position: str) -> None:
     async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch(position)) as log:
         with pytest.raises(AuthError) as caught:
             await anext(log)
     assert caught.value.reason is Reason.ARGUMENT_INVALID
 
 
-async def test_a_store_that_closes_tells_its_watchers(store: SessionStore) -> None:
+async def test_closing_the_store_ends_its_watches(store: SessionStore) -> None:
     async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch(await store.position())) as log:
 
         async def to_the_end() -> None:
@@ -645,7 +645,7 @@ async def test_a_store_that_closes_tells_its_watchers(store: SessionStore) -> No
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
-async def test_a_closed_store_knows_nothing_any_more(store: SessionStore) -> None:
+async def test_a_closed_store_answers_nothing(store: SessionStore) -> None:
     await put(store, record())
     await store.set_not_before(OF_ALICE)
     await store.close()

@@ -30,14 +30,14 @@ def cache() -> RecordCache:
     return RecordCache(3)
 
 
-def test_what_was_fetched_is_remembered(cache: RecordCache) -> None:
+def test_a_fetched_record_is_cached(cache: RecordCache) -> None:
     assert cache.get("s") is None
     with cache.fetch("s") as fetch:
         fetch.put(record())
     assert cache.get("s") == record()
 
 
-def test_a_reply_that_the_log_has_overtaken_is_not_remembered(cache: RecordCache) -> None:
+def test_a_reply_older_than_the_log_is_not_cached(cache: RecordCache) -> None:
     with cache.fetch("s") as fetch:
         # The store has answered with revision 1; before that is here, the log tells of 2.
         cache.written("s", version_of(record(2)))
@@ -45,14 +45,14 @@ def test_a_reply_that_the_log_has_overtaken_is_not_remembered(cache: RecordCache
     assert cache.get("s") is None
 
 
-def test_a_reply_that_the_log_has_announced_is_remembered(cache: RecordCache) -> None:
+def test_a_reply_that_the_log_has_reported_is_cached(cache: RecordCache) -> None:
     with cache.fetch("s") as fetch:
         cache.written("s", version_of(record(2)))
         fetch.put(record(2))
     assert cache.get("s") == record(2)
 
 
-def test_of_several_announcements_the_last_counts(cache: RecordCache) -> None:
+def test_the_last_write_that_the_log_reported_counts(cache: RecordCache) -> None:
     with cache.fetch("s") as fetch:
         cache.written("s", version_of(record(2)))
         cache.written("s", version_of(record(3)))
@@ -60,7 +60,7 @@ def test_of_several_announcements_the_last_counts(cache: RecordCache) -> None:
     assert cache.get("s") is None
 
 
-def test_a_reply_after_a_removal_is_not_remembered(cache: RecordCache) -> None:
+def test_a_reply_after_a_removal_is_not_cached(cache: RecordCache) -> None:
     with cache.fetch("s") as fetch:
         cache.removed("s")
         fetch.put(record())
@@ -73,14 +73,14 @@ def test_a_reply_after_a_removal_is_not_remembered(cache: RecordCache) -> None:
     assert cache.get("s") is None
 
 
-def test_a_reply_after_a_gap_in_the_log_is_not_remembered(cache: RecordCache) -> None:
+def test_a_reply_after_a_gap_in_the_log_is_not_cached(cache: RecordCache) -> None:
     with cache.fetch("s") as fetch:
         cache.clear()
         fetch.put(record())
     assert cache.get("s") is None
 
 
-def test_each_fetch_is_overtaken_for_itself(cache: RecordCache) -> None:
+def test_each_fetch_is_invalidated_separately(cache: RecordCache) -> None:
     with cache.fetch("s") as early:
         cache.written("s", version_of(record(2)))
         with cache.fetch("s") as late, cache.fetch("other") as other:
@@ -91,14 +91,14 @@ def test_each_fetch_is_overtaken_for_itself(cache: RecordCache) -> None:
     assert cache.get("other") is not None
 
 
-def test_a_fetch_that_failed_leaves_nothing(cache: RecordCache) -> None:
+def test_a_failed_fetch_caches_nothing(cache: RecordCache) -> None:
     with pytest.raises(RuntimeError), cache.fetch("s"):
         raise RuntimeError
     cache.written("s", version_of(record(2)))
     assert cache.get("s") is None
 
 
-def test_ones_own_write_stays_when_the_log_tells_of_it(cache: RecordCache) -> None:
+def test_an_own_write_stays_cached_when_the_log_reports_it(cache: RecordCache) -> None:
     cache.put(record(2))
     cache.written("s", version_of(record(2)))
     assert cache.get("s") == record(2)
@@ -106,7 +106,7 @@ def test_ones_own_write_stays_when_the_log_tells_of_it(cache: RecordCache) -> No
     assert cache.get("s") is None
 
 
-def test_a_removal_is_heeded(cache: RecordCache) -> None:
+def test_a_removed_record_is_evicted(cache: RecordCache) -> None:
     cache.put(record())
     cache.removed("other")
     assert cache.get("s") == record()
@@ -114,7 +114,7 @@ def test_a_removal_is_heeded(cache: RecordCache) -> None:
     assert cache.get("s") is None
 
 
-def test_the_least_used_goes_first(cache: RecordCache) -> None:
+def test_the_least_recently_used_record_is_evicted_first(cache: RecordCache) -> None:
     for name in "abc":
         cache.put(record(session_id=name))
     cache.get("a")
@@ -124,7 +124,7 @@ def test_the_least_used_goes_first(cache: RecordCache) -> None:
     assert cache.get("a") is not None
 
 
-def test_times_of_use_are_taken_over(cache: RecordCache) -> None:
+def test_a_touch_updates_the_cached_times(cache: RecordCache) -> None:
     cache.put(record())
     seen = replace(record(), last_seen_time=200.0, expire_time=300.0, subject="mallory")
     cache.touch(seen)

@@ -126,7 +126,7 @@ def server(request: pytest.FixtureRequest) -> RedisServer:
 # Replicas.
 
 
-async def test_what_one_replica_writes_the_other_forgets(server: RedisServer) -> None:
+async def test_a_write_by_one_replica_is_evicted_by_the_other(server: RedisServer) -> None:
     async with two_replicas(server) as (one, other):
         first = record()
         await one.put(first, EventType.CREATED)
@@ -139,7 +139,7 @@ async def test_what_one_replica_writes_the_other_forgets(server: RedisServer) ->
         assert await other.get("s") == revoked
 
 
-async def test_a_removal_is_forgotten_everywhere(server: RedisServer) -> None:
+async def test_a_removal_is_evicted_by_every_replica(server: RedisServer) -> None:
     async with two_replicas(server) as (one, other):
         first = record()
         await one.put(first, EventType.CREATED)
@@ -151,7 +151,7 @@ async def test_a_removal_is_forgotten_everywhere(server: RedisServer) -> None:
         assert await other.get("s") is None
 
 
-async def test_a_consistency_token_holds_back_an_older_memory(server: RedisServer) -> None:
+async def test_a_consistency_token_bypasses_an_older_cache(server: RedisServer) -> None:
     async with two_replicas(server) as (one, other):
         first = record()
         await one.put(first, EventType.CREATED)
@@ -189,7 +189,7 @@ async def test_a_replica_that_starts_knows_all_not_befores(server: RedisServer) 
         assert len(started.cached_not_befores() or ()) == 1500
 
 
-async def test_of_two_not_befores_the_later_holds(server: RedisServer) -> None:
+async def test_the_later_of_two_not_befores_applies_on_every_replica(server: RedisServer) -> None:
     prefix = fresh_prefix()
     async with opened(server, prefix=prefix) as store:
         await store.set_not_before(NotBefore(200.0, 1.0, "idp", "alice"))
@@ -201,7 +201,7 @@ async def test_of_two_not_befores_the_later_holds(server: RedisServer) -> None:
 # Age, and faults of the server.
 
 
-async def test_memory_is_not_answered_from_once_the_server_says_nothing(tmp_path: Path) -> None:
+async def test_the_cache_answers_nothing_while_the_server_is_silent(tmp_path: Path) -> None:
     with single(tmp_path) as valkey:
         async with opened(
             valkey.url, timeout_seconds=1.0, bound_seconds=STALENESS_BOUND_SECONDS
@@ -221,7 +221,7 @@ async def test_memory_is_not_answered_from_once_the_server_says_nothing(tmp_path
             assert await _got(store, "s") is not None
 
 
-async def test_a_feed_that_is_cut_alone_leaves_the_server_to_ask() -> None:
+async def test_without_the_feed_the_server_is_asked() -> None:
     async with (
         proxied(shared_valkey().address) as proxy,
         opened(proxy.url, bound_seconds=STALENESS_BOUND_SECONDS) as store,
@@ -290,7 +290,7 @@ async def test_a_restart_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
             assert missing == []
 
 
-async def test_a_server_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+async def test_a_server_that_is_unavailable_at_the_start_is_waited_for(tmp_path: Path) -> None:
     with single(tmp_path) as valkey:
         valkey.kill()
         async with opened(valkey.url) as store:
@@ -301,7 +301,7 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(tmp_path: Path) 
             assert await store.put(record(), EventType.CREATED)
 
 
-async def test_a_full_server_refuses_writes_whole_and_recovers(tmp_path: Path) -> None:
+async def test_a_full_server_rejects_whole_writes_and_recovers(tmp_path: Path) -> None:
     with single(tmp_path) as valkey, valkey.client() as client:
         async with opened(valkey.url, events_kept=1000) as store:
             anonymous = record("a", subject="")
@@ -318,7 +318,7 @@ async def test_a_full_server_refuses_writes_whole_and_recovers(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-async def test_a_server_that_may_drop_revocations_is_refused(tmp_path: Path, policy: str) -> None:
+async def test_a_server_that_may_evict_revocations_is_rejected(tmp_path: Path, policy: str) -> None:
     with (
         single(tmp_path, "--maxmemory-policy", policy) as valkey,
         pytest.raises(ValueError, match=f"{policy}.*noeviction"),
@@ -327,7 +327,7 @@ async def test_a_server_that_may_drop_revocations_is_refused(tmp_path: Path, pol
             pass
 
 
-async def test_a_server_that_comes_back_unsafe_is_refused(tmp_path: Path) -> None:
+async def test_a_server_that_returns_unsafe_is_rejected(tmp_path: Path) -> None:
     with single(tmp_path) as valkey, valkey.client() as client:
         valkey.kill()
         async with opened(valkey.url) as store:
@@ -343,7 +343,7 @@ async def test_a_server_that_comes_back_unsafe_is_refused(tmp_path: Path) -> Non
             assert await store.get("s") is None
 
 
-async def test_scripts_that_the_server_has_forgotten_are_sent_again(server: RedisServer) -> None:
+async def test_scripts_that_the_server_has_dropped_are_sent_again(server: RedisServer) -> None:
     async with opened(server) as store:
         await store.put(record(), EventType.CREATED)
         for node in (shared_valkey(), *shared_cluster().primaries):
@@ -355,7 +355,7 @@ async def test_scripts_that_the_server_has_forgotten_are_sent_again(server: Redi
 # Replication.
 
 
-async def test_a_write_counts_once_replicas_have_it(tmp_path: Path) -> None:
+async def test_a_write_is_acknowledged_once_replicas_have_it(tmp_path: Path) -> None:
     with with_replica(tmp_path) as pair:
         server = replace(server_at(pair.primary.url), acknowledge_replicas=1)
         async with opened(server, timeout_seconds=WAITING_SECONDS) as store:
@@ -372,7 +372,7 @@ async def test_a_write_counts_once_replicas_have_it(tmp_path: Path) -> None:
                     assert stored is not None
 
 
-async def test_what_was_read_may_not_be_safe_yet(tmp_path: Path) -> None:
+async def test_a_record_that_was_read_may_not_be_replicated_yet(tmp_path: Path) -> None:
     with with_replica(tmp_path) as pair:
         server = replace(server_at(pair.primary.url), acknowledge_replicas=1)
         async with opened(server, timeout_seconds=WAITING_SECONDS) as store:
@@ -430,7 +430,7 @@ async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path
             await _taken_over(store, acknowledged)
 
 
-async def test_a_task_that_will_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_does_not_end_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "END_SECONDS", 0.1)
     over = asyncio.Event()
 
@@ -484,7 +484,7 @@ async def test_a_key_outlives_its_record_but_not_for_long() -> None:
     assert 5000 < ttl <= 5000 + 3600
 
 
-async def test_no_index_is_left_of_what_has_gone(server: RedisServer) -> None:
+async def test_no_index_is_left_of_removed_records(server: RedisServer) -> None:
     prefix = fresh_prefix()
     async with opened(server, prefix=prefix) as store:
         for number in range(20):
@@ -496,7 +496,7 @@ async def test_no_index_is_left_of_what_has_gone(server: RedisServer) -> None:
     assert _kinds(nodes, prefix) == {"events"}
 
 
-async def test_a_record_of_a_later_format_is_unavailable_and_harms_no_other() -> None:
+async def test_a_record_of_a_later_format_is_unavailable_and_affects_no_other() -> None:
     prefix = fresh_prefix()
     async with opened(shared_valkey().url, prefix=prefix) as store:
         await store.put(record(), EventType.CREATED)
@@ -510,7 +510,7 @@ async def test_a_record_of_a_later_format_is_unavailable_and_harms_no_other() ->
         assert await store.get("other") is not None
 
 
-async def test_an_event_of_a_later_version_is_passed_over() -> None:
+async def test_an_event_of_a_later_version_is_skipped() -> None:
     prefix = fresh_prefix()
     async with opened(shared_valkey().url, prefix=prefix) as store:
         await current(store)
@@ -533,7 +533,7 @@ async def test_an_event_of_a_later_version_is_passed_over() -> None:
 # The way in.
 
 
-def test_a_url_says_where() -> None:
+def test_a_url_is_parsed() -> None:
     assert server_at("redis://h").nodes == (("h", 6379),)
     assert server_at("rediss://user@h:7/3") == RedisServer(
         nodes=(("h", 7),), database=3, username="user", tls=True
@@ -552,7 +552,7 @@ def test_a_url_says_where() -> None:
         *("unix:///run/a?password=hush", "unix:/run/a?", "unix:/run/valkey#2.sock", "unix:/run/a#"),
     ],
 )
-def test_a_url_that_says_nothing_or_too_much_is_refused(url: str) -> None:
+def test_an_incomplete_or_ambiguous_url_is_rejected(url: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it must not say comes next
         server_at(url)
     assert "hush" not in str(caught.value)
@@ -585,7 +585,7 @@ async def test_a_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
             assert "wrong" not in caught.value.detail
 
 
-async def test_tls_is_spoken_and_verified(tmp_path: Path) -> None:
+async def test_tls_is_used_and_verified(tmp_path: Path) -> None:
     """Through a proxy that ends it: the server of the tests is built without TLS."""
     write_development_certificates(tmp_path, client_name="spiffe://dev/authsvc")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.pem")
@@ -761,7 +761,7 @@ async def test_a_record_as_the_first_release_wrote_it_is_read() -> None:
         assert await store.put(next_of(stored, revoke_time=1800000300.0), EventType.REVOKED)
 
 
-def test_what_is_written_is_of_the_format_that_the_last_release_reads() -> None:
+def test_the_written_format_is_one_that_the_last_release_reads() -> None:
     record = decode_value("s", FIRST_FORMAT)
     written = encode_value(record)
     assert written.split(b" ")[0] == b"1"

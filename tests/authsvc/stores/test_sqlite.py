@@ -39,7 +39,7 @@ async def put(store: SessionStore, record: Record) -> str | None:
     return await store.put(record, EventType.CREATED)
 
 
-async def test_a_reopened_file_has_it_all(tmp_path: Path) -> None:
+async def test_a_reopened_file_has_all_records(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "down" / "authsvc.db"
     store = await opened(path)
     await put(store, record("s"))
@@ -125,7 +125,7 @@ asyncio.run(main())
 """
 
 
-def test_processes_that_make_the_same_file_at_once_all_open_it(tmp_path: Path) -> None:
+def test_processes_that_create_the_same_file_at_once_all_open_it(tmp_path: Path) -> None:
     openers = [
         subprocess.Popen(
             [sys.executable, "-c", _OPENER, str(tmp_path)],
@@ -160,7 +160,7 @@ async def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_rejected(tmp_path: Path) -> None:
     path, content = tmp_path / "db", b"this is no database, but it is long enough" * 100
     path.write_bytes(content)
     with pytest.raises(AuthError, match="not a database"):
@@ -168,7 +168,7 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
-async def test_a_later_schema_is_refused(tmp_path: Path) -> None:
+async def test_a_later_schema_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -199,7 +199,7 @@ PRAGMA user_version = 1;
 """
 
 
-async def test_a_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "db"
     connection = sqlite3.connect(path)
     connection.executescript(_SCHEMA_1)
