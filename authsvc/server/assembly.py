@@ -24,6 +24,7 @@ from authsvc.telemetry.metrics import Metrics, ServiceCollector
 from authsvc.telemetry.observed import ObservedBroker, ObservedStore, ObservedVerifier
 from authsvc.telemetry.spans import Tracing
 from authsvc.telemetry.tracing import tracing
+from authsvc.tokens import TokenVerifier
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 
 log = logging.getLogger(__name__)
@@ -77,25 +78,14 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
     )
     issuer_watch = _issuer_watch(settings, issuers)
     metrics, stopping = Metrics(), asyncio.Event()
-    usages = Usages(
-        settings.limits.caller_limits(),
-        clock,
-        total=settings.limits.max_concurrent_calls,
-        callers=len(settings.callers),
-    )
+    usages = _usages(settings, clock)
     async with AsyncExitStack() as closing:
         traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
-        store = ObservedStore(
-            await open_store(settings), traces.observed("store", metrics.store.timed)
-        )
-        closing.push_async_callback(store.close)
+        store = await closing.enter_async_context(_store(settings, metrics, traces))
         closing.enter_context(metrics.security.counting())
         await closing.enter_async_context(_exposed(settings, metrics, clock))
-        tokens = ObservedVerifier(
-            with_introspection(verifier, settings), traces.observed("token", metrics.tokens.timed)
-        )
         resolver = SessionResolver(
-            tokens,
+            _verifier(verifier, settings, metrics, traces),
             store,
             await closing.enter_async_context(_broker(settings, metrics, traces)),
             limits=settings.session_limits(),
@@ -133,6 +123,34 @@ def _issuer_watch(settings: Settings, issuers: tuple[Issuer, ...]) -> IssuerWatc
         ),
         settings.introspection.issuer if settings.introspection else "",
     )
+
+
+def _usages(settings: Settings, clock: Clock) -> Usages:
+    return Usages(
+        settings.limits.caller_limits(),
+        clock,
+        total=settings.limits.max_concurrent_calls,
+        callers=len(settings.callers),
+    )
+
+
+def _verifier(
+    jwt: JwtVerifier, settings: Settings, metrics: Metrics, traces: Tracing
+) -> TokenVerifier:
+    observer = traces.observed("token", metrics.tokens.timed)
+    return ObservedVerifier(with_introspection(jwt, settings), observer)
+
+
+@asynccontextmanager
+async def _store(
+    settings: Settings, metrics: Metrics, traces: Tracing
+) -> AsyncIterator[SessionStore]:
+    observer = traces.observed("store", metrics.store.timed)
+    store = ObservedStore(await open_store(settings), observer)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @asynccontextmanager
