@@ -155,7 +155,7 @@ class Usage:
             raise
         self._rejected.put_back()
 
-    def may_record(self) -> bool:
+    def may_audit(self) -> bool:
         """Whether one more event of the caller is audited."""
         now = self._clock()
         if self._events.take(now) == 0.0:

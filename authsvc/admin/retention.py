@@ -10,7 +10,7 @@ NOT_BEFORES_MARGIN_SECONDS = 86_400.0
 issuers differ."""
 
 
-async def tidy(store: SessionStore, *, now: float, limits: Limits) -> None:
+async def remove_expired(store: SessionStore, *, now: float, limits: Limits) -> None:
     """Remove expired sessions and not-before times; to be called periodically.
 
     Raises:

@@ -92,7 +92,7 @@ class Execution:
         """Report a valid token that was rejected. Others have been reported when verified."""
         if decision.error is None or not isinstance(presented, VerifiedToken):
             return
-        if not self._usages.of(request.caller).may_record():
+        if not self._usages.of(request.caller).may_audit():
             return
         audit.token_rejected(decision.error, token=presented, **request.audit_fields)
         if decision.is_subject_mismatch:

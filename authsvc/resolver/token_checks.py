@@ -88,14 +88,14 @@ class TokenChecks:
         try:
             verified = await self._verified(request, token, now, record)
         except AuthError as error:
-            may_record = self._usages.of(request.caller).may_record
-            if error.reason.status in _TOKEN_AT_FAULT and may_record():
+            may_audit = self._usages.of(request.caller).may_audit
+            if error.reason.status in _TOKEN_AT_FAULT and may_audit():
                 audit.token_rejected(error, **request.audit_fields)
             return RejectedToken(token.digest, error)
         rejection = await self._revoked(verified, request.consistency_token, now)
         if rejection is None:
             return verified
-        if self._usages.of(request.caller).may_record():
+        if self._usages.of(request.caller).may_audit():
             audit.token_rejected(rejection, token=verified, **request.audit_fields)
         return RejectedToken(verified.digest, rejection)
 

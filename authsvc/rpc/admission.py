@@ -109,7 +109,7 @@ class Admission:
     ) -> None:
         """Audit that a caller was denied; other errors are no security event."""
         is_event = error.reason is Reason.CALLER_NOT_ALLOWED
-        if is_event and self._usages.of(caller).may_record():
+        if is_event and self._usages.of(caller).may_audit():
             audit.caller_denied(
                 error, caller=caller, peer=str(context.peer()), resource=resource[:200]
             )

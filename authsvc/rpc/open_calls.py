@@ -34,7 +34,7 @@ class OpenCalls:
         if peer.startswith("unix:"):
             return  # all connections have this name, and the folder's permissions admit few
         if self._by_peer.total() >= self._max_calls and self._by_peer[peer]:
-            raise AuthError(Reason.OVERLOADED, "answers are left unread")
+            raise AuthError(Reason.OVERLOADED, "responses are not read")
         self._by_peer[peer] += 1
         task.add_done_callback(partial(self._end, peer))
 

@@ -65,9 +65,9 @@ class RequestReader:
 
 def _request(message: object) -> object:
     if message is aio.EOF:
-        raise AuthError(Reason.ARGUMENT_INVALID, "a call without a request")
+        raise AuthError(Reason.ARGUMENT_INVALID, "the call has no request")
     return message
 
 
 def _late() -> AuthError:
-    return AuthError(Reason.OVERLOADED, "the request did not come in time", retry_after_seconds=1.0)
+    return AuthError(Reason.OVERLOADED, "no request in time", retry_after_seconds=1.0)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from authsvc.admin.retention import tidy
+from authsvc.admin.retention import remove_expired
 from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
@@ -75,7 +75,7 @@ class Housekeeping:
             self._health.report(name, serving=is_ready)
 
     async def _sweep(self) -> None:
-        await tidy(self._service.store, now=self._service.clock(), limits=self._limits)
+        await remove_expired(self._service.store, now=self._service.clock(), limits=self._limits)
 
     async def _count_sessions(self) -> None:
         status = await self._service.admin.status.read(count_sessions=True)

@@ -243,12 +243,12 @@ def test_a_flood_of_denials_is_audited_in_part(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     usage = Usages(CallerLimits(), clock).of("caller")
-    written = sum(usage.may_record() for _ in range(3000))
+    written = sum(usage.may_audit() for _ in range(3000))
     assert written == EVENTS_BURST
     limits = [r for r in caplog.records if r.__dict__.get("event_type") == "LIMIT_REACHED"]
     assert len(limits) == 1
     clock.advance(1)
-    assert sum(usage.may_record() for _ in range(3000)) == EVENTS_PER_SECOND
+    assert sum(usage.may_audit() for _ in range(3000)) == EVENTS_PER_SECOND
 
 
 @pytest.mark.parametrize("name", ["calls", "rejected_tokens", "anonymous_sessions"])
