@@ -36,7 +36,7 @@ _VERIFIER = JwtVerifier(
         Issuer("published", _PUBLISHED),
         Issuer("quilt", _KEYS, mapping=ClaimMapping("quilt", "id")),
     ],
-    memo_size=1,
+    cache_size=1,
 )
 
 

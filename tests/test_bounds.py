@@ -134,14 +134,14 @@ BOUNDED = {
     },
     "authsvc/net/fetching.py": {"tls_context": "one"},
     "authsvc/tokens/introspection.py": {
-        "IntrospectionVerifier._asking": "256",
+        "IntrospectionVerifier._requests": "256",
         "IntrospectionVerifier._audiences": CONFIGURATION,
         "_Answers._answers": "4,096 and 64 MiB",
     },
     "authsvc/tokens/jwt.py": {
         "Issuer.audiences": CONFIGURATION,
         "JwtVerifier._issuers": CONFIGURATION,
-        "JwtVerifier._memo": "cached_tokens, 10 KB each on average",
+        "JwtVerifier._cache": "cached_tokens, 10 KB each on average",
     },
     "authsvc/resolver/fairness.py": {"PassLimiter._waiting": IN_FLIGHT},
     "authsvc/rpc/waiting.py": {

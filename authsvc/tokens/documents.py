@@ -1,8 +1,8 @@
-"""Reading what an issuer publishes so that one odd member stays one odd member.
+"""Tolerant parsing of the documents that an issuer publishes: JWK Sets and metadata.
 
-A reader ignores the members that it does not understand, of a JWK Set (RFC 7517 section 5) as of
-metadata (RFC 8414 section 2). An unreadable document counts as an outage, in which withdrawn keys
-stay in force. So a document is unreadable only where no two readers would agree on it.
+A reader ignores members that it does not understand, in a JWK Set (RFC 7517 section 5) and in
+metadata (RFC 8414 section 2). An unreadable document counts as an outage, during which withdrawn
+keys stay in use. Therefore a document is unreadable only if parsers would disagree on its meaning.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from itertools import pairwise
 from authsvc.tokens.compact import MAX_INTEGER_CHARACTERS, check_nesting
 
 MAX_DOCUMENT_NESTING = 256
-"""Deepest nesting of a document. The parser is recursive and bears about three times as much."""
+"""Deepest nesting of a document. The parser is recursive and permits about three times as much."""
 
 
 class DuplicateMembers(dict[str, object]):
-    """An object in which some member is there twice: no two parsers need to read it alike.
+    """An object with a duplicate member, which parsers may read in different ways.
 
     Attributes:
-        names: the members that are there twice.
+        names: the duplicate members.
     """
 
     def __init__(self, members: list[tuple[str, object]]) -> None:
@@ -34,18 +34,18 @@ class DuplicateMembers(dict[str, object]):
 def parse_document(document: bytes, understood: Collection[str]) -> dict[str, object]:
     """A JSON object that an issuer publishes.
 
-    Beyond RFC 8259 it may have a byte order mark, be in UTF-16 or UTF-32, and have bytes of some
-    other encoding in strings, line breaks in strings, and NaN or Infinity as values. None of these
-    changes where a member begins and ends. The bytes are found as lone surrogates, and an integer
-    that takes long to read as a number that is not finite.
+    Beyond RFC 8259 it may have a byte order mark, be in UTF-16 or UTF-32, and have bytes of another
+    encoding in strings, line breaks in strings, and NaN or Infinity as values. None of these
+    changes where a member begins and ends. Such bytes become lone surrogates, and an integer that
+    takes long to parse becomes infinity.
 
     Args:
         document: what was read or fetched.
-        understood: the members that the caller reads. Only they must not be there twice.
+        understood: the members that the caller reads. Only they must not be duplicate.
 
     Raises:
-        ValueError: no JSON object, nested beyond ``MAX_DOCUMENT_NESTING``, or one of
-            ``understood`` is there twice. The message does not quote the document.
+        ValueError: it is no JSON object, is nested beyond ``MAX_DOCUMENT_NESTING``, or one of
+            ``understood`` is duplicate. The message does not quote the document.
     """
     try:
         encoding = json.detect_encoding(document)
@@ -64,11 +64,10 @@ def parse_document(document: bytes, understood: Collection[str]) -> dict[str, ob
 
 
 def parse_jwk_set(document: bytes) -> list[object]:
-    """The entries of a JWK Set, whatever they are.
+    """The entries of a JWK Set, of any type.
 
-    What is wrong inside an entry is for the entry to answer for: it is found here as a
-    ``DuplicateMembers``, or as a value that is no key's. ``"keys": null`` is an empty set: Go
-    writes an empty list so.
+    Faults inside an entry do not affect the others: an entry with a duplicate member is a
+    ``DuplicateMembers``. ``"keys": null`` is an empty set: Go writes an empty list so.
 
     Raises:
         ValueError: as ``parse_document``, or without exactly one ``keys`` that is an array.
@@ -88,7 +87,7 @@ def _marked(members: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _integer(digits: str) -> float:
-    # No member of a key is a number: one that takes long to read is as wrong as any other.
+    # No member of a key is a number: any value is as wrong as any other.
     return int(digits) if len(digits) <= MAX_INTEGER_CHARACTERS else math.inf
 
 

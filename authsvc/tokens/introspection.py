@@ -1,4 +1,4 @@
-"""Opaque tokens: asking their issuer what they are (RFC 7662)."""
+"""Verification of opaque tokens by introspection at their issuer (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -22,36 +22,35 @@ from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
 from authsvc.tokens.validity import Lifetime, check_claims
 
 CACHE_SECONDS = 30.0
-"""How long an answer counts: how late a revocation at the issuer may be seen. Never beyond the
-token's ``exp`` (RFC 7662 section 4): in the leeway after it, the issuer decides each time."""
+"""How long the response for an active token is cached: a revocation at the issuer takes effect that
+late. Never beyond ``exp`` (RFC 7662 section 4): in the leeway after it, each request asks."""
 
-REFUSAL_SECONDS = 5.0
-"""How long a refusal counts, so that a flood of one bad token is one question."""
+REJECTION_CACHE_SECONDS = 5.0
+"""How long a rejection is cached, so that a flood of one invalid token causes one request."""
 
 CACHE_SIZE = 4096
-"""Good answers that are kept, and as many refusals; those used least recently are forgotten
-first."""
+"""Cached active tokens, and as many rejections; those used least recently are evicted first."""
 
 CACHE_BYTES = 64 * 1024 * 1024
-"""What good answers may take together in memory, and refusals as well."""
+"""Memory that all active tokens may take, and the same for all rejections."""
 
-MAX_QUESTIONS = 256
-"""Questions under way: a flood of unknown tokens is not passed on to the issuer."""
+MAX_CONCURRENT_REQUESTS = 256
+"""Requests in flight: a flood of unknown tokens is not passed on to the issuer."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
-"""``b64token`` of RFC 6750 section 2.1: nothing else can come in a header."""
+"""``b64token`` of RFC 6750 section 2.1: nothing else can be sent in the header."""
 
 _ACCESS_TOKENS: Mapping[str, Collection[str]] = {
     "token_type": ("", "bearer", "access_token"),
     "token_use": ("", "access_token"),
 }
-"""What an answer may say of the kind of token. Issuers answer for refresh tokens as well, which the
-hint does not prevent (RFC 7662 section 2.1), and sender-constrained ones are no bearer tokens."""
+"""Accepted values of members that name the kind of token. Issuers also describe refresh tokens, in
+spite of the hint (RFC 7662 section 2.1), and sender-constrained ones, which no bearer may use."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Good:
-    """A token that is active."""
+class _Active:
+    """An active token."""
 
     until: float
     token: VerifiedToken
@@ -66,8 +65,8 @@ class _Good:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bad:
-    """A token that is refused. Not the error itself: its frames hold the token and the answer."""
+class _Rejected:
+    """A rejected token. Not the error itself: its frames hold the token and the response."""
 
     until: float
     reason: Reason
@@ -80,33 +79,33 @@ class _Bad:
         raise AuthError(self.reason, self.detail)
 
 
-_Known = _Good | _Bad
-"""What the issuer has said of a token, and until when that counts."""
+_Result = _Active | _Rejected
+"""The result for a token, valid until a time."""
 
 _Key = tuple[bytes, str]
 """A token's digest and the resource that it was presented for."""
 
-_KnownT = TypeVar("_KnownT", _Good, _Bad)
+_ResultT = TypeVar("_ResultT", _Active, _Rejected)
 
 
-class _Answers(Generic[_KnownT]):
-    """The answers of one kind that still count. Two kinds are kept apart, so that no flood of
-    refusals drives the good ones out."""
+class _Results(Generic[_ResultT]):
+    """A cache of results of one kind. The two kinds have caches of their own, so that a flood of
+    rejections evicts no active token."""
 
     def __init__(self) -> None:
-        self._answers: LruCache[_Key, _KnownT] = LruCache(CACHE_SIZE, CACHE_BYTES)
+        self._results: LruCache[_Key, _ResultT] = LruCache(CACHE_SIZE, CACHE_BYTES)
 
-    def get(self, key: _Key, now: float) -> _KnownT | None:
-        known = self._answers.get(key)
-        if known is None:
+    def get(self, key: _Key, now: float) -> _ResultT | None:
+        result = self._results.get(key)
+        if result is None:
             return None
-        if now >= known.until:
-            self._answers.discard(key)
+        if now >= result.until:
+            self._results.discard(key)
             return None
-        return known
+        return result
 
-    def put(self, key: _Key, known: _KnownT) -> None:
-        self._answers.put(key, known, known.memory_bytes())
+    def put(self, key: _Key, result: _ResultT) -> None:
+        self._results.put(key, result, result.memory_bytes())
 
 
 class IntrospectionVerifier:
@@ -115,16 +114,16 @@ class IntrospectionVerifier:
     Args:
         issuer: claim ``iss`` of its tokens.
         endpoint: its introspection endpoint.
-        client_id: our name there.
-        client_secret: our secret there, read for each request; raises SecretFileError.
+        client_id: authsvc's client id there.
+        client_secret: its secret there, read for each request; raises SecretFileError.
         mapping: how its claims become a principal.
-        leeway_seconds: how far its clock may be off.
-        audiences: what ``aud`` may be, by resource; the resource itself where nothing is given.
-        max_token_bytes: longest token that is asked about.
-        fetcher: speaks HTTP.
+        leeway_seconds: how far its clock may deviate.
+        audiences: accepted ``aud``, by resource; where a resource is missing, the resource itself.
+        max_token_bytes: the longest token that is accepted.
+        fetcher: sends the requests.
 
     Raises:
-        FetchError: the endpoint is not HTTPS, and not loopback either.
+        FetchError: the endpoint is neither https nor http on loopback.
     """
 
     def __init__(
@@ -150,93 +149,95 @@ class IntrospectionVerifier:
         self._audiences = audiences or {}
         self._max_token_bytes = max_token_bytes
         self._fetcher = fetcher
-        self._good: _Answers[_Good] = _Answers()
-        self._bad: _Answers[_Bad] = _Answers()
-        self._asking: dict[_Key, asyncio.Task[_Known]] = {}
+        self._active: _Results[_Active] = _Results()
+        self._rejected: _Results[_Rejected] = _Results()
+        self._requests: dict[_Key, asyncio.Task[_Result]] = {}
 
     def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
-        """See ``TokenVerifier.cached``. A refusal is cached, too."""
+        """See ``TokenVerifier.cached``. Rejections are cached, too."""
         if len(token.text) > self._max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         key = (token.digest, resource)
-        known = self._good.get(key, now) or self._bad.get(key, now)
-        return known.verdict(now) if known is not None else None
+        result = self._active.get(key, now) or self._rejected.get(key, now)
+        return result.verdict(now) if result is not None else None
 
     def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
         """See ``TokenVerifier.is_valid``."""
-        known = self._good.get((token.digest, resource), now)
-        return known is not None and known.token is token and known.lifetime.includes(now)
+        result = self._active.get((token.digest, resource), now)
+        return result is not None and result.token is token and result.lifetime.includes(now)
 
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``.
 
         Raises:
-            AuthError: TOKEN_INACTIVE when the issuer says that it is not active, which is all that
-                it says (RFC 7662 section 2.2); KEYS_UNAVAILABLE when it cannot be asked, or is
-                being asked too much at the moment.
+            AuthError: TOKEN_INACTIVE when the issuer responds with ``active: false``, which may be
+                all that it says (RFC 7662 section 2.2); KEYS_UNAVAILABLE when it does not respond,
+                or too many requests are in flight.
         """
         cached = self.cached(token, resource=resource, now=now)
         if cached is not None:
             return cached
         if not _TOKEN.fullmatch(token.text):
-            raise AuthError(Reason.TOKEN_MALFORMED, "not of the characters of a bearer token")
+            raise AuthError(Reason.TOKEN_MALFORMED, "has characters that no bearer token has")
         key = (token.digest, resource)
-        asking = self._asking.get(key)
-        if asking is None:
-            if len(self._asking) >= MAX_QUESTIONS:
-                raise AuthError(Reason.KEYS_UNAVAILABLE, "too many questions are under way")
-            asking = asyncio.create_task(self._ask(key, token.text, now), name="introspect")
-            self._asking[key] = asking
-            asking.add_done_callback(partial(self._answered, key))
-        # One who leaves does not end it for the others.
-        return (await asyncio.shield(asking)).verdict(now)
+        request = self._requests.get(key)
+        if request is None:
+            if len(self._requests) >= MAX_CONCURRENT_REQUESTS:
+                raise AuthError(
+                    Reason.KEYS_UNAVAILABLE, "too many introspection requests are in flight"
+                )
+            request = asyncio.create_task(self._introspect(key, token.text, now), name="introspect")
+            self._requests[key] = request
+            request.add_done_callback(partial(self._completed, key))
+        # A caller that is cancelled does not cancel the request for the others.
+        return (await asyncio.shield(request)).verdict(now)
 
-    def _answered(self, key: _Key, asking: asyncio.Task[_Known]) -> None:
-        del self._asking[key]
-        if not asking.cancelled():
-            # Looked at, or asyncio complains where all who had asked have left.
-            asking.exception()
+    def _completed(self, key: _Key, request: asyncio.Task[_Result]) -> None:
+        del self._requests[key]
+        if not request.cancelled():
+            # asyncio logs an exception that nobody retrieves, as when all callers were cancelled.
+            request.exception()
 
-    async def _ask(self, key: _Key, token: str, now: float) -> _Known:
-        answer = await self._answer(token)
-        claims = self._claims(answer)
+    async def _introspect(self, key: _Key, token: str, now: float) -> _Result:
+        response = await self._request(token)
+        claims = self._claims(response)
         digest, resource = key
         try:
-            good = self._judged(claims, answer, digest, resource, now)
+            active = self._check(claims, response, digest, resource, now)
         except AuthError as error:
-            bad = _Bad(now + REFUSAL_SECONDS, error.reason, error.detail)
-            self._bad.put(key, bad)
-            return bad
-        self._good.put(key, good)
-        return good
+            rejected = _Rejected(now + REJECTION_CACHE_SECONDS, error.reason, error.detail)
+            self._rejected.put(key, rejected)
+            return rejected
+        self._active.put(key, active)
+        return active
 
-    async def _answer(self, token: str) -> bytes:
+    async def _request(self, token: str) -> bytes:
         form = {"token": token, "token_type_hint": "access_token"}
         try:
             headers = basic_authorization(self._client_id, self._client_secret().reveal())
             body, _ = await self._fetcher.post(self._endpoint, form, headers)
         except (FetchError, SecretFileError) as error:
             raise AuthError(Reason.KEYS_UNAVAILABLE, str(error)) from None
-        # The rest is read as strictly as a token: it is passed on as the claims of a principal.
+        # The rest is parsed as strictly as a token: it becomes the claims of a principal.
         return body.removeprefix(codecs.BOM_UTF8)
 
-    def _claims(self, answer: bytes) -> dict[str, object]:
+    def _claims(self, response: bytes) -> dict[str, object]:
         try:
-            claims = parse_json_object(answer)
+            claims = parse_json_object(response)
         except ValueError:
             claims = {}
         if not isinstance(claims.get("active"), bool):
-            raise AuthError(Reason.KEYS_UNAVAILABLE, f"{self._endpoint}: not an answer")
+            raise AuthError(Reason.KEYS_UNAVAILABLE, f"{self._endpoint}: the response is not valid")
         return claims
 
-    def _judged(
-        self, claims: dict[str, object], answer: bytes, digest: bytes, resource: str, now: float
-    ) -> _Good:
+    def _check(
+        self, claims: dict[str, object], response: bytes, digest: bytes, resource: str, now: float
+    ) -> _Active:
         if not claims["active"]:
             raise AuthError(Reason.TOKEN_INACTIVE, "not active")
         claims = {"iss": self._issuer, **claims}
         if claims["iss"] != self._issuer:
-            raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, "the answer names another issuer")
+            raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, "the response names another issuer")
         for name, kinds in _ACCESS_TOKENS.items():
             if optional_text(claims, name).lower() not in kinds:
                 raise AuthError(Reason.TOKEN_MALFORMED, f"no access token by its {name}")
@@ -249,9 +250,9 @@ class IntrospectionVerifier:
         )
         verified = VerifiedToken(
             digest=digest,
-            principal=self._mapping.principal(claims, answer),
+            principal=self._mapping.principal(claims, response),
             issue_time=numeric_date(claims, "iat") or 0.0,
             token_id=kept_text(claims, "jti"),
         )
         until = min(now + CACHE_SECONDS, verified.principal.expire_time)
-        return _Good(until, verified, lifetime)
+        return _Active(until, verified, lifetime)

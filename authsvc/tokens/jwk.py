@@ -39,12 +39,12 @@ class SkippedEntry(Exception):  # noqa: N818 - not an error: the rest of the set
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A sound entry of a JWK Set.
+    """A usable entry of a JWK Set.
 
     Attributes:
-        label: names it in messages.
+        label: its name in messages.
         jwk: as it was published.
-        keys: itself, once for each algorithm that it is for; one where it states an ``alg``.
+        keys: its key, once for each algorithm that it is for; once where it states an ``alg``.
     """
 
     label: str
@@ -53,12 +53,12 @@ class Entry:
 
     @property
     def name(self) -> tuple[object, object, object]:
-        """What tells it from the other entries."""
+        """The members by which a token selects it."""
         return self.jwk.get("kid"), self.jwk.get("kty"), self.jwk.get("alg")
 
     @property
     def states_algorithm(self) -> bool:
-        """Whether it says itself what it is for."""
+        """Whether it has an ``alg``."""
         return self.jwk.get("alg") is not None
 
 
@@ -77,11 +77,11 @@ def read_entry(jwk: object, index: int, algorithms: Collection[str]) -> Entry:
         raise SkippedEntry("is not a JSON object")
     if isinstance(jwk, DuplicateMembers):
         raise SkippedEntry("has a member twice")
-    fitting = _algorithms(jwk, algorithms)
+    names = _algorithms(jwk, algorithms)
     try:
-        first = _key(jwk, fitting[0])
-        # One object for the material, however many algorithms it is for.
-        others = (VerificationKey(first.kid, name, first.material) for name in fitting[1:])
+        first = _key(jwk, names[0])
+        # The material is one object, however many algorithms it is for.
+        others = (VerificationKey(first.kid, name, first.material) for name in names[1:])
         return Entry(label_of(jwk, index), jwk, (first, *others))
     except KeyLoadError as error:
         raise SkippedEntry(str(error)) from None
@@ -95,7 +95,7 @@ def published_materials(jwk: object) -> Iterator[KeyMaterial]:
     if isinstance(jwk, dict) and not _PRIVATE_MEMBERS.isdisjoint(jwk):
         public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}
         for algorithm in _KEY_TYPES:
-            if _fits(jwk, algorithm):
+            if _type_permits(jwk, algorithm):
                 with suppress(KeyLoadError):
                     yield _key(public, algorithm).material
 
@@ -107,28 +107,28 @@ def label_of(jwk: object, index: int) -> str:
 
 
 def _algorithms(jwk: Mapping[str, object], algorithms: Collection[str]) -> tuple[str, ...]:
-    """What a key is for: its own ``alg``, else what is configured and fits its type.
+    """The algorithms of a key: its own ``alg``, or the configured ones that its type permits.
 
     Raises:
-        SkippedEntry: nothing.
+        SkippedEntry: there is none, or the key must not be used.
     """
     key_type = jwk.get("kty")
     if key_type == "oct" or not _PRIVATE_MEMBERS.isdisjoint(jwk):
         raise SkippedEntry("is private; publish the public key alone, and replace this one")
     _check_purpose(jwk)
     own = jwk.get("alg")
-    fitting = tuple(name for name in algorithms if _fits(jwk, name))
+    permitted = tuple(name for name in algorithms if _type_permits(jwk, name))
     if isinstance(own, str):
         if own not in algorithms:
             raise SkippedEntry(f"its alg {_quoted(own)} is not configured", is_invalid=False)
-        if own not in fitting:
+        if own not in permitted:
             raise SkippedEntry(f"{_type(jwk)} does not go with its alg {own!r}")
         return (own,)
     if own is not None:
         raise SkippedEntry("its alg is not a string")
-    if not fitting:
+    if not permitted:
         raise SkippedEntry(f"no configured algorithm goes with {_type(jwk)}", is_invalid=False)
-    return fitting
+    return permitted
 
 
 def _check_purpose(jwk: Mapping[str, object]) -> None:
@@ -155,7 +155,7 @@ def _quoted(name: str) -> str:
     return repr(name[:64])
 
 
-def _fits(jwk: Mapping[str, object], algorithm: str) -> bool:
+def _type_permits(jwk: Mapping[str, object], algorithm: str) -> bool:
     if algorithm not in _KEY_TYPES:
         return False
     key_type, curve = _KEY_TYPES[algorithm]
@@ -170,7 +170,7 @@ def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
         material: KeyMaterial = PyJWK(jwk, algorithm).key
     except (PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError):
         cause = material_fault(jwk, _KEY_TYPES[algorithm][0])
-        raise KeyLoadError(f"is not a sound {algorithm} key: {cause}") from None
+        raise KeyLoadError(f"is not a valid {algorithm} key: {cause}") from None
     return VerificationKey(kid, algorithm, material)
 
 

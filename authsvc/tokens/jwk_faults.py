@@ -1,4 +1,4 @@
-"""Why the material of a JWK is no key, in words that show none of it."""
+"""Why the material of a JWK is no key; the messages show none of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 
 _MEMBERS = {"RSA": ("n", "e"), "EC": ("x", "y"), "OKP": ("x",)}
-"""What a public key is made of, by ``kty`` (RFC 7518 section 6, RFC 8037 section 2)."""
+"""The members of a public key, by ``kty`` (RFC 7518 section 6, RFC 8037 section 2)."""
 
 _COORDINATE_BYTES = 32
 """Of P-256 and of Ed25519."""
@@ -19,7 +19,7 @@ _OTHERWISE = {
 
 
 def material_fault(jwk: Mapping[str, object], key_type: str) -> str:
-    """Why a public key is unsound.
+    """Why a public key is malformed.
 
     Args:
         jwk: of P-256 or Ed25519, where it is of a curve.

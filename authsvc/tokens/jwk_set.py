@@ -1,6 +1,6 @@
 """The keys of a JWK Set (RFC 7517): those that verify signatures, and why each other is skipped.
 
-The entries are judged one by one (RFC 7517 section 5). An entry that cannot be used is skipped; it
+The entries are read one by one (RFC 7517 section 5). An entry that cannot be used is skipped; it
 does not affect the rest of the set.
 """
 
@@ -37,17 +37,17 @@ def load_jwks_file(path: Path, algorithms: Collection[str]) -> KeySet:
 def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
     """The keys of a JWK Set (RFC 7517 section 5) that verify signatures.
 
-    Each entry is judged by itself. Skipped are keys for something else (encryption, another
-    algorithm), private and symmetric keys, weak and broken ones, and those that a token could not
-    choose between. The set may have no key left: then its issuer has none.
+    Entries are skipped if they are for another purpose (encryption, another algorithm), private or
+    symmetric, weak or malformed, or if a token could not select one of them. All entries may be
+    skipped: then the issuer has no key.
 
     Args:
         document: the set, as JSON.
-        algorithms: what the issuer is configured for. A key without ``alg`` is for each of them
-            that its type fits.
+        algorithms: those that the issuer is configured for. A key without ``alg`` is for each of
+            them that its type permits.
 
     Raises:
-        KeyLoadError: it is no JWK Set at all.
+        KeyLoadError: it is no JWK Set.
     """
     try:
         members = parse_jwk_set(document)
@@ -61,7 +61,7 @@ def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
             skipped.append(SkippedKey(label_of(jwk, index), str(why), why.is_invalid))
     if len(members) > MAX_KEYS:
         rest = f"keys[{MAX_KEYS}] to keys[{len(members) - 1}]"
-        skipped.append(SkippedKey(rest, f"are not looked at: more than {MAX_KEYS} keys"))
+        skipped.append(SkippedKey(rest, f"are not loaded: more than {MAX_KEYS} keys"))
     entries, unsafe = _without_published(entries, members[:MAX_KEYS])
     entries, unclear = _without_ambiguous(entries)
     return KeySet(
@@ -74,7 +74,7 @@ def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
 def _without_published(
     entries: list[Entry], members: list[object]
 ) -> tuple[list[Entry], list[SkippedKey]]:
-    """Leave out public keys whose private half is in the same set: anybody signs with those."""
+    """Leave out public keys whose private key is in the same set: anybody can sign with those."""
     published = [material for jwk in members for material in published_materials(jwk)]
     unsafe = [entry for entry in entries if entry.keys[0].material in published]
     return (
@@ -87,7 +87,7 @@ def _without_published(
 
 
 def _without_ambiguous(entries: list[Entry]) -> tuple[list[Entry], list[SkippedKey]]:
-    """Leave out repeats of a key, and different keys that a token could not choose between."""
+    """Leave out repeats of a key, and different keys that a token cannot select one of."""
     by_name: dict[tuple[object, object, object], list[Entry]] = {}
     for entry in entries:
         alike = by_name.setdefault(entry.name, [])
@@ -103,7 +103,7 @@ def _without_ambiguous(entries: list[Entry]) -> tuple[list[Entry], list[SkippedK
 
 
 def _verification_keys(entries: list[Entry]) -> Iterator[VerificationKey]:
-    """The keys, each once: of two with one name for one algorithm, the one that states it."""
+    """The keys. Of two with the same ``kid`` for one algorithm, the one that states it."""
     stated = {
         (key.kid, key.algorithm)
         for entry in entries

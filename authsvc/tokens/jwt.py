@@ -1,7 +1,7 @@
 """Verification of JWTs (RFC 7519) by the best current practice (RFC 8725).
 
-A token is parsed strictly, its issuer names the keys, the key names the algorithm, and only once
-the signature has been proven is any other claim believed. What passed in full is remembered.
+A token is parsed strictly. Its issuer determines the keys, and the key determines the algorithm. No
+other claim is used before the signature is verified. Verified tokens are cached.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from authsvc.tokens.validity import Lifetime, check_claims
 _Key = tuple[bytes, str]
 """The token's digest, and the resource that it was presented at."""
 
-MEMO_SIZE = 16384
+CACHE_SIZE = 16384
 """How many verified tokens are cached, unless configured otherwise."""
 
 TOKEN_BYTES = 10_000
-"""What they may take in memory, on average; with 32 buckets and 24 permissions one takes 7 KB.
-Where they take more, fewer are cached."""
+"""Memory that one may take on average; with 32 buckets and 24 permissions it takes 7 KB. If they
+take more, fewer are cached."""
 
-_KNOWN_BYTES = 250
-"""What a verified token takes beside itself: when it is good, and whose key vouched for it."""
+_ENTRY_BYTES = 250
+"""Memory of a cache entry beside its token: the lifetime, and the key that verified it."""
 
 ACCESS_TOKEN_TYPES = ("", "jwt", "at+jwt")
 """Header ``typ`` of access tokens: absent, as RFC 7519 section 5.1, as RFC 9068 section 2.1. Others
-(logout tokens, DPoP proofs) are signed with the same keys and mean something else."""
+(logout tokens, DPoP proofs) are signed with the same keys for other purposes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """An issuer of tokens that is trusted.
+    """A trusted issuer of tokens.
 
     Attributes:
         issuer: claim ``iss``, exactly.
-        keys: what it signs with, and where news of that come from.
-        audiences: what ``aud`` may be, by resource; the resource itself where nothing is given.
+        keys: its verification keys.
+        audiences: accepted ``aud``, by resource; where a resource is missing, the resource itself.
         mapping: how its claims become a principal.
-        leeway_seconds: how far its clock may be off.
-        required_claims: what its tokens must say; ``exp`` is demanded in any case.
+        leeway_seconds: how far its clock may deviate.
+        required_claims: claims that its tokens must have, beside ``exp``.
         token_types: accepted header ``typ``, without regard to case or ``application/``; empty
             for those of access tokens.
     """
@@ -61,7 +61,7 @@ class Issuer:
     audiences: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def accepts_type(self, token_type: str) -> bool:
-        """Whether a token of this ``typ``, in the form of ``CompactJws``, may be one of its."""
+        """Whether a ``typ``, in the form of ``CompactJws.token_type``, is accepted."""
         if not self.token_types:
             return token_type in ACCESS_TOKEN_TYPES
         return token_type in {
@@ -70,19 +70,19 @@ class Issuer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A token that was verified, and the key that vouched for it."""
+class _Entry:
+    """A verified token, and the key that verified it."""
 
     token: VerifiedToken
     lifetime: Lifetime
     source: KeySource
     key: VerificationKey
 
-    def vouched_for(self, now: float) -> bool:
-        """Whether the issuer still stands by the key.
+    def key_is_trusted(self, now: float) -> bool:
+        """Whether the key is still one of the issuer's.
 
         Raises:
-            AuthError: KEYS_UNAVAILABLE, when that has not been known for too long.
+            AuthError: KEYS_UNAVAILABLE when the issuer's keys have been unavailable for too long.
         """
         current = self.source.current(now)
         return self.key in current.keys or self.key in current.previous
@@ -92,14 +92,14 @@ class JwtVerifier:
     """A ``TokenVerifier`` for tokens of known issuers. Belongs to one event loop.
 
     Args:
-        issuers: who is trusted; each named once.
-        max_token_bytes: longest token that is looked at.
-        memo_size: how many verified tokens are cached, of ``TOKEN_BYTES`` each on average;
-            those used least recently are forgotten first. Of a token its digest and its claims are
-            kept, never the token.
+        issuers: the trusted issuers, each once.
+        max_token_bytes: the longest token that is accepted.
+        cache_size: how many verified tokens are cached, of ``TOKEN_BYTES`` each on average;
+            those used least recently are evicted first. An entry has the digest and the claims of
+            a token, not the token itself.
 
     Raises:
-        ValueError: an issuer is there twice.
+        ValueError: an issuer is listed twice.
     """
 
     def __init__(
@@ -107,49 +107,51 @@ class JwtVerifier:
         issuers: Iterable[Issuer],
         *,
         max_token_bytes: int = MAX_TOKEN_BYTES,
-        memo_size: int = MEMO_SIZE,
+        cache_size: int = CACHE_SIZE,
     ) -> None:
         self._issuers: dict[str, Issuer] = {}
         for issuer in issuers:
             if issuer.issuer in self._issuers:
-                raise ValueError(f"issuer {issuer.issuer!r} is there twice")
+                raise ValueError(f"issuer {issuer.issuer!r} is listed twice")
             self._issuers[issuer.issuer] = issuer
         self._max_token_bytes = max_token_bytes
-        self._memo: LruCache[_Key, _Known] = LruCache(memo_size, bytes_for(memo_size, TOKEN_BYTES))
+        self._cache: LruCache[_Key, _Entry] = LruCache(
+            cache_size, bytes_for(cache_size, TOKEN_BYTES)
+        )
         self.signature_checks = 0
         """How many signatures have been checked so far."""
 
     def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
         """See ``TokenVerifier.cached``."""
         if len(token.text) > self._max_token_bytes:
-            # Before it is digested: what is too large costs nothing.
+            # Checked before the digest is computed.
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         return self._cached((token.digest, resource), now)
 
     def _cached(self, key: _Key, now: float) -> VerifiedToken | None:
-        known = self._memo.get(key)
-        if known is None:
+        entry = self._cache.get(key)
+        if entry is None:
             return None
-        if not known.vouched_for(now):
-            # Its issuer has withdrawn the key, so it has to prove itself anew, and will not.
-            self._memo.discard(key)
+        if not entry.key_is_trusted(now):
+            # The issuer has withdrawn the key: the full check will reject the token.
+            self._cache.discard(key)
             return None
-        known.lifetime.check(now)
-        return known.token
+        entry.lifetime.check(now)
+        return entry.token
 
     def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
         """See ``TokenVerifier.is_valid``."""
-        known = self._memo.get((token.digest, resource))
-        if known is None or known.token is not token or not known.lifetime.includes(now):
+        entry = self._cache.get((token.digest, resource))
+        if entry is None or entry.token is not token or not entry.lifetime.includes(now):
             return False
         try:
-            return known.vouched_for(now)
+            return entry.key_is_trusted(now)
         except AuthError:
             return False
 
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
-        # What is too large is not digested.
+        # Checked before the digest is computed.
         if len(token.text) > self._max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         key = (token.digest, resource)
@@ -172,15 +174,15 @@ class JwtVerifier:
             issue_time=numeric_date(claims, "iat") or 0.0,
             token_id=kept_text(claims, "jti"),
         )
-        known = _Known(verified, lifetime, issuer.keys, signing_key)
-        self._memo.put(key, known, _KNOWN_BYTES + verified.memory_bytes())
+        entry = _Entry(verified, lifetime, issuer.keys, signing_key)
+        self._cache.put(key, entry, _ENTRY_BYTES + verified.memory_bytes())
         return verified
 
     async def refresh(self, now: float) -> bool:
-        """Bring keys up to date where that is due; to be called every few seconds.
+        """Refresh the keys that are due; to be called every few seconds.
 
         Returns:
-            Whether the keys of every issuer are at hand.
+            Whether the keys of every issuer are available.
         """
         sources = [issuer.keys for issuer in self._issuers.values()]
         await asyncio.gather(*(source.refresh(now) for source in sources))
@@ -194,7 +196,7 @@ class JwtVerifier:
     async def _authenticate(
         self, jws: CompactJws, name: str, now: float
     ) -> tuple[Issuer, VerificationKey]:
-        """Prove that the issuer of that name, which the token claims, has signed it.
+        """The issuer of that name and the key that verifies the token's signature.
 
         Raises:
             AuthError: TOKEN_ISSUER_UNKNOWN, TOKEN_MALFORMED, TOKEN_ALGORITHM_REFUSED,
@@ -213,7 +215,7 @@ class JwtVerifier:
 
 
 async def candidates(source: KeySource, jws: CompactJws, now: float) -> tuple[VerificationKey, ...]:
-    """The keys that a token may have been signed with, fetched anew if its own is not there.
+    """The keys that a token may be signed with. If there is none, the source is renewed once.
 
     Raises:
         AuthError: TOKEN_ALGORITHM_REFUSED, TOKEN_KEY_UNKNOWN or KEYS_UNAVAILABLE.

@@ -20,7 +20,7 @@ MIN_SECRET_BYTES = 32
 """An HS256 key is as long as the hash, or longer (RFC 7518 section 3.2)."""
 
 MAX_KEYS = 100
-"""Entries of one JWK Set that are looked at. Nobody needs more, and each costs time to load."""
+"""Entries of one JWK Set that are loaded. Issuers need fewer, and each takes time to load."""
 
 KeyMaterial = bytes | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -36,7 +36,7 @@ _ALGORITHMS = {name: get_default_algorithms()[name] for name in _MATERIAL}
 
 
 class KeyLoadError(Exception):
-    """A key is unfit; the message says what to mend and shows no material."""
+    """Keys cannot be loaded or used; the message says what to mend and shows no key material."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class VerificationKey:
     """A key and the one algorithm that it is for (RFC 8725 section 3.1).
 
     Attributes:
-        kid: what tokens call it; None when it has no name.
+        kid: its id, by which tokens name it; None without one.
         algorithm: ``HS256``, ``RS256``, ``PS256``, ``ES256`` or ``EdDSA``.
         material: the secret, or the public key.
 
     Raises:
-        KeyLoadError: too weak, or not a key for that algorithm.
+        KeyLoadError: it is too weak, or not a key for that algorithm.
     """
 
     kid: str | None
@@ -64,7 +64,7 @@ class VerificationKey:
         if isinstance(self.material, bytes) and len(self.material) < MIN_SECRET_BYTES:
             raise KeyLoadError(f"an HS256 secret has {MIN_SECRET_BYTES} bytes or more")
         try:
-            # Refuses other curves, and public keys that pose as a secret.
+            # Rejects other curves, and public keys given as a secret.
             _ALGORITHMS[self.algorithm].prepare_key(self.material)
         except (PyJWTError, ValueError):
             raise KeyLoadError(f"is not a key for {self.algorithm}") from None
@@ -72,9 +72,9 @@ class VerificationKey:
             raise KeyLoadError(weakness)
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
-        """Whether ``signature`` is this key's over ``message``."""
+        """Whether ``signature`` is a signature of ``message`` by this key."""
         if isinstance(self.material, RSAPublicKey) and len(signature) != _size(self.material):
-            # RFC 8017 section 8.1.2 step 1. OpenSSL adds zeros that a PSS signature lacks in front.
+            # RFC 8017 section 8.1.2 step 1. OpenSSL pads a PSS signature that lacks leading zeros.
             return False
         return _ALGORITHMS[self.algorithm].verify(message, self.material, signature)
 
@@ -84,10 +84,10 @@ class SkippedKey:
     """An entry of a JWK Set that is not used.
 
     Attributes:
-        entry: which one: its place in the set, and its ``kid``.
-        cause: why. Never material.
-        is_invalid: whether somebody should look at it. False for a sound key that is for something
-            else, as issuers publish all their keys together.
+        entry: its place in the set, and its ``kid``.
+        cause: why it is not used. Shows no key material.
+        is_invalid: whether the issuer should mend it. False for a valid key of another purpose:
+            issuers publish all their keys together.
     """
 
     entry: str
@@ -103,10 +103,10 @@ class KeySet:
     """All keys of one issuer; as it never changes, a ``KeySource`` of itself.
 
     Attributes:
-        keys: what it signs with now. None at all where it has published none that can be used.
-        previous: secrets that the current one has replaced. They have no names, so they are tried
-            in turn.
-        algorithms: what the issuer is configured for; empty for the algorithms of ``keys``.
+        keys: those that it signs with now; empty where it has published no usable one.
+        previous: secrets that the current one has replaced. They have no ``kid``, so they are tried
+            one after the other.
+        algorithms: those that the issuer is configured for; empty for the algorithms of ``keys``.
         skipped: entries of its JWK Set that are not used.
         failure: see ``KeySource.failure``: why a secret is the last one that could be read.
 
@@ -124,15 +124,15 @@ class KeySet:
     def __post_init__(self) -> None:
         if not self.keys and not self.algorithms:
             raise KeyLoadError("there is no key")
-        # A key that several algorithms fit is there once for each of them.
+        # A key for several algorithms is in ``keys`` once for each of them.
         if len({id(key.material) for key in (*self.keys, *self.previous)}) > MAX_KEYS:
             raise KeyLoadError(f"there are more than {MAX_KEYS} keys")
         if any(key.algorithm != "HS256" for key in self.previous):
-            raise KeyLoadError("only secrets are tried in turn")
+            raise KeyLoadError("only a secret can have previous ones")
         names = Counter((key.kid, key.algorithm) for key in self.keys)
         for (name, algorithm), count in names.items():
             if count > 1:
-                raise KeyLoadError(f"kid {name!r} is there twice for {algorithm}")
+                raise KeyLoadError(f"kid {name!r} is listed twice for {algorithm}")
         if not self.algorithms:
             own = frozenset(key.algorithm for key in self.keys)
             object.__setattr__(self, "algorithms", own)
@@ -146,20 +146,20 @@ class KeySet:
             raise KeyLoadError("; ".join(["no key verifies signatures", *map(str, self.skipped)]))
 
     def find(self, kid: str | None, algorithm: str) -> VerificationKey:
-        """The one key that a token of this header may have been signed with.
+        """The one key that a token with this header may be signed with.
 
-        A token without ``kid`` goes with the only key that is for its algorithm; so does any
-        ``kid`` where that only key has no name, such as a secret. Nothing is tried in turn.
+        If only one key is for the algorithm, it is found for a token without ``kid``, and for any
+        ``kid`` if the key has none, such as a secret. No keys are tried one after the other.
 
         Raises:
-            AuthError: TOKEN_ALGORITHM_REFUSED unless ``algorithm`` is spelt exactly as one of
-                the issuer's and as the named key's, TOKEN_KEY_UNKNOWN when no key fits.
+            AuthError: TOKEN_ALGORITHM_REFUSED unless ``algorithm`` is exactly one of the issuer's
+                and the named key's; TOKEN_KEY_UNKNOWN when there is no such key.
         """
         if algorithm not in self.algorithms:
             raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"alg {algorithm[:32]!r}")
-        fitting = [key for key in self.keys if key.algorithm == algorithm]
-        if len(fitting) == 1 and (kid is None or fitting[0].kid is None):
-            return fitting[0]
+        matching = [key for key in self.keys if key.algorithm == algorithm]
+        if len(matching) == 1 and (kid is None or matching[0].kid is None):
+            return matching[0]
         named = [key for key in self.keys if kid is not None and key.kid == kid]
         for key in named:
             if key.algorithm == algorithm:
@@ -169,7 +169,7 @@ class KeySet:
         raise AuthError(Reason.TOKEN_KEY_UNKNOWN, f"kid {kid[:64]!r}" if kid else "no kid")
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
-        """The key that ``find`` finds, and the secrets before it.
+        """The key that ``find`` returns, and the previous secrets.
 
         Raises:
             AuthError: as ``find``.
@@ -189,7 +189,7 @@ class KeySet:
 
 
 def _size(key: RSAPublicKey) -> int:
-    """The bytes of a modulus, and of each signature."""
+    """Bytes of the modulus, and of each signature."""
     return (key.key_size + 7) // 8
 
 

@@ -15,7 +15,7 @@ def load_secret_file(path: Path) -> VerificationKey:
     """The HS256 secret in a file: its bytes, without a newline at the end.
 
     Raises:
-        KeyLoadError: unreadable, shorter than 32 bytes, to be guessed, or some other kind of key.
+        KeyLoadError: it is unreadable, shorter than 32 bytes, guessable, or another kind of key.
     """
     secret = read_key_file(path).removesuffix(b"\n").removesuffix(b"\r")
     try:
@@ -28,14 +28,14 @@ def load_secret_file(path: Path) -> VerificationKey:
 
 
 class SecretFiles:
-    """An issuer's HS256 secrets, each judged by itself: an unfit file keeps no other one in force.
+    """An issuer's HS256 secrets. An invalid file does not affect the others.
 
     Args:
-        current: holds what its tokens are signed with now.
-        previous: hold what they were signed with before.
+        current: the file with the secret that signs its tokens now.
+        previous: the files with secrets that signed them before.
 
     Raises:
-        KeyLoadError: a file is missing or unfit at the start.
+        KeyLoadError: a file is missing or invalid at the start.
     """
 
     def __init__(self, current: Path, *previous: Path) -> None:
@@ -46,10 +46,11 @@ class SecretFiles:
             load_secret_file(path)
 
     def load(self) -> KeySet:
-        """The secrets as of now.
+        """The secrets in the files.
 
         A previous secret whose file is gone, or holds no secret any more, is withdrawn. The current
-        one stays until its file holds another: without any, nobody could sign in. Each is logged.
+        one stays in use until its file holds another: without it, all tokens would be rejected.
+        Both are logged.
 
         Raises:
             KeyLoadError: there are too many.
@@ -59,7 +60,7 @@ class SecretFiles:
             self._current = load_secret_file(self._path)
         except KeyLoadError as error:
             failure = str(error)
-            log.error("the current secret stays: %s", error)
+            log.error("the current secret stays in use: %s", error)
         previous = []
         for path in self._previous:
             try:

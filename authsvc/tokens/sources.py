@@ -1,5 +1,5 @@
-"""Where an issuer's keys come from, and how news of them get here: files that are watched, and URLs
-that are fetched ahead of time."""
+"""The sources of an issuer's keys: files that are watched, and URLs that are fetched ahead of
+need."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from authsvc.tokens.keys import KeyLoadError, KeySet, SkippedKey
 log = logging.getLogger(__name__)
 
 COOL_DOWN_SECONDS = 30.0
-"""A key that is not there triggers one fetch in this time, however many tokens name it."""
+"""An unknown key causes at most one fetch in this time, however many tokens name it."""
 
 RETRY_SECONDS = 5.0
 """How soon a failed fetch is tried again, ahead of need."""
 
 
 class KeySource(Protocol):
-    """An issuer's keys, as far as they are known here."""
+    """Provides an issuer's keys."""
 
     @property
     def failure(self) -> str:
-        """Why newer keys could not be read or fetched; empty if they could. Never material."""
+        """Why newer keys could not be read or fetched; empty if they could. No key material."""
         ...
 
     def current(self, now: float) -> KeySet:
         """The keys, without waiting.
 
         Raises:
-            AuthError: KEYS_UNAVAILABLE when there are none, or none that could still be trusted.
+            AuthError: KEYS_UNAVAILABLE when there are none, or none recent enough to be trusted.
         """
         ...
 
     async def renew(self, now: float) -> bool:
-        """Look for newer keys, because a token names one that is not there.
+        """Look for newer keys, because a token names an unknown one.
 
         Returns:
-            Whether it is worth to look again.
+            Whether the keys may have changed.
 
         Raises:
-            AuthError: KEYS_UNAVAILABLE when the source is out of reach, so that nobody can tell.
+            AuthError: KEYS_UNAVAILABLE when the source is unreachable, so that the key may exist.
         """
         ...
 
     async def refresh(self, now: float) -> None:
-        """Look for newer keys if that is due. Never raises what is the source's fault."""
+        """Look for newer keys if that is due. Failures of the source are not raised."""
         ...
 
 
@@ -67,7 +67,7 @@ class _SkippedLog:
         self._skipped: NewEntries[SkippedKey] = NewEntries()
 
     def note(self, keys: KeySet) -> None:
-        """Log what is skipped now and was not before."""
+        """Log the entries that are skipped and were not before."""
         for entry in self._skipped.of(keys.skipped):
             level = logging.WARNING if entry.is_invalid else logging.INFO
             log.log(level, "%s: skipped a key: %s", self._where, entry)
@@ -87,7 +87,7 @@ class FileKeys:
         load: reads them.
 
     Raises:
-        KeyLoadError: the files are unfit at the start, or hold no key.
+        KeyLoadError: the files are invalid at the start, or hold no key.
     """
 
     def __init__(self, paths: Sequence[Path], load: Callable[[], KeySet]) -> None:
@@ -125,13 +125,13 @@ class FileKeys:
             keys = self._load()
         except KeyLoadError as error:
             if str(error) != self.failure:
-                log.error("keys have changed and are unfit, the old ones stay: %s", error)
+                log.error("keys have changed and are invalid, the old ones stay in use: %s", error)
             self.failure = str(error)
             return
         self._files.mark_read()
         self.failure = keys.failure
         if keys == self._keys:
-            return  # what is new in the files was rejected, or is the same again
+            return  # what is new in the files is invalid, or equal
         self._keys = keys
         log.info("keys reloaded from %s", self._where)
         self._skipped.note(self._keys)
@@ -139,7 +139,7 @@ class FileKeys:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a fetch brought.
+    """The result of a fetch.
 
     Attributes:
         keys: the keys.
@@ -151,15 +151,15 @@ class Fetched:
 
 
 class FetchedKeys:
-    """Keys from a URL: fetched ahead of time, kept through an outage, never fetched in a storm.
+    """Keys from a URL: fetched ahead of need, at a limited rate, and kept during an outage.
 
-    A JWK Set that was fetched is the truth at once, whatever is wrong with some of its entries, and
-    even if none is left. No JWK Set at all is an outage.
+    A fetched JWK Set replaces the last one at once, even if some of its entries are invalid or none
+    is left. A response that is no JWK Set counts as an outage.
 
     Args:
-        issuer: whose, for logs.
-        fetch: brings them; raises ``KeyLoadError`` or ``AuthError`` when it cannot.
-        max_stale_seconds: how long the last good ones are trusted while nothing newer can be had.
+        issuer: the issuer, for logs.
+        fetch: fetches the keys; raises ``KeyLoadError`` or ``AuthError`` when it cannot.
+        max_stale_seconds: how long the last keys are trusted during an outage.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class FetchedKeys:
         else:
             looked = False
         if self.failure:
-            detail = f"{self._issuer} cannot be asked for its keys"
+            detail = f"the keys of {self._issuer} cannot be fetched"
             raise AuthError(Reason.KEYS_UNAVAILABLE, detail, counts_as_rejected=True)
         return looked
 
@@ -203,14 +203,14 @@ class FetchedKeys:
         if self._fetched is None or self.failure:
             due = now - self._tried_time >= RETRY_SECONDS
         else:
-            # Ahead of the end of trust, too, however long the issuer calls them fresh.
+            # Before the keys become untrusted, too, even if the issuer calls them fresh for longer.
             fresh_seconds = min(self._fetched.max_age_seconds, self._max_stale_seconds / 2)
             due = now - self._fetched_time >= fresh_seconds
         if due:
             await self._fetch_once(now)
 
     async def _fetch_once(self, now: float) -> None:
-        """One fetch for all who ask while it is under way; one who leaves does not end it."""
+        """One fetch for all concurrent callers; a caller that is cancelled does not cancel it."""
         if self._fetching is None:
             self._tried_time = now
             self._fetching = asyncio.create_task(self._fetch_now(now), name="fetch keys")
@@ -221,7 +221,9 @@ class FetchedKeys:
             self._fetched = await self._fetch()
         except (KeyLoadError, AuthError) as error:
             self.failure = str(error)
-            log.error("keys of %s cannot be fetched, the old ones stay: %s", self._issuer, error)
+            log.error(
+                "keys of %s cannot be fetched, the old ones stay in use: %s", self._issuer, error
+            )
         else:
             self.failure = ""
             self._fetched_time = now

@@ -1,4 +1,4 @@
-"""Public keys that anybody could sign with, or whose signatures cost too much to check."""
+"""Public keys with known weaknesses, or whose signatures take too long to verify."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ MIN_RSA_BITS = 2048
 """RFC 7518 sections 3.3 and 3.5."""
 
 MAX_RSA_BITS = 8192
-"""Beyond it, each check of a signature would be a burden of its own."""
+"""Larger keys would make each verification of a signature slow."""
 
 _ROCA_POWERS = {
     prime: frozenset(pow(65537, exponent, prime) for exponent in range(prime))
     for prime in (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
 }
-"""The fingerprint of the chips whose RSA keys can be factored: their moduli are a power of 65537 by
-each of these primes, as one sound key in 240 million is (Nemec et al., CCS 2017)."""
+"""The fingerprint of RSA keys that can be factored (ROCA): modulo each of these primes, the modulus
+is a power of 65537. One other key in 240 million has it, too (Nemec et al., CCS 2017)."""
 
 _ED25519_PRIME = 2**255 - 19
 _SMALL_ORDER_Y = frozenset(
@@ -28,8 +28,8 @@ _SMALL_ORDER_Y = frozenset(
         0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
     }
 )
-"""The y coordinates of the Ed25519 points of order 1, 2, 4 and 8. Where one is the public key, one
-guess in eight is a signature."""
+"""The y coordinates of the Ed25519 points of order 1, 2, 4 and 8. With such a public key, one guess
+in eight is a valid signature."""
 
 
 def weakness_of(key: object) -> str:

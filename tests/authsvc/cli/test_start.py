@@ -217,7 +217,7 @@ def test_keys_that_are_skipped_are_shown_with_the_cause(tmp_path: Path) -> None:
     good, skipped = json.loads(ran.stdout)["keys"]
     assert (good["key_id"], good["state"]) == ("k1", "ready")
     assert skipped["key_id"] == "keys[1] (kid 'odd')"
-    assert skipped["state"].startswith("skipped: is not a sound ES256 key: its x has ")
+    assert skipped["state"].startswith("skipped: is not a valid ES256 key: its x has ")
 
 
 def test_the_console_starts_by_its_configuration(tmp_path: Path) -> None:

@@ -202,14 +202,14 @@ async def test_large_tokens_do_not_fill_the_memory(traced: Callable[[], int]) ->
     secret = token_bytes(32)
     size = 1_000
     verifier = JwtVerifier(
-        [Issuer(ISSUER, KeySet((VerificationKey(None, "HS256", secret),)))], memo_size=size
+        [Issuer(ISSUER, KeySet((VerificationKey(None, "HS256", secret),)))], cache_size=size
     )
     for number in range(600):
         token = jwt.encode(large(number), secret, "HS256")
         await verifier.verify(BearerToken(token), resource=RESOURCE, now=START)
     bound = size * TOKEN_BYTES
-    assert 0.9 * bound < verifier._memo.used_bytes <= bound
-    assert 10 < len(verifier._memo) < 200
+    assert 0.9 * bound < verifier._cache.used_bytes <= bound
+    assert 10 < len(verifier._cache) < 200
     assert traced() < 1.2 * bound
 
 

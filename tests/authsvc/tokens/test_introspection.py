@@ -21,7 +21,11 @@ from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.issuers import with_introspection
 from authsvc.tokens import introspection
 from authsvc.tokens.claims import ClaimMapping
-from authsvc.tokens.introspection import CACHE_SECONDS, REFUSAL_SECONDS, IntrospectionVerifier
+from authsvc.tokens.introspection import (
+    CACHE_SECONDS,
+    REJECTION_CACHE_SECONDS,
+    IntrospectionVerifier,
+)
 from authsvc.tokens.jwt import JwtVerifier
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
@@ -196,7 +200,7 @@ async def test_a_refusal_counts_for_a_short_while(
         assert await verdict(verifier) is Reason.TOKEN_INACTIVE
     assert len(site.posted) == 1
     answers(site)
-    assert await verdict(verifier, now=START + REFUSAL_SECONDS) is None
+    assert await verdict(verifier, now=START + REJECTION_CACHE_SECONDS) is None
 
 
 async def test_what_is_kept_of_a_refusal_is_small(
@@ -239,8 +243,8 @@ async def test_many_who_ask_at_once_are_one_question(
 async def test_few_answers_are_kept(
     site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifier._good._answers, "max_entries", 2)
-    monkeypatch.setattr(verifier._bad._answers, "max_entries", 2)
+    monkeypatch.setattr(verifier._active._results, "max_entries", 2)
+    monkeypatch.setattr(verifier._rejected._results, "max_entries", 2)
     answers(site)
     for token in ("a", "b", "a", "c", "a"):
         assert await verdict(verifier, token) is None
@@ -295,8 +299,8 @@ async def test_an_answer_never_outlives_exp(site: Site, verifier: IntrospectionV
 async def test_refusals_do_not_drive_good_answers_out(
     site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifier._good._answers, "max_entries", 2)
-    monkeypatch.setattr(verifier._bad._answers, "max_entries", 2)
+    monkeypatch.setattr(verifier._active._results, "max_entries", 2)
+    monkeypatch.setattr(verifier._rejected._results, "max_entries", 2)
     answers(site)
     assert await verdict(verifier, "good") is None
     answers(site, active=False)
@@ -310,7 +314,7 @@ async def test_refusals_do_not_drive_good_answers_out(
 async def test_a_flood_is_not_passed_on(
     site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(introspection, "MAX_QUESTIONS", 3)
+    monkeypatch.setattr(introspection, "MAX_CONCURRENT_REQUESTS", 3)
     answers(site)
     assert await verdict(verifier, "known") is None
     site.hold.clear()

@@ -489,7 +489,7 @@ async def test_a_token_that_came_too_early_is_served_in_its_time() -> None:
 
 
 async def test_the_memo_forgets_what_was_used_least_recently() -> None:
-    verifier = JwtVerifier([SECRET_ISSUER], memo_size=2)
+    verifier = JwtVerifier([SECRET_ISSUER], cache_size=2)
     one, two, three = (signed(jti=name) for name in ("1", "2", "3"))
     for token in (one, two, one, three):
         await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
@@ -502,7 +502,7 @@ async def test_the_memo_forgets_what_was_used_least_recently() -> None:
 
 
 async def test_the_memo_can_be_off() -> None:
-    verifier = JwtVerifier([SECRET_ISSUER], memo_size=0)
+    verifier = JwtVerifier([SECRET_ISSUER], cache_size=0)
     for checks in (1, 2):
         await verifier.verify(BearerToken(signed()), resource=RESOURCE, now=NOW)
         assert verifier.signature_checks == checks
@@ -521,10 +521,10 @@ async def test_the_memo_holds_no_token() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
     await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
-    held = repr(verifier._memo.items())
+    held = repr(verifier._cache.items())
     assert token not in held
     assert token.rpartition(".")[2] not in held
-    assert hashlib.sha256(token.encode()).digest() in {key[0] for key, _ in verifier._memo.items()}
+    assert hashlib.sha256(token.encode()).digest() in {key[0] for key, _ in verifier._cache.items()}
 
 
 # Anything

@@ -101,7 +101,7 @@ async def test_a_file_that_turns_bad_changes_nothing(
     write(path, content, mtime=2)
     for seconds in range(5):
         assert await verdict(verifier, OLD.token(START), START + seconds) is None
-    assert caplog.text.count("are unfit") == 1
+    assert caplog.text.count("are invalid") == 1
     path.unlink()
     assert await verdict(verifier, OLD.token(START), START + 9) is None
     write(path, jwks(NEW), mtime=3)
@@ -667,7 +667,7 @@ async def test_ten_thousand_keys_are_too_many(site: Site) -> None:
     fetched = (await fetch()).keys
     assert [key.kid for key in fetched.keys] == [str(number) for number in range(100)]
     (rest,) = fetched.skipped
-    assert str(rest) == "keys[100] to keys[1999]: are not looked at: more than 100 keys"
+    assert str(rest) == "keys[100] to keys[1999]: are not loaded: more than 100 keys"
 
 
 @pytest.mark.parametrize(
