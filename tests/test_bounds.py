@@ -136,7 +136,7 @@ BOUNDED = {
     "authsvc/tokens/introspection.py": {
         "IntrospectionVerifier._requests": "256",
         "IntrospectionVerifier._audiences": CONFIGURATION,
-        "_Answers._answers": "4,096 and 64 MiB",
+        "_Results._results": "4,096 and 64 MiB",
     },
     "authsvc/tokens/jwt.py": {
         "Issuer.audiences": CONFIGURATION,

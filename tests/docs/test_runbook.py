@@ -38,7 +38,7 @@ ENTRIES = dict(
 
 
 def test_there_are_lines_to_look_at() -> None:
-    assert {"keys have changed and are unfit", "the current secret stays"} <= set(LINES)
+    assert {"keys have changed and are invalid", "the current secret stays"} <= set(LINES)
 
 
 @pytest.mark.parametrize("line", LINES)
