@@ -116,8 +116,8 @@ def unchanged_until(record: Record, limits: Limits) -> float:
     return min(record.last_seen_time + idle, record.expire_time)
 
 
-def decide_without_token(record: Record | None, *, create: bool, now: float) -> Decision | None:
-    """Rows 4, 14 and 15, which hold whatever token is presented; None where the token matters."""
+def decide_unusable_session(record: Record | None, *, create: bool, now: float) -> Decision | None:
+    """Rows 4, 14 and 15: the session is unknown, revoked or expired. None where it is usable."""
     if record is None:
         return None if create else _reject(Row.UNKNOWN_SESSION, Reason.SESSION_NOT_FOUND)
     if now >= record.expire_time:
@@ -135,46 +135,18 @@ def decide(
     *,
     session_id: str,
     resource: str,
-    create: bool,
     now: float,
     limits: Limits,
 ) -> Decision:
-    """The decision table, rows 1 to 15, for one request.
+    """Rows 1 to 3 and 5 to 13, where ``decide_unusable_session`` has returned None.
 
     Args:
         record: what is stored under ``session_id``.
         token: the verification of what was presented, for ``resource``, at ``now``.
         session_id: a checked id.
         resource: the resource that the token was verified for.
-        create: whether an unknown session is created.
         now: seconds since the epoch.
         limits: how long sessions last.
-    """
-    decision = decide_without_token(record, create=create, now=now)
-    if decision is not None:
-        return decision
-    return decide_with_token(
-        record,
-        token,
-        session_id=session_id,
-        resource=resource,
-        now=now,
-        limits=limits,
-    )
-
-
-def decide_with_token(
-    record: Record | None,
-    token: PresentedToken,
-    *,
-    session_id: str,
-    resource: str,
-    now: float,
-    limits: Limits,
-) -> Decision:
-    """Rows 1 to 3 and 5 to 13, where ``decide_without_token`` has returned None.
-
-    Arguments as for ``decide``.
     """
     if record is None:
         return _decide_new(token, session_id, resource, now, limits)

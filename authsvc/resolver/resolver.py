@@ -17,9 +17,9 @@ from authsvc.access.usage import Usages
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.decision import (
     Decision,
+    decide,
     decide_principal_session,
-    decide_with_token,
-    decide_without_token,
+    decide_unusable_session,
     revoke,
 )
 from authsvc.domain.errors import AuthError, Reason
@@ -183,11 +183,11 @@ class SessionResolver:
             now = self._clock()
             record = cached or await self._store.get(request.session_id)
             # A session that has ended rejects every token, so no signature is verified for it.
-            decision = decide_without_token(record, create=create, now=now)
+            decision = decide_unusable_session(record, create=create, now=now)
             if decision is None:
                 if request.token is not None and presented is None:
                     presented = await self._checks.verify(request, request.token, now, record)
-                decision = decide_with_token(
+                decision = decide(
                     record,
                     presented,
                     session_id=request.session_id,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from authsvc.access import audit
 from authsvc.access.usage import Usages
-from authsvc.domain.decision import decide_without_token
+from authsvc.domain.decision import decide_unusable_session
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.domain.record import Limits, Record
 from authsvc.domain.revocation import not_before_keys
@@ -65,7 +65,7 @@ class TokenChecks:
             record = self._store.cached_record(request.session_id, request.consistency_token)
             # A session that is not cached may have this token as its current one: the store has
             # to be asked. One that has ended has a reason of its own.
-            ended = decide_without_token(record, create=False, now=now)
+            ended = decide_unusable_session(record, create=False, now=now)
             if record is None or ended is not None or is_current(token, request.resource, record):
                 return 0.0
         try:

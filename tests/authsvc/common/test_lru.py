@@ -54,13 +54,13 @@ def traced() -> Iterator[Callable[[], int]]:
     tracemalloc.stop()
 
 
-def test_what_was_used_least_recently_goes_first() -> None:
+def test_the_least_recently_used_is_evicted_first() -> None:
     cache: LruCache[str, int] = LruCache(3, 10_000)
     assert cache.oldest() is None
     for number, key in enumerate("abc"):
         cache.put(key, number, 100)
     assert cache.get("a") == 0
-    assert cache.peek("b") == 1  # is no use
+    assert cache.peek("b") == 1  # does not count as a use
     assert cache.oldest() == ("b", 1)
     cache.put("d", 3, 100)
     assert [key for key, _ in cache.items()] == ["c", "a", "d"]
@@ -71,7 +71,7 @@ def test_what_was_used_least_recently_goes_first() -> None:
     assert (cache.get("e"), cache.used_bytes) == (5, 10 + ENTRY_BYTES)
     cache.put("huge", 6, 10_000)
     assert (cache.get("huge"), cache.get("e")) == (None, 5)
-    cache.put("e", 7, 10_000)  # too large now, and the old value does not stand
+    cache.put("e", 7, 10_000)  # too large now, and the old value is removed
     assert (cache.get("e"), cache.used_bytes, len(cache)) == (None, 0, 0)
     cache.put("f", 8, 1)
     cache.discard("f")
@@ -82,7 +82,7 @@ def test_what_was_used_least_recently_goes_first() -> None:
     assert (cache.used_bytes, len(cache)) == (0, 0)
 
 
-def test_what_came_first_makes_room_for_the_newest() -> None:
+def test_the_oldest_is_dropped_for_the_newest() -> None:
     newest: Newest[str] = Newest(3, 1_000)
     for item in "abcd":
         newest.append(item, 100)
@@ -95,7 +95,7 @@ def test_what_came_first_makes_room_for_the_newest() -> None:
     assert list(reversed(newest)) == ["small"]
 
 
-def test_a_small_cache_still_takes_something_large() -> None:
+def test_a_small_cache_holds_one_large_value() -> None:
     assert bytes_for(1, 10) == MIN_CACHE_BYTES
     assert bytes_for(1_000, 10_000) == 10_000_000
 
@@ -183,7 +183,7 @@ def aws(number: int) -> AwsCredentials:
         *("record", "grants", "event", "not-before", "aws", "bearer"),
     ],
 )
-def test_what_is_counted_is_what_is_taken(
+def test_counted_bytes_are_the_bytes_in_use(
     made: Callable[[int], VerifiedToken | Record | SessionEvent | AwsCredentials],
     traced: Callable[[], int],
 ) -> None:
@@ -213,15 +213,15 @@ async def test_large_tokens_do_not_fill_the_memory(traced: Callable[[], int]) ->
     assert traced() < 1.2 * bound
 
 
-def test_large_answers_do_not_fill_the_memory(traced: Callable[[], int]) -> None:
-    answers = CachedResponses(100)
+def test_large_responses_do_not_fill_the_memory(traced: Callable[[], int]) -> None:
+    responses = CachedResponses(100)
     for number in range(300):
         token = token_of(large(number))
         resolution = Resolution(None, None, token.principal, aws(number))
-        settled = CachedResponse(record(number), token, RESOURCE, "", START, resolution)
-        settled.encoded = token.principal.claims_json + token_bytes(40_000)
-        answers.put(token.digest, settled)
-    assert 0 < len(answers) < 50
+        response = CachedResponse(record(number), token, RESOURCE, "", START, resolution)
+        response.encoded = token.principal.claims_json + token_bytes(40_000)
+        responses.put(token.digest, response)
+    assert 0 < len(responses) < 50
     assert traced() < 1.2 * 100 * RESPONSE_BYTES
 
 

@@ -17,7 +17,7 @@ def test_spellings_of_one_bucket(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "s3://", "s3:///a", "/a", "a b", "a\x00", "b\u00fccket"])
-def test_what_names_no_bucket(text: str) -> None:
+def test_texts_that_name_no_bucket(text: str) -> None:
     with pytest.raises(ValueError, match="not the name of a bucket"):
         bucket_name(text)
 

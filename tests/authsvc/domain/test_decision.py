@@ -1,4 +1,4 @@
-"""The decision table, row by row, as the pure function that it is."""
+"""The decision table, row by row, as a pure function."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from authsvc.domain.decision import Change, Decision, decide, decide_principal_session, revoke
+from authsvc.domain.decision import (
+    Change,
+    Decision,
+    decide,
+    decide_principal_session,
+    decide_unusable_session,
+    revoke,
+)
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.record import Limits, Record, check_session_id, principal_session_id
 from authsvc.domain.resolution import Outcome, Principal, SessionState
@@ -25,7 +32,7 @@ def token(
     return VerifiedToken(name.encode(), principal, iat)
 
 
-def refused(name: str = "bad", reason: Reason = Reason.TOKEN_EXPIRED) -> RejectedToken:
+def rejected(name: str = "bad", reason: Reason = Reason.TOKEN_EXPIRED) -> RejectedToken:
     return RejectedToken(name.encode(), AuthError(reason))
 
 
@@ -37,14 +44,9 @@ def run(
     now: float = NOW,
     resource: str = RESOURCE,
 ) -> Decision:
-    return decide(
-        record,
-        presented,
-        session_id="s",
-        resource=resource,
-        create=create,
-        now=now,
-        limits=LIMITS,
+    """The decision on a request, as the resolver makes it."""
+    return decide_unusable_session(record, create=create, now=now) or decide(
+        record, presented, session_id="s", resource=resource, now=now, limits=LIMITS
     )
 
 
@@ -84,15 +86,15 @@ def test_row_2_an_authenticated_session_is_created() -> None:
     assert decision.record.expire_time == NOW + LIMITS.authenticated_idle_seconds
 
 
-def test_row_3_a_refused_token_creates_nothing() -> None:
-    decision = run(None, refused(), create=True)
+def test_row_3_a_rejected_token_creates_nothing() -> None:
+    decision = run(None, rejected(), create=True)
     assert decision.row == 3
     assert decision.error is not None
     assert decision.error.reason is Reason.TOKEN_EXPIRED
     assert decision.change is Change.NONE
 
 
-@pytest.mark.parametrize("presented", [None, token("a"), refused()])
+@pytest.mark.parametrize("presented", [None, token("a"), rejected()])
 def test_row_4_an_unknown_session_is_not_found(presented: PresentedToken) -> None:
     decision = run(None, presented)
     assert decision.row == 4
@@ -122,8 +124,8 @@ def test_row_6_an_anonymous_session_is_upgraded() -> None:
 
 
 @pytest.mark.parametrize("record", [ANONYMOUS, ALICE])
-def test_row_7_a_refused_token_changes_nothing(record: Record) -> None:
-    decision = run(record, refused("bad", Reason.TOKEN_SIGNATURE_INVALID))
+def test_row_7_a_rejected_token_changes_nothing(record: Record) -> None:
+    decision = run(record, rejected("bad", Reason.TOKEN_SIGNATURE_INVALID))
     assert decision.row == 7
     assert decision.error is not None
     assert decision.error.reason is Reason.TOKEN_SIGNATURE_INVALID
@@ -131,8 +133,8 @@ def test_row_7_a_refused_token_changes_nothing(record: Record) -> None:
 
 
 @pytest.mark.parametrize("record", [ANONYMOUS, ALICE])
-def test_row_7_so_does_one_that_could_not_be_judged(record: Record) -> None:
-    decision = run(record, refused("a", Reason.KEYS_UNAVAILABLE))
+def test_row_7_nor_does_one_whose_validity_is_not_known(record: Record) -> None:
+    decision = run(record, rejected("a", Reason.KEYS_UNAVAILABLE))
     assert decision.row == 7
     assert decision.error is not None
     assert decision.error.reason is Reason.KEYS_UNAVAILABLE
@@ -147,8 +149,8 @@ def test_row_8_the_same_token_is_reused() -> None:
     assert decision.change is Change.NONE
 
 
-def test_row_9_the_same_token_grown_old_is_refused() -> None:
-    decision = run(ALICE, refused("a", Reason.TOKEN_EXPIRED))
+def test_row_9_the_same_token_is_rejected_once_expired() -> None:
+    decision = run(ALICE, rejected("a", Reason.TOKEN_EXPIRED))
     assert decision.row == 9
     assert decision.error is not None
     assert decision.error.reason is Reason.TOKEN_EXPIRED
@@ -158,7 +160,7 @@ def test_row_9_the_same_token_grown_old_is_refused() -> None:
 @pytest.mark.parametrize(
     "newer", [token("b", iat=NOW + 1), token("b", exp=601.0)], ids=["later iat", "later exp"]
 )
-def test_row_10_a_newer_token_takes_over(newer: VerifiedToken) -> None:
+def test_row_10_a_newer_token_replaces_the_current_one(newer: VerifiedToken) -> None:
     decision = run(ALICE, newer)
     assert (decision.row, decision.outcome, decision.change) == (
         10,
@@ -184,9 +186,9 @@ def test_row_11_an_older_token_answers_with_its_own_claims(older: VerifiedToken)
     assert decision.change is Change.NONE
 
 
-@pytest.mark.parametrize("stranger", [token("m", sub="mallory"), token("m", iss="evil")])
-def test_row_12_another_subject_is_refused(stranger: VerifiedToken) -> None:
-    newer = replace(stranger, issue_time=NOW + 100)
+@pytest.mark.parametrize("other", [token("m", sub="mallory"), token("m", iss="evil")])
+def test_row_12_another_subject_is_rejected(other: VerifiedToken) -> None:
+    newer = replace(other, issue_time=NOW + 100)
     decision = run(ALICE, newer)
     assert decision.row == 12
     assert decision.error is not None
@@ -204,9 +206,9 @@ def test_row_13_a_session_id_is_not_a_credential() -> None:
     assert decision.change is Change.NONE
 
 
-@pytest.mark.parametrize("presented", [None, token("a"), token("m", sub="mallory"), refused()])
+@pytest.mark.parametrize("presented", [None, token("a"), token("m", sub="mallory"), rejected()])
 @pytest.mark.parametrize("create", [False, True])
-def test_row_14_a_revoked_session_is_gone(presented: PresentedToken, create: bool) -> None:
+def test_row_14_a_revoked_session_rejects_all(presented: PresentedToken, create: bool) -> None:
     tombstone = tombstone_of(ALICE)
     decision = run(tombstone, presented, create=create)
     assert decision.row == 14
@@ -223,7 +225,7 @@ def test_row_14_ends_with_the_tombstone() -> None:
     assert decision.change is Change.REMOVE
 
 
-@pytest.mark.parametrize("presented", [None, token("a"), refused()])
+@pytest.mark.parametrize("presented", [None, token("a"), rejected()])
 @pytest.mark.parametrize(
     ("record", "idle_seconds"),
     [
@@ -290,7 +292,7 @@ def test_row_17_revocation_is_a_not_before() -> None:
     assert new.record.grants == {RESOURCE: token("b", iat=NOW + 6).grant()}
 
 
-def test_row_17_the_not_before_outlives_what_begins_anew() -> None:
+def test_row_17_the_not_before_is_kept_when_the_session_begins_anew() -> None:
     first = decide_principal_session(None, token("a"), resource=RESOURCE, now=NOW, limits=LIMITS)
     assert first.record is not None
     record = tombstone_of(first.record, now=NOW + 5)
@@ -310,7 +312,7 @@ def test_row_17_the_not_before_outlives_what_begins_anew() -> None:
     assert again.revoke_time == now + 1
 
 
-def test_what_is_gone_is_not_revoked_again() -> None:
+def test_an_ended_session_is_not_revoked_again() -> None:
     assert revoke(tombstone_of(ALICE), now=NOW + 1, limits=LIMITS) is None
     assert revoke(ALICE, now=ALICE.expire_time, limits=LIMITS) is None
 
@@ -352,12 +354,12 @@ def test_last_seen_moves_only_when_a_hundredth_of_the_idle_limit_has_passed() ->
 
 
 @pytest.mark.parametrize("session_id", ["", "~x", "a b", "a\n", "é", "x" * 129, "\x7f"])
-def test_ids_that_no_session_can_have(session_id: str) -> None:
+def test_ids_that_are_not_valid(session_id: str) -> None:
     with pytest.raises(AuthError) as caught:
         check_session_id(session_id)
     assert caught.value.reason is Reason.SESSION_ID_INVALID
 
 
 @pytest.mark.parametrize("session_id", ["a", "x" * 128, "!#$%/=+"])
-def test_ids_that_a_session_can_have(session_id: str) -> None:
+def test_ids_that_are_valid(session_id: str) -> None:
     check_session_id(session_id)

@@ -1,4 +1,4 @@
-"""Not-befores, in themselves."""
+"""Not-befores and the tokens that they revoke."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ OF_EVERYONE = NotBefore(100.0, 150.0)
 
 
 @pytest.mark.parametrize("not_before", [OF_ALICE, OF_EVERYONE], ids=["subject", "everyone"])
-def test_tokens_issued_up_to_the_time_are_refused(not_before: NotBefore) -> None:
+def test_tokens_issued_up_to_the_time_are_rejected(not_before: NotBefore) -> None:
     not_befores = in_force(not_before)
     assert not_befores.reject(token(99.0))
     assert not_befores.reject(token(100.0))
     assert not not_befores.reject(token(100.000001))
 
 
-def test_nobody_is_refused_without_a_not_before() -> None:
+def test_no_token_is_rejected_without_a_not_before() -> None:
     assert not NotBefores().reject(token())
     assert not NotBefores().reject(token(0.0))
 
@@ -49,7 +49,7 @@ def test_nobody_is_refused_without_a_not_before() -> None:
         token(subject="Alice"),
         token(subject=""),
         token(issuer="else"),
-        # Names that run together, and one in the other's place.
+        # The same text when joined, and one name in the place of the other.
         token(issuer="idpa", subject="lice"),
         token(subject="j1", token_id="alice"),
     ],
@@ -59,7 +59,7 @@ def test_a_subject_is_one_of_one_issuer(other: VerifiedToken) -> None:
 
 
 @pytest.mark.parametrize(
-    ("presented", "refused"),
+    ("presented", "rejected"),
     [
         (token(), True),
         (token(subject="bob"), True),
@@ -70,16 +70,16 @@ def test_a_subject_is_one_of_one_issuer(other: VerifiedToken) -> None:
         (token(subject="j1", token_id="alice"), False),
     ],
 )
-def test_a_token_is_revoked_by_its_id_and_issuer(presented: VerifiedToken, refused: bool) -> None:
-    assert in_force(OF_J1).reject(presented) is refused
+def test_a_token_is_revoked_by_its_id_and_issuer(presented: VerifiedToken, rejected: bool) -> None:
+    assert in_force(OF_J1).reject(presented) is rejected
 
 
-def test_a_token_without_iat_is_refused_by_any_not_before_of_its_own() -> None:
+def test_a_token_without_iat_is_rejected_by_any_not_before_with_its_key() -> None:
     for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
         assert in_force(not_before).reject(token(0.0))
 
 
-def test_the_later_of_two_holds() -> None:
+def test_of_two_not_befores_the_later_one_is_kept() -> None:
     earlier = NotBefore(50.0, 200.0, issuer="idp", subject="alice")
     for order in ((OF_ALICE, earlier), (earlier, OF_ALICE)):
         assert list(in_force(*order)) == [OF_ALICE]
@@ -87,13 +87,13 @@ def test_the_later_of_two_holds() -> None:
     assert everyone.reject(token(100.0))
 
 
-def test_a_not_before_is_forgotten_by_when_it_was_set() -> None:
+def test_a_not_before_is_dropped_by_when_it_was_set() -> None:
     not_befores = in_force(
         OF_ALICE, NotBefore(100.0, 160.0, issuer="idp", subject="bob"), NotBefore(100.0, 140.0)
     )
     not_befores.drop(150.0)
     assert {not_before.key for not_before in not_befores} == {OF_ALICE.key, ("idp", "bob", "")}
-    # The one of everyone went with its time.
+    # The one of everyone is dropped with its time.
     assert not not_befores.reject(token(subject="carol"))
     not_befores.drop(1e9)
     assert len(not_befores) == 0
@@ -119,7 +119,7 @@ _NOT_BEFORES = st.one_of(
 
 
 @given(st.lists(_NOT_BEFORES, max_size=8), _TOKENS)
-def test_a_token_is_refused_by_each_not_before_that_is_its_own(
+def test_a_token_is_rejected_by_each_not_before_with_its_key(
     not_befores: list[NotBefore], presented: VerifiedToken
 ) -> None:
     who = presented.principal
@@ -135,6 +135,6 @@ def test_a_token_is_refused_by_each_not_before_that_is_its_own(
 
     expected = any(is_its_own(it) and presented.issue_time <= it.time for it in not_befores)
     assert in_force(*not_befores).reject(presented) is expected
-    # Whoever asks a store for the token's own alone decides alike.
+    # The not-befores with the token's own keys are enough for the same verdict.
     keys = not_before_keys(presented)
     assert in_force(*(it for it in not_befores if it.key in keys)).reject(presented) is expected

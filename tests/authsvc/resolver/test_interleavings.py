@@ -1,6 +1,6 @@
 """The service against a model of it, and any interleaving against some serial order.
 
-Session id ``""`` asks for the principal session of whoever the token speaks of (rows 16 and 17).
+Session id ``""`` asks for the principal session of the subject of the token (rows 16 and 17).
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ Key = tuple[str, ...]
 
 @dataclass
 class Row:
-    """A session as the model remembers it."""
+    """A session as the model keeps it."""
 
     created: float
     seen: float
@@ -186,7 +186,7 @@ class Model:
     def __init__(self) -> None:
         self.rows: dict[Key, Row] = {}
 
-    def refused(self, token: Presented, resource: str, now: float) -> str:
+    def rejection(self, token: Presented, resource: str, now: float) -> str:
         if token.name == "rubbish":
             return "TOKEN_MALFORMED"
         if not token.valid:
@@ -212,7 +212,7 @@ class Model:
             return Result("SESSION_REVOKED")
         if token is NOTHING:
             return self.without_token(name, row, now)
-        if reason := self.refused(token, resource, now):
+        if reason := self.rejection(token, resource, now):
             return Result(reason)
         if row is None:
             return self.created((name,), Row(now, now), token, now)
@@ -221,7 +221,7 @@ class Model:
     def without_session_id(self, token: Presented, resource: str, now: float) -> Result:
         if token is NOTHING:
             return Result("NONE")
-        if reason := self.refused(token, resource, now):
+        if reason := self.rejection(token, resource, now):
             return Result(reason)
         key = (token.subject, token.client, resource)
         row = self.rows.get(key)
@@ -305,7 +305,7 @@ class Service(RuleBasedStateMachine):
         wait_seconds=WAITS,
         name=st.sampled_from(["s", ""]),
         token=st.sampled_from(TOKENS),
-        # Its own resource as a rule: at another it is refused, and that is soon seen.
+        # Its own resource as a rule: at another it is rejected, and that needs few examples.
         resource=st.sampled_from([None, None, None, RESOURCE, OTHER_RESOURCE]),
         create=st.sampled_from([True, True, False]),
     )
@@ -336,7 +336,7 @@ class Service(RuleBasedStateMachine):
         assert await outcome(call) == expected
         # A touch need not have been written when it returns, and this clock leaps where a real one
         # would have left the time for it. Writes are carried out in order: this one is the last.
-        await self.store.remove(Record("nobody's", 1, 0.0, 0.0, 0.0))
+        await self.store.remove(Record("unknown", 1, 0.0, 0.0, 0.0))
         for key in KEYS:
             row, record = self.model.rows.get(key), await self.store.get(session_id(key))
             assert (record and facts(record)) == (row and row.facts())
@@ -443,7 +443,7 @@ class Turns:
 
 
 class StoreByTurns:
-    """A store whose every call that asks it waits for its turn; its memory answers at once."""
+    """A store whose every call that asks it waits for its turn; its cache answers at once."""
 
     def __init__(self, store: SessionStore, turns: Turns) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Two replicas over one store: what was written at one holds at the other."""
+"""Two replicas over one store: a write at one is seen at the other."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ async def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         yield made
 
 
-async def refused(call: Awaitable[object]) -> Reason | None:
-    """Why it was, None if it was not."""
+async def rejection(call: Awaitable[object]) -> Reason | None:
+    """The reason for which a call was rejected; None if it was not."""
     try:
         await call
     except AuthError as error:
@@ -81,9 +81,9 @@ async def refused(call: Awaitable[object]) -> Reason | None:
 
 
 async def within(seconds: float, what: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what another process brings about, and nobody tells of."""
+    """Wait for a condition that another process brings about without notice."""
     async with asyncio.timeout(seconds):
-        while not await what():  # noqa: ASYNC110 - as said
+        while not await what():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
 
 
@@ -96,7 +96,7 @@ async def test_a_session_of_one_is_known_to_the_other(replicas: Fleet) -> None:
     assert reused.principal == created.principal
 
 
-async def test_a_then_b_answers_b_on_whichever_replica(replicas: Fleet) -> None:
+async def test_a_then_b_answers_b_on_every_replica(replicas: Fleet) -> None:
     a = replicas.idp.token(roles=["reader"])
     replicas.clock.advance(1)
     b = replicas.idp.token(roles=["analyst"])
@@ -123,12 +123,12 @@ async def test_a_revocation_at_one_is_obeyed_by_the_other(replicas: Fleet) -> No
 
     async def obeyed() -> bool:
         call = replicas.other.resolve("s", token, resource=RESOURCE, create=True)
-        return await refused(call) is Reason.SESSION_REVOKED
+        return await rejection(call) is Reason.SESSION_REVOKED
 
     await within(TIMEOUT_SECONDS, obeyed)  # how soon is for chaos to measure
 
 
-async def test_whoever_revokes_is_obeyed_at_once_on_whichever_replica(replicas: Fleet) -> None:
+async def test_a_client_sees_its_revocation_immediately_on_every_replica(replicas: Fleet) -> None:
     token = replicas.idp.token()
     for number in range(30):
         name = f"s{number}"
@@ -137,16 +137,16 @@ async def test_whoever_revokes_is_obeyed_at_once_on_whichever_replica(replicas: 
             await client.resolve(name, token, resource=RESOURCE)
         await replicas.both.revoke(name)
         reasons = [
-            await refused(replicas.both.resolve(name, token, resource=RESOURCE)) for _ in range(4)
+            await rejection(replicas.both.resolve(name, token, resource=RESOURCE)) for _ in range(4)
         ]
         assert reasons == [Reason.SESSION_REVOKED] * 4
 
 
-async def test_a_subject_of_another_replica_never_gets_in(replicas: Fleet) -> None:
+async def test_another_subject_is_rejected_on_every_replica(replicas: Fleet) -> None:
     alice, bob = replicas.idp.token("alice"), replicas.idp.token("bob")
     await replicas.one.resolve("s", alice, resource=RESOURCE, create=True)
     call = replicas.other.resolve("s", bob, resource=RESOURCE, create=True)
-    assert await refused(call) is Reason.SESSION_SUBJECT_MISMATCH
+    assert await rejection(call) is Reason.SESSION_SUBJECT_MISMATCH
     answer: Resolution = await replicas.other.resolve("s", alice, resource=RESOURCE)
     assert answer.principal is not None
     assert answer.principal.subject == "alice"
@@ -166,7 +166,7 @@ async def test_a_not_before_is_obeyed_by_every_replica(replicas: Fleet) -> None:
 
         async def obeyed(client: AuthClient = client) -> bool:
             call = client.resolve("s", token, resource=RESOURCE)
-            return await refused(call) is Reason.TOKEN_REVOKED
+            return await rejection(call) is Reason.TOKEN_REVOKED
 
         await within(TIMEOUT_SECONDS, obeyed)  # how soon is for chaos to measure
     replicas.clock.advance(1)
@@ -174,7 +174,7 @@ async def test_a_not_before_is_obeyed_by_every_replica(replicas: Fleet) -> None:
     assert later.outcome is Outcome.REAUTHENTICATED
 
 
-async def test_a_store_that_is_away_closes_the_door_and_a_store_that_is_back_opens_it(
+async def test_requests_fail_while_the_store_is_unavailable_and_succeed_after(
     tmp_path: Path,
 ) -> None:
     with single(tmp_path) as valkey:
@@ -194,14 +194,14 @@ async def test_a_store_that_is_away_closes_the_door_and_a_store_that_is_back_ope
 
                 async def resolves() -> bool:
                     call = replicas.one.resolve("s", token, resource=RESOURCE)
-                    return await refused(call) is None
+                    return await rejection(call) is None
 
                 await within(TIMEOUT_SECONDS, serves)
                 valkey.pause()
                 await within(TIMEOUT_SECONDS, serves_not)
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     call = replicas.one.resolve("s", token, resource=RESOURCE)
-                    assert await refused(call) is Reason.STORE_UNAVAILABLE
+                    assert await rejection(call) is Reason.STORE_UNAVAILABLE
                 valkey.resume()
                 await within(TIMEOUT_SECONDS, serves)
                 await within(TIMEOUT_SECONDS, resolves)

@@ -1,4 +1,4 @@
-"""What the resolver makes of a store whose memory is behind, or whose writes are not safe yet."""
+"""The resolver over a store whose cache is behind, or whose writes are not confirmed yet."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LIMITS = Limits()
 
 
 class Behind:
-    """A store that remembers a session as it was when ``freeze`` was called."""
+    """A store whose cache has a session as it was when ``freeze`` was called."""
 
     def __init__(self) -> None:
         self._store = MemoryStore(unauthenticated_cap=100)
-        self._remembered: dict[str, Record] = {}
+        self._cached: dict[str, Record] = {}
         self.asked = 0
         self.unsafe = False
 
@@ -39,10 +39,10 @@ class Behind:
     async def freeze(self, session_id: str) -> None:
         record = await self._store.get(session_id)
         assert record is not None
-        self._remembered[session_id] = record
+        self._cached[session_id] = record
 
     def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
-        return self._remembered.get(session_id)
+        return self._cached.get(session_id)
 
     async def get(self, session_id: str) -> Record | None:
         self.asked += 1
@@ -95,20 +95,20 @@ async def test_what_changes_nothing_is_answered_from_memory(
     assert store.asked == 0
 
 
-async def test_memory_never_refuses(
+async def test_a_cached_record_never_rejects(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider, clock: Clock
 ) -> None:
     token = idp.token(ttl_seconds=1e6)
     await resolver.resolve("s", token, resource=RESOURCE, create=True)
     await store.freeze("s")
     clock.advance(LIMITS.authenticated_idle_seconds - 1)
-    await resolver.resolve("s", token, resource=RESOURCE)  # used, as memory does not know
+    await resolver.resolve("s", token, resource=RESOURCE)  # used, which the cache does not have
     clock.advance(2)
     answer = await resolver.resolve("s", token, resource=RESOURCE)
     assert answer.outcome is Outcome.REUSED
 
 
-async def test_a_bad_token_costs_the_store_nothing(
+async def test_an_invalid_token_needs_no_store_call(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider, clock: Clock
 ) -> None:
     token = idp.token(ttl_seconds=100)
@@ -123,11 +123,11 @@ async def test_a_bad_token_costs_the_store_nothing(
     assert store.asked == 0
 
 
-async def test_memory_never_lets_a_stranger_take_over(
+async def test_a_cached_record_never_admits_another_subject(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider
 ) -> None:
     await resolver.resolve("s", "", resource=RESOURCE, create=True)
-    await store.freeze("s")  # unauthenticated, in memory
+    await store.freeze("s")  # unauthenticated, in the cache
     await resolver.resolve("s", idp.token("alice"), resource=RESOURCE)
     with pytest.raises(AuthError) as caught:
         await resolver.resolve("s", idp.token("bob"), resource=RESOURCE)
@@ -147,7 +147,7 @@ async def test_a_change_is_made_to_what_the_store_has(
         assert answer.session.revision == revision
 
 
-async def test_principal_sessions_alike(
+async def test_a_change_of_a_principal_session_is_made_to_what_the_store_has(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider, clock: Clock
 ) -> None:
     first = await resolver.resolve("", idp.token(), resource=RESOURCE)
@@ -160,7 +160,7 @@ async def test_principal_sessions_alike(
         assert answer.session.revision == revision
 
 
-async def test_a_revocation_that_is_found_done_is_confirmed(
+async def test_a_repeated_revocation_is_confirmed(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider
 ) -> None:
     await resolver.resolve("s", idp.token(), resource=RESOURCE, create=True)
@@ -172,7 +172,7 @@ async def test_a_revocation_that_is_found_done_is_confirmed(
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
-async def test_a_creation_that_is_found_done_is_confirmed(
+async def test_a_repeated_creation_is_confirmed(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider
 ) -> None:
     token = idp.token()

@@ -1,4 +1,4 @@
-"""Answers that stand: given again only while whatever they were decided on is as it was."""
+"""The response cache: a response is served again only while nothing it depends on has changed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Broker:
 
 
 class Bench:
-    """A resolver with all that it stands on."""
+    """A resolver with its verifier, store and broker."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -83,8 +83,8 @@ class Bench:
             max_cached_responses=KEEP,
         )
 
-    async def settle(self, session_id: str, token: str, name: bytes = b"request") -> None:
-        """Ask until the answer stands."""
+    async def cache(self, session_id: str, token: str, name: bytes = b"request") -> None:
+        """Resolve until the response is cached."""
         resolver = self.resolver
         await resolver.resolve(session_id, token, resource=RESOURCE, create=True)
         await resolver.resolve(session_id, token, resource=RESOURCE, request_digest=name)
@@ -99,27 +99,27 @@ def bench() -> Bench:
     return Bench()
 
 
-async def test_what_was_answered_is_answered_again(bench: Bench) -> None:
+async def test_the_same_request_gets_the_cached_response(bench: Bench) -> None:
     token = bench.idp.token(ttl_seconds=1e6)
-    await bench.settle("s", token)
+    await bench.cache("s", token)
     response = bench.resolver.cached_response(b"request")
     assert response is not None
     assert response.resolution == await bench.resolver.resolve("s", token, resource=RESOURCE)
     assert not bench.is_cached(b"another")
 
 
-async def test_a_principal_session_alike(bench: Bench) -> None:
-    await bench.settle("", bench.idp.token())
+async def test_a_response_of_a_principal_session_is_cached(bench: Bench) -> None:
+    await bench.cache("", bench.idp.token())
 
 
-async def test_a_change_is_never_settled(bench: Bench) -> None:
+async def test_a_response_that_wrote_is_not_cached(bench: Bench) -> None:
     await bench.resolver.resolve(
         "s", bench.idp.token(), resource=RESOURCE, create=True, request_digest=b"request"
     )
     assert not bench.is_cached()
 
 
-async def test_an_answer_without_an_identity_is_not_settled(bench: Bench) -> None:
+async def test_a_response_without_an_identity_is_not_cached(bench: Bench) -> None:
     for _ in range(2):
         await bench.resolver.resolve(
             "s", "", resource=RESOURCE, create=True, request_digest=b"request"
@@ -127,15 +127,15 @@ async def test_an_answer_without_an_identity_is_not_settled(bench: Bench) -> Non
     assert not bench.is_cached()
 
 
-async def test_a_revoked_session_ends_it(bench: Bench) -> None:
-    await bench.settle("s", bench.idp.token())
+async def test_a_revocation_of_the_session_evicts_it(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token())
     await bench.resolver.revoke("s")
     assert not bench.is_cached()
 
 
 @pytest.mark.parametrize("whose", ["everyone", "subject", "token"])
-async def test_a_not_before_ends_it(bench: Bench, whose: str) -> None:
-    await bench.settle("s", bench.idp.token(jti="one"))
+async def test_a_not_before_evicts_it(bench: Bench, whose: str) -> None:
+    await bench.cache("s", bench.idp.token(jti="one"))
     now = bench.clock.now
     named = {
         "everyone": NotBefore(now, now),
@@ -146,16 +146,16 @@ async def test_a_not_before_ends_it(bench: Bench, whose: str) -> None:
     assert not bench.is_cached()
 
 
-async def test_somebody_elses_not_before_does_not(bench: Bench) -> None:
-    await bench.settle("s", bench.idp.token())
+async def test_a_not_before_of_another_subject_does_not(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token())
     now = bench.clock.now
     await bench.store.set_not_before(NotBefore(now, now, ISSUER, "bob"))
     assert bench.is_cached()
 
 
-async def test_a_newer_token_ends_it_and_the_old_one_is_decided_on_anew(bench: Bench) -> None:
+async def test_a_newer_token_evicts_it_and_the_old_one_is_decided_anew(bench: Bench) -> None:
     old = bench.idp.token(roles=["reader"])
-    await bench.settle("s", old)
+    await bench.cache("s", old)
     bench.clock.advance(1)
     await bench.resolver.resolve("s", bench.idp.token(roles=["analyst"]), resource=RESOURCE)
     assert not bench.is_cached()
@@ -167,28 +167,28 @@ async def test_a_newer_token_ends_it_and_the_old_one_is_decided_on_anew(bench: B
     assert bench.is_cached()
 
 
-async def test_the_tokens_end_ends_it(bench: Bench) -> None:
-    await bench.settle("s", bench.idp.token(ttl_seconds=100))
+async def test_the_expiry_of_the_token_evicts_it(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token(ttl_seconds=100))
     bench.clock.advance(129)
     assert bench.is_cached()
     bench.clock.advance(2)
     assert not bench.is_cached()
 
 
-async def test_a_withdrawn_key_ends_it(bench: Bench) -> None:
-    await bench.settle("s", bench.idp.token())
+async def test_a_withdrawn_key_evicts_it(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token())
     bench.keys.keys = KeySet((VerificationKey(None, "HS256", b"another secret" * 4),))
     assert not bench.is_cached()
 
 
-async def test_keys_that_cannot_be_told_any_more_end_it(bench: Bench) -> None:
-    await bench.settle("s", bench.idp.token())
+async def test_unavailable_keys_evict_it(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token())
     bench.keys.known = False
     assert not bench.is_cached()
 
 
-async def test_it_ends_when_the_time_of_use_is_due_to_be_written(bench: Bench) -> None:
-    await bench.settle("s", bench.idp.token(ttl_seconds=1e6))
+async def test_it_is_evicted_when_the_last_use_is_due_to_be_written(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token(ttl_seconds=1e6))
     due = TOUCH_FRACTION * LIMITS.authenticated_idle_seconds
     bench.clock.advance(due - 1)
     assert bench.is_cached()
@@ -196,10 +196,10 @@ async def test_it_ends_when_the_time_of_use_is_due_to_be_written(bench: Bench) -
     assert not bench.is_cached()
 
 
-async def test_it_ends_when_credentials_are_due_to_be_renewed(bench: Bench) -> None:
+async def test_it_is_evicted_when_credentials_are_due_to_be_renewed(bench: Bench) -> None:
     bench.broker = Broker(bench.clock)
     bench.resolver = bench.made()
-    await bench.settle("s", bench.idp.token())
+    await bench.cache("s", bench.idp.token())
     issued = bench.broker.issued
     bench.clock.advance(59)
     assert bench.is_cached()
@@ -208,15 +208,15 @@ async def test_it_ends_when_credentials_are_due_to_be_renewed(bench: Bench) -> N
     assert not bench.is_cached()
 
 
-async def test_a_store_that_is_away_ends_it(bench: Bench) -> None:
-    await bench.settle("s", bench.idp.token())
+async def test_an_unavailable_store_evicts_it(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token())
     await bench.store.close()
     assert not bench.is_cached()
 
 
-async def test_a_session_made_anew_under_the_same_id_is_another(bench: Bench) -> None:
+async def test_a_new_session_under_the_same_id_is_another(bench: Bench) -> None:
     token = bench.idp.token(ttl_seconds=1e6)
-    await bench.settle("s", token)
+    await bench.cache("s", token)
     record = await bench.store.get("s")
     assert record is not None
     await bench.store.remove(record)
@@ -225,25 +225,25 @@ async def test_a_session_made_anew_under_the_same_id_is_another(bench: Bench) ->
     assert not bench.is_cached()
 
 
-async def test_only_so_many_are_kept(bench: Bench) -> None:
+async def test_the_cache_is_bounded(bench: Bench) -> None:
     token = bench.idp.token()
     names = [bytes([number]) for number in range(KEEP + 1)]
     for name in names:
-        await bench.settle("s", token, name)
+        await bench.cache("s", token, name)
     assert [bench.is_cached(name) for name in names] == [False, True, True, True]
 
 
-async def test_one_resources_answer_is_not_anothers(bench: Bench) -> None:
+async def test_a_cached_response_names_its_resource(bench: Bench) -> None:
     token = bench.idp.token(aud=[RESOURCE, OTHER_RESOURCE])
-    await bench.settle("s", token)
+    await bench.cache("s", token)
     response = bench.resolver.cached_response(b"request")
     assert response is not None
     assert response.resource == RESOURCE
 
 
-async def test_nothing_secret_is_shown(bench: Bench) -> None:
+async def test_a_cached_response_shows_no_secret(bench: Bench) -> None:
     token = bench.idp.token()
-    await bench.settle("s", token)
+    await bench.cache("s", token)
     response = bench.resolver.cached_response(b"request")
     assert response is not None
     response.encoded = b"credentials"

@@ -55,7 +55,7 @@ def test_times_round_trip_to_the_microsecond(seconds: float) -> None:
     assert wire.seconds(wire.timestamp(seconds)) == pytest.approx(seconds, abs=1e-6)
 
 
-def test_a_time_just_below_a_second_is_not_a_second_off() -> None:
+def test_a_time_just_below_a_second_keeps_its_second() -> None:
     assert wire.seconds(wire.timestamp(1_800_000_000.9999999)) == 1_800_000_001.0
 
 
@@ -70,7 +70,7 @@ def test_errors_round_trip(reason: Reason) -> None:
     assert received.retry_after_seconds == (1.0 if retryable else None)
 
 
-def test_errors_of_others_are_not_taken_for_ours() -> None:
+def test_errors_of_other_services_are_not_read_as_ours() -> None:
     status = status_pb2.Status()
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="TOKEN_EXPIRED", domain="other"))
     assert error_wire.error_of(status) is None
