@@ -21,7 +21,7 @@ MAX_NAME_LENGTH = 2_048
 """Characters; SPIFFE's limit for an id. A DNS name has 253 at most."""
 
 CACHED_CERTIFICATES = 256
-"""Certificates whose names are cached: each call asks for those of its connection."""
+"""Certificates whose names are cached. Each call reads the names of its connection."""
 
 
 def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Checks of what operators ask for."""
+"""Checks of the arguments of operators."""
 
 from __future__ import annotations
 

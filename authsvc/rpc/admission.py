@@ -28,7 +28,7 @@ class Admission:
 
     Args:
         callers: who is registered.
-        usages: what each may ask for.
+        usages: what each uses of its limits.
     """
 
     def __init__(self, callers: Callers, usages: Usages) -> None:
