@@ -134,7 +134,7 @@ def _check_pair(chain: bytes, key: bytes) -> None:
     """
     Raises:
         ValueError: they are not a certificate and its key. gRPC would find out at the first
-            handshake, and tell nobody.
+            handshake, and not report it.
     """
     try:
         private = serialization.load_pem_private_key(key, None)

@@ -95,7 +95,7 @@ def read(text: str) -> Url:
 def character_fault(text: str) -> str:
     """Where a text has a character that no URI has (RFC 3986 section 2); empty where it has none.
 
-    The character is not shown: it may be a password's.
+    The message does not quote the character: it may be a part of a password.
     """
     found = _CHARACTERS.match(text)
     at = found.end() if found else 0
@@ -137,7 +137,7 @@ def resource_fault(text: str) -> str:
 
 
 def endpoint_fault(text: str) -> str:
-    """Why nothing secret may be sent to a URL, or asked of it; empty where it may.
+    """Why no secret may be sent to a URL, or fetched from it; empty where it may.
 
     It is https, or http on loopback, without user and fragment.
     """

@@ -78,9 +78,9 @@ class NewEntries(Generic[EntryT]):
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """What tells one state of a file from another; None where it cannot be told.
+    """What differs between two states of a file; None where the file cannot be examined.
 
-    The size tells two writes within one tick of the file system's clock apart. The time of the last
+    The size differs for two writes within one tick of the file system's clock. The time of the last
     change of metadata is for permissions, which may be what kept the file from being read.
     """
     try:

@@ -1,6 +1,7 @@
-"""Verification: from the bytes that a client presented to a verdict.
+"""Verification of tokens: JWTs by their issuer's keys, opaque ones by introspection.
 
-VALID is a ``VerifiedToken``; INVALID and UNAVAILABLE are an ``AuthError`` by its reason.
+A valid token becomes a ``VerifiedToken``. An invalid one, or one that cannot be verified now, raises
+an ``AuthError`` with the reason.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from authsvc.domain.tokens import BearerToken, VerifiedToken
 
 
 class TokenVerifier(Protocol):
-    """Says whether a token is valid for a resource, and whose it is."""
+    """Verifies tokens for a resource."""
 
     def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
         """The result of an earlier full check of ``token``, at the cost of a digest.
@@ -45,6 +46,7 @@ class TokenVerifier(Protocol):
             now: seconds since the epoch; ``exp`` and ``nbf`` are judged against it each time.
 
         Raises:
-            AuthError: TOKEN_* when it is not valid, KEYS_UNAVAILABLE when that cannot be told.
+            AuthError: TOKEN_* when it is not valid, KEYS_UNAVAILABLE when that cannot be
+                determined.
         """
         ...

@@ -1,5 +1,5 @@
-"""From claims to a principal. Every type is checked: a claim that is not what it should be means
-that issuer and configuration disagree, and a guess would be somebody's access."""
+"""Maps claims to a principal. A claim of an unexpected type is rejected: it means that issuer and
+configuration disagree, and a guess could grant access."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SUBJECT_LENGTH = 255
 """Characters in a subject (OpenID Connect Core section 2)."""
 
 YEAR_10000 = 253_402_300_800
-"""Times from here on are a mistake: milliseconds, as a rule."""
+"""Later times are mistakes: they are in milliseconds, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +26,24 @@ class ClaimMapping:
 
     Attributes:
         profile: ``standard``, or ``quilt`` for the tokens of the original system.
-        subject_claim: which claim is the subject.
+        subject_claim: the claim that is the subject.
     """
 
     profile: Literal["standard", "quilt"] = "standard"
     subject_claim: str = "sub"
 
     def principal(self, claims: Mapping[str, object], claims_json: bytes) -> Principal:
-        """The principal that verified ``claims`` speak of.
+        """The principal that verified ``claims`` describe.
 
         Args:
-            claims: the payload of a token whose signature has been proven.
+            claims: the payload of a token whose signature has been verified.
             claims_json: the same, as it was signed.
 
         Raises:
             AuthError: TOKEN_MALFORMED for a claim of the wrong type or content,
                 TOKEN_CLAIM_MISSING without ``iss``, ``exp`` or a subject, TOKEN_TOO_LARGE for
-                more or longer buckets, permissions, roles or scopes than are taken, and for too
-                long a ``client_id`` or ``azp``.
+                too many or too long buckets, permissions, roles or scopes, and for too long a
+                ``client_id`` or ``azp``.
         """
         if self.profile == "quilt":
             claims = quilt.expanded(claims)
@@ -64,7 +64,7 @@ class ClaimMapping:
         if len(subject) > MAX_SUBJECT_LENGTH:
             raise malformed(self.subject_claim, f"is longer than {MAX_SUBJECT_LENGTH} characters")
         if not subject.isprintable():
-            # Control characters, and invisible ones that make two subjects look like one.
+            # Control characters, and invisible ones that make two subjects look the same.
             raise malformed(self.subject_claim, "has characters that cannot be printed")
         return subject
 
@@ -73,14 +73,14 @@ def numeric_date(claims: Mapping[str, object], name: str) -> float | None:
     """A NumericDate (RFC 7519 section 2), in seconds since the epoch; None when absent.
 
     Raises:
-        AuthError: TOKEN_MALFORMED unless a finite number from 0 to the year 10000.
+        AuthError: TOKEN_MALFORMED unless it is a finite number from 0 to the year 10000.
     """
     value = claims.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise malformed(name, "is not a number")
-    if not 0 <= value < YEAR_10000:  # neither infinities nor NaN compare as inside
+    if not 0 <= value < YEAR_10000:  # false for infinities and NaN, too
         raise malformed(name, "is not a time")
     return float(value)
 
@@ -100,10 +100,10 @@ def optional_text(claims: Mapping[str, object], name: str) -> str:
 
 
 def kept_text(claims: Mapping[str, object], name: str) -> str:
-    """A string that records keep, such as ``jti``; empty when absent.
+    """A string that is stored in records, such as ``jti``; empty when absent.
 
     Raises:
-        AuthError: TOKEN_MALFORMED for anything else, TOKEN_TOO_LARGE for one that is too long.
+        AuthError: TOKEN_MALFORMED for anything else, TOKEN_TOO_LARGE for too long a string.
     """
     text = optional_text(claims, name)
     check_lengths((text,), name)
@@ -129,7 +129,7 @@ def _required_time(claims: Mapping[str, object], name: str) -> float:
 def _scopes(claims: Mapping[str, object]) -> tuple[str, ...]:
     """``scope``, separated by spaces (RFC 8693 section 4.2), or ``scp``, as that or as a list.
 
-    By spaces alone: what other white space separates is one odd scope, not two granted ones.
+    Spaces alone separate scopes: other white space is a part of one, and does not grant two.
     """
     name = "scope" if claims.get("scope") is not None else "scp"
     value = claims.get(name)

@@ -1,7 +1,7 @@
-"""Strict parsing of a JWS in compact serialisation (RFC 7515 section 7.1), before any library.
+"""Strict parsing of a JWS in compact serialisation (RFC 7515 section 7.1), before PyJWT sees it.
 
-What passes has one spelling only: canonical base64url, UTF-8 JSON without duplicate members,
-bounded in every direction. Parsing proves nothing about who signed it.
+An accepted token has one spelling only: canonical base64url, UTF-8 JSON without duplicate members,
+bounded in length and nesting. Parsing does not verify the signature.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NoReturn
 from authsvc.domain.errors import AuthError, Reason
 
 MAX_TOKEN_BYTES = 65536
-"""Longest token that is looked at, unless configured otherwise."""
+"""Longest token that is accepted, unless configured otherwise."""
 
 MAX_KEY_ID_BYTES = 512
 """Longest ``kid``."""
@@ -26,33 +26,33 @@ MAX_NESTING = 32
 """Deepest nesting of JSON arrays and objects, the outermost included."""
 
 MAX_INTEGER_CHARACTERS = 32
-"""Longest JSON integer, sign included; far beyond what any claim means."""
+"""Longest JSON integer, sign included; far longer than any claim needs."""
 
-_REFUSED_HEADERS = ("crit", "zip", "b64")
-# `crit` names extensions, of which none is understood here (RFC 7515 section 4.1.11); `zip` is of
-# JWE alone and would be a decompression bomb (RFC 8725 section 3.6); `b64` changes what is signed
-# (RFC 7797). Of the headers that carry or locate keys (`jwk`, `jku`, `x5u`, `x5c`) none is ever
-# read: a key comes from the configuration or not at all (RFC 8725 section 3.10). They are ignored
-# and not refused, because honest issuers send them.
+_REJECTED_HEADERS = ("crit", "zip", "b64")
+# `crit` names extensions, none of which is supported (RFC 7515 section 4.1.11). `zip` is for JWE
+# only and could be a decompression bomb (RFC 8725 section 3.6). `b64` changes what is signed
+# (RFC 7797). Headers that hold or locate keys (`jwk`, `jku`, `x5u`, `x5c`) are never read: keys
+# come from the configuration only (RFC 8725 section 3.10). They are ignored, not rejected, because
+# legitimate issuers send them.
 
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-# Possessive, and matches from every quote on, closed or not: were it to fail at one and start again
-# at the next, a token of escaped quotes would cost the square of its length.
+# Possessive, and it matches from every quote on, closed or not. If it could fail at one quote and
+# start again at the next, a token of escaped quotes would take time quadratic in its length.
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
 @dataclass(frozen=True, slots=True)
 class CompactJws:
-    """The parts of a well-formed JWS. Nothing in it is to be believed yet.
+    """The parts of a well-formed JWS. Its signature is not verified yet.
 
     Attributes:
         algorithm: header ``alg``.
         key_id: header ``kid``; None when absent.
         token_type: header ``typ`` in lower case, without ``application/``; empty when absent.
         header: the protected header.
-        payload: what was signed, whatever it is; of a JWT the claims, as JSON.
-        signing_input: what the signature is over.
-        signature: its bytes; may be empty.
+        payload: any bytes; of a JWT the claims, as JSON.
+        signing_input: the bytes that are signed.
+        signature: the signature; may be empty.
     """
 
     algorithm: str
@@ -65,11 +65,11 @@ class CompactJws:
 
 
 def parse_jws(token: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactJws:
-    """Take a token apart.
+    """The parts of a token.
 
     Args:
         token: the bare token.
-        max_bytes: how long it may be.
+        max_bytes: its longest accepted length.
 
     Raises:
         AuthError: TOKEN_TOO_LARGE or TOKEN_MALFORMED; nothing else, whatever ``token`` is.
@@ -103,12 +103,12 @@ def parse_claims(payload: bytes) -> dict[str, object]:
 
 
 def parse_json_object(data: bytes) -> dict[str, object]:
-    """Parse a JSON object (RFC 8259) that every parser reads alike.
+    """Parse a JSON object (RFC 8259) that all parsers read in the same way.
 
     Raises:
-        ValueError: not UTF-8, not an object, duplicate members at any depth, lone surrogates,
-            numbers that are not finite or absurdly long, or nested beyond ``MAX_NESTING``. The
-            message does not quote the data.
+        ValueError: it is not UTF-8 or not an object, has duplicate members at any depth, lone
+            surrogates, or numbers that are not finite or are too long, or is nested beyond
+            ``MAX_NESTING``. The message does not quote the data.
     """
     text = data.decode("utf-8")
     check_nesting(text, MAX_NESTING)
@@ -116,7 +116,7 @@ def parse_json_object(data: bytes) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     if "\\u" in text:
-        # Only an escape can smuggle in half a surrogate pair; encoding finds it.
+        # Only an escape can produce a lone surrogate; encoding finds it.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
@@ -128,7 +128,7 @@ def _malformed(detail: str) -> AuthError:
 def _decode(part: str, segment: bytes) -> bytes:
     """Canonical base64url without padding (RFC 7515 appendix C).
 
-    The library's decoder skips what it does not know; encoding again shows whether it did.
+    The decoder skips unknown characters; encoding the result again shows whether it did.
     """
     try:
         decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
@@ -148,7 +148,7 @@ def _object(part: str, data: bytes) -> dict[str, object]:
 
 
 def _check_header(header: Mapping[str, object]) -> None:
-    for name in _REFUSED_HEADERS:
+    for name in _REJECTED_HEADERS:
         if name in header:
             raise _malformed(f"header {name} is not accepted")
     if _media_type(header, "cty") == "jwt":
@@ -177,9 +177,9 @@ def _media_type(header: Mapping[str, object], name: str) -> str:
 
 
 def check_nesting(text: str, deepest: int) -> None:
-    """Reject what would take the parser deeper than ``deepest`` arrays and objects.
+    """Reject text that nests arrays and objects more than ``deepest`` levels deep.
 
-    Exact up to where the text stops being JSON, and the parser stops there too.
+    The check is exact for JSON, and up to the first fault otherwise, where the parser stops.
 
     Raises:
         ValueError: it is nested too deeply.
@@ -213,7 +213,7 @@ def _finite_float(digits: str) -> float:
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
@@ -221,5 +221,5 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_members,
     parse_int=_bounded_integer,
     parse_float=_finite_float,
-    parse_constant=_refuse_constant,
+    parse_constant=_reject_constant,
 )

@@ -1,4 +1,4 @@
-"""JWK Sets over HTTP, from a URL or from what an issuer's metadata names."""
+"""JWK Sets over HTTP: from a configured URL, or from the one that an issuer's metadata names."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.sources import Fetched
 
 MAX_JWKS_URI_LENGTH = 2_048
-"""Characters of a jwks_uri: failures quote it."""
+"""Characters of a jwks_uri, which error messages quote."""
 
 MIN_MAX_AGE_SECONDS = 60.0
 MAX_MAX_AGE_SECONDS = 3600.0
 DEFAULT_MAX_AGE_SECONDS = 300.0
-"""How long keys are fresh: what Cache-Control says (RFC 9111 section 5.2.2.1), within bounds."""
+"""How long keys are fresh: by Cache-Control (RFC 9111 section 5.2.2.1), within these bounds."""
 
 _MAX_AGE = re.compile(r"\bmax-age=(\d{1,9})\b")
 
 
 async def fetch_jwks(fetcher: Fetcher, url: str, algorithms: Collection[str]) -> Fetched:
-    """The keys at a URL; there may be none that can be used, see ``parse_jwks``.
+    """The keys at a URL; there may be no usable one, see ``parse_jwks``.
 
     Raises:
-        KeyLoadError: they cannot be had, or are no JWK Set.
+        KeyLoadError: they cannot be fetched, or are no JWK Set.
     """
     document, headers = await _get(fetcher, url)
     try:
@@ -42,8 +42,8 @@ async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection
     """The keys that an issuer's metadata names (OpenID Connect Discovery section 4, RFC 8414).
 
     Raises:
-        KeyLoadError: they cannot be had or are no JWK Set, or the metadata is another issuer's, or
-            leads from elsewhere to this machine.
+        KeyLoadError: they cannot be fetched or are no JWK Set, or the metadata is another issuer's,
+            or a remote issuer's metadata names an address of this machine.
     """
     failures = []
     for url in metadata_urls(issuer):
@@ -55,7 +55,7 @@ async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection
     else:
         raise KeyLoadError("; ".join(failures))
     if _on_loopback(jwks_uri) and not _on_loopback(issuer):
-        # Loopback goes for who configures it, and not for who is asked.
+        # Only the configuration may name an address of this machine, not an issuer's metadata.
         raise KeyLoadError(f"{url}: leads to this machine")
     return await fetch_jwks(fetcher, jwks_uri, algorithms)
 
@@ -72,11 +72,11 @@ async def _get(fetcher: Fetcher, url: str) -> tuple[bytes, Mapping[str, str]]:
 
 
 async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
-    """Where the metadata at ``url`` says that the keys are.
+    """The ``jwks_uri`` of the metadata at ``url``.
 
     Raises:
-        KeyLoadError: there is no metadata of that issuer, or it does not say, or at too great a
-            length.
+        KeyLoadError: there is no metadata of that issuer, or it has no ``jwks_uri``, or too long a
+            one.
     """
     document, _ = await _get(fetcher, url)
     try:
@@ -84,7 +84,7 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
     except ValueError as error:
         raise KeyLoadError(f"{url}: {error}") from None
     if metadata.get("issuer") != issuer:
-        # RFC 8414 section 3.3: else anyone could speak for anyone.
+        # RFC 8414 section 3.3: otherwise one issuer could impersonate another.
         raise KeyLoadError(f"{url}: is the metadata of another issuer")
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str):
@@ -95,7 +95,7 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:
-    """Where an issuer's metadata may be: OpenID Connect's place, then RFC 8414's (section 3)."""
+    """The URLs of an issuer's metadata: by OpenID Connect, then by RFC 8414 (section 3)."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     places = (
@@ -110,7 +110,7 @@ def _on_loopback(url: str) -> bool:
     try:
         return is_loopback(urlsplit(url).hostname or "")
     except ValueError:
-        return False  # no URL at all, which is for the fetch to say
+        return False  # it is no URL, which the fetch reports
 
 
 def _max_age_seconds(headers: Mapping[str, str]) -> float:

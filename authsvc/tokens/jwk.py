@@ -29,7 +29,7 @@ _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _PUBLIC_MEMBERS = ("kty", "crv", "n", "e", "x", "y")
 
 
-class SkippedEntry(Exception):  # noqa: N818 - not an error: the rest of the set counts
+class SkippedEntry(Exception):  # noqa: N818 - not an error: the rest of the set is used
     """An entry is not used; see ``SkippedKey``."""
 
     def __init__(self, cause: str, *, is_invalid: bool = True) -> None:

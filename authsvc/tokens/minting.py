@@ -1,4 +1,4 @@
-"""Development tokens. Nothing that serves requests imports this."""
+"""Signs tokens for development. No module that serves requests imports this one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def mint(
     """A token with these claims, signed with a secret.
 
     Args:
-        claims: the payload, as it stands.
-        key: an HS256 key; the others can only verify.
+        claims: the payload.
+        key: an HS256 key; other keys can only verify.
         token_type: header ``typ``.
 
     Raises:

@@ -1,6 +1,6 @@
-"""The claims of the original system's tokens, spelt out: short names, abbreviations, packed lists.
+"""The ``quilt`` profile: tokens of the original system, with short names and packed lists.
 
-Tokens were packed to fit into headers. Nothing here is a standard; it is read for compatibility.
+Those tokens are packed to fit in headers. The format is no standard; it is read for compatibility.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from authsvc.tokens.values import check_count, malformed, string_list
 
 SHORT_NAMES = {"permissions": "p", "roles": "r", "buckets": "b", "scope": "s", "level": "l"}
-"""Short names by the long one, which wins where a token has both."""
-# A principal has no place for `level`: it is spelt out like the rest, and nothing reads it.
+"""Short names by long name. If a token has both, the long one applies."""
+# A principal has no `level`: the claim is expanded like the others, and not used.
 
 PERMISSIONS = {
     "g": "s3:GetObject",
@@ -26,11 +26,11 @@ PERMISSIONS = {
     "pa": "s3:PutObjectAcl",
     "amu": "s3:AbortMultipartUpload",
 }
-"""Permissions by abbreviation; what is not here is kept as it stands."""
+"""Permissions by abbreviation; all other names are unchanged."""
 
 MAX_PREFIX_LENGTH = 255
-"""Characters before each suffix of a map: no bucket's name was ever longer, and what is repeated is
-what makes a small token large."""
+"""Characters of a prefix in a map. No bucket has a longer name. A prefix is repeated for each of its
+suffixes, which makes a small token large."""
 
 MAX_PACKED_LENGTH = 65536
 """Characters of a compressed list."""
@@ -39,10 +39,11 @@ _OWN_PREFIX = "quilt"
 
 
 def expanded(claims: Mapping[str, object]) -> dict[str, object]:
-    """The same claims under their long names, with nothing abbreviated or packed.
+    """The same claims under their long names, without abbreviations and packed lists.
 
     Raises:
-        AuthError: TOKEN_MALFORMED for what does not unpack, TOKEN_TOO_LARGE for more than is taken.
+        AuthError: TOKEN_MALFORMED for lists that cannot be unpacked, TOKEN_TOO_LARGE for too long
+            ones.
     """
     plain = dict(claims)
     for long_name, short_name in SHORT_NAMES.items():
@@ -76,7 +77,7 @@ def _joined(data: object, join: Callable[[str, str], str]) -> list[str]:
     if any(len(prefix) > MAX_PREFIX_LENGTH for prefix in data):
         raise malformed("buckets", "has a prefix that is too long")
     lists = {prefix: string_list(suffixes, "buckets") for prefix, suffixes in data.items()}
-    # Before they are joined: each suffix is multiplied by its prefix.
+    # Checked before they are joined: each suffix gets its prefix.
     check_count(sum(map(len, lists.values())), "buckets")
     return [join(prefix, suffix) for prefix, suffixes in lists.items() for suffix in suffixes]
 
@@ -96,5 +97,5 @@ def _decompressed(data: object) -> list[str]:
     try:
         names = json.loads(base64.b64decode(data, validate=True))
     except (ValueError, RecursionError):
-        raise malformed("buckets", "does not unpack") from None
+        raise malformed("buckets", "cannot be unpacked") from None
     return list(string_list(names, "buckets"))

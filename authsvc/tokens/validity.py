@@ -1,4 +1,4 @@
-"""Whether what an issuer says of a token is complete, in force, and meant for us."""
+"""Checks of a token's claims: required ones, lifetime and audience."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from authsvc.tokens.claims import numeric_date
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """When a token is good, its issuer's leeway included."""
+    """When a token is valid, its issuer's leeway included; seconds since the epoch."""
 
     not_before: float
     expire_time: float
 
     def includes(self, now: float) -> bool:
-        """Whether it is good."""
+        """Whether the token is valid now."""
         return self.not_before <= now < self.expire_time
 
     def check(self, now: float) -> None:
         """
         Raises:
-            AuthError: TOKEN_EXPIRED or TOKEN_NOT_YET_VALID outside of it.
+            AuthError: TOKEN_EXPIRED or TOKEN_NOT_YET_VALID.
         """
         if now >= self.expire_time:
             raise AuthError(Reason.TOKEN_EXPIRED)
@@ -39,13 +39,13 @@ def check_claims(
     leeway_seconds: float,
     now: float,
 ) -> Lifetime:
-    """Judge claims that are known to be the issuer's.
+    """Check claims whose origin is verified.
 
     Args:
-        claims: what it says.
-        required: what has to be there; ``exp`` has to be in any case.
-        audiences: one of them has to be in ``aud``, character by character (RFC 8707).
-        leeway_seconds: how far its clock may be off.
+        claims: the claims.
+        required: claims that must be present, beside ``exp``.
+        audiences: one of them must be in ``aud``, character by character (RFC 8707).
+        leeway_seconds: how far the issuer's clock may deviate.
         now: seconds since the epoch.
 
     Raises:
@@ -57,9 +57,9 @@ def check_claims(
             raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
     expire_time = numeric_date(claims, "exp")
     if expire_time is None:
-        # Without an end there is nothing that a stolen token, or its session, would end with.
+        # Without ``exp``, a stolen token and its session would never end.
         raise AuthError(Reason.TOKEN_CLAIM_MISSING, "exp")
-    # A token from the future is as little in force as one with a later `nbf`.
+    # A token with a later ``iat`` is not valid yet either.
     begins = max(numeric_date(claims, "nbf") or 0.0, numeric_date(claims, "iat") or 0.0)
     lifetime = Lifetime(begins - leeway_seconds, expire_time + leeway_seconds)
     lifetime.check(now)

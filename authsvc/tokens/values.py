@@ -1,4 +1,4 @@
-"""Reading claim values that must be what they claim to be."""
+"""Readers of claim values, which check types and lengths."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ MAX_STRINGS: Mapping[str, int] = {
     "roles": 256,
     "scope": 256,
 }
-"""Entries in a list, expanded ones included: what a token may make a replica remember. Real ones
+"""Entries in a list, expanded ones included: they bound the memory of a cached token. Real tokens
 have some dozens."""
 
 MAX_TEXT_LENGTH = 1_024
-"""Characters of a claim that outlives its token in records, events and logs, and of each name in a
-list. Real ones have some dozens."""
+"""Characters of a claim that is stored in records, events and logs, and of each name in a list.
+Real ones have some dozens."""
 
 
 def malformed(name: str, what: str) -> AuthError:
-    """TOKEN_MALFORMED, with a detail that names the claim and never its value."""
+    """TOKEN_MALFORMED, with a detail that names the claim, and does not quote its value."""
     return AuthError(Reason.TOKEN_MALFORMED, f"claim {name} {what}")
 
 
 def check_count(count: int, name: str) -> None:
     """
     Raises:
-        AuthError: TOKEN_TOO_LARGE when a claim has more entries than are taken.
+        AuthError: TOKEN_TOO_LARGE when a claim has more entries than ``MAX_STRINGS``.
     """
     most = MAX_STRINGS[name]
     if count > most:
