@@ -1,7 +1,7 @@
 """Verification of tokens: JWTs by their issuer's keys, opaque ones by introspection.
 
-A valid token becomes a ``VerifiedToken``. An invalid one, or one that cannot be verified now, raises
-an ``AuthError`` with the reason.
+A valid token becomes a ``VerifiedToken``. For an invalid one, or one that cannot be verified now, an
+``AuthError`` is raised.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ PERMISSIONS = {
 """Permissions by abbreviation; all other names are unchanged."""
 
 MAX_PREFIX_LENGTH = 255
-"""Characters of a prefix in a map. No bucket has a longer name. A prefix is repeated for each of its
-suffixes, which makes a small token large."""
+"""Characters of a prefix in a map. No bucket has a longer name. A prefix is repeated for each of
+its suffixes, which makes a small token large."""
 
 MAX_PACKED_LENGTH = 65536
 """Characters of a compressed list."""
