@@ -1,6 +1,6 @@
 """Verification of tokens: JWTs by their issuer's keys, opaque ones by introspection.
 
-A valid token becomes a ``VerifiedToken``. For an invalid one, or one that cannot be verified now, an
+A valid token becomes a ``VerifiedToken``. For any other, or where that cannot be determined now, an
 ``AuthError`` is raised.
 """
 
