@@ -258,7 +258,7 @@ class AdminClient:
             count_sessions: whether sessions are counted, which reads their records.
 
         Raises:
-            AuthError: STORE_UNAVAILABLE.
+            AuthError: SERVICE_UNAVAILABLE, STORE_UNAVAILABLE.
         """
         request = pb.GetServiceStatusRequest(count_sessions=count_sessions)
         answer = await self._calls.make(_STATUS, request)

@@ -1,4 +1,4 @@
-"""The log lines about sessions that operators search for (DESIGN section 7)."""
+"""The log lines about sessions that operators search for: their text is stable."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def updated(session_id: str) -> None:
 
 def cached(session_id: str) -> None:
     """The current token was presented again."""
-    if log.isEnabledFor(logging.DEBUG):
-        log.debug("Using cached JWT auth for session %s", shown(session_id))
+    log.debug("Using cached JWT auth for session %s", shown(session_id))
 
 
 def served(decision: Decision, session_id: str) -> None:

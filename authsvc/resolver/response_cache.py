@@ -7,6 +7,7 @@ saves is the decision, the credentials and the encoding.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -139,7 +140,8 @@ class ResponseCache:
             and not not_befores.reject(response.token)
             and self._verifier.is_valid(response.token, resource=response.resource, now=now)
         ):
-            log_lines.cached(record.id)
+            if log_lines.log.isEnabledFor(logging.DEBUG):
+                log_lines.cached(record.id)
             return response
         self._responses.evict(request_digest)
         return None

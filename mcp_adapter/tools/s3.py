@@ -6,8 +6,8 @@ A client is costly to make, so some are kept: by their credentials, never by ses
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ import anyio
 from aiobotocore.config import AioConfig
 
 from authsvc.common.aws_isolation import DIRECT, isolated_session
+from authsvc.common.lru import LruCache
 from authsvc.domain.resolution import AwsCredentials, Secret
 from mcp_adapter.tools.pages import parse_in_slices
 from mcp_adapter.tools.slices import Slices
@@ -77,7 +78,8 @@ class S3Clients:
         # One for all of them: it holds the API's model, a tenth of a second's work to read, and is
         # never asked for credentials.
         self._session = isolated_session()
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        # `_drop` bounds it: a client has to be closed when it is evicted.
+        self._kept: LruCache[_Key, _Kept] = LruCache(sys.maxsize, sys.maxsize)
 
     @asynccontextmanager
     async def client(self, credentials: AwsCredentials) -> AsyncIterator[S3Client]:
@@ -88,8 +90,10 @@ class S3Clients:
             credentials.session_token,
             credentials.region or self.region,
         )
-        kept = self._kept.setdefault(key, _Kept())
-        self._kept.move_to_end(key)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = _Kept()
+            self._kept.put(key, kept, 0)
         # The same keys can come for longer, with a later token.
         kept.expire_time = max(kept.expire_time, credentials.expire_time)
         kept.users += 1
@@ -113,17 +117,25 @@ class S3Clients:
 
     async def close(self) -> None:
         """Close all of them."""
-        while self._kept:
-            _, kept = self._kept.popitem()
+        while (oldest := self._kept.oldest()) is not None:
+            key, kept = oldest
+            self._kept.discard(key)
             await kept.close()
 
     async def _drop(self) -> None:
-        """Make room: what has expired goes, and what was used least recently."""
+        """Close the clients whose credentials have expired, and the least recently used ones."""
         now = self._clock()
-        expired = [key for key, kept in self._kept.items() if 0 < kept.expire_time <= now]
-        oldest = list(self._kept)[: max(0, len(self._kept) - MAX_CLIENTS)]
-        for kept in [self._kept.pop(key) for key in {*expired, *oldest}]:
+        items = self._kept.items()
+        excess = max(0, len(items) - MAX_CLIENTS)
+        dropped = [
+            (key, kept)
+            for number, (key, kept) in enumerate(items)
+            if number < excess or 0 < kept.expire_time <= now
+        ]
+        for key, kept in dropped:
+            self._kept.discard(key)
             kept.dropped = True
+        for _, kept in dropped:
             if not kept.users:
                 await kept.close()
 

@@ -309,7 +309,7 @@ async def test_a_written_record_is_cached_or_read_from_the_store(store: SessionS
 async def test_the_cache_learns_of_writes(store: SessionStore) -> None:
     token = await put(store, record())
     assert token is not None
-    await recalled(store, "s", token)
+    await cached_record(store, "s", token)
     await store.remove(record())
     assert await store.get("s") is None
     await eventually(lambda: store.cached_record("s") is None)
@@ -320,7 +320,7 @@ async def test_an_unreadable_consistency_token_bypasses_the_cache(
 ) -> None:
     token = await put(store, record())
     assert token is not None
-    await recalled(store, "s", token)
+    await cached_record(store, "s", token)
     for strange in ("rubbish", "-1", "9" * 60, "1-1", "٣", "\x00"):
         assert store.cached_record("s", strange) in (None, record())
 
@@ -332,7 +332,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def recalled(store: SessionStore, session_id: str, token: str) -> Record:
+async def cached_record(store: SessionStore, session_id: str, token: str) -> Record:
     """What memory has, once it can tell."""
     async with asyncio.timeout(WAIT_SECONDS):
         while (found := store.cached_record(session_id, token)) is None:
