@@ -20,11 +20,10 @@ from conformance.suite import REVISIONS, Scenario, SuiteError, Verdict
 def main(write: bool) -> None:
     """Run MCP's conformance suite against the adapter, for every revision and configuration.
 
-    Fails when a scenario comes out otherwise than conformance/expected.toml says, or when the page
-    in docs/ says something else.
+    Fails if a result differs from conformance/expected.toml, or from the page in docs/.
     """
-    logging.disable(logging.CRITICAL)  # refusals are what the suite asks for
-    warnings.simplefilter("ignore", MCPDeprecationWarning)  # and so is what 2025-11-25 still had
+    logging.disable(logging.CRITICAL)  # the suite provokes errors
+    warnings.simplefilter("ignore", MCPDeprecationWarning)  # and uses what 2025-11-25 still had
     try:
         suite.install()
         runs = anyio.run(_run_all)

@@ -1,4 +1,4 @@
-"""What is expected of the suite, and how what came out differs from it."""
+"""The expected results of the suite, and how actual ones differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conformance.suite import Scenario, Verdict
 FILE: Final = Path(__file__).with_name("expected.toml")
 
 Runs = Mapping[tuple[str, str], list[Scenario]]
-"""What came out, by revision and configuration."""
+"""Results by revision and configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Deviation:
 
     Attributes:
         revision: of MCP.
-        configurations: in which it is so.
+        configurations: those that it applies to.
         scenarios: their names.
-        verdict: what comes out instead.
-        fault: whose.
+        verdict: the expected result.
+        fault: the party at fault.
         why: in full sentences.
     """
 
@@ -37,7 +37,7 @@ class Deviation:
     why: str
 
     def covers(self, revision: str, configuration: str, scenario: str) -> bool:
-        """Whether it is about this one."""
+        """Whether it applies to this one."""
         return (
             revision == self.revision
             and configuration in self.configurations
@@ -47,11 +47,11 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What ``expected.toml`` says.
+    """The content of ``expected.toml``.
 
     Attributes:
-        counts: scenarios of each revision: a suite that runs fewer has found out less.
-        deviations: what is not expected to pass.
+        counts: scenarios of each revision, so that a suite that runs fewer is noticed.
+        deviations: the scenarios that are not expected to pass.
     """
 
     counts: Mapping[str, int]
@@ -75,14 +75,14 @@ class Baseline:
         return cls(values["scenarios"], tuple(deviations))
 
     def expected(self, revision: str, configuration: str, scenario: str) -> Verdict:
-        """What a scenario should come out as."""
+        """The expected verdict of a scenario."""
         for deviation in self.deviations:
             if deviation.covers(revision, configuration, scenario):
                 return deviation.verdict
         return Verdict.PASSES
 
     def differences(self, runs: Runs) -> Iterator[str]:
-        """What came out otherwise, better than expected included: the baseline is stale then."""
+        """Results that differ from the baseline; better ones too, as the baseline is stale then."""
         for (revision, configuration), scenarios in runs.items():
             where = f"{revision}, {configuration}"
             if len(scenarios) != self.counts[revision]:
@@ -90,8 +90,8 @@ class Baseline:
             for scenario in scenarios:
                 expected = self.expected(revision, configuration, scenario.name)
                 if scenario.verdict is not expected:
-                    said = "".join(f"\n    {complaint}" for complaint in scenario.complaints)
+                    complaints = "".join(f"\n    {complaint}" for complaint in scenario.complaints)
                     yield (
                         f"{where}: {scenario.name} {scenario.verdict.value}, "
-                        f"expected: {expected.value}{said}"
+                        f"expected: {expected.value}{complaints}"
                     )

@@ -1,7 +1,7 @@
 """The MCP server that the suite expects: tools, resources and prompts of the names it asks for.
 
-What each of them does is told by the suite's descriptions of its scenarios. It is a server of the
-official SDK with nothing of ours in it, so that what the suite finds out is about the adapter.
+The suite's descriptions of its scenarios define what each of them does. It is a server of the
+official SDK without any code of ours, so that the results are about the adapter.
 """
 
 from __future__ import annotations

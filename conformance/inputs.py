@@ -1,4 +1,4 @@
-"""What a server asks of a client: as a request of its own, or in an ``InputRequiredResult``."""
+"""Requests of a server to a client: sent by themselves, or in an ``InputRequiredResult``."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ def roots() -> types.ListRootsRequest:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What has to be known before a request can be answered (MCP 2026-07-28, SEP-2322).
+    """The input that a request needs before it can be answered (MCP 2026-07-28, SEP-2322).
 
     Attributes:
         requests: by the key that the response comes back under.
-        state: what to hand the client, and get back. The SDK seals it on the way out.
+        state: opaque state that the client returns. The SDK seals it.
     """
 
     requests: Mapping[str, types.InputRequest]
     state: str | None = None
 
     def request(self) -> types.InputRequiredResult:
-        """Ask for all of it."""
+        """Request all of it."""
         return types.InputRequiredResult(
             input_requests=dict(self.requests), request_state=self.state
         )
 
     def given(self, params: types.InputResponseRequestParams) -> list[str]:
-        """The keys that were asked for and came back; others are ignored."""
+        """The requested keys that were answered; others are ignored."""
         return [key for key in self.requests if key in (params.input_responses or {})]
 
     def required(
         self, params: types.InputResponseRequestParams
     ) -> types.InputRequiredResult | None:
-        """Ask again for all of it, unless all of it came back."""
+        """Request all of it, unless all of it was answered."""
         return None if len(self.given(params)) == len(self.requests) else self.request()

@@ -28,8 +28,8 @@ def _simple(arguments: Arguments) -> Blocks:
 
 
 def _with_arguments(arguments: Arguments) -> Blocks:
-    said = ", ".join(f"{name}='{value}'" for name, value in arguments.items())
-    return [_text(f"Prompt with arguments: {said}")]
+    pairs = ", ".join(f"{name}='{value}'" for name, value in arguments.items())
+    return [_text(f"Prompt with arguments: {pairs}")]
 
 
 def _with_resource(arguments: Arguments) -> Blocks:
@@ -56,7 +56,7 @@ PROMPTS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Arguments], Blocks]
     "test_prompt_with_image": ((), _with_image),
     _ASKING: ((), _simple),
 }
-"""Arguments, all required, and what becomes of them, by name."""
+"""Required arguments, and what makes the messages of them, by name."""
 
 
 async def list_prompts(
@@ -83,7 +83,7 @@ async def get(
     """``prompts/get``.
 
     Raises:
-        MCPError: invalid params for a prompt that there is not, or without an argument of its.
+        MCPError: invalid params for an unknown prompt or a missing argument.
     """
     names, blocks = PROMPTS.get(params.name, ((), None))
     given = params.arguments or {}

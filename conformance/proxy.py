@@ -47,7 +47,7 @@ class AuthorizingProxy:
             url += "?" + scope["query_string"].decode()
         authorization = (b"authorization", f"Bearer {self._token()}".encode())
         headers = [*_relayed(trimmed(scope)["headers"]), authorization]
-        # Not the client's own way to make one, which adds headers that nobody sent.
+        # Built directly: the client's own method adds headers.
         request = httpx2.Request(scope["method"], url, headers=headers, content=body)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)

@@ -45,7 +45,7 @@ async def read(ctx: Context, params: types.ReadResourceRequestParams) -> types.R
     """``resources/read``.
 
     Raises:
-        MCPError: invalid params, with the URI, for a resource that there is not (SEP-2164).
+        MCPError: invalid params, with the URI, for an unknown resource (SEP-2164).
     """
     uri = str(params.uri)
     return types.ReadResourceResult(contents=[_contents(uri)])

@@ -1,4 +1,4 @@
-"""What the suite runs against: authsvc, the adapter around a server for the suite, a proxy."""
+"""The servers that the suite tests: authsvc, the adapter around a server for the suite, a proxy."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def stage(configuration: str) -> AsyncIterator[str]:
 
 
 def _nothing(method: str, params: object) -> None:
-    """The requirement of a server that is open to all."""
+    """No requirement: the server is open to all."""
 
 
 def _authsvc_settings(folder: Path) -> AuthsvcSettings:
@@ -83,14 +83,14 @@ def _authsvc_settings(folder: Path) -> AuthsvcSettings:
 
 
 def _token(settings: AuthsvcSettings) -> str:
-    """A new one each time, so that a session sees its token change all along."""
+    """A new token each time, so that the token of a session keeps changing."""
     claims = {"sub": "suite"}
     return mint_token(settings, claims, ttl_seconds=TOKEN_TTL_SECONDS, now=time.time())
 
 
 def _adapter(authsvc: Resolver, requirement: RequirementOf) -> ASGIApp:
     async def ready() -> None:
-        """Nothing is in the way."""
+        """Always ready."""
 
     return build_app(
         AdapterSettings(resource=RESOURCE, authorization_servers=(ISSUER,)),
@@ -116,7 +116,7 @@ async def _serving(app: ASGIApp) -> AsyncIterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process: it is one of several servers in it."""
+    """Leaves signals to the process, which runs several servers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

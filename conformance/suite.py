@@ -1,4 +1,4 @@
-"""The suite as a program: installed, run against a URL, its findings read."""
+"""The suite as a program: installs it, runs it against a URL, and reads its findings."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _RESULT_FOLDER = re.compile(r"server-(.+)-\d{4}-\d\d-\d\dT[^/]*")
 
 
 class SuiteError(Exception):
-    """The suite could not be installed, or did not come to its end."""
+    """The suite could not be installed, or did not finish."""
 
 
 class Verdict(Enum):
-    """What came out of one scenario."""
+    """The result of one scenario."""
 
     PASSES = "passes"
     WARNS = "warns"
@@ -70,12 +70,12 @@ class Scenario:
             verdict = Verdict.WARNS
         else:
             verdict = Verdict.PASSES if statuses["SUCCESS"] else Verdict.NOT_RUN
-        said = [
+        complaints = [
             f"{check['id']}: {check.get('errorMessage', '')}"
             for check in checks
             if check["status"] in {"FAILURE", "WARNING"}
         ]
-        return cls(name, unscored, verdict, statuses["SUCCESS"], tuple(dict.fromkeys(said)))
+        return cls(name, unscored, verdict, statuses["SUCCESS"], tuple(dict.fromkeys(complaints)))
 
 
 def version() -> str:

@@ -123,7 +123,7 @@ async def _report_progress(ctx: Context, params: types.CallToolRequestParams) ->
 
 
 @tool("test_tool_with_logging", "Logs three messages.")
-@tool("test_logging_tool", "Logs three messages, for whoever asked for them.")
+@tool("test_logging_tool", "Logs three messages.")
 async def _log(ctx: Context, params: types.CallToolRequestParams) -> Result:
     for step in ("started", "processing data", "completed"):
         text = f"Tool {step}" if step == "processing data" else f"Tool execution {step}"
@@ -164,16 +164,16 @@ _publishes("test_trigger_prompt_change", "Says that the prompts changed.", Promp
 @tool("test_sampling", "Asks the client's model.", schemas.strings("prompt"))
 async def _sample(ctx: Context, params: types.CallToolRequestParams) -> Result:
     prompt = (params.arguments or {})["prompt"]
-    said = await ctx.session.send_request(sampling(prompt, 100), types.CreateMessageResult)
-    text = said.content.text if isinstance(said.content, types.TextContent) else "?"
+    result = await ctx.session.send_request(sampling(prompt, 100), types.CreateMessageResult)
+    text = result.content.text if isinstance(result.content, types.TextContent) else "?"
     return answer(f"LLM response: {text}")
 
 
 def _elicits(name: str, form: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
     async def run(ctx: Context, params: types.CallToolRequestParams) -> Result:
         message = (params.arguments or {}).get("message", "Please fill this in.")
-        said = await ctx.session.elicit_form(message, dict(form))
-        return answer(f"Elicitation completed: action={said.action}, content={said.content}")
+        result = await ctx.session.elicit_form(message, dict(form))
+        return answer(f"Elicitation completed: action={result.action}, content={result.content}")
 
     tool(name, "Asks the user.", arguments)(run)
 

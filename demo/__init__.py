@@ -1,1 +1,1 @@
-"""The demo: the whole thing on one machine, with buckets to look at."""
+"""The demo: all parts on one machine, with buckets to list."""

@@ -30,13 +30,13 @@ TOKEN_TTL_SECONDS = 12 * 3600
 def main(
     folder: Path, authsvc_port: int, adapter_port: int, s3_port: int, metrics_port: int
 ) -> None:
-    """Run the whole thing on this machine, and print what to try. Ctrl-C ends it."""
+    """Run all parts on this machine, and print commands to try. Ctrl-C stops the demo."""
     layout = Layout(folder, authsvc_port, adapter_port, s3_port, metrics_port)
     stop = threading.Event()
-    endings = [signal.SIGTERM, signal.SIGINT]
+    signals = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        endings.append(signal.SIGHUP)  # a closed terminal; under nohup, the demo outlives it
-    for signal_number in endings:
+        signals.append(signal.SIGHUP)  # the terminal was closed; under nohup the demo continues
+    for signal_number in signals:
         signal.signal(signal_number, lambda *_: stop.set())
     try:
         _check_ports(layout)
@@ -53,7 +53,7 @@ def main(
 
 
 class PortTakenError(Exception):
-    """Something else listens on a port that the demo needs."""
+    """Another program listens on a port that the demo needs."""
 
 
 def _check_ports(layout: Layout) -> None:
@@ -65,14 +65,14 @@ def _check_ports(layout: Layout) -> None:
     }
     for name, port in ports.items():
         with socket.socket() as probe:
-            # As servers do: connections of an earlier run that linger do not count.
+            # As servers do: lingering connections of an earlier run do not count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 raise PortTakenError(
                     f"port {port} of 127.0.0.1, for {name}, is taken: "
-                    "end what uses it, or see `python -m demo --help` for other ports"
+                    "stop the program that uses it, or choose another (`python -m demo --help`)"
                 ) from None
 
 
@@ -104,7 +104,7 @@ def _write_token(layout: Layout) -> None:
 
 def _what_to_try(layout: Layout) -> str:
     config, token, url = layout.authsvc_config, layout.token, layout.resource
-    # As short as it can be pasted: the demo runs in the project's folder, as a rule.
+    # Relative if possible: the demo usually runs in the project's folder.
     executable = Path(sys.executable)
     python = (
         executable.relative_to(Path.cwd()) if executable.is_relative_to(Path.cwd()) else executable
@@ -130,7 +130,7 @@ With curl: initialize without a token, then call a tool with one.
     -d '{{"jsonrpc":"2.0","id":2,"method":"tools/call",\
 "params":{{"name":"discover_buckets","arguments":{{}}}}}}'
 
-The same session as another role, which sees another bucket; the log tells what happened.
+The same session as another role, which sees another bucket; the log shows what happened.
 
   {python} -m authsvc token --config {config} --sub ada --role analyst \\
     --bucket {BUCKETS[0]} > {token}
@@ -159,7 +159,7 @@ With the official Python client:
   anyio.run(main)
   PYTHON
 
-Ctrl-C ends it all.
+Ctrl-C stops all of it.
 """
 
 

@@ -1,4 +1,4 @@
-"""What the demo's S3 holds: 32 buckets, and a few objects in each."""
+"""The demo's 32 buckets, and a few objects in each."""
 
 from __future__ import annotations
 

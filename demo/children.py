@@ -1,4 +1,4 @@
-"""The demo's processes: started in order, watched, and all ended together."""
+"""The demo's processes: started in order, watched, and stopped together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POLL_SECONDS = 0.05
 
 
 class ChildFailedError(Exception):
-    """A process ended by itself, or did not get ready; the message has the end of its log."""
+    """A process ended by itself or did not become ready; the message has the end of its log."""
 
 
 class Children:
@@ -27,7 +27,7 @@ class Children:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End them, the last one started first."""
+        """Stop them, the last one started first."""
         for _, process, _, _ in reversed(self._running):
             process.terminate()
         for _, process, _, log in reversed(self._running):
@@ -39,7 +39,7 @@ class Children:
             log.close()
 
     def start(self, name: str, *arguments: str, log: Path) -> None:
-        """Run ``python -m`` with ``arguments`` until its log says that it is listening.
+        """Run ``python -m`` with ``arguments`` until it logs that it is listening.
 
         Raises:
             ChildFailedError: it does not.
@@ -50,7 +50,7 @@ class Children:
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=subprocess.STDOUT,
-            # Ctrl-C goes to the demo alone, which ends its children in order.
+            # Ctrl-C reaches only the demo, which stops its children in order.
             start_new_session=True,
         )
         self._running.append((name, process, log, handle))

@@ -1,4 +1,4 @@
-"""Where the demo keeps its files, and what is in them."""
+"""The demo's files and their content."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Layout:
         return self.folder / f"{name}.log"
 
     def write(self) -> None:
-        """Write configuration and keys. Keys stay as they are, so that old tokens go on working."""
+        """Write configuration and keys. Existing keys are kept, so that old tokens stay valid."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_secret("secret")
         self._write_secret("aws.key")

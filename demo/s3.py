@@ -1,4 +1,4 @@
-"""A local S3 API with objects in it: ``python -m demo.s3 --port 5555``, or in a test's process."""
+"""A local S3 API with objects: ``python -m demo.s3 --port 5555``, or within a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def serving_s3(buckets: Mapping[str, Mapping[str, bytes]], port: int = 0) -> Ite
         The endpoint's URL.
     """
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    # One line a request helps nobody.
+    # It logs a line for each request.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server.start()
     try:
@@ -36,11 +36,11 @@ def serving_s3(buckets: Mapping[str, Mapping[str, bytes]], port: int = 0) -> Ite
         yield url
     finally:
         server.stop()
-        _forget(buckets)
+        _drop(buckets)
 
 
-def _forget(buckets: Iterable[str]) -> None:
-    """Let go of the buckets: moto has one storage for all servers of a process."""
+def _drop(buckets: Iterable[str]) -> None:
+    """Delete the buckets: moto has one storage for all servers of a process."""
     for bucket in buckets:
         s3_backends.bucket_accounts.pop(bucket, None)
         for account in s3_backends.values():

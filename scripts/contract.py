@@ -2,7 +2,7 @@
 
 ``protos/contract.json`` is the last accepted descriptor of ``authsvc.v1``. buf reports each change
 that would break a client of it. ``--accept`` writes it anew; before a first release any change may
-be accepted, afterwards only one that breaks nobody.
+be accepted, afterwards only one that breaks no client.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def describe(protos: Path, descriptor: Path) -> None:
     """Write the descriptor set of all protos, with comments and imports.
 
     Raises:
-        subprocess.CalledProcessError: protoc rejects a proto; it has said why.
+        subprocess.CalledProcessError: protoc rejects a proto; it has printed why.
     """
     names = [str(path.relative_to(protos)) for path in sorted(protos.glob("authsvc/**/*.proto"))]
     includes = ["-I", str(protos), "-I", sysconfig.get_path("purelib")]
@@ -40,7 +40,7 @@ def buf(*arguments: str, protos: Path) -> None:
     """Run buf in the folder of the protos.
 
     Raises:
-        subprocess.CalledProcessError: it found something; it has said what and where.
+        subprocess.CalledProcessError: it found something, and has printed what and where.
     """
     program = PROTOS / "node_modules" / "@bufbuild" / "buf" / "bin" / "buf"
     subprocess.run([str(npm.NODE), str(program), *arguments], check=True, cwd=protos)  # noqa: S603 - the locked buf
@@ -64,7 +64,7 @@ def accept(protos: Path) -> None:
     """Write the contract anew from the protos.
 
     Raises:
-        subprocess.CalledProcessError: protoc or buf failed, and has said why.
+        subprocess.CalledProcessError: protoc or buf failed, and has printed why.
     """
     with tempfile.TemporaryDirectory() as folder:
         descriptor, image = Path(folder) / "protos.binpb", Path(folder) / "image.json"

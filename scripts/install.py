@@ -1,9 +1,9 @@
 """``python scripts/install.py LOCK…``: install what locks pin, and nothing else.
 
-This is the only place that installs packages. A lock is complete, so pip resolves nothing: without
-``--no-deps``, pips older than 23.3 look at the newest release of a package that is also required
-with an extra, and fail once there is a newer one. An sdist would resolve what builds it, so wheels
-alone are taken. The standard library is all that this needs: it runs before anything is installed.
+Only this module installs packages. A lock is complete, so pip resolves nothing: without
+``--no-deps``, pips older than 23.3 consider the newest release of a package that is also required
+with an extra, and fail once there is a newer one. Only wheels are installed, because an sdist would
+resolve its build requirements. Needs only the standard library: it runs before any installation.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LOG = "setup.log"
-"""Of an environment: where pip's output goes. It is there once the environment has been made."""
+"""In an environment: the file with pip's output. It exists once the environment was made."""
 
 MARKERS = ".locks"
-"""Of an environment: what it notes of the locks that ``main`` has installed."""
+"""In an environment: the folder with a marker for each lock that ``main`` has installed."""
 
 POLL_SECONDS = 0.5
 ALIVE_SECONDS = 10.0
-"""How long a log may stay silent."""
+"""How often a log gets a line."""
 
 UNREACHABLE = re.compile(
     r"Retrying \(Retry|connection error|ConnectionError|NewConnectionError|Max retries exceeded"
@@ -39,18 +39,18 @@ UNREACHABLE = re.compile(
     r"|Temporary failure in name resolution|ProxyError"
     r"|ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ERR_SOCKET_TIMEOUT",
 )
-"""What pip and npm print when an index cannot be reached."""
+"""What pip and npm print when an index is unreachable."""
 
 ALTERED = re.compile(r"DO NOT MATCH THE HASHES|EINTEGRITY")
 """What they print when an index has other files than the lock."""
 
 
 class InstallError(Exception):
-    """Something could not be installed. The message is for the terminal."""
+    """An installation failed. The message is for the terminal."""
 
 
 def command(python: str, lock: Path, target: str | None = None) -> list[str]:
-    """How a lock is installed.
+    """The command that installs a lock.
 
     Args:
         python: the interpreter whose pip installs.
@@ -77,7 +77,7 @@ class Progress:
         print(what, end="" if self._terminal else "\n", flush=True)
 
     def at(self, state: str) -> None:
-        """Report how far it is, unless that was reported just now."""
+        """Report the progress, unless it was reported just now."""
         now = time.monotonic()
         if self._terminal:
             if state != self._last:
@@ -89,7 +89,7 @@ class Progress:
         self._last = state
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self._terminal:
             print(flush=True)
 
@@ -106,8 +106,8 @@ def run(
 
     Args:
         arguments: the program and its arguments.
-        progress: where to report.
-        state: how far it is, after a line that it printed; an empty one when it is silent.
+        progress: reports the progress.
+        state: the progress after a line that it printed; the line is empty while it is silent.
         log: where its output is appended; None keeps it in memory.
         cwd: its working directory; ours by default.
 
@@ -151,7 +151,7 @@ def run(
 
 
 def _until_none(lines: queue.SimpleQueue[str | None]) -> Iterator[str]:
-    """The lines, and an empty one now and then while there is none."""
+    """The lines, and an empty one every ``POLL_SECONDS`` without any."""
     while True:
         try:
             line = lines.get(timeout=POLL_SECONDS)
@@ -176,7 +176,7 @@ def _explained(output: str, log: Path | None) -> str:
 
 
 class _Pip:
-    """How far pip is, by what it prints and by what there is on the disk."""
+    """pip's progress, by its output and by what it has installed."""
 
     def __init__(self, lock: Path, packages: Path | None) -> None:
         self._total = len(pins(lock))
@@ -203,7 +203,7 @@ class _Pip:
 
 
 def pins(lock: Path) -> list[str]:
-    """The names that a lock pins, each as often as it does."""
+    """The names that a lock pins, each as often as it is pinned."""
     return re.findall(r"^([A-Za-z0-9][\w.-]*)==", lock.read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -224,16 +224,16 @@ def packages_of(python: str) -> Path:
 
 
 def half_removed(packages: Path) -> list[Path]:
-    """What pip has left in site-packages that was killed while it replaced or removed a package.
+    """What a pip that was killed while it replaced or removed a package left in site-packages.
 
-    pip renames the folders of the old release, its metadata first, and removes them last. The files
-    that it had not come to have no metadata any more.
+    pip renames the folders of the old release, its metadata first, and removes them last. The
+    remaining files have no metadata any more.
     """
     return list(packages.glob("~*/"))
 
 
 def is_complete(metadata: Path) -> bool:
-    """Whether a package was installed to its end, and has all that it was installed with.
+    """Whether a package was installed completely, and has all its files.
 
     Args:
         metadata: its ``dist-info`` folder.
@@ -252,7 +252,7 @@ def is_complete(metadata: Path) -> bool:
 def drop_incomplete(packages: Path) -> None:
     """Remove what an interrupted pip has left, so that it is installed again.
 
-    pip takes a package for installed that has its metadata.
+    pip considers a package installed if it has metadata.
     """
     for folder in half_removed(packages):
         shutil.rmtree(folder)
@@ -275,10 +275,10 @@ def install(
     Args:
         python: the interpreter whose pip installs.
         lock: the file with the pins and hashes.
-        label: what this step is called on the terminal.
+        label: the name of this step on the terminal.
         target: the interpreter of the environment to install into; ``python``'s own by default.
         log: where pip's output goes; None shows it when pip fails.
-        resume: install again what an earlier run was interrupted in.
+        resume: install again what an interrupted run left incomplete.
 
     Raises:
         InstallError: it failed.
@@ -290,10 +290,10 @@ def install(
 
 
 def check(python: str, label: str, *, target: str | None = None, log: Path | None = None) -> None:
-    """Check that every installed package finds what it requires.
+    """Check that the requirements of every installed package are met.
 
     Raises:
-        InstallError: one does not; the message says which.
+        InstallError: they are not; the message says which.
     """
     into = [] if target is None else ["--python", target]
     checking = [python, "-m", "pip", *into, "check", "--disable-pip-version-check"]
@@ -301,7 +301,7 @@ def check(python: str, label: str, *, target: str | None = None, log: Path | Non
 
 
 def fingerprint(*parts: bytes) -> str:
-    """What a marker says: the same for the same parts alone."""
+    """The content of a marker: a digest of the parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
@@ -309,13 +309,13 @@ def fingerprint(*parts: bytes) -> str:
 
 
 def marker_of(lock: Path) -> Path:
-    """Where the environment that runs this notes that a lock is installed."""
+    """The marker of an installed lock, in the environment that runs this."""
     return Path(sys.prefix) / MARKERS / str(lock).strip("/").replace("/", "-")
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Around a program: what stops it is said in a line, and not in a traceback."""
+    """Around a program: an error is printed as one line, without a traceback."""
     try:
         yield
     except InstallError as error:
@@ -325,7 +325,7 @@ def explained() -> Iterator[None]:
 
 
 def main() -> None:
-    """Install the locks that are named, unless they are installed."""
+    """Install the given locks, unless they are installed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("locks", nargs="+", type=Path, metavar="LOCK")
     parser.add_argument("--target", help="the interpreter of another environment to install into")

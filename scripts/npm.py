@@ -1,7 +1,7 @@
 """``python -m scripts.npm FOLDER``: install what a ``package-lock.json`` pins.
 
-``npm ci`` takes everything from the lock and resolves nothing. It removes ``node_modules`` first.
-The marker in there goes before that, and is written last.
+``npm ci`` installs what the lock pins and resolves nothing. It removes ``node_modules`` first. The
+marker in that folder is removed before, and written last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MARKER = Path("node_modules") / ".installed"
 
 
 def command() -> list[str]:
-    """How the lock in the working directory is installed."""
+    """The command that installs the lock in the working directory."""
     return [
         *(str(NODE), str(_NPM), "ci", "--prefer-offline", "--no-progress", "--loglevel", "error"),
         # Ten seconds and more between tries, by default.
@@ -30,7 +30,7 @@ def command() -> list[str]:
 
 
 def install(folder: Path) -> None:
-    """Install what the lock of a folder pins, unless it is there.
+    """Install what the lock of a folder pins, unless it is installed.
 
     Raises:
         InstallError: npm failed; the message says why.
@@ -49,7 +49,7 @@ def install(folder: Path) -> None:
 
 
 def main() -> None:
-    """Install the folder that is named."""
+    """Install the given folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder

@@ -1,7 +1,7 @@
 """``python -m scripts.pythons [TEST…]``: ``make test`` on each Python that the machine has.
 
-Each has a virtual environment of its own, ``.venv-3.12`` and so on. Names what is missing; exits
-with 1 when one fails, or when there is none.
+Each has a virtual environment of its own, ``.venv-3.12`` and so on. Prints which are missing; exits
+with 1 if one fails, or if there is none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def interpreter(version: str) -> str | None:
             done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired):
             continue
-        # pyenv puts programs on the PATH that only say that a version is not active.
+        # A shim of pyenv on the PATH may only print that a version is not active.
         if done.returncode == 0 and done.stdout.strip() == version:
             return candidate
     return None
@@ -49,7 +49,7 @@ def chosen(newer: bool) -> tuple[dict[str, str], list[str]]:
     """Interpreters by version, and the versions that are missing.
 
     Args:
-        newer: the newest alone, and only when it is newer than the one that runs this.
+        newer: only the newest, and only if it is newer than the one that runs this.
     """
     found = {version: path for version in SUPPORTED if (path := interpreter(version))}
     missing = [version for version in SUPPORTED if version not in found]
@@ -60,10 +60,12 @@ def chosen(newer: bool) -> tuple[dict[str, str], list[str]]:
 
 
 def main() -> None:
-    """Run the tests on each, then print what came out."""
+    """Run the tests on each, then print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tests", nargs="*", metavar="TEST")
-    parser.add_argument("--newer", action="store_true", help="on the newest alone, if not this one")
+    parser.add_argument(
+        "--newer", action="store_true", help="only on the newest, if it is newer than this one"
+    )
     options = parser.parse_args()
     interpreters, missing = chosen(options.newer)
     outcomes: dict[str, str] = {}

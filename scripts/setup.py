@@ -1,8 +1,8 @@
 """``python -m scripts.setup FOLDER``: make the virtual environment, or complete it.
 
-The marker is written last, and says for what: the lock, the project's metadata, the interpreter and
-the folder. Whatever was interrupted, changed, moved or copied is set up again. ``--check`` exits
-with 0 where nothing is to be done; the environment's own interpreter has to run it.
+The marker is written last. It is a digest of the lock, the project's metadata, the interpreter and
+the folder: an environment that was interrupted, changed, moved or copied is set up again.
+``--check`` exits with 0 if nothing has to be done; the environment's own interpreter has to run it.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 MARKER = ".ready"
 OURS = {"authsvc", "pip", "setuptools"}
-"""What is installed without a lock."""
+"""Packages that are installed without a lock."""
 
 CONFIGURATION = "pyvenv.cfg"
 MAKING = ".authsvc-setup"
-"""In an environment while set-up makes or removes it: until it is made, nothing else tells it from
-one that somebody else has made with ``python -m venv``."""
+"""In an environment while set-up makes or removes it: until then nothing else distinguishes it from
+one that was made by ``python -m venv`` for another purpose."""
 
 
 def state() -> str:
-    """What the marker of this environment has to say."""
+    """The content that the marker of this environment should have."""
     return fingerprint(
         LOCK.read_bytes(),
         (ROOT / "pyproject.toml").read_bytes(),
@@ -53,12 +53,12 @@ def state() -> str:
     )
 
 
-def is_whole(venv: Path, base: str) -> bool:
+def is_complete_environment(venv: Path, base: str) -> bool:
     """Whether the environment that runs this is ``venv``, of the interpreter ``base``, and done.
 
     Args:
         venv: its folder.
-        base: what ``sys.base_prefix`` has to be; empty for any.
+        base: the required ``sys.base_prefix``; empty for any.
     """
     marker = venv / MARKER
     return (
@@ -71,7 +71,7 @@ def is_whole(venv: Path, base: str) -> bool:
 
 
 def made_at(venv: Path) -> Path | None:
-    """Where an environment was made: its scripts name that folder, wherever it is now."""
+    """The folder that an environment was made in: its scripts name it, wherever it is now."""
     try:
         lines = (venv / CONFIGURATION).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def may_be_removed(venv: Path) -> bool:
 
 
 def begin(venv: Path) -> None:
-    """Note in the folder that set-up makes an environment of it.
+    """Mark the folder as an environment that set-up makes.
 
     Raises:
         InstallError: it cannot be written to.
@@ -132,7 +132,7 @@ def begin(venv: Path) -> None:
 
 
 def empty(venv: Path) -> None:
-    """Remove what an environment holds, but for the note that set-up is making it."""
+    """Remove the content of an environment, except the mark that set-up is making it."""
     for path in venv.iterdir():
         if path.name == MAKING:
             continue
@@ -143,7 +143,7 @@ def empty(venv: Path) -> None:
 
 
 def remove_unlocked(python: str, log: Path) -> None:
-    """Remove what no lock names any more.
+    """Remove packages that no lock pins any more.
 
     Raises:
         InstallError: pip failed.
@@ -171,12 +171,13 @@ def make(venv: Path) -> None:
     """Make the environment, or complete it.
 
     Raises:
-        InstallError: it failed, and running it again continues; or the folder is another's.
+        InstallError: it failed, and a second run continues; or the folder is not an environment
+            that set-up made.
     """
     marker, log, python = venv / MARKER, venv / LOG, str(venv / "bin" / "python")
     completing = can_be_completed(venv)
     if not completing and os.path.lexists(venv) and not may_be_removed(venv):
-        raise InstallError(f"{venv} is no environment of ours; name another folder, or remove it")
+        raise InstallError(f"{venv} was not made by this set-up; give another folder, or remove it")
     marker.unlink(missing_ok=True)
     if completing:
         print(f"setup: 1/4 completing {venv}", flush=True)
@@ -191,7 +192,7 @@ def make(venv: Path) -> None:
             raise InstallError(f"no environment:\n{made.stdout}{made.stderr}")
     log.write_text("", encoding="utf-8")
     (venv / MAKING).unlink(missing_ok=True)
-    # What the other locks had installed may be removed below.
+    # Packages of the other locks may be removed below.
     shutil.rmtree(venv / MARKERS, ignore_errors=True)
     install(python, LOCK, "setup: 2/4 installing the locked packages", log=log, resume=True)
     remove_unlocked(python, log)
@@ -210,14 +211,14 @@ def make(venv: Path) -> None:
 
 
 def main() -> None:
-    """Make it, or say whether it is whole."""
+    """Make the environment, or check whether it is complete."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("venv", type=Path)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--base", default="", help="what sys.base_prefix has to be, for --check")
     options = parser.parse_args()
     if options.check:
-        sys.exit(not is_whole(options.venv, options.base))
+        sys.exit(not is_complete_environment(options.venv, options.base))
     with explained():
         make(options.venv)
 

@@ -58,7 +58,7 @@ def demo(folder: Path, ports: list[int]) -> Iterator[tuple[subprocess.Popen[str]
         assert process.stdout is not None
         for line in process.stdout:
             printed += line
-            if "Ctrl-C ends it all." in line:
+            if "Ctrl-C stops all of it." in line:
                 break
         yield process, printed
     finally:
