@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 TIMEOUT_SECONDS = 120.0
-"""How long a tool may take before it says anything; httpx's own default is five seconds."""
+"""Longest silence of a tool; the default of httpx2 is five seconds."""
 
 
 class Token(httpx2.Auth):
@@ -45,10 +45,12 @@ async def main(url: str, tool: str, value: str) -> None:
             try:
                 answer = await client.call_tool(tool)
             except MCPError as error:
-                said = [f"refused: {error.error.message}"]
+                lines = [f"refused: {error.error.message}"]
             else:
-                said = [part.text for part in answer.content if isinstance(part, types.TextContent)]
-            print(*said)  # noqa: T201
+                lines = [
+                    part.text for part in answer.content if isinstance(part, types.TextContent)
+                ]
+            print(*lines)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ ISSUER = "https://idp.example"
 _RESOURCE = "https://mcp.example/mcp"
 _LIFETIME_SECONDS = 3600.0
 _NO_SESSION_ID = "~principal"
-"""Stands for the session of a request that has a token and no session id."""
+"""The session id of answers to requests that have a token and no session id."""
 
 
 def as_caller(
@@ -183,7 +183,7 @@ class FakeResolver:
 def _principal(who: Principal | str, scopes: Iterable[str]) -> Principal:
     """
     Raises:
-        ValueError: both say what the scopes are.
+        ValueError: there are scopes in both.
     """
     scopes = tuple(scopes)
     if isinstance(who, str):

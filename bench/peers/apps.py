@@ -1,4 +1,4 @@
-"""The apps, one for each side: the same tool, and who asks known by another means."""
+"""The apps, one for each side: the same tool, with a different way to identify the caller."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _server(who_asks: WhoAsks, *, auth: AuthSettings | None = None, **options: o
 
     @server.tool()
     async def whoami(ctx: Context) -> str:
-        """Say who is asking."""
+        """Return the caller."""
         request = ctx.request_context.request
         if not isinstance(request, Request):
             raise LookupError("there is no HTTP request")
@@ -124,7 +124,7 @@ def fastmcp(places: Places) -> ASGIApp:
 
     @server.tool
     async def whoami() -> str:
-        """Say who is asking."""
+        """Return the caller."""
         token = fastmcp_access_token()
         return shown(token.claims) if token else ":"
 
@@ -139,7 +139,7 @@ class Introspection(TokenVerifier):
         self._client = httpx2.AsyncClient(trust_env=False)
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """What the issuer says of it; None when it is not active or not for this server."""
+        """The issuer's answer about it; None when it is not active or not for this server."""
         answer = await self._client.post(self._url, data={"token": token})
         claims = answer.raise_for_status().json()
         if not claims["active"] or claims["aud"] != RESOURCE:
@@ -199,7 +199,7 @@ def issuer(places: Places) -> ASGIApp:
 
 
 def behind_envoy(places: Places) -> ASGIApp:
-    """The SDK's own sessions; who asks stands in a header."""
+    """The SDK's own sessions; the caller is named in a header."""
 
     def who_asks(request: Request) -> str:
         encoded = request.headers[CLAIMS_HEADER]

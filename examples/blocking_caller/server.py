@@ -1,4 +1,4 @@
-"""No MCP, no event loop: a WSGI service with a thread for each request asks authsvc who it is."""
+"""No MCP, no event loop: a WSGI service with a thread for each request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ authsvc = BlockingAuthClient(os.environ.get("AUTHSVC", "127.0.0.1:50051"))
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Without a session id it is the token alone that says who is asking."""
+    """Resolve the caller by the token alone: there is no session id."""
     token = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
     try:
         who = authsvc.resolve("", token, resource=RESOURCE).principal

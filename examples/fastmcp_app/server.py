@@ -15,7 +15,7 @@ mcp = FastMCP("fastmcp-example")
 
 @mcp.tool
 async def whoami() -> str:
-    """Say who is asking, and in which roles."""
+    """Return the caller and its roles."""
     who = caller(get_http_request())
     return f"{who.subject}: {', '.join(who.roles)}"
 

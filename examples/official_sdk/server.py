@@ -1,4 +1,4 @@
-"""An MCP server of the official SDK. Every call sees its own caller, whoever opened the session."""
+"""An MCP server of the official SDK. Each call sees its own caller, not that of ``initialize``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ mcp = MCPServer("official-sdk-example")
 
 @mcp.tool()
 async def whoami(ctx: Context) -> str:
-    """Say who is asking, and in which roles."""
+    """Return the caller and its roles."""
     who = caller(ctx.request_context.request)
     return f"{who.subject}: {', '.join(who.roles)}"
 

@@ -16,7 +16,7 @@ calls: Counter[str] = Counter()
 
 @mcp.tool()
 async def count(ctx: Context) -> str:
-    """Say who is asking, and how often this session has asked."""
+    """Return the caller and the number of calls in this session."""
     session_id = ctx.headers["mcp-session-id"] if ctx.headers else ""
     calls[session_id] += 1
     who = caller(ctx.request_context.request)

@@ -59,7 +59,7 @@ async def weather_forecast(
     station: StationArgument,
     days: Annotated[int, Field(ge=1, le=14, description="How far to look ahead.")] = 3,
 ) -> Forecast:
-    """Say what the weather at a station will be like."""
+    """Forecast the weather at a station."""
     answer = await _ask(call, "GET", f"/stations/{quote(station)}/forecast?days={days}")
     return Forecast(
         station=station,
@@ -86,7 +86,7 @@ async def weather_station_rename(
 
 
 async def _ask(call: Call, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-    """Ask the API as the caller: with the token that was issued for this very call."""
+    """Send a request as the caller: with the token that was issued for this call."""
     issued = call.bearer_credentials()
     headers = {"Authorization": f"{issued.token_type} {issued.access_token.reveal()}"}
     # trust_env=False: a proxy of the environment would see the token, where the API has no TLS.
@@ -98,6 +98,8 @@ async def _ask(call: Call, method: str, path: str, body: object = None) -> Any: 
             answer.raise_for_status()
             return answer.json() if answer.content else None
         except httpx2.HTTPStatusError as error:
-            raise ToolError(f"The weather API refused: {error.response.status_code}.") from None
+            raise ToolError(f"The weather API answered {error.response.status_code}.") from None
         except (httpx2.HTTPError, ValueError) as error:
-            raise ToolError(f"The weather API gave no answer: {type(error).__name__}.") from None
+            raise ToolError(
+                f"The weather API gave no valid answer: {type(error).__name__}."
+            ) from None

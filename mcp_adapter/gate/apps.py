@@ -1,4 +1,4 @@
-"""What is no ASGI app is said to be none at once, with what to give in its place."""
+"""A value that is not an ASGI app is rejected at once. The error says what to give instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FACTORIES = ("http_app", "streamable_http_app")
 _PARAMETERS = ("scope", "receive", "send")
 
 _MANY = 100
-"""Arguments: more than a function has that names each."""
+"""More arguments than any function has that names each of them."""
 
 
 def check_app(app: object) -> None:
@@ -28,7 +28,7 @@ def check_app(app: object) -> None:
         raise TypeError(f"app is an ASGI app, not the class {app.__name__}: give an instance")
     if not callable(app):
         raise TypeError(f"app is an ASGI app, not {type(app).__name__}")
-    # One that needs no argument makes an app, unless it hands on whatever it is given.
+    # A function without parameters makes an app, unless it takes ``*args``.
     makes_app = arguments.can_be_called(app, 0) and not arguments.can_be_called(app, _MANY)
     if makes_app or not arguments.can_be_called(app, len(_PARAMETERS)):
         name = getattr(app, "__name__", type(app).__name__)

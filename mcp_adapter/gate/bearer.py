@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class AmbiguousCredentialsError(Exception):
-    """More than one Authorization header: no telling which one counts."""
+    """More than one Authorization header: it is undefined which one counts."""
 
 
 def presented_token(values: Sequence[str]) -> str:
@@ -32,7 +32,7 @@ def presented_token(values: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a ``WWW-Authenticate: Bearer`` header says (RFC 6750 section 3, RFC 9728 section 5.1).
+    """A ``WWW-Authenticate: Bearer`` header (RFC 6750 section 3, RFC 9728 section 5.1).
 
     Attributes:
         scopes: what the request needs.

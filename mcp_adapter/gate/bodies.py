@@ -29,8 +29,8 @@ PACED_MAX_SECONDS = 2.0
 
 _PACED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
 """Rejections of a token that may wait. Others also answer valid tokens: an outage, a limit, a
-session that has ended. Every 404 takes equally long, so that its latency tells nothing of
-sessions."""
+session that has ended. Every 404 takes equally long, so that its latency does not
+tell whether a session exists."""
 
 
 class Bodies:

@@ -16,10 +16,10 @@ from mcp_adapter.gate.strict_json import has_many_values
 
 
 class Allowance:
-    """What a request's body may be before its token is known to be valid.
+    """How long and how large a request's body may be before its token is verified.
 
     Args:
-        max_bytes: so long without a look at the token.
+        max_bytes: longest body without a verified token.
         verify: verifies the token. Raises ``Refusal`` where nothing more is to be read.
     """
 
@@ -66,8 +66,8 @@ async def read_body(
         receive: of the request.
         headers: of the request.
         max_bytes: longest body.
-        timeout_seconds: how long it may take to arrive.
-        allowance: what it may be before its token is verified; None for anything.
+        timeout_seconds: longest time until it is complete.
+        allowance: of the body before its token is verified; None for no limit.
 
     Raises:
         Refusal: 413 for more than ``max_bytes``, whatever Content-Length says; 408 when it takes
@@ -79,9 +79,9 @@ async def read_body(
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json.")
     body = bytearray()
     try:
-        # Half of what anyio's takes, for each request.
+        # Takes half the time of anyio's, which every request would pay.
         async with asyncio.timeout(timeout_seconds):
-            # What is too long by its own account is not waited for.
+            # A body that declares to be too long is refused before it arrives.
             await _check_length(_declared_bytes(headers), max_bytes, allowance)
             while True:
                 event = await receive()
@@ -110,7 +110,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _declared_bytes(headers: Headers) -> int:
-    """What Content-Length says; 0 without it."""
+    """The value of Content-Length; 0 without it."""
     for name, value in headers.raw:
         if name == b"content-length" and value.isdigit():
             # Python converts no more than 4,300 digits, and no body has 20.

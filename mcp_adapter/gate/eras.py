@@ -1,8 +1,7 @@
 """Which era of MCP a request belongs to: with a handshake and sessions, or without (2026-07-28).
 
-The header decides, as in the SDK. The gate and the transport behind it read it here, and the app
-gets the value that was read here: otherwise a request could be authorised by one rule and executed
-by another.
+The header decides, as in the SDK. The gate and the transport behind it both read it here: otherwise
+a request could be authorised by one rule and executed by another.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _SHOWN_CHARACTERS = 64
 
 
 def protocol_version(headers: Headers) -> str:
-    """The revision that a request names; without a header it is the last that knew none.
+    """The revision that a request names; without the header, the last revision without it.
 
     Raises:
         Refusal: 400 for a revision that is not known, for an empty value and for several: two
@@ -49,7 +48,7 @@ def has_sessions(version: str) -> bool:
 
 
 def _unsupported(requested: str) -> Refusal:
-    # Of those that an initialize negotiates, the error's data say nothing (MCP 2026-07-28).
+    # The error's data omit revisions that ``initialize`` negotiates (MCP 2026-07-28).
     supported = list(MODERN_PROTOCOL_VERSIONS)
     return Refusal(
         HTTPStatus.BAD_REQUEST,

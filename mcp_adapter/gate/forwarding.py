@@ -1,9 +1,9 @@
-"""One reading of a request: what the gate authorised is what the app reads, however it reads it.
+"""A request can be read in one way only: the app executes what the gate has authorised.
 
-Parsers differ in which of two equal headers they take, in whether ``_`` and ``-`` in a name are one
-(CGI, WSGI), in whether a header or the body says what is asked for, in whether the case of a
-member's name counts. So what can be read in two ways is refused, and of what the gate has read the
-app gets the one value that was read. docs/security.md lists each header and field.
+Parsers differ: in which of two equal headers counts, in whether ``_`` and ``-`` in a name are the
+same (CGI, WSGI), in whether a header or the body names the method, in whether the case of a
+member's name counts. A request that can be read in two ways is refused. The app gets the values
+that the gate has read. docs/security.md lists each header and field.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ _SINGLE = frozenset(
         _SESSION_ID,
     }
 )
-"""What a request has once or not at all, besides the headers that are read elsewhere."""
+"""Headers that a request has once at most, besides those that other modules check."""
 
 _DROPPED = frozenset(
     {
-        # The app gets it from the gate alone, if it gets it.
+        # The client's token goes no further than the gate.
         b"authorization",
         b"content-type",
         b"content-length",
         b"content-encoding",
         b"transfer-encoding",
         _SESSION_ID,
-        # Some frameworks take a POST for a request of the method in it.
+        # Some frameworks replace the method of a POST by the one in it.
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
     }
 )
-"""What the app does not get from the client."""
+"""Headers of the client's that the app does not get."""
 
 _NAMES = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """By method, the parameter that Mcp-Name repeats."""
@@ -138,7 +138,7 @@ def check_routing(headers: Headers, version: str, message: messages.Message) -> 
         return
     params = _params_of(message)
     key = _NAMES.get(method) if isinstance(method, str) else None
-    # Which parameter another method's name is, its extension says; it is one of them.
+    # For methods of extensions any parameter may be the one that Mcp-Name repeats.
     names = [params.get(key)] if key else [x for x in params.values() if isinstance(x, str)]
     if (name := _decoded(header)) is None or name not in names:
         raise _mismatch("Mcp-Name is not the name in the body.")
@@ -171,7 +171,7 @@ def forwarded(scope: Scope, *, session_id: str, version: str, body: bytes | None
 
 
 def without_body(receive: Receive) -> Receive:
-    """A ``receive`` for a request whose body nobody has read: it has none."""
+    """A ``receive`` for a request whose body was not read: it has none."""
     is_over = False
 
     async def receive_nothing() -> Event:

@@ -1,4 +1,4 @@
-"""Who is asking, where frameworks look for it: Starlette, the official MCP SDK and FastMCP.
+"""The caller, where frameworks look for it: Starlette, the official MCP SDK and FastMCP.
 
 None of them gets the client's token. The SDK and FastMCP bind what they keep for a caller, such as
 ``requestState``, to the client, issuer and subject that they find here.
@@ -82,10 +82,10 @@ class Identified:
         user = sdk_user = None
         if principal is not None:
             sdk_user = sdk.user(principal, self._resource) if sdk else None
-            # The SDK would tie a session to the client that has opened it, and never let one that
-            # began without a token have one. Whose it is, the gate knows.
-            would_be_tied = self._stateful and _is_in_session_era(scope)
-            user = None if would_be_tied else sdk_user
+            # The SDK binds a session to the client that opened it, so a session that began without
+            # a token could never get one. The gate checks whose session it is.
+            would_be_bound = self._stateful and _is_in_session_era(scope)
+            user = None if would_be_bound else sdk_user
             user = user or User(principal, self._resource)
         scope["user"] = user or UnauthenticatedUser()
         if sdk is None:
@@ -96,7 +96,7 @@ class Identified:
 
 
 class Unidentified:
-    """Gives an app no user, for what is served without a look at the request.
+    """Gives an app no user, for paths that are open.
 
     An HTTP server may have a request begin in the context of an earlier one on its connection,
     which can be another client's (behind a proxy).
@@ -134,7 +134,7 @@ class _Sdk:
 
 
 def _sdk() -> _Sdk | None:
-    """None where the SDK is not loaded: then nobody looks for what is its own."""
+    """None where the SDK is not loaded, so that no app looks for its types."""
     return _loaded_sdk() if "mcp.server.auth.middleware.bearer_auth" in sys.modules else None
 
 
@@ -179,7 +179,7 @@ def _access_token(principal: Principal, resource: str) -> AccessToken:
 
     claims = json.loads(principal.claims_json)
     return AccessToken(
-        token=_stand_in(principal, resource),
+        token=_placeholder(principal, resource),
         client_id=principal.client_id,
         scopes=list(principal.scopes),
         expires_at=int(principal.expire_time),
@@ -190,10 +190,10 @@ def _access_token(principal: Principal, resource: str) -> AccessToken:
     )
 
 
-def _stand_in(principal: Principal, resource: str) -> str:
-    """What stands where the token would: nothing that authorises, and no two callers' the same.
+def _placeholder(principal: Principal, resource: str) -> str:
+    """A placeholder for the token: it authorises nothing, and differs between callers.
 
-    FastMCP keeps cached answers apart by it. It is made of what the token says, not of the token.
+    FastMCP uses it as a cache key. It is derived from the token's claims, not from the token.
     """
     claimed = (
         (resource, principal.issuer, principal.subject, principal.client_id),

@@ -1,7 +1,7 @@
-"""Who is asking, for tools behind a ``SessionGate``.
+"""The caller of a request, for tools behind a ``SessionGate``.
 
-Always of a request, and never of a context variable or a session: those outlive a request, and a
-tool in a task that began with ``initialize`` would see who opened the session.
+It is read from the request, never from a context variable or a session: those outlive a request,
+so a tool in a task that began with ``initialize`` would see the caller that opened the session.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from authsvc.domain.resolution import Principal, Resolution
 
 
 def current_caller(request: HTTPConnection | None) -> Resolution:
-    """What the gate learned of this very request.
+    """The resolution of this request: its session, its caller and the caller's credentials.
 
     Args:
         request: with the official SDK ``ctx.request_context.request``, with FastMCP
             ``get_http_request()``, with Starlette the endpoint's.
 
     Raises:
-        LookupError: it has not come through a gate.
+        LookupError: the request has not come through a gate.
     """
     resolution = getattr(request.state, "resolution", None) if request is not None else None
     if not isinstance(resolution, Resolution):
@@ -28,13 +28,13 @@ def current_caller(request: HTTPConnection | None) -> Resolution:
 
 
 def caller(request: HTTPConnection | None) -> Principal:
-    """Who made this very request.
+    """The principal that made this request.
 
     Args:
         request: see ``current_caller``.
 
     Raises:
-        LookupError: nobody who is known: there was no token, or no gate.
+        LookupError: the request has no token, or has not come through a gate.
     """
     principal = current_caller(request).principal
     if principal is None:

@@ -1,4 +1,4 @@
-"""Who opens the gate's resolver, and closes it: the gate, with the server that it runs in."""
+"""The gate opens and closes its resolver with the lifespan of the server that it runs in."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def resolver_of(given: Resolver | str) -> Resolver:
 
 @asynccontextmanager
 async def opened(resolver: Resolver) -> AsyncIterator[None]:
-    """The resolver, open; one that needs no opening is as it was."""
+    """Open the resolver, if it is one that is opened."""
     async with AsyncExitStack() as stack:
         if isinstance(resolver, AbstractAsyncContextManager):
             await stack.enter_async_context(resolver)
@@ -89,7 +89,7 @@ async def lifespan_within(
         except Exception as error:
             if answered:
                 raise
-            # How an app says that it has none (ASGI "Lifespan Protocol"), by whatever exception.
+            # Any exception says that an app has none (ASGI "Lifespan Protocol").
             log.info("the app has no lifespan: %s", type(error).__name__)
         if not answered:
             await send({"type": "lifespan.startup.complete"})

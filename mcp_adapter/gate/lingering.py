@@ -1,8 +1,8 @@
-"""An answer to a request whose body is not wanted: the client gets to read it.
+"""The answer to a request whose body is not read, such that the client gets it.
 
 A client that is still sending when its connection is closed loses the answer, a challenge among
-them (RFC 9112 section 9.6). So the answer goes out at once, and what still comes is dropped before
-the connection is closed.
+them (RFC 9112 section 9.6). So the answer is sent at once, and the rest of the body is dropped
+before the connection is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LINGER_SECONDS = 2.0
 
 DROP_INTERVAL_SECONDS = 0.005
 """From one piece that is dropped to the next, of all clients of the process. An HTTP server reads
-64 KiB ahead, then waits until the piece is taken: this bounds how much is read for nothing."""
+64 KiB ahead, then waits until the piece is taken: this bounds what is read and dropped."""
 
 PACE = Pace(DROP_INTERVAL_SECONDS, LINGER_SECONDS)
 

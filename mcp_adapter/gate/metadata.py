@@ -1,4 +1,4 @@
-"""Protected resource metadata (RFC 9728): where a client learns who issues tokens for us."""
+"""Protected resource metadata (RFC 9728): names the issuers of tokens for this server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def metadata_routes(
         resource: canonical URI of this server.
         authorization_servers: issuers of tokens for it.
         scopes: what tokens for it may be asked to hold.
-        name: what to call it before people; empty for nothing.
+        name: the server's name for people; empty for none.
 
     Raises:
         TypeError: a string stands where several are meant.
@@ -63,7 +63,7 @@ def metadata_routes(
             return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
         return JSONResponse(document, headers=headers)
 
-    # Public, and fetched by clients in browsers before they have anything to show for themselves.
+    # Public: clients in browsers fetch it before they have a token.
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["*"])
     paths = dict.fromkeys([WELL_KNOWN_PATH, urlsplit(metadata_url(resource)).path])
     return [Route(path, show, methods=["GET", "OPTIONS"], middleware=[cors]) for path in paths]

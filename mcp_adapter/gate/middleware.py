@@ -1,7 +1,7 @@
 """The gate: pure ASGI in front of any MCP app. Each request brings its own identity, or has none.
 
-It keeps no state: sessions are authsvc's, and the identity that an app sees is the one that came
-back for this very request.
+It keeps no state: sessions are authsvc's, and the identity that an app sees was resolved for this
+request.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class SessionGate:
 
     Args:
         app: an ASGI app that serves MCP over Streamable HTTP.
-        resolver: decides who is asking: an ``AuthClient``, or where on this machine authsvc is,
-            such as ``127.0.0.1:50051``. As a server's outermost app, the gate opens and closes it;
-            elsewhere, enter ``running()``.
+        resolver: decides who calls: an ``AuthClient``, or the address of an authsvc on this
+            machine, such as ``127.0.0.1:50051``. As a server's outermost app, the gate opens and
+            closes it; elsewhere, enter ``running()``.
         resource: canonical URI of this server, the audience that tokens must name (RFC 8707).
         authorization_servers: issuers of tokens for it. With them the gate serves the metadata by
             which clients find them (RFC 9728).

@@ -16,6 +16,6 @@ before it is authorised. The scope is the request's as the gate got it."""
 
 
 def observed(observer: Observer, scope: Scope, message: messages.Message) -> None:
-    """Tell ``observer`` the calls of a message. It cannot change what they ask for."""
+    """Call ``observer`` with each call of a message. It cannot change their params."""
     for method, params in messages.calls(message):
         observer(scope, method, ReadOnlyParams(params))

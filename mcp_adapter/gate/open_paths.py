@@ -1,4 +1,4 @@
-"""Paths that need no token: checked, because the gate takes them as they are."""
+"""Paths that need no token. They are compared literally, so ambiguous ones are rejected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from authsvc.common import arguments
 
 
 def checked(open_paths: object, *, resource: str, taken: Collection[str]) -> tuple[str, ...]:
-    """The paths that are passed to the app without a look at the request.
+    """The paths whose requests are passed to the app unchecked.
 
     Args:
         open_paths: what the gate was given.
@@ -24,7 +24,9 @@ def checked(open_paths: object, *, resource: str, taken: Collection[str]) -> tup
     endpoint = urlsplit(resource).path.rstrip("/")
     for path in paths:
         if path.rstrip("/").lower() == endpoint.lower():
-            raise ValueError(f"open_paths: {endpoint or '/'} is what the gate is there for")
+            raise ValueError(
+                f"open_paths: {endpoint or '/'} is the MCP endpoint, which needs the gate"
+            )
         if path in taken:
             raise ValueError(f"open_paths: {path} is served by the gate itself: leave it out")
         if not _is_plain(path):
@@ -36,7 +38,7 @@ def checked(open_paths: object, *, resource: str, taken: Collection[str]) -> tup
 
 
 def _is_plain(path: str) -> bool:
-    """Whether nobody could take it for another path."""
+    """Whether no parser reads it as another path."""
     segments = path.split("/")
     return (
         path.startswith("/")

@@ -1,4 +1,4 @@
-"""Who may speak to the endpoint from a browser: Host and Origin checks against DNS rebinding, CORS.
+"""Host and Origin checks against DNS rebinding, and CORS: which pages may call the endpoint.
 
 A page of another origin could otherwise reach a server on the user's own machine (MCP "Security
 Warning").
@@ -21,7 +21,7 @@ from mcp_adapter.gate.apps import check_app
 from mcp_adapter.gate.whitespace import trimmed
 
 LOOPBACK_HOSTS = ("localhost:*", "127.0.0.1:*", "[::1]:*")
-"""No page of a foreign site can make a browser send these as Host."""
+"""A browser never sends these as Host for a page of another site."""
 
 LOOPBACK_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*")
 """Pages that this machine serves, such as a local inspector's."""
@@ -32,7 +32,7 @@ _EXPOSED_HEADERS = ("Mcp-Session-Id", "WWW-Authenticate", "MCP-Protocol-Version"
 def with_origin_checks(
     app: ASGIApp, *, resource: str, allowed_hosts: Iterable[str], allowed_origins: Iterable[str]
 ) -> ASGIApp:
-    """``app`` behind the checks, answering browsers of allowed origins with CORS headers.
+    """``app`` behind Host and Origin checks. Pages of allowed origins get CORS headers.
 
     The resource's own host and origin are always allowed, and so are loopback hosts.
 

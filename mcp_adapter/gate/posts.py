@@ -26,7 +26,7 @@ class Posts:
         serving: serves what is admitted, and answers what is not.
         requirement: what a call needs.
         stateful: whether the app keeps sessions of its own.
-        observer: is told the calls of each request; None for nobody.
+        observer: is called with the calls of each request; None for none.
     """
 
     def __init__(

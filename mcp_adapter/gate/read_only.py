@@ -1,6 +1,6 @@
 """Params that a function cannot change: what is authorised is what the app gets.
 
-All are real dicts and lists: what decides by ``isinstance`` must not take them for something else.
+They are subclasses of dict and list: code that uses ``isinstance`` treats them as such.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def _read_only(value: Any) -> Any:  # noqa: ANN401 - of whatever type the JSON i
 class ReadOnlyParams(_ReadOnlyDict):
     """A request's params, read-only throughout.
 
-    The arrays and objects in them are copied when they are first looked at, and not before: most
-    functions look at a name alone, and some look at the same value again and again.
+    An array or object in them is copied at its first access and kept: most functions read a name
+    alone, and some read the same value repeatedly.
 
     Args:
         params: of the request; left as they are.

@@ -1,4 +1,4 @@
-"""How the gate says no over HTTP: one exception, and what each error of authsvc becomes."""
+"""Error responses of the gate: one exception, and the response to each error of authsvc."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         code: the JSON-RPC error code. Where the protocol defines none it is the HTTP status: codes
             of its own belong outside the range that JSON-RPC reserves (MCP "Error Codes").
         message: for the end user.
-        reason: why, for programs; a name of ``authsvc.domain.errors.Reason`` where authsvc refused.
+        reason: why, for programs; a name of ``authsvc.domain.errors.Reason`` where authsvc rejected
+            it.
         data: what else is for programs.
         challenge: what to ask for; None where no token would help.
         headers: further headers.
-        pace: what it waits for, where the request has cost its sender next to nothing; None to
-            answer at once.
+        pace: delays the answer to a request that costs its sender almost nothing; None to answer
+            at once.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         return self.headers.get("Connection") == "close"
 
     def drop_frames(self) -> None:
-        """Let go of the frames that it comes from, which hold the request's body: the answer may
-        take seconds."""
+        """Drop the traceback, whose frames hold the request's body: the answer may take
+        seconds."""
         self.__traceback__ = self.__context__ = None
 
     def message_for(self, request_id: RequestId | None) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         return {"jsonrpc": "2.0", "id": request_id, "error": error}
 
     def response(self, request_id: RequestId | None, *, resource_metadata: str) -> Response:
-        """The answer: a JSON-RPC error object that nobody caches.
+        """The answer: a JSON-RPC error object that may not be cached.
 
         Args:
             request_id: of the request that is refused; None when it is not known.
@@ -139,12 +140,12 @@ def insufficient_scope(scopes: tuple[str, ...]) -> Refusal:
 
 
 def internal_error() -> Refusal:
-    """500, without a word on what happened."""
+    """500. The cause is in the log alone."""
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.", code=INTERNAL_ERROR)
 
 
 def service_unavailable() -> Refusal:
-    """503: nobody could say, or not in time. To a client it is authsvc's outage."""
+    """503: authsvc is unavailable, or did not answer in time."""
     return refusal_of(AuthError(Reason.SERVICE_UNAVAILABLE), in_session=False, scopes=())
 
 
@@ -187,7 +188,8 @@ _FINAL = {
 
 
 def _session_not_found() -> Refusal:
-    """The one answer for every session that is not the caller's, so that it tells nothing."""
+    """The same answer for every session that is not the caller's: it does not tell whether one
+    exists."""
     return _plain(HTTPStatus.NOT_FOUND, Reason.SESSION_NOT_FOUND)
 
 

@@ -22,7 +22,7 @@ class Requirement:
 
     Attributes:
         scopes: all of them are needed; empty when any valid token will do.
-        implied_by: for a scope, the broader ones that stand for it.
+        implied_by: by scope, the broader scopes that imply it.
 
     Raises:
         TypeError: one of them is a string where several are meant.
@@ -79,7 +79,7 @@ OPEN_METHODS = frozenset(
         "logging/setLevel",  # changes nothing that outlives the request
     }
 )
-"""Requests that say what there is to ask for, and show nothing of what it holds."""
+"""Methods that list what a server offers, and return none of its data."""
 
 
 _ANY_TOKEN = Requirement()
@@ -88,8 +88,7 @@ _ANY_TOKEN = Requirement()
 def default_requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
     """Open: ``OPEN_METHODS`` and notifications. Anything else needs a valid token.
 
-    What is not known here is closed, so that a method added to a server later, or unknown to it, is
-    never served to the anonymous by oversight.
+    Unknown methods need a token: a method that is added to a server later is not open by oversight.
     """
     if method in OPEN_METHODS or method.startswith("notifications/"):
         return None
@@ -101,16 +100,16 @@ def required(
 ) -> Requirement | None:
     """What one call needs of its caller; None when it is open.
 
-    ``requirement`` cannot change what is asked for: the app gets the params that were authorised.
+    ``requirement`` cannot change the params: the app gets those that were authorised.
 
     Raises:
-        Refusal: 500. ``requirement`` has failed, or has answered neither; the log says which.
+        Refusal: 500. ``requirement`` has raised, or has returned another type; the log says which.
     """
     try:
         needed: object = requirement(method, ReadOnlyParams(params))
     except Refusal:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever breaks in it, nobody gets in
+    except Exception as error:  # noqa: BLE001 - fails closed, whatever it raises
         log_unexpected(log, "the requirement failed", error)
         raise internal_error() from None
     if needed is None or isinstance(needed, Requirement):
@@ -130,7 +129,7 @@ def union(requirements: Iterable[Requirement | None]) -> Requirement | None:
     for item in needed:
         for scope in item.scopes:
             broader = item.implied_by.get(scope, frozenset())
-            # What stands for a scope in one of them may not do so in another.
+            # A broader scope that implies it in one of them may not do so in another.
             implied_by[scope] = implied_by.get(scope, broader) & broader
     return Requirement(
         tuple(implied_by), {scope: broader for scope, broader in implied_by.items() if broader}
@@ -165,7 +164,7 @@ def with_broader_scopes(
         for scope in _closure(broader, narrower):
             implied_by[scope] = implied_by.get(scope, frozenset()) | {broader}
 
-    nobody = frozenset[str]()
+    none = frozenset[str]()
 
     def with_broader(method: str, params: Mapping[str, Any]) -> Requirement | None:
         needed = requirement(method, params)
@@ -174,7 +173,7 @@ def with_broader_scopes(
         broader = {
             scope: names
             for scope in needed.scopes
-            if (names := implied_by.get(scope, nobody) | needed.implied_by.get(scope, nobody))
+            if (names := implied_by.get(scope, none) | needed.implied_by.get(scope, none))
         }
         return Requirement(needed.scopes, broader)
 

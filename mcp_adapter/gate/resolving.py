@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
+from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, Reason, Status
 from authsvc.domain.resolution import NotOpenError, Resolution, Resolver, shown
 from mcp_adapter.gate import refusals
@@ -131,7 +131,7 @@ class Resolving:
             fields = log_fields(request.session_id) if fields is None else fields
             log.log(
                 self._level_of(error.reason),
-                "request refused: %s",
+                "request rejected: %s",
                 error,
                 extra={"reason": error.reason.name, **fields},
             )
@@ -147,9 +147,7 @@ class Resolving:
                 )
             raise refusals.service_unavailable() from None
         except Exception as error:  # noqa: BLE001 - fails closed, whatever a resolver raises
-            # The frames without the message: an unknown exception may quote the token.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("the resolver failed: %s\n%s", type(error).__name__, frames)
+            log_unexpected(log, "the resolver failed", error)
             raise refusals.internal_error() from None
 
     def _level_of(self, reason: Reason) -> int:

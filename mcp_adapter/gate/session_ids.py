@@ -1,4 +1,4 @@
-"""Session ids in answers: nobody gets one that authsvc does not know."""
+"""Session ids in responses: a client gets only those that authsvc knows."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ empty for none. Raises ``Refusal`` where there is to be no session."""
 
 
 class InitializeResponse:
-    """The answer to an ``initialize`` on its way out.
+    """The response to an ``initialize``.
 
     Args:
         send: towards the client.
-        session_id_of: asked once, for a 200. The InitializeResult is in one, and no error that
-            matters here.
+        session_id_of: called once, for a 200, which has the InitializeResult.
         refuse: answers the request in the app's place.
 
     Attributes:
-        session_id: what the client got; empty for none, or not yet.
+        session_id: the id that the client got; empty for none, or while there is no response.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class InitializeResponse:
 
 
 class SessionResponse:
-    """Any other answer on its way out: it bears the id of the request's own session, or none.
+    """Any other response: it bears the id of the request's session, or none.
 
     Args:
         send: towards the client.

@@ -65,7 +65,7 @@ def _values_at_most(body: bytes) -> int:
 
 
 def _check_structure(body: bytes) -> None:
-    """In linear time, and a few ms for the longest body; whether it is JSON is not looked at.
+    """In linear time, and a few ms for the longest body; it does not check that it is JSON.
 
     Raises:
         Refusal: 413 for too many values, 400 for too deep a nesting.
@@ -101,8 +101,8 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _is_encodable(value: object) -> bool:
-    """Whether all strings of a value are UTF-8. To encode it takes several times as
-    long."""
+    """Whether all strings of a value can be encoded. To encode the value itself takes several times
+    as long."""
     strings: list[str] = []
     pending: list[object] = [value]
     while pending:
@@ -135,7 +135,7 @@ def _has_long_number(body: bytes) -> bool:
     Raises:
         Refusal: 413 for too many values.
     """
-    # Few bodies have such digits, in a string or not, so most are looked at once.
+    # Few bodies have such digits, in a string or not, so most are scanned once.
     return _has_long_digits(body) and _has_long_digits(_outside_strings(body))
 
 

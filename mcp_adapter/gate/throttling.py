@@ -1,4 +1,4 @@
-"""Bounded rates: of answers to what costs the caller nothing, and of warnings."""
+"""Bounded rates: of answers to requests that cost their sender almost nothing, and of warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 
 class Pace:
-    """Lets pass one at a time.
+    """Lets one request pass in each interval.
 
     Args:
         interval_seconds: from one to the next.
@@ -25,11 +25,11 @@ class Pace:
         self._next = 0.0
 
     async def wait(self) -> None:
-        """Wait for one's turn."""
+        """Wait until the next may pass."""
         await asyncio.sleep(self.delay_seconds(asyncio.get_running_loop().time()))
 
     async def wait_while_connected(self, receive: Receive) -> None:
-        """Wait for one's turn, for as long as the client is there.
+        """Wait until the next may pass, while the client is connected.
 
         Args:
             receive: of a request whose body has been read: nothing but a disconnect is to come.
@@ -42,13 +42,13 @@ class Pace:
         with suppress(TimeoutError):
             async with asyncio.timeout(delay_seconds):
                 has_left = (await receive())["type"] == "http.disconnect"
-                if not has_left:  # what else a server may send says nothing
+                if not has_left:  # any other message is ignored
                     await asyncio.sleep(delay_seconds)
         if has_left:
             raise ClientDisconnect
 
     def delay_seconds(self, now: float) -> float:
-        """Take a turn: how long it is until then."""
+        """Reserve the next interval. Seconds until it begins."""
         due = max(now, self._next)
         if due - now >= self._max_seconds:
             return self._max_seconds

@@ -1,4 +1,4 @@
-"""A response that goes on for as long as its caller may have it.
+"""A response that continues while its caller may have it.
 
 A response that is not complete ``CHECK_SECONDS`` after its request was admitted is a stream,
 whatever the method and the type, unless it comes in one piece. From then on its caller is checked
@@ -153,7 +153,7 @@ class Watched:
         if self._task is not None:
             self._cancelling = self._task.cancelling()
             self._task.cancel()
-        # Here and not once the app has come to its end: it may be in a thread that nobody can stop.
+        # Here and not when the app has ended: it may run in a thread that cannot be stopped.
         if self._is_begun:
             await self._send_end(refusal)
         elif self._request_id is None or self._is_repeatable:
@@ -163,12 +163,12 @@ class Watched:
 
     async def _send_end(self, refusal: Refusal) -> None:
         if header(self._start, b"content-length"):
-            return  # the server cuts off what is too short, and the client notices
+            return  # the response stays too short, which the client notices
         async with self._writing:
             await self._send(last_piece(self._start, self._tail, refusal, self._request_id))
 
     def _is_cancelled_here(self) -> bool:
-        """Whether the task was cancelled to end the response, and by nobody else besides."""
+        """Whether the task was cancelled to end the response, and for no other reason."""
         task = self._task
         return self._is_ended and task is not None and task.uncancel() <= self._cancelling
 

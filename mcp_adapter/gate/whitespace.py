@@ -1,5 +1,5 @@
-"""Headers as they count, whatever HTTP server has read them: without the white space around values,
-and with names in lower case."""
+"""Headers in one form for all HTTP servers: values without surrounding white space, names in lower
+case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _WHITE_SPACE = b" \t"
 
 
 def trimmed(scope: Scope) -> Scope:
-    """The scope with its headers as they count (RFC 9110 sections 5.1 and 5.5).
+    """The scope with its headers in that form (RFC 9110 sections 5.1 and 5.5).
 
     uvicorn leaves the space after a value when it parses with httptools. Values are compared here
     and behind, byte by byte: a padded ``Mcp-Name`` would not be the tool's name.

@@ -42,10 +42,10 @@ def build_app(
     Args:
         settings: of the adapter.
         server: the MCP server.
-        resolver: decides who is asking.
+        resolver: decides who calls.
         ready: raises the ``AuthError`` that keeps requests from being served.
-        requirement: what a request needs, by method and params. It has no default: one would not
-            know the server's tools, and would let any token call them all.
+        requirement: what a request needs, by method and params. It has no default: a default does
+            not know the server's tools, so any token could call them all.
         scopes: all that tokens may be asked to hold here.
         observed: wraps the MCP endpoint, to count its requests.
         observer: of the gate.
@@ -116,5 +116,5 @@ def _health_routes(ready: Callable[[], Awaitable[None]]) -> list[Route]:
 
 def _cause(reason: Reason) -> str:
     if reason is Reason.SERVICE_UNAVAILABLE:
-        return "authsvc cannot be reached"
+        return "authsvc is unreachable"
     return f"authsvc does not serve this server: {reason.name}"

@@ -24,7 +24,7 @@ config_option = click.option(
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mcp-adapter")
 def main() -> None:
-    """An MCP server whose every request has its own identity, by authsvc."""
+    """An MCP server that authorises each request by authsvc."""
 
 
 def _listening_address(
@@ -44,7 +44,7 @@ def _listening_address(
     "--listen",
     metavar="HOST:PORT",
     callback=_listening_address,
-    help="Listen here instead of where the configuration says; for a second replica.",
+    help="Listen here, whatever the configuration says; for a second replica.",
 )
 def serve(config: Path | None, listen: str | None) -> None:
     """Serve MCP over Streamable HTTP at /mcp until SIGTERM or Ctrl-C.
@@ -78,7 +78,7 @@ def serve(config: Path | None, listen: str | None) -> None:
 def check_config(config: Path | None, as_json: bool) -> None:
     """Check a configuration, the files and the tools that it names, without serving.
 
-    Exit code 0 if `serve` would take it, 2 if not.
+    Exit code 0 if `serve` would accept it, 2 if not.
     """
     from mcp_adapter.server import running as server
     from mcp_adapter.server.config import Settings
@@ -94,5 +94,5 @@ def check_config(config: Path | None, as_json: bool) -> None:
         for problem in problems:
             click.echo(f"mcp-adapter: {printable(problem)}", err=True)
     else:
-        click.echo(printable(f"{config or 'The environment'}: good."))
+        click.echo(printable(f"{config or 'The environment'}: valid."))
     sys.exit(2 if problems else 0)

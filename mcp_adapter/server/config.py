@@ -68,7 +68,7 @@ class AuthsvcSettings(Table):
 
 
 class MetricsSettings(Table):
-    """``[metrics]``: there, Prometheus is answered at ``/metrics``, in the clear."""
+    """``[metrics]``: Prometheus metrics at ``/metrics``, without TLS."""
 
     listen: Annotated[str, AfterValidator(check_listening)] = Field(
         default="127.0.0.1:9564", description="host:port."

@@ -1,4 +1,4 @@
-"""What operators see of the adapter: its requests, and how long authsvc takes to answer.
+"""Metrics and traces of the adapter: its requests, and the latency of authsvc.
 
 Wraps what ``running`` puts together, and is the gate's observer; the tools know nothing of it.
 """
@@ -46,7 +46,7 @@ _REQUEST = "mcp_adapter.request"
 
 @dataclass
 class _Request:
-    """One request, as far as it is known."""
+    """What is known of one request so far."""
 
     method: str = NO_METHOD
     tool: str = ""
@@ -56,7 +56,7 @@ class _Request:
 
 
 class AdapterMetrics(Collector):
-    """What the adapter counts.
+    """The metrics of the adapter.
 
     Args:
         tools: the names of the tools that are served; a call of another is of ``unknown``.
@@ -98,7 +98,7 @@ class AdapterMetrics(Collector):
         """Have ``app`` serve one request, and count it."""
         request = _Request(traceparent=Headers(scope=scope).get("traceparent", ""))
 
-        async def noted(message: Message) -> None:
+        async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
             await send(message)
@@ -107,8 +107,8 @@ class AdapterMetrics(Collector):
         self._in_flight += 1
         try:
             with request.span:
-                await app({**scope, _REQUEST: request}, receive, noted)
-                self._tracing.set_attributes(_told(request))
+                await app({**scope, _REQUEST: request}, receive, send_noted)
+                self._tracing.set_attributes(_attributes(request))
         finally:
             self._in_flight -= 1
             self._count(request, scope, time.perf_counter() - began)
@@ -133,7 +133,7 @@ class AdapterMetrics(Collector):
             requests.add_metric(labels, count)
         seconds = HistogramMetricFamily(
             "mcp_adapter_request_duration_seconds",
-            "How long requests took, to the end of the answer.",
+            "Latency of requests, to the end of the response.",
             labels=("method",),
         )
         for method, histogram in list(self._seconds.items()):
@@ -149,7 +149,7 @@ class AdapterMetrics(Collector):
         yield from self._of_connections()
         yield durations_by_operation(
             "mcp_adapter_authsvc_duration_seconds",
-            "How long authsvc took to answer, as the adapter sees it.",
+            "Latency of authsvc, as the adapter sees it.",
             self.authsvc,
         )
         yield failures(
@@ -169,7 +169,7 @@ class AdapterMetrics(Collector):
         )
         dropped = CounterMetricFamily(
             "mcp_adapter_connections_dropped",
-            "HTTP connections that were refused or ended by a limit.",
+            "HTTP connections that were refused or closed by a limit.",
             labels=("reason",),
         )
         for reason, count in items(self.connections.dropped):
@@ -185,16 +185,16 @@ def _era(scope: Scope) -> str:
     return "sessions" if eras.has_sessions(version) else "stateless"
 
 
-def _told(request: _Request) -> dict[str, str | int]:
-    """What a span tells of a request, by OpenTelemetry's semantic conventions."""
-    told: dict[str, str | int] = {"mcp.method.name": request.method}
+def _attributes(request: _Request) -> dict[str, str | int]:
+    """The attributes of a request's span, by OpenTelemetry's semantic conventions."""
+    attributes: dict[str, str | int] = {"mcp.method.name": request.method}
     if request.tool:
-        told["gen_ai.tool.name"] = request.tool
+        attributes["gen_ai.tool.name"] = request.tool
     if request.status:
-        told["http.response.status_code"] = request.status
+        attributes["http.response.status_code"] = request.status
     if request.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        told["error.type"] = str(request.status)
-    return told
+        attributes["error.type"] = str(request.status)
+    return attributes
 
 
 def _traceparent_in(params: Mapping[str, Any]) -> str:
@@ -217,27 +217,27 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class ObservedResolver:
-    """A ``Resolver`` that is watched.
+    """A ``Resolver`` whose operations are timed.
 
     Attributes:
         resolver: decides.
-        watch: what is entered around each operation, by its name.
+        timed: by an operation's name, the context that it runs in.
     """
 
     resolver: Resolver
-    watch: Callable[[str], AbstractContextManager[object]] = field(repr=False)
+    timed: Callable[[str], AbstractContextManager[object]] = field(repr=False)
 
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
         """See ``Resolver``, as for all that follows."""
-        with self.watch("resolve"):
+        with self.timed("resolve"):
             return await self.resolver.resolve(session_id, token, resource=resource, create=create)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
-        with self.watch("create"):
+        with self.timed("create"):
             return await self.resolver.create(token, resource=resource)
 
     async def revoke(self, session_id: str) -> None:
-        with self.watch("revoke"):
+        with self.timed("revoke"):
             await self.resolver.revoke(session_id)

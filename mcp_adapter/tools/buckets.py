@@ -28,7 +28,7 @@ class Bucket(BaseModel):
 
     name: str
     s3_uri: str
-    region: str = Field(description="As S3 says once it is checked; as configured before that.")
+    region: str = Field(description="From S3 once it is checked; as configured before that.")
     permissions: list[str] = Field(description="What the token permits on it.")
     access: Access = Field(description="Whether the credentials reach it, if that was asked for.")
 
@@ -71,7 +71,7 @@ async def discover_buckets(
 
 
 def permitted(principal: Principal) -> list[str]:
-    """The permissions that say something about a single bucket, in the token's order."""
+    """The permissions that apply to a single bucket, in the token's order."""
     of_the_account = "s3:ListAllMyBuckets"
     return [
         item for item in principal.permissions if item.startswith("s3:") and item != of_the_account

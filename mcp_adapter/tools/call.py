@@ -1,4 +1,4 @@
-"""What a tool is given with each call, and how it says that it cannot."""
+"""What a tool gets with each call, and the error that it raises."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mcp_adapter.tools.s3 import S3Clients
 
 
 class ToolError(Exception):
-    """A tool cannot do it. The message goes to the client, so it holds no secret."""
+    """A call fails. The message is sent to the client, so it holds no secret."""
 
 
 class Report(Protocol):
-    """How a call says how far it has come. Nothing is sent unless the client asked for it."""
+    """Reports the progress of a call. Nothing is sent unless the client asked for it."""
 
     async def __call__(
         self, progress: float, total: float | None = None, message: str | None = None
@@ -27,21 +27,21 @@ class Report(Protocol):
 async def unreported(
     progress: float, total: float | None = None, message: str | None = None
 ) -> None:
-    """A ``Report`` that nobody reads."""
+    """A ``Report`` that sends nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls, with what they may work, and the clients to work with.
+    """The caller, its credentials, and clients of S3.
 
     It is made for one call from the request that came with it, and ends with it: a call that the
     client cancels, or leaves, is cancelled.
 
     Attributes:
-        principal: who is asking.
-        credentials: issued for them; None where there are none.
+        principal: the caller.
+        credentials: issued for the caller; None where there are none.
         s3: clients of the S3 API, by credentials.
-        report: tells the client how far the call has come.
+        report: reports progress to the client.
         clock: seconds since the epoch.
     """
 
@@ -52,7 +52,7 @@ class Call:
     clock: Callable[[], float] = time.time
 
     def aws_credentials(self) -> AwsCredentials:
-        """The credentials to call AWS with. Nothing stands in for missing ones.
+        """The credentials to call AWS with. There is no fallback for missing ones.
 
         Raises:
             ToolError: there are none.

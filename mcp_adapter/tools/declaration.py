@@ -41,8 +41,8 @@ class Tool:
         function: takes a ``Call`` and its own arguments, returns a model.
         arguments: the model of its arguments.
         listed: what clients see.
-        requirement: what a call needs, told by the gate.
-        permissions: all of them are needed besides, told by the tool.
+        requirement: what a call needs, checked by the gate.
+        permissions: all of them are needed as well, checked by the tool.
         read_only: whether it changes nothing. One that does is served where settings name it.
     """
 

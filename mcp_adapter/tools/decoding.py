@@ -54,7 +54,7 @@ def decoded(data: bytes, *, start: int, is_end: bool, encoding: Encoding) -> Pie
     """The text in a range of an object.
 
     A range may cut a character. One at its end is left to the next piece; the rest of one at its
-    start, in UTF-8, is left out, and the piece says where it begins. Bytes that are not text in
+    start, in UTF-8, is left out, and ``start`` counts from there. Bytes that are not text in
     ``encoding`` come as base64, so that nothing is lost and nothing is made up.
 
     Args:
@@ -79,7 +79,7 @@ def decoded(data: bytes, *, start: int, is_end: bool, encoding: Encoding) -> Pie
 
 
 def detected(data: bytes, *, start: int, content_type: str) -> Encoding:
-    """What to read a range as: its byte order mark says, else Content-Type, else it is UTF-8."""
+    """The encoding of a range: of its byte order mark, else of Content-Type, else UTF-8."""
     for mark, encoding in _MARKS if start == 0 else ():
         if data.startswith(mark):
             return encoding

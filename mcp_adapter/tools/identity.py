@@ -1,4 +1,4 @@
-"""Who the server takes the caller for."""
+"""The caller, as the server sees it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mcp_adapter.tools.declaration import tool
 
 
 class IssuedCredentials(BaseModel):
-    """What the tools work with on the caller's behalf; not the credentials themselves."""
+    """The kind of the credentials that the tools use for the caller; not the credentials."""
 
     kind: Literal["aws", "bearer"]
-    expires_at: datetime | None = Field(description="None where they do not say.")
+    expires_at: datetime | None = Field(description="None where it is unknown.")
 
 
 class Identity(BaseModel):

@@ -30,7 +30,7 @@ MAX_RESULTS = 1000
 """Objects in one answer, at most."""
 
 PAGE_KEYS = 250
-"""Keys in a page of S3's, at most. The event loop stands still while a page is parsed, so pages are
+"""Keys in a page of S3's, at most. The event loop is blocked while a page is parsed, so pages are
 smaller than S3's 1,000."""
 
 MAX_PAGES = 80
@@ -73,7 +73,7 @@ class Found(Objects):
     """A page of what a search has found, by key."""
 
     pattern: str
-    scanned: int = Field(description="Keys that were looked at for this page.")
+    scanned: int = Field(description="Keys that were compared for this page.")
 
 
 @tool(title="List objects", scopes=("objects.read",), permissions=("s3:ListBucket",))
@@ -126,7 +126,7 @@ async def bucket_objects_search(
 ) -> Found:
     """Find objects whose keys match a pattern, such as reports/*.csv, a page at a time.
 
-    One call looks at 20,000 keys at most, so a page may be empty and yet not be the last: go on
+    One call compares 20,000 keys at most, so a page may be empty and yet not be the last: continue
     while there is a next_token. A prefix, or a pattern that begins with one, leaves out all other
     keys unseen. The search reports progress and can be cancelled.
     """
@@ -144,8 +144,8 @@ async def bucket_objects_search(
                 request["StartAfter"] = scan.last
             page = await client.list_objects_v2(**request)
             contents = page.get("Contents", [])
-            looked_at = await call.s3.slices.collected(scan.keys(contents))
-            is_last = len(looked_at) == len(contents) and not page["IsTruncated"]
+            compared = await call.s3.slices.collected(scan.keys(contents))
+            is_last = len(compared) == len(contents) and not page["IsTruncated"]
             progress = f"{len(scan.found)} found in {scan.scanned} keys"
             await call.report(scan.scanned, message=progress)
             if is_last or scan.is_full:
@@ -182,8 +182,8 @@ class _Scan:
     Attributes:
         matcher: of whole keys.
         wanted: how many are enough.
-        last: the key that was looked at last.
-        scanned: how many were looked at.
+        last: the last key that was compared.
+        scanned: how many were compared.
         found: those that match.
     """
 
@@ -199,7 +199,7 @@ class _Scan:
         return len(self.found) >= self.wanted
 
     def keys(self, page: Iterable[ObjectTypeDef]) -> Iterator[str]:
-        """Look at the keys of a page one by one, until enough are found."""
+        """Compare the keys of a page one by one, until enough are found."""
         for item in page:
             if self.is_full:
                 return
@@ -230,7 +230,7 @@ def _objects(bucket: str, items: Iterable[ObjectTypeDef]) -> list[Object]:
 
 
 def _token_of(key: str) -> str:
-    """A search goes on behind a key: neither S3 nor this server has to remember it."""
+    """A search continues after a key, so neither S3 nor this server keeps its state."""
     return base64.urlsafe_b64encode(key.encode()).decode()
 
 

@@ -36,7 +36,7 @@ LINK_MARGIN_SECONDS = 1
 
 
 class ObjectInfo(BaseModel):
-    """What S3 tells of an object without its content."""
+    """An object's metadata, without its content."""
 
     bucket: str
     key: str
@@ -48,7 +48,7 @@ class ObjectInfo(BaseModel):
     content_encoding: str = Field(description="Such as gzip; empty where there is none.")
     storage_class: str
     version_id: str | None
-    metadata: dict[str, str] = Field(description="What its owner has noted on it.")
+    metadata: dict[str, str] = Field(description="User-defined metadata.")
 
 
 class ObjectText(BaseModel):
@@ -67,7 +67,7 @@ class ObjectText(BaseModel):
 
 
 class ObjectLink(LinkingAnswer):
-    """A link that whoever has it can read the object by, until it ends."""
+    """A link that reads the object without a token, until it expires."""
 
     bucket: str
     key: str
@@ -84,7 +84,7 @@ class ObjectLink(LinkingAnswer):
 async def bucket_object_info(
     call: Call, bucket: BucketArgument, key: KeyArgument = ""
 ) -> ObjectInfo:
-    """Say how large an object is, of what type, when it was changed, and what is noted on it."""
+    """Show an object's size, type, time of change and user-defined metadata."""
     name, key = object_in(call.principal, bucket, key)
     async with s3_of(call) as client:
         head = await client.head_object(Bucket=name, Key=key)
@@ -126,8 +126,8 @@ async def bucket_object_text(
 ) -> ObjectText:
     """Read an object, or a piece of it, as text.
 
-    The encoding is told by a byte order mark or the object's content type, and is UTF-8 otherwise.
-    What is not text comes as base64. A piece never ends within a character: go on at next_start.
+    The encoding is that of a byte order mark or the object's content type, and UTF-8 otherwise.
+    What is not text comes as base64. A piece never ends within a character: continue at next_start.
     """
     name, key = object_in(call.principal, bucket, key)
     request: GetObjectRequestTypeDef = {
@@ -178,7 +178,7 @@ async def bucket_object_link(
     """Make a link that reads an object without a token, for a browser or another program.
 
     It is signed with your own credentials and ends with them or with your token, if that is sooner
-    than asked. Whoever has it can use it. It is made without a look at whether the object exists.
+    than asked. Any client that has it can use it. Whether the object exists is not checked.
     """
     name, key = object_in(call.principal, bucket, key)
     async with s3_of(call) as client:

@@ -109,9 +109,9 @@ class S3Clients:
                 await kept.close()
 
     async def load(self) -> None:
-        """Read the API's model before anybody waits for it, and all others meanwhile."""
-        nobody = AwsCredentials("none", Secret("none"), None, self.region, 0.0)
-        async with self.client(nobody):
+        """Read the API's model before the first request, which would block all others meanwhile."""
+        unused = AwsCredentials("none", Secret("none"), None, self.region, 0.0)
+        async with self.client(unused):
             """Nothing is asked for."""
         await self.close()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 SLICE_SECONDS = 0.00025
-"""How long such work holds the event loop at once: for this long, and the step that exceeds it."""
+"""Longest that such work holds the event loop at once, but for the step that exceeds it."""
 
 ResultT = TypeVar("ResultT")
 

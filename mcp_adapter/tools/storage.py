@@ -1,6 +1,6 @@
-"""Into the storage and out again: arguments that name a place, who may go there, what S3 refuses.
+"""Access to S3: arguments that name a bucket and a key, the caller's right to them, S3's errors.
 
-Nothing here asks S3 whether a bucket exists: one that the claims do not name gets one answer.
+A bucket that the claims do not name gets the same answer whether it exists or not: S3 is not asked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_KEY_BYTES = 1024
 """Longest key that S3 has, in bytes of UTF-8."""
 
 DOT_SEGMENTS = frozenset({".", ".."})
-"""What a URL's path has not got any more once it is normalised."""
+"""Segments that normalisation removes from a URL's path."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
 """Names of buckets, those that S3 gave until 2018 among them."""
@@ -62,7 +62,7 @@ def prefix_in(principal: Principal, bucket: str, prefix: str) -> tuple[str, str]
     """The bucket and the prefix that arguments name.
 
     Raises:
-        ToolError: as ``authorized``; or the prefix is said twice, or too long.
+        ToolError: as ``authorized``; or the prefix is given twice, or too long.
     """
     name, path = authorized(principal, bucket)
     return name, _one_of(path, prefix, "prefix")
@@ -80,8 +80,8 @@ def object_in(principal: Principal, bucket: str, key: str) -> tuple[str, str]:
     if not found:
         raise ToolError("key: is missing.")
     if DOT_SEGMENTS & set(found.split("/")):
-        # Signed as it is, it would be asked for as something else: another bucket's object, even.
-        raise ToolError("key: has . or .. between slashes, which programs take out of a URL.")
+        # The signed URL would be normalised to another object, even one of another bucket.
+        raise ToolError("key: has . or .. between slashes, which programs remove from a URL.")
     return name, found
 
 
@@ -106,16 +106,16 @@ def authorized(principal: Principal, bucket: str) -> tuple[str, str]:
 
 
 def is_bucket_name(name: str) -> bool:
-    """Whether S3 could have a bucket of this name, whatever the claims say.
+    """Whether S3 could have a bucket of this name.
 
-    No other name is asked for: ``..`` would be taken out of a URL, an ARN names a host.
+    S3 is asked for no other name: ``..`` is removed from a URL, an ARN names a host.
     """
     return _BUCKET.fullmatch(name) is not None
 
 
 @asynccontextmanager
 async def s3_of(call: Call) -> AsyncIterator[S3Client]:
-    """A client with the call's own credentials; what S3 refuses is a ``ToolError``."""
+    """A client with the call's own credentials; an error of S3 is a ``ToolError``."""
     credentials = call.aws_credentials()
     with s3_errors():
         async with call.s3.client(credentials) as client:
@@ -124,16 +124,18 @@ async def s3_of(call: Call) -> AsyncIterator[S3Client]:
 
 @contextmanager
 def s3_errors() -> Iterator[None]:
-    """What S3 refuses is an error with its cause, never an empty answer.
+    """Errors of S3 become errors of the tool with their cause, never an empty answer.
 
-    S3's own message stays here: it may name the account, the role, or what the request held.
+    S3's own message is dropped: it may name the account, the role, or what the request held.
     """
     try:
         yield
     except ClientError as error:
-        raise ToolError(refused(error_code(error))) from None
+        raise ToolError(error_message(error_code(error))) from None
     except (BotoCoreError, ResponseParserError) as error:
-        raise ToolError(f"S3 could not be asked: {type(error).__name__}.") from None
+        raise ToolError(
+            f"S3 is unreachable, or its answer is not valid: {type(error).__name__}."
+        ) from None
 
 
 def error_code(error: ClientError) -> str:
@@ -142,14 +144,14 @@ def error_code(error: ClientError) -> str:
     return code if re.fullmatch(r"[A-Za-z0-9.]{1,64}", code) else "unknown"
 
 
-def refused(code: str) -> str:
-    """What to tell a client about an error of S3, by its code."""
-    return f"S3 refused: {code}" + (f": {_ADVICE[code]}" if code in _ADVICE else ".")
+def error_message(code: str) -> str:
+    """The text of a tool's error for an error code of S3."""
+    return f"S3 answered {code}" + (f": {_ADVICE[code]}" if code in _ADVICE else ".")
 
 
 _DENIED = (
-    "your credentials do not reach that far; the role behind them allows less than your token "
-    "names, or the object is not there."
+    "your credentials do not permit it. The role behind them allows less than your token names, "
+    "or the object does not exist."
 )
 _GONE = "there is no such object."
 _CHANGED = "the object is not as the call expects it to be."
@@ -158,11 +160,11 @@ _ADVICE = {
     "AccessDenied": _DENIED,
     "404": _GONE,
     "NoSuchKey": _GONE,
-    "NoSuchBucket": "the token names the bucket, but it is not there.",
+    "NoSuchBucket": "the token names the bucket, but it does not exist.",
     "412": _CHANGED,
     "PreconditionFailed": _CHANGED,
     "ExpiredToken": "the credentials have expired; call again with a fresh token.",
-    "InvalidRange": "start is behind the end of the object.",
+    "InvalidRange": "start is beyond the end of the object.",
 }
 
 
@@ -172,7 +174,7 @@ def shown(text: str) -> str:
 
 
 def _one_of(path: str, argument: str, name: str) -> str:
-    """One spelling of a place: two could differ, and whichever won, somebody would be surprised."""
+    """The path or the argument; both together are an error, as they could differ."""
     if path and argument:
         raise ToolError(f"{name}: bucket has a path already; give one of the two.")
     found = path or argument

@@ -1,7 +1,7 @@
 """Cancelling a request of the handshake era: a notification does it, in a POST of its own.
 
-It has to reach the replica that serves the request, which nothing but a router that keeps sessions
-together can promise. Elsewhere it finds nothing, and the request runs to its end.
+It has effect on the replica that serves the request. Only a router with session affinity sends it
+there; on any other replica it has none, and the request completes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Key = tuple[str, str, str, type, RequestId]
 
 
 class InFlight:
-    """The requests that are being served here, by who asked for them."""
+    """The requests that this process serves, by session and caller."""
 
     def __init__(self) -> None:
         self._scopes: dict[_Key, anyio.CancelScope] = {}
@@ -33,13 +33,14 @@ class InFlight:
     async def run(
         self, request: Request, request_id: RequestId, call: Awaitable[ResultT]
     ) -> ResultT | None:
-        """Await ``call``; None when the one who asked for it has cancelled it."""
+        """Await ``call``; None when its caller has cancelled it."""
         with anyio.CancelScope() as scope, self._kept(_key(request, request_id), scope):
             return await call
         return None
 
     def cancel(self, request: Request, params: Mapping[str, Any] | None) -> None:
-        """Cancel what a notification names, if it is here and the same caller's."""
+        """Cancel the request that a notification names, if this process serves it for the same
+        caller."""
         request_id = (params or {}).get("requestId")
         if isinstance(request_id, str | int):
             key = _key(request, request_id)

@@ -12,7 +12,7 @@ from starlette.types import Send
 from mcp_adapter.transport.replies import Reply, dumped, encoded
 
 KEEP_ALIVE_SECONDS = 15.0
-"""How long a request may be silent before a comment keeps its connection from idling out."""
+"""Longest silence on a stream before a comment keeps its connection from timing out."""
 
 _SSE_HEADERS = [
     (b"content-type", b"text/event-stream"),
@@ -43,7 +43,7 @@ class EventStream:
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[None]:
-        """Send a comment whenever a while has passed, for as long as the block lasts."""
+        """Send a comment at each ``KEEP_ALIVE_SECONDS``, for as long as the block lasts."""
         pings: list[asyncio.Task[None]] = []
         loop = asyncio.get_running_loop()
         # A timer and no task, until it is due: nearly every request is answered before.
@@ -80,7 +80,7 @@ class EventStream:
         if self._start is None:
             start = {"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS}
             self._start = asyncio.ensure_future(self._send(start))
-            # A failure is its writer's to raise. Where that was cancelled, there is nobody.
+            # The writer raises a failure. Where the writer was cancelled, it is dropped here.
             self._start.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.wait([self._start])
         self._start.result()

@@ -21,7 +21,7 @@ from mcp_adapter.transport.event_stream import EventStream
 class MessageContext:
     """The SDK's ``DispatchContext`` for one POSTed message; satisfied structurally.
 
-    There is no way to ask the client anything: its answer could reach another replica.
+    The server cannot send requests to the client: the response could reach another replica.
 
     Attributes:
         request_id: of the request; None for a notification.

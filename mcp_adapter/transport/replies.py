@@ -23,7 +23,7 @@ def encoded(content: object) -> str:
 
 
 async def reply_to(request_id: RequestId, call: Awaitable[dict[str, Any]]) -> Reply:
-    """The outcome of a dispatched request. What an unknown exception says stays in the log."""
+    """The outcome of a dispatched request. The message of an unknown exception is logged alone."""
     try:
         result = await call
     except Exception as error:  # noqa: BLE001 - the border: the SDK's function logs what it hides

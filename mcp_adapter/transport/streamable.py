@@ -106,14 +106,15 @@ class StreamableHttp:
             return None
         # JSON-RPC errors of these revisions travel in a 200. Not so that of an initialize: a 200
         # to it is what gets a session id.
-        refused = call.method == "initialize" and isinstance(reply, JSONRPCError)
-        return _json(dumped(reply), HTTPStatus.BAD_REQUEST if refused else HTTPStatus.OK)
+        is_error = call.method == "initialize" and isinstance(reply, JSONRPCError)
+        return _json(dumped(reply), HTTPStatus.BAD_REQUEST if is_error else HTTPStatus.OK)
 
     async def _batch(self, request: Request, version: str) -> Response:
-        """The answer to a batch: one after the other, so that it takes no more than its turn."""
+        """The answer to a batch. Its entries are served one after the other, so that a batch is not
+        more concurrent than a single message."""
         replies: list[dict[str, Any]] = []
         for message in request.state.mcp_message:
-            # Most entries await nothing that is not there already.
+            # Most entries never suspend: other requests run between them.
             await asyncio.sleep(0)
             if (call := _request(message)) is not None:
                 replies.append(dumped(await self._reply(request, version, call, None)))
@@ -141,7 +142,8 @@ class StreamableHttp:
         return reply or _cancelled(call.id)
 
     async def _accept(self, request: Request, version: str, message: object) -> bool:
-        """Take a notification, or drop a response: nothing was asked here. False for neither."""
+        """Handle a notification, or drop a response, as the server sends no requests. False if the
+        message is neither."""
         try:
             notification = JSONRPCNotification.model_validate(message)
         except ValidationError:
@@ -162,7 +164,7 @@ class StreamableHttp:
 
     @property
     def _lifespan_state(self) -> Any:  # noqa: ANN401 - of whatever type the server's lifespan yields
-        # The manager enters the server's lifespan, once, and tells nobody else what it yielded.
+        # The manager enters the server's lifespan, and has no public name for what it yielded.
         return self._manager._lifespan_state  # noqa: SLF001
 
 
@@ -174,7 +176,7 @@ def _request(message: object) -> JSONRPCRequest | None:
 
 
 def _cancelled(request_id: RequestId) -> JSONRPCError:
-    """Nobody waits for it any more, but an HTTP request has to be answered."""
+    """The client no longer waits for it, but an HTTP request has to be answered."""
     error = ErrorData(code=REQUEST_CANCELLED, message="The request was cancelled.")
     return JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 

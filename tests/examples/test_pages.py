@@ -137,7 +137,7 @@ async def test_the_logging_of_the_page_shows_the_fields(
     lines = capsys.readouterr().err.splitlines()
     (refused,) = (line for line in lines if "INFO mcp_adapter.gate.resolving: " in line)
     (another,) = (line for line in lines if "INFO another: " in line)
-    assert "request refused: TOKEN_SIGNATURE_INVALID" in refused
+    assert "request rejected: TOKEN_SIGNATURE_INVALID" in refused
     assert refused.endswith("reason='TOKEN_SIGNATURE_INVALID' session='01234567…' subject=''")
     assert another.endswith("a line without fields reason='' session='' subject=''")
 

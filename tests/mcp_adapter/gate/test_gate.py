@@ -535,7 +535,7 @@ async def test_a_refusal_is_logged_without_what_would_let_one_in(
     await endpoint.post(call("whoami"), session=session, token="expired")
 
     (record,) = [record for record in caplog.records if record.name.startswith("mcp_adapter")]
-    assert record.getMessage() == "request refused: TOKEN_EXPIRED"
+    assert record.getMessage() == "request rejected: TOKEN_EXPIRED"
     assert record.__dict__["reason"] == "TOKEN_EXPIRED"
     assert record.__dict__["session"] == session[:8] + "…"
     assert record.__dict__["subject"] == ""  # of a token that is refused nothing is known

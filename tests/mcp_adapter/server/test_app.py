@@ -134,7 +134,7 @@ async def test_not_ready_while_authsvc_is_away(endpoint: Endpoint) -> None:
 
     assert alive.status_code == 200
     assert ready.status_code == 503
-    assert ready.json() == {"status": "unavailable", "reason": "authsvc cannot be reached"}
+    assert ready.json() == {"status": "unavailable", "reason": "authsvc is unreachable"}
 
 
 @pytest.mark.parametrize(

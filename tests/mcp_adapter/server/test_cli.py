@@ -59,7 +59,7 @@ def test_it_is_alive_but_not_ready_without_authsvc(config: Path) -> None:
         ready = httpx2.get(f"{url}/readyz", timeout=TIMEOUT_SECONDS)
 
     assert alive.status_code == 200
-    assert (ready.status_code, ready.json()["reason"]) == (503, "authsvc cannot be reached")
+    assert (ready.status_code, ready.json()["reason"]) == (503, "authsvc is unreachable")
     assert "server" not in alive.headers
 
 
@@ -76,7 +76,7 @@ def test_nobody_gets_in_without_authsvc(config: Path) -> None:
             headers=headers,
             timeout=TIMEOUT_SECONDS,
         )
-        process.wait_for("request refused", START_SECONDS)
+        process.wait_for("request rejected", START_SECONDS)
 
         assert "secret-token" not in process.output
 

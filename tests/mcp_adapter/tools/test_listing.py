@@ -138,7 +138,7 @@ async def test_an_empty_bucket_is_not_an_error(clients: S3Clients) -> None:
 
 async def test_s3_out_of_reach_is_an_error() -> None:
     nowhere = S3Clients(endpoint_url="http://127.0.0.1:9", region="us-east-1")
-    assert "could not be asked" in await refused(call_of(nowhere))
+    assert "is unreachable" in await refused(call_of(nowhere))
     await nowhere.close()
 
 

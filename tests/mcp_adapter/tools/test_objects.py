@@ -185,7 +185,7 @@ async def test_hostile_keys_go_there_and_back(s3: S3Client, call: Call, key: str
     assert read["text"] == f"in {key}"
     await answer(bucket_object_delete, call, bucket="hostile", key=key)
     gone = await refusal(bucket_object_info, call, bucket="hostile", key=key)
-    assert gone == "S3 refused: 404: there is no such object."
+    assert gone == "S3 answered 404: there is no such object."
 
 
 @pytest.mark.parametrize("key", DOT_SEGMENTS)
