@@ -1,4 +1,4 @@
-"""Faults, injected into a running service under load, and the history checked against the promises.
+"""Injects faults into a running service under load, and checks the guarantees in its history.
 
 Run with ``python -m chaos``.
 """

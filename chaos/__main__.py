@@ -1,4 +1,4 @@
-"""``python -m chaos``: faults injected into three replicas under load, and the promises checked."""
+"""``python -m chaos``: injects faults into three replicas under load, and checks the guarantees."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ LOG_FORMAT = "%(asctime)s %(name)s: %(message)s"
     "names",
     multiple=True,
     type=click.Choice([fault.name for fault in FAULTS]),
-    help="This fault alone; repeat for more.",
+    help="Inject this fault only; can be repeated.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(min=1, max=10),
     default=4.0,
     show_default=True,
-    help="How long each fault lasts.",
+    help="Duration of each fault.",
 )
 @click.option(
     "--rate",
@@ -47,7 +47,7 @@ LOG_FORMAT = "%(asctime)s %(name)s: %(message)s"
     "--soak",
     type=click.FloatRange(min=1),
     metavar="MINUTES",
-    help="No faults, but so many minutes, and the replicas' memory watched.",
+    help="Inject no fault, run for MINUTES and measure the replicas' memory.",
 )
 @click.option("--seed", default=1, show_default=True, help="Of the mix of calls.")
 @click.option(
@@ -55,7 +55,7 @@ LOG_FORMAT = "%(asctime)s %(name)s: %(message)s"
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("var/chaos/report.json"),
     show_default=True,
-    help="Where all figures go, as JSON.",
+    help="The JSON report.",
 )
 def main(
     names: tuple[str, ...],
@@ -65,9 +65,9 @@ def main(
     seed: int,
     output: Path,
 ) -> None:
-    """Inject faults into authsvc under load, and check what was promised.
+    """Inject faults into authsvc under load, and check the guarantees.
 
-    Each run has a Valkey and three replicas of its own. The exit code is 1 if a promise was broken.
+    Each run has a Valkey and three replicas of its own. The exit code is 1 if one is broken.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=output.with_name("clients.log"), filemode="w", format=LOG_FORMAT)

@@ -1,4 +1,4 @@
-"""The promises, each a pure function from a history to what broke it."""
+"""The guarantees: each check is a pure function from a history to its violations."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from chaos.history import Act, Call
 
 BOUND_SECONDS = 1.0
-"""An acknowledged revocation is obeyed everywhere within it."""
+"""Every replica obeys an acknowledged revocation within this time."""
 
 SLACK_SECONDS = 0.25
-"""What a deadline may be overrun by: clients share the machine with all the servers of a run."""
+"""By how much a call may exceed its deadline: clients and servers of a run share one machine."""
 
 MEND_SECONDS = 1.0
-"""A failure counts as mended if a repeat that begins within it succeeds."""
+"""A failure is mended if a retry that begins within this time succeeds."""
 
 ASKED_SECONDS = 0.1
-"""Whoever measures how long a replica takes to obey has asked it within this time at first."""
+"""A replica's latency is measured only if it was first asked within this time."""
 
 _Question = tuple[str, str, str, int]
 """(replica, session, subject, token)."""
@@ -30,7 +30,7 @@ _ENDED = frozenset({"SESSION_REVOKED", "TOKEN_REVOKED"})
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that was broken.
+    """A violated guarantee.
 
     Attributes:
         rule: the check's name.
@@ -44,8 +44,8 @@ class Violation:
 
 
 def stale(calls: Sequence[Call], bound_seconds: float = BOUND_SECONDS) -> Iterator[Violation]:
-    """An identity was answered though its revocation had been acknowledged longer ago than the
-    bound when the call began."""
+    """A call was answered with an identity whose revocation had been acknowledged earlier than the
+    bound before the call began."""
     revocations = _Revocations(calls)
     for call in _identified(calls):
         acknowledged = revocations.first_acknowledged(call)
@@ -55,29 +55,29 @@ def stale(calls: Sequence[Call], bound_seconds: float = BOUND_SECONDS) -> Iterat
 
 
 def foreign(calls: Sequence[Call]) -> Iterator[Violation]:
-    """An answer had the identity of a subject that the call bore no token of."""
+    """An answer had the identity of a subject other than the token's."""
     for call in _identified(calls):
         if call.answered != call.subject:
-            text = f"asked by {call.subject or 'nobody'}, answered as {call.answered}"
+            text = f"requested by {call.subject or 'nobody'}, answered as {call.answered}"
             yield Violation("foreign", text, call)
 
 
 def resurrected(calls: Sequence[Call]) -> Iterator[Violation]:
-    """A replica answered what it had refused as revoked: an acknowledged revocation was lost."""
+    """A replica accepted what it had rejected as revoked: an acknowledged revocation was lost."""
     revocations = _Revocations(calls)
-    refused: dict[_Question, float] = {}
+    rejected: dict[_Question, float] = {}
     for call in sorted(calls, key=lambda call: call.end):
         if call.is_balanced or revocations.first_acknowledged(call) is None:
             continue
         question = _question(call)
         if call.reason in _ENDED:
-            refused.setdefault(question, call.end)
-        elif call.answered and call.start > refused.get(question, math.inf):
-            yield Violation("resurrected", "answered after it had been refused as revoked", call)
+            rejected.setdefault(question, call.end)
+        elif call.answered and call.start > rejected.get(question, math.inf):
+            yield Violation("resurrected", "answered after it had been rejected as revoked", call)
 
 
 def unread(calls: Sequence[Call]) -> Iterator[Violation]:
-    """A client did not read its own write: answered after it had itself been told of the end."""
+    """A client did not read its own write: its revocation was acknowledged, and then ignored."""
     by_client: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         by_client[call.via].append(call)
@@ -91,7 +91,7 @@ def unread(calls: Sequence[Call]) -> Iterator[Violation]:
 
 
 def lost(calls: Sequence[Call]) -> Iterator[Violation]:
-    """A session whose creation was acknowledged, and that nobody tried to end, was not there."""
+    """A session was not found though its creation was acknowledged and no call had ended it."""
     created: dict[str, float] = {}
     ended: dict[str, float] = {}
     for call in calls:
@@ -105,11 +105,11 @@ def lost(calls: Sequence[Call]) -> Iterator[Violation]:
         is_created = call.session in created and created[call.session] <= call.start
         is_ended = call.session in ended and ended[call.session] <= call.end
         if is_created and not is_ended:
-            yield Violation("lost", f"{call.reason}, though nobody had ended it", call)
+            yield Violation("lost", f"{call.reason}, though no call had ended it", call)
 
 
 def causeless(calls: Sequence[Call]) -> Iterator[Violation]:
-    """A good token was refused: not revoked by anybody, and on a session of its own subject."""
+    """A valid token was rejected: not revoked, and on a session of its own subject."""
     last_ended: dict[str, int] = defaultdict(int)
     owners: dict[str, str] = {}
     for call in calls:
@@ -130,7 +130,7 @@ def causeless(calls: Sequence[Call]) -> Iterator[Violation]:
 
 
 def late(calls: Sequence[Call], slack_seconds: float = SLACK_SECONDS) -> Iterator[Violation]:
-    """A call outlived its deadline."""
+    """A call exceeded its deadline."""
     for call in calls:
         over = call.seconds - call.deadline_seconds
         if over > slack_seconds:
@@ -138,7 +138,7 @@ def late(calls: Sequence[Call], slack_seconds: float = SLACK_SECONDS) -> Iterato
 
 
 def unmended(calls: Sequence[Call], within_seconds: float = MEND_SECONDS) -> Iterator[Violation]:
-    """A call failed, and no repeat that began soon enough was better off."""
+    """A call failed, and so did every retry that began within ``within_seconds``."""
     tasks: dict[int, list[Call]] = defaultdict(list)
     for call in calls:
         tasks[call.task].append(call)
@@ -150,7 +150,7 @@ def unmended(calls: Sequence[Call], within_seconds: float = MEND_SECONDS) -> Ite
 
 
 def failures(calls: Iterable[Call]) -> Iterator[Violation]:
-    """A call failed at all."""
+    """A call failed."""
     for call in calls:
         if call.failed:
             yield Violation("failures", call.reason, call)
@@ -164,21 +164,21 @@ ALWAYS: tuple[Callable[[Sequence[Call]], Iterator[Violation]], ...] = (
     lost,
     late,
 )
-"""What holds whatever happens to the service."""
+"""The checks that hold during every fault."""
 
 
 def obeyed_after(calls: Sequence[Call]) -> list[float]:
-    """How long each replica took to obey each acknowledged revocation that it was asked about.
+    """Latency of each acknowledged revocation at each replica that was asked.
 
     Returns:
         Seconds from the acknowledgement to the end of the last call that was still answered with
-        the identity, 0 where none was. Only where the first question followed within
-        ``ASKED_SECONDS``, and one was refused: else nobody has seen when it was.
+        the identity; 0 if there was none. Only of replicas that were first asked within
+        ``ASKED_SECONDS`` and have rejected a call: the others were not measured.
     """
     revocations = _Revocations(calls)
     first_asked: dict[_Question, float] = {}
     last_answered: dict[_Question, float] = {}
-    refused: set[_Question] = set()
+    rejected: set[_Question] = set()
     for call in sorted(calls, key=lambda call: call.start):
         acknowledged = revocations.first_acknowledged(call)
         if call.act is not Act.RESOLVE or call.is_balanced or acknowledged is None:
@@ -190,13 +190,13 @@ def obeyed_after(calls: Sequence[Call]) -> list[float]:
         if call.answered:
             last_answered[question] = call.end - acknowledged
         elif call.reason in _ENDED:
-            refused.add(question)
-    seen = (question for question in refused if first_asked[question] <= ASKED_SECONDS)
+            rejected.add(question)
+    seen = (question for question in rejected if first_asked[question] <= ASKED_SECONDS)
     return sorted(last_answered.get(question, 0.0) for question in seen)
 
 
 class _Revocations:
-    """When the end of what a call asks about was first acknowledged."""
+    """When the revocation of a call's session or token was first acknowledged."""
 
     def __init__(self, calls: Iterable[Call]) -> None:
         self._sessions: dict[str, float] = {}
@@ -209,7 +209,7 @@ class _Revocations:
                 self._not_befores[call.subject].append(call)
 
     def first_acknowledged(self, call: Call) -> float | None:
-        times = [cut.end for cut in self._not_befores[call.subject] if call.token <= cut.token]
+        times = [each.end for each in self._not_befores[call.subject] if call.token <= each.token]
         if call.session in self._sessions:
             times.append(self._sessions[call.session])
         return min(times, default=None)

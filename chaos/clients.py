@@ -1,6 +1,6 @@
-"""Clients of the run: one that balances over all replicas, and one that asks a single replica.
+"""Clients of the run: one that balances over all replicas, and one of a single replica.
 
-Both write each call into the history, whatever becomes of it.
+Both record each call in the history, with its result.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from chaos.identity import ISSUER, RESOURCE, Token
 ResponseT = TypeVar("ResponseT")
 
 DEADLINE_SECONDS = 2.0
-"""Of a client that balances; the default of ``AuthClient``."""
+"""Deadline of a client that balances: the default of ``AuthClient``."""
 
-PATIENCE_SECONDS = 12.0
-"""Of a client that asks one replica: longer than any pause, so that what a paused replica had been
-asked is answered when it goes on."""
+DIRECT_DEADLINE_SECONDS = 12.0
+"""Deadline of a client of one replica: longer than any pause, so that a paused replica answers its
+calls once it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What an answer says: whose it is, and on which session."""
+class Answer:
+    """The identity and the session of an answer."""
 
     subject: str = ""
     session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a call is about; see ``Call``."""
+class Question:
+    """The content of a call; see ``Call``."""
 
     act: Act
     session: str = ""
@@ -58,7 +58,7 @@ class Caller(Protocol):
     async def resolve(
         self, session: str, token: Token, *, create: bool = False, task: int = 0
     ) -> Call:
-        """Who the token's holder is, on that session."""
+        """Resolve a token on a session."""
         ...
 
 
@@ -68,7 +68,7 @@ class Balanced:
     Args:
         name: for the history.
         client: over all replicas.
-        history: where calls are written down.
+        history: records the calls.
     """
 
     def __init__(self, name: str, client: AuthClient, history: History) -> None:
@@ -82,32 +82,32 @@ class Balanced:
         """See ``Caller``."""
         act = Act.CREATE if create else Act.RESOLVE
         work = self._client.resolve(session, token.text, resource=RESOURCE, create=create)
-        asked = Asked(act, session, token.subject, token.number, task)
-        return await self._record(asked, _said(work))
+        asked = Question(act, session, token.subject, token.number, task)
+        return await self._record(asked, _answer_of(work))
 
     async def create(self, token: Token, *, task: int = 0) -> Call:
-        """A session under an id that authsvc makes up. Not idempotent."""
+        """Create a session with an id of authsvc's. Not idempotent."""
         work = self._client.create(token.text, resource=RESOURCE)
-        asked = Asked(Act.CREATE, "", token.subject, token.number, task)
-        return await self._record(asked, _said(work))
+        asked = Question(Act.CREATE, "", token.subject, token.number, task)
+        return await self._record(asked, _answer_of(work))
 
     async def revoke(self, session: str, *, task: int = 0) -> Call:
         """End a session."""
-        asked = Asked(Act.REVOKE, session, task=task)
-        return await self._record(asked, _nobody(self._client.revoke(session)))
+        asked = Question(Act.REVOKE, session, task=task)
+        return await self._record(asked, _without_identity(self._client.revoke(session)))
 
-    async def _record(self, asked: Asked, work: Awaitable[Said]) -> Call:
+    async def _record(self, asked: Question, work: Awaitable[Answer]) -> Call:
         return await _recorded(self._history, self.name, DEADLINE_SECONDS, asked, work)
 
 
 class Direct:
-    """Asks one replica, without a second try, and remembers nothing between calls.
+    """A client of one replica, without retries and without consistency tokens.
 
     Args:
         name: of the replica.
         channel: to it.
-        metadata: of ``load`` and of ``operator``: what proves who calls.
-        history: where calls are written down.
+        metadata: service tokens of ``load`` and of ``operator``.
+        history: records the calls.
     """
 
     def __init__(
@@ -129,29 +129,29 @@ class Direct:
             session_id=session, token=token.text, resource=RESOURCE, create=create
         )
         rpc = self._sessions.ResolveSession(
-            request, timeout=PATIENCE_SECONDS, metadata=self._metadata["load"]
+            request, timeout=DIRECT_DEADLINE_SECONDS, metadata=self._metadata["load"]
         )
 
-        async def said() -> Said:
-            return Said((await _answer(rpc)).principal.subject)
+        async def answer() -> Answer:
+            return Answer((await _response(rpc)).principal.subject)
 
         act = Act.CREATE if create else Act.RESOLVE
-        asked = Asked(act, session, token.subject, token.number, task)
-        return await self._record(asked, said())
+        asked = Question(act, session, token.subject, token.number, task)
+        return await self._record(asked, answer())
 
     async def set_not_before(self, token: Token, *, task: int = 0) -> Call:
-        """End all tokens of a subject, of which this one is the last."""
+        """Revoke all tokens of a subject, of which this one is the last."""
         target = pb.RevokeSessionsRequest.SubjectTarget(issuer=ISSUER, subject=token.subject)
         rpc = self._admin.RevokeSessions(
             pb.RevokeSessionsRequest(subject=target),
-            timeout=PATIENCE_SECONDS,
+            timeout=DIRECT_DEADLINE_SECONDS,
             metadata=self._metadata["operator"],
         )
-        asked = Asked(Act.NOT_BEFORE, "", token.subject, token.number, task)
-        return await self._record(asked, _nobody(_answer(rpc)))
+        asked = Question(Act.NOT_BEFORE, "", token.subject, token.number, task)
+        return await self._record(asked, _without_identity(_response(rpc)))
 
-    async def _record(self, asked: Asked, work: Awaitable[Said]) -> Call:
-        return await _recorded(self._history, self.name, PATIENCE_SECONDS, asked, work)
+    async def _record(self, asked: Question, work: Awaitable[Answer]) -> Call:
+        return await _recorded(self._history, self.name, DIRECT_DEADLINE_SECONDS, asked, work)
 
 
 @asynccontextmanager
@@ -169,7 +169,7 @@ async def direct(
 ) -> AsyncIterator[Direct]:
     """A client of one replica, as the callers in ``tls``."""
     options = (
-        # A replica that comes back is to be asked at once.
+        # Reconnect at once to a replica that has restarted.
         ("grpc.initial_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 100),
         ("grpc.use_local_subchannel_pool", 1),
@@ -185,12 +185,12 @@ async def direct(
 
 
 async def _recorded(
-    history: History, via: str, deadline_seconds: float, asked: Asked, work: Awaitable[Said]
+    history: History, via: str, deadline_seconds: float, asked: Question, work: Awaitable[Answer]
 ) -> Call:
     start = time.monotonic()
-    said, reason = Said(), ""
+    answer, reason = Answer(), ""
     try:
-        said = await work
+        answer = await work
     except AuthError as error:
         reason = error.reason.name
     call = Call(
@@ -199,10 +199,10 @@ async def _recorded(
         start,
         time.monotonic(),
         deadline_seconds,
-        session=asked.session or said.session,
+        session=asked.session or answer.session,
         subject=asked.subject,
         token=asked.token,
-        answered=said.subject,
+        answered=answer.subject,
         reason=reason,
         task=asked.task or history.new_task(),
     )
@@ -210,18 +210,18 @@ async def _recorded(
     return call
 
 
-async def _said(work: Awaitable[Resolution]) -> Said:
+async def _answer_of(work: Awaitable[Resolution]) -> Answer:
     resolution = await work
     subject = resolution.principal.subject if resolution.principal else ""
-    return Said(subject, resolution.session.id if resolution.session else "")
+    return Answer(subject, resolution.session.id if resolution.session else "")
 
 
-async def _nobody(work: Awaitable[object]) -> Said:
+async def _without_identity(work: Awaitable[object]) -> Answer:
     await work
-    return Said()
+    return Answer()
 
 
-async def _answer(rpc: Awaitable[ResponseT]) -> ResponseT:
+async def _response(rpc: Awaitable[ResponseT]) -> ResponseT:
     try:
         return await rpc
     except aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""The faults, and what is promised while each lasts and after it."""
+"""The faults, and the bounds during and after each."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from chaos import injections
 from chaos.stage import Setup, Stage
 
 GROWTH_KB_PER_MINUTE = 256.0
-"""What counts as flat: a leak of 100 bytes a call would be five times as much."""
+"""Growth that is no leak: a leak of 100 bytes a call would be five times as much."""
 
 
 class Failures(Enum):
     """Which calls may fail."""
 
     NONE = "none"
-    MENDED = "none that a retry within 1 s did not mend"
+    MENDED = "only those that a retry within 1 s mends"
     ANY = "any, within the deadline"
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is promised besides what always is.
+    """The bounds of one fault, besides the guarantees that always hold.
 
     Attributes:
         failures: which calls may fail.
-        obeyed_p99_seconds: by then replicas obey a revocation, 99 times in 100; None where only
-            the bound holds that always does.
-        recovery_seconds: by then no call fails any more, counted from the end of the fault.
-        growth_kb_per_minute: how fast a replica's memory may grow, where it is watched.
-        clocks_agree: whether every refusal has to have a cause that the clients know of.
+        obeyed_p99_seconds: within it replicas obey 99 of 100 revocations; None for the general
+            bound only.
+        recovery_seconds: from the end of the fault until no call fails any more.
+        growth_kb_per_minute: growth of a replica's memory, if it is measured.
+        clocks_agree: whether every rejection has to have a cause in the history.
     """
 
     failures: Failures = Failures.NONE
@@ -50,11 +50,11 @@ class Fault:
     """A fault.
 
     Attributes:
-        name: for ``--only``.
-        about: what is done.
-        inject: does it, and undoes it.
-        bounds: what is promised.
-        setup: what it is done to.
+        name: its name for ``--only``.
+        about: a description.
+        inject: injects the fault and ends it.
+        bounds: what the run has to keep.
+        setup: the stage that it needs.
     """
 
     name: str
@@ -102,7 +102,7 @@ FAULTS = (
     ),
     Fault(
         "store-unreachable",
-        "packets to Valkey swallowed",
+        "packets to Valkey dropped",
         injections.store_unreachable,
         Bounds(Failures.ANY, recovery_seconds=RECOVERY),
         Setup("proxied"),
@@ -110,7 +110,7 @@ FAULTS = (
     Fault("store-slow", "50 ms each way", injections.store_slow, Bounds(), Setup("proxied")),
     Fault(
         "feed-cut",
-        "the feed alone, cut, swallowed",
+        "the feed alone, cut, frozen",
         injections.feed_cut,
         Bounds(),
         Setup("proxied"),
@@ -156,15 +156,15 @@ FAULTS = (
         Setup("sentinel"),
     ),
 )
-"""In the order in which they are run."""
+"""In the order of the runs."""
 
 
 def soaking(minutes: float) -> Fault:
-    """A run that is long enough to see whether memory grows."""
+    """A run without a fault that shows whether memory grows."""
     return Fault(
         "soak",
         f"nothing, for {minutes:g} minutes",
         partial(injections.soak, minutes=minutes),
         Bounds(obeyed_p99_seconds=P99, growth_kb_per_minute=GROWTH_KB_PER_MINUTE),
-        Setup(remembers_little=True),
+        Setup(has_small_caches=True),
     )

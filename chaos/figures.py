@@ -1,4 +1,4 @@
-"""From a history to figures: pure."""
+"""Measurements of a history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chaos.history import Call, History
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Seconds: how many there are, and where they lie; zeros where there are none."""
+    """Number and percentiles of durations in seconds; zeros if there are none."""
 
     count: int
     p50: float
@@ -33,18 +33,19 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one run showed.
+    """The measurements of one run.
 
     Attributes:
-        calls: of clients that balance, repeats included.
+        calls: of clients that balance, retries included.
         failures: of these, by reason.
-        refusals: of these, by reason; most are to be: people try what is not theirs or has ended.
-        latency: of these that did not fail.
-        failed_after: how long those took that did fail.
-        obeyed: from a revocation's acknowledgement to each replica's last answer in spite of it.
-        recovery_seconds: from when the fault was over to the end of the last call that began after
-            it and failed; None where the fault has no end.
-        gap_seconds: the longest time in which no call at all was answered.
+        refusals: of these, by reason. Most are intended: foreign tokens and ended sessions.
+        latency: of calls that did not fail.
+        failed_after: duration of calls that failed.
+        obeyed: from the acknowledgement of a revocation to the last answer of each replica with the
+            revoked identity.
+        recovery_seconds: from the end of the fault to the end of the last call that began after it
+            and failed; None if the fault has no end.
+        gap_seconds: the longest time without an answered call.
     """
 
     calls: int
@@ -76,12 +77,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How a replica's memory went, in KB.
+    """Growth of a replica's memory, in KB.
 
     Attributes:
-        first: after a third of the time, in which caches fill.
+        first: after a third of the run, when caches are full.
         last: at the end.
-        per_minute: by least squares, from the first on.
+        per_minute: slope by least squares from ``first`` on.
     """
 
     first: float
@@ -91,8 +92,8 @@ class Growth:
     @classmethod
     def of(cls, samples: Sequence[tuple[float, float]]) -> Growth:
         """Of samples (seconds, KB), three or more."""
-        settled = samples[len(samples) // 3 :]
-        seconds, sizes = zip(*settled, strict=True)
+        steady = samples[len(samples) // 3 :]
+        seconds, sizes = zip(*steady, strict=True)
         return cls(sizes[0], sizes[-1], 60 * linear_regression(seconds, sizes).slope)
 
 

@@ -1,4 +1,4 @@
-"""What was asked and answered: the record of a run that the checks read. Knows nothing else."""
+"""The calls of a run and their results, which the checks read."""
 
 from __future__ import annotations
 
@@ -8,43 +8,42 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 LOAD = "load"
-"""What ``Call.via`` begins with for a client that balances over all replicas, as MCP servers do."""
+"""The prefix of ``Call.via`` of clients that balance over all replicas, as MCP servers do."""
 
 
 class Act(Enum):
-    """What a call asked for."""
+    """The kind of a call."""
 
     CREATE = "create"
-    """A session under a new id."""
+    """Create a session."""
 
     RESOLVE = "resolve"
-    """Who somebody is, on a session that is there."""
+    """Resolve a token on an existing session."""
 
     REVOKE = "revoke"
-    """The end of a session."""
+    """Revoke a session."""
 
     NOT_BEFORE = "not before"
-    """The end of all tokens that a subject has."""
+    """Revoke all tokens of a subject."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, from when it was made to when its answer was there.
+    """One call and its result.
 
     Attributes:
-        act: what it asked for.
-        via: the client that asked: one that balances (``load-1``), or one that only ever asks the
-            replica of this name.
-        start: monotonic seconds of the process that asked; as all times here.
-        end: when it returned.
-        deadline_seconds: how long it was allowed to take.
+        act: its kind.
+        via: the client: one that balances (``load-1``), or the client of the replica of this name.
+        start: when it began, in monotonic seconds of the harness.
+        end: when it ended, likewise.
+        deadline_seconds: its deadline, from its start.
         session: the session's id; empty for a principal session and for NOT_BEFORE.
-        subject: whose token it bore, or whose tokens it ended; empty without.
+        subject: the subject of its token, or whose tokens it revoked; empty without.
         token: which token of the subject, counted in the order of issue; for NOT_BEFORE the last
-            one that it ended.
-        answered: the subject in the answer; empty without an identity.
-        reason: of the refusal, by its stable name; empty when there was none.
-        task: the same for a call and those that repeated it.
+            one that it revoked.
+        answered: the subject in the response; empty without an identity.
+        reason: of the error, by its stable name; empty if there was none.
+        task: the same number for a call and its retries.
     """
 
     act: Act
@@ -61,22 +60,22 @@ class Call:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
         return self.end - self.start
 
     @property
     def is_balanced(self) -> bool:
-        """Whether any replica may have answered."""
+        """Whether a client made it that balances over all replicas."""
         return self.via.startswith(LOAD)
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether it did what it asked for."""
+        """Whether it succeeded."""
         return not self.reason
 
     @property
     def failed(self) -> bool:
-        """Whether nobody could say: neither an answer nor a refusal that means something."""
+        """Whether it ended without a decision; see ``FAILURES``."""
         return self.reason in FAILURES
 
 
@@ -91,7 +90,7 @@ FAILURES = frozenset(
         "SESSION_LIMIT",
     }
 )
-"""Reasons that tell of the service's state, not of the session's or the token's."""
+"""Reasons for which the service could not decide. The others are about the session or token."""
 
 
 @dataclass
@@ -100,7 +99,7 @@ class History:
 
     Attributes:
         calls: the calls.
-        marks: when what happened to the service, by name.
+        marks: times of events of the run, by name.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -108,7 +107,7 @@ class History:
     _tasks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def new_task(self) -> int:
-        """A number for a call and those that will repeat it."""
+        """A number for a call and its retries."""
         return next(self._tasks)
 
     def of_load(self) -> Iterable[Call]:

@@ -1,4 +1,4 @@
-"""An issuer of tokens for the run, and the people who hold them."""
+"""The issuer of a run's tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Token:
     """A token.
 
     Attributes:
-        subject: whose.
+        subject: its subject.
         number: counted from 1 in the order in which the subject's were issued.
         text: the JWT.
     """
@@ -40,7 +40,7 @@ class Issuer:
         self._issued: dict[str, int] = {}
 
     def token(self, subject: str) -> Token:
-        """A new one; of two, the later one has the later ``iat``."""
+        """A new token of a subject. Each has a later ``iat`` than the one before."""
         number = self._issued.get(subject, 0) + 1
         self._issued[subject] = number
         now = time.time()
@@ -59,6 +59,6 @@ class Issuer:
         return Token(subject, number, jwt.encode(claims, self._secret, "HS256"))
 
     def write_secret(self, path: Path) -> None:
-        """The secret as the file that a configuration names."""
+        """Write the secret to the file that the configuration names."""
         path.touch(0o600)
         path.write_text(self._secret, encoding="ascii")

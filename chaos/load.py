@@ -1,4 +1,4 @@
-"""The load: people who come, call, refresh their tokens, try what is not theirs, and leave."""
+"""The load: sessions that begin, resolve, refresh tokens, get foreign tokens, and end."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from chaos.identity import NOBODY, Issuer, Token
 WORKERS = 24
 RETRY_SECONDS = 0.1
 
-REMEMBERED = 300
-"""Ended sessions that are asked about again."""
+MAX_ENDED = 300
+"""Ended sessions that are resolved again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Somebody with a session and a token."""
+    """A session and its token."""
 
     session: str
     token: Token
@@ -34,14 +34,14 @@ class Load:
     """Calls at a steady rate, by clients that balance.
 
     Args:
-        clients: take turns.
+        clients: one of them makes each call.
         issuer: of the tokens.
-        history: numbers what is repeated.
-        calls_per_second: of all; a worker whose call is slow makes fewer.
+        history: numbers the tasks.
+        calls_per_second: of all workers; slow calls make them fewer.
         seed: of the mix.
 
     Attributes:
-        ended: whose sessions have been ended, acknowledged; the last ones.
+        ended: the last sessions whose end was acknowledged.
     """
 
     def __init__(
@@ -53,22 +53,22 @@ class Load:
         calls_per_second: float,
         seed: int,
     ) -> None:
-        self.ended: deque[Holder] = deque(maxlen=REMEMBERED)
+        self.ended: deque[Holder] = deque(maxlen=MAX_ENDED)
         self._clients = clients
         self._issuer = issuer
         self._history = history
         self._interval_seconds = WORKERS / calls_per_second
         self._random = Random(seed)  # noqa: S311 - a mix of calls, no secret
         self._present: dict[int, Holder] = {}
-        self._people = 0
+        self._subjects = 0
 
     @property
     def present(self) -> list[Holder]:
-        """Who has a session that nobody has tried to end."""
+        """The sessions that no call has tried to end."""
         return list(self._present.values())
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Go on until told to stop; calls under way are finished."""
+        """Make calls until ``stop`` is set; calls in flight are finished."""
         async with asyncio.TaskGroup() as workers:
             for number in range(WORKERS):
                 workers.create_task(self._work(number, stop))
@@ -81,28 +81,28 @@ class Load:
             next_time = max(next_time + self._interval_seconds, time.monotonic())
             holder = self._present.get(number)
             if holder is None:
-                await self._come(number)
+                await self._begin_session(number)
             else:
                 (act,) = self._random.choices(acts, weights)
                 await act(number, holder)
 
     def _mix(self) -> Iterable[tuple[Callable[[int, Holder], Awaitable[None]], int]]:
-        """What is done next, and how often in a hundred times."""
+        """The actions, and their percentages."""
         return (
             (self._call, 70),
             (self._call_without_session, 5),
             (self._call_without_token, 3),
             (self._refresh, 6),
-            (self._rob, 4),
-            (self._leave, 6),
-            (self._come_back, 6),
+            (self._present_foreign_token, 4),
+            (self._end_session, 6),
+            (self._use_ended_session, 6),
         )
 
-    async def _come(self, number: int) -> None:
-        self._people += 1
-        token = self._issuer.token(f"load-{self._people}")
-        if self._people % 2:
-            call = await self._mended(lambda client, task: client.create(token, task=task))
+    async def _begin_session(self, number: int) -> None:
+        self._subjects += 1
+        token = self._issuer.token(f"load-{self._subjects}")
+        if self._subjects % 2:
+            call = await self._repeated(lambda client, task: client.create(token, task=task))
         else:
             call = await self._resolve(secrets.token_urlsafe(16), token, create=True)
         if call.is_acknowledged:
@@ -122,31 +122,31 @@ class Load:
         self._present[number] = Holder(holder.session, token)
         await self._resolve(holder.session, token)
 
-    async def _rob(self, _: int, holder: Holder) -> None:
+    async def _present_foreign_token(self, _: int, holder: Holder) -> None:
         others = [other for other in self.present if other.session != holder.session]
         if others:
             await self._resolve(holder.session, self._random.choice(others).token)
 
-    async def _leave(self, number: int, holder: Holder) -> None:
+    async def _end_session(self, number: int, holder: Holder) -> None:
         del self._present[number]
         client = self._random.choice(self._clients)
-        call = await self._mended(lambda _, task: client.revoke(holder.session, task=task))
+        call = await self._repeated(lambda _, task: client.revoke(holder.session, task=task))
         if call.is_acknowledged:
             self.ended.append(holder)
-            # Whoever has ended it is the first who has to see it, on whichever replica.
+            # The client that has ended it has to see the end at once, on every replica.
             await client.resolve(holder.session, holder.token)
 
-    async def _come_back(self, _: int, holder: Holder) -> None:
+    async def _use_ended_session(self, _: int, holder: Holder) -> None:
         left = self._random.choice(self.ended) if self.ended else holder
         await self._resolve(left.session, left.token)
 
     async def _resolve(self, session: str, token: Token, *, create: bool = False) -> Call:
-        return await self._mended(
+        return await self._repeated(
             lambda client, task: client.resolve(session, token, create=create, task=task)
         )
 
-    async def _mended(self, ask: Callable[[Balanced, int], Awaitable[Call]]) -> Call:
-        """Ask, and ask again for a while if that fails."""
+    async def _repeated(self, ask: Callable[[Balanced, int], Awaitable[Call]]) -> Call:
+        """Make a call, and repeat it for ``MEND_SECONDS`` while it fails."""
         task = self._history.new_task()
         call = await ask(self._random.choice(self._clients), task)
         until = call.end + MEND_SECONDS

@@ -1,4 +1,4 @@
-"""The probe: sessions that all replicas know are ended, and each is asked until it says so."""
+"""The probe: ends sessions that all replicas have cached, and asks each until it rejects them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from chaos.identity import Issuer
 from chaos.load import Holder
 
 STOCK = 40
-"""Sessions that all replicas know and that are still to be ended. They last longer than any fault:
-what is ended during one was in every replica's memory before it."""
+"""Cached sessions that are still to be ended: more than are ended during any fault, so that each
+was in every replica's cache before the fault."""
 
 PREPARE_SECONDS = 120.0
 REVOCATIONS_PER_SECOND = 5.0
 
 FIRST_CONTACT_SECONDS = 0.5
-"""How long replicas have to learn of a session; one that is away does not hold up the others."""
+"""How long replicas have to cache a session. One that is unavailable does not delay the others."""
 
 SHARE_OF_NOT_BEFORES = 0.3
-"""The rest are revocations of one session."""
+"""The rest are revocations of single sessions."""
 
 ASK_AGAIN_SECONDS = 0.001
 AFTER_FAILURE_SECONDS = 0.05
@@ -33,15 +33,15 @@ GIVE_UP_SECONDS = 4.0
 AUDIT_SECONDS = 5.0
 AUDITORS = 8
 
-_REFUSED = ("SESSION_REVOKED", "TOKEN_REVOKED")
+_REJECTED = ("SESSION_REVOKED", "TOKEN_REVOKED")
 
 
 class Probe:
     """Ends sessions and subjects' tokens at a steady rate.
 
     Args:
-        client: balances; it ends the sessions.
-        replicas: each is asked by itself; they cut subjects off in turn.
+        client: balances, and ends the sessions.
+        replicas: clients of one replica each; a random one sets a not-before.
         issuer: of the tokens.
         seed: of the order.
     """
@@ -55,20 +55,20 @@ class Probe:
         self._random = Random(seed)  # noqa: S311 - an order of calls, no secret
         self._stock: deque[Holder] = deque()
         self._ended: list[Holder] = []
-        self._people = 0
+        self._subjects = 0
 
     async def prepare(self) -> None:
         """Fill the stock.
 
         Raises:
-            TimeoutError: the service does not let us.
+            TimeoutError: the service does not create the sessions in time.
         """
         async with asyncio.timeout(PREPARE_SECONDS):
             while len(self._stock) < STOCK:
                 await self._add()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Go on until told to stop; what is being asked is asked to the end."""
+        """End sessions until ``stop`` is set; measurements that have begun are finished."""
         next_time = time.monotonic()
         async with asyncio.TaskGroup() as asking:
             while not stop.is_set():
@@ -79,12 +79,12 @@ class Probe:
                     asking.create_task(self._end(self._stock.popleft()))
 
     async def audit(self, ended: Iterable[Holder], present: Iterable[Holder]) -> int:
-        """Ask every replica about what was ended, and one about each that is still there.
+        """Resolve each ended session on every replica, and each other one on a random replica.
 
-        Whether the answers are right is for the checks to say.
+        The checks decide whether the answers are right.
 
         Returns:
-            How many questions nobody answered.
+            The number of resolves that failed.
         """
         questions = [
             (replica, holder) for holder in (*self._ended, *ended) for replica in self._replicas
@@ -98,7 +98,7 @@ class Probe:
         async def work() -> None:
             while waiting:
                 replica, holder = waiting.popleft()
-                answers.append(await _asked_until_said(replica, holder))
+                answers.append(await _ask_until_answered(replica, holder))
 
         async with asyncio.TaskGroup() as auditors:
             for _ in range(AUDITORS):
@@ -106,8 +106,8 @@ class Probe:
         return sum(answer.failed for answer in answers)
 
     async def _add(self) -> None:
-        self._people += 1
-        token = self._issuer.token(f"probe-{self._people}")
+        self._subjects += 1
+        token = self._issuer.token(f"probe-{self._subjects}")
         holder = Holder(secrets.token_urlsafe(16), token)
         created = await self._client.resolve(holder.session, token, create=True)
         if not created.is_acknowledged:
@@ -116,7 +116,7 @@ class Probe:
             asyncio.create_task(replica.resolve(holder.session, token))
             for replica in self._replicas
         ]
-        # A question that is not answered yet is left to be: it is recorded when it is.
+        # A call that takes longer is recorded when it ends.
         await asyncio.wait(learning, timeout=FIRST_CONTACT_SECONDS)
         self._stock.append(holder)
         await asyncio.gather(*learning)
@@ -131,18 +131,18 @@ class Probe:
         self._ended.append(holder)
         async with asyncio.TaskGroup() as asking:
             for replica in self._replicas:
-                asking.create_task(_asked_until_refused(replica, holder, call.end))
+                asking.create_task(_ask_until_rejected(replica, holder, call.end))
 
 
-async def _asked_until_refused(replica: Caller, holder: Holder, acknowledged: float) -> None:
+async def _ask_until_rejected(replica: Caller, holder: Holder, acknowledged: float) -> None:
     while time.monotonic() < acknowledged + GIVE_UP_SECONDS:
         call = await replica.resolve(holder.session, holder.token)
-        if call.reason in _REFUSED:
+        if call.reason in _REJECTED:
             return
         await asyncio.sleep(AFTER_FAILURE_SECONDS if call.failed else ASK_AGAIN_SECONDS)
 
 
-async def _asked_until_said(replica: Caller, holder: Holder) -> Call:
+async def _ask_until_answered(replica: Caller, holder: Holder) -> Call:
     until = time.monotonic() + AUDIT_SECONDS
     while True:
         call = await replica.resolve(holder.session, holder.token)

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that delays, cuts or freezes what passes, or a replica's feed alone."""
+"""A TCP proxy on loopback that delays, cuts or freezes connections, or only a replica's feed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ HOST = "127.0.0.1"
 CHUNK_BYTES = 1 << 16
 
 FEED_WORDS = (b"XREAD", b"SUBSCRIBE")
-"""What only the client of a feed says."""
+"""Commands that only the client of a feed sends."""
 
 
 class Proxy:
-    """A proxy under way, made by ``proxied``. Its methods are for the event loop that it runs on.
+    """A running proxy, made by ``proxied``. Its methods are for the event loop that it runs on.
 
     Attributes:
         port: where it listens.
-        delay_seconds: how long each chunk is held back, in both directions; order is kept.
+        delay_seconds: delay of each chunk, in both directions. The order is kept.
     """
 
     def __init__(self, upstream: tuple[str, int], feed_words: Iterable[bytes]) -> None:
@@ -38,44 +38,43 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """As a server's: ``redis://…``."""
+        """``redis://…``, as of a server."""
         return f"redis://{HOST}:{self.port}"
 
     def connections(self, *, feed_only: bool = False) -> int:
-        """How many there are now."""
+        """The number of open connections."""
         return sum(link.is_feed or not feed_only for link in self._links)
 
     def cut(self, *, feed_only: bool = False) -> None:
-        """Close connections, those there are and, until ``mend``, those that come."""
+        """Close open connections and, until ``mend``, new ones."""
         self._cut.begin(feed_only)
         for link in list(self._links):
-            if self._cut.befalls(link):
+            if self._cut.affects(link):
                 link.close()
 
     def freeze(self, *, feed_only: bool = False) -> None:
-        """Carry nothing until ``mend``: connections stay open, new ones are accepted, and nobody
-        is told anything."""
+        """Forward nothing until ``mend``: connections stay open, and new ones are accepted."""
         self._frozen.begin(feed_only)
 
     def mend(self) -> None:
-        """Undo cut, freeze and delay. What was held back goes on its way."""
+        """End cut, freeze and delay. Held chunks are forwarded."""
         self.delay_seconds = 0.0
         self._cut.end()
         self._frozen.end()
 
     async def close(self) -> None:
-        """Close every connection, and wait until nothing is carried any more."""
+        """Close every connection, and wait for their tasks."""
         self.mend()
         self.cut()
         tasks = [task for task in self._links.values() if task is not None]
         await asyncio.gather(*tasks)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection until it ends."""
+        """Forward one connection until it ends."""
         link = _Link(writer, self._feed_words)
         self._links[link] = asyncio.current_task()
         try:
-            # The server is away, or goes: the client is about to see that, too.
+            # The server is unavailable: closing the connection shows it to the client.
             with suppress(OSError):
                 await self._pass(link, b"")
                 await self._carry_both(link, reader, writer)
@@ -87,16 +86,16 @@ class Proxy:
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         upstream_reader, link.upstream = await asyncio.open_connection(*self._upstream)
-        ways = (
-            asyncio.create_task(self._carry(link, reader, link.upstream, heard=True)),
-            asyncio.create_task(self._carry(link, upstream_reader, writer, heard=False)),
+        directions = (
+            asyncio.create_task(self._carry(link, reader, link.upstream, from_client=True)),
+            asyncio.create_task(self._carry(link, upstream_reader, writer, from_client=False)),
         )
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
 
     async def _carry(
         self,
@@ -104,30 +103,30 @@ class Proxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         *,
-        heard: bool,
+        from_client: bool,
     ) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
-            await self._pass(link, chunk if heard else b"")
+            await self._pass(link, chunk if from_client else b"")
             writer.write(chunk)
             await writer.drain()
 
-    async def _pass(self, link: _Link, said: bytes) -> None:
-        """Wait for as long as the faults have it.
+    async def _pass(self, link: _Link, sent: bytes) -> None:
+        """Delay a chunk as the faults require.
 
         Raises:
             ConnectionAbortedError: the connection is cut.
         """
-        link.hear(said)
+        link.observe(sent)
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
-        while self._frozen.befalls(link):
+        while self._frozen.affects(link):
             await self._frozen.over.wait()
-        if self._cut.befalls(link):
+        if self._cut.affects(link):
             raise ConnectionAbortedError
 
 
 class _Fault:
-    """Whom a fault befalls, and when it is over."""
+    """Which connections a fault affects, and its end."""
 
     def __init__(self) -> None:
         self.over = asyncio.Event()
@@ -141,12 +140,12 @@ class _Fault:
     def end(self) -> None:
         self.over.set()
 
-    def befalls(self, link: _Link) -> bool:
+    def affects(self, link: _Link) -> bool:
         return not self.over.is_set() and (link.is_feed or not self._feed_only)
 
 
 class _Link:
-    """One connection, and whether it is a feed's."""
+    """One connection, and whether it is a feed."""
 
     def __init__(self, writer: asyncio.StreamWriter, feed_words: tuple[bytes, ...]) -> None:
         self.upstream: asyncio.StreamWriter | None = None
@@ -156,12 +155,12 @@ class _Link:
         self._kept = max(map(len, feed_words), default=1) - 1
         self._tail = b""
 
-    def hear(self, chunk: bytes) -> None:
+    def observe(self, chunk: bytes) -> None:
         if not self.is_feed:
-            # A word may come in two pieces.
-            heard = self._tail + chunk
-            self.is_feed = any(word in heard for word in self._feed_words)
-            self._tail = heard[-self._kept :]
+            # A command may be split over two chunks.
+            from_client = self._tail + chunk
+            self.is_feed = any(word in from_client for word in self._feed_words)
+            self._tail = from_client[-self._kept :]
 
     def close(self) -> None:
         for writer in (self._writer, self.upstream):
@@ -176,12 +175,12 @@ async def proxied(
     feed_words: Iterable[bytes] = FEED_WORDS,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Proxy]:
-    """A proxy in front of a server, for as long as it is needed.
+    """A proxy in front of a server, closed at the end of the block.
 
     Args:
-        upstream: (host, port) of the server; it need not be there yet.
-        feed_words: a connection whose client has said one of them is a feed's.
-        tls: how to speak TLS to clients; None for plain text. The way upstream is plain.
+        upstream: (host, port) of the server, which may start later.
+        feed_words: a connection whose client sends one of them is a feed.
+        tls: the server side of TLS to clients; None for plain text. Upstream is plain text.
     """
     proxy = Proxy(upstream, feed_words)
     server = await asyncio.start_server(proxy.serve, HOST, 0, ssl=tls)
@@ -189,6 +188,6 @@ async def proxied(
     try:
         yield proxy
     finally:
-        # Not wait_closed(): it waits for clients, and these are cut off below.
+        # Not wait_closed(): it waits for clients, whose connections are closed below.
         server.close()
         await proxy.close()

@@ -21,10 +21,10 @@ from authsvc.telemetry import logs
 
 
 class SteppedClock:
-    """The machine's clock, moved.
+    """The machine's clock with an offset.
 
     Args:
-        path: holds the offset in seconds.
+        path: the file of the offset in seconds.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,7 @@ class SteppedClock:
 
 
 async def serve(settings: Settings, clock: SteppedClock) -> None:
-    """As ``authsvc.server.running.serve``, by that clock."""
+    """As ``authsvc.server.running.serve``, with that clock."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -54,7 +54,7 @@ async def serve(settings: Settings, clock: SteppedClock) -> None:
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), required=True)
 @click.option("--offset", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def main(config: Path, offset: Path) -> None:
-    """Serve AuthService by a clock that can be stepped."""
+    """Serve AuthService with a clock that can be stepped."""
     settings = load(Settings, config)
     logs.configure(settings.log_level, settings.log_format)
     uvloop.run(serve(settings, SteppedClock(offset)))

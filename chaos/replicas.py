@@ -1,4 +1,4 @@
-"""Replicas of authsvc as processes: started, killed, paused, drained, and always ended."""
+"""Replicas of authsvc as processes, ended at the end of their block."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Site:
         folder: where their files are.
         issuer: whose tokens they trust.
         store: the lines of their table ``[store]``.
-        remembered: how many sessions, and tokens, each remembers; None for the defaults.
+        cached: sessions and tokens in each replica's caches; None for the defaults.
     """
 
     folder: Path
     issuer: Issuer
     store: str
-    remembered: int | None = None
+    cached: int | None = None
 
     def prepare(self) -> None:
         """Write certificates, secrets and service tokens."""
@@ -55,12 +55,12 @@ class Site:
             (self.folder / f"{caller}.token").write_text(secrets.token_urlsafe(32))
 
     def tls(self, caller: str) -> ClientTls:
-        """How ``load`` or ``operator`` calls."""
+        """TLS and service token of ``load`` or ``operator``."""
         return ClientTls(self.folder / "ca.pem", service_token_file=self.folder / f"{caller}.token")
 
     def config(self, port: int) -> str:
         """The configuration of the replica at a port."""
-        folder, few = self.folder, self.remembered
+        folder, few = self.folder, self.cached
         return f"""
 listen = "{HOST}:{port}"
 log_format = "json"
@@ -147,15 +147,15 @@ class Replica:
         self._signal(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop it in its tracks."""
+        """Suspend its process: connections stay open, and nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume its process."""
         self._signal(signal.SIGCONT)
 
     def drain(self) -> None:
-        """Ask it to stop when what is in flight is done."""
+        """Ask it to stop after the calls in flight."""
         self._signal(signal.SIGTERM)
 
     async def ended(self) -> int:
@@ -171,18 +171,18 @@ class Replica:
             raise ReplicaError(f"{self.name} does not end:\n{self.log_end()}") from None
 
     async def end(self) -> None:
-        """End it, however it is."""
+        """Kill it, if it runs."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
 
     def step_clock(self, seconds: float) -> None:
-        """Move its clock to so far from the machine's; it counts within a moment."""
+        """Set the offset of its clock from the machine's. It takes effect within milliseconds."""
         self._offset.write_text(str(seconds), encoding="ascii")
         self._signal(signal.SIGUSR1)
 
     def resident_kb(self) -> int:
-        """How much memory it takes."""
+        """Its resident memory, in KB."""
         statm = Path(f"/proc/{self._running().pid}/statm").read_text(encoding="ascii")
         return int(statm.split()[1]) * _PAGE_KB
 
@@ -212,7 +212,7 @@ class Replica:
 async def replicas(
     site: Site, count: int, *, can_step_clock: bool = False
 ) -> AsyncIterator[tuple[Replica, ...]]:
-    """So many, started side by side, and ended on the way out.
+    """Replicas that are started together, and ended at the end of the block.
 
     Raises:
         ReplicaError: one does not start.

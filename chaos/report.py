@@ -1,4 +1,4 @@
-"""What is printed, and what is written down."""
+"""The printed summary, and the JSON report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chaos.history import Call
 from chaos.run import Result
 
 SHOWN = 5
-"""Violations that are printed for each run; all are written down."""
+"""Violations that are printed for each run; the JSON report has all."""
 
 
 def summary(results: Iterable[Result]) -> str:
@@ -23,7 +23,7 @@ def summary(results: Iterable[Result]) -> str:
 
 
 def findings(result: Result) -> list[str]:
-    """What a run did wrong, in lines."""
+    """Violations and exceeded bounds of a run, a line each."""
     shown = [
         f"{violation.rule}: {violation.text} ({violation.call})"
         for violation in result.violations[:SHOWN]
@@ -33,7 +33,7 @@ def findings(result: Result) -> list[str]:
 
 
 def memory(result: Result) -> list[str]:
-    """How the replicas' memory went, in lines."""
+    """Growth of the replicas' memory, a line each."""
     return [
         f"{name}: {growth.first / 1024:.1f} MB, then {growth.last / 1024:.1f} MB: "
         f"{growth.per_minute:+.0f} KB a minute"

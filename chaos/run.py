@@ -1,4 +1,4 @@
-"""One run: a fault injected under load, and the verdict on its history."""
+"""One run: a fault under load, and the checks of its history."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ TRAILS = 5
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all runs have in common.
+    """The parameters of all runs.
 
     Attributes:
-        seconds: how long each fault lasts.
+        seconds: the duration of each fault.
         calls_per_second: of the load.
         seed: of the mix.
     """
@@ -39,14 +39,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
-        fault: what was done.
-        figures: what it showed.
-        violations: of what always holds, and of failures that were not to be.
-        missed: bounds that were not kept, in words.
-        memory: how each replica's went, where it was watched.
+        fault: the injected fault.
+        figures: its measurements.
+        violations: of the guarantees, and failures that the fault does not allow.
+        missed: exceeded bounds, in words.
+        memory: growth of each replica's memory, if it was measured.
         trail: for the first violations, every call about the same session or not-before.
     """
 
@@ -59,12 +59,12 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept."""
+        """Whether every guarantee and bound was kept."""
         return not self.violations and not self.missed
 
 
 async def run(fault: Fault, plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
-    """Inject a fault, and judge.
+    """Inject a fault, and check the history.
 
     Raises:
         ValkeyError, ReplicaError: something does not start, or start again.
@@ -83,7 +83,7 @@ async def run(fault: Fault, plan: Plan, folder: Path, tell: Callable[[str], None
                 await fault.inject(stage)
                 await asyncio.sleep(AFTER_SECONDS)
             if unanswered := await traffic.audit():
-                stage.broken.append(f"{unanswered} questions of the audit were not answered")
+                stage.broken.append(f"{unanswered} resolves of the audit failed")
     memory = {name: Growth.of(samples) for name, samples in stage.memory.items()}
     return judge(fault, stage.history, memory, stage.broken)
 
@@ -91,7 +91,7 @@ async def run(fault: Fault, plan: Plan, folder: Path, tell: Callable[[str], None
 def judge(
     fault: Fault, history: History, memory: Mapping[str, Growth], broken: Iterable[str] = ()
 ) -> Result:
-    """Hold what was seen against what was promised."""
+    """Check a history against the guarantees and the fault's bounds."""
     figures = Figures.of(history)
     violations = tuple(_violations(fault.bounds, history))
     missed = (*broken, *_missed(fault.bounds, figures, memory.values()))

@@ -27,25 +27,25 @@ CLIENTS = 3
 
 StoreKind = Literal["single", "proxied", "sentinel", "cluster"]
 
-REMEMBERED = 1_000
-"""Sessions, and tokens, that replicas remember where their memory is watched: a cache that is full
-grows no more."""
+CACHED = 1_000
+"""Sessions and tokens in the caches of replicas whose memory is measured: a full cache does not
+grow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a run is made of.
+    """The parts of a run.
 
     Attributes:
         store: a single server, one behind a proxy, one with a replica and sentinels, or a cluster
             of three primaries with a replica each.
         can_step_clocks: whether the replicas' clocks can be stepped.
-        remembers_little: whether caches are kept small.
+        has_small_caches: whether the replicas' caches are small.
     """
 
     store: StoreKind = "single"
     can_step_clocks: bool = False
-    remembers_little: bool = False
+    has_small_caches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +69,17 @@ class Stage:
 
     Attributes:
         replicas: of authsvc.
-        history: what is asked and answered.
+        history: the calls and their results.
         seconds: how long a fault lasts.
-        tell: prints what happens.
-        memory: samples of each replica's, where they are taken: (seconds, KB).
-        broken: promises that no call shows to be broken.
+        report: prints progress.
+        memory: samples of each replica's memory, if it is measured: (seconds, KB).
+        broken: violations that do not show in a call.
     """
 
     replicas: tuple[Replica, ...]
     history: History
     seconds: float
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     _store: Store
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
@@ -104,13 +104,13 @@ class Stage:
         """The cluster."""
         return _there(self._store.cluster)
 
-    async def lasts(self) -> None:
-        """Wait for as long as a fault lasts."""
+    async def hold(self) -> None:
+        """Wait for the duration of a fault."""
         await asyncio.sleep(self.seconds)
 
-    def is_over(self, what: str) -> None:
-        """Note that the fault is over now: from here on recovery is counted."""
-        self.tell(what)
+    def fault_ended(self, what: str) -> None:
+        """Report the end of the fault. The recovery time begins now."""
+        self.report(what)
         self.history.marks["over"] = time.monotonic()
 
 
@@ -123,7 +123,7 @@ class Traffic:
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """For as long as the block runs; calls under way are then finished."""
+        """Run load and probe during the block. Calls in flight are finished at its end."""
         stop = asyncio.Event()
         await self.probe.prepare()
         async with asyncio.TaskGroup() as running:
@@ -135,10 +135,10 @@ class Traffic:
                 stop.set()
 
     async def audit(self) -> int:
-        """Ask about everything that is known to have been ended, or to be there.
+        """Resolve every session that was ended, and every one that was not.
 
         Returns:
-            How many questions nobody answered.
+            The number of resolves that failed.
         """
         return await self.probe.audit(list(self.load.ended), self.load.present)
 
@@ -153,15 +153,15 @@ async def staged(
     seed: int,
     tell: Callable[[str], None],
 ) -> AsyncIterator[tuple[Stage, Traffic]]:
-    """Set it up in a folder, and take it down.
+    """A stage in a folder, taken down at the end of the block.
 
     Raises:
         ValkeyError, ReplicaError: something does not start.
     """
     async with AsyncExitStack() as running:
         store = await _store(folder, setup.store, running)
-        remembered = REMEMBERED if setup.remembers_little else None
-        site = Site(folder, Issuer(), store.lines, remembered)
+        cached = CACHED if setup.has_small_caches else None
+        site = Site(folder, Issuer(), store.lines, cached)
         site.prepare()
         fleet = await running.enter_async_context(
             replicas(site, REPLICAS, can_step_clock=setup.can_step_clocks)

@@ -1,1 +1,1 @@
-"""Fuzzing: what strangers can send, at whatever reads it first."""
+"""Fuzzing of the code that reads untrusted input first."""

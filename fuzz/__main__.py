@@ -1,6 +1,6 @@
-"""``make fuzz``: coverage-guided, for a bounded time.
+"""``make fuzz``: coverage-guided fuzzing, for a bounded time.
 
-Half of the inputs are taken as tokens, half as claims to be signed, by their first byte.
+An input that begins with ``{`` is signed as claims; any other is a token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ with atheris.instrument_imports(include=["authsvc"]):
 
 
 def one_input(data: bytes) -> None:
-    """One token, or one set of claims."""
+    """Verify one token, or one set of claims."""
     if data[:1] == b"{":
         verdict(signed(data))
     else:

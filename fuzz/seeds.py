@@ -1,4 +1,4 @@
-"""Writes the corpus: ``python -m fuzz.seeds``. The same files each time."""
+"""Writes the corpus: ``python -m fuzz.seeds``. The files are the same each time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEADERS: dict[str, dict[str, object]] = {
     "kid-long": {"kid": "k" * 513},
     "kid-null": {"kid": None},
 }
-"""Headers by name; those of them that name no ``alg`` say HS256."""
+"""Headers by name. ``alg`` is HS256 unless they have another."""
 PACKED = base64.b64encode(json.dumps(["one", "two"]).encode()).decode()
 
 
@@ -54,7 +54,7 @@ def seeds() -> dict[str, bytes]:
         f"header-{name}": unsigned({"alg": "HS256", **header}, CLAIMS) + b".AA"
         for name, header in HEADERS.items()
     }
-    odd = {
+    malformed = {
         "none": unsigned({"alg": "none"}, {}) + b".",
         "two-segments": b"e30.e30",
         "five-segments": b"e30.e30.e30.e30.e30",
@@ -65,11 +65,11 @@ def seeds() -> dict[str, bytes]:
         "nan": b'{"iss":"standard","exp":NaN}',
         "bytes": b"\xed\xa0\x80.\xff.\x00",
     }
-    return {**encoded, **tokens, **published(), **headers, **odd}
+    return {**encoded, **tokens, **published(), **headers, **malformed}
 
 
 def published() -> dict[str, bytes]:
-    """Tokens of public keys, one good for each, and with signatures of the wrong size."""
+    """Tokens of public keys: a valid one for each, and some with invalid signatures."""
     ec, ed = (
         unsigned({"alg": alg, "kid": kid}, PUBLISHED)
         for alg, kid in (("ES256", "ec"), ("EdDSA", "ed"))
@@ -87,7 +87,7 @@ def published() -> dict[str, bytes]:
 
 
 def unsigned(header: dict[str, object], claims: dict[str, object]) -> bytes:
-    """What a signature would be over."""
+    """Header and claims, without a signature."""
     return b".".join(segment(json.dumps(part).encode()) for part in (header, claims))
 
 

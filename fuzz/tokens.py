@@ -1,4 +1,4 @@
-"""What is fuzzed: the way of a token, from bytes to a verdict. Needs no fuzzer to be called."""
+"""The fuzzed function: the verification of a token. It runs without a fuzzer, too."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _VERIFIER = JwtVerifier(
 
 
 def verdict(data: bytes) -> str:
-    """The reason why a token is refused; empty when it is good.
+    """The reason for which a token is rejected; empty if it is valid.
 
-    Whatever else it raises is a finding.
+    Any other exception is a finding.
     """
     token = data.decode("utf-8", "surrogateescape")
     try:
@@ -54,5 +54,5 @@ def verdict(data: bytes) -> str:
 
 
 def signed(payload: bytes) -> bytes:
-    """A token with any bytes for claims, so that the fuzzer gets past the signature."""
+    """A token with any bytes as claims and a valid signature."""
     return jwt.api_jws.encode(payload, SECRET, "HS256").encode()

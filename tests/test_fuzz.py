@@ -11,7 +11,7 @@ from fuzz.tokens import CORPUS, signed, verdict
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
-def test_a_verdict_and_nothing_else(path: Path) -> None:
+def test_an_input_is_valid_or_has_a_reason(path: Path) -> None:
     data = path.read_bytes()
     verdict(data)
     verdict(signed(data))
@@ -22,8 +22,8 @@ def test_the_corpus_is_what_the_seeds_say() -> None:
         assert (CORPUS / name).read_bytes() == data
 
 
-def test_good_tokens_are_among_them() -> None:
-    good = {path.name for path in CORPUS.iterdir() if verdict(path.read_bytes()) == ""}
+def test_the_corpus_has_valid_tokens() -> None:
+    valid = {path.name for path in CORPUS.iterdir() if verdict(path.read_bytes()) == ""}
     claims = {"standard", "lists", "scp", "groups", "patterns", "compressed", "nested"}
     expected = claims | {"es256", "eddsa"}
-    assert good == {f"token-{name}" for name in expected}
+    assert valid == {f"token-{name}" for name in expected}
