@@ -25,7 +25,7 @@ def test_a_name_begins_with_the_subject() -> None:
 
 
 @given(subject=st.text(min_size=1, max_size=200))
-def test_every_name_is_one_that_sts_takes(subject: str) -> None:
+def test_every_name_is_one_that_sts_accepts(subject: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_+=,.@-]{2,64}", session_name(principal(subject)))
 
 
@@ -35,7 +35,7 @@ def test_two_principals_have_two_names(one: tuple[str, str], other: tuple[str, s
     assert (session_name(principal(*one)) == session_name(principal(*other))) == same
 
 
-def test_nobody_can_take_the_subject_that_anothers_turns_into() -> None:
+def test_no_subject_equals_the_name_of_another() -> None:
     victim = session_name(principal("auth0|alice"))
     assert session_name(principal(victim)) != victim
     assert session_name(principal("auth0-alice")) != victim
@@ -46,7 +46,7 @@ def test_issuer_and_subject_cannot_be_cut_elsewhere() -> None:
     assert one != session_name(principal("ab", issuer="https://"))
 
 
-def test_tags_are_what_the_token_says() -> None:
+def test_tags_are_the_claims_of_the_token() -> None:
     assert session_tags(principal("alice", client_id="client")) == [
         ("issuer", ISSUER),
         ("subject", "alice"),
@@ -55,5 +55,5 @@ def test_tags_are_what_the_token_says() -> None:
 
 
 @pytest.mark.parametrize("subject", ["auth0|alice", "a" * 257, "alice\n", "a*", "", "a\tb"])
-def test_a_value_that_aws_does_not_take_is_left_out(subject: str) -> None:
+def test_a_value_that_aws_does_not_accept_is_left_out(subject: str) -> None:
     assert session_tags(principal(subject)) == [("issuer", ISSUER)]

@@ -101,14 +101,16 @@ async def test_each_resource_has_its_own(
     assert isinstance(other, BearerCredentials)
 
 
-async def test_what_no_table_names_has_none(tmp_path: Path, idp: IdentityProvider) -> None:
+async def test_a_resource_of_no_table_has_no_credentials(
+    tmp_path: Path, idp: IdentityProvider
+) -> None:
     settings = configured(tmp_path, idp, exchange=[exchange(tmp_path, resources=[RESOURCE])])
     async with open_broker(settings) as broker:
         assert broker is not None
         assert await broker.issue(ALICE, token=TOKEN, resource=OTHER_RESOURCE, now=START) is None
 
 
-async def test_an_unset_role_leaves_nothing_to_another_broker(
+async def test_a_principal_without_credentials_of_its_broker_gets_none_of_another(
     tmp_path: Path, idp: IdentityProvider, fake_sts: FakeSts
 ) -> None:
     """What one broker does not give, no other one is asked for."""

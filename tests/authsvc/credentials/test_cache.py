@@ -90,7 +90,7 @@ async def test_two_keys_share_nothing(cached: Cached) -> None:
     assert [await cached.get("bob"), await cached.get("alice")] == ["token-2", "token-1"]
 
 
-async def test_a_first_caller_who_leaves_does_not_end_it_for_the_others(cached: Cached) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_call_for_the_others(cached: Cached) -> None:
     cached.issuer.open.clear()
     first, second = (asyncio.create_task(cached.get()) for _ in range(2))
     await asyncio.sleep(0)
@@ -103,7 +103,7 @@ async def test_a_first_caller_who_leaves_does_not_end_it_for_the_others(cached: 
     assert cached.issuer.calls == 1
 
 
-async def test_they_are_kept_until_they_are_due_and_renewed_in_the_background(
+async def test_they_are_cached_until_they_are_due_and_renewed_in_the_background(
     cached: Cached,
 ) -> None:
     await cached.get()
@@ -130,14 +130,14 @@ async def test_what_ends_with_the_token_is_not_renewed(cached: Cached) -> None:
     assert cached.issuer.calls == 1
 
 
-async def test_ended_ones_are_not_given_out(cached: Cached) -> None:
+async def test_expired_ones_are_not_issued(cached: Cached) -> None:
     await cached.get()
     cached.clock.advance(3600)
     assert await cached.get() == "token-2"
 
 
 @pytest.mark.parametrize("reason", [Reason.CREDENTIALS_UNAVAILABLE, Reason.CREDENTIALS_REFUSED])
-async def test_a_failure_is_remembered_for_a_while(cached: Cached, reason: Reason) -> None:
+async def test_a_failure_is_cached_for_a_while(cached: Cached, reason: Reason) -> None:
     cached.issuer.error = AuthError(reason, "why")
     for _ in range(20):
         with pytest.raises(AuthError, match="why") as refused:
@@ -160,7 +160,7 @@ async def test_no_frames_are_kept_with_a_failure(cached: Cached) -> None:
     assert not any(isinstance(it, BaseException) for it in gc.get_referents(failure))
 
 
-async def test_through_an_outage_those_that_last_are_given_out_and_then_none(
+async def test_during_an_outage_cached_ones_are_issued_until_they_expire(
     cached: Cached,
 ) -> None:
     await cached.get()
@@ -182,7 +182,7 @@ async def test_through_an_outage_those_that_last_are_given_out_and_then_none(
     assert await cached.get() == f"token-{cached.issuer.calls}"
 
 
-async def test_a_refusal_to_renew_ends_those_that_are_kept(cached: Cached) -> None:
+async def test_a_rejected_renewal_evicts_the_cached_ones(cached: Cached) -> None:
     await cached.get()
     cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED)
     cached.clock.advance(3600 * RENEWAL_FRACTION)
@@ -193,14 +193,14 @@ async def test_a_refusal_to_renew_ends_those_that_are_kept(cached: Cached) -> No
     assert refused.value.reason is Reason.CREDENTIALS_REFUSED
 
 
-async def test_credentials_that_come_too_late_are_not_given_out(cached: Cached) -> None:
+async def test_credentials_that_expired_on_arrival_are_not_issued(cached: Cached) -> None:
     cached.issuer._clock = Clock(START - 3600)
     with pytest.raises(AuthError, match="had expired") as refused:
         await cached.get()
     assert refused.value.reason is Reason.CREDENTIALS_UNAVAILABLE
 
 
-async def test_a_defect_is_raised_and_not_remembered(
+async def test_a_defect_is_raised_and_not_cached(
     cached: Cached, caplog: pytest.LogCaptureFixture
 ) -> None:
     cached.issuer.error = ZeroDivisionError("the token was eyJ")
@@ -225,7 +225,7 @@ async def test_a_flood_of_principals_is_not_passed_on(cached: Cached) -> None:
     assert cached.issuer.calls == MAX_CONCURRENT_CALLS
 
 
-async def test_those_used_least_recently_are_forgotten(
+async def test_those_used_least_recently_are_evicted(
     cached: Cached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cached.cache._cached, "max_entries", 2)
@@ -238,7 +238,7 @@ async def test_those_used_least_recently_are_forgotten(
     assert cached.issuer.calls == 4
 
 
-async def test_closing_ends_what_is_under_way(cached: Cached) -> None:
+async def test_closing_cancels_the_calls_in_flight(cached: Cached) -> None:
     cached.issuer.open.clear()
     asking = asyncio.create_task(cached.get())
     await asyncio.sleep(0)

@@ -126,7 +126,7 @@ async def test_a_token_is_exchanged(broker: CredentialBroker, site: Site) -> Non
     assert base64.b64decode(pair).decode() == "auth+svc:hush%3A+a+secret%2Fwith%2Bsigns"
 
 
-async def test_what_is_asked_for_is_configured(
+async def test_the_parameters_are_configured(
     tmp_path: Path, idp: IdentityProvider, site: Site
 ) -> None:
     settings = configured(
@@ -147,7 +147,7 @@ async def test_what_is_asked_for_is_configured(
     assert asked["subject_token_type"] == ["urn:ietf:params:oauth:token-type:jwt"]
 
 
-async def test_another_issuers_token_is_not_shown(broker: CredentialBroker, site: Site) -> None:
+async def test_another_issuers_token_is_not_sent(broker: CredentialBroker, site: Site) -> None:
     who = Principal("https://other.example", "alice", START + 600)
     assert await broker.issue(who, token=TOKEN, resource=RESOURCE, now=START) is None
     assert not site.posted
@@ -194,7 +194,7 @@ async def test_it_is_exchanged_again_before_it_ends(broker: CredentialBroker, si
     assert len(site.posted) == 2
 
 
-async def test_a_changed_secret_counts_at_once(
+async def test_a_changed_secret_takes_effect_at_once(
     broker: CredentialBroker, site: Site, tmp_path: Path
 ) -> None:
     secret = tmp_path / "client.secret"
@@ -220,7 +220,7 @@ async def test_a_changed_secret_counts_at_once(
         (503, Reason.CREDENTIALS_UNAVAILABLE),
     ],
 )
-async def test_what_a_no_means(
+async def test_the_reason_of_each_status(
     broker: CredentialBroker, site: Site, status: int, reason: Reason
 ) -> None:
     site.answers["/token"] = Answer(
@@ -259,7 +259,7 @@ async def test_what_a_no_means(
     ],
     ids=str,
 )
-async def test_an_answer_of_no_use(
+async def test_an_invalid_response(
     broker: CredentialBroker, site: Site, changes: dict[str, object]
 ) -> None:
     answers(site, **changes)
@@ -269,12 +269,12 @@ async def test_an_answer_of_no_use(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"<html/>", b"\xff", b"[" * 100_000, b"1" * 10_000, b" " * 600_000]
 )
-async def test_what_is_no_answer(broker: CredentialBroker, site: Site, body: bytes) -> None:
+async def test_no_response_at_all(broker: CredentialBroker, site: Site, body: bytes) -> None:
     site.answers["/token"] = Answer(body)
     assert (await refused(broker)).reason is Reason.CREDENTIALS_UNAVAILABLE
 
 
-async def test_the_clients_own_token_is_not_taken_back(
+async def test_the_clients_own_token_is_not_accepted_in_exchange(
     broker: CredentialBroker, site: Site
 ) -> None:
     answers(site, access_token=TOKEN.reveal())

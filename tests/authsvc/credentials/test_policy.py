@@ -113,7 +113,7 @@ def test_the_permissions_of_real_tokens(permission: str, resource: str) -> None:
         ('s3:GetObject","s3:*',),
     ],
 )
-def test_what_no_table_knows_is_not_granted(permissions: tuple[str, ...]) -> None:
+def test_an_action_of_no_table_is_not_granted(permissions: tuple[str, ...]) -> None:
     assert policy_of(("alpha",), permissions) is None
 
 
@@ -162,14 +162,14 @@ def test_no_bucket_is_no_access() -> None:
         "",
     ],
 )
-def test_a_name_that_s3_would_not_take_is_left_out_and_the_others_count(name: str) -> None:
+def test_a_name_that_s3_does_not_permit_is_left_out(name: str) -> None:
     assert not is_bucket(name)
     assert policy_of((name,), ("s3:GetObject",)) is None
     assert document(("alpha", name), ("s3:GetObject",)) == document(("alpha",), ("s3:GetObject",))
 
 
 @pytest.mark.parametrize("name", ["abc", "a.b-c", "1bucket", "a" * 63, "192.168.5.4a", "a.1.2.3"])
-def test_names_that_s3_takes(name: str) -> None:
+def test_names_that_s3_permits(name: str) -> None:
     assert is_bucket(name)
 
 
@@ -199,7 +199,7 @@ def refusal_or_policy(
 FOUR = ("s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket", "s3:PutObject")
 
 
-def test_a_policy_that_is_too_long_is_shortened_before_it_is_refused() -> None:
+def test_a_policy_that_is_too_long_is_shortened_before_it_is_rejected() -> None:
     sizes = []
     for count in range(1, 40):
         made = refusal_or_policy(tuple(f"bucket-{number:013}" for number in range(count)), FOUR)
@@ -208,7 +208,7 @@ def test_a_policy_that_is_too_long_is_shortened_before_it_is_refused() -> None:
     assert sizes == 23 * [2] + 1 * [1] + 15 * [0]
 
 
-def test_a_refusal_says_what_would_do() -> None:
+def test_a_rejection_says_what_mends_it() -> None:
     with pytest.raises(
         AuthError, match=r"for 40 buckets has 3159 characters.* fewer buckets"
     ) as no:

@@ -76,7 +76,7 @@ async def test_a_principal_without_buckets_is_served_without_credentials(
     assert not fake_sts.calls
 
 
-async def test_a_refusal_reaches_the_caller_without_its_detail(
+async def test_a_rejection_reaches_the_caller_without_its_detail(
     tmp_path: Path, idp: IdentityProvider, clock: Clock, fake_sts: FakeSts
 ) -> None:
     fake_sts.errors = [(403, "AccessDenied")]

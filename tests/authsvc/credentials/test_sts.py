@@ -107,7 +107,7 @@ async def test_a_role_is_assumed_at_a_real_sts(moto: str, keys: KeyFiles) -> Non
     assert again is credentials
 
 
-async def test_what_sts_is_asked(broker: StsBroker, fake_sts: FakeSts) -> None:
+async def test_the_parameters_of_a_call_of_sts(broker: StsBroker, fake_sts: FakeSts) -> None:
     await issued(broker, principal(seconds=1800.9))
     (call,) = fake_sts.calls
     policy = json.loads(call.pop("Policy"))
@@ -160,7 +160,7 @@ async def test_a_web_identity_is_authsvcs_own_and_follows_its_file(
     assert TOKEN.reveal() not in str(fake_sts.calls)
 
 
-async def test_a_changed_key_file_counts_at_once(
+async def test_a_changed_key_file_takes_effect_at_once(
     broker: StsBroker, fake_sts: FakeSts, keys: KeyFiles
 ) -> None:
     await issued(broker, principal("alice"))
@@ -173,7 +173,7 @@ async def test_a_changed_key_file_counts_at_once(
     assert len(fake_sts.calls) == 2
 
 
-async def test_nothing_of_the_environment_has_a_say(
+async def test_the_environment_is_not_used(
     fake_sts: FakeSts, keys: KeyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = tmp_path / "profile"
@@ -206,7 +206,7 @@ async def test_nothing_of_the_environment_has_a_say(
     ("roles", "arn"),
     [(("reader",), READER), (("reader", "analyst"), ANALYST), (("other", "reader"), READER)],
 )
-async def test_the_first_rule_that_fits_says_which_role(
+async def test_the_first_rule_that_matches_selects_the_role(
     broker: StsBroker, fake_sts: FakeSts, roles: tuple[str, ...], arn: str
 ) -> None:
     await issued(broker, principal(roles=roles))
@@ -235,7 +235,7 @@ async def test_for_some_there_are_no_credentials_and_no_call(
     assert not fake_sts.calls
 
 
-async def test_an_arn_in_a_claim_counts_where_a_rule_names_it(
+async def test_an_arn_in_a_claim_is_used_where_a_rule_names_it(
     fake_sts: FakeSts, keys: KeyFiles
 ) -> None:
     fake_sts.clock_time = START
@@ -301,7 +301,7 @@ async def test_200_first_calls_are_one_call(broker: StsBroker, fake_sts: FakeSts
     ],
     ids=["subject", "role", "bucket", "more buckets", "permissions", "exp"],
 )
-async def test_whoever_may_do_something_else_gets_something_else(
+async def test_other_claims_get_other_credentials(
     broker: StsBroker, fake_sts: FakeSts, other: Principal
 ) -> None:
     one = await issued(broker, principal())
@@ -368,7 +368,7 @@ async def test_a_long_token_is_followed_by_renewals(
         (503, "ServiceUnavailable", Reason.CREDENTIALS_UNAVAILABLE),
     ],
 )
-async def test_what_a_no_of_sts_means(
+async def test_the_reason_of_each_error_of_sts(
     broker: StsBroker, fake_sts: FakeSts, status: int, code: str, reason: Reason
 ) -> None:
     fake_sts.errors = [(status, code)] * 2
@@ -399,7 +399,7 @@ async def test_a_policy_that_does_not_pack_is_tried_in_its_short_form(
     assert len(short) < len(plain)
 
 
-async def test_a_policy_that_does_not_pack_at_all_is_refused(
+async def test_a_policy_that_does_not_pack_at_all_is_rejected(
     broker: StsBroker, fake_sts: FakeSts
 ) -> None:
     fake_sts.errors = [(400, "PackedPolicyTooLarge")] * 2
@@ -409,7 +409,7 @@ async def test_a_policy_that_does_not_pack_at_all_is_refused(
     assert not fake_sts.errors
 
 
-async def test_a_policy_that_is_too_long_is_refused_without_a_call(
+async def test_a_policy_that_is_too_long_is_rejected_without_a_call(
     broker: StsBroker, fake_sts: FakeSts
 ) -> None:
     error = await refused(broker, principal(buckets=tuple(f"bucket-{n:030}" for n in range(40))))
@@ -456,12 +456,12 @@ def answer(**changes: str) -> str:
         "<R>" * 10_000,
     ],
 )
-async def test_what_is_no_answer_of_sts(broker: StsBroker, fake_sts: FakeSts, body: str) -> None:
+async def test_no_valid_response_of_sts(broker: StsBroker, fake_sts: FakeSts, body: str) -> None:
     fake_sts.body = body.encode()
     assert (await refused(broker, principal())).reason is Reason.CREDENTIALS_UNAVAILABLE
 
 
-async def test_an_sts_that_is_away(keys: KeyFiles, fake_sts: FakeSts, clock: Clock) -> None:
+async def test_an_sts_that_is_unavailable(keys: KeyFiles, fake_sts: FakeSts, clock: Clock) -> None:
     """Those that still last go on being given out; nobody else gets any."""
     fake_sts.clock_time = START
     long = principal(seconds=7200)
@@ -481,7 +481,7 @@ async def test_an_sts_that_is_away(keys: KeyFiles, fake_sts: FakeSts, clock: Clo
         assert (await issued(broker, long, clock())).access_key_id != first.access_key_id
 
 
-async def test_nobody_listens(keys: KeyFiles) -> None:
+async def test_nothing_listens(keys: KeyFiles) -> None:
     async with broker_at("http://127.0.0.1:1", keys) as broker:
         error = await refused(broker, principal())
     assert error.reason is Reason.CREDENTIALS_UNAVAILABLE

@@ -196,7 +196,7 @@ async def test_the_certificate_is_for_the_name_and_not_for_the_address(
     assert len(secure.hosts) == 1
 
 
-async def test_a_certificate_of_nobody_is_refused(
+async def test_a_certificate_of_an_unknown_authority_is_rejected(
     secure: SecureSite, lead: dict[str, list[str]]
 ) -> None:
     lead["idp.example"] = ["127.0.0.1"]
@@ -213,7 +213,7 @@ def test_trust_is_loaded_once() -> None:
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.9.9.9", "[::1]", "LOCALHOST"])
 @pytest.mark.parametrize("allow", [False, True])
-async def test_metadata_from_elsewhere_cannot_lead_to_this_machine(
+async def test_remote_metadata_cannot_name_this_machine(
     secure: SecureSite,
     lead: dict[str, list[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -234,7 +234,7 @@ async def test_metadata_from_elsewhere_cannot_lead_to_this_machine(
     assert len(secure.hosts) == 2
 
 
-async def test_one_dead_address_of_several_does_not_matter(
+async def test_one_unreachable_address_of_several_does_not_matter(
     site: Site, lead: dict[str, list[str]]
 ) -> None:
     with socket.create_server(("127.0.0.2", 0)) as taken:
@@ -246,7 +246,7 @@ async def test_one_dead_address_of_several_does_not_matter(
     assert "ConnectError" in await refused(Fetcher(), f"http://localhost:{dead_port}/jwks")
 
 
-async def test_one_private_address_among_public_ones_refuses_them_all(
+async def test_one_private_address_among_public_ones_rejects_them_all(
     lead: dict[str, list[str]],
 ) -> None:
     lead["idp.example"] = ["8.8.8.8", "10.0.0.1"]
@@ -332,7 +332,7 @@ async def test_a_packed_body_is_bounded_while_it_is_unpacked(
     assert peak < 4 * MAX_DOCUMENT_BYTES
 
 
-async def test_a_body_is_asked_for_unpacked_and_read_if_it_is_gzip(site: Site) -> None:
+async def test_no_coding_is_requested_and_gzip_is_read(site: Site) -> None:
     packed = gzip.compress(b"{}")
     plain = ("identity", "", "UTF-8", "aws-chunked", "identity, utf-8")
     for encoding, body in (

@@ -142,7 +142,7 @@ async def test_without_a_certificate_there_is_no_connection(mutual: str, tls: Pa
     assert await reason(mutual, None, deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
 
 
-async def test_a_certificate_of_another_authority_is_refused(
+async def test_a_certificate_of_another_authority_is_rejected(
     mutual: str, tls: Path, tmp_path: Path
 ) -> None:
     foreign = tmp_path / "foreign"
@@ -151,7 +151,7 @@ async def test_a_certificate_of_another_authority_is_refused(
     assert await reason(mutual, how, deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
 
 
-async def test_a_server_of_another_authority_is_refused(
+async def test_a_server_of_another_authority_is_rejected(
     mutual: str, tls: Path, tmp_path: Path
 ) -> None:
     foreign = tmp_path / "foreign"
@@ -160,7 +160,7 @@ async def test_a_server_of_another_authority_is_refused(
     assert await reason(mutual, how, deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
 
 
-async def test_a_known_certificate_of_no_caller_is_refused(
+async def test_a_valid_certificate_of_no_caller_is_denied(
     tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_development_certificates(tls, client_name="spiffe://dev/somebody")
@@ -180,7 +180,7 @@ async def test_a_service_token_proves_a_caller(by_token: str, tls: Path) -> None
     assert await reason(by_token, nobody) is Reason.CALLER_NOT_ALLOWED
 
 
-async def test_a_changed_service_token_counts_at_once(by_token: str, tls: Path) -> None:
+async def test_a_changed_service_token_takes_effect(by_token: str, tls: Path) -> None:
     file = written(tls / "presented", f"not-yet-{token_hex(20)}")
     how = ClientTls(tls / "ca.pem", service_token_file=file)
     async with AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=how) as client:
@@ -193,7 +193,7 @@ async def test_a_changed_service_token_counts_at_once(by_token: str, tls: Path) 
         await client.resolve("", "", resource=RESOURCE)
 
 
-async def test_operators_and_servers_are_apart(by_token: str, tls: Path) -> None:
+async def test_operators_and_servers_have_separate_services(by_token: str, tls: Path) -> None:
     assert (
         await reason(by_token, ClientTls(tls / "ca.pem", service_token_file=tls / "operator"))
         is Reason.CALLER_NOT_ALLOWED
@@ -230,7 +230,9 @@ async def test_an_operator_ends_no_session_as_a_server_would(by_token: str, tls:
         await server.resolve("s", "", resource=RESOURCE)
 
 
-async def test_strangers_may_ask_for_health_and_hold_nothing_open(by_token: str, tls: Path) -> None:
+async def test_unauthenticated_callers_may_check_health_and_hold_nothing_open(
+    by_token: str, tls: Path
+) -> None:
     credentials = ClientTls(tls / "ca.pem").channel_credentials()
     mine = (("authorization", f"Bearer {(tls / 'mine').read_text()}"),)
     async with aio.secure_channel(by_token, credentials) as channel:
@@ -259,7 +261,7 @@ async def test_strangers_may_ask_for_health_and_hold_nothing_open(by_token: str,
             assert await answered(mine) is not aio.EOF
 
 
-async def test_who_is_turned_away_is_written_down(
+async def test_denied_callers_are_audited(
     by_token: str, tls: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = ClientTls(tls / "ca.pem", service_token_file=tls / "other")
@@ -284,7 +286,7 @@ async def test_who_is_turned_away_is_written_down(
     assert "GetSession" in events[2]["detail"]
 
 
-async def test_a_flood_of_strangers_is_cut_short(
+async def test_events_of_unauthenticated_callers_are_limited(
     by_token: str, tls: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("authsvc.access.usage.EVENTS_BURST", 3.0)
@@ -297,7 +299,7 @@ async def test_a_flood_of_strangers_is_cut_short(
     assert types.count("LIMIT_REACHED") == 1
 
 
-async def test_two_service_tokens_are_refused(by_token: str, tls: Path) -> None:
+async def test_two_service_tokens_are_denied(by_token: str, tls: Path) -> None:
     mine = ("authorization", f"Bearer {(tls / 'mine').read_text()}")
     credentials = ClientTls(tls / "ca.pem").channel_credentials()
     async with aio.secure_channel(by_token, credentials) as channel:
@@ -370,7 +372,7 @@ async def test_a_session_that_nobody_has_authenticated_is_not_ended(
         assert upgraded.principal is not None
 
 
-async def test_new_certificates_count_without_a_restart(
+async def test_new_certificates_take_effect_without_a_restart(
     mutual: str, tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = tmp_path / "old"
@@ -388,7 +390,7 @@ async def test_new_certificates_count_without_a_restart(
 
 
 @pytest.mark.parametrize("wrong", ["an odd authority", "an odd one first", "a half-replaced pair"])
-async def test_an_authority_that_was_taken_out_ends_whatever_else_is_wrong(
+async def test_a_removed_authority_ends_whatever_else_is_wrong(
     mutual: str, tls: Path, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     old, new, both = tmp_path / "old", tmp_path / "new", tmp_path / "both"
@@ -419,7 +421,7 @@ async def test_an_authority_that_was_taken_out_ends_whatever_else_is_wrong(
     assert caplog.text.count("holds no certificate") == 1
 
 
-def test_what_is_wrong_with_certificates_is_logged_once_however_often_they_are_asked_for(
+def test_faults_of_certificates_are_logged_once_however_often_they_are_checked(
     tls: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Unauthenticated peers make handshakes as often as they like."""
@@ -488,7 +490,7 @@ def rewritten(path: Path, content: bytes, at: int) -> None:
     os.utime(path, ns=(at, at))
 
 
-def test_a_client_tells_two_writes_of_one_moment_apart(tls: Path, tmp_path: Path) -> None:
+def test_a_client_distinguishes_two_writes_of_one_moment(tls: Path, tmp_path: Path) -> None:
     certificates, moment = Certificates(client_tls(tls)), 1_000_000_000
     new = tmp_path / "new"
     write_development_certificates(new, client_name=MTLS_NAME)
@@ -512,7 +514,7 @@ def test_a_service_token_that_is_being_written_leaves_the_last_one_in_force(tmp_
 @pytest.mark.parametrize(
     "wrong", ["a half-replaced pair", "no key", "an odd authority", "an authority in no ASCII"]
 )
-async def test_a_client_trusts_no_authority_that_was_taken_out_whatever_else_is_wrong(
+async def test_a_client_trusts_no_removed_authority_whatever_else_is_wrong(
     mutual: str, tls: Path, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine, new = tmp_path / "mine", tmp_path / "new"
@@ -546,7 +548,7 @@ async def test_a_client_trusts_no_authority_that_was_taken_out_whatever_else_is_
         assert "authorities cannot be reloaded: ca_file" in caplog.text
 
 
-async def test_calls_under_way_outlive_their_connection(
+async def test_calls_in_flight_outlive_their_connection(
     mutual: str, tls: Path, idp: IdentityProvider
 ) -> None:
     token = idp.token()
@@ -561,7 +563,7 @@ async def test_calls_under_way_outlive_their_connection(
     assert all(answer.principal for answer in answers)
 
 
-def test_unfit_client_certificates_are_found_at_the_start(tls: Path) -> None:
+def test_invalid_client_certificates_are_found_at_the_start(tls: Path) -> None:
     client_tls(tls).channel_credentials()
     (tls / "client.key").write_bytes((tls / "server.key").read_bytes())
     with pytest.raises(OSError, match="MISMATCH"):
@@ -581,7 +583,7 @@ def test_unfit_client_certificates_are_found_at_the_start(tls: Path) -> None:
         ("other", None, "No such file"),
     ],
 )
-async def test_unfit_files_stop_the_start(
+async def test_invalid_files_stop_the_start(
     tmp_path: Path,
     tls: Path,
     idp: IdentityProvider,

@@ -136,7 +136,7 @@ def test_what_is_no_url(fault_of: Callable[[str], str], url: str, fault: str) ->
         ("redis://mcp.example/0", "resource endpoint issuer base"),
     ],
 )
-def test_what_may_be_where(url: str, refused_by: str) -> None:
+def test_which_parts_a_url_may_have(url: str, refused_by: str) -> None:
     faults = {
         "resource": resource_fault(url),
         "endpoint": endpoint_fault(url),
@@ -149,7 +149,7 @@ def test_what_may_be_where(url: str, refused_by: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://u:hush^@h.example", "https://u:hush%@h.example", "https://u:hu sh@h.example"]
 )
-def test_nothing_of_a_url_is_shown(url: str) -> None:
+def test_no_message_quotes_a_url(url: str) -> None:
     fault = endpoint_fault(url)
     assert fault
     assert not {"hush", "^", "hu"} & set(fault.split())

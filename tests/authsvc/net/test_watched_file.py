@@ -38,7 +38,7 @@ def replaced(path: Path, content: str, at: int = MOMENT) -> None:
     ],
     ids=["content", "size", "inode", "mode", "gone"],
 )
-def test_a_change_is_reported_until_it_is_taken_up(
+def test_a_change_is_reported_until_it_is_marked_read(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     path, other = tmp_path / "file", tmp_path / "other"

@@ -37,7 +37,7 @@ def reason(**claims: object) -> Reason:
     return caught.value.reason
 
 
-def test_the_least() -> None:
+def test_the_least_claims_of_a_principal() -> None:
     assert principal() == Principal(
         "https://idp.example",
         "alice",
@@ -85,7 +85,7 @@ def test_the_subject_may_be_another_claim() -> None:
 
 
 @pytest.mark.parametrize("name", ["iss", "sub", "exp"])
-def test_what_is_missing(name: str) -> None:
+def test_a_missing_claim_is_named(name: str) -> None:
     assert reason(**{name: None}) is Reason.TOKEN_CLAIM_MISSING
 
 
@@ -128,7 +128,7 @@ def test_what_is_missing(name: str) -> None:
     ],
     ids=lambda claims: repr(claims)[:40],
 )
-def test_what_is_malformed(claims: dict[str, object]) -> None:
+def test_a_malformed_claim_is_named(claims: dict[str, object]) -> None:
     assert reason(**claims) is Reason.TOKEN_MALFORMED
 
 
@@ -144,7 +144,7 @@ def test_what_is_malformed(claims: dict[str, object]) -> None:
     ],
     ids=lambda claims: next(iter(claims)),
 )
-def test_what_is_too_much(claims: dict[str, object]) -> None:
+def test_too_many_entries_are_too_large(claims: dict[str, object]) -> None:
     assert reason(**claims) is Reason.TOKEN_TOO_LARGE
 
 
@@ -180,7 +180,7 @@ def test_a_token_id_is_bounded() -> None:
     assert caught.value.reason is Reason.TOKEN_TOO_LARGE
 
 
-def test_what_a_token_may_say_an_operator_can_name() -> None:
+def test_an_operator_can_name_any_accepted_token_id() -> None:
     """Or a token could not be revoked by its id, nor a subject's sessions be found."""
     assert max(MAX_TEXT_LENGTH, MAX_SUBJECT_LENGTH) <= administration.MAX_TEXT_LENGTH
 

@@ -190,7 +190,7 @@ def test_the_parts_of_a_token() -> None:
         payload('{"a":{"x":1},"b":{"x":1}}'),
     ],
 )
-def test_unusual_but_sound_tokens_pass(accepted: str) -> None:
+def test_unusual_but_valid_tokens_are_accepted(accepted: str) -> None:
     parse(accepted)
 
 
@@ -241,13 +241,13 @@ def test_no_token_takes_long(data: bytes) -> None:
 @unhurried
 @given(st.text(max_size=200))
 @example("\ud800..")
-def test_any_text_is_parsed_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     refuses_cleanly(lambda: parse(text))
 
 
 @unhurried
 @given(st.binary(max_size=100), st.binary(max_size=100), st.binary(max_size=40))
-def test_any_segments_are_parsed_or_refused(one: bytes, two: bytes, three: bytes) -> None:
+def test_any_segments_are_parsed_or_rejected(one: bytes, two: bytes, three: bytes) -> None:
     refuses_cleanly(lambda: parse(token(one, two, three)))
 
 
@@ -271,7 +271,7 @@ JSON_VALUES = st.recursive(
 
 @unhurried
 @given(st.dictionaries(st.text(), JSON_VALUES, max_size=5), st.booleans())
-def test_all_sound_json_is_read_as_it_stands(value: dict[str, object], ascii_only: bool) -> None:
+def test_all_valid_json_is_read_unchanged(value: dict[str, object], ascii_only: bool) -> None:
     data = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8")
     assert parse_json_object(data) == value
 

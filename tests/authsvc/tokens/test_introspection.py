@@ -98,7 +98,7 @@ async def test_an_active_token_is_a_principal(site: Site, verifier: Introspectio
     assert (verified.issue_time, verified.token_id) == (START - 5, "j1")
 
 
-async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVerifier) -> None:
+async def test_the_request_is_as_the_rfc_says(site: Site, verifier: IntrospectionVerifier) -> None:
     answers(site)
     assert await verdict(verifier, "opaque+strange/~==") is None
     ((headers, body),) = site.posted
@@ -135,14 +135,14 @@ async def test_it_is_asked_as_the_rfc_says(site: Site, verifier: IntrospectionVe
     ],
     ids=repr,
 )
-async def test_what_the_issuer_may_say(
+async def test_the_result_of_each_response(
     site: Site, verifier: IntrospectionVerifier, claims: dict[str, object], reason: Reason | None
 ) -> None:
     answers(site, **claims)
     assert await verdict(verifier) is reason
 
 
-async def test_a_byte_order_mark_is_no_part_of_the_answer(
+async def test_a_byte_order_mark_is_no_part_of_the_response(
     site: Site, verifier: IntrospectionVerifier
 ) -> None:
     answers(site)
@@ -165,7 +165,7 @@ async def test_a_byte_order_mark_is_no_part_of_the_answer(
     ],
     ids=["500", "401", "302", "text", "list", "twice", "huge"],
 )
-async def test_trouble_is_never_a_refusal_and_is_not_kept(
+async def test_an_outage_is_no_rejection_and_is_not_cached(
     site: Site, verifier: IntrospectionVerifier, answer: Answer
 ) -> None:
     site.answers["/introspect"] = answer
@@ -174,7 +174,9 @@ async def test_trouble_is_never_a_refusal_and_is_not_kept(
     assert await verdict(verifier) is None
 
 
-async def test_an_answer_counts_for_a_while(site: Site, verifier: IntrospectionVerifier) -> None:
+async def test_an_active_token_is_cached_for_a_while(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
     answers(site)
     for seconds in (0.0, 1.0, CACHE_SECONDS - 1):
         assert await verdict(verifier, now=START + seconds) is None
@@ -183,7 +185,7 @@ async def test_an_answer_counts_for_a_while(site: Site, verifier: IntrospectionV
     assert await verdict(verifier, now=START + CACHE_SECONDS) is Reason.TOKEN_INACTIVE
 
 
-async def test_an_answer_never_outlives_the_token(
+async def test_a_cached_token_never_outlives_the_token(
     site: Site, verifier: IntrospectionVerifier
 ) -> None:
     answers(site, exp=START - 25)  # within the leeway for five more seconds
@@ -192,7 +194,7 @@ async def test_an_answer_never_outlives_the_token(
     assert await verdict(verifier, now=START + 5) is Reason.TOKEN_INACTIVE
 
 
-async def test_a_refusal_counts_for_a_short_while(
+async def test_a_rejection_is_cached_for_a_short_while(
     site: Site, verifier: IntrospectionVerifier
 ) -> None:
     answers(site, active=False)
@@ -203,9 +205,7 @@ async def test_a_refusal_counts_for_a_short_while(
     assert await verdict(verifier, now=START + REJECTION_CACHE_SECONDS) is None
 
 
-async def test_what_is_kept_of_a_refusal_is_small(
-    site: Site, verifier: IntrospectionVerifier
-) -> None:
+async def test_a_cached_rejection_is_small(site: Site, verifier: IntrospectionVerifier) -> None:
     groups = [f"group-{number}" for number in range(5_000)]
     answers(site, aud=["https://elsewhere.example/mcp"], groups=groups)
     assert await verdict(verifier, "first") is Reason.TOKEN_AUDIENCE_MISMATCH
@@ -221,13 +221,15 @@ async def test_what_is_kept_of_a_refusal_is_small(
     assert kept < 30 * 20_000
 
 
-async def test_an_answer_is_for_one_resource(site: Site, verifier: IntrospectionVerifier) -> None:
+async def test_a_cached_result_is_for_one_resource(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
     answers(site)
     assert await verdict(verifier) is None
     assert await verdict(verifier, resource=OTHER_RESOURCE) is Reason.TOKEN_AUDIENCE_MISMATCH
 
 
-async def test_many_who_ask_at_once_are_one_question(
+async def test_concurrent_requests_for_one_token_are_one_introspection(
     site: Site, verifier: IntrospectionVerifier
 ) -> None:
     answers(site)
@@ -240,7 +242,7 @@ async def test_many_who_ask_at_once_are_one_question(
     assert len(site.posted) == 1
 
 
-async def test_few_answers_are_kept(
+async def test_the_caches_are_bounded(
     site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verifier._active._results, "max_entries", 2)
@@ -253,7 +255,7 @@ async def test_few_answers_are_kept(
     assert len(site.posted) == 4
 
 
-async def test_a_token_that_is_too_large_is_not_asked_about(
+async def test_a_token_that_is_too_large_is_not_introspected(
     site: Site, verifier: IntrospectionVerifier
 ) -> None:
     assert await verdict(verifier, "x" * 65537) is Reason.TOKEN_TOO_LARGE
@@ -276,7 +278,7 @@ async def test_neither_token_nor_secret_shows(
 @pytest.mark.parametrize(
     "token", ["a b", "a\x00", "a\n", "a&active=true", "a=b", "\u00e4", "\ud800", "=", "a,b"]
 )
-async def test_what_no_header_can_carry_is_not_asked_about(
+async def test_a_token_that_no_header_can_hold_is_not_introspected(
     site: Site, verifier: IntrospectionVerifier, token: str
 ) -> None:
     answers(site)
@@ -284,7 +286,9 @@ async def test_what_no_header_can_carry_is_not_asked_about(
     assert site.posted == []
 
 
-async def test_an_answer_never_outlives_exp(site: Site, verifier: IntrospectionVerifier) -> None:
+async def test_a_cached_token_never_outlives_exp(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
     answers(site, exp=START + 10)
     assert await verdict(verifier, now=START) is None
     assert await verdict(verifier, now=START + 9) is None
@@ -296,7 +300,7 @@ async def test_an_answer_never_outlives_exp(site: Site, verifier: IntrospectionV
     assert await verdict(verifier, now=START + 11) is Reason.TOKEN_INACTIVE
 
 
-async def test_refusals_do_not_drive_good_answers_out(
+async def test_rejections_do_not_evict_active_tokens(
     site: Site, verifier: IntrospectionVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verifier._active._results, "max_entries", 2)
@@ -424,7 +428,7 @@ async def test_a_service_takes_opaque_tokens_alone(
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"])
-def test_an_unfit_secret_stops_the_start(
+def test_an_invalid_secret_stops_the_start(
     tmp_path: Path, idp: IdentityProvider, content: str | None
 ) -> None:
     path = tmp_path / "client-secret"

@@ -204,7 +204,7 @@ async def test_an_ecdsa_signature_in_der_does_not_verify() -> None:
     assert await reason_of(token, issuer) is Reason.TOKEN_SIGNATURE_INVALID
 
 
-async def test_rs256_and_ps256_do_not_stand_for_each_other() -> None:
+async def test_rs256_and_ps256_are_not_interchangeable() -> None:
     shared = signing_key("RS256")
     issuer = Issuer(ISSUER, KeySet((VerificationKey("k", "RS256", shared.public_key()),)))
     token = jwt.encode(claims(), shared, "PS256", {"kid": "k"})
@@ -226,7 +226,7 @@ REFUSED_ALGORITHMS = (
 
 
 @pytest.mark.parametrize("algorithm", REFUSED_ALGORITHMS)
-async def test_refused_algorithms(algorithm: str) -> None:
+async def test_rejected_algorithms(algorithm: str) -> None:
     token = hmac_signed({"alg": algorithm})
     assert await reason_of(token) is Reason.TOKEN_ALGORITHM_REFUSED
     unsigned = token.rpartition(".")[0] + "."
@@ -234,7 +234,7 @@ async def test_refused_algorithms(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("digest", ["sha384", "sha512"])
-async def test_a_right_signature_by_a_refused_algorithm(digest: str) -> None:
+async def test_a_valid_signature_by_a_rejected_algorithm(digest: str) -> None:
     token = hmac_signed({"alg": digest.replace("sha", "HS")}, digest=digest)
     assert await reason_of(token) is Reason.TOKEN_ALGORITHM_REFUSED
 
@@ -263,7 +263,7 @@ STRANGER = rsa.generate_private_key(65537, 2048)
         {"x5c": ["MIIB"]},
     ],
 )
-async def test_keys_that_a_token_brings_along_are_not_used(headers: dict[str, Any]) -> None:
+async def test_keys_in_a_token_are_not_used(headers: dict[str, Any]) -> None:
     issuer = Issuer(ISSUER, key_set("RS256"))
     for more in (headers, {**headers, "kid": "RS256"}):
         token = jwt.encode(claims(), STRANGER, "RS256", more)
@@ -330,7 +330,7 @@ async def test_no_kid_among_several_keys() -> None:
         ({"sub": 7}, Reason.TOKEN_MALFORMED),
     ],
 )
-async def test_refused_claims(changes: dict[str, object], reason: Reason) -> None:
+async def test_rejected_claims(changes: dict[str, object], reason: Reason) -> None:
     token = hmac_signed({"alg": "HS256"}, claims(**changes))
     assert await reason_of(token) is reason
 
@@ -410,13 +410,13 @@ async def test_token_types(
         assert await reason_of(token, issuer) is Reason.TOKEN_MALFORMED
 
 
-async def test_a_claim_is_not_believed_before_the_signature() -> None:
+async def test_no_claim_is_used_before_the_signature_is_verified() -> None:
     for changes in ({"exp": NOW - 1000}, {"exp": None}, {"aud": OTHER_RESOURCE}, {"sub": None}):
         token = hmac_signed({"alg": "HS256"}, claims(**changes), key=SECRET[::-1])
         assert await reason_of(token) is Reason.TOKEN_SIGNATURE_INVALID
 
 
-async def test_a_large_token_is_refused_before_anything_else() -> None:
+async def test_a_large_token_is_rejected_before_anything_else() -> None:
     assert await reason_of("a" * 65537) is Reason.TOKEN_TOO_LARGE
     verifier = JwtVerifier([SECRET_ISSUER], max_token_bytes=100)
     with pytest.raises(AuthError) as refused:
@@ -438,7 +438,7 @@ async def test_a_token_is_checked_once() -> None:
     assert verifier.signature_checks == 2
 
 
-async def test_a_remembered_token_still_expires() -> None:
+async def test_a_cached_token_still_expires() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
     await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
@@ -449,7 +449,7 @@ async def test_a_remembered_token_still_expires() -> None:
     assert verifier.signature_checks == 1
 
 
-async def test_a_remembered_token_is_not_valid_before_its_time() -> None:
+async def test_a_cached_token_is_not_valid_before_its_time() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed(nbf=NOW)
     await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
@@ -458,7 +458,7 @@ async def test_a_remembered_token_is_not_valid_before_its_time() -> None:
     assert refused.value.reason is Reason.TOKEN_NOT_YET_VALID
 
 
-async def test_a_token_is_remembered_for_its_resource_alone() -> None:
+async def test_a_token_is_cached_for_its_resource_alone() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
     await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
@@ -472,7 +472,7 @@ async def test_a_token_is_remembered_for_its_resource_alone() -> None:
     [signed(exp=NOW - 100), signed(aud=OTHER_RESOURCE), signed(sub=None), signed()[:-4] + "AAAA"],
     ids=["expired", "for another resource", "of nobody", "forged"],
 )
-async def test_a_refusal_is_not_remembered(refused_token: str) -> None:
+async def test_a_rejection_is_not_cached(refused_token: str) -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     for checks in (1, 2):
         with pytest.raises(AuthError):
@@ -488,7 +488,7 @@ async def test_a_token_that_came_too_early_is_served_in_its_time() -> None:
     await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW + 100)
 
 
-async def test_the_memo_forgets_what_was_used_least_recently() -> None:
+async def test_the_cache_evicts_what_was_used_least_recently() -> None:
     verifier = JwtVerifier([SECRET_ISSUER], cache_size=2)
     one, two, three = (signed(jti=name) for name in ("1", "2", "3"))
     for token in (one, two, one, three):
@@ -501,7 +501,7 @@ async def test_the_memo_forgets_what_was_used_least_recently() -> None:
     assert verifier.signature_checks == 4
 
 
-async def test_the_memo_can_be_off() -> None:
+async def test_the_cache_can_be_off() -> None:
     verifier = JwtVerifier([SECRET_ISSUER], cache_size=0)
     for checks in (1, 2):
         await verifier.verify(BearerToken(signed()), resource=RESOURCE, now=NOW)
@@ -517,7 +517,7 @@ async def test_two_tokens_in_turn_keep_their_identities() -> None:
             assert verified.principal.subject == subject
 
 
-async def test_the_memo_holds_no_token() -> None:
+async def test_the_cache_holds_no_token() -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     token = signed()
     await verifier.verify(BearerToken(token), resource=RESOURCE, now=NOW)
@@ -546,7 +546,7 @@ UNHURRIED = settings(deadline=None, max_examples=60)
 
 @UNHURRIED
 @given(st.text(max_size=200))
-def test_any_text_is_refused(text: str) -> None:
+def test_any_text_is_rejected(text: str) -> None:
     assert outcome(text) is Reason.TOKEN_MALFORMED
 
 
@@ -560,17 +560,17 @@ CLAIM_NAMES = st.sampled_from(sorted(claims() | {"nbf": 0, "scope": "", "client_
 
 @UNHURRIED
 @given(st.dictionaries(CLAIM_NAMES, JSON_VALUES, min_size=1, max_size=3))
-def test_any_signed_claims_are_judged(changes: dict[str, object]) -> None:
+def test_any_signed_claims_are_accepted_or_rejected(changes: dict[str, object]) -> None:
     outcome(hmac_signed({"alg": "HS256"}, {**claims(), **changes}))
 
 
 @UNHURRIED
 @given(st.dictionaries(st.sampled_from(["alg", "kid", "typ", "cty"]), JSON_VALUES, min_size=1))
-def test_any_header_is_judged(changes: dict[str, object]) -> None:
+def test_any_header_is_accepted_or_rejected(changes: dict[str, object]) -> None:
     outcome(hmac_signed({"alg": "HS256", **changes}))
 
 
 @UNHURRIED
 @given(st.sampled_from(ALGORITHMS), st.binary(max_size=300))
-def test_any_signature_is_refused(algorithm: str, signature: bytes) -> None:
+def test_any_other_signature_is_rejected(algorithm: str, signature: bytes) -> None:
     assert not verification_key(algorithm).verifies(b"message", signature)

@@ -98,7 +98,7 @@ def test_the_rest_of_a_secret_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("short", [b"", b"\n", SECRET[:31], SECRET[:31] + b"\n"])
-def test_a_short_secret_is_refused(tmp_path: Path, short: bytes) -> None:
+def test_a_short_secret_is_rejected(tmp_path: Path, short: bytes) -> None:
     (tmp_path / "secret").write_bytes(short)
     with pytest.raises(KeyLoadError, match="32 bytes") as refused:
         load_secret_file(tmp_path / "secret")
@@ -153,7 +153,7 @@ def test_the_algorithm_is_the_keys_own() -> None:
     assert load(*keys) == [("rsa", "PS256"), ("ec", "ES256"), ("ed", "EdDSA")]
 
 
-def test_else_the_only_configured_one_that_fits() -> None:
+def test_a_key_without_alg_is_for_the_only_configured_one_of_its_type() -> None:
     keys = (rsa_jwk(), p256_jwk(), ed25519_jwk())
     assert load(*keys, algorithms=("RS256", "ES256", "EdDSA")) == [
         ("rsa", "RS256"),
@@ -162,7 +162,7 @@ def test_else_the_only_configured_one_that_fits() -> None:
     ]
 
 
-def test_an_open_algorithm_is_the_tokens_where_the_type_fits() -> None:
+def test_a_key_without_alg_is_for_each_configured_one_of_its_type() -> None:
     assert load(rsa_jwk()) == [("rsa", "RS256"), ("rsa", "PS256")]
     keys = key_set(rsa_jwk(), p256_jwk())
     assert keys.find("rsa", "PS256").algorithm == "PS256"
@@ -192,7 +192,7 @@ def test_an_open_algorithm_is_the_tokens_where_the_type_fits() -> None:
         {**OKPAlgorithm.to_jwk(ed448.Ed448PrivateKey.generate().public_key(), as_dict=True)},
     ],
 )
-def test_keys_for_something_else_are_left_out(unused: dict[str, object]) -> None:
+def test_keys_of_another_purpose_are_skipped(unused: dict[str, object]) -> None:
     assert load(unused, rsa_jwk(alg="RS256"), unused) == [("rsa", "RS256")]
     assert refusal(unused).startswith("no key verifies signatures; keys[0]")
 
@@ -266,7 +266,7 @@ def anybody_signs(key: ed25519.Ed25519PublicKey, message: bytes) -> bool:
 
 
 @pytest.mark.parametrize("point", SMALL_ORDER, ids=bytes.hex)
-def test_a_key_for_which_anybody_signs_is_skipped(point: bytes) -> None:
+def test_a_key_of_small_order_is_skipped(point: bytes) -> None:
     key = ed25519.Ed25519PublicKey.from_public_bytes(point)
     assert any(anybody_signs(key, b"message %d" % count) for count in range(16))
     weak = ed25519_jwk(kid="weak", x=base64.urlsafe_b64encode(point).rstrip(b"=").decode())
@@ -312,7 +312,7 @@ def test_what_is_not_a_jwk_set(document: bytes) -> None:
         p256_jwk(kid="\ud800"),
     ],
 )
-def test_an_odd_entry_is_one_odd_entry(odd: object) -> None:
+def test_an_invalid_entry_does_not_affect_the_others(odd: object) -> None:
     (told,) = skipped(odd, ed25519_jwk())
     assert told.startswith("keys[0]")
     assert load(odd, ed25519_jwk()) == [("ed", "EdDSA")]
@@ -360,7 +360,7 @@ def test_one_that_states_its_algorithm_goes_before_one_that_does_not() -> None:
     assert keys.find("rsa", "PS256").material == OTHER_RSA.public_key()
 
 
-def test_keys_that_cannot_be_told_apart_are_skipped_and_the_rest_works() -> None:
+def test_ambiguous_keys_are_skipped_and_the_rest_works() -> None:
     one, two = ed25519_jwk(kid="same"), {**OTHER_ED25519, "kid": "same"}
     assert load(one, two, one, p256_jwk()) == [("ec", "ES256")]
     assert [text.split(" ")[0] for text in skipped(one, two, one, p256_jwk())] == [
@@ -410,7 +410,7 @@ def test_a_set_without_a_key_that_can_be_used() -> None:
     assert reason_of(key_set(), None, "ES256") is Reason.TOKEN_KEY_UNKNOWN
 
 
-def test_a_key_that_can_be_factored_is_refused() -> None:
+def test_a_key_that_can_be_factored_is_rejected() -> None:
     product = math.prod(_ROCA_POWERS)
     modulus = pow(65537, 1234, product) + product * (1 << 1950)
     modulus += product * (1 - modulus % 2)  # odd, as moduli are

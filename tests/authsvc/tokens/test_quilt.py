@@ -132,7 +132,7 @@ def test_a_small_token_does_not_become_large() -> None:
     ],
     ids=lambda packed: repr(packed)[:40],
 )
-def test_what_does_not_unpack_is_malformed(packed: object) -> None:
+def test_a_list_that_cannot_be_unpacked_is_malformed(packed: object) -> None:
     with pytest.raises(AuthError) as caught:
         principal(b=packed)
     assert caught.value.reason is Reason.TOKEN_MALFORMED

@@ -77,7 +77,7 @@ def write(path: Path, content: bytes, *, mtime: int) -> None:
     os.utime(path, (mtime, mtime))
 
 
-async def test_a_changed_jwks_file_counts_without_a_restart(tmp_path: Path) -> None:
+async def test_a_changed_jwks_file_takes_effect_without_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     write(path, jwks(OLD), mtime=1)
     source = FileKeys([path], lambda: load_jwks_file(path, ["ES256"]))
@@ -91,7 +91,7 @@ async def test_a_changed_jwks_file_counts_without_a_restart(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"keys": {}}', b"not JSON"])
-async def test_a_file_that_turns_bad_changes_nothing(
+async def test_a_file_that_becomes_invalid_changes_nothing(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "jwks.json"
@@ -111,7 +111,7 @@ async def test_a_file_that_turns_bad_changes_nothing(
 ODD: dict[str, object] = {"kty": "OKP", "crv": "Ed448", "x": "AA", "alg": "EdDSA", "kid": "odd"}
 
 
-async def test_a_key_withdrawn_from_a_file_ends_though_another_entry_is_odd(
+async def test_a_key_withdrawn_from_a_file_ends_though_another_entry_is_invalid(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "jwks.json"
@@ -137,9 +137,7 @@ async def test_a_key_withdrawn_from_a_file_ends_though_another_entry_is_odd(
 
 
 @pytest.mark.parametrize("content", [jwks(odd=[ODD]), jwks()])
-def test_a_file_without_a_key_that_can_be_used_refuses_the_start(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_file_without_a_usable_key_stops_the_start(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "jwks.json"
     write(path, content, mtime=1)
     with pytest.raises(KeyLoadError, match=r"jwks\.json: no key verifies signatures"):
@@ -190,7 +188,7 @@ async def test_a_withdrawn_secret_ends_whatever_is_wrong_with_another(
     assert "half-writ" not in caplog.text
 
 
-async def test_secrets_rotate_without_refusing_a_good_token(tmp_path: Path) -> None:
+async def test_secrets_rotate_without_rejecting_a_valid_token(tmp_path: Path) -> None:
     files = (tmp_path / "secret", tmp_path / "previous")
     passwords = [secrets.token_hex(16) for _ in range(3)]
 
@@ -234,7 +232,7 @@ async def test_keys_are_fetched_ahead_of_need(
     assert len(site.requests) == 2
 
 
-async def test_key_rotation_under_load_refuses_no_good_token(
+async def test_key_rotation_under_load_rejects_no_valid_token(
     site: Site, source: FetchedKeys, verifier: JwtVerifier
 ) -> None:
     async def presented(by: Signer, number: int, now: float) -> Reason | None:
@@ -253,7 +251,7 @@ async def test_key_rotation_under_load_refuses_no_good_token(
     assert await verdict(verifier, OLD.token(now), now) is Reason.TOKEN_KEY_UNKNOWN
 
 
-async def test_a_withdrawn_key_stops_the_tokens_that_were_known(
+async def test_a_withdrawn_key_ends_cached_tokens(
     site: Site, source: FetchedKeys, verifier: JwtVerifier
 ) -> None:
     token = OLD.token(START)
@@ -397,7 +395,7 @@ async def test_what_is_not_understood_of_a_set_is_ignored(site: Site, member: st
 @pytest.mark.parametrize(
     "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"]
 )
-async def test_a_set_counts_in_any_encoding_of_unicode(site: Site, encoding: str) -> None:
+async def test_a_set_is_read_in_any_encoding_of_unicode(site: Site, encoding: str) -> None:
     await check_that_the_new_set_counts(site, jwks(NEW).decode().encode(encoding))
 
 
@@ -421,17 +419,17 @@ def test_half_a_character_shifts_nothing_that_follows_it() -> None:
         ("Content-Encoding", "aws-chunked"),
     ],
 )
-async def test_a_set_counts_whatever_its_headers_call_it(site: Site, name: str, value: str) -> None:
+async def test_a_set_is_read_whatever_its_content_type(site: Site, name: str, value: str) -> None:
     await check_that_the_new_set_counts(site, jwks(NEW), headers={name: value})
 
 
 @pytest.mark.parametrize(("before", "after"), [("\r\n\t ", ""), ("", " \t\r\n")])
-async def test_white_space_around_a_set_is_none_of_it(site: Site, before: str, after: str) -> None:
+async def test_white_space_around_a_set_is_ignored(site: Site, before: str, after: str) -> None:
     document = before.encode() + jwks(NEW) + after.encode()
     await check_that_the_new_set_counts(site, document)
 
 
-async def test_a_set_without_any_key_that_can_be_used_ends_all_tokens(
+async def test_a_set_without_a_usable_key_ends_all_tokens(
     site: Site, source: FetchedKeys, verifier: JwtVerifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = OLD.token(START, ttl_seconds=3600)
@@ -520,7 +518,7 @@ async def test_a_jwks_flood_is_one_fetch_in_a_cool_down(
     assert len(site.requests) == 3
 
 
-async def test_a_flood_of_unknown_keys_is_rationed_though_their_issuer_cannot_be_asked(
+async def test_fetches_for_unknown_keys_are_limited_though_their_issuer_is_unreachable(
     site: Site, verifier: JwtVerifier
 ) -> None:
     site.answers["/jwks"] = Answer(status=503)
@@ -557,7 +555,7 @@ async def test_a_flood_leaves_known_tokens_answering_while_the_fetch_hangs(
     assert await waiting is None
 
 
-async def test_one_who_leaves_does_not_end_the_fetch_for_the_others(
+async def test_a_cancelled_caller_does_not_cancel_the_fetch_for_the_others(
     site: Site, verifier: JwtVerifier
 ) -> None:
     site.answers["/jwks"] = Answer(jwks(OLD, NEW))
@@ -573,7 +571,7 @@ async def test_one_who_leaves_does_not_end_the_fetch_for_the_others(
     assert len(site.requests) == 2
 
 
-async def test_an_outage_is_survived_for_so_long_and_is_never_a_refusal(
+async def test_an_outage_is_bridged_for_so_long_and_is_no_rejection(
     site: Site, source: FetchedKeys, verifier: JwtVerifier
 ) -> None:
     token = OLD.token(START, ttl_seconds=MAX_STALE * 3)
@@ -600,7 +598,7 @@ async def test_keys_are_fetched_before_trust_in_them_ends(site: Site) -> None:
     assert 4 <= len(site.requests) <= 9
 
 
-async def test_without_any_keys_nobody_can_tell(site: Site) -> None:
+async def test_without_any_keys_they_are_unavailable(site: Site) -> None:
     site.answers["/jwks"] = Answer(status=500)
     fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
     source = FetchedKeys(ISSUER, fetch, max_stale_seconds=MAX_STALE)
@@ -795,7 +793,7 @@ async def test_the_second_place_is_tried_where_the_first_has_no_metadata(
     assert [key.kid for key in (await fetch()).keys.keys] == ["old"]
 
 
-async def test_metadata_of_another_issuer_is_refused(site: Site) -> None:
+async def test_metadata_of_another_issuer_is_rejected(site: Site) -> None:
     path = "/.well-known/openid-configuration"
     for other in (f"{site.url}/", "https://evil.example", site.url.upper()):
         publish(site, path, other, f"{site.url}/jwks")
@@ -811,7 +809,7 @@ def test_a_url_that_is_not_fetched_is_not_quoted(url: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["http://idp.example/jwks", "file:///etc/passwd"])
-async def test_metadata_cannot_lead_anywhere(site: Site, uri: str) -> None:
+async def test_metadata_cannot_name_any_url(site: Site, uri: str) -> None:
     publish(site, "/.well-known/openid-configuration", site.url, uri)
     fetch = partial(fetch_discovered, Fetcher(), site.url, ("ES256",))
     assert "not an https URL" in await refused(fetch)
@@ -831,7 +829,7 @@ async def test_metadata_cannot_lead_anywhere(site: Site, uri: str) -> None:
         "",
     ],
 )
-async def test_metadata_that_leads_nowhere_is_an_error_of_ours(site: Site, uri: str) -> None:
+async def test_metadata_without_a_usable_url_is_an_error_of_ours(site: Site, uri: str) -> None:
     publish(site, "/.well-known/openid-configuration", site.url, uri)
     await refused(partial(fetch_discovered, Fetcher(), site.url, ("ES256",)))
 
@@ -843,7 +841,7 @@ async def test_a_jwks_uri_that_is_too_long_is_not_quoted(site: Site) -> None:
     assert len(failure) < 500
 
 
-async def test_metadata_cannot_lead_inside(site: Site) -> None:
+async def test_metadata_cannot_name_a_private_address(site: Site) -> None:
     publish(
         site, "/.well-known/openid-configuration", site.url, "https://169.254.169.254/latest/meta"
     )
