@@ -9,9 +9,10 @@ import pytest
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import EventType
 from authsvc.domain.record import Limits, Record
 from authsvc.domain.resolution import Outcome
-from authsvc.resolver.resolver import SessionResolver
+from authsvc.resolver.resolver import MAX_ATTEMPTS, SessionResolver
 from authsvc.stores import SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.tokens.jwt import Issuer, JwtVerifier
@@ -32,6 +33,7 @@ class Behind:
         self._cached: dict[str, Record] = {}
         self.asked = 0
         self.unsafe = False
+        self.loses = False
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
         return getattr(self._store, name)
@@ -47,6 +49,9 @@ class Behind:
     async def get(self, session_id: str) -> Record | None:
         self.asked += 1
         return await self._store.get(session_id)
+
+    async def put(self, record: Record, event: EventType) -> str | None:
+        return None if self.loses else await self._store.put(record, event)
 
     async def confirm(self, record: Record) -> None:
         if self.unsafe:
@@ -81,7 +86,7 @@ def resolver(store: Behind, clock: Clock, idp: IdentityProvider) -> SessionResol
     )
 
 
-async def test_what_changes_nothing_is_answered_from_memory(
+async def test_a_request_that_changes_nothing_is_answered_from_the_cache(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider
 ) -> None:
     token = idp.token()
@@ -182,3 +187,22 @@ async def test_a_repeated_creation_is_confirmed(
         await resolver.resolve("s", token, resource=RESOURCE, create=True)
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
     await resolver.resolve("s", token, resource=RESOURCE)  # asks for nothing new
+
+
+@pytest.mark.parametrize("session_id", ["s", ""])
+async def test_an_update_that_is_always_lost_is_a_conflict(
+    resolver: SessionResolver, store: Behind, idp: IdentityProvider, session_id: str
+) -> None:
+    token = idp.token()
+    store.loses = True
+    with pytest.raises(AuthError) as caught:
+        await resolver.resolve(session_id, token, resource=RESOURCE, create=True)
+    assert caught.value.reason is Reason.CONFLICT
+    assert caught.value.retry_after_seconds == 1.0
+    assert store.asked == MAX_ATTEMPTS
+    store.loses = False
+    await resolver.resolve("s", token, resource=RESOURCE, create=True)
+    store.loses = True
+    with pytest.raises(AuthError) as caught:
+        await resolver.revoke("s")
+    assert caught.value.reason is Reason.CONFLICT
