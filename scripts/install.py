@@ -114,7 +114,6 @@ def run(
     Raises:
         InstallError: it failed.
     """
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     printed: list[str] = []
     process = subprocess.Popen(  # noqa: S603 - our own
         arguments,
@@ -126,15 +125,8 @@ def run(
         text=True,
         errors="replace",
     )
-
-    def read() -> None:
-        for line in process.stdout or ():
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
     try:
-        for line in _until_none(lines):
+        for line in _lines_of(process):
             printed.append(line)
             progress.at(state(line))
         returncode = process.wait()
@@ -150,8 +142,16 @@ def run(
         raise InstallError(_explained("".join(printed), log))
 
 
-def _until_none(lines: queue.SimpleQueue[str | None]) -> Iterator[str]:
-    """The lines, and an empty one every ``POLL_SECONDS`` without any."""
+def _lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
+    """The lines that a process prints, and an empty one every ``POLL_SECONDS`` without any."""
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
     while True:
         try:
             line = lines.get(timeout=POLL_SECONDS)

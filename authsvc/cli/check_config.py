@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from authsvc.cli.configuration import config_option
-from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.cli.output import as_json_option, print_json, print_line
 
 if TYPE_CHECKING:
     from authsvc.server.config import Settings
@@ -32,9 +32,9 @@ def command(config: Path | None, as_json: bool) -> None:
         print_json({"valid": not found, "problems": found})
     elif found:
         for problem in found:
-            say(problem, err=True)
+            print_line(problem, err=True)
     else:
-        say(f"{config or 'The environment'}: valid.")
+        print_line(f"{config or 'The environment'}: valid.")
     sys.exit(2 if found else 0)
 
 

@@ -14,7 +14,7 @@ from authsvc.cli import check_config
 from authsvc.cli.configuration import config_option
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.failing import Failure
-from authsvc.cli.output import as_json_option, plural, print_json, say
+from authsvc.cli.output import as_json_option, plural, print_json, print_line
 from authsvc.common.formats import check_base_url
 from authsvc.common.printable import printable
 
@@ -73,7 +73,7 @@ def command(
         print_json({"healthy": "fail" not in levels, "findings": list(map(_document, findings))})
     else:
         failed, warned = levels.count("fail"), levels.count("warn")
-        say(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
+        print_line(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
     sys.exit(1 if "fail" in levels else 0)
 
 

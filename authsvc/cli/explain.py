@@ -13,7 +13,7 @@ import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.failing import Failure, Negative
-from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.cli.output import as_json_option, print_json, print_line
 from authsvc.common.printable import printable
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _read(file: Path) -> str:
         )
     if str(file) == "-":
         if sys.stdin.isatty():
-            say("Paste the token, then press Ctrl-D on an empty line.", err=True)
+            print_line("Paste the token, then press Ctrl-D on an empty line.", err=True)
         data = sys.stdin.buffer.read(MAX_INPUT_BYTES)
     else:
         try:
@@ -126,7 +126,7 @@ def _read(file: Path) -> str:
 
 
 def _print(explanation: Explanation, resource: str) -> None:
-    say(f"For {resource}:")
+    print_line(f"For {resource}:")
     width = max(len(step.name) for step in explanation.steps)
     for step in explanation.steps:
         mark = _MARKS[step.outcome]
@@ -134,10 +134,10 @@ def _print(explanation: Explanation, resource: str) -> None:
         reason = f"{step.reason.name}: " if step.reason is not None else ""
         click.echo(f"  {_coloured(mark, step)} {step.name.ljust(width)}  {reason}{text}")
     if explanation.principal is not None:
-        say(f"It would be accepted, for {explanation.principal.subject}.")
+        print_line(f"It would be accepted, for {explanation.principal.subject}.")
     elif explanation.reason is not None:
-        say(f"It would be rejected: {explanation.reason.name}. {explanation.reason.message}")
-        say(_remedy(explanation))
+        print_line(f"It would be rejected: {explanation.reason.name}. {explanation.reason.message}")
+        print_line(_remedy(explanation))
 
 
 def _coloured(mark: str, step: Step) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from authsvc.cli.failing import Failure, Negative
-from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.cli.output import as_json_option, print_json, print_line
 from authsvc.common.formats import check_base_url
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -70,7 +70,7 @@ def command(
     if as_json:
         print_json({"target": target, "healthy": healthy, "answer": answer})
     elif healthy:
-        say(answer)
+        print_line(answer)
     if not healthy:
         raise Negative(answer if answered else f"no answer: {answer}")
 

@@ -13,7 +13,7 @@ import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.connection import Connection, admin_options
-from authsvc.cli.output import as_json_option, print_json, print_table, say
+from authsvc.cli.output import as_json_option, print_json, print_line, print_table
 from authsvc.common.times import relative, rfc3339
 from authsvc.domain.errors import AuthError
 
@@ -99,7 +99,7 @@ def show(connection: Connection, config: Path | None, fetch: bool, as_json: bool
         print_table(HEADERS, [line.row(now) for line in lines])
     for issuer, failure in dict.fromkeys((line.issuer, line.failure) for line in lines):
         if failure:
-            say(f"Newer keys of {issuer} could not be loaded: {failure}", err=True)
+            print_line(f"Newer keys of {issuer} could not be loaded: {failure}", err=True)
 
 
 def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:

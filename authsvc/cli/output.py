@@ -18,7 +18,7 @@ from authsvc.common.printable import printable
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-def say(text: str, *, err: bool = False) -> None:
+def print_line(text: str, *, err: bool = False) -> None:
     """Print one line of untrusted text."""
     click.echo(printable(text), err=err)
 

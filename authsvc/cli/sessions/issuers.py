@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from authsvc.cli.failing import Failure
-from authsvc.cli.output import say
+from authsvc.cli.output import print_line
 
 if TYPE_CHECKING:
     from authsvc.client import AdminClient
@@ -18,7 +18,9 @@ async def remark_on_issuer(client: AdminClient, named: str) -> None:
     issuers = [it.issuer for it in (await client.status()).issuers]
     if named not in issuers:
         configured = ", ".join(issuers)
-        say(f"The service is not configured with the issuer {named}, but {configured}.", err=True)
+        print_line(
+            f"The service is not configured with the issuer {named}, but {configured}.", err=True
+        )
 
 
 async def configured_issuer(client: AdminClient, named: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from authsvc.cli.connection import Connection, admin_options
-from authsvc.cli.output import as_json_option, print_json, print_table, say
+from authsvc.cli.output import as_json_option, print_json, print_line, print_table
 from authsvc.cli.sessions import records
 from authsvc.cli.sessions.issuers import remark_on_issuer
 from authsvc.cli.sessions.options import filter_options, full_ids_option
@@ -70,10 +70,10 @@ def list_sessions(
         )
         return
     if not found:
-        say("No session matches.", err=True)
+        print_line("No session matches.", err=True)
         return
     now = time.time()
     print_table(records.HEADERS, [records.row(it, now, full_id=full_ids) for it in found])
     if remaining:
         more = f"{remaining:,}" if remaining < COUNTED else f"at least {COUNTED:,}"
-        say(f"{len(found)} shown, {more} more: use --limit or --all.", err=True)
+        print_line(f"{len(found)} shown, {more} more: use --limit or --all.", err=True)

@@ -11,7 +11,7 @@ import click
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.failing import Failure
 from authsvc.cli.instants import PAST_INSTANT
-from authsvc.cli.output import as_json_option, print_json, say
+from authsvc.cli.output import as_json_option, print_json, print_line
 from authsvc.cli.sessions.issuers import configured_issuer
 from authsvc.cli.sessions.lookup import session_of
 from authsvc.cli.sessions.revocation import Revocation
@@ -93,14 +93,14 @@ def revoke(
     if as_json:
         print_json({"revoked": str(revocation), "session_count": done.session_count})
         return
-    say(revocation.outcome(done.session_count))
+    print_line(revocation.outcome(done.session_count))
 
 
 async def _remark_on_subject(client: AdminClient, revocation: Revocation) -> None:
     """Warn if the subject of a revocation has no session: its name may be misspelt."""
     async for _ in client.list(RecordFilter(revocation.issuer, revocation.subject)):
         return
-    say("No session of that subject exists; check the spelling.", err=True)
+    print_line("No session of that subject exists; check the spelling.", err=True)
 
 
 def _confirm(revocation: Revocation) -> None:

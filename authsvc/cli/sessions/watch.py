@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from authsvc.cli.connection import Connection, admin_options
-from authsvc.cli.output import as_json_option, say
+from authsvc.cli.output import as_json_option, print_line
 from authsvc.cli.sessions import records
 from authsvc.cli.sessions.issuers import remark_on_issuer
 from authsvc.cli.sessions.options import filter_options, full_ids_option
@@ -48,13 +48,13 @@ def watch(
         await remark_on_issuer(client, which.issuer)
         async with client.watching(which, resume_token=resume_token) as events:
             if not as_json:
-                say("Watching; press Ctrl-C to stop.", err=True)
+                print_line("Watching; press Ctrl-C to stop.", err=True)
             async for watched in events:
                 if as_json:
                     line = json.dumps(records.event_document(watched.event, watched.resume_token))
                 else:
                     line = records.event_line(watched.event, full_id=full_ids)
-                say(line)
+                print_line(line)
                 printed += 1
                 if printed == count:
                     return

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authsvc.cli.output import print_fields, print_table, say
+from authsvc.cli.output import print_fields, print_line, print_table
 from authsvc.common.printable import printable, printable_lines
 from authsvc.telemetry import logs
 
@@ -102,7 +102,7 @@ def test_any_text_becomes_printable(text: str) -> None:
 def test_the_command_line_shows_none_either(
     capsys: pytest.CaptureFixture[str], hostile: str
 ) -> None:
-    say(hostile)
+    print_line(hostile)
     print_fields([("subject", hostile)])
     print_table(["subject"], [[hostile]])
     assert clean(capsys.readouterr().out)
