@@ -141,7 +141,9 @@ def test_a_session_of_the_servers_own(urls: dict[str, str], config: Path) -> Non
     assert said == [NO_TOKEN, "ada: 1"]
 
 
-def test_a_token_for_one_server_is_refused_by_the_other(urls: dict[str, str], config: Path) -> None:
+def test_a_token_for_one_server_is_rejected_by_the_other(
+    urls: dict[str, str], config: Path
+) -> None:
     """Two servers with audiences of their own share one authsvc."""
     ours, theirs = token(config, "official_sdk"), token(config, "fastmcp_app")
 

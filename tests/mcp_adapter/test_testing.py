@@ -1,4 +1,4 @@
-"""What users test their servers with decides as authsvc does."""
+"""The fake resolver for users' tests decides as authsvc does."""
 
 from __future__ import annotations
 

@@ -484,7 +484,7 @@ def test_a_tool(name: str, value: object, error: type[Exception]) -> None:
         tool(title="Nothing", **given)(nothing)
 
 
-# What a requirement answers is looked at for each call.
+# What a requirement returns is checked for each call.
 
 
 def none_by_mistake(method: str, params: Mapping[str, Any]) -> object:

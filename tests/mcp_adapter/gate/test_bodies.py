@@ -180,7 +180,7 @@ async def test_many_values_are_not_parsed_without_a_valid_token(
 
 
 @pytest.mark.parametrize("body", [LONG, FULL], ids=["long", "full"])
-async def test_nothing_much_is_parsed_for_the_id_of_a_refused_request(
+async def test_only_small_bodies_are_parsed_for_the_id_of_a_rejected_request(
     exchange: Exchange, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strict_json, "_DECODER", None)
@@ -213,7 +213,7 @@ async def test_the_bound_is_a_setting(exchange: Exchange) -> None:
     assert exchange.status == 401
 
 
-async def test_nobody_reads_more_than_anybody_may(exchange: Exchange) -> None:
+async def test_a_valid_token_allows_no_more_than_the_longest_body(exchange: Exchange) -> None:
     await exchange.post(LONG, token="alice-1", version=MODERN, max_body_bytes=CHUNK)
 
     assert (exchange.status, exchange.read_before_answer) == (413, 0)
@@ -229,7 +229,7 @@ def test_refusals_of_bodies_are_paced() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "expired"])
-async def test_the_next_refusal_waits_for_its_turn(
+async def test_refusals_are_paced(
     exchange: Exchange, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[Pace] = []
@@ -298,7 +298,7 @@ async def test_without_a_valid_token_more_than_a_short_body_is_paced(
     assert len(turns) == is_long
 
 
-async def test_without_a_token_a_body_that_is_not_short_is_parsed_in_its_turn(
+async def test_without_a_token_the_parsing_of_longer_bodies_is_paced(
     exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the first of a flood are all parsed at once."""
@@ -433,7 +433,7 @@ async def test_with_a_valid_token_no_refusal_waits(exchange: Exchange, turns: li
     assert (exchange.status, turns) == (403, [])
 
 
-async def test_what_was_read_for_its_token_is_refused_at_once(
+async def test_a_request_with_a_valid_token_is_refused_at_once(
     exchange: Exchange, turns: list[Pace]
 ) -> None:
     await exchange.post(b"9" * 10 * CHUNK, token="alice-1", version=MODERN)
@@ -446,7 +446,7 @@ async def test_what_was_read_for_its_token_is_refused_at_once(
     [(LONG, ""), (WIDE, ""), (LONG, "expired"), (WIDE, "expired"), (LIST, "expired")],
     ids=["long", "wide", "long with a token", "wide with a token", "list with a token"],
 )
-async def test_a_refusal_that_waits_for_its_turn_holds_no_body(
+async def test_a_paced_refusal_holds_no_body(
     exchange: Exchange, body: bytes, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bytes_held = []

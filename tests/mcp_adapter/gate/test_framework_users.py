@@ -1,4 +1,4 @@
-"""Who is asking, as apps learn it from their frameworks: no word of the gate in these apps."""
+"""The caller, as apps get it from their frameworks: these apps do not import the gate."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ async def test_the_later_revision_has_it_too(served: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "stateful"])
-async def test_the_anonymous_are_nobody_on_the_session_of_somebody(
+async def test_a_request_without_a_token_has_no_user_on_an_owned_session(
     framework: Callable[..., ASGIApp], resolver: MemoryResolver, *, stateless: bool
 ) -> None:
     def everything_is_open(method: str, params: object) -> None:
@@ -268,7 +268,7 @@ async def order(endpoint: Endpoint, token: str, **params: object) -> httpx2.Resp
 
 @pytest.mark.parametrize("make", [asking, asking_fastmcp], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("stateless", [True, False], ids=["stateless", "stateful"])
-async def test_the_state_of_another_caller_is_refused(
+async def test_the_state_of_another_caller_is_rejected(
     make: Callable[..., ASGIApp], resolver: MemoryResolver, *, stateless: bool
 ) -> None:
     async with endpoint_of(make, resolver, stateless=stateless) as endpoint:
@@ -424,7 +424,7 @@ async def test_starlettes_user_is_the_caller(resolver: MemoryResolver, *, statel
     assert anonymous.status_code == 403
 
 
-async def test_starlettes_user_is_nobody_without_a_token(resolver: MemoryResolver) -> None:
+async def test_starlettes_user_is_unauthenticated_without_a_token(resolver: MemoryResolver) -> None:
     def plain(meeting: Meeting, *, stateless: bool) -> ASGIApp:
         return Starlette(routes=[Route("/mcp", undescribed, methods=["POST"])])
 
@@ -485,7 +485,7 @@ async def test_a_session_is_not_tied_to_the_client_that_opened_it(
     assert user.principal is resolver.tokens["alice-1"]
 
 
-def test_the_sdk_is_loaded_by_nobody_who_has_no_use_for_it() -> None:
+def test_the_gate_does_not_load_the_sdk() -> None:
     script = """
 import asyncio, sys
 from authsvc.domain.resolution import Principal, Resolution

@@ -1,4 +1,4 @@
-"""The gate in front of apps that others have written: two lines, and every tool sees its caller."""
+"""The gate in front of apps of each framework: every tool sees its caller."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ async def test_calls_at_once_on_one_session_each_see_their_own_token(
     assert seen == {number: f"client-{number}" for number in range(CALLS)}
 
 
-async def test_calls_by_turns_on_one_session_each_see_their_own_token(
+async def test_alternating_calls_on_one_session_each_see_their_own_token(
     served: Endpoint, resolver: MemoryResolver
 ) -> None:
     served.meeting.expected = 1
@@ -268,7 +268,7 @@ async def test_what_follows_upon_initialize_is_no_request(stateful: Endpoint) ->
     assert disguised.status_code == 401
 
 
-async def test_nobody_answers_in_the_owners_name(stateful: Endpoint) -> None:
+async def test_no_other_caller_answers_in_the_owners_name(stateful: Endpoint) -> None:
     session = await opened(stateful, "alice-1")
     answer = {"jsonrpc": "2.0", "id": 1, "result": {}}
 

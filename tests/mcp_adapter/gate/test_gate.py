@@ -1,4 +1,4 @@
-"""What the gate lets through, and how it says no, over real HTTP."""
+"""Which requests the gate admits, and how it answers the others, over real HTTP."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ async def test_a_missing_token_is_challenged_without_an_error(endpoint: Endpoint
 
 
 @pytest.mark.parametrize("method", ["ping", "tools/list", "notifications/initialized"])
-async def test_a_bad_token_is_refused_on_open_methods_too(endpoint: Endpoint, method: str) -> None:
+async def test_an_invalid_token_is_rejected_on_open_methods_too(
+    endpoint: Endpoint, method: str
+) -> None:
     session = await endpoint.open()
 
     response = await endpoint.post(request(method), session=session, token="expired")
@@ -139,7 +141,7 @@ async def test_a_bad_token_is_refused_on_open_methods_too(endpoint: Endpoint, me
     assert response.json()["error"]["data"] == {"reason": "TOKEN_EXPIRED"}
 
 
-async def test_a_bad_token_is_refused_on_the_later_revision_too(endpoint: Endpoint) -> None:
+async def test_an_invalid_token_is_rejected_on_the_later_revision_too(endpoint: Endpoint) -> None:
     response = await endpoint.modern("server/discover", token="expired")
 
     assert response.status_code == 401
@@ -263,7 +265,9 @@ async def test_retry_after_is_whole_seconds_rounded_up(endpoint: Endpoint) -> No
     assert response.headers["retry-after"] == "3"
 
 
-async def test_without_a_named_session_a_revoked_one_is_a_refused_token(endpoint: Endpoint) -> None:
+async def test_without_a_session_id_a_revoked_session_is_a_rejected_token(
+    endpoint: Endpoint,
+) -> None:
     endpoint.resolver.error = AuthError(Reason.SESSION_REVOKED)
 
     response = await endpoint.modern("server/discover", token="alice-1", session="ignored")
@@ -293,7 +297,7 @@ async def is_told_nothing_of_it(
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern", "initialize", "delete"])
-async def test_a_resolver_that_breaks_lets_nobody_in(
+async def test_a_resolver_that_fails_admits_no_request(
     endpoint: Endpoint, era: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await endpoint.open("alice-1")
@@ -303,7 +307,7 @@ async def test_a_resolver_that_breaks_lets_nobody_in(
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern", "initialize", "delete"])
-async def test_a_resolver_that_cannot_be_called_lets_nobody_in(
+async def test_a_resolver_that_cannot_be_called_admits_no_request(
     endpoint: Endpoint, era: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails before there is anything to await."""
@@ -348,7 +352,7 @@ async def test_the_later_revision_ignores_a_session_id(endpoint: Endpoint) -> No
     assert endpoint.resolver.calls[-1] == ("resolve", "", "bob")
 
 
-async def test_an_unknown_revision_is_told_what_is_supported(endpoint: Endpoint) -> None:
+async def test_an_unknown_revision_is_answered_with_the_supported_ones(endpoint: Endpoint) -> None:
     body = request("ping", {"_meta": {"io.modelcontextprotocol/protocolVersion": "2099-01-01"}})
 
     response = await endpoint.post(body, version="2099-01-01", token="alice-1")
@@ -391,7 +395,7 @@ async def test_no_token(endpoint: Endpoint, value: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-async def test_two_authorization_headers_are_refused(endpoint: Endpoint, method: str) -> None:
+async def test_two_authorization_headers_are_rejected(endpoint: Endpoint, method: str) -> None:
     session = await endpoint.open()
 
     response = await endpoint.http.request(
@@ -409,7 +413,7 @@ async def test_two_authorization_headers_are_refused(endpoint: Endpoint, method:
     assert 'error="invalid_request"' in response.headers["www-authenticate"]
 
 
-async def test_two_session_ids_are_refused(endpoint: Endpoint) -> None:
+async def test_two_session_ids_are_rejected(endpoint: Endpoint) -> None:
     session = await endpoint.open()
 
     response = await endpoint.http.post(
@@ -486,7 +490,7 @@ async def test_the_owner_ends_a_session(endpoint: Endpoint) -> None:
     assert after.status_code == 404
 
 
-async def test_nobody_else_ends_it(endpoint: Endpoint) -> None:
+async def test_no_other_caller_ends_it(endpoint: Endpoint) -> None:
     session = await endpoint.open("alice-1")
 
     refusals = [await delete(endpoint, session, token) for token in (None, "expired", "bob")]

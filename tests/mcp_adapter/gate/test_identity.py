@@ -1,4 +1,4 @@
-"""Tools are told who is asking, or that nobody is."""
+"""Tools get the caller of a request, or an error without one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_of_a_request_that_came_through_the_gate() -> None:
     assert caller(request(resolution=resolution)) is alice
 
 
-def test_nobody_is_not_somebody() -> None:
+def test_a_request_without_a_token_has_no_caller() -> None:
     anonymous = request(resolution=Resolution())
 
     assert current_caller(anonymous).principal is None

@@ -1,4 +1,4 @@
-"""A stream that begins after its caller's end: not one byte of it is sent."""
+"""A stream that begins after its caller's token or session has ended: no byte of it is sent."""
 
 from __future__ import annotations
 
@@ -667,7 +667,7 @@ async def test_json_in_pieces_that_goes_on_after_an_outage_is_a_stream(
     assert served.sent == [start(JSON), piece(), end]
 
 
-async def test_a_stream_whose_caller_nobody_answers_for_does_not_begin(
+async def test_a_stream_whose_caller_cannot_be_checked_does_not_begin(
     now: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", 0.0)
@@ -684,7 +684,7 @@ async def test_a_stream_whose_caller_nobody_answers_for_does_not_begin(
     assert [refusal.status for refusal in served.refusals] == [503]
 
 
-async def test_whoever_sends_from_a_task_that_cannot_be_stopped_sends_nothing(now: Clock) -> None:
+async def test_a_task_that_cannot_be_stopped_sends_nothing(now: Clock) -> None:
     served = Served([unauthenticated(())])
     failures: list[OSError] = []
 

@@ -1,4 +1,4 @@
-"""Who opens the gate's client, and closes it; and what needs no gate."""
+"""The gate opens and closes its client with the lifespan; open paths need no token."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_an_address_elsewhere_needs_tls(address: str) -> None:
         SessionGate(Starlette(), resolver=address, resource=RESOURCE)
 
 
-async def test_without_a_lifespan_nobody_gets_in(
+async def test_without_a_lifespan_no_request_is_served(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that runs none leaves the client closed. The log says what to do, once a while."""

@@ -569,7 +569,7 @@ async def test_an_answer_may_name_the_requests_own_session(watched: Watched) -> 
         ([("content-length", "1"), ("transfer-encoding", "chunked")], 400),
     ],
 )
-async def test_what_is_said_twice_is_said_alike(
+async def test_what_is_given_twice_must_be_equal(
     watched: Watched, extra: list[tuple[str, str]], status: int
 ) -> None:
     sent = post(modern("ping"), version=MODERN).with_headers(*extra)

@@ -85,7 +85,7 @@ async def test_the_one_who_opens_a_session_owns_it(stateful: Endpoint) -> None:
         assert response.status_code == status
 
 
-async def test_an_id_that_somebody_has_is_given_to_nobody_else(
+async def test_an_id_in_use_is_given_to_no_other_client(
     stateful: Endpoint, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As of an app whose every session is called ``default``."""

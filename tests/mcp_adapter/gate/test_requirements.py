@@ -1,4 +1,4 @@
-"""What needs a token when nobody says otherwise."""
+"""Which methods need a token by default."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_params_are_read_only_throughout(change: Callable[[Any], object]) -> Non
     assert params == PARAMS
 
 
-def test_params_are_looked_at_as_before() -> None:
+def test_params_are_read_like_a_dict() -> None:
     def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
         assert params == PARAMS
         assert list(params) == ["name", "arguments"]
@@ -234,7 +234,7 @@ def test_params_are_looked_at_as_before() -> None:
         lambda params: dict(params.items())["arguments"],
     ],
 )
-def test_params_are_copied_once_however_often_they_are_looked_at(
+def test_params_are_copied_once_however_often_they_are_read(
     look: Callable[[Mapping[str, Any]], object],
 ) -> None:
     """A loop over them takes time in proportion to them, and not to their square."""

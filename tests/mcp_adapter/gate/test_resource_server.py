@@ -191,7 +191,7 @@ async def test_a_token_has_to_come_with_every_request(
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_token_is_looked_for_in_the_header_alone(
+async def test_a_token_is_read_from_the_header_alone(
     server: Endpoint, idp: IdentityProvider, era: str
 ) -> None:
     token = idp.token(scope="things.read")
@@ -404,7 +404,7 @@ async def test_metadata_without_scopes_has_no_member_for_them() -> None:
     assert all(document.values())
 
 
-async def test_nobody_is_asked_for_offline_access() -> None:
+async def test_no_challenge_asks_for_offline_access() -> None:
     async with Toolset.default(S3Settings()) as tools:
         assert tools.scopes
         assert "offline_access" not in tools.scopes
@@ -439,7 +439,7 @@ async def test_a_session_answers_to_its_owner_alone(
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("method", ["tools/list", "ping", "initialize"])
-async def test_a_refused_token_opens_nothing(
+async def test_a_rejected_token_opens_no_session(
     server: Endpoint, idp: IdentityProvider, era: str, method: str
 ) -> None:
     for token in (idp.forged(), idp.token(aud=OTHER_RESOURCE)):

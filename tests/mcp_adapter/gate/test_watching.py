@@ -104,7 +104,7 @@ async def test_a_call_that_streams_ends_with_its_caller(
 
 
 def check_logged(caplog: pytest.LogCaptureFixture, session: str, subject: str) -> None:
-    """The log says whose stream was ended; so does each look that was refused."""
+    """The log says whose stream was ended; so does each check that was rejected."""
     logged = [record for record in caplog.records if record.name.startswith("mcp_adapter")]
     assert logged[-1].getMessage() == "a stream was ended"
     for record in logged:
@@ -149,7 +149,7 @@ async def test_a_call_that_streams_goes_on_with_its_caller(
 
 
 async def checked_again(resolver: MemoryResolver) -> None:
-    """Wait until a stream's caller was looked at a few times more."""
+    """Wait until a stream's caller was checked a few times more."""
     wanted = len(resolver.calls) + 3
     await until(lambda: len(resolver.calls) >= wanted)
 
@@ -349,7 +349,7 @@ class Hung(MemoryResolver):
         return await super().resolve(session_id, token, resource=resource, create=create)
 
 
-async def test_a_stream_ends_when_nobody_answers_for_its_caller() -> None:
+async def test_a_stream_ends_when_its_caller_cannot_be_checked() -> None:
     resolver = Hung(tokens={"alice-1": principal("alice")}, sessions={"first": "alice"})
     async with (
         serving(App(), resolver) as endpoint,
@@ -415,7 +415,7 @@ async def test_an_app_that_goes_on_regardless_sends_nothing_more(
         await sent_by(check, stubborn=True)
 
 
-async def test_whoever_cancels_besides_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancellation_from_elsewhere_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
 
     async def check() -> None:

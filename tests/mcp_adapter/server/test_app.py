@@ -126,7 +126,7 @@ async def test_health_needs_nothing(endpoint: Endpoint) -> None:
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
 
 
-async def test_not_ready_while_authsvc_is_away(endpoint: Endpoint) -> None:
+async def test_not_ready_while_authsvc_is_unavailable(endpoint: Endpoint) -> None:
     endpoint.resolver.error = AuthError(Reason.SERVICE_UNAVAILABLE)
 
     alive = await endpoint.http.get("/healthz")

@@ -1,4 +1,4 @@
-"""The program as it is run: started, refused, stopped."""
+"""The program as it is run: started, stopped, not started for a wrong configuration."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_is_alive_but_not_ready_without_authsvc(config: Path) -> None:
     assert "server" not in alive.headers
 
 
-def test_nobody_gets_in_without_authsvc(config: Path) -> None:
+def test_no_request_is_served_without_authsvc(config: Path) -> None:
     with started(config) as (process, url):
         headers = {
             "Authorization": "Bearer secret-token",

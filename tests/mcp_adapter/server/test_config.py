@@ -161,7 +161,7 @@ def test_an_authorization_server_on_loopback_may_be_plain(tmp_path: Path) -> Non
     assert "TLS" in complaint(tmp_path, MINIMAL + '[authsvc]\ntarget = "10.0.0.7:50051"')
 
 
-def test_an_unknown_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCP_ADAPTER_COLOUR", "blue")
 
     assert complaint(tmp_path, MINIMAL) == "MCP_ADAPTER_COLOUR: there is no such setting"

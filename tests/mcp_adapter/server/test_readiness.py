@@ -1,4 +1,4 @@
-"""What the log says of an adapter that is not ready."""
+"""The log lines of an adapter that is not ready."""
 
 from __future__ import annotations
 

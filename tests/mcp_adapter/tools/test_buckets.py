@@ -55,7 +55,7 @@ async def test_access_is_checked_with_the_calls_credentials(direct: S3Clients) -
     ]
 
 
-async def test_storage_out_of_reach_is_said_of_each_bucket() -> None:
+async def test_unreachable_storage_is_reported_for_each_bucket() -> None:
     nowhere = S3Clients(endpoint_url="http://127.0.0.1:9", region="us-east-1")
     found = await answer(discover_buckets, call_of(nowhere), check_access=True)
     await nowhere.close()

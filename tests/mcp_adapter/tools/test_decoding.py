@@ -1,4 +1,4 @@
-"""Ranges of bytes as text: nothing lost, nothing made up."""
+"""Ranges of bytes as text: nothing lost, nothing added."""
 
 from __future__ import annotations
 

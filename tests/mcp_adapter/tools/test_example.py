@@ -127,7 +127,7 @@ async def test_the_challenge_and_the_listing_follow_from_the_declaration(
     assert listed["weather_forecast"].input_schema["properties"]["days"]["maximum"] == 14
 
 
-async def test_a_caller_without_its_kind_of_credentials_is_told(server: Served) -> None:
+async def test_a_caller_without_its_kind_of_credentials_gets_an_error(server: Served) -> None:
     server.resolver.issued["alice"] = credentials()
     with anyio.fail_after(DEADLINE_SECONDS):
         async with server.client("legacy") as client:

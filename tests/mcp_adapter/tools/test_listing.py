@@ -85,7 +85,7 @@ async def test_a_bucket_has_many_spellings(clients: S3Clients, bucket: str, coun
 @pytest.mark.parametrize(
     "bucket", ["other", "s3://other/alpha", "alphabet", "alph", "ALPHA", "alpha.", "../alpha"]
 )
-async def test_a_bucket_that_the_claims_do_not_name_is_refused_before_s3_is_asked(
+async def test_a_bucket_that_the_claims_do_not_name_is_denied_before_s3_is_asked(
     clients: S3Clients, seen: Recording, bucket: str
 ) -> None:
     assert "token does not name" in await refused(call_of(clients), bucket=bucket)
@@ -227,7 +227,7 @@ async def test_a_search_stops_after_so_many_pages_and_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("token", ["?", "a", "gA==", "ü"])
-async def test_a_made_up_token_is_refused(clients: S3Clients, seen: Recording, token: str) -> None:
+async def test_a_made_up_token_is_rejected(clients: S3Clients, seen: Recording, token: str) -> None:
     said = await refusal(
         bucket_objects_search, call_of(clients), bucket="alpha", continuation_token=token
     )
@@ -258,7 +258,7 @@ async def test_a_pattern_costs_no_more_than_its_keys(clients: S3Clients) -> None
     ["*a" * 33, "?" * 33, "*" + "[a-c]" * 200, "*" + "a" * 256, "prefix/*" + "a" * 256],
     ids=lambda pattern: pattern[:10],
 )
-async def test_a_pattern_that_would_take_long_is_refused(
+async def test_a_pattern_that_would_take_long_is_rejected(
     clients: S3Clients, seen: Recording, pattern: str
 ) -> None:
     said = await refusal(bucket_objects_search, call_of(clients), bucket="alpha", pattern=pattern)

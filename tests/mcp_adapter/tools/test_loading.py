@@ -1,4 +1,4 @@
-"""Which tools are served: what settings say, and nothing that settings do not say."""
+"""Which tools are served: those that settings name, and no others."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_tools_of_a_package_come_after_the_adapters_own(packages: Packages) -> N
     assert served[:-2] == names(ToolsSettings())
 
 
-def test_what_cannot_be_served_is_said_before_the_start(packages: Packages) -> None:
+def test_tools_that_cannot_be_served_are_reported_before_the_start(packages: Packages) -> None:
     packages.write("empty", "")
     packages.write("broken", "import no_such_module_at_all")
     packages.write("again", TOOL.format(name="whoami", read_only=True))

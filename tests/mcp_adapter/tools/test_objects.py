@@ -376,7 +376,7 @@ async def test_text_is_read_in_pieces_that_fit_together(s3: S3Client, call: Call
     assert text == whole
 
 
-async def test_an_object_that_changes_between_pieces_is_told(s3: S3Client, call: Call) -> None:
+async def test_an_object_that_changes_between_pieces_is_an_error(s3: S3Client, call: Call) -> None:
     await s3.put_object(Bucket="alpha", Key="changing", Body=b"before")
     piece = await answer(bucket_object_text, call, bucket="alpha", key="changing")
     await s3.put_object(Bucket="alpha", Key="changing", Body=b"behind")

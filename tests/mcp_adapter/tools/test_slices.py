@@ -1,4 +1,4 @@
-"""Work in slices of time: nobody's work keeps all others waiting."""
+"""Work in slices of time: no work blocks all others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_what_work_raises_is_raised_and_work_goes_on() -> None:
     assert await slices.collected([1]) == [1]
 
 
-async def test_there_is_one_slice_in_a_pass_whoever_works() -> None:
+async def test_there_is_one_slice_in_a_pass_for_all_work() -> None:
     slices, passes = Slices(), 0
     steps: list[tuple[int, str]] = []
 

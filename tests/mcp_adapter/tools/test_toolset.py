@@ -55,7 +55,7 @@ async def test_a_bad_answer_is_not_blamed_on_the_arguments() -> None:
         await spoil.run(Call(Principal("idp", "alice", 0.0), None, s3), {"size": 7})
 
 
-def test_what_no_tool_can_be_made_of_is_said_at_once() -> None:
+def test_a_function_that_is_no_tool_is_rejected_at_once() -> None:
     async def without_call(name: str) -> Greeting:
         """Greet."""
         return Greeting(text=name)
@@ -96,7 +96,7 @@ def test_what_no_tool_can_be_made_of_is_said_at_once() -> None:
             tool(title="Greet")(function)
 
 
-async def test_what_is_wrong_with_arguments_is_said_without_their_text() -> None:
+async def test_errors_of_arguments_do_not_repeat_their_text() -> None:
     call = Call(Principal("idp", "alice", 0.0), None, S3Clients(endpoint_url=None, region="r"))
     for given in ({"name\r\nx: \u202e": 1}, {"n" * 5000: 1}, {"name": "\ud800"}):
         result = await greet.run(call, given)

@@ -1,4 +1,4 @@
-"""Who may cancel what: only the one who asked for it, on the session that they asked on."""
+"""A request is cancelled by its own caller alone, on the session that it came on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def outcome(
 
 
 @pytest.mark.parametrize("request_id", [7, "7", 0, ""])
-async def test_whoever_asked_can_cancel(request_id: int | str) -> None:
+async def test_the_caller_of_a_request_can_cancel_it(request_id: int | str) -> None:
     params = {"requestId": request_id}
     assert await outcome(request_of(), request_id, request_of(), params) is None
 
@@ -61,11 +61,13 @@ async def test_whoever_asked_can_cancel(request_id: int | str) -> None:
         (Request({"type": "http"}), {"requestId": 7}),
     ],
 )
-async def test_nobody_else_can(cancelling: Request, params: dict[str, Any] | None) -> None:
+async def test_no_other_caller_can_cancel_it(
+    cancelling: Request, params: dict[str, Any] | None
+) -> None:
     assert await outcome(request_of(), 7, cancelling, params) == "done"
 
 
-async def test_what_nobody_is_known_to_have_asked_cannot_be_cancelled() -> None:
+async def test_a_request_without_a_caller_cannot_be_cancelled() -> None:
     assert await outcome(request_of(None), 7, request_of(None), {"requestId": 7}) == "done"
 
 

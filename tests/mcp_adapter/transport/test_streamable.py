@@ -84,7 +84,7 @@ async def test_progress_turns_the_answer_into_a_stream(endpoint: Endpoint) -> No
     assert last["result"]["content"][0]["text"] == "alice"
 
 
-async def test_progress_that_nobody_asked_for_is_not_sent(endpoint: Endpoint) -> None:
+async def test_progress_that_was_not_asked_for_is_not_sent(endpoint: Endpoint) -> None:
     session = await endpoint.open()
 
     response = await endpoint.post(call("count"), session=session, token="alice-1")
@@ -256,7 +256,7 @@ async def test_a_batch_of_notifications_is_accepted(endpoint: Endpoint) -> None:
     ],
     ids=["ping", "tools/list", "notification", "response"],
 )
-async def test_other_requests_get_their_turn_between_the_entries_of_a_batch(
+async def test_other_requests_run_between_the_entries_of_a_batch(
     endpoint: Endpoint, entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch needs no token where its entries need none, and fifty take ten milliseconds."""
