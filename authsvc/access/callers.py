@@ -19,7 +19,7 @@ LOCAL_CALLER = "local"
 """The name of every caller where callers need no proof."""
 
 
-def check_resource(resource: str) -> None:
+def require_canonical(resource: str) -> None:
     """Check that a resource is a canonical URI.
 
     See ``urls.resource_fault``.
@@ -82,7 +82,7 @@ class Caller:
         """
         if resource in self.resources:
             return
-        check_resource(resource)
+        require_canonical(resource)
         raise AuthError(
             Reason.CALLER_NOT_ALLOWED,
             f"{self.name} is not registered for {resource[:200]!r}",

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from authsvc.access.callers import check_resource
+from authsvc.access.callers import require_canonical
 from authsvc.cli.explanation_steps import Explanation, Steps
 from authsvc.cli.output import moment, plural
 from authsvc.common.times import duration
@@ -73,7 +73,7 @@ _OF_CLAIMS = ("required claims", "lifetime", "aud", "principal", "age")
 
 def _resource(steps: Steps, policy: Policy) -> None:
     with steps.step("resource") as step:
-        check_resource(policy.resource)
+        require_canonical(policy.resource)
         if policy.resource not in policy.registered:
             step.text = f"registered: {', '.join(policy.registered)}"
             raise AuthError(Reason.CALLER_NOT_ALLOWED)

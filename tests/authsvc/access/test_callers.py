@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from authsvc.access.callers import Caller, Callers, check_resource
+from authsvc.access.callers import Caller, Callers, require_canonical
 from authsvc.access.service_tokens import ServiceTokenFile
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS
@@ -211,7 +211,7 @@ def test_no_token_is_in_a_repr() -> None:
     ],
 )
 def test_canonical_resources(resource: str) -> None:
-    check_resource(resource)
+    require_canonical(resource)
 
 
 @pytest.mark.parametrize(
@@ -245,5 +245,5 @@ def test_canonical_resources(resource: str) -> None:
 )
 def test_resources_that_are_not_canonical(resource: str) -> None:
     with pytest.raises(AuthError) as caught:
-        check_resource(resource)
+        require_canonical(resource)
     assert caught.value.reason is Reason.RESOURCE_INVALID

@@ -42,7 +42,7 @@ LIMITS = Limits(
 )
 LEEWAY = 30.0
 TTL = 50_000.0
-"""Tokens outlive sessions, as a rule: else their end would be all that is ever seen."""
+"""Most tokens outlive sessions, so that examples are not all about expired tokens."""
 
 
 def resolver_over(store: SessionStore, clock: Clock) -> SessionResolver:
@@ -56,7 +56,7 @@ def resolver_over(store: SessionStore, clock: Clock) -> SessionResolver:
 
 @dataclass(frozen=True)
 class Presented:
-    """A token as the model sees it: facts, and the text that carries them."""
+    """A token as the model sees it: its claims, and its text."""
 
     name: str
     subject: str = ""
@@ -104,7 +104,7 @@ TOKENS = [
 
 
 class Result(NamedTuple):
-    """What a call answers.
+    """The response to a call.
 
     Attributes:
         outcome: or the reason.
@@ -135,7 +135,7 @@ async def outcome(call: Coroutine[Any, Any, Any]) -> Result:
     return Result(answer.outcome.name, role, answer.session.revision, answer.session.expire_time)
 
 
-# The model: docs/sessions.md once more, as plainly as it can be said.
+# The model: docs/sessions.md again, in the simplest code.
 
 Key = tuple[str, ...]
 """(id,) of a session; (subject, client, resource) of a principal session."""
@@ -176,7 +176,7 @@ class Row:
 
 
 def facts(record: Record) -> tuple[object, ...]:
-    """What ``Row.facts`` says, of what is stored."""
+    """The facts of ``Row.facts``, from a stored record."""
     grants = {name: (it.issue_time, it.expire_time) for name, it in record.grants.items()}
     times = (record.create_time, record.last_seen_time, record.expire_time, record.revoke_time)
     return record.revision, times, record.subject, grants
@@ -273,7 +273,7 @@ class Model:
 
 
 def session_id(key: Key) -> str:
-    """What a session, or a principal session, is called in the store."""
+    """The id of a session, or a principal session, in the store."""
     if len(key) == 1:
         return key[0]
     subject, client, resource = key
@@ -284,11 +284,11 @@ PRINCIPALS = sorted({(it.subject, it.client, it.resource) for it in TOKENS if it
 KEYS: list[Key] = [("s",), *PRINCIPALS]
 ALICES = (OLD.subject, OLD.client, OLD.resource)
 WAITS = st.sampled_from([0] * 6 + [1, 10, 50, 99, 100, 299, 300, 999, 1000, 2500])
-"""On both sides of each limit, and mostly short: what has ended has little left to get wrong."""
+"""On both sides of each limit, and mostly short: an ended session has few ways to be wrong."""
 
 
 class Service(RuleBasedStateMachine):
-    """Any sequence of calls and clock steps answers as the model does."""
+    """Any sequence of calls and clock steps gets the responses of the model."""
 
     open_store: Callable[[Path], Coroutine[Any, Any, SessionStore]]
 
@@ -329,7 +329,7 @@ class Service(RuleBasedStateMachine):
         self.check(self.resolver.revoke(session_id(key)), expected)
 
     def check(self, call: Coroutine[Any, Any, Any], expected: Result) -> None:
-        """The answer is the model's, and so is each record afterwards."""
+        """The response is the model's, and so is each record afterwards."""
         self.loop.run_until_complete(self.checked(call, expected))
 
     async def checked(self, call: Coroutine[Any, Any, Any], expected: Result) -> None:
@@ -496,12 +496,12 @@ OPERATIONS = st.one_of(
 )
 
 Seen = tuple[list[Result], list[Record | None]]
-"""What each operation answered, and what is stored in the end."""
+"""The response to each operation, and what is stored in the end."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What has happened before: operations, and time."""
+    """The operations and the time before the interleaving."""
 
     before: list[Operation]
     pause_seconds: float = 0.0
@@ -515,8 +515,8 @@ class Scene:
 
 
 async def seen_by_all(results: list[Result], store: SessionStore) -> Seen:
-    """What has come of it, without what touches write: they are best effort, and docs/sessions.md
-    exempts it from "unchanged". The model above holds sequences to it."""
+    """The result, without what touches write: they are best effort, and docs/sessions.md exempts
+    them from "unchanged". The sequences of the model above check them."""
     answered = [it._replace(end=0.0) if it.outcome == "REUSED" else it for it in results]
     return answered, [_without_touch(await store.get(session_id(key))) for key in KEYS]
 
@@ -542,7 +542,7 @@ async def serially(
 
 
 def real_time(order: tuple[int, ...], spans: list[Span]) -> bool:
-    """Whether what had ended before something else began comes before it."""
+    """Whether each operation that ended before another began comes before it."""
     pairs = itertools.combinations(order, 2)
     return all(spans[later].ended >= spans[earlier].began for earlier, later in pairs)
 
