@@ -1,4 +1,4 @@
-"""Revocations as forms: what a form asks for, and what an operator is told about the result."""
+"""Revocations as forms: what a form asks for, and the notice about the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVERYONE_WORD = "everyone"
 
 
 class FormError(ValueError):
-    """A form is incomplete or wrong; the message says how to correct it."""
+    """A form is incomplete or invalid; the message says how to correct it."""
 
 
 def target_of(form: Mapping[str, str], now: float) -> RevocationTarget:

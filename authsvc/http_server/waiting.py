@@ -10,7 +10,7 @@ newer ones. With fewer of them, the ones that are idle after a response lose the
 
 
 class WaitingConnections:
-    """Connections that nobody works for, by phase, the longest wait first.
+    """Connections without a request that is being processed, by phase, the longest wait first.
 
     Args:
         max_connections: of the server.

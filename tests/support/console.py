@@ -1,4 +1,4 @@
-"""A console over a real authsvc, and somebody who signs in."""
+"""A console over a real authsvc, and an operator who signs in."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Office:
     clock: Clock
 
     def visitor(self) -> httpx2.AsyncClient:
-        """A browser without scripts: keeps cookies, and says where its forms come from."""
+        """A browser without scripts: it keeps cookies, and sends Origin with forms."""
         return httpx2.AsyncClient(
             base_url=self.url, headers={"Origin": self.url}, timeout=TIMEOUT_SECONDS
         )

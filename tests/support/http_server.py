@@ -1,4 +1,4 @@
-"""The bounded HTTP server with an app of a test, and clients that send what bytes they like."""
+"""The bounded HTTP server with a test's app, and clients that send any bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Refreshes what is marked as live, unless told to stop. Everything works without it.
+// Refreshes the parts that are marked as live, unless paused. The pages work without it.
 "use strict";
 
 const place = document.querySelector("[data-refresh]");
@@ -6,7 +6,7 @@ const place = document.querySelector("[data-refresh]");
 function swap(page) {
   for (const old of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(old.id);
-    // What has the focus stays, or the keyboard would lose its place.
+    // A part with the focus is kept, so that the keyboard does not lose its place.
     if (fresh && !old.contains(document.activeElement)) {
       old.replaceWith(document.adoptNode(fresh));
     }
@@ -14,7 +14,7 @@ function swap(page) {
 }
 
 function refresh() {
-  // Not fetch: this way the browser parses, and no text is ever made into HTML here.
+  // XMLHttpRequest, since with it the browser parses the page: no text becomes HTML here.
   const request = new XMLHttpRequest();
   request.open("GET", location.href);
   request.responseType = "document";

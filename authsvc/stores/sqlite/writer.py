@@ -64,7 +64,7 @@ class Writer:
 
         Args:
             operation: the write.
-            done: gets its result, or its failure; None where nobody waits.
+            done: gets its result, or its failure; None if no caller waits.
 
         Raises:
             AuthError: STORE_UNAVAILABLE: the store is closed, or too many writes are queued.

@@ -18,7 +18,7 @@ from tests.support.tokens import IdentityProvider
 
 @pytest.fixture(scope="session")
 def operators_line() -> str:
-    """The line of an operator, at the least cost: signing in is not to take a while here."""
+    """The line of an operator, at the lowest cost, so that signing in is fast."""
     return operator_line(NAME, PASSPHRASE, cost=10)
 
 
@@ -32,7 +32,7 @@ def operators_file(tmp_path: Path, operators_line: str) -> Path:
 
 @pytest.fixture
 async def site(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> AsyncIterator[Site]:
-    """A running authsvc, for which the console is an operator."""
+    """A running authsvc that accepts the console as an admin caller."""
     tls = write_tls(tmp_path / "tls")
     async with (
         running(settings(tmp_path, tls, idp), clock=clock) as address,

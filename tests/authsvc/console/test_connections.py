@@ -1,4 +1,4 @@
-"""Connections that say nothing do not stop the console."""
+"""Silent connections do not stop the console."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def opened(browser: Browser, office: Office, *, scripts: bool = True) -> Page:
-    """A person's page, and what it complains of is a failure."""
+    """A page in a browser; whatever it reports as an error fails the test."""
     context = await browser.new_context(
         java_script_enabled=scripts, color_scheme="dark" if scripts else "light"
     )
@@ -45,13 +45,13 @@ async def opened(browser: Browser, office: Office, *, scripts: bool = True) -> P
 
 
 async def typed(page: Page, text: str) -> None:
-    """Type where the focus is, and go to the next field."""
+    """Type into the focused field, and go to the next one."""
     await page.keyboard.type(text)
     await page.keyboard.press("Tab")
 
 
 async def tab_to(page: Page, name: str) -> None:
-    """Press Tab until what has the focus is called that."""
+    """Press Tab until the element with that name has the focus."""
     for _ in range(60):
         await page.keyboard.press("Tab")
         focused = page.locator(":focus")
@@ -160,7 +160,7 @@ async def test_another_origin_can_neither_post_nor_embed_the_console(
     await page.get_by_label("Passphrase").fill(PASSPHRASE)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
-    # Same site, another port: the cookie goes along, and it takes more to be refused.
+    # Same site, another port: the browser sends the cookie, so that the Origin has to be checked.
     evil = await page.context.new_page()
     await evil.route(
         "http://127.0.0.1:9/",

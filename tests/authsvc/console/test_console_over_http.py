@@ -1,4 +1,4 @@
-"""A real console over a real authsvc, by what it sends."""
+"""A real console over a real authsvc, over HTTP."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ HOSTILE = "<script>alert('x')</script>\"'&"
 
 
 async def until(page: Callable[[], Awaitable[httpx2.Response]], text: str) -> str:
-    """The page once it says so: events take a moment to get there."""
+    """The page, once it has a text: events take a moment to arrive."""
     async with asyncio.timeout(WAIT_SECONDS):
         while text not in (answer := await page()).text:
             pass
     return answer.text
 
 
-# Who gets in.
+# Signing in.
 
 
 async def test_unauthenticated_visitors_are_redirected_to_sign_in(office: Office) -> None:
-    async with office.visitor() as stranger:
+    async with office.visitor() as visitor:
         for path in PAGES:
-            answer = await stranger.get(path)
+            answer = await visitor.get(path)
             assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in"), path
             assert answer.text == ""
 
@@ -64,8 +64,8 @@ async def test_unauthenticated_visitors_revoke_nothing(
     office: Office, idp: IdentityProvider
 ) -> None:
     await office.site.resolve("s", idp.token())
-    async with office.visitor() as stranger:
-        answer = await stranger.post("/revoke", data={"what": "session", "session_id": "s"})
+    async with office.visitor() as visitor:
+        answer = await visitor.post("/revoke", data={"what": "session", "session_id": "s"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
     assert await office.site.refusal("s", idp.token()) is None
 
@@ -127,7 +127,7 @@ def cookie_header(cookies: dict[str, str]) -> dict[str, str]:
 async def test_an_idle_operator_is_signed_out(office: Office) -> None:
     async with office.operator() as operator:
         office.clock.advance(600)
-        # A page that refreshes itself is no sign of life.
+        # A page that refreshes itself does not count as a use.
         assert (await operator.get("/", headers={"X-Console-Refresh": "1"})).status_code == 200
         office.clock.advance(301)
         assert (await operator.get("/")).status_code == 303
@@ -141,7 +141,7 @@ async def test_an_operator_whose_line_is_removed_is_signed_out(office: Office) -
         assert (await operator.get("/")).status_code == 303
 
 
-# What is refused before anything else looks at it.
+# Requests that are rejected first.
 
 
 async def test_other_hosts_are_rejected(office: Office) -> None:
@@ -331,10 +331,10 @@ async def test_hostile_names_are_text(office: Office, idp: IdentityProvider) -> 
         for page in ((await operator.get("/")).text, listed, session, review.text):
             assert "<script>alert" not in page
             assert "&lt;script&gt;alert" in page
-        # What would rearrange or hide text is spelt out.
+        # Characters that would reorder or hide text are escaped.
         assert "\u202e" not in session
         assert "\\u{202e}\\u{a}" in session
-        # And what is carried on is exactly what it was.
+        # The form has the exact text.
         assert hidden_fields(review.text)["subject"] == HOSTILE
         hidden = await reviewed(operator, what="token", issuer=ISSUER, token_id="\u202ejti")
         assert hidden["token_id"] == "\u202ejti"
@@ -389,7 +389,7 @@ async def test_while_authsvc_is_unavailable_pages_say_so_and_operators_stay_sign
 
 
 async def reviewed(operator: httpx2.AsyncClient, **what: str) -> dict[str, str]:
-    """What the form to confirm carries."""
+    """The fields of the form that confirms."""
     answer = await operator.get("/revoke/review", params=what)
     assert answer.status_code == 200
     return hidden_fields(answer.text)
@@ -401,7 +401,7 @@ async def test_a_session_is_revoked_once_it_is_confirmed(
     await office.site.resolve("s", idp.token())
     async with office.operator() as operator:
         fields = await reviewed(operator, what="session", session_id="s")
-        assert await office.site.refusal("s", idp.token()) is None  # looking does nothing
+        assert await office.site.refusal("s", idp.token()) is None  # a review revokes nothing
         answer = await operator.post("/revoke", data=fields)
         assert (answer.status_code, answer.headers["location"]) == (303, "/session?id=s")
         assert await office.site.refusal("s", idp.token()) is Reason.SESSION_REVOKED

@@ -1,4 +1,4 @@
-"""What the console remembers of what has happened, and the plots that it makes of it."""
+"""The console's feed of events, their counts, and the plots of them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def feeding(site: Site, clock: Clock, events_kept: int = 100) -> AsyncIter
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - a feed tells nobody
+        while not is_so():  # noqa: ASYNC110 - a feed has no event for it
             await asyncio.sleep(0.01)
 
 
@@ -94,7 +94,7 @@ async def test_the_last_events_are_kept(site: Site, clock: Clock) -> None:
         assert [record.id for record in recent if record] == ["s4", "s3", "s2"]
         assert feed.has_dropped
         created, *_ = plots(feed, "15m", clock())
-        assert created.total == 5  # the rates forget nothing
+        assert created.total == 5  # the rates count dropped events, too
 
 
 async def test_a_watch_that_fails_is_logged_once_and_retried(

@@ -61,7 +61,7 @@ def test_it_ends_with_the_operators_line(
         known["ada"] = now
     assert logins.get(secret) is None
     known["ada"] = ADA
-    assert logins.get(secret) is None  # for good
+    assert logins.get(secret) is None  # permanently
 
 
 def test_logins_are_bounded(logins: Logins) -> None:

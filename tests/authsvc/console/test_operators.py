@@ -1,4 +1,4 @@
-"""Who may sign in: the file of operators, and what becomes of it."""
+"""The operators file: who may sign in, and what happens when it changes."""
 
 from __future__ import annotations
 

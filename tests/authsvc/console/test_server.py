@@ -22,7 +22,7 @@ def test_it_serves_until_sigterm(tmp_path: Path, operators_file: Path) -> None:
 listen = "127.0.0.1:0"
 operators_file = "{operators_file}"
 [authsvc]
-target = "127.0.0.1:1"  # nobody: the console starts all the same
+target = "127.0.0.1:1"  # nothing listens there: the console starts all the same
 ca_file = "{tls}/ca.pem"
 service_token_file = "{tls}/operator"
 """

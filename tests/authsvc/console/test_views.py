@@ -1,4 +1,4 @@
-"""How times and strangers' text are shown."""
+"""How times and untrusted text are shown."""
 
 from __future__ import annotations
 

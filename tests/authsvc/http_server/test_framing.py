@@ -1,4 +1,4 @@
-"""Requests that two servers could read differently are refused, once, and their connection ends."""
+"""Requests that two servers could read differently are rejected once; their connection ends."""
 
 from __future__ import annotations
 

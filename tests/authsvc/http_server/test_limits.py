@@ -1,4 +1,4 @@
-"""Clients that send nothing, half of it, too much, or do not read, leave room for the others."""
+"""Clients that send nothing, too little or too much, or do not read, do not harm the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HALF_A_BODY = HALF_A_HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 500
 
 
 async def is_served(served: Served) -> bool:
-    """Whether a client that behaves is answered."""
+    """Whether a well-behaved client gets a response."""
     async with await served.send(GET) as peer:
         return await peer.answer() == (200, b"0")
 
@@ -142,7 +142,7 @@ async def test_between_requests_a_connection_is_kept_for_a_while() -> None:
         assert dropped(served) == {}
 
 
-# Answers that nobody reads
+# Responses that are not read
 
 
 async def big(scope: Scope, receive: Receive, send: Send) -> None:

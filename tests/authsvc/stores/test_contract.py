@@ -1,4 +1,4 @@
-"""What ``SessionStore`` promises, on every store: to add one, add it to ``STORES``."""
+"""The contract of ``SessionStore``, for every store. A new store is added to ``STORES``."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ async def test_a_touch_moves_two_times_and_nothing_else(store: SessionStore) -> 
     seen = replace(record(), last_seen_time=110.0, expire_time=160.0, subject="mallory", issuer="x")
     await store.touch(seen)
     expected = replace(record(), last_seen_time=110.0, expire_time=160.0)
-    async with asyncio.timeout(TIMEOUT_SECONDS):  # nobody waits for a touch
+    async with asyncio.timeout(TIMEOUT_SECONDS):  # a touch is not waited for
         while await store.get("s") != expected:  # noqa: ASYNC110 - of another process, perhaps
             await asyncio.sleep(0)
 
@@ -292,7 +292,7 @@ async def test_a_closed_store_is_unavailable(store: SessionStore) -> None:
         assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
 
-# Memory.
+# The cache.
 
 
 async def test_a_written_record_is_cached_or_read_from_the_store(store: SessionStore) -> None:
@@ -300,7 +300,7 @@ async def test_a_written_record_is_cached_or_read_from_the_store(store: SessionS
     for _ in range(50):
         token = await put(store, stored)
         assert token is not None
-        # Not knowing is allowed; whoever shows the token is not answered what was before it.
+        # The cache may be empty. With the token, it answers nothing older than the write.
         assert store.cached_record("s", token) in (None, stored)
         assert await store.get("s") == stored
         stored = next_of(stored, create_time=stored.create_time + 1)
@@ -326,14 +326,14 @@ async def test_an_unreadable_consistency_token_bypasses_the_cache(
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what a store does not announce."""
+    """Wait for a condition of which the store does not notify."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 - as it says
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(POLL_SECONDS)
 
 
 async def cached_record(store: SessionStore, session_id: str, token: str) -> Record:
-    """What memory has, once it can tell."""
+    """The cached record, once there is one."""
     async with asyncio.timeout(WAIT_SECONDS):
         while (found := store.cached_record(session_id, token)) is None:
             await store.get(session_id)
@@ -506,8 +506,8 @@ async def test_each_write_is_logged_with_its_record(store: SessionStore) -> None
         (ended, EventType.REVOKED),
     ):
         assert await store.put(written, event_type) is not None
-        assert await store.put(written, event_type) is None  # too late, and not told
-        await store.touch(replace(written, last_seen_time=130.0))  # not told, either
+        assert await store.put(written, event_type) is None  # too late, and not logged
+        await store.touch(replace(written, last_seen_time=130.0))  # not logged, either
     await store.remove(ended)
     await store.remove(ended)
     await put(store, record("s", now=300.0), EventType.CREATED)

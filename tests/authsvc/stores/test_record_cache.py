@@ -1,4 +1,4 @@
-"""What a process remembers, while replies and the log overtake each other."""
+"""The record cache, while replies and the log arrive in any order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_fetched_record_is_cached(cache: RecordCache) -> None:
 
 def test_a_reply_older_than_the_log_is_not_cached(cache: RecordCache) -> None:
     with cache.fetch("s") as fetch:
-        # The store has answered with revision 1; before that is here, the log tells of 2.
+        # The store answers with revision 1; before the answer arrives, the log reports 2.
         cache.written("s", version_of(record(2)))
         fetch.put(record(1))
     assert cache.get("s") is None
@@ -143,22 +143,22 @@ def test_clearing_drops_the_not_befores_too(cache: RecordCache) -> None:
 
 
 @dataclass
-class _Exchange:
-    """A question to the store: the reply was true when it left."""
+class _Request:
+    """A read or write of the store; the reply was current when the store sent it."""
 
-    under_way: AbstractContextManager[Fetch]
+    context: AbstractContextManager[Fetch]
     fetch: Fetch
     reply: Record | None
 
 
 class RepliesAndTheLog(RuleBasedStateMachine):
-    """A store, its log, and a memory that hears of both late and in any order.
+    """A store, its log, and a cache to which replies and the log arrive late, in any order.
 
-    The log is in order and each reply was true when it left. Whatever arrives when: once the log
-    has been applied up to some write, nothing older than it is remembered.
+    The log is in order, and each reply was current when the store sent it. Once the log has been
+    applied up to a write, no record older than that write is cached.
     """
 
-    exchanges: Bundle[_Exchange] = Bundle("exchanges")
+    requests: Bundle[_Request] = Bundle("requests")
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class RepliesAndTheLog(RuleBasedStateMachine):
 
     @rule()
     def write(self) -> None:
-        """Somebody else writes."""
+        """Another process writes."""
         self._write()
 
     def _write(self) -> None:
@@ -183,37 +183,37 @@ class RepliesAndTheLog(RuleBasedStateMachine):
 
     @rule()
     def remove(self) -> None:
-        """Somebody removes it."""
+        """Another process removes the record."""
         if self.stored is not None:
             self.stored = None
             self.log.append(None)
 
-    @rule(target=exchanges)
-    def ask(self) -> _Exchange:
-        """A question leaves, and is answered; the answer is under way."""
-        return self._exchange(lambda: None)
+    @rule(target=requests)
+    def ask(self) -> _Request:
+        """A read is sent and answered; the reply has not arrived."""
+        return self._request(lambda: None)
 
-    @rule(target=exchanges)
-    def ask_to_write(self) -> _Exchange:
-        """A write of our own leaves, and is carried out; the answer is under way."""
-        return self._exchange(self._write)
+    @rule(target=requests)
+    def ask_to_write(self) -> _Request:
+        """This process writes; the reply has not arrived."""
+        return self._request(self._write)
 
-    def _exchange(self, work: Callable[[], None]) -> _Exchange:
-        under_way = self.cache.fetch("s")
-        fetch = under_way.__enter__()
+    def _request(self, work: Callable[[], None]) -> _Request:
+        context = self.cache.fetch("s")
+        fetch = context.__enter__()
         work()
-        return _Exchange(under_way, fetch, self.stored)
+        return _Request(context, fetch, self.stored)
 
-    @rule(exchange=consumes(exchanges))
-    def answer(self, exchange: _Exchange) -> None:
-        """The answer arrives."""
-        if exchange.reply is not None:
-            exchange.fetch.put(exchange.reply)
-        exchange.under_way.__exit__(None, None, None)
+    @rule(request=consumes(requests))
+    def answer(self, request: _Request) -> None:
+        """The reply arrives."""
+        if request.reply is not None:
+            request.fetch.put(request.reply)
+        request.context.__exit__(None, None, None)
 
     @rule(count=st.integers(1, 3))
     def follow(self, count: int) -> None:
-        """The log arrives, up to some event."""
+        """The next events of the log arrive."""
         for written in self.log[self.applied : self.applied + count]:
             if written is None:
                 self.cache.removed("s")
@@ -223,16 +223,16 @@ class RepliesAndTheLog(RuleBasedStateMachine):
 
     @rule()
     def lose_the_log(self) -> None:
-        """The log breaks off, and is taken up at its end."""
+        """The log has a gap, and is followed again from its end."""
         self.cache.clear()
         self.applied = len(self.log)
 
     @invariant()
-    def nothing_older_than_the_log_is_remembered(self) -> None:
-        """What is remembered is the last write applied, or one after it."""
-        remembered = self.cache.get("s")
+    def nothing_older_than_the_log_is_cached(self) -> None:
+        """The cached record is the last applied write, or a later one."""
+        cached = self.cache.get("s")
         current = self.log[max(0, self.applied - 1) :] if self.applied else [None, *self.log]
-        assert remembered is None or remembered in current
+        assert cached is None or cached in current
 
 
 TestRepliesAndTheLog = RepliesAndTheLog.TestCase

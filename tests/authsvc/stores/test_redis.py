@@ -93,14 +93,14 @@ def next_of(stored: Record, **changes: object) -> Record:
 
 
 async def until(what: Callable[[], bool]) -> None:
-    """Wait for what another task or process brings about."""
+    """Wait for the effect of another task or process."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        while not what():  # noqa: ASYNC110 - nobody tells of it
+        while not what():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
 
 
 async def current(store: RedisStore) -> None:
-    """Wait until the store's memory may be answered from."""
+    """Wait until the store's cache may answer."""
     await until(lambda: store.cached_not_befores() is not None)
     await until(lambda: all(it.age_seconds() < STALENESS_BOUND_SECONDS for it in store._partitions))
 
@@ -156,7 +156,7 @@ async def test_a_consistency_token_bypasses_an_older_cache(server: RedisServer) 
         first = record()
         await one.put(first, EventType.CREATED)
         await other.get("s")
-        # The other's log stands still: what it remembers is older than the write that follows.
+        # The other replica stops following: its cache is older than the next write.
         await _halt(other)
         token = await one.put(next_of(first), EventType.REAUTHENTICATED)
         assert token is not None
@@ -311,7 +311,7 @@ async def test_a_full_server_rejects_whole_writes_and_recovers(tmp_path: Path) -
             for fresh in (record("t"), next_of(anonymous, subject="x"), next_of(record("s"))):
                 await _is_unavailable(store.put(fresh, EventType.CREATED))
             assert await store.get("a") == anonymous
-            assert [it.id for it in await _anonymous(store)] == ["a"]
+            assert [it.id for it in await _unauthenticated(store)] == ["a"]
             assert await store.sweep(1e9) == 2
             client.config_set("maxmemory", 0)
             assert await store.put(record("s"), EventType.CREATED)
@@ -367,7 +367,7 @@ async def test_a_write_is_acknowledged_once_replicas_have_it(tmp_path: Path) -> 
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 stored = await store.get("s")
                 assert stored is not None
-                while await _refused(store.put(next_of(stored), EventType.REVOKED)):
+                while await _failed(store.put(next_of(stored), EventType.REVOKED)):
                     stored = await store.get("s")
                     assert stored is not None
 
@@ -523,14 +523,14 @@ async def test_an_event_of_a_later_version_is_skipped() -> None:
             with shared_valkey().client() as client:
                 entry = {"t": "77", "m": "1.0", "i": "s", "v": "from the future"}
                 client.xadd(f"{prefix}:{{0}}:events", entry)
-            # Nobody knows what it did to the record.
+            # Its effect on the record is unknown.
             await until(lambda: store.cached_record("s") is None)
             await store.put(next_of(record()), EventType.REVOKED)
             assert (await anext(watching)).event.type is EventType.REVOKED
         await watching.aclose()
 
 
-# The way in.
+# Connecting.
 
 
 def test_a_url_is_parsed() -> None:
@@ -553,10 +553,10 @@ def test_a_url_is_parsed() -> None:
     ],
 )
 def test_an_incomplete_or_ambiguous_url_is_rejected(url: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it must not say comes next
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the next line checks the message
         server_at(url)
     assert "hush" not in str(caught.value)
-    # It is what is said of "url".
+    # The message continues "url ...".
     assert str(caught.value).split()[0] in {"is", "has", "holds"}
 
 
@@ -586,7 +586,7 @@ async def test_a_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
 
 
 async def test_tls_is_used_and_verified(tmp_path: Path) -> None:
-    """Through a proxy that ends it: the server of the tests is built without TLS."""
+    """Through a proxy that terminates TLS: the server of the tests is built without it."""
     write_development_certificates(tmp_path, client_name="spiffe://dev/authsvc")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.pem")
     context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
@@ -626,7 +626,7 @@ async def tls_in_front_of(upstream: tuple[str, int], context: ssl.SSLContext) ->
 
 
 async def _exercise(store: RedisStore) -> None:
-    """Every kind of exchange once."""
+    """Use every kind of command once."""
     first = record()
     assert await store.put(first, EventType.CREATED)
     assert await store.put(record("a", subject=""), EventType.CREATED)
@@ -647,7 +647,7 @@ async def _exercise(store: RedisStore) -> None:
 
 
 async def _halt(store: RedisStore) -> None:
-    """Let the store's logs stand still, their memory young."""
+    """Stop following the logs, while the cache is still fresh."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await end(store._followers)
 
@@ -659,13 +659,13 @@ async def _is_unavailable(call: object) -> None:
 
 
 async def _until_written(store: RedisStore, written: Record) -> None:
-    """Write a record anew until a write of it is acknowledged."""
+    """Repeat a write until it is acknowledged."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
                 if await store.put(written, EventType.CREATED) is not None:
                     return
-                # One that was not acknowledged has come to be all the same.
+                # A write that was not acknowledged has taken effect.
                 await store.confirm(written)
             except AuthError:
                 await asyncio.sleep(0.01)
@@ -695,7 +695,7 @@ async def _taken_over(store: RedisStore, names: list[str]) -> None:
 
 
 async def _got(store: RedisStore, session_id: str) -> Record | None:
-    """What is stored, once the client has found the server that has taken over."""
+    """The stored record, once the client has found the new primary."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
@@ -704,19 +704,19 @@ async def _got(store: RedisStore, session_id: str) -> Record | None:
                 await asyncio.sleep(0.01)
 
 
-async def _refused(call: object) -> bool:
+async def _failed(call: object) -> bool:
     try:
         return await call is None  # type: ignore[misc] # any awaitable
     except AuthError:
         return True
 
 
-async def _anonymous(store: RedisStore) -> list[Record]:
+async def _unauthenticated(store: RedisStore) -> list[Record]:
     return (await store.page(RecordFilter(authenticated=False), size=1000)).records
 
 
 def _kinds(nodes: list[Valkey], prefix: str) -> set[str]:
-    """What kinds of keys there are under a prefix."""
+    """The kinds of keys with a prefix."""
     kinds: set[str] = set()
     for node in nodes:
         with node.client() as client:
@@ -724,15 +724,15 @@ def _kinds(nodes: list[Valkey], prefix: str) -> set[str]:
     return kinds
 
 
-# Upgrades: what an earlier release has written is read.
+# Upgrades: records of an earlier release are read.
 
 FIRST_FORMAT = (
     b'1 3 1800000000.125 1800000100.5 1800086500.5 PbBUWAKLpv5Zi_BD7oN-pKjW\n["https://idp.example",'
     b'"al\\u00efce",null]\n{"format":1,"grants":{"https://mcp.example/mcp":["AAECAwQFBgcICQoLDA0ODxAR'
     b'EhMUFRYXGBkaGxwdHh8=",1800000000.0,1800000600.0,"jti","client"]}}'
 )
-"""As the first release with this store wrote it. It is never to be changed: replicas of two
-releases work over one store, and what one writes the other has to read."""
+"""A record as the first release with this store wrote it. It must never change: replicas of two
+releases work over one store, and each has to read what the other writes."""
 
 
 async def test_a_record_as_the_first_release_wrote_it_is_read() -> None:
