@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.client.targets import Targets
+from authsvc.client.settings import AuthsvcAddress
 from authsvc.common.formats import check_listening
 from authsvc.common.settings import FileSettings, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
@@ -35,39 +35,21 @@ def _origin(url: str) -> str:
     return url
 
 
-def _target(target: str) -> str:
-    Targets.parse(target)
-    return target
-
-
-class AuthsvcSettings(Table):
+class AuthsvcSettings(AuthsvcAddress):
     """``[authsvc]``: the address of authsvc, and how the console authenticates to it.
 
     authsvc needs an entry of ``[[callers]]`` with ``admin = true`` for the console.
     """
 
-    target: Annotated[str, AfterValidator(_target)] = Field(
-        default="127.0.0.1:50051",
-        description="host:port of authsvc; several replicas with commas between, or dns:///name:port.",
-    )
     ca_file: Path = Field(
         description="PEM certificates of the authorities that sign authsvc's certificate."
-    )
-    certificate_file: Path | None = Field(
-        default=None, description="PEM chain of the console's client certificate."
-    )
-    key_file: Path | None = Field(default=None, description="PEM key of certificate_file.")
-    service_token_file: Path | None = Field(
-        default=None, description="The console's service token, in place of a client certificate."
     )
     deadline_seconds: PositiveFloat = Field(
         default=5.0, description="Time for one call, retries included."
     )
 
     @model_validator(mode="after")
-    def _is_known(self) -> Self:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
+    def _has_credentials(self) -> Self:
         if self.certificate_file is None and self.service_token_file is None:
             raise ValueError("needs service_token_file, or certificate_file and key_file")
         return self

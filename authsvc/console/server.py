@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
-from authsvc.client import AdminClient, ClientTls
+from authsvc.client import AdminClient
 from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings
@@ -142,20 +142,13 @@ def _operators(settings: ConsoleSettings) -> OperatorsFile:
 
 
 def _client(settings: AuthsvcSettings) -> AdminClient:
-    tls = ClientTls(
-        settings.ca_file,
-        settings.certificate_file,
-        settings.key_file,
-        settings.service_token_file,
-    )
+    tls = settings.tls(settings.ca_file)
+    token_file = settings.service_token_file
     try:
-        tls.channel_credentials()
-        if tls.service_token_file is not None:
-            tls.service_token_file.read_bytes()
+        if token_file is not None:
+            token_file.read_bytes()
         return AdminClient(settings.target, deadline_seconds=settings.deadline_seconds, tls=tls)
     except OSError as error:
-        # The text names the certificates and the key; a service token is named by its file.
-        token = f"service_token_file {error.filename}: " if error.filename else ""
-        raise ConfigError(f"authsvc: {token}{error.strerror}") from None
+        raise ConfigError(f"authsvc: service_token_file {token_file}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"authsvc: {error}") from None

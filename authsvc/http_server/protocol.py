@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: uvicorn's protocol, with limits and strict message framing."""
+"""One HTTP/1.1 connection, within the limits of its server."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from authsvc.http_server.connection import Connection, Phase
 from authsvc.http_server.connections import Connections
-from authsvc.http_server.heads import HeadError, check_head, check_upgrade
-from authsvc.http_server.parsing import ParsingState, Part
+from authsvc.http_server.framing import StrictProtocol
+from authsvc.http_server.heads import HeadError
+from authsvc.http_server.parsing import Part
 from authsvc.http_server.responses import plain_response
 
 UNREAD_BYTES = 16 * 1024
@@ -34,7 +35,7 @@ class _DroppedError(Exception):
     """The connection was dropped while its bytes were parsed."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(StrictProtocol):
     """One connection. A ``ConnectionHandle``.
 
     Args:
@@ -53,16 +54,11 @@ class BoundedProtocol(HttpToolsProtocol):
         connections: Connections,
         connection: Connection,
     ) -> None:
-        super().__init__(config, server_state, app_state)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        super().__init__(config, server_state, app_state, connections.limits)
         self._connections = connections
         self._connection = connection
-        self._limits = connections.limits
-        self._parsing = ParsingState(connections.limits)
         # The request that the app processes; ``cycle`` is the newest one, which may wait behind it.
         self._running: RequestResponseCycle | None = None
-        # All further bytes from the client are ignored.
-        self._ignores_input = False
         # Nothing more is sent.
         self._has_ended = False
 
@@ -115,48 +111,14 @@ class BoundedProtocol(HttpToolsProtocol):
             connection = self._connection
             self._connections.hold(connection, connection.received + kept, connection.unread)
 
-    # The parser calls these (see ``httptools``).
-
-    def on_message_begin(self) -> None:
-        self._parsing.begin_head()
-        if len(self.pipeline) >= self._limits.max_pipelined:
-            raise HeadError(400, "pipelined")
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._parsing.count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._parsing.count_head(len(name) + len(value) + 4)
-        # Trailers, which follow a chunked body, never become headers.
-        if self._parsing.part is Part.HEAD:
-            if len(self.headers) >= self._limits.max_headers:
-                raise HeadError(431, "head_too_large")
-            super().on_header(name, value.rstrip(b" \t"))
-
-    def on_headers_complete(self) -> None:
-        check_head(self.parser.get_http_version(), self.headers)
-        if self.parser.should_upgrade():
-            check_upgrade(self.parser.get_method(), self.headers)
-        super().on_headers_complete()
-        self._parsing.begin_body()
-
     def on_body(self, body: bytes) -> None:
-        self._parsing.advance()
+        super().on_body(body)
         if self.cycle.response_complete:
             return
-        super().on_body(body)
         connection = self._connection
         self._connections.hold(connection, connection.received + len(body), connection.unread)
         if self._ignores_input:
             raise _DroppedError
-
-    def on_message_complete(self) -> None:
-        self._parsing.end_request()
-        super().on_message_complete()
-        if not self.parser.should_keep_alive():
-            self._ignores_input = True
 
     # uvicorn calls these.
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from authsvc.client.settings import AuthsvcAddress
 from authsvc.client.targets import Targets
 from authsvc.common.formats import (
     check_host,
@@ -27,29 +28,16 @@ from mcp_adapter.tools.settings import S3Settings, ToolsSettings
 Scope = Annotated[str, AfterValidator(check_scope)]
 
 
-def _authsvc_target(target: str) -> str:
-    Targets.parse(target)
-    return target
+class AuthsvcSettings(AuthsvcAddress):
+    """``[authsvc]``: the address of authsvc, and how the adapter authenticates to it."""
 
-
-class AuthsvcSettings(Table):
-    """``[authsvc]``: where authsvc is."""
-
-    target: Annotated[str, AfterValidator(_authsvc_target)] = Field(
-        default="127.0.0.1:50051",
-        description="host:port or unix:/path; dns:///host:port for a replica at each address of a "
-        "name; several with commas between.",
-    )
     ca_file: Path | None = Field(
-        default=None, description="Who signs authsvc's certificate; set, TLS is spoken."
-    )
-    certificate_file: Path | None = Field(default=None, description="This adapter's certificate.")
-    key_file: Path | None = Field(default=None, description="Its key.")
-    service_token_file: Path | None = Field(
-        default=None, description="This adapter's service token, in place of a certificate."
+        default=None,
+        description="PEM certificates of the authorities that sign authsvc's certificate. If it is "
+        "set, the connection uses TLS.",
     )
     deadline_seconds: PositiveFloat = Field(
-        default=2.0, description="How long one call may take, connecting included."
+        default=2.0, description="Time for one call, connecting and retries included."
     )
 
     @model_validator(mode="after")
@@ -62,8 +50,6 @@ class AuthsvcSettings(Table):
             )
         if self.ca_file is None and (self.certificate_file or self.service_token_file):
             raise ValueError("certificate_file and service_token_file need ca_file")
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
         return self
 
 

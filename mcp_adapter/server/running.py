@@ -13,8 +13,7 @@ from functools import partial
 
 import uvicorn
 
-from authsvc.client import AuthClient, ClientTls
-from authsvc.common.settings import ConfigError
+from authsvc.client import AuthClient
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
 from authsvc.http_server.listening import listening_socket
@@ -104,22 +103,10 @@ def check(settings: Settings) -> None:
 
 
 def _client(settings: AuthsvcSettings, traceparent: Callable[[], str] = str) -> AuthClient:
-    tls = None
-    if settings.ca_file is not None:
-        tls = ClientTls(
-            settings.ca_file,
-            settings.certificate_file,
-            settings.key_file,
-            settings.service_token_file,
-        )
-        try:
-            tls.channel_credentials()
-        except OSError as error:
-            raise ConfigError(f"authsvc: {error.strerror}") from None
     return AuthClient(
         settings.target,
         deadline_seconds=settings.deadline_seconds,
-        tls=tls,
+        tls=settings.tls(settings.ca_file) if settings.ca_file is not None else None,
         traceparent=traceparent,
     )
 

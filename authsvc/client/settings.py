@@ -1,0 +1,56 @@
+"""The settings with which a program reaches authsvc: its address, and the program's credentials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from authsvc.client.targets import Targets
+from authsvc.client.tls import ClientTls
+from authsvc.common.settings import ConfigError, Table
+
+
+def _target(target: str) -> str:
+    Targets.parse(target)
+    return target
+
+
+class AuthsvcAddress(Table):
+    """Common to the ``[authsvc]`` tables of all programs that call authsvc."""
+
+    target: Annotated[str, AfterValidator(_target)] = Field(
+        default="127.0.0.1:50051",
+        description="host:port or unix:/path; dns:///host:port for a replica at each address of a "
+        "name; several with commas between.",
+    )
+    certificate_file: Path | None = Field(
+        default=None, description="PEM chain of this program's client certificate."
+    )
+    key_file: Path | None = Field(default=None, description="PEM key of certificate_file.")
+    service_token_file: Path | None = Field(
+        default=None, description="This program's service token, in place of a client certificate."
+    )
+
+    @model_validator(mode="after")
+    def _has_both_or_neither(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+    def tls(self, ca_file: Path) -> ClientTls:
+        """How to authenticate authsvc, and this program to it.
+
+        Args:
+            ca_file: PEM certificates of the authorities that sign authsvc's certificate.
+
+        Raises:
+            ConfigError: a file with certificates or the key cannot be used.
+        """
+        tls = ClientTls(ca_file, self.certificate_file, self.key_file, self.service_token_file)
+        try:
+            tls.channel_credentials()
+        except OSError as error:
+            raise ConfigError(f"authsvc: {error.strerror}") from None
+        return tls
