@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from authsvc.client.breaker import FAILURES, OPEN_SECONDS, UNAVAILABLE, Breaker
-from authsvc.client.retries import RETRIES, RetryBudget
 from authsvc.domain.errors import AuthError, Reason
 from tests.support.clock import Clock
 
@@ -127,17 +126,3 @@ def test_it_says_when_to_retry(opened: Breaker) -> None:
         pass
     assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
     assert caught.value.retry_after_seconds == pytest.approx(OPEN_SECONDS)
-
-
-def test_retries_are_a_tenth_of_the_load_in_the_long_run() -> None:
-    budget = RetryBudget()
-    at_once = sum(budget.spend() for _ in range(1000))
-    assert at_once == RETRIES
-    spent = 0
-    for _ in range(1000):
-        budget.earn()
-        spent += budget.spend()
-    assert 90 <= spent <= 101
-    for _ in range(10_000):
-        budget.earn()
-    assert sum(budget.spend() for _ in range(1000)) == RETRIES
