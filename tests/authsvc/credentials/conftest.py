@@ -1,4 +1,4 @@
-"""An STS whose answers a test decides."""
+"""An STS whose responses a test sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How AWS calls a principal."""
+"""The names of a principal at AWS."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def test_a_resource_of_no_table_has_no_credentials(
 async def test_a_principal_without_credentials_of_its_broker_gets_none_of_another(
     tmp_path: Path, idp: IdentityProvider, fake_sts: FakeSts
 ) -> None:
-    """What one broker does not give, no other one is asked for."""
+    """If a resource's broker issues nothing, no other one is called."""
     settings = configured(
         tmp_path,
         idp,

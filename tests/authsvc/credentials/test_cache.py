@@ -1,4 +1,4 @@
-"""Issued credentials: asked for once, kept while they last, renewed in time."""
+"""Issued credentials: requested once, cached until they expire, renewed before."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Cached:
         self.issuer = Issuer(clock)
 
     async def get(self, key: str = "alice", *, ends: float = ENDS) -> str:
-        """The token that is given out."""
+        """The token that is issued."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             got = await self.cache.get(key, self.issuer, ends=ends, now=self.clock())
         assert self.clock() < got.expire_time <= ends
         return got.access_token.reveal()
 
     async def settle(self) -> None:
-        """Let what goes on in the background come to its end."""
+        """Wait for the calls in the background."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while self.cache._calls:
                 await asyncio.wait([*self.cache._calls.values()])
@@ -112,7 +112,7 @@ async def test_they_are_cached_until_they_are_due_and_renewed_in_the_background(
     assert cached.issuer.calls == 1
     cached.clock.advance(1)
     cached.issuer.open.clear()
-    # Nobody waits for the renewal, and however many ask, it is one.
+    # No request waits for the renewal, and concurrent requests share it.
     assert {await cached.get() for _ in range(50)} == {"token-1"}
     cached.issuer.open.set()
     await cached.settle()
@@ -121,7 +121,7 @@ async def test_they_are_cached_until_they_are_due_and_renewed_in_the_background(
 
 
 async def test_what_ends_with_the_token_is_not_renewed(cached: Cached) -> None:
-    """A renewal would end no later."""
+    """New credentials would expire no later."""
     ends = START + 3000
     await cached.get(ends=ends)
     cached.clock.advance(2999)
@@ -156,7 +156,7 @@ async def test_no_frames_are_kept_with_a_failure(cached: Cached) -> None:
     with pytest.raises(AuthError, match="why"):
         await cached.get()
     [(_, failure)] = cached.cache._failed.items()
-    # Tokens, and what was answered, are among a frame's variables.
+    # Tokens and responses are among a frame's variables.
     assert not any(isinstance(it, BaseException) for it in gc.get_referents(failure))
 
 
@@ -171,7 +171,7 @@ async def test_during_an_outage_cached_ones_are_issued_until_they_expire(
             assert await cached.get() == "token-1"
             await cached.settle()
         cached.clock.advance(FAILURE_SECONDS)
-    # Tried every so often, not each time.
+    # Tried again after an interval, not for each request.
     assert cached.issuer.calls == 1 + 3
     cached.clock.now = START + 3600
     with pytest.raises(AuthError) as refused:

@@ -45,7 +45,7 @@ def site() -> Iterator[Site]:
 
 
 def answers(site: Site, **changes: object) -> None:
-    """What the endpoint says from now on; a member of None is left out."""
+    """The endpoint's response from now on; a member of None is left out."""
     said = {
         "access_token": "the-apis-token",
         "issued_token_type": ACCESS_TOKEN,

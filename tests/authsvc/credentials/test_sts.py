@@ -142,7 +142,7 @@ async def test_tags_and_source_identity_can_be_left_out(fake_sts: FakeSts, keys:
 async def test_a_web_identity_is_authsvcs_own_and_follows_its_file(
     fake_sts: FakeSts, tmp_path: Path
 ) -> None:
-    """Kubernetes rotates it. The client's token goes nowhere."""
+    """Kubernetes rotates it. The client's token is not sent to AWS."""
     token = tmp_path / "token"
     token.write_text("workload-token-1\n")
     fake_sts.clock_time = START
@@ -265,7 +265,7 @@ async def test_duration_is_the_tokens_within_what_sts_and_the_role_allow(
 ) -> None:
     credentials = await issued(broker, principal(seconds=seconds))
     assert fake_sts.calls[0]["DurationSeconds"] == str(duration)
-    # However long STS gives, what is told ends with the token.
+    # However long the credentials of STS last, the reported end is the token's.
     assert credentials.expire_time == START + min(seconds, duration)
 
 
@@ -377,7 +377,7 @@ async def test_the_reason_of_each_error_of_sts(
     assert (code in error.detail, READER in error.detail) == (True, True)
     assert "keep-me-out" not in str(error)
     assert (error.retry_after_seconds is None) == (reason is Reason.CREDENTIALS_REFUSED)
-    # A storm of requests is not passed on.
+    # A flood of requests is not passed on.
     calls = len(fake_sts.calls)
     assert calls <= 2
     await refused(broker, principal())
@@ -428,7 +428,7 @@ async def test_an_sts_that_hangs_is_not_waited_for(
 
 
 def answer(**changes: str) -> str:
-    """What STS says, but for some of it."""
+    """A response of STS, without some members."""
     said = {
         "AccessKeyId": "ASIA0",
         "SecretAccessKey": "secret",
@@ -462,7 +462,7 @@ async def test_no_valid_response_of_sts(broker: StsBroker, fake_sts: FakeSts, bo
 
 
 async def test_an_sts_that_is_unavailable(keys: KeyFiles, fake_sts: FakeSts, clock: Clock) -> None:
-    """Those that still last go on being given out; nobody else gets any."""
+    """Cached credentials are issued until they expire; no others are."""
     fake_sts.clock_time = START
     long = principal(seconds=7200)
     async with broker_at(fake_sts.url, keys) as broker:

@@ -1,4 +1,4 @@
-"""Certificates that are made here, before OpenSSL as strict as newer Pythons set it up."""
+"""Certificates that authsvc makes, under the strict verification of newer Pythons."""
 
 from __future__ import annotations
 

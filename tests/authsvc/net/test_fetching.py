@@ -1,4 +1,4 @@
-"""Where fetches go, and whom they believe: real TLS, names that lead elsewhere, and addresses."""
+"""Fetches over real TLS: certificates, names that resolve elsewhere, and permitted addresses."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def certificate(tmp_path: Path) -> Path:
 
 
 class SecureSite:
-    """An HTTPS server whose answers a test decides."""
+    """An HTTPS server whose responses a test sets."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -113,7 +113,7 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def lead(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """The addresses that names lead to, for a test to fill; others are themselves."""
+    """The addresses that names resolve to, for a test to set; an address resolves to itself."""
     led: dict[str, list[str]] = {}
 
     async def resolved(host: str, port: int, **how: object) -> list[object]:
@@ -223,7 +223,7 @@ async def test_remote_metadata_cannot_name_this_machine(
 ) -> None:
     issuer = f"https://idp.example:{secure.port}"
     lead["idp.example"] = ["127.0.0.1"]
-    # The issuer passes for public, so that it is reached with either setting.
+    # The issuer's address counts as public, so that it is reached with either setting.
     monkeypatch.setattr(fetching, "is_public", lambda address: True)
     for scheme in ("http", "https"):
         secure.answers["/.well-known/openid-configuration"] = json.dumps(

@@ -104,7 +104,7 @@ async def reason(
     *,
     deadline_seconds: float = TIMEOUT_SECONDS,
 ) -> Reason | None:
-    """Why such a client is refused; None when it is served."""
+    """Why such a client is denied; None when it is served."""
     async with AuthClient(address, deadline_seconds=deadline_seconds, tls=how) as client:
         try:
             await client.resolve("s", "", resource=resource, create=True)
@@ -383,7 +383,7 @@ async def test_new_certificates_take_effect_without_a_restart(
     write_development_certificates(tls, client_name=MTLS_NAME)
     assert await reason(mutual, client_tls(tls)) is None
     assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
-    # A half-written file is not taken up, and nobody is turned away.
+    # A half-written file is not used, and no caller is denied.
     (tls / "server.pem").write_text("-----BEGIN")
     assert await reason(mutual, client_tls(tls)) is None
     assert "cannot be reloaded" in caplog.text
@@ -399,7 +399,7 @@ async def test_a_removed_authority_ends_whatever_else_is_wrong(
         (old / name).write_bytes((tls / name).read_bytes())
     assert await reason(mutual, client_tls(old)) is None
     write_development_certificates(new, client_name=MTLS_NAME)
-    # Knows the server by the old authority, and shows a certificate of the new one.
+    # Knows the server by the old authority, and presents a certificate of the new one.
     both.mkdir()
     (both / "ca.pem").write_bytes((old / "ca.pem").read_bytes())
     for name in ("client.pem", "client.key"):
@@ -424,7 +424,7 @@ async def test_a_removed_authority_ends_whatever_else_is_wrong(
 def test_faults_of_certificates_are_logged_once_however_often_they_are_checked(
     tls: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Unauthenticated peers make handshakes as often as they like."""
+    """Unauthenticated peers can cause any number of handshakes."""
     sound, key = (tls / "ca.pem").read_text(), (tls / "server.key").read_text()
     odd = f"{sound}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     (tls / "ca.pem").write_text(odd)
@@ -472,13 +472,13 @@ async def test_a_client_follows_its_certificates(
     async with AuthClient(mutual, deadline_seconds=TIMEOUT_SECONDS, tls=client_tls(mine)) as client:
         await client.resolve("", "", resource=RESOURCE)
         copy_files(new, mine, "client.pem")
-        # Its key is still on the way: the old connection serves, and the log says so once.
+        # Its key is not written yet: the old connection serves, and this is logged once.
         for _ in range(3):
             await client.resolve("", "", resource=RESOURCE)
             assert caplog.text.count("cannot be reloaded") == 1
         copy_files(new, tls, "ca.pem", "server.key", "server.pem")
         copy_files(new, mine, "ca.pem", "client.key")
-        # The server knows the new authority alone, once it is asked for a new connection.
+        # For new connections the server trusts the new authority alone.
         await client.resolve("", "", resource=RESOURCE)
         (mine / "client.pem").unlink()
         await client.resolve("", "", resource=RESOURCE)

@@ -1,4 +1,4 @@
-"""From claims to a principal."""
+"""The mapping of claims to a principal."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_token_id_is_bounded() -> None:
 
 
 def test_an_operator_can_name_any_accepted_token_id() -> None:
-    """Or a token could not be revoked by its id, nor a subject's sessions be found."""
+    """Otherwise a token could not be revoked by its id, nor a subject's sessions be found."""
     assert max(MAX_TEXT_LENGTH, MAX_SUBJECT_LENGTH) <= administration.MAX_TEXT_LENGTH
 
 

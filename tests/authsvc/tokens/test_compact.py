@@ -1,4 +1,4 @@
-"""What a token may look like before anybody asks who signed it."""
+"""The form of a token, which is checked before its signature."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def token(header: bytes = HEADER, payload: bytes = PAYLOAD, signature: bytes = b
 
 
 def parse(text: str) -> tuple[CompactJws, dict[str, object]]:
-    """As a verifier does, before it knows any key."""
+    """Parse it as a verifier does, before it has a key."""
     jws = parse_jws(text)
     return jws, parse_claims(jws.payload)
 
@@ -225,7 +225,7 @@ LABORIOUS = {
 
 @pytest.mark.parametrize("data", LABORIOUS.values(), ids=LABORIOUS.keys())
 def test_no_token_takes_long(data: bytes) -> None:
-    """Anyone can send one. Milliseconds each time; what grows with the square takes seconds."""
+    """Any client can send one. Each takes milliseconds; quadratic time would be seconds."""
     laborious = token(payload=data)
     assert MAX_TOKEN_BYTES * 0.9 < len(laborious) <= MAX_TOKEN_BYTES
 
@@ -234,7 +234,7 @@ def test_no_token_takes_long(data: bytes) -> None:
         refuses_cleanly(lambda: parse(laborious))
         return time.process_time() - start
 
-    # A garbage collection of all that other tests have left may fall into one of them.
+    # A garbage collection of what other tests left may happen during one of them.
     assert any(seconds() < 0.5 for _ in range(5))
 
 

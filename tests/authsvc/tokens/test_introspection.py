@@ -1,4 +1,4 @@
-"""Opaque tokens, asked about at a real endpoint."""
+"""Opaque tokens, introspected at a real endpoint."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def verifier(site: Site) -> IntrospectionVerifier:
 
 
 def answers(site: Site, **claims: object) -> None:
-    """What the issuer says from now on; a claim of None is left out."""
+    """The issuer's response from now on; a claim of None is left out."""
     said = {
         "active": True,
         "sub": "alice",
@@ -217,7 +217,7 @@ async def test_a_cached_rejection_is_small(site: Site, verifier: IntrospectionVe
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # Neither the issuer's answer nor the token.
+    # Neither the issuer's response nor the token.
     assert kept < 30 * 20_000
 
 
@@ -293,7 +293,7 @@ async def test_a_cached_token_never_outlives_exp(
     assert await verdict(verifier, now=START) is None
     assert await verdict(verifier, now=START + 9) is None
     assert len(site.posted) == 1
-    # Its clock may be behind ours: within the leeway it is asked, and has the last word.
+    # Its clock may be behind ours: within the leeway, each request is introspected.
     assert await verdict(verifier, now=START + 10) is None
     assert len(site.posted) == 2
     answers(site, active=False)
@@ -333,7 +333,7 @@ async def test_a_flood_is_not_passed_on(
         assert more
         done |= more
     assert {task.result() for task in done} == {Reason.KEYS_UNAVAILABLE}
-    # Those known notice nothing.
+    # Cached tokens are not affected.
     assert await verdict(verifier, "known") is None
     site.hold.set()
     assert {await task for task in waiting} == {None}
@@ -395,7 +395,7 @@ async def test_a_service_takes_both_kinds(
         assert jwt.principal is not None
         assert jwt.principal.issuer == idp.issuer
         assert len(site.posted) == 1
-        # A secret that cannot be read is our trouble, not the client's.
+        # A secret that cannot be read is a fault of authsvc, not of the client.
         (tmp_path / "client-secret").unlink()
         with pytest.raises(AuthError) as caught:
             await service.client.resolve("t", "other", resource=RESOURCE, create=True)

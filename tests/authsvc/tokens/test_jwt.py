@@ -1,4 +1,4 @@
-"""Verification end to end: real keys, real signatures, every reason for a refusal."""
+"""Verification end to end: real keys, real signatures, every reason for a rejection."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def verification_key(algorithm: str, kid: str | None = None) -> VerificationKey:
 
 
 def key_set(*algorithms: str) -> KeySet:
-    """Keys that are called as their algorithm."""
+    """Keys whose ``kid`` is their algorithm."""
     return KeySet(tuple(verification_key(name, name) for name in algorithms))
 
 
@@ -61,7 +61,7 @@ SECRET_ISSUER = Issuer(ISSUER, KeySet((VerificationKey(None, "HS256", SECRET),))
 
 
 def claims(**changes: object) -> dict[str, object]:
-    """Those of a good token; a change to None leaves a claim out."""
+    """Those of a valid token; a change to None leaves a claim out."""
     payload = {
         "iss": ISSUER,
         "sub": "alice",
@@ -88,7 +88,7 @@ def segment(data: bytes) -> str:
 def hmac_signed(
     header: object, payload: object = None, key: bytes = SECRET, digest: str = "sha256"
 ) -> str:
-    """A token with any header at all, signed as HS256 would be."""
+    """A token with any header, signed as HS256."""
     body = claims() if payload is None else payload
     parts = segment(json.dumps(header).encode()) + "." + segment(json.dumps(body).encode())
     return parts + "." + segment(hmac.new(key, parts.encode(), digest).digest())
@@ -111,7 +111,7 @@ async def reason_of(
     return refused.value.reason
 
 
-# What passes
+# Accepted tokens
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -424,7 +424,7 @@ async def test_a_large_token_is_rejected_before_anything_else() -> None:
     assert refused.value.reason is Reason.TOKEN_TOO_LARGE
 
 
-# The memo
+# The cache
 
 
 async def test_a_token_is_checked_once() -> None:
@@ -527,7 +527,7 @@ async def test_the_cache_holds_no_token() -> None:
     assert hashlib.sha256(token.encode()).digest() in {key[0] for key, _ in verifier._cache.items()}
 
 
-# Anything
+# Arbitrary input
 
 
 def outcome(token: str) -> Reason | None:

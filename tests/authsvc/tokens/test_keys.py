@@ -1,4 +1,4 @@
-"""Which keys are taken, which are refused, and which one a token gets."""
+"""Which keys are accepted, which are rejected, and which one verifies a token."""
 
 from __future__ import annotations
 
@@ -417,7 +417,7 @@ def test_a_key_that_can_be_factored_is_rejected() -> None:
     public = rsa.RSAPublicNumbers(65537, modulus).public_key()
     with pytest.raises(KeyLoadError, match="ROCA"):
         VerificationKey("k", "RS256", public)
-    # The next modulus is no power of 65537 by some of the primes, as sound ones are not.
+    # The next modulus is no power of 65537 by some of the primes, as of other keys it is not.
     sound = rsa.RSAPublicNumbers(65537, modulus + 2).public_key()
     assert VerificationKey("k", "RS256", sound).material is sound
 

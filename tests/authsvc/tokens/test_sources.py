@@ -1,4 +1,4 @@
-"""Keys that change: watched files, fetched URLs, and what attackers make of them."""
+"""Keys that change: watched files, fetched URLs, and attacks on both."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def verifier(source: FetchedKeys) -> JwtVerifier:
 
 
 async def verdict(verifier: JwtVerifier, token: str, now: float) -> Reason | None:
-    """Why a token is refused; None when it is not."""
+    """Why a token is rejected; None when it is accepted."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await verifier.verify(BearerToken(token), resource=RESOURCE, now=now)
@@ -84,7 +84,7 @@ async def test_a_changed_jwks_file_takes_effect_without_a_restart(tmp_path: Path
     verifier = JwtVerifier([Issuer(ISSUER, source)])
     assert await verdict(verifier, OLD.token(START), START) is None
     write(path, jwks(OLD, NEW), mtime=2)
-    # An unknown kid looks at once, however short the time since the last look.
+    # For an unknown kid the file is checked at once, whenever it was checked last.
     assert await verdict(verifier, NEW.token(START), START) is None
     write(path, jwks(NEW), mtime=3)
     assert await verdict(verifier, OLD.token(START), START + 1) is Reason.TOKEN_KEY_UNKNOWN
@@ -181,7 +181,7 @@ async def test_a_withdrawn_secret_ends_whatever_is_wrong_with_another(
     files[1].unlink()
     assert await verdict(verifier, withdrawn, START + 2) is Reason.TOKEN_SIGNATURE_INVALID
     assert await verdict(verifier, current, START + 2) is None
-    # Of the previous ones, what its file holds no more is withdrawn, too.
+    # A previous secret that its file does not hold any more is withdrawn, too.
     expected = None if broken == "current" else Reason.TOKEN_SIGNATURE_INVALID
     assert await verdict(verifier, previous, START + 2) is expected
     assert caplog.text.count(str(tmp_path / broken)) >= 1
@@ -211,7 +211,7 @@ async def test_secrets_rotate_without_rejecting_a_valid_token(tmp_path: Path) ->
     write(files[1], passwords[1].encode(), mtime=2)
     assert await verdict(verifier, token(passwords[2], "next"), START + 2) is None
     assert await verdict(verifier, token(passwords[1], "now"), START + 2) is None
-    # What was known by the withdrawn secret is known no more.
+    # A token that was cached by the withdrawn secret is rejected.
     assert (
         await verdict(verifier, token(passwords[0], "before"), START + 2)
         is Reason.TOKEN_SIGNATURE_INVALID
@@ -441,7 +441,7 @@ async def test_a_set_without_a_usable_key_ends_all_tokens(
         assert await verdict(verifier, token, now) is None
         site.answers["/jwks"] = Answer(content)
         await source.refresh(now + 300)
-        # The issuer was heard: it has no such key. It is not an outage.
+        # The issuer has responded: it has no such key. This is no outage.
         assert await verdict(verifier, token, now + 300) is Reason.TOKEN_KEY_UNKNOWN
         assert source.current(now + 300).keys == ()
     assert "no key is left" in caplog.text
@@ -578,7 +578,7 @@ async def test_an_outage_is_bridged_for_so_long_and_is_no_rejection(
     site.answers["/jwks"] = Answer(status=503)
     await source.refresh(START + 100)
     assert await verdict(verifier, token, START + 100) is None
-    # Whether a key is new cannot be told while its issuer is away.
+    # While its issuer is unavailable, nothing shows whether a key is new.
     stranger = NEW.token(START + 200)
     assert await verdict(verifier, stranger, START + 200) is Reason.KEYS_UNAVAILABLE
     assert await verdict(verifier, token, START + MAX_STALE) is None
@@ -589,7 +589,7 @@ async def test_an_outage_is_bridged_for_so_long_and_is_no_rejection(
 
 
 async def test_keys_are_fetched_before_trust_in_them_ends(site: Site) -> None:
-    # The issuer calls its keys fresh for 100 seconds; we believe that for 30 without asking.
+    # The issuer calls its keys fresh for 100 seconds; we trust them for 30 without a fetch.
     fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
     source = FetchedKeys(ISSUER, fetch, max_stale_seconds=30)
     for seconds in range(0, 120, 2):
@@ -621,7 +621,7 @@ async def test_how_long_keys_are_fresh(site: Site, header: str, seconds: float) 
     assert fetched.max_age_seconds == seconds
 
 
-# What a hostile or broken server answers with.
+# Responses of a hostile or broken server.
 
 
 async def refused(fetch: Callable[[], object], error: type[Exception] = KeyLoadError) -> str:

@@ -1,4 +1,4 @@
-"""Vectors that nobody here wrote: every verdict agrees, or stands below with the reason.
+"""Test vectors of project Wycheproof: each verdict agrees, or is listed below with the reason.
 
 They are C2SP/wycheproof's, in its folder ``testvectors_v1``. Their payloads are no claims, so they
 take the path of a token as far as the signature: parse, find the key, verify.
@@ -44,7 +44,7 @@ REFUSED_ON_PURPOSE: Mapping[str, Mapping[int, str]] = {
     },
     "json_web_key_test.json": {14: UNSUPPORTED, 15: UNSUPPORTED},  # HS384, HS512
 }
-"""What the vectors call valid and we refuse, by file and tcId."""
+"""Cases that the vectors call valid and we reject, by file and tcId."""
 
 SAME_AS_A_VALID_ONE: Mapping[str, Mapping[int, int]] = {
     "json_web_signature_test.json": {367: 357, 370: 357},
