@@ -21,6 +21,7 @@ CONSISTENCY_TOKEN_KEY = "authsvc-consistency-token"  # noqa: S105 - a name
 """The trailer that carries the consistency token of ``RevokeSession``."""
 
 NANOS = 1_000_000_000
+"""Nanoseconds in a second."""
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 

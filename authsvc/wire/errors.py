@@ -9,13 +9,12 @@ from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from authsvc.domain.errors import DOMAIN, AuthError, Reason, Status
+from authsvc.wire.auth import NANOS
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status (gRPC's richer error model)."""
 
 _CODES = {status: code_pb2.Code.Value(status.value) for status in Status}
-
-_NANOS = 1_000_000_000
 
 
 def rpc_status_of(error: AuthError) -> status_pb2.Status:
@@ -28,7 +27,7 @@ def rpc_status_of(error: AuthError) -> status_pb2.Status:
     )
     if error.retry_after_seconds is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(round(error.retry_after_seconds * _NANOS))
+        retry.retry_delay.FromNanoseconds(round(error.retry_after_seconds * NANOS))
         status.details.append(_packed(retry))
     return status
 
@@ -42,7 +41,7 @@ def error_of(status: status_pb2.Status) -> AuthError | None:
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason = Reason.__members__.get(info.reason)
         elif detail.Unpack(retry):
-            retry_after_seconds = retry.retry_delay.ToNanoseconds() / _NANOS
+            retry_after_seconds = retry.retry_delay.ToNanoseconds() / NANOS
     if reason is None:
         return None
     return AuthError(reason, retry_after_seconds=retry_after_seconds)
