@@ -67,7 +67,7 @@ class Feed:
                     log.warning("events cannot be watched: %s", error)
                 self.problem = error.reason
                 if error.reason is Reason.ARGUMENT_INVALID:
-                    self._resume_token = ""  # the store was replaced: begin anew
+                    self._resume_token = ""  # the store was replaced: watch from now on
             await asyncio.sleep(RETRY_SECONDS)
 
     def latest(self) -> Iterator[TimedEvent]:

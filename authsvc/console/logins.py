@@ -81,7 +81,7 @@ class Logins:
         self._idle_seconds = idle_seconds
         self._seconds = seconds
         self._clock = clock
-        # Never moved by a use: at the limit, the oldest login goes.
+        # A use does not change the order: at the limit, the oldest login is evicted.
         self._logins: LruCache[bytes, Login] = LruCache(
             MAX_LOGINS, bytes_for(MAX_LOGINS, LOGIN_BYTES)
         )

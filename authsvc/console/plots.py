@@ -21,7 +21,7 @@ _KINDS = (
     ("Re-authenticated", "renewed", frozenset({EventType.REAUTHENTICATED})),
     ("Revocations", "revoked", frozenset({EventType.REVOKED, EventType.TOKENS_REVOKED})),
     ("Expired", "expired", frozenset({EventType.EXPIRED})),
-    ("Subject mismatches", "refused", frozenset({EventType.SUBJECT_MISMATCH})),
+    ("Subject mismatches", "rejected", frozenset({EventType.SUBJECT_MISMATCH})),
 )
 
 

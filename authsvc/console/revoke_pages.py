@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.responses import RedirectResponse, Response
 
@@ -30,6 +30,8 @@ from authsvc.domain.revocation_target import (
 )
 
 log = logging.getLogger(__name__)
+
+TargetHandler = Callable[[PageRequest, RevocationTarget], Awaitable[Response]]
 
 AFFECTED_SHOWN = 50
 """Sessions of a subject that the review counts, at most."""
@@ -59,11 +61,7 @@ class RevokePages:
         Raises:
             AuthError: of the calls.
         """
-        try:
-            target = await self._target(request)
-        except FormError as error:
-            return await self._choice(request.login, request.values, str(error))
-        return self._review(request, affected=await self._affected(target))
+        return await self._with_target(request, self._show_review)
 
     async def revoke(self, request: PageRequest) -> Response:
         """Revoke.
@@ -71,10 +69,20 @@ class RevokePages:
         Raises:
             AuthError: of the calls.
         """
+        return await self._with_target(request, self._revoke)
+
+    async def _with_target(self, request: PageRequest, handler: TargetHandler) -> Response:
+        """Handle a valid form; show the forms again with the problem of an invalid one."""
         try:
             target = await self._target(request)
         except FormError as error:
             return await self._choice(request.login, request.values, str(error))
+        return await handler(request, target)
+
+    async def _show_review(self, request: PageRequest, target: RevocationTarget) -> Response:
+        return self._review(request, affected=await self._affected(target))
+
+    async def _revoke(self, request: PageRequest, target: RevocationTarget) -> Response:
         if isinstance(target, EveryoneTarget) and request.values.get("word") != EVERYONE_WORD:
             return self._review(request, problem=f"Type “{EVERYONE_WORD}” to revoke everything.")
         revoked = await self._client.revoke(target)

@@ -27,8 +27,7 @@ DROP_STATUSES = {
     "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "max_buffered_bytes": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""The status that a client gets whose connection is dropped in the middle of a request, by
-reason."""
+"""By reason: the status of the response when a connection is dropped during a request."""
 
 
 class _DroppedError(Exception):

@@ -109,7 +109,7 @@ class RecordCache:
         self._records.discard(session_id)
 
     def clear(self) -> None:
-        """Evict everything: the log had a gap, or begins anew."""
+        """Evict everything: the log had a gap, or was replaced."""
         self._records.clear()
         self.not_befores = NotBefores()
         for fetches in self._fetches.values():

@@ -144,10 +144,10 @@ async def serving(
                 return
             body, more = body + message["body"], message["more_body"]
         requests.append((scope["method"], scope["path"], body))
-        told = str(len(body)).encode()
-        headers = [(b"content-length", str(len(told)).encode())]
+        response = str(len(body)).encode()
+        headers = [(b"content-length", str(len(response)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": told})
+        await send({"type": "http.response.body", "body": response})
 
     config = uvicorn.Config(
         app or lengths,
