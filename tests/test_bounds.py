@@ -1,4 +1,4 @@
-"""What outlives a request and may grow has a bound: each such container is listed with its own.
+"""Every container that outlives a request and may grow is listed with its bound.
 
 Reads the source of the shipped packages. A container is whatever is built empty, or of a kind that
 exists to grow, and is kept by an object, a class or a module. A new one fails here until it is

@@ -1,4 +1,4 @@
-"""No crash writes down the memory of a server: real processes, by what the system says of them."""
+"""No crash dumps the memory of a server: the limits and marks of real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What libraries would read from the environment has no say: no proxy of it sees a byte of ours."""
+"""The environment that libraries read has no effect: none of its proxies receives a byte."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("by_address", [True, False])
-async def test_this_proxy_would_be_found(
+async def test_the_proxy_is_used_without_isolation(
     proxy: Proxy, by_address: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By gRPC as it comes, in both of its ways."""
@@ -155,7 +155,7 @@ async def test_no_client_of_authsvc_uses_a_proxy_of_the_environment(
     assert not proxy.was_connected_to()
 
 
-async def test_traces_do_not_either(proxy: Proxy) -> None:
+async def test_the_exporter_of_traces_uses_no_proxy_of_the_environment(proxy: Proxy) -> None:
     exported: list[bytes] = []
 
     async def export(request: bytes, context: object) -> bytes:
@@ -223,7 +223,7 @@ async def test_no_client_of_http_uses_a_proxy_of_the_environment(
     assert not proxy.was_connected_to()
 
 
-async def test_no_request_has_a_password_of_the_account(
+async def test_no_request_has_a_password_from_netrc(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -245,7 +245,9 @@ async def test_certificate_authorities_are_the_machines(
     assert isolated_session().get_config_variable("ca_bundle") is None
 
 
-def test_sessions_of_botocore_find_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_of_botocore_have_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / ".aws"
     folder.mkdir()
     (folder / "config").write_text("[default]\nca_bundle = /x\nregion = eu-west-1\n")
@@ -348,7 +350,7 @@ def test_no_client_on_a_page_sends_a_token_to_a_proxy_of_the_environment() -> No
 @pytest.mark.parametrize(
     "program", [authsvc.cli.main, authsvc.console.cli.main, mcp_adapter.server.cli.main]
 )
-def test_libraries_write_down_no_secrets(
+def test_libraries_log_no_secrets(
     program: authsvc.cli.LazyGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in DEBUG_SWITCHES:

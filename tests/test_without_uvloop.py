@@ -1,4 +1,4 @@
-"""The servers where uvloop cannot be had, and where servers do not run at all."""
+"""The servers without uvloop, and on a platform that they do not support."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ service_token_file = "{folder}/tls/operator"
         (mcp_adapter, ("serve",)),
     ],
 )
-def test_where_no_server_runs_a_line_says_so(
+def test_an_unsupported_platform_is_named_in_one_line(
     program: Command, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_loop, "PLATFORM", "win32")

@@ -23,7 +23,7 @@ def check_scope(scope: str) -> str:
     """A scope (RFC 6749 section 3.3).
 
     Raises:
-        ValueError: no token could hold it; the message says what is, and names no argument.
+        ValueError: no token can have it.
     """
     if not _SCOPE.fullmatch(scope):
         raise ValueError(
@@ -54,7 +54,7 @@ def check_resource(text: str) -> str:
     """The canonical URI of an MCP server; see ``urls.resource_fault``.
 
     Raises:
-        ValueError: it is not canonical; the message says what is, and names no argument.
+        ValueError: it is not canonical.
     """
     if not (fault := urls.resource_fault(text)):
         return text
@@ -82,7 +82,7 @@ def check_issuer(url: str) -> str:
     """The URL of an authorization server.
 
     Raises:
-        ValueError: it is none; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     rule = (
         "is an issuer's URL like https://auth.example.com: https, or http on loopback, with "
@@ -95,7 +95,7 @@ def check_endpoint(url: str) -> str:
     """A URL that keys are fetched from, or secrets sent to.
 
     Raises:
-        ValueError: it is none; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     rule = (
         "is a URL like https://auth.example.com/token: https, or http on loopback, without "
@@ -108,7 +108,7 @@ def check_base_url(url: str) -> str:
     """Where an HTTP API is.
 
     Raises:
-        ValueError: it is none; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     rule = "is a URL like https://s3.example.com: http or https, without user, query and fragment"
     return _without_fault(url, urls.base_fault(url), rule)
@@ -118,7 +118,7 @@ def check_collector(url: str) -> str:
     """Where a collector of traces is: ``check_base_url``, without a path.
 
     Raises:
-        ValueError: it is none; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     fault = urls.base_fault(url) or ("has a path" if urls.read(url).path else "")
     rule = (
@@ -131,7 +131,7 @@ def check_uri(uri: str) -> str:
     """An absolute URI of any scheme, such as a URN (RFC 3986 section 4.3).
 
     Raises:
-        ValueError: it is none; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     fault = urls.character_fault(uri)
     if not fault and (not _SCHEME.match(uri) or "#" in uri):
@@ -144,7 +144,7 @@ def check_host(host: str) -> str:
     """A value of Host, ``name``, ``name:port`` or ``name:*``.
 
     Raises:
-        ValueError: it is none; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     if not _is_host_of_a_request(host):
         raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
@@ -160,7 +160,7 @@ def check_origin(origin: str) -> str:
     """A value of Origin, ``scheme://name`` with an optional port or ``:*``.
 
     Raises:
-        ValueError: it is none; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     scheme, separator, host = origin.partition("://")
     if scheme not in {"http", "https"} or not separator or not _is_host_of_a_request(host):
@@ -174,7 +174,7 @@ def check_node(address: str) -> str:
     """``host:port`` of another server.
 
     Raises:
-        ValueError: it is not; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     if not is_host_and_port(address):
         raise ValueError(
@@ -188,7 +188,7 @@ def check_listening(address: str) -> str:
     """``host:port`` to listen on; port 0 is any free one.
 
     Raises:
-        ValueError: it is not; the message says what is, and names no argument.
+        ValueError: it is not one.
     """
     if not is_listening_address(address):
         raise ValueError(

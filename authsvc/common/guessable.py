@@ -1,7 +1,7 @@
-"""Secrets that could be guessed: published examples, words, digests of words, sequences, and what
-repeats itself; also as the text that hexadecimal digits or base64 stand for.
+"""Finds guessable secrets: published examples, common words and their digests, sequences and
+repetitions, also encoded in hexadecimal or base64.
 
-Length says nothing: 32 equal characters are 32 characters. What chance has made is never refused.
+The length alone is no measure: 32 equal characters are 32 characters. Random secrets always pass.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 MIN_BITS = 80.0
-"""What a secret is worth at least, by the estimate below. Chance leaves 32 hexadecimal digits, the
-shortest secret that is taken, 96 bits and more by it; see the decision record 0016."""
+"""The least estimate of an accepted secret. 32 random hexadecimal digits, the shortest accepted
+secret, have an estimate of 96 bits and more; see decision 0016."""
 
 REMEDY = "make one with: openssl rand -hex 32"
-"""For messages."""
+"""The remedy in messages."""
 
 _PHRASE_BITS = 6.0
-"""What a word, a sequence or a repetition is worth: which one of several dozen it is."""
+"""Bits of a word, a sequence or a repetition: it is one of several dozen."""
 
 _SEPARATORS = " -_.:/"
 
 _MIN_PHRASE = 4
-"""Characters of a sequence or a repetition; chance makes shorter ones too often."""
+"""Shortest sequence or repetition. Shorter ones are too frequent in random text."""
 
 _PUBLISHED = frozenset(
     {
         # The keys of RFC 7515 appendix A.1 and RFC 7520 section 3.5.
         "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
         "hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg",
-        # Tutorials' and debuggers' keys that are found in services again and again.
+        # Keys of tutorials and debuggers that are often found in services.
         "a-string-secret-at-least-256-bits-long",
         "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
         "404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970",
@@ -75,16 +75,16 @@ _WORDS = """
 """.split()  # noqa: SIM905 - a list of 344 strings is none to read
 
 _DIGESTED = ("", "123456", "12345678", "123456789", "your-256-bit-secret", *_WORDS)
-"""Texts whose digests are as well known as they are."""
+"""Texts whose digests are as guessable as the texts."""
 
 _DIGESTS = ("md5", "sha1", "sha256", "sha512")
 
 _DIGEST_PREFIX = 16
-"""Bytes by which a digest is known: the least of them has so many, and longer ones get cut."""
+"""Bytes of a digest that are compared: the length of the shortest; longer ones are often cut."""
 
 _MIN_DECODED = 32
-"""Characters that a decoded text has at least to be judged: a random one of this length that is
-made of letters and digits passes."""
+"""Shortest decoded text that is estimated: a random one of letters and digits of this length
+passes."""
 
 _WORD = re.compile("|".join(sorted(_WORDS, key=len, reverse=True)))
 
@@ -105,10 +105,10 @@ _SEQUENCES = tuple(
 
 
 def fault(secret: bytes) -> str:
-    """Why a secret could be guessed; empty where nothing says so.
+    """Why a secret is guessable; empty if it is not known to be.
 
     Args:
-        secret: as it is used. No part of it is in the answer.
+        secret: as it is used. No part of it is in the result.
     """
     decoded = tuple(_decoded(secret))
     if _is_published(secret):
@@ -122,15 +122,14 @@ def fault(secret: bytes) -> str:
 
 
 def estimated_bits(secret: bytes, *, enough: float = math.inf) -> float:
-    """What is left of a secret where words, sequences and repetitions are worth next to nothing.
+    """An estimate of a secret's entropy, in which words, sequences and repetitions have few bits.
 
-    A low estimate of anything that chance has made: each other byte counts as one of those that
-    occur, and not as one of 256.
+    It underestimates random secrets: each other byte is one of those that occur in the secret, and
+    not one of 256.
 
     Args:
         secret: as it is used.
-        enough: bits after which the rest is not looked at: that takes as long as the square of its
-            length.
+        enough: the estimate ends once it has so many bits. Its time is quadratic in the length.
     """
     text = secret.decode("latin-1").lower()
     literal_bits = math.log2(len(set(secret))) if secret else 0.0
@@ -139,10 +138,10 @@ def estimated_bits(secret: bytes, *, enough: float = math.inf) -> float:
         known = max(_run(text, at), _repetition(text, at))
         known = max(_word(text, at), known if known >= _MIN_PHRASE else 0)
         if known:
-            # Never more than its characters would have been worth by themselves.
+            # At most the bits of its characters by themselves.
             bits += min(_PHRASE_BITS, known * literal_bits)
             at += known
-            # What joins words is worth nothing.
+            # A separator after a word has no bits.
             at += at < len(text) and text[at] in _SEPARATORS
         else:
             bits += literal_bits
@@ -156,14 +155,14 @@ def _is_published(secret: bytes) -> bool:
 
 
 def _word(text: str, at: int) -> int:
-    """How long the longest known word here is; 0 for none."""
+    """Length of the longest known word at a position; 0 for none."""
     found = _WORD.match(text, at)
     return found.end() - at if found else 0
 
 
 def _run(text: str, at: int) -> int:
-    """How long a sequence begins here: of a keyboard's, the digits', the alphabet's, or of
-    neighbouring or equal bytes."""
+    """Length of the sequence at a position: of keys, digits, letters, or of consecutive or equal
+    bytes."""
     steps = 1
     if at + 1 < len(text) and (step := ord(text[at + 1]) - ord(text[at])) in {-1, 0, 1}:
         while at + steps < len(text) and ord(text[at + steps]) - ord(text[at + steps - 1]) == step:
@@ -178,7 +177,7 @@ def _run(text: str, at: int) -> int:
 
 
 def _repetition(text: str, at: int) -> int:
-    """How much of what follows was there before, itself included: ``aaaa`` repeats its first."""
+    """Length of the text at a position that occurs earlier, with overlaps: ``aaaa`` repeats ``a``."""
     if text.find(text[at : at + _MIN_PHRASE], 0, at + _MIN_PHRASE - 1) < 0:
         return 0
     length = _MIN_PHRASE
@@ -199,7 +198,7 @@ def _common(one: str, start: int, other: str, at: int) -> int:
 
 
 def _decoded(secret: bytes) -> Iterator[bytes]:
-    """What a secret stands for: as hexadecimal digits, and as base64 of either alphabet."""
+    """A secret decoded from hexadecimal, and from base64 of either alphabet."""
     text = secret.strip()
     with suppress(binascii.Error):
         yield binascii.unhexlify(text)
@@ -214,7 +213,7 @@ def _is_printable(text: bytes) -> bool:
 
 @functools.cache
 def _known_digests() -> frozenset[bytes]:
-    """The beginnings of digests of common words, alone and with a line end, as ``echo`` adds it."""
+    """Prefixes of digests of common words, with and without the line end that ``echo`` adds."""
     return frozenset(
         hashlib.new(name, typed.encode(), usedforsecurity=False).digest()[:_DIGEST_PREFIX]
         for word in _DIGESTED

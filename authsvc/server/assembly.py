@@ -63,7 +63,7 @@ class Service:
 
 @asynccontextmanager
 async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
-    """The service that settings describe; what it opens is closed at the end of the block.
+    """The configured service. Everything that it opens is closed at the end of the block.
 
     Args:
         settings: of authsvc.

@@ -1,4 +1,4 @@
-"""What a running service does every few seconds: keys, health, expired sessions, counts."""
+"""Periodic tasks of a running service: keys, health, expired sessions, counts of sessions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Housekeeping:
     """The periodic tasks of one service.
 
     Args:
-        service: what is looked after.
+        service: the running service.
         health: where its health is reported.
-        settings: how long sessions are kept, and whether they are counted.
+        settings: lifetimes of sessions, and whether they are counted.
     """
 
     def __init__(self, service: Service, health: HealthServicer, settings: Settings) -> None:
@@ -89,13 +89,13 @@ async def repeat(
     *,
     begin: float | None = None,
 ) -> None:
-    """Do something periodically, for ever: a failure is logged, and the next turn comes.
+    """Run an action periodically, for ever. A failure is logged, and does not end it.
 
     Args:
         what: its name in the log.
-        seconds: between the end of one turn and the next one.
-        action: what is done.
-        begin: seconds until the first turn; None for ``seconds``.
+        seconds: from the end of one run to the start of the next.
+        action: is run.
+        begin: seconds until the first run; None for ``seconds``.
     """
     await asyncio.sleep(seconds if begin is None else begin)
     while True:

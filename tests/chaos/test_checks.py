@@ -1,4 +1,4 @@
-"""Each promise has a history that breaks it, and one beside it that does not."""
+"""Each guarantee has a history that violates it, and a similar one that does not."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ KEPT: dict[str, tuple[Check, list[Call]]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_it_is_found(name: str) -> None:
+def test_a_violation_is_found(name: str) -> None:
     check, calls = BROKEN[name]
     (found,) = check(calls)
     assert found.rule == check.__name__
@@ -178,12 +178,12 @@ def test_it_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_it_is_not_blamed(name: str) -> None:
+def test_a_similar_history_has_no_violation(name: str) -> None:
     check, calls = KEPT[name]
     assert list(check(calls)) == []
 
 
-def test_each_check_is_tried() -> None:
+def test_each_check_has_a_history() -> None:
     assert {check for check, _ in BROKEN.values()} >= {
         *checks.ALWAYS,
         checks.causeless,
@@ -192,7 +192,7 @@ def test_each_check_is_tried() -> None:
     }
 
 
-def test_how_long_each_replica_took() -> None:
+def test_the_latency_of_each_replica() -> None:
     calls = [
         revoked("s", 10),
         resolved(10.0),

@@ -17,7 +17,7 @@ def test_a_spread_of_nothing_is_nothing() -> None:
     assert Spread.of([]) == Spread(0, 0.0, 0.0, 0.0)
 
 
-def test_a_spread_tells_the_tail() -> None:
+def test_a_spread_has_the_tail() -> None:
     spread = Spread.of([number / 1000 for number in range(1000, -1, -1)])
     assert (spread.count, spread.p50, spread.p99, spread.max) == (1001, 0.5, 0.99, 1.0)
 

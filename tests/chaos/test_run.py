@@ -1,4 +1,4 @@
-"""The verdict on made-up histories, and one real run."""
+"""The checks of made-up histories, and one real run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def mending(start: float, task: int = 7) -> Call:
         (Bounds(clocks_agree=False), (replace(mending(15), reason="TOKEN_EXPIRED"),), None),
     ],
 )
-def test_what_is_kept(bounds: Bounds, more: tuple[Call, ...], memory: Growth | None) -> None:
+def test_a_run_within_its_bounds_passes(
+    bounds: Bounds, more: tuple[Call, ...], memory: Growth | None
+) -> None:
     result = judged(bounds, *more, memory=memory)
     assert result.passed
     assert report.findings(result) == []
@@ -76,7 +78,7 @@ def test_what_is_kept(bounds: Bounds, more: tuple[Call, ...], memory: Growth | N
         (Bounds(growth_kb_per_minute=9), (), Growth(1, 9, 10), "memory grew"),
     ],
 )
-def test_what_is_not_kept(
+def test_a_run_beyond_its_bounds_fails(
     bounds: Bounds, more: tuple[Call, ...], memory: Growth | None, finding: str
 ) -> None:
     result = judged(bounds, *more, memory=memory)
@@ -84,7 +86,7 @@ def test_what_is_not_kept(
     assert any(line.startswith(finding) for line in report.findings(result))
 
 
-def test_slow_to_obey() -> None:
+def test_a_revocation_that_is_obeyed_late_fails_a_run() -> None:
     slow = (
         call(Act.REVOKE, 30, session="t"),
         call(Act.RESOLVE, 30.02, "replica-0", session="t"),
@@ -95,17 +97,17 @@ def test_slow_to_obey() -> None:
     assert not judged(Bounds(obeyed_p99_seconds=0.05), *slow).passed
 
 
-def test_a_run_that_measured_nothing_proves_nothing() -> None:
+def test_a_run_without_measurements_fails() -> None:
     result = judge(FAULTS[0], History(), {})
     assert result.missed == ("nothing was measured",)
 
 
-def test_what_no_call_shows_counts_too() -> None:
+def test_a_violation_without_a_call_fails_a_run() -> None:
     result = judge(Fault("made-up", "", none, Bounds()), history(), {}, ["it has started"])
     assert result.missed == ("it has started",)
 
 
-def test_the_report_names_the_calls_that_broke_a_promise(tmp_path: Path) -> None:
+def test_the_report_has_the_calls_that_violate_a_guarantee(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "report.json"
     result = judged(Bounds(), call(Act.RESOLVE, 12))
     report.write(path, [result], {"seconds": 1})

@@ -1,4 +1,4 @@
-"""The evaluator, against what AWS's documentation says."""
+"""The evaluator of policies, against AWS's documentation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def asked(text: str, action: str, resource: str, now: float = 0.0) -> bool:
         ("s3:GetObjectVersion", ALPHA + "/key", False),
     ],
 )
-def test_what_is_named_is_allowed(action: str, resource: str, allowed: bool) -> None:
+def test_a_named_action_on_a_named_resource_is_allowed(
+    action: str, resource: str, allowed: bool
+) -> None:
     assert asked(policy(statement("s3:GetObject", ANY_KEY)), action, resource) is allowed
 
 
@@ -103,6 +105,6 @@ def test_every_condition_has_to_hold() -> None:
         {"Effect": "Maybe", "Action": "*", "Resource": "*"},
     ],
 )
-def test_what_is_not_known_is_not_guessed(unknown: dict[str, Any]) -> None:
+def test_an_unknown_part_of_a_policy_is_an_error(unknown: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedPolicyError):
         asked(policy(unknown), "s3:GetObject", ALPHA + "/k")

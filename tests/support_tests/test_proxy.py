@@ -1,4 +1,4 @@
-"""The proxy does to connections what it says, and to a feed's alone where it says so."""
+"""The proxy delays, cuts and freezes all connections, or only a feed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def read_feed(client: Redis) -> None:
     await client.xread({"log": "0-0"}, block=1)
 
 
-async def test_it_carries(proxy: Proxy) -> None:
+async def test_the_proxy_forwards(proxy: Proxy) -> None:
     async with through(proxy) as client:
         long = "x" * 1_000_000
         await client.set("key", long)
@@ -54,7 +54,7 @@ async def test_it_carries(proxy: Proxy) -> None:
         assert proxy.connections() == 1
 
 
-async def test_it_delays_each_way(proxy: Proxy) -> None:
+async def test_the_proxy_delays_both_directions(proxy: Proxy) -> None:
     async with through(proxy) as client:
         await client.ping()
         proxy.delay_seconds = 0.05
@@ -63,7 +63,7 @@ async def test_it_delays_each_way(proxy: Proxy) -> None:
         assert time.monotonic() - start >= 0.1
 
 
-async def test_cut_closes_what_is_there_and_what_comes_until_it_is_mended(proxy: Proxy) -> None:
+async def test_cut_closes_open_and_new_connections_until_mend(proxy: Proxy) -> None:
     async with through(proxy) as client, through(proxy) as late:
         await client.ping()
         proxy.cut()
@@ -75,7 +75,7 @@ async def test_cut_closes_what_is_there_and_what_comes_until_it_is_mended(proxy:
         assert await late.ping()
 
 
-async def test_frozen_connections_stay_and_carry_nothing_until_mended(proxy: Proxy) -> None:
+async def test_frozen_connections_stay_open_and_forward_nothing_until_mend(proxy: Proxy) -> None:
     async with through(proxy) as client:
         await client.ping()
         proxy.freeze()
@@ -86,14 +86,14 @@ async def test_frozen_connections_stay_and_carry_nothing_until_mended(proxy: Pro
         assert await asyncio.wait_for(asked, TIMEOUT_SECONDS) == 1
 
 
-async def test_a_frozen_proxy_accepts_and_says_nothing(proxy: Proxy) -> None:
+async def test_a_frozen_proxy_accepts_and_sends_nothing(proxy: Proxy) -> None:
     proxy.freeze()
     async with Redis(port=proxy.port, retry=ONCE, socket_timeout=SOON) as client:
         with pytest.raises(RedisTimeoutError):
             await client.ping()
 
 
-async def test_the_feed_is_cut_alone(proxy: Proxy) -> None:
+async def test_only_the_feed_is_cut(proxy: Proxy) -> None:
     async with through(proxy) as feed, through(proxy) as other:
         await read_feed(feed)
         await other.ping()
@@ -106,7 +106,7 @@ async def test_the_feed_is_cut_alone(proxy: Proxy) -> None:
             await read_feed(other)
 
 
-async def test_the_feed_is_frozen_alone(proxy: Proxy) -> None:
+async def test_only_the_feed_is_frozen(proxy: Proxy) -> None:
     async with through(proxy) as feed, through(proxy) as other:
         await read_feed(feed)
         proxy.freeze(feed_only=True)
@@ -118,7 +118,7 @@ async def test_the_feed_is_frozen_alone(proxy: Proxy) -> None:
         await asyncio.wait_for(asked, TIMEOUT_SECONDS)
 
 
-async def test_a_word_in_two_pieces_is_heard(proxy: Proxy) -> None:
+async def test_a_command_in_two_chunks_is_recognised(proxy: Proxy) -> None:
     reader, writer = await asyncio.open_connection(*proxy.address)
     writer.write(b"*4\r\n$5\r\nXRE")
     await writer.drain()
@@ -133,7 +133,7 @@ async def test_a_word_in_two_pieces_is_heard(proxy: Proxy) -> None:
     await writer.wait_closed()
 
 
-async def test_it_can_speak_tls(tmp_path: Path) -> None:
+async def test_the_proxy_serves_tls(tmp_path: Path) -> None:
     write_development_certificates(tmp_path, client_name="spiffe://dev/authsvc")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")

@@ -1,4 +1,4 @@
-"""The servers that other tests stand on are what they are said to be."""
+"""The Valkey servers that other tests use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import valkey
 from tests.support.valkey import ValkeyError, cluster, sentinel, single, with_replica
 
 
-def test_what_it_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_a_kill_of_the_server(tmp_path: Path) -> None:
     with single(tmp_path) as server:
         port = server.port
         with server.client() as client:
@@ -28,7 +28,7 @@ def test_what_it_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
             assert client.get("key") == "value"
 
 
-def test_a_paused_server_says_nothing_and_goes_on(tmp_path: Path) -> None:
+def test_a_paused_server_answers_nothing_until_it_is_resumed(tmp_path: Path) -> None:
     with single(tmp_path) as server:
         with server.client(retry=None, socket_timeout=0.2) as client:
             server.pause()
@@ -49,7 +49,7 @@ def test_two_servers_share_nothing(tmp_path: Path) -> None:
             assert client.config_get("maxmemory") == {"maxmemory": "10485760"}
 
 
-def test_a_taken_port_is_given_up_for_another(
+def test_a_port_in_use_is_replaced_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with single(tmp_path) as first:
@@ -60,12 +60,12 @@ def test_a_taken_port_is_given_up_for_another(
             assert not offered
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_reports_why(tmp_path: Path) -> None:
     with pytest.raises(ValkeyError, match="no-such-thing"), single(tmp_path, "--no-such-thing"):
         pass
 
 
-def test_it_ends_with_its_block(tmp_path: Path) -> None:
+def test_a_server_ends_with_its_block(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), single(tmp_path) as server:
         raise ZeroDivisionError
     with pytest.raises(ValkeyError, match="does not run"):
@@ -98,7 +98,7 @@ def test_a_replica_follows(tmp_path: Path) -> None:
             assert follower.get("key") == "value"
 
 
-def test_sentinels_put_the_replica_in_a_dead_primarys_place(tmp_path: Path) -> None:
+def test_sentinels_promote_the_replica_of_a_dead_primary(tmp_path: Path) -> None:
     with sentinel(tmp_path) as group, group.sentinels[0].client() as client:
 
         def known() -> int:

@@ -90,8 +90,8 @@ class StsSettings(Table):
             raise ValueError("access_key_id and secret_access_key_file go together")
         if self.session_token_file is not None and self.access_key_id is None:
             raise ValueError("session_token_file needs access_key_id")
-        whose = [(item.issuer, item.role) for item in self.roles]
-        if len(set(whose)) < len(whose):
+        principals = [(item.issuer, item.role) for item in self.roles]
+        if len(set(principals)) < len(principals):
             raise ValueError("roles: two have the same issuer and role")
         return self
 

@@ -1,4 +1,4 @@
-"""Secrets that could be guessed, and those that chance has made."""
+"""Guessable secrets, and random ones."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ DIGESTED = ["", "password", "Password", "secret", "changeme", "123456", "admin",
 
 @pytest.mark.parametrize("digest", ["md5", "sha1", "sha256", "sha512"])
 @pytest.mark.parametrize("text", DIGESTED)
-def test_a_digest_of_a_common_word_is_refused(text: str, digest: str) -> None:
+def test_a_digest_of_a_common_word_is_rejected(text: str, digest: str) -> None:
     raw = hashlib.new(digest, text.encode(), usedforsecurity=False).digest()
     spellings = {
         *(raw.hex().encode(), raw.hex().upper().encode(), raw.hex()[:32].encode()),
@@ -76,9 +76,7 @@ def test_a_digest_of_a_common_word_is_refused(text: str, digest: str) -> None:
 
 
 @pytest.mark.parametrize("secret", GUESSABLE)
-def test_a_secret_that_can_be_guessed_is_refused_and_its_file_named(
-    tmp_path: Path, secret: bytes
-) -> None:
+def test_a_guessable_secret_is_rejected_and_its_file_named(tmp_path: Path, secret: bytes) -> None:
     assert len(secret) >= MIN_SECRET_BYTES
     path = tmp_path / "secret"
     path.write_bytes(secret + b"\n")
@@ -90,7 +88,7 @@ def test_a_secret_that_can_be_guessed_is_refused_and_its_file_named(
     assert secret.decode("latin-1")[:12] not in shown
 
 
-def test_a_service_token_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
+def test_a_guessable_service_token_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("operator" * 5)
     with pytest.raises(ValueError, match="can be guessed"):
@@ -126,12 +124,12 @@ def letters_and_digits(size: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("size", [32, 64])
-def test_what_chance_has_made_is_never_refused(made: Callable[[int], bytes], size: int) -> None:
+def test_random_secrets_are_never_rejected(made: Callable[[int], bytes], size: int) -> None:
     for _ in range(300):
         assert fault(made(size)) == ""
 
 
-def test_chance_leaves_a_margin() -> None:
+def test_random_secrets_have_a_margin() -> None:
     # The shortest secret of the fewest symbols, by a fixed seed: the same ones each time.
     chance = random.Random(16)
     bits = [estimated_bits(f"{chance.getrandbits(128):032x}".encode()) for _ in range(2_000)]

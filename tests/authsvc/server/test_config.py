@@ -49,7 +49,7 @@ def test_each_worker_needs_a_port_for_its_metrics(tmp_path: Path) -> None:
     assert "metrics.listen" in complaint(tmp_path, "workers = 3\n" + MINIMAL + metrics)
 
 
-def test_the_environment_goes_above_the_file(
+def test_the_environment_overrides_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTHSVC_LISTEN", "127.0.0.1:6000")
@@ -97,7 +97,7 @@ def test_the_environment_goes_above_the_file(
         ("[[issuers]]", "[store]\nkind = 'redisx'\n[[issuers]]", "store.kind"),
     ],
 )
-def test_wrong_settings_are_named(tmp_path: Path, old: str, new: str, named: str) -> None:
+def test_an_error_names_the_wrong_setting(tmp_path: Path, old: str, new: str, named: str) -> None:
     assert named in complaint(tmp_path, MINIMAL.replace(old, new))
 
 
@@ -160,7 +160,7 @@ def test_an_endpoint_is_a_url(
         *("http://localhost:1/x", "https://idp.example/a%2Fb"),
     ],
 )
-def test_an_endpoint_that_can_be_asked(tmp_path: Path, url: str) -> None:
+def test_an_endpoint_is_https_or_on_loopback(tmp_path: Path, url: str) -> None:
     tables = introspection(url) + issuer(f'jwks_url = "{url}"') + sts(url)
     load(Settings, written(tmp_path, MINIMAL + tables))
     load(Settings, written(tmp_path, MINIMAL + exchange(url)))
@@ -190,7 +190,7 @@ def test_an_endpoint_that_can_be_asked(tmp_path: Path, url: str) -> None:
         ('[store]\nsentinels = ["a..b:1"]', "store.sentinels.0: is a host and a port"),
     ],
 )
-def test_what_cannot_work_is_named(tmp_path: Path, text: str, named: str) -> None:
+def test_an_error_names_an_inconsistent_setting(tmp_path: Path, text: str, named: str) -> None:
     assert named in complaint(tmp_path, MINIMAL + text)
 
 
@@ -232,7 +232,7 @@ secret_file = "secret"
 """
 
 
-def test_other_machines_are_let_in_over_tls(tmp_path: Path) -> None:
+def test_other_machines_need_tls(tmp_path: Path) -> None:
     settings = load(Settings, written(tmp_path, SECURE))
     assert [caller.name for caller in settings.callers] == ["buckets", "operator"]
 
@@ -249,14 +249,12 @@ def test_other_machines_are_let_in_over_tls(tmp_path: Path) -> None:
         ('key_file = "server.key"\n', "", "tls.key_file: is required"),
     ],
 )
-def test_what_a_secure_configuration_lacks_is_named(
-    tmp_path: Path, old: str, new: str, named: str
-) -> None:
+def test_an_error_names_the_missing_setting(tmp_path: Path, old: str, new: str, named: str) -> None:
     assert old in SECURE
     assert named in complaint(tmp_path, SECURE.replace(old, new))
 
 
-def test_callers_prove_themselves_over_tls_alone(tmp_path: Path) -> None:
+def test_callers_authenticate_over_tls_only(tmp_path: Path) -> None:
     plain = SECURE.replace('listen = "0.0.0.0:50051"', 'listen = "127.0.0.1:1"')
     start, end = plain.index("[tls]"), plain.index("[[callers]]")
     assert "needs [tls]" in complaint(tmp_path, plain[:start] + plain[end:])
@@ -279,13 +277,13 @@ def test_callers_prove_themselves_over_tls_alone(tmp_path: Path) -> None:
         ('algorithms = ["ES256"]\njwks_file = "j"\naudiences = {"a" = ["x"]}', "audiences"),
     ],
 )
-def test_where_keys_come_from_is_one_place(tmp_path: Path, keys: str, named: str) -> None:
+def test_an_issuer_has_one_source_of_keys(tmp_path: Path, keys: str, named: str) -> None:
     issuer = '[[issuers]]\nissuer = "https://idp.example"\n'
     text = MINIMAL.partition("[[issuers]]")[0] + issuer + keys
     assert named in complaint(tmp_path, text)
 
 
-def test_two_issuers_are_two(tmp_path: Path) -> None:
+def test_issuers_are_distinct(tmp_path: Path) -> None:
     issuer = MINIMAL.partition("[[issuers]]")[2]
     assert "two have the same issuer" in complaint(tmp_path, f"{MINIMAL}\n[[issuers]]{issuer}")
 
@@ -295,7 +293,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(Settings, tmp_path / "nowhere.toml")
 
 
-def test_what_is_not_toml_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     assert "not TOML" in complaint(tmp_path, "=")
 
 

@@ -1,4 +1,4 @@
-"""How a server goes, and how long its connections last."""
+"""A server drains before it stops, and closes its connections at their age."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def settings(tmp_path: Path, idp: IdentityProvider, **seconds: float) -> Setting
     return settings_for(tmp_path, idp, "memory", credentials={}, **seconds)
 
 
-async def test_while_it_drains_it_says_so_and_serves(
+async def test_a_draining_server_reports_it_and_serves(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
 ) -> None:
     health: Any = health_pb2_grpc.HealthStub(channel)
@@ -72,7 +72,7 @@ async def test_while_it_drains_it_says_so_and_serves(
         await asyncio.gather(leaving, return_exceptions=True)
 
 
-async def test_a_watch_does_not_hold_up_a_stop(
+async def test_a_watch_does_not_delay_a_stop(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
 ) -> None:
     health: Any = health_pb2_grpc.HealthStub(channel)
@@ -110,7 +110,7 @@ BATCH = pb.ResolveSessionStreamRequest(
     ],
     ids=["watch", "check", "reflection", "stream"],
 )
-async def test_an_answer_that_is_not_read_holds_up_neither_others_nor_a_stop(
+async def test_an_unread_response_delays_neither_others_nor_a_stop(
     tmp_path: Path,
     clock: Clock,
     idp: IdentityProvider,
@@ -135,7 +135,7 @@ async def test_an_answer_that_is_not_read_holds_up_neither_others_nor_a_stop(
     unread.close()
 
 
-async def test_a_connection_ends_with_its_time_and_no_call_with_it(
+async def test_an_aged_connection_closes_after_its_calls(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, channel: aio.Channel
 ) -> None:
     token = idp.token()
@@ -157,7 +157,7 @@ async def test_a_connection_ends_with_its_time_and_no_call_with_it(
 _READY = grpc.ChannelConnectivity.READY
 
 
-async def test_a_watch_that_is_not_read_ends_once_it_is_read_if_its_caller_is_unknown(
+async def test_an_unread_watch_of_an_unregistered_caller_ends_once_it_is_read(
     tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> None:
     proof, token = tmp_path / "proof", token_hex(20)

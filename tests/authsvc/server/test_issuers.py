@@ -43,7 +43,7 @@ async def health_of(address: str) -> int:
     return int(answer.status)
 
 
-async def test_keys_are_there_before_it_says_that_it_serves(
+async def test_keys_are_fetched_before_it_reports_serving(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
     with serving_http() as site:
@@ -56,7 +56,7 @@ async def test_keys_are_there_before_it_says_that_it_serves(
             assert answer.principal is not None
 
 
-async def test_without_keys_it_does_not_say_that_it_serves_and_never_says_401(
+async def test_without_keys_it_does_not_report_serving_nor_reject_tokens(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
     with serving_http() as site:
@@ -112,7 +112,7 @@ async def test_audiences_and_types_are_as_configured(
             assert caught.value.reason is Reason.TOKEN_AUDIENCE_MISMATCH
 
 
-async def test_at_jwt_can_be_demanded(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> None:
+async def test_at_jwt_can_be_required(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(jwks(SIGNER))
     settings = configured(tmp_path, idp, jwks_file=path, accepted_types=["at+jwt"])
@@ -122,7 +122,7 @@ async def test_at_jwt_can_be_demanded(tmp_path: Path, idp: IdentityProvider, clo
         assert caught.value.reason is Reason.TOKEN_MALFORMED
 
 
-async def test_how_long_a_token_may_be_is_a_setting(
+async def test_the_longest_token_is_a_setting(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
     async with serving(settings_for(tmp_path, idp, max_token_bytes=1024), clock) as service:
@@ -132,7 +132,7 @@ async def test_how_long_a_token_may_be_is_a_setting(
         assert caught.value.reason is Reason.TOKEN_TOO_LARGE
 
 
-async def test_a_previous_secret_whose_file_goes_is_withdrawn(
+async def test_removing_a_file_withdraws_its_previous_secret(
     tmp_path: Path, idp: IdentityProvider, clock: Clock
 ) -> None:
     secrets = {name: token_hex(16) for name in ("current", "previous")}
@@ -182,7 +182,7 @@ async def test_a_secret_that_is_rejected_is_not_reported_as_reloaded(
     assert caplog.text.count("keys reloaded") == 1
 
 
-async def test_no_issuer_at_all_is_a_mistake(tmp_path: Path, idp: IdentityProvider) -> None:
+async def test_at_least_one_issuer_is_required(tmp_path: Path, idp: IdentityProvider) -> None:
     with pytest.raises(ValueError, match=r"needs \[\[issuers\]\] or \[introspection\]"):
         settings_for(tmp_path, idp, issuers=[])
 
@@ -197,7 +197,7 @@ async def test_no_issuer_at_all_is_a_mistake(tmp_path: Path, idp: IdentityProvid
         ),
     ],
 )
-async def test_unfit_keys_stop_the_start(
+async def test_unusable_keys_stop_the_start(
     tmp_path: Path,
     idp: IdentityProvider,
     clock: Clock,

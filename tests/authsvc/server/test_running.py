@@ -152,7 +152,7 @@ def test_an_error_has_a_status_a_reason_and_nothing_else(
         ("https://else.example/mcp", grpc.StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED"),
     ],
 )
-def test_a_caller_resolves_for_its_own_resources_alone(
+def test_a_caller_resolves_for_its_own_resources_only(
     service: pb_grpc.AuthServiceStub, resource: str, code: grpc.StatusCode, reason: str
 ) -> None:
     for call in (
@@ -192,7 +192,7 @@ def test_the_log_lines_that_operators_look_for(tmp_path: Path, real_idp: Identit
     assert token.rpartition(".")[2] not in process.output
 
 
-def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path, real_idp: IdentityProvider) -> None:
+def test_acknowledged_writes_survive_a_kill(tmp_path: Path, real_idp: IdentityProvider) -> None:
     config = write_config(tmp_path)
     token = real_idp.token()
     with authsvc(config) as (process, address):
@@ -220,7 +220,7 @@ def test_a_stop_is_clean(tmp_path: Path, signal_number: int, real_idp: IdentityP
     assert "Traceback" not in process.output
 
 
-def test_a_stop_finishes_what_is_in_flight(tmp_path: Path, real_idp: IdentityProvider) -> None:
+def test_a_stop_finishes_calls_in_flight(tmp_path: Path, real_idp: IdentityProvider) -> None:
     with authsvc(write_config(tmp_path)) as (process, address):
         service = stub(address)
         resolve(service, "before", create=True)
@@ -251,7 +251,7 @@ def test_a_taken_port_is_named(tmp_path: Path, real_idp: IdentityProvider) -> No
     assert "Traceback" not in result.stderr
 
 
-def test_a_second_server_on_the_same_port_is_refused(
+def test_a_second_server_on_the_same_port_is_an_error(
     tmp_path: Path, real_idp: IdentityProvider
 ) -> None:
     with authsvc(write_config(tmp_path)) as (_, address):
@@ -264,7 +264,7 @@ def test_a_second_server_on_the_same_port_is_refused(
     [(None, "No such file"), ("short", "32 bytes")],
     ids=["missing", "short"],
 )
-def test_an_unfit_secret_stops_the_start(
+def test_an_unusable_secret_stops_the_start(
     tmp_path: Path, secret: str | None, complaint: str
 ) -> None:
     if secret is not None:
@@ -277,7 +277,7 @@ def test_an_unfit_secret_stops_the_start(
     assert secret is None or f"{secret}\n" not in result.stderr
 
 
-def test_tokens_of_the_command_line(tmp_path: Path, real_idp: IdentityProvider) -> None:
+def test_tokens_from_the_command_line(tmp_path: Path, real_idp: IdentityProvider) -> None:
     config = write_config(tmp_path)
     with authsvc(config) as (_, address):
         service = stub(address)
@@ -317,7 +317,7 @@ def test_tokens_need_the_development_table(tmp_path: Path, real_idp: IdentityPro
     assert "development: is required" in result.stderr
 
 
-def test_help_helps() -> None:
+def test_every_command_has_help() -> None:
     for command in ((), ("serve",), ("token",)):
         assert "Usage" in run(*command, "--help").stdout
 

@@ -67,7 +67,7 @@ def answered(port: int, data: bytes) -> None:
             pass
 
 
-def test_garbage_on_the_tls_port_is_no_flood_of_lines(server: Process, tls: Path) -> None:
+def test_invalid_handshakes_do_not_flood_the_log(server: Process, tls: Path) -> None:
     address = str(server.wait_for("listening on", WAIT_SECONDS)["address"])
     port = int(address.rpartition(":")[2])
     for _ in range(HANDSHAKES):

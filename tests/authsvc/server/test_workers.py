@@ -1,4 +1,4 @@
-"""Real workers on one port: shared, replaced, drained, and never left behind."""
+"""Real workers share a port, are replaced, drain, and end with their supervisor."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_worker_that_dies_is_replaced(
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_ends_all_of_them(
+def test_a_stop_ends_all_workers(
     config: Path, running: ExitStack, signal_number: signal.Signals
 ) -> None:
     process, _ = start(config, running)
@@ -129,9 +129,7 @@ def test_workers_do_not_outlive_their_supervisor(config: Path, running: ExitStac
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
-def test_a_port_that_somebody_else_has_is_an_error(
-    config: Path, tmp_path: Path, shared: bool
-) -> None:
+def test_a_port_of_another_program_is_an_error(config: Path, tmp_path: Path, shared: bool) -> None:
     with socket.socket() as other:
         if shared:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -144,7 +142,7 @@ def test_a_port_that_somebody_else_has_is_an_error(
     assert f"listen: 127.0.0.1:{port} cannot be listened on" in ended.stderr
 
 
-def test_workers_that_cannot_start_end_it(config: Path, tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_supervisor(config: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("short")
     ended = serve(config)
     assert ended.returncode == 2
@@ -159,7 +157,9 @@ def test_workers_that_cannot_start_end_it(config: Path, tmp_path: Path) -> None:
         ("[store]\npath", '[store]\nkind = "memory"\npath', "needs a store"),
     ],
 )
-def test_what_workers_cannot_share_is_named(config: Path, old: str, new: str, named: str) -> None:
+def test_an_error_names_what_workers_cannot_share(
+    config: Path, old: str, new: str, named: str
+) -> None:
     config.write_text(config.read_text().replace(old, new))
     ended = serve(config)
     assert ended.returncode == 2
@@ -194,7 +194,7 @@ time.sleep(3600)
 
 
 @pytest.mark.anyio
-async def test_a_worker_that_will_not_end_is_killed(
+async def test_a_worker_that_does_not_end_is_killed(
     tmp_path: Path,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,

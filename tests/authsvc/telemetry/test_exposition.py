@@ -1,4 +1,4 @@
-"""Whoever scrapes slowly, or not at all, keeps nobody else from scraping."""
+"""A slow or silent scraper does not keep others from scraping."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def connected(address: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=BOUND_SECONDS)
 
 
-async def test_silent_connections_give_way_to_a_scrape(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_scrape_evicts_the_oldest_idle_connection(caplog: pytest.LogCaptureFixture) -> None:
     async with exposed(CollectorRegistry(), "127.0.0.1:0") as address:
         with contextlib.ExitStack() as stack:
             silent = [stack.enter_context(connected(address)) for _ in range(3 * MAX_CONNECTIONS)]
@@ -42,7 +42,7 @@ async def test_silent_connections_give_way_to_a_scrape(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n"])
-async def test_a_scrape_has_its_time(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+async def test_a_scrape_has_a_time_limit(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(exposition, "CONNECTION_SECONDS", 0.0)
     async with exposed(CollectorRegistry(), "127.0.0.1:0") as address:
         with connected(address) as peer:
@@ -50,7 +50,7 @@ async def test_a_scrape_has_its_time(monkeypatch: pytest.MonkeyPatch, sent: byte
             assert await asyncio.to_thread(peer.recv, 1) == b""
 
 
-async def test_without_descriptors_it_says_so_and_goes_on(
+async def test_a_lack_of_descriptors_is_logged_and_survived(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

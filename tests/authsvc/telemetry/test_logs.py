@@ -1,4 +1,4 @@
-"""What untrusted text can do to a reader of logs: nothing."""
+"""Untrusted text neither controls a terminal nor forges a line of the log."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_no_line_can_be_forged(written: io.StringIO) -> None:
             json.loads(line)
 
 
-def test_a_traceback_is_still_one(written: io.StringIO) -> None:
+def test_a_traceback_keeps_its_lines(written: io.StringIO) -> None:
     try:
         raise ValueError("of old")
     except ValueError:
@@ -99,7 +99,7 @@ def test_any_text_becomes_printable(text: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_the_command_line_shows_none_either(
+def test_the_command_line_escapes_control_characters(
     capsys: pytest.CaptureFixture[str], hostile: str
 ) -> None:
     print_line(hostile)

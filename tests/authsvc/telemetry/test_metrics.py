@@ -1,4 +1,4 @@
-"""What Prometheus is answered, over HTTP, after requests that are known."""
+"""Metrics over HTTP after known requests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def measured(
 
 
 @pytest.mark.parametrize(("via", "other"), [("unary", "stream"), ("stream", "unary")])
-async def test_counts_are_right_however_requests_come(
+async def test_counts_are_the_same_for_every_rpc(
     via: str, other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with measured(tmp_path, caplog, streams=via == "stream") as (service, idp, address):
@@ -139,7 +139,7 @@ async def test_sessions_are_counted(
     assert scraped.value("authsvc_sessions_truncated") == 0
 
 
-async def test_nothing_of_a_request_is_shown(
+async def test_metrics_hold_nothing_of_a_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with measured(tmp_path, caplog) as (service, idp, address):
@@ -164,9 +164,7 @@ async def test_every_metric_is_documented(tmp_path: Path, caplog: pytest.LogCapt
     assert {name for name in names if f"`{name}`" not in page} == set()
 
 
-async def test_an_address_that_is_taken_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_address_in_use_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with measured(tmp_path, caplog) as (_, idp, address):
         second = tmp_path / "second"
         second.mkdir()

@@ -129,7 +129,7 @@ def test_one_tree_from_the_message_to_the_store(traced: Traced) -> None:
     assert traced.collector.services == {"authsvc", "mcp-adapter"}
 
 
-def test_the_header_counts_where_the_message_has_no_context(traced: Traced) -> None:
+def test_the_header_applies_if_the_message_has_no_context(traced: Traced) -> None:
     names = {
         span.name
         for span in traced.collector.spans
@@ -138,7 +138,7 @@ def test_the_header_counts_where_the_message_has_no_context(traced: Traced) -> N
     assert {"MCP initialize", "CreateSession"} <= names
 
 
-def test_a_refusal_has_its_reason_and_nothing_is_told_of_the_request(traced: Traced) -> None:
+def test_a_failed_span_has_its_reason_and_nothing_of_the_request(traced: Traced) -> None:
     reasons = {
         item.value.string_value
         for span in traced.collector.spans
@@ -181,7 +181,7 @@ def test_the_log_names_the_trace(traced: Traced) -> None:
 @pytest.mark.parametrize(
     ("sampler", "is_kept"), [("always_off", False), ("parentbased_always_on", True)]
 )
-async def test_the_environment_says_which_traces_are_kept(
+async def test_the_environment_selects_the_sampler(
     sampler: str, is_kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing listens there; what is not kept is not sent, and what is kept goes nowhere.
