@@ -177,7 +177,7 @@ def _run(text: str, at: int) -> int:
 
 
 def _repetition(text: str, at: int) -> int:
-    """Length of the text at a position that occurs earlier, with overlaps: ``aaaa`` repeats ``a``."""
+    """Length of the text at a position that occurs earlier: ``aaaa`` repeats its first ``a``."""
     if text.find(text[at : at + _MIN_PHRASE], 0, at + _MIN_PHRASE - 1) < 0:
         return 0
     length = _MIN_PHRASE
