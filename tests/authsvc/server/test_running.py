@@ -207,7 +207,7 @@ def test_acknowledged_writes_survive_a_kill(tmp_path: Path, real_idp: IdentityPr
             answer = resolve(service, f"s{number}", token)
             assert answer.outcome == pb.OUTCOME_REUSED
             assert answer.session.revision == 1
-        with pytest.raises(grpc.RpcError, match="ended"):
+        with pytest.raises(grpc.RpcError, match="revoked"):
             resolve(service, "s0", token)
 
 
