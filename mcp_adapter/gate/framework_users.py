@@ -55,7 +55,7 @@ class User(BaseUser):
 
 
 class Identified:
-    """Gives an app behind the gate its users.
+    """Tells an app behind the gate the user of each request.
 
     ``scope["user"]`` and ``scope["auth"]`` are Starlette's. Where the SDK is loaded, they are its
     own, and its context variable has the same for as long as the request is served.

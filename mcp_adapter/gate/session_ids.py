@@ -17,7 +17,7 @@ HEADER = "mcp-session-id"
 _HEADER = HEADER.encode()
 
 SessionIdOf = Callable[[str], Awaitable[str]]
-"""From the id that the app's answer bears, empty without one, to the one that the client gets;
+"""From the session id in the app's response, empty without one, to the one that the client gets;
 empty for none. Raises ``Refusal`` where there is to be no session."""
 
 

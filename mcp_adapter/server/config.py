@@ -73,10 +73,10 @@ class Settings(FileSettings):
         description="Canonical URI of the endpoint as clients know it: the audience of its tokens."
     )
     authorization_servers: tuple[Annotated[str, AfterValidator(check_issuer)], ...] = Field(
-        min_length=1, description="Issuers of tokens for it, for clients that look for one."
+        min_length=1, description="Issuers of its tokens, in the metadata that clients read."
     )
     implied_scopes: dict[Scope, tuple[Scope, ...]] = Field(
-        default={}, description="By a broader scope of the issuer's, the scopes that it implies."
+        default={}, description="By broader scope, the scopes that it implies."
     )
     authsvc: AuthsvcSettings = AuthsvcSettings()
     s3: S3Settings = S3Settings()
@@ -95,21 +95,21 @@ class Settings(FileSettings):
     )
     max_anonymous_body_bytes: PositiveInt = Field(
         default=DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
-        description="Longest body that is read before a token is known to be valid.",
+        description="Longest body that is read before its token is verified.",
     )
     body_timeout_seconds: PositiveFloat = Field(
-        default=30.0, description="How long a body may take to arrive."
+        default=30.0, description="Timeout for a request's body to arrive."
     )
     keep_alive_seconds: PositiveFloat = Field(
         default=DEFAULT_KEEP_ALIVE_SECONDS,
-        description="How long a connection may be without a request after an answer. Longer than "
-        "a proxy in front keeps it.",
+        description="How long a connection may be idle after a response. Set it longer than a "
+        "proxy in front keeps idle connections.",
     )
     grace_seconds: PositiveInt = Field(
-        default=10, description="How long a stop waits for what is in flight."
+        default=10, description="How long a stop waits for requests in flight."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What is logged at least."
+        default="info", description="The lowest level that is logged."
     )
     log_format: Format = Field(
         default="auto",
@@ -117,7 +117,7 @@ class Settings(FileSettings):
     )
     allow_core_dumps: bool = Field(
         default=False,
-        description="Whether a crash may write down memory, which has tokens and keys in it.",
+        description="Whether a crash may dump memory, which holds tokens and keys.",
     )
 
     @model_validator(mode="after")

@@ -14,9 +14,9 @@ class S3Settings(Table):
     """``[s3]``: where the buckets are."""
 
     endpoint_url: Annotated[str, AfterValidator(check_base_url)] | None = Field(
-        default=None, description="Unset for AWS itself."
+        default=None, description="URL of the S3 API; AWS's own without it."
     )
-    region: str = Field(default="us-east-1", description="Of the endpoint.")
+    region: str = Field(default="us-east-1", description="Region of the endpoint.")
 
 
 class ToolsSettings(Table):

@@ -111,7 +111,7 @@ class Meeting:
 
 
 def demo_server(meeting: Meeting) -> Server[Any]:
-    """Tools that say who is asking, report progress, and fail."""
+    """Tools that return the caller, report progress, and fail."""
 
     async def list_tools(
         ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None

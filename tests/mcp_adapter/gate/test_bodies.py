@@ -137,7 +137,7 @@ def exchange(resolver: MemoryResolver) -> Exchange:
 async def test_a_long_body_is_not_read_without_a_token(
     exchange: Exchange, given: dict[str, str], status: int, declared: bool
 ) -> None:
-    """Where a session is due and none is named, a token opens nothing: nobody verifies it."""
+    """Where a session id is needed and missing, the token is not verified."""
     await exchange.post(LONG, declared=declared, **given)
 
     assert exchange.status == status
@@ -238,12 +238,10 @@ async def test_refusals_are_paced(
         turns.append(pace)
 
     monkeypatch.setattr(Pace, "wait", wait)
-    await exchange.post(LONG, token=token, version=MODERN)  # not read, so nobody is seen to leave
+    await exchange.post(LONG, token=token, version=MODERN)  # a disconnect is not noticed
     of_answers = [pace for pace in turns if pace is not lingering.PACE]
     assert len(of_answers) == 1
-    assert len(turns) == 1 + -(-len(LONG) // CHUNK), (
-        "each piece that is dropped waits for its turn, too"
-    )
+    assert len(turns) == 1 + -(-len(LONG) // CHUNK), "each piece that is dropped is paced, too"
 
     turns.clear()
     await exchange.post(LONG, token="alice-1", version=MODERN)
@@ -290,7 +288,7 @@ async def test_without_a_valid_token_more_than_a_short_body_is_paced(
     is_long: bool,
     turns: list[Pace],
 ) -> None:
-    """One turn each, served or refused. What opens sessions and fetches tokens is short."""
+    """Each is paced once, served or refused. Requests that open sessions are short."""
     exchange.resolver.sessions["anonymous"] = None
     await exchange.post(sized(method, SHORT_BODY_BYTES + is_long), **given)
 

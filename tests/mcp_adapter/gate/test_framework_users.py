@@ -155,7 +155,7 @@ def said(response: httpx2.Response) -> str:
 async def test_the_frameworks_own_access_token_is_of_the_request(
     served: Endpoint, creator: str | None
 ) -> None:
-    """Not of whoever opened the session, and whoever opened it keeps nobody else's client out."""
+    """Not of the caller that opened the session, which does not lock out other clients either."""
     session = await opened(served, creator)
 
     for token in ("alice-1", "alice-2", "alice-writer", "alice-1"):

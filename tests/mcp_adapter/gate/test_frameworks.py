@@ -407,7 +407,7 @@ async def test_a_subscription_ends_with_its_caller(
         await ended(endpoint, "", request("subscriptions/listen", wanted), "2026-07-28", end)
 
 
-# What an app keeps for a session, and a caller who names somebody else's where none is read.
+# What an app keeps for a session, and a caller that names another's where none is read.
 
 
 def keeping_official(meeting: Meeting, *, stateless: bool) -> ASGIApp:

@@ -342,7 +342,7 @@ def requests(draw: st.DrawFn) -> Sent:
 
 
 async def plain(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers everything, and names sessions that nobody has asked about."""
+    """Answers everything, and names sessions that are not the request's."""
     headers = [(b"Mcp-Session-Id", b"bobs-other"), (b"mcp-session-id", b"minted")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"{}"})
@@ -482,9 +482,9 @@ async def test_a_version_that_is_not_known_goes_no_further(
         assert answer.status == 405
         return
     assert answer.status == 400
-    told = json.loads(answer.body)
-    assert told["id"] == (request("ping")["id"] if method == "POST" else None)
-    error = told["error"]
+    content = json.loads(answer.body)
+    assert content["id"] == (request("ping")["id"] if method == "POST" else None)
+    error = content["error"]
     assert error["code"] == -32022
     assert error["data"]["supported"] == list(MODERN_PROTOCOL_VERSIONS)
     assert all(known in error["message"] for known in KNOWN_PROTOCOL_VERSIONS)

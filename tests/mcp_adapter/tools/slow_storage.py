@@ -24,7 +24,7 @@ class SlowStorage:
         clients: to speak to it with; set once it is served.
         holds: how many HEAD requests have to wait before they are answered.
         most_at_once: how many did.
-        hangs: set when somebody waits for what does not come.
+        hangs: set when a request waits for data that does not come.
         left: set when they have gone.
     """
 

@@ -70,7 +70,7 @@ async def test_without_credentials_there_is_nothing_to_check_with(clients: S3Cli
 async def test_many_are_checked_at_once_and_no_more_than_that(
     slow_storage: SlowStorage,
 ) -> None:
-    """The storage answers nobody until as many wait as may wait; a ninth would be seen."""
+    """The storage answers once as many requests wait as may; a ninth would be noticed."""
     slow_storage.holds = buckets.MAX_CHECKS
     names = tuple(f"bucket-{number:02}" for number in range(3 * buckets.MAX_CHECKS))
 

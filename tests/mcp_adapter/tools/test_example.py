@@ -34,7 +34,7 @@ WRITES = "weather_station_rename"
 
 @dataclass
 class WeatherApi:
-    """Answers whoever brings a token that it knows.
+    """Answers requests with a token that it knows.
 
     Attributes:
         url: where it is.

@@ -16,7 +16,7 @@ async def test_one_task_commits_before_any_of_them_writes() -> None:
     sent: list[str] = []
 
     async def send(message: Message) -> None:
-        # The head takes long, as with a client that reads slowly: the others get their turn.
+        # The head takes long, as with a client that reads slowly: the others run meanwhile.
         for _ in range(10 if message["type"] == "http.response.start" else 1):
             await anyio.lowlevel.checkpoint()
         sent.append(message["type"])
