@@ -366,7 +366,15 @@ async def test_a_program_traces_no_calls(
     async with running(settings_for(tmp_path, idp, listen="127.0.0.1:0"), clock=clock) as address:
         answer = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "authsvc", "health", address, "--timeout", str(BOUND_SECONDS)],
+            [
+                sys.executable,
+                "-m",
+                "authsvc",
+                "health",
+                address,
+                "--timeout-seconds",
+                str(BOUND_SECONDS),
+            ],
             env={**os.environ, "GRPC_TRACE": "all", "GRPC_VERBOSITY": "debug"},
             cwd=ROOT,
             capture_output=True,

@@ -32,7 +32,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
     "--alive", is_flag=True, help="Any answer counts, NOT_SERVING too; for liveness probes."
 )
 @click.option(
-    "--timeout", "timeout_seconds", default=2.0, show_default=True, help="Timeout in seconds."
+    "--timeout-seconds", default=2.0, show_default=True, help="Timeout, connecting included."
 )
 @as_json_option
 def command(

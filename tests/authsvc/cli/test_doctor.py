@@ -166,13 +166,12 @@ def test_it_has_to_be_told_of_something() -> None:
 
 async def test_health_of_either_program(chain: Path) -> None:
     url = (chain / "url").read_text()
-    patient = ("--timeout", PATIENT[1])
-    well = await run("health", f"{url}/readyz", *patient)
+    well = await run("health", f"{url}/readyz", *PATIENT)
     assert (well.code, well.out) == (0, "HTTP 200\n")
-    unwell = await run("health", f"{url}/nothing", "--json", *patient)
+    unwell = await run("health", f"{url}/nothing", "--json", *PATIENT)
     assert (unwell.code, unwell.json()["answer"]) == (1, "HTTP 404")
-    assert (await run("health", f"{url}/nothing", "--alive", *patient)).code == 0
-    away = await run("health", "127.0.0.1:1", "--timeout", "1")
+    assert (await run("health", f"{url}/nothing", "--alive", *PATIENT)).code == 0
+    away = await run("health", "127.0.0.1:1", "--timeout-seconds", "1")
     assert (away.code, "no answer" in away.err) == (1, True)
 
 

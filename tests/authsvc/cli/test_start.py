@@ -110,7 +110,7 @@ def test_completion_scripts(shell: str) -> None:
         ("authsvc se", {"serve", "sessions"}),
         ("authsvc sessions ", {"list", "show", "revoke", "watch"}),
         ("authsvc sessions list --st", {"--state"}),
-        ("authsvc sessions list --state ", {"authenticated", "unauthenticated"}),
+        ("authsvc sessions list --state ", {"authenticated", "unauthenticated", "revoked"}),
     ],
 )
 def test_words_are_completed_in_bash(words: str, offered: set[str]) -> None:
@@ -160,7 +160,7 @@ def test_the_adapters_check_config(tmp_path: Path) -> None:
     path = tmp_path / "adapter.toml"
     good = 'resource = "http://127.0.0.1:8000/mcp"\nauthorization_servers = ["https://i.example"]\n'
     cases = {
-        good: (0, "good."),
+        good: (0, "valid."),
         good + "[tools]\nwrites = ['nothing']\n": (2, "nothing"),
         good + '[authsvc]\ntarget = "a.example:1"\nca_file = "/nonexistent"\n': (2, "/nonexistent"),
         "": (2, "resource: is required"),
