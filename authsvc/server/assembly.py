@@ -94,20 +94,19 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             max_cached_responses=settings.cached_tokens,
         )
         metrics.cached_responses = lambda: resolver.cached_responses
-        admin = SessionAdmin(
-            store,
-            end_session=resolver.revoke,
-            issuers=issuer_watch.status,
-            stopping=stopping,
-            clock=clock,
-        )
         yield Service(
             verifier=verifier,
             issuers=issuer_watch,
             store=store,
             usages=usages,
             resolver=resolver,
-            admin=admin,
+            admin=SessionAdmin(
+                store,
+                end_session=resolver.revoke,
+                issuers=issuer_watch.status,
+                stopping=stopping,
+                clock=clock,
+            ),
             metrics=metrics,
             tracing=traces,
             stopping=stopping,

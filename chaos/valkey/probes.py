@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def eventually(what: Callable[[], T | None], name: str, seconds: float = START_SECONDS) -> T:
-    """The first true thing that ``what`` gives; a server's refusal counts as false.
+    """Poll until ``what`` returns a true value; an error of the server counts as false.
 
     Raises:
-        ValkeyError: it does not come in time.
+        ValkeyError: it does not in time.
     """
     deadline = time.monotonic() + seconds
     last: object = None
@@ -48,7 +48,7 @@ def wait_in_sync(replica: Valkey, primary: Valkey) -> None:
 
 
 def hang_up_on_replicas(primary: Valkey) -> None:
-    """Close a server's connections to its replicas, and what is under way to them is lost."""
+    """Close a server's connections to its replicas. Writes that are not sent yet are lost."""
     ask(primary, "CLIENT", "KILL", "TYPE", "replica")
 
 

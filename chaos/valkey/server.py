@@ -72,7 +72,7 @@ class Valkey:
 
     @property
     def log(self) -> str:
-        """What the server has logged, over all its starts."""
+        """Its log, over all its starts."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     def client(self, **options: Any) -> Redis:  # noqa: ANN401 - as redis-py has them
@@ -100,15 +100,15 @@ class Valkey:
             self._launch()
             if self._is_ready_by(deadline, log_start):
                 return
-            # It has ended: in most cases somebody else was faster to take the port.
+            # It has ended: in most cases another process took the port first.
         raise ValkeyError(f"no server in {self.folder}:\n{self.log[-2000:]}")
 
     def pause(self) -> None:
-        """Stop it in its tracks: connections stay, and nobody answers."""
+        """Suspend its process: connections stay open, and nothing answers."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume its process."""
         self._running().send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -119,7 +119,7 @@ class Valkey:
         self._process = None
 
     def restart(self) -> None:
-        """Kill it unless it is dead already, and start it with the same port and data."""
+        """Kill it, if it runs, and start it with the same port and data."""
         self.end()
         self.start()
 
@@ -155,7 +155,7 @@ class Valkey:
     def _is_ready_by(self, deadline: float, log_start: int) -> bool:
         """Whether it listens; False once it has ended instead.
 
-        Its log is asked, since on a port that was taken somebody else would answer.
+        Read from its log, since another process may answer on a port that was in use.
         """
         process = self._running()
         while time.monotonic() < deadline:
@@ -189,7 +189,7 @@ def single(
 
 
 def free_port() -> int:
-    """A port that nobody had a moment ago."""
+    """A port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
