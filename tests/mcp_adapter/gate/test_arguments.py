@@ -312,7 +312,7 @@ def test_a_password_in_a_resource_is_not_shown() -> None:
 
 
 def test_an_endpoint_at_the_root_is_never_open() -> None:
-    with pytest.raises(ValueError, match="open_paths: / is what the gate is there for"):
+    with pytest.raises(ValueError, match="open_paths: / is the MCP endpoint, which needs the gate"):
         SessionGate(
             Starlette(),
             resolver=MemoryResolver(),

@@ -252,7 +252,7 @@ async def test_open_paths_are_passed_to_the_app_and_no_others(resolver: MemoryRe
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
 def test_the_endpoint_itself_is_never_open(resolver: MemoryResolver, path: str) -> None:
-    with pytest.raises(ValueError, match="/mcp is what the gate is there for"):
+    with pytest.raises(ValueError, match="/mcp is the MCP endpoint, which needs the gate"):
         SessionGate(Starlette(), resolver=resolver, resource=RESOURCE, open_paths=[path])
 
 

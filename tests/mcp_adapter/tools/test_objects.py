@@ -412,7 +412,7 @@ async def test_an_empty_object_is_empty_text(s3: S3Client, call: Call) -> None:
     piece = await answer(bucket_object_text, call, bucket="alpha", key="empty")
     assert (piece["text"], piece["size"], piece["next_start"]) == ("", 0, None)
     behind = {"bucket": "alpha", "key": "data/one.txt", "start": 5}
-    assert "behind the end" in await refusal(bucket_object_text, call, **behind)
+    assert "beyond the end" in await refusal(bucket_object_text, call, **behind)
 
 
 @pytest.mark.parametrize("place", [{"key": "no such"}, {"bucket": "missing-one", "key": "a"}])
