@@ -20,7 +20,7 @@ from authsvc.server.config.issuers import IssuerSettings
 from authsvc.server.config.limits import LimitSettings
 from authsvc.server.config.metrics import MetricsSettings
 from authsvc.server.config.sessions import RevocationSettings, SessionSettings
-from authsvc.server.config.store import StoreSettings
+from authsvc.server.config.store import SHARED_KINDS, StoreSettings
 from authsvc.server.config.values import ListeningAddress
 from authsvc.telemetry.logs import Format
 from authsvc.telemetry.settings import TracingSettings
@@ -144,8 +144,9 @@ class Settings(FileSettings):
     def _workers_can_share(self) -> Self:
         if self.workers > 1 and self.listen.startswith("unix:"):
             raise ValueError("workers > 1 needs a port to share, such as listen = 127.0.0.1:50051")
-        if self.workers > 1 and self.store.kind == "memory":
-            raise ValueError("workers > 1 needs a store that they share: sqlite or redis")
+        if self.workers > 1 and self.store.kind not in SHARED_KINDS:
+            kinds = " or ".join(SHARED_KINDS)
+            raise ValueError(f"workers > 1 needs a store that they share: {kinds}")
         if self.metrics is not None and split(self.metrics.listen)[1] + self.workers > 65_536:
             raise ValueError("metrics.listen: its port plus the number of workers exceeds 65535")
         return self

@@ -14,11 +14,16 @@ from authsvc.server.config.values import HostAndPort, Line, NonEmpty
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.redis.server import RedisServer, server_at
 
+StoreKind = Literal["sqlite", "redis", "memory"]
+
+SHARED_KINDS: tuple[StoreKind, ...] = ("sqlite", "redis")
+"""Kinds of store that several processes can share. More than one worker needs one of them."""
+
 
 class StoreSettings(Table):
     """``[store]``: where session records live."""
 
-    kind: Literal["sqlite", "redis", "memory"] = Field(
+    kind: StoreKind = Field(
         default="sqlite", description="sqlite for one machine, redis (or Valkey) for many."
     )
     path: Path = Field(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from authsvc.common.settings import ConfigError, load
 from authsvc.net.addresses import is_local
 from authsvc.server.config import Settings
+from authsvc.server.config.store import SHARED_KINDS, StoreKind, StoreSettings
 
 MINIMAL = """
 resources = ["https://mcp.example/mcp"]
@@ -47,6 +50,17 @@ def test_each_worker_needs_a_port_for_its_metrics(tmp_path: Path) -> None:
     settings = load(Settings, written(tmp_path, "workers = 2\n" + MINIMAL + metrics))
     assert settings.workers == 2
     assert "metrics.listen" in complaint(tmp_path, "workers = 3\n" + MINIMAL + metrics)
+
+
+def test_workers_share_a_store_of_a_shared_kind_alone(tmp_path: Path) -> None:
+    minimal = load(Settings, written(tmp_path, MINIMAL))
+    given = {name: getattr(minimal, name) for name in ("resources", "issuers")}
+    of_kind = StoreSettings.model_construct  # not validated: a kind may be new
+    for kind in SHARED_KINDS:
+        assert Settings(**given, workers=2, store=of_kind(kind=kind)).workers == 2
+    for kind in {"new", *get_args(StoreKind)} - set(SHARED_KINDS):
+        with pytest.raises(ValidationError, match="needs a store that they share: sqlite or redis"):
+            Settings(**given, workers=2, store=of_kind(kind=kind))
 
 
 def test_the_environment_overrides_the_file(
