@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from authsvc.diagnosis import Check, Report
 from authsvc.server.config import Settings
@@ -27,15 +27,21 @@ FULL_FRACTION = 0.8
 def checks(settings: Settings) -> list[Check]:
     """The checks of the configured store."""
     store = settings.store
-    if store.kind == "redis":
-        remedy = (
-            "Start the server, or correct [store]: url or nodes, username, password_file, ca_file."
-        )
-        return [Check("store", partial(_look_at_redis, settings=settings), remedy)]
-    if store.kind == "sqlite":
-        remedy = f"Allow authsvc's user to read and write {store.path} and its folder."
-        return [Check("store", partial(_look_at_sqlite, path=store.path), remedy)]
-    return [Check("store", _look_at_memory, "")]
+    match store.kind:
+        case "redis":
+            look = partial(_look_at_redis, settings=settings)
+            remedy = (
+                "Start the server, or correct [store]: url or nodes, username, password_file, "
+                "ca_file."
+            )
+            return [Check("store", look, remedy)]
+        case "sqlite":
+            remedy = f"Allow authsvc's user to read and write {store.path} and its folder."
+            return [Check("store", partial(_look_at_sqlite, path=store.path), remedy)]
+        case "memory":
+            return [Check("store", _look_at_memory, "")]
+        case _:
+            assert_never(store.kind)
 
 
 async def _look_at_memory(report: Report) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError
 from authsvc.server.config import Settings
@@ -16,15 +18,25 @@ async def open_store(settings: Settings) -> SessionStore:
     Raises:
         ConfigError: its file cannot be used, or its server's configuration is unsafe.
     """
-    store, cap = settings.store, settings.sessions.unauthenticated_cap
-    if store.kind == "memory":
-        return MemoryStore(unauthenticated_cap=cap, events_kept=store.events_kept)
-    if store.kind == "redis":
-        return await _open_redis(settings)
+    store = settings.store
+    match store.kind:
+        case "memory":
+            cap = settings.sessions.unauthenticated_cap
+            return MemoryStore(unauthenticated_cap=cap, events_kept=store.events_kept)
+        case "redis":
+            return await _open_redis(settings)
+        case "sqlite":
+            return await _open_sqlite(settings)
+        case _:
+            assert_never(store.kind)
+
+
+async def _open_sqlite(settings: Settings) -> SessionStore:
+    store = settings.store
     try:
         return await SqliteStore.open(
             store.path,
-            unauthenticated_cap=cap,
+            unauthenticated_cap=settings.sessions.unauthenticated_cap,
             events_kept=store.events_kept,
             cached_sessions=store.cached_sessions,
         )
