@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,8 @@ class ServiceTokenFile:
         self._clock = clock
         self._file = WatchedFile(path)
         self._failures: NewEntries[str] = NewEntries()
-        self._digest: bytes | None = _service_token_digest(path)
+        content, _ = _read(path)
+        self._digest: bytes | None = _service_token_digest(content)
 
     def digest(self) -> bytes | None:
         """SHA-256 of the token, as of ``WATCH_INTERVAL_SECONDS`` ago at most; None when it is
@@ -49,17 +51,21 @@ class ServiceTokenFile:
 
     def _reload(self) -> None:
         try:
-            digest = _service_token_digest(self._path)
+            content, write_time = _read(self._path)
         except FileNotFoundError:
-            digest = None
+            self._replace(None)
+            return
         except OSError as error:
             self._report(f"cannot be reloaded: {error}")
             return
+        try:
+            self._replace(_service_token_digest(content))
         except ValueError as error:
-            if not _is_being_written(self._path):
+            if not _may_be_incomplete(write_time):
                 self._report(f"is withdrawn: its file {error}")
                 self._digest = None
-            return
+
+    def _replace(self, digest: bytes | None) -> None:
         self._file.mark_read()
         self._report()
         if digest != self._digest:
@@ -71,17 +77,29 @@ class ServiceTokenFile:
             log.error("service token %s %s", self._path, failure)
 
 
-def _is_being_written(path: Path) -> bool:
-    """Whether it was written so recently that it may be incomplete."""
-    try:
-        return 0.0 <= time.time() - path.stat().st_mtime < WATCH_INTERVAL_SECONDS
-    except OSError:
-        return False
+def _read(path: Path) -> tuple[bytes, float]:
+    """The content of a file, and when it was written last, in seconds since the epoch.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read()
+        return content, os.fstat(file.fileno()).st_mtime
 
 
-def _service_token_digest(path: Path) -> bytes:
+def _may_be_incomplete(write_time: float) -> bool:
+    """Whether a file was written so recently that the writer may not be done."""
+    return 0.0 <= time.time() - write_time < WATCH_INTERVAL_SECONDS
+
+
+def _service_token_digest(content: bytes) -> bytes:
+    """
+    Raises:
+        ValueError: the content of the file is no service token.
+    """
     try:
-        token = path.read_text(encoding="ascii").strip()
+        token = content.decode("ascii").strip()
     except UnicodeDecodeError:
         raise ValueError("is not ASCII") from None
     if not token:

@@ -53,14 +53,13 @@ def expanded(claims: Mapping[str, object]) -> dict[str, object]:
     if plain.get("permissions") is not None:
         names = string_list(plain["permissions"], "permissions")
         plain["permissions"] = [PERMISSIONS.get(name, name) for name in names]
-    if isinstance(plain.get("buckets"), dict):
-        plain["buckets"] = _unpacked(plain["buckets"])
+    buckets = plain.get("buckets")
+    if isinstance(buckets, dict):
+        plain["buckets"] = _unpacked(buckets)
     return plain
 
 
-def _unpacked(packed: object) -> list[str]:
-    if not isinstance(packed, dict):
-        raise malformed("buckets", "is not packed")
+def _unpacked(packed: Mapping[str, object]) -> list[str]:
     kind, data = packed.get("_type"), packed.get("_data")
     if kind == "groups":
         return _joined(data, _grouped)

@@ -165,6 +165,45 @@ def test_a_file_without_a_token_withdraws_the_old_one(
     assert callers.identify([], TOKENS["next"]).name == "here"
 
 
+def test_a_file_that_cannot_be_read_leaves_the_token_in_force(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKENS["here"])
+    file = ServiceTokenFile(path, clock)
+    path.unlink()
+    path.mkdir()
+    for _ in range(3):
+        clock.advance(WATCH_INTERVAL_SECONDS)
+        assert file.digest() == digest(TOKENS["here"])
+    assert caplog.text.count(f"service token {path} cannot be reloaded: ") == 1
+
+
+def test_a_change_and_a_removal_of_a_token_are_logged(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path = tmp_path / "token"
+    path.write_text(TOKENS["here"])
+    file = ServiceTokenFile(path, clock)
+
+    def logged() -> list[str]:
+        clock.advance(WATCH_INTERVAL_SECONDS)
+        file.digest()
+        messages = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return messages
+
+    path.write_text(TOKENS["here"] + "\n")
+    assert logged() == []  # the same token
+    path.write_text(TOKENS["next"])
+    assert logged() == [f"service token {path}: changed"]
+    path.unlink()
+    assert logged() == [f"service token {path}: gone"]
+    assert logged() == []
+    assert file.digest() is None
+
+
 @pytest.mark.parametrize(
     "proof",
     [

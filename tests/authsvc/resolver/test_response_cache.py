@@ -108,6 +108,17 @@ async def test_the_same_request_gets_the_cached_response(bench: Bench) -> None:
     assert not bench.is_cached(b"another")
 
 
+async def test_each_use_of_a_cached_response_is_logged_for_debugging(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.cache("s", bench.idp.token())
+    for level, count in (("INFO", 0), ("DEBUG", 1)):
+        caplog.clear()
+        caplog.set_level(level)
+        assert bench.is_cached()
+        assert caplog.messages == ["Using cached JWT auth for session s\u2026"] * count
+
+
 async def test_a_response_of_a_principal_session_is_cached(bench: Bench) -> None:
     await bench.cache("", bench.idp.token())
 

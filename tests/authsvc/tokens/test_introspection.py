@@ -8,6 +8,7 @@ import gc
 import json
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -240,6 +241,47 @@ async def test_concurrent_requests_for_one_token_are_one_introspection(
     site.hold.set()
     assert await asyncio.gather(*asking[1:]) == [None] * 19
     assert len(site.posted) == 1
+
+
+async def test_a_cancelled_request_is_sent_anew(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    """A loop that ends cancels all its tasks, those of the verifier among them."""
+    answers(site)
+    site.hold.clear()
+    asking = asyncio.create_task(verdict(verifier))
+    assert await asyncio.to_thread(site.arrived.wait, 10)
+    (request,) = (task for task in asyncio.all_tasks() if task.get_name() == "introspect")
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    site.hold.set()
+    assert await verdict(verifier) is None
+    assert len(site.posted) == 2
+
+
+async def test_a_verified_token_is_valid_while_its_response_is_cached(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    answers(site)
+    token = BearerToken("opaque")
+    verified = await verifier.verify(token, resource=RESOURCE, now=START)
+    assert verifier.is_valid(verified, resource=RESOURCE, now=START)
+    assert not verifier.is_valid(verified, resource=OTHER_RESOURCE, now=START)
+    assert not verifier.is_valid(replace(verified), resource=RESOURCE, now=START)
+    now = START + CACHE_SECONDS
+    assert not verifier.is_valid(verified, resource=RESOURCE, now=now)
+    again = await verifier.verify(token, resource=RESOURCE, now=now)
+    assert verifier.is_valid(again, resource=RESOURCE, now=now)
+    assert not verifier.is_valid(verified, resource=RESOURCE, now=now)
+
+
+async def test_a_token_is_not_valid_before_its_time(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    answers(site, nbf=START)
+    verified = await verifier.verify(BearerToken("opaque"), resource=RESOURCE, now=START)
+    assert not verifier.is_valid(verified, resource=RESOURCE, now=START - 31)
 
 
 async def test_the_caches_are_bounded(

@@ -20,7 +20,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.jwk_set import load_jwks_file, parse_jwks
-from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey
+from authsvc.tokens.keys import MAX_KEYS, KeyLoadError, KeySet, VerificationKey
 from authsvc.tokens.secret_files import load_secret_file
 from authsvc.tokens.sources import FileKeys
 from authsvc.tokens.weak_keys import _ROCA_POWERS
@@ -463,6 +463,38 @@ def test_an_only_key_without_a_name_goes_with_any() -> None:
 def test_a_set_has_keys() -> None:
     with pytest.raises(KeyLoadError, match="no key"):
         KeySet(())
+
+
+def test_a_set_is_bounded_with_its_previous_secrets() -> None:
+    current, *previous = [
+        VerificationKey(None, "HS256", b"%d: %s" % (n, SECRET)) for n in range(MAX_KEYS + 1)
+    ]
+    KeySet((current,), previous=tuple(previous[1:]))
+    with pytest.raises(KeyLoadError, match=f"more than {MAX_KEYS} keys"):
+        KeySet((current,), previous=tuple(previous))
+
+
+def test_only_secrets_can_be_previous_ones() -> None:
+    secret = VerificationKey(None, "HS256", SECRET)
+    public = VerificationKey("ec", "ES256", p256_key().public_key())
+    with pytest.raises(KeyLoadError, match="only a secret"):
+        KeySet((secret,), previous=(public,))
+
+
+def test_two_keys_of_a_set_differ_in_name_or_algorithm() -> None:
+    public = rsa_key().public_key()
+    KeySet((VerificationKey("a", "RS256", public), VerificationKey("a", "PS256", public)))
+    with pytest.raises(KeyLoadError, match="kid 'a' is listed twice for RS256"):
+        KeySet((VerificationKey("a", "RS256", public), VerificationKey("a", "RS256", public)))
+
+
+def test_no_published_key_is_for_a_secrets_algorithm() -> None:
+    """A public key as the secret of HS256 would let anybody sign."""
+    configured = ("HS256", "ES256")
+    assert load(p256_jwk(), algorithms=configured) == [("ec", "ES256")]
+    assert load(p256_jwk(alg="HS256"), algorithms=configured) == []
+    (why,) = skipped(p256_jwk(alg="HS256"), algorithms=configured)
+    assert "does not go with its alg 'HS256'" in why
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "", "HS512", "RS384", "ES256K"])

@@ -826,6 +826,7 @@ async def test_metadata_cannot_name_any_url(site: Site, uri: str) -> None:
         "https://idp.invalid/jwks",
         "https://\u2603.invalid/jwks",
         "https://idp.example\n.evil/jwks",
+        "https://[::1/jwks",
         "",
     ],
 )
