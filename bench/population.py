@@ -1,7 +1,7 @@
 """The sessions that a load runs on, and the tokens that go with them.
 
 All of it follows from a few numbers, so that several processes agree on it without a word: session
-n has an id, a subject and a token, whoever asks.
+n has an id, a subject and a token, whatever the caller.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class SessionRequests:
     Args:
         resolving: identifies callers, and ends sessions.
         serving: serves what is admitted, and answers what is not.
-        stateful: whether the app keeps sessions of its own, so that it is told of their end.
+        stateful: whether the app keeps sessions of its own, so that a DELETE reaches it.
         allow: the methods that are served, as a header.
     """
 
