@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
 from authsvc.domain.tokens import VerifiedToken
@@ -181,6 +181,6 @@ def service_started(address: str, *, version: str, configuration_sha256: str) ->
 def _event_type(reason: Reason) -> SecurityEventType | None:
     if reason is Reason.SESSION_SUBJECT_MISMATCH:
         return SecurityEventType.SUBJECT_MISMATCH
-    if reason.status is Status.UNAUTHENTICATED or reason is Reason.TOKEN_TOO_LARGE:
+    if reason.status is GrpcStatus.UNAUTHENTICATED or reason is Reason.TOKEN_TOO_LARGE:
         return SecurityEventType.TOKEN_REJECTED
     return None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from authsvc.access import audit
 from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
 from authsvc.common.token_bucket import TokenBucket
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 
 REPORT_INTERVAL_SECONDS = 1.0
 """A caller that keeps reaching a limit is audited at most so often."""
@@ -150,7 +150,7 @@ class Usage:
         try:
             yield
         except AuthError as error:
-            if error.reason.status is Status.UNAVAILABLE and not error.counts_as_rejected:
+            if error.reason.status is GrpcStatus.UNAVAILABLE and not error.counts_as_rejected:
                 self._rejected.put_back()
             raise
         self._rejected.put_back()

@@ -9,7 +9,7 @@ from typing import IO, Any
 import click
 
 from authsvc.common.printable import printable
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 
 
 class Failure(click.ClickException):
@@ -55,7 +55,7 @@ def _failure(error: AuthError, target: str) -> Failure:
             f"{text}\nThe certificate at {target} is not signed by an authority in --ca-file "
             "(ca_file), has expired, or is for another name. Run `authsvc doctor` for details."
         )
-    if error.reason.status is Status.UNAVAILABLE:
+    if error.reason.status is GrpcStatus.UNAVAILABLE:
         return Unreachable(
             f"{text}\nCheck that authsvc listens at {target}. Run `authsvc doctor` for details."
         )

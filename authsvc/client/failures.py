@@ -13,7 +13,7 @@ from google.rpc import code_pb2, status_pb2
 from grpc import aio
 
 from authsvc.common.printable import printable
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.wire import errors as error_wire
 
 ResultT = TypeVar("ResultT")
@@ -33,7 +33,7 @@ _BROKEN = frozenset(
     }
 )
 
-_REPEATABLE = frozenset({Status.UNAVAILABLE, Status.ABORTED})
+_REPEATABLE = frozenset({GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED})
 """Statuses of errors that another attempt may not meet."""
 
 
@@ -137,7 +137,7 @@ def failure_of_status(status: status_pb2.Status) -> Failure:
 
 def located(error: AuthError, target: str) -> AuthError:
     """``error``, with the address of the replica in its detail if its status is UNAVAILABLE."""
-    if error.reason.status is not Status.UNAVAILABLE:
+    if error.reason.status is not GrpcStatus.UNAVAILABLE:
         return error
     detail = f"authsvc at {target}: {error.detail or error.reason.name}"
     return AuthError(error.reason, detail, retry_after_seconds=error.retry_after_seconds)

@@ -13,7 +13,7 @@ DOMAIN = "authsvc"
 """``google.rpc.ErrorInfo.domain`` of every error."""
 
 
-class Status(StrEnum):
+class GrpcStatus(StrEnum):
     """The gRPC status codes in use, by name (https://grpc.io/docs/guides/status-codes/)."""
 
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -28,42 +28,54 @@ class Status(StrEnum):
 class Reason(Enum):
     """Why a request was rejected: (status, public message)."""
 
-    TOKEN_MALFORMED = Status.UNAUTHENTICATED, "The token is not a well-formed JWT."
-    TOKEN_SIGNATURE_INVALID = Status.UNAUTHENTICATED, "The token's signature does not verify."
-    TOKEN_EXPIRED = Status.UNAUTHENTICATED, "The token has expired."
-    TOKEN_NOT_YET_VALID = Status.UNAUTHENTICATED, "The token is not valid yet."
-    TOKEN_ISSUER_UNKNOWN = Status.UNAUTHENTICATED, "The token's issuer is not trusted here."
-    TOKEN_AUDIENCE_MISMATCH = Status.UNAUTHENTICATED, "The token was issued for another resource."
-    TOKEN_ALGORITHM_REFUSED = Status.UNAUTHENTICATED, "The token's algorithm is not accepted."
-    TOKEN_KEY_UNKNOWN = Status.UNAUTHENTICATED, "The token was signed with an unknown key."
-    TOKEN_CLAIM_MISSING = Status.UNAUTHENTICATED, "The token lacks a claim that is required."
-    TOKEN_REVOKED = Status.UNAUTHENTICATED, "The token has been revoked."
-    TOKEN_INACTIVE = Status.UNAUTHENTICATED, "The token is not active."
+    TOKEN_MALFORMED = GrpcStatus.UNAUTHENTICATED, "The token is not a well-formed JWT."
+    TOKEN_SIGNATURE_INVALID = GrpcStatus.UNAUTHENTICATED, "The token's signature does not verify."
+    TOKEN_EXPIRED = GrpcStatus.UNAUTHENTICATED, "The token has expired."
+    TOKEN_NOT_YET_VALID = GrpcStatus.UNAUTHENTICATED, "The token is not valid yet."
+    TOKEN_ISSUER_UNKNOWN = GrpcStatus.UNAUTHENTICATED, "The token's issuer is not trusted here."
+    TOKEN_AUDIENCE_MISMATCH = (
+        GrpcStatus.UNAUTHENTICATED,
+        "The token was issued for another resource.",
+    )
+    TOKEN_ALGORITHM_REFUSED = GrpcStatus.UNAUTHENTICATED, "The token's algorithm is not accepted."
+    TOKEN_KEY_UNKNOWN = GrpcStatus.UNAUTHENTICATED, "The token was signed with an unknown key."
+    TOKEN_CLAIM_MISSING = GrpcStatus.UNAUTHENTICATED, "The token lacks a claim that is required."
+    TOKEN_REVOKED = GrpcStatus.UNAUTHENTICATED, "The token has been revoked."
+    TOKEN_INACTIVE = GrpcStatus.UNAUTHENTICATED, "The token is not active."
 
-    SESSION_SUBJECT_MISMATCH = Status.PERMISSION_DENIED, "The session belongs to another subject."
-    CALLER_NOT_ALLOWED = Status.PERMISSION_DENIED, "This server may not act for that resource."
-    CREDENTIALS_REFUSED = Status.PERMISSION_DENIED, "No credentials are issued for this principal."
+    SESSION_SUBJECT_MISMATCH = (
+        GrpcStatus.PERMISSION_DENIED,
+        "The session belongs to another subject.",
+    )
+    CALLER_NOT_ALLOWED = GrpcStatus.PERMISSION_DENIED, "This server may not act for that resource."
+    CREDENTIALS_REFUSED = (
+        GrpcStatus.PERMISSION_DENIED,
+        "No credentials are issued for this principal.",
+    )
 
-    SESSION_NOT_FOUND = Status.NOT_FOUND, "There is no such session."
-    SESSION_EXPIRED = Status.NOT_FOUND, "The session has expired."
-    SESSION_REVOKED = Status.NOT_FOUND, "The session has been revoked."
+    SESSION_NOT_FOUND = GrpcStatus.NOT_FOUND, "There is no such session."
+    SESSION_EXPIRED = GrpcStatus.NOT_FOUND, "The session has expired."
+    SESSION_REVOKED = GrpcStatus.NOT_FOUND, "The session has been revoked."
 
-    SESSION_ID_INVALID = Status.INVALID_ARGUMENT, "The session id is not valid."
-    TOKEN_TOO_LARGE = Status.INVALID_ARGUMENT, "The token is too large."
-    RESOURCE_INVALID = Status.INVALID_ARGUMENT, "The resource is not a canonical URI."
-    ARGUMENT_INVALID = Status.INVALID_ARGUMENT, "The request is not complete or not consistent."
+    SESSION_ID_INVALID = GrpcStatus.INVALID_ARGUMENT, "The session id is not valid."
+    TOKEN_TOO_LARGE = GrpcStatus.INVALID_ARGUMENT, "The token is too large."
+    RESOURCE_INVALID = GrpcStatus.INVALID_ARGUMENT, "The resource is not a canonical URI."
+    ARGUMENT_INVALID = GrpcStatus.INVALID_ARGUMENT, "The request is not complete or not consistent."
 
-    SESSION_LIMIT = Status.RESOURCE_EXHAUSTED, "There are too many sessions."
-    OVERLOADED = Status.RESOURCE_EXHAUSTED, "The service is overloaded; try again."
+    SESSION_LIMIT = GrpcStatus.RESOURCE_EXHAUSTED, "There are too many sessions."
+    OVERLOADED = GrpcStatus.RESOURCE_EXHAUSTED, "The service is overloaded; try again."
 
-    CONFLICT = Status.ABORTED, "The session was changed by another request; try again."
+    CONFLICT = GrpcStatus.ABORTED, "The session was changed by another request; try again."
 
-    SERVICE_UNAVAILABLE = Status.UNAVAILABLE, "The authorization service is unavailable; try again."
-    STORE_UNAVAILABLE = Status.UNAVAILABLE, "The session store is unavailable; try again."
-    KEYS_UNAVAILABLE = Status.UNAVAILABLE, "Signing keys are unavailable; try again."
-    CREDENTIALS_UNAVAILABLE = Status.UNAVAILABLE, "Credentials are unavailable; try again."
+    SERVICE_UNAVAILABLE = (
+        GrpcStatus.UNAVAILABLE,
+        "The authorization service is unavailable; try again.",
+    )
+    STORE_UNAVAILABLE = GrpcStatus.UNAVAILABLE, "The session store is unavailable; try again."
+    KEYS_UNAVAILABLE = GrpcStatus.UNAVAILABLE, "Signing keys are unavailable; try again."
+    CREDENTIALS_UNAVAILABLE = GrpcStatus.UNAVAILABLE, "Credentials are unavailable; try again."
 
-    def __init__(self, status: Status, message: str) -> None:
+    def __init__(self, status: GrpcStatus, message: str) -> None:
         self.status = status
         self.message = message
 
@@ -97,4 +109,4 @@ class AuthError(Exception):
         self.counts_as_rejected = counts_as_rejected
 
 
-_RETRYABLE = frozenset({Status.UNAVAILABLE, Status.ABORTED, Status.RESOURCE_EXHAUSTED})
+_RETRYABLE = frozenset({GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED, GrpcStatus.RESOURCE_EXHAUSTED})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from authsvc.access import audit
 from authsvc.access.usage import Usages
 from authsvc.domain.decision import decide_unusable_session
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.record import Limits, Record
 from authsvc.domain.revocation import not_before_keys
 from authsvc.domain.tokens import BearerToken, RejectedToken, VerifiedToken
@@ -17,7 +17,7 @@ from authsvc.resolver.request import Request
 from authsvc.stores import SessionStore
 from authsvc.tokens import TokenVerifier
 
-_TOKEN_AT_FAULT = frozenset({Status.UNAUTHENTICATED, Status.INVALID_ARGUMENT})
+_TOKEN_AT_FAULT = frozenset({GrpcStatus.UNAUTHENTICATED, GrpcStatus.INVALID_ARGUMENT})
 """Statuses of an invalid token; with the others, its validity is not known."""
 
 

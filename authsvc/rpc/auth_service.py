@@ -15,7 +15,7 @@ from authsvc.rpc.errors import end_with_status, ends_with_status
 from authsvc.rpc.metadata import Context, traceparent_of
 from authsvc.rpc.registration import Coders, service_handlers
 from authsvc.rpc.resolve_stream import ResolveStream
-from authsvc.rpc.resolving import Resolving
+from authsvc.rpc.resolving import RpcResolver
 from authsvc.telemetry.metrics import Metrics
 from authsvc.telemetry.spans import Tracing
 from authsvc.v1 import auth_pb2 as pb
@@ -54,8 +54,8 @@ class AuthServicer:
         self._resolver = resolver
         self._admission = admission
         self._stopping = stopping
-        self._unary = Resolving(resolver, admission, metrics.unary, tracing)
-        self._stream = Resolving(resolver, admission, metrics.stream, tracing)
+        self._unary = RpcResolver(resolver, admission, metrics.unary, tracing)
+        self._stream = RpcResolver(resolver, admission, metrics.stream, tracing)
         self._creates = metrics.create
         self._tracing = tracing
 

@@ -18,7 +18,7 @@ import grpc
 from google.rpc import code_pb2, status_pb2
 
 from authsvc.common.unexpected import log_unexpected
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.rpc.metadata import Context
 from authsvc.wire import errors as error_wire
 
@@ -119,7 +119,7 @@ _INTERNAL = CallStatus(
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-_LOGGED_STATUSES = frozenset({Status.UNAVAILABLE, Status.ABORTED})
+_LOGGED_STATUSES = frozenset({GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED})
 """Statuses whose cause the operator needs, which the caller does not see."""
 
 _logged: dict[Reason, float] = {}

@@ -12,7 +12,7 @@ from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
 
 
-class Resolving:
+class RpcResolver:
     """``resolve_stream.Resolver`` over a ``SessionResolver``.
 
     Args:

@@ -14,14 +14,14 @@ from authsvc.domain.resolution import Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.stores import LoggedEvent, Page, SessionStore
-from authsvc.telemetry.spans import Observer
+from authsvc.telemetry.spans import OperationObserver
 from authsvc.tokens import TokenVerifier
 
 
 class ObservedStore:
     """A ``SessionStore`` whose operations are observed."""
 
-    def __init__(self, store: SessionStore, observer: Observer) -> None:
+    def __init__(self, store: SessionStore, observer: OperationObserver) -> None:
         self._store = store
         self._observe = observer
         self.cached_record = store.cached_record
@@ -88,7 +88,7 @@ class ObservedStore:
 class ObservedVerifier:
     """A ``TokenVerifier`` whose verifications are observed."""
 
-    def __init__(self, verifier: TokenVerifier, observer: Observer) -> None:
+    def __init__(self, verifier: TokenVerifier, observer: OperationObserver) -> None:
         self._verifier = verifier
         self._observe = observer
         self.cached = verifier.cached
@@ -103,7 +103,7 @@ class ObservedVerifier:
 class ObservedBroker:
     """A ``CredentialBroker`` whose operations are observed."""
 
-    def __init__(self, broker: CredentialBroker, observer: Observer) -> None:
+    def __init__(self, broker: CredentialBroker, observer: OperationObserver) -> None:
         self._broker = broker
         self._observe = observer
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-Observer = Callable[[str], AbstractContextManager[object]]
+OperationObserver = Callable[[str], AbstractContextManager[object]]
 """Observes operations: a context manager around each, given the operation's name. It lets every
 exception pass."""
 
@@ -38,7 +38,7 @@ class Tracing(Protocol):
         """The current context in the form of W3C Trace Context; empty without a span."""
         ...
 
-    def observed(self, component: str, observer: Observer) -> Observer:
+    def observed(self, component: str, observer: OperationObserver) -> OperationObserver:
         """``observer``, with a client span ``component operation`` for each operation."""
         ...
 
@@ -59,5 +59,5 @@ class NoTracing:
     def traceparent(self) -> str:
         return ""
 
-    def observed(self, component: str, observer: Observer) -> Observer:
+    def observed(self, component: str, observer: OperationObserver) -> OperationObserver:
         return observer

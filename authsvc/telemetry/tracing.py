@@ -25,7 +25,7 @@ from authsvc import __version__
 from authsvc.net.channels import DIRECT
 from authsvc.telemetry.counts import reason_of
 from authsvc.telemetry.settings import TracingSettings
-from authsvc.telemetry.spans import NoTracing, Observer, Tracing
+from authsvc.telemetry.spans import NoTracing, OperationObserver, Tracing
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -60,7 +60,7 @@ class ExportedTraces:
         _PROPAGATOR.inject(carrier)
         return carrier.get("traceparent", "")
 
-    def observed(self, component: str, observer: Observer) -> Observer:
+    def observed(self, component: str, observer: OperationObserver) -> OperationObserver:
         @contextmanager
         def traced(operation: str) -> Iterator[None]:
             with self.client_span(f"{component} {operation}"), observer(operation):

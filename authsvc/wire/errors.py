@@ -8,13 +8,13 @@ from __future__ import annotations
 from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from authsvc.domain.errors import DOMAIN, AuthError, Reason, Status
+from authsvc.domain.errors import DOMAIN, AuthError, GrpcStatus, Reason
 from authsvc.wire.auth import NANOS
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status (gRPC's richer error model)."""
 
-_CODES = {status: code_pb2.Code.Value(status.value) for status in Status}
+_CODES = {status: code_pb2.Code.Value(status.value) for status in GrpcStatus}
 
 
 def rpc_status_of(error: AuthError) -> status_pb2.Status:

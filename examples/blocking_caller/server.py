@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer, make_server
 
 from authsvc.client import BlockingAuthClient
-from authsvc.domain.errors import AuthError, Status
+from authsvc.domain.errors import AuthError, GrpcStatus
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 RESOURCE = "http://127.0.0.1:8005/"
-STATUSES = {Status.UNAUTHENTICATED: "401 Unauthorized", Status.UNAVAILABLE: "503 Unavailable"}
+STATUSES = {
+    GrpcStatus.UNAUTHENTICATED: "401 Unauthorized",
+    GrpcStatus.UNAVAILABLE: "503 Unavailable",
+}
 
 authsvc = BlockingAuthClient(os.environ.get("AUTHSVC", "127.0.0.1:50051"))
 

@@ -13,7 +13,7 @@ from mcp_adapter.gate import messages, refusals
 from mcp_adapter.gate.body_reading import Allowance, read_body
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.resolving import Resolving
+from mcp_adapter.gate.resolving import RequestResolver
 from mcp_adapter.gate.strict_json import has_many_values
 from mcp_adapter.gate.throttling import Pace
 
@@ -45,7 +45,7 @@ class Bodies:
 
     def __init__(
         self,
-        resolving: Resolving,
+        resolving: RequestResolver,
         *,
         max_bytes: int,
         max_anonymous_bytes: int,

@@ -22,11 +22,11 @@ from mcp_adapter.gate.framework_users import Identified, Unidentified
 from mcp_adapter.gate.lifespan import lifespan_within, opened, resolver_of
 from mcp_adapter.gate.metadata import metadata_routes, metadata_url
 from mcp_adapter.gate.new_sessions import NewSessions
-from mcp_adapter.gate.observing import Observer
+from mcp_adapter.gate.observing import CallObserver
 from mcp_adapter.gate.open_paths import checked as open_paths_checked
 from mcp_adapter.gate.posts import Posts
 from mcp_adapter.gate.requirements import RequirementOf, check_function, default_requirement
-from mcp_adapter.gate.resolving import Resolving
+from mcp_adapter.gate.resolving import RequestResolver
 from mcp_adapter.gate.serving import Serving
 from mcp_adapter.gate.session_requests import SessionRequests
 from mcp_adapter.gate.whitespace import trimmed
@@ -100,7 +100,7 @@ class SessionGate:
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         max_anonymous_body_bytes: int = DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
         body_timeout_seconds: float = 30.0,
-        observer: Observer | None = None,
+        observer: CallObserver | None = None,
     ) -> None:
         _check(app, resource, requirement, observer, stateful=stateful, streams=streams)
         self._passed = _passed(app, resource, authorization_servers, scopes, open_paths)
@@ -108,7 +108,7 @@ class SessionGate:
         self._resolver = resolver_of(resolver)
         self._streams = streams
         max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
-        resolving = Resolving(self._resolver, resource, stateful=stateful)
+        resolving = RequestResolver(self._resolver, resource, stateful=stateful)
         bodies = Bodies(
             resolving,
             max_bytes=max_body_bytes,
@@ -169,7 +169,7 @@ def _check(
     app: ASGIApp,
     resource: str,
     requirement: RequirementOf,
-    observer: Observer | None,
+    observer: CallObserver | None,
     *,
     stateful: bool,
     streams: bool,

@@ -9,7 +9,7 @@ from authsvc.domain.resolution import Outcome, Resolution, shown
 from mcp_adapter.gate import refusals
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.resolving import Resolving
+from mcp_adapter.gate.resolving import RequestResolver
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class NewSessions:
         stateful: whether the app keeps sessions of its own.
     """
 
-    def __init__(self, resolving: Resolving, *, stateful: bool) -> None:
+    def __init__(self, resolving: RequestResolver, *, stateful: bool) -> None:
         self._resolving = resolving
         self._stateful = stateful
         self._has_warned = False

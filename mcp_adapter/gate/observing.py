@@ -10,12 +10,12 @@ from starlette.types import Scope
 from mcp_adapter.gate import messages
 from mcp_adapter.gate.read_only import ReadOnlyParams
 
-Observer = Callable[[Scope, str, Mapping[str, Any]], None]
+CallObserver = Callable[[Scope, str, Mapping[str, Any]], None]
 """Called with ``(scope, method, params)`` of each request and notification that a POST brings,
 before it is authorised. The scope is the request's as the gate got it."""
 
 
-def observed(observer: Observer, scope: Scope, message: messages.Message) -> None:
+def observed(observer: CallObserver, scope: Scope, message: messages.Message) -> None:
     """Call ``observer`` with each call of a message. It cannot change their params."""
     for method, params in messages.calls(message):
         observer(scope, method, ReadOnlyParams(params))

@@ -9,11 +9,11 @@ from mcp_adapter.gate import eras, forwarding, messages, refusals
 from mcp_adapter.gate.authorization import authorize, requirement_for
 from mcp_adapter.gate.bodies import Bodies
 from mcp_adapter.gate.body_reading import replay
-from mcp_adapter.gate.observing import Observer, observed
+from mcp_adapter.gate.observing import CallObserver, observed
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
 from mcp_adapter.gate.requirements import RequirementOf
-from mcp_adapter.gate.resolving import Resolving
+from mcp_adapter.gate.resolving import RequestResolver
 from mcp_adapter.gate.serving import Serving, inner_scope
 
 
@@ -32,12 +32,12 @@ class Posts:
     def __init__(
         self,
         bodies: Bodies,
-        resolving: Resolving,
+        resolving: RequestResolver,
         serving: Serving,
         *,
         requirement: RequirementOf,
         stateful: bool,
-        observer: Observer | None,
+        observer: CallObserver | None,
     ) -> None:
         self._bodies = bodies
         self._resolving = resolving

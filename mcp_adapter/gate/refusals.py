@@ -11,7 +11,7 @@ from typing import Any
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, RequestId
 from starlette.responses import Response
 
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from mcp_adapter.gate.bearer import Challenge
 from mcp_adapter.gate.throttling import Pace
 
@@ -160,10 +160,10 @@ def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -
     """
     reason, status = error.reason, error.reason.status
     if reason is Reason.SESSION_SUBJECT_MISMATCH or (
-        in_session and (status is Status.NOT_FOUND or reason is Reason.SESSION_ID_INVALID)
+        in_session and (status is GrpcStatus.NOT_FOUND or reason is Reason.SESSION_ID_INVALID)
     ):
         return _session_not_found()
-    if status is Status.UNAUTHENTICATED or status is Status.NOT_FOUND:
+    if status is GrpcStatus.UNAUTHENTICATED or status is GrpcStatus.NOT_FOUND:
         challenge = Challenge(scopes, "invalid_token", reason.message)
         return _plain(HTTPStatus.UNAUTHORIZED, reason, challenge=challenge)
     if reason is Reason.TOKEN_TOO_LARGE:
@@ -176,14 +176,14 @@ def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -
 
 
 _RETRYABLE = {
-    Status.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
-    Status.ABORTED: HTTPStatus.SERVICE_UNAVAILABLE,
-    Status.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    GrpcStatus.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    GrpcStatus.ABORTED: HTTPStatus.SERVICE_UNAVAILABLE,
+    GrpcStatus.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 _FINAL = {
-    Status.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
-    Status.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    GrpcStatus.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    GrpcStatus.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
 }
 
 

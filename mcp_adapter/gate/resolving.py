@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from authsvc.common.unexpected import log_unexpected
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.resolution import NotOpenError, Resolution, Resolver, shown
 from mcp_adapter.gate import refusals
 from mcp_adapter.gate.authorization import OWNER, authorize
@@ -27,7 +27,7 @@ _MISCONFIGURED = {Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID}
 """What no client can cause: authsvc's configuration does not match this server's."""
 
 
-class Resolving:
+class RequestResolver:
     """Asks the resolver about requests for one resource.
 
     Args:
@@ -153,7 +153,7 @@ class Resolving:
     def _level_of(self, reason: Reason) -> int:
         """Warning for what an operator has to mend, at a bounded rate; info for what clients cause,
         at any rate they like."""
-        is_ours = reason.status is Status.UNAVAILABLE or reason in _MISCONFIGURED
+        is_ours = reason.status is GrpcStatus.UNAVAILABLE or reason in _MISCONFIGURED
         return logging.WARNING if is_ours and self._warnings.may_pass(reason) else logging.INFO
 
 

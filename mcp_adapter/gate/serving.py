@@ -15,7 +15,7 @@ from mcp_adapter.gate.new_sessions import NewSessions
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
 from mcp_adapter.gate.requirements import Requirement
-from mcp_adapter.gate.resolving import Resolving, log_fields
+from mcp_adapter.gate.resolving import RequestResolver, log_fields
 from mcp_adapter.gate.watching import Watched
 
 
@@ -34,7 +34,7 @@ class Serving:
     def __init__(
         self,
         app: ASGIApp,
-        resolving: Resolving,
+        resolving: RequestResolver,
         new_sessions: NewSessions,
         *,
         resource_metadata: str,

@@ -12,7 +12,7 @@ from mcp_adapter.gate import forwarding, refusals
 from mcp_adapter.gate.authorization import OWNER, authorize
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.resolving import Resolving
+from mcp_adapter.gate.resolving import RequestResolver
 from mcp_adapter.gate.serving import Serving, inner_scope
 
 
@@ -27,7 +27,7 @@ class SessionRequests:
     """
 
     def __init__(
-        self, resolving: Resolving, serving: Serving, *, stateful: bool, allow: dict[str, str]
+        self, resolving: RequestResolver, serving: Serving, *, stateful: bool, allow: dict[str, str]
     ) -> None:
         self._resolving = resolving
         self._serving = serving

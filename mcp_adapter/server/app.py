@@ -17,7 +17,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.middleware import SessionGate
-from mcp_adapter.gate.observing import Observer
+from mcp_adapter.gate.observing import CallObserver
 from mcp_adapter.gate.origins import with_origin_checks
 from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.config import Settings
@@ -35,7 +35,7 @@ def build_app(
     requirement: RequirementOf,
     scopes: Sequence[str],
     observed: Callable[[ASGIApp], ASGIApp] = lambda app: app,
-    observer: Observer | None = None,
+    observer: CallObserver | None = None,
 ) -> Starlette:
     """The ASGI app. Its lifespan runs ``server``; the resolver is its owner's to open and close.
 
@@ -85,7 +85,7 @@ def _gate(
     endpoint: ASGIApp,
     resolver: Resolver,
     requirement: RequirementOf,
-    observer: Observer | None,
+    observer: CallObserver | None,
 ) -> SessionGate:
     return SessionGate(
         endpoint,

@@ -7,7 +7,7 @@ import pytest
 from grpc import aio
 
 from authsvc.client.failures import failure_of, located
-from authsvc.domain.errors import AuthError, Reason, Status
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire import errors as error_wire
@@ -27,7 +27,7 @@ def test_an_error_of_authsvc_is_itself(reason: Reason) -> None:
     sent = error_wire.rpc_status_of(AuthError(reason)).SerializeToString()
     failure = failure_of(raised(grpc.StatusCode[reason.status], sent))
     assert failure.error.reason is reason
-    assert failure.may_repeat == (reason.status in {Status.UNAVAILABLE, Status.ABORTED})
+    assert failure.may_repeat == (reason.status in {GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED})
     assert failure.safe_to_retry == (reason is Reason.KEYS_UNAVAILABLE)
     assert not failure.timed_out
 
@@ -66,4 +66,4 @@ def test_an_outage_names_its_replica_and_nothing_else_does(reason: Reason) -> No
     named = located(error, "10.0.0.7:50051")
     assert (named.reason, named.retry_after_seconds) == (reason, 7.0)
     expected = f"authsvc at 10.0.0.7:50051: {reason.name}"
-    assert named.detail == (expected if reason.status is Status.UNAVAILABLE else "")
+    assert named.detail == (expected if reason.status is GrpcStatus.UNAVAILABLE else "")

@@ -20,7 +20,7 @@ from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter import SessionGate
 from mcp_adapter.gate import caller_checks
 from mcp_adapter.gate.refusals import Refusal, unauthenticated
-from mcp_adapter.gate.resolving import Resolving
+from mcp_adapter.gate.resolving import RequestResolver
 from mcp_adapter.gate.watching import Watched
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
@@ -413,7 +413,7 @@ async def test_a_silent_call_that_is_kept_alive_ends_with_its_caller(
     async def check(*_: object) -> None:
         raise unauthenticated(())
 
-    monkeypatch.setattr(Resolving, "check", check)
+    monkeypatch.setattr(RequestResolver, "check", check)
     monkeypatch.setattr(caller_checks, "CHECK_SECONDS", -1.0)
     with anyio.fail_after(DEADLINE_SECONDS):
         response = await endpoint.post(call("meet"), session=session, token="alice-1")
