@@ -75,14 +75,16 @@ def as_caller(
 class FakeResolver:
     """A ``Resolver`` in memory, for ``SessionGate(..., resolver=FakeResolver())``.
 
-    It decides as authsvc does: a session belongs to the first subject that uses it, and a token
-    is valid until it expires. It does not check the resource, and keeps everything it is given.
+    It decides as authsvc does: a session belongs to the first issuer and subject that use it, and
+    a token is valid until it expires. It does not check the resource, and keeps everything it is
+    given.
 
     Attributes:
         tokens: the valid tokens, and whose they are.
         credentials: by token, what is issued for its caller.
         rejected: tokens that are not valid, and the reason.
-        sessions: by session id, the subject; None while the session is unauthenticated.
+        sessions: by session id, the owner's issuer and subject; None while the session is
+            unauthenticated.
         error: what each call raises, such as ``AuthError(Reason.SERVICE_UNAVAILABLE)``; None for
             nothing.
     """
@@ -91,7 +93,7 @@ class FakeResolver:
         self.tokens: dict[str, Principal] = {}
         self.credentials: dict[str, Credentials] = {}
         self.rejected: dict[str, Reason] = {}
-        self.sessions: dict[str, str | None] = {}
+        self.sessions: dict[str, tuple[str, str] | None] = {}
         self.error: Exception | None = None
 
     def issue(
@@ -134,10 +136,10 @@ class FakeResolver:
                 raise AuthError(Reason.SESSION_NOT_FOUND)
             return self._created(session_id, token)
         if principal is not None:
-            owner = self.sessions[session_id]
-            if owner not in (None, principal.subject):
+            owner = _owner(principal)
+            if self.sessions[session_id] not in (None, owner):
                 raise AuthError(Reason.SESSION_SUBJECT_MISMATCH)
-            self.sessions[session_id] = principal.subject
+            self.sessions[session_id] = owner
         return self._resolution(session_id, token)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
@@ -169,7 +171,7 @@ class FakeResolver:
 
     def _created(self, session_id: str, token: str) -> Resolution:
         principal = self.tokens.get(token)
-        self.sessions[session_id] = principal.subject if principal else None
+        self.sessions[session_id] = _owner(principal) if principal else None
         return replace(self._resolution(session_id, token), outcome=Outcome.CREATED)
 
     def _resolution(self, session_id: str, token: str) -> Resolution:
@@ -178,6 +180,11 @@ class FakeResolver:
         now = time.time()
         session = Session(session_id, state, 1, now, now + _LIFETIME_SECONDS)
         return Resolution(session, Outcome.REUSED, principal, self.credentials.get(token))
+
+
+def _owner(principal: Principal) -> tuple[str, str]:
+    """Whose session it becomes: two issuers may give the same subject to different people."""
+    return principal.issuer, principal.subject
 
 
 def _principal(who: Principal | str, scopes: Iterable[str]) -> Principal:

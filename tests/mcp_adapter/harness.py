@@ -42,6 +42,11 @@ def principal(subject: str, *scopes: str) -> Principal:
     return Principal(ISSUER, subject, expire_time=2e9, scopes=scopes or SCOPES)
 
 
+def owner(subject: str) -> tuple[str, str]:
+    """Whose session it is, as ``FakeResolver.sessions`` has it."""
+    return ISSUER, subject
+
+
 class MemoryResolver(FakeResolver):
     """A fake resolver that keeps a record of its calls, all for one resource.
 
@@ -54,7 +59,7 @@ class MemoryResolver(FakeResolver):
         tokens: Mapping[str, Principal] | None = None,
         *,
         rejected: Mapping[str, Reason] | None = None,
-        sessions: Mapping[str, str | None] | None = None,
+        sessions: Mapping[str, tuple[str, str] | None] | None = None,
     ) -> None:
         super().__init__()
         self.tokens |= tokens or {}

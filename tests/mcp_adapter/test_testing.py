@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Outcome, Principal, Secret
 from mcp_adapter import Requirement, SessionGate, caller, current_caller
-from mcp_adapter.testing import FakeResolver, as_caller
+from mcp_adapter.testing import ISSUER, FakeResolver, as_caller
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +85,7 @@ def test_an_app_is_served_behind_a_gate_with_a_fake_resolver() -> None:
         ]
 
     assert statuses == [401, 403, 200, 401]
-    assert resolver.sessions == {session["Mcp-Session-Id"]: "alice"}
+    assert resolver.sessions == {session["Mcp-Session-Id"]: (ISSUER, "alice")}
 
 
 async def test_a_session_belongs_to_its_first_subject() -> None:
@@ -100,6 +100,20 @@ async def test_a_session_belongs_to_its_first_subject() -> None:
         await resolver.resolve(created.session.id, mallory, resource=RESOURCE)
 
     assert mismatch.value.reason is Reason.SESSION_SUBJECT_MISMATCH
+
+
+async def test_the_same_subject_of_another_issuer_is_another_one() -> None:
+    resolver = FakeResolver()
+    alice = resolver.issue("alice")
+    other = resolver.issue(Principal("https://other.example", "alice", expire_time=2e9))
+    created = await resolver.create(alice, resource=RESOURCE)
+    assert created.session is not None
+
+    with pytest.raises(AuthError) as mismatch:
+        await resolver.resolve(created.session.id, other, resource=RESOURCE)
+
+    assert mismatch.value.reason is Reason.SESSION_SUBJECT_MISMATCH
+    assert resolver.sessions == {created.session.id: (ISSUER, "alice")}
 
 
 async def test_a_session_is_known_until_it_is_revoked() -> None:

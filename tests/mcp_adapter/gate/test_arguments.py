@@ -40,6 +40,7 @@ from tests.mcp_adapter.harness import (
     call,
     demo_server,
     endpoint_of,
+    owner,
 )
 
 WRONG_RESOURCES = [
@@ -525,7 +526,7 @@ async def test_an_answer_that_is_no_requirement_opens_nothing(
         return serve
 
     caplog.set_level(logging.ERROR, "mcp_adapter")
-    resolver = MemoryResolver(sessions={"s": "alice"})
+    resolver = MemoryResolver(sessions={"s": owner("alice")})
     async with endpoint_of(app, resolver, stateless=True, requirement=requirement) as endpoint:
         response = await endpoint.post(call("x"), session="s")
 

@@ -20,7 +20,15 @@ from mcp_adapter.gate.bodies import SHORT_BODY_BYTES
 from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES
 from mcp_adapter.gate.strict_json import FEW_VALUES
 from mcp_adapter.gate.throttling import Pace
-from tests.mcp_adapter.harness import LEGACY, MODERN, RESOURCE, Endpoint, MemoryResolver, request
+from tests.mcp_adapter.harness import (
+    LEGACY,
+    MODERN,
+    RESOURCE,
+    Endpoint,
+    MemoryResolver,
+    owner,
+    request,
+)
 from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -118,7 +126,7 @@ class Exchange:
 
 @pytest.fixture
 def exchange(resolver: MemoryResolver) -> Exchange:
-    resolver.sessions["s"] = "alice"
+    resolver.sessions["s"] = owner("alice")
     return Exchange(resolver)
 
 

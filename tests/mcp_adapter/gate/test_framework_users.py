@@ -49,6 +49,7 @@ from tests.mcp_adapter.harness import (
     endpoint_of,
     message_of,
     opened,
+    owner,
     request,
 )
 
@@ -473,7 +474,7 @@ async def test_a_session_is_not_tied_to_the_client_that_opened_it(
     def plain(meeting: Meeting, *, stateless: bool) -> ASGIApp:
         return Starlette(routes=[Route("/mcp", note, methods=["POST"])])
 
-    resolver.sessions["s"] = "alice"
+    resolver.sessions["s"] = owner("alice")
     async with endpoint_of(plain, resolver, stateless=stateless) as endpoint:
         session = "s" if version == LEGACY else None
         response = await endpoint.post(call("x"), session=session, token="alice-1", version=version)

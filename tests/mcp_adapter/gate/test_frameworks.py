@@ -38,6 +38,7 @@ from tests.mcp_adapter.harness import (
     initialize,
     message_of,
     opened,
+    owner,
     principal,
     request,
     revoke,
@@ -298,7 +299,7 @@ async def test_delete_ends_it_at_both(stateful: Endpoint) -> None:
         assert response.status_code == status
     assert session not in stateful.resolver.sessions
     # Known to authsvc again, it would still be unknown to the app.
-    stateful.resolver.sessions[session] = "alice"
+    stateful.resolver.sessions[session] = owner("alice")
     response = await stateful.post(call("whoami"), session=session, token="alice-1")
     assert response.status_code == 404
 

@@ -36,6 +36,7 @@ from tests.mcp_adapter.harness import (
     expire,
     initialize,
     message_of,
+    owner,
     request,
     revoke,
     running,
@@ -136,7 +137,7 @@ async def answered_late(
         "Authorization": "Bearer alice-1",
         **({"Mcp-Session-Id": "first"} if version == LEGACY else {}),
     }
-    endpoint.resolver.sessions["first"] = "alice"
+    endpoint.resolver.sessions["first"] = owner("alice")
     got: list[httpx2.Response] = []
 
     async def ask() -> None:

@@ -30,6 +30,7 @@ from tests.mcp_adapter.harness import (
     RESOURCE,
     MemoryResolver,
     initialize,
+    owner,
     principal,
     request,
 )
@@ -381,7 +382,7 @@ def portal() -> Iterator[BlockingPortal]:
 
 def begin(watched: Watched) -> None:
     """Forget what was; Alice and Bob have a session each."""
-    watched.resolver.sessions = {"alices": "alice", "bobs": "bob"}
+    watched.resolver.sessions = {"alices": owner("alice"), "bobs": owner("bob")}
     watched.resolver.calls = []
     watched.authorised = []
     watched.seen = []

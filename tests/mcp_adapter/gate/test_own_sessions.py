@@ -25,6 +25,7 @@ from tests.mcp_adapter.harness import (
     bare,
     call,
     initialize,
+    owner,
     running,
 )
 
@@ -79,7 +80,7 @@ async def stateful(app: App, resolver: MemoryResolver) -> AsyncIterator[Endpoint
 async def test_the_one_who_opens_a_session_owns_it(stateful: Endpoint) -> None:
     assert await stateful.open("alice-1") == "first"
 
-    assert stateful.resolver.sessions == {"first": "alice"}
+    assert stateful.resolver.sessions == {"first": owner("alice")}
     for token, status in (("alice-2", 200), ("bob", 404)):
         response = await stateful.post(call("x"), session="first", token=token)
         assert response.status_code == status
@@ -101,7 +102,7 @@ async def test_an_id_in_use_is_given_to_no_other_client(
             "id": 7,
             "error": {"code": -32603, "message": "Internal server error."},
         }
-    assert stateful.resolver.sessions == {"same-one-for-all": "alice"}
+    assert stateful.resolver.sessions == {"same-one-for-all": owner("alice")}
     assert "cannot be had: same-one…" in caplog.text
     assert "same-one-for-all" not in caplog.text
 

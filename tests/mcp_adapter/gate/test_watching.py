@@ -38,6 +38,7 @@ from tests.mcp_adapter.harness import (
     end_session,
     expire,
     initialize,
+    owner,
     principal,
     request,
     revoke,
@@ -251,7 +252,7 @@ async def test_any_stream_ends_with_its_caller(
 ) -> None:
     app = App()
     app.media_type = media_type
-    resolver.sessions["first"] = "alice"
+    resolver.sessions["first"] = owner("alice")
     async with serving(app, resolver) as endpoint:
         body = request("ping") if method == "POST" else None
         async with streaming(endpoint, method, "first", body=body) as response:
@@ -265,7 +266,7 @@ async def test_any_stream_ends_with_its_caller(
 
 async def test_a_stream_of_a_delete_ends_with_the_token(resolver: MemoryResolver) -> None:
     """And not with the session, which the request has ended itself."""
-    resolver.sessions["first"] = "alice"
+    resolver.sessions["first"] = owner("alice")
     async with (
         serving(App(), resolver) as endpoint,
         streaming(endpoint, "DELETE", "first") as response,
@@ -299,7 +300,7 @@ async def test_a_stream_without_a_token_ends_with_its_session(
 async def test_half_an_event_is_not_made_whole(resolver: MemoryResolver) -> None:
     app = App()
     app.chunk = "data: {}\ndata: "
-    resolver.sessions["first"] = "alice"
+    resolver.sessions["first"] = owner("alice")
     async with (
         serving(app, resolver) as endpoint,
         streaming(endpoint, "POST", "first", body=request("ping")) as response,
@@ -313,7 +314,7 @@ async def test_half_an_event_is_not_made_whole(resolver: MemoryResolver) -> None
 async def test_a_response_of_a_known_length_is_cut_off(resolver: MemoryResolver) -> None:
     app = App()
     app.media_type, app.headers = "application/octet-stream", {"Content-Length": "100"}
-    resolver.sessions["first"] = "alice"
+    resolver.sessions["first"] = owner("alice")
     async with (
         serving(app, resolver) as endpoint,
         streaming(endpoint, "GET", "first") as response,
@@ -327,7 +328,7 @@ async def test_a_response_of_a_known_length_is_cut_off(resolver: MemoryResolver)
 
 async def test_a_stream_ends_though_its_app_cannot_be_stopped(resolver: MemoryResolver) -> None:
     app = Threaded()
-    resolver.sessions["first"] = "alice"
+    resolver.sessions["first"] = owner("alice")
     async with serving(app, resolver) as endpoint:
         async with streaming(endpoint, "POST", "first", body=request("ping")) as response:
             parts = response.aiter_text()
@@ -350,7 +351,7 @@ class Hung(MemoryResolver):
 
 
 async def test_a_stream_ends_when_its_caller_cannot_be_checked() -> None:
-    resolver = Hung(tokens={"alice-1": principal("alice")}, sessions={"first": "alice"})
+    resolver = Hung(tokens={"alice-1": principal("alice")}, sessions={"first": owner("alice")})
     async with (
         serving(App(), resolver) as endpoint,
         streaming(endpoint, "POST", "first", body=request("ping")) as response,
