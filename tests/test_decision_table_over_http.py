@@ -17,7 +17,7 @@ from mcp_adapter.tools.settings import S3Settings
 from tests.mcp_adapter.harness import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
-from tests.support.service import STORES, serving, settings_for
+from tests.support.service import STORE_KINDS, serving, settings_for
 from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +93,7 @@ def refusal(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"].get("data", {}).get("reason", "")
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=STORE_KINDS)
 async def server(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, idp: IdentityProvider
 ) -> AsyncIterator[Server]:

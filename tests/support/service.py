@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from authsvc.client import AuthClient
 from authsvc.server.config import Settings
+from authsvc.server.config.store import StoreKind
 from authsvc.server.running import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.shared_valkey import fresh_prefix, shared_valkey
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
-STORES = ("memory", "sqlite", "redis")
+STORE_KINDS = get_args(StoreKind)
+"""Every kind of store: suites over RPC and HTTP run over each."""
 
 
 @dataclass

@@ -44,7 +44,7 @@ from tests.support.operators import (
     taken,
     write_tls,
 )
-from tests.support.service import STORES
+from tests.support.service import STORE_KINDS
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +55,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tls(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=STORE_KINDS)
 async def site(
     request: pytest.FixtureRequest, tmp_path: Path, tls: Path, clock: Clock, idp: IdentityProvider
 ) -> AsyncIterator[Site]:

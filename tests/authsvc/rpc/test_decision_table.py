@@ -13,7 +13,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Outcome, Resolution, Session, SessionState
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
-from tests.support.service import STORES, Service, serving, settings_for
+from tests.support.service import STORE_KINDS, Service, serving, settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ def streams(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=STORE_KINDS)
 async def service(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
+from authsvc.server.config.store import StoreKind
 from authsvc.stores import LoggedEvent, Page, SessionStore
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at
@@ -63,6 +65,10 @@ STORES: dict[str, OpenStore] = {
     "redis": open_redis,
     "redis-cluster": open_redis_cluster,
 }
+
+
+def test_every_kind_of_store_is_tested_here() -> None:
+    assert set(get_args(StoreKind)) <= set(STORES)
 
 
 @pytest.fixture(params=STORES)
