@@ -86,6 +86,7 @@ class Exchange:
         session: str = "",
         version: str = LEGACY,
         declared: bool = True,
+        expects: str = "",
         **options: Any,  # noqa: ANN401 - of the gate
     ) -> None:
         headers = {
@@ -94,6 +95,7 @@ class Exchange:
             **({"content-length": str(len(body))} if declared else {}),
             **({"authorization": f"Bearer {token}"} if token else {}),
             **({"mcp-session-id": session} if session else {}),
+            **({"expect": expects} if expects else {}),
         }
         scope = {
             "type": "http",
@@ -226,6 +228,17 @@ async def test_a_valid_token_allows_no_more_than_the_longest_body(exchange: Exch
 
     assert (exchange.status, exchange.read_before_answer) == (413, 0)
     assert exchange.resolver.calls == []
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_not_asked(
+    exchange: Exchange,
+) -> None:
+    await exchange.post(LONG, session="s", expects="100-continue")
+
+    assert exchange.status == 401
+    assert exchange.headers["connection"] == "close"
+    assert str(DEFAULT_MAX_ANONYMOUS_BODY_BYTES) in exchange.answer["error"]["message"]
+    assert exchange.read == 0
 
 
 def test_refusals_of_bodies_are_paced() -> None:

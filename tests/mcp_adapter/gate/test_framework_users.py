@@ -28,7 +28,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve
 from pydantic import BaseModel
 from starlette.applications import Starlette
-from starlette.authentication import requires
+from starlette.authentication import UnauthenticatedUser, requires
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -507,3 +507,33 @@ print(*{name.split(".")[0] for name in sys.modules} & {"mcp", "fastmcp"})
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("token", ["", "alice-1"])
+async def test_an_app_without_the_sdk_gets_users_of_the_gates_own(
+    resolver: MemoryResolver, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.delitem(sys.modules, AuthenticatedUser.__module__)
+    users: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        users.append(scope.get("user"))
+        await JSONResponse({"jsonrpc": "2.0", "id": 7, "result": {}})(scope, receive, send)
+
+    gate = SessionGate(app, resolver=resolver, resource=RESOURCE, open_paths=["/open"])
+    async with httpx2.AsyncClient(
+        base_url="http://x", transport=httpx2.ASGITransport(gate)
+    ) as http:
+        endpoint = Endpoint(http, resolver, Meeting())
+        method = "tools/call" if token else "ping"
+        served = await endpoint.post(request(method), token=token, version="2026-07-28")
+        assert (await http.get("/open")).status_code == 200
+
+    assert served.status_code == 200
+    user, of_open_path = users
+    if token:
+        assert type(user) is User
+        assert user.principal is resolver.tokens[token]
+    else:
+        assert type(user) is UnauthenticatedUser
+    assert of_open_path is None

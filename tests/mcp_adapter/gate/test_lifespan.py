@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.client import AuthClient
 from mcp_adapter import SessionGate
@@ -145,6 +145,48 @@ async def test_an_app_that_cannot_start_does_not_serve() -> None:
 
     assert sent == ["lifespan.startup.failed"]
     assert resolver.log == ["open", "close"]
+
+
+async def test_what_an_app_raises_after_it_has_started_is_raised() -> None:
+    resolver, sent = Opened(), []
+
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "lifespan.startup.complete"})
+        raise RuntimeError("lost its database")
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    gate = SessionGate(breaks, resolver=resolver, resource=RESOURCE)
+    with pytest.raises(RuntimeError, match="lost its database"):
+        await gate({"type": "lifespan"}, receive, send)
+
+    assert sent == ["lifespan.startup.complete"]
+    assert resolver.log == ["open", "close"]
+
+
+async def test_an_app_without_a_lifespan_runs_until_the_shutdown() -> None:
+    """Whatever else a server may say before it."""
+    resolver, sent = Opened(), []
+    messages = iter(["lifespan.startup", "lifespan.other", "lifespan.shutdown"])
+
+    async def receive() -> Message:
+        return {"type": next(messages)}
+
+    async def send(message: Message) -> None:
+        sent.append((message["type"], list(resolver.log)))
+
+    gate = SessionGate(without_lifespan, resolver=resolver, resource=RESOURCE)
+    await gate({"type": "lifespan"}, receive, send)
+
+    assert sent == [
+        ("lifespan.startup.complete", ["open"]),
+        ("lifespan.shutdown.complete", ["open", "close"]),
+    ]
+    assert next(messages, None) is None
 
 
 async def test_a_gate_that_is_mounted_runs_in_its_hosts_lifespan() -> None:

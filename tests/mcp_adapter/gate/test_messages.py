@@ -236,6 +236,16 @@ async def test_a_body_within_the_bounds_is_parsed(body: bytes) -> None:
     assert gc.isenabled()
 
 
+def test_an_app_that_has_no_garbage_collected_is_left_so() -> None:
+    body = b"[" + b"0," * FEW_VALUES + b"0]"
+    gc.disable()
+    try:
+        assert strict_json.decode(body) == json.loads(body)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()

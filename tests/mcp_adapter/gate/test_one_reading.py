@@ -584,7 +584,17 @@ async def test_what_is_given_twice_must_be_equal(
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("name", "status"),
-    [("whoami", 200), ("=?base64?d2hvYW1p?=", 200), ("public", 400), ("=?base64?cHVibGlj?=", 400)],
+    [
+        ("whoami", 200),
+        ("=?base64?d2hvYW1p?=", 200),
+        ("public", 400),
+        ("=?base64?cHVibGlj?=", 400),
+        ("=?base64?d2hvYW1p", 400),
+        ("=?base64?d2hvYW1?=", 400),  # a character short
+        ("=?base64?d2hv YW1p?=", 400),
+        ("=?base64?/w==?=", 400),  # not UTF-8
+        ("=?base64?d2hvYW1pMR==?=", 400),  # bits set that no byte has
+    ],
 )
 async def test_the_name_beside_the_body_is_the_one_in_it(
     watched: Watched, name: str, status: int

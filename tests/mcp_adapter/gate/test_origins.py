@@ -230,3 +230,17 @@ async def test_one_host_is_served_and_no_other_number(hosts: list[bytes]) -> Non
     await guard(scope, receive, send)
 
     assert sent[0]["status"] == 421
+
+
+async def test_a_lifespan_has_no_host() -> None:
+    served = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        served.append(scope["type"])
+
+    async def nothing(*_: object) -> Message:
+        raise AssertionError
+
+    guarded = with_origin_checks(app, resource=RESOURCE, allowed_hosts=(), allowed_origins=())
+    await guarded({"type": "lifespan"}, nothing, nothing)
+    assert served == ["lifespan"]

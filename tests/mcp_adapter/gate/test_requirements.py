@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -244,3 +245,14 @@ def test_params_are_copied_once_however_often_they_are_read(
         return None
 
     assert required(requirement, "tools/call", deepcopy(PARAMS)) is None
+
+
+def test_a_requirement_may_refuse_by_itself() -> None:
+    own = Refusal(HTTPStatus.FORBIDDEN, "Not on Sundays.")
+
+    def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        raise own
+
+    with pytest.raises(Refusal) as caught:
+        required(requirement, "tools/call", {})
+    assert caught.value is own
