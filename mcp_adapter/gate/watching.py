@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from mcp_types import RequestId
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,6 +33,8 @@ _ENDED = "the caller may no longer have the response"
 
 class Watched:
     """The response to a request that has just been admitted. The app sends it by ``send``.
+
+    Made in the task that serves the request.
 
     Args:
         send: towards the client.
@@ -61,7 +63,8 @@ class Watched:
         self._is_repeatable = is_repeatable
         self._log_fields = log_fields
         self._checks = CallerChecks(check, log_fields)
-        self._task: asyncio.Task[Any] | None = None
+        # Not None: asyncio runs each coroutine in a task.
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._cancelling = 0
         self._start: Message = {}
         self._is_begun = False
@@ -78,7 +81,6 @@ class Watched:
             receive: of the request.
             send: what the app is given: ``self.send``, or what leads there.
         """
-        self._task = asyncio.current_task()
         try:
             try:
                 await app(scope, receive, send)
@@ -150,9 +152,8 @@ class Watched:
         reason = refusal.reason or refusal.status.name
         log.info("a stream was ended", extra={"reason": reason, **self._log_fields()})
         self._is_ended = True
-        if self._task is not None:
-            self._cancelling = self._task.cancelling()
-            self._task.cancel()
+        self._cancelling = self._task.cancelling()
+        self._task.cancel()
         # Here and not when the app has ended: it may run in a thread that cannot be stopped.
         if self._is_begun:
             await self._send_end(refusal)
@@ -169,8 +170,7 @@ class Watched:
 
     def _is_cancelled_here(self) -> bool:
         """Whether the task was cancelled to end the response, and for no other reason."""
-        task = self._task
-        return self._is_ended and task is not None and task.uncancel() <= self._cancelling
+        return self._is_ended and self._task.uncancel() <= self._cancelling
 
     def _leave(self) -> None:
         """Check no more: nothing is left to be sent."""
