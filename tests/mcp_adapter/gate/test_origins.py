@@ -238,9 +238,12 @@ async def test_a_lifespan_has_no_host() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         served.append(scope["type"])
 
-    async def nothing(*_: object) -> Message:
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
         raise AssertionError
 
     guarded = with_origin_checks(app, resource=RESOURCE, allowed_hosts=(), allowed_origins=())
-    await guarded({"type": "lifespan"}, nothing, nothing)
+    await guarded({"type": "lifespan"}, receive, send)
     assert served == ["lifespan"]
