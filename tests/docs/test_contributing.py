@@ -31,3 +31,9 @@ def test_every_folder_has_a_place_in_the_tree() -> None:
         for folder in (ROOT / package).iterdir():
             if (folder / "__init__.py").exists() and folder.name not in unnamed:
                 assert f"`{package}/{folder.name}/`" in tree, folder.name
+
+
+def test_the_gate_s_index_has_each_of_its_modules_once() -> None:
+    folder = ROOT / "mcp_adapter" / "gate"
+    index = re.findall(r"^- ``(\w+)``: ", (folder / "__init__.py").read_text(), re.MULTILINE)
+    assert sorted(index) == sorted({path.stem for path in folder.glob("*.py")} - {"__init__"})
