@@ -18,6 +18,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome, Resolution
 from authsvc.domain.revocation import NotBefore
 from authsvc.server.config import Settings
+from authsvc.server.config.store import SHARED_KINDS
 from authsvc.server.stores import open_store
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
@@ -26,9 +27,6 @@ from tests.support.tokens import RESOURCE, IdentityProvider
 from tests.support.valkey import single
 
 pytestmark = pytest.mark.anyio
-
-SHARED = ("sqlite", "redis")
-"""Stores that several processes may be over."""
 
 
 @dataclass
@@ -65,7 +63,7 @@ async def fleet(tmp_path: Path, store: Mapping[str, object]) -> AsyncIterator[Fl
         yield Fleet(one, other, both, clock, idp, (addresses[0], addresses[1]), settings)
 
 
-@pytest.fixture(params=SHARED)
+@pytest.fixture(params=SHARED_KINDS)
 async def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with fleet(tmp_path, store_settings(tmp_path, request.param)) as made:
         yield made
