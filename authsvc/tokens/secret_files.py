@@ -74,8 +74,6 @@ class SecretFiles:
 def _is_gone(path: Path) -> bool:
     try:
         path.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
     return False

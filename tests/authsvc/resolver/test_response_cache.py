@@ -242,6 +242,7 @@ async def test_the_cache_is_bounded(bench: Bench) -> None:
     for name in names:
         await bench.cache("s", token, name)
     assert [bench.is_cached(name) for name in names] == [False, True, True, True]
+    assert bench.resolver.cached_responses == KEEP
 
 
 async def test_a_cached_response_names_its_resource(bench: Bench) -> None:

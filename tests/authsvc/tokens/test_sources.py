@@ -188,6 +188,26 @@ async def test_a_withdrawn_secret_ends_whatever_is_wrong_with_another(
     assert "half-writ" not in caplog.text
 
 
+def test_a_previous_secret_that_cannot_be_looked_for_is_logged_and_a_removed_one_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    current, previous = tmp_path / "current", folder / "previous"
+    for path in (current, previous):
+        write(path, secrets.token_hex(32).encode(), mtime=1)
+    files = SecretFiles(current, previous)
+    assert len(files.load().previous) == 1
+    previous.unlink()
+    assert files.load().previous == ()
+    assert caplog.messages == []
+    folder.rmdir()
+    folder.write_text("not a folder any more")
+    assert files.load().previous == ()
+    (message,) = caplog.messages
+    assert message.startswith(f"a previous secret is withdrawn: {previous}: ")
+
+
 async def test_secrets_rotate_without_rejecting_a_valid_token(tmp_path: Path) -> None:
     files = (tmp_path / "secret", tmp_path / "previous")
     passwords = [secrets.token_hex(16) for _ in range(3)]

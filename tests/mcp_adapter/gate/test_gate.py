@@ -522,6 +522,15 @@ async def test_the_later_revision_has_nothing_to_delete(endpoint: Endpoint) -> N
     assert session in endpoint.resolver.sessions
 
 
+@pytest.mark.parametrize("others", [[], [request("ping")]], ids=["alone", "among others"])
+async def test_a_batch_opens_no_session(endpoint: Endpoint, others: list[object]) -> None:
+    response = await endpoint.post([*others, initialize()], token="alice-1", version="2025-03-26")
+
+    assert response.status_code == 400
+    assert "initialize cannot be part of a batch" in response.json()["error"]["message"]
+    assert endpoint.resolver.calls == []
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "TRACE"])
 async def test_other_verbs_are_not_allowed(endpoint: Endpoint, method: str) -> None:
     response = await endpoint.http.request(method, "/mcp", headers={"Accept": "text/event-stream"})
