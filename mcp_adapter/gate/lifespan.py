@@ -92,7 +92,12 @@ async def lifespan_within(
             # Any exception says that an app has none (ASGI "Lifespan Protocol").
             log.info("the app has no lifespan: %s", type(error).__name__)
         if not answered:
-            await send({"type": "lifespan.startup.complete"})
-            while (await receive())["type"] != "lifespan.shutdown":
-                pass
+            await _start_and_await_shutdown(receive, send)
     await send(last)
+
+
+async def _start_and_await_shutdown(receive: Receive, send: Send) -> None:
+    """Serve a lifespan in the place of an app that has none, up to its last message."""
+    await send({"type": "lifespan.startup.complete"})
+    while (await receive())["type"] != "lifespan.shutdown":
+        pass
