@@ -443,6 +443,24 @@ async def test_what_is_no_part_of_a_response_does_not_end_it(
     )
 
 
+async def test_what_an_app_raises_while_its_caller_may_go_on_is_raised() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("the app's own")
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    async def check() -> None:
+        raise AssertionError
+
+    watched = Watched(send, check, refuse_nothing, 7)
+    with pytest.raises(RuntimeError, match="the app's own"):
+        await watched.serve(app, {}, receive, watched.send)
+
+
 async def refuse_nothing(refusal: Refusal) -> None:
     raise AssertionError(refusal)
 
