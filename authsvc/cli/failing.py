@@ -34,7 +34,7 @@ class Negative(Failure):
 
 
 class Unreachable(Failure):
-    """authsvc cannot be reached."""
+    """authsvc cannot be reached, or could not serve the request: try again."""
 
     exit_code = 3
 
@@ -55,6 +55,8 @@ def _failure(error: AuthError, target: str) -> Failure:
             f"{text}\nThe certificate at {target} is not signed by an authority in --ca-file "
             "(ca_file), has expired, or is for another name. Run `authsvc doctor` for details."
         )
+    if error.reason is Reason.CONFLICT:
+        return Unreachable(f"{text}\nNothing has changed. Run the command again.")
     if error.reason.status is GrpcStatus.UNAVAILABLE:
         return Unreachable(
             f"{text}\nCheck that authsvc listens at {target}. Run `authsvc doctor` for details."

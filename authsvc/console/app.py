@@ -168,6 +168,7 @@ _HTTP_STATUSES = {
     "INVALID_ARGUMENT": 400,
     "NOT_FOUND": 404,
     "RESOURCE_EXHAUSTED": 503,
+    "ABORTED": 503,
     "UNAVAILABLE": 503,
 }
 """By gRPC status. Any other means that authsvc does not accept the console as a caller: 502."""

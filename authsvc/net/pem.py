@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 
 
-def readable_certificates(bundle: bytes) -> tuple[bytes, list[str]]:
+def read_by_openssl(pem: str) -> str:
+    """One certificate as it is, checked by the standard library.
+
+    Raises:
+        ValueError: OpenSSL cannot read it.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (ssl.SSLError, TypeError) as error:  # TypeError: it is not ASCII
+        raise ValueError(str(error)) from None
+    return pem
+
+
+def readable_certificates(
+    bundle: bytes, read: Callable[[str], str] = read_by_openssl
+) -> tuple[bytes, list[str]]:
     """The certificates of a bundle that can be read, and what is wrong with the others.
 
     gRPC reads a bundle up to the first certificate that it cannot read, and does not report the
@@ -17,21 +33,22 @@ def readable_certificates(bundle: bytes) -> tuple[bytes, list[str]]:
 
     Args:
         bundle: PEM, with any text between the certificates.
+        read: the certificate to use for one of the bundle, both PEM; raises ValueError for one
+            that cannot be read.
 
     Returns:
         The readable ones, PEM, empty where there are none; and a line for the log for each other.
     """
     readable: list[str] = []
     skipped: list[str] = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Latin-1 reads any bytes; a certificate itself is ASCII.
     _, *entries = bundle.decode("latin-1").split(_BEGIN)
     for number, entry in enumerate(entries, 1):
         pem = _BEGIN + entry.partition(_END)[0] + _END
         try:
-            context.load_verify_locations(cadata=pem)
-        except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: it is not ASCII
+            certificate = read(pem)
+        except ValueError as error:
             skipped.append(f"skipped certificate {number}: it cannot be read: {error}")
         else:
-            readable.append(f"{pem}\n")
+            readable.append(f"{certificate.rstrip()}\n")
     return "".join(readable).encode(), skipped

@@ -124,10 +124,26 @@ def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
         OSError: it cannot be read.
         ValueError: it holds no certificate.
     """
-    readable, skipped = readable_certificates(path.read_bytes())
+    readable, skipped = readable_certificates(path.read_bytes(), _strictly_read)
     if not readable:
         raise ValueError(f"{path} holds no certificate")
     return readable, [(logging.WARNING, f"{path}: {text}") for text in skipped]
+
+
+def _strictly_read(pem: str) -> str:
+    """One certificate, encoded anew.
+
+    gRPC's parser is stricter than OpenSSL's. If it rejects the first certificate of a bundle, the
+    authorities before stay trusted, those among them that the bundle no longer has.
+
+    Raises:
+        ValueError: it is no DER certificate of version 1 or 3.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _check_pair(chain: bytes, key: bytes) -> None:

@@ -31,6 +31,7 @@ class WatchedFile:
         self.paths = paths
         self._read = self._seen = self._stamps()
         self._checked = float("-inf")
+        self._is_pending = False
 
     def changed(self, now: float) -> bool:
         """Whether to read the files again, as of ``WATCH_INTERVAL_SECONDS`` ago at most.
@@ -46,7 +47,10 @@ class WatchedFile:
     def changed_now(self) -> bool:
         """Whether to read the files again, whenever they were checked last."""
         self._seen = self._stamps()
-        return self._seen != self._read
+        # A change that could not be used stays one, also where the old file has come back since:
+        # part of what was read in between may be in use.
+        self._is_pending = self._is_pending or self._seen != self._read
+        return self._is_pending
 
     def mark_read(self) -> None:
         """Stop reporting the change that the last check found.
@@ -55,6 +59,7 @@ class WatchedFile:
         used is tried again.
         """
         self._read = self._seen
+        self._is_pending = False
 
     def _stamps(self) -> tuple[_Stamp | None, ...]:
         return tuple(map(_stamp, self.paths))

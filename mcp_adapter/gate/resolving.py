@@ -23,6 +23,8 @@ ResultT = TypeVar("ResultT")
 WARNING_INTERVAL_SECONDS = 1.0
 """From one warning with a reason to the next. Those in between are logged at level info."""
 
+_OUTAGES = {GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED}
+
 _MISCONFIGURED = {Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID}
 """What no client can cause: authsvc's configuration does not match this server's."""
 
@@ -153,7 +155,7 @@ class RequestResolver:
     def _level_of(self, reason: Reason) -> int:
         """Warning for what an operator has to mend, at a bounded rate; info for what clients cause,
         at any rate they like."""
-        is_ours = reason.status is GrpcStatus.UNAVAILABLE or reason in _MISCONFIGURED
+        is_ours = reason.status in _OUTAGES or reason in _MISCONFIGURED
         return logging.WARNING if is_ours and self._warnings.may_pass(reason) else logging.INFO
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives import serialization
 from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -25,6 +27,7 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.client.tls import Certificates, ServiceToken
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.certificates import make_authority
 from authsvc.net.development_certificates import write_development_certificates
 from authsvc.net.tls import ServerCertificates, _Served
 from authsvc.server.config import Settings
@@ -387,6 +390,72 @@ async def test_new_certificates_take_effect_without_a_restart(
     (tls / "server.pem").write_text("-----BEGIN")
     assert await reason(mutual, client_tls(tls)) is None
     assert "cannot be reloaded" in caplog.text
+
+
+def odd_certificates() -> dict[str, str]:
+    """PEM of certificates that some parsers read and others reject."""
+    der = make_authority("odd", days=1).certificate.public_bytes(serialization.Encoding.DER)
+    length_bytes = der[1] & 0x7F if der[1] >= 0x80 else 0
+    version = b"\xa0\x03\x02\x01"
+    return {
+        name: ssl.DER_cert_to_PEM_cert(content)
+        for name, content in {
+            "trailing bytes": der + b"\0\0",
+            "indefinite length": b"\x30\x80" + der[2 + length_bytes :] + b"\0\0",
+            "version 4": der.replace(version + b"\x02", version + b"\x03", 1),
+            "truncated": der[:-5],
+        }.items()
+    }
+
+
+ODD = odd_certificates()
+
+
+@pytest.mark.parametrize("kind", sorted(ODD))
+async def test_a_removed_authority_ends_beside_what_openssl_accepts(
+    mutual: str, tls: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for name in ("ca.pem", "client.pem", "client.key"):
+        (old / name).write_bytes((tls / name).read_bytes())
+    assert await reason(mutual, client_tls(old)) is None
+    write_development_certificates(new, client_name=MTLS_NAME)
+    (tls / "ca.pem").write_text(ODD[kind] + (new / "ca.pem").read_text())
+    assert await reason(mutual, client_tls(old), deadline_seconds=2) is Reason.SERVICE_UNAVAILABLE
+    assert "skipped certificate 1" in caplog.text
+
+
+async def test_a_rolled_back_authority_is_not_trusted(
+    tmp_path: Path, tls: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    """Certificates of a release that is rolled back by a symbolic link: nothing of it stays."""
+    rogue, both, release = (tmp_path / name for name in ("rogue", "both", "release"))
+    write_development_certificates(rogue, client_name=MTLS_NAME)
+    both.mkdir()
+    (both / "ca.pem").write_bytes((tls / "ca.pem").read_bytes())
+    for name in ("client.pem", "client.key"):
+        (both / name).write_bytes((rogue / name).read_bytes())
+    # Its key does not fit the certificate.
+    release.mkdir()
+    authorities = (tls / "ca.pem").read_bytes() + (rogue / "ca.pem").read_bytes()
+    (release / "ca.pem").write_bytes(authorities)
+    for name in ("server.pem", "server.key"):
+        (release / name).write_bytes((rogue / name).read_bytes())
+    (release / "server.pem").write_bytes((tls / "server.pem").read_bytes())
+    current = tmp_path / "current"
+    current.symlink_to(tls)
+    async with running(settings(tmp_path, current, idp), clock=clock) as address:
+        _point(current, release)
+        assert await reason(address, client_tls(both)) is None
+        _point(current, tls)
+        denied = await reason(address, client_tls(both), deadline_seconds=2)
+    assert denied is Reason.SERVICE_UNAVAILABLE
+
+
+def _point(link: Path, target: Path) -> None:
+    link.unlink()
+    link.symlink_to(target)
 
 
 @pytest.mark.parametrize("wrong", ["an odd authority", "an odd one first", "a half-replaced pair"])

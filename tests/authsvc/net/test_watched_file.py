@@ -55,6 +55,21 @@ def test_a_change_is_reported_until_it_is_marked_read(
     assert file.changed_now()
 
 
+def test_a_change_stays_one_where_the_old_file_comes_back(tmp_path: Path) -> None:
+    """Part of what was read in between may be in use."""
+    link, old, new = (tmp_path / name for name in ("link", "old", "new"))
+    rewritten(old, "first")
+    rewritten(new, "second")
+    link.symlink_to(old)
+    file = WatchedFile(link)
+    for target in (new, old):
+        link.unlink()
+        link.symlink_to(target)
+        assert file.changed_now()
+    file.mark_read()
+    assert not file.changed_now()
+
+
 def test_metadata_is_read_once_in_the_interval(tmp_path: Path) -> None:
     path = tmp_path / "file"
     rewritten(path, "first")

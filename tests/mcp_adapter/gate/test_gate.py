@@ -564,7 +564,7 @@ async def test_a_refusal_is_logged_without_what_would_let_one_in(
     "reason",
     [
         *(Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID),
-        *(Reason.STORE_UNAVAILABLE, Reason.KEYS_UNAVAILABLE),
+        *(Reason.STORE_UNAVAILABLE, Reason.KEYS_UNAVAILABLE, Reason.CONFLICT),
     ],
 )
 async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
@@ -623,6 +623,30 @@ async def test_an_observer_learns_each_call_before_it_is_authorised(
 
     assert refused.status_code == 401
     assert seen == [("/mcp", "tools/call", "whoami")]
+
+
+async def test_an_observer_sees_no_token_and_one_that_fails_serves_nobody(
+    resolver: MemoryResolver, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[bytes] = []
+
+    def observer(scope: Scope, method: str, params: Mapping[str, Any]) -> None:
+        seen.extend(name for name, _ in scope["headers"])
+        raise ValueError(f"{method} of {params['name']}")
+
+    gate = SessionGate(JSONResponse({}), resolver=resolver, resource=RESOURCE, observer=observer)
+    async with (
+        running(Starlette(routes=[Route("/mcp", gate)])) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        endpoint = Endpoint(http, resolver, Meeting())
+        failed = await endpoint.post(call("whoami"), version=MODERN, token="secret")
+
+    assert failed.status_code == 500
+    assert b"mcp-protocol-version" in seen
+    assert b"authorization" not in seen
+    assert "the observer failed" in caplog.text
+    assert "whoami" not in failed.text + caplog.text
 
 
 def test_an_observer_is_a_function_of_scope_method_and_params() -> None:
