@@ -69,4 +69,8 @@ def program(name: str, extra: str) -> Iterator[None]:
 
 
 def _message(what: str, extra: str, missing: str) -> str:
-    return f'{what} needs: pip install "authsvc[{extra}]" ({missing} is missing)'
+    # No command to paste: the name may be somebody else's on a package index.
+    return (
+        f'{what} needs the extra "{extra}" ({missing} is missing): '
+        f"install the checkout or the wheel of authsvc with [{extra}]"
+    )

@@ -225,7 +225,8 @@ def test_a_command_whose_extra_is_missing_says_so_in_a_line(
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(command[0])
-    assert f'needs: pip install "authsvc[{extra}]"' in line
+    assert f'needs the extra "{extra}" (' in line
+    assert "pip install" not in line  # the name may be somebody else's on a package index
 
 
 @pytest.mark.parametrize("extra", ["server", "adapter", "console", "middleware"])
@@ -239,7 +240,7 @@ def test_another_extra_is_not_the_one(
     done = program(*command, paths=(wheel, tmp_path))
 
     assert "Traceback" not in done.stderr
-    assert done.returncode == 0 or f"authsvc[{needed}]" in done.stderr
+    assert done.returncode == 0 or f'the extra "{needed}"' in done.stderr
 
 
 def test_the_console_starts_with_its_extra_alone(wheel: Path, tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_the_console_starts_with_its_extra_alone(wheel: Path, tmp_path: Path) ->
     done = program("authsvc", "console", paths=(wheel, tmp_path))
 
     assert done.returncode == 2
-    assert "needs:" not in done.stderr
+    assert "needs the extra" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -259,7 +260,7 @@ def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_pat
 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert 'authsvc console needs: pip install "authsvc[console]"' in done.stderr
+    assert 'authsvc console needs the extra "console" (' in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_an_import_names_what_needs_which_extra(
 try:
     {statement}
 except ImportError as error:
-    assert str(error).startswith('{module} needs: pip install "authsvc[{extra}]" ('), error
+    assert str(error).startswith('{module} needs the extra "{extra}" ('), error
     assert error.name == {module!r}
     assert error.__cause__ is None and error.__context__ is None
 else:
@@ -324,9 +325,9 @@ def test_a_module_that_is_run_names_its_extra(
 
     assert "Traceback" not in done.stderr
     if installed == extra:
-        assert "needs:" not in done.stderr
+        assert "needs the extra" not in done.stderr
     else:
         assert done.returncode != 0
         (line,) = done.stderr.splitlines()
         assert module in line.replace("mcp-adapter", "mcp_adapter")
-        assert f'needs: pip install "authsvc[{extra}]" (' in line
+        assert f'needs the extra "{extra}" (' in line

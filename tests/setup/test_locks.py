@@ -192,9 +192,7 @@ def test_no_command_resolves() -> None:
     resolving = [
         f"{file}: {line.strip()}"
         for file, line in found
-        # Messages to users, whose environments are theirs: needs: pip install "authsvc[server]".
         if "--no-deps" not in line
-        and "authsvc[" not in line
         and "*into" not in line
         and not line.rstrip().endswith(('"install",', "*editable],"))
     ]
