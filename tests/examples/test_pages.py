@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from authsvc.domain.errors import AuthError, Reason
-from mcp_adapter import Requirement, with_broader_scopes
+from mcp_adapter import Requirement, caller, with_broader_scopes
 from mcp_adapter.gate import middleware
 from mcp_adapter.gate.requirements import required
 from tests.mcp_adapter.harness import RESOURCE, MemoryResolver
@@ -164,14 +164,22 @@ async def test_the_readiness_of_the_page_asks_authsvc() -> None:
 @pytest.mark.anyio
 async def test_the_fake_resolver_of_the_page_takes_the_place_of_authsvc() -> None:
     (block,) = (text for text in blocks(PAGE, "python") if "FakeResolver()" in text)
-    page: dict[str, Any] = {"app": Starlette()}
-    exec(block, page)  # noqa: S102 - the page's own code
+    mcp = MCPServer("page")
 
-    resolution = await page["resolver"].resolve("", page["token"], resource=RESOURCE)
-    assert resolution.principal.subject == "ada"
-    page["resolver"].reject(page["token"])
+    @mcp.tool()
+    async def whoami(ctx: Context) -> str:
+        return caller(ctx.request_context.request).subject
+
+    page: dict[str, Any] = {
+        "app": mcp.streamable_http_app(stateless_http=True),
+        "SessionGate": middleware.SessionGate,
+    }
+    exec(block, page)  # noqa: S102 - the page's own code; it asserts what is answered
+
+    (token,) = page["resolver"].tokens
+    page["resolver"].reject(token)
     with pytest.raises(AuthError) as rejection:
-        await page["resolver"].resolve("", page["token"], resource=RESOURCE)
+        await page["resolver"].resolve("", token, resource=RESOURCE)
     assert rejection.value.reason is Reason.TOKEN_REVOKED
 
 
