@@ -11,6 +11,8 @@ import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,9 +22,20 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from authsvc.client import AdminClient, AuthClient, BlockingAuthClient, ClientTls
+from authsvc import client
+from authsvc.client import (
+    AdminClient,
+    AuthClient,
+    BlockingAuthClient,
+    ClientTls,
+    Principal,
+    RecordFilter,
+    Resolution,
+)
 from authsvc.common.settings import FileSettings
 from authsvc.console.config import ConsoleSettings
+from authsvc.domain.record import Record
+from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Resolver, Session
 from authsvc.server.config import Settings
 from mcp_adapter import (
     Requirement,
@@ -33,7 +46,7 @@ from mcp_adapter import (
     with_origin_checks,
 )
 from mcp_adapter.server.config import Settings as AdapterSettings
-from mcp_adapter.testing import as_caller
+from mcp_adapter.testing import FakeResolver, as_caller
 from mcp_adapter.tools.loading import OWN
 from mcp_adapter.tools.reference import reference
 from scripts.reasons import reasons
@@ -59,6 +72,7 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("mcp_adapter", caller),
     ("mcp_adapter", current_caller),
     ("mcp_adapter.testing", as_caller),
+    ("mcp_adapter.testing", FakeResolver),
     ("authsvc.client", AuthClient),
     ("authsvc.client", BlockingAuthClient),
     ("authsvc.client", AdminClient),
@@ -66,9 +80,25 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
 )
 """What authors of MCP servers call, and where they import it from."""
 
+CALLED = (SessionGate, Requirement, FakeResolver, AuthClient, BlockingAuthClient, AdminClient)
+"""Those whose methods are for users, too."""
+
+VALUES: tuple[type, ...] = (
+    Resolution,
+    Session,
+    Principal,
+    AwsCredentials,
+    BearerCredentials,
+    RecordFilter,
+    Record,
+)
+"""What those return and take."""
+
 _PYTHON = """\
 What an MCP server is protected with; [protect-your-server.md](../protect-your-server.md) shows how.
-A wrong argument is rejected at once, with `TypeError` or `ValueError`.
+A wrong argument is rejected at once, with `TypeError` or `ValueError`; calls to authsvc raise
+`AuthError`. Times are `float` seconds since the epoch (UTC). Only `reveal()` returns the text of a
+`Secret`.
 """
 
 _CONFIGURATION = """\
@@ -287,20 +317,83 @@ def _paragraphs(comment: str) -> str:
 
 
 def interfaces() -> str:
-    """Every argument of what authors of MCP servers call."""
+    """Every argument and method of what authors of MCP servers call, and the values' fields."""
     parts = [MADE, "# Python\n", _PYTHON]
     for module, called in INTERFACES:
         text = inspect.getdoc(called) or ""
         described = _described_arguments(text)
         parts += [f"## {called.__name__}\n", f"`from {module} import {called.__name__}`\n"]
         parts.append(f"{_plain(text.split(chr(10) * 2)[0])}\n")
-        parts.append("| argument | type | default | |\n|---|---|---|---|")
-        for name, parameter in inspect.signature(called).parameters.items():
+        if parameters := inspect.signature(called).parameters:
+            parts.append("| argument | type | default | |\n|---|---|---|---|")
+        elif described:
+            parts.append("| attribute | |\n|---|---|")
+            parts += [f"| `{name}` | {meaning} |" for name, meaning in described.items()]
+        for name, parameter in parameters.items():
             kind = str(parameter.annotation).replace("|", "\\|")
             default = _shown_default(parameter)
             parts.append(f"| `{name}` | `{kind}` | {default} | {described[name]} |")
         parts.append("")
+        if called in CALLED and (rows := list(_methods(called))):
+            parts += ["| method | |\n|---|---|", *rows, ""]
+    parts.append("## Values\n")
+    for value in VALUES:
+        parts += _value(value)
     return "\n".join(parts)
+
+
+def _methods(of: object) -> Iterator[str]:
+    """A row for each public method of a class: how it is called, and what it does."""
+    for name, method in vars(of).items():
+        if name.startswith("_") or not inspect.isfunction(method):
+            continue
+        text = inspect.getdoc(method) or ""
+        if text.startswith("See ``Resolver."):
+            text = inspect.getdoc(getattr(Resolver, name)) or ""
+        signature = inspect.signature(method)
+        arguments = list(map(_argument, list(signature.parameters.values())[1:]))
+        for place, parameter in enumerate(list(signature.parameters.values())[1:]):
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                arguments.insert(place, "*")
+                break
+        call = f"{_how(method)}{name}({', '.join(arguments)}) -> {signature.return_annotation}"
+        shown = call.replace("|", "\\|")
+        yield f"| `{shown}` | {_line(_plain(text.split(chr(10) * 2)[0]))} |"
+
+
+def _how(method: Callable[..., object]) -> str:
+    if inspect.isasyncgenfunction(inspect.unwrap(method)):
+        return "async with " if hasattr(method, "__wrapped__") else "async for "
+    return "await " if inspect.iscoroutinefunction(method) else ""
+
+
+def _argument(parameter: inspect.Parameter) -> str:
+    default = parameter.default
+    shown = f"{parameter.name}: {parameter.annotation}"
+    if default is parameter.empty:
+        return shown
+    if isinstance(default, Enum):
+        return f"{shown} = {default}"
+    if isinstance(default, RecordFilter):
+        return f"{shown} = RecordFilter()"
+    return f"{shown} = {default!r}"
+
+
+def _value(of: type) -> list[str]:
+    """The section of a dataclass."""
+    text = inspect.getdoc(of) or ""
+    described = _described_arguments(text)
+    parts = [f"### {of.__name__}\n"]
+    if of.__name__ in client.__all__:
+        parts.append(f"`from authsvc.client import {of.__name__}`\n")
+    parts += [
+        f"{_plain(text.partition('Attributes:')[0])}\n",
+        "| field | type | |\n|---|---|---|",
+    ]
+    for field in fields(of):
+        kind = str(field.type).replace("|", "\\|")
+        parts.append(f"| `{field.name}` | `{kind}` | {described.get(field.name, '')} |")
+    return [*parts, ""]
 
 
 def _described_arguments(text: str) -> dict[str, str]:

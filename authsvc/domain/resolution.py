@@ -101,9 +101,15 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class AwsCredentials:
-    """Credentials for AWS and what speaks its protocols; ``expire_time`` 0 means none is set.
+    """Credentials for AWS and what speaks its protocols.
 
-    After ``renew_time`` the broker issues new ones; it is not sent to callers.
+    Attributes:
+        access_key_id: for the client of AWS, as the next three.
+        secret_access_key: the key's secret.
+        session_token: of temporary credentials; None for lasting ones.
+        region: where what they are for is.
+        expire_time: when they end; 0 if none is set.
+        renew_time: when the broker issues new ones; it is not sent to callers.
     """
 
     access_key_id: str
@@ -123,7 +129,11 @@ class AwsCredentials:
 class BearerCredentials:
     """An OAuth access token for a downstream API (RFC 6749 section 7.1).
 
-    After ``renew_time`` the broker issues new ones; it is not sent to callers.
+    Attributes:
+        access_token: the token.
+        token_type: how it is sent, such as ``Bearer``.
+        expire_time: when it ends.
+        renew_time: when the broker issues a new one; it is not sent to callers.
     """
 
     access_token: Secret
@@ -156,7 +166,15 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as the caller of one request sees it; ``state`` is that of the request."""
+    """A session as the caller of one request sees it.
+
+    Attributes:
+        id: the session id.
+        state: of the request: AUTHENTICATED if it has a valid token.
+        revision: 1 when created, one more with each change.
+        create_time: when it was created.
+        expire_time: when it ends if it is not used again, the absolute limit included.
+    """
 
     id: str
     state: SessionState
@@ -169,10 +187,13 @@ class Session:
 class Resolution:
     """The response to one request: session, outcome, identity, credentials.
 
-    ``session`` and ``outcome`` are None for a caller with neither session id nor token;
-    ``principal`` is None when unauthenticated; ``credentials`` is None where no broker applies.
-    ``consistency_token`` is set when the call wrote: a request that sends it sees that write, on
-    every replica.
+    Attributes:
+        session: None for a caller with neither session id nor token.
+        outcome: what the call did to the session; None as for ``session``.
+        principal: whose request it is; None when unauthenticated.
+        credentials: issued for the principal; None where no broker applies.
+        consistency_token: set when the call wrote: a request that sends it sees that write, on
+            every replica.
     """
 
     session: Session | None = None
