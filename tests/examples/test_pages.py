@@ -111,11 +111,16 @@ def logging_as_a_program_finds_it() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()
+    ours = [logging.getLogger(name) for name in ("mcp_adapter", "authsvc")]
+    levels = [logger.level for logger in ours]
+    root.setLevel(logging.WARNING)
     try:
         yield
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        for logger, before in zip(ours, levels, strict=True):
+            logger.setLevel(before)
 
 
 @pytest.mark.anyio
@@ -132,11 +137,12 @@ async def test_the_logging_of_the_page_shows_the_fields(
         with logging_as_a_program_finds_it():
             exec(block, {})  # noqa: S102 - the page's own code
             await http.post("/mcp", headers=headers, json=ping)
-            logging.getLogger("another").info("a line without fields")
+            logging.getLogger("another").info("of another library, not shown")
+            logging.getLogger("another").warning("a line without fields")
 
     lines = capsys.readouterr().err.splitlines()
     (refused,) = (line for line in lines if "INFO mcp_adapter.gate.resolving: " in line)
-    (another,) = (line for line in lines if "INFO another: " in line)
+    (another,) = (line for line in lines if " another: " in line)
     assert "request rejected: TOKEN_SIGNATURE_INVALID" in refused
     assert refused.endswith("reason='TOKEN_SIGNATURE_INVALID' session='01234567…' subject=''")
     assert another.endswith("a line without fields reason='' session='' subject=''")
