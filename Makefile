@@ -101,6 +101,6 @@ fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and co
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
 	@# The markers first: half of an environment is never taken for a whole one.
-	rm -f $(VENV)/.ready .venv-3.*/.ready */node_modules/.installed tests/clients/node_modules/.installed
-	rm -rf $(VENV) .venv-3.* */node_modules tests/clients/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f $(VENV)/.ready .venv-3.*/.ready conformance/node_modules/.installed protos/node_modules/.installed tests/clients/node_modules/.installed
+	rm -rf $(VENV) .venv-3.* conformance/node_modules protos/node_modules tests/clients/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -480,7 +480,7 @@ def test_a_folder_that_is_not_ours_stays_as_it_is(
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert f"{project.venv} is no environment of ours; name another folder" in line
+    assert f"{project.venv} was not made by this set-up; give another folder" in line
     assert os.path.lexists(kept)
     assert contents(project.venv) == before
 

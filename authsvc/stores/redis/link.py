@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as ClosingTimeoutError
 
 from authsvc.stores.redis.clients import client_of
 from authsvc.stores.redis.failures import FAILURES, unavailable
@@ -83,7 +85,9 @@ class Link:
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*self._abandoned)
-        await cast("Awaitable[None]", self._client.aclose())
+        # One whose peer does not close in time is dropped all the same.
+        with suppress(ClosingTimeoutError):
+            await cast("Awaitable[None]", self._client.aclose())
 
     async def _ask(self, *command: Argument) -> Any:  # noqa: ANN401 - as the command has it
         return await self._client.execute_command(*command)
