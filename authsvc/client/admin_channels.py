@@ -37,6 +37,7 @@ class AdminChannel:
         self.name = name
         self.metadata = metadata
         self.stub: Stub = pb_grpc.SessionAdminServiceStub(channel)
+        self.is_unresponsive = False
         self._channel = channel
 
     async def ask(
@@ -53,7 +54,8 @@ class AdminChannel:
         return await answered(call)
 
     def mark_unresponsive(self) -> None:
-        """Does nothing: the next attempt goes to another address anyway."""
+        """Have the next attempt, of whichever call, go to another address."""
+        self.is_unresponsive = True
 
     async def close(self) -> None:
         """Close the connection; calls on it are cancelled."""
@@ -95,14 +97,18 @@ class AdminChannels:
         await asyncio.gather(*(channel.close() for channel in channels))
 
     def best(self, tried: Collection[AdminChannel]) -> AdminChannel | None:
-        """The preferred channel, or the one after it once an attempt has failed; None if closed."""
+        """The preferred channel; None if closed. Once an attempt there has failed, the next one is
+        preferred: once, however many calls fail there."""
         if self.closed:
             return None
         if self._certificates.renew():
             # Watches continue on the old ones.
             self._outdated += self._channels
             self.open()
-        if tried:
+        preferred = self._channels[self._preferred % len(self._channels)]
+        has_failed = any(channel.name == preferred.name for channel in tried)
+        if has_failed or preferred.is_unresponsive:
+            preferred.is_unresponsive = False
             self._preferred += 1
         return self._channels[self._preferred % len(self._channels)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from dataclasses import dataclass
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from authsvc.net.pem import readable_certificates
+from authsvc.net.certificates import make_authority
+from authsvc.net.pem import read_by_openssl, readable_certificates
 from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
@@ -114,7 +118,18 @@ class _Served:
         return (None, []) if path is None else _authorities(path)
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([self._pair], self._authorities)
+        authorities = self._authorities and _placeholder() + self._authorities
+        return grpc.ssl_server_certificate_configuration([self._pair], authorities)
+
+
+@functools.cache
+def _placeholder() -> bytes:
+    """The certificate of an authority whose key nobody has.
+
+    gRPC ignores a new configuration as a whole, without an error, if it cannot read the first
+    certificate: then a removed authority stays trusted. It reads this one, whatever follows.
+    """
+    return make_authority("placeholder", days=1).certificate_pem()
 
 
 def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
@@ -131,31 +146,40 @@ def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
 
 
 def _strictly_read(pem: str) -> str:
-    """One certificate, encoded anew.
-
-    gRPC's parser is stricter than OpenSSL's. If it rejects the first certificate of a bundle, the
-    authorities before stay trusted, those among them that the bundle no longer has.
+    """One certificate, encoded anew: gRPC's parser is stricter than either that is used here.
 
     Raises:
         ValueError: it is no DER certificate of version 1 or 3.
     """
+    read_by_openssl(pem)
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
     except x509.InvalidVersion as error:
         raise ValueError(str(error)) from None
+    if certificate.version is x509.Version.v1 and len(certificate.extensions):
+        raise ValueError("version 1 has no extensions")
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+_KEYS = (rsa.RSAPublicKey, ed25519.Ed25519PublicKey, ec.EllipticCurvePublicKey)
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
 def _check_pair(chain: bytes, key: bytes) -> None:
     """
     Raises:
-        ValueError: they are not a certificate and its key. gRPC would find out at the first
-            handshake, and not report it.
+        ValueError: they are not a certificate and its key, or of a kind that gRPC does not serve.
+            gRPC would find out at the first handshake, and not report it.
     """
     try:
-        private = serialization.load_pem_private_key(key, None)
-        certificate = x509.load_pem_x509_certificates(chain)[0]
-    except (TypeError, ValueError):
-        raise ValueError("certificate_file or key_file is not PEM") from None
-    if certificate.public_key() != private.public_key():
+        private = serialization.load_pem_private_key(key, None).public_key()
+        public = x509.load_pem_x509_certificates(chain)[0].public_key()
+    except (TypeError, ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
+        raise ValueError("certificate_file or key_file is not PEM, or cannot be read") from None
+    if public != private:
         raise ValueError("key_file is not the key of certificate_file")
+    is_served = isinstance(public, _KEYS)
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        is_served = isinstance(public.curve, _CURVES)
+    if not is_served:
+        raise ValueError("certificate_file has no RSA, Ed25519, P-256, P-384 or P-521 key")

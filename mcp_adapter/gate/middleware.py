@@ -75,7 +75,8 @@ class SessionGate:
         max_anonymous_body_bytes: longest body that is read before a token is known to be valid.
         body_timeout_seconds: how long a body may take to arrive.
         observer: is called with ``(scope, method, params)`` of each call before it is authorised,
-            for metrics and traces. It is a plain function, and must not raise.
+            for metrics and traces: a plain function. The scope has no Authorization header. If it
+            raises, the request is answered 500.
 
     Raises:
         TypeError: an argument is of another type than it says, such as one string where several

@@ -8,6 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -15,7 +16,10 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed448
+from cryptography.x509.oid import NameOID
 from grpc import aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -397,18 +401,36 @@ def odd_certificates() -> dict[str, str]:
     der = make_authority("odd", days=1).certificate.public_bytes(serialization.Encoding.DER)
     length_bytes = der[1] & 0x7F if der[1] >= 0x80 else 0
     version = b"\xa0\x03\x02\x01"
+    # Both sequences around the version have lengths of two bytes.
+    outer, inner = (int.from_bytes(der[at : at + 2]) - 5 for at in (2, 6))
+    version_1 = der[:2] + outer.to_bytes(2) + der[4:6] + inner.to_bytes(2) + der[13:]
     return {
         name: ssl.DER_cert_to_PEM_cert(content)
         for name, content in {
             "trailing bytes": der + b"\0\0",
             "indefinite length": b"\x30\x80" + der[2 + length_bytes :] + b"\0\0",
             "version 4": der.replace(version + b"\x02", version + b"\x03", 1),
+            "version 1 with extensions": version_1,
+            "a name that is not UTF-8": der.replace(b"odd ", b"o\xffd "),
             "truncated": der[:-5],
         }.items()
     }
 
 
 ODD = odd_certificates()
+
+
+def of_ed448() -> tuple[bytes, bytes]:
+    """PEM of a certificate and of its key, of a kind that gRPC does not serve."""
+    key = ed448.Ed448PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    return builder.sign(key, None).public_bytes(serialization.Encoding.PEM), key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(ODD))
@@ -458,7 +480,10 @@ def _point(link: Path, target: Path) -> None:
     link.symlink_to(target)
 
 
-@pytest.mark.parametrize("wrong", ["an odd authority", "an odd one first", "a half-replaced pair"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["an odd authority", "an odd one first", "a half-replaced pair", "a version", "a kind of key"],
+)
 async def test_a_removed_authority_ends_whatever_else_is_wrong(
     mutual: str, tls: Path, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -477,6 +502,13 @@ async def test_a_removed_authority_ends_whatever_else_is_wrong(
     odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     if wrong == "a half-replaced pair":
         (tls / "server.key").write_bytes((new / "server.key").read_bytes())
+        (tls / "ca.pem").write_text(good)
+    elif wrong == "a version":
+        (tls / "server.pem").write_text(ODD["version 4"])
+        (tls / "ca.pem").write_text(good)
+    elif wrong == "a kind of key":
+        for path, content in zip((tls / "server.pem", tls / "server.key"), of_ed448(), strict=True):
+            path.write_bytes(content)
         (tls / "ca.pem").write_text(good)
     else:
         (tls / "ca.pem").write_text(good + odd if wrong == "an odd authority" else odd + good)
