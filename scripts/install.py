@@ -147,8 +147,10 @@ def _lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read() -> None:
-        for line in process.stdout or ():
-            lines.put(line)
+        if process.stdout is not None:
+            with process.stdout as output:
+                for line in output:
+                    lines.put(line)
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
