@@ -12,23 +12,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from authsvc.access.service_tokens import ServiceTokenFile
-from authsvc.common.formats import is_resource
+from authsvc.common.formats import spelled_resource
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.urls import resource_fault
 
 LOCAL_CALLER = "local"
 """The name of every caller where callers need no proof."""
-
-
-def require_canonical(resource: str) -> None:
-    """Check that a resource is a canonical URI.
-
-    See ``urls.resource_fault``.
-
-    Raises:
-        AuthError: RESOURCE_INVALID.
-    """
-    if not is_resource(resource):
-        raise AuthError(Reason.RESOURCE_INVALID)
 
 
 def comparable(name: str) -> str:
@@ -42,7 +31,7 @@ class Caller:
 
     Attributes:
         name: in logs and audit events.
-        resources: that it may name; empty for an operator.
+        resources: that it may name, in their canonical spelling; empty for an operator.
         admin: whether it may call ``SessionAdminService``, and that alone.
         certificate_names: subject alternative names of its client certificate, DNS or URI; DNS
             names in any case.
@@ -74,19 +63,29 @@ class Caller:
         if self.admin:
             raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{self.name} is an operator")
 
+    def spelled(self, resource: str) -> str:
+        """A resource as it is registered, where a request names it in another spelling.
+
+        Sessions and answers are kept by this spelling. A text that names no resource of this
+        caller's is returned as it is: ``authorize`` rejects it.
+        """
+        return resource if resource in self.resources else spelled_resource(resource)
+
     def authorize(self, resource: str) -> None:
-        """Check that it may act for ``resource``.
+        """Check that it may act for ``resource``, in any spelling.
 
         Raises:
             AuthError: RESOURCE_INVALID, or CALLER_NOT_ALLOWED.
         """
         if resource in self.resources:
             return
-        require_canonical(resource)
-        raise AuthError(
-            Reason.CALLER_NOT_ALLOWED,
-            f"{self.name} is not registered for {resource[:200]!r}",
-        )
+        if fault := resource_fault(resource):
+            raise AuthError(Reason.RESOURCE_INVALID, f"the resource {fault}")
+        if spelled_resource(resource) not in self.resources:
+            raise AuthError(
+                Reason.CALLER_NOT_ALLOWED,
+                f"{self.name} is not registered for {resource[:200]!r}",
+            )
 
     def authorize_admin(self) -> None:
         """Check that it is an operator.

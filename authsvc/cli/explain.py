@@ -14,6 +14,7 @@ import click
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.cli.failing import Failure, Negative
 from authsvc.cli.output import as_json_option, print_json, print_line
+from authsvc.common.formats import spelled_resource
 from authsvc.common.printable import printable
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def command(
     revoked, and whether its session belongs to another subject.
     """
     settings = load_settings(config)
-    resource = resource or _only_resource(settings)
+    resource = spelled_resource(resource) if resource else _only_resource(settings)
     token = _read(file)
     if settings.introspection is not None and token.count(".") != 2:
         raise Negative("the token is opaque: only its issuer can verify it ([introspection])")

@@ -10,12 +10,12 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from authsvc.access.callers import require_canonical
 from authsvc.cli.explanation_steps import Explanation, Steps
 from authsvc.cli.output import moment, plural
 from authsvc.common.times import duration
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
+from authsvc.net.urls import resource_fault
 from authsvc.tokens.claims import kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import CompactJws, parse_claims, parse_jws
 from authsvc.tokens.jwt import ACCESS_TOKEN_TYPES, Issuer, candidates
@@ -73,7 +73,8 @@ _OF_CLAIMS = ("required claims", "lifetime", "aud", "principal", "age")
 
 def _resource(steps: Steps, policy: Policy) -> None:
     with steps.step("resource") as step:
-        require_canonical(policy.resource)
+        if fault := resource_fault(policy.resource):
+            raise AuthError(Reason.RESOURCE_INVALID, f"it {fault}")
         if policy.resource not in policy.registered:
             step.text = f"registered: {', '.join(policy.registered)}"
             raise AuthError(Reason.CALLER_NOT_ALLOWED)

@@ -25,8 +25,7 @@ REMEDIES = {
     Reason.TOKEN_REVOKED: "Have the client log in again.",
     Reason.KEYS_UNAVAILABLE: "--fetch fetches the issuer's keys. If that fails, run `authsvc "
     "doctor`.",
-    Reason.RESOURCE_INVALID: "Write it canonically: absolute, lower-case host, no default "
-    "port, no fragment.",
+    Reason.RESOURCE_INVALID: "Write it as an absolute URI, http or https, without a fragment.",
     Reason.CALLER_NOT_ALLOWED: "Add the resource to resources, or to the resources of one of "
     "[[callers]].",
 }

@@ -168,11 +168,11 @@ def path(name: str, value: object) -> Path:
 
 
 def resource(name: str, value: object) -> str:
-    """The canonical URI of an MCP server; see ``urls.resource_fault``.
+    """The URI of an MCP server, in its canonical spelling; see ``formats.check_resource``.
 
     Raises:
         TypeError: it is no string.
-        ValueError: it is not canonical.
+        ValueError: it is no such URI.
     """
     text = instance_of(name, value, str)
     try:

@@ -45,37 +45,45 @@ def check_line(text: str) -> str:
     return text
 
 
-def is_resource(text: str) -> bool:
-    """Whether it is a canonical resource URI; see ``urls.resource_fault``."""
-    return not urls.resource_fault(text)
-
-
 def check_resource(text: str) -> str:
-    """The canonical URI of an MCP server; see ``urls.resource_fault``.
+    """The URI of an MCP server, in its canonical spelling; see ``urls.canonical_resource``.
+
+    A default port and a path of ``/`` alone may be written. Capitals in the scheme and the host may
+    not: tokens name the resource as it is shown to clients.
 
     Raises:
-        ValueError: it is not canonical.
+        ValueError: it is no such URI.
     """
-    if not (fault := urls.resource_fault(text)):
-        return text
     rule = (
         "is a canonical URI like https://mcp.example.com/mcp: absolute, http or https, "
-        "lower-case host, no fragment, no default port"
+        "lower-case host, no fragment"
     )
     if "@" in text:
         raise ValueError(f"{rule}, and no user or password")
-    if canonical := _canonical(text):
-        raise ValueError(f"{rule}; write {canonical!r}")
+    fault = urls.resource_fault(text)
+    if not fault and not _has_capitals(urls.read(text)):
+        return urls.canonical_resource(text)
+    if mended := _mended(text):
+        raise ValueError(f"{rule}; write {mended!r}")
     return _without_fault(text, fault, rule)
 
 
-def _canonical(text: str) -> str:
-    """The canonical spelling of a resource, as it may be shown; empty where it has none."""
+def _has_capitals(url: urls.Url) -> bool:
+    return url.scheme + url.host != (url.scheme + url.host).lower()
+
+
+def _mended(text: str) -> str:
+    """A resource's canonical spelling, as it may be shown; empty where it has none."""
     try:
         url = urls.read(text)
     except ValueError:
         return ""
-    return url.shown() if is_resource(url.canonical()) else ""
+    return "" if urls.resource_fault(url.canonical()) else url.shown()
+
+
+def spelled_resource(text: str) -> str:
+    """The canonical spelling of a resource; any other text as it is."""
+    return text if urls.resource_fault(text) else urls.canonical_resource(text)
 
 
 def check_issuer(url: str) -> str:

@@ -13,7 +13,7 @@ from authsvc.common.formats import check_listening
 from authsvc.common.settings import FileSettings, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.net.addresses import is_local
-from authsvc.net.urls import read, resource_fault
+from authsvc.net.urls import canonical_resource, read, resource_fault
 from authsvc.telemetry.logs import Format
 
 
@@ -27,6 +27,8 @@ def _origin(url: str) -> str:
     fault = resource_fault(url) or ("" if url.startswith("https:") else "is not https")
     if not fault and (read(url).path or "?" in url):
         fault = "has a path or a query"
+    if not fault and url != (canonical := canonical_resource(url)):
+        fault = f"is {canonical!r} in its canonical spelling"
     if fault:
         raise ValueError(
             "is an origin like https://console.example.com, as browsers spell it: lower case, no "

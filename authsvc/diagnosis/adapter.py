@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import httpx2
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.client import ClientTls
+from authsvc.common.formats import spelled_resource
 from authsvc.common.settings import FileSettings
 from authsvc.diagnosis import Check, Report
 from authsvc.tokens.compact import parse_json_object
@@ -45,7 +47,7 @@ class AdapterSettings(FileSettings):
     model_config = SettingsConfigDict(env_prefix="MCP_ADAPTER_", extra="ignore")
 
     listen: str = "127.0.0.1:8000"
-    resource: str
+    resource: Annotated[str, AfterValidator(spelled_resource)]
     authorization_servers: tuple[str, ...]
     authsvc: Link = Link()
 

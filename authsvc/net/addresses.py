@@ -34,6 +34,22 @@ def is_host(text: str) -> bool:
     return not numbers or _is_ip(text, version=4)
 
 
+def canonical_host(host: str) -> str:
+    """The one spelling of a host: in lower case, an IPv6 address as RFC 5952 writes it.
+
+    A name with a dot at its end is another one: without it, a resolver may add a domain of its own.
+
+    Args:
+        host: for which ``is_host`` holds.
+    """
+    if not host.startswith("["):
+        return host.lower()
+    address = ipaddress.IPv6Address(host[1:-1])
+    # ``compressed`` of such an address is not the same in all versions of Python.
+    mapped = address.ipv4_mapped
+    return f"[{address.compressed}]" if mapped is None else f"[::ffff:{mapped}]"
+
+
 def is_host_and_port(text: str) -> bool:
     """Whether a text is ``host:port``, where an IPv6 address may name its zone."""
     host, _, port = text.rpartition(":")

@@ -1,6 +1,7 @@
 """URLs, read strictly (RFC 3986): what other parsers drop, or read differently, is rejected.
 
-``urllib.parse.urlsplit`` drops line ends and tabs, and takes anything as a host.
+``urllib.parse.urlsplit`` drops line ends and tabs, and takes anything as a host. Which URLs are
+equivalent is decided here alone: those with one canonical spelling.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-from authsvc.net.addresses import is_host, is_loopback, is_port
+from authsvc.net.addresses import canonical_host, is_host, is_loopback, is_port
 
 MAX_RESOURCE_LENGTH = 2_048
 """Characters of a resource."""
@@ -22,7 +23,10 @@ _URL = re.compile(
 )
 _ENCODED_SEPARATOR = re.compile(r"%2f|%5c", re.IGNORECASE)
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,19 @@ class Url:
         return scheme == "https" or (scheme == "http" and is_loopback(self.host))
 
     def canonical(self) -> str:
-        """Its spelling without user and fragment: scheme and host in lower case, and no port that
-        is the scheme's own (RFC 3986 section 6.2)."""
+        """The one spelling of all URLs that are equivalent to it, without user and fragment.
+
+        Scheme and host are in lower case, and so is no percent-encoded octet (RFC 3986 section
+        6.2.2.1); no unreserved character is encoded (section 6.2.2.2); a port that is the scheme's
+        own and a path of ``/`` alone are left out (section 6.2.3, RFC 9110 section 4.2.3). A slash
+        after a longer path and the order of a query stay: they may tell two resources apart.
+        """
         scheme = self.scheme.lower()
         number = int(self.port or 0)
-        port = f":{number}" if number not in {0, _DEFAULT_PORTS.get(scheme)} else ""
-        query = "" if self.query is None else f"?{self.query}"
-        return f"{scheme}://{self.host.lower()}{port}{self.path}{query}"
+        port = f":{number}" if number not in {0, DEFAULT_PORTS.get(scheme)} else ""
+        path = "" if self.path == "/" else _encoded_once(self.path)
+        query = "" if self.query is None else f"?{_encoded_once(self.query)}"
+        return f"{scheme}://{canonical_host(self.host)}{port}{path}{query}"
 
     def shown(self) -> str:
         """Its canonical spelling for a message, without its query, which may hold a secret."""
@@ -114,12 +124,10 @@ def character_fault(text: str) -> str:
 
 
 def resource_fault(text: str) -> str:
-    """Why a text is no canonical resource URI; empty where it is one.
+    """Why a text is no URI of a resource, in any spelling; empty where it is one.
 
-    Canonical: absolute, http or https, no fragment (RFC 8707 section 2), no user, scheme and host
-    in lower case (RFC 3986 section 6.2.2.1), no port that is the scheme's own (section 6.2.3), no
-    dot segments, no separators in the path that are encoded, at most ``MAX_RESOURCE_LENGTH``
-    characters. One resource then has one spelling, and tokens name it by that one.
+    It is absolute, http or https, without fragment (RFC 8707 section 2), user, dot segments and
+    encoded separators in the path, and has at most ``MAX_RESOURCE_LENGTH`` characters.
     """
     if len(text) > MAX_RESOURCE_LENGTH:
         return f"has more than {MAX_RESOURCE_LENGTH} characters"
@@ -127,13 +135,34 @@ def resource_fault(text: str) -> str:
         url = read(text)
     except ValueError as error:
         return str(error)
-    if url.scheme.lower() not in _DEFAULT_PORTS:
+    if url.scheme.lower() not in DEFAULT_PORTS:
         return "is neither http nor https"
     if url.user is not None:
         return "has a user or a password in it"
     if _ENCODED_SEPARATOR.search(url.path):
         return "has an encoded slash or backslash in its path"
-    return "" if text == url.canonical() else f"is {url.shown()!r} in its canonical spelling"
+    return "has a fragment" if url.fragment is not None else ""
+
+
+def canonical_resource(text: str) -> str:
+    """The canonical spelling of a resource: keys and comparisons go by it; see ``Url.canonical``.
+
+    Raises:
+        ValueError: it is no URI of a resource; as of ``read``.
+    """
+    if fault := resource_fault(text):
+        raise ValueError(fault)
+    return read(text).canonical()
+
+
+def same_resource(one: str, other: str) -> bool:
+    """Whether two texts name one resource: they are equal, or URIs with one canonical spelling."""
+    if one == other:
+        return True
+    try:
+        return canonical_resource(one) == canonical_resource(other)
+    except ValueError:
+        return False
 
 
 def endpoint_fault(text: str) -> str:
@@ -169,8 +198,18 @@ def base_fault(text: str) -> str:
         url = read(text)
     except ValueError as error:
         return str(error)
-    if url.scheme.lower() not in _DEFAULT_PORTS:
+    if url.scheme.lower() not in DEFAULT_PORTS:
         return "is neither http nor https"
     if url.user is not None:
         return "has a user or a password in it"
     return "" if url.query is None and url.fragment is None else "has a query or a fragment"
+
+
+def _encoded_once(text: str) -> str:
+    """A path or query that encodes what it has to, and in capitals."""
+    return _ENCODED.sub(_needed, text)
+
+
+def _needed(octet: re.Match[str]) -> str:
+    character = chr(int(octet[1], 16))
+    return character if _UNRESERVED.fullmatch(character) else octet[0].upper()

@@ -73,6 +73,7 @@ class AuthServicer:
             if (cached := self._unary.cached(request_digest, caller)) is not None:
                 return cached
             request = frames.request_of(encoded)
+            request.resource = caller.spelled(request.resource)
             if (rejection := self._unary.rejection(request, caller)) is not None:
                 raise rejection
             with self._admission.call_for(request.resource, context, caller):
@@ -100,6 +101,7 @@ class AuthServicer:
         """See ``auth.proto``."""
         try:
             caller = self._admission.identify(context)
+            request.resource = caller.spelled(request.resource)
             if (rejection := self._unary.rejection(request, caller)) is not None:
                 raise rejection
             return await self._create(request, caller, context)

@@ -162,6 +162,7 @@ class ResolveStream:
                 self._outbox.add(request_id, frames.RESPONSE, cached)
                 return
             request = frames.request_of(encoded)
+            request.resource = caller.spelled(request.resource)
             if (rejection := self._resolver.rejection(request, caller)) is not None:
                 raise rejection
             admitted = ExitStack()

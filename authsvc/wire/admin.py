@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from authsvc.common.formats import spelled_resource
 from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent, revoked_since
@@ -111,7 +112,10 @@ def filter_of(message: pb.SessionFilter) -> RecordFilter:
     if message.state not in _AUTHENTICATED:
         raise AuthError(Reason.ARGUMENT_INVALID, "filter.state is unknown")
     return RecordFilter(
-        message.issuer, message.subject, _AUTHENTICATED[message.state], message.resource
+        message.issuer,
+        message.subject,
+        _AUTHENTICATED[message.state],
+        spelled_resource(message.resource),
     )
 
 

@@ -43,7 +43,7 @@ def metadata_routes(
         ValueError: ``resource`` is not canonical, an authorization server is no issuer's URL, a
             scope is none, or ``name`` holds control characters.
     """
-    arguments.resource("resource", resource)
+    resource = arguments.resource("resource", resource)
     arguments.line("name", name)
     issuers = arguments.each("authorization_servers", authorization_servers, formats.check_issuer)
     supported = arguments.scopes("scopes", scopes)

@@ -103,7 +103,8 @@ class SessionGate:
         body_timeout_seconds: float = 30.0,
         observer: CallObserver | None = None,
     ) -> None:
-        _check(app, resource, requirement, observer, stateful=stateful, streams=streams)
+        _check(app, requirement, observer, stateful=stateful, streams=streams)
+        resource = arguments.resource("resource", resource)
         self._passed = _passed(app, resource, authorization_servers, scopes, open_paths)
         self._app = Identified(app, resource=resource, stateful=stateful)
         self._resolver = resolver_of(resolver)
@@ -168,7 +169,6 @@ class SessionGate:
 
 def _check(
     app: ASGIApp,
-    resource: str,
     requirement: RequirementOf,
     observer: CallObserver | None,
     *,
@@ -178,10 +178,9 @@ def _check(
     """
     Raises:
         TypeError: an argument is of another type.
-        ValueError: the resource is not canonical, or the options contradict.
+        ValueError: the options contradict.
     """
     check_app(app)
-    arguments.resource("resource", resource)
     check_function(requirement)
     if observer is not None:
         arguments.plain_function("observer", observer, ("scope", "method", "params"))

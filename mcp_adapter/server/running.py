@@ -136,8 +136,7 @@ async def _ready(resolver: Resolver, settings: Settings) -> None:
 _REMEDIES = {
     Reason.CALLER_NOT_ALLOWED: "In authsvc's configuration, the entry of [[callers]] with this "
     "server's service token or certificate has to name this resource",
-    Reason.RESOURCE_INVALID: "Spell resource canonically: absolute, lower-case host, no default "
-    "port, no fragment",
+    Reason.RESOURCE_INVALID: "Spell resource canonically: absolute, lower-case host, no fragment",
 }
 """How to correct the configuration, by reason."""
 

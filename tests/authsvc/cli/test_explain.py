@@ -284,7 +284,7 @@ def test_a_token_is_no_argument(config: Path, provider: IdentityProvider) -> Non
     assert token[:16] not in ran.output
 
 
-@pytest.mark.parametrize("resource", ["https://MCP.example/mcp", OTHER_RESOURCE])
+@pytest.mark.parametrize("resource", ["mcp.example/mcp", OTHER_RESOURCE])
 def test_an_unregistered_resource(config: Path, provider: IdentityProvider, resource: str) -> None:
     ran = invoked(config, "--resource", resource, given=provider.token(aud=resource))
     assert ran.exit_code == 1

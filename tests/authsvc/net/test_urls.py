@@ -7,7 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from authsvc.net.addresses import is_host, is_host_and_port, is_listening_address
-from authsvc.net.urls import base_fault, endpoint_fault, issuer_fault, read, resource_fault
+from authsvc.net.urls import (
+    base_fault,
+    canonical_resource,
+    endpoint_fault,
+    issuer_fault,
+    read,
+    resource_fault,
+    same_resource,
+)
+from tests.support.spellings import DIFFERENT, SAME
 
 HOSTS = [
     *("mcp.example", "localhost", "auth_svc", "a", "1a.example", "xn--bcher-kva.example"),
@@ -125,11 +134,11 @@ def test_what_is_no_url(fault_of: Callable[[str], str], url: str, fault: str) ->
         ("https://mcp.example/mcp#", "resource endpoint issuer base"),
         ("https://u@mcp.example/mcp", "resource endpoint issuer base"),
         ("https://u:p@mcp.example/mcp", "resource endpoint issuer base"),
-        ("https://MCP.example", "resource"),
-        ("HTTPS://mcp.example", "resource"),
-        ("https://mcp.example:443/mcp", "resource"),
-        ("https://mcp.example:08443/mcp", "resource"),
-        ("https://mcp.example:/mcp", "resource"),
+        ("https://MCP.example", ""),
+        ("HTTPS://mcp.example", ""),
+        ("https://mcp.example:443/mcp", ""),
+        ("https://mcp.example:08443/mcp", ""),
+        ("https://mcp.example:/mcp", ""),
         ("https://mcp.example/a%2Fb", "resource"),
         ("https://mcp.example/a%5cb", "resource"),
         ("ftp://mcp.example/mcp", "resource endpoint issuer base"),
@@ -153,3 +162,24 @@ def test_no_message_quotes_a_url(url: str) -> None:
     fault = endpoint_fault(url)
     assert fault
     assert not {"hush", "^", "hu"} & set(fault.split())
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_equivalent_resources(one: str, other: str) -> None:
+    assert same_resource(one, other)
+    assert same_resource(other, one)
+    if not resource_fault(one):
+        assert canonical_resource(one) == canonical_resource(other)
+        assert canonical_resource(canonical_resource(one)) == canonical_resource(one)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_different_resources(one: str, other: str) -> None:
+    assert not same_resource(one, other)
+    assert not same_resource(other, one)
+
+
+@pytest.mark.parametrize("text", ["api://x", "", "https://h/mcp#x", f"https://h/{'x' * 2_040}"])
+def test_what_is_no_resource_has_no_canonical_spelling(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(has|is) "):
+        canonical_resource(text)

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.client import BlockingAuthClient
+from authsvc.common import arguments
 from authsvc.domain.resolution import Resolution
 from mcp_adapter import (
     Requirement,
@@ -48,7 +49,6 @@ WRONG_RESOURCES = [
     *("https://mcp.example/mcp#x", "https://mcp.example/mcp#", "https://u@mcp.example/mcp"),
     *("https://u:p@mcp.example/mcp", "HTTPS://mcp.example/mcp", "https://MCP.example/mcp"),
     *("https://mcp.example:99999/mcp", "https://mcp.example:0/mcp", "https:///mcp", "https://"),
-    *("https://mcp.example:443/mcp", "http://mcp.example:80", "https://mcp.example:/mcp"),
     *("https://mcp.example/m cp", " https://mcp.example/mcp", "https://mcp.example/é"),
     *("https://[::1/mcp", "https://h.example/../mcp", "https://h.example/%2e%2e/mcp"),
     *('https://h"x/mcp', "https://h,e.example/mcp", "https://.../mcp", "https://1.2.3/mcp"),
@@ -248,17 +248,29 @@ def test_a_function_is_what_is_called_and_not_what_it_wraps() -> None:
 @pytest.mark.parametrize(
     ("given", "mended"),
     [
-        ("https://mcp.example:443/mcp", "https://mcp.example/mcp"),
-        ("http://mcp.example:80", "http://mcp.example"),
-        ("https://mcp.example:/mcp?token=s3cret", "https://mcp.example/mcp?..."),
+        ("https://MCP.example/mcp", "https://mcp.example/mcp"),
+        ("https://MCP.example/mcp?token=s3cret", "https://mcp.example/mcp?..."),
         ("HTTPS://MCP.example:08443/mcp#x", "https://mcp.example:8443/mcp"),
-        ("https://[::1]:443/mcp", "https://[::1]/mcp"),
+        ("https://mcp.example:443/mcp#x", "https://mcp.example/mcp"),
     ],
 )
-def test_a_resource_is_given_in_its_canonical_spelling(given: str, mended: str) -> None:
+def test_the_error_has_the_spelling_to_write(given: str, mended: str) -> None:
     with pytest.raises(ValueError, match=f"write {re.escape(repr(mended))}$") as caught:
         SessionGate(Starlette(), resolver=MemoryResolver(), resource=given)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("https://mcp.example:443/mcp", "https://mcp.example/mcp"),
+        ("https://mcp.example:/mcp", "https://mcp.example/mcp"),
+        ("http://mcp.example:80/", "http://mcp.example"),
+        ("https://[::1]:0443/%6dcp", "https://[::1]/mcp"),
+    ],
+)
+def test_a_resource_has_one_spelling_from_here_on(given: str, canonical: str) -> None:
+    assert arguments.resource("resource", given) == canonical
 
 
 @pytest.mark.parametrize(
