@@ -112,7 +112,9 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
         fetched = await fetch_jwks(fetcher, issuer.jwks_url, issuer.algorithms)
         where = issuer.jwks_url
     else:
-        fetched = await fetch_discovered(fetcher, issuer.issuer, issuer.algorithms)
+        fetched = await fetch_discovered(
+            fetcher, issuer.issuer, issuer.algorithms, metadata_url=issuer.metadata_url
+        )
         where = "its metadata, which names it as the issuer"
     try:
         fetched.keys.check_usable()
@@ -134,8 +136,8 @@ def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> Non
 
 
 async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher) -> None:
-    urls = [issuer.jwks_url] if issuer.jwks_url is not None else metadata_urls(issuer.issuer)
-    for url in urls:
+    configured = issuer.jwks_url or issuer.metadata_url
+    for url in metadata_urls(issuer.issuer) if configured is None else (configured,):
         try:
             began = time.time()
             _, headers = await fetcher.get(url)

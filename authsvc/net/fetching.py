@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 
 from authsvc.net.addresses import is_loopback
+from authsvc.net.failures import explained, lookup_fault
 from authsvc.net.urls import endpoint_fault
 
 MAX_DOCUMENT_BYTES = 512 * 1024
@@ -103,7 +104,7 @@ class Fetcher:
         except TimeoutError:
             raise FetchError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise FetchError(f"{url}: {_named(error)}") from None
+            raise FetchError(f"{url}: {explained(error)}") from None
 
     async def _vetted_addresses(self, url: str) -> list[str]:
         """The addresses to connect to. They are used as checked: no second lookup can differ.
@@ -115,8 +116,8 @@ class Fetcher:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise FetchError(f"{url}: the host has no address") from None
+        except (OSError, UnicodeError) as error:
+            raise FetchError(f"{url}: {lookup_fault(error)}") from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         if not self.allow_private_addresses and not is_loopback(host):
             for address in addresses:
@@ -147,16 +148,6 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if address in _NAT64:
         return is_public(ipaddress.IPv4Address(address.packed[-4:]))
     return address.is_global and address in _GLOBAL_UNICAST and address not in _6TO4
-
-
-def _named(error: BaseException) -> str:
-    """The kind of an error, and why a certificate was rejected where one was."""
-    below: BaseException | None = error
-    while below is not None:
-        if isinstance(below, ssl.SSLCertVerificationError):
-            return f"{type(error).__name__}: its certificate is rejected: {below.verify_message}"
-        below = below.__cause__ or below.__context__
-    return type(error).__name__
 
 
 @functools.cache
@@ -217,7 +208,8 @@ async def _exchange(
     ):
         if answer.status_code != httpx2.codes.OK:
             status = answer.status_code
-            raise FetchError(f"{url}: answered {status}", status=status)
+            redirect = ", a redirect, which is not followed" if answer.has_redirect_location else ""
+            raise FetchError(f"{url}: answered {status}{redirect}", status=status)
         body = bytearray()
         async for chunk in answer.aiter_raw():
             body += chunk

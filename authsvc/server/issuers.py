@@ -91,5 +91,11 @@ def _source(settings: IssuerSettings) -> KeySource:
     if settings.jwks_url is not None:
         fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms)
     else:
-        fetch = partial(fetch_discovered, fetcher, settings.issuer, algorithms)
+        fetch = partial(
+            fetch_discovered,
+            fetcher,
+            settings.issuer,
+            algorithms,
+            metadata_url=settings.metadata_url,
+        )
     return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
 from authsvc.net.fetching import Fetcher, FetchError
+from authsvc.net.urls import endpoint_fault
 from authsvc.tokens.documents import parse_document
 from authsvc.tokens.jwk_set import parse_jwks
 from authsvc.tokens.keys import KeyLoadError
@@ -15,6 +16,9 @@ from authsvc.tokens.sources import Fetched
 
 MAX_JWKS_URI_LENGTH = 2_048
 """Characters of a jwks_uri, which error messages quote."""
+
+MAX_QUOTED = 256
+"""Characters of an issuer's text that error messages quote."""
 
 MIN_MAX_AGE_SECONDS = 60.0
 MAX_MAX_AGE_SECONDS = 3600.0
@@ -38,26 +42,33 @@ async def fetch_jwks(fetcher: Fetcher, url: str, algorithms: Collection[str]) ->
     return Fetched(keys, _max_age_seconds(headers))
 
 
-async def fetch_discovered(fetcher: Fetcher, issuer: str, algorithms: Collection[str]) -> Fetched:
+async def fetch_discovered(
+    fetcher: Fetcher, issuer: str, algorithms: Collection[str], *, metadata_url: str | None = None
+) -> Fetched:
     """The keys that an issuer's metadata names (OpenID Connect Discovery section 4, RFC 8414).
 
+    A place without usable metadata of this issuer is passed over. Once a place has it, the keys
+    come from there: another place might name keys that have been withdrawn since.
+
+    Args:
+        fetcher: sends the requests.
+        issuer: the issuer.
+        algorithms: see ``parse_jwks``.
+        metadata_url: the only place of its metadata; None for those of ``metadata_urls``.
+
     Raises:
-        KeyLoadError: they cannot be fetched or are no JWK Set, or the metadata is another issuer's,
-            or a remote issuer's metadata names an address of this machine.
+        KeyLoadError: no place has metadata of this issuer, and the message says what each answered;
+            or the keys cannot be fetched, or are no JWK Set.
     """
     failures = []
-    for url in metadata_urls(issuer):
+    for url in metadata_urls(issuer) if metadata_url is None else (metadata_url,):
         try:
             jwks_uri = await _jwks_uri(fetcher, url, issuer)
-            break
         except KeyLoadError as error:
             failures.append(str(error))
-    else:
-        raise KeyLoadError("; ".join(failures))
-    if _on_loopback(jwks_uri) and not _on_loopback(issuer):
-        # Only the configuration may name an address of this machine, not an issuer's metadata.
-        raise KeyLoadError(f"{url}: leads to this machine")
-    return await fetch_jwks(fetcher, jwks_uri, algorithms)
+        else:
+            return await fetch_jwks(fetcher, jwks_uri, algorithms)
+    raise KeyLoadError("; ".join(failures))
 
 
 async def _get(fetcher: Fetcher, url: str) -> tuple[bytes, Mapping[str, str]]:
@@ -75,42 +86,89 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
     """The ``jwks_uri`` of the metadata at ``url``.
 
     Raises:
-        KeyLoadError: there is no metadata of that issuer, or it has no ``jwks_uri``, or too long a
-            one.
+        KeyLoadError: there is no usable metadata of that issuer.
     """
-    document, _ = await _get(fetcher, url)
+    document, headers = await _get(fetcher, url)
     try:
-        metadata = parse_document(document, ("issuer", "jwks_uri"))
+        return read_metadata(document, issuer, url)
     except ValueError as error:
-        raise KeyLoadError(f"{url}: {error}") from None
+        kind = headers.get("content-type", "").partition(";")[0]
+        sent_as = f" (sent as {_quoted(kind)})" if kind and "json" not in kind.lower() else ""
+        raise KeyLoadError(f"{url}: {error}{sent_as}") from None
+
+
+def read_metadata(document: bytes, issuer: str, url: str) -> str:
+    """The ``jwks_uri`` of an issuer's metadata.
+
+    Args:
+        document: what was fetched.
+        issuer: the configured issuer.
+        url: where it was fetched.
+
+    Raises:
+        ValueError: it is no metadata of that issuer, or names no URL that keys may be fetched from.
+            The message continues a sentence that begins with ``url``.
+    """
+    metadata = parse_document(document, ("issuer", "jwks_uri"))
     if metadata.get("issuer") != issuer:
         # RFC 8414 section 3.3: otherwise one issuer could impersonate another.
-        raise KeyLoadError(f"{url}: is the metadata of another issuer")
+        raise ValueError(_other_issuer(metadata.get("issuer"), issuer))
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str):
-        raise KeyLoadError(f"{url}: names no jwks_uri")
+        raise ValueError("names no jwks_uri")
     if len(jwks_uri) > MAX_JWKS_URI_LENGTH:
-        raise KeyLoadError(f"{url}: its jwks_uri has more than {MAX_JWKS_URI_LENGTH} characters")
+        raise ValueError(f"its jwks_uri has more than {MAX_JWKS_URI_LENGTH} characters")
+    if fault := endpoint_fault(jwks_uri):
+        raise ValueError(
+            f"its jwks_uri is not an https URL (http is for loopback alone): it {fault}"
+        )
+    if _on_loopback(jwks_uri) and not _on_loopback(url):
+        # Only the configuration may name an address of this machine, not an issuer's metadata.
+        raise ValueError("its jwks_uri leads to this machine")
     return jwks_uri
 
 
-def metadata_urls(issuer: str) -> tuple[str, str]:
-    """The URLs of an issuer's metadata: by OpenID Connect, then by RFC 8414 (section 3)."""
+def _other_issuer(found: object, issuer: str) -> str:
+    """Why metadata is another issuer's, and which setting mends it."""
+    if not isinstance(found, str):
+        return "names no issuer"
+    told = f"is the metadata of issuer {_quoted(found)}, which is not {_quoted(issuer)}"
+    if "{tenantid}" in found:
+        return (
+            f"{told}: it is a template for all tenants; set issuer to that of one tenant, and add "
+            "one [[issuers]] for each"
+        )
+    if found.rstrip("/") == issuer.rstrip("/"):
+        return f"{told}: they differ in the slash at the end; set issuer to {_quoted(found)}"
+    return f"{told}; if the claim iss of its tokens is the former, set issuer to it"
+
+
+def _quoted(text: str) -> str:
+    """Text of an issuer for a message: bounded and printable."""
+    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")
+
+
+def metadata_urls(issuer: str) -> tuple[str, ...]:
+    """The URLs of an issuer's metadata, in the order of the MCP specification ("Authorization
+    Server Metadata Discovery"): three if the issuer has a path, otherwise two.
+
+    RFC 8414 section 3.1 inserts the well-known path before the issuer's, for OAuth metadata and
+    then for OpenID Connect's. OpenID Connect Discovery section 4 appends it. The inserted places
+    come first: clients look there first, too, and what serves one tenant's path cannot serve them.
+    """
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     places = (
-        f"{path}/.well-known/openid-configuration",
         f"/.well-known/oauth-authorization-server{path}",
+        f"/.well-known/openid-configuration{path}",
+        f"{path}/.well-known/openid-configuration",
     )
-    first, second = (urlunsplit((parts.scheme, parts.netloc, place, "", "")) for place in places)
-    return first, second
+    urls = (urlunsplit((parts.scheme, parts.netloc, place, "", "")) for place in places)
+    return tuple(dict.fromkeys(urls))
 
 
 def _on_loopback(url: str) -> bool:
-    try:
-        return is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        return False  # it is no URL, which the fetch reports
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def _max_age_seconds(headers: Mapping[str, str]) -> float:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from authsvc.common.formats import check_issuer
 from authsvc.common.settings import Resource, Table
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty
 
 
+def _no_template(issuer: str) -> str:
+    if "{tenantid}" in issuer.lower():
+        raise ValueError("is the iss of one tenant's tokens: write one [[issuers]] for each tenant")
+    return issuer
+
+
 class IssuerSettings(Table):
     """``[[issuers]]``: one trusted issuer of tokens."""
 
-    issuer: NonEmpty = Field(description="Claim iss of its tokens, exactly.")
+    issuer: Annotated[NonEmpty, AfterValidator(_no_template)] = Field(
+        description="Claim iss of its tokens, exactly."
+    )
     algorithms: tuple[Algorithm, ...] = Field(
         min_length=1, description="The signature algorithms that are accepted from it."
     )
@@ -38,6 +46,11 @@ class IssuerSettings(Table):
         default=False,
         description="Whether the URL of its keys comes from its metadata (OIDC Discovery, RFC "
         "8414).",
+    )
+    metadata_url: EndpointUrl | None = Field(
+        default=None,
+        description="As discover, if its metadata is at none of the places of the specifications: "
+        "the URL of it. The issuer that it names has to be this one.",
     )
     allow_private_addresses: bool = Field(
         default=False, description="Whether keys may be fetched from private addresses."
@@ -69,10 +82,11 @@ class IssuerSettings(Table):
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
-        given = [self.secret_file, self.jwks_file, self.jwks_url, self.discover or None]
+        given = [self.secret_file, self.jwks_file, self.jwks_url, self.is_discovered or None]
         if sum(item is not None for item in given) != 1:
             raise ValueError(
-                "needs exactly one of secret_file, jwks_file, jwks_url and discover = true"
+                "needs exactly one of secret_file, jwks_file, jwks_url and discover = true (or "
+                "metadata_url)"
             )
         if (self.secret_file is not None) != (self.algorithms == ("HS256",)) or (
             self.secret_file is None and "HS256" in self.algorithms
@@ -82,12 +96,17 @@ class IssuerSettings(Table):
             )
         if self.previous_secret_files and self.secret_file is None:
             raise ValueError("previous_secret_files needs secret_file")
-        if self.discover:
+        if self.is_discovered and self.metadata_url is None:
             try:
                 check_issuer(self.issuer)
             except ValueError as error:
                 raise ValueError(f"discover: issuer {error}") from None
         return self
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether the URL of its keys comes from its metadata."""
+        return self.discover or self.metadata_url is not None
 
     @property
     def key_setting(self) -> str:

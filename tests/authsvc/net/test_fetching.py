@@ -75,6 +75,7 @@ class SecureSite:
         self.port = 0
         self.answers: dict[str, bytes] = {}
         self.hosts: list[str] = []
+        self.asked: list[str] = []
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -82,8 +83,11 @@ class SecureSite:
         self.hosts += [
             line.partition(": ")[2] for line in request.splitlines() if line.startswith("Host: ")
         ]
-        body = self.answers[path]
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        if path in self.answers:
+            self.asked.append(path)
+        status = b"200 OK" if path in self.answers else b"404 Not Found"
+        body = self.answers.get(path, b"")
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
         await writer.drain()
         writer.close()
 
@@ -177,7 +181,7 @@ async def test_a_certificate_that_is_not_strict_enough_is_named(
     monkeypatch.setattr(fetching, "tls_context", lambda: strict)
     async with secure_site(tmp_path / "lax.pem") as site:
         told = await refused(INSIDE, f"https://127.0.0.1:{site.port}/jwks")
-        assert "its certificate is rejected: Missing Authority Key Identifier" in told
+        assert "certificate verify failed: Missing Authority Key Identifier" in told
         assert site.hosts == []
 
 
@@ -192,7 +196,7 @@ async def test_the_certificate_is_for_the_name_and_not_for_the_address(
     assert secure.hosts == [f"idp.example:{secure.port}"]
     # The certificate names the address that is connected to, which is neither here nor there.
     told = await refused(INSIDE, f"https://other.example:{secure.port}/jwks")
-    assert "ConnectError: its certificate is rejected: Hostname mismatch" in told
+    assert "ConnectError: certificate verify failed: Hostname mismatch" in told
     assert len(secure.hosts) == 1
 
 
@@ -231,7 +235,7 @@ async def test_remote_metadata_cannot_name_this_machine(
         ).encode()
         with pytest.raises(KeyLoadError, match="leads to this machine"):
             await fetch_discovered(Fetcher(allow), issuer, ("ES256",))
-    assert len(secure.hosts) == 2
+    assert secure.asked == ["/.well-known/openid-configuration"] * 2
 
 
 async def test_one_unreachable_address_of_several_does_not_matter(

@@ -1,0 +1,72 @@
+"""Why a request over HTTP failed, in a sentence: what an exception's name alone does not say."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+import httpx2
+
+_UNTRUSTED = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes (X509_V_ERR) for a chain that ends in no trusted authority."""
+
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_OTHER_NAME = frozenset({62, 63, 64})
+
+_MAX_CHAIN = 20
+"""Exceptions that are followed from the one that was raised."""
+
+
+def explained(error: BaseException) -> str:
+    """The kind of a failed request, and its cause: a certificate, or the system's error.
+
+    Nothing of the message of ``error`` itself is shown: it may quote what the other side sent.
+    """
+    name = type(error).__name__
+    for below in _chain(error):
+        if isinstance(below, ssl.SSLCertVerificationError):
+            return f"{name}: certificate verify failed: {_certificate_fault(below)}"
+        if isinstance(below, ssl.SSLError):
+            reason = (below.reason or "no reason given").lower().replace("_", " ")
+            return f"{name}: TLS failed: {reason}"
+        if isinstance(below, OSError) and below.errno and below.errno > 0:
+            return f"{name}: {os.strerror(below.errno).lower()}"
+    if isinstance(error, httpx2.ConnectTimeout):
+        return f"{name}: no connection in time"
+    if isinstance(error, httpx2.TimeoutException):
+        return f"{name}: no answer in time"
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return f"{name}: the answer is not HTTP, or ends before it is complete"
+    return name
+
+
+def lookup_fault(error: OSError | UnicodeError) -> str:
+    """Why a name has no address."""
+    if isinstance(error, socket.gaierror) and error.strerror:
+        return f"the host has no address: DNS: {error.strerror.lower()}"
+    return "the host has no address"
+
+
+def _certificate_fault(error: ssl.SSLCertVerificationError) -> str:
+    """OpenSSL's message, and what mends it."""
+    told = error.verify_message
+    if error.verify_code in _UNTRUSTED:
+        return f"{told}; if a private authority has issued it, set ca_file to that authority's"
+    if error.verify_code == _NOT_YET_VALID:
+        return f"{told}; compare the clocks"
+    if error.verify_code == _EXPIRED:
+        return f"{told}; renew it there, or mend this machine's clock"
+    if error.verify_code in _OTHER_NAME:
+        return f"{told} (host name mismatch: it is for another host)"
+    return told
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The exception and those that led to it, the first cause last."""
+    found: list[BaseException] = []
+    below: BaseException | None = error
+    while below is not None and len(found) < _MAX_CHAIN:
+        found.append(below)
+        below = below.__cause__ or below.__context__
+    return found

@@ -1,0 +1,206 @@
+"""Metadata as issuers serve it: at three places, of which some answer with something else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.tokens import BearerToken
+from authsvc.server.config import IssuerSettings
+from authsvc.server.issuers import issuer_of
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+from tests.support.clock import START
+from tests.support.http import Answer, Site, serving_http
+from tests.support.keys import jwks, signer
+from tests.support.tokens import RESOURCE
+
+pytestmark = pytest.mark.anyio
+
+KEY = signer("k1")
+
+RFC_8414 = "/.well-known/oauth-authorization-server{path}"
+OIDC_INSERTED = "/.well-known/openid-configuration{path}"
+OIDC_APPENDED = "{path}/.well-known/openid-configuration"
+PLACES = (RFC_8414, OIDC_INSERTED, OIDC_APPENDED)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving_http() as running:
+        running.answers["/jwks"] = Answer(jwks(KEY))
+        yield running
+
+
+def metadata(issuer: object, jwks_uri: object, **more: object) -> Answer:
+    document = {"issuer": issuer, "jwks_uri": jwks_uri, **more}
+    return Answer(json.dumps(document).encode(), headers={"Content-Type": "application/json"})
+
+
+def configured(issuer: str, **settings: object) -> Issuer:
+    table = {"issuer": issuer, "algorithms": ["ES256"], **({"discover": True} | settings)}
+    return issuer_of(IssuerSettings.model_validate(table))
+
+
+async def accepts(issuer: Issuer) -> bool:
+    """Whether its keys are found, and a token of it is accepted."""
+    await issuer.keys.refresh(START)
+    verifier = JwtVerifier([issuer])
+    token = BearerToken(KEY.token(START, iss=issuer.issuer))
+    try:
+        await verifier.verify(token, resource=RESOURCE, now=START)
+    except AuthError as error:
+        assert error.reason is Reason.KEYS_UNAVAILABLE  # noqa: PT017 - the other outcome
+        return False
+    return True
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_metadata_of_an_issuer_with_a_path_is_found_at_each_place(
+    site: Site, place: str
+) -> None:
+    issuer = f"{site.url}/tenant1"
+    site.answers[place.format(path="/tenant1")] = metadata(issuer, f"{site.url}/jwks")
+    assert await accepts(configured(issuer))
+    tried = [it.format(path="/tenant1") for it in PLACES[: PLACES.index(place) + 1]]
+    assert site.requests == [*tried, "/jwks"]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("place", [RFC_8414, OIDC_APPENDED])
+async def test_metadata_of_an_issuer_without_a_path_is_found_at_both_places(
+    site: Site, place: str, slash: str
+) -> None:
+    issuer = site.url + slash
+    site.answers[place.format(path="")] = metadata(issuer, f"{site.url}/jwks")
+    assert await accepts(configured(issuer))
+    assert len(site.requests) == len(set(site.requests))
+
+
+PASSED_OVER = {
+    "html": (
+        Answer(b"<!doctype html><p>Sign in", headers={"Content-Type": "text/html; charset=utf-8"}),
+        "is not JSON (sent as 'text/html')",
+    ),
+    "nothing": (Answer(), "is not JSON"),
+    "not found": (Answer(status=404), "answered 404"),
+    "an error": (Answer(b"{}", status=500), "answered 500"),
+    "unauthorized": (Answer(status=401), "answered 401"),
+    "a redirect": (
+        Answer(status=302, headers={"Location": "/good"}),
+        "answered 302, a redirect, which is not followed",
+    ),
+    "a list": (Answer(b"[]"), "is not a JSON object"),
+    "garbage": (Answer(bytes(range(256))), "is not JSON"),
+    "cut short": (Answer(b'{"issuer": "'), "is not JSON"),
+    "a member twice": (Answer(b'{"issuer": "a", "issuer": "b"}'), "has a member twice: issuer"),
+    "too long": (Answer(b" " * 600_000), "is longer than"),
+    "br": (Answer(headers={"Content-Encoding": "br"}), "answered in the content coding 'br'"),
+    "no issuer": (Answer(b"{}"), "names no issuer"),
+    "a number as issuer": (metadata(1, "SITE/jwks"), "names no issuer"),
+    "another issuer": (
+        metadata("https://evil.example", "SITE/jwks"),
+        "is the metadata of issuer 'https://evil.example', which is not 'ISSUER'",
+    ),
+    "no jwks_uri": (metadata("ISSUER", None), "names no jwks_uri"),
+    "a list as jwks_uri": (metadata("ISSUER", ["SITE/jwks"]), "names no jwks_uri"),
+    "a file": (metadata("ISSUER", "file:///etc/passwd"), "its jwks_uri is not an https URL"),
+    "http": (metadata("ISSUER", "http://idp.example/jwks"), "its jwks_uri is not an https URL"),
+    "no URL": (metadata("ISSUER", "//x\ny"), "its jwks_uri is not an https URL"),
+    "too long a URL": (metadata("ISSUER", "https://a/" + "b" * 4000), "its jwks_uri has more than"),
+}
+
+
+@pytest.mark.parametrize("case", PASSED_OVER)
+async def test_a_place_with_something_else_is_passed_over_and_told(site: Site, case: str) -> None:
+    issuer = f"{site.url}/tenant1"
+    answer, told = PASSED_OVER[case]
+    body = answer.body.replace(b"ISSUER", issuer.encode()).replace(b"SITE", site.url.encode())
+    first, second, third = (place.format(path="/tenant1") for place in PLACES)
+    site.answers[first] = site.answers[second] = Answer(body, answer.status, answer.headers)
+    source = configured(issuer)
+    assert not await accepts(source)
+    for place in (first, second):
+        assert f"{site.url}{place}: {told.replace('ISSUER', issuer)}" in source.keys.failure
+    assert f"{site.url}{third}: answered 404" in source.keys.failure
+    assert len(source.keys.failure) < 2000
+    site.answers[third] = metadata(issuer, f"{site.url}/jwks")
+    assert await accepts(configured(issuer))
+
+
+async def test_keys_come_from_the_first_place_even_if_they_cannot_be_fetched(site: Site) -> None:
+    # Another place could name a set that is out of date.
+    site.answers[RFC_8414.format(path="")] = metadata(site.url, f"{site.url}/gone")
+    site.answers[OIDC_APPENDED.format(path="")] = metadata(site.url, f"{site.url}/jwks")
+    source = configured(site.url)
+    assert not await accepts(source)
+    assert source.keys.failure == f"{site.url}/gone: answered 404"
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("ISSUER/", "they differ in the slash at the end; set issuer to 'ISSUER/'"),
+        (
+            "https://login.example/{tenantid}/v2.0",
+            "is a template for all tenants; set issuer to that of one tenant",
+        ),
+        ("https://idp.example", "if the claim iss of its tokens is the former, set issuer to it"),
+        ("\x1b[2J\u202e\ud800", r"issuer '\x1b[2J\u202e\ud800', which"),
+        ("x" * 5000, f"issuer '{'x' * 256}...', which"),
+        ("", "issuer '', which"),
+    ],
+)
+async def test_metadata_of_another_issuer_is_refused_with_both_strings(
+    site: Site, named: str, hint: str
+) -> None:
+    named, hint = named.replace("ISSUER", site.url), hint.replace("ISSUER", site.url)
+    for place in PLACES:
+        site.answers[place.format(path="")] = metadata(named, f"{site.url}/jwks")
+    source = configured(site.url)
+    assert not await accepts(source)
+    assert hint in source.keys.failure
+    assert f"is not {site.url!r}" in source.keys.failure
+    assert source.keys.failure.isprintable()
+    assert len(source.keys.failure) < 1500
+    assert "/jwks" not in site.requests
+
+
+async def test_metadata_at_a_place_of_its_own(site: Site) -> None:
+    """As for tokens of Entra's version 1, whose issuer is at another host than its metadata."""
+    issuer = "https://sts.windows.example/tenant/"
+    site.answers["/tenant/metadata?p=1"] = metadata(issuer, f"{site.url}/jwks")
+    assert await accepts(configured(issuer, metadata_url=f"{site.url}/tenant/metadata?p=1"))
+    assert await accepts(
+        configured(issuer, metadata_url=f"{site.url}/tenant/metadata?p=1", discover=False)
+    )
+    # Nothing else is asked, and the issuer that it names has to be the configured one.
+    site.requests.clear()
+    other = configured(issuer.rstrip("/"), metadata_url=f"{site.url}/tenant/metadata?p=1")
+    assert not await accepts(other)
+    assert "they differ in the slash at the end" in other.keys.failure
+    assert site.requests == ["/tenant/metadata?p=1"]
+
+
+def test_metadata_url_is_a_source_of_keys_of_its_own(tmp_path: Path) -> None:
+    for settings, complaint in (
+        ({"jwks_url": "https://a.example/jwks", "discover": False}, "exactly one of"),
+        ({"jwks_file": tmp_path / "jwks", "discover": False}, "exactly one of"),
+    ):
+        with pytest.raises(ValidationError, match=complaint):
+            configured("https://a.example", metadata_url="https://a.example/m", **settings)
+    for url in ("http://a.example/m", "https://u:p@a.example/m", "ftp://a.example"):
+        with pytest.raises(ValidationError, match="is a URL like"):
+            configured("https://a.example", metadata_url=url)
+
+
+@pytest.mark.parametrize("issuer", ["https://login.example/{tenantid}/v2.0", "{tenantid}"])
+def test_a_template_of_issuers_is_refused_at_the_start(issuer: str) -> None:
+    """No token has it as its ``iss``; one that matches any tenant would let any tenant in."""
+    for how in ({}, {"discover": False, "jwks_url": "https://login.example/keys"}):
+        with pytest.raises(ValidationError, match=r"one \[\[issuers\]\] for each tenant"):
+            configured(issuer, **how)
