@@ -47,7 +47,7 @@ MAY_IMPORT = {
     },
     "__init__": set(),
     "__main__": {"cli", "common"},
-    "mcp_adapter.gate": {"domain", "common", "client"},
+    "mcp_adapter.gate": {"domain", "common", "net", "client"},
     "mcp_adapter.transport": {"domain", "common", "mcp_adapter.gate"},
     "mcp_adapter.tools": {"domain", "common", "mcp_adapter.gate"},
     "mcp_adapter.server": {

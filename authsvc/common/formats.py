@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 
 from authsvc.net import urls
-from authsvc.net.addresses import is_host, is_host_and_port, is_listening_address
+from authsvc.net.addresses import is_host_and_port, is_listening_address
+from authsvc.net.hosts import AllowedHosts, AllowedOrigins
+from authsvc.net.peers import Peers
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -149,33 +151,51 @@ def check_uri(uri: str) -> str:
 
 
 def check_host(host: str) -> str:
-    """A value of Host, ``name``, ``name:port`` or ``name:*``.
+    """Values of Host that are allowed; see ``hosts.AllowedHosts``.
 
     Raises:
         ValueError: it is not one.
     """
-    if not _is_host_of_a_request(host):
-        raise ValueError("is a host in lower case like mcp.example.com, with :port or :*")
+    try:
+        AllowedHosts((host,), scheme="")
+    except ValueError:
+        raise ValueError(
+            "is a host in lower case like mcp.example.com or *.example.com, with :port or :*, or * "
+            "alone"
+        ) from None
     return host
 
 
-def _is_host_of_a_request(text: str) -> bool:
-    host = text.removesuffix(":*")
-    return text == text.lower() and "%" not in text and (is_host(host) or is_host_and_port(text))
-
-
 def check_origin(origin: str) -> str:
-    """A value of Origin, ``scheme://name`` with an optional port or ``:*``.
+    """Values of Origin that are allowed; see ``hosts.AllowedOrigins``.
 
     Raises:
         ValueError: it is not one.
     """
-    scheme, separator, host = origin.partition("://")
-    if scheme not in {"http", "https"} or not separator or not _is_host_of_a_request(host):
+    try:
+        AllowedOrigins((origin,))
+    except ValueError:
         raise ValueError(
-            "is an origin in lower case like https://app.example.com, with :port or :*, no path"
-        )
+            "is an origin in lower case like https://app.example.com or app://name, with :port or "
+            ":*, no path; or null"
+        ) from None
     return origin
+
+
+def check_peer(peer: str) -> str:
+    """An address, a network, or ``unix``; see ``peers.Peers``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        Peers((peer,))
+    except ValueError:
+        raise ValueError(
+            "is an IP address like 10.0.0.7, a network like 10.0.0.0/8 with no bit set beyond its "
+            "prefix, or unix"
+        ) from None
+    return peer
 
 
 def check_node(address: str) -> str:

@@ -9,6 +9,7 @@ Entry:
 - ``lifespan``: the resolver opens and closes with the server
 - ``open_paths``: paths that need no token
 - ``origins``: Host, Origin and CORS
+- ``forwarded``: the host that a client asked a proxy for
 - ``metadata``: protected resource metadata (RFC 9728)
 
 Request:

@@ -23,8 +23,6 @@ from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.config import Settings
 from mcp_adapter.transport.streamable import StreamableHttp
 
-ENDPOINTS = ("/mcp", "/mcp/")
-
 
 def build_app(
     settings: Settings,
@@ -58,6 +56,7 @@ def build_app(
             resource=settings.resource,
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
+            trusted_proxies=settings.trusted_proxies,
         )
     )
     metadata = metadata_routes(
@@ -73,11 +72,17 @@ def build_app(
             yield
 
     app = Starlette(
-        routes=[*(Route(path, mcp) for path in ENDPOINTS), *metadata, *_health_routes(ready)],
+        routes=[*_endpoint_routes(settings.endpoint, mcp), *metadata, *_health_routes(ready)],
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _endpoint_routes(path: str, mcp: ASGIApp) -> list[Route]:
+    """The endpoint's, with a slash at the end and without: no client is redirected."""
+    bare = path.rstrip("/")
+    return [Route(each, mcp) for each in dict.fromkeys((path, bare or "/", f"{bare}/"))]
 
 
 def _gate(

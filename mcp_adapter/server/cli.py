@@ -47,7 +47,7 @@ def _listening_address(
     help="Listen here, whatever the configuration says; for a second replica.",
 )
 def serve(config: Path | None, listen: str | None) -> None:
-    """Serve MCP over Streamable HTTP at /mcp until SIGTERM or Ctrl-C.
+    """Serve MCP over Streamable HTTP at the path of `resource` until SIGTERM or Ctrl-C.
 
     Clients find metadata at /.well-known/oauth-protected-resource, probes /healthz and /readyz.
     """

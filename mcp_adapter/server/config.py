@@ -15,10 +15,14 @@ from authsvc.common.formats import (
     check_issuer,
     check_listening,
     check_origin,
+    check_peer,
     check_scope,
 )
 from authsvc.common.settings import FileSettings, Resource, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
+from authsvc.net.hosts import EVERY
+from authsvc.net.peers import UNIX
+from authsvc.net.urls import read
 from authsvc.telemetry.logs import Format
 from authsvc.telemetry.settings import TracingSettings
 from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES, DEFAULT_MAX_BODY_BYTES
@@ -26,6 +30,16 @@ from mcp_adapter.gate.origins import LOOPBACK_ORIGINS
 from mcp_adapter.tools.settings import S3Settings, ToolsSettings
 
 Scope = Annotated[str, AfterValidator(check_scope)]
+
+
+def _check_proxy(peer: str) -> str:
+    if peer == UNIX:
+        raise ValueError("is an address or a network: the adapter listens on no Unix socket")
+    return check_peer(peer)
+
+
+OTHER_PATHS = ("/healthz", "/readyz")
+"""Paths of the adapter that are no part of MCP."""
 
 
 class AuthsvcSettings(AuthsvcAddress):
@@ -85,10 +99,22 @@ class Settings(FileSettings):
     tracing: TracingSettings | None = None
     connections: ConnectionSettings = ConnectionSettings()
     allowed_hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
-        default=(), description="Host values besides the resource's own and loopback ones."
+        default=(),
+        description="Host values besides the resource's own and loopback ones: mcp.example.com, "
+        "with :port or :*; *.example.com for all names below it. * allows any: set it only behind "
+        "a proxy that checks Host, or pages of any site reach the server by DNS rebinding.",
     )
     allowed_origins: tuple[Annotated[str, AfterValidator(check_origin)], ...] = Field(
-        default=LOOPBACK_ORIGINS, description="Origins of pages that may call, besides its own."
+        default=LOOPBACK_ORIGINS,
+        description="Origins of pages that may call, besides its own, of any scheme, such as "
+        "app://name; with :port or :*. null is any page without an origin, and every site can "
+        "make one.",
+    )
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_check_proxy)], ...] = Field(
+        default=(),
+        description="Addresses and networks of proxies whose Forwarded or X-Forwarded-Host is "
+        "checked in place of Host. Each must set that header itself, in place of what a client "
+        "sent.",
     )
     max_body_bytes: PositiveInt = Field(
         default=DEFAULT_MAX_BODY_BYTES, description="Longest body that is read."
@@ -127,4 +153,20 @@ class Settings(FileSettings):
                 "connections.request_timeout_seconds has to be longer than body_timeout_seconds, "
                 "or clients are disconnected before they are answered"
             )
+        if EVERY in self.allowed_hosts and (self.trusted_proxies or len(self.allowed_hosts) > 1):
+            raise ValueError(
+                "allowed_hosts has *, which allows every Host: its other values, and "
+                "trusted_proxies, have no effect"
+            )
+        bare = self.endpoint.rstrip("/")
+        if bare in OTHER_PATHS or bare.startswith("/.well-known") or "%" in bare:
+            raise ValueError(
+                f"resource has the path {self.endpoint}: the adapter serves MCP at a path of its "
+                f"own, which is none of {', '.join(OTHER_PATHS)} and /.well-known/, and has no %"
+            )
         return self
+
+    @property
+    def endpoint(self) -> str:
+        """The path of the MCP endpoint, which is the resource's."""
+        return read(self.resource).path or "/"

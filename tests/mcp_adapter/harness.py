@@ -60,8 +60,10 @@ class MemoryResolver(FakeResolver):
         *,
         rejected: Mapping[str, Reason] | None = None,
         sessions: Mapping[str, tuple[str, str] | None] | None = None,
+        resource: str = RESOURCE,
     ) -> None:
         super().__init__()
+        self._expected_resource = resource
         self.tokens |= tokens or {}
         self.rejected |= rejected or {}
         self.sessions |= sessions or {}
@@ -81,7 +83,7 @@ class MemoryResolver(FakeResolver):
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
-        self._record("revoke", session_id, "", RESOURCE)
+        self._record("revoke", session_id, "", self._expected_resource)
         await super().revoke(session_id)
 
     async def ready(self) -> None:
@@ -91,7 +93,7 @@ class MemoryResolver(FakeResolver):
 
     def _record(self, method: str, session_id: str, token: str, resource: str) -> None:
         self.calls.append((method, session_id, token))
-        assert resource == RESOURCE
+        assert resource == self._expected_resource
 
 
 class Meeting:
