@@ -120,7 +120,7 @@ class AllowedHosts:
         texts = set(allowed)
         self._scheme = scheme
         self._all = EVERY in texts
-        self._patterns = {HostPattern.read(text, scheme) for text in texts - {EVERY}}
+        self._patterns = frozenset(HostPattern.read(it, scheme) for it in texts - {EVERY})
 
     def allow(self, text: str) -> bool:
         """Whether a value of Host is allowed; never one that is no host."""
@@ -129,9 +129,9 @@ class AllowedHosts:
             return False
         names = (authority.host, *(f"*.{domain}" for domain in _domains(authority.host)))
         return self._all or any(
-            HostPattern(name, authority.port, any_port=False) in self._patterns
-            or HostPattern(name, None, any_port=True) in self._patterns
+            pattern in self._patterns
             for name in names
+            for pattern in _patterns_of(Authority(name, authority.port))
         )
 
 
@@ -148,19 +148,7 @@ class AllowedOrigins:
     def __init__(self, allowed: Iterable[str]) -> None:
         texts = set(allowed)
         self._null = NULL in texts
-        self._origins: set[tuple[str, Authority]] = set()
-        self._on_any_port: set[tuple[str, str]] = set()
-        for text in texts - {NULL}:
-            name = text.removesuffix(":*")
-            origin = read_origin(name)
-            if origin is None or text != text.lower():
-                raise ValueError
-            if name == text:
-                self._origins.add(origin)
-            elif _PORT.search(name):
-                raise ValueError
-            else:
-                self._on_any_port.add((origin[0], origin[1].host))
+        self._patterns = frozenset(map(_origin_pattern, texts - {NULL}))
 
     def allow(self, text: str) -> bool:
         """Whether a value of Origin is allowed."""
@@ -169,7 +157,26 @@ class AllowedOrigins:
         origin = read_origin(text)
         if origin is None:
             return False
-        return origin in self._origins or (origin[0], origin[1].host) in self._on_any_port
+        scheme, authority = origin
+        return any((scheme, pattern) in self._patterns for pattern in _patterns_of(authority))
+
+
+def _origin_pattern(text: str) -> tuple[str, HostPattern]:
+    name = text.removesuffix(":*")
+    any_port = name != text
+    origin = read_origin(name)
+    if origin is None or text != text.lower() or (any_port and _PORT.search(name)):
+        raise ValueError
+    scheme, authority = origin
+    return scheme, HostPattern(authority.host, authority.port, any_port)
+
+
+def _patterns_of(authority: Authority) -> tuple[HostPattern, HostPattern]:
+    """The patterns that would allow this host, wildcards not among them."""
+    return (
+        HostPattern(authority.host, authority.port, any_port=False),
+        HostPattern(authority.host, None, any_port=True),
+    )
 
 
 def _domains(host: str) -> list[str]:
