@@ -162,8 +162,20 @@ def _read(issued: CredentialsTypeDef, region: str) -> AwsCredentials:
 def _error_of(error: ClientError, role: RoleRule) -> AuthError:
     code = _code(error)
     reason = Reason.CREDENTIALS_REFUSED if code in _REJECTIONS else Reason.CREDENTIALS_UNAVAILABLE
-    hint = ": put fewer buckets or permissions in the token" if code == _TOO_LARGE else ""
+    hint = f": {_remedy(error)}" if code == _TOO_LARGE else ""
     return AuthError(reason, f"STS, for {role.arn}: {code or 'an error without a code'}{hint}")
+
+
+def _remedy(error: ClientError) -> str:
+    """What makes the request smaller. Tags and policy have one limit, and STS says which is above
+    it; tags may also come from the session or the web identity that assumes the role."""
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    if "session tags" in message.lower():
+        return (
+            "the session tags take too much: set credentials.sts.session_tags to false, or pass on "
+            "fewer tags from authsvc's own session"
+        )
+    return "put fewer buckets or permissions in the token"
 
 
 def _code(error: ClientError) -> str:

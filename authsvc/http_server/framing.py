@@ -8,7 +8,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from authsvc.http_server.heads import HeadError, check_head, check_upgrade
+from authsvc.http_server.heads import HeadError, check_head, check_target, check_upgrade
 from authsvc.http_server.parsing import ParsingState, Part
 from authsvc.http_server.settings import HttpLimits
 
@@ -57,6 +57,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         check_head(self.parser.get_http_version(), self.headers)
+        check_target(self.url, self.headers)
         if self.parser.should_upgrade():
             check_upgrade(self.parser.get_method(), self.headers)
         super().on_headers_complete()

@@ -6,7 +6,10 @@ leaves to its users (RFC 9112, sections 3.2, 6.1 and 6.3).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)/.*", re.IGNORECASE)
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -54,6 +57,26 @@ def check_head(version: str, headers: Headers) -> None:
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise HeadError(400, "malformed")
     if codings > 1 or lengths > 1 or (codings and (lengths or version == "1.0")):
+        raise HeadError(400, "malformed")
+
+
+def check_target(target: bytes, headers: Headers) -> None:
+    """Reject a target that names another host than Host does (RFC 9112 section 3.2.2).
+
+    An app sees Host and the path alone, and by the RFC the host of the target counts.
+
+    Args:
+        target: of the request line.
+        headers: names in lower case, and values.
+
+    Raises:
+        HeadError: it does, or has no path, which uvicorn could not read.
+    """
+    if target.startswith(b"/") or target == b"*":
+        return
+    found = _ABSOLUTE.fullmatch(target)
+    hosts = [value for name, value in headers if name == b"host"]
+    if found is None or [found[1].lower()] != [host.lower() for host in hosts]:
         raise HeadError(400, "malformed")
 
 

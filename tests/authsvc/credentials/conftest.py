@@ -24,6 +24,7 @@ class FakeSts:
         clock_time: what its clock shows.
         longest_seconds: no credentials of it last longer.
         errors: (status, code) of the errors to come, in order; then it issues again.
+        message: the text of those errors.
         body: what it answers instead, when set.
         calls: the parameters of each call, in order.
         signers: the Authorization header of each call; empty where there was none.
@@ -35,6 +36,7 @@ class FakeSts:
     clock_time: float = 0.0
     longest_seconds: float = 43_200.0
     errors: list[tuple[int, str]] = field(default_factory=list)
+    message: str = "what was said: keep-me-out-of-logs"
     body: bytes = b""
     calls: list[dict[str, str]] = field(default_factory=list)
     signers: list[str] = field(default_factory=list)
@@ -45,7 +47,7 @@ class FakeSts:
         """Status and body."""
         if self.errors:
             status, code = self.errors.pop(0)
-            message = "what was said: keep-me-out-of-logs"
+            message = self.message
             error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
             return status, f"<ErrorResponse>{error}</ErrorResponse>".encode()
         if self.body:

@@ -409,6 +409,20 @@ async def test_a_policy_that_does_not_pack_at_all_is_rejected(
     assert not fake_sts.errors
 
 
+@pytest.mark.parametrize("percent", [101, 142])
+async def test_session_tags_that_do_not_pack_are_named(
+    broker: StsBroker, fake_sts: FakeSts, percent: int
+) -> None:
+    fake_sts.errors = [(400, "PackedPolicyTooLarge")] * 2
+    fake_sts.message = f"Packed size of session tags consumes {percent}% of allotted space."
+
+    error = await refused(broker, principal())
+
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert "session_tags" in error.detail
+    assert "buckets" not in error.detail
+
+
 async def test_a_policy_that_is_too_long_is_rejected_without_a_call(
     broker: StsBroker, fake_sts: FakeSts
 ) -> None:

@@ -64,6 +64,18 @@ REFUSED = {
     "space in the target": b"GET /a b HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
     "control character in the target": b"GET /\x01 HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
     "target that is not ASCII": b"GET /\xe9 HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
+    **{
+        f"target {target}": b"GET %b HTTP/1.1\r\nHost: a.example\r\n\r\n" % target.encode() + HIDDEN
+        for target in (
+            *(
+                "http://b.example/",
+                "http://a.example:80/",
+                "http://u@a.example/",
+                "http://a.example",
+            ),
+            *("https://a.example.b.example/", "http://a.example?x", "ftp://a.example/", "x"),
+        )
+    },
     "CONNECT": b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
     "CONNECT to a path": b"CONNECT /x HTTP/1.1\r\nHost: a.example\r\n\r\n" + HIDDEN,
     "Upgrade with a body": POST
@@ -94,6 +106,16 @@ async def test_an_ambiguous_request_is_rejected_once_and_ends_its_connection(
     assert said.split()[1] in {b"400", b"501", b"505"}
     assert b"\r\nconnection: close\r\n" in said.lower()
     assert served.requests == []
+
+
+@pytest.mark.parametrize("target", [b"http://a.example/x", b"HTTPS://A.example/x"])
+async def test_a_target_may_name_the_host_that_host_names(target: bytes) -> None:
+    request = b"GET %b HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"
+    async with serving() as served:
+        said = await served.says(request % target)
+
+    assert said.split()[1] == b"200"
+    assert [path for _, path, _ in served.requests] == ["/x"]
 
 
 async def test_a_body_that_breaks_after_its_response_gets_no_second_one() -> None:
