@@ -132,7 +132,7 @@ BOUNDED = {
     "authsvc/telemetry/security.py": {
         "SecurityEvents.counts": "types, reasons and registered callers"
     },
-    "authsvc/net/fetching.py": {"tls_context": "one"},
+    "authsvc/net/trust.py": {"tls_context": "one"},
     "authsvc/net/tls.py": {"_placeholder": "one"},
     "authsvc/tokens/introspection.py": {
         "IntrospectionVerifier._requests": "256",

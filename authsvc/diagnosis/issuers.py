@@ -12,6 +12,7 @@ from pathlib import Path
 from authsvc.diagnosis import Check, Report, directly
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import IssuerSettings, Settings
+from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
 from authsvc.tokens.discovery import fetch_discovered, fetch_jwks, metadata_urls
 from authsvc.tokens.jwk_set import load_jwks_file
@@ -107,7 +108,7 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     Raises:
         KeyLoadError: the keys cannot be loaded.
     """
-    fetcher = Fetcher(issuer.allow_private_addresses)
+    fetcher = fetcher_of(issuer, f"issuers[{issuer.issuer}]")
     if issuer.jwks_url is not None:
         fetched = await fetch_jwks(fetcher, issuer.jwks_url, issuer.algorithms)
         where = issuer.jwks_url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 
@@ -24,12 +25,18 @@ def explained(error: BaseException) -> str:
     Nothing of the message of ``error`` itself is shown: it may quote what the other side sent.
     """
     name = type(error).__name__
+    if isinstance(error, httpx2.ProxyError):
+        # The proxy's own words are not shown.
+        status = re.match(r"[0-9]{3}\b", str(error))
+        return f"{name}: it answered {status[0] if status else 'something else'} to CONNECT"
     for below in _chain(error):
         if isinstance(below, ssl.SSLCertVerificationError):
             return f"{name}: certificate verify failed: {_certificate_fault(below)}"
         if isinstance(below, ssl.SSLError):
             reason = (below.reason or "no reason given").lower().replace("_", " ")
             return f"{name}: TLS failed: {reason}"
+        if isinstance(below, socket.gaierror):
+            return f"{name}: {lookup_fault(below)}"
         if isinstance(below, OSError) and below.errno and below.errno > 0:
             return f"{name}: {os.strerror(below.errno).lower()}"
     if isinstance(error, httpx2.ConnectTimeout):

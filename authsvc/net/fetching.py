@@ -3,17 +3,20 @@
 An issuer's metadata names the address to connect to (server-side request forgery), and its response
 may be slow, huge or a redirect. A request goes to an HTTPS URL (HTTP on loopback) and a public
 address, follows no redirect, and is bounded in time and size.
+
+Through a proxy, the proxy looks the host's name up and connects to it, so that it alone can reject
+private addresses. TLS goes from end to end; therefore only https goes through it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import ipaddress
 import socket
 import ssl
 import zlib
 from collections.abc import Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,6 +24,9 @@ import httpx2
 
 from authsvc.net.addresses import is_loopback
 from authsvc.net.failures import explained, lookup_fault
+from authsvc.net.proxies import Proxy
+from authsvc.net.public_addresses import is_public
+from authsvc.net.trust import Trust, tls_context
 from authsvc.net.urls import endpoint_fault
 
 MAX_DOCUMENT_BYTES = 512 * 1024
@@ -38,16 +44,6 @@ _GZIP = 16 + zlib.MAX_WBITS
 _NO_CODINGS = frozenset({"", "identity", "utf-8", "aws-chunked"})
 """Values of Content-Encoding that leave a body unchanged. The last two are no content codings, but
 some hosts send them: a charset in the wrong header, and the upload encoding of an object store."""
-
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-_6TO4 = ipaddress.ip_network("2002::/16")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_PROVIDERS = (
-    ipaddress.ip_network("168.63.129.16/32"),
-    ipaddress.ip_network("192.0.0.0/24"),
-)
-"""Metadata services of cloud providers, which return a machine's credentials, at addresses that
-``ipaddress`` calls global. The other metadata services have addresses that it calls private."""
 
 
 class FetchError(Exception):
@@ -70,9 +66,13 @@ class Fetcher:
     Attributes:
         allow_private_addresses: whether addresses that are not public are permitted, too. For a URL
             whose host is loopback they always are.
+        trust: the certificate authorities; None for the system's.
+        proxy: what https goes through; None for direct connections.
     """
 
     allow_private_addresses: bool = False
+    trust: Trust | None = None
+    proxy: Proxy | None = None
 
     async def get(self, url: str) -> tuple[bytes, Mapping[str, str]]:
         """A document and its headers.
@@ -97,14 +97,45 @@ class Fetcher:
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
     ) -> tuple[bytes, Mapping[str, str]]:
         check_url(url)
+        request = _Request(method, url, headers, form)
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+                context = tls_context() if self.trust is None else self.trust.context()
+                if self.proxy is not None:
+                    self._check_through_proxy(url)
+                    return await _exchange_through(request, self.proxy, context)
                 addresses = await self._vetted_addresses(url)
-                return await _exchange_with_any(method, url, addresses, headers, form)
+                return await _exchange_with_any(request, addresses, context)
         except TimeoutError:
             raise FetchError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise FetchError(f"{url}: {explained(error)}") from None
+            raise FetchError(f"{url}: {self._through()}{explained(error)}") from None
+
+    def _through(self) -> str:
+        return "" if self.proxy is None else f"through the proxy {self.proxy.url}: "
+
+    def _check_through_proxy(self, url: str) -> None:
+        """What can be checked of a host that the proxy looks up.
+
+        Raises:
+            FetchError: the URL is not https, or its host is an address that is not permitted.
+        """
+        parts = urlsplit(url)
+        if parts.scheme.lower() != "https":
+            raise FetchError(f"{url}: only https goes through a proxy")
+        host = parts.hostname or ""
+        with suppress(ValueError):
+            self._check_address(url, host, ipaddress.ip_address(host))
+
+    def _check_address(
+        self, url: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    ) -> None:
+        """
+        Raises:
+            FetchError: it is not public, and has to be.
+        """
+        if not (self.allow_private_addresses or is_loopback(host) or is_public(address)):
+            raise FetchError(f"{url}: {address} is not public; see allow_private_addresses")
 
     async def _vetted_addresses(self, url: str) -> list[str]:
         """The addresses to connect to. They are used as checked: no second lookup can differ.
@@ -119,10 +150,8 @@ class Fetcher:
         except (OSError, UnicodeError) as error:
             raise FetchError(f"{url}: {lookup_fault(error)}") from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
-        if not self.allow_private_addresses and not is_loopback(host):
-            for address in addresses:
-                if not is_public(address):
-                    raise FetchError(f"{url}: {address} is not public; see allow_private_addresses")
+        for address in addresses:
+            self._check_address(url, host, address)
         return list(dict.fromkeys(map(str, addresses)))
 
 
@@ -136,76 +165,75 @@ def check_url(url: str) -> None:
         raise FetchError(f"the URL is not an https URL (http is for loopback alone): it {fault}")
 
 
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address belongs to the public Internet.
-
-    Stricter than ``is_global``, which accepts addresses that a gateway translates to private ones
-    (6to4, NAT64), deprecated ranges, multicast, and metadata services of cloud providers.
-    """
-    if isinstance(address, ipaddress.IPv4Address):
-        inside = any(address in network for network in _PROVIDERS)
-        return address.is_global and not address.is_multicast and not inside
-    if address in _NAT64:
-        return is_public(ipaddress.IPv4Address(address.packed[-4:]))
-    return address.is_global and address in _GLOBAL_UNICAST and address not in _6TO4
-
-
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """Trust in the machine's certificate authorities. Loading them takes tens of milliseconds, so
-    that is done once."""
-    return httpx2.create_ssl_context(trust_env=False)
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    form: Mapping[str, str] | None
 
 
 async def _exchange_with_any(
-    method: str,
-    url: str,
-    addresses: Sequence[str],
-    headers: Mapping[str, str],
-    form: Mapping[str, str] | None,
+    request: _Request, addresses: Sequence[str], context: ssl.SSLContext
 ) -> tuple[bytes, Mapping[str, str]]:
     """Try the addresses one after the other: one family of ``localhost`` is often unreachable."""
     *others, last = addresses
     for address in others:
         try:
-            return await _exchange(method, url, address, headers, form)
+            return await _exchange_with(request, address, context)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
             continue
-    return await _exchange(method, url, last, headers, form)
+    return await _exchange_with(request, last, context)
+
+
+async def _exchange_with(
+    request: _Request, address: str, context: ssl.SSLContext
+) -> tuple[bytes, Mapping[str, str]]:
+    parts = urlsplit(request.url)
+    where = f"[{address}]" if ":" in address else address
+    netloc = where if parts.port is None else f"{where}:{parts.port}"
+    timeout = httpx2.Timeout(FETCH_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+    async with httpx2.AsyncClient(verify=context, trust_env=False, timeout=timeout) as http:
+        return await _exchange(http, request, netloc)
+
+
+async def _exchange_through(
+    request: _Request, proxy: Proxy, context: ssl.SSLContext
+) -> tuple[bytes, Mapping[str, str]]:
+    async with httpx2.AsyncClient(
+        verify=context,
+        trust_env=False,
+        proxy=proxy.transport(context),
+        timeout=httpx2.Timeout(FETCH_TIMEOUT_SECONDS),
+    ) as http:
+        return await _exchange(http, request, urlsplit(request.url).netloc)
 
 
 async def _exchange(
-    method: str,
-    url: str,
-    address: str,
-    headers: Mapping[str, str],
-    form: Mapping[str, str] | None,
+    http: httpx2.AsyncClient, request: _Request, netloc: str
 ) -> tuple[bytes, Mapping[str, str]]:
+    """
+    Args:
+        http: sends it.
+        request: what is sent.
+        netloc: where to: the URL's own host, or an address of it, and the port.
+    """
+    url = request.url
     parts = urlsplit(url)
-    where = f"[{address}]" if ":" in address else address
-    netloc = where if parts.port is None else f"{where}:{parts.port}"
-    target = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
-    async with (
-        httpx2.AsyncClient(
-            verify=tls_context(),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(FETCH_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-        ) as http,
-        http.stream(
-            method,
-            target,
-            headers={
-                "Host": parts.netloc,
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                **headers,
-            },
-            data=form,
-            # The certificate is verified for the name; the connection goes to the address.
-            extensions={"sni_hostname": parts.hostname},
-        ) as answer,
-    ):
+    async with http.stream(
+        request.method,
+        urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, "")),
+        headers={
+            "Host": parts.netloc,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            **request.headers,
+        },
+        data=request.form,
+        follow_redirects=False,
+        # The certificate is verified for the name; the connection may go to an address.
+        extensions={"sni_hostname": parts.hostname},
+    ) as answer:
         if answer.status_code != httpx2.codes.OK:
             status = answer.status_code
             redirect = ", a redirect, which is not followed" if answer.has_redirect_location else ""

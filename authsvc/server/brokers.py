@@ -20,6 +20,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Secret
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
+from authsvc.server.egress import fetcher_of
 
 _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 
@@ -102,7 +103,7 @@ def _exchange_broker(
             subject_token_type=_TOKEN_TYPES[table.subject_token_type],
         ),
         client_secret=partial(read_secret, table.client_secret_file),
-        post=partial(_post, Fetcher(table.allow_private_addresses), table.endpoint),
+        post=partial(_post, fetcher_of(table, "credentials.exchange"), table.endpoint),
         counts=counts,
     )
     closing.push_async_callback(broker.close)

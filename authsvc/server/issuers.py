@@ -8,8 +8,9 @@ from pathlib import Path
 from authsvc.common.secret_file import SecretFileError, read_secret_file
 from authsvc.common.settings import ConfigError
 from authsvc.domain.resolution import Secret
-from authsvc.net.fetching import Fetcher, FetchError
+from authsvc.net.fetching import FetchError
 from authsvc.server.config import IssuerSettings, Settings
+from authsvc.server.egress import fetcher_of
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.discovery import fetch_discovered, fetch_jwks
@@ -64,7 +65,7 @@ def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
             leeway_seconds=introspection.leeway_seconds,
             audiences=introspection.audiences,
             max_token_bytes=settings.max_token_bytes,
-            fetcher=Fetcher(introspection.allow_private_addresses),
+            fetcher=fetcher_of(introspection, "introspection"),
         )
     except (FetchError, SecretFileError) as error:
         raise ConfigError(f"introspection: {error}") from None
@@ -87,7 +88,7 @@ def _source(settings: IssuerSettings) -> KeySource:
     if settings.jwks_file is not None:
         path = settings.jwks_file
         return FileKeys([path], partial(load_jwks_file, path, algorithms))
-    fetcher = Fetcher(settings.allow_private_addresses)
+    fetcher = fetcher_of(settings, f"issuers[{settings.issuer}]")
     if settings.jwks_url is not None:
         fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms)
     else:

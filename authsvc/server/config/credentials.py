@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authsvc.common.formats import check_scope, check_uri
 from authsvc.common.settings import Resource, Table
-from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, RoleArn
+from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl, RoleArn
 
 
 class StaticCredentials(Table):
@@ -114,6 +115,8 @@ class ExchangeSettings(Table):
     allow_private_addresses: bool = Field(
         default=False, description="Whether the endpoint may have a private address."
     )
+    ca_file: Path | None = Field(default=None, description=CA_FILE)
+    proxy: ProxyUrl | None = Field(default=None, description=PROXY)
     audience: Line = Field(default="", description="The API's name at the endpoint (audience).")
     api: Annotated[str, AfterValidator(lambda uri: check_uri(uri) if uri else uri)] = Field(
         default="", description="The API's URI (resource, RFC 8707)."
@@ -124,6 +127,11 @@ class ExchangeSettings(Table):
     subject_token_type: Literal["access_token", "jwt"] = Field(
         default="access_token", description="The type of the client's token."
     )
+
+    @model_validator(mode="after")
+    def _https_where_it_matters(self) -> Self:
+        check_egress(self, endpoint=self.endpoint)
+        return self
 
 
 class CredentialSettings(Table):

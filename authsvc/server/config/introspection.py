@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from authsvc.common.settings import Resource, Table
-from authsvc.server.config.values import EndpointUrl, NonEmpty
+from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.values import EndpointUrl, NonEmpty, ProxyUrl
 
 
 class IntrospectionSettings(Table):
@@ -23,6 +24,8 @@ class IntrospectionSettings(Table):
     allow_private_addresses: bool = Field(
         default=False, description="Whether the endpoint may have a private address."
     )
+    ca_file: Path | None = Field(default=None, description=CA_FILE)
+    proxy: ProxyUrl | None = Field(default=None, description=PROXY)
     audiences: dict[Resource, tuple[NonEmpty, ...]] = Field(
         default={},
         description="Accepted values of aud, by resource. Without an entry: the resource itself.",
@@ -35,3 +38,8 @@ class IntrospectionSettings(Table):
     subject_claim: Literal["sub", "id"] = Field(
         default="sub", description="The claim that holds the subject."
     )
+
+    @model_validator(mode="after")
+    def _https_where_it_matters(self) -> Self:
+        check_egress(self, endpoint=self.endpoint)
+        return self

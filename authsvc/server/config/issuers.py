@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from authsvc.common.formats import check_issuer
 from authsvc.common.settings import Resource, Table
-from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty
+from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
 
 
 def _no_template(issuer: str) -> str:
@@ -55,6 +56,8 @@ class IssuerSettings(Table):
     allow_private_addresses: bool = Field(
         default=False, description="Whether keys may be fetched from private addresses."
     )
+    ca_file: Path | None = Field(default=None, description=CA_FILE)
+    proxy: ProxyUrl | None = Field(default=None, description=PROXY)
     keys_max_stale_seconds: PositiveFloat = Field(
         default=86_400.0,
         description="How long fetched keys stay valid while they cannot be fetched again.",
@@ -101,6 +104,18 @@ class IssuerSettings(Table):
                 check_issuer(self.issuer)
             except ValueError as error:
                 raise ValueError(f"discover: issuer {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _https_where_it_matters(self) -> Self:
+        if self.metadata_url is not None:
+            check_egress(self, metadata_url=self.metadata_url)
+        elif self.discover:
+            check_egress(self, issuer=self.issuer)
+        elif self.jwks_url is not None:
+            check_egress(self, jwks_url=self.jwks_url)
+        else:
+            check_egress(self)
         return self
 
     @property

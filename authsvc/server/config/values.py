@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from authsvc.common.formats import check_endpoint, check_line, check_node
 from authsvc.net.addresses import is_listening_address
+from authsvc.net.proxies import read_proxy
 
 Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
+
+
+def _proxy_url(url: SecretStr) -> SecretStr:
+    read_proxy(url.get_secret_value())
+    return url
 
 
 def _listening_address(address: str) -> str:
@@ -26,6 +32,7 @@ def _listening_address(address: str) -> str:
 ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
 HostAndPort = Annotated[str, AfterValidator(check_node)]
 EndpointUrl = Annotated[str, AfterValidator(check_endpoint)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
 Line = Annotated[str, AfterValidator(check_line)]
 NonEmpty = Annotated[str, Field(min_length=1), AfterValidator(check_line)]
 RoleArn = Annotated[

@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from authsvc.net import fetching
 from authsvc.net.certificates import SignedCertificate, make_authority
-from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, FetchError, is_public, tls_context
+from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, FetchError
+from authsvc.net.public_addresses import is_public
+from authsvc.net.trust import tls_context
 from authsvc.tokens.discovery import fetch_discovered
 from authsvc.tokens.keys import KeyLoadError
 from tests.support.bounds import TIMEOUT_SECONDS

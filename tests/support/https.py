@@ -1,0 +1,170 @@
+"""HTTPS servers with certificates of a private authority, and a proxy that tunnels to them."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+
+from authsvc.net.certificates import SignedCertificate, issue, make_authority
+from tests.support.sockets import serving_tcp
+
+
+@dataclass
+class PrivateAuthority:
+    """An authority that no system trusts.
+
+    Attributes:
+        folder: where its files are.
+        authority: itself.
+    """
+
+    folder: Path
+    authority: SignedCertificate = field(default_factory=lambda: make_authority("CA", days=1))
+
+    def file(self, name: str = "ca.pem") -> Path:
+        """A file of its certificate."""
+        path = self.folder / name
+        path.write_bytes(self.authority.certificate_pem())
+        return path
+
+    def server(self, *hosts: str, days: float = 1) -> ssl.SSLContext:
+        """What a server of these names and addresses speaks TLS with."""
+        return serving_context(self.folder, issue(self.authority, "s", _names(hosts), days=days))
+
+
+def serving_context(folder: Path, signed: SignedCertificate) -> ssl.SSLContext:
+    """What a server with a certificate speaks TLS with."""
+    path = folder / "server.pem"
+    path.write_bytes(signed.key_pem() + signed.certificate_pem())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+@dataclass
+class TlsSite:
+    """An HTTPS server.
+
+    Attributes:
+        url: where it is, by ``localhost``.
+        port: its port.
+        answers: by path; 404 for others.
+        requests: method and path of what was asked for, in order.
+        bodies: what was posted, in order.
+    """
+
+    port: int = 0
+    answers: dict[str, bytes] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"https://localhost:{self.port}"
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request."""
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        method, path, _ = head.split(" ", 2)
+        self.requests.append(f"{method} {path}")
+        length = head.lower().partition("content-length: ")[2].partition("\r\n")[0]
+        self.bodies.append(await reader.readexactly(int(length or "0")))
+        status = b"200 OK" if path in self.answers else b"404 Not Found"
+        body = self.answers.get(path, b"")
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        await writer.drain()
+
+
+@asynccontextmanager
+async def serving_https(context: ssl.SSLContext) -> AsyncIterator[TlsSite]:
+    """Run it on loopback."""
+    site = TlsSite()
+    async with serving_tcp(site.answer, tls=context) as (_, port):
+        site.port = port
+        yield site
+
+
+@dataclass
+class Tunnels:
+    """A proxy that does CONNECT.
+
+    Attributes:
+        url: where it is.
+        heads: what it was asked for, in order.
+        received: the bytes that clients sent through its tunnels.
+        answer: the status line with which it rejects; empty to tunnel.
+        hosts: where it connects for a host; by default to the host itself.
+    """
+
+    url: str = ""
+    heads: list[str] = field(default_factory=list)
+    received: bytearray = field(default_factory=bytearray)
+    answer: bytes = b""
+    hosts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> list[str]:
+        """The request lines."""
+        return [head.partition("\r\n")[0] for head in self.heads]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One tunnel."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(head)
+        if self.answer or not head.startswith("CONNECT "):
+            writer.write(b"HTTP/1.1 %b\r\n\r\n" % (self.answer or b"405 CONNECT only"))
+            await writer.drain()
+            return
+        host, _, port = head.split(" ")[1].rpartition(":")
+        other_reader, other = await asyncio.open_connection(self.hosts.get(host, host), int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        try:
+            await asyncio.gather(
+                self._copied(reader, other, self.received),
+                self._copied(other_reader, writer, bytearray()),
+            )
+        finally:
+            other.transport.abort()
+            with suppress(OSError):
+                await other.wait_closed()
+
+    async def _copied(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: bytearray
+    ) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                seen += data
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+
+@asynccontextmanager
+async def tunnelling(context: ssl.SSLContext | None = None) -> AsyncIterator[Tunnels]:
+    """Run it on loopback, over TLS where there is a context."""
+    proxy = Tunnels()
+    async with serving_tcp(proxy.serve, tls=context) as (host, port):
+        proxy.url = f"https://localhost:{port}" if context else f"http://{host}:{port}"
+        yield proxy
+
+
+def _names(hosts: tuple[str, ...]) -> list[x509.GeneralName]:
+    return [_name(host) for host in hosts or ("localhost", "127.0.0.1")]
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
