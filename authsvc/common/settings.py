@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from authsvc.common.formats import check_resource
+from authsvc.common.formats import check_resource, spelled_resource
 
 
 class ConfigError(Exception):
@@ -27,6 +27,20 @@ class Table(BaseModel):
 
 Resource = Annotated[str, AfterValidator(check_resource)]
 """The canonical URI of an MCP server."""
+
+
+def _check_spellings(table: object) -> object:
+    names = [spelled_resource(str(name)) for name in table] if isinstance(table, dict) else []
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"names {name!r} twice, in two spellings")
+    return table
+
+
+ValueT = TypeVar("ValueT")
+
+ByResource = Annotated[dict[Resource, ValueT], BeforeValidator(_check_spellings)]
+"""A table by resource. Of two spellings of one resource, only the last would count."""
 
 
 class FileSettings(BaseSettings):

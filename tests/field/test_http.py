@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,10 +14,17 @@ import pytest
 from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
+from authsvc.access.callers import Caller
+from authsvc.console.config import ConsoleSettings
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Resolution
+from authsvc.http_server.settings import HttpLimits
 from authsvc.net.hosts import AllowedHosts, AllowedOrigins
 from authsvc.net.peers import Peers
+from authsvc.net.urls import canonical_resource, resource_fault
 from mcp_adapter import with_origin_checks
 from mcp_adapter.gate.origins import WARNING_INTERVAL_SECONDS, OriginGuard
+from mcp_adapter.server.config import Settings
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,
@@ -33,6 +42,11 @@ from tests.mcp_adapter.harness import (
     running,
     settings,
 )
+from tests.support.clock import Clock
+from tests.support.service import serving as serving_authsvc
+from tests.support.service import settings_for
+from tests.support.spellings import DIFFERENT, SAME
+from tests.support.tokens import IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -524,3 +538,107 @@ async def test_several_revisions_are_none() -> None:
             assert answer.status_code == 400
             assert MODERN in answer.text
             assert LEGACY in answer.text
+
+
+ROOT = "https://mcp.example"
+SPELLINGS = [ROOT, f"{ROOT}/", f"{ROOT}:443", "HTTPS://MCP.Example:/"]
+OTHERS = [f"{ROOT}//", f"{ROOT}:80", f"{ROOT}./", "http://mcp.example", f"{ROOT}/?"]
+NONE = ["mcp.example", f"{ROOT}/#", f"https://user@{ROOT[8:]}", f"{ROOT}/%2F", ""]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_two_spellings_of_a_resource_are_one_session(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, *, streams: bool
+) -> None:
+    token = idp.token(aud=ROOT)
+    configured = settings_for(tmp_path, idp, resources=(f"{ROOT}:443/",))
+    async with serving_authsvc(configured, clock, streams=streams) as service:
+        resolve = service.client.resolve
+        answers = [
+            await resolve("", token, resource=spelling) for spelling in SPELLINGS for _ in range(2)
+        ]
+        created = await service.client.create(token, resource=SPELLINGS[-1])
+        found = [await resolve(session_of(created), token, resource=it) for it in SPELLINGS]
+        unknown = [await refused(resolve("", token, resource=it)) for it in OTHERS]
+        malformed = [await refused(resolve("", token, resource=it)) for it in NONE]
+
+    assert len({session_of(answer) for answer in answers}) == 1
+    assert {answer.outcome for answer in found} == {found[0].outcome}
+    assert {session_of(answer) for answer in found} == {session_of(created)}
+    assert set(unknown) == {Reason.CALLER_NOT_ALLOWED}
+    assert set(malformed) == {Reason.RESOURCE_INVALID}
+
+
+def session_of(answer: Resolution) -> str:
+    """The id of its session."""
+    assert answer.session is not None
+    return answer.session.id
+
+
+async def refused(call: Awaitable[object]) -> Reason:
+    """Why a call is refused."""
+    with pytest.raises(AuthError) as caught:
+        await call
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(("one", "other"), [pair for pair in SAME if not resource_fault(pair[0])])
+async def test_equivalent_resources_are_equal_everywhere(one: str, other: str) -> None:
+    canonical = canonical_resource(one)
+    caller = Caller("x", frozenset({canonical}))
+    for named in (one, other):
+        caller.authorize(named)
+        assert caller.spelled(named) == canonical
+        authority = re.split("[/?]", named.partition("://")[2])[0].removesuffix(":")
+        headers = {"host": authority, "origin": f"{named.partition('://')[0]}://{authority}"}
+        assert await guarded(headers, resource=canonical) == 200
+
+
+@pytest.mark.parametrize(
+    "resource", [f"{ROOT}:443/", f"{ROOT}/", f"{ROOT}:/", "https://mcp.example:0443"]
+)
+def test_every_setting_has_one_spelling(
+    tmp_path: Path, idp: IdentityProvider, resource: str
+) -> None:
+    of_authsvc = settings_for(tmp_path, idp, resources=(resource,))
+
+    assert settings(resource=resource).resource == ROOT
+    assert of_authsvc.resources == (ROOT,)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_different_resources_are_different_callers(one: str, other: str) -> None:
+    for registered, named in ((one, other), (other, one)):
+        if resource_fault(registered):
+            continue
+        caller = Caller("x", frozenset({canonical_resource(registered)}))
+        with pytest.raises(AuthError):
+            caller.authorize(named)
+
+
+@pytest.mark.parametrize("table", ["issuers", "introspection"])
+def test_a_table_by_resource_names_each_once(
+    tmp_path: Path, idp: IdentityProvider, table: str
+) -> None:
+    secret = idp.write_secret(tmp_path)
+    audiences = {"https://h.example": ("a",), "https://h.example:443/": ("b",)}
+    issuer = {"issuer": idp.issuer, "algorithms": ["HS256"], "secret_file": secret}
+    introspection = {
+        "issuer": "https://opaque.example",
+        "endpoint": "https://opaque.example/i",
+        "client_id": "authsvc",
+        "client_secret_file": secret,
+    }
+    wrong: dict[str, dict[str, Any]] = {
+        "issuers": {"issuers": [{**issuer, "audiences": audiences}]},
+        "introspection": {"introspection": {**introspection, "audiences": audiences}},
+    }
+
+    with pytest.raises(ValidationError, match=r"audiences[\s\S]*https://h.example' twice"):
+        settings_for(tmp_path, idp, **wrong[table])
+
+
+def test_keep_alive_outlives_a_proxy_of_a_minute() -> None:
+    for program in (Settings, ConsoleSettings):
+        assert program.model_fields["keep_alive_seconds"].default == 75.0
+    assert HttpLimits().keep_alive_seconds == 75.0

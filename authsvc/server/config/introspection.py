@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from authsvc.common.settings import Resource, Table
+from authsvc.common.settings import ByResource, Table
 from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
 from authsvc.server.config.values import EndpointUrl, NonEmpty, ProxyUrl
 
@@ -26,7 +26,7 @@ class IntrospectionSettings(Table):
     )
     ca_file: Path | None = Field(default=None, description=CA_FILE)
     proxy: ProxyUrl | None = Field(default=None, description=PROXY)
-    audiences: dict[Resource, tuple[NonEmpty, ...]] = Field(
+    audiences: ByResource[tuple[NonEmpty, ...]] = Field(
         default={},
         description="Accepted values of aud, by resource. Without an entry: the resource itself.",
     )

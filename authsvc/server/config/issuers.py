@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from authsvc.common.formats import check_issuer
-from authsvc.common.settings import Resource, Table
+from authsvc.common.settings import ByResource, Table
 from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
 
@@ -62,7 +62,7 @@ class IssuerSettings(Table):
         default=86_400.0,
         description="How long fetched keys stay valid while they cannot be fetched again.",
     )
-    audiences: dict[Resource, tuple[NonEmpty, ...]] = Field(
+    audiences: ByResource[tuple[NonEmpty, ...]] = Field(
         default={},
         description="Accepted values of aud, by resource. Without an entry: the resource itself.",
     )
