@@ -38,7 +38,6 @@ BOUNDED = {
         "AdminChannels._channels": "the addresses that it was made with",
         "AdminChannels._outdated": "those of each certificate that it had, until it is closed",
     },
-    "authsvc/common/aws_isolation.py": {"DIRECT": "never changed"},
     "authsvc/access/certificate_names.py": {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
     },

@@ -237,7 +237,7 @@ async def test_no_request_has_a_password_from_netrc(
 async def test_certificate_authorities_are_the_machines(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, str(tmp_path / "missing.pem"))
     # A bundle that cannot be read would be an error.
     for target in (sts, s3):

@@ -1,19 +1,24 @@
 """Sessions of botocore that ignore the environment and the files of the user's account.
 
 Botocore reads credentials, profiles, endpoints, proxies, certificate authorities and even models of
-the APIs from there. Two variables stay in effect, since an organisation sets them for all its
-programs and they only choose among AWS's own endpoints: ``AWS_USE_FIPS_ENDPOINT`` and
-``AWS_USE_DUALSTACK_ENDPOINT``.
+the APIs from there. It trusts a list of authorities of its own, in place of the system's. Two
+variables stay in effect, since an organisation sets them for all its programs and they only choose
+among AWS's own endpoints: ``AWS_USE_FIPS_ENDPOINT`` and ``AWS_USE_DUALSTACK_ENDPOINT``.
 """
 
 from __future__ import annotations
 
 import os
+import ssl
 from datetime import datetime
 from typing import Any
 
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.utils import parse_timestamp
+
+from authsvc.net.proxies import Proxy
+from authsvc.net.trust import Trust, tls_context
 
 _ALLOWED = frozenset({"use_fips_endpoint", "use_dualstack_endpoint"})
 
@@ -27,8 +32,45 @@ _VARIABLES: dict[str, tuple[Any, Any, Any, Any]] = {
     "credentials_file": (None, None, os.devnull, None),
 }
 
-DIRECT: dict[str, Any] = {"ignore_configured_endpoint_urls": True, "proxies": {}}
-"""For the configuration of each client: no endpoint but the one in the settings, and no proxy."""
+
+class _TrustingSession(AIOHTTPSession):
+    """HTTP of a client that trusts what our other clients trust. A changed ``ca_file`` takes effect
+    for new connections; those of before are not used again.
+
+    Attributes:
+        trust: the authorities; None for the system's.
+    """
+
+    trust: Trust | None = None
+    _used: ssl.SSLContext | None = None
+
+    def _build_verify_context(self) -> ssl.SSLContext:
+        return self._current()
+
+    # Neither is in the stubs: tests/test_environment.py says whether aiobotocore still has them.
+    async def _get_session(self, proxy_url: str | None) -> object:
+        if (current := self._current()) is not self._used:
+            self._used = current
+            self._sessions.clear()  # type: ignore[attr-defined] # as above
+        return await super()._get_session(proxy_url)  # type: ignore[misc] # as above
+
+    def _current(self) -> ssl.SSLContext:
+        return tls_context() if self.trust is None else self.trust.context()
+
+
+def connection_options(trust: Trust | None = None, proxy: Proxy | None = None) -> dict[str, Any]:
+    """For the configuration of each client: no endpoint but the one in the settings, and what its
+    connections go through.
+
+    Args:
+        trust: the certificate authorities; None for the system's.
+        proxy: what https goes through; None for direct connections.
+    """
+    return {
+        "ignore_configured_endpoint_urls": True,
+        "proxies": {} if proxy is None else {"https": proxy.url_with_password()},
+        "http_session_cls": type("Session", (_TrustingSession,), {"trust": trust}),
+    }
 
 
 def isolated_session() -> AioSession:

@@ -19,11 +19,13 @@ from aiobotocore.session import AioSession
 from botocore.credentials import CredentialProvider, ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError
 
-from authsvc.common.aws_isolation import DIRECT, isolated_session
+from authsvc.common.aws_isolation import connection_options, isolated_session
 from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.secrets import read_secret
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
+from authsvc.net.proxies import Proxy
+from authsvc.net.trust import Trust
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts import STSClient
@@ -124,7 +126,12 @@ class Sts:
 
 @asynccontextmanager
 async def sts_client(
-    identity: Identity, *, region: str, endpoint_url: str | None = None
+    identity: Identity,
+    *,
+    region: str,
+    endpoint_url: str | None = None,
+    trust: Trust | None = None,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[STSClient]:
     """A client of STS that signs as ``identity``; with a web identity it does not sign.
 
@@ -132,6 +139,8 @@ async def sts_client(
         identity: authsvc's identity.
         region: the region whose endpoint is used.
         endpoint_url: another endpoint.
+        trust: the certificate authorities; None for the system's.
+        proxy: what calls go through; None for direct ones.
 
     Raises:
         AuthError: CREDENTIALS_UNAVAILABLE when the machine is to offer credentials and does not.
@@ -148,7 +157,7 @@ async def sts_client(
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 2},
         signature_version=botocore.UNSIGNED if isinstance(identity, WebIdentity) else None,
-        **DIRECT,
+        **connection_options(trust, proxy),
     )
     async with session.create_client(
         "sts", region_name=region, endpoint_url=endpoint_url, verify=True, config=config

@@ -23,6 +23,7 @@ from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import SessionPolicies, SessionPolicy
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
+from authsvc.net.failures import explained
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts.type_defs import CredentialsTypeDef
@@ -130,8 +131,8 @@ class StsBroker:
         except ClientError as error:
             raise _error_of(error, role) from None
         except (BotoCoreError, ResponseParserError, OSError, KeyError, ValueError) as error:
-            # Only its type: the message may quote the request.
-            detail = f"STS, for {role.arn}: {type(error).__name__}"
+            # Not its message, which may quote the request.
+            detail = f"STS, for {role.arn}: {explained(error)}"
             raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail) from None
         log.info("Assumed %s", role.arn, extra={"session": session_name(principal)})
         return credentials

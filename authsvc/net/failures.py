@@ -30,11 +30,13 @@ def explained(error: BaseException) -> str:
         status = re.match(r"[0-9]{3}\b", str(error))
         return f"{name}: it answered {status[0] if status else 'something else'} to CONNECT"
     for below in _chain(error):
-        if isinstance(below, ssl.SSLCertVerificationError):
+        # aiohttp's errors are of OpenSSL's classes, and have none of their attributes.
+        if isinstance(below, ssl.SSLCertVerificationError) and hasattr(below, "verify_code"):
             return f"{name}: certificate verify failed: {_certificate_fault(below)}"
         if isinstance(below, ssl.SSLError):
-            reason = (below.reason or "no reason given").lower().replace("_", " ")
-            return f"{name}: TLS failed: {reason}"
+            if isinstance(reason := getattr(below, "reason", None), str):
+                return f"{name}: TLS failed: {reason.lower().replace('_', ' ')}"
+            continue
         if isinstance(below, socket.gaierror):
             return f"{name}: {lookup_fault(below)}"
         if isinstance(below, OSError) and below.errno and below.errno > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import httpx2
 
@@ -27,6 +27,13 @@ class Proxy:
     def is_tls(self) -> bool:
         """Whether it is spoken to by TLS."""
         return self.url.startswith("https:")
+
+    def url_with_password(self) -> str:
+        """It as other libraries take it. Not for messages."""
+        if self.auth is None:
+            return self.url
+        user = ":".join(quote(part, safe="") for part in self.auth)
+        return self.url.replace("://", f"://{user}@", 1)
 
     def transport(self, context: ssl.SSLContext) -> httpx2.Proxy:
         """It as httpx2 takes it."""

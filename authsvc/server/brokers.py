@@ -20,7 +20,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Secret
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
-from authsvc.server.egress import fetcher_of
+from authsvc.server.egress import fetcher_of, proxy_of, trust_of
 
 _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 
@@ -65,7 +65,13 @@ async def _sts_broker(
     identity = _identity(table)
     try:
         client = await closing.enter_async_context(
-            sts_client(identity, region=table.region, endpoint_url=table.endpoint_url)
+            sts_client(
+                identity,
+                region=table.region,
+                endpoint_url=table.endpoint_url,
+                trust=trust_of(table, "credentials.sts"),
+                proxy=proxy_of(table),
+            )
         )
     except AuthError as error:
         raise ConfigError(f"credentials.sts.ambient: {error.detail}") from None

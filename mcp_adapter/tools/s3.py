@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 from aiobotocore.config import AioConfig
 
-from authsvc.common.aws_isolation import DIRECT, isolated_session
+from authsvc.common.aws_isolation import connection_options, isolated_session
 from authsvc.common.lru import LruCache
 from authsvc.domain.resolution import AwsCredentials, Secret
 from mcp_adapter.tools.pages import parse_in_slices
@@ -156,7 +156,7 @@ class S3Clients:
                 max_pool_connections=MAX_CONNECTIONS,
                 retries={"mode": "standard", "total_max_attempts": 3},
                 signature_version="s3v4",
-                **DIRECT,
+                **connection_options(),
             ),
         ) as client:
             parse_in_slices(client, self.slices)

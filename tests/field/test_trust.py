@@ -7,22 +7,33 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import ProxyConnectionError, SSLError
 from pydantic import ValidationError
 
 from authsvc.common.settings import ConfigError
+from authsvc.credentials.aws import KeyFiles, sts_client
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import AwsCredentials, Secret
 from authsvc.domain.tokens import BearerToken
 from authsvc.net import trust
+from authsvc.net.failures import explained
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.net.proxies import Proxy, read_proxy
 from authsvc.net.trust import Trust
 from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS
-from authsvc.server.config import ExchangeSettings, IntrospectionSettings, IssuerSettings
+from authsvc.server.config import (
+    ExchangeSettings,
+    IntrospectionSettings,
+    IssuerSettings,
+    StsSettings,
+)
 from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
 from authsvc.tokens.jwt import Issuer, JwtVerifier
+from mcp_adapter.tools.s3 import S3Clients
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.https import (
@@ -37,9 +48,13 @@ from tests.support.keys import jwks, signer
 from tests.support.sockets import serving_tcp
 from tests.support.tokens import RESOURCE
 
+if TYPE_CHECKING:
+    from types_aiobotocore_sts import STSClient
+
 pytestmark = pytest.mark.anyio
 
 KEY = signer("k1")
+ARN = "arn:aws:iam::123456789012:role/r"
 PASSWORD = "hush-p%40ss"
 
 
@@ -405,3 +420,118 @@ def test_settings_of_https_that_would_have_no_effect_are_refused(
     for other in (introspection, exchange):
         with pytest.raises(ValidationError, match="goes with https alone"):
             other(endpoint="http://127.0.0.1/it", **added)
+
+
+# AWS, whose library has a list of authorities of its own.
+
+NOBODY = {
+    "AccessKeyId": "ASIA",
+    "SecretAccessKey": "s",
+    "SessionToken": "t",
+    "Expiration": "2030-01-01T00:00:00Z",
+}
+STS_ANSWER = (
+    "<AssumeRoleResponse><AssumeRoleResult><Credentials>"
+    + "".join(f"<{name}>{value}</{name}>" for name, value in NOBODY.items())
+    + "</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+)
+
+
+async def assumed(
+    site: TlsSite, folder: Path, authorities: Trust | None = None, through: Proxy | None = None
+) -> str:
+    """The id of the key that STS at a site answers with."""
+    secret = folder / "secret"
+    secret.write_text("secret")
+    async with sts_client(
+        KeyFiles("AKIATEST", secret),
+        region="us-east-1",
+        endpoint_url=site.url,
+        trust=authorities,
+        proxy=through,
+    ) as client:
+        return await key_id(client)
+
+
+async def key_id(client: STSClient) -> str:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        answer = await client.assume_role(RoleArn="a" * 20, RoleSessionName="ab")
+    return answer["Credentials"]["AccessKeyId"]
+
+
+async def test_sts_trusts_the_systems_authorities_and_a_ca_file(
+    site: TlsSite, authority: PrivateAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.answers["/"] = STS_ANSWER.encode()
+    with pytest.raises(SSLError) as caught:
+        await assumed(site, tmp_path)
+    assert "SSLError: certificate verify failed: " in explained(caught.value)
+    assert await assumed(site, tmp_path, Trust(authority.file())) == "ASIA"
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file()))
+    trust.tls_context.cache_clear()
+    try:
+        assert await assumed(site, tmp_path) == "ASIA"
+    finally:
+        trust.tls_context.cache_clear()
+
+
+async def test_sts_follows_a_changed_ca_file(
+    site: TlsSite, authority: PrivateAuthority, tmp_path: Path
+) -> None:
+    site.answers["/"] = STS_ANSWER.encode()
+    clock = Clock()
+    path = authority.file()
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    async with sts_client(
+        KeyFiles("AKIATEST", secret),
+        region="us-east-1",
+        endpoint_url=site.url,
+        trust=Trust(path, clock),
+    ) as client:
+        assert await key_id(client) == "ASIA"
+        path.write_bytes(PrivateAuthority(tmp_path).authority.certificate_pem())
+        clock.advance(WATCH_INTERVAL_SECONDS)
+        with pytest.raises(SSLError):
+            await key_id(client)
+
+
+async def test_sts_through_an_egress_proxy(
+    site: TlsSite, authority: PrivateAuthority, proxy: Tunnels, tmp_path: Path
+) -> None:
+    site.answers["/"] = STS_ANSWER.encode()
+    through = read_proxy(proxy.url.replace("://", f"://user:{PASSWORD}@"))
+    assert await assumed(site, tmp_path, Trust(authority.file()), through) == "ASIA"
+    assert proxy.targets == [f"CONNECT localhost:{site.port} HTTP/1.1"]
+    assert "Proxy-Authorization: Basic dXNlcjpodXNoLXBAc3M=\r\n" in proxy.heads[0]
+    proxy.answer = b"403 No"
+    with pytest.raises(ProxyConnectionError) as caught:
+        await assumed(site, tmp_path, Trust(authority.file()), through)
+    assert "hush" not in explained(caught.value)
+
+
+async def test_s3_trusts_the_systems_authorities(
+    site: TlsSite, authority: PrivateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.answers["/alpha/k"] = b"content"
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file()))
+    trust.tls_context.cache_clear()
+    clients = S3Clients(endpoint_url=site.url, region="us-east-1")
+    try:
+        async with clients.client(
+            AwsCredentials("AKIATEST", Secret("secret"), None, "us-east-1", 0.0)
+        ) as client:
+            answer = await client.get_object(Bucket="alpha", Key="k")
+            assert await answer["Body"].read() == b"content"
+    finally:
+        await clients.close()
+        trust.tls_context.cache_clear()
+
+
+def test_sts_without_https_has_neither() -> None:
+    table = {"region": "us-east-1", "ambient": True, "roles": [{"issuer": "i", "arn": ARN}]}
+    StsSettings.model_validate(table | {"proxy": "http://proxy.example:3128"})
+    StsSettings.model_validate(table | {"ca_file": "/ca"})
+    for added in ({"ca_file": "/ca"}, {"proxy": "http://proxy.example:3128"}):
+        with pytest.raises(ValidationError, match="goes with https alone"):
+            StsSettings.model_validate(table | added | {"endpoint_url": "http://127.0.0.1:1"})

@@ -56,6 +56,8 @@ class StsSettings(Table):
     endpoint_url: EndpointUrl | None = Field(
         default=None, description="Another endpoint of STS, such as a VPC endpoint."
     )
+    ca_file: Path | None = Field(default=None, description=CA_FILE)
+    proxy: ProxyUrl | None = Field(default=None, description=PROXY)
     access_key_id: NonEmpty | None = Field(default=None, description="authsvc's access key id.")
     secret_access_key_file: Path | None = Field(
         default=None, description="Its secret access key. A changed file takes effect."
@@ -91,6 +93,7 @@ class StsSettings(Table):
             raise ValueError("access_key_id and secret_access_key_file go together")
         if self.session_token_file is not None and self.access_key_id is None:
             raise ValueError("session_token_file needs access_key_id")
+        check_egress(self, endpoint_url=self.endpoint_url or "")
         principals = [(item.issuer, item.role) for item in self.roles]
         if len(set(principals)) < len(principals):
             raise ValueError("roles: two have the same issuer and role")
