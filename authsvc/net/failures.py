@@ -24,30 +24,38 @@ def explained(error: BaseException) -> str:
 
     Nothing of the message of ``error`` itself is shown: it may quote what the other side sent.
     """
-    name = type(error).__name__
+    causes = (*filter(None, map(_cause, _chain(error))), _own_cause(error))
+    return f"{type(error).__name__}{f': {causes[0]}' if causes[0] else ''}"
+
+
+def _cause(error: BaseException) -> str:
+    """What an exception of Python's own says; empty where it is no such one."""
+    # aiohttp's errors are of OpenSSL's classes, and have none of their attributes.
+    if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_code"):
+        return f"certificate verify failed: {_certificate_fault(error)}"
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "reason", None)
+        return f"TLS failed: {reason.lower().replace('_', ' ')}" if reason else ""
+    if isinstance(error, socket.gaierror):
+        return lookup_fault(error)
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return ""
+
+
+def _own_cause(error: BaseException) -> str:
+    """What the class of a failed request says; empty where its name says it all."""
     if isinstance(error, httpx2.ProxyError):
         # The proxy's own words are not shown.
         status = re.match(r"[0-9]{3}\b", str(error))
-        return f"{name}: it answered {status[0] if status else 'something else'} to CONNECT"
-    for below in _chain(error):
-        # aiohttp's errors are of OpenSSL's classes, and have none of their attributes.
-        if isinstance(below, ssl.SSLCertVerificationError) and hasattr(below, "verify_code"):
-            return f"{name}: certificate verify failed: {_certificate_fault(below)}"
-        if isinstance(below, ssl.SSLError):
-            if isinstance(reason := getattr(below, "reason", None), str):
-                return f"{name}: TLS failed: {reason.lower().replace('_', ' ')}"
-            continue
-        if isinstance(below, socket.gaierror):
-            return f"{name}: {lookup_fault(below)}"
-        if isinstance(below, OSError) and below.errno and below.errno > 0:
-            return f"{name}: {os.strerror(below.errno).lower()}"
+        return f"it answered {status[0] if status else 'something else'} to CONNECT"
     if isinstance(error, httpx2.ConnectTimeout):
-        return f"{name}: no connection in time"
+        return "no connection in time"
     if isinstance(error, httpx2.TimeoutException):
-        return f"{name}: no answer in time"
+        return "no answer in time"
     if isinstance(error, httpx2.RemoteProtocolError):
-        return f"{name}: the answer is not HTTP, or ends before it is complete"
-    return name
+        return "the answer is not HTTP, or ends before it is complete"
+    return ""
 
 
 def lookup_fault(error: OSError | UnicodeError) -> str:
