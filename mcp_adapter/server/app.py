@@ -81,8 +81,8 @@ def build_app(
 
 def _endpoint_routes(path: str, mcp: ASGIApp) -> list[Route]:
     """The endpoint's, with a slash at the end and without: no client is redirected."""
-    bare = path.rstrip("/")
-    return [Route(each, mcp) for each in dict.fromkeys((path, bare or "/", f"{bare}/"))]
+    bare = path.removesuffix("/")
+    return [Route(each, mcp) for each in dict.fromkeys((bare or "/", f"{bare}/"))]
 
 
 def _gate(
