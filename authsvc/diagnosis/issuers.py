@@ -87,7 +87,7 @@ def _file_faults(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
         if issuer.secret_file is not None:
             load_secret_file(issuer.secret_file)
         elif issuer.jwks_file is not None:
-            load_jwks_file(issuer.jwks_file, issuer.algorithms)
+            load_jwks_file(issuer.jwks_file, issuer.algorithms, issuer=issuer.issuer)
     except KeyLoadError as error:
         yield error, _KEYS_STAY
     for path in issuer.previous_secret_files:
@@ -110,7 +110,9 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     """
     fetcher = fetcher_of(issuer, f"issuers[{issuer.issuer}]")
     if issuer.jwks_url is not None:
-        fetched = await fetch_jwks(fetcher, issuer.jwks_url, issuer.algorithms)
+        fetched = await fetch_jwks(
+            fetcher, issuer.jwks_url, issuer.algorithms, issuer=issuer.issuer
+        )
         where = issuer.jwks_url
     else:
         fetched = await fetch_discovered(

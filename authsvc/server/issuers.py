@@ -87,10 +87,10 @@ def _source(settings: IssuerSettings) -> KeySource:
         return FileKeys(files, SecretFiles(*files).load)
     if settings.jwks_file is not None:
         path = settings.jwks_file
-        return FileKeys([path], partial(load_jwks_file, path, algorithms))
+        return FileKeys([path], partial(load_jwks_file, path, algorithms, issuer=settings.issuer))
     fetcher = fetcher_of(settings, f"issuers[{settings.issuer}]")
     if settings.jwks_url is not None:
-        fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms)
+        fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms, issuer=settings.issuer)
     else:
         fetch = partial(
             fetch_discovered,

@@ -28,7 +28,9 @@ DEFAULT_MAX_AGE_SECONDS = 300.0
 _MAX_AGE = re.compile(r"\bmax-age=(\d{1,9})\b")
 
 
-async def fetch_jwks(fetcher: Fetcher, url: str, algorithms: Collection[str]) -> Fetched:
+async def fetch_jwks(
+    fetcher: Fetcher, url: str, algorithms: Collection[str], *, issuer: str | None = None
+) -> Fetched:
     """The keys at a URL; there may be no usable one, see ``parse_jwks``.
 
     Raises:
@@ -36,7 +38,7 @@ async def fetch_jwks(fetcher: Fetcher, url: str, algorithms: Collection[str]) ->
     """
     document, headers = await _get(fetcher, url)
     try:
-        keys = parse_jwks(document, algorithms)
+        keys = parse_jwks(document, algorithms, issuer=issuer)
     except KeyLoadError as error:
         raise KeyLoadError(f"{url}: {error}") from None
     return Fetched(keys, _max_age_seconds(headers))
@@ -67,7 +69,7 @@ async def fetch_discovered(
         except KeyLoadError as error:
             failures.append(str(error))
         else:
-            return await fetch_jwks(fetcher, jwks_uri, algorithms)
+            return await fetch_jwks(fetcher, jwks_uri, algorithms, issuer=issuer)
     raise KeyLoadError("; ".join(failures))
 
 
@@ -133,7 +135,7 @@ def _other_issuer(found: object, issuer: str) -> str:
     if not isinstance(found, str):
         return "names no issuer"
     told = f"is the metadata of issuer {_quoted(found)}, which is not {_quoted(issuer)}"
-    if "{tenantid}" in found:
+    if "{tenantid}" in found.lower():
         return (
             f"{told}: it is a template for all tenants; set issuer to that of one tenant, and add "
             "one [[issuers]] for each"

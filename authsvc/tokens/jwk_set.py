@@ -11,6 +11,7 @@ from pathlib import Path
 
 from authsvc.tokens.documents import parse_jwk_set
 from authsvc.tokens.jwk import Entry, SkippedEntry, label_of, published_materials, read_entry
+from authsvc.tokens.key_issuers import other_issuer
 from authsvc.tokens.keys import (
     MAX_KEYS,
     KeyLoadError,
@@ -21,7 +22,7 @@ from authsvc.tokens.keys import (
 )
 
 
-def load_jwks_file(path: Path, algorithms: Collection[str]) -> KeySet:
+def load_jwks_file(path: Path, algorithms: Collection[str], *, issuer: str | None = None) -> KeySet:
     """The keys in a file that holds a JWK Set; see ``parse_jwks``.
 
     Raises:
@@ -29,12 +30,14 @@ def load_jwks_file(path: Path, algorithms: Collection[str]) -> KeySet:
     """
     document = read_key_file(path)
     try:
-        return parse_jwks(document, algorithms)
+        return parse_jwks(document, algorithms, issuer=issuer)
     except KeyLoadError as error:
         raise KeyLoadError(f"{path}: {error}") from None
 
 
-def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
+def parse_jwks(
+    document: bytes, algorithms: Collection[str], *, issuer: str | None = None
+) -> KeySet:
     """The keys of a JWK Set (RFC 7517 section 5) that verify signatures.
 
     Entries are skipped if they are for another purpose (encryption, another algorithm), private or
@@ -45,6 +48,7 @@ def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
         document: the set, as JSON.
         algorithms: those that the issuer is configured for. A key without ``alg`` is for each of
             them that its type permits.
+        issuer: whose keys they are; one that names another issuer is skipped. None if not known.
 
     Raises:
         KeyLoadError: it is no JWK Set.
@@ -56,6 +60,7 @@ def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
     entries, skipped = [], []
     for index, jwk in enumerate(members[:MAX_KEYS]):
         try:
+            _check_issuer(jwk, issuer)
             entries.append(read_entry(jwk, index, algorithms))
         except SkippedEntry as why:
             skipped.append(SkippedKey(label_of(jwk, index), str(why), why.is_invalid))
@@ -69,6 +74,17 @@ def parse_jwks(document: bytes, algorithms: Collection[str]) -> KeySet:
         algorithms=frozenset(algorithms),
         skipped=(*skipped, *unsafe, *unclear),
     )
+
+
+def _check_issuer(jwk: object, issuer: str | None) -> None:
+    """
+    Raises:
+        SkippedEntry: the entry names another issuer.
+    """
+    if issuer is not None and isinstance(jwk, dict):
+        named = other_issuer(jwk, issuer)
+        if named is not None:
+            raise SkippedEntry(f"is for issuer {named[:256]!r}", is_invalid=False)
 
 
 def _without_published(

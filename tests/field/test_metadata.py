@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken
 from authsvc.server.config import IssuerSettings
@@ -204,3 +205,89 @@ def test_a_template_of_issuers_is_refused_at_the_start(issuer: str) -> None:
     for how in ({}, {"discover": False, "jwks_url": "https://login.example/keys"}):
         with pytest.raises(ValidationError, match=r"one \[\[issuers\]\] for each tenant"):
             configured(issuer, **how)
+
+
+# Entra's sets of keys, in which each key names its issuer.
+
+TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+PERSONAL = "9188040d-6c67-4c5b-b112-36a304b66dad"
+V2 = "https://login.microsoftonline.com/{}/v2.0"
+
+
+def as_configured(how: str, site: Site, folder: Path, issuer: str, jwk_issuer: object) -> Issuer:
+    document = json.dumps({"keys": [{**KEY.jwk(), "issuer": jwk_issuer}]}).encode()
+    site.answers["/jwks"] = Answer(document)
+    site.answers["/metadata"] = metadata(issuer, f"{site.url}/jwks")
+    (folder / "jwks").write_bytes(document)
+    settings = {
+        "metadata_url": f"{site.url}/metadata",
+        "jwks_url": f"{site.url}/jwks",
+        "jwks_file": folder / "jwks",
+    }
+    return configured(issuer, discover=False, **{how: settings[how]})
+
+
+@pytest.mark.parametrize("how", ["metadata_url", "jwks_url"])
+@pytest.mark.parametrize(
+    ("issuer", "jwk_issuer"),
+    [
+        (V2.format(TENANT), V2.format("{tenantid}")),
+        (V2.format(TENANT), V2.format("{tenantId}")),
+        (V2.format(TENANT), V2.format(TENANT)),
+        (f"https://sts.windows.net/{TENANT}/", None),
+        # No issuer's URL: a member that is not understood.
+        (V2.format(TENANT), "CN=issuer"),
+        (V2.format(TENANT), ["https://other.example"]),
+        (V2.format(TENANT), ""),
+    ],
+)
+async def test_a_key_that_is_for_the_issuer_verifies(
+    site: Site, tmp_path: Path, how: str, issuer: str, jwk_issuer: object
+) -> None:
+    assert await accepts(as_configured(how, site, tmp_path, issuer, jwk_issuer))
+
+
+@pytest.mark.parametrize("how", ["metadata_url", "jwks_url"])
+@pytest.mark.parametrize(
+    ("issuer", "jwk_issuer"),
+    [
+        (V2.format(TENANT), V2.format(PERSONAL)),
+        (V2.format(TENANT), V2.format(TENANT) + "/"),
+        (V2.format(f"{TENANT}/more"), V2.format("{tenantid}")),
+        (V2.format("?"), V2.format("{tenantid}")),
+        ("https://loginXmicrosoftonline.com/t/v2.0", V2.format("{tenantid}")),
+        (f"https://sts.windows.net/{TENANT}/", V2.format("{tenantid}")),
+        ("https://idp.example", "HTTPS://other.example"),
+    ],
+)
+async def test_a_key_for_another_issuer_is_skipped(
+    site: Site, tmp_path: Path, how: str, issuer: str, jwk_issuer: str
+) -> None:
+    source = as_configured(how, site, tmp_path, issuer, jwk_issuer)
+    await source.keys.refresh(START)
+    keys = source.keys.current(START)
+    assert keys.keys == ()
+    assert [str(it) for it in keys.skipped] == [f"keys[0] (kid 'k1'): is for issuer {jwk_issuer!r}"]
+
+
+def test_a_file_is_judged_in_the_same_way(site: Site, tmp_path: Path) -> None:
+    as_configured("jwks_file", site, tmp_path, V2.format(TENANT), V2.format("{tenantid}"))
+    with pytest.raises(ConfigError, match="is for issuer"):
+        as_configured("jwks_file", site, tmp_path, V2.format(TENANT), V2.format(PERSONAL))
+
+
+async def test_keys_of_others_in_the_same_set_do_not_matter(site: Site, tmp_path: Path) -> None:
+    other = signer("k2")
+    issuer = V2.format(TENANT)
+    keys = [
+        {**other.jwk(), "issuer": V2.format(PERSONAL)},
+        {**KEY.jwk(), "issuer": V2.format("{tenantid}")},
+        {**KEY.jwk(), "kid": "k3", "issuer": {}},
+    ]
+    site.answers["/jwks"] = Answer(json.dumps({"keys": keys}).encode())
+    source = configured(issuer, discover=False, jwks_url=f"{site.url}/jwks")
+    assert await accepts(source)
+    token = BearerToken(other.token(START, iss=issuer))
+    with pytest.raises(AuthError) as caught:
+        await JwtVerifier([source]).verify(token, resource=RESOURCE, now=START)
+    assert caught.value.reason is Reason.TOKEN_KEY_UNKNOWN
