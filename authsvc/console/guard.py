@@ -8,6 +8,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authsvc.net.hosts import AllowedHosts, AllowedOrigins, read_authority, read_origin
+
 _POLICY = (
     "default-src 'none'",
     "script-src 'self'",
@@ -49,8 +51,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, origins: Collection[str], secure: bool) -> None:
         self._app = app
-        self._origins = frozenset(origins)
-        self._hosts = frozenset(origin.partition("://")[2] for origin in origins)
+        self._scheme = "https" if secure else "http"
+        self._origins = AllowedOrigins(origins)
+        hosts = (origin.partition("://")[2] for origin in origins)
+        self._hosts = AllowedHosts(hosts, scheme=self._scheme)
         self._headers = dict(HEADERS)
         if secure:
             self._headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -74,15 +78,15 @@ class Guard:
     def _rejection(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+        if len(hosts) != 1 or not self._hosts.allow(hosts[0]):
             return PlainTextResponse("This console does not serve that host.\n", 421)
         if scope["method"] in _SAFE_METHODS:
             return None
         origins = headers.getlist("origin")
         is_own = (
             len(origins) == 1
-            and origins[0] in self._origins
-            and origins[0].partition("://")[2] == hosts[0].lower()
+            and self._origins.allow(origins[0])
+            and read_origin(origins[0]) == (self._scheme, read_authority(hosts[0], self._scheme))
         )
         return (
             None

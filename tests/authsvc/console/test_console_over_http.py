@@ -522,6 +522,10 @@ async def test_behind_a_proxy_browsers_name_the_proxy(
         as_asked = {"Host": "console.example.com", "Origin": name}
         answer = await proxy.get("/sign-in", headers=as_asked)
         assert answer.headers["set-cookie"].startswith("__Host-authsvc-console-sign-in=")
+        for host in ("console.example.com:443", "Console.Example.com"):
+            assert (await proxy.get("/sign-in", headers={"Host": host})).status_code == 200
+        for host in ("console.example.com:80", "console.example.com.", "x@console.example.com"):
+            assert (await proxy.get("/sign-in", headers={"Host": host})).status_code == 421
 
 
 async def test_a_file_that_cannot_be_used_is_named(
