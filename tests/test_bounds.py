@@ -132,12 +132,16 @@ BOUNDED = {
         "SecurityEvents.counts": "types, reasons and registered callers"
     },
     "authsvc/net/trust.py": {"tls_context": "one"},
+    "authsvc/common/client_authentication.py": {
+        "ClientParameters.form": "three parameters",
+        "ClientParameters.headers": "one",
+    },
     "authsvc/net/tls.py": {"_placeholder": "one"},
     "authsvc/tokens/introspection.py": {
         "IntrospectionVerifier._requests": "256",
-        "IntrospectionVerifier._audiences": CONFIGURATION,
         "_Results._results": "4,096 and 64 MiB",
     },
+    "authsvc/tokens/introspection_answers.py": {"IntrospectedIssuer.audiences": CONFIGURATION},
     "authsvc/tokens/jwt.py": {
         "Issuer.audiences": CONFIGURATION,
         "JwtVerifier._issuers": CONFIGURATION,

@@ -73,7 +73,7 @@ ONLY_IN = {
     "uvicorn": {"http_server", "console", "mcp_adapter.server"},
     "httptools": {"http_server"},
     "redis": {"stores", "telemetry", "diagnosis"},
-    "jwt": {"tokens", "server", "cli"},
+    "jwt": {"common", "tokens", "server", "cli"},
     "aiobotocore": {"common", "credentials", "mcp_adapter.tools"},
     "mcp": {
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),

@@ -193,15 +193,17 @@ class CredentialCache(Generic[CredentialsT]):
     def _note_failure(self, key: Hashable, error: AuthError, now: float) -> None:
         log.warning("no credentials were issued: %s", error)
         self._counts.failed[error.reason.name] += 1
+        # An issuer that asks for a longer pause gets it.
+        pause = max(FAILURE_SECONDS, error.retry_after_seconds or 0.0)
         cached = self._cached.peek(key)
         if error.reason is Reason.CREDENTIALS_REFUSED:
             # The issuer rejects the principal: earlier credentials are not used any more.
             self._cached.discard(key)
         elif cached is not None:
-            cached.renew_time = now + FAILURE_SECONDS
+            cached.renew_time = now + pause
         cost = _KEY_BYTES + 4 * len(error.detail)
         failure = _Failure(
-            now + FAILURE_SECONDS,
+            now + pause,
             error.reason,
             error.detail,
             is_retryable=error.retry_after_seconds is not None,

@@ -10,14 +10,15 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
+from authsvc.common.oauth_endpoint import EndpointError, OAuthEndpoint
+from authsvc.common.oauth_errors import CLIENT_REJECTED
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
-from authsvc.net.basic import basic_authorization
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name, no token
@@ -32,12 +33,20 @@ MAX_SECONDS = 86_400 * 366
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]{1,65536}=*")
 """``b64token`` of RFC 6750 section 2.1: nothing else can be sent in the header."""
 
-Post = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[tuple[int, bytes]]]
-"""Sends a form with headers to the token endpoint.
+_REFUSED = frozenset(
+    {
+        *("invalid_grant", "invalid_target", "invalid_scope", "invalid_request"),
+        *("access_denied", "unauthorized_client"),
+    }
+)
+"""Error codes that are about this token, this API or these scopes, with whichever status."""
 
-Returns the status of the response and, for 200, its body. Raises AuthError CREDENTIALS_UNAVAILABLE
-when there is no response.
-"""
+_UNAVAILABLE = frozenset(
+    {CLIENT_REJECTED, "unsupported_grant_type", "server_error", "temporarily_unavailable"}
+)
+"""Error codes that are about the configuration or the endpoint."""
+
+_DIGITS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,6 @@ class ExchangeRequest:
 
     Attributes:
         issuers: claim ``iss`` of the tokens that may be sent to the endpoint.
-        client_id: authsvc's client id there.
         audience: the API, by its name at the endpoint.
         api: the API, by its URI: parameter ``resource`` (RFC 8707).
         scopes: the scopes to request.
@@ -54,7 +62,6 @@ class ExchangeRequest:
     """
 
     issuers: Collection[str]
-    client_id: str
     audience: str = ""
     api: str = ""
     scopes: tuple[str, ...] = ()
@@ -79,22 +86,18 @@ class ExchangeBroker:
 
     Args:
         exchange: the parameters of its requests.
-        client_secret: authsvc's secret at the endpoint, read for each call; raises AuthError.
-        post: sends requests to the endpoint.
+        endpoint: the token endpoint.
         counts: where its cache counts its events.
     """
 
     def __init__(
         self,
         exchange: ExchangeRequest,
-        *,
-        client_secret: Callable[[], Secret],
-        post: Post,
+        endpoint: OAuthEndpoint,
         counts: CacheCounts | None = None,
     ) -> None:
         self._exchange = exchange
-        self._client_secret = client_secret
-        self._post = post
+        self._endpoint = endpoint
         self._cache: CredentialCache[BearerCredentials] = CredentialCache(counts)
 
     async def issue(
@@ -124,15 +127,10 @@ class ExchangeBroker:
         await self._cache.close()
 
     async def _exchanged(self, token: Secret, now: float) -> BearerCredentials:
-        headers = basic_authorization(self._exchange.client_id, self._client_secret().reveal())
-        status, body = await self._post(self._exchange.form(token), headers)
-        if status in {400, 403}:
-            raise AuthError(
-                Reason.CREDENTIALS_REFUSED,
-                f"the token endpoint rejected the request, with {status}",
-            )
-        if status != 200:
-            raise _unavailable(f"the token endpoint answered {status}")
+        try:
+            body = await self._endpoint.post(self._exchange.form(token), now)
+        except EndpointError as error:
+            raise _failure(error) from None
         issued = _read(body, now)
         if issued.access_token == token:
             # A server that got it could act as the client anywhere else.
@@ -159,13 +157,36 @@ def _read(body: bytes, now: float) -> BearerCredentials:
         raise _unavailable("the token endpoint's answer has no bearer token")
     if str(answer.get("token_type")).lower() != "bearer":
         raise _unavailable("the token endpoint's answer is of another token_type than Bearer")
-    if answer.get("issued_token_type") not in (ACCESS_TOKEN, JWT):
+    # RFC 8693 requires it; several servers leave it out.
+    if answer.get("issued_token_type") not in (None, ACCESS_TOKEN, JWT):
         raise _unavailable("the token endpoint's answer is of another issued_token_type")
-    expires_in = answer.get("expires_in", DEFAULT_EXPIRES_IN_SECONDS)
-    is_number = isinstance(expires_in, int | float) and not isinstance(expires_in, bool)
-    if not is_number or not 0 < expires_in < MAX_SECONDS:
+    expire_time = now + math.floor(_expires_in(answer.get("expires_in")))
+    return BearerCredentials(Secret(access_token), "Bearer", expire_time)
+
+
+def _expires_in(value: object) -> float:
+    """
+    Raises:
+        AuthError: CREDENTIALS_UNAVAILABLE when it is no positive number, or no sensible one.
+    """
+    if value is None:
+        return DEFAULT_EXPIRES_IN_SECONDS
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MAX_SECONDS:
         raise _unavailable("the token endpoint's answer has no valid expires_in")
-    return BearerCredentials(Secret(access_token), "Bearer", now + math.floor(expires_in))
+    return value
+
+
+def _failure(error: EndpointError) -> AuthError:
+    is_refused = error.status in {400, 403} and error.code not in _UNAVAILABLE
+    if is_refused or error.code in _REFUSED:
+        return AuthError(Reason.CREDENTIALS_REFUSED, f"the request was rejected: {error}")
+    return AuthError(
+        Reason.CREDENTIALS_UNAVAILABLE,
+        str(error),
+        retry_after_seconds=error.retry_after_seconds,
+    )
 
 
 def _unavailable(detail: str) -> AuthError:

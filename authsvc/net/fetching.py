@@ -32,6 +32,9 @@ from authsvc.net.urls import endpoint_fault
 MAX_DOCUMENT_BYTES = 512 * 1024
 """Longest document that is accepted."""
 
+MAX_ERROR_BYTES = 8 * 1024
+"""How much is read of an answer with another status than 200."""
+
 FETCH_TIMEOUT_SECONDS = 5.0
 """For a whole exchange, from the name lookup to the last byte."""
 
@@ -52,11 +55,18 @@ class FetchError(Exception):
     Attributes:
         status: the HTTP status of the answer where it is another than 200; None where there is no
             answer, or none of use.
+        body: the first ``MAX_ERROR_BYTES`` of the body of that answer. It may repeat secrets of the
+            request.
+        retry_after: its header Retry-After; empty where it has none.
     """
 
-    def __init__(self, detail: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, detail: str, *, status: int | None = None, body: bytes = b"", retry_after: str = ""
+    ) -> None:
         super().__init__(detail)
         self.status = status
+        self.body = body
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +247,29 @@ async def _exchange(
         if answer.status_code != httpx2.codes.OK:
             status = answer.status_code
             redirect = ", a redirect, which is not followed" if answer.has_redirect_location else ""
-            raise FetchError(f"{url}: answered {status}{redirect}", status=status)
+            raise FetchError(
+                f"{url}: answered {status}{redirect}",
+                status=status,
+                body=await _beginning(answer),
+                retry_after=answer.headers.get("retry-after", ""),
+            )
         body = bytearray()
         async for chunk in answer.aiter_raw():
             body += chunk
             _check_length(url, body)
         encoding = answer.headers.get("content-encoding", "")
         return _unpacked(url, bytes(body), encoding), dict(answer.headers)
+
+
+async def _beginning(answer: httpx2.Response) -> bytes:
+    """The first bytes of an answer that is not used, as they are sent; what can be read of them."""
+    body = bytearray()
+    with suppress(httpx2.HTTPError):
+        async for chunk in answer.aiter_raw():
+            body += chunk
+            if len(body) >= MAX_ERROR_BYTES:
+                break
+    return bytes(body[:MAX_ERROR_BYTES])
 
 
 def _unpacked(url: str, body: bytes, encoding: str) -> bytes:

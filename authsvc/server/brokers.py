@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 from authsvc.common.settings import ConfigError
@@ -16,11 +15,11 @@ from authsvc.credentials.routing import CredentialRouter
 from authsvc.credentials.secrets import read_secret
 from authsvc.credentials.static import StaticBroker
 from authsvc.credentials.sts import RoleRule, StsBroker
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import AwsCredentials, Secret
-from authsvc.net.fetching import Fetcher, FetchError
+from authsvc.server.clients import endpoint_of
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
-from authsvc.server.egress import fetcher_of, proxy_of, trust_of
+from authsvc.server.egress import proxy_of, trust_of
 
 _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 
@@ -98,35 +97,19 @@ def _identity(table: StsSettings) -> Identity:
 def _exchange_broker(
     table: ExchangeSettings, closing: AsyncExitStack, counts: CacheCounts | None
 ) -> ExchangeBroker:
-    _secret(table.client_secret_file, "credentials.exchange.client_secret_file")
     broker = ExchangeBroker(
         ExchangeRequest(
             issuers=frozenset(table.issuers),
-            client_id=table.client_id,
             audience=table.audience,
             api=table.api,
             scopes=table.scopes,
             subject_token_type=_TOKEN_TYPES[table.subject_token_type],
         ),
-        client_secret=partial(read_secret, table.client_secret_file),
-        post=partial(_post, fetcher_of(table, "credentials.exchange"), table.endpoint),
-        counts=counts,
+        endpoint_of(table, "credentials.exchange"),
+        counts,
     )
     closing.push_async_callback(broker.close)
     return broker
-
-
-async def _post(
-    fetcher: Fetcher, endpoint: str, form: Mapping[str, str], headers: Mapping[str, str]
-) -> tuple[int, bytes]:
-    """See ``exchange.Post``."""
-    try:
-        body, _ = await fetcher.post(endpoint, form, headers)
-    except FetchError as error:
-        if error.status is not None:
-            return error.status, b""
-        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, str(error)) from None
-    return 200, body
 
 
 def _check_names(table: StsSettings | ExchangeSettings, settings: Settings) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
-from authsvc.common.secret_file import SecretFileError, read_secret_file
 from authsvc.common.settings import ConfigError
-from authsvc.domain.resolution import Secret
-from authsvc.net.fetching import FetchError
+from authsvc.server.clients import endpoint_of
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.discovery import fetch_discovered, fetch_jwks
 from authsvc.tokens.introspection import IntrospectionVerifier
+from authsvc.tokens.introspection_answers import IntrospectedIssuer
 from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError
@@ -48,36 +46,24 @@ def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
     """``jwt``, with a router to introspection if ``[introspection]`` is set.
 
     Raises:
-        ConfigError: its endpoint or its secret cannot be used.
+        ConfigError: a file that it names cannot be used.
     """
     introspection = settings.introspection
     if introspection is None:
         return jwt
-    client_secret = partial(_client_secret, introspection.client_secret_file)
-    try:
-        client_secret()
-        opaque = IntrospectionVerifier(
-            issuer=introspection.issuer,
-            endpoint=introspection.endpoint,
-            client_id=introspection.client_id,
-            client_secret=client_secret,
-            mapping=ClaimMapping(introspection.profile, introspection.subject_claim),
-            leeway_seconds=introspection.leeway_seconds,
-            audiences=introspection.audiences,
-            max_token_bytes=settings.max_token_bytes,
-            fetcher=fetcher_of(introspection, "introspection"),
-        )
-    except (FetchError, SecretFileError) as error:
-        raise ConfigError(f"introspection: {error}") from None
-    return TokenRouter(jwt, opaque)
-
-
-def _client_secret(path: Path) -> Secret:
-    """
-    Raises:
-        SecretFileError: the file holds none.
-    """
-    return Secret(read_secret_file(path))
+    issuer = IntrospectedIssuer(
+        introspection.issuer,
+        ClaimMapping(introspection.profile, introspection.subject_claim),
+        leeway_seconds=introspection.leeway_seconds,
+        audiences=introspection.audiences,
+        audience_optional=introspection.audience_optional,
+        expiry_optional=introspection.expiry_optional,
+    )
+    endpoint = endpoint_of(introspection, "introspection")
+    verifier = IntrospectionVerifier(issuer, endpoint, max_token_bytes=settings.max_token_bytes)
+    return TokenRouter(
+        jwt, verifier, introspects_jwts_of=issuer.issuer if introspection.tokens == "all" else ""
+    )
 
 
 def _source(settings: IssuerSettings) -> KeySource:

@@ -1,25 +1,23 @@
-"""Verification of opaque tokens by introspection at their issuer (RFC 7662)."""
+"""Verification of tokens by introspection at their issuer (RFC 7662)."""
 
 from __future__ import annotations
 
 import asyncio
-import codecs
+import logging
 import re
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
 from authsvc.common.lru import LruCache
-from authsvc.common.secret_file import SecretFileError
+from authsvc.common.oauth_endpoint import MAX_RETRY_AFTER_SECONDS, EndpointError, OAuthEndpoint
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Secret
 from authsvc.domain.tokens import BearerToken, VerifiedToken
-from authsvc.net.basic import basic_authorization
-from authsvc.net.fetching import Fetcher, FetchError, check_url
-from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
-from authsvc.tokens.compact import MAX_TOKEN_BYTES, parse_json_object
-from authsvc.tokens.validity import Lifetime, check_claims
+from authsvc.tokens.compact import MAX_TOKEN_BYTES
+from authsvc.tokens.introspection_answers import IntrospectedIssuer
+from authsvc.tokens.validity import Lifetime
+
+log = logging.getLogger(__name__)
 
 CACHE_SECONDS = 30.0
 """How long the response for an active token is cached: a revocation at the issuer takes effect that
@@ -39,13 +37,6 @@ MAX_CONCURRENT_REQUESTS = 256
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """``b64token`` of RFC 6750 section 2.1: nothing else can be sent in the header."""
-
-_ACCESS_TOKENS: Mapping[str, Collection[str]] = {
-    "token_type": ("", "bearer", "access_token"),
-    "token_use": ("", "access_token"),
-}
-"""Accepted values of members that name the kind of token. Issuers also describe refresh tokens, in
-spite of the hint (RFC 7662 section 2.1), and sender-constrained ones, which no bearer may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,49 +100,29 @@ class _Results(Generic[_ResultT]):
 
 
 class IntrospectionVerifier:
-    """A ``TokenVerifier`` for one issuer's opaque tokens. Belongs to one event loop.
+    """A ``TokenVerifier`` for one issuer's tokens. Belongs to one event loop.
 
     Args:
-        issuer: claim ``iss`` of its tokens.
+        issuer: the issuer, and which of its responses are accepted.
         endpoint: its introspection endpoint.
-        client_id: authsvc's client id there.
-        client_secret: its secret there, read for each request; raises SecretFileError.
-        mapping: how its claims become a principal.
-        leeway_seconds: how far its clock may deviate.
-        audiences: accepted ``aud``, by resource; where a resource is missing, the resource itself.
         max_token_bytes: the longest token that is accepted.
-        fetcher: sends the requests.
-
-    Raises:
-        FetchError: the endpoint is neither https nor http on loopback.
     """
 
     def __init__(
         self,
+        issuer: IntrospectedIssuer,
+        endpoint: OAuthEndpoint,
         *,
-        issuer: str,
-        endpoint: str,
-        client_id: str,
-        client_secret: Callable[[], Secret],
-        mapping: ClaimMapping,
-        leeway_seconds: float = 30.0,
-        audiences: Mapping[str, Collection[str]] | None = None,
         max_token_bytes: int = MAX_TOKEN_BYTES,
-        fetcher: Fetcher,
     ) -> None:
-        check_url(endpoint)
         self._issuer = issuer
         self._endpoint = endpoint
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._mapping = mapping
-        self._leeway_seconds = leeway_seconds
-        self._audiences = audiences or {}
         self._max_token_bytes = max_token_bytes
-        self._fetcher = fetcher
         self._active: _Results[_Active] = _Results()
         self._rejected: _Results[_Rejected] = _Results()
         self._requests: dict[_Key, asyncio.Task[_Result]] = {}
+        self._resume_time = 0.0
+        self._failure = ""
 
     def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
         """See ``TokenVerifier.cached``. Rejections are cached, too."""
@@ -182,6 +153,7 @@ class IntrospectionVerifier:
         key = (token.digest, resource)
         request = self._requests.get(key)
         if request is None:
+            self._check_may_ask(now)
             if len(self._requests) >= MAX_CONCURRENT_REQUESTS:
                 raise AuthError(
                     Reason.KEYS_UNAVAILABLE, "too many introspection requests are in flight"
@@ -198,61 +170,58 @@ class IntrospectionVerifier:
             # asyncio logs an exception that nobody retrieves, as when all callers were cancelled.
             request.exception()
 
+    def _check_may_ask(self, now: float) -> None:
+        """
+        Raises:
+            AuthError: KEYS_UNAVAILABLE when the endpoint has asked to wait.
+        """
+        wait = self._resume_time - now
+        # A longer one shows that the clock was set back.
+        if 0 < wait <= MAX_RETRY_AFTER_SECONDS:
+            raise AuthError(
+                Reason.KEYS_UNAVAILABLE,
+                f"{self._endpoint.url} has asked to wait (Retry-After)",
+                retry_after_seconds=wait,
+            )
+
     async def _introspect(self, key: _Key, token: str, now: float) -> _Result:
-        response = await self._request(token)
-        claims = self._claims(response)
         digest, resource = key
         try:
-            active = self._check(claims, response, digest, resource, now)
+            response = await self._response(token, now)
+            verified, lifetime = self._issuer.verified(response, digest, resource=resource, now=now)
         except AuthError as error:
+            if error.reason is Reason.KEYS_UNAVAILABLE:
+                self._note_failure(error.detail)
+                raise
+            self._note_failure("")
             rejected = _Rejected(now + REJECTION_CACHE_SECONDS, error.reason, error.detail)
             self._rejected.put(key, rejected)
             return rejected
+        self._note_failure("")
+        until = min(now + CACHE_SECONDS, verified.principal.expire_time)
+        active = _Active(until, verified, lifetime)
         self._active.put(key, active)
         return active
 
-    async def _request(self, token: str) -> bytes:
+    async def _response(self, token: str, now: float) -> bytes:
         form = {"token": token, "token_type_hint": "access_token"}
         try:
-            headers = basic_authorization(self._client_id, self._client_secret().reveal())
-            body, _ = await self._fetcher.post(self._endpoint, form, headers)
-        except (FetchError, SecretFileError) as error:
-            raise AuthError(Reason.KEYS_UNAVAILABLE, str(error)) from None
-        # The rest is parsed as strictly as a token: it becomes the claims of a principal.
-        return body.removeprefix(codecs.BOM_UTF8)
+            return await self._endpoint.post(form, now)
+        except EndpointError as error:
+            if error.status == 400 and error.code == "invalid_token":
+                raise AuthError(Reason.TOKEN_INACTIVE, str(error)) from None
+            if error.retry_after_seconds is not None and error.status in (429, 503):
+                self._resume_time = now + error.retry_after_seconds
+            raise AuthError(
+                Reason.KEYS_UNAVAILABLE, str(error), retry_after_seconds=error.retry_after_seconds
+            ) from None
 
-    def _claims(self, response: bytes) -> dict[str, object]:
-        try:
-            claims = parse_json_object(response)
-        except ValueError:
-            claims = {}
-        if not isinstance(claims.get("active"), bool):
-            raise AuthError(Reason.KEYS_UNAVAILABLE, f"{self._endpoint}: the response is not valid")
-        return claims
-
-    def _check(
-        self, claims: dict[str, object], response: bytes, digest: bytes, resource: str, now: float
-    ) -> _Active:
-        if not claims["active"]:
-            raise AuthError(Reason.TOKEN_INACTIVE, "not active")
-        claims = {"iss": self._issuer, **claims}
-        if claims["iss"] != self._issuer:
-            raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, "the response names another issuer")
-        for name, kinds in _ACCESS_TOKENS.items():
-            if optional_text(claims, name).lower() not in kinds:
-                raise AuthError(Reason.TOKEN_MALFORMED, f"no access token by its {name}")
-        lifetime = check_claims(
-            claims,
-            required=("exp",),
-            audiences=self._audiences.get(resource, (resource,)),
-            leeway_seconds=self._leeway_seconds,
-            now=now,
-        )
-        verified = VerifiedToken(
-            digest=digest,
-            principal=self._mapping.principal(claims, response),
-            issue_time=numeric_date(claims, "iat") or 0.0,
-            token_id=kept_text(claims, "jti"),
-        )
-        until = min(now + CACHE_SECONDS, verified.principal.expire_time)
-        return _Active(until, verified, lifetime)
+    def _note_failure(self, failure: str) -> None:
+        """Log each new failure of the endpoint once, and when it is over."""
+        if failure == self._failure:
+            return
+        self._failure = failure
+        if failure:
+            log.error("introspection fails: %s", failure)
+        else:
+            log.info("introspection works again: %s", self._endpoint.url)

@@ -1,28 +1,45 @@
-"""Which verifier checks a token: JWTs and opaque tokens have one each."""
+"""Which verifier checks a token: the one for keys, or the one that introspects."""
 
 from __future__ import annotations
 
+from authsvc.domain.errors import AuthError
 from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.tokens import TokenVerifier
+from authsvc.tokens.compact import MAX_TOKEN_BYTES, unverified_claims
+from authsvc.tokens.introspection_answers import same_issuer
 
 
 class TokenRouter:
-    """A ``TokenVerifier`` that gives JWTs to one verifier and everything else to another.
+    """A ``TokenVerifier`` that gives each token to one of two.
 
-    A token of three segments is a JWT. Opaque tokens with two dots are therefore not supported.
+    A token of three segments has the shape of a JWT. Where such tokens of one issuer are
+    introspected, those that name it are, and those that name no issuer; those that name another go
+    by keys, whether or not that issuer is known. What is read of a token for this is not verified,
+    and decides nothing else: introspection yields principals of its own issuer alone.
 
     Args:
-        jwt: for tokens of three segments.
+        jwt: for tokens in the shape of a JWT.
         opaque: for the others.
+        introspects_jwts_of: claim ``iss`` of the issuer whose tokens go to ``opaque`` in any shape;
+            empty for none.
     """
 
-    def __init__(self, jwt: TokenVerifier, opaque: TokenVerifier) -> None:
+    def __init__(
+        self, jwt: TokenVerifier, opaque: TokenVerifier, *, introspects_jwts_of: str = ""
+    ) -> None:
         self._jwt = jwt
         self._opaque = opaque
+        self._issuer = introspects_jwts_of
 
     def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
         """See ``TokenVerifier.cached``."""
-        return self._verifier(token).cached(token, resource=resource, now=now)
+        if token.text.count(".") != 2:
+            return self._opaque.cached(token, resource=resource, now=now)
+        cached = self._jwt.cached(token, resource=resource, now=now)
+        if cached is None and self._issuer:
+            # Each has cached only what it was given.
+            cached = self._opaque.cached(token, resource=resource, now=now)
+        return cached
 
     def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
         """See ``TokenVerifier.is_valid``."""
@@ -36,4 +53,19 @@ class TokenRouter:
         return await self._verifier(token).verify(token, resource=resource, now=now)
 
     def _verifier(self, token: BearerToken) -> TokenVerifier:
-        return self._jwt if token.text.count(".") == 2 else self._opaque
+        if token.text.count(".") != 2:
+            return self._opaque
+        if not self._issuer:
+            return self._jwt
+        issuer = _unverified_issuer(token.text)
+        return self._opaque if not issuer or same_issuer(issuer, self._issuer) else self._jwt
+
+
+def _unverified_issuer(token: str) -> object:
+    """Claim ``iss`` as a token has it; None where there are no claims, or they have none."""
+    if len(token) > MAX_TOKEN_BYTES:
+        return None
+    try:
+        return unverified_claims(token).get("iss")
+    except AuthError:
+        return None

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authsvc.common.formats import check_scope, check_uri
 from authsvc.common.settings import Resource, Table
-from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
-from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl, RoleArn
+from authsvc.server.config.clients import EndpointSettings
+from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, RoleArn
 
 
 class StaticCredentials(Table):
@@ -100,7 +100,7 @@ class StsSettings(Table):
         return self
 
 
-class ExchangeSettings(Table):
+class ExchangeSettings(EndpointSettings):
     """``[[credentials.exchange]]``: the client's token exchanged for an API's (RFC 8693)."""
 
     resources: tuple[Resource, ...] = Field(
@@ -110,16 +110,6 @@ class ExchangeSettings(Table):
     issuers: tuple[NonEmpty, ...] = Field(
         min_length=1, description="Claim iss of the tokens that may be sent to the endpoint."
     )
-    endpoint: EndpointUrl = Field(description="The token endpoint, https.")
-    client_id: NonEmpty = Field(description="authsvc's client id.")
-    client_secret_file: Path = Field(
-        description="authsvc's client secret. A changed file takes effect."
-    )
-    allow_private_addresses: bool = Field(
-        default=False, description="Whether the endpoint may have a private address."
-    )
-    ca_file: Path | None = Field(default=None, description=CA_FILE)
-    proxy: ProxyUrl | None = Field(default=None, description=PROXY)
     audience: Line = Field(default="", description="The API's name at the endpoint (audience).")
     api: Annotated[str, AfterValidator(lambda uri: check_uri(uri) if uri else uri)] = Field(
         default="", description="The API's URI (resource, RFC 8707)."
@@ -130,11 +120,6 @@ class ExchangeSettings(Table):
     subject_token_type: Literal["access_token", "jwt"] = Field(
         default="access_token", description="The type of the client's token."
     )
-
-    @model_validator(mode="after")
-    def _https_where_it_matters(self) -> Self:
-        check_egress(self, endpoint=self.endpoint)
-        return self
 
 
 class CredentialSettings(Table):

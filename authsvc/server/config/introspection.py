@@ -1,34 +1,39 @@
-"""``[introspection]``: the issuer of opaque tokens."""
+"""``[introspection]``: the issuer whose tokens are introspected."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from authsvc.common.settings import ByResource, Table
-from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
-from authsvc.server.config.values import EndpointUrl, NonEmpty, ProxyUrl
+from authsvc.common.settings import ByResource
+from authsvc.server.config.clients import EndpointSettings
+from authsvc.server.config.values import NonEmpty
 
 
-class IntrospectionSettings(Table):
-    """``[introspection]``: the issuer that introspects opaque tokens (RFC 7662)."""
+class IntrospectionSettings(EndpointSettings):
+    """``[introspection]``: the issuer that introspects its tokens (RFC 7662)."""
 
     issuer: NonEmpty = Field(description="Claim iss of its tokens.")
-    endpoint: EndpointUrl = Field(description="Its introspection endpoint, https.")
-    client_id: NonEmpty = Field(description="authsvc's client id.")
-    client_secret_file: Path = Field(
-        description="authsvc's client secret. A changed file takes effect."
+    tokens: Literal["opaque", "all"] = Field(
+        default="opaque",
+        description="Which of its tokens are introspected: opaque ones, or all, those in the shape "
+        "of a JWT too. An issuer that is also in [[issuers]] needs opaque, written here: its JWTs "
+        "are verified by its keys.",
     )
-    allow_private_addresses: bool = Field(
-        default=False, description="Whether the endpoint may have a private address."
-    )
-    ca_file: Path | None = Field(default=None, description=CA_FILE)
-    proxy: ProxyUrl | None = Field(default=None, description=PROXY)
     audiences: ByResource[tuple[NonEmpty, ...]] = Field(
         default={},
         description="Accepted values of aud, by resource. Without an entry: the resource itself.",
+    )
+    audience_optional: bool = Field(
+        default=False,
+        description="Whether answers without aud are accepted. Any active token of this issuer is "
+        "then accepted for every resource, whatever it was issued for.",
+    )
+    expiry_optional: bool = Field(
+        default=False,
+        description="Whether answers without exp are accepted. Such a token is taken to be valid "
+        "for five minutes after each answer.",
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
     profile: Literal["standard", "quilt"] = Field(
@@ -38,8 +43,3 @@ class IntrospectionSettings(Table):
     subject_claim: Literal["sub", "id"] = Field(
         default="sub", description="The claim that holds the subject."
     )
-
-    @model_validator(mode="after")
-    def _https_where_it_matters(self) -> Self:
-        check_egress(self, endpoint=self.endpoint)
-        return self

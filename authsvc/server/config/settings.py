@@ -24,6 +24,7 @@ from authsvc.server.config.store import SHARED_KINDS, StoreSettings
 from authsvc.server.config.values import ListeningAddress
 from authsvc.telemetry.logs import Format
 from authsvc.telemetry.settings import TracingSettings
+from authsvc.tokens.introspection_answers import same_issuer
 
 
 class Settings(FileSettings):
@@ -158,4 +159,21 @@ class Settings(FileSettings):
         names = [issuer.issuer for issuer in self.issuers]
         if len(set(names)) < len(names):
             raise ValueError("issuers: two have the same issuer")
+        self._check_introspected_issuer()
         return self
+
+    def _check_introspected_issuer(self) -> None:
+        asked = self.introspection
+        if asked is None or not any(same_issuer(it.issuer, asked.issuer) for it in self.issuers):
+            return
+        if asked.tokens == "all":
+            raise ValueError(
+                f"introspection.tokens = 'all' leaves no tokens of {asked.issuer} for its "
+                "[[issuers]] table: remove the table, or set tokens = 'opaque'"
+            )
+        if "tokens" not in asked.model_fields_set:
+            raise ValueError(
+                f"{asked.issuer} is in [[issuers]] and in [introspection]: set "
+                "introspection.tokens = 'opaque' to verify its JWTs by its keys and introspect its "
+                "opaque tokens, or remove its [[issuers]] table and set tokens = 'all'"
+            )

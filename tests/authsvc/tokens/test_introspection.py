@@ -14,19 +14,21 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from authsvc.common.client_authentication import ClientSecretBasic
+from authsvc.common.oauth_endpoint import OAuthEndpoint
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Outcome, Secret
+from authsvc.domain.resolution import Outcome
 from authsvc.domain.tokens import BearerToken
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.issuers import with_introspection
 from authsvc.tokens import introspection
-from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.introspection import (
     CACHE_SECONDS,
     REJECTION_CACHE_SECONDS,
     IntrospectionVerifier,
 )
+from authsvc.tokens.introspection_answers import IntrospectedIssuer
 from authsvc.tokens.jwt import JwtVerifier
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
@@ -47,15 +49,16 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def verifier(site: Site) -> IntrospectionVerifier:
-    return IntrospectionVerifier(
-        issuer=ISSUER,
-        endpoint=f"{site.url}/introspect",
-        client_id="auth svc",
-        client_secret=lambda: Secret(SECRET),
-        mapping=ClaimMapping(),
-        fetcher=Fetcher(),
-    )
+def endpoint(site: Site, tmp_path: Path) -> OAuthEndpoint:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    authentication = ClientSecretBasic("auth svc", file, "introspection.client_secret_file")
+    return OAuthEndpoint(f"{site.url}/introspect", authentication, Fetcher())
+
+
+@pytest.fixture
+def verifier(endpoint: OAuthEndpoint) -> IntrospectionVerifier:
+    return IntrospectionVerifier(IntrospectedIssuer(ISSUER), endpoint)
 
 
 def answers(site: Site, **claims: object) -> None:
@@ -383,16 +386,9 @@ async def test_a_flood_is_not_passed_on(
     assert await verdict(verifier, "flood-29") is None
 
 
-async def test_audiences_are_as_configured(site: Site) -> None:
-    verifier = IntrospectionVerifier(
-        issuer=ISSUER,
-        endpoint=f"{site.url}/introspect",
-        client_id="c",
-        client_secret=lambda: Secret("s"),
-        mapping=ClaimMapping(),
-        audiences={RESOURCE: ("api://buckets",)},
-        fetcher=Fetcher(),
-    )
+async def test_audiences_are_as_configured(site: Site, endpoint: OAuthEndpoint) -> None:
+    issuer = IntrospectedIssuer(ISSUER, audiences={RESOURCE: ("api://buckets",)})
+    verifier = IntrospectionVerifier(issuer, endpoint)
     answers(site, aud="api://buckets")
     assert await verdict(verifier) is None
     assert await verdict(verifier, resource=OTHER_RESOURCE) is Reason.TOKEN_AUDIENCE_MISMATCH
@@ -400,16 +396,10 @@ async def test_audiences_are_as_configured(site: Site) -> None:
     assert await verdict(verifier, "other") is Reason.TOKEN_AUDIENCE_MISMATCH
 
 
-def test_the_endpoint_is_https() -> None:
+def test_the_endpoint_is_https(tmp_path: Path) -> None:
+    authentication = ClientSecretBasic("c", tmp_path, "introspection.client_secret_file")
     with pytest.raises(FetchError):
-        IntrospectionVerifier(
-            issuer=ISSUER,
-            endpoint="http://idp.example/introspect",
-            client_id="c",
-            client_secret=lambda: Secret("s"),
-            mapping=ClaimMapping(),
-            fetcher=Fetcher(),
-        )
+        OAuthEndpoint("http://idp.example/introspect", authentication, Fetcher())
 
 
 async def test_a_service_takes_both_kinds(
@@ -486,5 +476,5 @@ def test_an_invalid_secret_stops_the_start(
             "client_secret_file": path,
         },
     )
-    with pytest.raises(ConfigError, match=r"introspection: .*client-secret"):
+    with pytest.raises(ConfigError, match=r"introspection\.client_secret_file: .*client-secret"):
         with_introspection(JwtVerifier([]), settings)

@@ -1,0 +1,213 @@
+"""How authsvc authenticates as a client at an authorization server's endpoints.
+
+Introspection and token exchange use the same methods. A method adds parameters to the form of a
+request, headers, or both.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote_plus
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from authsvc.common.secret_file import SecretFileError, read_secret_file
+from authsvc.net.watched_file import WatchedFile
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+ASSERTION_SECONDS = 60
+"""How long an assertion is valid."""
+
+MIN_RSA_BITS = 2048
+"""The shortest RSA key that signs (RFC 7518 section 3.3)."""
+
+_ALGORITHMS_BY_CURVE = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+
+_PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class ClientParameters:
+    """What authenticates the client of one request.
+
+    Attributes:
+        form: parameters of the request's form.
+        headers: headers of the request.
+        secret: what no message may show.
+    """
+
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret: str = field(default="", repr=False)
+
+
+class ClientAuthentication(Protocol):
+    """A method of client authentication."""
+
+    @property
+    def setting(self) -> str:
+        """The setting of the secret or key, such as ``introspection.client_secret_file``."""
+        ...
+
+    def parameters(self, endpoint: str, now: float) -> ClientParameters:
+        """What authenticates one request.
+
+        Args:
+            endpoint: the URL that the request is sent to.
+            now: seconds since the epoch.
+
+        Raises:
+            SecretFileError: the secret or key cannot be used. The message names its file.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecretBasic:
+    """``client_secret_basic``: HTTP Basic (RFC 6749 section 2.3.1).
+
+    Id and secret are form-encoded before they are joined, as the section requires.
+
+    Attributes:
+        client_id: the client's name at the authorization server.
+        file: holds its secret; read for each request.
+        setting: see ``ClientAuthentication.setting``.
+    """
+
+    client_id: str
+    file: Path
+    setting: str
+
+    def parameters(self, endpoint: str, now: float) -> ClientParameters:
+        """See ``ClientAuthentication.parameters``."""
+        secret = read_secret_file(self.file)
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(secret)}"
+        credentials = base64.b64encode(pair.encode()).decode()
+        return ClientParameters(headers={"Authorization": f"Basic {credentials}"}, secret=secret)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecretPost:
+    """``client_secret_post``: id and secret in the form (RFC 6749 section 2.3.1).
+
+    Attributes:
+        client_id: the client's name at the authorization server.
+        file: holds its secret; read for each request.
+        setting: see ``ClientAuthentication.setting``.
+    """
+
+    client_id: str
+    file: Path
+    setting: str
+
+    def parameters(self, endpoint: str, now: float) -> ClientParameters:
+        """See ``ClientAuthentication.parameters``."""
+        secret = read_secret_file(self.file)
+        return ClientParameters(
+            {"client_id": self.client_id, "client_secret": secret}, secret=secret
+        )
+
+
+class PrivateKeyJwt:
+    """``private_key_jwt``: an assertion that the client signs (RFC 7523 sections 2.2 and 3).
+
+    Args:
+        client_id: the client's name at the authorization server.
+        file: its private key, PEM, without a password. A changed file takes effect.
+        setting: see ``ClientAuthentication.setting``.
+        algorithm: the signature's; empty for the usual one of the key's type.
+        key_id: header ``kid``; empty for none.
+        audience: claim ``aud``; empty for the endpoint's URL.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        file: Path,
+        setting: str,
+        *,
+        algorithm: str = "",
+        key_id: str = "",
+        audience: str = "",
+    ) -> None:
+        self._client_id = client_id
+        self._file = file
+        self.setting = setting
+        self._algorithm = algorithm
+        self._key_id = key_id
+        self._audience = audience
+        self._watched = WatchedFile(file)
+        self._key: tuple[_PrivateKey, str] | None = None
+
+    def parameters(self, endpoint: str, now: float) -> ClientParameters:
+        """See ``ClientAuthentication.parameters``."""
+        key, algorithm = self._current_key(now)
+        claims = {
+            "iss": self._client_id,
+            "sub": self._client_id,
+            "aud": self._audience or endpoint,
+            "jti": secrets.token_urlsafe(16),
+            "iat": int(now),
+            "exp": int(now) + ASSERTION_SECONDS,
+        }
+        headers = {"kid": self._key_id} if self._key_id else None
+        assertion = jwt.encode(claims, key, algorithm, headers)
+        return ClientParameters(
+            {
+                "client_id": self._client_id,
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": assertion,
+            },
+            secret=assertion,
+        )
+
+    def _current_key(self, now: float) -> tuple[_PrivateKey, str]:
+        if self._watched.changed(now):
+            self._key = None
+        if self._key is None:
+            key = _read_private_key(self._file)
+            self._key = key, _algorithm(key, self._algorithm, self._file)
+            self._watched.mark_read()
+        return self._key
+
+
+def _read_private_key(path: Path) -> _PrivateKey:
+    pem = read_secret_file(path).encode()
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise SecretFileError(f"{path}: the private key has a password") from None
+    except (ValueError, UnsupportedAlgorithm):
+        # The error itself may quote the file.
+        raise SecretFileError(f"{path}: holds no private key in PEM") from None
+    if not isinstance(key, _PrivateKey):
+        raise SecretFileError(f"{path}: is no RSA, EC or Ed25519 key")
+    if isinstance(key, RSAPrivateKey) and key.key_size < MIN_RSA_BITS:
+        raise SecretFileError(f"{path}: the RSA key is shorter than {MIN_RSA_BITS} bits")
+    return key
+
+
+def _algorithm(key: _PrivateKey, wanted: str, path: Path) -> str:
+    """The algorithm to sign with: the wanted one, or the usual one of the key's type."""
+    if isinstance(key, EllipticCurvePrivateKey):
+        possible = [_ALGORITHMS_BY_CURVE.get(key.curve.name, "")]
+    elif isinstance(key, RSAPrivateKey):
+        possible = [*_RSA_ALGORITHMS]
+    else:
+        possible = ["EdDSA"]
+    algorithm = wanted or possible[0]
+    if algorithm not in possible or not algorithm:
+        raise SecretFileError(f"{path}: the key is not for {wanted or 'any known algorithm'}")
+    return algorithm

@@ -1,0 +1,129 @@
+"""Requests of authsvc, as a client, to an endpoint of an authorization server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from authsvc.common.client_authentication import ClientAuthentication
+from authsvc.common.oauth_errors import CLIENT_REJECTED, described, error_code
+from authsvc.common.secret_file import SecretFileError
+from authsvc.net.fetching import Fetcher, FetchError, check_url
+
+MAX_RETRY_AFTER_SECONDS = 30.0
+"""The longest Retry-After that is followed: the endpoint may name any."""
+
+
+class EndpointError(Exception):
+    """There is no response with status 200. The message is for operators, without secrets.
+
+    Attributes:
+        status: the HTTP status; None where there is no answer.
+        code: the ``error`` of the answer (RFC 6749 section 5.2); empty where it has none.
+        retry_after_seconds: what the answer asks to wait, ``MAX_RETRY_AFTER_SECONDS`` at most; None
+            where it does not.
+        setting: the setting that would mend it; empty where none is known.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        retry_after_seconds: float | None = None,
+        setting: str = "",
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+        self.setting = setting
+
+
+class OAuthEndpoint:
+    """One endpoint, and how authsvc authenticates there.
+
+    Args:
+        url: where it is.
+        authentication: authenticates each request.
+        fetcher: sends the requests.
+
+    Raises:
+        FetchError: the URL is neither https nor http on loopback.
+    """
+
+    def __init__(self, url: str, authentication: ClientAuthentication, fetcher: Fetcher) -> None:
+        check_url(url)
+        self.url = url
+        self._authentication = authentication
+        self._fetcher = fetcher
+
+    async def post(self, form: Mapping[str, str], now: float) -> bytes:
+        """The body of the response to a form.
+
+        Args:
+            form: the parameters, without those of client authentication.
+            now: seconds since the epoch.
+
+        Raises:
+            EndpointError: there is no response with status 200.
+        """
+        try:
+            client = self._authentication.parameters(self.url, now)
+        except SecretFileError as error:
+            setting = self._authentication.setting
+            raise EndpointError(f"{setting}: {error}", setting=setting) from None
+        try:
+            body, _ = await self._fetcher.post(self.url, {**form, **client.form}, client.headers)
+        except FetchError as error:
+            raise self._failure(error, (*form.values(), client.secret), now) from None
+        return body
+
+    def _failure(self, error: FetchError, sent: tuple[str, ...], now: float) -> EndpointError:
+        if error.status is None:
+            return EndpointError(str(error))
+        code = error_code(error.body, sent)
+        detail = f"{self.url}: answered {described(error.status, code)}"
+        setting = ""
+        if code == CLIENT_REJECTED or (error.status == 401 and not code):
+            setting = self._authentication.setting
+            table = setting.rpartition(".")[0]
+            detail += (
+                f": authsvc's client authentication was rejected; compare {table}.client_id, "
+                f"{table}.auth_method and {setting} with the client's registration"
+            )
+        elif not code:
+            detail = str(error)
+        return EndpointError(
+            detail,
+            status=error.status,
+            code=code,
+            retry_after_seconds=retry_after(error.retry_after, now),
+            setting=setting,
+        )
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """The seconds that a header Retry-After (RFC 9110 section 10.2.3) asks to wait.
+
+    Args:
+        value: seconds or a date.
+        now: seconds since the epoch.
+
+    Returns:
+        From 1 to ``MAX_RETRY_AFTER_SECONDS``; None where the header is neither.
+    """
+    if value.isascii() and value.isdigit():
+        seconds = float(value[:9])
+    else:
+        try:
+            date = parsedate_to_datetime(value)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - _EPOCH).total_seconds() - now
+    return min(max(seconds, 1.0), MAX_RETRY_AFTER_SECONDS)
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,89 @@
+"""authsvc as a client of an authorization server: settings that several tables have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from authsvc.common.settings import Table
+from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl
+
+SigningAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+
+_OF_ASSERTIONS = (
+    "private_key_file",
+    "private_key_algorithm",
+    "private_key_id",
+    "assertion_audience",
+)
+"""The settings of private_key_jwt."""
+
+
+class EndpointSettings(Table):
+    """An endpoint, how it is reached, and how authsvc authenticates there as a client."""
+
+    endpoint: EndpointUrl = Field(description="The endpoint's URL, https.")
+    allow_private_addresses: bool = Field(
+        default=False, description="Whether the endpoint may have a private address."
+    )
+    ca_file: Path | None = Field(default=None, description=CA_FILE)
+    proxy: ProxyUrl | None = Field(default=None, description=PROXY)
+    client_id: NonEmpty = Field(description="authsvc's client id.")
+    auth_method: Literal["client_secret_basic", "client_secret_post", "private_key_jwt"] = Field(
+        default="client_secret_basic",
+        description="How authsvc authenticates: by its secret in the header or in the form (RFC "
+        "6749), or by an assertion that its private key signs (RFC 7523).",
+    )
+    client_secret_file: Path | None = Field(
+        default=None,
+        description="authsvc's client secret, for client_secret_basic and client_secret_post. A "
+        "changed file takes effect.",
+    )
+    private_key_file: Path | None = Field(
+        default=None,
+        description="authsvc's private key (RSA, EC or Ed25519, PEM), for private_key_jwt. A "
+        "changed file takes effect.",
+    )
+    private_key_algorithm: SigningAlgorithm | None = Field(
+        default=None,
+        description="The algorithm of assertions. Default: RS256, ES256 (by the curve), or EdDSA.",
+    )
+    private_key_id: Line = Field(default="", description="Header kid of assertions.")
+    assertion_audience: Line = Field(
+        default="", description="Claim aud of assertions. Default: the endpoint."
+    )
+
+    @model_validator(mode="after")
+    def _https_where_it_matters(self) -> Self:
+        check_egress(self, endpoint=self.endpoint)
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_authenticate(self) -> Self:
+        if getattr(self, self.credential_setting) is None:
+            raise ValueError(f"auth_method = {self.auth_method!r} needs {self.credential_setting}")
+        others = ("client_secret_file",) if self._is_signed else _OF_ASSERTIONS
+        for name in others:
+            if getattr(self, name):
+                raise ValueError(f"{name} has no effect with auth_method = {self.auth_method!r}")
+        return self
+
+    @property
+    def credential_setting(self) -> str:
+        """The name of the setting that has the secret or the key."""
+        return "private_key_file" if self._is_signed else "client_secret_file"
+
+    @property
+    def credential_file(self) -> Path:
+        """The file with the secret or the key."""
+        file: Path = getattr(self, self.credential_setting)
+        return file
+
+    @property
+    def _is_signed(self) -> bool:
+        return self.auth_method == "private_key_jwt"

@@ -1,0 +1,435 @@
+"""Introspection as issuers answer it, and tokens in the shape of a JWT that are introspected."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from pydantic import ValidationError
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
+from authsvc.domain.tokens import BearerToken
+from authsvc.server.config import Settings
+from authsvc.server.issuers import issuer_of, with_introspection
+from authsvc.tokens import TokenVerifier
+from authsvc.tokens.introspection import CACHE_SECONDS
+from authsvc.tokens.introspection_answers import DEFAULT_LIFETIME_SECONDS
+from authsvc.tokens.jwt import JwtVerifier
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import START
+from tests.support.http import Answer, Site, serving_http
+from tests.support.service import settings_for
+from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
+
+pytestmark = pytest.mark.anyio
+
+ISSUER = "https://introspected.example"
+SECRET = "the secret"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving_http() as running:
+        answers(running)
+        yield running
+
+
+def answers(site: Site, **changes: object) -> None:
+    """The issuer's response from now on; a member of ... is left out."""
+    said = {"active": True, "sub": "alice", "aud": RESOURCE, "exp": START + 600, **changes}
+    body = json.dumps({name: value for name, value in said.items() if value is not ...})
+    headers = {"Content-Type": "application/json;charset=UTF-8"}
+    site.answers["/introspect"] = Answer(body.encode(), headers=headers)
+
+
+def configured(folder: Path, idp: IdentityProvider, site: Site, **changes: object) -> Settings:
+    secret = folder / "client-secret"
+    secret.write_text(SECRET)
+    table: dict[str, Any] = {
+        "issuer": ISSUER,
+        "endpoint": f"{site.url}/introspect",
+        "client_id": "authsvc",
+        "client_secret_file": secret,
+        **changes,
+    }
+    return settings_for(folder, idp, introspection=table)
+
+
+def verifier_of(settings: Settings) -> TokenVerifier:
+    return with_introspection(JwtVerifier(map(issuer_of, settings.issuers)), settings)
+
+
+@pytest.fixture
+def verifier(tmp_path: Path, idp: IdentityProvider, site: Site) -> TokenVerifier:
+    return verifier_of(configured(tmp_path, idp, site))
+
+
+async def outcome(
+    verifier: TokenVerifier,
+    token: str = "opaque",
+    *,
+    now: float = START,
+    resource: str = RESOURCE,
+) -> Principal | AuthError:
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            verified = await verifier.verify(BearerToken(token), resource=resource, now=now)
+    except AuthError as error:
+        return error
+    return verified.principal
+
+
+async def verdict(
+    verifier: TokenVerifier,
+    token: str = "opaque",
+    *,
+    now: float = START,
+    resource: str = RESOURCE,
+) -> Reason | None:
+    found = await outcome(verifier, token, now=now, resource=resource)
+    return found.reason if isinstance(found, AuthError) else None
+
+
+def shaped(payload: bytes, header: bytes = b'{"alg":"none"}', signature: bytes = b"") -> str:
+    """A token in the shape of a JWT."""
+    segments = (header, payload, signature)
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in segments)
+
+
+def naming(issuer: object) -> str:
+    return shaped(json.dumps({"iss": issuer, "sub": "x"}).encode(), signature=b"made up")
+
+
+# Which tokens are introspected
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        naming(ISSUER),
+        naming(f"{ISSUER}/"),
+        naming(None),
+        shaped(b'{"sub":"x"}'),
+        shaped(b"no claims"),
+        shaped(b"[]"),
+        shaped(b'{"iss":"https://a.example","iss":"https://b.example"}'),
+        "three.opaque.segments",
+        "..",
+        "opaque",
+        "a.b.c.d.e",
+    ],
+)
+async def test_with_all_whatever_names_no_other_issuer_is_introspected(
+    tmp_path: Path, idp: IdentityProvider, site: Site, token: str
+) -> None:
+    settings = configured(tmp_path, idp, site, tokens="all")
+    verifier = verifier_of(settings)
+    found = await outcome(verifier, token)
+    assert isinstance(found, Principal)
+    assert (found.issuer, found.subject) == (ISSUER, "alice")
+    presented = BearerToken(token)
+    cached = verifier.cached(presented, resource=RESOURCE, now=START)
+    assert cached is not None
+    assert verifier.is_valid(cached, resource=RESOURCE, now=START)
+    assert len(site.posted) == 1
+    answers(site, active=False)
+    assert await verdict(verifier, token, now=START + CACHE_SECONDS) is Reason.TOKEN_INACTIVE
+
+
+async def test_by_default_a_token_in_the_shape_of_a_jwt_is_not_introspected(
+    verifier: TokenVerifier, site: Site
+) -> None:
+    assert await verdict(verifier, naming(ISSUER)) is Reason.TOKEN_ISSUER_UNKNOWN
+    assert await verdict(verifier, shaped(b"no claims")) is Reason.TOKEN_MALFORMED
+    assert site.posted == []
+
+
+async def test_tokens_of_other_issuers_go_by_keys(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    """Also those that keys reject: introspection is no second chance."""
+    verifier = verifier_of(configured(tmp_path, idp, site, tokens="all"))
+    found = await outcome(verifier, idp.token("bob"))
+    assert isinstance(found, Principal)
+    assert (found.issuer, found.subject) == (idp.issuer, "bob")
+    claims = json.dumps({"iss": idp.issuer, "sub": "bob"}).encode()
+    zipped = jwt.encode({"iss": idp.issuer}, idp.secret, "HS256", {"zip": "DEF"})
+    for token, reason in (
+        (idp.forged(), Reason.TOKEN_SIGNATURE_INVALID),
+        (shaped(claims), Reason.TOKEN_ALGORITHM_REFUSED),
+        (shaped(claims, b"no header"), Reason.TOKEN_MALFORMED),
+        (shaped(claims, b'{"alg":"RS256"}'), Reason.TOKEN_ALGORITHM_REFUSED),
+        (zipped, Reason.TOKEN_MALFORMED),
+        (idp.token(ttl_seconds=-60), Reason.TOKEN_EXPIRED),
+        (idp.token(aud=OTHER_RESOURCE), Reason.TOKEN_AUDIENCE_MISMATCH),
+        (naming("https://unknown.example"), Reason.TOKEN_ISSUER_UNKNOWN),
+        (naming(["x"]), Reason.TOKEN_MALFORMED),
+    ):
+        assert await verdict(verifier, token) is reason
+    assert site.posted == []
+
+
+async def test_a_response_makes_a_principal_of_its_own_issuer_alone(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    verifier = verifier_of(configured(tmp_path, idp, site, tokens="all"))
+    answers(site, iss=idp.issuer)
+    for token in ("opaque", naming(ISSUER), shaped(b'{"iss":"x","iss":"y"}')):
+        assert await verdict(verifier, token) is Reason.TOKEN_ISSUER_UNKNOWN
+
+
+async def test_a_token_that_is_too_large_is_not_read(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    verifier = verifier_of(configured(tmp_path, idp, site, tokens="all"))
+    for token in (f"{'a' * 70_000}.b.c", "é.b.c"):
+        assert await verdict(verifier, token) in {Reason.TOKEN_TOO_LARGE, Reason.TOKEN_MALFORMED}
+    assert site.posted == []
+
+
+async def test_one_issuer_in_both_tables_with_opaque(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    settings = configured(tmp_path, idp, site, issuer=idp.issuer, tokens="opaque")
+    verifier = verifier_of(settings)
+    assert await verdict(verifier, idp.token()) is None
+    assert site.posted == []
+    assert await verdict(verifier, idp.forged()) is Reason.TOKEN_SIGNATURE_INVALID
+    found = await outcome(verifier, "opaque")
+    assert isinstance(found, Principal)
+    assert found.issuer == idp.issuer
+    assert len(site.posted) == 1
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_one_issuer_in_both_tables_needs_to_say_which_tokens_go_where(
+    tmp_path: Path, idp: IdentityProvider, site: Site, slash: str
+) -> None:
+    with pytest.raises(ValidationError, match=r"introspection\.tokens = 'opaque'"):
+        configured(tmp_path, idp, site, issuer=idp.issuer + slash)
+    with pytest.raises(ValidationError, match="leaves no tokens"):
+        configured(tmp_path, idp, site, issuer=idp.issuer + slash, tokens="all")
+
+
+# What an answer may look like
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"token_type": "Bearer"},
+        {"token_type": "bearer"},
+        {"token_type": "BEARER"},
+        {"token_type": "access_token"},
+        {"token_type": "urn:ietf:params:oauth:token-type:access_token"},
+        {"token_type": None, "token_use": None},
+        {"token_use": "access"},
+        {"typ": "Bearer"},
+        {"typ": "at+jwt"},
+        {"iss": ISSUER},
+        {"iss": f"{ISSUER}/"},
+        {"iss": None},
+        {"aud": [RESOURCE, "other"]},
+        {"exp": str(int(START + 600))},
+        {"exp": f"{START + 600:.3f}", "iat": f"{START:.0f}", "nbf": "0"},
+        {"exp": START + 600.5, "nbf": None, "iat": None, "jti": None},
+        {"scope": None, "client_id": None, "username": None, "realm_access": None},
+        {"ext": {"deep": [1, {"x": None}]}, "permissions": [], "roles": []},
+    ],
+    ids=str,
+)
+async def test_answers_that_are_accepted(
+    verifier: TokenVerifier, site: Site, changes: dict[str, object]
+) -> None:
+    answers(site, **changes)
+    found = await outcome(verifier)
+    assert isinstance(found, Principal)
+    assert (found.issuer, found.subject) == (ISSUER, "alice")
+    assert START + 600 <= found.expire_time < START + 601
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"active": False}, Reason.TOKEN_INACTIVE),
+        ({"active": "true"}, Reason.KEYS_UNAVAILABLE),
+        ({"active": "false"}, Reason.KEYS_UNAVAILABLE),
+        ({"active": 1}, Reason.KEYS_UNAVAILABLE),
+        ({"active": None}, Reason.KEYS_UNAVAILABLE),
+        ({"active": ...}, Reason.KEYS_UNAVAILABLE),
+        ({"token_type": "DPoP"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "mtls"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "PoP"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "refresh_token"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "N_A"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "Bearer", "typ": "Refresh"}, Reason.TOKEN_MALFORMED),
+        ({"typ": "ID"}, Reason.TOKEN_MALFORMED),
+        ({"typ": "Offline"}, Reason.TOKEN_MALFORMED),
+        ({"iss": f"{ISSUER}//"}, Reason.TOKEN_ISSUER_UNKNOWN),
+        ({"iss": f"{ISSUER}/realm"}, Reason.TOKEN_ISSUER_UNKNOWN),
+        ({"iss": ""}, Reason.TOKEN_ISSUER_UNKNOWN),
+        ({"iss": [ISSUER]}, Reason.TOKEN_ISSUER_UNKNOWN),
+        ({"aud": ...}, Reason.TOKEN_AUDIENCE_MISMATCH),
+        ({"aud": None}, Reason.TOKEN_AUDIENCE_MISMATCH),
+        ({"aud": []}, Reason.TOKEN_AUDIENCE_MISMATCH),
+        ({"aud": ""}, Reason.TOKEN_AUDIENCE_MISMATCH),
+        ({"aud": {}}, Reason.TOKEN_MALFORMED),
+        ({"exp": ...}, Reason.TOKEN_CLAIM_MISSING),
+        ({"exp": None}, Reason.TOKEN_CLAIM_MISSING),
+        ({"exp": 0}, Reason.TOKEN_EXPIRED),
+        ({"exp": "0"}, Reason.TOKEN_EXPIRED),
+        ({"exp": ""}, Reason.TOKEN_MALFORMED),
+        ({"exp": "-1"}, Reason.TOKEN_MALFORMED),
+        ({"exp": "1e12"}, Reason.TOKEN_MALFORMED),
+        ({"exp": "٣٣٣٣٣٣٣٣٣٣"}, Reason.TOKEN_MALFORMED),
+        ({"exp": "1800000600 "}, Reason.TOKEN_MALFORMED),
+        ({"exp": "1800000600000"}, Reason.TOKEN_MALFORMED),
+        ({"exp": True}, Reason.TOKEN_MALFORMED),
+        ({"exp": "2027-01-15T08:10:00Z"}, Reason.TOKEN_MALFORMED),
+        ({"nbf": str(int(START + 60))}, Reason.TOKEN_NOT_YET_VALID),
+        ({"iat": str(int(START + 60))}, Reason.TOKEN_NOT_YET_VALID),
+    ],
+    ids=str,
+)
+async def test_answers_that_are_rejected(
+    verifier: TokenVerifier, site: Site, changes: dict[str, object], reason: Reason
+) -> None:
+    answers(site, **changes)
+    assert await verdict(verifier) is reason
+
+
+async def test_answers_without_aud_by_a_setting(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    verifier = verifier_of(configured(tmp_path, idp, site, audience_optional=True))
+    for number, absent in enumerate((..., None)):
+        answers(site, aud=absent)
+        assert await verdict(verifier, f"t{number}") is None
+        assert await verdict(verifier, f"t{number}", resource=OTHER_RESOURCE) is None
+    # One that is there has to be right.
+    for number, aud in enumerate((OTHER_RESOURCE, [], "", [OTHER_RESOURCE, ISSUER])):
+        answers(site, aud=aud)
+        assert await verdict(verifier, f"u{number}") is Reason.TOKEN_AUDIENCE_MISMATCH
+    answers(site, aud=..., exp=...)
+    assert await verdict(verifier, "v") is Reason.TOKEN_CLAIM_MISSING
+
+
+async def test_answers_without_exp_by_a_setting(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    verifier = verifier_of(configured(tmp_path, idp, site, expiry_optional=True))
+    for number, exp in enumerate((..., None)):
+        answers(site, exp=exp)
+        found = await outcome(verifier, f"t{number}")
+        assert isinstance(found, Principal)
+        assert found.expire_time == START + DEFAULT_LIFETIME_SECONDS
+    answers(site, exp=START - 60)
+    assert await verdict(verifier, "u") is Reason.TOKEN_EXPIRED
+    answers(site, aud=..., exp=...)
+    assert await verdict(verifier, "v") is Reason.TOKEN_AUDIENCE_MISMATCH
+
+
+async def test_an_answer_without_exp_is_asked_again(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    verifier = verifier_of(configured(tmp_path, idp, site, expiry_optional=True))
+    answers(site, exp=...)
+    for number in range(4):
+        now = START + number * CACHE_SECONDS
+        for within in (0.0, CACHE_SECONDS - 1):
+            found = await outcome(verifier, now=now + within)
+            assert isinstance(found, Principal)
+            assert found.expire_time == now + DEFAULT_LIFETIME_SECONDS
+        assert len(site.posted) == number + 1
+    answers(site, active=False)
+    assert await verdict(verifier, now=START + 4 * CACHE_SECONDS) is Reason.TOKEN_INACTIVE
+
+
+# What goes wrong at the endpoint
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(401, b""), (401, b'{"error":"invalid_client"}'), (400, b'{"error":"invalid_client"}')],
+)
+async def test_a_rejected_client_is_named_in_the_log(
+    verifier: TokenVerifier,
+    site: Site,
+    status: int,
+    body: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site.answers["/introspect"] = Answer(body, status)
+    for number in range(3):
+        assert await verdict(verifier, f"t{number}") is Reason.KEYS_UNAVAILABLE
+    (record,) = [item for item in caplog.records if item.levelname == "ERROR"]
+    for name in ("client_id", "auth_method", "client_secret_file"):
+        assert f"introspection.{name}" in record.getMessage()
+    assert str(status) in record.getMessage()
+    assert SECRET not in caplog.text
+    caplog.clear()
+    caplog.set_level("INFO")
+    answers(site)
+    assert await verdict(verifier) is None
+    assert await verdict(verifier, "another") is None
+    assert caplog.text.count("introspection works again") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (400, b'{"error":"invalid_request"}', Reason.KEYS_UNAVAILABLE),
+        (400, b"", Reason.KEYS_UNAVAILABLE),
+        (400, b'{"error":"invalid_token"}', Reason.TOKEN_INACTIVE),
+        (401, b'{"error":"invalid_token"}', Reason.KEYS_UNAVAILABLE),
+        (403, b"<html>", Reason.KEYS_UNAVAILABLE),
+        (403, b'{"error":"insufficient_scope"}', Reason.KEYS_UNAVAILABLE),
+        (404, b"", Reason.KEYS_UNAVAILABLE),
+        (500, b'{"active":true}', Reason.KEYS_UNAVAILABLE),
+        (204, b"", Reason.KEYS_UNAVAILABLE),
+    ],
+)
+async def test_other_statuses(
+    verifier: TokenVerifier, site: Site, status: int, body: bytes, reason: Reason
+) -> None:
+    site.answers["/introspect"] = Answer(body, status)
+    found = await outcome(verifier)
+    assert isinstance(found, AuthError)
+    assert found.reason is reason
+    assert str(status) in found.detail
+    if body.startswith(b'{"error"'):
+        assert json.loads(body)["error"] in found.detail
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_endpoint_that_asks_to_wait_is_left_alone(
+    verifier: TokenVerifier, site: Site, status: int
+) -> None:
+    assert await verdict(verifier, "cached") is None
+    site.answers["/introspect"] = Answer(b"", status, {"Retry-After": "7"})
+    first = await outcome(verifier)
+    later = await outcome(verifier, "other", now=START + 3)
+    for error, seconds in ((first, 7.0), (later, 4.0)):
+        assert isinstance(error, AuthError)
+        assert error.reason is Reason.KEYS_UNAVAILABLE
+        assert error.retry_after_seconds == seconds
+    assert await verdict(verifier, "cached", now=START + 3) is None
+    assert len(site.posted) == 2
+    answers(site)
+    assert await verdict(verifier, "other", now=START + 7) is None
+
+
+async def test_a_clock_that_is_set_back_makes_the_pause_no_longer(
+    verifier: TokenVerifier, site: Site
+) -> None:
+    site.answers["/introspect"] = Answer(b"", 429, {"Retry-After": "7"})
+    assert await verdict(verifier) is Reason.KEYS_UNAVAILABLE
+    answers(site)
+    assert await verdict(verifier, now=START - 3_600) is None
