@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 from authsvc.common.formats import check_scope, check_uri
 from authsvc.common.settings import Resource, Table
 from authsvc.server.config.clients import EndpointSettings
-from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, RoleArn
+from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl, RoleArn
 
 
 class StaticCredentials(Table):
