@@ -51,7 +51,7 @@ class WatchedIssuer:
             return IssuerStatus(
                 self._issuer, IssuerState.UNAVAILABLE, self._key_source, failure=failure
             )
-        skipped = sum(entry.is_invalid for entry in self._keys.skipped)
+        skipped = self._keys.skipped
         if not self._keys.keys:
             # The issuer is reachable, and publishes no key that can be used.
             return IssuerStatus(

@@ -162,4 +162,8 @@ def _running(status: ServiceStatus) -> list[KeyLine]:
         for key in issuer.keys:
             state = "previous" if key.previous else line.state
             lines.append(replace(line, key_id=key.key_id, algorithm=key.algorithm, state=state))
+        lines += [
+            replace(line, key_id=it.entry, state=f"skipped: {it.cause}")
+            for it in issuer.skipped_keys
+        ]
     return lines

@@ -11,7 +11,7 @@ REMEDIES = {
     Reason.TOKEN_ISSUER_UNKNOWN: "To trust the issuer, add an [[issuers]] table whose issuer "
     "equals the token's iss, character by character.",
     Reason.TOKEN_ALGORITHM_REFUSED: "Add the algorithm to the issuer's algorithms if it is one of "
-    "HS256, RS256, PS256, ES256, EdDSA; or have the issuer sign with a configured one.",
+    "RS, PS, ES, HS with 256, 384 or 512, EdDSA; or have the issuer sign with a configured one.",
     Reason.TOKEN_KEY_UNKNOWN: "The issuer has rotated its keys, or another issuer signed the "
     "token: compare `authsvc keys show` with what the issuer publishes.",
     Reason.TOKEN_SIGNATURE_INVALID: "The token was changed, or signed with another key of the "

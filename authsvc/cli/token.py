@@ -33,7 +33,7 @@ def command(
     client_id: str,
     ttl: int,
 ) -> None:
-    """Print a development token, signed with the configured HS256 secret.
+    """Print a development token, signed with the configured secret.
 
     Omitted claims come from the [development] table of the configuration.
     """

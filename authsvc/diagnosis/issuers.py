@@ -85,14 +85,14 @@ def _file_faults(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
     running service treats such files."""
     try:
         if issuer.secret_file is not None:
-            load_secret_file(issuer.secret_file)
+            load_secret_file(issuer.secret_file, issuer.algorithms[0])
         elif issuer.jwks_file is not None:
             load_jwks_file(issuer.jwks_file, issuer.algorithms, issuer=issuer.issuer)
     except KeyLoadError as error:
         yield error, _KEYS_STAY
     for path in issuer.previous_secret_files:
         try:
-            load_secret_file(path)
+            load_secret_file(path, issuer.algorithms[0])
         except KeyLoadError as error:
             yield error, _WITHDRAWN
 

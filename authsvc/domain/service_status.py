@@ -30,6 +30,24 @@ class KeyFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedKey:
+    """An entry of a JWK Set that is not used.
+
+    Attributes:
+        entry: its place in the set, and its ``kid``.
+        cause: why it is not used. Shows no key material.
+        is_invalid: whether the issuer should mend it; False for a valid key of another purpose.
+    """
+
+    entry: str
+    cause: str
+    is_invalid: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.entry}: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerStatus:
     """An issuer, as one process knows it.
 
@@ -40,8 +58,8 @@ class IssuerStatus:
             for an issuer whose endpoint judges each token (RFC 7662).
         keys: its keys at present.
         fetch_time: when they were read or fetched, in seconds since the epoch; None without keys.
-        skipped_keys: entries of its JWK Set that cannot be used, which an operator should look at.
-            Known only to the process that read the set.
+        skipped_keys: entries of its JWK Set that are not used. Known only to the process that read
+            the set.
         failure: why newer keys could not be read or fetched; empty if they could.
     """
 
@@ -50,7 +68,7 @@ class IssuerStatus:
     key_source: str
     keys: tuple[KeyFacts, ...] = ()
     fetch_time: float | None = None
-    skipped_keys: int = 0
+    skipped_keys: tuple[SkippedKey, ...] = ()
     failure: str = ""
 
 

@@ -33,7 +33,7 @@ def mint_token(
     if issuer is None or issuer.secret_file is None:
         raise ConfigError("development.issuer: has to be an issuer with a secret_file")
     try:
-        key = load_secret_file(issuer.secret_file)
+        key = load_secret_file(issuer.secret_file, issuer.algorithms[0])
     except KeyLoadError as error:
         raise ConfigError(f"issuers[{issuer.issuer}].secret_file: {error}") from None
     defaults: dict[str, object] = {

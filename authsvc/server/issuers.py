@@ -70,7 +70,7 @@ def _source(settings: IssuerSettings) -> KeySource:
     algorithms = settings.algorithms
     if settings.secret_file is not None:
         files = (settings.secret_file, *settings.previous_secret_files)
-        return FileKeys(files, SecretFiles(*files).load)
+        return FileKeys(files, SecretFiles(*files, algorithm=algorithms[0]).load)
     if settings.jwks_file is not None:
         path = settings.jwks_file
         return FileKeys([path], partial(load_jwks_file, path, algorithms, issuer=settings.issuer))

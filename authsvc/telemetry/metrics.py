@@ -207,7 +207,7 @@ class ServiceCollector(Collector):
             if issuer.fetch_time is not None:
                 age.add_metric((issuer.issuer,), max(0.0, now - issuer.fetch_time))
             count.add_metric((issuer.issuer,), len(issuer.keys))
-            skipped.add_metric((issuer.issuer,), issuer.skipped_keys)
+            skipped.add_metric((issuer.issuer,), sum(it.is_invalid for it in issuer.skipped_keys))
             for each in IssuerState:
                 labels = (issuer.issuer, each.name.lower())
                 state.add_metric(labels, float(each is issuer.state))

@@ -11,18 +11,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from authsvc.tokens.algorithms import ALGORITHMS, KeyMaterial, canonical_name
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.documents import DuplicateMembers
 from authsvc.tokens.jwk_faults import material_fault
-from authsvc.tokens.keys import KeyLoadError, KeyMaterial, VerificationKey
-
-_KEY_TYPES: Mapping[str, tuple[str, str | None]] = {
-    "RS256": ("RSA", None),
-    "PS256": ("RSA", None),
-    "ES256": ("EC", "P-256"),
-    "EdDSA": ("OKP", "Ed25519"),
-}
-"""The ``kty`` and ``crv`` of each algorithm with a public key (RFC 7518 section 6, RFC 8037)."""
+from authsvc.tokens.keys import KeyLoadError, VerificationKey
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -52,9 +45,13 @@ class Entry:
     keys: tuple[VerificationKey, ...]
 
     @property
-    def name(self) -> tuple[object, object, object]:
-        """The members by which a token selects it."""
-        return self.jwk.get("kid"), self.jwk.get("kty"), self.jwk.get("alg")
+    def name(self) -> tuple[object, ...]:
+        """That by which a token selects it: its ``kid``, ``kty`` and ``alg``.
+
+        Without ``alg``, its curve decides on the algorithm. ``Ed25519`` is ``EdDSA``.
+        """
+        key = self.keys[0]
+        return key.kid, self.jwk.get("kty"), self.states_algorithm, key.algorithm
 
     @property
     def states_algorithm(self) -> bool:
@@ -94,7 +91,7 @@ def published_materials(jwk: object) -> Iterator[KeyMaterial]:
     """
     if isinstance(jwk, dict) and not _PRIVATE_MEMBERS.isdisjoint(jwk):
         public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}
-        for algorithm in _KEY_TYPES:
+        for algorithm in ALGORITHMS:
             if _type_permits(jwk, algorithm):
                 with suppress(KeyLoadError):
                     yield _key(public, algorithm).material
@@ -119,11 +116,12 @@ def _algorithms(jwk: Mapping[str, object], algorithms: Collection[str]) -> tuple
     own = jwk.get("alg")
     permitted = tuple(name for name in algorithms if _type_permits(jwk, name))
     if isinstance(own, str):
-        if own not in algorithms:
+        name = canonical_name(own)
+        if name not in algorithms:
             raise SkippedEntry(f"its alg {_quoted(own)} is not configured", is_invalid=False)
-        if own not in permitted:
+        if name not in permitted:
             raise SkippedEntry(f"{_type(jwk)} does not go with its alg {own!r}")
-        return (own,)
+        return (name,)
     if own is not None:
         raise SkippedEntry("its alg is not a string")
     if not permitted:
@@ -156,10 +154,10 @@ def _quoted(name: str) -> str:
 
 
 def _type_permits(jwk: Mapping[str, object], algorithm: str) -> bool:
-    if algorithm not in _KEY_TYPES:
+    known = ALGORITHMS.get(algorithm)
+    if known is None or known.is_symmetric or jwk.get("kty") != known.key_type:
         return False
-    key_type, curve = _KEY_TYPES[algorithm]
-    return jwk.get("kty") == key_type and (curve is None or jwk.get("crv") == curve)
+    return known.curve is None or jwk.get("crv") == known.curve
 
 
 def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
@@ -169,7 +167,7 @@ def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
     try:
         material: KeyMaterial = PyJWK(jwk, algorithm).key
     except (PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError):
-        cause = material_fault(jwk, _KEY_TYPES[algorithm][0])
+        cause = material_fault(jwk, ALGORITHMS[algorithm])
         raise KeyLoadError(f"is not a valid {algorithm} key: {cause}") from None
     return VerificationKey(kid, algorithm, material)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
+from authsvc.tokens.algorithms import Algorithm
+
 _MEMBERS = {"RSA": ("n", "e"), "EC": ("x", "y"), "OKP": ("x",)}
 """The members of a public key, by ``kty`` (RFC 7518 section 6, RFC 8037 section 2)."""
 
-_COORDINATE_BYTES = 32
-"""Of P-256 and of Ed25519."""
+_COORDINATE_BYTES = {"P-256": 32, "P-384": 48, "P-521": 66, "Ed25519": 32}
+"""By curve."""
 
 _OTHERWISE = {
     "RSA": "its n and e make no RSA key",
@@ -18,23 +20,24 @@ _OTHERWISE = {
 }
 
 
-def material_fault(jwk: Mapping[str, object], key_type: str) -> str:
+def material_fault(jwk: Mapping[str, object], algorithm: Algorithm) -> str:
     """Why a public key is malformed.
 
     Args:
-        jwk: of P-256 or Ed25519, where it is of a curve.
-        key_type: its ``kty``: ``RSA``, ``EC`` or ``OKP``.
+        jwk: the key, of the algorithm's ``kty`` and ``crv``.
+        algorithm: one with public keys.
     """
-    for name in _MEMBERS[key_type]:
+    for name in _MEMBERS[algorithm.key_type]:
         value = jwk.get(name)
         if value is None:
             return f"it has no {name}"
         octets = _octets(value)
         if octets is None:
             return f"its {name} is not base64url"
-        if key_type != "RSA" and len(octets) != _COORDINATE_BYTES:
-            return f"its {name} has {len(octets)} bytes, not {_COORDINATE_BYTES}"
-    return _OTHERWISE[key_type]
+        if algorithm.curve and len(octets) != _COORDINATE_BYTES[algorithm.curve]:
+            wanted = _COORDINATE_BYTES[algorithm.curve]
+            return f"its {name} has {len(octets)} bytes, not {wanted}"
+    return _OTHERWISE[algorithm.key_type]
 
 
 def _octets(value: object) -> bytes | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from authsvc.domain.service_status import SkippedKey
 from authsvc.tokens.documents import parse_jwk_set
 from authsvc.tokens.jwk import Entry, SkippedEntry, label_of, published_materials, read_entry
 from authsvc.tokens.key_issuers import other_issuer
@@ -16,7 +17,6 @@ from authsvc.tokens.keys import (
     MAX_KEYS,
     KeyLoadError,
     KeySet,
-    SkippedKey,
     VerificationKey,
     read_key_file,
 )
@@ -104,7 +104,7 @@ def _without_published(
 
 def _without_ambiguous(entries: list[Entry]) -> tuple[list[Entry], list[SkippedKey]]:
     """Leave out repeats of a key, and different keys that a token cannot select one of."""
-    by_name: dict[tuple[object, object, object], list[Entry]] = {}
+    by_name: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
         alike = by_name.setdefault(entry.name, [])
         if all(other.keys != entry.keys for other in alike):

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.service_status import SkippedKey
+from authsvc.tokens.algorithms import ALGORITHMS, KeyMaterial, canonical_name
 from authsvc.tokens.weak_keys import weakness_of
-
-MIN_SECRET_BYTES = 32
-"""An HS256 key is as long as the hash, or longer (RFC 7518 section 3.2)."""
 
 MAX_KEYS = 100
 """Entries of one JWK Set that are loaded. Issuers need fewer, and each takes time to load."""
 
-KeyMaterial = bytes | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
-
-_MATERIAL: Mapping[str, type[KeyMaterial]] = {
-    "HS256": bytes,
-    "RS256": RSAPublicKey,
-    "PS256": RSAPublicKey,
-    "ES256": EllipticCurvePublicKey,
-    "EdDSA": Ed25519PublicKey,
-}
-
-_ALGORITHMS = {name: get_default_algorithms()[name] for name in _MATERIAL}
+_IMPLEMENTATIONS = {name: get_default_algorithms()[name] for name in ALGORITHMS}
 
 
 class KeyLoadError(Exception):
@@ -45,7 +31,7 @@ class VerificationKey:
 
     Attributes:
         kid: its id, by which tokens name it; None without one.
-        algorithm: ``HS256``, ``RS256``, ``PS256``, ``ES256`` or ``EdDSA``.
+        algorithm: one of ``ALGORITHMS``.
         material: the secret, or the public key.
 
     Raises:
@@ -57,15 +43,18 @@ class VerificationKey:
     material: KeyMaterial = field(repr=False)
 
     def __post_init__(self) -> None:
-        if self.algorithm not in _ALGORITHMS:
+        algorithm = ALGORITHMS.get(self.algorithm)
+        if algorithm is None:
             raise KeyLoadError(f"algorithm {self.algorithm!r} is not supported")
-        if not isinstance(self.material, _MATERIAL[self.algorithm]):
+        if not isinstance(self.material, algorithm.material):
             raise KeyLoadError(f"is not a key for {self.algorithm}")
-        if isinstance(self.material, bytes) and len(self.material) < MIN_SECRET_BYTES:
-            raise KeyLoadError(f"an HS256 secret has {MIN_SECRET_BYTES} bytes or more")
+        if isinstance(self.material, bytes) and len(self.material) < algorithm.min_secret_bytes:
+            raise KeyLoadError(
+                f"a secret for {self.algorithm} has {algorithm.min_secret_bytes} bytes or more"
+            )
         try:
             # Rejects other curves, and public keys given as a secret.
-            _ALGORITHMS[self.algorithm].prepare_key(self.material)
+            _IMPLEMENTATIONS[self.algorithm].prepare_key(self.material)
         except (PyJWTError, ValueError):
             raise KeyLoadError(f"is not a key for {self.algorithm}") from None
         if weakness := weakness_of(self.material):
@@ -76,26 +65,7 @@ class VerificationKey:
         if isinstance(self.material, RSAPublicKey) and len(signature) != _size(self.material):
             # RFC 8017 section 8.1.2 step 1. OpenSSL pads a PSS signature that lacks leading zeros.
             return False
-        return _ALGORITHMS[self.algorithm].verify(message, self.material, signature)
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedKey:
-    """An entry of a JWK Set that is not used.
-
-    Attributes:
-        entry: its place in the set, and its ``kid``.
-        cause: why it is not used. Shows no key material.
-        is_invalid: whether the issuer should mend it. False for a valid key of another purpose:
-            issuers publish all their keys together.
-    """
-
-    entry: str
-    cause: str
-    is_invalid: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.entry}: {self.cause}"
+        return _IMPLEMENTATIONS[self.algorithm].verify(message, self.material, signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +97,7 @@ class KeySet:
         # A key for several algorithms is in ``keys`` once for each of them.
         if len({id(key.material) for key in (*self.keys, *self.previous)}) > MAX_KEYS:
             raise KeyLoadError(f"there are more than {MAX_KEYS} keys")
-        if any(key.algorithm != "HS256" for key in self.previous):
+        if any(not ALGORITHMS[key.algorithm].is_symmetric for key in self.previous):
             raise KeyLoadError("only a secret can have previous ones")
         names = Counter((key.kid, key.algorithm) for key in self.keys)
         for (name, algorithm), count in names.items():
@@ -155,6 +125,7 @@ class KeySet:
             AuthError: TOKEN_ALGORITHM_REFUSED unless ``algorithm`` is exactly one of the issuer's
                 and the named key's; TOKEN_KEY_UNKNOWN when there is no such key.
         """
+        algorithm = canonical_name(algorithm)
         if algorithm not in self.algorithms:
             raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"alg {algorithm[:32]!r}")
         matching = [key for key in self.keys if key.algorithm == algorithm]

@@ -19,7 +19,7 @@ def mint(
 
     Args:
         claims: the payload.
-        key: an HS256 key; other keys can only verify.
+        key: a secret; public keys can only verify.
         token_type: header ``typ``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""HS256 secrets in files: an issuer's current one, and those before it during a rotation."""
+"""HMAC secrets in files: an issuer's current one, and those before it during a rotation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from authsvc.tokens.keys import KeyLoadError, KeySet, VerificationKey, read_key_
 log = logging.getLogger(__name__)
 
 
-def load_secret_file(path: Path) -> VerificationKey:
-    """The HS256 secret in a file: its bytes, without a newline at the end.
+def load_secret_file(path: Path, algorithm: str = "HS256") -> VerificationKey:
+    """The secret in a file: its bytes, without a newline at the end.
 
     Raises:
-        KeyLoadError: it is unreadable, shorter than 32 bytes, guessable, or another kind of key.
+        KeyLoadError: it is unreadable, shorter than the hash of ``algorithm``, guessable, or
+            another kind of key.
     """
     secret = read_key_file(path).removesuffix(b"\n").removesuffix(b"\r")
     try:
-        key = VerificationKey(None, "HS256", secret)
+        key = VerificationKey(None, algorithm, secret)
     except KeyLoadError as error:
         raise KeyLoadError(f"{path}: {error}") from None
     if fault := guessable.fault(secret):
@@ -28,22 +29,24 @@ def load_secret_file(path: Path) -> VerificationKey:
 
 
 class SecretFiles:
-    """An issuer's HS256 secrets. An invalid file does not affect the others.
+    """An issuer's HMAC secrets. An invalid file does not affect the others.
 
     Args:
         current: the file with the secret that signs its tokens now.
         previous: the files with secrets that signed them before.
+        algorithm: of all of them.
 
     Raises:
         KeyLoadError: a file is missing or invalid at the start.
     """
 
-    def __init__(self, current: Path, *previous: Path) -> None:
+    def __init__(self, current: Path, *previous: Path, algorithm: str = "HS256") -> None:
         self._path = current
         self._previous = previous
-        self._current = load_secret_file(current)
+        self._algorithm = algorithm
+        self._current = load_secret_file(current, algorithm)
         for path in previous:
-            load_secret_file(path)
+            load_secret_file(path, algorithm)
 
     def load(self) -> KeySet:
         """The secrets in the files.
@@ -57,14 +60,14 @@ class SecretFiles:
         """
         failure = ""
         try:
-            self._current = load_secret_file(self._path)
+            self._current = load_secret_file(self._path, self._algorithm)
         except KeyLoadError as error:
             failure = str(error)
             log.error("the current secret stays in use: %s", error)
         previous = []
         for path in self._previous:
             try:
-                previous.append(load_secret_file(path))
+                previous.append(load_secret_file(path, self._algorithm))
             except KeyLoadError as error:
                 if not _is_gone(path):
                     log.error("a previous secret is withdrawn: %s", error)

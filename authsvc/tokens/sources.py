@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.service_status import SkippedKey
 from authsvc.net.watched_file import NewEntries, WatchedFile
-from authsvc.tokens.keys import KeyLoadError, KeySet, SkippedKey
+from authsvc.tokens.keys import KeyLoadError, KeySet
 
 log = logging.getLogger(__name__)
 

@@ -1269,12 +1269,43 @@ class IssuerStatus(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SkippedKey(_message.Message):
+        """An entry of a JWK Set that is not used."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ENTRY_FIELD_NUMBER: _builtins.int
+        CAUSE_FIELD_NUMBER: _builtins.int
+        INVALID_FIELD_NUMBER: _builtins.int
+        entry: _builtins.str
+        """Its place in the set, and its "kid", as text for people."""
+        cause: _builtins.str
+        """Why it is not used, as text for people. Never key material."""
+        invalid: _builtins.bool
+        """Whether the issuer should mend it. False for a valid key of another
+        purpose, such as encryption, or of an algorithm that is not configured.
+        """
+        def __init__(
+            self,
+            *,
+            entry: _builtins.str = ...,
+            cause: _builtins.str = ...,
+            invalid: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "entry", b"entry", "invalid", b"invalid"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ISSUER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     KEY_SOURCE_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     FETCH_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    SKIPPED_KEYS_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
     """Claim "iss" of its tokens."""
     state: Global___IssuerState.ValueType
@@ -1299,6 +1330,12 @@ class IssuerStatus(_message.Message):
         read when it changes.
         """
 
+    @_builtins.property
+    def skipped_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuerStatus.SkippedKey]:
+        """Entries of its JWK Set that are not used, in their order. Known only to the
+        process that read the set.
+        """
+
     def __init__(
         self,
         *,
@@ -1308,10 +1345,11 @@ class IssuerStatus(_message.Message):
         keys: _abc.Iterable[Global___IssuerStatus.Key] | None = ...,
         fetch_time: _timestamp_pb2.Timestamp | None = ...,
         failure: _builtins.str = ...,
+        skipped_keys: _abc.Iterable[Global___IssuerStatus.SkippedKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fetch_time", b"fetch_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "fetch_time", b"fetch_time", "issuer", b"issuer", "key_source", b"key_source", "keys", b"keys", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "fetch_time", b"fetch_time", "issuer", b"issuer", "key_source", b"key_source", "keys", b"keys", "skipped_keys", b"skipped_keys", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,7 @@ from authsvc.domain.service_status import (
     KeyFacts,
     ServiceStatus,
     SessionCounts,
+    SkippedKey,
 )
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire.auth import seconds, session_message, timestamp
@@ -218,6 +219,10 @@ def _issuer_message(issuer: IssuerStatus) -> pb.IssuerStatus:
         ],
         fetch_time=None if fetch_time is None else timestamp(fetch_time),
         failure=printable(issuer.failure),  # a path in it need not be Unicode
+        skipped_keys=[
+            pb.IssuerStatus.SkippedKey(entry=it.entry, cause=it.cause, invalid=it.is_invalid)
+            for it in issuer.skipped_keys
+        ],
     )
 
 
@@ -229,5 +234,8 @@ def _issuer_of(message: pb.IssuerStatus) -> IssuerStatus:
         message.key_source,
         tuple(KeyFacts(it.key_id, it.algorithm, it.previous) for it in message.keys),
         seconds(message.fetch_time) if message.HasField("fetch_time") else None,
+        skipped_keys=tuple(
+            SkippedKey(it.entry, it.cause, it.invalid) for it in message.skipped_keys
+        ),
         failure=message.failure,
     )

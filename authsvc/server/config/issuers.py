@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, field_validator, model_validator
 
 from authsvc.common.formats import check_issuer
 from authsvc.common.settings import ByResource, Table
 from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
+from authsvc.tokens.algorithms import ALGORITHMS
 
 
 def _no_template(issuer: str) -> str:
@@ -26,11 +27,13 @@ class IssuerSettings(Table):
         description="Claim iss of its tokens, exactly."
     )
     algorithms: tuple[Algorithm, ...] = Field(
-        min_length=1, description="The signature algorithms that are accepted from it."
+        description="The signature algorithms that are accepted from it: RS, PS, ES and HS with "
+        "256, 384 or 512; EdDSA, also called Ed25519.",
     )
     secret_file: Path | None = Field(
         default=None,
-        description="The HS256 secret: 32 random bytes or more, such as openssl rand -hex 32.",
+        description="The secret of HS256, HS384 or HS512: 32, 48 or 64 random bytes or more, such "
+        "as openssl rand -hex 32.",
     )
     previous_secret_files: tuple[Path, ...] = Field(
         default=(),
@@ -83,6 +86,14 @@ class IssuerSettings(Table):
         default=("exp", "iat"), description="Claims that a token has to have."
     )
 
+    @field_validator("algorithms", mode="after")
+    @classmethod
+    def _each_once(cls, algorithms: tuple[str, ...]) -> tuple[str, ...]:
+        # A minimal length of the field would be reported besides each wrong name.
+        if not algorithms:
+            raise ValueError("names one algorithm or more")
+        return tuple(dict.fromkeys(algorithms))
+
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
         given = [self.secret_file, self.jwks_file, self.jwks_url, self.is_discovered or None]
@@ -91,12 +102,11 @@ class IssuerSettings(Table):
                 "needs exactly one of secret_file, jwks_file, jwks_url and discover = true (or "
                 "metadata_url)"
             )
-        if (self.secret_file is not None) != (self.algorithms == ("HS256",)) or (
-            self.secret_file is None and "HS256" in self.algorithms
-        ):
-            raise ValueError(
-                "secret_file goes with algorithms = ['HS256'], public keys with others"
-            )
+        symmetric = [ALGORITHMS[name].is_symmetric for name in self.algorithms]
+        if self.secret_file is not None and symmetric != [True]:
+            raise ValueError("secret_file goes with one of HS256, HS384 and HS512 in algorithms")
+        if self.secret_file is None and any(symmetric):
+            raise ValueError(f"{', '.join(self.algorithms)}: HS algorithms go with secret_file")
         if self.previous_secret_files and self.secret_file is None:
             raise ValueError("previous_secret_files needs secret_file")
         if self.is_discovered and self.metadata_url is None:

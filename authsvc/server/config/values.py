@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from authsvc.common.formats import check_endpoint, check_line, check_node
 from authsvc.net.addresses import is_listening_address
 from authsvc.net.proxies import read_proxy
+from authsvc.tokens.algorithms import NAMES, canonical_name
 
-Algorithm = Literal["HS256", "RS256", "PS256", "ES256", "EdDSA"]
+
+def _algorithm(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(f"is one of {', '.join(NAMES)}")
+    return canonical_name(name)
+
+
+Algorithm = Annotated[str, AfterValidator(_algorithm)]
 
 
 def _proxy_url(url: SecretStr) -> SecretStr:

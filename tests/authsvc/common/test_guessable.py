@@ -15,7 +15,8 @@ import pytest
 
 from authsvc.access.service_tokens import ServiceTokenFile
 from authsvc.common.guessable import MIN_BITS, estimated_bits, fault
-from authsvc.tokens.keys import MIN_SECRET_BYTES, KeyLoadError
+from authsvc.tokens.algorithms import ALGORITHMS
+from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.secret_files import load_secret_file
 
 GUESSABLE = [
@@ -70,14 +71,14 @@ def test_a_digest_of_a_common_word_is_rejected(text: str, digest: str) -> None:
     spellings = {
         *(raw.hex().encode(), raw.hex().upper().encode(), raw.hex()[:32].encode()),
         *(base64.b64encode(raw), base64.urlsafe_b64encode(raw).rstrip(b"=")),
-        *((raw,) if len(raw) >= MIN_SECRET_BYTES else ()),
+        *((raw,) if len(raw) >= ALGORITHMS["HS256"].min_secret_bytes else ()),
     }
     assert {fault(secret) for secret in spellings} == {"it is the digest of a common word"}
 
 
 @pytest.mark.parametrize("secret", GUESSABLE)
 def test_a_guessable_secret_is_rejected_and_its_file_named(tmp_path: Path, secret: bytes) -> None:
-    assert len(secret) >= MIN_SECRET_BYTES
+    assert len(secret) >= ALGORITHMS["HS256"].min_secret_bytes
     path = tmp_path / "secret"
     path.write_bytes(secret + b"\n")
     with pytest.raises(KeyLoadError, match="can be guessed") as refused:

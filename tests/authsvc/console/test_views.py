@@ -6,6 +6,7 @@ import pytest
 from markupsafe import Markup
 
 from authsvc.console.views import environment, iso, utc, visible
+from authsvc.domain.service_status import IssuerState, IssuerStatus, ServiceStatus, SkippedKey
 from tests.support.clock import START, Clock
 
 
@@ -42,3 +43,24 @@ def test_times() -> None:
     assert iso(START) == "2027-01-15T08:00:00Z"
     assert utc(-1) == "1970-01-01 00:00:00"
     assert utc(1e300) == "9999-12-31 23:59:59"
+
+
+def test_entries_of_a_jwk_set_that_are_not_used_are_listed() -> None:
+    skipped = (
+        SkippedKey("keys[1] (kid '<b>')", "is private; publish the public key alone"),
+        SkippedKey("keys[2]", "is not for signatures: its use is enc", is_invalid=False),
+    )
+    issuer = IssuerStatus("idp", IssuerState.UNAVAILABLE, "jwks_url", (), START, skipped)
+    page = (
+        environment(lambda: START)
+        .get_template("issuers.html")
+        .render(
+            login=None,
+            page="issuers",
+            problem=None,
+            status=ServiceStatus("1", START, START, True, (issuer,)),
+            IssuerState=IssuerState,
+        )
+    )
+    assert "keys[1] (kid &#39;&lt;b&gt;&#39;)" in page
+    assert all(entry.cause in page for entry in skipped)

@@ -14,6 +14,7 @@ from jwt.algorithms import ECAlgorithm
 from authsvc import __version__
 from authsvc.admin.issuers import OVERDUE_SECONDS, IssuerWatch, WatchedIssuer
 from authsvc.admin.status import COUNT_PAGE_SIZE
+from authsvc.cli.keys import _running
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX
 from authsvc.domain.service_status import (
@@ -22,6 +23,7 @@ from authsvc.domain.service_status import (
     KeyFacts,
     ServiceStatus,
     SessionCounts,
+    SkippedKey,
 )
 from authsvc.server.running import running
 from authsvc.tokens.jwk_set import load_jwks_file, parse_jwks
@@ -173,11 +175,23 @@ def test_entries_that_cannot_be_used_are_counted() -> None:
     source.keys = parse_jwks(json.dumps({"keys": [odd, for_encryption]}).encode(), ["ES256"])
     # None is left, and the issuer is reachable.
     assert issuer.status(START) == IssuerStatus(
-        ISSUER, IssuerState.UNAVAILABLE, "jwks_url", (), START, 1
+        ISSUER,
+        IssuerState.UNAVAILABLE,
+        "jwks_url",
+        (),
+        START,
+        (
+            SkippedKey(
+                "keys[0] (kid 'odd')", "is not a valid ES256 key: its x has 1 bytes, not 32"
+            ),
+            SkippedKey(
+                "keys[1] (kid 'enc')", "is not for signatures: its use is 'enc'", is_invalid=False
+            ),
+        ),
     )
     source.keys = jwks("one")
     assert issuer.status(START + 1).state is IssuerState.READY
-    assert issuer.status(START + 1).skipped_keys == 0
+    assert issuer.status(START + 1).skipped_keys == ()
 
 
 def test_secrets_are_counted_and_files_are_never_overdue() -> None:
@@ -224,6 +238,24 @@ def test_a_failure_of_any_path_can_be_sent() -> None:
     status = ServiceStatus("1", START, START, True, (issuer,))
     (received,) = admin_wire.service_status_of(admin_wire.status_message(status)).issuers
     assert received.failure == r"caf\udce9: gone"
+
+
+SKIPPED = (
+    SkippedKey(r"keys[1] (kid '\ud800')", "is private; publish the public key alone"),
+    SkippedKey("keys[2]", "is not for signatures: its use is 'enc'", is_invalid=False),
+)
+
+
+def test_skipped_entries_are_sent_and_listed() -> None:
+    key = KeyFacts("good", "ES256")
+    issuer = IssuerStatus(ISSUER, IssuerState.READY, "jwks_url", (key,), START, SKIPPED)
+    status = ServiceStatus("1", START, START, True, (issuer,))
+    received = admin_wire.service_status_of(admin_wire.status_message(status))
+    assert received.issuers == (issuer,)
+    assert [(line.key_id, line.state) for line in _running(received)] == [
+        ("good", "ready"),
+        *((it.entry, f"skipped: {it.cause}") for it in SKIPPED),
+    ]
 
 
 async def test_why_keys_are_not_fetched() -> None:

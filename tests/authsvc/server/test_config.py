@@ -105,8 +105,8 @@ def test_the_environment_overrides_the_file(
         ('secret_file = "secret"', 'secret_file = "s"\njwks_file = "j"', "exactly one of"),
         ('["HS256"]', '["RS256"]', "issuers.0: secret_file goes with"),
         ('["HS256"]', '["HS256", "RS256"]', "issuers.0: secret_file goes with"),
-        ('["HS256"]', '["none"]', "issuers.0.algorithms.0"),
-        ('secret_file = "secret"', 'jwks_file = "j"', "issuers.0: secret_file goes with"),
+        ('["HS256"]', '["none"]', "issuers.0.algorithms.0: is one of HS256, HS384"),
+        ('secret_file = "secret"', 'jwks_file = "j"', "issuers.0: HS256: HS algorithms go with"),
         ('secret_file = "secret"', 'secret_file = "s"\nleeway_seconds = -1', "leeway_seconds"),
         ("[[issuers]]", "[store]\nkind = 'redisx'\n[[issuers]]", "store.kind"),
     ],
@@ -277,8 +277,8 @@ def test_callers_authenticate_over_tls_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
-        ('algorithms = ["HS256"]\njwks_url = "https://a.example/jwks"', "secret_file goes with"),
-        ('algorithms = ["HS256", "ES256"]\ndiscover = true', "secret_file goes with"),
+        ('algorithms = ["HS256"]\njwks_url = "https://a.example/jwks"', "go with secret_file"),
+        ('algorithms = ["HS256", "ES256"]\ndiscover = true', "go with secret_file"),
         (
             'algorithms = ["ES256"]\ndiscover = true\njwks_url = "https://a.example/j"',
             "exactly one",

@@ -497,7 +497,7 @@ def test_no_published_key_is_for_a_secrets_algorithm() -> None:
     assert "does not go with its alg 'HS256'" in why
 
 
-@pytest.mark.parametrize("algorithm", ["none", "None", "", "HS512", "RS384", "ES256K"])
+@pytest.mark.parametrize("algorithm", ["none", "None", "", "HS1", "hs256", "ES256K", "Ed448"])
 def test_unsupported_algorithms(algorithm: str) -> None:
     with pytest.raises(KeyLoadError, match="not supported"):
         VerificationKey(None, algorithm, SECRET)

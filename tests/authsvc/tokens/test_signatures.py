@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from authsvc.tokens.keys import _ALGORITHMS
-from tests.support.signatures import ecdsa, eddsa, macs, rsa
+from authsvc.tokens.algorithms import ALGORITHMS
+from tests.support.signatures import ecdsa, eddsa, longer_hashes, macs, rsa
 from tests.support.signatures.cases import Case
 
 CASES: dict[str, Callable[[], Iterable[Case]]] = {
@@ -28,9 +28,12 @@ CASES: dict[str, Callable[[], Iterable[Case]]] = {
     "PS256": rsa.pss_cases,
     "ES256": ecdsa.cases,
     "EdDSA": eddsa.cases,
+    **{name: partial(longer_hashes.cases, name) for name in longer_hashes.ALGORITHMS},
 }
 
 AT_LEAST = {"HS256": 800, "RS256": 2_800, "PS256": 2_800, "ES256": 1_200, "EdDSA": 1_000}
+AT_LEAST |= {"HS384": 700, "HS512": 900, "RS384": 2_800, "RS512": 2_800}
+AT_LEAST |= {"PS384": 2_800, "PS512": 2_800, "ES384": 1_200, "ES512": 1_500}
 """How many cases there are of each algorithm; with fewer, something would go untested."""
 
 
@@ -41,7 +44,7 @@ def cases_of(algorithm: str) -> list[Case]:
 
 
 def test_every_algorithm_has_cases() -> None:
-    assert set(CASES) == set(_ALGORITHMS)
+    assert set(CASES) == set(ALGORITHMS) == set(AT_LEAST)
 
 
 @pytest.mark.parametrize("algorithm", AT_LEAST)

@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from authsvc.tokens.keys import KeyMaterial, VerificationKey
+from authsvc.tokens.algorithms import KeyMaterial
+from authsvc.tokens.keys import VerificationKey
 
 MESSAGE = b'{"alg":"x"}.{"sub":"alice"}'
 """What is signed where it does not matter what."""
