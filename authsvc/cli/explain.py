@@ -59,15 +59,21 @@ def command(
     if settings.introspection is not None and token.count(".") != 2:
         raise Negative("the token is opaque: only its issuer can verify it ([introspection])")
     with config_errors():
-        explanation = asyncio.run(_explained(token, settings, resource, fetch=fetch))
+        explanation, failures = asyncio.run(_explained(token, settings, resource, fetch=fetch))
     if as_json:
-        print_json(_document(explanation, resource))
+        print_json({**_document(explanation, resource), "key_failures": failures})
     else:
         _print(explanation, resource)
+        for issuer, failure in failures.items():
+            print_line(printable(f"Keys of {issuer} cannot be fetched: {failure}"))
     sys.exit(0 if explanation.principal is not None else 1)
 
 
-async def _explained(token: str, settings: Settings, resource: str, *, fetch: bool) -> Explanation:
+async def _explained(
+    token: str, settings: Settings, resource: str, *, fetch: bool
+) -> tuple[Explanation, dict[str, str]]:
+    """The explanation; and why keys cannot be fetched, by issuer: each place of metadata, and what
+    it answered."""
     from authsvc.cli.explanation import Policy, explain
     from authsvc.server.issuers import issuer_of
 
@@ -83,7 +89,9 @@ async def _explained(token: str, settings: Settings, resource: str, *, fetch: bo
         max_token_bytes=settings.max_token_bytes,
         retention_seconds=settings.revocations.retention_seconds,
     )
-    return await explain(token, policy)
+    explanation = await explain(token, policy)
+    failures = {name: issuer.keys.failure for name, issuer in issuers.items()}
+    return explanation, {name: failure for name, failure in failures.items() if failure}
 
 
 def _resources(settings: Settings) -> list[str]:

@@ -14,7 +14,7 @@ from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
-from authsvc.tokens.discovery import fetch_discovered, fetch_jwks, metadata_urls
+from authsvc.tokens.discovery import discover, fetch_jwks, metadata_urls
 from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.keys import KeyLoadError, KeySet
 from authsvc.tokens.secret_files import load_secret_file
@@ -51,8 +51,8 @@ def _remedy(issuer: IssuerSettings) -> str:
     return directly(
         f"{_REMEDY} Until then a running service keeps fetched keys for "
         f"keys_max_stale_seconds = {issuer.keys_max_stale_seconds:g}, and without keys its tokens "
-        "are answered 503. This machine has to reach it directly: allow it in the firewall, NAT or "
-        "network policy, or copy its keys to a jwks_file."
+        "are answered 503. This machine has to reach it directly, or through the issuer's proxy: "
+        "allow it in the firewall, NAT or network policy, or copy its keys to a jwks_file."
     )
 
 
@@ -109,16 +109,8 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
         KeyLoadError: the keys cannot be loaded.
     """
     fetcher = fetcher_of(issuer, f"issuers[{issuer.issuer}]")
-    if issuer.jwks_url is not None:
-        fetched = await fetch_jwks(
-            fetcher, issuer.jwks_url, issuer.algorithms, issuer=issuer.issuer
-        )
-        where = issuer.jwks_url
-    else:
-        fetched = await fetch_discovered(
-            fetcher, issuer.issuer, issuer.algorithms, metadata_url=issuer.metadata_url
-        )
-        where = "its metadata, which names it as the issuer"
+    url, where = await _keys_url(fetcher, issuer)
+    fetched = await fetch_jwks(fetcher, url, issuer.algorithms, issuer=issuer.issuer)
     try:
         fetched.keys.check_usable()
     except KeyLoadError as error:
@@ -127,6 +119,24 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, from {where}")
     _report_skipped(report, issuer, fetched.keys)
     await _check_clock(report, issuer, fetcher)
+
+
+async def _keys_url(fetcher: Fetcher, issuer: IssuerSettings) -> tuple[str, str]:
+    """Where the keys are, and in words how that is known.
+
+    Raises:
+        KeyLoadError: it is not known; the message says what each place of metadata answered.
+    """
+    if issuer.jwks_url is not None:
+        return issuer.jwks_url, issuer.jwks_url
+    try:
+        found = await discover(fetcher, issuer.issuer, metadata_url=issuer.metadata_url)
+    except KeyLoadError as error:
+        raise KeyLoadError(f"{issuer.issuer}: no place has its metadata: {error}") from None
+    where = f"{found.jwks_uri}, which its metadata at {found.url} names"
+    if found.passed_over:
+        where += f" (passed over: {'; '.join(found.passed_over)})"
+    return found.jwks_uri, where
 
 
 def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import partial
-from urllib.parse import urlsplit
 
 from cryptography import x509
 
@@ -13,9 +11,13 @@ from authsvc.client import AdminClient, ClientTls
 from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.link import check_certificate
+from authsvc.diagnosis.reach import reach
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.failures import cause_of
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
+from authsvc.server.config.egress import Egress
+from authsvc.server.egress import proxy_of, trust_of
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -107,24 +109,23 @@ async def _broker(report: Report, *, settings: Settings) -> None:
     tables = settings.credentials
     if tables.static:
         report.ok(f"static, for {', '.join(it.role for it in tables.static)}")
-    urls = [it.endpoint_url or f"https://sts.{it.region}.amazonaws.com" for it in tables.sts]
-    for url in (*urls, *(it.endpoint for it in tables.exchange)):
-        await _reach(report, url)
+    for sts in tables.sts:
+        url = sts.endpoint_url or f"https://sts.{sts.region}.amazonaws.com"
+        await _reach(report, url, sts, "credentials.sts")
+    for exchange in tables.exchange:
+        await _reach(report, exchange.endpoint, exchange, "credentials.exchange")
 
 
-async def _reach(report: Report, url: str) -> None:
-    """Connect and disconnect, without a request: a request to a broker has effects."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+async def _reach(report: Report, url: str, table: Egress, where: str) -> None:
     try:
-        _, writer = await asyncio.open_connection(
-            parts.hostname, port, ssl=True if parts.scheme == "https" else None
-        )
+        await reach(url, trust_of(table, where), proxy_of(table))
     except OSError as error:
         report.fail(
-            f"{url}: {cause(error)}",
-            directly("Let authsvc reach it (firewall, network policy), or correct [credentials]."),
+            f"{url}: {cause_of(error) or cause(error)}",
+            directly(
+                "Let authsvc reach it (firewall, network policy; or proxy and ca_file in the "
+                "table), or correct [credentials]."
+            ),
         )
         return
-    writer.close()
     report.ok(f"{url} is reachable")

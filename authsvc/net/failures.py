@@ -24,8 +24,13 @@ def explained(error: BaseException) -> str:
 
     Nothing of the message of ``error`` itself is shown: it may quote what the other side sent.
     """
-    causes = (*filter(None, map(_cause, _chain(error))), _own_cause(error))
-    return f"{type(error).__name__}{f': {causes[0]}' if causes[0] else ''}"
+    told = cause_of(error) or _own_cause(error)
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+
+
+def cause_of(error: BaseException) -> str:
+    """The first cause of an error that OpenSSL or the system explains; empty without one."""
+    return next(filter(None, map(_cause, _chain(error))), "")
 
 
 def _cause(error: BaseException) -> str:
@@ -39,7 +44,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return lookup_fault(error)
     if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno).lower()
+        return os.strerror(error.errno)
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
@@ -34,6 +35,12 @@ class Proxy:
             return self.url
         user = ":".join(quote(part, safe="") for part in self.auth)
         return self.url.replace("://", f"://{user}@", 1)
+
+    def authorization(self) -> str:
+        """The header line by which a client authenticates itself to it; empty without ``auth``."""
+        if self.auth is None:
+            return ""
+        return f"Proxy-Authorization: Basic {b64encode(':'.join(self.auth).encode()).decode()}\r\n"
 
     def transport(self, context: ssl.SSLContext) -> httpx2.Proxy:
         """It as httpx2 takes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
@@ -47,7 +48,32 @@ async def fetch_jwks(
 async def fetch_discovered(
     fetcher: Fetcher, issuer: str, algorithms: Collection[str], *, metadata_url: str | None = None
 ) -> Fetched:
-    """The keys that an issuer's metadata names (OpenID Connect Discovery section 4, RFC 8414).
+    """The keys that an issuer's metadata names; see ``discover``.
+
+    Raises:
+        KeyLoadError: as ``discover``; or the keys cannot be fetched, or are no JWK Set.
+    """
+    metadata = await discover(fetcher, issuer, metadata_url=metadata_url)
+    return await fetch_jwks(fetcher, metadata.jwks_uri, algorithms, issuer=issuer)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What was found of an issuer's metadata.
+
+    Attributes:
+        url: where it is.
+        jwks_uri: where its keys are.
+        passed_over: the places before it, each with what it answered.
+    """
+
+    url: str
+    jwks_uri: str
+    passed_over: tuple[str, ...]
+
+
+async def discover(fetcher: Fetcher, issuer: str, *, metadata_url: str | None = None) -> Metadata:
+    """An issuer's metadata (OpenID Connect Discovery section 4, RFC 8414).
 
     A place without usable metadata of this issuer is passed over. Once a place has it, the keys
     come from there: another place might name keys that have been withdrawn since.
@@ -55,22 +81,20 @@ async def fetch_discovered(
     Args:
         fetcher: sends the requests.
         issuer: the issuer.
-        algorithms: see ``parse_jwks``.
         metadata_url: the only place of its metadata; None for those of ``metadata_urls``.
 
     Raises:
-        KeyLoadError: no place has metadata of this issuer, and the message says what each answered;
-            or the keys cannot be fetched, or are no JWK Set.
+        KeyLoadError: no place has metadata of this issuer. The message says what each answered.
     """
-    failures = []
+    passed_over: list[str] = []
     for url in metadata_urls(issuer) if metadata_url is None else (metadata_url,):
         try:
             jwks_uri = await _jwks_uri(fetcher, url, issuer)
         except KeyLoadError as error:
-            failures.append(str(error))
+            passed_over.append(str(error))
         else:
-            return await fetch_jwks(fetcher, jwks_uri, algorithms, issuer=issuer)
-    raise KeyLoadError("; ".join(failures))
+            return Metadata(url, jwks_uri, tuple(passed_over))
+    raise KeyLoadError("; ".join(passed_over))
 
 
 async def _get(fetcher: Fetcher, url: str) -> tuple[bytes, Mapping[str, str]]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 
+from authsvc.cli import main
 from authsvc.common.settings import ConfigError
+from authsvc.diagnosis import Finding, Level, diagnose, issuers
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken
-from authsvc.server.config import IssuerSettings
+from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.issuers import issuer_of
 from authsvc.tokens.jwt import Issuer, JwtVerifier
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START
 from tests.support.http import Answer, Site, serving_http
 from tests.support.keys import jwks, signer
@@ -291,3 +297,58 @@ async def test_keys_of_others_in_the_same_set_do_not_matter(site: Site, tmp_path
     with pytest.raises(AuthError) as caught:
         await JwtVerifier([source]).verify(token, resource=RESOURCE, now=START)
     assert caught.value.reason is Reason.TOKEN_KEY_UNKNOWN
+
+
+# What operators see.
+
+
+async def doctor(site: Site) -> list[Finding]:
+    values: dict[str, Any] = {"issuers": [{"issuer": site.url, **DISCOVERED}]}
+    checks = issuers.checks(Settings(resources=(RESOURCE,), **values))
+    return [it async for it in diagnose(checks, timeout_seconds=TIMEOUT_SECONDS)]
+
+
+DISCOVERED = {"algorithms": ["ES256"], "discover": True}
+FIRST, SECOND = RFC_8414.format(path=""), OIDC_APPENDED.format(path="")
+
+
+async def test_doctor_says_what_each_place_answered(site: Site) -> None:
+    site.answers[FIRST] = Answer(b"<p>", headers={"Content-Type": "text/html"})
+    (found,) = await doctor(site)
+    assert found.level is Level.FAIL
+    assert found.text == (
+        f"{site.url}: no place has its metadata: {site.url}{FIRST}: is not JSON (sent as "
+        f"'text/html'); {site.url}{SECOND}: answered 404"
+    )
+    site.answers[SECOND] = metadata(site.url, f"{site.url}/jwks")
+    found, *_ = await doctor(site)
+    assert found.level is Level.OK
+    assert f"which its metadata at {site.url}{SECOND} names (passed over: {site.url}" in found.text
+    site.answers[FIRST] = metadata(site.url, f"{site.url}/jwks")
+    found, *_ = await doctor(site)
+    assert found.text == (
+        f"{site.url}: keys: 1, from {site.url}/jwks, which its metadata at {site.url}{FIRST} names"
+    )
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_explain_says_what_each_place_answered(
+    site: Site, tmp_path: Path, *, as_json: bool
+) -> None:
+    site.answers[FIRST] = metadata("https://evil.example/\x1b[2J", f"{site.url}/jwks")
+    config = tmp_path / "authsvc.toml"
+    config.write_text(
+        f'resources = ["{RESOURCE}"]\n[[issuers]]\nissuer = "{site.url}"\n'
+        'algorithms = ["ES256"]\ndiscover = true\n'
+    )
+    options = ["--json"] if as_json else []
+    ran = CliRunner().invoke(
+        main,
+        ["explain", "--config", str(config), "--fetch", *options],
+        input=KEY.token(time.time(), iss=site.url),
+    )
+    assert ran.exit_code == 1
+    shown = json.loads(ran.stdout)["key_failures"][site.url] if as_json else ran.stdout
+    assert f"{site.url}{FIRST}: is the metadata of issuer 'https://evil.example/" in shown
+    assert f"{site.url}{SECOND}: answered 404" in shown
+    assert "\x1b" not in ran.stdout

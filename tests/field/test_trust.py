@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from authsvc.common.settings import ConfigError
 from authsvc.credentials.aws import KeyFiles, sts_client
+from authsvc.diagnosis.reach import reach
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Secret
 from authsvc.domain.tokens import BearerToken
@@ -216,7 +218,7 @@ async def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_port_where_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert "connection refused" in await refused(Fetcher(), f"http://127.0.0.1:{port}/jwks")
+    assert "Connection refused" in await refused(Fetcher(), f"http://127.0.0.1:{port}/jwks")
 
 
 async def test_servers_that_speak_something_else() -> None:
@@ -310,7 +312,7 @@ async def test_a_proxy_that_is_not_there_is_named(site: TlsSite) -> None:
         port = taken.getsockname()[1]
     through = Fetcher(proxy=Proxy(f"http://127.0.0.1:{port}"))
     told = await refused(through, f"{site.url}/jwks")
-    assert f"through the proxy http://127.0.0.1:{port}: ConnectError: connection refused" in told
+    assert f"through the proxy http://127.0.0.1:{port}: ConnectError: Connection refused" in told
     lost = Fetcher(proxy=Proxy("http://proxy.invalid:3128"))
     assert "through the proxy http://proxy.invalid:3128: " in await refused(lost, site.url)
 
@@ -535,3 +537,44 @@ def test_sts_without_https_has_neither() -> None:
     for added in ({"ca_file": "/ca"}, {"proxy": "http://proxy.example:3128"}):
         with pytest.raises(ValidationError, match="goes with https alone"):
             StsSettings.model_validate(table | added | {"endpoint_url": "http://127.0.0.1:1"})
+
+
+# What the doctor tries, without a request.
+
+
+async def test_doctor_connects_as_the_broker_does(
+    site: TlsSite, authority: PrivateAuthority, proxy: Tunnels
+) -> None:
+    authorities = Trust(authority.file())
+    through = read_proxy(proxy.url.replace("://", f"://user:{PASSWORD}@"))
+    await reach(site.url, authorities, None)
+    assert proxy.heads == []
+    await reach(site.url, authorities, through)
+    assert proxy.targets == [f"CONNECT localhost:{site.port} HTTP/1.1"]
+    assert "Proxy-Authorization: Basic dXNlcjpodXNoLXBAc3M=\r\n" in proxy.heads[0]
+    for way in (None, read_proxy(proxy.url)):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await reach(site.url, None, way)
+    for answer in (b"407 No", b"100 Continue", b"x"):
+        proxy.answer = answer
+        with pytest.raises(
+            ConnectionError, match=r"the proxy http://127.0.0.1:.* answered"
+        ) as caught:
+            await reach(site.url, authorities, through)
+        assert "hush" not in str(caught.value)
+    assert site.requests == []
+
+
+async def test_doctor_at_a_proxy_that_is_none(authority: PrivateAuthority) -> None:
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    async with serving_tcp(closes) as (host, port):
+        with pytest.raises(ConnectionError, match=r"does not answer in HTTP|reset"):
+            await reach("https://idp.example", None, Proxy(f"http://{host}:{port}"))
+
+
+async def test_doctor_through_a_proxy_over_tls(site: TlsSite, authority: PrivateAuthority) -> None:
+    async with tunnelling(authority.server("localhost")) as secure:
+        await reach(site.url, Trust(authority.file()), read_proxy(secure.url))
+        assert secure.targets == [f"CONNECT localhost:{site.port} HTTP/1.1"]

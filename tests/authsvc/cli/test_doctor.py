@@ -37,7 +37,7 @@ from authsvc.diagnosis import (
     service,
     store,
 )
-from authsvc.server.config import Settings
+from authsvc.server.config import ExchangeSettings, Settings
 from authsvc.server.running import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
@@ -352,7 +352,13 @@ async def test_a_proxy_that_is_ignored_is_named_where_something_cannot_be_reache
         site.answers["/keys"] = Answer(jwks())
         odd = trusting(issuer=ISSUER, jwks_url=f"{site.url}/keys")
         away = trusting(issuer=ISSUER, jwks_url="http://127.0.0.1:1/keys")
-        reach = partial(service._reach, url="http://127.0.0.1:1/token")
+        table = ExchangeSettings(
+            issuers=(ISSUER,),
+            endpoint="http://127.0.0.1:1/token",
+            client_id="authsvc",
+            client_secret_file=tmp_path,
+        )
+        reach = partial(service._reach, url=table.endpoint, table=table, where="")
         unreached = [*issuers.checks(away), Check("credentials", reach, "")]
         for finding in await found(unreached):
             assert (finding.level, "ignored" in finding.remedy) == (Level.FAIL, False)
