@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -21,6 +21,11 @@ def metadata_url(resource: str) -> str:
     parts = urlsplit(resource)
     path = WELL_KNOWN_PATH + parts.path.rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def metadata_path(resource: str) -> str:
+    """The path of ``metadata_url``, as a server sees it: decoded."""
+    return unquote(urlsplit(metadata_url(resource)).path)
 
 
 def metadata_routes(
@@ -65,5 +70,5 @@ def metadata_routes(
 
     # Public: clients in browsers fetch it before they have a token.
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["*"])
-    paths = dict.fromkeys([WELL_KNOWN_PATH, urlsplit(metadata_url(resource)).path])
+    paths = dict.fromkeys([WELL_KNOWN_PATH, metadata_path(resource)])
     return [Route(path, show, methods=["GET", "OPTIONS"], middleware=[cors]) for path in paths]

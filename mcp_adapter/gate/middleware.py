@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 
 from starlette.responses import Response
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.common import arguments
@@ -20,9 +20,10 @@ from mcp_adapter.gate.apps import check_app
 from mcp_adapter.gate.bodies import Bodies
 from mcp_adapter.gate.framework_users import Identified, Unidentified
 from mcp_adapter.gate.lifespan import lifespan_within, opened, resolver_of
-from mcp_adapter.gate.metadata import metadata_routes, metadata_url
+from mcp_adapter.gate.metadata import metadata_path, metadata_routes, metadata_url
 from mcp_adapter.gate.new_sessions import NewSessions
 from mcp_adapter.gate.observing import CallObserver
+from mcp_adapter.gate.open_paths import OpenPaths
 from mcp_adapter.gate.open_paths import checked as open_paths_checked
 from mcp_adapter.gate.posts import Posts
 from mcp_adapter.gate.requirements import RequirementOf, check_function, default_requirement
@@ -64,13 +65,15 @@ class SessionGate:
             closes it; elsewhere, enter ``running()``.
         resource: canonical URI of this server, the audience that tokens must name (RFC 8707).
         authorization_servers: issuers of tokens for it. With them the gate serves the metadata by
-            which clients find them (RFC 9728).
+            which clients find them (RFC 9728), and its challenges name that. Without them they name
+            it where ``open_paths`` does, for the app to serve.
         scopes: what tokens may be asked to hold here, for the metadata.
         requirement: what a request needs: a plain function of ``(method, params)`` that returns a
             ``Requirement``, or None for what is open to callers without a token.
         stateful: whether the app keeps sessions of its own.
         streams: whether GET opens a stream of what a stateful app sends by itself.
-        open_paths: paths that are passed to the app as they are, such as ``/healthz``.
+        open_paths: paths that are passed to the app as they are, such as ``/healthz``: from the
+            root of the app, wherever it is mounted.
         max_body_bytes: longest body that is read.
         max_anonymous_body_bytes: longest body that is read before a token is known to be valid.
         body_timeout_seconds: how long a body may take to arrive.
@@ -105,7 +108,11 @@ class SessionGate:
     ) -> None:
         _check(app, requirement, observer, stateful=stateful, streams=streams)
         resource = arguments.resource("resource", resource)
-        self._passed = _passed(app, resource, authorization_servers, scopes, open_paths)
+        self._metadata = _metadata(resource, authorization_servers, scopes)
+        self._metadata_path = metadata_path(resource)
+        self._open_paths = _open_paths(app, resource, open_paths, self._metadata)
+        # A challenge names no URL that does not answer.
+        is_named = self._open_paths.has(self._metadata_path)
         self._app = Identified(app, resource=resource, stateful=stateful)
         self._resolver = resolver_of(resolver)
         self._streams = streams
@@ -123,7 +130,7 @@ class SessionGate:
             self._app,
             resolving,
             NewSessions(resolving, stateful=stateful),
-            resource_metadata=metadata_url(resource),
+            resource_metadata=metadata_url(resource) if is_named else "",
             max_unread_bytes=2 * max_body_bytes,
         )
         self._post = Posts(
@@ -142,6 +149,19 @@ class SessionGate:
         """Opens the resolver, and closes it: for the lifespan of an app that mounts the gate."""
         return opened(self._resolver)
 
+    def metadata_routes(self) -> list[BaseRoute]:
+        """The route of the metadata, for the outermost app of a server that mounts the gate.
+
+        Clients ask for it before the path of the mount, where requests do not reach the gate. It is
+        the URL that challenges name; several gates of a server have different ones.
+
+        Raises:
+            ValueError: the gate has no ``authorization_servers`` to name.
+        """
+        if not self._metadata:
+            raise ValueError("metadata_routes needs a gate with authorization_servers")
+        return [route for route in self._metadata if route.path == self._metadata_path]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "lifespan":
@@ -152,7 +172,7 @@ class SessionGate:
             await self._http(trimmed(scope), receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (open_app := self._passed.get(scope["path"])) is not None:
+        if (open_app := self._open_paths.app_for(scope)) is not None:
             await open_app(scope, receive, send)
         elif scope["method"] == "POST":
             await self._post(scope, receive, send)
@@ -191,21 +211,28 @@ def _check(
         )
 
 
-def _passed(
-    app: ASGIApp,
-    resource: str,
-    authorization_servers: Sequence[str],
-    scopes: Sequence[str],
-    open_paths: Sequence[str],
-) -> dict[str, ASGIApp]:
-    """What serves the paths that need no token, by path: the metadata, and the app itself.
+def _metadata(
+    resource: str, authorization_servers: Sequence[str], scopes: Sequence[str]
+) -> list[Route]:
+    """The routes of the metadata; none where there are no issuers to name.
 
     Raises:
         TypeError: one string stands where several are meant.
-        ValueError: a scope, issuer or open path is none, or a path of the metadata is open.
+        ValueError: a scope or issuer is none.
     """
     routes = metadata_routes(resource, authorization_servers=authorization_servers, scopes=scopes)
-    metadata = [route.path for route in routes] if authorization_servers else []
-    without_token = open_paths_checked(open_paths, resource=resource, taken=metadata)
-    passed: dict[str, ASGIApp] = dict.fromkeys(without_token, Unidentified(app))
-    return passed | dict.fromkeys(metadata, Router(routes))
+    return routes if authorization_servers else []
+
+
+def _open_paths(
+    app: ASGIApp, resource: str, open_paths: Sequence[str], metadata: Sequence[Route]
+) -> OpenPaths:
+    """What is served without a token: the metadata, and the app itself.
+
+    Raises:
+        TypeError: one string stands where several are meant.
+        ValueError: an open path is none, or one of the metadata's.
+    """
+    served = {route.path: route.handle for route in metadata}
+    paths = open_paths_checked(open_paths, resource=resource, taken=served)
+    return OpenPaths(Unidentified(app), paths, metadata=served, resource=resource)

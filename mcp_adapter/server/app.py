@@ -96,6 +96,7 @@ def _gate(
         endpoint,
         resolver=resolver,
         resource=settings.resource,
+        authorization_servers=settings.authorization_servers,
         requirement=requirement,
         max_body_bytes=settings.max_body_bytes,
         max_anonymous_body_bytes=settings.max_anonymous_body_bytes,

@@ -195,9 +195,11 @@ def demo_app(resolver: MemoryResolver, meeting: Meeting, **changes: object) -> S
 
 
 @asynccontextmanager
-async def running(app: ASGIApp) -> AsyncIterator[str]:
-    """The app on a real HTTP server; yields its base URL."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
+async def running(app: ASGIApp, *, root_path: str = "") -> AsyncIterator[str]:
+    """The app on a real HTTP server, as with ``--root-path``; yields its base URL."""
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", ws="none", root_path=root_path
+    )
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
