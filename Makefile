@@ -92,12 +92,15 @@ bench: bench-setup ## Measure everything under load; the report goes to var/benc
 bench-check: $(READY) ## Have ratios of costs become worse than recorded? In about a minute.
 	$(BIN)/python -m bench.check
 
-fuzz: $(READY) ## Fuzz the way of a token for FUZZ_SECONDS (60); findings and corpus in var/fuzz.
-	@mkdir -p var/fuzz/corpus
+FUZZ_TARGETS ?= $(notdir $(wildcard fuzz/corpus/*))
+fuzz: $(READY) ## Fuzz each target for FUZZ_SECONDS (60); findings and corpus in var/fuzz.
 	@# Not in requirements.lock: it is built for few machines, and nothing else needs it.
 	@$(BIN)/python -m scripts.install fuzz/requirements.lock
-	$(BIN)/python -m fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 \
-		-artifact_prefix=var/fuzz/ var/fuzz/corpus fuzz/corpus
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p var/fuzz/corpus/$$target; \
+		$(BIN)/python -m fuzz $$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 \
+			-artifact_prefix=var/fuzz/$$target- var/fuzz/corpus/$$target fuzz/corpus/$$target; \
+	done
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
 	@# The markers first: half of an environment is never taken for a whole one.

@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from fuzz.tokens import CORPUS, EC_KEY, ED_KEY, NOW, RESOURCE, signed
+from fuzz import answer_seeds
+from fuzz.targets import CORPUS
+from fuzz.tokens import EC_KEY, ED_KEY, NOW, RESOURCE, signed
 
 CLAIMS = {"iss": "standard", "sub": "alice", "aud": RESOURCE, "iat": NOW, "exp": NOW + 600}
 QUILT = {**CLAIMS, "iss": "quilt", "id": "alice", "p": ["g", "la"], "r": ["reader"], "s": "a b"}
@@ -96,7 +98,18 @@ def segment(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
+def corpora() -> dict[str, dict[str, bytes]]:
+    """Inputs by target and name."""
+    return {
+        "tokens": seeds(),
+        "introspection": answer_seeds.seeds(answer_seeds.INTROSPECTION),
+        "exchange": answer_seeds.seeds(answer_seeds.EXCHANGE),
+    }
+
+
 if __name__ == "__main__":
-    CORPUS.mkdir(exist_ok=True)
-    for name, data in seeds().items():
-        (CORPUS / name).write_bytes(data)
+    for target, inputs in corpora().items():
+        folder = CORPUS / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in inputs.items():
+            (folder / name).write_bytes(data)

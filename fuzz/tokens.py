@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
@@ -20,7 +19,6 @@ RESOURCE = "https://mcp.example/mcp"
 SECRET = "f" * 32
 EC_KEY = derive_private_key(int.from_bytes(SECRET[1:].encode()), SECP256R1())
 ED_KEY = Ed25519PrivateKey.from_private_bytes(SECRET.encode())
-CORPUS = Path(__file__).parent / "corpus"
 
 _LOOP = asyncio.new_event_loop()
 _KEYS = KeySet((VerificationKey(None, "HS256", SECRET.encode()),))

@@ -1,4 +1,4 @@
-"""The fuzzer's corpus, replayed without the fuzzer."""
+"""The fuzzer's corpora, replayed without the fuzzer."""
 
 from __future__ import annotations
 
@@ -6,24 +6,50 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.seeds import seeds
-from fuzz.tokens import CORPUS, signed, verdict
+from fuzz.answer_seeds import EXCHANGE, INTROSPECTION, odd_answers
+from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.seeds import corpora
+from fuzz.targets import CORPUS, TARGETS
+from fuzz.tokens import signed, verdict
+
+INPUTS = sorted(CORPUS.glob("*/*"))
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_an_input_is_valid_or_has_a_reason(path: Path) -> None:
+    TARGETS[path.parent.name](path.read_bytes())
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("tokens/*")), ids=lambda path: path.name)
+def test_any_input_may_be_a_token_or_claims(path: Path) -> None:
     data = path.read_bytes()
     verdict(data)
     verdict(signed(data))
 
 
+def test_each_target_has_a_corpus() -> None:
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS) == set(corpora())
+
+
 def test_the_corpus_is_what_the_seeds_say() -> None:
-    for name, data in seeds().items():
-        assert (CORPUS / name).read_bytes() == data
+    for target, inputs in corpora().items():
+        for name, data in inputs.items():
+            assert (CORPUS / target / name).read_bytes() == data
 
 
 def test_the_corpus_has_valid_tokens() -> None:
-    valid = {path.name for path in CORPUS.iterdir() if verdict(path.read_bytes()) == ""}
+    tokens = (CORPUS / "tokens").iterdir()
+    valid = {path.name for path in tokens if verdict(path.read_bytes()) == ""}
     claims = {"standard", "lists", "scp", "groups", "patterns", "compressed", "nested"}
     expected = claims | {"es256", "eddsa"}
     assert valid == {f"token-{name}" for name in expected}
+
+
+def test_any_value_anywhere_in_an_answer() -> None:
+    """A typed reason or a principal; the targets themselves check what is accepted."""
+    introspected = [introspection_verdict(data) for data in odd_answers(INTROSPECTION)]
+    exchanged = [exchange_verdict(data) for data in odd_answers(EXCHANGE)]
+    assert introspected.count("") > 50
+    assert exchanged.count("") > 50
+    assert {"TOKEN_INACTIVE", "KEYS_UNAVAILABLE", "TOKEN_MALFORMED"} < set(introspected)
+    assert set(exchanged) == {"", "CREDENTIALS_UNAVAILABLE"}

@@ -27,7 +27,7 @@ class WatchedIssuer:
     """
 
     def __init__(self, issuer: str, key_source: str, keys: KeySource) -> None:
-        self._issuer = issuer
+        self.name = issuer
         self._key_source = key_source
         self._source = keys
         self._keys: KeySet | None = None
@@ -49,13 +49,13 @@ class WatchedIssuer:
         failure = self._source.failure
         if self._keys is None:
             return IssuerStatus(
-                self._issuer, IssuerState.UNAVAILABLE, self._key_source, failure=failure
+                self.name, IssuerState.UNAVAILABLE, self._key_source, failure=failure
             )
         skipped = self._keys.skipped
         if not self._keys.keys:
             # The issuer is reachable, and publishes no key that can be used.
             return IssuerStatus(
-                self._issuer,
+                self.name,
                 IssuerState.UNAVAILABLE,
                 self._key_source,
                 (),
@@ -65,7 +65,7 @@ class WatchedIssuer:
             )
         is_overdue = self._key_source in FETCHED and now - self._fetch_time > OVERDUE_SECONDS
         return IssuerStatus(
-            self._issuer,
+            self.name,
             IssuerState.STALE if is_overdue else IssuerState.READY,
             self._key_source,
             (*_facts(self._keys.keys), *_facts(self._keys.previous, previous=True)),
@@ -86,7 +86,9 @@ class IssuerWatch:
     def __init__(self, issuers: Iterable[WatchedIssuer], introspected: str = "") -> None:
         self._issuers = tuple(issuers)
         status = IssuerStatus(introspected, IssuerState.READY, "introspection")
-        self._introspected = (status,) if introspected else ()
+        # One that has keys, too, has a status already: each issuer is reported once.
+        has_keys = any(issuer.name == introspected for issuer in self._issuers)
+        self._introspected = (status,) if introspected and not has_keys else ()
 
     def check_keys(self, now: float) -> None:
         """See ``WatchedIssuer.check_keys``."""

@@ -56,8 +56,8 @@ def command(
     settings = load_settings(config)
     resource = spelled_resource(resource) if resource else _only_resource(settings)
     token = _read(file)
-    if settings.introspection is not None and token.count(".") != 2:
-        raise Negative("the token is opaque: only its issuer can verify it ([introspection])")
+    if _is_introspected(token, settings):
+        raise Negative("the token is introspected: only its issuer can verify it ([introspection])")
     with config_errors():
         explanation, failures = asyncio.run(_explained(token, settings, resource, fetch=fetch))
     if as_json:
@@ -67,6 +67,17 @@ def command(
         for issuer, failure in failures.items():
             print_line(printable(f"Keys of {issuer} cannot be fetched: {failure}"))
     sys.exit(0 if explanation.principal is not None else 1)
+
+
+def _is_introspected(token: str, settings: Settings) -> bool:
+    from authsvc.tokens.router import names_no_other_issuer
+
+    asked = settings.introspection
+    if asked is None:
+        return False
+    return token.count(".") != 2 or (
+        asked.tokens == "all" and names_no_other_issuer(token, asked.issuer)
+    )
 
 
 async def _explained(

@@ -131,7 +131,7 @@ class ExchangeBroker:
             body = await self._endpoint.post(self._exchange.form(token), now)
         except EndpointError as error:
             raise _failure(error) from None
-        issued = _read(body, now)
+        issued = read_answer(body, now)
         if issued.access_token == token:
             # A server that got it could act as the client anywhere else.
             raise AuthError(
@@ -140,8 +140,8 @@ class ExchangeBroker:
         return issued
 
 
-def _read(body: bytes, now: float) -> BearerCredentials:
-    """The credentials in a response (RFC 8693 section 2.2.1).
+def read_answer(body: bytes, now: float) -> BearerCredentials:
+    """The credentials in a response (RFC 8693 section 2.2.1). Other members are not used.
 
     Raises:
         AuthError: CREDENTIALS_UNAVAILABLE when it is no such response, or has no bearer token.

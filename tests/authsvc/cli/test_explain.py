@@ -321,3 +321,26 @@ def test_what_a_token_says_does_not_reach_the_terminal(
         assert "For https://mcp.example/mcp" in ran.out
         for part in ("\x1b]0", "\x07", "\x1b[2J", "\u202e"):
             assert part not in ran.out
+
+
+@pytest.mark.parametrize("tokens", ["opaque", "all"])
+def test_a_token_that_is_introspected(
+    config: Path, provider: IdentityProvider, tokens: str
+) -> None:
+    (config.parent / "client").write_text("hush")
+    table = (
+        f'\n[introspection]\nissuer = "https://opaque.example"\ntokens = "{tokens}"\n'
+        'endpoint = "https://opaque.example/introspect"\nclient_id = "authsvc"\n'
+        f'client_secret_file = "{config.parent}/client"\n'
+    )
+    config.write_text(config.read_text() + table)
+    named = IdentityProvider(time.time, "https://opaque.example").token()
+    for token, is_introspected in (
+        ("opaque", True),
+        ("a.b.c", tokens == "all"),
+        (named, tokens == "all"),
+        (provider.token(), False),
+    ):
+        result = invoked(config, given=token)
+        assert ("only its issuer can verify it" in result.output) == is_introspected
+    assert result.exit_code == 0

@@ -1,0 +1,23 @@
+"""What is fuzzed, by name. Each has a corpus of its own in ``fuzz/corpus``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.tokens import signed, verdict
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def _token(data: bytes) -> str:
+    return verdict(signed(data) if data[:1] == b"{" else data)
+
+
+TARGETS: dict[str, Callable[[bytes], str]] = {
+    "tokens": _token,
+    "introspection": introspection_verdict,
+    "exchange": exchange_verdict,
+}
+"""By name: each takes an input, and returns the reason for which it is rejected, or nothing."""
