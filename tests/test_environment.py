@@ -34,6 +34,7 @@ from authsvc.credentials.aws import KeyFiles, sts_client
 from authsvc.diagnosis import adapter as adapter_diagnosis
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Secret
+from authsvc.net.channels import LASTING, open_channel
 from authsvc.net.fetching import Fetcher
 from authsvc.server.running import running
 from authsvc.telemetry.settings import TracingSettings
@@ -152,6 +153,21 @@ async def test_no_client_of_authsvc_uses_a_proxy_of_the_environment(
     settings = settings_for(tmp_path, idp, listen="127.0.0.1:0")
     async with running(settings, clock=clock) as address:
         await target(address)
+    assert not proxy.was_connected_to()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_no_channel_to_another_machine_uses_a_proxy_of_the_environment(
+    proxy: Proxy, *, secure: bool
+) -> None:
+    credentials = grpc.ssl_channel_credentials() if secure else None
+    async with open_channel("authsvc.invalid:50051", credentials, LASTING) as channel:
+        state = channel.get_state(try_to_connect=True)
+        async with asyncio.timeout(BOUND_SECONDS):
+            # By a proxy, it would look up and connect to that.
+            while state is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                await channel.wait_for_state_change(state)
+                state = channel.get_state()
     assert not proxy.was_connected_to()
 
 

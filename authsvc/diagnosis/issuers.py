@@ -14,7 +14,7 @@ from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
-from authsvc.tokens.discovery import discover, fetch_jwks, metadata_urls
+from authsvc.tokens.discovery import Metadata, discover, fetch_jwks, metadata_urls
 from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.keys import KeyLoadError, KeySet
 from authsvc.tokens.secret_files import load_secret_file
@@ -109,8 +109,12 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
         KeyLoadError: the keys cannot be loaded.
     """
     fetcher = fetcher_of(issuer, f"issuers[{issuer.issuer}]")
-    url, where = await _keys_url(fetcher, issuer)
-    fetched = await fetch_jwks(fetcher, url, issuer.algorithms, issuer=issuer.issuer)
+    if issuer.jwks_url is not None:
+        url, where, of_keys = issuer.jwks_url, issuer.jwks_url, fetcher
+    else:
+        found = await _discovered(fetcher, issuer)
+        url, where, of_keys = found.jwks_uri, _in_words(found), found.fetcher
+    fetched = await fetch_jwks(of_keys, url, issuer.algorithms, issuer=issuer.issuer)
     try:
         fetched.keys.check_usable()
     except KeyLoadError as error:
@@ -121,22 +125,22 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     await _check_clock(report, issuer, fetcher)
 
 
-async def _keys_url(fetcher: Fetcher, issuer: IssuerSettings) -> tuple[str, str]:
-    """Where the keys are, and in words how that is known.
-
-    Raises:
-        KeyLoadError: it is not known; the message says what each place of metadata answered.
+async def _discovered(fetcher: Fetcher, issuer: IssuerSettings) -> Metadata:
     """
-    if issuer.jwks_url is not None:
-        return issuer.jwks_url, issuer.jwks_url
+    Raises:
+        KeyLoadError: there is no metadata; the message says what each place answered.
+    """
     try:
-        found = await discover(fetcher, issuer.issuer, metadata_url=issuer.metadata_url)
+        return await discover(fetcher, issuer.issuer, metadata_url=issuer.metadata_url)
     except KeyLoadError as error:
         raise KeyLoadError(f"{issuer.issuer}: no place has its metadata: {error}") from None
+
+
+def _in_words(found: Metadata) -> str:
     where = f"{found.jwks_uri}, which its metadata at {found.url} names"
-    if found.passed_over:
-        where += f" (passed over: {'; '.join(found.passed_over)})"
-    return found.jwks_uri, where
+    if not found.passed_over:
+        return where
+    return f"{where} (passed over: {'; '.join(found.passed_over)})"
 
 
 def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> None:

@@ -25,7 +25,7 @@ import httpx2
 from authsvc.net.addresses import is_loopback
 from authsvc.net.failures import explained, lookup_fault
 from authsvc.net.proxies import Proxy
-from authsvc.net.public_addresses import is_public
+from authsvc.net.public_addresses import is_public, is_this_machine
 from authsvc.net.trust import Trust, tls_context
 from authsvc.net.urls import endpoint_fault
 
@@ -76,6 +76,8 @@ class Fetcher:
     Attributes:
         allow_private_addresses: whether addresses that are not public are permitted, too. For a URL
             whose host is loopback they always are.
+        allow_this_machine: whether loopback addresses are. They are not for a URL that somebody
+            else's document names.
         trust: the certificate authorities; None for the system's.
         proxy: what https goes through; None for direct connections.
     """
@@ -83,6 +85,7 @@ class Fetcher:
     allow_private_addresses: bool = False
     trust: Trust | None = None
     proxy: Proxy | None = None
+    allow_this_machine: bool = True
 
     async def get(self, url: str) -> tuple[bytes, Mapping[str, str]]:
         """A document and its headers.
@@ -142,8 +145,10 @@ class Fetcher:
     ) -> None:
         """
         Raises:
-            FetchError: it is not public, and has to be.
+            FetchError: it is not public, and has to be; or it is this machine's.
         """
+        if not self.allow_this_machine and is_this_machine(address):
+            raise FetchError(f"{url}: leads to this machine")
         if not (self.allow_private_addresses or is_loopback(host) or is_public(address)):
             raise FetchError(f"{url}: {address} is not public; see allow_private_addresses")
 

@@ -27,3 +27,11 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if address in _NAT64:
         return is_public(ipaddress.IPv4Address(address.packed[-4:]))
     return address.is_global and address in _GLOBAL_UNICAST and address not in _6TO4
+
+
+def is_this_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether a connection to an address ends at this machine: loopback and the unspecified
+    address, also in the IPv6 form of an IPv4 address."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return is_this_machine(address.ipv4_mapped)
+    return address.is_loopback or address.is_unspecified

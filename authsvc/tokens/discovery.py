@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
@@ -54,7 +54,7 @@ async def fetch_discovered(
         KeyLoadError: as ``discover``; or the keys cannot be fetched, or are no JWK Set.
     """
     metadata = await discover(fetcher, issuer, metadata_url=metadata_url)
-    return await fetch_jwks(fetcher, metadata.jwks_uri, algorithms, issuer=issuer)
+    return await fetch_jwks(metadata.fetcher, metadata.jwks_uri, algorithms, issuer=issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,13 @@ class Metadata:
         url: where it is.
         jwks_uri: where its keys are.
         passed_over: the places before it, each with what it answered.
+        fetcher: fetches the keys. It never connects to this machine, unless the metadata is here.
     """
 
     url: str
     jwks_uri: str
     passed_over: tuple[str, ...]
+    fetcher: Fetcher
 
 
 async def discover(fetcher: Fetcher, issuer: str, *, metadata_url: str | None = None) -> Metadata:
@@ -93,7 +95,10 @@ async def discover(fetcher: Fetcher, issuer: str, *, metadata_url: str | None = 
         except KeyLoadError as error:
             passed_over.append(str(error))
         else:
-            return Metadata(url, jwks_uri, tuple(passed_over))
+            # The configuration may name a host that is this machine, not an issuer's metadata.
+            is_here = _on_loopback(url) or urlsplit(url).hostname == urlsplit(jwks_uri).hostname
+            keys_fetcher = replace(fetcher, allow_this_machine=is_here)
+            return Metadata(url, jwks_uri, tuple(passed_over), keys_fetcher)
     raise KeyLoadError("; ".join(passed_over))
 
 

@@ -240,6 +240,29 @@ async def test_remote_metadata_cannot_name_this_machine(
     assert secure.asked == ["/.well-known/openid-configuration"] * 2
 
 
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::"],  # noqa: S104
+)
+async def test_remote_metadata_cannot_name_a_host_that_is_this_machine(
+    secure: SecureSite, lead: dict[str, list[str]], address: str
+) -> None:
+    """Even where private addresses are permitted; but the configured host may be."""
+    issuer = f"https://idp.example:{secure.port}"
+    lead["idp.example"], lead["keys.example"] = ["127.0.0.1"], ["10.0.0.1", address]
+    path = "/.well-known/openid-configuration"
+    for host in ("keys.example", "keys.example."):
+        lead[host] = lead["keys.example"]
+        metadata = {"issuer": issuer, "jwks_uri": f"https://{host}:{secure.port}/jwks"}
+        secure.answers[path] = json.dumps(metadata).encode()
+        with pytest.raises(KeyLoadError, match="leads to this machine"):
+            await fetch_discovered(INSIDE, issuer, ("ES256",))
+    secure.answers[path] = json.dumps({"issuer": issuer, "jwks_uri": f"{issuer}/jwks"}).encode()
+    secure.answers["/jwks"] = jwks(signer("k1"))
+    assert len((await fetch_discovered(INSIDE, issuer, ("ES256",))).keys.keys) == 1
+
+
 async def test_one_unreachable_address_of_several_does_not_matter(
     site: Site, lead: dict[str, list[str]]
 ) -> None:
