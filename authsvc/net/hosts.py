@@ -121,9 +121,14 @@ class AllowedHosts:
         self._scheme = scheme
         self._all = EVERY in texts
         self._patterns = frozenset(HostPattern.read(it, scheme) for it in texts - {EVERY})
+        # Nearly every request names one of these, which need no parsing.
+        hosts = (it.host for it in self._patterns if it.port is None)
+        self._written = frozenset(host for host in hosts if not host.startswith("*"))
 
     def allow(self, text: str) -> bool:
         """Whether a value of Host is allowed; never one that is no host."""
+        if text in self._written:
+            return True
         authority = read_authority(text, self._scheme)
         if authority is None:
             return False

@@ -172,6 +172,7 @@ async def guarded(
         ("*.example.com", "xexample.com", 421),
         ("*.example.com", "mcp.example.com.", 421),
         ("*.example.com", "mcp.example.com:8443", 421),
+        ("*.example.com", "*.example.com", 421),
         ("*.example.com", "mcp.example.com.evil.example", 421),
         ("*.example.com:8443", "mcp.example.com:8443", 200),
         ("*.example.com:8443", "mcp.example.com", 421),
