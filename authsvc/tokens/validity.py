@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from authsvc.common.formats import spelled_resource
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.claims import numeric_date
 
@@ -44,7 +45,7 @@ def check_claims(
     Args:
         claims: the claims.
         required: claims that must be present, beside ``exp``.
-        audiences: one of them must be in ``aud``, character by character (RFC 8707).
+        audiences: one of them must be in ``aud``; see ``urls.same_resource``.
         leeway_seconds: how far the issuer's clock may deviate.
         now: seconds since the epoch.
 
@@ -63,13 +64,20 @@ def check_claims(
     begins = max(numeric_date(claims, "nbf") or 0.0, numeric_date(claims, "iat") or 0.0)
     lifetime = Lifetime(begins - leeway_seconds, expire_time + leeway_seconds)
     lifetime.check(now)
-    if not any(audience in audiences for audience in _audience(claims)):
+    if not _names_one(_audience(claims), audiences):
         raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH)
     return lifetime
 
 
+def _names_one(named: Collection[str], accepted: Collection[str]) -> bool:
+    """Whether one of the audiences of a token is accepted, in any spelling of a resource."""
+    if not set(accepted).isdisjoint(named):
+        return True
+    return not {*map(spelled_resource, accepted)}.isdisjoint(map(spelled_resource, named))
+
+
 def _audience(claims: Mapping[str, object]) -> list[str]:
-    """Claim ``aud`` (RFC 7519 section 4.1.3), compared character by character (RFC 8707)."""
+    """Claim ``aud`` (RFC 7519 section 4.1.3)."""
     audience = claims.get("aud")
     if audience is None:
         return []

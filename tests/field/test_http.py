@@ -22,6 +22,7 @@ from authsvc.http_server.settings import HttpLimits
 from authsvc.net.hosts import AllowedHosts, AllowedOrigins
 from authsvc.net.peers import Peers
 from authsvc.net.urls import canonical_resource, resource_fault
+from authsvc.tokens.validity import check_claims
 from mcp_adapter import with_origin_checks
 from mcp_adapter.gate.origins import WARNING_INTERVAL_SECONDS, OriginGuard
 from mcp_adapter.server.config import Settings
@@ -551,13 +552,16 @@ NONE = ["mcp.example", f"{ROOT}/#", f"https://user@{ROOT[8:]}", f"{ROOT}/%2F", "
 async def test_two_spellings_of_a_resource_are_one_session(
     tmp_path: Path, idp: IdentityProvider, clock: Clock, *, streams: bool
 ) -> None:
-    token = idp.token(aud=ROOT)
+    tokens = [idp.token(aud=it) for it in SPELLINGS]
     configured = settings_for(tmp_path, idp, resources=(f"{ROOT}:443/",))
     async with serving_authsvc(configured, clock, streams=streams) as service:
         resolve = service.client.resolve
         answers = [
-            await resolve("", token, resource=spelling) for spelling in SPELLINGS for _ in range(2)
+            await resolve("", token, resource=it)
+            for it in SPELLINGS
+            for token in (*tokens, tokens[0])
         ]
+        token = tokens[0]
         created = await service.client.create(token, resource=SPELLINGS[-1])
         found = [await resolve(session_of(created), token, resource=it) for it in SPELLINGS]
         unknown = [await refused(resolve("", token, resource=it)) for it in OTHERS]
@@ -605,6 +609,28 @@ def test_every_setting_has_one_spelling(
 
     assert settings(resource=resource).resource == ROOT
     assert of_authsvc.resources == (ROOT,)
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+@pytest.mark.parametrize("among", [[], ["api", "https://x.example/mcp"]])
+def test_an_audience_is_one_in_any_spelling(one: str, other: str, among: list[str]) -> None:
+    for accepted, named in ((one, other), (other, one)):
+        for audience in (named, [named]) if not among else ([*among, named],):
+            check_claims({"exp": 2e9, "aud": audience}, **asking(accepted))
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_another_audience_is_not(one: str, other: str) -> None:
+    for accepted, named in ((one, other), (other, one)):
+        for audience in (named, [named], [named, "https://x.example"]):
+            with pytest.raises(AuthError) as caught:
+                check_claims({"exp": 2e9, "aud": audience}, **asking(accepted))
+            assert caught.value.reason is Reason.TOKEN_AUDIENCE_MISMATCH
+
+
+def asking(audience: str) -> dict[str, Any]:
+    """What is demanded of claims."""
+    return {"required": (), "audiences": (audience,), "leeway_seconds": 0, "now": 1e9}
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
