@@ -1,21 +1,26 @@
 #!/bin/sh
-# Installs what the tests with real clients need: clients.sh VENV. Debian's Chromium, and what
-# tests/clients/package-lock.json pins, by the Node of the virtual environment. What cannot be had
-# is named, and its tests skip.
+# Installs what the tests with real clients and proxies need: clients.sh VENV. Debian's Chromium and
+# nginx, and what tests/clients/package-lock.json pins, by the Node of the virtual environment. What
+# cannot be had is named, and its tests skip.
 set -eu
 venv=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin
 
-if ! command -v chromium >/dev/null; then
-    install="apt-get install --yes --no-install-recommends chromium"
+debian() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null && return
+    install="apt-get install --yes --no-install-recommends $2"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "clients: installing chromium"
+        echo "clients: installing $2"
         { apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive $install --quiet=2; } \
-            >/dev/null || echo "clients: chromium could not be installed" >&2
+            >/dev/null || echo "clients: $2 could not be installed" >&2
     else
-        echo "clients: chromium is missing; run: sudo $install" >&2
+        echo "clients: $1 is missing; run: sudo $install" >&2
     fi
-fi
+}
+
+debian chromium chromium
+debian nginx nginx-light
 
 "$venv/bin/python" -m scripts.npm tests/clients ||
     echo "clients: the clients could not be installed; their tests skip" >&2

