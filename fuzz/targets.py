@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.discovery import metadata_verdict
 from fuzz.tokens import signed, verdict
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -19,5 +20,6 @@ TARGETS: dict[str, Callable[[bytes], str]] = {
     "tokens": _token,
     "introspection": introspection_verdict,
     "exchange": exchange_verdict,
+    "discovery": metadata_verdict,
 }
 """By name: each takes an input, and returns the reason for which it is rejected, or nothing."""

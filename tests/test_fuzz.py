@@ -8,6 +8,7 @@ import pytest
 
 from fuzz.answer_seeds import EXCHANGE, INTROSPECTION, odd_answers
 from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.discovery import METADATA, metadata_verdict
 from fuzz.seeds import corpora
 from fuzz.targets import CORPUS, TARGETS
 from fuzz.tokens import signed, verdict
@@ -53,3 +54,12 @@ def test_any_value_anywhere_in_an_answer() -> None:
     assert exchanged.count("") > 50
     assert {"TOKEN_INACTIVE", "KEYS_UNAVAILABLE", "TOKEN_MALFORMED"} < set(introspected)
     assert set(exchanged) == {"", "CREDENTIALS_UNAVAILABLE"}
+
+
+def test_any_value_anywhere_in_metadata() -> None:
+    """A reason, or a URL; the target itself checks which."""
+    told = [metadata_verdict(data) for data in odd_answers(METADATA)]
+    assert told.count("") > 40
+    causes = ("names no issuer", "names no jwks_uri", "is the metadata of issuer", "its jwks_uri")
+    for cause in (*causes, "is not JSON", "is not a JSON object"):
+        assert any(text.startswith(cause) for text in told), cause
