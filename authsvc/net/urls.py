@@ -155,16 +155,6 @@ def canonical_resource(text: str) -> str:
     return read(text).canonical()
 
 
-def same_resource(one: str, other: str) -> bool:
-    """Whether two texts name one resource: they are equal, or URIs with one canonical spelling."""
-    if one == other:
-        return True
-    try:
-        return canonical_resource(one) == canonical_resource(other)
-    except ValueError:
-        return False
-
-
 def endpoint_fault(text: str) -> str:
     """Why no secret may be sent to a URL, or fetched from it; empty where it may.
 

@@ -45,7 +45,7 @@ def check_claims(
     Args:
         claims: the claims.
         required: claims that must be present, beside ``exp``.
-        audiences: one of them must be in ``aud``; see ``urls.same_resource``.
+        audiences: one of them must be in ``aud``, in any spelling of a resource.
         leeway_seconds: how far the issuer's clock may deviate.
         now: seconds since the epoch.
 

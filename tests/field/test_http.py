@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from authsvc.access.callers import Caller
 from authsvc.console.config import ConsoleSettings
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolution
+from authsvc.domain.tokens import BearerToken
 from authsvc.http_server.settings import HttpLimits
 from authsvc.net.hosts import AllowedHosts, AllowedOrigins
 from authsvc.net.peers import Peers
 from authsvc.net.urls import canonical_resource, resource_fault
-from authsvc.tokens.validity import check_claims
+from authsvc.server.issuers import issuer_of
+from authsvc.tokens.jwt import JwtVerifier
 from mcp_adapter import with_origin_checks
 from mcp_adapter.gate.origins import WARNING_INTERVAL_SECONDS, OriginGuard
 from mcp_adapter.server.config import Settings
@@ -612,25 +614,39 @@ def test_every_setting_has_one_spelling(
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-@pytest.mark.parametrize("among", [[], ["api", "https://x.example/mcp"]])
-def test_an_audience_is_one_in_any_spelling(one: str, other: str, among: list[str]) -> None:
+async def test_an_audience_is_one_in_any_spelling(
+    tmp_path: Path, idp: IdentityProvider, one: str, other: str
+) -> None:
     for accepted, named in ((one, other), (other, one)):
-        for audience in (named, [named]) if not among else ([*among, named],):
-            check_claims({"exp": 2e9, "aud": audience}, **asking(accepted))
+        verified = accepting(accepted, tmp_path, idp)
+        for audience in (named, [named], ["api", "https://x.example/mcp", named]):
+            await verified(idp.token(aud=audience))
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_another_audience_is_not(one: str, other: str) -> None:
+@pytest.mark.parametrize(("one", "other"), [pair for pair in DIFFERENT if all(pair)])
+async def test_another_audience_is_not(
+    tmp_path: Path, idp: IdentityProvider, one: str, other: str
+) -> None:
     for accepted, named in ((one, other), (other, one)):
+        verified = accepting(accepted, tmp_path, idp)
         for audience in (named, [named], [named, "https://x.example"]):
-            with pytest.raises(AuthError) as caught:
-                check_claims({"exp": 2e9, "aud": audience}, **asking(accepted))
-            assert caught.value.reason is Reason.TOKEN_AUDIENCE_MISMATCH
+            reason = await refused(verified(idp.token(aud=audience)))
+            assert reason is Reason.TOKEN_AUDIENCE_MISMATCH
 
 
-def asking(audience: str) -> dict[str, Any]:
-    """What is demanded of claims."""
-    return {"required": (), "audiences": (audience,), "leeway_seconds": 0, "now": 1e9}
+def accepting(
+    audience: str, folder: Path, idp: IdentityProvider
+) -> Callable[[str], Awaitable[object]]:
+    """Verifies tokens for a resource whose audience is this one."""
+    configured = settings_for(folder, idp).issuers[0]
+    audiences = {RESOURCE: (audience,)}
+    issuer = issuer_of(configured.model_copy(update={"audiences": audiences}))
+    verifier = JwtVerifier([issuer])
+
+    def verify(token: str) -> Awaitable[object]:
+        return verifier.verify(BearerToken(token), resource=RESOURCE, now=idp.clock())
+
+    return verify
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from authsvc.common.formats import spelled_resource
 from authsvc.net.addresses import is_host, is_host_and_port, is_listening_address
 from authsvc.net.urls import (
     base_fault,
@@ -14,7 +15,6 @@ from authsvc.net.urls import (
     issuer_fault,
     read,
     resource_fault,
-    same_resource,
 )
 from tests.support.spellings import DIFFERENT, SAME
 
@@ -166,17 +166,13 @@ def test_no_message_quotes_a_url(url: str) -> None:
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_equivalent_resources(one: str, other: str) -> None:
-    assert same_resource(one, other)
-    assert same_resource(other, one)
-    if not resource_fault(one):
-        assert canonical_resource(one) == canonical_resource(other)
-        assert canonical_resource(canonical_resource(one)) == canonical_resource(one)
+    assert spelled_resource(one) == spelled_resource(other)
+    assert spelled_resource(spelled_resource(one)) == spelled_resource(one)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_different_resources(one: str, other: str) -> None:
-    assert not same_resource(one, other)
-    assert not same_resource(other, one)
+    assert spelled_resource(one) != spelled_resource(other)
 
 
 @pytest.mark.parametrize("text", ["api://x", "", "https://h/mcp#x", f"https://h/{'x' * 2_040}"])
