@@ -45,7 +45,7 @@ CredentialsT = TypeVar("CredentialsT", AwsCredentials, BearerCredentials)
 
 @dataclass(slots=True)
 class _Cached(Generic[CredentialsT]):
-    """Credentials, and when to renew them; infinity where new ones would expire no later."""
+    """Credentials, and when to renew them if new ones would expire later."""
 
     credentials: CredentialsT
     renew_time: float
@@ -113,9 +113,10 @@ class CredentialCache(Generic[CredentialsT]):
         """The cached credentials of ``key``, or those that ``issue`` returns.
 
         Args:
-            key: everything that the result of ``issue`` depends on; it determines ``ends``, too.
+            key: everything that the result of ``issue`` depends on, except ``ends``.
             issue: requests new ones. A caller that is cancelled does not cancel it for others.
-            ends: when the token expires. No credentials are given a later ``expire_time``.
+            ends: when the token expires. No credentials are given a later ``expire_time``. It may
+                change: each answer of introspection says anew when the token expires.
             now: seconds since the epoch.
 
         Raises:
@@ -123,9 +124,10 @@ class CredentialCache(Generic[CredentialsT]):
                 flight.
         """
         cached = self._cached.get(key)
-        if cached is not None and now < cached.credentials.expire_time:
+        if cached is not None and now < cached.credentials.expire_time <= ends:
             if (
                 now >= cached.renew_time
+                and ends > cached.credentials.expire_time
                 and key not in self._calls
                 and len(self._calls) < MAX_CONCURRENT_CALLS
             ):
@@ -180,11 +182,12 @@ class CredentialCache(Generic[CredentialsT]):
             self._note_failure(key, error, now)
             raise
         self._counts.issued += 1
-        renew_time = math.inf
-        if issued.expire_time < ends:
-            renew_time = now + RENEWAL_FRACTION * (issued.expire_time - now)
+        expire_time = min(issued.expire_time, ends)
+        renew_time = now + RENEWAL_FRACTION * (expire_time - now)
         credentials = replace(
-            issued, expire_time=min(issued.expire_time, ends), renew_time=renew_time
+            issued,
+            expire_time=expire_time,
+            renew_time=renew_time if expire_time < ends else math.inf,
         )
         cost = _KEY_BYTES + credentials.memory_bytes()
         self._cached.put(key, _Cached(credentials, renew_time), cost)

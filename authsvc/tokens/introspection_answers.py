@@ -18,9 +18,12 @@ from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optiona
 from authsvc.tokens.compact import parse_json_object
 from authsvc.tokens.validity import Lifetime, check_claims
 
-DEFAULT_LIFETIME_SECONDS = 300.0
-"""How long a token is taken to be valid whose response has no ``exp``, where that is accepted. Each
-new response extends it."""
+MAX_DEFAULT_SECONDS = 300.0
+"""How long a token is taken to be valid at most whose response has no ``exp``, where that is
+accepted. Each new response extends it."""
+
+_DEFAULT_STEP_SECONDS = 120.0
+"""The granularity of such a lifetime: credentials are issued anew each time that it changes."""
 
 _ACCESS_TOKENS: Mapping[str, Collection[str]] = {
     "token_type": ("", "bearer", "access_token", "urn:ietf:params:oauth:token-type:access_token"),
@@ -108,7 +111,9 @@ class IntrospectedIssuer:
             if isinstance(value, str) and _DIGITS.fullmatch(value):
                 claims[name] = float(value)
         if self.expiry_optional and claims.get("exp") is None:
-            claims["exp"] = now + DEFAULT_LIFETIME_SECONDS
+            claims["exp"] = (
+                (now + MAX_DEFAULT_SECONDS) // _DEFAULT_STEP_SECONDS * _DEFAULT_STEP_SECONDS
+            )
         return claims
 
     def _checked_issuer(self, issuer: object) -> str:

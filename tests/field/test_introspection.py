@@ -13,19 +13,22 @@ import jwt
 import pytest
 from pydantic import ValidationError
 
+from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Principal
+from authsvc.domain.resolution import BearerCredentials, Outcome, Principal
 from authsvc.domain.tokens import BearerToken
-from authsvc.server.config import Settings
+from authsvc.server.config import ExchangeSettings, Settings
+from authsvc.server.config.credentials import CredentialSettings
 from authsvc.server.issuers import issuer_of, with_introspection
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.introspection import CACHE_SECONDS
-from authsvc.tokens.introspection_answers import DEFAULT_LIFETIME_SECONDS
+from authsvc.tokens.introspection_answers import MAX_DEFAULT_SECONDS
 from authsvc.tokens.jwt import JwtVerifier
+from authsvc.tokens.keys import KeySet
 from tests.support.bounds import TIMEOUT_SECONDS
-from tests.support.clock import START
+from tests.support.clock import START, Clock
 from tests.support.http import Answer, Site, serving_http
-from tests.support.service import settings_for
+from tests.support.service import serving, settings_for
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
@@ -329,7 +332,7 @@ async def test_answers_without_exp_by_a_setting(
         answers(site, exp=exp)
         found = await outcome(verifier, f"t{number}")
         assert isinstance(found, Principal)
-        assert found.expire_time == START + DEFAULT_LIFETIME_SECONDS
+        assert found.expire_time == START + 240
     answers(site, exp=START - 60)
     assert await verdict(verifier, "u") is Reason.TOKEN_EXPIRED
     answers(site, aud=..., exp=...)
@@ -346,10 +349,55 @@ async def test_an_answer_without_exp_is_asked_again(
         for within in (0.0, CACHE_SECONDS - 1):
             found = await outcome(verifier, now=now + within)
             assert isinstance(found, Principal)
-            assert found.expire_time == now + DEFAULT_LIFETIME_SECONDS
+            assert 180 < found.expire_time - now <= MAX_DEFAULT_SECONDS
         assert len(site.posted) == number + 1
     answers(site, active=False)
     assert await verdict(verifier, now=START + 4 * CACHE_SECONDS) is Reason.TOKEN_INACTIVE
+
+
+async def test_a_session_and_its_credentials_by_a_token_without_exp(
+    tmp_path: Path, idp: IdentityProvider, site: Site, clock: Clock
+) -> None:
+    """They go on while the issuer says active, and end with its answer, or with its silence."""
+    settings = configured(tmp_path, idp, site, expiry_optional=True)
+    exchange = ExchangeSettings.model_validate(
+        {
+            "issuers": [ISSUER],
+            "endpoint": f"{site.url}/token",
+            "client_id": "authsvc",
+            "client_secret_file": tmp_path / "client-secret",
+        }
+    )
+    credentials = CredentialSettings(exchange=(exchange,))
+    settings = settings.model_copy(update={"credentials": credentials})
+    site.answers["/token"] = Answer(b'{"access_token":"the-apis","token_type":"Bearer"}')
+    answers(site, exp=...)
+    async with serving(settings, clock) as service:
+        outcomes = []
+        for _ in range(25):
+            found = await service.client.resolve("s", "opaque", resource=RESOURCE, create=True)
+            assert found.principal is not None
+            assert isinstance(found.credentials, BearerCredentials)
+            assert clock.now < found.principal.expire_time <= clock.now + MAX_DEFAULT_SECONDS
+            assert clock.now < found.credentials.expire_time <= found.principal.expire_time
+            outcomes.append(found.outcome)
+            clock.advance(CACHE_SECONDS)
+        assert outcomes == [Outcome.CREATED] + [Outcome.REUSED] * 24
+        site.answers["/introspect"] = Answer(status=500)
+        with pytest.raises(AuthError) as caught:
+            await service.client.resolve("s", "opaque", resource=RESOURCE)
+        assert caught.value.reason is Reason.KEYS_UNAVAILABLE
+        answers(site, active=False)
+        with pytest.raises(AuthError) as caught:
+            await service.client.resolve("s", "opaque", resource=RESOURCE)
+        assert caught.value.reason is Reason.TOKEN_INACTIVE
+
+
+def test_an_issuer_in_both_tables_is_reported_once() -> None:
+    keys = WatchedIssuer(ISSUER, "jwks_file", KeySet((), algorithms=frozenset({"ES256"})))
+    for introspected, names in ((ISSUER, [ISSUER]), ("other", [ISSUER, "other"]), ("", [ISSUER])):
+        status = IssuerWatch([keys], introspected).status(START)
+        assert [issuer.issuer for issuer in status] == names
 
 
 # What goes wrong at the endpoint

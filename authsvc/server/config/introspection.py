@@ -33,7 +33,7 @@ class IntrospectionSettings(EndpointSettings):
     expiry_optional: bool = Field(
         default=False,
         description="Whether answers without exp are accepted. Such a token is taken to be valid "
-        "for five minutes after each answer.",
+        "for three to five minutes after each answer.",
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
     profile: Literal["standard", "quilt"] = Field(

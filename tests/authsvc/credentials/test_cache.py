@@ -251,3 +251,20 @@ async def test_closing_cancels_the_calls_in_flight(cached: Cached) -> None:
 async def test_no_secret_shows(cached: Cached) -> None:
     await cached.get()
     assert "token-1" not in repr(cached.cache.__dict__)
+
+
+async def test_credentials_are_renewed_once_the_token_lasts_longer(cached: Cached) -> None:
+    ends = START + 300
+    assert await cached.get(ends=ends) == "token-1"
+    cached.clock.advance(250)
+    assert await cached.get(ends=ends) == "token-1"
+    await cached.settle()
+    assert cached.issuer.calls == 1  # new ones would expire no later
+    assert await cached.get(ends=ends + 240) == "token-1"
+    await cached.settle()
+    assert await cached.get(ends=ends + 240) == "token-2"
+
+
+async def test_credentials_do_not_outlive_a_token_that_was_shortened(cached: Cached) -> None:
+    assert await cached.get(ends=START + 600) == "token-1"
+    assert await cached.get(ends=START + 60) == "token-2"
