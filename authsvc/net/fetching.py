@@ -33,7 +33,10 @@ MAX_DOCUMENT_BYTES = 512 * 1024
 """Longest document that is accepted."""
 
 MAX_ERROR_BYTES = 8 * 1024
-"""How much is read of an answer with another status than 200."""
+"""How much is read of an answer to a form with another status than 200."""
+
+ERROR_BODY_SECONDS = 1.0
+"""How long that may take; what has arrived by then is used."""
 
 FETCH_TIMEOUT_SECONDS = 5.0
 """For a whole exchange, from the name lookup to the last byte."""
@@ -55,8 +58,8 @@ class FetchError(Exception):
     Attributes:
         status: the HTTP status of the answer where it is another than 200; None where there is no
             answer, or none of use.
-        body: the first ``MAX_ERROR_BYTES`` of the body of that answer. It may repeat secrets of the
-            request.
+        body: the first ``MAX_ERROR_BYTES`` of the body of that answer, if it is one to a form. It
+            may repeat secrets of the request.
         retry_after: its header Retry-After; empty where it has none.
     """
 
@@ -255,7 +258,7 @@ async def _exchange(
             raise FetchError(
                 f"{url}: answered {status}{redirect}",
                 status=status,
-                body=await _beginning(answer),
+                body=b"" if request.form is None else await _beginning(answer),
                 retry_after=answer.headers.get("retry-after", ""),
             )
         body = bytearray()
@@ -269,11 +272,12 @@ async def _exchange(
 async def _beginning(answer: httpx2.Response) -> bytes:
     """The first bytes of an answer that is not used, as they are sent; what can be read of them."""
     body = bytearray()
-    with suppress(httpx2.HTTPError):
-        async for chunk in answer.aiter_raw():
-            body += chunk
-            if len(body) >= MAX_ERROR_BYTES:
-                break
+    with suppress(httpx2.HTTPError, TimeoutError):
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            async for chunk in answer.aiter_raw():
+                body += chunk
+                if len(body) >= MAX_ERROR_BYTES:
+                    break
     return bytes(body[:MAX_ERROR_BYTES])
 
 

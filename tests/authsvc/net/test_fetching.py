@@ -9,6 +9,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from authsvc.net import fetching
 from authsvc.net.certificates import SignedCertificate, make_authority
-from authsvc.net.fetching import MAX_DOCUMENT_BYTES, Fetcher, FetchError
+from authsvc.net.fetching import MAX_DOCUMENT_BYTES, MAX_ERROR_BYTES, Fetcher, FetchError
 from authsvc.net.public_addresses import is_public
 from authsvc.net.trust import tls_context
 from authsvc.tokens.discovery import fetch_discovered
@@ -372,3 +373,39 @@ async def test_no_coding_is_requested_and_gzip_is_read(site: Site) -> None:
         site.answers["/it"] = Answer(body, headers={"Content-Encoding": encoding})
         assert (await Fetcher().post(f"{site.url}/it", {}, {}))[0] == b"{}"
     assert {headers["Accept-Encoding"] for headers, _ in site.posted} == {"identity"}
+
+
+async def test_an_endless_error_is_left_after_its_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 1_000)
+                await writer.drain()
+        except OSError:
+            writer.close()
+
+    monkeypatch.setattr(fetching, "ERROR_BODY_SECONDS", TIMEOUT_SECONDS)
+    async with serving_tcp(serve) as (host, port):
+        with pytest.raises(FetchError) as caught:
+            await Fetcher().post(f"http://{host}:{port}/token", {"a": "b"}, {})
+    assert caught.value.status == 400
+    assert caught.value.body == b"x" * MAX_ERROR_BYTES
+
+
+async def test_a_slow_error_keeps_its_status(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "ERROR_BODY_SECONDS", 0.05)
+    site.answers["/token"] = Answer(b"", 401, {"Retry-After": "9"}, until=threading.Event())
+    with pytest.raises(FetchError) as caught:
+        await Fetcher().post(f"{site.url}/token", {"a": "b"}, {})
+    assert (caught.value.status, caught.value.retry_after) == (401, "9")
+
+
+async def test_an_error_of_a_document_is_not_read(site: Site) -> None:
+    site.answers["/jwks"] = Answer(b"no such set", 404)
+    with pytest.raises(FetchError) as caught:
+        await Fetcher().get(f"{site.url}/jwks")
+    assert (caught.value.status, caught.value.body) == (404, b"")
