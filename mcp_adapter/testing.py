@@ -10,8 +10,10 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from types import TracebackType
+from typing import Self
 
-from authsvc.common import extras
+from authsvc.common import arguments, extras
 
 extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
 # isort: split
@@ -22,6 +24,7 @@ from starlette.requests import Request
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import (
     Credentials,
+    NotOpenError,
     Outcome,
     Principal,
     Resolution,
@@ -55,9 +58,14 @@ def as_caller(
         credentials: issued for the caller.
 
     Raises:
-        ValueError: there are ``scopes`` beside a ``Principal``, which has its own.
+        TypeError: an argument is of another type, such as one string where several are meant.
+        ValueError: there are ``scopes`` beside a ``Principal``, which has its own, or without a
+            caller; or no token could hold one of them.
     """
+    _check_credentials(credentials)
     principal = None if who is None else _principal(who, scopes)
+    if principal is None and arguments.scopes("scopes", scopes):
+        raise ValueError("scopes: a request without a token has none")
     return Request(
         {
             "type": "http",
@@ -79,6 +87,9 @@ class FakeResolver:
     a token is valid until it expires. It does not check the resource, and keeps everything it is
     given.
 
+    Like a client of authsvc it is open within ``async with``, which the gate enters with the
+    server's lifespan: a server that forgets ``gate.running()`` is answered 503 in its tests, too.
+
     Attributes:
         tokens: the valid tokens, and whose they are.
         credentials: by token, what is issued for its caller.
@@ -95,6 +106,21 @@ class FakeResolver:
         self.rejected: dict[str, Reason] = {}
         self.sessions: dict[str, tuple[str, str] | None] = {}
         self.error: Exception | None = None
+        self._times_open = 0
+
+    async def __aenter__(self) -> Self:
+        """Open it. Gates may share it: it is closed with the last of them."""
+        self._times_open += 1
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self._times_open -= 1
 
     def issue(
         self,
@@ -111,8 +137,11 @@ class FakeResolver:
             credentials: issued for the caller with each answer.
 
         Raises:
-            ValueError: there are ``scopes`` beside a ``Principal``, which has its own.
+            TypeError: an argument is of another type, such as one string where several are meant.
+            ValueError: there are ``scopes`` beside a ``Principal``, which has its own, or no token
+                could hold one of them.
         """
+        _check_credentials(credentials)
         token = secrets.token_urlsafe(16)
         self.tokens[token] = _principal(who, scopes)
         if credentials is not None:
@@ -120,7 +149,13 @@ class FakeResolver:
         return token
 
     def reject(self, token: str, reason: Reason = Reason.TOKEN_REVOKED) -> None:
-        """Reject a token from now on, for ``reason``."""
+        """Reject a token from now on, for ``reason``.
+
+        Raises:
+            TypeError: an argument is of another type.
+        """
+        arguments.instance_of("token", token, str)
+        arguments.instance_of("reason", reason, Reason)
         self.tokens.pop(token, None)
         self.rejected[token] = reason
 
@@ -149,17 +184,27 @@ class FakeResolver:
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""
+        self._check_answers()
+        self.sessions.pop(session_id, None)
+
+    def _check_answers(self) -> None:
+        """
+        Raises:
+            NotOpenError: it is not open.
+            Exception: what ``error`` is.
+        """
+        if not self._times_open:
+            raise NotOpenError("FakeResolver is used within `async with`")
         if self.error is not None:
             raise self.error
-        self.sessions.pop(session_id, None)
 
     def _verified(self, token: str) -> Principal | None:
         """
         Raises:
             AuthError: the token is not valid; or what ``error`` is.
+            NotOpenError: it is not open.
         """
-        if self.error is not None:
-            raise self.error
+        self._check_answers()
         if not token:
             return None
         if token in self.rejected or token not in self.tokens:
@@ -187,14 +232,28 @@ def _owner(principal: Principal) -> tuple[str, str]:
     return principal.issuer, principal.subject
 
 
-def _principal(who: Principal | str, scopes: Iterable[str]) -> Principal:
+def _principal(who: object, scopes: Iterable[str]) -> Principal:
     """
     Raises:
-        ValueError: there are scopes in both.
+        TypeError: an argument is of another type.
+        ValueError: there are scopes in both, or no token could hold one of them.
     """
-    scopes = tuple(scopes)
+    scopes = arguments.scopes("scopes", scopes)
     if isinstance(who, str):
+        if not who:
+            raise ValueError("who is a Principal or a subject, which is not empty")
         return Principal(ISSUER, who, expire_time=time.time() + _LIFETIME_SECONDS, scopes=scopes)
+    if not isinstance(who, Principal):
+        raise TypeError(f"who is a Principal or a subject, not {type(who).__name__}")
     if scopes:
         raise ValueError("scopes: a Principal has its own, so give them there")
     return who
+
+
+def _check_credentials(credentials: object) -> None:
+    """
+    Raises:
+        TypeError: they are none.
+    """
+    if credentials is not None and not isinstance(credentials, Credentials):
+        raise TypeError(f"credentials are Credentials or None, not {type(credentials).__name__}")

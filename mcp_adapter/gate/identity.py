@@ -20,7 +20,13 @@ def current_caller(request: HTTPConnection | None) -> Resolution:
 
     Raises:
         LookupError: the request has not come through a gate.
+        TypeError: it is no request, but a framework's context, for example.
     """
+    if request is not None and not isinstance(request, HTTPConnection):
+        raise TypeError(
+            f"request is the HTTP request, not {type(request).__name__}: with the official SDK "
+            "ctx.request_context.request, with FastMCP get_http_request()"
+        )
     resolution = getattr(request.state, "resolution", None) if request is not None else None
     if not isinstance(resolution, Resolution):
         raise LookupError("the request has not come through a SessionGate")
@@ -35,6 +41,7 @@ def caller(request: HTTPConnection | None) -> Principal:
 
     Raises:
         LookupError: the request has no token, or has not come through a gate.
+        TypeError: see ``current_caller``.
     """
     principal = current_caller(request).principal
     if principal is None:

@@ -23,6 +23,9 @@ ResultT = TypeVar("ResultT")
 WARNING_INTERVAL_SECONDS = 1.0
 """From one warning with a reason to the next. Those in between are logged at level info."""
 
+NOT_OPEN_INTERVAL_SECONDS = 60.0
+"""From one line about a gate that is not open to the next: it stays so until the program changes."""
+
 _OUTAGES = {GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED}
 
 _MISCONFIGURED = {Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID}
@@ -43,6 +46,7 @@ class RequestResolver:
         self._resource = resource
         self._stateful = stateful
         self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
+        self._not_open = Rarely(NOT_OPEN_INTERVAL_SECONDS)
 
     async def identify(
         self, request: RequestHeaders, needed: Requirement | None, *, opens_session: bool
@@ -142,7 +146,7 @@ class RequestResolver:
                 error, in_session=bool(request.session_id), scopes=scopes
             ) from None
         except NotOpenError:
-            if self._warnings.may_pass(NotOpenError):
+            if self._not_open.may_pass(NotOpenError):
                 log.error(
                     "the gate is not open, so requests are answered 503: enter gate.running() in "
                     "your app's lifespan, or have the server send lifespan events"

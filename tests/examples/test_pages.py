@@ -184,8 +184,9 @@ async def test_the_fake_resolver_of_the_page_takes_the_place_of_authsvc() -> Non
 
     (token,) = page["resolver"].tokens
     page["resolver"].reject(token)
-    with pytest.raises(AuthError) as rejection:
-        await page["resolver"].resolve("", token, resource=RESOURCE)
+    async with page["resolver"] as resolver:
+        with pytest.raises(AuthError) as rejection:
+            await resolver.resolve("", token, resource=RESOURCE)
     assert rejection.value.reason is Reason.TOKEN_REVOKED
 
 

@@ -63,6 +63,7 @@ class MemoryResolver(FakeResolver):
         resource: str = RESOURCE,
     ) -> None:
         super().__init__()
+        self._times_open = 1  # the gates of most tests run without a lifespan
         self._expected_resource = resource
         self.tokens |= tokens or {}
         self.rejected |= rejected or {}

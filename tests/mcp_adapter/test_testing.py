@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,7 +12,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import BearerCredentials, Outcome, Principal, Secret
+from authsvc.domain.resolution import BearerCredentials, NotOpenError, Outcome, Principal, Secret
 from mcp_adapter import Requirement, SessionGate, caller, current_caller
 from mcp_adapter.testing import ISSUER, FakeResolver, as_caller
 
@@ -89,81 +91,129 @@ def test_an_app_is_served_behind_a_gate_with_a_fake_resolver() -> None:
 
 
 async def test_a_session_belongs_to_its_first_subject() -> None:
-    resolver = FakeResolver()
-    alice, mallory = resolver.issue("alice"), resolver.issue("mallory")
-    created = await resolver.create("", resource=RESOURCE)
-    assert created.outcome is Outcome.CREATED
-    assert created.session is not None
+    async with FakeResolver() as resolver:
+        alice, mallory = resolver.issue("alice"), resolver.issue("mallory")
+        created = await resolver.create("", resource=RESOURCE)
+        assert created.outcome is Outcome.CREATED
+        assert created.session is not None
 
-    await resolver.resolve(created.session.id, alice, resource=RESOURCE)
-    with pytest.raises(AuthError) as mismatch:
-        await resolver.resolve(created.session.id, mallory, resource=RESOURCE)
+        await resolver.resolve(created.session.id, alice, resource=RESOURCE)
+        with pytest.raises(AuthError) as mismatch:
+            await resolver.resolve(created.session.id, mallory, resource=RESOURCE)
 
-    assert mismatch.value.reason is Reason.SESSION_SUBJECT_MISMATCH
+        assert mismatch.value.reason is Reason.SESSION_SUBJECT_MISMATCH
 
 
 async def test_the_same_subject_of_another_issuer_is_another_one() -> None:
-    resolver = FakeResolver()
-    alice = resolver.issue("alice")
-    other = resolver.issue(Principal("https://other.example", "alice", expire_time=2e9))
-    created = await resolver.create(alice, resource=RESOURCE)
-    assert created.session is not None
+    async with FakeResolver() as resolver:
+        alice = resolver.issue("alice")
+        other = resolver.issue(Principal("https://other.example", "alice", expire_time=2e9))
+        created = await resolver.create(alice, resource=RESOURCE)
+        assert created.session is not None
 
-    with pytest.raises(AuthError) as mismatch:
-        await resolver.resolve(created.session.id, other, resource=RESOURCE)
+        with pytest.raises(AuthError) as mismatch:
+            await resolver.resolve(created.session.id, other, resource=RESOURCE)
 
-    assert mismatch.value.reason is Reason.SESSION_SUBJECT_MISMATCH
-    assert resolver.sessions == {created.session.id: (ISSUER, "alice")}
+        assert mismatch.value.reason is Reason.SESSION_SUBJECT_MISMATCH
+        assert resolver.sessions == {created.session.id: (ISSUER, "alice")}
 
 
 async def test_a_session_is_known_until_it_is_revoked() -> None:
-    resolver = FakeResolver()
-    await resolver.resolve("mine", "", resource=RESOURCE, create=True)
+    async with FakeResolver() as resolver:
+        await resolver.resolve("mine", "", resource=RESOURCE, create=True)
 
-    await resolver.revoke("mine")
+        await resolver.revoke("mine")
 
-    with pytest.raises(AuthError) as unknown:
-        await resolver.resolve("mine", "", resource=RESOURCE)
-    assert unknown.value.reason is Reason.SESSION_NOT_FOUND
+        with pytest.raises(AuthError) as unknown:
+            await resolver.resolve("mine", "", resource=RESOURCE)
+        assert unknown.value.reason is Reason.SESSION_NOT_FOUND
 
 
 async def test_a_token_is_rejected_for_its_reason() -> None:
-    resolver = FakeResolver()
-    revoked = resolver.issue("alice")
-    resolver.reject(revoked)
-    expired = resolver.issue(Principal("https://idp.example", "alice", expire_time=1.0))
-    reasons = []
-    for token in (revoked, expired, "unknown"):
-        with pytest.raises(AuthError) as rejected:
-            await resolver.resolve("", token, resource=RESOURCE)
-        reasons.append(rejected.value.reason)
+    async with FakeResolver() as resolver:
+        revoked = resolver.issue("alice")
+        resolver.reject(revoked)
+        expired = resolver.issue(Principal("https://idp.example", "alice", expire_time=1.0))
+        reasons = []
+        for token in (revoked, expired, "unknown"):
+            with pytest.raises(AuthError) as rejected:
+                await resolver.resolve("", token, resource=RESOURCE)
+            reasons.append(rejected.value.reason)
 
-    assert reasons == [Reason.TOKEN_REVOKED, Reason.TOKEN_EXPIRED, Reason.TOKEN_MALFORMED]
+        assert reasons == [Reason.TOKEN_REVOKED, Reason.TOKEN_EXPIRED, Reason.TOKEN_MALFORMED]
 
 
 async def test_without_a_session_id_the_token_says_who_calls() -> None:
-    resolver = FakeResolver()
-    alice = resolver.issue("alice", credentials=ISSUED)
+    async with FakeResolver() as resolver:
+        alice = resolver.issue("alice", credentials=ISSUED)
 
-    known = await resolver.resolve("", alice, resource=RESOURCE)
-    unknown = await resolver.resolve("", "", resource=RESOURCE)
+        known = await resolver.resolve("", alice, resource=RESOURCE)
+        unknown = await resolver.resolve("", "", resource=RESOURCE)
 
-    assert known.principal is not None
-    assert known.credentials == ISSUED
-    assert unknown.principal is None
-    assert unknown.session is None
-    assert resolver.sessions == {}
+        assert known.principal is not None
+        assert known.credentials == ISSUED
+        assert unknown.principal is None
+        assert unknown.session is None
+        assert resolver.sessions == {}
 
 
 async def test_every_call_raises_the_error_that_is_set() -> None:
-    resolver = FakeResolver()
-    resolver.error = AuthError(Reason.STORE_UNAVAILABLE)
+    async with FakeResolver() as resolver:
+        resolver.error = AuthError(Reason.STORE_UNAVAILABLE)
 
+        for call in (
+            resolver.resolve("", "", resource=RESOURCE),
+            resolver.create("", resource=RESOURCE),
+            resolver.revoke("mine"),
+        ):
+            with pytest.raises(AuthError) as unavailable:
+                await call
+            assert unavailable.value.reason is Reason.STORE_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("who", 7, TypeError),
+        ("who", "", ValueError),
+        ("scopes", "things.read", TypeError),
+        ("scopes", ["a b"], ValueError),
+        ("scopes", None, TypeError),
+        ("credentials", "secret", TypeError),
+    ],
+)
+def test_an_argument_that_is_wrong_is_named(
+    name: str, value: object, error: type[Exception]
+) -> None:
+    given: dict[str, Any] = {"who": "alice", "scopes": [], "credentials": None, name: value}
+    for make in (as_caller, FakeResolver().issue):
+        with pytest.raises(error, match=name):
+            make(**given)
+
+
+def test_a_request_without_a_token_has_no_scopes() -> None:
+    with pytest.raises(ValueError, match="scopes: a request without a token has none"):
+        as_caller(None, scopes=["things.read"])
+
+
+@pytest.mark.parametrize(("token", "reason"), [(None, Reason.TOKEN_REVOKED), ("t", "REVOKED")])
+def test_what_is_rejected_is_a_token_for_a_reason(token: object, reason: object) -> None:
+    given: dict[str, Any] = {"token": token, "reason": reason}
+    with pytest.raises(TypeError, match="token" if token is None else "reason"):
+        FakeResolver().reject(**given)
+
+
+async def test_it_is_open_within_async_with_as_a_client_is() -> None:
+    resolver = FakeResolver()
     for call in (
         resolver.resolve("", "", resource=RESOURCE),
         resolver.create("", resource=RESOURCE),
         resolver.revoke("mine"),
     ):
-        with pytest.raises(AuthError) as unavailable:
+        with pytest.raises(NotOpenError, match="FakeResolver is used within `async with`"):
             await call
-        assert unavailable.value.reason is Reason.STORE_UNAVAILABLE
+
+    async with resolver, resolver:
+        await resolver.create("", resource=RESOURCE)
+    with pytest.raises(NotOpenError):
+        await resolver.create("", resource=RESOURCE)

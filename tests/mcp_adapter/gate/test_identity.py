@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from starlette.requests import Request
 
@@ -36,3 +38,10 @@ def test_a_request_from_elsewhere_has_no_identity(outside: Request | None) -> No
         current_caller(outside)
     with pytest.raises(LookupError, match="SessionGate"):
         caller(outside)
+
+
+def test_what_is_no_request_is_named() -> None:
+    context: Any = object()
+    for ask in (caller, current_caller):
+        with pytest.raises(TypeError, match=r"not object: .* ctx\.request_context\.request"):
+            ask(context)

@@ -229,7 +229,7 @@ async def test_without_a_lifespan_no_request_is_served(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that runs none leaves the client closed. The log says what to do, once a while."""
-    monkeypatch.setattr(resolving, "WARNING_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(resolving, "NOT_OPEN_INTERVAL_SECONDS", 3600.0)
     gate = SessionGate(Starlette(), resolver="127.0.0.1:1", resource=RESOURCE)
     transport = httpx2.ASGITransport(app=gate)
 
