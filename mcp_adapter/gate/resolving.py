@@ -24,7 +24,7 @@ WARNING_INTERVAL_SECONDS = 1.0
 """From one warning with a reason to the next. Those in between are logged at level info."""
 
 NOT_OPEN_INTERVAL_SECONDS = 60.0
-"""From one line about a gate that is not open to the next: it stays so until the program changes."""
+"""From one line about a gate that is not open to the next: it stays so until the program ends."""
 
 _OUTAGES = {GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED}
 
