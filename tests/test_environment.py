@@ -9,8 +9,8 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from click.testing import CliRunner
+from cryptography import x509
 from grpc import aio
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collector
 
@@ -34,6 +35,7 @@ from authsvc.credentials.aws import KeyFiles, sts_client
 from authsvc.diagnosis import adapter as adapter_diagnosis
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Secret
+from authsvc.net.certificates import issue, make_authority
 from authsvc.net.channels import LASTING, open_channel
 from authsvc.net.fetching import Fetcher
 from authsvc.server.running import running
@@ -171,7 +173,11 @@ async def test_no_channel_to_another_machine_uses_a_proxy_of_the_environment(
     assert not proxy.was_connected_to()
 
 
-async def test_the_exporter_of_traces_uses_no_proxy_of_the_environment(proxy: Proxy) -> None:
+@asynccontextmanager
+async def collecting(
+    credentials: grpc.ServerCredentials | None = None,
+) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A collector of traces: its port, and what it has received."""
     exported: list[bytes] = []
 
     async def export(request: bytes, context: object) -> bytes:
@@ -182,17 +188,42 @@ async def test_the_exporter_of_traces_uses_no_proxy_of_the_environment(proxy: Pr
     name = "opentelemetry.proto.collector.trace.v1.TraceService"
     handlers: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(export)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
-        settings = TracingSettings(endpoint=f"http://127.0.0.1:{port}")
-        async with tracing(settings, "test") as traces:
-            with traces.server_span("a request"):
-                pass
+        yield port, exported
     finally:
         await server.stop(None)
+
+
+async def export(endpoint: str) -> None:
+    async with tracing(TracingSettings(endpoint=endpoint), "test") as traces:
+        with traces.server_span("a request"):
+            pass
+
+
+async def test_the_exporter_of_traces_uses_no_proxy_of_the_environment(proxy: Proxy) -> None:
+    async with collecting() as (port, exported):
+        await export(f"http://127.0.0.1:{port}")
     assert exported
     assert not proxy.was_connected_to()
+
+
+async def test_the_exporter_of_traces_trusts_the_systems_authorities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority("CA", days=1)
+    server = issue(authority, "collector", [x509.DNSName("localhost")], days=1)
+    path = tmp_path / "ca.pem"
+    path.write_bytes(authority.certificate_pem())
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    credentials = grpc.ssl_server_credentials([(server.key_pem(), server.certificate_pem())])
+    async with collecting(credentials) as (port, exported):
+        await export(f"https://localhost:{port}")
+    assert exported
 
 
 async def fetched(url: str) -> None:

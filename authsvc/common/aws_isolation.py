@@ -66,10 +66,17 @@ def connection_options(trust: Trust | None = None, proxy: Proxy | None = None) -
         trust: the certificate authorities; None for the system's.
         proxy: what https goes through; None for direct connections.
     """
+    session: type[_TrustingSession] = _TrustingSession
+    if trust is not None:
+
+        class WithFile(_TrustingSession): ...
+
+        WithFile.trust = trust
+        session = WithFile
     return {
         "ignore_configured_endpoint_urls": True,
         "proxies": {} if proxy is None else {"https": proxy.url_with_password()},
-        "http_session_cls": type("Session", (_TrustingSession,), {"trust": trust}),
+        "http_session_cls": session,
     }
 
 

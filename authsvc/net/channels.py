@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import grpc
 from grpc import aio
 
+from authsvc.net.system_bundle import system_bundle
+
 Option = tuple[str, str | int]
 
 DIRECT: tuple[Option, ...] = (
@@ -55,3 +57,8 @@ def open_channel(
     if credentials is None:
         return aio.insecure_channel(address, options=merged)
     return aio.secure_channel(address, credentials, options=merged)
+
+
+def system_trust() -> grpc.ChannelCredentials:
+    """Trust in the system's certificate authorities, in place of gRPC's own list."""
+    return grpc.ssl_channel_credentials(system_bundle())

@@ -22,12 +22,16 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from authsvc import __version__
-from authsvc.net.channels import DIRECT
+from authsvc.net.channels import DIRECT, system_trust
 from authsvc.telemetry.counts import reason_of
 from authsvc.telemetry.settings import TracingSettings
 from authsvc.telemetry.spans import NoTracing, OperationObserver, Tracing
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_CERTIFICATE_VARIABLES = (
+    "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+)
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -109,6 +113,8 @@ async def tracing(settings: TracingSettings | None, service: str) -> AsyncIterat
     )
     exporter = OTLPSpanExporter(
         endpoint=settings.endpoint if settings else None,
+        # For https; None leaves it to OpenTelemetry's variables.
+        credentials=None if any(map(os.environ.get, _CERTIFICATE_VARIABLES)) else system_trust(),
         channel_options=DIRECT,  # type: ignore[arg-type] # of one option, as it is typed
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))

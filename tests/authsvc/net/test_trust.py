@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 
 from authsvc.net import trust
+from authsvc.net.certificates import make_authority
 from authsvc.net.proxies import read_proxy
+from authsvc.net.system_bundle import system_bundle
 
 
 @pytest.mark.parametrize("is_told", [False, True])
@@ -42,3 +45,18 @@ def test_authorization_is_of_user_and_password() -> None:
     # RFC 7617 section 2: of the decoded text.
     told = read_proxy("http://Aladdin:open%20sesame@p.example").authorization()
     assert told == "Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"
+
+
+def test_the_systems_store_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = make_authority("CA", days=1).certificate_pem()
+    told, other = tmp_path / "told.pem", tmp_path / "other.pem"
+    told.write_bytes(b"text\n" + authority)
+    monkeypatch.setattr("authsvc.net.system_bundle._BUNDLES", (str(tmp_path / "no"), str(other)))
+    monkeypatch.setenv("SSL_CERT_FILE", str(told))
+    assert system_bundle() == authority
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
+    assert system_bundle() is None
+    other.write_bytes(b"")
+    assert system_bundle() is None
+    other.write_bytes(authority * 2)
+    assert system_bundle() == authority * 2
