@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,10 @@ CACHE_SECONDS = 30.0
 """How long the response for an active token is cached: a revocation at the issuer takes effect that
 late. Never beyond ``exp`` (RFC 7662 section 4): in the leeway after it, each request asks."""
 
+RENEWAL_SECONDS = 5.0
+"""How long before its end a cached response is requested anew, in the background: no request and no
+check of a stream waits for a slow endpoint while its token is in use."""
+
 REJECTION_CACHE_SECONDS = 5.0
 """How long a rejection is cached, so that a flood of one invalid token causes one request."""
 
@@ -39,13 +44,14 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """``b64token`` of RFC 6750 section 2.1: nothing else can be sent in the header."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Active:
-    """An active token."""
+    """An active token, and when to request its response anew; infinity once that was tried."""
 
     until: float
     token: VerifiedToken
     lifetime: Lifetime
+    renew_time: float
 
     def memory_bytes(self) -> int:
         return 250 + self.token.memory_bytes()
@@ -98,6 +104,9 @@ class _Results(Generic[_ResultT]):
     def put(self, key: _Key, result: _ResultT) -> None:
         self._results.put(key, result, result.memory_bytes())
 
+    def discard(self, key: _Key) -> None:
+        self._results.discard(key)
+
 
 class IntrospectionVerifier:
     """A ``TokenVerifier`` for one issuer's tokens. Belongs to one event loop.
@@ -129,13 +138,19 @@ class IntrospectionVerifier:
         if len(token.text) > self._max_token_bytes:
             raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
         key = (token.digest, resource)
-        result = self._active.get(key, now) or self._rejected.get(key, now)
+        active = self._active.get(key, now)
+        if active is not None and now >= active.renew_time:
+            active.renew_time = math.inf
+            self._renew(key, token.text, now)
+        result = active or self._rejected.get(key, now)
         return result.verdict(now) if result is not None else None
 
     def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
         """See ``TokenVerifier.is_valid``."""
         result = self._active.get((token.digest, resource), now)
-        return result is not None and result.token is token and result.lifetime.includes(now)
+        if result is None or now >= result.renew_time:
+            return False
+        return result.token is token and result.lifetime.includes(now)
 
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``.
@@ -158,11 +173,20 @@ class IntrospectionVerifier:
                 raise AuthError(
                     Reason.KEYS_UNAVAILABLE, "too many introspection requests are in flight"
                 )
-            request = asyncio.create_task(self._introspect(key, token.text, now), name="introspect")
-            self._requests[key] = request
-            request.add_done_callback(partial(self._completed, key))
+            request = self._begin_request(key, token.text, now)
         # A caller that is cancelled does not cancel the request for the others.
         return (await asyncio.shield(request)).verdict(now)
+
+    def _renew(self, key: _Key, token: str, now: float) -> None:
+        """Request a response anew, unless that would not be done for a new token either."""
+        if len(self._requests) < MAX_CONCURRENT_REQUESTS and self._pause(now) == 0.0:
+            self._begin_request(key, token, now)
+
+    def _begin_request(self, key: _Key, token: str, now: float) -> asyncio.Task[_Result]:
+        request = asyncio.create_task(self._introspect(key, token, now), name="introspect")
+        self._requests[key] = request
+        request.add_done_callback(partial(self._completed, key))
+        return request
 
     def _completed(self, key: _Key, request: asyncio.Task[_Result]) -> None:
         del self._requests[key]
@@ -175,14 +199,19 @@ class IntrospectionVerifier:
         Raises:
             AuthError: KEYS_UNAVAILABLE when the endpoint has asked to wait.
         """
-        wait = self._resume_time - now
-        # A longer one shows that the clock was set back.
-        if 0 < wait <= MAX_RETRY_AFTER_SECONDS:
+        wait = self._pause(now)
+        if wait > 0:
             raise AuthError(
                 Reason.KEYS_UNAVAILABLE,
                 f"{self._endpoint.url} has asked to wait (Retry-After)",
                 retry_after_seconds=wait,
             )
+
+    def _pause(self, now: float) -> float:
+        """How long the endpoint has asked to wait."""
+        wait = self._resume_time - now
+        # A longer one shows that the clock was set back.
+        return wait if 0 < wait <= MAX_RETRY_AFTER_SECONDS else 0.0
 
     async def _introspect(self, key: _Key, token: str, now: float) -> _Result:
         digest, resource = key
@@ -195,11 +224,14 @@ class IntrospectionVerifier:
                 raise
             self._note_failure("")
             rejected = _Rejected(now + REJECTION_CACHE_SECONDS, error.reason, error.detail)
+            self._active.discard(key)
             self._rejected.put(key, rejected)
             return rejected
         self._note_failure("")
         until = min(now + CACHE_SECONDS, verified.principal.expire_time)
-        active = _Active(until, verified, lifetime)
+        is_renewed = until == now + CACHE_SECONDS
+        renew_time = until - RENEWAL_SECONDS if is_renewed else math.inf
+        active = _Active(until, verified, lifetime, renew_time)
         self._active.put(key, active)
         return active
 

@@ -26,6 +26,7 @@ from authsvc.tokens import introspection
 from authsvc.tokens.introspection import (
     CACHE_SECONDS,
     REJECTION_CACHE_SECONDS,
+    RENEWAL_SECONDS,
     IntrospectionVerifier,
 )
 from authsvc.tokens.introspection_answers import IntrospectedIssuer
@@ -182,7 +183,7 @@ async def test_an_active_token_is_cached_for_a_while(
     site: Site, verifier: IntrospectionVerifier
 ) -> None:
     answers(site)
-    for seconds in (0.0, 1.0, CACHE_SECONDS - 1):
+    for seconds in (0.0, 1.0, CACHE_SECONDS - RENEWAL_SECONDS - 1):
         assert await verdict(verifier, now=START + seconds) is None
     assert len(site.posted) == 1
     answers(site, active=False)
@@ -478,3 +479,71 @@ def test_an_invalid_secret_stops_the_start(
     )
     with pytest.raises(ConfigError, match=r"introspection\.client_secret_file: .*client-secret"):
         with_introspection(JwtVerifier([]), settings)
+
+
+@pytest.fixture
+async def renewed(site: Site, verifier: IntrospectionVerifier) -> float:
+    """When an active token is requested anew: its first response is cached."""
+    answers(site)
+    assert await verdict(verifier) is None
+    site.arrived.clear()
+    site.hold.clear()
+    return START + CACHE_SECONDS - RENEWAL_SECONDS
+
+
+async def finish(site: Site) -> None:
+    """Let the request in the background be answered, and wait for it."""
+    tasks = [task for task in asyncio.all_tasks() if task.get_name() == "introspect"]
+    site.hold.set()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_token_in_use_does_not_wait_for_its_renewal(
+    site: Site, verifier: IntrospectionVerifier, renewed: float
+) -> None:
+    token = BearerToken("opaque")
+    before = verifier.cached(token, resource=RESOURCE, now=renewed - 1)
+    assert before is not None
+    assert verifier.is_valid(before, resource=RESOURCE, now=renewed - 1)
+    assert not verifier.is_valid(before, resource=RESOURCE, now=renewed)
+    for _ in range(3):
+        assert verifier.cached(token, resource=RESOURCE, now=renewed) is before
+        assert verifier.is_valid(before, resource=RESOURCE, now=renewed)
+    await finish(site)
+    assert len(site.posted) == 2
+    assert await verdict(verifier, now=renewed + CACHE_SECONDS - RENEWAL_SECONDS - 1) is None
+    assert not verifier.is_valid(before, resource=RESOURCE, now=renewed + 1)
+    assert len(site.posted) == 2
+
+
+async def test_a_renewal_that_says_inactive_takes_effect_at_once(
+    site: Site, verifier: IntrospectionVerifier, renewed: float
+) -> None:
+    assert await verdict(verifier, now=renewed) is None
+    answers(site, active=False)
+    await finish(site)
+    assert await verdict(verifier, now=renewed) is Reason.TOKEN_INACTIVE
+
+
+async def test_a_renewal_that_fails_leaves_the_response_until_its_end(
+    site: Site, verifier: IntrospectionVerifier, renewed: float
+) -> None:
+    assert await verdict(verifier, now=renewed) is None
+    site.answers["/introspect"] = Answer(b"", 429, {"Retry-After": "20"})
+    await finish(site)
+    assert await verdict(verifier, now=renewed + RENEWAL_SECONDS - 1) is None
+    assert await verdict(verifier, now=renewed + RENEWAL_SECONDS) is Reason.KEYS_UNAVAILABLE
+    assert len(site.posted) == 2
+
+
+async def test_no_more_is_renewed_than_may_be_asked(
+    site: Site,
+    verifier: IntrospectionVerifier,
+    renewed: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(introspection, "MAX_CONCURRENT_REQUESTS", 0)
+    assert await verdict(verifier, now=renewed) is None
+    assert await verdict(verifier, now=renewed + RENEWAL_SECONDS) is Reason.KEYS_UNAVAILABLE
+    assert len(site.posted) == 1
