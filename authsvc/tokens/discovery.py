@@ -95,8 +95,7 @@ async def discover(fetcher: Fetcher, issuer: str, *, metadata_url: str | None = 
         except KeyLoadError as error:
             passed_over.append(str(error))
         else:
-            # The configuration may name a host that is this machine, not an issuer's metadata.
-            is_here = _on_loopback(url) or urlsplit(url).hostname == urlsplit(jwks_uri).hostname
+            is_here = _may_lead_here(url, jwks_uri)
             keys_fetcher = replace(fetcher, allow_this_machine=is_here)
             return Metadata(url, jwks_uri, tuple(passed_over), keys_fetcher)
     raise KeyLoadError("; ".join(passed_over))
@@ -153,8 +152,7 @@ def read_metadata(document: bytes, issuer: str, url: str) -> str:
         raise ValueError(
             f"its jwks_uri is not an https URL (http is for loopback alone): it {fault}"
         )
-    if _on_loopback(jwks_uri) and not _on_loopback(url):
-        # Only the configuration may name an address of this machine, not an issuer's metadata.
+    if _names_this_machine(jwks_uri) and not _may_lead_here(url, jwks_uri):
         raise ValueError("its jwks_uri leads to this machine")
     return jwks_uri
 
@@ -198,8 +196,17 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urls))
 
 
-def _on_loopback(url: str) -> bool:
-    return is_loopback(urlsplit(url).hostname or "")
+def _may_lead_here(url: str, jwks_uri: str) -> bool:
+    """Whether keys may come from this machine. The configuration may name it, so that the metadata
+    is here, or a host that is this machine; an issuer's metadata may not name another one."""
+    host = urlsplit(url).hostname or ""
+    return is_loopback(host) or host == urlsplit(jwks_uri).hostname
+
+
+def _names_this_machine(url: str) -> bool:
+    """Whether a host is this machine's by its name, which a proxy would look up (RFC 6761)."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return is_loopback(host) or host.endswith(".localhost")
 
 
 def _max_age_seconds(headers: Mapping[str, str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.issuers import issuer_of
+from authsvc.tokens.discovery import read_metadata
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START
@@ -137,6 +139,41 @@ async def test_a_place_with_something_else_is_passed_over_and_told(site: Site, c
     assert len(source.keys.failure) < 2000
     site.answers[third] = metadata(issuer, f"{site.url}/jwks")
     assert await accepts(configured(issuer))
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost.", "a.localhost", "A.Localhost.", "127.0.0.1", "[::1]"]
+)
+def test_remote_metadata_names_nothing_of_this_machine(host: str) -> None:
+    """Nor of a proxy's, which would look the name up."""
+    for scheme in ("https", "http"):
+        document = metadata("https://idp.example", f"{scheme}://{host}/jwks").body
+        with pytest.raises(ValueError, match=r"leads to this machine|is not an https URL"):
+            read_metadata(document, "https://idp.example", "https://idp.example/metadata")
+    # The configured host may be one.
+    document = metadata("https://idp.localhost", "https://idp.localhost/jwks").body
+    place = "https://idp.localhost/metadata"
+    assert read_metadata(document, "https://idp.localhost", place) == "https://idp.localhost/jwks"
+
+
+async def test_a_place_that_does_not_answer_is_passed_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.net.fetching.FETCH_TIMEOUT_SECONDS", 0.5)
+    never = threading.Event()
+    site.answers[RFC_8414.format(path="")] = Answer(until=never)
+    source = configured(site.url)
+    try:
+        assert not await accepts(source)
+        assert f"{site.url}{RFC_8414.format(path='')}: no answer in 0.5 seconds" in (
+            source.keys.failure
+        )
+        place = OIDC_APPENDED.format(path="")
+        site.answers[place] = metadata(site.url, f"{site.url}/jwks")
+        monkeypatch.setattr("authsvc.net.fetching.FETCH_TIMEOUT_SECONDS", 2.0)
+        assert await accepts(configured(site.url))
+    finally:
+        never.set()
 
 
 async def test_keys_come_from_the_first_place_even_if_they_cannot_be_fetched(site: Site) -> None:
