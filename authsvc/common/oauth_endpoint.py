@@ -60,6 +60,16 @@ class OAuthEndpoint:
         self._authentication = authentication
         self._fetcher = fetcher
 
+    @property
+    def client_advice(self) -> str:
+        """What to do where the endpoint rejects authsvc itself, for a message."""
+        setting = self._authentication.setting
+        table = setting.rpartition(".")[0]
+        return (
+            f"compare {table}.client_id, {table}.auth_method and {setting} with the client's "
+            "registration"
+        )
+
     async def post(self, form: Mapping[str, str], now: float) -> bytes:
         """The body of the response to a form.
 
@@ -89,11 +99,7 @@ class OAuthEndpoint:
         setting = ""
         if code == CLIENT_REJECTED or (error.status == 401 and not code):
             setting = self._authentication.setting
-            table = setting.rpartition(".")[0]
-            detail += (
-                f": authsvc's client authentication was rejected; compare {table}.client_id, "
-                f"{table}.auth_method and {setting} with the client's registration"
-            )
+            detail += f": authsvc's client authentication was rejected; {self.client_advice}"
         elif not code:
             detail = str(error)
         return EndpointError(

@@ -244,8 +244,11 @@ class IntrospectionVerifier:
                 raise AuthError(Reason.TOKEN_INACTIVE, str(error)) from None
             if error.retry_after_seconds is not None and error.status in (429, 503):
                 self._resume_time = now + error.retry_after_seconds
+            detail = str(error)
+            if error.status == 403 and not error.setting:
+                detail += f": authsvc's client may not introspect; {self._endpoint.client_advice}"
             raise AuthError(
-                Reason.KEYS_UNAVAILABLE, str(error), retry_after_seconds=error.retry_after_seconds
+                Reason.KEYS_UNAVAILABLE, detail, retry_after_seconds=error.retry_after_seconds
             ) from None
 
     def _note_failure(self, failure: str) -> None:

@@ -405,7 +405,14 @@ def test_an_issuer_in_both_tables_is_reported_once() -> None:
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(401, b""), (401, b'{"error":"invalid_client"}'), (400, b'{"error":"invalid_client"}')],
+    [
+        (401, b""),
+        (401, b'{"error":"invalid_client"}'),
+        (400, b'{"error":"invalid_client"}'),
+        (403, b""),
+        (403, b'{"error":"insufficient_scope"}'),
+        (403, b'{"error":"invalid_client"}'),
+    ],
 )
 async def test_a_rejected_client_is_named_in_the_log(
     verifier: TokenVerifier,

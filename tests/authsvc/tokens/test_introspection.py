@@ -547,3 +547,16 @@ async def test_no_more_is_renewed_than_may_be_asked(
     assert await verdict(verifier, now=renewed) is None
     assert await verdict(verifier, now=renewed + RENEWAL_SECONDS) is Reason.KEYS_UNAVAILABLE
     assert len(site.posted) == 1
+
+
+async def test_nothing_is_renewed_while_the_endpoint_asks_to_wait(
+    site: Site, verifier: IntrospectionVerifier, renewed: float
+) -> None:
+    site.hold.set()
+    assert await verdict(verifier, "other") is None
+    site.answers["/introspect"] = Answer(b"", 503, {"Retry-After": "20"})
+    assert await verdict(verifier, now=renewed) is None
+    await finish(site)
+    assert await verdict(verifier, "other", now=renewed) is None
+    await finish(site)
+    assert len(site.posted) == 3
