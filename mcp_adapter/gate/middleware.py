@@ -233,6 +233,7 @@ def _open_paths(
         TypeError: one string stands where several are meant.
         ValueError: an open path is none, or one of the metadata's.
     """
-    served = {route.path: route.handle for route in metadata}
+    # With a slash at its end, too: clients put the well-known path before the URL that they have.
+    served = {path: route.handle for route in metadata for path in (route.path, f"{route.path}/")}
     paths = open_paths_checked(open_paths, resource=resource, taken=served)
     return OpenPaths(Unidentified(app), paths, metadata=served, resource=resource)

@@ -304,6 +304,8 @@ async def check(server: Outside) -> None:
     assert document.status_code == 200, document.text
     assert document.json()["resource"] == HOST + path
     assert document.json()["authorization_servers"] == [ISSUER]
+    posted = await endpoint.http.post(urlsplit(named).path, json={})
+    assert posted.status_code == 405
 
     called = await endpoint.post(call("whoami"), session=session, token="alice-1", path=path)
     assert message_of(called)["result"]["content"][0]["text"] == "alice"
@@ -509,6 +511,14 @@ async def test_the_metadata_of_a_path_that_is_encoded_in_its_uri(resolver: Memor
     assert isinstance(route, Route)
     assert route.path == "/.well-known/oauth-protected-resource/téam/mcp"
     assert await asked(gate, route.path) == 200
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/", ""])
+async def test_metadata_is_found_with_and_without_a_slash_at_its_end(
+    resolver: MemoryResolver, path: str
+) -> None:
+    gate = gate_of(resolver, "/mcp")
+    assert await asked(gate, f"/.well-known/oauth-protected-resource{path}") == 200
 
 
 def test_a_gate_without_issuers_has_no_metadata_to_mount(resolver: MemoryResolver) -> None:

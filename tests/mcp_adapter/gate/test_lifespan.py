@@ -122,6 +122,26 @@ async def test_an_app_without_a_lifespan_is_given_one(
     assert resolver.log == ["open", "close"]
 
 
+async def test_a_resolver_that_is_not_opened_needs_no_lifespan() -> None:
+    class Plain:
+        """A resolver of one's own."""
+
+        def __init__(self) -> None:
+            self._fake = MemoryResolver()
+            self.resolve, self.create = self._fake.resolve, self._fake.create
+            self.revoke = self._fake.revoke
+
+    gate = SessionGate(Starlette(), resolver=Plain(), resource=RESOURCE)
+    async with (
+        gate.running(),
+        httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=gate), base_url="http://x", timeout=TIMEOUT_SECONDS
+        ) as http,
+    ):
+        response = await http.post("/mcp", json=call("x"), headers={"Mcp-Session-Id": "x"})
+    assert response.status_code == 404
+
+
 async def test_an_app_that_cannot_start_does_not_serve() -> None:
     resolver = Opened()
 

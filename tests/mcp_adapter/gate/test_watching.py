@@ -416,6 +416,17 @@ async def test_an_app_that_goes_on_regardless_sends_nothing_more(
         await sent_by(check, stubborn=True)
 
 
+async def test_what_an_app_raises_when_it_is_ended_is_not_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
+
+    async def check() -> None:
+        raise unauthenticated(())
+
+    assert (await sent_by(check, fails=True)).endswith(last_event(unauthenticated(())))
+
+
 async def test_a_cancellation_from_elsewhere_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
 
@@ -466,7 +477,11 @@ async def refuse_nothing(refusal: Refusal) -> None:
 
 
 async def sent_by(
-    check: caller_checks.Check, *, stubborn: bool = False, besides: tuple[Message, ...] = ()
+    check: caller_checks.Check,
+    *,
+    stubborn: bool = False,
+    fails: bool = False,
+    besides: tuple[Message, ...] = (),
 ) -> bytes:
     """What a client gets of an endless stream that begins as soon as its request is admitted."""
     body = b""
@@ -487,6 +502,8 @@ async def sent_by(
         try:
             await anyio.sleep_forever()
         finally:
+            if fails:
+                raise RuntimeError("of its own")
             if stubborn:
                 try:
                     await send(chunk)
