@@ -44,9 +44,13 @@ def test_its_lines_protect_a_server() -> None:
 
 
 def test_the_configurations_of_the_deploy_page_are_sound() -> None:
-    one_machine, adapter, callers, over_tls, replicas, spread, sentinel = configurations(DEPLOY)
+    one_machine, adapter, proxied, issuers, callers, *stores, introspection = configurations(DEPLOY)
+    over_tls, replicas, spread, sentinel = stores
     Settings(**one_machine)
     AdapterSettings(**adapter)
+    AdapterSettings(**{**adapter, **proxied})
+    Settings(**{**one_machine, **issuers})
+    assert Settings(**{**one_machine, **introspection}).introspection is not None
     without_resources = {name: one_machine[name] for name in one_machine if name != "resources"}
     settings = Settings(**{**without_resources, **callers})
     assert [caller.name for caller in settings.callers] == ["buckets", "wiki"]
