@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from authsvc.domain.errors import AuthError
 from authsvc.domain.tokens import BearerToken
+from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -32,7 +33,7 @@ _VERIFIER = JwtVerifier(
     [
         Issuer("standard", _KEYS),
         Issuer("published", _PUBLISHED),
-        Issuer("quilt", _KEYS, mapping=ClaimMapping("quilt", "id")),
+        Issuer("quilt", _KEYS, mapping=ClaimMapping.of("quilt", subject=(ClaimPath("id"),))),
     ],
     cache_size=1,
 )

@@ -19,7 +19,7 @@ from authsvc.common.printable import printable
 
 if TYPE_CHECKING:
     # Verifying takes cryptography.
-    from authsvc.cli.explanation_steps import Explanation, Step
+    from authsvc.cli.explanation_steps import Explanation, Mapped, Step
     from authsvc.server.config import Settings
 
 MAX_INPUT_BYTES = 1 << 20
@@ -153,11 +153,22 @@ def _print(explanation: Explanation, resource: str) -> None:
         text = printable(step.text)[:SHOWN_CHARACTERS]
         reason = f"{step.reason.name}: " if step.reason is not None else ""
         click.echo(f"  {_coloured(mark, step)} {step.name.ljust(width)}  {reason}{text}")
+    if explanation.mapped is not None:
+        _print_mapped(explanation.mapped)
     if explanation.principal is not None:
         print_line(f"It would be accepted, for {explanation.principal.subject}.")
     elif explanation.reason is not None:
         print_line(f"It would be rejected: {explanation.reason.name}. {explanation.reason.message}")
         print_line(_remedy(explanation))
+
+
+def _print_mapped(mapped: Mapped) -> None:
+    print_line("Its claims describe:")
+    for name, value, claims in mapped.parts():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        shown = printable(text)[:SHOWN_CHARACTERS] or "none"
+        origin = f"  (claim {' and '.join(claims)})" if claims else ""
+        print_line(f"  {name.ljust(11)}  {shown}{origin}")
 
 
 def _coloured(mark: str, step: Step) -> str:
@@ -180,6 +191,12 @@ def _document(explanation: Explanation, resource: str) -> dict[str, object]:
         "resource": resource,
         "subject": None if who is None else who.subject,
         "issuer": None if who is None else who.issuer,
+        "principal": None
+        if explanation.mapped is None
+        else {
+            name: {"value": value, "claims": list(claims)}
+            for name, value, claims in explanation.mapped.parts()
+        },
         "checks": [
             {
                 "name": step.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -37,16 +38,41 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """A principal as the claims of a token describe it, accepted or not.
+
+    Attributes:
+        principal: the principal.
+        sources: by part of it, the claims that the part comes from.
+    """
+
+    principal: Principal
+    sources: Mapping[str, tuple[str, ...]]
+
+    def parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
+        """Each part: its name, its value, and the claims that it comes from."""
+        for name, claims in self.sources.items():
+            value = getattr(self.principal, name)
+            yield name, list(value) if isinstance(value, tuple) else value, claims
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """All checks of a token.
 
     Attributes:
         steps: in the verifier's order.
-        principal: the token's principal; None unless it is accepted.
+        mapped: the principal that its claims describe; None if they describe none.
     """
 
     steps: tuple[Step, ...]
-    principal: Principal | None
+    mapped: Mapped | None = None
+
+    @property
+    def principal(self) -> Principal | None:
+        """The token's principal; None unless it is accepted."""
+        is_accepted = all(step.outcome is StepOutcome.OK for step in self.steps)
+        return self.mapped.principal if self.mapped and is_accepted else None
 
     @property
     def reason(self) -> Reason | None:
@@ -59,11 +85,6 @@ class Steps:
     """The steps that are done, in order."""
 
     done: list[Step] = field(default_factory=list)
-
-    @property
-    def failed(self) -> bool:
-        """Whether one of them failed or was skipped."""
-        return any(step.outcome is not StepOutcome.OK for step in self.done)
 
     @property
     def last_failed(self) -> bool:

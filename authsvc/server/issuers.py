@@ -9,7 +9,7 @@ from authsvc.server.clients import endpoint_of
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.tokens import TokenVerifier
-from authsvc.tokens.claims import ClaimMapping
+from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.discovery import fetch_discovered, fetch_jwks
 from authsvc.tokens.introspection import IntrospectionVerifier
 from authsvc.tokens.introspection_answers import IntrospectedIssuer
@@ -34,11 +34,11 @@ def issuer_of(settings: IssuerSettings) -> Issuer:
     return Issuer(
         issuer=settings.issuer,
         keys=keys,
-        mapping=ClaimMapping(settings.profile, settings.subject_claim),
+        mapping=settings.claims.mapping(settings.profile),
         leeway_seconds=settings.leeway_seconds,
         required_claims=settings.required_claims,
         token_types=settings.accepted_types,
-        audiences=settings.audiences,
+        audiences=Audiences(settings.audiences, settings.client_ids),
     )
 
 
@@ -53,10 +53,13 @@ def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
         return jwt
     issuer = IntrospectedIssuer(
         introspection.issuer,
-        ClaimMapping(introspection.profile, introspection.subject_claim),
+        introspection.claims.mapping(introspection.profile),
         leeway_seconds=introspection.leeway_seconds,
-        audiences=introspection.audiences,
-        audience_optional=introspection.audience_optional,
+        audiences=Audiences(
+            introspection.audiences,
+            introspection.client_ids,
+            is_optional=introspection.audience_optional,
+        ),
         expiry_optional=introspection.expiry_optional,
     )
     endpoint = endpoint_of(introspection, "introspection")

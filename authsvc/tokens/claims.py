@@ -3,18 +3,28 @@ configuration disagree, and a guess could grant access."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 
 from authsvc.domain.buckets import bucket_name
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
-from authsvc.tokens.values import check_count, check_lengths, malformed, string_list, strings
+from authsvc.tokens.claim_paths import ClaimPath, present
+from authsvc.tokens.profiles import PROFILES, STANDARD, ClaimPaths, Profile
+from authsvc.tokens.values import (
+    MAX_STRINGS,
+    check_count,
+    check_lengths,
+    malformed,
+    string_list,
+)
 
 MAX_SUBJECT_LENGTH = 255
 """Characters in a subject (OpenID Connect Core section 2)."""
+
+_ID_TOKEN_CLAIMS = ("at_hash", "c_hash")
+"""Claims of ID tokens alone (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11)."""
 
 YEAR_10000 = 253_402_300_800
 """Later times are mistakes: they are in milliseconds, as a rule."""
@@ -25,12 +35,22 @@ class ClaimMapping:
     """How one issuer's claims become a principal.
 
     Attributes:
-        profile: ``standard``, or ``quilt`` for the tokens of the original system.
-        subject_claim: the claim that is the subject.
+        paths: where the parts of a principal are.
+        profile: the issuer's other habits; its ``paths`` are defaults, and not used here.
     """
 
-    profile: Literal["standard", "quilt"] = "standard"
-    subject_claim: str = "sub"
+    paths: ClaimPaths = STANDARD
+    profile: Profile = PROFILES["standard"]
+
+    @classmethod
+    def of(cls, profile: str, **paths: tuple[ClaimPath, ...]) -> ClaimMapping:
+        """The mapping of a profile, with other paths in place of its own.
+
+        Args:
+            profile: one of ``PROFILES``.
+            paths: by attribute of ``ClaimPaths``.
+        """
+        return cls(replace(PROFILES[profile].paths, **paths), PROFILES[profile])
 
     def principal(self, claims: Mapping[str, object], claims_json: bytes) -> Principal:
         """The principal that verified ``claims`` describe.
@@ -40,33 +60,125 @@ class ClaimMapping:
             claims_json: the same, as it was signed.
 
         Raises:
-            AuthError: TOKEN_MALFORMED for a claim of the wrong type or content,
-                TOKEN_CLAIM_MISSING without ``iss``, ``exp`` or a subject, TOKEN_TOO_LARGE for
-                too many or too long buckets, permissions, roles or scopes, and for too long a
-                ``client_id`` or ``azp``.
+            AuthError: TOKEN_MALFORMED for a claim of the wrong type or content, or another token
+                than an access token; TOKEN_CLAIM_MISSING without ``iss``, ``exp`` or a subject;
+                TOKEN_TOO_LARGE for too many or too long buckets, permissions, roles or scopes, and
+                for too long a client id.
         """
-        if self.profile == "quilt":
-            claims = quilt.expanded(claims)
+        _check_kind(claims, self.profile.kinds)
+        claims = self._plain(claims)
+        paths = self.paths
         return Principal(
             issuer=_required_text(claims, "iss"),
-            subject=self._subject(claims),
+            subject=_subject(claims, paths.subject),
             expire_time=_required_time(claims, "exp"),
-            client_id=kept_text(claims, "client_id") or kept_text(claims, "azp"),
-            scopes=_scopes(claims),
-            roles=strings(claims, "roles"),
-            buckets=_buckets(claims),
-            permissions=strings(claims, "permissions"),
+            client_id=_client_id(claims, paths.client_id),
+            scopes=_scopes(claims, paths.scopes),
+            roles=_union(claims, paths.roles, "roles"),
+            buckets=_buckets(claims, paths.buckets),
+            permissions=_union(claims, paths.permissions, "permissions"),
             claims_json=claims_json,
         )
 
-    def _subject(self, claims: Mapping[str, object]) -> str:
-        subject = _required_text(claims, self.subject_claim)
-        if len(subject) > MAX_SUBJECT_LENGTH:
-            raise malformed(self.subject_claim, f"is longer than {MAX_SUBJECT_LENGTH} characters")
-        if not subject.isprintable():
-            # Control characters, and invisible ones that make two subjects look the same.
-            raise malformed(self.subject_claim, "has characters that cannot be printed")
-        return subject
+    def client_id(self, claims: Mapping[str, object]) -> str:
+        """The client that verified ``claims`` name; empty for none.
+
+        Raises:
+            AuthError: TOKEN_MALFORMED or TOKEN_TOO_LARGE for a claim that names none.
+        """
+        return _client_id(self._plain(claims), self.paths.client_id)
+
+    def sources(self, claims: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+        """The paths that each part of the principal came from, by attribute of ``ClaimPaths``.
+
+        Raises:
+            AuthError: TOKEN_MALFORMED or TOKEN_TOO_LARGE for claims that cannot be unpacked.
+        """
+        claims = self._plain(claims)
+        found = {
+            item.name: tuple(path for path, _ in present(claims, getattr(self.paths, item.name)))
+            for item in fields(self.paths)
+        }
+        for first in ("subject", "client_id", "scopes"):
+            found[first] = found[first][:1]
+        return found
+
+    def _plain(self, claims: Mapping[str, object]) -> Mapping[str, object]:
+        return quilt.expanded(claims) if self.profile.is_packed else claims
+
+
+def _check_kind(claims: Mapping[str, object], kinds: Mapping[str, Collection[str]]) -> None:
+    """
+    Raises:
+        AuthError: TOKEN_MALFORMED for another token than an access token.
+    """
+    for name in _ID_TOKEN_CLAIMS:
+        if claims.get(name) is not None:
+            raise malformed(name, "is one of an ID token; send the access token")
+    for name, values in kinds.items():
+        if optional_text(claims, name) not in values:
+            raise malformed(name, "is not that of an access token; send the access token")
+
+
+def _subject(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:
+    name, subject = next(present(claims, paths), ("", None))
+    if subject is None:
+        raise AuthError(Reason.TOKEN_CLAIM_MISSING, " or ".join(path.text for path in paths))
+    if not isinstance(subject, str):
+        raise malformed(name, "is not a string")
+    if not subject:
+        raise malformed(name, "is empty")
+    if len(subject) > MAX_SUBJECT_LENGTH:
+        raise malformed(name, f"is longer than {MAX_SUBJECT_LENGTH} characters")
+    if not subject.isprintable():
+        # Control characters, and invisible ones that make two subjects look the same.
+        raise malformed(name, "has characters that cannot be printed")
+    return subject
+
+
+def _client_id(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:
+    for name, value in present(claims, paths):
+        if not isinstance(value, str):
+            raise malformed(name, "is not a string")
+        if value:
+            check_lengths((value,), name)
+            return value
+    return ""
+
+
+def _scopes(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> tuple[str, ...]:
+    """Scopes, separated by spaces (RFC 8693 section 4.2), or as a list.
+
+    Spaces alone separate scopes: other white space is a part of one, and does not grant two.
+    """
+    name, value = next(present(claims, paths), ("", ""))
+    if isinstance(value, list):
+        return string_list(value, name, most=MAX_STRINGS["scope"])
+    if not isinstance(value, str):
+        raise malformed(name, "is neither a string nor a list of strings")
+    scopes = tuple(dict.fromkeys(filter(None, value.split(" "))))
+    check_count(len(scopes), name, most=MAX_STRINGS["scope"])
+    check_lengths(scopes, name)
+    return scopes
+
+
+def _union(
+    claims: Mapping[str, object], paths: tuple[ClaimPath, ...], part: str
+) -> tuple[str, ...]:
+    """All strings under ``paths``, without repeats, in order. One string counts as a list of it."""
+    found: tuple[str, ...] = ()
+    most = MAX_STRINGS[part]
+    for name, value in present(claims, paths):
+        found += string_list([value] if isinstance(value, str) else value, name, most=most)
+    check_count(len(found), part, most=most)
+    return tuple(dict.fromkeys(found)) if len(paths) > 1 else found
+
+
+def _buckets(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(map(bucket_name, _union(claims, paths, "buckets"))))
+    except ValueError:
+        raise malformed("buckets", "names something that is no bucket") from None
 
 
 def numeric_date(claims: Mapping[str, object], name: str) -> float | None:
@@ -124,25 +236,3 @@ def _required_time(claims: Mapping[str, object], name: str) -> float:
     if time is None:
         raise AuthError(Reason.TOKEN_CLAIM_MISSING, name)
     return time
-
-
-def _scopes(claims: Mapping[str, object]) -> tuple[str, ...]:
-    """``scope``, separated by spaces (RFC 8693 section 4.2), or ``scp``, as that or as a list.
-
-    Spaces alone separate scopes: other white space is a part of one, and does not grant two.
-    """
-    name = "scope" if claims.get("scope") is not None else "scp"
-    value = claims.get(name)
-    if name == "scp" and isinstance(value, list):
-        return string_list(value, "scope")
-    scopes = tuple(dict.fromkeys(filter(None, optional_text(claims, name).split(" "))))
-    check_count(len(scopes), "scope")
-    check_lengths(scopes, "scope")
-    return scopes
-
-
-def _buckets(claims: Mapping[str, object]) -> tuple[str, ...]:
-    try:
-        return tuple(dict.fromkeys(map(bucket_name, strings(claims, "buckets"))))
-    except ValueError:
-        raise malformed("buckets", "names something that is no bucket") from None

@@ -11,9 +11,11 @@ import codecs
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import VerifiedToken
+from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import parse_json_object
 from authsvc.tokens.validity import Lifetime, check_claims
@@ -48,16 +50,14 @@ class IntrospectedIssuer:
         issuer: claim ``iss`` of its tokens.
         mapping: how its claims become a principal.
         leeway_seconds: how far its clock may deviate.
-        audiences: accepted ``aud``, by resource; where a resource is missing, the resource itself.
-        audience_optional: whether a response without ``aud`` is accepted.
+        audiences: which of its tokens are for a resource.
         expiry_optional: whether a response without ``exp`` is accepted.
     """
 
     issuer: str
     mapping: ClaimMapping = field(default_factory=ClaimMapping)
     leeway_seconds: float = 30.0
-    audiences: Mapping[str, Collection[str]] = field(default_factory=dict)
-    audience_optional: bool = False
+    audiences: Audiences = field(default_factory=Audiences)
     expiry_optional: bool = False
 
     def verified(
@@ -77,15 +77,10 @@ class IntrospectedIssuer:
         """
         response = response.removeprefix(codecs.BOM_UTF8)
         claims = self._claims(response, now)
-        audiences = self.audiences.get(resource, (resource,))
-        is_for_any = self.audience_optional and claims.get("aud") is None
         lifetime = check_claims(
-            {**claims, "aud": [*audiences]} if is_for_any else claims,
-            required=("exp",),
-            audiences=audiences,
-            leeway_seconds=self.leeway_seconds,
-            now=now,
+            claims, required=("exp",), leeway_seconds=self.leeway_seconds, now=now
         )
+        self.audiences.check(claims, resource, client_id=partial(self.mapping.client_id, claims))
         token = VerifiedToken(
             digest=digest,
             principal=self.mapping.principal(claims, response),

@@ -7,12 +7,14 @@ other claim is used before the signature is verified. Verified tokens are cached
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from authsvc.common.lru import LruCache, bytes_for
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken, VerifiedToken
+from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws
 from authsvc.tokens.keys import VerificationKey
@@ -44,7 +46,7 @@ class Issuer:
     Attributes:
         issuer: claim ``iss``, exactly.
         keys: its verification keys.
-        audiences: accepted ``aud``, by resource; where a resource is missing, the resource itself.
+        audiences: which of its tokens are for a resource.
         mapping: how its claims become a principal.
         leeway_seconds: how far its clock may deviate.
         required_claims: claims that its tokens must have, beside ``exp``.
@@ -58,7 +60,15 @@ class Issuer:
     leeway_seconds: float = 30.0
     required_claims: tuple[str, ...] = ("exp", "iat")
     token_types: tuple[str, ...] = ()
-    audiences: Mapping[str, Collection[str]] = field(default_factory=dict)
+    audiences: Audiences = field(default_factory=Audiences)
+
+    def check_audience(self, claims: Mapping[str, object], resource: str) -> None:
+        """Check that a token with these verified claims is for a resource.
+
+        Raises:
+            AuthError: TOKEN_AUDIENCE_MISMATCH, or another reason for malformed claims.
+        """
+        self.audiences.check(claims, resource, client_id=partial(self.mapping.client_id, claims))
 
     def accepts_type(self, token_type: str) -> bool:
         """Whether a ``typ``, in the form of ``CompactJws.token_type``, is accepted."""
@@ -164,10 +174,10 @@ class JwtVerifier:
         lifetime = check_claims(
             claims,
             required=issuer.required_claims,
-            audiences=issuer.audiences.get(resource, (resource,)),
             leeway_seconds=issuer.leeway_seconds,
             now=now,
         )
+        issuer.check_audience(claims, resource)
         verified = VerifiedToken(
             digest=key[0],
             principal=issuer.mapping.principal(claims, jws.payload),

@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 
-from authsvc.tokens.values import check_count, malformed, string_list
+from authsvc.tokens.values import MAX_STRINGS, check_count, malformed, string_list
 
 SHORT_NAMES = {"permissions": "p", "roles": "r", "buckets": "b", "scope": "s", "level": "l"}
 """Short names by long name. If a token has both, the long one applies."""
@@ -51,12 +51,16 @@ def expanded(claims: Mapping[str, object]) -> dict[str, object]:
         if plain.get(long_name) is None and short is not None:
             plain[long_name] = short
     if plain.get("permissions") is not None:
-        names = string_list(plain["permissions"], "permissions")
+        names = _list(plain["permissions"], "permissions")
         plain["permissions"] = [PERMISSIONS.get(name, name) for name in names]
     buckets = plain.get("buckets")
     if isinstance(buckets, dict):
         plain["buckets"] = _unpacked(buckets)
     return plain
+
+
+def _list(value: object, name: str) -> tuple[str, ...]:
+    return string_list(value, name, most=MAX_STRINGS[name])
 
 
 def _unpacked(packed: Mapping[str, object]) -> list[str]:
@@ -75,9 +79,9 @@ def _joined(data: object, join: Callable[[str, str], str]) -> list[str]:
         raise malformed("buckets", "is not packed as a map of lists")
     if any(len(prefix) > MAX_PREFIX_LENGTH for prefix in data):
         raise malformed("buckets", "has a prefix that is too long")
-    lists = {prefix: string_list(suffixes, "buckets") for prefix, suffixes in data.items()}
+    lists = {prefix: _list(suffixes, "buckets") for prefix, suffixes in data.items()}
     # Checked before they are joined: each suffix gets its prefix.
-    check_count(sum(map(len, lists.values())), "buckets")
+    check_count(sum(map(len, lists.values())), "buckets", most=MAX_STRINGS["buckets"])
     return [join(prefix, suffix) for prefix, suffixes in lists.items() for suffix in suffixes]
 
 
@@ -97,4 +101,4 @@ def _decompressed(data: object) -> list[str]:
         names = json.loads(base64.b64decode(data, validate=True))
     except (ValueError, RecursionError):
         raise malformed("buckets", "cannot be unpacked") from None
-    return list(string_list(names, "buckets"))
+    return list(_list(names, "buckets"))

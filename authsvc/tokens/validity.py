@@ -1,11 +1,10 @@
-"""Checks of a token's claims: required ones, lifetime and audience."""
+"""Checks of a token's claims: required ones, and its lifetime."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from authsvc.common.formats import spelled_resource
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.tokens.claims import numeric_date
 
@@ -36,7 +35,6 @@ def check_claims(
     claims: Mapping[str, object],
     *,
     required: Collection[str],
-    audiences: Collection[str],
     leeway_seconds: float,
     now: float,
 ) -> Lifetime:
@@ -45,13 +43,11 @@ def check_claims(
     Args:
         claims: the claims.
         required: claims that must be present, beside ``exp``.
-        audiences: one of them must be in ``aud``, in any spelling of a resource.
         leeway_seconds: how far the issuer's clock may deviate.
         now: seconds since the epoch.
 
     Raises:
-        AuthError: TOKEN_CLAIM_MISSING, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID,
-            TOKEN_AUDIENCE_MISMATCH or TOKEN_MALFORMED.
+        AuthError: TOKEN_CLAIM_MISSING, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID or TOKEN_MALFORMED.
     """
     for name in required:
         if claims.get(name) is None:
@@ -64,25 +60,4 @@ def check_claims(
     begins = max(numeric_date(claims, "nbf") or 0.0, numeric_date(claims, "iat") or 0.0)
     lifetime = Lifetime(begins - leeway_seconds, expire_time + leeway_seconds)
     lifetime.check(now)
-    if not _names_one(_audience(claims), audiences):
-        raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH)
     return lifetime
-
-
-def _names_one(named: Collection[str], accepted: Collection[str]) -> bool:
-    """Whether one of the audiences of a token is accepted, in any spelling of a resource."""
-    if not set(accepted).isdisjoint(named):
-        return True
-    return not {*map(spelled_resource, accepted)}.isdisjoint(map(spelled_resource, named))
-
-
-def _audience(claims: Mapping[str, object]) -> list[str]:
-    """Claim ``aud`` (RFC 7519 section 4.1.3)."""
-    audience = claims.get("aud")
-    if audience is None:
-        return []
-    if isinstance(audience, str):
-        return [audience]
-    if not isinstance(audience, list) or not all(isinstance(item, str) for item in audience):
-        raise AuthError(Reason.TOKEN_MALFORMED, "aud: neither a string nor a list of strings")
-    return audience

@@ -25,12 +25,11 @@ def malformed(name: str, what: str) -> AuthError:
     return AuthError(Reason.TOKEN_MALFORMED, f"claim {name} {what}")
 
 
-def check_count(count: int, name: str) -> None:
+def check_count(count: int, name: str, *, most: int) -> None:
     """
     Raises:
-        AuthError: TOKEN_TOO_LARGE when a claim has more entries than ``MAX_STRINGS``.
+        AuthError: TOKEN_TOO_LARGE when a claim has more entries than ``most``.
     """
-    most = MAX_STRINGS[name]
     if count > most:
         raise AuthError(Reason.TOKEN_TOO_LARGE, f"claim {name} has more than {most} entries")
 
@@ -48,25 +47,20 @@ def check_lengths(texts: Iterable[str], name: str) -> None:
         )
 
 
-def strings(claims: Mapping[str, object], name: str) -> tuple[str, ...]:
-    """A list of strings, without repeats, in order; empty when absent.
-
-    Raises:
-        AuthError: TOKEN_MALFORMED for anything else, TOKEN_TOO_LARGE for too long a list or entry.
-    """
-    value = claims.get(name)
-    return () if value is None else string_list(value, name)
-
-
-def string_list(value: object, name: str) -> tuple[str, ...]:
+def string_list(value: object, name: str, *, most: int) -> tuple[str, ...]:
     """``value`` as a list of strings, without repeats, in order.
+
+    Args:
+        value: the claim.
+        name: its name, for messages.
+        most: entries that it may have.
 
     Raises:
         AuthError: TOKEN_MALFORMED if it is none, TOKEN_TOO_LARGE if it or an entry is too long.
     """
     if not isinstance(value, list):
         raise malformed(name, "is not a list of strings")
-    check_count(len(value), name)
+    check_count(len(value), name, most=most)
     texts = [item for item in value if isinstance(item, str) and item]
     if len(texts) != len(value):
         raise malformed(name, "holds something other than a string")

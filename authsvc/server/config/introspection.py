@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from authsvc.common.settings import ByResource
+from authsvc.server.config.claims import PROFILE, ClaimsSettings, ClientIds, ProfileName
 from authsvc.server.config.clients import EndpointSettings
 from authsvc.server.config.values import NonEmpty
 
@@ -36,10 +37,10 @@ class IntrospectionSettings(EndpointSettings):
         "for three to five minutes after each answer.",
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
-    profile: Literal["standard", "quilt"] = Field(
-        default="standard",
-        description="How claims map to a principal; quilt is the original system's mapping.",
+    client_ids: ClientIds = Field(
+        default=(),
+        description="Clients whose tokens are accepted without aud: a list, for every resource; or "
+        "a table by resource. A token that has an aud still needs the right one.",
     )
-    subject_claim: Literal["sub", "id"] = Field(
-        default="sub", description="The claim that holds the subject."
-    )
+    profile: ProfileName = Field(default="standard", description=PROFILE)
+    claims: ClaimsSettings = ClaimsSettings()

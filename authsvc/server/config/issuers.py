@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PositiveFloat, field_validator, model_validator
 
 from authsvc.common.formats import check_issuer
 from authsvc.common.settings import ByResource, Table
+from authsvc.server.config.claims import PROFILE, ClaimsSettings, ClientIds, ProfileName
 from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
 from authsvc.tokens.algorithms import ALGORITHMS
@@ -75,13 +76,13 @@ class IssuerSettings(Table):
         "none.",
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
-    profile: Literal["standard", "quilt"] = Field(
-        default="standard",
-        description="How claims map to a principal; quilt is the original system's mapping.",
+    client_ids: ClientIds = Field(
+        default=(),
+        description="Clients whose tokens are accepted without aud: a list, for every resource; or "
+        "a table by resource. A token that has an aud still needs the right one.",
     )
-    subject_claim: Literal["sub", "id"] = Field(
-        default="sub", description="The claim that holds the subject."
-    )
+    profile: ProfileName = Field(default="standard", description=PROFILE)
+    claims: ClaimsSettings = ClaimsSettings()
     required_claims: tuple[NonEmpty, ...] = Field(
         default=("exp", "iat"), description="Claims that a token has to have."
     )

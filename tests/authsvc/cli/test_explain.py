@@ -21,6 +21,8 @@ from authsvc.cli.explanation_steps import Explanation, StepOutcome
 from authsvc.cli.remedies import REMEDIES
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken
+from authsvc.tokens.audiences import Audiences
+from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -51,10 +53,10 @@ ISSUERS = {
         Issuer(
             "https://es.example",
             KeySet(tuple(PUBLIC)),
-            mapping=ClaimMapping("quilt", "id"),
+            mapping=ClaimMapping.of("quilt", subject=(ClaimPath("id"),)),
             required_claims=("sub",),
             token_types=("at+jwt",),
-            audiences={RESOURCE: ("api", "other")},
+            audiences=Audiences({RESOURCE: ("api", "other")}),
         ),
         Issuer(
             "https://away.example", FetchedKeys("https://away.example", _never, max_stale_seconds=1)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from authsvc.admin import checks as administration
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
+from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import (
     MAX_SUBJECT_LENGTH,
     ClaimMapping,
@@ -22,6 +23,8 @@ from authsvc.tokens.claims import (
     optional_text,
 )
 from authsvc.tokens.values import MAX_TEXT_LENGTH
+
+QUILT = ClaimMapping.of("quilt", subject=(ClaimPath("id"),))
 
 BASE: dict[str, Any] = {"iss": "https://idp.example", "sub": "alice", "exp": 1_800_000_600}
 
@@ -78,7 +81,7 @@ def test_the_client() -> None:
 
 
 def test_the_subject_may_be_another_claim() -> None:
-    mapping = ClaimMapping(subject_claim="id")
+    mapping = ClaimMapping.of("standard", subject=(ClaimPath("id"),))
     assert mapping.principal({**BASE, "id": "bob"}, b"{}").subject == "bob"
     with pytest.raises(AuthError, match="TOKEN_CLAIM_MISSING: id"):
         mapping.principal(BASE, b"{}")
@@ -109,11 +112,9 @@ def test_a_missing_claim_is_named(name: str) -> None:
         {"exp": float("nan")},
         {"exp": 10**400},
         {"exp": 253_402_300_800},
-        {"scope": ["a"]},
         {"scope": 1},
         {"scp": [1]},
         {"scp": {"a": 1}},
-        {"roles": "reader"},
         {"roles": ["reader", 1]},
         {"roles": [None]},
         {"roles": [""]},
@@ -122,7 +123,7 @@ def test_a_missing_claim_is_named(name: str) -> None:
         {"buckets": ["/x"]},
         {"buckets": ["a b"]},
         {"buckets": ["b\u00fccket"]},
-        {"permissions": "s3:GetObject"},
+        {"permissions": ""},
         {"client_id": 5},
         {"azp": []},
     ],
@@ -220,7 +221,7 @@ NAMES = st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("mapping", [ClaimMapping(), ClaimMapping("quilt", "id")])
+@pytest.mark.parametrize("mapping", [ClaimMapping(), QUILT])
 @given(claims=st.dictionaries(NAMES, JSON | PACKED, max_size=8), base=st.booleans())
 def test_arbitrary_claims_are_a_principal_or_an_auth_error(
     mapping: ClaimMapping, claims: dict[str, Any], base: bool

@@ -23,6 +23,7 @@ from authsvc.domain.tokens import BearerToken
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.issuers import with_introspection
 from authsvc.tokens import introspection
+from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.introspection import (
     CACHE_SECONDS,
     REJECTION_CACHE_SECONDS,
@@ -388,7 +389,7 @@ async def test_a_flood_is_not_passed_on(
 
 
 async def test_audiences_are_as_configured(site: Site, endpoint: OAuthEndpoint) -> None:
-    issuer = IntrospectedIssuer(ISSUER, audiences={RESOURCE: ("api://buckets",)})
+    issuer = IntrospectedIssuer(ISSUER, audiences=Audiences({RESOURCE: ("api://buckets",)}))
     verifier = IntrospectionVerifier(issuer, endpoint)
     answers(site, aud="api://buckets")
     assert await verdict(verifier) is None

@@ -21,6 +21,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken, VerifiedToken, token_digest
+from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -151,7 +152,9 @@ def test_public_keys_do_not_mint() -> None:
 
 async def test_each_issuer_has_its_own_keys_and_mapping() -> None:
     other = Issuer(
-        "https://other.example", key_set("ES256"), mapping=ClaimMapping(subject_claim="id")
+        "https://other.example",
+        key_set("ES256"),
+        mapping=ClaimMapping.of("standard", subject=(ClaimPath("id"),)),
     )
     token = signed("ES256", iss=other.issuer, id="bob")
     assert (await verify(token, SECRET_ISSUER, other)).principal.subject == "bob"

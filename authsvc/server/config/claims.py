@@ -1,0 +1,75 @@
+"""``[issuers.claims]`` and ``[introspection.claims]``: which claims make a principal."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from authsvc.common.settings import ByResource, Table
+from authsvc.server.config.values import NonEmpty
+from authsvc.tokens.claim_paths import ClaimPath
+from authsvc.tokens.claims import ClaimMapping
+
+ProfileName = Literal["standard", "quilt", "keycloak", "entra", "cognito", "okta", "auth0"]
+
+PROFILE = "Defaults of claims, by identity provider; quilt is the original system's mapping."
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _path(text: str) -> str:
+    ClaimPath(text)
+    return text
+
+
+def _some(paths: tuple[str, ...]) -> tuple[str, ...]:
+    if not paths:
+        raise ValueError("names one claim or more")
+    return paths
+
+
+_Path = Annotated[str, AfterValidator(_path)]
+_All = Annotated[tuple[_Path, ...], BeforeValidator(_listed)]
+_First = Annotated[_All, AfterValidator(_some)]
+
+ClientIds = Annotated[
+    tuple[NonEmpty, ...] | ByResource[tuple[NonEmpty, ...]],
+    Field(union_mode="left_to_right"),
+]
+"""Clients, for any resource; or by resource."""
+
+
+class ClaimsSettings(Table):
+    """``[issuers.claims]``: each is a claim's name, a JSON Pointer (RFC 6901), or a list of them.
+
+    What is not set is as the profile has it.
+    """
+
+    subject: _First | None = Field(
+        default=None,
+        description="The subject: the first claim that is there. Choose one that is never given to "
+        "another user.",
+    )
+    client_id: _First | None = Field(
+        default=None, description="The client: the first claim that is there."
+    )
+    scopes: _First | None = Field(
+        default=None,
+        description="The scopes: the first claim that is there, a list or a string with spaces.",
+    )
+    roles: _All | None = Field(
+        default=None,
+        description="The roles: all of these claims together, each a list or one string.",
+    )
+    buckets: _All | None = Field(default=None, description="The buckets, as roles.")
+    permissions: _All | None = Field(default=None, description="The permissions, as roles.")
+
+    def mapping(self, profile: ProfileName) -> ClaimMapping:
+        """These claims in place of the profile's."""
+        given = self.model_dump(exclude_none=True)
+        return ClaimMapping.of(
+            profile, **{part: tuple(map(ClaimPath, paths)) for part, paths in given.items()}
+        )

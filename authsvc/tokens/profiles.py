@@ -1,0 +1,93 @@
+"""Which claims identity providers use: the defaults of ``[issuers.claims]``, by profile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from authsvc.tokens.claim_paths import ClaimPath
+
+
+def _paths(*texts: str) -> tuple[ClaimPath, ...]:
+    return tuple(map(ClaimPath, texts))
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPaths:
+    """Where the parts of a principal are.
+
+    Attributes:
+        subject: the first that is there.
+        client_id: the first that is there.
+        scopes: the first that is there.
+        roles: all that are there.
+        buckets: all that are there.
+        permissions: all that are there.
+    """
+
+    subject: tuple[ClaimPath, ...] = _paths("sub")
+    client_id: tuple[ClaimPath, ...] = _paths("client_id", "azp", "cid", "appid")
+    scopes: tuple[ClaimPath, ...] = _paths("scope", "scp")
+    roles: tuple[ClaimPath, ...] = _paths("roles")
+    buckets: tuple[ClaimPath, ...] = _paths("buckets")
+    permissions: tuple[ClaimPath, ...] = _paths("permissions")
+
+
+STANDARD = ClaimPaths()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An identity provider's habits.
+
+    Attributes:
+        paths: where the parts of a principal are.
+        kinds: claims that tell an access token from the provider's other tokens, which have the
+            same issuer and keys: by claim, the values of access tokens. An empty one stands for a
+            claim that is missing.
+        is_packed: whether its tokens are those of the original system; see ``quilt``.
+    """
+
+    paths: ClaimPaths = STANDARD
+    kinds: Mapping[str, Collection[str]] = field(default_factory=dict)
+    is_packed: bool = False
+
+
+PROFILES: Mapping[str, Profile] = {
+    "standard": Profile(),
+    "quilt": Profile(is_packed=True),
+    # Refresh, ID and offline tokens have another ``typ`` among their claims.
+    "keycloak": Profile(
+        replace(
+            STANDARD,
+            client_id=_paths("azp", "client_id"),
+            roles=_paths("roles", "/realm_access/roles"),
+        ),
+        kinds={"typ": ("Bearer", "")},
+    ),
+    # ``sub`` is another one for each API; ``oid`` is a user's for all APIs of a tenant.
+    "entra": Profile(
+        replace(
+            STANDARD,
+            subject=_paths("oid", "sub"),
+            client_id=_paths("azp", "appid"),
+            scopes=_paths("scp"),
+        )
+    ),
+    "cognito": Profile(
+        replace(
+            STANDARD,
+            client_id=_paths("client_id"),
+            scopes=_paths("scope"),
+            roles=_paths("cognito:groups"),
+        ),
+        kinds={"token_use": ("access",)},
+    ),
+    "okta": Profile(
+        replace(STANDARD, client_id=_paths("cid"), scopes=_paths("scp"), roles=_paths("groups"))
+    ),
+    "auth0": Profile(
+        replace(STANDARD, client_id=_paths("azp", "client_id"), scopes=_paths("scope"))
+    ),
+}
+"""By name."""
