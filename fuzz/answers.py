@@ -5,13 +5,14 @@ from __future__ import annotations
 from authsvc.common.oauth_errors import error_code
 from authsvc.credentials.exchange import read_answer
 from authsvc.domain.errors import AuthError
+from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.introspection_answers import IntrospectedIssuer
 from fuzz.tokens import NOW, RESOURCE
 
 ISSUER = "https://idp.example"
 
 _STRICT = IntrospectedIssuer(ISSUER)
-_LENIENT = IntrospectedIssuer(ISSUER, audience_optional=True, expiry_optional=True)
+_LENIENT = IntrospectedIssuer(ISSUER, audiences=Audiences(is_optional=True), expiry_optional=True)
 
 
 def introspection_verdict(data: bytes) -> str:

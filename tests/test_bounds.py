@@ -141,9 +141,9 @@ BOUNDED = {
         "IntrospectionVerifier._requests": "256",
         "_Results._results": "4,096 and 64 MiB",
     },
-    "authsvc/tokens/introspection_answers.py": {"IntrospectedIssuer.audiences": CONFIGURATION},
+    "authsvc/tokens/audiences.py": {"Audiences.accepted": CONFIGURATION},
+    "authsvc/tokens/profiles.py": {"Profile.kinds": CONFIGURATION},
     "authsvc/tokens/jwt.py": {
-        "Issuer.audiences": CONFIGURATION,
         "JwtVerifier._issuers": CONFIGURATION,
         "JwtVerifier._cache": "cached_tokens, 10 KB each on average",
     },

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from authsvc.common.settings import ByResource
 from authsvc.server.config.claims import PROFILE, ClaimsSettings, ClientIds, ProfileName
@@ -44,3 +44,11 @@ class IntrospectionSettings(EndpointSettings):
     )
     profile: ProfileName = Field(default="standard", description=PROFILE)
     claims: ClaimsSettings = ClaimsSettings()
+
+    @model_validator(mode="after")
+    def _clients_count(self) -> Self:
+        if self.audience_optional and self.client_ids:
+            raise ValueError(
+                "client_ids has no effect with audience_optional = true, which accepts every client"
+            )
+        return self
