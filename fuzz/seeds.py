@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from fuzz import answer_seeds, discovery
+from fuzz import answer_seeds, claims, discovery, jwk_sets
 from fuzz.targets import CORPUS
 from fuzz.tokens import EC_KEY, ED_KEY, NOW, RESOURCE, signed
 
@@ -105,6 +105,8 @@ def corpora() -> dict[str, dict[str, bytes]]:
         "introspection": answer_seeds.seeds(answer_seeds.INTROSPECTION),
         "exchange": answer_seeds.seeds(answer_seeds.EXCHANGE),
         "discovery": discovery.seeds(),
+        "jwk_sets": jwk_sets.seeds(),
+        "claims": answer_seeds.seeds(claims.CLAIMS),
     }
 
 

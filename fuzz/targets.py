@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.claims import claims_verdict
 from fuzz.discovery import metadata_verdict
+from fuzz.jwk_sets import jwk_set_verdict
 from fuzz.tokens import signed, verdict
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -21,5 +23,7 @@ TARGETS: dict[str, Callable[[bytes], str]] = {
     "introspection": introspection_verdict,
     "exchange": exchange_verdict,
     "discovery": metadata_verdict,
+    "jwk_sets": jwk_set_verdict,
+    "claims": claims_verdict,
 }
 """By name: each takes an input, and returns the reason for which it is rejected, or nothing."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from fuzz.answer_seeds import EXCHANGE, INTROSPECTION, odd_answers
 from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.claims import CLAIMS, MAPPINGS, claims_verdict, odd_places
 from fuzz.discovery import METADATA, metadata_verdict
+from fuzz.jwk_sets import beside_a_good_key, jwk_set_verdict, odd_entries
 from fuzz.seeds import corpora
 from fuzz.targets import CORPUS, TARGETS
 from fuzz.tokens import signed, verdict
@@ -54,6 +57,23 @@ def test_any_value_anywhere_in_an_answer() -> None:
     assert exchanged.count("") > 50
     assert {"TOKEN_INACTIVE", "KEYS_UNAVAILABLE", "TOKEN_MALFORMED"} < set(introspected)
     assert set(exchanged) == {"", "CREDENTIALS_UNAVAILABLE"}
+
+
+def test_any_value_anywhere_in_claims() -> None:
+    """A typed reason or a principal; the target itself checks its bounds."""
+    odd = [*odd_answers(CLAIMS), *(json.dumps(it).encode() for it in odd_places())]
+    told = [claims_verdict(data) for data in odd]
+    assert told.count("") > 100
+    # Each mapping accepts the claims as they are.
+    for mapping in MAPPINGS:
+        assert mapping.principal(CLAIMS, b"{}").client_id == "app1"
+
+
+def test_any_value_anywhere_in_a_key() -> None:
+    """It is used or skipped; the key beside it is found in any case."""
+    for entry in odd_entries():
+        jwk_set_verdict(b'{"keys": [' + entry + b"]}")
+        assert jwk_set_verdict(beside_a_good_key(entry)) == "", entry
 
 
 def test_any_value_anywhere_in_metadata() -> None:

@@ -44,11 +44,14 @@ def test_its_lines_protect_a_server() -> None:
 
 
 def test_the_configurations_of_the_deploy_page_are_sound() -> None:
-    one_machine, adapter, proxied, issuers, callers, *stores, introspection = configurations(DEPLOY)
+    one_machine, adapter, proxied, claims, *rest = configurations(DEPLOY)
+    issuers, callers, *stores, introspection = rest
     over_tls, replicas, spread, sentinel = stores
     Settings(**one_machine)
     AdapterSettings(**adapter)
     AdapterSettings(**{**adapter, **proxied})
+    issuer = {**one_machine["issuers"][0], **claims["issuers"]}
+    assert Settings(**{**one_machine, "issuers": [issuer]}).issuers[0].claims.subject == ("uid",)
     Settings(**{**one_machine, **issuers})
     assert Settings(**{**one_machine, **introspection}).introspection is not None
     without_resources = {name: one_machine[name] for name in one_machine if name != "resources"}

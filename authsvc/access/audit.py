@@ -47,6 +47,7 @@ class SecurityEvent:
     resource: str = ""
     issuer: str = ""
     subject: str = ""
+    client_id: str = ""
     token_id: str = ""
     detail: str = ""
 
@@ -107,6 +108,7 @@ def token_rejected(
             resource=resource,
             issuer=who.issuer if who else "",
             subject=who.subject if who else "",
+            client_id=who.client_id if who else "",
             token_id=token.token_id if token else "",
             detail=error.detail,
         )

@@ -58,6 +58,16 @@ def _member(value: object, step: str) -> object:
     return None
 
 
+def first(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> tuple[str, object]:
+    """The first claim of ``paths`` that is there: the path, and the value; an empty path and None
+    where none is."""
+    for path in paths:
+        value = path.value(claims)
+        if value is not None:
+            return path.text, value
+    return "", None
+
+
 def present(
     claims: Mapping[str, object], paths: tuple[ClaimPath, ...]
 ) -> Iterator[tuple[str, object]]:

@@ -10,7 +10,7 @@ from authsvc.domain.buckets import bucket_name
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
-from authsvc.tokens.claim_paths import ClaimPath, present
+from authsvc.tokens.claim_paths import ClaimPath, first, present
 from authsvc.tokens.profiles import PROFILES, STANDARD, ClaimPaths, Profile
 from authsvc.tokens.values import (
     MAX_STRINGS,
@@ -99,8 +99,8 @@ class ClaimMapping:
             item.name: tuple(path for path, _ in present(claims, getattr(self.paths, item.name)))
             for item in fields(self.paths)
         }
-        for first in ("subject", "client_id", "scopes"):
-            found[first] = found[first][:1]
+        for part in ("subject", "client_id", "scopes"):
+            found[part] = found[part][:1]
         return found
 
     def _plain(self, claims: Mapping[str, object]) -> Mapping[str, object]:
@@ -121,7 +121,7 @@ def _check_kind(claims: Mapping[str, object], kinds: Mapping[str, Collection[str
 
 
 def _subject(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:
-    name, subject = next(present(claims, paths), ("", None))
+    name, subject = first(claims, paths)
     if subject is None:
         raise AuthError(Reason.TOKEN_CLAIM_MISSING, " or ".join(path.text for path in paths))
     if not isinstance(subject, str):
@@ -151,7 +151,9 @@ def _scopes(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> tuple
 
     Spaces alone separate scopes: other white space is a part of one, and does not grant two.
     """
-    name, value = next(present(claims, paths), ("", ""))
+    name, value = first(claims, paths)
+    if value is None:
+        return ()
     if isinstance(value, list):
         return string_list(value, name, most=MAX_STRINGS["scope"])
     if not isinstance(value, str):

@@ -81,7 +81,7 @@ async def test_another_subject(
     await service.client.resolve("0123456789", idp.token(), resource=RESOURCE, create=True)
     with pytest.raises(AuthError):
         await service.client.resolve(
-            "0123456789", idp.token("mallory", jti="j1"), resource=RESOURCE
+            "0123456789", idp.token("mallory", jti="j1", client_id="app1"), resource=RESOURCE
         )
     assert events(caplog) == [
         {
@@ -92,6 +92,7 @@ async def test_another_subject(
             "resource": RESOURCE,
             "issuer": ISSUER,
             "subject": "mallory",
+            "client_id": "app1",
             "token_id": "j1",
         }
     ]
