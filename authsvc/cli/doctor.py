@@ -52,8 +52,9 @@ def command(
     """Diagnose the chain from the adapter to the store, with a remedy for each fault.
 
     Checks both configurations, the adapter's answers, the connection to every replica, issuers and
-    their clocks, the store and the broker. With an operator's service token or certificate, also
-    checks the running service's status. Changes nothing. --timeout-seconds bounds each check.
+    their clocks, introspection, the store and the broker. With an operator's service token or
+    certificate, also checks the running service's status. Changes nothing. --timeout-seconds
+    bounds each check.
 
     Exit code 0 if nothing fails; warnings do not count.
     """
@@ -112,7 +113,7 @@ def _checks(
     target: str | None,
 ) -> list[Check]:
     """The checks that the given options allow, in the order of the chain."""
-    from authsvc.diagnosis import adapter, issuers, link, service, store
+    from authsvc.diagnosis import adapter, introspection, issuers, link, service, store
 
     seconds, tls = connection.timeout_seconds, connection.tls()
     settings, of_adapter, checks = _read(config, adapter_config)
@@ -131,7 +132,8 @@ def _checks(
         where = target or (of_adapter.authsvc.target if of_adapter else connection.target)
         checks.append(service.admin(where, tls, seconds))
     if settings is not None:
-        checks += [*issuers.checks(settings), *store.checks(settings), *service.checks(settings)]
+        of_service = (issuers, introspection, store, service)
+        checks += [check for module in of_service for check in module.checks(settings)]
     return checks
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from authsvc.common.settings import ConfigError
 from authsvc.server.clients import endpoint_of
-from authsvc.server.config import IssuerSettings, Settings
+from authsvc.server.config import IntrospectionSettings, IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.audiences import Audiences
@@ -51,22 +51,32 @@ def with_introspection(jwt: JwtVerifier, settings: Settings) -> TokenVerifier:
     introspection = settings.introspection
     if introspection is None:
         return jwt
-    issuer = IntrospectedIssuer(
-        introspection.issuer,
-        introspection.claims.mapping(introspection.profile),
-        leeway_seconds=introspection.leeway_seconds,
-        audiences=Audiences(
-            introspection.audiences,
-            introspection.client_ids,
-            is_optional=introspection.audience_optional,
-        ),
-        expiry_optional=introspection.expiry_optional,
-    )
-    endpoint = endpoint_of(introspection, "introspection")
-    verifier = IntrospectionVerifier(issuer, endpoint, max_token_bytes=settings.max_token_bytes)
+    verifier = introspection_of(introspection, max_token_bytes=settings.max_token_bytes)
+    is_for_all = introspection.tokens == "all"
     return TokenRouter(
-        jwt, verifier, introspects_jwts_of=issuer.issuer if introspection.tokens == "all" else ""
+        jwt, verifier, introspects_jwts_of=introspection.issuer if is_for_all else ""
     )
+
+
+def introspection_of(
+    settings: IntrospectionSettings, *, max_token_bytes: int
+) -> IntrospectionVerifier:
+    """The verifier of ``[introspection]``.
+
+    Raises:
+        ConfigError: a file that it names cannot be used.
+    """
+    issuer = IntrospectedIssuer(
+        settings.issuer,
+        settings.claims.mapping(settings.profile),
+        leeway_seconds=settings.leeway_seconds,
+        audiences=Audiences(
+            settings.audiences, settings.client_ids, is_optional=settings.audience_optional
+        ),
+        expiry_optional=settings.expiry_optional,
+    )
+    endpoint = endpoint_of(settings, "introspection")
+    return IntrospectionVerifier(issuer, endpoint, max_token_bytes=max_token_bytes)
 
 
 def _source(settings: IssuerSettings) -> KeySource:

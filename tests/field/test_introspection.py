@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
+from authsvc.diagnosis import Finding, Level, diagnose, introspection
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Outcome, Principal
 from authsvc.domain.tokens import BearerToken
@@ -488,3 +489,35 @@ async def test_a_clock_that_is_set_back_makes_the_pause_no_longer(
     assert await verdict(verifier) is Reason.KEYS_UNAVAILABLE
     answers(site)
     assert await verdict(verifier, now=START - 3_600) is None
+
+
+async def diagnosis(settings: Settings) -> Finding:
+    checks = introspection.checks(settings)
+    (finding,) = [it async for it in diagnose(checks, timeout_seconds=TIMEOUT_SECONDS)]
+    return finding
+
+
+async def test_doctor_asks_whether_it_may_ask(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    settings = configured(tmp_path, idp, site)
+    site.answers["/introspect"] = Answer(b'{"active": false}')
+    works = await diagnosis(settings)
+    assert (works.level, works.subject) == (Level.OK, "introspection")
+    ((_, asked),) = site.posted
+    assert "token=authsvc-doctor" in asked
+
+    site.answers["/introspect"] = Answer(b'{"error": "invalid_client"}', status=401)
+    refused = await diagnosis(settings)
+    assert (refused.level, "invalid_client" in refused.text) == (Level.FAIL, True)
+    assert "[introspection]" in refused.remedy
+
+    answers(site)
+    careless = await diagnosis(settings)
+    assert (careless.level, "that is no token" in careless.text) == (Level.FAIL, True)
+    answers(site, sub=...)
+    assert await diagnosis(settings) == careless
+
+
+def test_doctor_leaves_out_what_is_not_configured(tmp_path: Path, idp: IdentityProvider) -> None:
+    assert introspection.checks(settings_for(tmp_path, idp)) == []
