@@ -1,27 +1,79 @@
-// A real authorization server (oidc-provider) for one resource: registration (RFC 7591), PKCE,
-// resource indicators (RFC 8707), JWT access tokens (RFC 9068), refresh tokens. Whoever logs in
-// chooses a role.
-// Usage: node authorization_server.mjs RESOURCE CLAIMS, where CLAIMS maps roles to further claims.
+// A real authorization server (oidc-provider): registration (RFC 7591), PKCE, client credentials,
+// the device flow (RFC 8628), refresh tokens, resource indicators (RFC 8707), JWT access tokens
+// (RFC 9068) and opaque ones, introspection (RFC 7662) and revocation (RFC 7009). A user who logs
+// in chooses a role.
+// Usage: node authorization_server.mjs OPTIONS, a JSON object:
+//   resources: by URI, the format of its access tokens: jwt or opaque
+//   claims: by role, further claims
+//   clients: metadata of clients that are registered at the start
+// POST /signing-keys with a JSON list of {kid, alg} publishes these keys alone from then on. The
+// first one signs. A kid that was there before is the same key.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
-import { text } from 'node:stream/consumers';
+import { json, text } from 'node:stream/consumers';
 import Provider, { errors } from 'oidc-provider';
+import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
 
-const [resource, claims] = process.argv.slice(2);
-const claimsOf = JSON.parse(claims);
+const { resources, claims = {}, clients = [] } = JSON.parse(process.argv[2]);
 const SCOPES = ['openid', 'offline_access', 'buckets.read', 'objects.read'];
+const KEY_TYPES = {
+  RS: ['rsa', { modulusLength: 2048 }],
+  PS: ['rsa', { modulusLength: 2048 }],
+  ES256: ['ec', { namedCurve: 'P-256' }],
+  ES384: ['ec', { namedCurve: 'P-384' }],
+  ES512: ['ec', { namedCurve: 'P-521' }],
+  Ed: ['ed25519'],
+};
 const roles = new Map();
+const keys = new Map();
 
-const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const signingKey = { ...privateKey.export({ format: 'jwk' }), kid: 'one', alg: 'ES256', use: 'sig' };
+function signingKey({ kid, alg }) {
+  if (!keys.has(kid)) {
+    const type = KEY_TYPES[alg] ?? KEY_TYPES[alg.slice(0, 2)];
+    const { privateKey } = generateKeyPairSync(...type);
+    keys.set(kid, { ...privateKey.export({ format: 'jwk' }), kid, alg, use: 'sig' });
+  }
+  return keys.get(kid);
+}
 
-const configuration = {
-  jwks: { keys: [signingKey] },
+function configuration(signingKeys) {
+  const [{ alg, kid }] = signingKeys;
+  return {
+    ...UNCHANGING,
+    jwks: { keys: signingKeys },
+    clientDefaults: { id_token_signed_response_alg: alg },
+    enabledJWA: { idTokenSigningAlgValues: signingKeys.map((key) => key.alg) },
+    features: {
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
+      deviceFlow: { enabled: true },
+      introspection: { enabled: true },
+      registration: { enabled: true },
+      revocation: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        useGrantedResource: () => true,
+        getResourceServerInfo: (ctx, indicator) => {
+          if (!Object.hasOwn(resources, indicator)) throw new errors.InvalidTarget();
+          return {
+            scope: 'buckets.read objects.read',
+            audience: indicator,
+            accessTokenTTL: 3600,
+            accessTokenFormat: resources[indicator],
+            jwt: { sign: { alg, kid } },
+          };
+        },
+      },
+    },
+  };
+}
+
+const UNCHANGING = {
+  adapter: createMemoryAdapter(),
+  clients,
   cookies: { keys: [randomBytes(32).toString('hex')] },
   scopes: SCOPES,
-  clientDefaults: { id_token_signed_response_alg: 'ES256' },
-  enabledJWA: { idTokenSigningAlgValues: ['ES256'] },
   clientBasedCORS: () => true,
   findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
   // A client registers with the scopes that it was first challenged for. Held to them, it could
@@ -35,27 +87,9 @@ const configuration = {
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   extraTokenClaims: (ctx, token) => {
     const role = roles.get(token.accountId);
-    return { roles: [role], ...claimsOf[role] };
+    return role ? { roles: [role], ...claims[role] } : undefined;
   },
-  features: {
-    devInteractions: { enabled: false },
-    registration: { enabled: true },
-    resourceIndicators: {
-      enabled: true,
-      useGrantedResource: () => true,
-      getResourceServerInfo: (ctx, indicator) => {
-        if (indicator !== resource) throw new errors.InvalidTarget();
-        return {
-          scope: 'buckets.read objects.read',
-          audience: resource,
-          accessTokenTTL: 600,
-          accessTokenFormat: 'jwt',
-          jwt: { sign: { alg: 'ES256' } },
-        };
-      },
-    },
-  },
-  ttl: { Interaction: 60, Session: 60, Grant: 600, IdToken: 60, RefreshToken: 600 },
+  ttl: { Interaction: 60, Session: 60, Grant: 3600, IdToken: 3600, RefreshToken: 3600 },
 };
 
 const FORM = `<!doctype html><title>Log in</title><form method="post">
@@ -82,11 +116,20 @@ async function interact(provider, request, response) {
 const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const address = `http://127.0.0.1:${server.address().port}`;
-  const provider = new Provider(address, configuration);
-  const serve = provider.callback();
-  server.on('request', (request, response) => {
+  let provider;
+  let serve;
+  // A provider's keys are fixed. All of these providers have one store.
+  const publish = (signingKeys) => {
+    provider = new Provider(address, configuration(signingKeys.map(signingKey)));
+    serve = provider.callback();
+  };
+  publish([{ kid: 'one', alg: 'ES256' }]);
+  server.on('request', async (request, response) => {
     if (request.url.startsWith('/interaction/')) interact(provider, request, response);
-    else serve(request, response);
+    else if (request.url === '/signing-keys') {
+      publish(await json(request));
+      response.writeHead(204).end();
+    } else serve(request, response);
   });
   console.error(JSON.stringify({ event: 'listening on', address }));
 });

@@ -74,9 +74,8 @@ def running_stack(folder: Path) -> Iterator[Stack]:
         s3 = running.enter_context(
             serving_s3({bucket: dict.fromkeys(KEYS, b"text") for bucket in BUCKETS})
         )
-        server = running.enter_context(
-            spawn_node("authorization_server.mjs", resource, json.dumps(claims))
-        )
+        options = {"resources": {resource: "jwt"}, "claims": claims}
+        server = running.enter_context(spawn_node("authorization_server.mjs", json.dumps(options)))
         issuer = str(server.wait_for("listening on", START_SECONDS)["address"])
         config = _authsvc_config(folder, resource, (idp.issuer, issuer))
         authsvc = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))

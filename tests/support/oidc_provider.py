@@ -1,0 +1,210 @@
+"""A certified identity provider, npm ``oidc-provider``, and the clients that get its tokens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from secrets import token_urlsafe
+from typing import Any
+
+import httpx2
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from jwt.algorithms import ECAlgorithm
+
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.node import installed, spawn_node
+from tests.support.tokens import OTHER_RESOURCE, RESOURCE
+
+SCOPE = "openid offline_access buckets.read"
+"""What clients of a user ask for: an ID token, a refresh token, and one scope of the resource."""
+
+APP, DEVICE, DAEMON = "app", "device", "daemon"
+"""Clients: of a user with a browser, of a user with a device, and without a user."""
+
+AUTHSVC_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+"""How authsvc authenticates. For each there is a client of that name."""
+
+_CALLBACK = "http://127.0.0.1/callback"
+_DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+_AUTHSVC_KEY = generate_private_key(SECP256R1())
+AUTHSVC_KEY_PEM = _AUTHSVC_KEY.private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+).decode()
+"""authsvc's key for private_key_jwt."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A token response (RFC 6749 section 5.1).
+
+    Attributes:
+        client: the client that it was for.
+        access: the access token.
+        refresh: the refresh token; empty for none.
+        identity: the ID token; empty for none.
+    """
+
+    client: str
+    access: str
+    refresh: str = ""
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class OidcProvider:
+    """A running provider. Its tokens for ``RESOURCE`` are JWTs, those for ``OTHER_RESOURCE`` are
+    opaque.
+
+    Attributes:
+        issuer: claim ``iss`` of its tokens, and its address.
+        secret: the secret of each client that has one.
+    """
+
+    issuer: str
+    secret: str
+
+    async def publish(self, *keys: tuple[str, str]) -> None:
+        """Publish these signing keys alone from now on, each a kid and its algorithm. The first
+        one signs."""
+        listed = [{"kid": kid, "alg": algorithm} for kid, algorithm in keys]
+        async with _http() as http:
+            (await http.post(f"{self.issuer}/signing-keys", json=listed)).raise_for_status()
+
+    async def log_in(
+        self, subject: str = "ada", *, role: str = "reader", resource: str = RESOURCE
+    ) -> Grant:
+        """The authorization code flow with PKCE (RFC 7636)."""
+        verifier = token_urlsafe(32)
+        query = {
+            "client_id": APP,
+            "response_type": "code",
+            "redirect_uri": _CALLBACK,
+            "scope": SCOPE,
+            "prompt": "consent",
+            "resource": resource,
+            "code_challenge": _base64url(hashlib.sha256(verifier.encode()).digest()),
+            "code_challenge_method": "S256",
+        }
+        async with _http() as browser:
+            page = await browser.get(f"{self.issuer}/auth", params=query, follow_redirects=True)
+            answer = await browser.post(page.url, data={"subject": subject, "role": role})
+            while not (location := answer.headers["location"]).startswith(_CALLBACK):
+                answer = await browser.get(location)
+        return await self._token(
+            APP,
+            grant_type="authorization_code",
+            code=httpx2.URL(location).params["code"],
+            redirect_uri=_CALLBACK,
+            code_verifier=verifier,
+            resource=resource,
+        )
+
+    async def refresh(self, grant: Grant, *, resource: str = RESOURCE) -> Grant:
+        """The refresh token grant (RFC 6749 section 6)."""
+        form = {"grant_type": "refresh_token", "refresh_token": grant.refresh}
+        return await self._token(grant.client, **form, resource=resource)
+
+    async def client_credentials(self, *, resource: str = RESOURCE) -> Grant:
+        """The client credentials grant (RFC 6749 section 4.4)."""
+        form = {"grant_type": "client_credentials", "scope": "buckets.read"}
+        return await self._token(DAEMON, **form, resource=resource)
+
+    async def device(
+        self, subject: str = "ada", *, role: str = "reader", resource: str = RESOURCE
+    ) -> Grant:
+        """The device authorization grant (RFC 8628)."""
+        form = {"client_id": DEVICE, "scope": SCOPE, "prompt": "consent", "resource": resource}
+        async with _http() as http:
+            answer = await http.post(f"{self.issuer}/device/auth", data=form)
+        device = answer.raise_for_status().json()
+        async with _http() as browser:
+            page = await browser.get(device["verification_uri"])
+            for _ in ("enter the code", "confirm it"):
+                fields = {"user_code": device["user_code"], **_hidden_fields(page.text)}
+                page = await browser.post(
+                    device["verification_uri"], data=fields, follow_redirects=True
+                )
+            login = {"subject": subject, "role": role}
+            done = await browser.post(page.url, data=login, follow_redirects=True)
+            assert "successful" in done.text, done.text
+        code = device["device_code"]
+        return await self._token(
+            DEVICE, grant_type=_DEVICE_CODE, device_code=code, resource=resource
+        )
+
+    async def revoke(self, token: str, client: str) -> None:
+        """Revoke a token (RFC 7009) as the client that has it."""
+        await self._post("/token/revocation", client, {"token": token})
+
+    async def _token(self, client: str, **form: str) -> Grant:
+        answer = (await self._post("/token", client, form)).json()
+        assert answer["token_type"] == "Bearer"
+        return Grant(
+            client,
+            answer["access_token"],
+            answer.get("refresh_token", ""),
+            answer.get("id_token", ""),
+        )
+
+    async def _post(self, path: str, client: str, form: Mapping[str, str]) -> httpx2.Response:
+        async with _http() as http:
+            if client == DAEMON:
+                sent = await http.post(self.issuer + path, data=form, auth=(client, self.secret))
+            else:
+                sent = await http.post(self.issuer + path, data={**form, "client_id": client})
+        assert sent.status_code == 200, sent.text
+        return sent
+
+
+@contextmanager
+def serving_oidc_provider() -> Iterator[OidcProvider]:
+    """Run it beside the test. Skips where it is not installed."""
+    installed("oidc-provider")
+    secret = token_urlsafe(32)
+    options = {
+        "resources": {RESOURCE: "jwt", OTHER_RESOURCE: "opaque"},
+        "clients": list(_clients(secret)),
+    }
+    with spawn_node("authorization_server.mjs", json.dumps(options)) as process:
+        address = process.wait_for("listening on", TIMEOUT_SECONDS)["address"]
+        yield OidcProvider(str(address), secret)
+
+
+def _clients(secret: str) -> Iterator[dict[str, Any]]:
+    browser = ["authorization_code", "refresh_token"]
+    yield _client(APP, "none", browser, redirect_uris=[_CALLBACK], response_types=["code"])
+    yield _client(DEVICE, "none", [_DEVICE_CODE, "refresh_token"])
+    yield _client(DAEMON, "client_secret_basic", ["client_credentials"], client_secret=secret)
+    for method in AUTHSVC_METHODS[:2]:
+        yield _client(method, method, [], client_secret=secret)
+    jwk = ECAlgorithm.to_jwk(_AUTHSVC_KEY.public_key(), as_dict=True)
+    yield _client(AUTHSVC_METHODS[2], AUTHSVC_METHODS[2], [], jwks={"keys": [jwk]})
+
+
+def _client(name: str, method: str, grants: Sequence[str], **more: object) -> dict[str, Any]:
+    return {
+        "client_id": name,
+        "token_endpoint_auth_method": method,
+        "grant_types": grants,
+        "redirect_uris": [],
+        "response_types": [],
+        **more,
+    }
+
+
+def _http() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
+
+
+def _hidden_fields(page: str) -> dict[str, str]:
+    return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
