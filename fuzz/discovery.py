@@ -72,6 +72,7 @@ def seeds() -> dict[str, bytes]:
         "no-issuer": {"jwks_uri": "https://idp.example/jwks"},
         "no-jwks": {"issuer": ISSUER},
         "escapes": {**METADATA, "issuer": "\x1b[2J\u202e\ud800"},
+        "long-when-escaped": {**METADATA, "issuer": "\0" * 300},
         **uris,
     }
     texts = {

@@ -174,7 +174,8 @@ def _other_issuer(found: object, issuer: str) -> str:
 
 def _quoted(text: str) -> str:
     """Text of an issuer for a message: bounded and printable."""
-    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")
+    quoted = repr(text)  # an escape has up to ten characters
+    return quoted if len(quoted) <= MAX_QUOTED + 2 else f"{quoted[: MAX_QUOTED + 1]}...{quoted[0]}"
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class ClaimPaths:
     subject: tuple[ClaimPath, ...] = _paths("sub")
     client_id: tuple[ClaimPath, ...] = _paths("client_id", "azp", "cid", "appid")
     scopes: tuple[ClaimPath, ...] = _paths("scope", "scp")
-    roles: tuple[ClaimPath, ...] = _paths("roles")
+    roles: tuple[ClaimPath, ...] = _paths("roles", "/realm_access/roles", "groups")
     buckets: tuple[ClaimPath, ...] = _paths("buckets")
     permissions: tuple[ClaimPath, ...] = _paths("permissions")
 
@@ -55,7 +55,7 @@ class Profile:
 
 PROFILES: Mapping[str, Profile] = {
     "standard": Profile(),
-    "quilt": Profile(is_packed=True),
+    "quilt": Profile(replace(STANDARD, roles=_paths("roles")), is_packed=True),
     # Refresh, ID and offline tokens have another ``typ`` among their claims.
     "keycloak": Profile(
         replace(
@@ -72,6 +72,8 @@ PROFILES: Mapping[str, Profile] = {
             subject=_paths("oid", "sub"),
             client_id=_paths("azp", "appid"),
             scopes=_paths("scp"),
+            # Its groups are ids, up to 200 of them.
+            roles=_paths("roles"),
         )
     ),
     "cognito": Profile(
@@ -87,7 +89,12 @@ PROFILES: Mapping[str, Profile] = {
         replace(STANDARD, client_id=_paths("cid"), scopes=_paths("scp"), roles=_paths("groups"))
     ),
     "auth0": Profile(
-        replace(STANDARD, client_id=_paths("azp", "client_id"), scopes=_paths("scope"))
+        replace(
+            STANDARD,
+            client_id=_paths("azp", "client_id"),
+            scopes=_paths("scope"),
+            roles=_paths("roles"),
+        )
     ),
 }
 """By name."""

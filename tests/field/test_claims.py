@@ -90,13 +90,21 @@ async def test_roles_are_where_the_provider_puts_them(
 ) -> None:
     where, claims = path
     assert (await field.verify({"claims": {"roles": where}}, **claims)).roles == ("a", "b")
-    assert (await field.verify({}, **claims)).roles == ()
+    is_usual = where in {"/realm_access/roles", "groups"}
+    assert (await field.verify({}, **claims)).roles == (("a", "b") if is_usual else ())
 
 
 async def test_several_claims_are_one_list_of_roles_without_repeats(field: Field) -> None:
-    settings: dict[str, object] = {"claims": {"roles": ["roles", "/realm_access/roles", "groups"]}}
     claims = {"roles": ["a"], "realm_access": {"roles": ["b", "a"]}, "groups": "c"}
-    assert (await field.verify(settings, **claims)).roles == ("a", "b", "c")
+    assert (await field.verify({}, **claims)).roles == ("a", "b", "c")
+    settings: dict[str, object] = {"claims": {"roles": ["groups", "roles"]}}
+    assert (await field.verify(settings, **claims)).roles == ("c", "a")
+
+
+@pytest.mark.parametrize("profile", ["entra", "auth0", "quilt"])
+async def test_groups_are_no_roles_of_a_provider_that_has_roles(field: Field, profile: str) -> None:
+    claims = {"oid": "0f7d", "groups": ["g"], "roles": ["r"]}
+    assert (await field.verify({"profile": profile}, **claims)).roles == ("r",)
 
 
 @pytest.mark.parametrize("part", ["roles", "buckets", "permissions"])
