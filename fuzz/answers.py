@@ -12,7 +12,12 @@ from fuzz.tokens import NOW, RESOURCE
 ISSUER = "https://idp.example"
 
 _STRICT = IntrospectedIssuer(ISSUER)
-_LENIENT = IntrospectedIssuer(ISSUER, audiences=Audiences(is_optional=True), expiry_optional=True)
+_LENIENT = IntrospectedIssuer(
+    ISSUER,
+    audiences=Audiences(is_optional=True),
+    expiry_optional=True,
+    token_type_optional=True,
+)
 
 
 def introspection_verdict(data: bytes) -> str:

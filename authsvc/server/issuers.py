@@ -74,6 +74,7 @@ def introspection_of(
             settings.audiences, settings.client_ids, is_optional=settings.audience_optional
         ),
         expiry_optional=settings.expiry_optional,
+        token_type_optional=settings.token_type_optional,
     )
     endpoint = endpoint_of(settings, "introspection")
     return IntrospectionVerifier(issuer, endpoint, max_token_bytes=max_token_bytes)

@@ -40,6 +40,14 @@ CACHE_BYTES = 64 * 1024 * 1024
 MAX_CONCURRENT_REQUESTS = 256
 """Requests in flight: a flood of unknown tokens is not passed on to the issuer."""
 
+_INACTIVE = {
+    "invalid_token": "",
+    "unsupported_token_type": ": the issuer does not introspect its JWTs; [[issuers]] verifies "
+    "them by its keys, with introspection.tokens = 'opaque'",
+}
+"""Errors that concern the token, not the request, and what to do about them. The second is one of
+revocation (RFC 7009 section 2.2.1), which oidc-provider also returns here."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """``b64token`` of RFC 6750 section 2.1: nothing else can be sent in the header."""
 
@@ -240,8 +248,9 @@ class IntrospectionVerifier:
         try:
             return await self._endpoint.post(form, now)
         except EndpointError as error:
-            if error.status == 400 and error.code == "invalid_token":
-                raise AuthError(Reason.TOKEN_INACTIVE, str(error)) from None
+            if error.status == 400 and error.code in _INACTIVE:
+                detail = f"{error}{_INACTIVE[error.code]}"
+                raise AuthError(Reason.TOKEN_INACTIVE, detail) from None
             if error.retry_after_seconds is not None and error.status in (429, 503):
                 self._resume_time = now + error.retry_after_seconds
             detail = str(error)

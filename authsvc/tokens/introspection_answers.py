@@ -35,6 +35,9 @@ _ACCESS_TOKENS: Mapping[str, Collection[str]] = {
 spite of the hint (RFC 7662 section 2.1), and sender-constrained ones, which no bearer may use.
 ``N_A`` says that it is no access token (RFC 8693 section 2.2.1)."""
 
+_TYPED_ACCESS_TOKENS = frozenset({"bearer", "at+jwt"})
+"""Values of ``typ`` that name an access token."""
+
 _OTHER_TYPES = frozenset({"refresh", "offline", "id", "logout", "dpop"})
 """Values of ``typ`` by which Keycloak marks its other tokens."""
 
@@ -52,6 +55,8 @@ class IntrospectedIssuer:
         leeway_seconds: how far its clock may deviate.
         audiences: which of its tokens are for a resource.
         expiry_optional: whether a response without ``exp`` is accepted.
+        token_type_optional: whether a response without ``aud`` may leave out the kind of token,
+            too.
     """
 
     issuer: str
@@ -59,6 +64,7 @@ class IntrospectedIssuer:
     leeway_seconds: float = 30.0
     audiences: Audiences = field(default_factory=Audiences)
     expiry_optional: bool = False
+    token_type_optional: bool = False
 
     def verified(
         self, response: bytes, digest: bytes, *, resource: str, now: float
@@ -81,6 +87,8 @@ class IntrospectedIssuer:
             claims, required=("exp",), leeway_seconds=self.leeway_seconds, now=now
         )
         self.audiences.check(claims, resource, client_id=partial(self.mapping.client_id, claims))
+        if claims.get("aud") is None and not self.token_type_optional:
+            _check_names_access_token(claims)
         token = VerifiedToken(
             digest=digest,
             principal=self.mapping.principal(claims, response),
@@ -129,6 +137,25 @@ def _check_is_access_token(claims: Mapping[str, object]) -> None:
             raise AuthError(Reason.TOKEN_MALFORMED, f"no access token by its {name}")
     if str(claims.get("typ")).lower() in _OTHER_TYPES:
         raise AuthError(Reason.TOKEN_MALFORMED, "no access token by its typ")
+
+
+def _check_names_access_token(claims: Mapping[str, object]) -> None:
+    """Check that a response without ``aud`` names its kind of token.
+
+    Issuers that also describe refresh tokens leave out both for them (oidc-provider, Spring
+    Authorization Server).
+
+    Raises:
+        AuthError: TOKEN_MALFORMED.
+    """
+    if any(optional_text(claims, name) for name in _ACCESS_TOKENS):
+        return
+    if str(claims.get("typ")).lower() not in _TYPED_ACCESS_TOKENS:
+        raise AuthError(
+            Reason.TOKEN_MALFORMED,
+            "the response has neither aud nor token_type, like that for a refresh token; see "
+            "introspection.token_type_optional",
+        )
 
 
 def _no_response(fault: str) -> AuthError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +314,7 @@ async def test_answers_without_aud_by_a_setting(
 ) -> None:
     verifier = verifier_of(configured(tmp_path, idp, site, audience_optional=True))
     for number, absent in enumerate((..., None)):
-        answers(site, aud=absent)
+        answers(site, aud=absent, token_type="Bearer")
         assert await verdict(verifier, f"t{number}") is None
         assert await verdict(verifier, f"t{number}", resource=OTHER_RESOURCE) is None
     # One that is there has to be right.
@@ -323,6 +323,45 @@ async def test_answers_without_aud_by_a_setting(
         assert await verdict(verifier, f"u{number}") is Reason.TOKEN_AUDIENCE_MISMATCH
     answers(site, aud=..., exp=...)
     assert await verdict(verifier, "v") is Reason.TOKEN_CLAIM_MISSING
+
+
+WITHOUT_AUD: Sequence[dict[str, object]] = (
+    {"audience_optional": True},
+    {"client_ids": ["app1"]},
+    {"client_ids": {RESOURCE: ["app1"]}},
+)
+
+
+@pytest.mark.parametrize("settings", WITHOUT_AUD, ids=str)
+async def test_answers_without_aud_name_an_access_token(
+    tmp_path: Path, idp: IdentityProvider, site: Site, settings: dict[str, object]
+) -> None:
+    """Those that name neither are also given for refresh tokens."""
+    verifier = verifier_of(configured(tmp_path, idp, site, **settings))
+    kinds = ({"token_type": "Bearer"}, {"token_use": "access_token"}, {"typ": "Bearer"})
+    for number, kind in enumerate(kinds):
+        answers(site, aud=..., client_id="app1", **kind)
+        assert await verdict(verifier, f"t{number}") is None
+    others: Sequence[dict[str, object]]
+    others = ({}, {"token_type": None}, {"token_type": ""}, {"typ": "JWT"})
+    for number, other in enumerate(others):
+        answers(site, aud=..., client_id="app1", **other)
+        found = await outcome(verifier, f"u{number}")
+        assert isinstance(found, AuthError)
+        assert found.reason is Reason.TOKEN_MALFORMED
+        assert "introspection.token_type_optional" in found.detail
+    verifier = verifier_of(configured(tmp_path, idp, site, token_type_optional=True, **settings))
+    answers(site, aud=..., client_id="app1")
+    assert await verdict(verifier) is None
+    answers(site, aud=..., client_id="app1", token_type="refresh_token")
+    assert await verdict(verifier, "another") is Reason.TOKEN_MALFORMED
+
+
+def test_token_type_optional_needs_answers_without_aud(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    with pytest.raises(ValidationError, match="token_type_optional has no effect"):
+        configured(tmp_path, idp, site, token_type_optional=True)
 
 
 async def test_answers_without_exp_by_a_setting(
@@ -445,6 +484,8 @@ async def test_a_rejected_client_is_named_in_the_log(
         (400, b"", Reason.KEYS_UNAVAILABLE),
         (400, b'{"error":"invalid_token"}', Reason.TOKEN_INACTIVE),
         (401, b'{"error":"invalid_token"}', Reason.KEYS_UNAVAILABLE),
+        (400, b'{"error":"unsupported_token_type"}', Reason.TOKEN_INACTIVE),
+        (503, b'{"error":"unsupported_token_type"}', Reason.KEYS_UNAVAILABLE),
         (403, b"<html>", Reason.KEYS_UNAVAILABLE),
         (403, b'{"error":"insufficient_scope"}', Reason.KEYS_UNAVAILABLE),
         (404, b"", Reason.KEYS_UNAVAILABLE),

@@ -5,6 +5,7 @@ No valid token is rejected, whatever grant issued it; no other token is accepted
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,10 @@ import pytest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome, Principal
 from authsvc.server.config import Settings
+from authsvc.tokens.discovery import DEFAULT_MAX_AGE_SECONDS
+from authsvc.tokens.introspection import CACHE_SECONDS
+from authsvc.tokens.sources import COOL_DOWN_SECONDS
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.oidc_provider import (
     APP,
@@ -36,14 +41,27 @@ pytestmark = pytest.mark.anyio
 FORMATS = pytest.mark.parametrize("resource", [RESOURCE, OTHER_RESOURCE], ids=["jwt", "opaque"])
 """The resource, by the format of its access tokens."""
 
+ALGORITHMS = ["RS256", "RS512", "PS256", "PS384", "ES256", "ES384", "ES512", "EdDSA"]
+
 CLIENT_AS_SUBJECT = {"claims": {"subject": ["sub", "client_id"]}}
 """No user is behind client credentials: an introspection response then has no ``sub``."""
 
 
+FIRST, SECOND, THIRD = (("first", "ES256"), ("second", "ES256"), ("third", "ES256"))
+"""Signing keys: a kid and its algorithm."""
+
+
 @pytest.fixture(scope="module")
-def provider() -> Iterator[OidcProvider]:
+def running_provider() -> Iterator[OidcProvider]:
     with serving_oidc_provider() as running:
         yield running
+
+
+@pytest.fixture
+async def provider(running_provider: OidcProvider) -> OidcProvider:
+    """It signs with one key, whichever keys a test before published."""
+    await running_provider.publish(FIRST)
+    return running_provider
 
 
 @pytest.fixture
@@ -71,17 +89,13 @@ def configured(
         files = {"private_key_file": AUTHSVC_KEY_PEM}
     for name, text in files.items():
         (folder / name).write_text(text)
+    changes: dict[str, Any] = {}
+    if introspection.get("tokens") != "all":
+        table = {"issuer": provider.issuer, "algorithms": ["ES256"], "discover": True}
+        changes["issuers"] = [{**table, **issuer}]
     return settings_for(
         folder,
         IdentityProvider(),
-        issuers=[
-            {
-                "issuer": provider.issuer,
-                "algorithms": ["ES256"],
-                "discover": True,
-                **issuer,
-            }
-        ],
         introspection={
             "issuer": provider.issuer,
             "tokens": "opaque",
@@ -91,6 +105,7 @@ def configured(
             **{name: folder / name for name in files},
             **introspection,
         },
+        **changes,
     )
 
 
@@ -105,14 +120,30 @@ async def refusal(
     service: Service, token: str, resource: str = RESOURCE, session: str = ""
 ) -> Reason:
     """Why a token is rejected."""
-    with pytest.raises(AuthError) as caught:
+    found = await verdict(service, token, resource, session)
+    assert found is not None
+    return found
+
+
+async def verdict(
+    service: Service, token: str, resource: str = RESOURCE, session: str = ""
+) -> Reason | None:
+    """As ``refusal``, or None for an accepted token."""
+    try:
         await service.client.resolve(session, token, resource=resource)
-    return caught.value.reason
+    except AuthError as error:
+        return error.reason
+    return None
 
 
 def claims(principal: Principal) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(principal.claims_json)
     return found
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """The claims of a JWT, which is not verified."""
+    return jwt.decode(token, options={"verify_signature": False})
 
 
 async def granted(provider: OidcProvider, client: str, resource: str) -> Grant:
@@ -172,8 +203,7 @@ async def test_grants_of_a_user_and_their_refresh(
             assert found.principal is not None
             header, payload = jwt.get_unverified_header(grant.access), claims(found.principal)
             assert (header["typ"], payload["aud"]) == ("at+jwt", RESOURCE)
-            unverified = jwt.decode(grant.access, options={"verify_signature": False})
-            assert payload == unverified
+            assert payload == claims_of(grant.access)
 
 
 @pytest.mark.parametrize("client", [APP, DEVICE, DAEMON])
@@ -198,3 +228,229 @@ async def test_each_client_authentication_method_introspects(
     async with serving(configured(tmp_path, provider, method), clock) as service:
         assert (await accepted(service, grant.access, OTHER_RESOURCE)).subject == "ada"
         assert await refusal(service, "made-up", OTHER_RESOURCE) is Reason.TOKEN_INACTIVE
+
+
+async def test_a_revoked_opaque_token_is_rejected_once_its_response_is_not_cached(
+    tmp_path: Path, provider: OidcProvider, clock: Clock
+) -> None:
+    grant = await provider.log_in(resource=OTHER_RESOURCE)
+    daemon = await provider.client_credentials(resource=OTHER_RESOURCE)
+    tokens = (grant.access, daemon.access)
+    settings = configured(tmp_path, provider, introspection=CLIENT_AS_SUBJECT)
+    async with serving(settings, clock) as service:
+        sessions = []
+        for token in tokens:
+            created = await service.client.create(token, resource=OTHER_RESOURCE)
+            assert created.session is not None
+            sessions.append(created.session.id)
+        await provider.revoke(grant.access, APP)
+        await provider.revoke(daemon.access, DAEMON)
+        clock.advance(CACHE_SECONDS)
+        for token, session in zip(tokens, sessions, strict=True):
+            for presented in (session, ""):
+                found_reason = await refusal(service, token, OTHER_RESOURCE, presented)
+                assert found_reason is Reason.TOKEN_INACTIVE
+        # The sessions are as they were.
+        fresh = await provider.log_in(resource=OTHER_RESOURCE)
+        found = await service.client.resolve(sessions[0], fresh.access, resource=OTHER_RESOURCE)
+        assert found.outcome is Outcome.REAUTHENTICATED
+
+
+async def test_a_revoked_refresh_token_ends_the_access_token_of_its_grant(
+    tmp_path: Path, provider: OidcProvider, clock: Clock
+) -> None:
+    grant = await provider.device(resource=OTHER_RESOURCE)
+    async with serving(configured(tmp_path, provider), clock) as service:
+        assert (await accepted(service, grant.access, OTHER_RESOURCE)).subject == "ada"
+        await provider.revoke(grant.refresh, DEVICE)
+        clock.advance(CACHE_SECONDS)
+        assert await refusal(service, grant.access, OTHER_RESOURCE) is Reason.TOKEN_INACTIVE
+
+
+async def test_client_credentials_without_sub_need_a_setting(
+    tmp_path: Path, provider: OidcProvider, clock: Clock
+) -> None:
+    grant = await provider.client_credentials(resource=OTHER_RESOURCE)
+    async with serving(configured(tmp_path, provider), clock) as service:
+        assert await refusal(service, grant.access, OTHER_RESOURCE) is Reason.TOKEN_CLAIM_MISSING
+
+
+# Keys
+
+
+async def test_keys_are_rotated_and_withdrawn(
+    tmp_path: Path, provider: OidcProvider, clock: Clock
+) -> None:
+    """A token by a new key works without a restart. Once a set without it is fetched, no token by
+    a withdrawn key works, whatever grant issued it, and whether or not it was cached."""
+    old = [await granted(provider, client, RESOURCE) for client in (APP, DEVICE, DAEMON)]
+    unseen = await provider.log_in("bob")
+    async with serving(configured(tmp_path, provider), clock) as service:
+        sessions = []
+        for grant in old:
+            created = await service.client.create(grant.access, resource=RESOURCE)
+            assert created.session is not None
+            sessions.append(created.session.id)
+
+        await provider.publish(SECOND, FIRST)
+        refreshed = await provider.refresh(old[0])
+        assert jwt.get_unverified_header(refreshed.access)["kid"] == "second"
+        clock.advance(COOL_DOWN_SECONDS)
+        found = await service.client.resolve(sessions[0], refreshed.access, resource=RESOURCE)
+        assert found.principal is not None
+        assert found.principal.subject == "ada"
+        for grant, session in zip(old, sessions, strict=True):
+            for presented in (session, ""):
+                await service.client.resolve(presented, grant.access, resource=RESOURCE)
+
+        await provider.publish(THIRD, SECOND)
+        third = await provider.client_credentials()
+        clock.advance(COOL_DOWN_SECONDS)
+        assert (await accepted(service, third.access)).subject == DAEMON
+        assert await refusal(service, unseen.access) is Reason.TOKEN_KEY_UNKNOWN
+        for grant, session in zip(old, sessions, strict=True):
+            for presented in (session, ""):
+                found_reason = await refusal(service, grant.access, session=presented)
+                assert found_reason is Reason.TOKEN_KEY_UNKNOWN
+        # The session goes on with its user's next token.
+        again = await provider.refresh(refreshed)
+        found = await service.client.resolve(sessions[0], again.access, resource=RESOURCE)
+        assert found.principal is not None
+        assert claims(found.principal)["jti"] == claims_of(again.access)["jti"]
+
+
+async def test_a_withdrawn_key_ends_when_the_keys_are_fetched_ahead_of_need(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No token has to name the new key for that."""
+    monkeypatch.setattr("authsvc.server.housekeeping.REFRESH_INTERVAL_SECONDS", 0.01)
+    grant = await provider.log_in()
+    async with serving(configured(tmp_path, provider), clock) as service:
+        await accepted(service, grant.access)
+        await provider.publish(SECOND)
+        await accepted(service, grant.access)
+        clock.advance(DEFAULT_MAX_AGE_SECONDS)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while (found := await verdict(service, grant.access)) is None:
+                pass
+        assert found is Reason.TOKEN_KEY_UNKNOWN
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_each_algorithm_where_it_is_allowed(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, algorithm: str
+) -> None:
+    """The provider has a key for each of them, and signs with one."""
+    ranked = sorted(ALGORITHMS, key=lambda name: name != algorithm)
+    await provider.publish(*((f"key for {name}", name) for name in ranked))
+    grant = await provider.log_in()
+    assert jwt.get_unverified_header(grant.access)["alg"] == algorithm
+    settings = configured(tmp_path, provider, issuer={"algorithms": ALGORITHMS})
+    async with serving(settings, clock) as service:
+        assert (await accepted(service, grant.access)).subject == "ada"
+    settings = configured(tmp_path, provider, issuer={"algorithms": ranked[1:]})
+    async with serving(settings, clock) as service:
+        assert await refusal(service, grant.access) is Reason.TOKEN_ALGORITHM_REFUSED
+
+
+@pytest.mark.parametrize("signed", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize("allowed", ["EdDSA", "Ed25519"])
+async def test_both_names_of_ed25519(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, signed: str, allowed: str
+) -> None:
+    await provider.publish((f"ed25519 as {signed}", signed))
+    grant = await provider.client_credentials()
+    assert jwt.get_unverified_header(grant.access)["alg"] == signed
+    settings = configured(tmp_path, provider, issuer={"algorithms": [allowed]})
+    async with serving(settings, clock) as service:
+        assert (await accepted(service, grant.access)).subject == DAEMON
+
+
+# Other tokens of the provider
+
+
+@pytest.mark.parametrize("client", [APP, DEVICE])
+@FORMATS
+async def test_id_tokens_are_rejected(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, client: str, resource: str
+) -> None:
+    """Where their audience, which is the client, is accepted: by their header. They have no other
+    mark: the provider leaves out ``at_hash`` and ``nonce``."""
+    first = await granted(provider, client, resource)
+    second = await provider.refresh(first, resource=resource)
+    identities = (first.identity, second.identity)
+    assert all(claims_of(token)["aud"] == client for token in identities)
+    async with serving(configured(tmp_path, provider), clock) as service:
+        for token in identities:
+            found = await refusal(service, token, resource)
+            assert found is Reason.TOKEN_AUDIENCE_MISMATCH
+    audiences = {it: [it, client] for it in (RESOURCE, OTHER_RESOURCE)}
+    issuer = {"audiences": audiences, "accepted_types": ["at+jwt"]}
+    async with serving(configured(tmp_path, provider, issuer=issuer), clock) as service:
+        for token in identities:
+            assert await refusal(service, token, resource) is Reason.TOKEN_MALFORMED
+        for grant in (first, second):
+            assert (await accepted(service, grant.access, resource)).client_id == client
+
+
+@pytest.mark.parametrize(
+    "introspection",
+    [{}, {"audience_optional": True}, {"client_ids": [APP, DEVICE]}],
+    ids=["aud is needed", "aud is optional", "aud is not needed of these clients"],
+)
+@pytest.mark.parametrize("client", [APP, DEVICE])
+@FORMATS
+async def test_refresh_tokens_are_rejected(
+    tmp_path: Path,
+    provider: OidcProvider,
+    clock: Clock,
+    client: str,
+    resource: str,
+    introspection: dict[str, object],
+) -> None:
+    """The provider introspects them as active, and names neither an ``aud`` nor a type."""
+    grant = await granted(provider, client, resource)
+    settings = configured(tmp_path, provider, introspection=introspection)
+    async with serving(settings, clock) as service:
+        found = await refusal(service, grant.refresh, resource)
+        assert found in {Reason.TOKEN_AUDIENCE_MISMATCH, Reason.TOKEN_MALFORMED}
+        assert (await accepted(service, grant.access, resource)).client_id == client
+
+
+async def test_jwts_that_the_provider_does_not_introspect(
+    tmp_path: Path, provider: OidcProvider, clock: Clock
+) -> None:
+    """It answers ``unsupported_token_type``: that is said of the token. The endpoint works."""
+    signed, opaque = [await provider.log_in(resource=it) for it in (RESOURCE, OTHER_RESOURCE)]
+    settings = configured(tmp_path, provider, introspection={"tokens": "all"})
+    encrypted = f"{signed.access}.made.up"
+    async with serving(settings, clock) as service:
+        for token in (signed.access, signed.identity, encrypted):
+            assert await refusal(service, token) is Reason.TOKEN_INACTIVE
+        assert (await accepted(service, opaque.access, OTHER_RESOURCE)).subject == "ada"
+
+
+# Sessions
+
+
+@FORMATS
+async def test_another_user_does_not_get_into_a_session(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, resource: str
+) -> None:
+    ada = await provider.log_in("ada", resource=resource)
+    others = [
+        await provider.log_in("bob", resource=resource),
+        await provider.device("bob", role="analyst", resource=resource),
+        await provider.client_credentials(resource=resource),
+    ]
+    settings = configured(tmp_path, provider, introspection=CLIENT_AS_SUBJECT)
+    async with serving(settings, clock) as service:
+        created = await service.client.create(ada.access, resource=resource)
+        assert created.session is not None
+        session = created.session.id
+        for grant in others:
+            found_reason = await refusal(service, grant.access, resource, session)
+            assert found_reason is Reason.SESSION_SUBJECT_MISMATCH
+        found = await service.client.resolve(session, ada.access, resource=resource)
+        assert found.session is not None
+        assert (found.outcome, found.session.revision) == (Outcome.REUSED, 1)

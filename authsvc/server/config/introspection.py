@@ -36,6 +36,11 @@ class IntrospectionSettings(EndpointSettings):
         description="Whether answers without exp are accepted. Such a token is taken to be valid "
         "for three to five minutes after each answer.",
     )
+    token_type_optional: bool = Field(
+        default=False,
+        description="Whether answers without aud may be without token_type, too. The issuer's "
+        "refresh tokens are then accepted, if it introspects them.",
+    )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
     client_ids: ClientIds = Field(
         default=(),
@@ -50,5 +55,9 @@ class IntrospectionSettings(EndpointSettings):
         if self.audience_optional and self.client_ids:
             raise ValueError(
                 "client_ids has no effect with audience_optional = true, which accepts every client"
+            )
+        if self.token_type_optional and not (self.audience_optional or self.client_ids):
+            raise ValueError(
+                "token_type_optional has no effect without client_ids or audience_optional = true"
             )
         return self
