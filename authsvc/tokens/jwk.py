@@ -74,6 +74,7 @@ def read_entry(jwk: object, index: int, algorithms: Collection[str]) -> Entry:
         raise SkippedEntry("is not a JSON object")
     if isinstance(jwk, DuplicateMembers):
         raise SkippedEntry("has a member twice")
+    jwk = _present(jwk)
     names = _algorithms(jwk, algorithms)
     try:
         first = _key(jwk, names[0])
@@ -84,12 +85,13 @@ def read_entry(jwk: object, index: int, algorithms: Collection[str]) -> Entry:
         raise SkippedEntry(str(error)) from None
 
 
-def published_materials(jwk: object) -> Iterator[KeyMaterial]:
+def published_materials(entry: object) -> Iterator[KeyMaterial]:
     """The public keys of an entry that is private: anybody can sign with those.
 
     None of an entry that holds a public key alone, or nothing that would be used.
     """
-    if isinstance(jwk, dict) and not _PRIVATE_MEMBERS.isdisjoint(jwk):
+    jwk = _present(entry) if isinstance(entry, dict) else {}
+    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
         public = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}
         for algorithm in ALGORITHMS:
             if _type_permits(jwk, algorithm):
@@ -101,6 +103,16 @@ def label_of(jwk: object, index: int) -> str:
     """The name of an entry in messages: its place in the set, and its ``kid`` where it has one."""
     kid = jwk.get("kid") if isinstance(jwk, dict) else None
     return f"keys[{index}]" + (f" (kid {kid[:64]!r})" if isinstance(kid, str) else "")
+
+
+def _present(jwk: Mapping[str, object]) -> dict[str, object]:
+    """The members that an entry has. Some serialisers write the others as null, and key_ops as an
+    empty list."""
+    return {
+        name: value
+        for name, value in jwk.items()
+        if value is not None and not (name == "key_ops" and value == [])
+    }
 
 
 def _algorithms(jwk: Mapping[str, object], algorithms: Collection[str]) -> tuple[str, ...]:

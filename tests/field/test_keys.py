@@ -177,6 +177,24 @@ async def test_the_same_key_twice_works(field: Field, again: dict[str, Any]) -> 
     assert await field.verdict(field.token(RSA, "RS256", "good")) is None
 
 
+ABSENT = ("alg", "use", "crv", "k", "d", "p", "q", "dp", "dq", "qi", "oth", "x5t", "issuer")
+
+
+async def test_members_without_a_value_are_absent(field: Field) -> None:
+    """As .NET's serialiser writes what a key has not."""
+    unset = {**dict.fromkeys(ABSENT), "key_ops": [], "x5c": []}
+    field.publish({**unset, **public(RSA, kid="k")})
+    await field.configure("RS256")
+    assert await field.verdict(field.token(RSA, "RS256", "k")) is None
+
+
+async def test_a_private_entry_is_private_beside_members_without_a_value(field: Field) -> None:
+    private = RSAAlgorithm.to_jwk(RSA, as_dict=True)
+    field.publish(GOOD, {**private, "kid": "k", "oth": None, "key_ops": None, "use": "enc"})
+    await field.configure("RS256")
+    assert await field.verdict(field.token(RSA, "RS256", "good")) is Reason.TOKEN_KEY_UNKNOWN
+
+
 async def test_one_kid_under_two_algorithms_is_chosen_by_the_tokens(field: Field) -> None:
     field.publish(public(RSA, kid="k", alg="RS256"), public(OTHER_RSA, kid="k", alg="PS256"))
     await field.configure("RS256", "PS256")
