@@ -19,7 +19,8 @@ X_FORWARDED_HOST = "x-forwarded-host"
 
 _PAIR = re.compile(
     r"[ \t]*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)="
-    r"(?:(?P<token>[!#$%&'*+.^_`|~0-9A-Za-z-]+)|\"(?P<quoted>(?:[^\"\\]|\\.)*)\")"
+    # Colons and brackets belong in quotes; proxies leave those out, and there is one way to read it.
+    r"(?:(?P<token>[!#$%&'*+.^_`|~0-9A-Za-z:\[\]-]+)|\"(?P<quoted>(?:[^\"\\]|\\.)*)\")"
     r"[ \t]*(?P<end>[;,]|\Z)"
 )
 _ESCAPED = re.compile(r"\\(.)")

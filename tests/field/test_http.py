@@ -226,6 +226,8 @@ PUBLIC = "mcp.example"
         {"forwarded": f'For="[2001:db8::1]:9"; HOST="{PUBLIC}:443" ; by=_x'},
         {"forwarded": f'for=192.0.2.60, for="a\\"b,host=c";host="{PUBLIC}"'},
         {"forwarded": f"host={PUBLIC}", "x-forwarded-host": PUBLIC},
+        {"forwarded": f"for=192.0.2.60:4711;host={PUBLIC}:443;proto=https"},
+        {"forwarded": f"for=[2001:db8::1]:9;host={PUBLIC}"},
     ],
 )
 async def test_a_trusted_proxy_says_which_host_was_asked_for(
@@ -271,7 +273,7 @@ PROXY = ["10.0.0.7"]
         [("forwarded", f"host={PUBLIC}, for=192.0.2.60")],
         [("forwarded", f"host={PUBLIC};host={PUBLIC}")],
         [("forwarded", f"host={PUBLIC};Host=evil.example")],
-        [("forwarded", f"host={PUBLIC}:443")],
+        [("forwarded", f"host={PUBLIC}:443@evil.example")],
         [("forwarded", f'host="{PUBLIC}')],
         [("forwarded", f"host={PUBLIC} proto=https")],
         [("forwarded", f"host={PUBLIC},")],
