@@ -19,7 +19,7 @@ X_FORWARDED_HOST = "x-forwarded-host"
 
 _PAIR = re.compile(
     r"[ \t]*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)="
-    # Colons and brackets belong in quotes; proxies leave those out, and there is one way to read it.
+    # Colons and brackets need quotes, which some proxies leave out. It can be read in one way only.
     r"(?:(?P<token>[!#$%&'*+.^_`|~0-9A-Za-z:\[\]-]+)|\"(?P<quoted>(?:[^\"\\]|\\.)*)\")"
     r"[ \t]*(?P<end>[;,]|\Z)"
 )

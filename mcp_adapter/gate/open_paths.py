@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import unquote, urlsplit
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Scope
 
 from authsvc.common import arguments
+from mcp_adapter.gate.session_ids import HEADER
 
 
 class OpenPaths:
@@ -50,9 +52,10 @@ class OpenPaths:
         if found is not None or relative not in self._paths:
             return found
         # Mounted at its own path, the endpoint is the root of the app. Where a proxy took the path
-        # away, nothing shows that: then a call is a POST.
+        # away, nothing shows that: then a call is a POST, and a stream's GET names a session.
         is_endpoint = _comparable(whole) == self._endpoint
-        may_be_call = relative == "/" and scope["method"] not in {"GET", "HEAD"}
+        is_get = scope["method"] in {"GET", "HEAD"} and HEADER not in Headers(scope=scope)
+        may_be_call = relative == "/" and not is_get
         # Routed by its undecoded path, it would be another resource (RFC 3986 section 2.2).
         raw, _, _ = (scope.get("raw_path") or b"").partition(b"?")
         is_ambiguous = b"%2f" in raw.lower()

@@ -182,7 +182,7 @@ ABSENT = ("alg", "use", "crv", "k", "d", "p", "q", "dp", "dq", "qi", "oth", "x5t
 
 async def test_members_without_a_value_are_absent(field: Field) -> None:
     """As .NET's serialiser writes what a key has not."""
-    unset = {**dict.fromkeys(ABSENT), "key_ops": [], "x5c": []}
+    unset: dict[str, object] = {**dict.fromkeys(ABSENT), "key_ops": [], "x5c": []}
     field.publish({**unset, **public(RSA, kid="k")})
     await field.configure("RS256")
     assert await field.verdict(field.token(RSA, "RS256", "k")) is None

@@ -443,13 +443,20 @@ async def asked(app: ASGIApp, path: str, *, method: str = "GET", **scope: object
     return started[0]
 
 
-def open_at_its_root(resolver: FakeResolver) -> SessionGate:
-    """A stateless app with a page at its root."""
+def open_at_its_root(resolver: FakeResolver, *, stateful: bool = False) -> SessionGate:
+    """An app with a page at its root."""
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("page")(scope, receive, send)
 
-    return SessionGate(page, resolver=resolver, resource=f"{HOST}/team/mcp", open_paths=["/", "/x"])
+    return SessionGate(
+        page,
+        resolver=resolver,
+        resource=f"{HOST}/team/mcp",
+        open_paths=["/", "/x"],
+        stateful=stateful,
+        streams=stateful,
+    )
 
 
 async def test_the_endpoint_is_not_open_where_it_is_the_root_of_its_app(
@@ -462,6 +469,11 @@ async def test_the_endpoint_is_not_open_where_it_is_the_root_of_its_app(
     assert await asked(gate, "/team/mcp", root_path="/team/mcp") == 405
     # A proxy took the path away, and nothing shows it.
     assert await asked(gate, "/", method="POST") == 415
+    stream = [(b"mcp-session-id", b"s1")]
+    assert await asked(gate, "/", headers=stream) == 405
+    gate = open_at_its_root(resolver, stateful=True)
+    assert await asked(gate, "/") == 200
+    assert await asked(gate, "/", headers=stream) == 401
 
 
 @pytest.mark.parametrize(
