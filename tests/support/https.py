@@ -104,7 +104,8 @@ class Tunnels:
         heads: what it was asked for, in order.
         received: the bytes that clients sent through its tunnels.
         answer: the status line with which it rejects; empty to tunnel.
-        hosts: where it connects for a host; by default to the host itself.
+        hosts: where it connects for a host: another host, or ``host:port`` in place of any port;
+            by default the host itself.
     """
 
     url: str = ""
@@ -127,7 +128,8 @@ class Tunnels:
             await writer.drain()
             return
         host, _, port = head.split(" ")[1].rpartition(":")
-        other_reader, other = await asyncio.open_connection(self.hosts.get(host, host), int(port))
+        other_host, _, other_port = self.hosts.get(host, host).partition(":")
+        other_reader, other = await asyncio.open_connection(other_host, int(other_port or port))
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             await asyncio.gather(

@@ -1,0 +1,617 @@
+"""docs/providers.md, run: each configuration, token and refusal that it shows.
+
+A local server answers for each provider's host name. authsvc reaches it by ``ca_file`` and
+``proxy``, which are all that is added to the page's configurations. No real provider is reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from jwt.algorithms import RSAAlgorithm
+
+from authsvc.cli import main
+from authsvc.common.settings import load
+from authsvc.diagnosis import Finding, Level, diagnose, issuers
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Principal
+from authsvc.server.config import Settings
+from mcp_adapter import Requirement, with_broader_scopes
+from mcp_adapter.gate.requirements import required
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import START, Clock
+from tests.support.https import PrivateAuthority, TlsSite, serving_https, tunnelling
+from tests.support.processes import ROOT
+from tests.support.service import Service, serving
+
+pytestmark = pytest.mark.anyio
+
+PAGE = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+RESOURCE = "https://mcp.example.com/mcp"
+PARTS = ("subject", "client_id", "scopes", "roles", "buckets", "permissions")
+LISTS = PARTS[2:]
+
+
+# The page
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the page, and what is below it.
+
+    Attributes:
+        title: the heading.
+        toml: its configuration, as it is written.
+        documents: its JSON: the header and the payload of a token, or an answer of introspection.
+        shown: the lines of ``explain``, by part of the principal; empty where none are shown.
+        refused: what is sent in the token's place, and the answer.
+    """
+
+    title: str
+    toml: str
+    documents: tuple[dict[str, Any], ...]
+    shown: Mapping[str, str]
+    refused: Mapping[str, Reason]
+
+
+def section(title: str, text: str) -> Section:
+    blocks: dict[str, list[str]] = {"toml": [], "json": [], "text": []}
+    for language, block in re.findall(
+        r"^```(toml|json|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL
+    ):
+        blocks[language].append(block)
+    (toml,) = blocks["toml"] or [""]
+    documents = tuple(it for block in blocks["json"] for it in parsed(block))
+    shown = {line.split()[0]: line for block in blocks["text"] for line in block.splitlines()}
+    rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|$", text, re.MULTILINE)
+    return Section(title, toml, documents, shown, {what: Reason[it] for what, it in rows})
+
+
+def parsed(block: str) -> list[dict[str, Any]]:
+    """The JSON objects of a block, one after the other."""
+    found = []
+    while block := block.strip():
+        document, end = json.JSONDecoder().raw_decode(block)
+        found.append(document)
+        block = block[end:]
+    return found
+
+
+def sections() -> tuple[Section, ...]:
+    parts = re.split(r"^###? (.*)\n", PAGE, flags=re.MULTILINE)[1:]
+    return tuple(section(title, text) for title, text in zip(parts[::2], parts[1::2], strict=True))
+
+
+ALL = {it.title: it for it in sections()}
+BASE = ALL["Before any of them"].toml
+PROVIDERS = [it for it in ALL.values() if it.documents and it.toml]
+REFUSALS = [(it.title, what) for it in ALL.values() for what in it.refused]
+
+
+# Tokens
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a client sends, and what stands behind it.
+
+    Attributes:
+        header: of the token.
+        claims: of the token, or what introspection answers.
+        key: whose key signs it.
+        opaque: the token itself, where it is no JWT that the page shows.
+    """
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    key: str = "provider"
+    opaque: str = ""
+
+    def having(self, **claims: object) -> Sent:
+        """With other claims; None leaves one out."""
+        changed = {**self.claims, **claims}
+        return replace(self, claims={name: it for name, it in changed.items() if it is not None})
+
+    def without(self, *names: str) -> Sent:
+        return self.having(**dict.fromkeys(names))
+
+    def headed(self, **header: object) -> Sent:
+        return replace(self, header={**self.header, **header})
+
+    def at(self, now: float) -> Sent:
+        """Issued at ``now``, for as long as before."""
+        moved = now - self.claims.get("iat", self.claims.get("exp", now) - 600)
+        times = {name: self.claims[name] + moved for name in TIMES if name in self.claims}
+        return self.having(**times)
+
+    @property
+    def text(self) -> str:
+        return self.opaque or signed(self.header, self.claims, private_key(self.key))
+
+
+TIMES = ("iat", "nbf", "exp", "auth_time")
+
+
+@cache
+def private_key(name: str) -> RSAPrivateKey:
+    return generate_private_key(65537, 2048)
+
+
+def signed(header: Mapping[str, Any], claims: Mapping[str, Any], key: RSAPrivateKey) -> str:
+    """A token with exactly this header."""
+    given = {"typ": None, **header}
+    return jwt.encode(dict(claims), key, given["alg"], given)
+
+
+def token_of(it: Section) -> Sent:
+    """The token that the page shows; where it shows introspection, one that says less."""
+    if len(it.documents) == 2:
+        return Sent(*it.documents)
+    lightweight = token_of(ALL["Keycloak"]).without(*LIGHTWEIGHT).text
+    text = lightweight if it.title == "Lightweight access tokens" else "0A1B2C3D4E5F"
+    return Sent({}, it.documents[0], opaque=text)
+
+
+def introspected(it: Section) -> bool:
+    return "active" in it.documents[-1]
+
+
+# Refusals: by what the page calls it, how it differs from the token that the page shows
+
+ID_CLIENT = "claude"
+OTHER_API = "https://wiki.example.com/mcp"
+Change = Callable[[Sent], Sent]
+
+
+def id_token(*dropped: str, **claims: object) -> Change:
+    """For the client, with what OpenID Connect adds."""
+    added = {"aud": ID_CLIENT, "nonce": "n-0S6", **claims}
+    return lambda it: it.headed(typ="JWT").without("scope", "scp", *dropped).having(**added)
+
+
+def of_issuer(issuer: str, **claims: object) -> Change:
+    return lambda it: replace(it.having(iss=issuer, **claims), key="another")
+
+
+def shared_keys(issuer: str, tenant: str) -> Change:
+    return lambda it: it.having(iss=issuer, tid=tenant)
+
+
+def opaque(text: str) -> Change:
+    return lambda it: replace(it, opaque=text)
+
+
+def audience(value: object) -> Change:
+    return lambda it: it.having(aud=value)
+
+
+ANOTHER_API = audience(OTHER_API)
+ENDED: Change = lambda it: replace(it, claims={"active": False})  # noqa: E731
+
+KEYCLOAK_ID = id_token("realm_access", "resource_access", typ="ID", at_hash="b2Vh")
+LIGHTWEIGHT = ("aud", "sub", "realm_access", "resource_access", "preferred_username")
+ENTRA = "https://login.microsoftonline.com/{}/v2.0"
+OTHER_TENANT = "0ddba110-0000-4000-8000-999999999999"
+PERSONAL = "9188040d-6c67-4c5b-b112-36a304b66dad"
+API = "7e57ab1e-0000-4000-8000-bbbbbbbbbbbb"
+ENTRA_ID = id_token("azp", "azpacr", "appid", "appidacr", "roles")
+ENTRA_ID_OF_API = id_token("azp", "azpacr", "appid", "appidacr", "roles", aud=API)
+ANOTHER_TENANT = shared_keys(ENTRA.format(OTHER_TENANT), OTHER_TENANT)
+A_PERSON = shared_keys(ENTRA.format(PERSONAL), PERSONAL)
+# Five segments, the second of them empty: encrypted directly (RFC 7516).
+ENCRYPTED = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA"
+
+CHANGES: dict[str, dict[str, Change]] = {
+    "Keycloak": {
+        "its ID token": KEYCLOAK_ID,
+        "its ID token, with the mapper's *Add to ID token* on": lambda it: KEYCLOAK_ID(it).having(
+            aud=[RESOURCE, ID_CLIENT]
+        ),
+        "its refresh token": lambda it: replace(
+            it,
+            opaque=jwt.encode(
+                {"iss": it.claims["iss"], "typ": "Refresh", "aud": it.claims["iss"]},
+                "a secret of the realm" * 4,
+                "HS512",
+                {"kid": "kc-hs"},
+            ),
+        ),
+        "a token without the mapper": audience("account"),
+        "a token for another API": audience([OTHER_API, "account"]),
+        "a token of another realm": of_issuer("https://sso.example.com/realms/other"),
+        "a lightweight access token": lambda it: it.without(*LIGHTWEIGHT),
+    },
+    "Lightweight access tokens": {
+        "a token that has ended": ENDED,
+        "a token for another API": audience([OTHER_API, "authsvc"]),
+        "its refresh token": lambda it: it.having(typ="Refresh"),
+        "a token of another realm": lambda it: replace(
+            it,
+            opaque=token_of(ALL["Keycloak"]).having(iss="https://sso.example.com/realms/b").text,
+        ),
+    },
+    "Microsoft Entra ID: one tenant": {
+        "its ID token": ENTRA_ID,
+        "its ID token, from the API's own registration": ENTRA_ID_OF_API,
+        "a token for another API": audience("0ddba110-1111-4000-8000-999999999999"),
+        "a token of another tenant": ANOTHER_TENANT,
+        "a token of a personal account": A_PERSON,
+        "a token of version 1": lambda it: token_of(ALL["Tokens of version 1"]).at(START),
+    },
+    "Tokens of version 1": {
+        "its ID token": ENTRA_ID,
+        "its ID token, from the API's own registration": ENTRA_ID_OF_API,
+        # What is signed is the header with a digest of the nonce in its place.
+        "a token for Microsoft Graph": lambda it: replace(
+            it, opaque=with_header(it.headed(nonce="digest").text, {**it.header, "nonce": "n"})
+        ),
+        "a token of another tenant": shared_keys(
+            f"https://sts.windows.net/{OTHER_TENANT}/", OTHER_TENANT
+        ),
+        "a token of version 2": lambda it: token_of(ALL["Microsoft Entra ID: one tenant"]).at(
+            START
+        ),
+    },
+    "Microsoft Entra ID: several tenants": {
+        "its ID token, from the API's own registration": ENTRA_ID_OF_API,
+        "a token of another tenant": ANOTHER_TENANT,
+        "a token of a personal account": A_PERSON,
+    },
+    "Okta": {
+        "its ID token": id_token("cid", "uid", aud="0oa4client5", at_hash="b2Vh", amr=["pwd"]),
+        "a token of the org's own server": lambda it: it.headed(
+            typ="application/okta-internal-at+jwt"
+        ).having(iss="https://acme.okta.com", aud="https://acme.okta.com"),
+        "a token of another authorization server": of_issuer(
+            "https://acme.okta.com/oauth2/default", aud="api://default"
+        ),
+        "a token from before the Audience was set": audience("api://default"),
+    },
+    "Auth0": {
+        "its ID token": id_token("azp", "permissions", aud="CLIENTclaude", sid="s1"),
+        "a token without an API (opaque)": opaque("uJ2mQ8xTz0aYpR5e_k7Vw1NcB4dHfGs9"),
+        "a token without an API (encrypted)": opaque(ENCRYPTED),
+        "a token for another API": audience([OTHER_API, "https://acme.eu.auth0.com/userinfo"]),
+        "a token of another tenant": of_issuer("https://other.eu.auth0.com/"),
+    },
+    "Amazon Cognito": {
+        "its ID token": id_token(
+            *("client_id", "username", "version"),
+            **{"aud": "4client5of6this7pool", "token_use": "id", "cognito:username": "ada"},
+            at_hash="b2Vh",
+        ),
+        "a token of another client": lambda it: it.having(client_id="7another8client9"),
+        "a token of another pool": of_issuer(
+            "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Other0000"
+        ),
+    },
+    "Tokens bound to a resource": {
+        "its ID token": id_token("client_id", "username", aud="4client5of6", token_use="id"),
+        "a token without `resource`": lambda it: it.without("aud"),
+        "a token for another API": ANOTHER_API,
+    },
+    "Google": {
+        "Google's access token": opaque("ya29.a0AfB_byDf3Zx1Qm7Tn0"),
+        "Google's ID token": lambda it: token_of(ALL["Google"]).at(START),
+    },
+    "Duende IdentityServer": {
+        "its ID token": id_token("client_id", "role", at_hash="b2Vh"),
+        "a token with the static audience": audience("https://identity.example.com/resources"),
+        "a token for another API": ANOTHER_API,
+        "a token of another server": of_issuer("https://other.example.com"),
+        "a reference token": opaque(
+            "7C1F0E9D8B7A6F5E4D3C2B1A09F8E7D6C5B4A392817060F5E4D3C2B1A0998877-1"
+        ),
+    },
+    "Reference tokens": {
+        "a token that has ended": ENDED,
+        "a token for another API": ANOTHER_API,
+        "its ID token": lambda it: replace(
+            it,
+            opaque=id_token("client_id")(token_of(ALL["Duende IdentityServer"]).at(START)).text,
+        ),
+    },
+    "PingOne": {
+        "its ID token": id_token("client_id", aud="c0de0000-0000-4000-8000-222222222222"),
+        "a token for PingOne's own API": audience(["https://api.pingone.eu"]),
+        "a token of another environment": of_issuer(
+            "https://auth.pingone.eu/07e50000-0000-4000-8000-999999999999/as"
+        ),
+    },
+    "Any other provider": {
+        "its ID token": id_token("client_id", "roles"),
+        "a token for another API": ANOTHER_API,
+        "a token of another issuer": of_issuer("https://other.example.com"),
+        "an opaque token": opaque("mF_9.B5f-4.1JqM-x"),
+    },
+    "Opaque tokens": {
+        "a token that has ended": ENDED,
+        "a token for another API": ANOTHER_API,
+        "its refresh token": lambda it: it.having(token_type="refresh_token"),
+    },
+}
+
+
+def with_header(token: str, header: Mapping[str, Any]) -> str:
+    """The token with another header than the one that was signed."""
+    encoded = jwt.utils.base64url_encode(json.dumps(header).encode()).decode()
+    return ".".join([encoded, *token.split(".")[1:]])
+
+
+# A provider on this machine
+
+
+@dataclass
+class Local:
+    """A provider that is served here, and the configuration that leads to it.
+
+    Attributes:
+        config: the page's lines, and those that lead here.
+        site: the server that stands for all of its hosts.
+    """
+
+    config: Path
+    site: TlsSite
+
+    @property
+    def settings(self) -> Settings:
+        return load(Settings, self.config)
+
+    def answers(self, sent: Sent) -> None:
+        """What introspection answers from now on."""
+        endpoint = self.settings.introspection
+        if endpoint is not None:
+            path = urlsplit(endpoint.endpoint).path
+            self.site.answers[path] = json.dumps(sent.claims).encode()
+
+
+def hosts_of(toml: str) -> set[str]:
+    urls = re.findall(r'^(?:issuer|endpoint) = "(https://[^"]+)"', toml, re.MULTILINE)
+    return {urlsplit(url).netloc for url in urls}
+
+
+def led_here(toml: str, folder: Path, *, ca: Path, proxy: str) -> str:
+    """The page's configuration, unchanged but for files, sockets, ``ca_file`` and ``proxy``."""
+    (folder / "idp").write_text("the client's secret")
+    text = f"drain_seconds = 0\n{BASE}\n{toml}"
+    for written, here in {
+        "127.0.0.1:50051": f"unix:{folder}/s",
+        "/var/lib/authsvc/authsvc.db": str(folder / "authsvc.db"),
+        "/run/secrets/idp": str(folder / "idp"),
+    }.items():
+        text = text.replace(f'"{written}"', f'"{here}"')
+    added = f'ca_file = "{ca}"\nproxy = "{proxy}"'
+    return re.sub(
+        r"^(\[\[issuers\]\]|\[introspection\]).*$", rf"\1\n{added}", text, flags=re.MULTILINE
+    )
+
+
+def publish(site: TlsSite, settings: Settings, kid: str) -> None:
+    """Metadata where OpenID Connect has it, and the provider's key."""
+    for table in settings.issuers:
+        url = urlsplit(table.issuer)
+        metadata = {"issuer": table.issuer, "jwks_uri": f"https://{url.netloc}/keys"}
+        place = f"{url.path.rstrip('/')}/.well-known/openid-configuration"
+        site.answers[place] = json.dumps(metadata).encode()
+    public = RSAAlgorithm.to_jwk(private_key("provider").public_key(), as_dict=True)
+    entry = {**public, "kid": kid, "use": "sig"}
+    if "login.microsoftonline.com" in settings.model_dump_json():
+        entry["issuer"] = ENTRA.format("{tenantid}")
+    site.answers["/keys"] = json.dumps({"keys": [entry]}).encode()
+
+
+@asynccontextmanager
+async def serving_provider(folder: Path, toml: str, *, kid: str = "") -> AsyncIterator[Local]:
+    authority = PrivateAuthority(folder)
+    async with AsyncExitStack() as running:
+        hosts = hosts_of(toml)
+        site = await running.enter_async_context(serving_https(authority.server(*hosts)))
+        proxy = await running.enter_async_context(tunnelling())
+        proxy.hosts.update(dict.fromkeys(hosts, f"127.0.0.1:{site.port}"))
+        config = folder / "authsvc.toml"
+        config.write_text(led_here(toml, folder, ca=authority.file(), proxy=proxy.url))
+        local = Local(config, site)
+        publish(site, local.settings, kid)
+        yield local
+
+
+async def resolved(service: Service, token: str) -> Principal | Reason:
+    """The principal of a token, by RPC; or why there is none."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        try:
+            resolution = await service.client.resolve("", token, resource=RESOURCE)
+        except AuthError as error:
+            return error.reason
+    assert resolution.principal is not None
+    return resolution.principal
+
+
+def described(principal: Principal) -> dict[str, object]:
+    return {part: getattr(principal, part) for part in PARTS}
+
+
+def shown(it: Section) -> dict[str, object]:
+    """The principal that the page shows."""
+    found: dict[str, object] = {}
+    for part in PARTS:
+        text = it.shown[part].split(maxsplit=1)[1].partition("  (claim")[0]
+        listed = () if text == "none" else tuple(text.split(", "))
+        found[part] = listed if part in LISTS else text
+    return found
+
+
+def configuration_of(it: Section) -> Section:
+    """The section whose configuration its refusals are tried with."""
+    return it if it.toml else ALL["Keycloak"]
+
+
+def kid_of(it: Section) -> str:
+    return str(it.documents[0].get("kid", "")) or "none"
+
+
+def titled(it: Section) -> str:
+    return it.title
+
+
+# What the page says is so
+
+
+def test_the_page_has_every_provider_and_every_row_has_its_token() -> None:
+    assert len(PROVIDERS) == 14
+    assert {it.title for it in ALL.values() if it.documents} == {*CHANGES}
+    assert {title: {*it.refused} for title, it in ALL.items() if it.refused} == {
+        title: {*changes} for title, changes in CHANGES.items()
+    }
+    blocks = re.findall(r"^```(toml|json|text)$", PAGE, re.MULTILINE)
+    assert blocks.count("toml") == len(PROVIDERS) + 1
+    assert blocks.count("json") == len(PROVIDERS) + 1  # Google's, which is refused
+    assert blocks.count("text") == len(PROVIDERS)
+
+
+@pytest.mark.parametrize("it", PROVIDERS, ids=titled)
+async def test_the_token_shown_gives_the_principal_shown(
+    it: Section, tmp_path: Path, clock: Clock
+) -> None:
+    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+        sent = token_of(it).at(START)
+        local.answers(sent)
+        async with serving(local.settings, clock) as service:
+            principal = await resolved(service, sent.text)
+        assert isinstance(principal, Principal), principal
+        assert described(principal) == shown(it)
+        assert principal.issuer == sent.claims["iss"]
+
+
+@pytest.mark.parametrize(("title", "what"), REFUSALS)
+async def test_what_is_sent_in_its_place_is_refused(
+    title: str, what: str, tmp_path: Path, clock: Clock
+) -> None:
+    it = configuration_of(ALL[title])
+    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+        sent = CHANGES[title][what](token_of(it).at(START))
+        local.answers(sent)
+        async with serving(local.settings, clock) as service:
+            assert await resolved(service, sent.text) is ALL[title].refused[what]
+
+
+@pytest.mark.parametrize("it", [it for it in PROVIDERS if not introspected(it)], ids=titled)
+async def test_explain_shows_what_the_page_shows(it: Section, tmp_path: Path) -> None:
+    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+        printed = await explained(local, token_of(it).at(int(time.time())).text)
+    lines = [line.strip() for line in printed.splitlines()]
+    assert [line for line in lines if line in it.shown.values()] == list(it.shown.values())
+    assert f"It would be accepted, for {shown(it)['subject']}." in lines
+
+
+async def explained(local: Local, token: str) -> str:
+    arguments = ["explain", "--config", str(local.config), "--fetch"]
+    return (await asyncio.to_thread(CliRunner().invoke, main, arguments, input=token)).output
+
+
+@pytest.mark.parametrize("it", PROVIDERS, ids=titled)
+async def test_doctor_finds_the_keys(it: Section, tmp_path: Path) -> None:
+    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+        found = await doctor(local)
+    assert [finding.level for finding in found] == [Level.OK] * len(local.settings.issuers)
+
+
+async def doctor(local: Local) -> list[Finding]:
+    checks = issuers.checks(local.settings)
+    return [it async for it in diagnose(checks, timeout_seconds=TIMEOUT_SECONDS)]
+
+
+# Traps
+
+
+async def test_each_of_several_tenants_is_trusted(tmp_path: Path, clock: Clock) -> None:
+    several, one = (ALL[f"Microsoft Entra ID: {it}"] for it in ("several tenants", "one tenant"))
+    async with (
+        serving_provider(tmp_path, several.toml, kid=kid_of(several)) as local,
+        serving(local.settings, clock) as service,
+    ):
+        found = [await resolved(service, token_of(it).at(START).text) for it in (several, one)]
+    tenants = [principal.issuer for principal in found if isinstance(principal, Principal)]
+    assert tenants == [it.documents[1]["iss"] for it in (several, one)]
+
+
+@pytest.mark.parametrize(
+    ("title", "written", "instead", "found"),
+    [
+        ("Auth0", "auth0.com/", "auth0.com", "they differ in the slash at the end"),
+        (
+            "Microsoft Entra ID: one tenant",
+            "1a2b3c4d-0000-4000-8000-aaaaaaaaaaaa/v2.0",
+            "common/v2.0",
+            "is a template for all tenants",
+        ),
+    ],
+)
+async def test_doctor_shows_both_issuers_where_they_differ(
+    title: str, written: str, instead: str, found: str, tmp_path: Path
+) -> None:
+    it = ALL[title]
+    toml = it.toml.replace(f'{written}"', f'{instead}"')
+    named = {"issuer": it.documents[1]["iss"], "jwks_uri": "https://acme.example/keys"}
+    if "common" in instead:
+        named["issuer"] = ENTRA.format("{tenantid}")
+    async with serving_provider(tmp_path, toml, kid=kid_of(it)) as local:
+        for place in list(local.site.answers):
+            local.site.answers[place] = json.dumps(named).encode()
+        (finding,) = await doctor(local)
+    assert finding.level is Level.FAIL
+    assert found in finding.text
+    assert named["issuer"] in finding.text
+
+
+async def test_explain_of_googles_access_token(tmp_path: Path) -> None:
+    it = ALL["Keycloak"]
+    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+        printed = await explained(local, "ya29.a0AfB_byDf3Zx1Qm7Tn0")
+    (quoted,) = re.findall(r"`(not three segments of ASCII)`", PAGE)
+    assert f"TOKEN_MALFORMED: {quoted}" in printed
+
+
+async def test_why_google_is_not_configured_as_an_issuer(tmp_path: Path, clock: Clock) -> None:
+    """An ID token of any service account, which its owner has asked for with our audience."""
+    toml = (
+        '[[issuers]]\nissuer = "https://accounts.google.com"\n'
+        'algorithms = ["RS256"]\ndiscover = true\n'
+    )
+    of_anybody = token_of(ALL["Google"]).without("at_hash").having(aud=RESOURCE).at(START)
+    async with (
+        serving_provider(tmp_path, toml, kid=kid_of(ALL["Google"])) as local,
+        serving(local.settings, clock) as service,
+    ):
+        principal = await resolved(service, of_anybody.text)
+    assert isinstance(principal, Principal)
+    assert "Do not write `[[issuers]]` for `https://accounts.google.com`" in PAGE
+
+
+def test_the_short_name_of_an_entra_scope_stands_for_the_long_one() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    page: dict[str, Any] = {
+        "with_broader_scopes": with_broader_scopes,
+        "requirement": lambda method, params: Requirement((page["LONG"],)),
+    }
+    exec("\n".join(map(str.strip, block.splitlines())), page)  # noqa: S102 - the page's own code
+    needed = required(page["requirement"], "tools/call", {"name": "search"})
+    assert needed is not None
+    granted = shown(ALL["Microsoft Entra ID: one tenant"])["scopes"]
+    assert isinstance(granted, tuple)
+    assert needed.met_by(granted)
+    assert not needed.met_by(["Tools.Write"])
+    assert needed.scopes == (page["LONG"],)  # what the challenge names
