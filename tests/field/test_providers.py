@@ -11,15 +11,18 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import botocore.session
+import httpx2
 import jwt
 import pytest
+from botocore.config import Config
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from jwt.algorithms import RSAAlgorithm
@@ -30,6 +33,7 @@ from authsvc.diagnosis import Finding, Level, diagnose, issuers
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.server.config import Settings
+from demo.s3 import serving_s3
 from mcp_adapter import Requirement, with_broader_scopes
 from mcp_adapter.gate.requirements import required
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -615,3 +619,85 @@ def test_the_short_name_of_an_entra_scope_stands_for_the_long_one() -> None:
     assert needed.met_by(granted)
     assert not needed.met_by(["Tools.Write"])
     assert needed.scopes == (page["LONG"],)  # what the challenge names
+
+
+# Cognito's tokens as others make them: moto's
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A user pool of moto's, with the user ada in the group readers.
+
+    Attributes:
+        name: its id.
+        client: the id of an app client.
+        subject: ada's.
+        tokens: what ada gets by signing in, by Cognito's names.
+        documents: what the pool publishes, by path.
+    """
+
+    name: str
+    client: str
+    subject: str
+    tokens: Mapping[str, str]
+    documents: Mapping[str, bytes]
+
+
+def pool_of_moto(url: str) -> Pool:
+    with closing(cognito(url)) as aws:
+        pool = aws.create_user_pool(PoolName="page")["UserPool"]["Id"]
+        created = aws.create_user_pool_client(
+            UserPoolId=pool, ClientName="claude", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"]
+        )
+        client = created["UserPoolClient"]["ClientId"]
+        ada = {"UserPoolId": pool, "Username": "ada"}
+        user = aws.admin_create_user(**ada)["User"]["Attributes"]
+        aws.create_group(UserPoolId=pool, GroupName="readers")
+        aws.admin_add_user_to_group(**ada, GroupName="readers")
+        aws.admin_set_user_password(**ada, Password="Passw0rd!", Permanent=True)
+        signed_in = aws.initiate_auth(
+            ClientId=client,
+            AuthFlow="USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": "ada", "PASSWORD": "Passw0rd!"},
+        )
+    (subject,) = (it["Value"] for it in user if it["Name"] == "sub")
+    paths = [f"/{pool}/.well-known/{it}" for it in ("openid-configuration", "jwks.json")]
+    headers = {"Host": "cognito-idp.eu-central-1.amazonaws.com"}
+    with httpx2.Client(base_url=url, headers=headers, trust_env=False) as http:
+        # moto names its own scheme.
+        documents = {
+            path: http.get(path).content.replace(b"http://", b"https://") for path in paths
+        }
+    return Pool(pool, client, subject, signed_in["AuthenticationResult"], documents)
+
+
+def cognito(url: str) -> Any:  # noqa: ANN401 - botocore makes its clients' methods as it runs
+    return botocore.session.get_session().create_client(
+        "cognito-idp",
+        endpoint_url=url,
+        region_name="eu-central-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+        config=Config(proxies={}),
+    )
+
+
+async def test_tokens_of_motos_cognito(tmp_path: Path) -> None:
+    it = ALL["Amazon Cognito"]
+    with serving_s3({}) as url:  # it serves all of moto
+        pool = await asyncio.to_thread(pool_of_moto, url)
+    shown_pool, shown_client = it.documents[1]["iss"].rpartition("/")[2], shown(it)["client_id"]
+    toml = it.toml.replace(shown_pool, pool.name).replace(str(shown_client), pool.client)
+    async with serving_provider(tmp_path, toml) as local:
+        local.site.answers = {**pool.documents}
+        async with serving(local.settings, time.time) as service:
+            principal = await resolved(service, pool.tokens["AccessToken"])
+            refused = await resolved(service, pool.tokens["IdToken"])
+    assert isinstance(principal, Principal)
+    assert described(principal) == {
+        **shown(it),
+        "subject": pool.subject,
+        "client_id": pool.client,
+        "scopes": ("aws.cognito.signin.user.admin",),
+    }
+    assert refused is it.refused["its ID token"]
