@@ -29,7 +29,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from authsvc.cli import main
 from authsvc.common.settings import load
-from authsvc.diagnosis import Finding, Level, diagnose, issuers
+from authsvc.diagnosis import Finding, Level, diagnose, introspection, issuers
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.server.config import Settings
@@ -527,14 +527,17 @@ async def explained(local: Local, token: str) -> str:
 
 
 @pytest.mark.parametrize("it", PROVIDERS, ids=titled)
-async def test_doctor_finds_the_keys(it: Section, tmp_path: Path) -> None:
+async def test_doctor_finds_nothing_wrong(it: Section, tmp_path: Path) -> None:
     async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+        # It asks about a text that is no token.
+        local.answers(Sent({}, {"active": False}))
         found = await doctor(local)
-    assert [finding.level for finding in found] == [Level.OK] * len(local.settings.issuers)
+        tables = len(local.settings.issuers) + introspected(it)
+    assert [finding.level for finding in found] == [Level.OK] * tables
 
 
 async def doctor(local: Local) -> list[Finding]:
-    checks = issuers.checks(local.settings)
+    checks = [*issuers.checks(local.settings), *introspection.checks(local.settings)]
     return [it async for it in diagnose(checks, timeout_seconds=TIMEOUT_SECONDS)]
 
 
