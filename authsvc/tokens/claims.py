@@ -3,7 +3,7 @@ configuration disagree, and a guess could grant access."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from authsvc.domain.buckets import bucket_name
@@ -36,7 +36,7 @@ class ClaimMapping:
 
     Attributes:
         paths: where the parts of a principal are.
-        profile: the issuer's other habits; its ``paths`` are defaults, and not used here.
+        profile: the issuer's other habits; a principal does not come from its ``paths``.
     """
 
     paths: ClaimPaths = STANDARD
@@ -65,7 +65,7 @@ class ClaimMapping:
                 TOKEN_TOO_LARGE for too many or too long buckets, permissions, roles or scopes, and
                 for too long a client id.
         """
-        _check_kind(claims, self.profile.kinds)
+        _check_kind(claims, self.profile)
         claims = self._plain(claims)
         paths = self.paths
         return Principal(
@@ -107,7 +107,7 @@ class ClaimMapping:
         return quilt.expanded(claims) if self.profile.is_packed else claims
 
 
-def _check_kind(claims: Mapping[str, object], kinds: Mapping[str, Collection[str]]) -> None:
+def _check_kind(claims: Mapping[str, object], profile: Profile) -> None:
     """
     Raises:
         AuthError: TOKEN_MALFORMED for another token than an access token.
@@ -115,9 +115,13 @@ def _check_kind(claims: Mapping[str, object], kinds: Mapping[str, Collection[str
     for name in _ID_TOKEN_CLAIMS:
         if claims.get(name) is not None:
             raise malformed(name, "is one of an ID token; send the access token")
-    for name, values in kinds.items():
+    for name, values in profile.kinds.items():
         if optional_text(claims, name) not in values:
             raise malformed(name, "is not that of an access token; send the access token")
+    paths = profile.paths.client_id
+    if profile.names_client and not _client_id(claims, paths):
+        names = " or ".join(path.text for path in paths)
+        raise malformed(names, "is missing, as in an ID token; send the access token")
 
 
 def _subject(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:

@@ -45,11 +45,14 @@ class Profile:
         kinds: claims that tell an access token from the provider's other tokens, which have the
             same issuer and keys: by claim, the values of access tokens. An empty one stands for a
             claim that is missing.
+        names_client: whether each access token names its client, at ``paths.client_id``, and ID
+            tokens do not.
         is_packed: whether its tokens are those of the original system; see ``quilt``.
     """
 
     paths: ClaimPaths = STANDARD
     kinds: Mapping[str, Collection[str]] = field(default_factory=dict)
+    names_client: bool = False
     is_packed: bool = False
 
 
@@ -74,7 +77,8 @@ PROFILES: Mapping[str, Profile] = {
             scopes=_paths("scp"),
             # Its groups are ids, up to 200 of them.
             roles=_paths("roles"),
-        )
+        ),
+        names_client=True,
     ),
     "cognito": Profile(
         replace(
@@ -85,8 +89,15 @@ PROFILES: Mapping[str, Profile] = {
         ),
         kinds={"token_use": ("access",)},
     ),
+    # Its introspection has the names of RFC 7662 for what its tokens have in their own.
     "okta": Profile(
-        replace(STANDARD, client_id=_paths("cid"), scopes=_paths("scp"), roles=_paths("groups"))
+        replace(
+            STANDARD,
+            client_id=_paths("cid", "client_id"),
+            scopes=_paths("scp", "scope"),
+            roles=_paths("groups"),
+        ),
+        names_client=True,
     ),
     "auth0": Profile(
         replace(
@@ -94,7 +105,8 @@ PROFILES: Mapping[str, Profile] = {
             client_id=_paths("azp", "client_id"),
             scopes=_paths("scope"),
             roles=_paths("roles"),
-        )
+        ),
+        names_client=True,
     ),
 }
 """By name."""

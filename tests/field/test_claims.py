@@ -103,7 +103,7 @@ async def test_several_claims_are_one_list_of_roles_without_repeats(field: Field
 
 @pytest.mark.parametrize("profile", ["entra", "auth0", "quilt"])
 async def test_groups_are_no_roles_of_a_provider_that_has_roles(field: Field, profile: str) -> None:
-    claims = {"oid": "0f7d", "groups": ["g"], "roles": ["r"]}
+    claims = {"oid": "0f7d", "azp": "app1", "groups": ["g"], "roles": ["r"]}
     assert (await field.verify({"profile": profile}, **claims)).roles == ("r",)
 
 
@@ -254,6 +254,39 @@ AUTH0 = {
 }
 
 
+OKTA_INTROSPECTED = {
+    "client_id": "app1",
+    "uid": "00u1",
+    "scope": "read write",
+    "groups": ["Everyone"],
+}
+
+
+@pytest.mark.parametrize("audience", [RESOURCE, "app1"])
+@pytest.mark.parametrize(
+    ("profile", "claims", "mark"),
+    [
+        ("entra", ENTRA, "azp"),
+        ("entra", ENTRA_V1, "appid"),
+        ("okta", OKTA, "cid"),
+        ("okta", OKTA_INTROSPECTED, "client_id"),
+        ("auth0", AUTH0, "azp"),
+        ("keycloak", KEYCLOAK, "typ"),
+        ("cognito", {**COGNITO, "aud": "app1"}, "token_use"),
+    ],
+)
+async def test_an_id_token_is_no_access_token(
+    field: Field, profile: str, claims: dict[str, object], mark: str, audience: str
+) -> None:
+    """Not even where the resource accepts its audience: a client that is an API, too."""
+    settings: dict[str, object] = {"profile": profile, "audiences": {RESOURCE: ["app1", RESOURCE]}}
+    await field.verify(settings, **{**claims, "aud": audience})
+    another = {"typ": "ID", "token_use": "id"}.get(mark)
+    for value in (another, "") if another is None else (another,):
+        refused = await field.refusal(settings, **{**claims, "aud": audience, mark: value})
+        assert refused is Reason.TOKEN_MALFORMED
+
+
 @pytest.mark.parametrize(
     ("profile", "settings", "claims", "subject", "client", "scopes", "roles"),
     [
@@ -262,6 +295,7 @@ AUTH0 = {
         ("entra", {}, ENTRA_V1, "0f7d", "app1", ("Buckets.Read", "Buckets.Write"), ("Reader",)),
         ("cognito", CLIENTS, COGNITO, "alice", "app1", ("api/read",), ("admins",)),
         ("okta", {}, OKTA, "alice", "app1", ("read", "write"), ("Everyone",)),
+        ("okta", {}, OKTA_INTROSPECTED, "alice", "app1", ("read", "write"), ("Everyone",)),
         ("auth0", {}, AUTH0, "auth0|1", "app1", ("openid", "read"), ()),
     ],
 )
