@@ -50,6 +50,7 @@ class SecurityEvent:
     client_id: str = ""
     token_id: str = ""
     detail: str = ""
+    setting: str = ""
 
 
 _LEVELS = {
@@ -111,6 +112,7 @@ def token_rejected(
             client_id=who.client_id if who else "",
             token_id=token.token_id if token else "",
             detail=error.detail,
+            setting=error.setting,
         )
     )
 
@@ -124,6 +126,7 @@ def caller_denied(error: AuthError, *, caller: str, peer: str, resource: str = "
             caller=caller,
             resource=resource,
             detail=f"{error.detail}; from {peer}",
+            setting=error.setting,
         )
     )
 

@@ -61,7 +61,9 @@ class Caller:
             AuthError: CALLER_NOT_ALLOWED.
         """
         if self.admin:
-            raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{self.name} is an operator")
+            raise AuthError(
+                Reason.CALLER_NOT_ALLOWED, f"{self.name} is an operator", setting=self._admin
+            )
 
     def spelled(self, resource: str) -> str:
         """A resource as it is registered, where a request names it in another spelling.
@@ -85,6 +87,7 @@ class Caller:
             raise AuthError(
                 Reason.CALLER_NOT_ALLOWED,
                 f"{self.name} is not registered for {resource[:200]!r}",
+                setting=f"{self._table}resources",
             )
 
     def authorize_admin(self) -> None:
@@ -94,7 +97,21 @@ class Caller:
             AuthError: CALLER_NOT_ALLOWED.
         """
         if not self.admin:
-            raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{self.name} is not an operator")
+            raise AuthError(
+                Reason.CALLER_NOT_ALLOWED, f"{self.name} is not an operator", setting=self._admin
+            )
+
+    @property
+    def _table(self) -> str:
+        """The table of its settings, a dot at the end. The caller that is any has none: its
+        settings are at the top."""
+        has_proof = self.certificate_names or self.token_digests or self.token_files
+        return f"callers[{self.name}]." if has_proof else ""
+
+    @property
+    def _admin(self) -> str:
+        """The setting that makes it an operator, or not."""
+        return f"{self._table}admin" if self._table else "callers"
 
 
 class Callers:
@@ -157,7 +174,11 @@ class Callers:
         if not proven and self._local is not None and not self._registered:
             return self._local
         shown = ", ".join(certificate_names)[:200] or "nothing"
-        raise AuthError(Reason.CALLER_NOT_ALLOWED, f"{shown!r} identifies no single caller")
+        raise AuthError(
+            Reason.CALLER_NOT_ALLOWED,
+            f"{shown!r} identifies no single caller",
+            setting="callers.certificate_names" if certificate_names else "callers",
+        )
 
     def _by_token(self, service_token: str) -> Caller:
         digest = hashlib.sha256(service_token.encode("utf-8", "surrogatepass")).digest()
@@ -173,5 +194,7 @@ class Callers:
             detail = (
                 "two callers have the service token" if matching else "an unknown service token"
             )
-            raise AuthError(Reason.CALLER_NOT_ALLOWED, detail)
+            raise AuthError(
+                Reason.CALLER_NOT_ALLOWED, detail, setting="callers.service_token_files"
+            )
         return next(iter(matching.values()))

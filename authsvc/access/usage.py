@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from authsvc.access import audit
 from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
@@ -17,6 +18,42 @@ EVENTS_PER_SECOND = 100.0
 EVENTS_BURST = 200.0
 """Security events that are audited for one caller; more would not inform, and would fill the
 disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a caller that has reached a limit is told, and what its operator is.
+
+    Attributes:
+        detail: what there is too much of.
+        setting: the limit's name in the configuration; empty where it is fixed.
+        reason: for the caller.
+    """
+
+    detail: str
+    setting: str
+    reason: Reason = Reason.OVERLOADED
+
+    def error(self, wait_seconds: float) -> AuthError:
+        """The rejection of what is beyond the limit for that long."""
+        return AuthError(
+            self.reason, self.detail, setting=self.setting, retry_after_seconds=wait_seconds
+        )
+
+
+_CALLS = Limit("too many calls", "limits.calls_per_second")
+_CONCURRENT = Limit("too many calls are in flight", "limits.max_concurrent_calls_per_caller")
+_ALL_CONCURRENT = Limit(
+    "too many calls of all callers are in flight", "limits.max_concurrent_calls"
+)
+_STREAMS = Limit("too many streams are open", "limits.max_streams_per_caller")
+REJECTED_TOKENS = Limit("too many rejected tokens", "limits.rejected_tokens_per_second")
+_ANONYMOUS = Limit(
+    "too many sessions without a token",
+    "limits.anonymous_sessions_per_second",
+    Reason.SESSION_LIMIT,
+)
+_EVENTS = Limit("too many events to audit all of them", "")
 
 
 class Capacity:
@@ -90,10 +127,10 @@ class Usage:
             AuthError: OVERLOADED.
         """
         if self._in_flight >= self._limits.max_concurrent_calls_per_caller:
-            self._reject(Reason.OVERLOADED, "too many calls are in flight", 1.0)
+            self._reject(_CONCURRENT, 1.0)
         self.count_call()
         if self._in_flight >= self._capacity.reserved and not self._capacity.take():
-            self._reject(Reason.OVERLOADED, "too many calls of all callers are in flight", 1.0)
+            self._reject(_ALL_CONCURRENT, 1.0)
         self._in_flight += 1
 
     def begin_stream(self) -> None:
@@ -104,7 +141,7 @@ class Usage:
             AuthError: OVERLOADED.
         """
         if self._streams >= self._limits.max_streams_per_caller:
-            self._reject(Reason.OVERLOADED, "too many streams are open", 1.0)
+            self._reject(_STREAMS, 1.0)
         self.begin_call()
         self._streams += 1
 
@@ -121,7 +158,7 @@ class Usage:
         """
         wait = self._calls.take(self._clock())
         if wait > 0.0:
-            self._reject(Reason.OVERLOADED, "too many calls", wait)
+            self._reject(_CALLS, wait)
 
     def end_call(self) -> None:
         """A call has ended."""
@@ -133,7 +170,7 @@ class Usage:
         """How long unknown tokens are rejected without a check; 0 while they are checked."""
         wait = self._rejected.wait(self._clock())
         if wait > 0.0:
-            self._report(Reason.OVERLOADED, "too many rejected tokens", self._clock())
+            self._report(REJECTED_TOKENS, self._clock())
         return wait
 
     @contextmanager
@@ -146,7 +183,7 @@ class Usage:
             AuthError: OVERLOADED, once too many have been rejected.
         """
         wait = self._rejected.take(self._clock())
-        self._reject(Reason.OVERLOADED, "too many rejected tokens", wait)
+        self._reject(REJECTED_TOKENS, wait)
         try:
             yield
         except AuthError as error:
@@ -160,7 +197,7 @@ class Usage:
         now = self._clock()
         if self._events.take(now) == 0.0:
             return True
-        self._report(Reason.OVERLOADED, "too many events to audit all of them", now)
+        self._report(_EVENTS, now)
         return False
 
     def before_anonymous_session(self) -> None:
@@ -170,15 +207,15 @@ class Usage:
             AuthError: SESSION_LIMIT.
         """
         wait = self._anonymous.take(self._clock())
-        self._reject(Reason.SESSION_LIMIT, "too many sessions without a token", wait)
+        self._reject(_ANONYMOUS, wait)
 
-    def _reject(self, reason: Reason, detail: str, wait_seconds: float) -> None:
+    def _reject(self, limit: Limit, wait_seconds: float) -> None:
         if wait_seconds <= 0.0:
             return
-        self._report(reason, detail, self._clock())
-        raise AuthError(reason, detail, retry_after_seconds=wait_seconds)
+        self._report(limit, self._clock())
+        raise limit.error(wait_seconds)
 
-    def _report(self, reason: Reason, detail: str, now: float) -> None:
+    def _report(self, limit: Limit, now: float) -> None:
         # A clock that steps back must not suppress it.
         if 0.0 <= now - self._reported < REPORT_INTERVAL_SECONDS:
             return
@@ -186,9 +223,10 @@ class Usage:
         audit.record(
             audit.SecurityEvent(
                 audit.SecurityEventType.LIMIT_REACHED,
-                reason=reason.name,
+                reason=limit.reason.name,
                 caller=self._caller,
-                detail=detail,
+                detail=limit.detail,
+                setting=limit.setting,
             )
         )
 

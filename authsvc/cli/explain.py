@@ -99,6 +99,8 @@ async def _explained(
         now=now,
         max_token_bytes=settings.max_token_bytes,
         retention_seconds=settings.revocations.retention_seconds,
+        introspected=settings.introspection.issuer if settings.introspection else "",
+        registered_in="callers.resources" if settings.callers else "resources",
     )
     explanation = await explain(token, policy)
     failures = {name: issuer.keys.failure for name, issuer in issuers.items()}
@@ -160,6 +162,8 @@ def _print(explanation: Explanation, resource: str) -> None:
     elif explanation.reason is not None:
         print_line(f"It would be rejected: {explanation.reason.name}. {explanation.reason.message}")
         print_line(_remedy(explanation))
+        if explanation.setting:
+            print_line(printable(f"Setting: {explanation.setting}"))
 
 
 def _print_mapped(mapped: Mapped) -> None:
@@ -177,9 +181,11 @@ def _coloured(mark: str, step: Step) -> str:
 
 
 def _remedy(explanation: Explanation) -> str:
-    from authsvc.cli.remedies import REMEDIES
+    from authsvc.cli.remedies import NOTHING_TO_MEND, REMEDIES
 
-    return REMEDIES[explanation.reason] if explanation.reason is not None else ""
+    if explanation.reason is None:
+        return ""
+    return REMEDIES.get(explanation.reason) or NOTHING_TO_MEND[explanation.reason]
 
 
 def _document(explanation: Explanation, resource: str) -> dict[str, object]:
@@ -188,6 +194,7 @@ def _document(explanation: Explanation, resource: str) -> dict[str, object]:
         "accepted": who is not None,
         "reason": None if reason is None else reason.name,
         "remedy": _remedy(explanation) or None,
+        "setting": explanation.setting or None,
         "resource": resource,
         "subject": None if who is None else who.subject,
         "issuer": None if who is None else who.issuer,
@@ -203,6 +210,7 @@ def _document(explanation: Explanation, resource: str) -> dict[str, object]:
                 "outcome": str(step.outcome),
                 "reason": None if step.reason is None else step.reason.name,
                 "text": printable(step.text)[:SHOWN_CHARACTERS],
+                "setting": step.setting or None,
             }
             for step in explanation.steps
         ],

@@ -7,7 +7,7 @@ The first check that fails is the verdict, the same as ``JwtVerifier.verify``'s.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from authsvc.cli.explanation_steps import Explanation, Mapped, Steps
@@ -17,7 +17,8 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.urls import resource_fault
 from authsvc.tokens.claims import kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import CompactJws, parse_claims, parse_jws
-from authsvc.tokens.jwt import ACCESS_TOKEN_TYPES, Issuer, candidates
+from authsvc.tokens.issuer_names import IssuerNames
+from authsvc.tokens.jwt import Issuer, candidates
 from authsvc.tokens.keys import VerificationKey
 from authsvc.tokens.validity import check_claims
 
@@ -36,6 +37,9 @@ class Policy:
         max_token_bytes: longest token that is parsed.
         retention_seconds: tokens issued longer ago are rejected, because their revocation may be
             deleted.
+        introspected: claim ``iss`` of the issuer whose opaque tokens are introspected; empty for
+            none.
+        registered_in: the setting that registers a resource.
     """
 
     issuers: Mapping[str, Issuer]
@@ -44,6 +48,8 @@ class Policy:
     now: float
     max_token_bytes: int
     retention_seconds: float = math.inf
+    introspected: str = ""
+    registered_in: str = "resources"
 
 
 async def explain(token: str, policy: Policy) -> Explanation:
@@ -51,15 +57,13 @@ async def explain(token: str, policy: Policy) -> Explanation:
     steps = Steps()
     _resource(steps, policy)
     jws, claims = _parsed(steps, token, policy.max_token_bytes)
-    issuer = _issuer(steps, claims, policy.issuers)
+    issuer = _issuer(steps, claims, policy)
     if jws is None or claims is None or issuer is None:
         steps.skip("typ", "key", "signature", *_OF_CLAIMS)
         return Explanation(tuple(steps.done))
-    with steps.step("typ") as step:
+    with steps.step("typ", issuer.table) as step:
+        issuer.check_type(jws.token_type)
         step.text = jws.token_type or "none"
-        if not issuer.accepts_type(jws.token_type):
-            accepted = issuer.token_types or [it or "none" for it in ACCESS_TOKEN_TYPES]
-            raise AuthError(Reason.TOKEN_MALFORMED, f"accepted: {', '.join(accepted)}")
     await _signature(steps, jws, issuer, policy.now)
     _claims(steps, claims, issuer, policy)
     mapped = _mapped(steps, jws, claims, issuer)
@@ -76,7 +80,7 @@ def _resource(steps: Steps, policy: Policy) -> None:
             raise AuthError(Reason.RESOURCE_INVALID, f"it {fault}")
         if policy.resource not in policy.registered:
             step.text = f"registered: {', '.join(policy.registered)}"
-            raise AuthError(Reason.CALLER_NOT_ALLOWED)
+            raise AuthError(Reason.CALLER_NOT_ALLOWED, setting=policy.registered_in)
         step.text = "registered"
 
 
@@ -87,7 +91,7 @@ def _parsed(
     with steps.step("size") as step:
         step.text = f"{len(token)} of at most {max_token_bytes} bytes"
         if len(token) > max_token_bytes:
-            raise AuthError(Reason.TOKEN_TOO_LARGE)
+            raise AuthError(Reason.TOKEN_TOO_LARGE, setting="max_token_bytes")
     if steps.last_failed:
         steps.skip("format", "payload")
         return None, None
@@ -104,30 +108,24 @@ def _parsed(
     return jws, claims
 
 
-def _issuer(steps: Steps, claims: Claims | None, known: Mapping[str, Issuer]) -> Issuer | None:
+def _issuer(steps: Steps, claims: Claims | None, policy: Policy) -> Issuer | None:
     issuer = None
     if claims is None:
         steps.skip("iss")
         return None
     with steps.step("iss") as step:
         name = optional_text(claims, "iss")
-        step.text = repr(name[:128])
-        issuer = known.get(name)
+        issuer = policy.issuers.get(name)
         if issuer is None:
-            raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, _trusted(name, known))
+            step.text = f"trusted: {', '.join(map(repr, policy.issuers)) or 'none'}"
+            raise IssuerNames(policy.issuers, policy.introspected).unknown(name)
+        step.text = repr(name)
     return issuer
-
-
-def _trusted(name: str, known: Iterable[str]) -> str:
-    near = [it for it in known if it.rstrip("/").lower() == name.rstrip("/").lower()]
-    if near:
-        return f"issuers are compared exactly; trusted: {near[0]!r}"
-    return f"trusted: {', '.join(map(repr, known)) or 'none'}"
 
 
 async def _signature(steps: Steps, jws: CompactJws, issuer: Issuer, now: float) -> None:
     keys: tuple[VerificationKey, ...] = ()
-    with steps.step("key") as step:
+    with steps.step("key", issuer.table) as step:
         keys = await candidates(issuer.keys, jws, now)
         step.text = f"{keys[0].algorithm} key of {issuer.issuer!r}"
         if len(keys) > 1:
@@ -135,7 +133,7 @@ async def _signature(steps: Steps, jws: CompactJws, issuer: Issuer, now: float) 
     if not keys:
         steps.skip("signature")
         return
-    with steps.step("signature") as step:
+    with steps.step("signature", issuer.table) as step:
         if not any(key.verifies(jws.signing_input, jws.signature) for key in keys):
             raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
         step.text = "verifies"
@@ -144,7 +142,7 @@ async def _signature(steps: Steps, jws: CompactJws, issuer: Issuer, now: float) 
 def _claims(steps: Steps, claims: Claims, issuer: Issuer, policy: Policy) -> None:
     """The checks one by one, so that a token that has expired and is for another resource shows
     both failures."""
-    with steps.step("required claims") as step:
+    with steps.step("required claims", issuer.table) as step:
         check_claims(
             claims, required=issuer.required_claims, leeway_seconds=math.inf, now=policy.now
         )
@@ -152,10 +150,10 @@ def _claims(steps: Steps, claims: Claims, issuer: Issuer, policy: Policy) -> Non
     if steps.last_failed:
         steps.skip("lifetime")
     else:
-        with steps.step("lifetime") as step:
+        with steps.step("lifetime", issuer.table) as step:
             step.text = _lifetime(claims, issuer.leeway_seconds, policy.now)
             check_claims(claims, required=(), leeway_seconds=issuer.leeway_seconds, now=policy.now)
-    with steps.step("aud") as step:
+    with steps.step("aud", issuer.table) as step:
         issuer.check_audience(claims, policy.resource)
         if claims.get("aud") is None:
             step.text = "none; its client is one of client_ids"
@@ -171,7 +169,7 @@ def _lifetime(claims: Claims, leeway_seconds: float, now: float) -> str:
 
 def _mapped(steps: Steps, jws: CompactJws, claims: Claims, issuer: Issuer) -> Mapped | None:
     mapped = None
-    with steps.step("principal") as step:
+    with steps.step("principal", issuer.table) as step:
         principal = issuer.mapping.principal(claims, jws.payload)
         kept_text(claims, "jti")
         mapped = Mapped(principal, issuer.mapping.sources(claims))
@@ -196,5 +194,7 @@ def _age(steps: Steps, claims: Claims, policy: Policy) -> None:
         if 0 < issued < policy.now - policy.retention_seconds:
             step.text = ""
             raise AuthError(
-                Reason.TOKEN_EXPIRED, f"issued more than {duration(policy.retention_seconds)} ago"
+                Reason.TOKEN_EXPIRED,
+                f"issued more than {duration(policy.retention_seconds)} ago",
+                setting="revocations.retention_seconds",
             )

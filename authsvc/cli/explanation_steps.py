@@ -29,12 +29,14 @@ class Step:
         outcome: its result.
         text: what was found. May quote claims of the token, never the token.
         reason: why it fails; None unless it does.
+        setting: the setting that would mend it; empty where none would.
     """
 
     name: str
     outcome: StepOutcome
     text: str
     reason: Reason | None = None
+    setting: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,17 @@ class Explanation:
     @property
     def reason(self) -> Reason | None:
         """Why the token is rejected; None when it is accepted."""
-        return next((step.reason for step in self.steps if step.reason is not None), None)
+        return None if self._verdict is None else self._verdict.reason
+
+    @property
+    def setting(self) -> str:
+        """The setting that would have it accepted, as far as that check goes; empty where none
+        would."""
+        return "" if self._verdict is None else self._verdict.setting
+
+    @property
+    def _verdict(self) -> Step | None:
+        return next((step for step in self.steps if step.reason is not None), None)
 
 
 @dataclass(slots=True)
@@ -91,9 +103,14 @@ class Steps:
         """Whether the last one failed."""
         return self.done[-1].outcome is StepOutcome.FAIL
 
-    def step(self, name: str) -> StepUnderWay:
-        """Begin a step, for use with ``with``."""
-        return StepUnderWay(self, name)
+    def step(self, name: str, table: str = "") -> StepUnderWay:
+        """Begin a step, for use with ``with``.
+
+        Args:
+            name: what is checked.
+            table: the table of the configuration that the settings of the check are in.
+        """
+        return StepUnderWay(self, name, table)
 
     def skip(self, *names: str) -> None:
         """Steps that what failed before makes impossible."""
@@ -107,6 +124,7 @@ class StepUnderWay:
 
     steps: Steps
     name: str
+    table: str = ""
     text: str = ""
 
     def __enter__(self) -> Self:
@@ -124,5 +142,8 @@ class StepUnderWay:
         if not isinstance(exc, AuthError):
             return False
         text = ": ".join(filter(None, (self.text, exc.detail))) or exc.reason.message
-        self.steps.done.append(Step(self.name, StepOutcome.FAIL, text, exc.reason))
+        if self.table:
+            exc.in_table(self.table)
+        step = Step(self.name, StepOutcome.FAIL, text, exc.reason, exc.setting)
+        self.steps.done.append(step)
         return True

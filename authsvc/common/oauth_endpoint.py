@@ -14,6 +14,9 @@ from authsvc.net.fetching import Fetcher, FetchError, check_url
 MAX_RETRY_AFTER_SECONDS = 30.0
 """The longest Retry-After that is followed: the endpoint may name any."""
 
+_ELSEWHERE = frozenset({301, 302, 303, 307, 308, 404, 405, 410})
+"""Statuses of a URL that is not the endpoint's."""
+
 
 class EndpointError(Exception):
     """There is no response with status 200. The message is for operators, without secrets.
@@ -63,12 +66,16 @@ class OAuthEndpoint:
     @property
     def client_advice(self) -> str:
         """What to do where the endpoint rejects authsvc itself, for a message."""
-        setting = self._authentication.setting
-        table = setting.rpartition(".")[0]
+        table = self._table
         return (
-            f"compare {table}.client_id, {table}.auth_method and {setting} with the client's "
-            "registration"
+            f"compare {table}.client_id, {table}.auth_method and {self._authentication.setting} "
+            "with the client's registration"
         )
+
+    @property
+    def _table(self) -> str:
+        """The table of the configuration that its settings are in."""
+        return self._authentication.setting.rpartition(".")[0]
 
     async def post(self, form: Mapping[str, str], now: float) -> bytes:
         """The body of the response to a form.
@@ -93,7 +100,8 @@ class OAuthEndpoint:
 
     def _failure(self, error: FetchError, sent: tuple[str, ...], now: float) -> EndpointError:
         if error.status is None:
-            return EndpointError(str(error))
+            setting = f"{self._table}.{error.setting}" if error.setting else ""
+            return EndpointError(str(error), setting=setting)
         code = error_code(error.body, sent)
         detail = f"{self.url}: answered {described(error.status, code)}"
         setting = ""
@@ -102,6 +110,7 @@ class OAuthEndpoint:
             detail += f": authsvc's client authentication was rejected; {self.client_advice}"
         elif not code:
             detail = str(error)
+            setting = f"{self._table}.endpoint" if error.status in _ELSEWHERE else ""
         return EndpointError(
             detail,
             status=error.status,

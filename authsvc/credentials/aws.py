@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from types_aiobotocore_sts import STSClient
     from types_aiobotocore_sts.type_defs import CredentialsTypeDef
 
+TABLE = "credentials.sts"
+"""The table of the configuration that its settings are in."""
+
 CONNECT_TIMEOUT_SECONDS = 2.0
 READ_TIMEOUT_SECONDS = 4.0
 
@@ -113,7 +116,8 @@ class Sts:
         }
         if isinstance(self._identity, WebIdentity):
             # authsvc's own token; the client's token is not sent to AWS.
-            request["WebIdentityToken"] = read_secret(self._identity.token).reveal()
+            token = read_secret(self._identity.token, f"{TABLE}.web_identity_token_file")
+            request["WebIdentityToken"] = token.reveal()
             by_token = await self._client.assume_role_with_web_identity(**request)
             return by_token["Credentials"]
         if self._tags:
@@ -197,9 +201,8 @@ class _KeysFromFiles(AioCredentials):
 
     # The parent of the asynchronous parent is not; aiobotocore awaits this.
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:  # type: ignore[override]
-        files = self._files
-        return ReadOnlyCredentials(
-            files.access_key_id,
-            read_secret(files.secret_access_key).reveal(),
-            read_secret(files.session_token).reveal() if files.session_token else None,
-        )
+        files, token = self._files, None
+        if files.session_token is not None:
+            token = read_secret(files.session_token, f"{TABLE}.session_token_file").reveal()
+        secret = read_secret(files.secret_access_key, f"{TABLE}.secret_access_key_file")
+        return ReadOnlyCredentials(files.access_key_id, secret.reveal(), token)

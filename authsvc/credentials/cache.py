@@ -59,6 +59,7 @@ class _Failure:
     until: float
     reason: Reason
     detail: str
+    setting: str
     is_retryable: bool
 
     def again(self, now: float) -> AuthError:
@@ -66,6 +67,7 @@ class _Failure:
         return AuthError(
             self.reason,
             self.detail,
+            setting=self.setting,
             retry_after_seconds=self.until - now if self.is_retryable else None,
         )
 
@@ -209,6 +211,7 @@ class CredentialCache(Generic[CredentialsT]):
             now + pause,
             error.reason,
             error.detail,
+            error.setting,
             is_retryable=error.retry_after_seconds is not None,
         )
         self._failed.put(key, failure, cost)

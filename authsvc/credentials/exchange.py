@@ -24,6 +24,9 @@ GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name, no token
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 
+TABLE = "credentials.exchange"
+"""The table of the configuration that its settings are in."""
+
 DEFAULT_EXPIRES_IN_SECONDS = 300.0
 """``expires_in`` of an answer that has none."""
 
@@ -45,6 +48,13 @@ _UNAVAILABLE = frozenset(
     {CLIENT_REJECTED, "unsupported_grant_type", "server_error", "temporarily_unavailable"}
 )
 """Error codes that are about the configuration or the endpoint."""
+
+_SETTINGS = {
+    "invalid_target": f"{TABLE}.audience",
+    "invalid_scope": f"{TABLE}.scopes",
+    "unauthorized_client": f"{TABLE}.client_id",
+}
+"""What error codes are about, of the configuration."""
 
 _DIGITS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -135,7 +145,9 @@ class ExchangeBroker:
         if issued.access_token == token:
             # A server that got it could act as the client anywhere else.
             raise AuthError(
-                Reason.CREDENTIALS_REFUSED, "the token endpoint returned the client's own token"
+                Reason.CREDENTIALS_REFUSED,
+                "the token endpoint returned the client's own token",
+                setting=f"{TABLE}.audience",
             )
         return issued
 
@@ -181,13 +193,18 @@ def _expires_in(value: object) -> float:
 def _failure(error: EndpointError) -> AuthError:
     is_refused = error.status in {400, 403} and error.code not in _UNAVAILABLE
     if is_refused or error.code in _REFUSED:
-        return AuthError(Reason.CREDENTIALS_REFUSED, f"the request was rejected: {error}")
+        return AuthError(
+            Reason.CREDENTIALS_REFUSED,
+            f"the request was rejected: {error}",
+            setting=error.setting or _SETTINGS.get(error.code, ""),
+        )
     return AuthError(
         Reason.CREDENTIALS_UNAVAILABLE,
         str(error),
+        setting=error.setting,
         retry_after_seconds=error.retry_after_seconds,
     )
 
 
 def _unavailable(detail: str) -> AuthError:
-    return AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail)
+    return AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail, setting=f"{TABLE}.endpoint")

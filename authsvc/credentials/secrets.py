@@ -10,8 +10,12 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Secret
 
 
-def read_secret(path: Path) -> Secret:
+def read_secret(path: Path, setting: str = "") -> Secret:
     """The secret in a file; see ``read_secret_file``.
+
+    Args:
+        path: the file.
+        setting: the setting that names it, for the error.
 
     Raises:
         AuthError: CREDENTIALS_UNAVAILABLE when there is none.
@@ -19,4 +23,4 @@ def read_secret(path: Path) -> Secret:
     try:
         return Secret(read_secret_file(path))
     except SecretFileError as error:
-        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, str(error)) from None
+        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, str(error), setting=setting) from None

@@ -18,12 +18,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from authsvc.credentials.attribution import session_name
-from authsvc.credentials.aws import Sts
+from authsvc.credentials.aws import TABLE, Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import SessionPolicies, SessionPolicy
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
-from authsvc.net.failures import explained
+from authsvc.net.failures import explained, setting_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts.type_defs import CredentialsTypeDef
@@ -40,6 +40,17 @@ _TOO_LARGE = "PackedPolicyTooLarge"
 _REJECTIONS = frozenset({"AccessDenied", "MalformedPolicyDocument", "ValidationError", _TOO_LARGE})
 """Error codes of requests that would fail again. All other errors are temporary, or the operator of
 authsvc has to mend them: throttling, an outage, its own expired keys."""
+
+_SETTINGS = {
+    "AccessDenied": f"{TABLE}.roles",
+    "ValidationError": f"{TABLE}.roles",
+    "InvalidClientTokenId": f"{TABLE}.access_key_id",
+    "SignatureDoesNotMatch": f"{TABLE}.secret_access_key_file",
+    "InvalidIdentityToken": f"{TABLE}.web_identity_token_file",
+    "ExpiredTokenException": f"{TABLE}.web_identity_token_file",
+    "RegionDisabledException": f"{TABLE}.region",
+}
+"""What error codes are about, of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +144,12 @@ class StsBroker:
         except (BotoCoreError, ResponseParserError, OSError, KeyError, ValueError) as error:
             # Not its message, which may quote the request.
             detail = f"STS, for {role.arn}: {explained(error)}"
-            raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail) from None
+            setting = setting_of(error)
+            raise AuthError(
+                Reason.CREDENTIALS_UNAVAILABLE,
+                detail,
+                setting=f"{TABLE}.{setting}" if setting else "",
+            ) from None
         log.info("Assumed %s", role.arn, extra={"session": session_name(principal)})
         return credentials
 
@@ -163,20 +179,26 @@ def _read(issued: CredentialsTypeDef, region: str) -> AwsCredentials:
 def _error_of(error: ClientError, role: RoleRule) -> AuthError:
     code = _code(error)
     reason = Reason.CREDENTIALS_REFUSED if code in _REJECTIONS else Reason.CREDENTIALS_UNAVAILABLE
-    hint = f": {_remedy(error)}" if code == _TOO_LARGE else ""
-    return AuthError(reason, f"STS, for {role.arn}: {code or 'an error without a code'}{hint}")
+    hint, setting = _remedy(error) if code == _TOO_LARGE else ("", _SETTINGS.get(code, ""))
+    return AuthError(
+        reason,
+        f"STS, for {role.arn}: {code or 'an error without a code'}{hint}",
+        setting=setting,
+    )
 
 
-def _remedy(error: ClientError) -> str:
-    """What makes the request smaller. Tags and policy have one limit, and STS says which is above
-    it; tags may also come from the session or the web identity that assumes the role."""
+def _remedy(error: ClientError) -> tuple[str, str]:
+    """What makes the request smaller, and the setting that does. Tags and policy have one limit,
+    and STS says which is above it; tags may also come from the session or the web identity that
+    assumes the role."""
     message = str(error.response.get("Error", {}).get("Message", ""))
     if "session tags" in message.lower():
+        setting = f"{TABLE}.session_tags"
         return (
-            "the session tags take too much: set credentials.sts.session_tags to false, or pass on "
-            "fewer tags from authsvc's own session"
-        )
-    return "put fewer buckets or permissions in the token"
+            f": the session tags take too much: set {setting} to false, or pass on fewer tags "
+            "from authsvc's own session"
+        ), setting
+    return ": put fewer buckets or permissions in the token", ""
 
 
 def _code(error: ClientError) -> str:

@@ -1,8 +1,9 @@
 """Every reason for which authsvc rejects a request. Imports nothing else of the project.
 
 A reason's name is stable API (``google.rpc.ErrorInfo.reason``); its status is the gRPC code; its
-message is fit for the end user of the calling server. ``AuthError.detail`` is for operators: it is
-logged, never sent, and never holds a token or a key.
+message is fit for the end user of the calling server. ``AuthError.detail`` and
+``AuthError.setting`` are for operators: they are logged, never sent, and never hold a token or a
+key.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ class AuthError(Exception):
     Attributes:
         reason: why.
         detail: for the operator's log alone, without secrets; empty where the reason says enough.
+        setting: for the operator's log alone: the setting that would mend it, by its name in the
+            configuration, such as ``issuers[https://idp.example].audiences``; empty where none
+            would.
         retry_after_seconds: seconds until another attempt may succeed; set for UNAVAILABLE,
             ABORTED and RESOURCE_EXHAUSTED.
         counts_as_rejected: whether the token counts as rejected though its validity is not known:
@@ -97,16 +101,35 @@ class AuthError(Exception):
         reason: Reason,
         detail: str = "",
         *,
+        setting: str = "",
         retry_after_seconds: float | None = None,
         counts_as_rejected: bool = False,
     ) -> None:
         super().__init__(f"{reason.name}: {detail}" if detail else reason.name)
         self.reason = reason
         self.detail = detail
+        self.setting = setting
         if retry_after_seconds is None and reason.status in _RETRYABLE:
             retry_after_seconds = 1.0
         self.retry_after_seconds = retry_after_seconds
         self.counts_as_rejected = counts_as_rejected
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{of_setting(self.setting)}"
+
+    def in_table(self, table: str) -> None:
+        """Complete a setting that was raised by its name within a table of the configuration.
+
+        Args:
+            table: the table's name, such as ``issuers[https://idp.example]``.
+        """
+        if self.setting:
+            self.setting = f"{table}.{self.setting}"
+
+
+def of_setting(setting: str) -> str:
+    """What a log line adds to say which setting mends it; empty without one."""
+    return f" (setting: {setting})" if setting else ""
 
 
 _RETRYABLE = frozenset({GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED, GrpcStatus.RESOURCE_EXHAUSTED})

@@ -33,6 +33,22 @@ def cause_of(error: BaseException) -> str:
     return next(filter(None, map(_cause, _chain(error))), "")
 
 
+def setting_of(error: BaseException) -> str:
+    """The setting of an endpoint that may mend a failed request: ``ca_file`` where the chain of its
+    certificate ends in no trusted authority, ``proxy`` where there was no connection; empty for any
+    other failure."""
+    for cause in _chain(error):
+        if getattr(cause, "verify_code", None) in _UNTRUSTED:
+            return "ca_file"
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLError):
+            return ""
+    is_unconnected = isinstance(
+        error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError
+    ) or any(isinstance(cause, socket.gaierror | ConnectionRefusedError) for cause in _chain(error))
+    return "proxy" if is_unconnected else ""
+
+
 def _cause(error: BaseException) -> str:
     """What an exception of Python's own says; empty where it is no such one."""
     # aiohttp's errors are of OpenSSL's classes, and have none of their attributes.

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 
 from authsvc.net.addresses import is_loopback
-from authsvc.net.failures import explained, lookup_fault
+from authsvc.net.failures import explained, lookup_fault, setting_of
 from authsvc.net.proxies import Proxy
 from authsvc.net.public_addresses import is_public, is_this_machine
 from authsvc.net.trust import Trust, tls_context
@@ -61,12 +61,21 @@ class FetchError(Exception):
         body: the first ``MAX_ERROR_BYTES`` of the body of that answer, if it is one to a form. It
             may repeat secrets of the request.
         retry_after: its header Retry-After; empty where it has none.
+        setting: the setting that would mend it, within the endpoint's table of the configuration;
+            empty where none is known.
     """
 
     def __init__(
-        self, detail: str, *, status: int | None = None, body: bytes = b"", retry_after: str = ""
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        body: bytes = b"",
+        retry_after: str = "",
+        setting: str = "",
     ) -> None:
         super().__init__(detail)
+        self.setting = setting
         self.status = status
         self.body = body
         self.retry_after = retry_after
@@ -123,9 +132,12 @@ class Fetcher:
                 addresses = await self._vetted_addresses(url)
                 return await _exchange_with_any(request, addresses, context)
         except TimeoutError:
-            raise FetchError(f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds") from None
+            raise FetchError(
+                f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds", setting="proxy"
+            ) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise FetchError(f"{url}: {self._through()}{explained(error)}") from None
+            detail = f"{url}: {self._through()}{explained(error)}"
+            raise FetchError(detail, setting=setting_of(error)) from None
 
     def _through(self) -> str:
         return "" if self.proxy is None else f"through the proxy {self.proxy.url}: "
@@ -138,7 +150,7 @@ class Fetcher:
         """
         parts = urlsplit(url)
         if parts.scheme.lower() != "https":
-            raise FetchError(f"{url}: only https goes through a proxy")
+            raise FetchError(f"{url}: only https goes through a proxy", setting="proxy")
         host = parts.hostname or ""
         with suppress(ValueError):
             self._check_address(url, host, ipaddress.ip_address(host))
@@ -153,7 +165,10 @@ class Fetcher:
         if not self.allow_this_machine and is_this_machine(address):
             raise FetchError(f"{url}: leads to this machine")
         if not (self.allow_private_addresses or is_loopback(host) or is_public(address)):
-            raise FetchError(f"{url}: {address} is not public; see allow_private_addresses")
+            raise FetchError(
+                f"{url}: {address} is not public; see allow_private_addresses",
+                setting="allow_private_addresses",
+            )
 
     async def _vetted_addresses(self, url: str) -> list[str]:
         """The addresses to connect to. They are used as checked: no second lookup can differ.
@@ -166,7 +181,7 @@ class Fetcher:
         try:
             found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise FetchError(f"{url}: {lookup_fault(error)}") from None
+            raise FetchError(f"{url}: {lookup_fault(error)}", setting="proxy") from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         for address in addresses:
             self._check_address(url, host, address)

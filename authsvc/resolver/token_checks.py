@@ -124,7 +124,11 @@ class TokenChecks:
         if not_befores.reject(token):
             return AuthError(Reason.TOKEN_REVOKED)
         if 0 < token.issue_time < now - self._limits.not_befores_kept_seconds:
-            return AuthError(Reason.TOKEN_EXPIRED, "older than not-befores are kept")
+            return AuthError(
+                Reason.TOKEN_EXPIRED,
+                "older than not-befores are kept",
+                setting="revocations.retention_seconds",
+            )
         return None
 
 

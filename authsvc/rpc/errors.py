@@ -18,7 +18,7 @@ import grpc
 from google.rpc import code_pb2, status_pb2
 
 from authsvc.common.unexpected import log_unexpected
-from authsvc.domain.errors import AuthError, GrpcStatus, Reason
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason, of_setting
 from authsvc.rpc.metadata import Context
 from authsvc.wire import errors as error_wire
 
@@ -132,4 +132,5 @@ def _log_outage(error: AuthError) -> None:
     now = time.monotonic()
     if now - _logged.get(error.reason, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
         _logged[error.reason] = now
-        log.warning("%s: %s", error.reason.name, error.detail or error.reason.message)
+        detail = error.detail or error.reason.message
+        log.warning("%s: %s%s", error.reason.name, detail, of_setting(error.setting))

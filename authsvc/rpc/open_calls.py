@@ -34,7 +34,11 @@ class OpenCalls:
         if peer.startswith("unix:"):
             return  # all connections have this name, and the folder's permissions admit few
         if self._by_peer.total() >= self._max_calls and self._by_peer[peer]:
-            raise AuthError(Reason.OVERLOADED, "responses are not read")
+            raise AuthError(
+                Reason.OVERLOADED,
+                "responses are not read",
+                setting="limits.max_unauthenticated_calls",
+            )
         self._by_peer[peer] += 1
         task.add_done_callback(partial(self._end, peer))
 

@@ -70,4 +70,9 @@ def _request(message: object) -> object:
 
 
 def _late() -> AuthError:
-    return AuthError(Reason.OVERLOADED, "no request in time", retry_after_seconds=1.0)
+    return AuthError(
+        Reason.OVERLOADED,
+        "no request in time",
+        setting="limits.request_timeout_seconds",
+        retry_after_seconds=1.0,
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from authsvc.access.callers import Caller
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.access.usage import REJECTED_TOKENS
+from authsvc.domain.errors import AuthError
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.rpc.admission import Admission
 from authsvc.telemetry.counts import Resolves
@@ -66,7 +67,7 @@ class RpcResolver:
         if wait == 0.0:
             return None
         self._admission.count(caller)
-        return AuthError(Reason.OVERLOADED, "too many rejected tokens", retry_after_seconds=wait)
+        return REJECTED_TOKENS.error(wait)
 
     async def resolve(
         self,

@@ -74,7 +74,10 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
     """
     issuers = tuple(map(issuer_of, settings.issuers))
     verifier = JwtVerifier(
-        issuers, max_token_bytes=settings.max_token_bytes, cache_size=settings.cached_tokens
+        issuers,
+        max_token_bytes=settings.max_token_bytes,
+        cache_size=settings.cached_tokens,
+        introspected=settings.introspection.issuer if settings.introspection else "",
     )
     issuer_watch = _issuer_watch(settings, issuers)
     metrics, stopping = Metrics(), asyncio.Event()

@@ -99,4 +99,9 @@ def _source(settings: IssuerSettings) -> KeySource:
             algorithms,
             metadata_url=settings.metadata_url,
         )
-    return FetchedKeys(settings.issuer, fetch, max_stale_seconds=settings.keys_max_stale_seconds)
+    return FetchedKeys(
+        settings.issuer,
+        fetch,
+        max_stale_seconds=settings.keys_max_stale_seconds,
+        url_setting="" if settings.jwks_url is None else "jwks_url",
+    )

@@ -65,7 +65,11 @@ class Audiences:
             return
         shown = repr(audience)[:SHOWN_CHARACTERS]
         expected = " or ".join(map(repr, accepted))
-        raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH, f"aud {shown}, expected {expected}")
+        raise AuthError(
+            Reason.TOKEN_AUDIENCE_MISMATCH,
+            f"aud {shown}, expected {expected}",
+            setting="audiences",
+        )
 
     def _check_client(self, client_id: str, resource: str) -> None:
         clients = self.clients(resource)
@@ -74,7 +78,7 @@ class Audiences:
         detail = "the token has no aud"
         if clients:
             detail += f", and its client {client_id[:64]!r} is none of client_ids"
-        raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH, detail)
+        raise AuthError(Reason.TOKEN_AUDIENCE_MISMATCH, detail, setting="client_ids")
 
 
 def _names(audience: object) -> list[str]:

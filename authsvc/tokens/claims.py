@@ -127,9 +127,10 @@ def _check_kind(claims: Mapping[str, object], profile: Profile) -> None:
 def _subject(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:
     name, subject = first(claims, paths)
     if subject is None:
-        raise AuthError(Reason.TOKEN_CLAIM_MISSING, " or ".join(path.text for path in paths))
+        detail = " or ".join(path.text for path in paths)
+        raise AuthError(Reason.TOKEN_CLAIM_MISSING, detail, setting="claims.subject")
     if not isinstance(subject, str):
-        raise malformed(name, "is not a string")
+        raise malformed(name, "is not a string", "claims.subject")
     if not subject:
         raise malformed(name, "is empty")
     if len(subject) > MAX_SUBJECT_LENGTH:
@@ -143,7 +144,7 @@ def _subject(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:
 def _client_id(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:
     for name, value in present(claims, paths):
         if not isinstance(value, str):
-            raise malformed(name, "is not a string")
+            raise malformed(name, "is not a string", "claims.client_id")
         if value:
             check_lengths((value,), name)
             return value
@@ -159,9 +160,9 @@ def _scopes(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> tuple
     if value is None:
         return ()
     if isinstance(value, list):
-        return string_list(value, name, most=MAX_STRINGS["scope"])
+        return string_list(value, name, most=MAX_STRINGS["scope"], setting="claims.scopes")
     if not isinstance(value, str):
-        raise malformed(name, "is neither a string nor a list of strings")
+        raise malformed(name, "is neither a string nor a list of strings", "claims.scopes")
     scopes = tuple(dict.fromkeys(filter(None, value.split(" "))))
     check_count(len(scopes), name, most=MAX_STRINGS["scope"])
     check_lengths(scopes, name)
@@ -175,7 +176,8 @@ def _union(
     found: tuple[str, ...] = ()
     most = MAX_STRINGS[part]
     for name, value in present(claims, paths):
-        found += string_list([value] if isinstance(value, str) else value, name, most=most)
+        listed = [value] if isinstance(value, str) else value
+        found += string_list(listed, name, most=most, setting=f"claims.{part}")
     check_count(len(found), part, most=most)
     return tuple(dict.fromkeys(found)) if len(paths) > 1 else found
 
@@ -184,7 +186,7 @@ def _buckets(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> tupl
     try:
         return tuple(dict.fromkeys(map(bucket_name, _union(claims, paths, "buckets"))))
     except ValueError:
-        raise malformed("buckets", "names something that is no bucket") from None
+        raise malformed("buckets", "names something that is no bucket", "claims.buckets") from None
 
 
 def numeric_date(claims: Mapping[str, object], name: str) -> float | None:

@@ -28,12 +28,20 @@ MAX_NESTING = 32
 MAX_INTEGER_CHARACTERS = 32
 """Longest JSON integer, sign included; far longer than any claim needs."""
 
-_REJECTED_HEADERS = ("crit", "zip", "b64")
+_REJECTED_HEADERS = {
+    "crit": "ask its issuer for access tokens without critical extensions",
+    "zip": "ask its issuer for access tokens that are not compressed and lack this header",
+    "b64": "ask its issuer for access tokens with an encoded payload, without this header",
+}
+"""What to ask of an issuer whose tokens have a header that is not accepted."""
 # `crit` names extensions, none of which is supported (RFC 7515 section 4.1.11). `zip` is for JWE
 # only and could be a decompression bomb (RFC 8725 section 3.6). `b64` changes what is signed
 # (RFC 7797). Headers that hold or locate keys (`jwk`, `jku`, `x5u`, `x5c`) are never read: keys
 # come from the configuration only (RFC 8725 section 3.10). They are ignored, not rejected, because
 # legitimate issuers send them.
+
+_JWE_DOTS = 4
+"""A JWE has five parts (RFC 7516 section 7.1)."""
 
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 # Possessive, and it matches from every quote on, closed or not. If it could fail at one quote and
@@ -75,9 +83,9 @@ def parse_jws(token: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactJws:
         AuthError: TOKEN_TOO_LARGE or TOKEN_MALFORMED; nothing else, whatever ``token`` is.
     """
     if len(token) > max_bytes:
-        raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {max_bytes} bytes")
+        raise too_large(max_bytes)
     if not token.isascii() or token.count(".") != 2:
-        raise _malformed("not three segments of ASCII")
+        raise _no_jws(token)
     signing_input, _, signature = token.encode("ascii").rpartition(b".")
     header_segment, _, payload_segment = signing_input.partition(b".")
     header = _object("header", _decode("header", header_segment))
@@ -136,8 +144,31 @@ def parse_json_object(data: bytes) -> dict[str, object]:
     return value
 
 
+def too_large(max_bytes: int) -> AuthError:
+    """For a token that is longer than the configuration accepts."""
+    detail = f"more than {max_bytes} bytes"
+    return AuthError(Reason.TOKEN_TOO_LARGE, detail, setting="max_token_bytes")
+
+
 def _malformed(detail: str) -> AuthError:
     return AuthError(Reason.TOKEN_MALFORMED, detail)
+
+
+def _no_jws(token: str) -> AuthError:
+    """For a text that has not the three parts of a JWS."""
+    dots = token.count(".")
+    if not token.isascii() or dots not in (0, _JWE_DOTS):
+        return _malformed("not three segments of ASCII")
+    if dots:
+        return _malformed(
+            "five segments: an encrypted token (JWE); ask its issuer for access tokens that are "
+            "signed and not encrypted"
+        )
+    return AuthError(
+        Reason.TOKEN_MALFORMED,
+        "one segment, not three: an opaque token can be introspected alone",
+        setting="introspection",
+    )
 
 
 def _decode(part: str, segment: bytes) -> bytes:
@@ -163,11 +194,14 @@ def _object(part: str, data: bytes) -> dict[str, object]:
 
 
 def _check_header(header: Mapping[str, object]) -> None:
-    for name in _REJECTED_HEADERS:
+    for name, remedy in _REJECTED_HEADERS.items():
         if name in header:
-            raise _malformed(f"header {name} is not accepted")
+            raise _malformed(f"header {name} is not accepted: {remedy}")
     if _media_type(header, "cty") == "jwt":
-        raise _malformed("nested tokens are not accepted")
+        raise _malformed(
+            "nested tokens are not accepted: ask its issuer for access tokens that hold claims, "
+            "not another token"
+        )
 
 
 def _header_text(header: Mapping[str, object], name: str) -> str:

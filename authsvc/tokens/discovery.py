@@ -41,7 +41,7 @@ async def fetch_jwks(
     try:
         keys = parse_jwks(document, algorithms, issuer=issuer)
     except KeyLoadError as error:
-        raise KeyLoadError(f"{url}: {error}") from None
+        raise KeyLoadError(f"{url}: {error}", setting=error.setting) from None
     return Fetched(keys, _max_age_seconds(headers))
 
 
@@ -89,16 +89,26 @@ async def discover(fetcher: Fetcher, issuer: str, *, metadata_url: str | None = 
         KeyLoadError: no place has metadata of this issuer. The message says what each answered.
     """
     passed_over: list[str] = []
+    settings: list[str] = []
     for url in metadata_urls(issuer) if metadata_url is None else (metadata_url,):
         try:
             jwks_uri = await _jwks_uri(fetcher, url, issuer)
         except KeyLoadError as error:
             passed_over.append(str(error))
+            settings.append(error.setting)
         else:
             is_here = _may_lead_here(url, jwks_uri)
             keys_fetcher = replace(fetcher, allow_this_machine=is_here)
             return Metadata(url, jwks_uri, tuple(passed_over), keys_fetcher)
-    raise KeyLoadError("; ".join(passed_over))
+    raise KeyLoadError("; ".join(passed_over), setting=_mending(settings))
+
+
+def _mending(settings: Collection[str]) -> str:
+    """Of the settings that the places of an issuer's metadata ask for, the one that is surest."""
+    return next((name for name in _BY_CERTAINTY if name in settings), "metadata_url")
+
+
+_BY_CERTAINTY = ("issuer", "ca_file", "allow_private_addresses", "proxy")
 
 
 async def _get(fetcher: Fetcher, url: str) -> tuple[bytes, Mapping[str, str]]:
@@ -109,7 +119,7 @@ async def _get(fetcher: Fetcher, url: str) -> tuple[bytes, Mapping[str, str]]:
     try:
         return await fetcher.get(url)
     except FetchError as error:
-        raise KeyLoadError(str(error)) from None
+        raise KeyLoadError(str(error), setting=error.setting) from None
 
 
 async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
@@ -124,7 +134,12 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
     except ValueError as error:
         kind = headers.get("content-type", "").partition(";")[0]
         sent_as = f" (sent as {_quoted(kind)})" if kind and "json" not in kind.lower() else ""
-        raise KeyLoadError(f"{url}: {error}{sent_as}") from None
+        setting = "issuer" if isinstance(error, OtherIssuerError) else ""
+        raise KeyLoadError(f"{url}: {error}{sent_as}", setting=setting) from None
+
+
+class OtherIssuerError(ValueError):
+    """Metadata names another issuer than the configured one, or none."""
 
 
 def read_metadata(document: bytes, issuer: str, url: str) -> str:
@@ -142,7 +157,7 @@ def read_metadata(document: bytes, issuer: str, url: str) -> str:
     metadata = parse_document(document, ("issuer", "jwks_uri"))
     if metadata.get("issuer") != issuer:
         # RFC 8414 section 3.3: otherwise one issuer could impersonate another.
-        raise ValueError(_other_issuer(metadata.get("issuer"), issuer))
+        raise OtherIssuerError(_other_issuer(metadata.get("issuer"), issuer))
     jwks_uri = metadata.get("jwks_uri")
     if not isinstance(jwks_uri, str):
         raise ValueError("names no jwks_uri")

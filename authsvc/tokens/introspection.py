@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 
 from authsvc.common.lru import LruCache
 from authsvc.common.oauth_endpoint import MAX_RETRY_AFTER_SECONDS, EndpointError, OAuthEndpoint
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.tokens import BearerToken, VerifiedToken
-from authsvc.tokens.compact import MAX_TOKEN_BYTES
+from authsvc.tokens.compact import MAX_TOKEN_BYTES, too_large
 from authsvc.tokens.introspection_answers import IntrospectedIssuer
 from authsvc.tokens.validity import Lifetime
 
@@ -40,12 +40,18 @@ CACHE_BYTES = 64 * 1024 * 1024
 MAX_CONCURRENT_REQUESTS = 256
 """Requests in flight: a flood of unknown tokens is not passed on to the issuer."""
 
+TABLE = "introspection"
+"""The table of the configuration that its settings are in."""
+
 _INACTIVE = {
-    "invalid_token": "",
-    "unsupported_token_type": ": the issuer does not introspect its JWTs; [[issuers]] verifies "
-    "them by its keys, with introspection.tokens = 'opaque'",
+    "invalid_token": ("", ""),
+    "unsupported_token_type": (
+        ": the issuer does not introspect its JWTs; [[issuers]] verifies them by its keys, with "
+        "introspection.tokens = 'opaque'",
+        f"{TABLE}.tokens",
+    ),
 }
-"""Errors that concern the token, not the request, and what to do about them. The second is one of
+"""Errors that concern the token, not the request; what to do about them, and the setting. The second is one of
 revocation (RFC 7009 section 2.2.1), which oidc-provider also returns here."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
@@ -65,7 +71,11 @@ class _Active:
         return 250 + self.token.memory_bytes()
 
     def verdict(self, now: float) -> VerifiedToken:
-        self.lifetime.check(now)
+        try:
+            self.lifetime.check(now)
+        except AuthError as error:
+            error.in_table(TABLE)
+            raise
         return self.token
 
 
@@ -76,12 +86,13 @@ class _Rejected:
     until: float
     reason: Reason
     detail: str
+    setting: str
 
     def memory_bytes(self) -> int:
         return 1_000 + 4 * len(self.detail)
 
     def verdict(self, now: float) -> VerifiedToken:
-        raise AuthError(self.reason, self.detail)
+        raise AuthError(self.reason, self.detail, setting=self.setting)
 
 
 _Result = _Active | _Rejected
@@ -144,7 +155,7 @@ class IntrospectionVerifier:
     def cached(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken | None:
         """See ``TokenVerifier.cached``. Rejections are cached, too."""
         if len(token.text) > self._max_token_bytes:
-            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
+            raise too_large(self._max_token_bytes)
         key = (token.digest, resource)
         active = self._active.get(key, now)
         if active is not None and now >= active.renew_time:
@@ -225,13 +236,14 @@ class IntrospectionVerifier:
         digest, resource = key
         try:
             response = await self._response(token, now)
-            verified, lifetime = self._issuer.verified(response, digest, resource=resource, now=now)
+            verified, lifetime = self._verified(response, digest, resource, now)
         except AuthError as error:
             if error.reason is Reason.KEYS_UNAVAILABLE:
-                self._note_failure(error.detail)
+                self._note_failure(f"{error.detail}{of_setting(error.setting)}")
                 raise
             self._note_failure("")
-            rejected = _Rejected(now + REJECTION_CACHE_SECONDS, error.reason, error.detail)
+            until = now + REJECTION_CACHE_SECONDS
+            rejected = _Rejected(until, error.reason, error.detail, error.setting)
             self._active.discard(key)
             self._rejected.put(key, rejected)
             return rejected
@@ -243,21 +255,35 @@ class IntrospectionVerifier:
         self._active.put(key, active)
         return active
 
+    def _verified(
+        self, response: bytes, digest: bytes, resource: str, now: float
+    ) -> tuple[VerifiedToken, Lifetime]:
+        try:
+            return self._issuer.verified(response, digest, resource=resource, now=now)
+        except AuthError as error:
+            error.in_table(TABLE)
+            raise
+
     async def _response(self, token: str, now: float) -> bytes:
         form = {"token": token, "token_type_hint": "access_token"}
         try:
             return await self._endpoint.post(form, now)
         except EndpointError as error:
             if error.status == 400 and error.code in _INACTIVE:
-                detail = f"{error}{_INACTIVE[error.code]}"
-                raise AuthError(Reason.TOKEN_INACTIVE, detail) from None
+                remedy, setting = _INACTIVE[error.code]
+                detail = f"{error}{remedy}"
+                raise AuthError(Reason.TOKEN_INACTIVE, detail, setting=setting) from None
             if error.retry_after_seconds is not None and error.status in (429, 503):
                 self._resume_time = now + error.retry_after_seconds
-            detail = str(error)
-            if error.status == 403 and not error.setting:
+            detail, setting = str(error), error.setting
+            if error.status == 403 and not setting:
                 detail += f": authsvc's client may not introspect; {self._endpoint.client_advice}"
+                setting = f"{TABLE}.client_id"
             raise AuthError(
-                Reason.KEYS_UNAVAILABLE, detail, retry_after_seconds=error.retry_after_seconds
+                Reason.KEYS_UNAVAILABLE,
+                detail,
+                setting=setting,
+                retry_after_seconds=error.retry_after_seconds,
             ) from None
 
     def _note_failure(self, failure: str) -> None:

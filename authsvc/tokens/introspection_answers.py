@@ -20,6 +20,9 @@ from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optiona
 from authsvc.tokens.compact import parse_json_object
 from authsvc.tokens.validity import Lifetime, check_claims
 
+SHOWN_CHARACTERS = 128
+"""How much of another issuer's name a detail quotes."""
+
 MAX_DEFAULT_SECONDS = 300.0
 """How long a token is taken to be valid at most whose response has no ``exp``, where that is
 accepted. Each new response extends it."""
@@ -79,13 +82,11 @@ class IntrospectedIssuer:
 
         Raises:
             AuthError: KEYS_UNAVAILABLE when it is no introspection response; TOKEN_INACTIVE or
-                another reason of the token.
+                another reason of the token. A setting is one of the table of the issuer.
         """
         response = response.removeprefix(codecs.BOM_UTF8)
         claims = self._claims(response, now)
-        lifetime = check_claims(
-            claims, required=("exp",), leeway_seconds=self.leeway_seconds, now=now
-        )
+        lifetime = check_claims(claims, required=(), leeway_seconds=self.leeway_seconds, now=now)
         self.audiences.check(claims, resource, client_id=partial(self.mapping.client_id, claims))
         if claims.get("aud") is None and not self.token_type_optional:
             _check_names_access_token(claims)
@@ -113,7 +114,9 @@ class IntrospectedIssuer:
             value = claims.get(name)
             if isinstance(value, str) and _DIGITS.fullmatch(value):
                 claims[name] = float(value)
-        if self.expiry_optional and claims.get("exp") is None:
+        if claims.get("exp") is None:
+            if not self.expiry_optional:
+                raise AuthError(Reason.TOKEN_CLAIM_MISSING, "exp", setting="expiry_optional")
             claims["exp"] = (
                 (now + MAX_DEFAULT_SECONDS) // _DEFAULT_STEP_SECONDS * _DEFAULT_STEP_SECONDS
             )
@@ -123,7 +126,11 @@ class IntrospectedIssuer:
         """The issuer, where a response names no other. One slash at the end makes no other."""
         if issuer is None or same_issuer(issuer, self.issuer):
             return self.issuer
-        raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, "the response names another issuer")
+        raise AuthError(
+            Reason.TOKEN_ISSUER_UNKNOWN,
+            f"the response names issuer {str(issuer)[:SHOWN_CHARACTERS]!r}, not {self.issuer!r}",
+            setting="issuer",
+        )
 
 
 def same_issuer(one: object, other: str) -> bool:
@@ -159,4 +166,6 @@ def _check_names_access_token(claims: Mapping[str, object]) -> None:
 
 
 def _no_response(fault: str) -> AuthError:
-    return AuthError(Reason.KEYS_UNAVAILABLE, f"the response is not valid: {fault}")
+    return AuthError(
+        Reason.KEYS_UNAVAILABLE, f"the response is not valid: {fault}", setting="endpoint"
+    )

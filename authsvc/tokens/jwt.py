@@ -16,9 +16,16 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claims import ClaimMapping, kept_text, numeric_date, optional_text
-from authsvc.tokens.compact import MAX_TOKEN_BYTES, CompactJws, parse_claims, parse_jws
+from authsvc.tokens.compact import (
+    MAX_TOKEN_BYTES,
+    CompactJws,
+    parse_claims,
+    parse_jws,
+    too_large,
+)
+from authsvc.tokens.issuer_names import IssuerNames
 from authsvc.tokens.keys import VerificationKey
-from authsvc.tokens.sources import KeySource
+from authsvc.tokens.sources import KeySource, table_of
 from authsvc.tokens.validity import Lifetime, check_claims
 
 _Key = tuple[bytes, str]
@@ -37,6 +44,14 @@ _ENTRY_BYTES = 250
 ACCESS_TOKEN_TYPES = ("", "jwt", "at+jwt")
 """Header ``typ`` of access tokens: absent, as RFC 7519 section 5.1, as RFC 9068 section 2.1. Others
 (logout tokens, DPoP proofs) are signed with the same keys for other purposes."""
+
+_OTHER_PURPOSES = frozenset(
+    {
+        *("logout+jwt", "dpop+jwt", "secevent+jwt", "token-introspection+jwt", "id+jwt"),
+        *("client-authentication+jwt", "oauth-authz-req+jwt", "kb+jwt", "rt+jwt"),
+    }
+)
+"""Header ``typ`` of other tokens, which no setting should make access tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +85,31 @@ class Issuer:
         """
         self.audiences.check(claims, resource, client_id=partial(self.mapping.client_id, claims))
 
-    def accepts_type(self, token_type: str) -> bool:
-        """Whether a ``typ``, in the form of ``CompactJws.token_type``, is accepted."""
-        if not self.token_types:
-            return token_type in ACCESS_TOKEN_TYPES
-        return token_type in {
-            name.lower().removeprefix("application/") for name in self.token_types
-        }
+    @property
+    def table(self) -> str:
+        """The table of the configuration that its settings are in."""
+        return table_of(self.issuer)
+
+    def check_type(self, token_type: str) -> None:
+        """Check that a ``typ``, in the form of ``CompactJws.token_type``, is accepted.
+
+        Raises:
+            AuthError: TOKEN_MALFORMED.
+        """
+        names = self.token_types or ACCESS_TOKEN_TYPES
+        accepted = names
+        if self.token_types:
+            accepted = tuple(name.lower().removeprefix("application/") for name in names)
+        if token_type in accepted:
+            return
+        shown = ", ".join(name or "none" for name in names)
+        is_other = token_type in _OTHER_PURPOSES
+        raise AuthError(
+            Reason.TOKEN_MALFORMED,
+            f"typ {token_type[:32]!r}, accepted: {shown}"
+            f"{'; send the access token' if is_other else ''}",
+            setting="" if is_other else "accepted_types",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +140,8 @@ class JwtVerifier:
         cache_size: how many verified tokens are cached, of ``TOKEN_BYTES`` each on average;
             those used least recently are evicted first. An entry has the digest and the claims of
             a token, not the token itself.
+        introspected: claim ``iss`` of the issuer whose opaque tokens are introspected, for messages
+            about its JWTs; empty for none.
 
     Raises:
         ValueError: an issuer is listed twice.
@@ -118,12 +153,14 @@ class JwtVerifier:
         *,
         max_token_bytes: int = MAX_TOKEN_BYTES,
         cache_size: int = CACHE_SIZE,
+        introspected: str = "",
     ) -> None:
         self._issuers: dict[str, Issuer] = {}
         for issuer in issuers:
             if issuer.issuer in self._issuers:
                 raise ValueError(f"issuer {issuer.issuer!r} is listed twice")
             self._issuers[issuer.issuer] = issuer
+        self._names = IssuerNames(self._issuers, introspected)
         self._max_token_bytes = max_token_bytes
         self._cache: LruCache[_Key, _Entry] = LruCache(
             cache_size, bytes_for(cache_size, TOKEN_BYTES)
@@ -135,18 +172,22 @@ class JwtVerifier:
         """See ``TokenVerifier.cached``."""
         if len(token.text) > self._max_token_bytes:
             # Checked before the digest is computed.
-            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
+            raise too_large(self._max_token_bytes)
         return self._cached((token.digest, resource), now)
 
     def _cached(self, key: _Key, now: float) -> VerifiedToken | None:
         entry = self._cache.get(key)
         if entry is None:
             return None
-        if not entry.key_is_trusted(now):
-            # The issuer has withdrawn the key: the full check will reject the token.
-            self._cache.discard(key)
-            return None
-        entry.lifetime.check(now)
+        try:
+            if not entry.key_is_trusted(now):
+                # The issuer has withdrawn the key: the full check will reject the token.
+                self._cache.discard(key)
+                return None
+            entry.lifetime.check(now)
+        except AuthError as error:
+            error.in_table(self._issuers[entry.token.principal.issuer].table)
+            raise
         return entry.token
 
     def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
@@ -163,30 +204,21 @@ class JwtVerifier:
         """See ``TokenVerifier.verify``."""
         # Checked before the digest is computed.
         if len(token.text) > self._max_token_bytes:
-            raise AuthError(Reason.TOKEN_TOO_LARGE, f"more than {self._max_token_bytes} bytes")
+            raise too_large(self._max_token_bytes)
         key = (token.digest, resource)
         cached = self._cached(key, now)
         if cached is not None:
             return cached
         jws = parse_jws(token.text, max_bytes=self._max_token_bytes)
         claims = parse_claims(jws.payload)
-        issuer, signing_key = await self._authenticate(jws, optional_text(claims, "iss"), now)
-        lifetime = check_claims(
-            claims,
-            required=issuer.required_claims,
-            leeway_seconds=issuer.leeway_seconds,
-            now=now,
-        )
-        issuer.check_audience(claims, resource)
-        verified = VerifiedToken(
-            digest=key[0],
-            principal=issuer.mapping.principal(claims, jws.payload),
-            issue_time=numeric_date(claims, "iat") or 0.0,
-            token_id=kept_text(claims, "jti"),
-        )
-        entry = _Entry(verified, lifetime, issuer.keys, signing_key)
-        self._cache.put(key, entry, _ENTRY_BYTES + verified.memory_bytes())
-        return verified
+        issuer = self._issuer(optional_text(claims, "iss"))
+        try:
+            entry = await self._checked(issuer, jws, claims, key, now)
+        except AuthError as error:
+            error.in_table(issuer.table)
+            raise
+        self._cache.put(key, entry, _ENTRY_BYTES + entry.token.memory_bytes())
+        return entry.token
 
     async def refresh(self, now: float) -> bool:
         """Refresh the keys that are due; to be called every few seconds.
@@ -203,24 +235,53 @@ class JwtVerifier:
             return False
         return True
 
-    async def _authenticate(
-        self, jws: CompactJws, name: str, now: float
-    ) -> tuple[Issuer, VerificationKey]:
-        """The issuer of that name and the key that verifies the token's signature.
-
+    def _issuer(self, name: str) -> Issuer:
+        """
         Raises:
-            AuthError: TOKEN_ISSUER_UNKNOWN, TOKEN_MALFORMED, TOKEN_ALGORITHM_REFUSED,
-                TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE_INVALID or KEYS_UNAVAILABLE.
+            AuthError: TOKEN_ISSUER_UNKNOWN.
         """
         issuer = self._issuers.get(name)
         if issuer is None:
-            raise AuthError(Reason.TOKEN_ISSUER_UNKNOWN, f"iss {name[:128]!r}")
-        if not issuer.accepts_type(jws.token_type):
-            raise AuthError(Reason.TOKEN_MALFORMED, f"typ {jws.token_type[:32]!r}")
+            raise self._names.unknown(name)
+        return issuer
+
+    async def _checked(
+        self, issuer: Issuer, jws: CompactJws, claims: Mapping[str, object], key: _Key, now: float
+    ) -> _Entry:
+        """A token of an issuer, once its signature and its claims are verified.
+
+        Raises:
+            AuthError: it is rejected; a setting is one of the issuer's.
+        """
+        digest, resource = key
+        signing_key = await self._signing_key(issuer, jws, now)
+        lifetime = check_claims(
+            claims,
+            required=issuer.required_claims,
+            leeway_seconds=issuer.leeway_seconds,
+            now=now,
+        )
+        issuer.check_audience(claims, resource)
+        verified = VerifiedToken(
+            digest=digest,
+            principal=issuer.mapping.principal(claims, jws.payload),
+            issue_time=numeric_date(claims, "iat") or 0.0,
+            token_id=kept_text(claims, "jti"),
+        )
+        return _Entry(verified, lifetime, issuer.keys, signing_key)
+
+    async def _signing_key(self, issuer: Issuer, jws: CompactJws, now: float) -> VerificationKey:
+        """The key that verifies the token's signature.
+
+        Raises:
+            AuthError: TOKEN_MALFORMED, TOKEN_ALGORITHM_REFUSED, TOKEN_KEY_UNKNOWN,
+                TOKEN_SIGNATURE_INVALID or KEYS_UNAVAILABLE.
+        """
+        issuer.check_type(jws.token_type)
         for key in await candidates(issuer.keys, jws, now):
             self.signature_checks += 1
             if key.verifies(jws.signing_input, jws.signature):
-                return issuer, key
+                return key
         raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
 
 

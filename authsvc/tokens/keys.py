@@ -22,7 +22,15 @@ _IMPLEMENTATIONS = {name: get_default_algorithms()[name] for name in ALGORITHMS}
 
 
 class KeyLoadError(Exception):
-    """Keys cannot be loaded or used; the message says what to mend and shows no key material."""
+    """Keys cannot be loaded or used; the message says what to mend and shows no key material.
+
+    Attributes:
+        setting: the setting of the issuer that would mend it; empty where none is known.
+    """
+
+    def __init__(self, detail: str, *, setting: str = "") -> None:
+        super().__init__(detail)
+        self.setting = setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +135,7 @@ class KeySet:
         """
         algorithm = canonical_name(algorithm)
         if algorithm not in self.algorithms:
-            raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"alg {algorithm[:32]!r}")
+            raise self._algorithm_refused(algorithm)
         matching = [key for key in self.keys if key.algorithm == algorithm]
         if len(matching) == 1 and (kid is None or matching[0].kid is None):
             return matching[0]
@@ -138,6 +146,18 @@ class KeySet:
         if named:
             raise AuthError(Reason.TOKEN_ALGORITHM_REFUSED, f"its key is for {named[0].algorithm}")
         raise AuthError(Reason.TOKEN_KEY_UNKNOWN, f"kid {kid[:64]!r}" if kid else "no kid")
+
+    def _algorithm_refused(self, algorithm: str) -> AuthError:
+        reason, accepted = Reason.TOKEN_ALGORITHM_REFUSED, ", ".join(sorted(self.algorithms))
+        if algorithm.lower() == "none":
+            detail = "alg none: the token is not signed; ask its issuer for signed access tokens"
+            return AuthError(reason, detail)
+        detail = f"alg {algorithm[:32]!r}, accepted {accepted}"
+        # A secret does not become a public key by another algorithm.
+        kinds = {ALGORITHMS[name].is_symmetric for name in self.algorithms}
+        known = ALGORITHMS.get(algorithm)
+        can_be_set = known is not None and known.is_symmetric in kinds
+        return AuthError(reason, detail, setting="algorithms" if can_be_set else "")
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
         """The key that ``find`` returns, and the previous secrets.

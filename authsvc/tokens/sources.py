@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.service_status import SkippedKey
 from authsvc.net.watched_file import NewEntries, WatchedFile
 from authsvc.tokens.keys import KeyLoadError, KeySet
@@ -22,6 +22,11 @@ COOL_DOWN_SECONDS = 30.0
 
 RETRY_SECONDS = 5.0
 """How soon a failed fetch is tried again, ahead of need."""
+
+
+def table_of(issuer: str) -> str:
+    """The table of the configuration that an issuer's settings are in."""
+    return f"issuers[{issuer}]"
 
 
 class KeySource(Protocol):
@@ -161,6 +166,7 @@ class FetchedKeys:
         issuer: the issuer, for logs.
         fetch: fetches the keys; raises ``KeyLoadError`` or ``AuthError`` when it cannot.
         max_stale_seconds: how long the last keys are trusted during an outage.
+        url_setting: the setting that has the URL; empty where none has it.
     """
 
     def __init__(
@@ -169,21 +175,23 @@ class FetchedKeys:
         fetch: Callable[[], Awaitable[Fetched]],
         *,
         max_stale_seconds: float,
+        url_setting: str = "",
     ) -> None:
         self._issuer = issuer
+        self._url_setting = url_setting
         self._fetch = fetch
         self._max_stale_seconds = max_stale_seconds
         self._fetched: Fetched | None = None
         self._fetched_time = float("-inf")
         self._tried_time = float("-inf")
-        self.failure = ""
+        self.failure = self._setting = ""
         self._fetching: asyncio.Task[None] | None = None
         self._skipped = _SkippedLog(f"keys of {issuer}")
 
     def current(self, now: float) -> KeySet:
         """See ``KeySource.current``."""
         if self._fetched is None or now - self._fetched_time > self._max_stale_seconds:
-            raise AuthError(Reason.KEYS_UNAVAILABLE, f"no keys of {self._issuer}")
+            raise self._unavailable(f"no keys of {self._issuer}")
         return self._fetched.keys
 
     async def renew(self, now: float) -> bool:
@@ -196,7 +204,7 @@ class FetchedKeys:
             looked = False
         if self.failure:
             detail = f"the keys of {self._issuer} cannot be fetched"
-            raise AuthError(Reason.KEYS_UNAVAILABLE, detail, counts_as_rejected=True)
+            raise self._unavailable(detail, counts_as_rejected=True)
         return looked
 
     async def refresh(self, now: float) -> None:
@@ -210,6 +218,15 @@ class FetchedKeys:
         if due:
             await self._fetch_once(now)
 
+    def _unavailable(self, detail: str, *, counts_as_rejected: bool = False) -> AuthError:
+        """With what the places of the keys answered, and the setting that mends it."""
+        return AuthError(
+            Reason.KEYS_UNAVAILABLE,
+            f"{detail}: {self.failure}" if self.failure else detail,
+            setting=self._setting,
+            counts_as_rejected=counts_as_rejected,
+        )
+
     async def _fetch_once(self, now: float) -> None:
         """One fetch for all concurrent callers; a caller that is cancelled does not cancel it."""
         if self._fetching is None:
@@ -221,12 +238,15 @@ class FetchedKeys:
         try:
             self._fetched = await self._fetch()
         except (KeyLoadError, AuthError) as error:
-            self.failure = str(error)
+            self.failure, self._setting = str(error), error.setting or self._url_setting
             log.error(
-                "keys of %s cannot be fetched, the old ones stay in use: %s", self._issuer, error
+                "keys of %s cannot be fetched, the old ones stay in use: %s%s",
+                self._issuer,
+                error,
+                of_setting(self._setting and f"{table_of(self._issuer)}.{self._setting}"),
             )
         else:
-            self.failure = ""
+            self.failure = self._setting = ""
             self._fetched_time = now
             self._skipped.note(self._fetched.keys)
         finally:

@@ -20,9 +20,15 @@ MAX_TEXT_LENGTH = 1_024
 Real ones have some dozens."""
 
 
-def malformed(name: str, what: str) -> AuthError:
-    """TOKEN_MALFORMED, with a detail that names the claim, and does not quote its value."""
-    return AuthError(Reason.TOKEN_MALFORMED, f"claim {name} {what}")
+def malformed(name: str, what: str, setting: str = "") -> AuthError:
+    """TOKEN_MALFORMED, with a detail that names the claim, and does not quote its value.
+
+    Args:
+        name: of the claim.
+        what: is wrong with it.
+        setting: the one that says which claim is read; empty where none does.
+    """
+    return AuthError(Reason.TOKEN_MALFORMED, f"claim {name} {what}", setting=setting)
 
 
 def check_count(count: int, name: str, *, most: int) -> None:
@@ -47,22 +53,23 @@ def check_lengths(texts: Iterable[str], name: str) -> None:
         )
 
 
-def string_list(value: object, name: str, *, most: int) -> tuple[str, ...]:
+def string_list(value: object, name: str, *, most: int, setting: str = "") -> tuple[str, ...]:
     """``value`` as a list of strings, without repeats, in order.
 
     Args:
         value: the claim.
         name: its name, for messages.
         most: entries that it may have.
+        setting: see ``malformed``.
 
     Raises:
         AuthError: TOKEN_MALFORMED if it is none, TOKEN_TOO_LARGE if it or an entry is too long.
     """
     if not isinstance(value, list):
-        raise malformed(name, "is not a list of strings")
+        raise malformed(name, "is not a list of strings", setting)
     check_count(len(value), name, most=most)
     texts = [item for item in value if isinstance(item, str) and item]
     if len(texts) != len(value):
-        raise malformed(name, "holds something other than a string")
+        raise malformed(name, "holds something other than a string", setting)
     check_lengths(texts, name)
     return tuple(dict.fromkeys(texts))
