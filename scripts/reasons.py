@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from authsvc.cli.remedies import REMEDIES
+from authsvc.cli.remedies import NOTHING_TO_MEND, REMEDIES
 from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter.gate.refusals import refusal_of
 
@@ -25,6 +25,8 @@ a field of logs and security events.
   request needs, and the URL of the metadata. A request without a token where one is needed is a
   401 without error and reason. A token without a scope is a 403 with
   `error="insufficient_scope"` and the reason `INSUFFICIENT_SCOPE`, which is the gate's own.
+- Security events and `authsvc explain` name the setting that would mend a rejection, where one
+  would. Clients do not see it.
 - `authsvc explain` names the check that a token fails. [runbook.md](../runbook.md) has the
   symptoms.
 """
@@ -37,12 +39,10 @@ class Guide:
     Attributes:
         meaning: what has happened.
         client: what an MCP client does.
-        operator: what an operator does; by default the remedy that ``authsvc explain`` gives.
     """
 
     meaning: str
     client: str
-    operator: str = ""
 
 
 _ANOTHER = "get another token"
@@ -78,38 +78,30 @@ GUIDES: dict[Reason, Guide] = {
     Reason.TOKEN_INACTIVE: Guide(
         "the issuer's introspection says `active: false`",
         "log in again; the session goes on",
-        "Nothing: a new token is served.",
     ),
     Reason.SESSION_SUBJECT_MISMATCH: Guide(
         "a valid token on another subject's session",
         "initialise a session of its own",
-        "See the security event: a hijack that failed, or a client that mixes up its users.",
     ),
     Reason.CALLER_NOT_ALLOWED: Guide(
         "the MCP server did not prove who it is, or asks for a resource that is not its own",
         "nothing helps: the server is not set up",
-        "Register its resource under [[callers]]; check its certificate or service token.",
     ),
     Reason.CREDENTIALS_REFUSED: Guide(
         "no role is for this principal, or its claims make no policy",
         "ask for other roles or claims",
-        "Check [credentials], or the claims: the log says by how much a policy is too long.",
     ),
     Reason.SESSION_NOT_FOUND: Guide(
         "never existed, or was removed long ago",
         _ANEW,
-        "Nothing. Many at once: the store was emptied.",
     ),
-    Reason.SESSION_EXPIRED: Guide(
-        "past its idle or absolute limit", _ANEW, "Nothing, or raise the limits of [sessions]."
-    ),
+    Reason.SESSION_EXPIRED: Guide("past its idle or absolute limit", _ANEW),
     Reason.SESSION_REVOKED: Guide(
-        "it was ended", f"{_ANEW}; in 2026-07-28 get a token that is issued later", "Nothing."
+        "it was ended", f"{_ANEW}; in 2026-07-28 get a token that is issued later"
     ),
     Reason.SESSION_ID_INVALID: Guide(
         "not an id that authsvc or a stateful server makes",
         "initialise, and send the id from the answer",
-        "Nothing; an MCP server has to pass the header on unchanged.",
     ),
     Reason.TOKEN_TOO_LARGE: Guide(
         "over `max_token_bytes`; or more than 1,000 buckets, 1,000 permissions, 256 roles or 256 "
@@ -121,40 +113,31 @@ GUIDES: dict[Reason, Guide] = {
     Reason.ARGUMENT_INVALID: Guide(
         "a request is incomplete or inconsistent",
         _NOTHING,
-        "Mend the program that sent it: the proto has what it takes.",
     ),
     Reason.SESSION_LIMIT: Guide(
         "a caller opens sessions without a token faster than it may",
         "wait for `Retry-After`",
-        "`LIMIT_REACHED` names the caller. Let clients bring a token when they initialise.",
     ),
     Reason.OVERLOADED: Guide(
         "a limit of `[limits]`, or too many watches",
         "wait for `Retry-After`",
-        "`LIMIT_REACHED` names the caller and the limit: raise it, or add replicas.",
     ),
     Reason.CONFLICT: Guide(
         "other requests changed the same session, several times in a row",
         _WAIT,
-        "Nothing. Many at once: one session is shared by very many clients.",
     ),
     Reason.SERVICE_UNAVAILABLE: Guide(
         "authsvc cannot be reached, or does not answer in time",
         _WAIT,
-        "See its replicas and the network: `authsvc doctor`.",
     ),
     Reason.STORE_UNAVAILABLE: Guide(
-        "the store cannot be reached, or does not answer in time", _WAIT, "See the store."
+        "the store cannot be reached, or does not answer in time", _WAIT
     ),
     Reason.KEYS_UNAVAILABLE: Guide(
         "an issuer's keys cannot be fetched",
         _WAIT,
-        "Check its endpoint, and the egress to it: directly, as proxies of the environment are "
-        "ignored.",
     ),
-    Reason.CREDENTIALS_UNAVAILABLE: Guide(
-        "STS or the token endpoint is unavailable", _WAIT, "Check the provider, and the egress."
-    ),
+    Reason.CREDENTIALS_UNAVAILABLE: Guide("STS or the token endpoint is unavailable", _WAIT),
 }
 
 
@@ -179,7 +162,7 @@ def over_http(reason: Reason) -> str:
 
 def _row(reason: Reason) -> str:
     guide = GUIDES[reason]
-    operator = guide.operator or REMEDIES[reason]
+    operator = REMEDIES.get(reason) or NOTHING_TO_MEND[reason]
     return (
         f"| `{reason.name}` | {reason.status.value} | {over_http(reason)} | {guide.meaning} "
         f"| {guide.client} | {operator} |"

@@ -1,4 +1,4 @@
-"""The remedy for each reason for which a token is rejected."""
+"""What an operator does about each reason: ``authsvc explain`` and docs/reference/reasons.md."""
 
 from __future__ import annotations
 
@@ -21,12 +21,35 @@ REMEDIES = {
     "compare them. leeway_seconds tolerates a small difference.",
     Reason.TOKEN_AUDIENCE_MISMATCH: "Have the client request a token for this resource (RFC 8707), "
     "or add the issuer's aud to the issuer's audiences.",
-    Reason.TOKEN_CLAIM_MISSING: "Have the issuer include the claim, or change required_claims.",
+    Reason.TOKEN_CLAIM_MISSING: "Have the issuer include the claim, or change required_claims, or "
+    "name another one in [issuers.claims].",
     Reason.TOKEN_REVOKED: "Have the client log in again.",
-    Reason.KEYS_UNAVAILABLE: "--fetch fetches the issuer's keys. If that fails, run `authsvc "
-    "doctor`.",
+    Reason.SESSION_SUBJECT_MISMATCH: "See the security event: a hijack that failed, or a client "
+    "that mixes up its users.",
+    Reason.CALLER_NOT_ALLOWED: "Add the resource to resources, or to the resources of the MCP "
+    "server's [[callers]]; check its certificate or service token.",
+    Reason.CREDENTIALS_REFUSED: "Check [credentials], or the claims: the log says by how much a "
+    "policy is too long.",
     Reason.RESOURCE_INVALID: "Write it as an absolute URI, http or https, without a fragment.",
-    Reason.CALLER_NOT_ALLOWED: "Add the resource to resources, or to the resources of one of "
-    "[[callers]].",
+    Reason.ARGUMENT_INVALID: "Mend the program that sent it: the proto has what it takes.",
+    Reason.SESSION_LIMIT: "`LIMIT_REACHED` names the caller. Let clients bring a token when they "
+    "initialise.",
+    Reason.OVERLOADED: "`LIMIT_REACHED` names the caller and the limit: raise it, or add replicas.",
+    Reason.SERVICE_UNAVAILABLE: "See its replicas and the network: `authsvc doctor`.",
+    Reason.STORE_UNAVAILABLE: "See the store.",
+    Reason.KEYS_UNAVAILABLE: "Check the issuer's endpoint, and the egress to it: directly, as "
+    "proxies of the environment are ignored. `authsvc explain --fetch` fetches the keys and says "
+    "what each place answered.",
+    Reason.CREDENTIALS_UNAVAILABLE: "Check the provider, and the egress.",
 }
 """By reason. Names settings as the configuration does."""
+
+NOTHING_TO_MEND = {
+    Reason.TOKEN_INACTIVE: "Nothing: a new token is served.",
+    Reason.SESSION_NOT_FOUND: "Nothing. Many at once: the store was emptied.",
+    Reason.SESSION_EXPIRED: "Nothing, or raise the limits of [sessions].",
+    Reason.SESSION_REVOKED: "Nothing.",
+    Reason.SESSION_ID_INVALID: "Nothing; an MCP server has to pass the header on unchanged.",
+    Reason.CONFLICT: "Nothing. Many at once: one session is shared by very many clients.",
+}
+"""The reasons that occur in normal operation, and what an operator should know of them."""

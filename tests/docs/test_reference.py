@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.cli.remedies import REMEDIES
+from authsvc.cli.remedies import NOTHING_TO_MEND, REMEDIES
 from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter.gate.refusals import refusal_of
 from scripts.reasons import GUIDES
@@ -57,7 +57,8 @@ def test_clients_and_operators_are_told_what_to_do_about_every_reason() -> None:
     for reason, guide in GUIDES.items():
         assert guide.meaning, reason.name
         assert guide.client, reason.name
-        assert guide.operator or REMEDIES[reason], reason.name
+        assert (reason in REMEDIES) is not (reason in NOTHING_TO_MEND), reason.name
+        assert REMEDIES.get(reason) or NOTHING_TO_MEND[reason], reason.name
 
 
 def over_http(reason: Reason) -> str:
