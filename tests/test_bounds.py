@@ -94,6 +94,7 @@ BOUNDED = {
     "authsvc/access/usage.py": {"Usages._by_caller": "registered callers, and one for all others"},
     "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
     "authsvc/common/newest.py": {"Newest._items": "its own bounds"},
+    "authsvc/common/setting_rules.py": {"_RULES": "the methods of tables that are marked in code"},
     "authsvc/domain/revocation.py": {
         "NotBefores._by_key": "what operators have set, names of at most 2,048 characters, until "
         "they are dropped"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from authsvc.client.targets import Targets
 from authsvc.client.tls import ClientTls
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ConfigError, Table
 
 
@@ -33,11 +35,10 @@ class AuthsvcAddress(Table):
         default=None, description="This program's service token, in place of a client certificate."
     )
 
-    @model_validator(mode="after")
-    def _has_both_or_neither(self) -> Self:
+    @rule
+    def _has_both_or_neither(self) -> Iterator[Fault]:
         if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        return self
+            yield Fault("certificate_file and key_file go together")
 
     def tls(self, ca_file: Path) -> ClientTls:
         """How to authenticate authsvc, and this program to it.

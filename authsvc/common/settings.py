@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from authsvc.common.formats import check_resource, spelled_resource
+from authsvc.common.setting_errors import Source
+from authsvc.common.setting_rules import CheckedTable, Location
 
 
 class ConfigError(Exception):
     """The configuration is unsafe, incomplete or wrong; the message names the setting."""
 
 
-class Table(BaseModel):
+class Table(CheckedTable):
     """A table of the file. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,7 +49,25 @@ ByResource = Annotated[dict[Resource, ValueT], BeforeValidator(_check_spellings)
 """A table by resource. Of two spellings of one resource, only the last would count."""
 
 
-class FileSettings(BaseSettings):
+class _Variables(EnvSettingsSource):
+    """The variables of a program. One that should be JSON and is not is an error of its setting."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: str) -> object:
+        """The value of a list or a table, or the string if it is not JSON."""
+        try:
+            decoded: object = super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+        return decoded
+
+    def __call__(self) -> dict[str, Any]:
+        """What the variables set. pydantic-settings would leave out unknown names."""
+        return {
+            str(where[0]): None for where in _variables_of(self.settings_cls)
+        } | super().__call__()
+
+
+class FileSettings(CheckedTable, BaseSettings):
     """All settings of one program. A subclass sets ``env_prefix``.
 
     One that reads a part of another program's settings sets ``extra="ignore"``.
@@ -60,8 +84,8 @@ class FileSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, then what ``load`` read from the file; no other source."""
-        return env_settings, init_settings
+        """What it is given; ``load`` adds the environment."""
+        return (init_settings,)
 
 
 OTHER_PREFIXES = ("AUTHSVC_ADMIN_", "AUTHSVC_CONSOLE_")
@@ -78,21 +102,27 @@ def load(settings_class: type[SettingsT], path: Path | None) -> SettingsT:
         ConfigError: one line for each wrong setting. Values are not shown: they may be secret.
     """
     from_file = _read(path) if path else {}
-    if settings_class.model_config.get("extra") != "ignore":
-        _reject_unknown_variables(settings_class)
+    from_variables = _Variables(settings_class)()
+    settings = settings_class.__new__(settings_class)
     try:
-        return settings_class(**from_file)
+        # BaseSettings' own would take names like _env_prefix as options, and Listen as listen.
+        BaseModel.__init__(settings, **_merged(from_file, from_variables))
     except ValidationError as error:
-        source = f"{path}: " if path else ""
-        lines = [
-            f"{source}{'.'.join(map(str, item['loc'])) or 'settings'}: "
-            f"{_explained(item, settings_class)}"
-            for item in error.errors(include_url=False, include_input=False)
-        ]
+        variables = _variables_of(settings_class)
+        source = Source(settings_class, path, from_file, variables, from_variables)
+        lines = [source.line(item) for item in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from None
-    except ValueError as error:
-        # An environment variable that should hold JSON and does not.
-        raise ConfigError(str(error)) from None
+    return settings
+
+
+def _merged(file: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """The values of both. Of a setting that both have, the variable's applies."""
+    tables = {
+        name: _merged(file[name], variables[name])
+        for name in file.keys() & variables.keys()
+        if isinstance(file[name], dict) and isinstance(variables[name], dict)
+    }
+    return file | variables | tables
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,31 +134,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
-def _explained(item: ErrorDetails, settings_class: type[FileSettings]) -> str:
-    kind = item["type"]
-    if kind == "missing":
-        return "is required"
-    if kind == "extra_forbidden":
-        return _unknown(str(item["loc"][-1]), settings_class)
-    return str(item["msg"]).removeprefix("Value error, ")
-
-
-def _unknown(name: str, settings_class: type[FileSettings]) -> str:
-    """The error for an unknown setting, with the nearest name that exists."""
-    schema = settings_class.model_json_schema()
-    tables = (schema, *schema.get("$defs", {}).values())
-    names = {name for table in tables for name in table.get("properties", ())}
-    near = get_close_matches(name, sorted(names), n=1)
-    return f"there is no such setting; is it {near[0]}?" if near else "there is no such setting"
-
-
-def _reject_unknown_variables(settings_class: type[FileSettings]) -> None:
+def _variables_of(settings_class: type[BaseSettings]) -> dict[Location, str]:
+    """The variables with the prefix of these settings, by the setting that each sets."""
     prefix = settings_class.model_config.get("env_prefix", "")
-    for variable in os.environ:
-        if not variable.startswith(prefix) or (
-            variable.startswith(OTHER_PREFIXES) and not prefix.startswith(OTHER_PREFIXES)
-        ):
-            continue
-        name = variable.removeprefix(prefix).split("__")[0].lower()
-        if name not in settings_class.model_fields:
-            raise ConfigError(f"{variable}: {_unknown(name, settings_class)}")
+    others = tuple(other for other in OTHER_PREFIXES if not prefix.startswith(other))
+    return {
+        tuple(variable[len(prefix) :].lower().split("__")): variable
+        for variable in sorted(os.environ)
+        if variable.upper().startswith(prefix) and not variable.upper().startswith(others)
+    }

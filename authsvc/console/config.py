@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.client.settings import AuthsvcAddress
 from authsvc.common.formats import check_listening
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.net.addresses import is_local
@@ -50,11 +52,10 @@ class AuthsvcSettings(AuthsvcAddress):
         default=5.0, description="Time for one call, retries included."
     )
 
-    @model_validator(mode="after")
-    def _has_credentials(self) -> Self:
+    @rule
+    def _has_credentials(self) -> Iterator[Fault]:
         if self.certificate_file is None and self.service_token_file is None:
-            raise ValueError("needs service_token_file, or certificate_file and key_file")
-        return self
+            yield Fault("needs service_token_file, or certificate_file and key_file")
 
 
 class TlsSettings(Table):
@@ -119,23 +120,26 @@ class ConsoleSettings(FileSettings):
         "keys.",
     )
 
-    @model_validator(mode="after")
-    def _is_safe(self) -> Self:
+    @rule
+    def _browsers_use_tls(self) -> Iterator[Fault]:
         if self.tls is not None and self.behind_proxy:
-            raise ValueError("set either [tls] or behind_proxy, not both")
-        if self.behind_proxy and not self.url:
-            raise ValueError("behind_proxy needs url")
-        if self.url and self.tls is None and not self.behind_proxy:
-            raise ValueError("url needs [tls], or behind_proxy where a proxy ends TLS")
+            yield Fault("set either [tls] or behind_proxy, not both")
+        if self.tls is not None or self.behind_proxy:
+            return
         if not is_local(self.listen):
-            if self.tls is None and not self.behind_proxy:
-                raise ValueError(
-                    f"listen = {self.listen!r} can be reached from other machines: set [tls] and "
-                    "url, or url and behind_proxy; or listen on 127.0.0.1"
-                )
-            if not self.url:
-                raise ValueError("url is required where browsers are on other machines")
-        return self
+            yield Fault(
+                f"listen = {self.listen!r} can be reached from other machines: set [tls] and "
+                "url, or url and behind_proxy; or listen on 127.0.0.1"
+            )
+        elif self.url:
+            yield Fault("url needs [tls], or behind_proxy where a proxy ends TLS")
+
+    @rule
+    def _browsers_know_its_origin(self) -> Iterator[Fault]:
+        if self.behind_proxy and not self.url:
+            yield Fault("behind_proxy needs url")
+        elif self.tls is not None and not is_local(self.listen) and not self.url:
+            yield Fault("url is required where browsers are on other machines")
 
     @property
     def is_secure(self) -> bool:

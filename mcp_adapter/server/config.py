@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
 from authsvc.client.settings import AuthsvcAddress
@@ -18,6 +19,7 @@ from authsvc.common.formats import (
     check_peer,
     check_scope,
 )
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.net.hosts import EVERY
@@ -54,17 +56,18 @@ class AuthsvcSettings(AuthsvcAddress):
         default=2.0, description="Time for one call, connecting and retries included."
     )
 
-    @model_validator(mode="after")
-    def _is_safe(self) -> Self:
-        if self.ca_file is None and not Targets.parse(self.target).on_this_machine:
-            raise ValueError(
+    @rule
+    def _is_safe(self) -> Iterator[Fault]:
+        if self.ca_file is not None:
+            return
+        if not Targets.parse(self.target).on_this_machine:
+            yield Fault(
                 f"target {self.target!r} is not on this machine, so tokens would cross the network "
                 "in the clear: for TLS set ca_file, and certificate_file with key_file or "
                 "service_token_file"
             )
-        if self.ca_file is None and (self.certificate_file or self.service_token_file):
-            raise ValueError("certificate_file and service_token_file need ca_file")
-        return self
+        elif self.certificate_file or self.service_token_file:
+            yield Fault("certificate_file and service_token_file need ca_file")
 
 
 class MetricsSettings(Table):
@@ -146,25 +149,30 @@ class Settings(FileSettings):
         description="Whether a crash may dump memory, which holds tokens and keys.",
     )
 
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    @rule
+    def _late_bodies_are_answered(self) -> Iterator[Fault]:
         if self.connections.request_timeout_seconds <= self.body_timeout_seconds:
-            raise ValueError(
+            yield Fault(
                 "connections.request_timeout_seconds has to be longer than body_timeout_seconds, "
                 "or clients are disconnected before they are answered"
             )
+
+    @rule
+    def _hosts_count(self) -> Iterator[Fault]:
         if EVERY in self.allowed_hosts and (self.trusted_proxies or len(self.allowed_hosts) > 1):
-            raise ValueError(
+            yield Fault(
                 "allowed_hosts has *, which allows every Host: its other values, and "
                 "trusted_proxies, have no effect"
             )
+
+    @rule
+    def _path_is_free(self) -> Iterator[Fault]:
         bare = self.endpoint.rstrip("/")
         if bare in OTHER_PATHS or bare.startswith("/.well-known") or "%" in bare:
-            raise ValueError(
+            yield Fault(
                 f"resource has the path {self.endpoint}: the adapter serves MCP at a path of its "
                 f"own, which is none of {', '.join(OTHER_PATHS)} and /.well-known/, and has no %"
             )
-        return self
 
     @property
     def endpoint(self) -> str:

@@ -360,7 +360,7 @@ async def test_answers_without_aud_name_an_access_token(
 def test_token_type_optional_needs_answers_without_aud(
     tmp_path: Path, idp: IdentityProvider, site: Site
 ) -> None:
-    with pytest.raises(ValidationError, match="token_type_optional has no effect"):
+    with pytest.raises(ValidationError, match=r"token_type_optional\s+has no effect"):
         configured(tmp_path, idp, site, token_type_optional=True)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Resource, Table
 from authsvc.server.config.values import NonEmpty, Sha256
 
@@ -24,6 +26,8 @@ class TlsSettings(Table):
 
 class CallerSettings(Table):
     """``[[callers]]``: a registered caller, and how it authenticates."""
+
+    NAMED_BY: ClassVar[str] = "name"
 
     name: NonEmpty = Field(description="Its name in logs and metrics.")
     resources: tuple[Resource, ...] = Field(
@@ -44,13 +48,15 @@ class CallerSettings(Table):
         default=(), description="Its service tokens by their SHA-256, in hexadecimal."
     )
 
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
+    @rule
+    def _authenticates(self) -> Iterator[Fault]:
         if not (self.certificate_names or self.service_token_files or self.service_token_sha256):
-            raise ValueError(
+            yield Fault(
                 "needs certificate_names or a service token: service_token_files or "
                 "service_token_sha256"
             )
+
+    @rule
+    def _may_call(self) -> Iterator[Fault]:
         if self.admin == bool(self.resources):
-            raise ValueError("needs resources, or admin = true without any")
-        return self
+            yield Fault("needs resources, or admin = true without any")

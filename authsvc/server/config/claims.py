@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from authsvc.common.settings import ByResource, Table
 from authsvc.server.config.values import NonEmpty
@@ -36,8 +36,10 @@ _All = Annotated[tuple[_Path, ...], BeforeValidator(_listed)]
 _First = Annotated[_All, AfterValidator(_some)]
 
 ClientIds = Annotated[
-    tuple[NonEmpty, ...] | ByResource[tuple[NonEmpty, ...]],
-    Field(union_mode="left_to_right"),
+    Annotated[tuple[NonEmpty, ...], Tag("list")]
+    | Annotated[ByResource[tuple[NonEmpty, ...]], Tag("table")],
+    # Without it, a wrong value would be an error of the list and of the table.
+    Discriminator(lambda value: "table" if isinstance(value, dict) else "list"),
 ]
 """Clients, for any resource; or by resource."""
 

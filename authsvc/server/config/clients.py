@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
-from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
 from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl
 
 SigningAlgorithm = Literal[
@@ -58,20 +60,26 @@ class EndpointSettings(Table):
         default="", description="Claim aud of assertions. Default: the endpoint."
     )
 
-    @model_validator(mode="after")
-    def _https_where_it_matters(self) -> Self:
-        check_egress(self, endpoint=self.endpoint)
-        return self
+    @rule
+    def _https_where_it_matters(self) -> Iterator[Fault]:
+        yield from egress_faults(self, endpoint=self.endpoint)
 
-    @model_validator(mode="after")
-    def _one_way_to_authenticate(self) -> Self:
+    @rule
+    def _has_a_credential(self) -> Iterator[Fault]:
         if getattr(self, self.credential_setting) is None:
-            raise ValueError(f"auth_method = {self.auth_method!r} needs {self.credential_setting}")
-        others = ("client_secret_file",) if self._is_signed else _OF_ASSERTIONS
-        for name in others:
-            if getattr(self, name):
-                raise ValueError(f"{name} has no effect with auth_method = {self.auth_method!r}")
-        return self
+            yield Fault(f"auth_method = {self.auth_method!r} needs {self.credential_setting}")
+
+    @rule
+    def _one_way_to_authenticate(self) -> Iterator[Fault]:
+        others: tuple[str, ...]
+        if self._is_signed:
+            others, method = ("client_secret_file",), "client_secret_basic or client_secret_post"
+        else:
+            others, method = _OF_ASSERTIONS, "private_key_jwt"
+        yield from self.without_effect(
+            others,
+            f"with auth_method = {self.auth_method!r}: remove it, or set auth_method to {method}",
+        )
 
     @property
     def credential_setting(self) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from authsvc.common.formats import check_scope, check_uri
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Resource, Table
 from authsvc.server.config.clients import EndpointSettings
-from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
 from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl, RoleArn
 
 
 class StaticCredentials(Table):
     """``[[credentials.static]]``: the credentials of one role."""
+
+    NAMED_BY: ClassVar[str] = "role"
 
     role: NonEmpty = Field(description="A role of the token. The first table that matches applies.")
     access_key_id: NonEmpty = Field(description="The access key id.")
@@ -28,6 +32,8 @@ class StaticCredentials(Table):
 
 class StsRole(Table):
     """``[[credentials.sts.roles]]``: an AWS role, and the principals that get it."""
+
+    NAMED_BY: ClassVar[str] = "arn"
 
     issuer: NonEmpty = Field(description="Claim iss of the principals that get it.")
     role: str = Field(
@@ -46,6 +52,8 @@ class StsRole(Table):
 
 class StsSettings(Table):
     """``[[credentials.sts]]``: AWS credentials, limited by the claims (docs/credentials.md)."""
+
+    NAMED_BY: ClassVar[str] = "resources"
 
     resources: tuple[Resource, ...] = Field(
         default=(),
@@ -83,26 +91,36 @@ class StsSettings(Table):
     )
     roles: tuple[StsRole, ...] = Field(min_length=1, description="The first that matches applies.")
 
-    @model_validator(mode="after")
-    def _one_identity(self) -> Self:
+    @rule
+    def _one_identity(self) -> Iterator[Fault]:
         given = (self.access_key_id, self.web_identity_token_file, self.ambient or None)
         if sum(item is not None for item in given) != 1:
-            raise ValueError(
+            yield Fault(
                 "needs exactly one of access_key_id, web_identity_token_file and ambient = true"
             )
+
+    @rule
+    def _whole_access_key(self) -> Iterator[Fault]:
         if (self.access_key_id is None) != (self.secret_access_key_file is None):
-            raise ValueError("access_key_id and secret_access_key_file go together")
-        if self.session_token_file is not None and self.access_key_id is None:
-            raise ValueError("session_token_file needs access_key_id")
-        check_egress(self, endpoint_url=self.endpoint_url or "")
+            yield Fault("access_key_id and secret_access_key_file go together")
+        elif self.session_token_file is not None and self.access_key_id is None:
+            yield Fault("session_token_file needs access_key_id")
+
+    @rule
+    def _https_where_it_matters(self) -> Iterator[Fault]:
+        yield from egress_faults(self, endpoint_url=self.endpoint_url or "")
+
+    @rule
+    def _roles_differ(self) -> Iterator[Fault]:
         principals = [(item.issuer, item.role) for item in self.roles]
         if len(set(principals)) < len(principals):
-            raise ValueError("roles: two have the same issuer and role")
-        return self
+            yield Fault("two have the same issuer and role", ("roles",))
 
 
 class ExchangeSettings(EndpointSettings):
     """``[[credentials.exchange]]``: the client's token exchanged for an API's (RFC 8693)."""
+
+    NAMED_BY: ClassVar[str] = "resources"
 
     resources: tuple[Resource, ...] = Field(
         default=(),
@@ -130,15 +148,14 @@ class CredentialSettings(Table):
     sts: tuple[StsSettings, ...] = ()
     exchange: tuple[ExchangeSettings, ...] = ()
 
-    @model_validator(mode="after")
-    def _one_broker_for_each_resource(self) -> Self:
+    @rule
+    def _one_broker_for_each_resource(self) -> Iterator[Fault]:
         tables: list[StsSettings | ExchangeSettings] = [*self.sts, *self.exchange]
         named = [resource for table in tables for resource in table.resources]
         if len(set(named)) < len(named):
-            raise ValueError("two tables name the same resource")
+            yield Fault("two tables name the same resource")
         if sum(not table.resources for table in tables) + bool(self.static) > 1:
-            raise ValueError(
+            yield Fault(
                 "two tables are for all resources; give resources to all but one (static "
                 "credentials are for all)"
             )
-        return self

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import SecretStr
+
+from authsvc.common.setting_rules import Fault
 
 CA_FILE = "Certificate authorities of it, PEM, beside the system's. A changed file takes effect."
 PROXY = (
@@ -28,22 +31,16 @@ class Egress(Protocol):
         ...
 
 
-def check_egress(table: Egress, **urls: str) -> None:
-    """Check settings of TLS and a proxy against the URLs that they are for.
+def egress_faults(table: Egress, **urls: str) -> Iterator[Fault]:
+    """Faults of the settings of TLS and a proxy, against the URLs that they are for.
 
     Args:
         table: has the settings.
-        urls: by the setting's name; without any, nothing is fetched.
-
-    Raises:
-        ValueError: one of them has no effect, or something other than https would go through the
-            proxy.
+        urls: by the setting's name.
     """
     for name in ("ca_file", "proxy"):
         if getattr(table, name) is None:
             continue
-        if not urls:
-            raise ValueError(f"{name} has no effect: nothing is fetched")
         for setting, url in urls.items():
             if url.lower().startswith("http:"):
-                raise ValueError(f"{name} goes with https alone, and {setting} is an http URL")
+                yield Fault(f"goes with https alone, and {setting} is an http URL", (name,))

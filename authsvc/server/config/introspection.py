@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource
 from authsvc.server.config.claims import PROFILE, ClaimsSettings, ClientIds, ProfileName
 from authsvc.server.config.clients import EndpointSettings
@@ -50,14 +52,18 @@ class IntrospectionSettings(EndpointSettings):
     profile: ProfileName = Field(default="standard", description=PROFILE)
     claims: ClaimsSettings = ClaimsSettings()
 
-    @model_validator(mode="after")
-    def _clients_count(self) -> Self:
+    @rule
+    def _clients_count(self) -> Iterator[Fault]:
         if self.audience_optional and self.client_ids:
-            raise ValueError(
-                "client_ids has no effect with audience_optional = true, which accepts every client"
+            yield Fault(
+                "has no effect with audience_optional = true, which accepts every client: remove "
+                "one of them",
+                ("client_ids",),
             )
-        if self.token_type_optional and not (self.audience_optional or self.client_ids):
-            raise ValueError(
-                "token_type_optional has no effect without client_ids or audience_optional = true"
+
+    @rule
+    def _types_are_left_out(self) -> Iterator[Fault]:
+        if not (self.audience_optional or self.client_ids):
+            yield from self.without_effect(
+                ("token_type_optional",), "without client_ids or audience_optional = true: set one"
             )
-        return self

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, PositiveFloat, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from authsvc.common.formats import check_issuer
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource, Table
 from authsvc.server.config.claims import PROFILE, ClaimsSettings, ClientIds, ProfileName
-from authsvc.server.config.egress import CA_FILE, PROXY, check_egress
+from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
 from authsvc.tokens.algorithms import ALGORITHMS
+
+_OF_FETCHED_KEYS = (
+    "allow_private_addresses",
+    "ca_file",
+    "proxy",
+    "keys_max_stale_seconds",
+)
+"""The settings of jwks_url and discover."""
+
+_NOTHING_IS_FETCHED = (
+    "with keys from a file: remove it, or use jwks_url or discover in place of the file"
+)
 
 
 def _no_template(issuer: str) -> str:
@@ -21,13 +35,22 @@ def _no_template(issuer: str) -> str:
     return issuer
 
 
+def _each_once(algorithms: tuple[str, ...]) -> tuple[str, ...]:
+    # A minimal length of the field would be reported besides each wrong name.
+    if not algorithms:
+        raise ValueError("names one algorithm or more")
+    return tuple(dict.fromkeys(algorithms))
+
+
 class IssuerSettings(Table):
     """``[[issuers]]``: one trusted issuer of tokens."""
+
+    NAMED_BY: ClassVar[str] = "issuer"
 
     issuer: Annotated[NonEmpty, AfterValidator(_no_template)] = Field(
         description="Claim iss of its tokens, exactly."
     )
-    algorithms: tuple[Algorithm, ...] = Field(
+    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_each_once)] = Field(
         description="The signature algorithms that are accepted from it: RS, PS, ES and HS with "
         "256, 384 or 512; EdDSA, also called Ed25519.",
     )
@@ -87,47 +110,46 @@ class IssuerSettings(Table):
         default=("exp", "iat"), description="Claims that a token has to have."
     )
 
-    @field_validator("algorithms", mode="after")
-    @classmethod
-    def _each_once(cls, algorithms: tuple[str, ...]) -> tuple[str, ...]:
-        # A minimal length of the field would be reported besides each wrong name.
-        if not algorithms:
-            raise ValueError("names one algorithm or more")
-        return tuple(dict.fromkeys(algorithms))
-
-    @model_validator(mode="after")
-    def _one_kind_of_key(self) -> Self:
+    @rule
+    def _one_source_of_keys(self) -> Iterator[Fault]:
         given = [self.secret_file, self.jwks_file, self.jwks_url, self.is_discovered or None]
         if sum(item is not None for item in given) != 1:
-            raise ValueError(
+            yield Fault(
                 "needs exactly one of secret_file, jwks_file, jwks_url and discover = true (or "
                 "metadata_url)"
             )
+
+    @rule
+    def _algorithms_fit_the_keys(self) -> Iterator[Fault]:
         symmetric = [ALGORITHMS[name].is_symmetric for name in self.algorithms]
         if self.secret_file is not None and symmetric != [True]:
-            raise ValueError("secret_file goes with one of HS256, HS384 and HS512 in algorithms")
+            yield Fault("secret_file goes with one of HS256, HS384 and HS512 in algorithms")
         if self.secret_file is None and any(symmetric):
-            raise ValueError(f"{', '.join(self.algorithms)}: HS algorithms go with secret_file")
+            yield Fault(f"{', '.join(self.algorithms)}: HS algorithms go with secret_file")
+
+    @rule
+    def _secrets_rotate(self) -> Iterator[Fault]:
         if self.previous_secret_files and self.secret_file is None:
-            raise ValueError("previous_secret_files needs secret_file")
+            yield Fault("previous_secret_files needs secret_file")
+
+    @rule
+    def _can_be_discovered(self) -> Iterator[Fault]:
         if self.is_discovered and self.metadata_url is None:
             try:
                 check_issuer(self.issuer)
             except ValueError as error:
-                raise ValueError(f"discover: issuer {error}") from None
-        return self
+                yield Fault(f"discover: issuer {error}")
 
-    @model_validator(mode="after")
-    def _https_where_it_matters(self) -> Self:
+    @rule
+    def _https_where_it_matters(self) -> Iterator[Fault]:
         if self.metadata_url is not None:
-            check_egress(self, metadata_url=self.metadata_url)
+            yield from egress_faults(self, metadata_url=self.metadata_url)
         elif self.discover:
-            check_egress(self, issuer=self.issuer)
+            yield from egress_faults(self, issuer=self.issuer)
         elif self.jwks_url is not None:
-            check_egress(self, jwks_url=self.jwks_url)
+            yield from egress_faults(self, jwks_url=self.jwks_url)
         else:
-            check_egress(self)
-        return self
+            yield from self.without_effect(_OF_FETCHED_KEYS, _NOTHING_IS_FETCHED)
 
     @property
     def is_discovered(self) -> bool:

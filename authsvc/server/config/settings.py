@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 from pydantic_settings import SettingsConfigDict
 
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource
 from authsvc.domain.record import Limits
 from authsvc.net.addresses import is_local, split
@@ -116,63 +118,74 @@ class Settings(FileSettings):
         kept = self.revocations.retention_seconds
         return replace(self.sessions.limits(), not_befores_kept_seconds=kept)
 
-    @model_validator(mode="after")
-    def _callers_are_known(self) -> Self:
+    @rule
+    def _callers_are_known(self) -> Iterator[Fault]:
         if bool(self.resources) == bool(self.callers):
-            raise ValueError("needs either resources, for callers on this machine, or [[callers]]")
-        if self.callers and self.tls is None and not self.listen.startswith("unix:"):
-            raise ValueError("needs [tls]: service tokens and certificates go over TLS alone")
-        if not is_local(self.listen) and self.tls is None:
-            raise ValueError(
-                f"listen = {self.listen!r} can be reached from other machines and needs [tls] and "
-                "[[callers]]; or listen on 127.0.0.1 or a Unix socket"
-            )
-        if not is_local(self.listen) and not self.callers:
-            raise ValueError(f"listen = {self.listen!r} needs [[callers]] instead of resources")
-        for caller in self.callers:
-            self._check_caller(caller)
+            yield Fault("needs either resources, for callers on this machine, or [[callers]]")
         names = [caller.name for caller in self.callers]
         if len(set(names)) < len(names):
-            raise ValueError("callers: two have the same name")
-        return self
+            yield Fault("two have the same name", ("callers",))
 
-    def _check_caller(self, caller: CallerSettings) -> None:
-        demands_certificates = self.tls is not None and self.tls.client_ca_file is not None
-        if caller.certificate_names and not demands_certificates:
-            raise ValueError(f"callers[{caller.name}].certificate_names needs tls.client_ca_file")
+    @rule
+    def _calls_are_private(self) -> Iterator[Fault]:
+        if not is_local(self.listen):
+            if self.tls is None:
+                yield Fault(
+                    f"listen = {self.listen!r} can be reached from other machines and needs [tls] "
+                    "and [[callers]]; or listen on 127.0.0.1 or a Unix socket"
+                )
+            elif not self.callers:
+                yield Fault(f"listen = {self.listen!r} needs [[callers]] instead of resources")
+        elif self.callers and self.tls is None and not self.listen.startswith("unix:"):
+            yield Fault("needs [tls]: service tokens and certificates go over TLS alone")
 
-    @model_validator(mode="after")
-    def _workers_can_share(self) -> Self:
+    @rule
+    def _certificates_are_demanded(self) -> Iterator[Fault]:
+        if self.tls is not None and self.tls.client_ca_file is not None:
+            return
+        for position, caller in enumerate(self.callers):
+            if caller.certificate_names:
+                yield Fault("needs tls.client_ca_file", ("callers", position, "certificate_names"))
+
+    @rule
+    def _workers_can_share(self) -> Iterator[Fault]:
         if self.workers > 1 and self.listen.startswith("unix:"):
-            raise ValueError("workers > 1 needs a port to share, such as listen = 127.0.0.1:50051")
+            yield Fault("workers > 1 needs a port to share, such as listen = 127.0.0.1:50051")
+
+    @rule
+    def _workers_share_a_store(self) -> Iterator[Fault]:
         if self.workers > 1 and self.store.kind not in SHARED_KINDS:
             kinds = " or ".join(SHARED_KINDS)
-            raise ValueError(f"workers > 1 needs a store that they share: {kinds}")
-        if self.metrics is not None and split(self.metrics.listen)[1] + self.workers > 65_536:
-            raise ValueError("metrics.listen: its port plus the number of workers exceeds 65535")
-        return self
+            yield Fault(f"workers > 1 needs a store that they share: {kinds}")
 
-    @model_validator(mode="after")
-    def _issuers_are_distinct(self) -> Self:
+    @rule
+    def _workers_have_ports(self) -> Iterator[Fault]:
+        if self.metrics is not None and split(self.metrics.listen)[1] + self.workers > 65_536:
+            yield Fault("its port plus the number of workers exceeds 65535", ("metrics", "listen"))
+
+    @rule
+    def _some_tokens_are_valid(self) -> Iterator[Fault]:
         if not self.issuers and self.introspection is None:
-            raise ValueError("needs [[issuers]] or [introspection]: without them no token is valid")
+            yield Fault("needs [[issuers]] or [introspection]: without them no token is valid")
+
+    @rule
+    def _issuers_are_distinct(self) -> Iterator[Fault]:
         names = [issuer.issuer for issuer in self.issuers]
         if len(set(names)) < len(names):
-            raise ValueError("issuers: two have the same issuer")
-        self._check_introspected_issuer()
-        return self
+            yield Fault("two have the same issuer", ("issuers",))
 
-    def _check_introspected_issuer(self) -> None:
+    @rule
+    def _introspected_issuer_is_one(self) -> Iterator[Fault]:
         asked = self.introspection
         if asked is None or not any(same_issuer(it.issuer, asked.issuer) for it in self.issuers):
             return
         if asked.tokens == "all":
-            raise ValueError(
+            yield Fault(
                 f"introspection.tokens = 'all' leaves no tokens of {asked.issuer} for its "
                 "[[issuers]] table: remove the table, or set tokens = 'opaque'"
             )
-        if "tokens" not in asked.model_fields_set:
-            raise ValueError(
+        elif "tokens" not in asked.model_fields_set:
+            yield Fault(
                 f"{asked.issuer} is in [[issuers]] and in [introspection]: set "
                 "introspection.tokens = 'opaque' to verify its JWTs by its keys and introspect its "
                 "opaque tokens, or remove its [[issuers]] table and set tokens = 'all'"

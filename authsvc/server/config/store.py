@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
 from authsvc.net.addresses import split
 from authsvc.server.config.values import HostAndPort, Line, NonEmpty
@@ -87,11 +89,13 @@ class StoreSettings(Table):
         "take more than 2.6 KB on average.",
     )
 
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    @rule
+    def _server_is_described(self) -> Iterator[Fault]:
         if self.kind == "redis":
-            self.redis_server()
-        return self
+            try:
+                self.redis_server()
+            except ValueError as error:
+                yield Fault(str(error))
 
     def redis_server(self) -> RedisServer:
         """The server of the redis store.

@@ -120,8 +120,7 @@ def test_a_wrong_setting_is_named(config: Path) -> None:
     result = run("serve", "--config", str(config))
 
     assert result.returncode == 2
-    assert f"{config}: resource: is required" in result.stderr
-    assert f"{config}: ressource: there is no such setting" in result.stderr
+    assert f"{config}: ressource: there is no such setting; is it resource?" in result.stderr
     assert "Traceback" not in result.stderr
 
 
