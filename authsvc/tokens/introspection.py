@@ -53,8 +53,8 @@ _INACTIVE = {
         f"{TABLE}.tokens",
     ),
 }
-"""Errors that concern the token, not the request; what to do about them, and the setting. The second
-is one of revocation (RFC 7009 section 2.2.1), which oidc-provider also returns here."""
+"""Errors that concern the token, not the request; what to do about them, and the setting. The
+second is one of revocation (RFC 7009 section 2.2.1), which oidc-provider also returns here."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """``b64token`` of RFC 6750 section 2.1: nothing else can be sent in the header."""
