@@ -95,7 +95,8 @@ class OAuthEndpoint:
         try:
             body, _ = await self._fetcher.post(self.url, {**form, **client.form}, client.headers)
         except FetchError as error:
-            raise self._failure(error, (*form.values(), client.secret), now) from None
+            sent = (*form.values(), client.secret, *client.headers.values())
+            raise self._failure(error, sent, now) from None
         return body
 
     def _failure(self, error: FetchError, sent: tuple[str, ...], now: float) -> EndpointError:

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 CLIENT_REJECTED = "invalid_client"
 """Client authentication failed."""
 
+SECRET_CHARACTERS = 16
+"""The shortest value that may be a secret. Shorter ones, such as names, are parts of codes."""
+
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 """The form of registered error codes. The specification allows more characters."""
 
@@ -20,7 +23,8 @@ def error_code(body: bytes, sent: Iterable[str] = ()) -> str:
 
     Args:
         body: the response; what was read of it.
-        sent: the secrets of the request. A code that is a part of one is not returned.
+        sent: what the request held. A code is not returned that is a part of it, or that repeats
+            a value of ``SECRET_CHARACTERS``.
     """
     try:
         answer = json.loads(body)
@@ -29,7 +33,11 @@ def error_code(body: bytes, sent: Iterable[str] = ()) -> str:
     code = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         return ""
-    return "" if any(code in secret for secret in sent) else code
+    return "" if any(_repeats(code, value) for value in sent) else code
+
+
+def _repeats(code: str, value: str) -> bool:
+    return code in value or (len(value) >= SECRET_CHARACTERS and value in code)
 
 
 def described(status: int, code: str) -> str:

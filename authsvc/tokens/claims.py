@@ -110,11 +110,15 @@ class ClaimMapping:
 def _check_kind(claims: Mapping[str, object], profile: Profile) -> None:
     """
     Raises:
-        AuthError: TOKEN_MALFORMED for another token than an access token.
+        AuthError: TOKEN_MALFORMED for another token than an access token, and for one that only
+            the holder of a key may use.
     """
     for name in _ID_TOKEN_CLAIMS:
         if claims.get(name) is not None:
             raise malformed(name, "is one of an ID token; send the access token")
+    if claims.get("cnf"):
+        # RFC 7800. No proof of the key is looked for, so a thief would be let in as its owner is.
+        raise malformed("cnf", "binds the token to a key (DPoP, mTLS); have a bearer token issued")
     for name, values in profile.kinds.items():
         if optional_text(claims, name) not in values:
             raise malformed(name, "is not that of an access token; send the access token")

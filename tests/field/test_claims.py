@@ -330,6 +330,9 @@ async def test_a_profile_is_changed_claim_by_claim(field: Field) -> None:
         ({"profile": "keycloak"}, {**KEYCLOAK, "typ": "Refresh"}),
         ({"profile": "keycloak"}, {**KEYCLOAK, "typ": "DPoP"}),
         ({}, {"at_hash": "AA"}),
+        ({}, {"cnf": {"jkt": "AA"}}),
+        ({}, {"cnf": {"x5t#S256": "AA"}}),
+        ({}, {"cnf": "AA"}),
         ({}, {"c_hash": "AA", "aud": [RESOURCE]}),
     ],
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote_plus
 
 import jwt
 import pytest
@@ -220,6 +221,17 @@ async def test_what_is_no_error_code_is_not_shown(
     assert "(" not in error.detail
     if code and isinstance(code, str):
         assert code not in f"{error.detail} {caplog.text}".replace("credentials", "")
+
+
+async def test_an_error_that_repeats_the_credentials_is_not_shown(
+    broker: CredentialBroker, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    quoted = base64.b64encode(f"authsvc:{quote_plus(SECRET)}".encode()).decode().rstrip("=")
+    for n, code in enumerate((quoted, f"unknown.{TOKEN.reveal()}")):
+        site.answers["/token"] = Answer(json.dumps({"error": code}).encode(), 400)
+        error = await refusal(broker, now=START + n * (FAILURE_SECONDS + 1))
+        assert "answered 400" in error.detail
+        assert code not in f"{error.detail} {caplog.text}"
 
 
 async def test_a_long_error_is_not_read_to_its_end(broker: CredentialBroker, site: Site) -> None:

@@ -270,6 +270,7 @@ async def test_answers_that_are_accepted(
         ({"active": ...}, Reason.KEYS_UNAVAILABLE),
         ({"token_type": "DPoP"}, Reason.TOKEN_MALFORMED),
         ({"token_type": "mtls"}, Reason.TOKEN_MALFORMED),
+        ({"token_type": "Bearer", "cnf": {"x5t#S256": "AA"}}, Reason.TOKEN_MALFORMED),
         ({"token_type": "PoP"}, Reason.TOKEN_MALFORMED),
         ({"token_type": "refresh_token"}, Reason.TOKEN_MALFORMED),
         ({"token_type": "N_A"}, Reason.TOKEN_MALFORMED),

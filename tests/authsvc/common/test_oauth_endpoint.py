@@ -31,6 +31,8 @@ NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
         (b'{"error":"1st"}', ""),
         (b'{"error":"the.secret.token"}', ""),
         (b'{"error":"secret"}', ""),
+        (b'{"error":"unknown_the.secret.token"}', ""),
+        (b'{"error":"another"}', "another"),
     ],
 )
 def test_the_error_code(body: bytes, code: str) -> None:
