@@ -10,6 +10,7 @@ from authsvc.server.config import IntrospectionSettings, IssuerSettings, Setting
 from authsvc.server.egress import fetcher_of
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.audiences import Audiences
+from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.discovery import fetch_discovered, fetch_jwks
 from authsvc.tokens.introspection import IntrospectionVerifier
 from authsvc.tokens.introspection_answers import IntrospectedIssuer
@@ -34,7 +35,7 @@ def issuer_of(settings: IssuerSettings) -> Issuer:
     return Issuer(
         issuer=settings.issuer,
         keys=keys,
-        mapping=settings.claims.mapping(settings.profile),
+        mapping=_mapping(settings),
         leeway_seconds=settings.leeway_seconds,
         required_claims=settings.required_claims,
         token_types=settings.accepted_types,
@@ -68,7 +69,7 @@ def introspection_of(
     """
     issuer = IntrospectedIssuer(
         settings.issuer,
-        settings.claims.mapping(settings.profile),
+        _mapping(settings),
         leeway_seconds=settings.leeway_seconds,
         audiences=Audiences(
             settings.audiences, settings.client_ids, is_optional=settings.audience_optional
@@ -78,6 +79,12 @@ def introspection_of(
     )
     endpoint = endpoint_of(settings, "introspection")
     return IntrospectionVerifier(issuer, endpoint, max_token_bytes=max_token_bytes)
+
+
+def _mapping(settings: IssuerSettings | IntrospectionSettings) -> ClaimMapping:
+    return settings.claims.mapping(
+        settings.profile, allows_certificate_bound=settings.allow_certificate_bound
+    )
 
 
 def _source(settings: IssuerSettings) -> KeySource:

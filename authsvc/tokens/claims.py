@@ -37,10 +37,13 @@ class ClaimMapping:
     Attributes:
         paths: where the parts of a principal are.
         profile: the issuer's other habits; a principal does not come from its ``paths``.
+        allows_certificate_bound: whether tokens that are bound to a client certificate are
+            accepted: something else checks the certificate.
     """
 
     paths: ClaimPaths = STANDARD
     profile: Profile = PROFILES["standard"]
+    allows_certificate_bound: bool = False
 
     @classmethod
     def of(cls, profile: str, **paths: tuple[ClaimPath, ...]) -> ClaimMapping:
@@ -66,6 +69,7 @@ class ClaimMapping:
                 for too long a client id.
         """
         _check_kind(claims, self.profile)
+        _check_is_bearer(claims, allows_certificate_bound=self.allows_certificate_bound)
         claims = self._plain(claims)
         paths = self.paths
         return Principal(
@@ -110,15 +114,11 @@ class ClaimMapping:
 def _check_kind(claims: Mapping[str, object], profile: Profile) -> None:
     """
     Raises:
-        AuthError: TOKEN_MALFORMED for another token than an access token, and for one that only
-            the holder of a key may use.
+        AuthError: TOKEN_MALFORMED for another token than an access token.
     """
     for name in _ID_TOKEN_CLAIMS:
         if claims.get(name) is not None:
             raise malformed(name, "is one of an ID token; send the access token")
-    if claims.get("cnf"):
-        # RFC 7800. No proof of the key is looked for, so a thief would be let in as its owner is.
-        raise malformed("cnf", "binds the token to a key (DPoP, mTLS); have a bearer token issued")
     for name, values in profile.kinds.items():
         if optional_text(claims, name) not in values:
             raise malformed(name, "is not that of an access token; send the access token")
@@ -126,6 +126,23 @@ def _check_kind(claims: Mapping[str, object], profile: Profile) -> None:
     if profile.names_client and not _client_id(claims, paths):
         names = " or ".join(path.text for path in paths)
         raise malformed(names, "is missing, as in an ID token; send the access token")
+
+
+def _check_is_bearer(claims: Mapping[str, object], *, allows_certificate_bound: bool) -> None:
+    """
+    Raises:
+        AuthError: TOKEN_MALFORMED for a token that is bound to a key (RFC 7800), by DPoP (RFC 9449)
+            or a client certificate (RFC 8705). No proof of the key is looked for, so that a thief
+            would be let in as its owner is.
+    """
+    confirmation = claims.get("cnf")
+    if not confirmation:
+        return
+    by_certificate = isinstance(confirmation, dict) and confirmation.keys() == {"x5t#S256"}
+    if not by_certificate:
+        raise malformed("cnf", "binds the token to a key, as DPoP does; have a bearer token issued")
+    if not allows_certificate_bound:
+        raise malformed("cnf", "binds the token to a client certificate", "allow_certificate_bound")
 
 
 def _subject(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:

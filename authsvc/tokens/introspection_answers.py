@@ -160,8 +160,8 @@ def _check_names_access_token(claims: Mapping[str, object]) -> None:
     if str(claims.get("typ")).lower() not in _TYPED_ACCESS_TOKENS:
         raise AuthError(
             Reason.TOKEN_MALFORMED,
-            "the response has neither aud nor token_type, like that for a refresh token; see "
-            "introspection.token_type_optional",
+            "the response has neither aud nor token_type, like that for a refresh token",
+            setting="token_type_optional",
         )
 
 

@@ -342,6 +342,44 @@ async def test_other_tokens_of_the_same_issuer_are_rejected(
     assert await field.refusal(settings, **claims) is Reason.TOKEN_MALFORMED
 
 
+BY_CERTIFICATE = {"x5t#S256": "AA"}
+
+
+@pytest.mark.parametrize(
+    "confirmation",
+    [
+        {"jkt": "AA"},
+        {"jwk": {"kty": "EC"}},
+        {"kid": "one"},
+        {**BY_CERTIFICATE, "jkt": "AA"},
+        {"x5t": "AA"},
+        "AA",
+        ["x5t#S256"],
+        True,
+    ],
+    ids=str,
+)
+async def test_a_token_that_is_bound_to_a_key_is_no_bearer_token(
+    field: Field, confirmation: object
+) -> None:
+    for is_allowed in (False, True):
+        settings: dict[str, object] = {"allow_certificate_bound": is_allowed}
+        assert await field.refusal(settings, cnf=confirmation) is Reason.TOKEN_MALFORMED
+
+
+async def test_a_certificate_that_a_proxy_compares(field: Field) -> None:
+    with pytest.raises(AuthError) as caught:
+        await field.verify({}, cnf=BY_CERTIFICATE)
+    assert caught.value.reason is Reason.TOKEN_MALFORMED
+    assert caught.value.setting.endswith("allow_certificate_bound")
+    settings: dict[str, object] = {"allow_certificate_bound": True}
+    assert (await field.verify(settings, cnf=BY_CERTIFICATE)).subject == "alice"
+
+
+async def test_an_empty_confirmation_binds_nothing(field: Field) -> None:
+    assert (await field.verify({}, cnf={})).subject == "alice"
+
+
 @pytest.mark.parametrize(
     ("claims", "message"),
     [

@@ -276,6 +276,8 @@ async def test_answers_that_are_accepted(
         ({"token_type": "N_A"}, Reason.TOKEN_MALFORMED),
         ({"token_type": "Bearer", "typ": "Refresh"}, Reason.TOKEN_MALFORMED),
         ({"typ": "ID"}, Reason.TOKEN_MALFORMED),
+        ({"cnf": {"jkt": "AA"}}, Reason.TOKEN_MALFORMED),
+        ({"cnf": {"x5t#S256": "AA"}, "token_type": "Bearer"}, Reason.TOKEN_MALFORMED),
         ({"typ": "Offline"}, Reason.TOKEN_MALFORMED),
         ({"iss": f"{ISSUER}//"}, Reason.TOKEN_ISSUER_UNKNOWN),
         ({"iss": f"{ISSUER}/realm"}, Reason.TOKEN_ISSUER_UNKNOWN),
@@ -350,11 +352,21 @@ async def test_answers_without_aud_name_an_access_token(
         found = await outcome(verifier, f"u{number}")
         assert isinstance(found, AuthError)
         assert found.reason is Reason.TOKEN_MALFORMED
-        assert "introspection.token_type_optional" in found.detail
+        assert found.setting == "introspection.token_type_optional"
     verifier = verifier_of(configured(tmp_path, idp, site, token_type_optional=True, **settings))
     answers(site, aud=..., client_id="app1")
     assert await verdict(verifier) is None
     answers(site, aud=..., client_id="app1", token_type="refresh_token")
+    assert await verdict(verifier, "another") is Reason.TOKEN_MALFORMED
+
+
+async def test_an_answer_for_a_token_that_is_bound_to_a_certificate(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    verifier = verifier_of(configured(tmp_path, idp, site, allow_certificate_bound=True))
+    answers(site, cnf={"x5t#S256": "AA"}, token_type="Bearer")
+    assert await verdict(verifier) is None
+    answers(site, cnf={"jkt": "AA"})
     assert await verdict(verifier, "another") is Reason.TOKEN_MALFORMED
 
 

@@ -431,6 +431,17 @@ async def test_jwts_that_the_provider_does_not_introspect(
         assert (await accepted(service, opaque.access, OTHER_RESOURCE)).subject == "ada"
 
 
+@FORMATS
+async def test_tokens_that_are_bound_to_a_key_are_rejected(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, resource: str
+) -> None:
+    """authsvc sees no proof of possession (DPoP, RFC 9449), so that a thief could use them."""
+    grant = await provider.client_credentials(resource=resource, bound=True)
+    settings = configured(tmp_path, provider, introspection=CLIENT_AS_SUBJECT)
+    async with serving(settings, clock) as service:
+        assert await refusal(service, grant.access, resource) is Reason.TOKEN_MALFORMED
+
+
 # Sessions
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 import httpx2
+import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm
@@ -110,10 +112,15 @@ class OidcProvider:
         form = {"grant_type": "refresh_token", "refresh_token": grant.refresh}
         return await self._token(grant.client, **form, resource=resource)
 
-    async def client_credentials(self, *, resource: str = RESOURCE) -> Grant:
-        """The client credentials grant (RFC 6749 section 4.4)."""
-        form = {"grant_type": "client_credentials", "scope": "buckets.read"}
-        return await self._token(DAEMON, **form, resource=resource)
+    async def client_credentials(self, *, resource: str = RESOURCE, bound: bool = False) -> Grant:
+        """The client credentials grant (RFC 6749 section 4.4).
+
+        Args:
+            bound: whether the token is bound to a key of the client (DPoP, RFC 9449).
+        """
+        form = {"grant_type": "client_credentials", "scope": "buckets.read", "resource": resource}
+        headers = {"DPoP": _proof(f"{self.issuer}/token")} if bound else {}
+        return await self._token(DAEMON, headers, **form)
 
     async def device(
         self, subject: str = "ada", *, role: str = "reader", resource: str = RESOURCE
@@ -142,9 +149,9 @@ class OidcProvider:
         """Revoke a token (RFC 7009) as the client that has it."""
         await self._post("/token/revocation", client, {"token": token})
 
-    async def _token(self, client: str, **form: str) -> Grant:
-        answer = (await self._post("/token", client, form)).json()
-        assert answer["token_type"] == "Bearer"
+    async def _token(self, client: str, headers: Mapping[str, str] = {}, /, **form: str) -> Grant:
+        answer = (await self._post("/token", client, form, headers)).json()
+        assert answer["token_type"] == ("DPoP" if headers else "Bearer")
         return Grant(
             client,
             answer["access_token"],
@@ -152,12 +159,18 @@ class OidcProvider:
             answer.get("id_token", ""),
         )
 
-    async def _post(self, path: str, client: str, form: Mapping[str, str]) -> httpx2.Response:
+    async def _post(
+        self,
+        path: str,
+        client: str,
+        form: Mapping[str, str],
+        headers: Mapping[str, str] = {},
+    ) -> httpx2.Response:
+        how: dict[str, Any] = {"data": {**form, "client_id": client}}
+        if client == DAEMON:
+            how = {"data": form, "auth": (client, self.secret)}
         async with _http() as http:
-            if client == DAEMON:
-                sent = await http.post(self.issuer + path, data=form, auth=(client, self.secret))
-            else:
-                sent = await http.post(self.issuer + path, data={**form, "client_id": client})
+            sent = await http.post(self.issuer + path, headers=headers, **how)
         assert sent.status_code == 200, sent.text
         return sent
 
@@ -204,6 +217,14 @@ def _http() -> httpx2.AsyncClient:
 
 def _hidden_fields(page: str) -> dict[str, str]:
     return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
+
+
+def _proof(url: str) -> str:
+    """A DPoP proof for a POST (RFC 9449 section 4.2), by a new key."""
+    key = generate_private_key(SECP256R1())
+    jwk = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    payload = {"htm": "POST", "htu": url, "iat": int(time.time()), "jti": token_urlsafe(16)}
+    return jwt.encode(payload, key, "ES256", {"typ": "dpop+jwt", "jwk": jwk})
 
 
 def _base64url(data: bytes) -> str:

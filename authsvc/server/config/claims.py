@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
@@ -14,6 +15,12 @@ from authsvc.tokens.claims import ClaimMapping
 ProfileName = Literal["standard", "quilt", "keycloak", "entra", "cognito", "okta", "auth0"]
 
 PROFILE = "Defaults of claims, by identity provider; quilt is the original system's mapping."
+
+
+CERTIFICATE_BOUND = (
+    "Whether tokens that are bound to a client certificate (RFC 8705) are accepted. authsvc does "
+    "not see the certificate: a proxy in front of the MCP server has to compare it with the token."
+)
 
 
 def _listed(value: object) -> object:
@@ -69,9 +76,12 @@ class ClaimsSettings(Table):
     buckets: _All | None = Field(default=None, description="The buckets, as roles.")
     permissions: _All | None = Field(default=None, description="The permissions, as roles.")
 
-    def mapping(self, profile: ProfileName) -> ClaimMapping:
+    def mapping(
+        self, profile: ProfileName, *, allows_certificate_bound: bool = False
+    ) -> ClaimMapping:
         """These claims in place of the profile's."""
         given = self.model_dump(exclude_none=True)
-        return ClaimMapping.of(
+        mapping = ClaimMapping.of(
             profile, **{part: tuple(map(ClaimPath, paths)) for part, paths in given.items()}
         )
+        return replace(mapping, allows_certificate_bound=allows_certificate_bound)

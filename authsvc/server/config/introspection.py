@@ -9,7 +9,13 @@ from pydantic import Field
 
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource
-from authsvc.server.config.claims import PROFILE, ClaimsSettings, ClientIds, ProfileName
+from authsvc.server.config.claims import (
+    CERTIFICATE_BOUND,
+    PROFILE,
+    ClaimsSettings,
+    ClientIds,
+    ProfileName,
+)
 from authsvc.server.config.clients import EndpointSettings
 from authsvc.server.config.values import NonEmpty
 
@@ -49,6 +55,7 @@ class IntrospectionSettings(EndpointSettings):
         description="Clients whose tokens are accepted without aud: a list, for every resource; or "
         "a table by resource. A token that has an aud still needs the right one.",
     )
+    allow_certificate_bound: bool = Field(default=False, description=CERTIFICATE_BOUND)
     profile: ProfileName = Field(default="standard", description=PROFILE)
     claims: ClaimsSettings = ClaimsSettings()
 

@@ -11,7 +11,13 @@ from pydantic import AfterValidator, Field, PositiveFloat
 from authsvc.common.formats import check_issuer
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource, Table
-from authsvc.server.config.claims import PROFILE, ClaimsSettings, ClientIds, ProfileName
+from authsvc.server.config.claims import (
+    CERTIFICATE_BOUND,
+    PROFILE,
+    ClaimsSettings,
+    ClientIds,
+    ProfileName,
+)
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
 from authsvc.tokens.algorithms import ALGORITHMS
@@ -104,6 +110,7 @@ class IssuerSettings(Table):
         description="Clients whose tokens are accepted without aud: a list, for every resource; or "
         "a table by resource. A token that has an aud still needs the right one.",
     )
+    allow_certificate_bound: bool = Field(default=False, description=CERTIFICATE_BOUND)
     profile: ProfileName = Field(default="standard", description=PROFILE)
     claims: ClaimsSettings = ClaimsSettings()
     required_claims: tuple[NonEmpty, ...] = Field(
