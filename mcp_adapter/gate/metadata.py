@@ -37,6 +37,9 @@ def metadata_routes(
 ) -> list[Route]:
     """The document's routes: at the root, and at the path that belongs to ``resource``.
 
+    Each with a slash at its end, too: clients put the well-known path before the URL that they
+    have.
+
     Args:
         resource: canonical URI of this server.
         authorization_servers: issuers of tokens for it.
@@ -71,4 +74,8 @@ def metadata_routes(
     # Public: clients in browsers fetch it before they have a token.
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["*"])
     paths = dict.fromkeys([WELL_KNOWN_PATH, metadata_path(resource)])
-    return [Route(path, show, methods=["GET", "OPTIONS"], middleware=[cors]) for path in paths]
+    return [
+        Route(each, show, methods=["GET", "OPTIONS"], middleware=[cors])
+        for path in paths
+        for each in (path, f"{path}/")
+    ]

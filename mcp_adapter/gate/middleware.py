@@ -150,17 +150,19 @@ class SessionGate:
         return opened(self._resolver)
 
     def metadata_routes(self) -> list[BaseRoute]:
-        """The route of the metadata, for the outermost app of a server that mounts the gate.
+        """The routes of the metadata, for the outermost app of a server that mounts the gate.
 
         Clients ask for it before the path of the mount, where requests do not reach the gate. It is
-        the URL that challenges name; several gates of a server have different ones.
+        the URL that challenges name, with and without a slash at its end; several gates of a server
+        have different ones.
 
         Raises:
             ValueError: the gate has no ``authorization_servers`` to name.
         """
         if not self._metadata:
             raise ValueError("metadata_routes needs a gate with authorization_servers")
-        return [route for route in self._metadata if route.path == self._metadata_path]
+        path = self._metadata_path
+        return [route for route in self._metadata if route.path in {path, f"{path}/"}]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -233,7 +235,6 @@ def _open_paths(
         TypeError: one string stands where several are meant.
         ValueError: an open path is none, or one of the metadata's.
     """
-    # With a slash at its end, too: clients put the well-known path before the URL that they have.
-    served = {path: route.handle for route in metadata for path in (route.path, f"{route.path}/")}
+    served = {route.path: route.handle for route in metadata}
     paths = open_paths_checked(open_paths, resource=resource, taken=served)
     return OpenPaths(Unidentified(app), paths, metadata=served, resource=resource)

@@ -27,7 +27,7 @@ from starlette._utils import get_route_path
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Host, Mount, Route
+from starlette.routing import BaseRoute, Host, Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_adapter import SessionGate, caller
@@ -519,10 +519,10 @@ async def test_metadata_mounted_by_itself_at_the_root(resolver: MemoryResolver) 
 
 async def test_the_metadata_of_a_path_that_is_encoded_in_its_uri(resolver: MemoryResolver) -> None:
     gate = gate_of(resolver, "/t%C3%A9am/mcp")
-    (route,) = gate.metadata_routes()
-    assert isinstance(route, Route)
-    assert route.path == "/.well-known/oauth-protected-resource/téam/mcp"
-    assert await asked(gate, route.path) == 200
+    path = "/.well-known/oauth-protected-resource/téam/mcp"
+    routes = [it for it in gate.metadata_routes() if isinstance(it, Route)]
+    assert [it.path for it in routes] == [path, f"{path}/"]
+    assert await asked(gate, path) == 200
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/", ""])
@@ -531,6 +531,9 @@ async def test_metadata_is_found_with_and_without_a_slash_at_its_end(
 ) -> None:
     gate = gate_of(resolver, "/mcp")
     assert await asked(gate, f"/.well-known/oauth-protected-resource{path}") == 200
+    outermost = Router([*gate.metadata_routes()], redirect_slashes=False)
+    found = await asked(outermost, f"/.well-known/oauth-protected-resource{path}")
+    assert found == (200 if path.startswith("/mcp") else 404)
 
 
 def test_a_gate_without_issuers_has_no_metadata_to_mount(resolver: MemoryResolver) -> None:

@@ -56,12 +56,21 @@ async def test_both_paths_answer_without_a_redirect(endpoint: Endpoint, path: st
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/mc", "/mcp//", "/mcp/x", "/healthz/", "/docs", WELL_KNOWN + "/"]
+    "path", ["/", "/mc", "/mcp//", "/mcp/x", "/healthz/", "/docs", WELL_KNOWN + "//"]
 )
 async def test_there_is_nothing_else(endpoint: Endpoint, path: str) -> None:
     response = await endpoint.http.get(path)
 
     assert response.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/", "/mcp", "/mcp/"])
+async def test_the_metadata_with_and_without_a_slash_at_its_end(
+    endpoint: Endpoint, path: str
+) -> None:
+    response = await endpoint.http.get(WELL_KNOWN + path)
+
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize("path", [WELL_KNOWN, WELL_KNOWN + "/mcp"])
