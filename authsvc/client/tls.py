@@ -15,7 +15,7 @@ import grpc
 from authsvc.common import arguments
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.pem import readable_certificates
-from authsvc.net.watched_file import WatchedFile
+from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,9 @@ Metadata = tuple[tuple[str, str], ...]
 
 Pair = tuple[bytes, bytes]
 """A key and the chain of its certificate, PEM."""
+
+_Line = tuple[int, str]
+"""A line to log: its level and its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,25 @@ class ClientTls:
         Raises:
             OSError: it cannot be read, or holds no certificate.
         """
+        readable, skipped = self.readable_authorities()
+        for text in skipped:
+            log.warning("%s", text)
+        return readable
+
+    def readable_authorities(self) -> tuple[bytes, list[str]]:
+        """As ``authorities``, and what to log.
+
+        Raises:
+            OSError: the file cannot be read, or holds no certificate.
+        """
         with _named(ca_file=self.ca_file):
             bundle = self.ca_file.read_bytes()
         readable, skipped = readable_certificates(bundle)
-        for text in skipped:
-            log.warning("%s: %s", self.ca_file, text)
         if not readable:
             raise ssl.SSLError(
                 ssl.SSL_ERROR_SSL, f"ca_file {self.ca_file}: it holds no certificate"
             )
-        return readable
+        return readable, [f"{self.ca_file}: {text}" for text in skipped]
 
     def pair(self) -> Pair | None:
         """The key and the chain of its certificate, PEM; None without one.
@@ -121,31 +133,46 @@ class Certificates:
     def __init__(self, tls: ClientTls | None) -> None:
         self._tls = tls
         self._files = WatchedFile(*(tls.files() if tls is not None else ()))
+        self._lines: NewEntries[_Line] = NewEntries()
         self.credentials: grpc.ChannelCredentials | None = None
         if tls is not None:
-            self._authorities, self._pair = tls.authorities(), tls.pair()
+            self._authorities, skipped = tls.readable_authorities()
+            self._report([(logging.WARNING, text) for text in skipped])
+            self._pair = tls.pair()
             self.credentials = _credentials(self._authorities, self._pair)
 
     def renew(self) -> bool:
-        """Reload files that have changed; whether ``credentials`` are new."""
+        """Reload files that have changed; whether ``credentials`` are new.
+
+        While one of them cannot be used, all are loaded again at the next check: it may be half
+        written, or the process may have had no file descriptor left to read it.
+        """
         if self._tls is None or not self._files.changed(time.monotonic()):
             return False
-        # Valid or not, these are not loaded again before they change once more.
-        self._files.mark_read()
         before = self._authorities, self._pair
+        failures: list[_Line] = []
+        skipped: list[str] = []
         try:
-            self._authorities = self._tls.authorities()
+            self._authorities, skipped = self._tls.readable_authorities()
         except OSError as error:
-            log.error("authorities cannot be reloaded: %s", error)
+            failures.append((logging.ERROR, f"authorities cannot be reloaded: {error}"))
         try:
             self._pair = self._tls.pair()
         except OSError as error:
-            log.error("certificates cannot be reloaded: %s", error)
+            failures.append((logging.ERROR, f"certificates cannot be reloaded: {error}"))
+        self._report([*failures, *((logging.WARNING, text) for text in skipped)])
+        if not failures:
+            self._files.mark_read()
         if (self._authorities, self._pair) == before:
             return False
         self.credentials = _credentials(self._authorities, self._pair)
         log.info("certificates reloaded")
         return True
+
+    def _report(self, lines: list[_Line]) -> None:
+        """Log each fault once, not at each call."""
+        for level, text in self._lines.of(lines):
+            log.log(level, "%s", text)
 
 
 class ServiceToken:

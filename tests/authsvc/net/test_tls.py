@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import ssl
@@ -562,6 +563,26 @@ def test_a_client_logs_once_that_its_certificates_are_gone(
         assert caplog.text.count("certificates cannot be reloaded") == times
         (tls / "client.pem").write_bytes(chain)
         assert not certificates.renew()  # they are the same again
+
+
+def test_a_client_reads_a_file_again_that_could_not_be_read(
+    tls: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file does not change once more: the first read has failed, not the write."""
+    certificates, new = Certificates(client_tls(tls)), tmp_path / "new"
+    write_development_certificates(new, client_name=MTLS_NAME)
+    copy_files(new, tls, "ca.pem", "client.pem", "client.key")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", _no_descriptor_is_left)
+        for _ in range(3):
+            assert not certificates.renew()
+    assert caplog.text.count("cannot be reloaded") == 2  # the authorities, and the pair
+    assert certificates.renew()
+    assert not certificates.renew()
+
+
+def _no_descriptor_is_left(path: Path) -> bytes:
+    raise OSError(errno.EMFILE, "Too many open files", str(path))
 
 
 async def test_a_client_follows_its_certificates(
