@@ -108,7 +108,7 @@ async function interact(provider, request, response) {
   roles.set(accountId, form.get('role'));
   const grant = new provider.Grant({ accountId, clientId: params.client_id });
   grant.addOIDCScope(params.scope);
-  grant.addResourceScope(params.resource, params.scope);
+  if (params.resource) grant.addResourceScope(params.resource, params.scope);
   const result = { login: { accountId }, consent: { grantId: await grant.save() } };
   await provider.interactionFinished(request, response, result);
 }

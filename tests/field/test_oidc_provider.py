@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import jwt
 import pytest
 
@@ -21,6 +26,10 @@ from authsvc.server.config import Settings
 from authsvc.tokens.discovery import DEFAULT_MAX_AGE_SECONDS
 from authsvc.tokens.introspection import CACHE_SECONDS
 from authsvc.tokens.sources import COOL_DOWN_SECONDS
+from mcp_adapter import Requirement, default_requirement
+from mcp_adapter.server.app import build_app
+from mcp_adapter.server.config import Settings as AdapterSettings
+from tests.mcp_adapter.harness import Meeting, call, demo_server, initialize, running, said
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.oidc_provider import (
@@ -217,6 +226,16 @@ async def test_a_token_for_another_resource_is_rejected(
     async with serving(settings, clock) as service:
         assert await refusal(service, grant.access, other) is Reason.TOKEN_AUDIENCE_MISMATCH
         assert (await accepted(service, grant.access, resource)).client_id == client
+
+
+@FORMATS
+async def test_a_token_for_no_resource_is_rejected(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, resource: str
+) -> None:
+    """It is for the provider's own userinfo endpoint, and has no ``aud``."""
+    grant = await provider.log_in(resource="")
+    async with serving(configured(tmp_path, provider), clock) as service:
+        assert await refusal(service, grant.access, resource) is Reason.TOKEN_AUDIENCE_MISMATCH
 
 
 @pytest.mark.parametrize("method", AUTHSVC_METHODS)
@@ -466,3 +485,107 @@ async def test_another_user_does_not_get_into_a_session(
         found = await service.client.resolve(session, ada.access, resource=resource)
         assert found.session is not None
         assert (found.outcome, found.session.revision) == (Outcome.REUSED, 1)
+
+
+# Over HTTP
+
+
+SCOPE_OF_TOOLS = {"whoami": ("buckets.read",), "write": ("buckets.read", "objects.read")}
+
+
+def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+    """By tool; what is no tool call, as by default."""
+    if method == "tools/call":
+        return Requirement(SCOPE_OF_TOOLS[params["name"]])
+    return default_requirement(method, params)
+
+
+@dataclass(frozen=True)
+class McpClient:
+    """An MCP client that knows nothing but the endpoint's path."""
+
+    http: httpx2.AsyncClient
+    session: str = ""
+
+    async def post(self, message: object, token: str = "") -> httpx2.Response:
+        headers = {
+            "Accept": "application/json, text/event-stream",
+            "Mcp-Session-Id": self.session,
+            "Authorization": f"Bearer {token}" if token else "",
+        }
+        sent = {name: value for name, value in headers.items() if value}
+        return await self.http.post(urlsplit(RESOURCE).path, json=message, headers=sent)
+
+    async def call(self, tool: str, token: str = "") -> httpx2.Response:
+        return await self.post(call(tool), token)
+
+
+@asynccontextmanager
+async def gated(
+    service: Service, provider: OidcProvider, resource: str
+) -> AsyncIterator[McpClient]:
+    """A client with a session at an MCP server for ``resource`` behind the gate."""
+
+    async def ready() -> None:
+        """It always is."""
+
+    app = build_app(
+        AdapterSettings(resource=resource, authorization_servers=(provider.issuer,)),
+        demo_server(Meeting()),
+        resolver=service.client,
+        ready=ready,
+        requirement=requirement,
+        scopes=SCOPE_OF_TOOLS["write"],
+    )
+    host = {"Host": urlsplit(resource).netloc}
+    async with (
+        running(app) as url,
+        httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, headers=host) as http,
+    ):
+        begun = await McpClient(http).post(initialize())
+        yield McpClient(http, begun.headers["mcp-session-id"])
+
+
+def challenge(response: httpx2.Response, status: int) -> dict[str, str]:
+    """The parameters of a challenge (RFC 9110 section 11.6.1)."""
+    assert response.status_code == status, response.text
+    return dict(re.findall(r'(\w+)="([^"]*)"', response.headers["www-authenticate"]))
+
+
+@FORMATS
+async def test_from_401_to_an_answer_and_to_the_end_of_the_token(
+    tmp_path: Path, provider: OidcProvider, clock: Clock, resource: str
+) -> None:
+    """The client finds the provider by the challenge, and gets in for as long as its token is
+    valid: a revoked opaque one, or a JWT by a withdrawn key, is challenged again."""
+    async with (
+        serving(configured(tmp_path, provider), clock) as service,
+        gated(service, provider, resource) as client,
+    ):
+        asked = challenge(await client.call("whoami"), 401)
+        found = (await client.http.get(urlsplit(asked["resource_metadata"]).path)).json()
+        assert found["authorization_servers"] == [provider.issuer]
+        assert set(found["scopes_supported"]) == {"buckets.read", "objects.read"}
+        grant = await provider.log_in(resource=found["resource"])
+        assert said(await client.call("whoami", grant.access)) == "ada"
+        scopes = challenge(await client.call("write", grant.access), 403)
+        assert scopes["error"] == "insufficient_scope"
+
+        (other,) = {RESOURCE, OTHER_RESOURCE} - {resource}
+        for token in ((await provider.log_in(resource=other)).access, grant.refresh):
+            assert challenge(await client.call("whoami", token), 401)["error"] == "invalid_token"
+        bob = await provider.log_in("bob", resource=resource)
+        assert (await client.call("whoami", bob.access)).status_code == 404
+        assert said(await client.call("whoami", grant.access)) == "ada"
+
+        if resource == RESOURCE:
+            await provider.publish(SECOND)
+            clock.advance(COOL_DOWN_SECONDS)
+            fresh = await provider.refresh(grant, resource=resource)
+            assert said(await client.call("whoami", fresh.access)) == "ada"
+        else:
+            await provider.revoke(grant.access, APP)
+            clock.advance(CACHE_SECONDS)
+            fresh = await provider.log_in(resource=resource)
+        assert challenge(await client.call("whoami", grant.access), 401)["error"] == "invalid_token"
+        assert said(await client.call("whoami", fresh.access)) == "ada"

@@ -81,15 +81,16 @@ class OidcProvider:
     async def log_in(
         self, subject: str = "ada", *, role: str = "reader", resource: str = RESOURCE
     ) -> Grant:
-        """The authorization code flow with PKCE (RFC 7636)."""
+        """The authorization code flow with PKCE (RFC 7636); for no resource if it is empty."""
         verifier = token_urlsafe(32)
+        indicator = {"resource": resource} if resource else {}
         query = {
             "client_id": APP,
             "response_type": "code",
             "redirect_uri": _CALLBACK,
             "scope": SCOPE,
             "prompt": "consent",
-            "resource": resource,
+            **indicator,
             "code_challenge": _base64url(hashlib.sha256(verifier.encode()).digest()),
             "code_challenge_method": "S256",
         }
@@ -104,7 +105,7 @@ class OidcProvider:
             code=httpx2.URL(location).params["code"],
             redirect_uri=_CALLBACK,
             code_verifier=verifier,
-            resource=resource,
+            **indicator,
         )
 
     async def refresh(self, grant: Grant, *, resource: str = RESOURCE) -> Grant:
