@@ -1,7 +1,6 @@
 """docs/providers.md, run: each configuration, token and refusal that it shows.
 
-A local server answers for each provider's host name. authsvc reaches it by ``ca_file`` and
-``proxy``, which are all that is added to the page's configurations. No real provider is reached.
+No real provider is reached: ``tests.support.providers`` stands for them.
 """
 
 from __future__ import annotations
@@ -10,13 +9,11 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import botocore.session
 import httpx2
@@ -24,154 +21,33 @@ import jwt
 import pytest
 from botocore.config import Config
 from click.testing import CliRunner
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from jwt.algorithms import RSAAlgorithm
 
 from authsvc.cli import main
-from authsvc.common.settings import load
 from authsvc.diagnosis import Finding, Level, diagnose, introspection, issuers
-from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
-from authsvc.server.config import Settings
 from demo.s3 import serving_s3
 from mcp_adapter import Requirement, with_broader_scopes
 from mcp_adapter.gate.requirements import required
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
-from tests.support.https import PrivateAuthority, TlsSite, serving_https, tunnelling
-from tests.support.processes import ROOT
-from tests.support.service import Service, serving
+from tests.support.providers import (
+    ENTRA,
+    LIGHTWEIGHT,
+    RESOURCE,
+    Local,
+    Sent,
+    described,
+    resolved,
+    serving_provider,
+    token_of,
+)
+from tests.support.providers_page import ALL, PAGE, Section
+from tests.support.service import serving
 
 pytestmark = pytest.mark.anyio
 
-PAGE = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
-RESOURCE = "https://mcp.example.com/mcp"
-PARTS = ("subject", "client_id", "scopes", "roles", "buckets", "permissions")
-LISTS = PARTS[2:]
-
-
-# The page
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading of the page, and what is below it.
-
-    Attributes:
-        title: the heading.
-        toml: its configuration, as it is written.
-        documents: its JSON: the header and the payload of a token, or an answer of introspection.
-        shown: the lines of ``explain``, by part of the principal; empty where none are shown.
-        refused: what is sent in the token's place, and the answer.
-    """
-
-    title: str
-    toml: str
-    documents: tuple[dict[str, Any], ...]
-    shown: Mapping[str, str]
-    refused: Mapping[str, Reason]
-
-
-def section(title: str, text: str) -> Section:
-    blocks: dict[str, list[str]] = {"toml": [], "json": [], "text": []}
-    for language, block in re.findall(
-        r"^```(toml|json|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL
-    ):
-        blocks[language].append(block)
-    (toml,) = blocks["toml"] or [""]
-    documents = tuple(it for block in blocks["json"] for it in parsed(block))
-    shown = {line.split()[0]: line for block in blocks["text"] for line in block.splitlines()}
-    rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|$", text, re.MULTILINE)
-    return Section(title, toml, documents, shown, {what: Reason[it] for what, it in rows})
-
-
-def parsed(block: str) -> list[dict[str, Any]]:
-    """The JSON objects of a block, one after the other."""
-    found = []
-    while block := block.strip():
-        document, end = json.JSONDecoder().raw_decode(block)
-        found.append(document)
-        block = block[end:]
-    return found
-
-
-def sections() -> tuple[Section, ...]:
-    parts = re.split(r"^###? (.*)\n", PAGE, flags=re.MULTILINE)[1:]
-    return tuple(section(title, text) for title, text in zip(parts[::2], parts[1::2], strict=True))
-
-
-ALL = {it.title: it for it in sections()}
-BASE = ALL["Before any of them"].toml
 PROVIDERS = [it for it in ALL.values() if it.documents and it.toml]
 REFUSALS = [(it.title, what) for it in ALL.values() for what in it.refused]
-
-
-# Tokens
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What a client sends, and what stands behind it.
-
-    Attributes:
-        header: of the token.
-        claims: of the token, or what introspection answers.
-        key: whose key signs it.
-        opaque: the token itself, where it is no JWT that the page shows.
-    """
-
-    header: Mapping[str, Any]
-    claims: Mapping[str, Any]
-    key: str = "provider"
-    opaque: str = ""
-
-    def having(self, **claims: object) -> Sent:
-        """With other claims; None leaves one out."""
-        changed = {**self.claims, **claims}
-        return replace(self, claims={name: it for name, it in changed.items() if it is not None})
-
-    def without(self, *names: str) -> Sent:
-        return self.having(**dict.fromkeys(names))
-
-    def headed(self, **header: object) -> Sent:
-        return replace(self, header={**self.header, **header})
-
-    def at(self, now: float) -> Sent:
-        """Issued at ``now``, for as long as before."""
-        moved = now - self.claims.get("iat", self.claims.get("exp", now) - 600)
-        times = {name: self.claims[name] + moved for name in TIMES if name in self.claims}
-        return self.having(**times)
-
-    @property
-    def text(self) -> str:
-        return self.opaque or signed(self.header, self.claims, private_key(self.key))
-
-
-TIMES = ("iat", "nbf", "exp", "auth_time")
-
-
-@cache
-def private_key(name: str) -> RSAPrivateKey:
-    return generate_private_key(65537, 2048)
-
-
-def signed(header: Mapping[str, Any], claims: Mapping[str, Any], key: RSAPrivateKey) -> str:
-    """A token with exactly this header."""
-    given = {"typ": None, **header}
-    return jwt.encode(dict(claims), key, given["alg"], given)
-
-
-def token_of(it: Section) -> Sent:
-    """The token that the page shows; where it shows introspection, one that says less."""
-    if len(it.documents) == 2:
-        return Sent(*it.documents)
-    lightweight = token_of(ALL["Keycloak"]).without(*LIGHTWEIGHT).text
-    text = lightweight if it.title == "Lightweight access tokens" else "0A1B2C3D4E5F"
-    return Sent({}, it.documents[0], opaque=text)
-
-
-def introspected(it: Section) -> bool:
-    return "active" in it.documents[-1]
 
 
 # Refusals: by what the page calls it, how it differs from the token that the page shows
@@ -207,8 +83,6 @@ ANOTHER_API = audience(OTHER_API)
 ENDED: Change = lambda it: replace(it, claims={"active": False})  # noqa: E731
 
 KEYCLOAK_ID = id_token("realm_access", "resource_access", typ="ID", at_hash="b2Vh")
-LIGHTWEIGHT = ("aud", "sub", "realm_access", "resource_access", "preferred_username")
-ENTRA = "https://login.microsoftonline.com/{}/v2.0"
 OTHER_TENANT = "0ddba110-0000-4000-8000-999999999999"
 PERSONAL = "9188040d-6c67-4c5b-b112-36a304b66dad"
 API = "7e57ab1e-0000-4000-8000-bbbbbbbbbbbb"
@@ -341,6 +215,7 @@ CHANGES: dict[str, dict[str, Change]] = {
         "a token for another API": ANOTHER_API,
         "a token of another issuer": of_issuer("https://other.example.com"),
         "an opaque token": opaque("mF_9.B5f-4.1JqM-x"),
+        "a token that is bound to a key": lambda it: it.having(cnf={"jkt": "0ZcOCORZNYy"}),
     },
     "Opaque tokens": {
         "a token that has ended": ENDED,
@@ -356,115 +231,9 @@ def with_header(token: str, header: Mapping[str, Any]) -> str:
     return ".".join([encoded, *token.split(".")[1:]])
 
 
-# A provider on this machine
-
-
-@dataclass
-class Local:
-    """A provider that is served here, and the configuration that leads to it.
-
-    Attributes:
-        config: the page's lines, and those that lead here.
-        site: the server that stands for all of its hosts.
-    """
-
-    config: Path
-    site: TlsSite
-
-    @property
-    def settings(self) -> Settings:
-        return load(Settings, self.config)
-
-    def answers(self, sent: Sent) -> None:
-        """What introspection answers from now on."""
-        endpoint = self.settings.introspection
-        if endpoint is not None:
-            path = urlsplit(endpoint.endpoint).path
-            self.site.answers[path] = json.dumps(sent.claims).encode()
-
-
-def hosts_of(toml: str) -> set[str]:
-    urls = re.findall(r'^(?:issuer|endpoint) = "(https://[^"]+)"', toml, re.MULTILINE)
-    return {urlsplit(url).netloc for url in urls}
-
-
-def led_here(toml: str, folder: Path, *, ca: Path, proxy: str) -> str:
-    """The page's configuration, unchanged but for files, sockets, ``ca_file`` and ``proxy``."""
-    (folder / "idp").write_text("the client's secret")
-    text = f"drain_seconds = 0\n{BASE}\n{toml}"
-    for written, here in {
-        "127.0.0.1:50051": f"unix:{folder}/s",
-        "/var/lib/authsvc/authsvc.db": str(folder / "authsvc.db"),
-        "/run/secrets/idp": str(folder / "idp"),
-    }.items():
-        text = text.replace(f'"{written}"', f'"{here}"')
-    added = f'ca_file = "{ca}"\nproxy = "{proxy}"'
-    return re.sub(
-        r"^(\[\[issuers\]\]|\[introspection\]).*$", rf"\1\n{added}", text, flags=re.MULTILINE
-    )
-
-
-def publish(site: TlsSite, settings: Settings, kid: str) -> None:
-    """Metadata where OpenID Connect has it, and the provider's key."""
-    for table in settings.issuers:
-        url = urlsplit(table.issuer)
-        metadata = {"issuer": table.issuer, "jwks_uri": f"https://{url.netloc}/keys"}
-        place = f"{url.path.rstrip('/')}/.well-known/openid-configuration"
-        site.answers[place] = json.dumps(metadata).encode()
-    public = RSAAlgorithm.to_jwk(private_key("provider").public_key(), as_dict=True)
-    entry = {**public, "kid": kid, "use": "sig"}
-    if "login.microsoftonline.com" in settings.model_dump_json():
-        entry["issuer"] = ENTRA.format("{tenantid}")
-    site.answers["/keys"] = json.dumps({"keys": [entry]}).encode()
-
-
-@asynccontextmanager
-async def serving_provider(folder: Path, toml: str, *, kid: str = "") -> AsyncIterator[Local]:
-    authority = PrivateAuthority(folder)
-    async with AsyncExitStack() as running:
-        hosts = hosts_of(toml)
-        site = await running.enter_async_context(serving_https(authority.server(*hosts)))
-        proxy = await running.enter_async_context(tunnelling())
-        proxy.hosts.update(dict.fromkeys(hosts, f"127.0.0.1:{site.port}"))
-        config = folder / "authsvc.toml"
-        config.write_text(led_here(toml, folder, ca=authority.file(), proxy=proxy.url))
-        local = Local(config, site)
-        publish(site, local.settings, kid)
-        yield local
-
-
-async def resolved(service: Service, token: str) -> Principal | Reason:
-    """The principal of a token, by RPC; or why there is none."""
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        try:
-            resolution = await service.client.resolve("", token, resource=RESOURCE)
-        except AuthError as error:
-            return error.reason
-    assert resolution.principal is not None
-    return resolution.principal
-
-
-def described(principal: Principal) -> dict[str, object]:
-    return {part: getattr(principal, part) for part in PARTS}
-
-
-def shown(it: Section) -> dict[str, object]:
-    """The principal that the page shows."""
-    found: dict[str, object] = {}
-    for part in PARTS:
-        text = it.shown[part].split(maxsplit=1)[1].partition("  (claim")[0]
-        listed = () if text == "none" else tuple(text.split(", "))
-        found[part] = listed if part in LISTS else text
-    return found
-
-
 def configuration_of(it: Section) -> Section:
     """The section whose configuration its refusals are tried with."""
     return it if it.toml else ALL["Keycloak"]
-
-
-def kid_of(it: Section) -> str:
-    return str(it.documents[0].get("kid", "")) or "none"
 
 
 def titled(it: Section) -> str:
@@ -490,13 +259,13 @@ def test_the_page_has_every_provider_and_every_row_has_its_token() -> None:
 async def test_the_token_shown_gives_the_principal_shown(
     it: Section, tmp_path: Path, clock: Clock
 ) -> None:
-    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+    async with serving_provider(tmp_path, it.toml, kid=it.kid) as local:
         sent = token_of(it).at(START)
         local.answers(sent)
         async with serving(local.settings, clock) as service:
             principal = await resolved(service, sent.text)
         assert isinstance(principal, Principal), principal
-        assert described(principal) == shown(it)
+        assert described(principal) == it.principal
         assert principal.issuer == sent.claims["iss"]
 
 
@@ -505,20 +274,20 @@ async def test_what_is_sent_in_its_place_is_refused(
     title: str, what: str, tmp_path: Path, clock: Clock
 ) -> None:
     it = configuration_of(ALL[title])
-    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+    async with serving_provider(tmp_path, it.toml, kid=it.kid) as local:
         sent = CHANGES[title][what](token_of(it).at(START))
         local.answers(sent)
         async with serving(local.settings, clock) as service:
             assert await resolved(service, sent.text) is ALL[title].refused[what]
 
 
-@pytest.mark.parametrize("it", [it for it in PROVIDERS if not introspected(it)], ids=titled)
+@pytest.mark.parametrize("it", [it for it in PROVIDERS if not it.is_introspected], ids=titled)
 async def test_explain_shows_what_the_page_shows(it: Section, tmp_path: Path) -> None:
-    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+    async with serving_provider(tmp_path, it.toml, kid=it.kid) as local:
         printed = await explained(local, token_of(it).at(int(time.time())).text)
     lines = [line.strip() for line in printed.splitlines()]
     assert [line for line in lines if line in it.shown.values()] == list(it.shown.values())
-    assert f"It would be accepted, for {shown(it)['subject']}." in lines
+    assert f"It would be accepted, for {it.principal['subject']}." in lines
 
 
 async def explained(local: Local, token: str) -> str:
@@ -528,11 +297,11 @@ async def explained(local: Local, token: str) -> str:
 
 @pytest.mark.parametrize("it", PROVIDERS, ids=titled)
 async def test_doctor_finds_nothing_wrong(it: Section, tmp_path: Path) -> None:
-    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+    async with serving_provider(tmp_path, it.toml, kid=it.kid) as local:
         # It asks about a text that is no token.
         local.answers(Sent({}, {"active": False}))
         found = await doctor(local)
-        tables = len(local.settings.issuers) + introspected(it)
+        tables = len(local.settings.issuers) + it.is_introspected
     assert [finding.level for finding in found] == [Level.OK] * tables
 
 
@@ -541,13 +310,60 @@ async def doctor(local: Local) -> list[Finding]:
     return [it async for it in diagnose(checks, timeout_seconds=TIMEOUT_SECONDS)]
 
 
+# What the text says of other tokens
+
+OKTA_CLIENT: dict[str, object] = {"subject": "0oa4client5", "scopes": ("tools.read",), "roles": ()}
+PING_CLIENT: dict[str, object] = {"subject": "c0de0000-0000-4000-8000-222222222222"}
+VARIANTS: dict[str, tuple[str, Change, dict[str, object]]] = {
+    "Entra, a client without a user": (
+        "Microsoft Entra ID: one tenant",
+        lambda it: it.without("scp"),
+        {"scopes": ()},
+    ),
+    "Entra, version 1, asked for by the id": ("Tokens of version 1", audience(API), {}),
+    "Okta, a client without a user": (
+        "Okta",
+        lambda it: it.without("uid", "groups").having(sub="0oa4client5", scp=["tools.read"]),
+        OKTA_CLIENT,
+    ),
+    "Auth0, the RFC 9068 profile": (
+        "Auth0",
+        lambda it: it.headed(typ="at+jwt").without("azp").having(client_id="CLIENTclaude"),
+        {},
+    ),
+    "Auth0, a client without a user": (
+        "Auth0",
+        lambda it: it.having(sub="CLIENTclaude@clients", scope="tools:read", gty="x"),
+        {"subject": "CLIENTclaude@clients", "scopes": ("tools:read",)},
+    ),
+    "Cognito, bound to the resource": ("Amazon Cognito", audience(RESOURCE), {}),
+    "PingOne, a client without a user": ("PingOne", lambda it: it.without("sub"), PING_CLIENT),
+    "PingOne, with a type": ("PingOne", lambda it: it.headed(typ="at+jwt"), {}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_other_tokens_are_accepted_as_the_text_says(
+    variant: str, tmp_path: Path, clock: Clock
+) -> None:
+    title, change, differs = VARIANTS[variant]
+    it = ALL[title]
+    async with (
+        serving_provider(tmp_path, it.toml, kid=it.kid) as local,
+        serving(local.settings, clock) as service,
+    ):
+        principal = await resolved(service, change(token_of(it).at(START)).text)
+    assert isinstance(principal, Principal), principal
+    assert described(principal) == {**it.principal, **differs}
+
+
 # Traps
 
 
 async def test_each_of_several_tenants_is_trusted(tmp_path: Path, clock: Clock) -> None:
     several, one = (ALL[f"Microsoft Entra ID: {it}"] for it in ("several tenants", "one tenant"))
     async with (
-        serving_provider(tmp_path, several.toml, kid=kid_of(several)) as local,
+        serving_provider(tmp_path, several.toml, kid=several.kid) as local,
         serving(local.settings, clock) as service,
     ):
         found = [await resolved(service, token_of(it).at(START).text) for it in (several, one)]
@@ -575,7 +391,7 @@ async def test_doctor_shows_both_issuers_where_they_differ(
     named = {"issuer": it.documents[1]["iss"], "jwks_uri": "https://acme.example/keys"}
     if "common" in instead:
         named["issuer"] = ENTRA.format("{tenantid}")
-    async with serving_provider(tmp_path, toml, kid=kid_of(it)) as local:
+    async with serving_provider(tmp_path, toml, kid=it.kid) as local:
         for place in list(local.site.answers):
             local.site.answers[place] = json.dumps(named).encode()
         (finding,) = await doctor(local)
@@ -586,7 +402,7 @@ async def test_doctor_shows_both_issuers_where_they_differ(
 
 async def test_explain_of_googles_access_token(tmp_path: Path) -> None:
     it = ALL["Keycloak"]
-    async with serving_provider(tmp_path, it.toml, kid=kid_of(it)) as local:
+    async with serving_provider(tmp_path, it.toml, kid=it.kid) as local:
         printed = await explained(local, "ya29.a0AfB_byDf3Zx1Qm7Tn0")
     (quoted,) = re.findall(r"`(not three segments of ASCII)`", PAGE)
     assert f"TOKEN_MALFORMED: {quoted}" in printed
@@ -600,7 +416,7 @@ async def test_why_google_is_not_configured_as_an_issuer(tmp_path: Path, clock: 
     )
     of_anybody = token_of(ALL["Google"]).without("at_hash").having(aud=RESOURCE).at(START)
     async with (
-        serving_provider(tmp_path, toml, kid=kid_of(ALL["Google"])) as local,
+        serving_provider(tmp_path, toml, kid=ALL["Google"].kid) as local,
         serving(local.settings, clock) as service,
     ):
         principal = await resolved(service, of_anybody.text)
@@ -617,7 +433,7 @@ def test_the_short_name_of_an_entra_scope_stands_for_the_long_one() -> None:
     exec("\n".join(map(str.strip, block.splitlines())), page)  # noqa: S102 - the page's own code
     needed = required(page["requirement"], "tools/call", {"name": "search"})
     assert needed is not None
-    granted = shown(ALL["Microsoft Entra ID: one tenant"])["scopes"]
+    granted = ALL["Microsoft Entra ID: one tenant"].principal["scopes"]
     assert isinstance(granted, tuple)
     assert needed.met_by(granted)
     assert not needed.met_by(["Tools.Write"])
@@ -689,16 +505,16 @@ async def test_tokens_of_motos_cognito(tmp_path: Path) -> None:
     it = ALL["Amazon Cognito"]
     with serving_s3({}) as url:  # it serves all of moto
         pool = await asyncio.to_thread(pool_of_moto, url)
-    shown_pool, shown_client = it.documents[1]["iss"].rpartition("/")[2], shown(it)["client_id"]
+    shown_pool, shown_client = it.documents[1]["iss"].rpartition("/")[2], it.principal["client_id"]
     toml = it.toml.replace(shown_pool, pool.name).replace(str(shown_client), pool.client)
-    async with serving_provider(tmp_path, toml) as local:
+    async with serving_provider(tmp_path, toml, kid=it.kid) as local:
         local.site.answers = {**pool.documents}
         async with serving(local.settings, time.time) as service:
             principal = await resolved(service, pool.tokens["AccessToken"])
             refused = await resolved(service, pool.tokens["IdToken"])
     assert isinstance(principal, Principal)
     assert described(principal) == {
-        **shown(it),
+        **it.principal,
         "subject": pool.subject,
         "client_id": pool.client,
         "scopes": ("aws.cognito.signin.user.admin",),
