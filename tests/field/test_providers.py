@@ -21,12 +21,13 @@ import jwt
 import pytest
 from botocore.config import Config
 from click.testing import CliRunner
+from starlette.applications import Starlette
 
 from authsvc.cli import main
 from authsvc.diagnosis import Finding, Level, diagnose, introspection, issuers
 from authsvc.domain.resolution import Principal
 from demo.s3 import serving_s3
-from mcp_adapter import Requirement, with_broader_scopes
+from mcp_adapter import Requirement, SessionGate, with_broader_scopes
 from mcp_adapter.gate.requirements import required
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
@@ -398,6 +399,17 @@ async def test_doctor_shows_both_issuers_where_they_differ(
     assert finding.level is Level.FAIL
     assert found in finding.text
     assert named["issuer"] in finding.text
+
+
+async def test_the_gate_sends_clients_to_each_issuer_as_it_is_written() -> None:
+    written = list(dict.fromkeys(re.findall(r'^issuer = "(.*)"', PAGE, re.MULTILINE)))
+    gate = SessionGate(
+        Starlette(), resolver="127.0.0.1:1", resource=RESOURCE, authorization_servers=written
+    )
+    transport = httpx2.ASGITransport(gate)
+    async with httpx2.AsyncClient(transport=transport, base_url="https://mcp.example.com") as http:
+        metadata = (await http.get("/.well-known/oauth-protected-resource/mcp")).json()
+    assert metadata["authorization_servers"] == written
 
 
 async def test_explain_of_googles_access_token(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ RESOURCE = "https://mcp.example.com/mcp"
 ENTRA = "https://login.microsoftonline.com/{}/v2.0"
 """Its issuers, by tenant."""
 
+ENCRYPTS = "RSA-OAEP"
+"""Algorithm of Keycloak's second key."""
+
 LIGHTWEIGHT = ("aud", "sub", "realm_access", "resource_access", "preferred_username")
 """Claims that Keycloak leaves out of lightweight tokens."""
 
@@ -157,11 +160,19 @@ def _publish(site: TlsSite, settings: Settings, kid: str) -> None:
         metadata = {"issuer": table.issuer, "jwks_uri": f"https://{url.netloc}/keys"}
         place = f"{url.path.rstrip('/')}/.well-known/openid-configuration"
         site.answers[place] = json.dumps(metadata).encode()
+    site.answers["/keys"] = json.dumps({"keys": _keys(kid, settings.model_dump_json())}).encode()
+
+
+def _keys(kid: str, settings: str) -> list[dict[str, Any]]:
+    """The provider's JWK Set, with what is particular in those of Entra and Keycloak."""
     public = RSAAlgorithm.to_jwk(private_key("provider").public_key(), as_dict=True)
-    entry = {**public, "kid": kid, "use": "sig"}
-    if "login.microsoftonline.com" in settings.model_dump_json():
-        entry["issuer"] = ENTRA.format("{tenantid}")
-    site.answers["/keys"] = json.dumps({"keys": [entry]}).encode()
+    keys = [{**public, "kid": kid, "use": "sig"}]
+    if "login.microsoftonline.com" in settings:
+        keys[0]["issuer"] = ENTRA.format("{tenantid}")
+    if "/realms/" in settings:
+        # It encrypts with the second.
+        keys = [{**keys[0], "alg": "RS256"}, {**public, "kid": "e", "use": "enc", "alg": ENCRYPTS}]
+    return keys
 
 
 @asynccontextmanager
