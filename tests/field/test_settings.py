@@ -149,6 +149,31 @@ SHAPES = [
     ),
 ]
 
+UNSERVED = "has no effect: no caller may resolve for this resource"
+ASKED = """
+[introspection]
+issuer = "https://other.example"
+endpoint = "https://other.example/introspect"
+client_id = "a"
+client_secret_file = "b"
+"""
+
+WITHOUT_EFFECT = [
+    (
+        Settings,
+        AUTHSVC + f'{name} = {{"https://mcp.example:443/mcp" = ["x"], "https://mcp.example" = []}}',
+        f'{FIRST}.{name}."https://mcp.example": {UNSERVED}',
+    )
+    for name in ("audiences", "client_ids")
+] + [
+    (
+        Settings,
+        AUTHSVC + ASKED + f'{name} = {{"https://mcp.example/mcp/" = ["x"]}}',
+        f'introspection.{name}."https://mcp.example/mcp/": {UNSERVED}',
+    )
+    for name in ("audiences", "client_ids")
+]
+
 ALL_TOGETHER = [
     (
         Settings,
@@ -167,7 +192,7 @@ ALL_TOGETHER = [
 
 @pytest.mark.parametrize(
     ("settings_class", "text", "wanted"),
-    [*NEAREST_NAMES, *FOLLOW_ON_ERRORS, *PATHS, *SHAPES, *ALL_TOGETHER],
+    [*NEAREST_NAMES, *FOLLOW_ON_ERRORS, *PATHS, *SHAPES, *WITHOUT_EFFECT, *ALL_TOGETHER],
 )
 def test_each_fault_is_named_once(
     tmp_path: Path, settings_class: type[FileSettings], text: str, wanted: str
