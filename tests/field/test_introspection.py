@@ -222,6 +222,14 @@ def test_one_issuer_in_both_tables_needs_to_say_which_tokens_go_where(
         configured(tmp_path, idp, site, issuer=idp.issuer + slash, tokens="all")
 
 
+def test_one_issuer_in_both_tables_has_one_name(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    """Otherwise a user with both kinds of token would be two subjects."""
+    with pytest.raises(ValidationError, match="differ in the slash at the end"):
+        configured(tmp_path, idp, site, issuer=f"{idp.issuer}/", tokens="opaque")
+
+
 # What an answer may look like
 
 

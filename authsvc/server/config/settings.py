@@ -192,8 +192,18 @@ class Settings(FileSettings):
     @rule
     def _introspected_issuer_is_one(self) -> Iterator[Fault]:
         asked = self.introspection
-        if asked is None or not any(same_issuer(it.issuer, asked.issuer) for it in self.issuers):
+        if asked is None:
             return
+        same = [it.issuer for it in self.issuers if same_issuer(it.issuer, asked.issuer)]
+        if not same:
+            return
+        if asked.issuer not in same:
+            # Two names would make two subjects of each user.
+            yield Fault(
+                f"is {asked.issuer}, and {same[0]} in [[issuers]]: they differ in the slash at the "
+                "end; write both as its JWTs have it in claim iss",
+                ("introspection", "issuer"),
+            )
         if asked.tokens == "all":
             yield Fault(
                 f"introspection.tokens = 'all' leaves no tokens of {asked.issuer} for its "
