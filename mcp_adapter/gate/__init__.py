@@ -40,6 +40,7 @@ Answer:
 
 - ``serving``: the request goes to the app, or its refusal to the client
 - ``refusals``: error responses, and what each error of authsvc becomes
+- ``refusal_log``: the refusals that a setting could mend, in the log
 - ``new_sessions``: the session id that the answer to ``initialize`` has
 - ``session_ids``: a client gets only session ids that authsvc knows
 - ``watching``: a response goes on while its caller may have it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from authsvc.domain.resolution import Resolution
-from mcp_adapter.gate import messages, refusals
+from mcp_adapter.gate import messages, refusal_log, refusals
 from mcp_adapter.gate.request_headers import RequestHeaders
 from mcp_adapter.gate.requirements import Requirement, RequirementOf, required, union
 
@@ -33,8 +33,13 @@ def requirement_for(
     return None if opens_session or _completes_initialize(message) else OWNER
 
 
-def authorize(resolution: Resolution, needed: Requirement | None) -> None:
+def authorize(resolution: Resolution, needed: Requirement | None, *, session_id: str = "") -> None:
     """
+    Args:
+        resolution: of the request, or of a check of its response.
+        needed: what the request needs.
+        session_id: the session that it names, for the log; empty for none.
+
     Raises:
         Refusal: 401 without an identity where one is needed, 403 when it lacks a scope.
     """
@@ -43,6 +48,7 @@ def authorize(resolution: Resolution, needed: Requirement | None) -> None:
     if resolution.principal is None:
         raise refusals.unauthenticated(needed.scopes)
     if not needed.met_by(resolution.principal.scopes):
+        refusal_log.insufficient_scope(needed.scopes, resolution.principal, session_id)
         raise refusals.insufficient_scope(needed.scopes)
 
 

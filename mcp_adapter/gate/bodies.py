@@ -120,7 +120,7 @@ class Bodies:
         if refusal.status in _PACED:
             refusal.pace = self._token_pace
 
-    async def _verify(self, request: RequestHeaders) -> None:
+    async def _verify(self, request: RequestHeaders, setting: str) -> None:
         """
         Raises:
             Refusal: the request may have no body that is long, or holds many values.
@@ -129,7 +129,10 @@ class Bodies:
         is_outside = request.in_session_era and not request.session_id
         if is_outside or not request.token:
             raise refusals.anonymous_body(
-                self._max_anonymous_bytes, self._anonymous_pace, token_helps=not is_outside
+                self._max_anonymous_bytes,
+                self._anonymous_pace,
+                token_helps=not is_outside,
+                setting=setting,
             )
         try:
             await self._resolving.identify(request, None, opens_session=False)

@@ -20,10 +20,11 @@ class Allowance:
 
     Args:
         max_bytes: longest body without a verified token.
-        verify: verifies the token. Raises ``Refusal`` where nothing more is to be read.
+        verify: verifies the token. Raises ``Refusal`` where nothing more is to be read, which names
+            the setting that it is given.
     """
 
-    def __init__(self, max_bytes: int, verify: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, max_bytes: int, verify: Callable[[str], Awaitable[None]]) -> None:
         self._max_bytes = max_bytes
         self._verify = verify
         self._is_verified = False
@@ -35,7 +36,7 @@ class Allowance:
             Refusal: of ``verify``.
         """
         if count > self._max_bytes:
-            await self._verify_once()
+            await self._verify_once("max_anonymous_body_bytes")
 
     async def check_values(self, body: bytes) -> None:
         """Verify the token, once, if the body may hold more values than it may without.
@@ -44,11 +45,11 @@ class Allowance:
             Refusal: of ``verify``.
         """
         if has_many_values(body):
-            await self._verify_once()
+            await self._verify_once("")  # no setting changes how many
 
-    async def _verify_once(self) -> None:
+    async def _verify_once(self, setting: str) -> None:
         if not self._is_verified:
-            await self._verify()
+            await self._verify(setting)
             self._is_verified = True
 
 
@@ -96,6 +97,7 @@ async def read_body(
             HTTPStatus.REQUEST_TIMEOUT,
             f"The request was not complete after {timeout_seconds:g} seconds.",
             headers={"Connection": "close"},
+            setting="body_timeout_seconds",
         ) from None
 
 
@@ -135,4 +137,5 @@ def _too_large(max_bytes: int) -> Refusal:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"The body is larger than {max_bytes} bytes.",
         headers={"Connection": "close"},
+        setting="max_body_bytes",
     )

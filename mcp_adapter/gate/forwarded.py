@@ -34,11 +34,13 @@ class RequestedHost:
         host: as it is written; empty without one.
         fault: whether it cannot be told which host is meant.
         remedy: what an operator does who wants it to be served.
+        setting: the setting that does it; empty where the proxy is to be corrected.
     """
 
     host: str
     fault: bool
     remedy: str
+    setting: str = ""
 
     @classmethod
     def of(cls, headers: Headers, peer: str, proxies: Peers) -> Self:
@@ -52,8 +54,9 @@ class RequestedHost:
         hosts = headers.getlist("host")
         says = FORWARDED in headers or X_FORWARDED_HOST in headers
         trusted = says and proxies.include(peer)
-        remedy = "if it is this server's, add it to allowed_hosts"
+        remedy, setting = "if it is this server's, add it to allowed_hosts", "allowed_hosts"
         if says and not trusted:
+            setting = "trusted_proxies"
             remedy += (
                 f"; or, if its sender {peer or 'unix'} is your proxy, whose Forwarded or "
                 "X-Forwarded-Host is ignored now, add that to trusted_proxies"
@@ -65,7 +68,8 @@ class RequestedHost:
                 return cls("", True, f"{error}: correct the proxy, which sets one of the headers")
         if len(hosts) > 1:
             remedy = "the request names several: have the proxy replace what clients send"
-        return cls(", ".join(hosts), len(hosts) != 1, remedy)
+            setting = ""
+        return cls(", ".join(hosts), len(hosts) != 1, remedy, setting)
 
 
 def _forwarded_hosts(headers: Headers) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,14 +24,18 @@ from mcp_adapter.gate.lifespan import lifespan_within, opened, resolver_of
 from mcp_adapter.gate.metadata import metadata_path, metadata_routes, metadata_url
 from mcp_adapter.gate.new_sessions import NewSessions
 from mcp_adapter.gate.observing import CallObserver
-from mcp_adapter.gate.open_paths import OpenPaths
+from mcp_adapter.gate.open_paths import OpenPaths, path_in_mount
 from mcp_adapter.gate.open_paths import checked as open_paths_checked
 from mcp_adapter.gate.posts import Posts
+from mcp_adapter.gate.refusal_log import RefusalLog
 from mcp_adapter.gate.requirements import RequirementOf, check_function, default_requirement
 from mcp_adapter.gate.resolving import RequestResolver
 from mcp_adapter.gate.serving import Serving
+from mcp_adapter.gate.session_ids import HEADER
 from mcp_adapter.gate.session_requests import SessionRequests
 from mcp_adapter.gate.whitespace import trimmed
+
+_WELL_KNOWN = "/.well-known/"
 
 DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
 DEFAULT_MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
@@ -117,6 +122,8 @@ class SessionGate:
         self._resolver = resolver_of(resolver)
         self._streams = streams
         max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
+        self._stateful = stateful
+        self._log = RefusalLog()
         resolving = RequestResolver(self._resolver, resource, stateful=stateful)
         bodies = Bodies(
             resolving,
@@ -132,6 +139,7 @@ class SessionGate:
             NewSessions(resolving, stateful=stateful),
             resource_metadata=metadata_url(resource) if is_named else "",
             max_unread_bytes=2 * max_body_bytes,
+            refusal_log=self._log,
         )
         self._post = Posts(
             bodies,
@@ -176,7 +184,10 @@ class SessionGate:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (open_app := self._open_paths.app_for(scope)) is not None:
             await open_app(scope, receive, send)
-        elif scope["method"] == "POST":
+            return
+        if scope["method"] in {"GET", "HEAD"}:
+            self._note_get(scope)
+        if scope["method"] == "POST":
             await self._post(scope, receive, send)
         elif scope["method"] == "DELETE":
             await self._sessions.delete(scope, receive, send)
@@ -187,6 +198,18 @@ class SessionGate:
             is_options = scope["method"] == "OPTIONS"
             status = HTTPStatus.NO_CONTENT if is_options else HTTPStatus.METHOD_NOT_ALLOWED
             await Response(status_code=status, headers=self._allow)(scope, receive, send)
+
+    def _note_get(self, scope: Scope) -> None:
+        """Log a GET that is refused, whoever asks, if an argument could change that."""
+        path = path_in_mount(scope)
+        if _WELL_KNOWN in scope["path"]:
+            # Clients look for metadata of an authorization server here, too: that is no fault.
+            if self._metadata_path in {path, scope["path"]}:
+                self._log.no_metadata(self._metadata_path)
+        elif HEADER not in Headers(scope=scope) and not self._open_paths.may_be_endpoint(scope):
+            self._log.closed_path(path)
+        elif self._stateful and not self._streams:
+            self._log.no_stream()
 
 
 def _check(

@@ -44,6 +44,11 @@ class OpenPaths:
         """Whether a path needs no token."""
         return path in self._metadata or path in self._paths
 
+    def may_be_endpoint(self, scope: Scope) -> bool:
+        """Whether a path is the endpoint's, or its end: a mount or a proxy takes prefixes away."""
+        relative = _comparable(path_in_mount(scope))
+        return self._endpoint.endswith(relative) or _comparable(scope["path"]) == self._endpoint
+
     def app_for(self, scope: Scope) -> ASGIApp | None:
         """What serves a request without a token; None for what the gate decides on."""
         whole = scope["path"]

@@ -122,21 +122,21 @@ class OriginGuard:
         headers = Headers(scope=scope)
         requested = RequestedHost.of(headers, peer_of(scope), self._proxies)
         if requested.fault or not self._hosts.allow(requested.host):
-            self._warn("Host", requested.host, requested.remedy)
+            self._warn("Host", requested.host, requested.remedy, requested.setting)
             return PlainTextResponse(
                 "This Host is not served here.\n", HTTPStatus.MISDIRECTED_REQUEST
             )
         origins = headers.getlist("origin")
         if len(origins) > 1 or not all(map(self._origins.allow, origins)):
             remedy = "if its page may call, add it to allowed_origins"
-            self._warn("Origin", ", ".join(origins), remedy)
+            self._warn("Origin", ", ".join(origins), remedy, "allowed_origins")
             return PlainTextResponse("This Origin is not allowed.\n", HTTPStatus.FORBIDDEN)
         return None
 
-    def _warn(self, header: str, value: str, remedy: str) -> None:
+    def _warn(self, header: str, value: str, remedy: str, setting: str) -> None:
         if self._warnings.may_pass(header):
             shown = value[:SHOWN_CHARACTERS]
-            fields = {"header": header, "value": shown}
+            fields = {"header": header, "value": shown, "setting": setting}
             log.warning("refused: %s %r: %s", header, shown, remedy, extra=fields)
 
 

@@ -72,7 +72,7 @@ class Posts:
             resolution = await self._resolving.identify(
                 request, needed, opens_session=opens_session
             )
-            authorize(resolution, needed)
+            authorize(resolution, needed, session_id=request.session_id)
             forwarding.check_routing(request.headers, request.version, message)
         except Refusal as refusal:
             if body:

@@ -15,6 +15,9 @@ from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from mcp_adapter.gate.bearer import Challenge
 from mcp_adapter.gate.throttling import Pace
 
+INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
+"""The reason of the gate's own, which authsvc does not have."""
+
 
 class Refusal(Exception):  # noqa: N818 - an answer to give, not something that broke
     """A request is not served.
@@ -31,6 +34,8 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         headers: further headers.
         pace: delays the answer to a request that costs its sender almost nothing; None to answer
             at once.
+        setting: for the log alone: the argument of ``SessionGate``, and the setting of the adapter,
+            that would mend it; empty where none would.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         challenge: Challenge | None = None,
         headers: dict[str, str] | None = None,
         pace: Pace | None = None,
+        setting: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -54,6 +60,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.challenge = challenge
         self.headers = headers or {}
         self.pace = pace
+        self.setting = setting
 
     @property
     def leaves_body_unread(self) -> bool:
@@ -109,7 +116,7 @@ def unauthenticated(scopes: tuple[str, ...]) -> Refusal:
     )
 
 
-def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool) -> Refusal:
+def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool, setting: str = "") -> Refusal:
     """For a body that is not read unless a valid token comes with it: 401 where one would help, and
     413 where not. The rest of it stays unread, so the connection cannot be used again.
 
@@ -117,6 +124,7 @@ def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool) -> Refusal:
         max_bytes: how long it may be.
         pace: what the refusal waits for.
         token_helps: whether a token would change that.
+        setting: the one that would.
     """
     return Refusal(
         HTTPStatus.UNAUTHORIZED if token_helps else HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -125,6 +133,7 @@ def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool) -> Refusal:
         challenge=Challenge() if token_helps else None,
         headers={"Connection": "close"},
         pace=pace,
+        setting=setting,
     )
 
 
@@ -134,7 +143,7 @@ def insufficient_scope(scopes: tuple[str, ...]) -> Refusal:
     return Refusal(
         HTTPStatus.FORBIDDEN,
         message,
-        reason="INSUFFICIENT_SCOPE",
+        reason=INSUFFICIENT_SCOPE,
         challenge=Challenge(scopes, "insufficient_scope", message),
     )
 

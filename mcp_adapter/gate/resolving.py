@@ -91,7 +91,8 @@ class RequestResolver:
             return  # neither a session nor a token can end
         ask = partial(self._resolver.resolve, session_id, request.token, resource=self._resource)
         fields = log_fields(session_id, admitted)
-        authorize(await self._answered(ask, request, needed, fields), needed)
+        resolution = await self._answered(ask, request, needed, fields)
+        authorize(resolution, needed, session_id=session_id)
 
     async def adopt(self, session_id: str, request: RequestHeaders) -> Resolution:
         """Make a session that the app has minted one of authsvc's, owned by its caller.

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from authsvc.domain.resolution import Resolution
 from mcp_adapter.gate import forwarding, lingering, session_ids
 from mcp_adapter.gate.new_sessions import NewSessions
+from mcp_adapter.gate.refusal_log import RefusalLog
 from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.request_headers import RequestHeaders
 from mcp_adapter.gate.requirements import Requirement
@@ -29,6 +30,7 @@ class Serving:
         resource_metadata: URL of the protected resource's metadata, for challenges.
         max_unread_bytes: how much of a refused body is dropped, so that the client gets to read
             the answer.
+        refusal_log: has what an operator could mend.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Serving:
         *,
         resource_metadata: str,
         max_unread_bytes: int,
+        refusal_log: RefusalLog,
     ) -> None:
         self._app = app
         self._resolving = resolving
         self._new_sessions = new_sessions
         self._resource_metadata = resource_metadata
         self._max_unread_bytes = max_unread_bytes
+        self._log = refusal_log
 
     async def serve(
         self,
@@ -115,6 +119,7 @@ class Serving:
     ) -> None:
         """Answer a request in the app's place."""
         refusal.drop_frames()
+        self._log.refused(refusal)
         try:
             await _wait_for_turn(refusal, receive)
         except ClientDisconnect:

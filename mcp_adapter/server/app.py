@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,17 +13,21 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.resolution import Resolver
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.middleware import SessionGate
 from mcp_adapter.gate.observing import CallObserver
 from mcp_adapter.gate.origins import with_origin_checks
+from mcp_adapter.gate.refusal_log import SHOWN_CHARACTERS, WARNING_INTERVAL_SECONDS
 from mcp_adapter.gate.requirements import RequirementOf
+from mcp_adapter.gate.throttling import Rarely
 from mcp_adapter.server.config import Settings
 from mcp_adapter.transport.streamable import StreamableHttp
+
+log = logging.getLogger(__name__)
 
 
 def build_app(
@@ -76,7 +82,38 @@ def build_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    app.router.default = NotServed(settings.endpoint, app.router.default)
     return app
+
+
+class NotServed:
+    """Answers what no route serves. Calls of MCP are logged: most often, a proxy in front takes a
+    part of the path away.
+
+    Args:
+        endpoint: the path of the MCP endpoint.
+        answer: answers.
+        clock: seconds, of any origin.
+    """
+
+    def __init__(
+        self, endpoint: str, answer: ASGIApp, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._endpoint = endpoint
+        self._answer = answer
+        self._warnings = Rarely(WARNING_INTERVAL_SECONDS, clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope.get("method") == "POST" and self._warnings.may_pass("path"):
+            log.warning(
+                "refused: 404: POST %r: MCP is served at %r, the path of resource%s",
+                scope["path"][:SHOWN_CHARACTERS],
+                self._endpoint,
+                of_setting("resource"),
+                extra={"setting": "resource"},
+            )
+        await self._answer(scope, receive, send)
 
 
 def _endpoint_routes(path: str, mcp: ASGIApp) -> list[Route]:

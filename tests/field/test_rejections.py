@@ -37,7 +37,10 @@ from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire.errors import STATUS_DETAILS_KEY
 from mcp_adapter import SessionGate
-from tests.mcp_adapter.harness import METADATA_URL, running
+from tests.mcp_adapter.harness import (
+    METADATA_URL,
+    running,
+)
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import Answer, serving_http
 from tests.support.service import Service, serving
