@@ -1,7 +1,7 @@
 // A real authorization server (oidc-provider): registration (RFC 7591), PKCE, client credentials,
 // the device flow (RFC 8628), refresh tokens, resource indicators (RFC 8707), JWT access tokens
-// (RFC 9068) and opaque ones, introspection (RFC 7662) and revocation (RFC 7009). A user who logs
-// in chooses a role.
+// (RFC 9068) and opaque ones, introspection (RFC 7662), revocation (RFC 7009), signed userinfo and
+// authorization responses (JARM). A user who logs in chooses a role.
 // Usage: node authorization_server.mjs OPTIONS, a JSON object:
 //   resources: by URI, the format of its access tokens: jwt or opaque
 //   claims: by role, further claims
@@ -39,16 +39,27 @@ function signingKey({ kid, alg }) {
 
 function configuration(signingKeys) {
   const [{ alg, kid }] = signingKeys;
+  const algorithms = signingKeys.map((key) => key.alg);
   return {
     ...UNCHANGING,
     jwks: { keys: signingKeys },
-    clientDefaults: { id_token_signed_response_alg: alg },
-    enabledJWA: { idTokenSigningAlgValues: signingKeys.map((key) => key.alg) },
+    clientDefaults: {
+      authorization_signed_response_alg: alg,
+      id_token_signed_response_alg: alg,
+      userinfo_signed_response_alg: alg,
+    },
+    enabledJWA: {
+      authorizationSigningAlgValues: algorithms,
+      idTokenSigningAlgValues: algorithms,
+      userinfoSigningAlgValues: algorithms,
+    },
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
       deviceFlow: { enabled: true },
       introspection: { enabled: true },
+      jwtResponseModes: { enabled: true },
+      jwtUserinfo: { enabled: true },
       registration: { enabled: true },
       revocation: { enabled: true },
       resourceIndicators: {

@@ -83,30 +83,30 @@ class OidcProvider:
     ) -> Grant:
         """The authorization code flow with PKCE (RFC 7636); for no resource if it is empty."""
         verifier = token_urlsafe(32)
-        indicator = {"resource": resource} if resource else {}
-        query = {
-            "client_id": APP,
-            "response_type": "code",
-            "redirect_uri": _CALLBACK,
-            "scope": SCOPE,
-            "prompt": "consent",
-            **indicator,
-            "code_challenge": _base64url(hashlib.sha256(verifier.encode()).digest()),
-            "code_challenge_method": "S256",
-        }
-        async with _http() as browser:
-            page = await browser.get(f"{self.issuer}/auth", params=query, follow_redirects=True)
-            answer = await browser.post(page.url, data={"subject": subject, "role": role})
-            while not (location := answer.headers["location"]).startswith(_CALLBACK):
-                answer = await browser.get(location)
+        answer = await self._authorize(subject, role, resource, verifier)
         return await self._token(
             APP,
             grant_type="authorization_code",
-            code=httpx2.URL(location).params["code"],
+            code=answer["code"],
             redirect_uri=_CALLBACK,
             code_verifier=verifier,
-            **indicator,
+            **_indicator(resource),
         )
+
+    async def signed_authorization(self) -> str:
+        """An authorization response as a JWT (JARM), whose audience is the client."""
+        answer = await self._authorize("ada", "reader", RESOURCE, token_urlsafe(32), mode="jwt")
+        return answer["response"]
+
+    async def signed_userinfo(self) -> str:
+        """The claims of a user as a JWT (OpenID Connect Core section 5.3.2), whose audience is the
+        client."""
+        grant = await self.log_in(resource="")
+        headers = {"Authorization": f"Bearer {grant.access}"}
+        async with _http() as http:
+            answer = await http.get(f"{self.issuer}/me", headers=headers)
+        assert answer.headers["content-type"].startswith("application/jwt"), answer.text
+        return answer.text
 
     async def refresh(self, grant: Grant, *, resource: str = RESOURCE) -> Grant:
         """The refresh token grant (RFC 6749 section 6)."""
@@ -149,6 +149,28 @@ class OidcProvider:
     async def revoke(self, token: str, client: str) -> None:
         """Revoke a token (RFC 7009) as the client that has it."""
         await self._post("/token/revocation", client, {"token": token})
+
+    async def _authorize(
+        self, subject: str, role: str, resource: str, verifier: str, mode: str = "query"
+    ) -> httpx2.QueryParams:
+        """An authorization response (RFC 6749 section 4.1.2)."""
+        query = {
+            "client_id": APP,
+            "response_type": "code",
+            "response_mode": mode,
+            "redirect_uri": _CALLBACK,
+            "scope": SCOPE,
+            "prompt": "consent",
+            "code_challenge": _base64url(hashlib.sha256(verifier.encode()).digest()),
+            "code_challenge_method": "S256",
+            **_indicator(resource),
+        }
+        async with _http() as browser:
+            page = await browser.get(f"{self.issuer}/auth", params=query, follow_redirects=True)
+            answer = await browser.post(page.url, data={"subject": subject, "role": role})
+            while not (location := answer.headers["location"]).startswith(_CALLBACK):
+                answer = await browser.get(location)
+        return httpx2.URL(location).params
 
     async def _token(self, client: str, headers: Mapping[str, str] = {}, /, **form: str) -> Grant:
         answer = (await self._post("/token", client, form, headers)).json()
@@ -214,6 +236,10 @@ def _client(name: str, method: str, grants: Sequence[str], **more: object) -> di
 
 def _http() -> httpx2.AsyncClient:
     return httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
+
+
+def _indicator(resource: str) -> dict[str, str]:
+    return {"resource": resource} if resource else {}
 
 
 def _hidden_fields(page: str) -> dict[str, str]:
