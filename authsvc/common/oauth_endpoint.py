@@ -10,6 +10,7 @@ from authsvc.common.client_authentication import ClientAuthentication
 from authsvc.common.oauth_errors import CLIENT_REJECTED, described, error_code
 from authsvc.common.secret_file import SecretFileError
 from authsvc.net.fetching import Fetcher, FetchError, check_url
+from authsvc.net.urls import shown_url
 
 MAX_RETRY_AFTER_SECONDS = 30.0
 """The longest Retry-After that is followed: the endpoint may name any."""
@@ -59,7 +60,9 @@ class OAuthEndpoint:
 
     def __init__(self, url: str, authentication: ClientAuthentication, fetcher: Fetcher) -> None:
         check_url(url)
-        self.url = url
+        self._url = url
+        self.shown = shown_url(url)
+        """Its URL for messages."""
         self._authentication = authentication
         self._fetcher = fetcher
 
@@ -88,12 +91,12 @@ class OAuthEndpoint:
             EndpointError: there is no response with status 200.
         """
         try:
-            client = self._authentication.parameters(self.url, now)
+            client = self._authentication.parameters(self._url, now)
         except SecretFileError as error:
             setting = self._authentication.setting
             raise EndpointError(f"{setting}: {error}", setting=setting) from None
         try:
-            body, _ = await self._fetcher.post(self.url, {**form, **client.form}, client.headers)
+            body, _ = await self._fetcher.post(self._url, {**form, **client.form}, client.headers)
         except FetchError as error:
             sent = (*form.values(), client.secret, *client.headers.values())
             raise self._failure(error, sent, now) from None
@@ -104,7 +107,7 @@ class OAuthEndpoint:
             setting = f"{self._table}.{error.setting}" if error.setting else ""
             return EndpointError(str(error), setting=setting)
         code = error_code(error.body, sent)
-        detail = f"{self.url}: answered {described(error.status, code)}"
+        detail = f"{self.shown}: answered {described(error.status, code)}"
         setting = ""
         if code == CLIENT_REJECTED or (error.status == 401 and not code):
             setting = self._authentication.setting

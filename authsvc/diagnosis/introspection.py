@@ -8,6 +8,7 @@ from functools import partial
 from authsvc.diagnosis import Check, Report, directly
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import BearerToken
+from authsvc.net.urls import shown_url
 from authsvc.server.config import IntrospectionSettings, Settings
 from authsvc.server.issuers import introspection_of
 
@@ -38,9 +39,9 @@ async def _ask(report: Report, *, table: IntrospectionSettings, max_token_bytes:
         if error.reason is Reason.KEYS_UNAVAILABLE:
             raise
         if error.reason is Reason.TOKEN_INACTIVE:
-            report.ok(f"{table.endpoint} answers, and authsvc's client may ask")
+            report.ok(f"{shown_url(table.endpoint)} answers, and authsvc's client may ask")
             return
     report.fail(
-        f"{table.endpoint} takes a text that is no token for an active token",
+        f"{shown_url(table.endpoint)} takes a text that is no token for an active token",
         "Correct introspection.endpoint: where every token is active, anybody gets in.",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from authsvc.diagnosis import Check, Report, directly
 from authsvc.net.fetching import Fetcher, FetchError
+from authsvc.net.urls import shown_url
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
@@ -110,7 +111,7 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
     """
     fetcher = fetcher_of(issuer, f"issuers[{issuer.issuer}]")
     if issuer.jwks_url is not None:
-        url, where, of_keys = issuer.jwks_url, issuer.jwks_url, fetcher
+        url, where, of_keys = issuer.jwks_url, shown_url(issuer.jwks_url), fetcher
     else:
         found = await _discovered(fetcher, issuer)
         url, where, of_keys = found.jwks_uri, _in_words(found), found.fetcher
@@ -137,7 +138,7 @@ async def _discovered(fetcher: Fetcher, issuer: IssuerSettings) -> Metadata:
 
 
 def _in_words(found: Metadata) -> str:
-    where = f"{found.jwks_uri}, which its metadata at {found.url} names"
+    where = f"{shown_url(found.jwks_uri)}, which its metadata at {shown_url(found.url)} names"
     if not found.passed_over:
         return where
     return f"{where} (passed over: {'; '.join(found.passed_over)})"

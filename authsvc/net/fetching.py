@@ -27,7 +27,7 @@ from authsvc.net.failures import explained, lookup_fault, setting_of
 from authsvc.net.proxies import Proxy
 from authsvc.net.public_addresses import is_public, is_this_machine
 from authsvc.net.trust import Trust, tls_context
-from authsvc.net.urls import endpoint_fault
+from authsvc.net.urls import endpoint_fault, shown_url
 
 MAX_DOCUMENT_BYTES = 512 * 1024
 """Longest document that is accepted."""
@@ -53,7 +53,7 @@ some hosts send them: a charset in the wrong header, and the upload encoding of 
 
 
 class FetchError(Exception):
-    """A document cannot be fetched; the message names the URL where it holds no secret.
+    """A document cannot be fetched; the message names the URL, without its query.
 
     Attributes:
         status: the HTTP status of the answer where it is another than 200; None where there is no
@@ -133,10 +133,10 @@ class Fetcher:
                 return await _exchange_with_any(request, addresses, context)
         except TimeoutError:
             raise FetchError(
-                f"{url}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds", setting="proxy"
+                f"{shown_url(url)}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds", setting="proxy"
             ) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            detail = f"{url}: {self._through()}{explained(error)}"
+            detail = f"{shown_url(url)}: {self._through()}{explained(error)}"
             raise FetchError(detail, setting=setting_of(error)) from None
 
     def _through(self) -> str:
@@ -150,7 +150,7 @@ class Fetcher:
         """
         parts = urlsplit(url)
         if parts.scheme.lower() != "https":
-            raise FetchError(f"{url}: only https goes through a proxy", setting="proxy")
+            raise FetchError(f"{shown_url(url)}: only https goes through a proxy", setting="proxy")
         host = parts.hostname or ""
         with suppress(ValueError):
             self._check_address(url, host, ipaddress.ip_address(host))
@@ -163,10 +163,10 @@ class Fetcher:
             FetchError: it is not public, and has to be; or it is this machine's.
         """
         if not self.allow_this_machine and is_this_machine(address):
-            raise FetchError(f"{url}: leads to this machine")
+            raise FetchError(f"{shown_url(url)}: leads to this machine")
         if not (self.allow_private_addresses or is_loopback(host) or is_public(address)):
             raise FetchError(
-                f"{url}: {address} is not public; see allow_private_addresses",
+                f"{shown_url(url)}: {address} is not public; see allow_private_addresses",
                 setting="allow_private_addresses",
             )
 
@@ -181,7 +181,7 @@ class Fetcher:
         try:
             found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise FetchError(f"{url}: {lookup_fault(error)}", setting="proxy") from None
+            raise FetchError(f"{shown_url(url)}: {lookup_fault(error)}", setting="proxy") from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         for address in addresses:
             self._check_address(url, host, address)
@@ -271,7 +271,7 @@ async def _exchange(
             status = answer.status_code
             redirect = ", a redirect, which is not followed" if answer.has_redirect_location else ""
             raise FetchError(
-                f"{url}: answered {status}{redirect}",
+                f"{shown_url(url)}: answered {status}{redirect}",
                 status=status,
                 body=b"" if request.form is None else await _beginning(answer),
                 retry_after=answer.headers.get("retry-after", ""),
@@ -306,21 +306,21 @@ def _unpacked(url: str, body: bytes, encoding: str) -> bytes:
     if not codings:
         return body
     if codings not in (["gzip"], ["x-gzip"]):
-        raise FetchError(f"{url}: answered in the content coding {encoding[:50]!a}")
+        raise FetchError(f"{shown_url(url)}: answered in the content coding {encoding[:50]!a}")
     unpacking = zlib.decompressobj(wbits=_GZIP)
     try:
         unpacked = unpacking.decompress(body, MAX_DOCUMENT_BYTES + 1)
     except zlib.error:
-        raise FetchError(f"{url}: is not gzip, as its Content-Encoding says") from None
+        raise FetchError(f"{shown_url(url)}: is not gzip, as its Content-Encoding says") from None
     _check_length(url, unpacked)
     if not unpacking.eof:
-        raise FetchError(f"{url}: ends before its gzip does")
+        raise FetchError(f"{shown_url(url)}: ends before its gzip does")
     if unpacking.unused_data:
         # Servers send one member. The first of several would be a part of a document.
-        raise FetchError(f"{url}: goes on after its gzip")
+        raise FetchError(f"{shown_url(url)}: goes on after its gzip")
     return unpacked
 
 
 def _check_length(url: str, body: Sized) -> None:
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise FetchError(f"{url}: is longer than {MAX_DOCUMENT_BYTES} bytes")
+        raise FetchError(f"{shown_url(url)}: is longer than {MAX_DOCUMENT_BYTES} bytes")

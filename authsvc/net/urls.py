@@ -78,6 +78,12 @@ class Url:
         return replace(self, query=None).canonical() + query
 
 
+def shown_url(text: str) -> str:
+    """A URL for a message, without its query, which may hold a secret."""
+    before, query, _ = text.partition("?")
+    return f"{before}?..." if query else before
+
+
 def read(text: str) -> Url:
     """The parts of ``scheme://[user@]host[:port][/path][?query][#fragment]``.
 

@@ -46,12 +46,16 @@ def configure(level: str, log_format: Format) -> None:
     # At DEBUG, libraries log headers and other contents of requests.
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
+    # At INFO, these log the URL of each request, and its query may hold a secret.
+    for name in _HTTP_CLIENTS:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 _LIBRARIES = (
     *("aiobotocore", "aiohttp", "asyncio", "botocore", "grpc", "httpcore", "httpcore2"),
-    *("httpx", "httpx2", "mcp", "opentelemetry", "uvicorn"),
+    *("mcp", "opentelemetry", "uvicorn"),
 )
+_HTTP_CLIENTS = ("httpx", "httpx2")
 
 
 def _printable_fields(

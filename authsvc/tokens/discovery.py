@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
 from authsvc.net.fetching import Fetcher, FetchError
-from authsvc.net.urls import endpoint_fault
+from authsvc.net.urls import endpoint_fault, shown_url
 from authsvc.tokens.documents import parse_document
 from authsvc.tokens.jwk_set import parse_jwks
 from authsvc.tokens.keys import KeyLoadError
@@ -41,7 +41,7 @@ async def fetch_jwks(
     try:
         keys = parse_jwks(document, algorithms, issuer=issuer)
     except KeyLoadError as error:
-        raise KeyLoadError(f"{url}: {error}", setting=error.setting) from None
+        raise KeyLoadError(f"{shown_url(url)}: {error}", setting=error.setting) from None
     return Fetched(keys, _max_age_seconds(headers))
 
 
@@ -135,7 +135,7 @@ async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:
         kind = headers.get("content-type", "").partition(";")[0]
         sent_as = f" (sent as {_quoted(kind)})" if kind and "json" not in kind.lower() else ""
         setting = "issuer" if isinstance(error, OtherIssuerError) else ""
-        raise KeyLoadError(f"{url}: {error}{sent_as}", setting=setting) from None
+        raise KeyLoadError(f"{shown_url(url)}: {error}{sent_as}", setting=setting) from None
 
 
 class OtherIssuerError(ValueError):

@@ -224,7 +224,7 @@ class IntrospectionVerifier:
         if wait > 0:
             raise AuthError(
                 Reason.KEYS_UNAVAILABLE,
-                f"{self._endpoint.url} has asked to wait (Retry-After)",
+                f"{self._endpoint.shown} has asked to wait (Retry-After)",
                 retry_after_seconds=wait,
             )
 
@@ -296,4 +296,4 @@ class IntrospectionVerifier:
         if failure:
             log.error("introspection fails: %s", failure)
         else:
-            log.info("introspection works again: %s", self._endpoint.url)
+            log.info("introspection works again: %s", self._endpoint.shown)

@@ -499,6 +499,41 @@ async def test_a_rejected_client_is_named_in_the_log(
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(b"", 401),
+        Answer(b'{"error":"server_error"}', 500),
+        Answer(b"", 302, {"Location": "/"}),
+        Answer(b"", 429, {"Retry-After": "9"}),
+        Answer(b"x" * 600_000),
+        Answer(b"x", headers={"Content-Encoding": "br"}),
+    ],
+    ids=lambda it: str(it.status),
+)
+async def test_the_query_of_the_endpoint_is_not_shown(
+    tmp_path: Path,
+    idp: IdentityProvider,
+    site: Site,
+    answer: Answer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Gateways take keys in it, such as ``subscription-key``."""
+    caplog.set_level("INFO", "authsvc")
+    path = "/introspect?subscription-key=hush"
+    verifier = verifier_of(configured(tmp_path, idp, site, endpoint=f"{site.url}{path}"))
+    site.answers[path] = answer
+    errors = [await outcome(verifier, token) for token in ("one", "two")]
+    answers(site)
+    site.answers[path] = site.answers["/introspect"]
+    assert isinstance(await outcome(verifier, "three", now=START + 60), Principal)
+    for error in errors:
+        assert isinstance(error, AuthError)
+        assert f"{site.url}/introspect?..." in error.detail
+        assert "hush" not in f"{error.detail} {caplog.text}"
+    assert f"works again: {site.url}/introspect?..." in caplog.text
+
+
+@pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
         (400, b'{"error":"invalid_request"}', Reason.KEYS_UNAVAILABLE),

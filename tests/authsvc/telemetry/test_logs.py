@@ -63,6 +63,15 @@ def test_no_control_character_is_logged(written: io.StringIO, hostile: str) -> N
     assert clean(written.getvalue())
 
 
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_the_urls_of_requests_are_not_logged(written: io.StringIO, library: str) -> None:
+    """Their queries may hold a secret."""
+    logging.getLogger(library).info("HTTP Request: GET https://idp.example/jwks?key=hush")
+    logging.getLogger(library).warning("unusual")
+    assert "hush" not in written.getvalue()
+    assert "unusual" in written.getvalue()
+
+
 def test_no_line_can_be_forged(written: io.StringIO) -> None:
     """A reader takes what begins a line for an entry."""
     log = logging.getLogger("test")
