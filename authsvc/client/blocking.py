@@ -27,7 +27,8 @@ class BlockingAuthClient:
     A call blocks until it is answered, at most for its deadline. A call that is interrupted, as by
     Ctrl-C, is cancelled at authsvc.
 
-    It is used within ``with``, and may be opened again once it is closed.
+    It is used within ``with``, or between ``open`` and ``close`` where a framework has hooks for
+    that, and may be opened again once it is closed.
 
     It does not survive a fork, because threads and connections do not: calls in a child process
     raise ``RuntimeError``. A server that forks its workers opens one in each of them.
@@ -55,8 +56,9 @@ class BlockingAuthClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process_id = 0
 
-    def __enter__(self) -> Self:
-        """
+    def open(self) -> None:
+        """Start its thread and its connections.
+
         Raises:
             RuntimeError: it is open already.
             OSError: there are no file descriptors for its event loop.
@@ -68,6 +70,17 @@ class BlockingAuthClient:
         self._thread.start()
         self._process_id = os.getpid()
         self._loop = opened.result()
+
+    def close(self) -> None:
+        """End its connections and its thread; what is closed stays so. Calls in flight fail."""
+        loop, self._loop = self._loop, None
+        if loop is not None and self._process_id == os.getpid():
+            loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        """See ``open``."""
+        self.open()
         return self
 
     def __exit__(
@@ -76,10 +89,8 @@ class BlockingAuthClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        loop, self._loop = self._loop, None
-        if loop is not None and self._process_id == os.getpid():
-            loop.call_soon_threadsafe(self._closing.set)
-            self._thread.join()
+        """See ``close``."""
+        self.close()
 
     def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
@@ -121,7 +132,10 @@ class BlockingAuthClient:
         """
         if self._loop is None or self._process_id != os.getpid():
             call.close()
-            raise RuntimeError("BlockingAuthClient is used within `with`, and not across a fork")
+            raise RuntimeError(
+                "BlockingAuthClient is not open: use it within `with`, or call open(); after a "
+                "fork, in each process"
+            )
         try:
             future = asyncio.run_coroutine_threadsafe(call, self._loop)
         except RuntimeError:

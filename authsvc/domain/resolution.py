@@ -6,11 +6,13 @@ Plain values and one protocol. Times are seconds since the epoch (UTC).
 from __future__ import annotations
 
 import hmac
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from sys import getsizeof
-from typing import Protocol
+from typing import Any, Protocol
 
 SESSION_ID_MAX_LENGTH = 128
 """Longest session id that is accepted, in characters."""
@@ -74,7 +76,7 @@ class Principal:
         roles: role names.
         buckets: bucket names, without ``s3://``.
         permissions: actions such as ``s3:GetObject``.
-        claims_json: the signed payload, a JSON object.
+        claims_json: the signed payload, a JSON object; ``claims`` has it parsed.
     """
 
     issuer: str
@@ -86,6 +88,40 @@ class Principal:
     buckets: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
     claims_json: bytes = field(default=b"{}", repr=False)
+    _claims: Mapping[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """All claims of the token, by name, as they were signed. Parsed at the first use.
+
+        Whoever holds this principal gets the same mapping: read it only.
+
+        Raises:
+            ValueError: ``claims_json`` is no JSON object, which no token of authsvc's causes.
+        """
+        if self._claims is not None:
+            return self._claims
+        claims = json.loads(self.claims_json)
+        if not isinstance(claims, dict):
+            raise ValueError("claims_json is not a JSON object")
+        object.__setattr__(self, "_claims", claims)
+        return claims
+
+    def has_scope(self, *scopes: str) -> bool:
+        """Whether the token has all of ``scopes`` (RFC 6749 section 3.3): each is compared exactly.
+
+        Raises:
+            TypeError: one of them is no string.
+            ValueError: there are none, or one has a space: it would be two.
+        """
+        if not scopes:
+            raise ValueError("has_scope needs a scope")
+        for scope in scopes:
+            if not isinstance(scope, str):
+                raise TypeError(f"a scope is a string, not {type(scope).__name__}")
+            if not scope or " " in scope:
+                raise ValueError(f"{scope!r} is no scope; give several as has_scope('a', 'b')")
+        return all(scope in self.scopes for scope in scopes)
 
     def memory_bytes(self) -> int:
         """Bytes that it takes in memory, strings included: an estimate for caches."""

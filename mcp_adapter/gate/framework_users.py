@@ -177,7 +177,6 @@ def _loaded_sdk() -> _Sdk:
 def _access_token(principal: Principal, resource: str) -> AccessToken:
     from mcp.server.auth.provider import AccessToken
 
-    claims = json.loads(principal.claims_json)
     return AccessToken(
         token=_placeholder(principal, resource),
         client_id=principal.client_id,
@@ -186,7 +185,7 @@ def _access_token(principal: Principal, resource: str) -> AccessToken:
         resource=resource,
         subject=principal.subject,
         # An introspected token's may lack them, and the SDK takes the issuer from here.
-        claims={**claims, "iss": principal.issuer, "sub": principal.subject},
+        claims={**principal.claims, "iss": principal.issuer, "sub": principal.subject},
     )
 
 

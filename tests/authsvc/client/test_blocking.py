@@ -105,6 +105,18 @@ def test_it_works_again_once_it_is_opened_again(target: str) -> None:
             client.resolve("", token(), resource=RESOURCE)
 
 
+def test_a_framework_may_open_and_close_it(target: str) -> None:
+    client = BlockingAuthClient(target, deadline_seconds=TIMEOUT_SECONDS)
+    client.close()
+    for _ in range(2):
+        client.open()
+        client.resolve("", token(), resource=RESOURCE)
+        client.close()
+        client.close()
+    with pytest.raises(RuntimeError, match="call open"):
+        client.resolve("", token(), resource=RESOURCE)
+
+
 def test_it_is_opened_once_at_a_time(client: BlockingAuthClient) -> None:
     with pytest.raises(RuntimeError, match="open already"), client:
         pass
