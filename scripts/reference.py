@@ -46,7 +46,7 @@ from mcp_adapter import (
     with_origin_checks,
 )
 from mcp_adapter.server.config import Settings as AdapterSettings
-from mcp_adapter.testing import FakeResolver, as_caller
+from mcp_adapter.testing import FakeResolver, InMemoryAuthsvc, as_caller
 from mcp_adapter.tools.loading import OWN
 from mcp_adapter.tools.reference import reference
 from scripts.reasons import reasons
@@ -73,6 +73,7 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("mcp_adapter", current_caller),
     ("mcp_adapter.testing", as_caller),
     ("mcp_adapter.testing", FakeResolver),
+    ("mcp_adapter.testing", InMemoryAuthsvc),
     ("authsvc.client", AuthClient),
     ("authsvc.client", BlockingAuthClient),
     ("authsvc.client", AdminClient),
@@ -390,7 +391,7 @@ def _value(of: type) -> list[str]:
         f"{_plain(text.partition('Attributes:')[0])}\n",
         "| field | type | |\n|---|---|---|",
     ]
-    for field in fields(of):
+    for field in (field for field in fields(of) if field.init):
         kind = str(field.type).replace("|", "\\|")
         parts.append(f"| `{field.name}` | `{kind}` | {described.get(field.name, '')} |")
     return [*parts, ""]

@@ -170,7 +170,7 @@ BOUNDED = {
         "AdapterMetrics._requests": NAMES,
         "AdapterMetrics._seconds": NAMES,
     },
-    "mcp_adapter/testing.py": {
+    "mcp_adapter/testing/fake.py": {
         "FakeResolver.credentials": "of a user's test",
         "FakeResolver.rejected": "of a user's test",
         "FakeResolver.sessions": "of a user's test",

@@ -54,7 +54,10 @@ MAY_IMPORT = {
         *("domain", "common", "net", "client", "http_server", "telemetry"),
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
     },
-    "mcp_adapter.testing": {"domain", "common", "mcp_adapter.gate"},
+    "mcp_adapter.testing": {
+        *("domain", "common", "tokens", "stores", "access", "resolver", "admin"),
+        "mcp_adapter.gate",
+    },
     "mcp_adapter.__init__": {"mcp_adapter.gate"},
     "mcp_adapter.__main__": {"common", "mcp_adapter.server"},
 }

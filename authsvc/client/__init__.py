@@ -10,7 +10,7 @@ from authsvc.client.client import AuthClient
 from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
-from authsvc.domain.resolution import Credentials, Outcome, Principal, Resolution
+from authsvc.domain.resolution import Credentials, Outcome, Principal, Resolution, Resolver
 
 __all__ = [
     "AdminClient",
@@ -24,4 +24,5 @@ __all__ = [
     "Reason",
     "RecordFilter",
     "Resolution",
+    "Resolver",
 ]

@@ -121,6 +121,15 @@ def _is_in_session_era(scope: Scope) -> bool:
     return eras.has_sessions(eras.protocol_version(Headers(scope=scope)))
 
 
+def current_sdk_user(
+    principal: Principal | None, resource: str
+) -> AbstractContextManager[None] | None:
+    """The SDK's context variable has this user within the block; None where it is not loaded."""
+    if (sdk := _sdk()) is None:
+        return None
+    return sdk.current(sdk.user(principal, resource) if principal else None)
+
+
 class _Sdk:
     """What the official SDK looks for; FastMCP looks for the same."""
 

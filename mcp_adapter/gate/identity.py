@@ -6,9 +6,26 @@ so a tool in a task that began with ``initialize`` would see the caller that ope
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from starlette.requests import HTTPConnection
 
 from authsvc.domain.resolution import Principal, Resolution
+
+_in_memory: ContextVar[HTTPConnection | None] = ContextVar("in_memory", default=None)
+
+
+@contextmanager
+def in_memory(request: HTTPConnection) -> Iterator[None]:
+    """Make ``request`` that of calls without HTTP. For ``mcp_adapter.testing`` alone: a gate never
+    sets it, and where there is a request, that one counts."""
+    before = _in_memory.set(request)
+    try:
+        yield
+    finally:
+        _in_memory.reset(before)
 
 
 def current_caller(request: HTTPConnection | None) -> Resolution:
@@ -27,6 +44,7 @@ def current_caller(request: HTTPConnection | None) -> Resolution:
             f"request is the HTTP request, not {type(request).__name__}: with the official SDK "
             "ctx.request_context.request, with FastMCP get_http_request()"
         )
+    request = _in_memory.get() if request is None else request
     resolution = getattr(request.state, "resolution", None) if request is not None else None
     if not isinstance(resolution, Resolution):
         raise LookupError("the request has not come through a SessionGate")

@@ -26,7 +26,10 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, spawn
 
 EXAMPLES = ROOT / "examples"
-SERVERS = ("official_sdk", "fastmcp_app", "plain_starlette", "own_sessions", "blocking_caller")
+SERVERS = (
+    *("official_sdk", "fastmcp_app", "plain_starlette", "own_sessions"),
+    *("blocking_caller", "tested_server"),
+)
 START_SECONDS = TIMEOUT_SECONDS
 
 
@@ -164,6 +167,12 @@ def test_a_caller_that_is_no_mcp_server(urls: dict[str, str], config: Path) -> N
     assert asked("") == (401, "no token")
     assert asked(token(config, "blocking_caller")) == (200, "ada: reader")
     assert asked(token(config, "official_sdk")) == (401, "TOKEN_AUDIENCE_MISMATCH")
+
+
+def test_the_server_that_is_tested_serves(urls: dict[str, str], config: Path) -> None:
+    url, value = urls["tested_server"], token(config, "tested_server")
+    (_, refused) = called(url, "notes", value)
+    assert refused.startswith("refused: ")  # it lacks the scope
 
 
 def test_what_needs_no_token(urls: dict[str, str]) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver import MCPServer
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from authsvc.domain.errors import AuthError, Reason
-from mcp_adapter import Requirement, caller, with_broader_scopes
+from mcp_adapter import Requirement, with_broader_scopes
 from mcp_adapter.gate import middleware
 from mcp_adapter.gate.requirements import required
 from tests.mcp_adapter.harness import RESOURCE, MemoryResolver
@@ -51,7 +51,7 @@ def test_the_python_of_the_page_is_python() -> None:
                 gates += 1
                 known = middleware.SessionGate.__init__.__annotations__
                 assert {word.arg for word in node.keywords} <= set(known)
-    assert gates == 8
+    assert gates == 7
 
 
 PUBLISH = Requirement(("docs.write", "docs.publish"))
@@ -165,29 +165,6 @@ async def test_the_readiness_of_the_page_asks_authsvc() -> None:
 
     assert ready.status_code == 200
     assert (unready.status_code, unready.json()) == (503, {"reason": "CALLER_NOT_ALLOWED"})
-
-
-@pytest.mark.anyio
-async def test_the_fake_resolver_of_the_page_takes_the_place_of_authsvc() -> None:
-    (block,) = (text for text in blocks(PAGE, "python") if "FakeResolver()" in text)
-    mcp = MCPServer("page")
-
-    @mcp.tool()
-    async def whoami(ctx: Context) -> str:
-        return caller(ctx.request_context.request).subject
-
-    page: dict[str, Any] = {
-        "app": mcp.streamable_http_app(stateless_http=True),
-        "SessionGate": middleware.SessionGate,
-    }
-    exec(block, page)  # noqa: S102 - the page's own code; it asserts what is answered
-
-    (token,) = page["resolver"].tokens
-    page["resolver"].reject(token)
-    async with page["resolver"] as resolver:
-        with pytest.raises(AuthError) as rejection:
-            await resolver.resolve("", token, resource=RESOURCE)
-    assert rejection.value.reason is Reason.TOKEN_REVOKED
 
 
 def test_the_gate_of_the_page_takes_its_requirement() -> None:

@@ -1,8 +1,4 @@
-"""For the tests of a server behind the gate: callers and tokens, without authsvc.
-
-A tool is called with a request that ``as_caller`` makes. A whole app is served behind a
-``SessionGate`` whose resolver is a ``FakeResolver``.
-"""
+"""``FakeResolver``: takes the place of authsvc behind a gate, and decides as it does."""
 
 from __future__ import annotations
 
@@ -13,14 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from authsvc.common import arguments, extras
-
-extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
-# isort: split
-
-from starlette.authentication import AuthCredentials, UnauthenticatedUser
-from starlette.requests import Request
-
+from authsvc.common import arguments
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import (
     Credentials,
@@ -31,53 +20,12 @@ from authsvc.domain.resolution import (
     Session,
     SessionState,
 )
-from mcp_adapter.gate.framework_users import User
+from mcp_adapter.testing.principals import ISSUER, LIFETIME_SECONDS, check_credentials, principal_of
 
-__all__ = ["ISSUER", "FakeResolver", "as_caller"]
+__all__ = ["ISSUER", "FakeResolver"]
 
-ISSUER = "https://idp.example"
-"""Issuer of the tokens of callers that are named by their subject alone."""
-
-_RESOURCE = "https://mcp.example/mcp"
-_LIFETIME_SECONDS = 3600.0
 _NO_SESSION_ID = "~principal"
 """The session id of answers to requests that have a token and no session id."""
-
-
-def as_caller(
-    who: Principal | str | None,
-    *,
-    scopes: Iterable[str] = (),
-    credentials: Credentials | None = None,
-) -> Request:
-    """A request as an app behind the gate gets it: ``caller`` and ``current_caller`` read it.
-
-    Args:
-        who: the caller, or the subject of one; None for a request without a token.
-        scopes: of the token, where ``who`` is a subject.
-        credentials: issued for the caller.
-
-    Raises:
-        TypeError: an argument is of another type, such as one string where several are meant.
-        ValueError: there are ``scopes`` beside a ``Principal``, which has its own, or without a
-            caller; or no token could hold one of them.
-    """
-    _check_credentials(credentials)
-    principal = None if who is None else _principal(who, scopes)
-    if principal is None and arguments.scopes("scopes", scopes):
-        raise ValueError("scopes: a request without a token has none")
-    return Request(
-        {
-            "type": "http",
-            "method": "POST",
-            "path": "/mcp",
-            "query_string": b"",
-            "headers": [],
-            "state": {"resolution": Resolution(principal=principal, credentials=credentials)},
-            "user": User(principal, _RESOURCE) if principal else UnauthenticatedUser(),
-            "auth": AuthCredentials(principal.scopes if principal else ()),
-        }
-    )
 
 
 class FakeResolver:
@@ -141,9 +89,9 @@ class FakeResolver:
             ValueError: there are ``scopes`` beside a ``Principal``, which has its own, or no token
                 could hold one of them.
         """
-        _check_credentials(credentials)
+        check_credentials(credentials)
         token = secrets.token_urlsafe(16)
-        self.tokens[token] = _principal(who, scopes)
+        self.tokens[token] = principal_of(who, scopes)
         if credentials is not None:
             self.credentials[token] = credentials
         return token
@@ -223,37 +171,10 @@ class FakeResolver:
         principal = self.tokens.get(token)
         state = SessionState.AUTHENTICATED if principal else SessionState.UNAUTHENTICATED
         now = time.time()
-        session = Session(session_id, state, 1, now, now + _LIFETIME_SECONDS)
+        session = Session(session_id, state, 1, now, now + LIFETIME_SECONDS)
         return Resolution(session, Outcome.REUSED, principal, self.credentials.get(token))
 
 
 def _owner(principal: Principal) -> tuple[str, str]:
     """Whose session it becomes: two issuers may give the same subject to different people."""
     return principal.issuer, principal.subject
-
-
-def _principal(who: object, scopes: Iterable[str]) -> Principal:
-    """
-    Raises:
-        TypeError: an argument is of another type.
-        ValueError: there are scopes in both, or no token could hold one of them.
-    """
-    scopes = arguments.scopes("scopes", scopes)
-    if isinstance(who, str):
-        if not who:
-            raise ValueError("who is a Principal or a subject, which is not empty")
-        return Principal(ISSUER, who, expire_time=time.time() + _LIFETIME_SECONDS, scopes=scopes)
-    if not isinstance(who, Principal):
-        raise TypeError(f"who is a Principal or a subject, not {type(who).__name__}")
-    if scopes:
-        raise ValueError("scopes: a Principal has its own, so give them there")
-    return who
-
-
-def _check_credentials(credentials: object) -> None:
-    """
-    Raises:
-        TypeError: they are none.
-    """
-    if credentials is not None and not isinstance(credentials, Credentials):
-        raise TypeError(f"credentials are Credentials or None, not {type(credentials).__name__}")

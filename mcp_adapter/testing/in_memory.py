@@ -1,0 +1,194 @@
+"""``InMemoryAuthsvc``: authsvc's own decisions, in the process of a test."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from authsvc.common import arguments, extras
+
+extras.need(__name__, "server", "jwt", "cryptography")
+# isort: split
+
+from authsvc.access.callers import LOCAL_CALLER, Caller
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import Usages
+from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
+from authsvc.admin.revocations import Revocations
+from authsvc.domain.record import Limits
+from authsvc.domain.resolution import Credentials, NotOpenError, Principal, Resolution, Secret
+from authsvc.domain.revocation_target import SubjectTarget
+from authsvc.resolver.resolver import SessionResolver
+from authsvc.stores.memory import MemoryStore
+from authsvc.tokens.jwt import Issuer, JwtVerifier
+from authsvc.tokens.keys import KeySet, VerificationKey
+from authsvc.tokens.minting import mint
+from mcp_adapter.testing.principals import ISSUER, LIFETIME_SECONDS
+
+MAX_SESSIONS = 10_000
+"""Unauthenticated sessions that are kept."""
+
+
+class InMemoryAuthsvc:
+    """A ``Resolver`` with authsvc's decision table, token checks and revocation, without a port, a
+    file or a connection: for ``SessionGate(..., resolver=InMemoryAuthsvc(resource))``.
+
+    It is open within ``async with``, which the gate enters with the server's lifespan, and begins
+    with no session each time.
+
+    Args:
+        resource: canonical URI of the server that asks; requests for another one are denied.
+        clock: seconds since the epoch, for sessions and tokens.
+        credentials: what is issued for a principal; None for nothing.
+
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: ``resource`` is no canonical URI.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        credentials: Callable[[Principal], Credentials | None] | None = None,
+    ) -> None:
+        self.resource = arguments.resource("resource", resource)
+        arguments.function("clock", clock, ())
+        if credentials is not None:
+            arguments.function("credentials", credentials, ("principal",))
+        self._clock = clock
+        self._credentials = credentials
+        self._caller = Caller(LOCAL_CALLER, frozenset({self.resource}))
+        self._key = VerificationKey(None, "HS256", secrets.token_bytes(32))
+        self._keys = KeySet((self._key,))
+        self._parts: tuple[SessionResolver, Revocations] | None = None
+        self._times_open = 0
+
+    async def __aenter__(self) -> Self:
+        """Open it. Gates may share it: it is closed with the last of them."""
+        self._times_open += 1
+        if self._parts is None:
+            self._parts = self._assembled()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self._times_open -= 1
+        if not self._times_open:
+            self._parts = None
+
+    def token(
+        self,
+        subject: str,
+        *,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        client_id: str = "",
+        lifetime_seconds: float = LIFETIME_SECONDS,
+        **claims: object,
+    ) -> str:
+        """A new token of its issuer, ``ISSUER``, for ``Authorization: Bearer``.
+
+        Args:
+            subject: claim ``sub``.
+            scopes: claim ``scope``.
+            roles: claim ``roles``.
+            client_id: claim ``client_id``; none if empty.
+            lifetime_seconds: until it expires; negative for one that has expired.
+            claims: further claims, and others in place of its own, such as ``aud``. One of None is
+                left out.
+
+        Raises:
+            TypeError: an argument is of another type.
+            ValueError: no token could hold one of the scopes.
+        """
+        now = self._clock()
+        made = {
+            "iss": ISSUER,
+            "sub": arguments.instance_of("subject", subject, str),
+            "aud": self.resource,
+            "scope": " ".join(arguments.scopes("scopes", scopes)),
+            "roles": list(arguments.texts("roles", roles)),
+            "client_id": client_id or None,
+            "iat": now + min(lifetime_seconds, 0.0),
+            "exp": now + lifetime_seconds,
+            "jti": secrets.token_urlsafe(12),
+            **claims,
+        }
+        return mint({name: it for name, it in made.items() if it is not None}, self._key)
+
+    async def resolve(
+        self, session_id: str, token: str, *, resource: str, create: bool = False
+    ) -> Resolution:
+        """See ``Resolver.resolve``."""
+        resolver, _ = self._opened()
+        resource = self._permitted(resource)
+        return await resolver.resolve(session_id, token, resource=resource, create=create)
+
+    async def create(self, token: str, *, resource: str) -> Resolution:
+        """See ``Resolver.create``."""
+        resolver, _ = self._opened()
+        return await resolver.create(token, resource=self._permitted(resource))
+
+    async def revoke(self, session_id: str) -> None:
+        """End a session; see ``Resolver.revoke``."""
+        resolver, _ = self._opened()
+        await resolver.revoke(session_id)
+
+    async def revoke_subject(self, subject: str) -> None:
+        """Revoke all tokens of a subject that exist by now, as ``authsvc sessions revoke`` does.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID for what is no subject.
+            NotOpenError: it is not open.
+        """
+        _, revocations = self._opened()
+        await revocations.revoke(SubjectTarget(ISSUER, subject), caller=LOCAL_CALLER)
+
+    async def issue(
+        self, principal: Principal, *, token: Secret, resource: str, now: float
+    ) -> Credentials | None:
+        """See ``CredentialBroker.issue``."""
+        return None if self._credentials is None else self._credentials(principal)
+
+    def _opened(self) -> tuple[SessionResolver, Revocations]:
+        """
+        Raises:
+            NotOpenError: it is not open.
+        """
+        if self._parts is None:
+            raise NotOpenError("InMemoryAuthsvc is used within `async with`")
+        return self._parts
+
+    def _permitted(self, resource: str) -> str:
+        """
+        Raises:
+            AuthError: RESOURCE_INVALID or CALLER_NOT_ALLOWED.
+        """
+        self._caller.authorize(resource)
+        return self._caller.spelled(resource)
+
+    def _assembled(self) -> tuple[SessionResolver, Revocations]:
+        clock, store = self._clock, MemoryStore(unauthenticated_cap=MAX_SESSIONS)
+        resolver = SessionResolver(
+            JwtVerifier([Issuer(ISSUER, self._keys)]),
+            store,
+            None if self._credentials is None else self,
+            limits=Limits(),
+            usages=Usages(CallerLimits(), clock),
+            clock=clock,
+        )
+        watch = IssuerWatch([WatchedIssuer(ISSUER, "secret_file", self._keys)], "")
+        revocations = Revocations(
+            store, end_session=resolver.revoke, issuers=watch.status, clock=clock
+        )
+        return resolver, revocations

@@ -1,0 +1,98 @@
+"""Requests of a caller, for tools that are called without HTTP."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
+from starlette.requests import Request
+
+from authsvc.common import arguments
+from authsvc.domain.resolution import Credentials, Principal, Resolution
+from mcp_adapter.gate import framework_users, identity
+from mcp_adapter.testing.principals import check_credentials, principal_of
+
+_RESOURCE = "https://mcp.example/mcp"
+
+
+class CallerRequest(Request):
+    """A request as an app behind the gate gets it.
+
+    Within ``with`` it is also the request of calls that have none: those of the in-memory clients
+    of the official SDK and of FastMCP. Open the client inside the block, since its server runs in
+    a task of its own, which keeps the caller that it began with::
+
+        with as_caller("ada", scopes=["notes.read"]):
+            async with Client(mcp) as client:
+                await client.call_tool("whoami")
+    """
+
+    def __enter__(self) -> Self:
+        """Make it the current request."""
+        self._left = ExitStack()
+        for current in self._currents():
+            self._left.enter_context(current)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Make what was current before the current one again."""
+        self._left.close()
+
+    def _currents(self) -> Iterable[AbstractContextManager[Any]]:
+        """Where tools look for the request, and for its user."""
+        yield identity.in_memory(self)
+        principal = self.state.resolution.principal
+        if (user := framework_users.current_sdk_user(principal, _RESOURCE)) is not None:
+            yield user
+        if "fastmcp.server.http" in sys.modules:
+            yield sys.modules["fastmcp.server.http"].set_http_request(self)
+
+
+def as_caller(
+    who: Principal | str | None,
+    *,
+    scopes: Iterable[str] = (),
+    credentials: Credentials | None = None,
+) -> CallerRequest:
+    """A request as an app behind the gate gets it: ``caller`` and ``current_caller`` read it.
+
+    Call a tool with it, or use it as a context manager around an in-memory client; see
+    ``CallerRequest``.
+
+    Args:
+        who: the caller, or the subject of one; None for a request without a token.
+        scopes: of the token, where ``who`` is a subject.
+        credentials: issued for the caller.
+
+    Raises:
+        TypeError: an argument is of another type, such as one string where several are meant.
+        ValueError: there are ``scopes`` beside a ``Principal``, which has its own, or without a
+            caller; or no token could hold one of them.
+    """
+    check_credentials(credentials)
+    principal = None if who is None else principal_of(who, scopes)
+    if principal is None and arguments.scopes("scopes", scopes):
+        raise ValueError("scopes: a request without a token has none")
+    return CallerRequest(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": "/mcp",
+            "query_string": b"",
+            "headers": [],
+            "state": {"resolution": Resolution(principal=principal, credentials=credentials)},
+            "user": framework_users.User(principal, _RESOURCE)
+            if principal
+            else UnauthenticatedUser(),
+            "auth": AuthCredentials(principal.scopes if principal else ()),
+        }
+    )
