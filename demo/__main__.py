@@ -14,8 +14,8 @@ import click
 from authsvc.common.settings import load
 from authsvc.server.config import Settings
 from authsvc.server.development import mint_token
-from demo.buckets import BUCKETS
 from demo.children import POLL_SECONDS, ChildFailedError, Children
+from demo.commands import what_to_try
 from demo.layout import Layout
 
 TOKEN_TTL_SECONDS = 12 * 3600
@@ -43,7 +43,7 @@ def main(
         with Children() as children:
             _start(layout, children, stop)
             if not stop.is_set():
-                _say(_what_to_try(layout))
+                _say("\n" + what_to_try(layout))
             while not stop.wait(POLL_SECONDS * 10):
                 children.check()
             _say("\nStopping.")
@@ -91,7 +91,9 @@ def _start(layout: Layout, children: Children, stop: threading.Event) -> None:
         if stop.is_set():
             return
         _say(f"[{number}/{len(steps)}] starting {title} …")
+        began = time.monotonic()
         children.start(name, *arguments, log=layout.log(name))
+        _say(f"      ready after {time.monotonic() - began:.1f} s")
     _write_token(layout)
 
 
@@ -100,67 +102,6 @@ def _write_token(layout: Layout) -> None:
     token = mint_token(settings, {"sub": "ada"}, ttl_seconds=TOKEN_TTL_SECONDS, now=time.time())
     layout.token.touch(mode=0o600)
     layout.token.write_text(token + "\n", encoding="ascii")
-
-
-def _what_to_try(layout: Layout) -> str:
-    config, token, url = layout.authsvc_config, layout.token, layout.resource
-    # Relative if possible: the demo usually runs in the project's folder.
-    executable = Path(sys.executable)
-    python = (
-        executable.relative_to(Path.cwd()) if executable.is_relative_to(Path.cwd()) else executable
-    )
-    return f"""
-Ready.
-
-  MCP endpoint   {url}
-  token          {token}   (subject ada, role reader, {len(BUCKETS)} buckets, 12 hours)
-  metrics        http://127.0.0.1:{layout.metrics_port}/metrics
-  logs           {layout.folder}/*.log
-
-With curl: initialize without a token, then call a tool with one.
-
-  SESSION=$(curl --noproxy '*' -si {url} -H 'Content-Type: application/json' \\
-    -H 'Accept: application/json, text/event-stream' \\
-    -d '{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"2025-11-25",\
-"capabilities":{{}},"clientInfo":{{"name":"curl","version":"1"}}}}}}' \\
-    | tr -d '\\r' | sed -n 's/^mcp-session-id: //ip')
-  curl --noproxy '*' -s {url} -H "Authorization: Bearer $(cat {token})" \\
-    -H "Mcp-Session-Id: $SESSION" \\
-    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
-    -d '{{"jsonrpc":"2.0","id":2,"method":"tools/call",\
-"params":{{"name":"discover_buckets","arguments":{{}}}}}}'
-
-The same session as another role, which sees another bucket; the log shows what happened.
-
-  {python} -m authsvc token --config {config} --sub ada --role analyst \\
-    --bucket {BUCKETS[0]} > {token}
-  grep 'JWT' {layout.log("authsvc")}
-
-With MCP Inspector (Node 22):
-
-  npx -y @modelcontextprotocol/inspector@latest --cli {url} --transport http \\
-    --header "Authorization: Bearer $(cat {token})" --method tools/call \\
-    --tool-name bucket_objects_list --tool-arg bucket=s3://{BUCKETS[0]}
-
-With the official Python client:
-
-  {python} - <<'PYTHON'
-  import anyio, httpx2
-  from mcp.client import Client
-  from mcp.client.streamable_http import streamable_http_client
-
-  async def main():
-      headers = {{"Authorization": "Bearer " + open("{token}").read().strip()}}
-      async with httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
-          async with Client(streamable_http_client("{url}", http_client=http)) as client:
-              result = await client.call_tool("discover_buckets", {{}})
-              print(len(result.structured_content["buckets"]), "buckets")
-
-  anyio.run(main)
-  PYTHON
-
-Ctrl-C stops all of it.
-"""
 
 
 def _say(text: str) -> None:
