@@ -7,6 +7,7 @@ Needs grpcio and protobuf alone. Fails closed: every failure is an ``AuthError``
 from authsvc.client.admin import AdminClient
 from authsvc.client.blocking import BlockingAuthClient
 from authsvc.client.client import AuthClient
+from authsvc.client.http_errors import HttpError, bearer_token
 from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
@@ -19,10 +20,12 @@ __all__ = [
     "BlockingAuthClient",
     "ClientTls",
     "Credentials",
+    "HttpError",
     "Outcome",
     "Principal",
     "Reason",
     "RecordFilter",
     "Resolution",
     "Resolver",
+    "bearer_token",
 ]

@@ -17,7 +17,6 @@ Request:
 - ``forwarding``: the app reads what the gate has authorised, in one way only
 - ``whitespace``: headers in one form for all HTTP servers
 - ``request_headers``: what the headers say of the caller, read once
-- ``bearer``: the Authorization header, and the challenge for one (RFC 6750)
 - ``eras``: MCP with sessions, or without
 - ``posts``: POST: read, parsed, authorised, given to the app
 - ``session_requests``: GET and DELETE

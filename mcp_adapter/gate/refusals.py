@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, RequestId
 from starlette.responses import Response
 
-from authsvc.domain.errors import AuthError, GrpcStatus, Reason
-from mcp_adapter.gate.bearer import Challenge
+from authsvc.client.http_errors import challenge_of, http_status, retry_headers
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.bearer import Challenge
 from mcp_adapter.gate.throttling import Pace
 
 INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
@@ -167,33 +167,12 @@ def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -
             a principal session that was revoked means that the token no longer counts.
         scopes: what the request needs, for the challenge.
     """
-    reason, status = error.reason, error.reason.status
-    if reason is Reason.SESSION_SUBJECT_MISMATCH or (
-        in_session and (status is GrpcStatus.NOT_FOUND or reason is Reason.SESSION_ID_INVALID)
-    ):
+    reason = error.reason
+    status = http_status(reason, in_session=in_session)
+    if status is HTTPStatus.NOT_FOUND:
         return _session_not_found()
-    if status is GrpcStatus.UNAUTHENTICATED or status is GrpcStatus.NOT_FOUND:
-        challenge = Challenge(scopes, "invalid_token", reason.message)
-        return _plain(HTTPStatus.UNAUTHORIZED, reason, challenge=challenge)
-    if reason is Reason.TOKEN_TOO_LARGE:
-        challenge = Challenge(scopes, "invalid_request", reason.message)
-        return _plain(HTTPStatus.BAD_REQUEST, reason, challenge=challenge)
-    if status in _RETRYABLE:
-        seconds = max(1, math.ceil(error.retry_after_seconds or 1))
-        return _plain(_RETRYABLE[status], reason, headers={"Retry-After": str(seconds)})
-    return _plain(_FINAL[status], reason)
-
-
-_RETRYABLE = {
-    GrpcStatus.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
-    GrpcStatus.ABORTED: HTTPStatus.SERVICE_UNAVAILABLE,
-    GrpcStatus.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-}
-
-_FINAL = {
-    GrpcStatus.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
-    GrpcStatus.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
-}
+    challenge = challenge_of(reason, status, scopes)
+    return _plain(status, reason, challenge=challenge, headers=retry_headers(error, status))
 
 
 def _session_not_found() -> Refusal:

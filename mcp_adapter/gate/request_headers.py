@@ -8,8 +8,8 @@ from typing import Self
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from authsvc.net.bearer import AmbiguousCredentialsError, presented_token
 from mcp_adapter.gate import eras, forwarding, refusals, session_ids
-from mcp_adapter.gate.bearer import AmbiguousCredentialsError, presented_token
 
 
 @dataclass(slots=True, repr=False)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_adapter.gate.bearer import AmbiguousCredentialsError, Challenge, presented_token
+from authsvc.net.bearer import AmbiguousCredentialsError, Challenge, presented_token
 
 METADATA = "https://mcp.example/.well-known/oauth-protected-resource/mcp"
 

@@ -49,7 +49,7 @@ class Challenge:
         """The header's value.
 
         Args:
-            resource_metadata: URL of the protected resource's metadata.
+            resource_metadata: URL of the protected resource's metadata; empty for none.
         """
         parameters = {
             "resource_metadata": resource_metadata,
@@ -57,9 +57,8 @@ class Challenge:
             "error": self.error,
             "error_description": self.description,
         }
-        return "Bearer " + ", ".join(
-            f'{name}="{_quotable(value)}"' for name, value in parameters.items() if value
-        )
+        said = (f'{name}="{_quotable(value)}"' for name, value in parameters.items() if value)
+        return f"Bearer {', '.join(said)}".rstrip()
 
 
 _UNQUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")

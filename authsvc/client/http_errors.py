@@ -1,0 +1,168 @@
+"""Errors of authsvc as HTTP answers: for the gate, and for services that serve no MCP."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import NamedTuple, Self
+
+from authsvc.common import arguments
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
+from authsvc.net.bearer import Challenge, presented_token
+
+_STATUSES = {
+    GrpcStatus.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    GrpcStatus.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    # A session that the client did not name cannot be missing: a principal session that was revoked
+    # means that the token no longer counts.
+    GrpcStatus.NOT_FOUND: HTTPStatus.UNAUTHORIZED,
+    GrpcStatus.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    GrpcStatus.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    GrpcStatus.ABORTED: HTTPStatus.SERVICE_UNAVAILABLE,
+    GrpcStatus.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def bearer_token(authorization: str | None) -> str:
+    """The token of an Authorization header (RFC 6750 section 2.1); empty where it presents none.
+
+    Args:
+        authorization: the header's value; None for a request without it.
+    """
+    return presented_token([] if authorization is None else [authorization])
+
+
+def http_status(reason: Reason, *, in_session: bool) -> HTTPStatus:
+    """The status that answers an error.
+
+    Args:
+        reason: of the error.
+        in_session: whether the client named a session. All sessions that are not its own are
+            answered 404: that does not tell whether one exists.
+    """
+    if reason is Reason.SESSION_SUBJECT_MISMATCH:
+        return HTTPStatus.NOT_FOUND
+    if in_session and (
+        reason.status is GrpcStatus.NOT_FOUND or reason is Reason.SESSION_ID_INVALID
+    ):
+        return HTTPStatus.NOT_FOUND
+    return _STATUSES[reason.status]
+
+
+def challenge_of(
+    reason: Reason, status: HTTPStatus, scopes: tuple[str, ...] = ()
+) -> Challenge | None:
+    """The challenge of an answer with ``http_status`` (RFC 6750 section 3.1); None where no other
+    token would help."""
+    if status is HTTPStatus.UNAUTHORIZED:
+        return Challenge(scopes, "invalid_token", reason.message)
+    if reason is Reason.TOKEN_TOO_LARGE:
+        return Challenge(scopes, "invalid_request", reason.message)
+    return None
+
+
+def retry_headers(error: AuthError, status: HTTPStatus) -> dict[str, str]:
+    """``Retry-After`` (RFC 9110 section 10.2.3) of an answer to what may succeed later."""
+    if status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        return {}
+    return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds or 1)))}
+
+
+class HttpError(NamedTuple):
+    """An answer that denies a request, for a REST service: problem details (RFC 9457) with a member
+    ``reason``, and the headers that clients act on.
+
+    Its order is that of Starlette's ``Response(*answer)``; a view of Flask returns it as it is.
+
+    Attributes:
+        body: JSON.
+        status: the HTTP status.
+        headers: with ``Content-Type``, and ``WWW-Authenticate`` or ``Retry-After`` where a client
+            can act on one.
+    """
+
+    body: bytes
+    status: int
+    headers: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        error: AuthError,
+        *,
+        in_session: bool = False,
+        scopes: Iterable[str] = (),
+        resource_metadata: str = "",
+    ) -> Self:
+        """The answer to an error of authsvc. It has the public message, and never the detail.
+
+        Args:
+            error: what ``resolve`` raised.
+            in_session: whether the client named a session.
+            scopes: what the request needs, for the challenge.
+            resource_metadata: URL of the resource's metadata (RFC 9728), for the challenge.
+
+        Raises:
+            TypeError: ``scopes`` is one string.
+        """
+        needed = arguments.scopes("scopes", scopes)
+        status = http_status(error.reason, in_session=in_session)
+        is_hidden = status is HTTPStatus.NOT_FOUND
+        reason = Reason.SESSION_NOT_FOUND if is_hidden else error.reason
+        return cls._made(
+            status,
+            reason.message,
+            reason.name,
+            challenge=challenge_of(reason, status, needed),
+            resource_metadata=resource_metadata,
+            headers=retry_headers(error, status),
+        )
+
+    @classmethod
+    def unauthenticated(cls, *, scopes: Iterable[str] = (), resource_metadata: str = "") -> Self:
+        """401 for a request without a token; arguments as ``of``."""
+        return cls._made(
+            HTTPStatus.UNAUTHORIZED,
+            "This request needs an access token.",
+            "",
+            challenge=Challenge(arguments.scopes("scopes", scopes)),
+            resource_metadata=resource_metadata,
+        )
+
+    @classmethod
+    def insufficient_scope(cls, scopes: Iterable[str], *, resource_metadata: str = "") -> Self:
+        """403 for a token that lacks one of the scopes that the request needs; see ``of``."""
+        message = "The token lacks a scope that this request needs."
+        needed = arguments.scopes("scopes", scopes)
+        return cls._made(
+            HTTPStatus.FORBIDDEN,
+            message,
+            "INSUFFICIENT_SCOPE",
+            challenge=Challenge(needed, "insufficient_scope", message),
+            resource_metadata=resource_metadata,
+        )
+
+    @classmethod
+    def _made(
+        cls,
+        status: HTTPStatus,
+        message: str,
+        reason: str,
+        *,
+        challenge: Challenge | None,
+        resource_metadata: str,
+        headers: dict[str, str] | None = None,
+    ) -> Self:
+        problem = {"title": message, "status": status.value}
+        if reason:
+            problem["reason"] = reason
+        all_headers = {
+            "Content-Type": "application/problem+json",
+            "Cache-Control": "no-store",
+            **(headers or {}),
+        }
+        if challenge is not None:
+            all_headers["WWW-Authenticate"] = challenge.header(resource_metadata)
+        return cls(json.dumps(problem).encode(), status.value, all_headers)
