@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
-from typing import NamedTuple, Self
+from typing import Any, Self
 
 from authsvc.common import arguments
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
@@ -70,36 +70,43 @@ def retry_headers(error: AuthError, status: HTTPStatus) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds or 1)))}
 
 
-class HttpError(NamedTuple):
+class HttpError(Exception):
     """An answer that denies a request, for a REST service: problem details (RFC 9457) with a member
     ``reason``, and the headers that clients act on.
 
-    Its order is that of Starlette's ``Response(*answer)``; a view of Flask returns it as it is.
+    It can be raised, and iterates over ``body``, ``status`` and ``headers``: ``Response(*error)``
+    is Starlette's answer, ``tuple(error)`` Flask's.
 
-    Attributes:
+    Args:
         body: JSON.
         status: the HTTP status.
         headers: with ``Content-Type``, and ``WWW-Authenticate`` or ``Retry-After`` where a client
             can act on one.
     """
 
-    body: bytes
-    status: int
-    headers: dict[str, str]
+    def __init__(self, body: bytes, status: int, headers: dict[str, str]) -> None:
+        super().__init__(f"{status} {body.decode()}")
+        self.body = body
+        self.status = status
+        self.headers = headers
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.body, self.status, self.headers))
 
     @classmethod
     def of(
         cls,
-        error: AuthError,
+        error: AuthError | HttpError,
         *,
         in_session: bool = False,
         scopes: Iterable[str] = (),
         resource_metadata: str = "",
-    ) -> Self:
+    ) -> HttpError:
         """The answer to an error of authsvc. It has the public message, and never the detail.
 
         Args:
-            error: what ``resolve`` raised.
+            error: what ``resolve`` raised. An ``HttpError`` is its own answer, so that one handler
+                serves both.
             in_session: whether the client named a session.
             scopes: what the request needs, for the challenge.
             resource_metadata: URL of the resource's metadata (RFC 9728), for the challenge.
@@ -107,6 +114,8 @@ class HttpError(NamedTuple):
         Raises:
             TypeError: ``scopes`` is one string.
         """
+        if isinstance(error, HttpError):
+            return error
         needed = arguments.scopes("scopes", scopes)
         status = http_status(error.reason, in_session=in_session)
         is_hidden = status is HTTPStatus.NOT_FOUND

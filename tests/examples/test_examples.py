@@ -28,7 +28,7 @@ from tests.support.processes import ROOT, spawn
 EXAMPLES = ROOT / "examples"
 SERVERS = (
     *("official_sdk", "fastmcp_app", "plain_starlette", "own_sessions"),
-    *("blocking_caller", "tested_server"),
+    *("rest_flask", "rest_fastapi", "tested_server"),
 )
 START_SECONDS = TIMEOUT_SECONDS
 
@@ -53,7 +53,7 @@ class Example:
         too_late.start()
         said = ""
         try:
-            while not (found := re.search(r"running on (http://\S+)", said)):
+            while not (found := re.search(r"[Rr]unning on (http://\S+)", said)):
                 line = self._process.stdout.readline()
                 assert line, f"{self._name} ended:\n{said}"
                 said += line
@@ -156,17 +156,17 @@ def test_a_token_for_one_server_is_rejected_by_the_other(
         assert value not in refused
 
 
-def test_a_caller_that_is_no_mcp_server(urls: dict[str, str], config: Path) -> None:
-    url = urls["blocking_caller"]
-
-    def asked(value: str) -> tuple[int, str]:
+@pytest.mark.parametrize("example", ["rest_flask", "rest_fastapi"])
+def test_a_caller_that_is_no_mcp_server(urls: dict[str, str], config: Path, example: str) -> None:
+    def asked(value: str) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {value}"} if value else {}
-        answer = httpx2.get(url, headers=headers, timeout=TIMEOUT_SECONDS)
-        return answer.status_code, answer.text
+        return httpx2.get(urls[example], headers=headers, timeout=TIMEOUT_SECONDS)
 
-    assert asked("") == (401, "no token")
-    assert asked(token(config, "blocking_caller")) == (200, "ada: reader")
-    assert asked(token(config, "official_sdk")) == (401, "TOKEN_AUDIENCE_MISMATCH")
+    none, valid, foreign = map(asked, ("", token(config, example), token(config, "official_sdk")))
+    assert (none.status_code, none.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert (valid.status_code, valid.text.strip('"')) == (200, "ada: reader")
+    assert (foreign.status_code, foreign.json()["reason"]) == (401, "TOKEN_AUDIENCE_MISMATCH")
+    assert 'error="invalid_token"' in foreign.headers["WWW-Authenticate"]
 
 
 def test_the_server_that_is_tested_serves(urls: dict[str, str], config: Path) -> None:
