@@ -7,7 +7,8 @@ other claim is used before the signature is verified. Verified tokens are cached
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -278,11 +279,22 @@ class JwtVerifier:
                 TOKEN_SIGNATURE_INVALID or KEYS_UNAVAILABLE.
         """
         issuer.check_type(jws.token_type)
-        for key in await candidates(issuer.keys, jws, now):
+        tried = await candidates(issuer.keys, jws, now)
+        found = self._first_that_verifies(tried, jws)
+        if found is None:
+            found = self._first_that_verifies(await replacements(issuer.keys, jws, tried, now), jws)
+        if found is None:
+            raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+        return found
+
+    def _first_that_verifies(
+        self, keys: Iterable[VerificationKey], jws: CompactJws
+    ) -> VerificationKey | None:
+        for key in keys:
             self.signature_checks += 1
             if key.verifies(jws.signing_input, jws.signature):
                 return key
-        raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+        return None
 
 
 async def candidates(source: KeySource, jws: CompactJws, now: float) -> tuple[VerificationKey, ...]:
@@ -297,3 +309,24 @@ async def candidates(source: KeySource, jws: CompactJws, now: float) -> tuple[Ve
         if error.reason is Reason.KEYS_UNAVAILABLE or not await source.renew(now):
             raise
     return source.current(now).candidates(jws.key_id, jws.algorithm)
+
+
+async def replacements(
+    source: KeySource, jws: CompactJws, tried: Sequence[VerificationKey], now: float
+) -> Sequence[VerificationKey]:
+    """Newer keys for a token whose signature is by none that were tried; empty where there are
+    none. Looked for where no ``kid`` tells a key from the one that has replaced it.
+
+    Args:
+        source: where the keys come from.
+        jws: the token.
+        tried: the keys that it may have been signed with.
+        now: seconds since the epoch.
+    """
+    if jws.key_id is not None and tried[0].kid is not None:
+        return ()
+    with suppress(AuthError):  # the keys that were tried stay in use
+        if await source.renew(now):
+            newer = source.current(now).candidates(jws.key_id, jws.algorithm)
+            return [key for key in newer if key not in tried]
+    return ()

@@ -69,6 +69,14 @@ class Field:
     def publish(self, *keys: object) -> None:
         self._site.answers["/jwks"] = Answer(json.dumps({"keys": list(keys)}).encode())
 
+    def close(self) -> None:
+        """Answer 404 from now on."""
+        del self._site.answers["/jwks"]
+
+    def fetched(self) -> int:
+        """How often the keys were asked for."""
+        return len(self._site.requests)
+
     async def configure(self, *algorithms: str, now: float = START) -> None:
         settings = IssuerSettings.model_validate(
             {
@@ -255,6 +263,44 @@ async def test_without_a_kid_the_only_key_that_fits_is_used(field: Field) -> Non
     await field.configure("RS256", "ES256")
     assert await field.verdict(field.token(RSA, "RS256")) is None
     assert await field.verdict(field.token(EC["P-256"], "ES256")) is None
+
+
+@pytest.mark.parametrize(("in_key", "in_token"), [(None, None), ("a", None), (None, "a")])
+async def test_a_key_that_no_kid_tells_from_its_successor_is_replaced_at_once(
+    field: Field, in_key: str | None, in_token: str | None
+) -> None:
+    field.publish({**public(RSA), "kid": in_key})
+    await field.configure("RS256")
+    old, new = (field.token(key, "RS256", in_token) for key in (RSA, OTHER_RSA))
+    assert await field.verdict(old) is None
+    assert await field.verdict(new, START + 1) is Reason.TOKEN_SIGNATURE_INVALID
+    field.publish({**public(OTHER_RSA), "kid": in_key and "b"})
+    # One fetch in this time, however many forged tokens there are.
+    for seconds in (1.0, COOL_DOWN_SECONDS - 1):
+        assert await field.verdict(new, START + seconds) is Reason.TOKEN_SIGNATURE_INVALID
+    later = START + COOL_DOWN_SECONDS
+    assert await field.verdict(new, later) is None
+    assert await field.verdict(old, later) is Reason.TOKEN_SIGNATURE_INVALID
+
+
+async def test_an_outage_does_not_turn_a_forged_token_into_one(field: Field) -> None:
+    field.publish(without("kid", public(RSA)))
+    await field.configure("RS256")
+    field.close()
+    later = START + COOL_DOWN_SECONDS
+    forged = field.token(OTHER_RSA, "RS256")
+    assert await field.verdict(forged, later) is Reason.TOKEN_SIGNATURE_INVALID
+    assert await field.verdict(field.token(RSA, "RS256"), later) is None
+
+
+async def test_a_named_key_is_not_looked_for_again(field: Field) -> None:
+    field.publish(GOOD)
+    await field.configure("RS256")
+    fetched = field.fetched()
+    forged = field.token(OTHER_RSA, "RS256", "good")
+    later = START + COOL_DOWN_SECONDS
+    assert await field.verdict(forged, later) is Reason.TOKEN_SIGNATURE_INVALID
+    assert field.fetched() == fetched
 
 
 async def test_without_a_kid_no_keys_are_tried_one_after_the_other(field: Field) -> None:
