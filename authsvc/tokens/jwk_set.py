@@ -69,10 +69,11 @@ def parse_jwks(
         skipped.append(SkippedKey(rest, f"are not loaded: more than {MAX_KEYS} keys"))
     entries, unsafe = _without_published(entries, members[:MAX_KEYS])
     entries, unclear = _without_ambiguous(entries)
+    keys = tuple(_verification_keys(entries))
     return KeySet(
-        tuple(_verification_keys(entries)),
+        keys,
         algorithms=frozenset(algorithms),
-        skipped=(*skipped, *unsafe, *unclear),
+        skipped=(*skipped, *unsafe, *unclear, *_replaced(entries, keys)),
     )
 
 
@@ -130,3 +131,12 @@ def _verification_keys(entries: list[Entry]) -> Iterator[VerificationKey]:
         for key in entry.keys:
             if entry.states_algorithm or (key.kid, key.algorithm) not in stated:
                 yield key
+
+
+def _replaced(entries: list[Entry], keys: tuple[VerificationKey, ...]) -> Iterator[SkippedKey]:
+    """The entries that others stand in for, each with a key of its own."""
+    used = {id(key.material) for key in keys}
+    for entry in entries:
+        material = entry.keys[0].material
+        if id(material) not in used and all(material != key.material for key in keys):
+            yield SkippedKey(entry.label, "has no alg, and another key with the same kid has one")

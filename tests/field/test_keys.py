@@ -229,6 +229,20 @@ async def test_two_keys_of_one_name_are_both_skipped_and_the_rest_works(field: F
         assert await field.verdict(field.token(key, "RS256", "k")) is Reason.TOKEN_KEY_UNKNOWN
 
 
+async def test_of_two_keys_of_one_kid_the_one_that_states_the_algorithm_is_used(
+    field: Field, caplog: pytest.LogCaptureFixture
+) -> None:
+    field.publish(public(OTHER_RSA, kid="k"), public(RSA, kid="k", alg="RS256"))
+    await field.configure("RS256")
+    assert await field.verdict(field.token(RSA, "RS256", "k")) is None
+    assert "keys[0] (kid 'k'): has no alg, and another key with the same kid has one" in caplog.text
+    caplog.clear()
+    # The same key under both is no other one.
+    field.publish(public(RSA, kid="k"), public(RSA, kid="k", alg="RS256"))
+    await field.configure("RS256")
+    assert "skipped" not in caplog.text
+
+
 async def test_a_new_set_counts_at_once_whatever_else_is_in_it(field: Field) -> None:
     first, second = public(RSA, kid="k1", alg="RS256"), public(OTHER_RSA, kid="k2", alg="RS256")
     field.publish(first)
