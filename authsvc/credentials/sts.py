@@ -47,6 +47,7 @@ _SETTINGS = {
     "InvalidClientTokenId": f"{TABLE}.access_key_id",
     "SignatureDoesNotMatch": f"{TABLE}.secret_access_key_file",
     "InvalidIdentityToken": f"{TABLE}.web_identity_token_file",
+    "ExpiredToken": f"{TABLE}.session_token_file",
     "ExpiredTokenException": f"{TABLE}.web_identity_token_file",
     "RegionDisabledException": f"{TABLE}.region",
 }

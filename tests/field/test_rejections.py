@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 import httpx2
 import jwt
 import pytest
 from click.testing import CliRunner
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 from grpc import aio
 from starlette.applications import Starlette
 
@@ -35,7 +34,6 @@ from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
-from authsvc.wire.errors import STATUS_DETAILS_KEY
 from mcp_adapter import SessionGate
 from tests.mcp_adapter.harness import (
     METADATA_URL,
@@ -44,6 +42,7 @@ from tests.mcp_adapter.harness import (
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import Answer, serving_http
 from tests.support.service import Service, serving
+from tests.support.statuses import check_only_reason, status_of
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE
 
 ISSUER = "https://idp.example/realm"
@@ -224,12 +223,10 @@ class Seen:
 
     Attributes:
         statuses: of gRPC, each from another RPC.
-        metadata: of those calls.
         http: the answer of the gate.
     """
 
     statuses: list[status_pb2.Status] = field(default_factory=list)
-    metadata: list[str] = field(default_factory=list)
     http: httpx2.Response | None = None
 
 
@@ -256,8 +253,8 @@ async def _seen_by_clients(service: Service, presented: str) -> Seen:
     async with aio.insecure_channel(service.address) as channel:
         stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(channel)
         create = pb.CreateSessionRequest(token=presented, resource=RESOURCE)
-        for call in (stub.ResolveSession(request), stub.CreateSession(create)):
-            await _unary(call, seen)
+        seen.statuses.append(await status_of(stub.ResolveSession(request)))
+        seen.statuses.append(await status_of(stub.CreateSession(create)))
         stream = stub.ResolveSessionStream()
         entry = pb.ResolveSessionStreamRequest.Entry(request_id=1, request=request)
         await stream.write(pb.ResolveSessionStreamRequest(entries=[entry]))
@@ -270,26 +267,11 @@ async def _seen_by_clients(service: Service, presented: str) -> Seen:
     return seen
 
 
-async def _unary(call: Any, seen: Seen) -> None:  # noqa: ANN401 - of any RPC
-    with pytest.raises(aio.AioRpcError) as caught:
-        await call
-    trailing = tuple(caught.value.trailing_metadata() or ())
-    encoded = next(value for key, value in trailing if key == STATUS_DETAILS_KEY)
-    status = status_pb2.Status.FromString(encoded if isinstance(encoded, bytes) else b"")
-    assert caught.value.details() == status.message
-    seen.statuses.append(status)
-    seen.metadata += [key for key, _ in (*trailing, *(caught.value.initial_metadata() or ()))]
-
-
 def check_nothing_of_the_configuration(seen: Seen, reason: Reason) -> None:
     """A client sees the reason and its message, and nothing else."""
     assert len(seen.statuses) == 3
     for status in seen.statuses:
-        assert status.message == reason.message
-        infos = [error_details_pb2.ErrorInfo() for _ in status.details]
-        assert [it.Unpack(info) for it, info in zip(status.details, infos, strict=True)] == [True]
-        assert infos == [error_details_pb2.ErrorInfo(reason=reason.name, domain="authsvc")]
-    assert set(seen.metadata) <= {STATUS_DETAILS_KEY}
+        check_only_reason(status, reason)
     assert seen.http is not None
     assert seen.http.json()["error"] == {
         "code": seen.http.status_code,

@@ -355,21 +355,22 @@ async def test_a_long_token_is_followed_by_renewals(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "reason"),
+    ("status", "code", "reason", "setting"),
     [
-        (403, "AccessDenied", Reason.CREDENTIALS_REFUSED),
-        (400, "MalformedPolicyDocument", Reason.CREDENTIALS_REFUSED),
-        (400, "ValidationError", Reason.CREDENTIALS_REFUSED),
-        (400, "Throttling", Reason.CREDENTIALS_UNAVAILABLE),
-        (403, "InvalidClientTokenId", Reason.CREDENTIALS_UNAVAILABLE),
-        (403, "SignatureDoesNotMatch", Reason.CREDENTIALS_UNAVAILABLE),
-        (400, "ExpiredTokenException", Reason.CREDENTIALS_UNAVAILABLE),
-        (500, "InternalFailure", Reason.CREDENTIALS_UNAVAILABLE),
-        (503, "ServiceUnavailable", Reason.CREDENTIALS_UNAVAILABLE),
+        (403, "AccessDenied", Reason.CREDENTIALS_REFUSED, "roles"),
+        (400, "MalformedPolicyDocument", Reason.CREDENTIALS_REFUSED, ""),
+        (400, "ValidationError", Reason.CREDENTIALS_REFUSED, "roles"),
+        (400, "Throttling", Reason.CREDENTIALS_UNAVAILABLE, ""),
+        (403, "InvalidClientTokenId", Reason.CREDENTIALS_UNAVAILABLE, "access_key_id"),
+        (403, "SignatureDoesNotMatch", Reason.CREDENTIALS_UNAVAILABLE, "secret_access_key_file"),
+        (403, "ExpiredToken", Reason.CREDENTIALS_UNAVAILABLE, "session_token_file"),
+        (400, "ExpiredTokenException", Reason.CREDENTIALS_UNAVAILABLE, "web_identity_token_file"),
+        (500, "InternalFailure", Reason.CREDENTIALS_UNAVAILABLE, ""),
+        (503, "ServiceUnavailable", Reason.CREDENTIALS_UNAVAILABLE, ""),
     ],
 )
 async def test_the_reason_of_each_error_of_sts(
-    broker: StsBroker, fake_sts: FakeSts, status: int, code: str, reason: Reason
+    broker: StsBroker, fake_sts: FakeSts, status: int, code: str, reason: Reason, setting: str
 ) -> None:
     fake_sts.errors = [(status, code)] * 2
     error = await refused(broker, principal())
@@ -377,6 +378,7 @@ async def test_the_reason_of_each_error_of_sts(
     assert (code in error.detail, READER in error.detail) == (True, True)
     assert "keep-me-out" not in str(error)
     assert (error.retry_after_seconds is None) == (reason is Reason.CREDENTIALS_REFUSED)
+    assert error.setting == (f"credentials.sts.{setting}" if setting else "")
     # A flood of requests is not passed on.
     calls = len(fake_sts.calls)
     assert calls <= 2
@@ -419,6 +421,7 @@ async def test_session_tags_that_do_not_pack_are_named(
     error = await refused(broker, principal())
 
     assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert error.setting == "credentials.sts.session_tags"
     assert "session_tags" in error.detail
     assert "buckets" not in error.detail
 
