@@ -4,9 +4,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# protoc finds its mypy plugins on the PATH, and google/rpc/*.proto beside the packages.
-PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
-	-I $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+PURELIB = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# protoc finds its mypy plugins on the PATH.
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos
 GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) \
 	protos/authsvc/v1/*.proto protos/authsvc/internal/v1/*.proto && \
 	$(PROTOC) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) protos/authsvc/v1/auth.proto
@@ -51,7 +51,11 @@ check: $(READY) ## Lint, types, layers, fresh stubs, the proto's contract, cover
 	@$(BIN)/python -m scripts.contract
 	@sh scripts/coverage.sh $(BIN)
 
-protos: $(READY) ## Generate authsvc/v1 and authsvc/internal/v1 from protos/.
+protos: $(READY) ## Generate authsvc/v1 and authsvc/internal/v1 from protos/; refresh protos/google.
+	@# The archive of a release has what auth.proto imports, and what the details of errors are.
+	cp $(addprefix $(PURELIB)/google/rpc/,error_details.proto status.proto) protos/google/rpc
+	cp $(addprefix $(PURELIB)/grpc_tools/_proto/google/protobuf/,any.proto duration.proto empty.proto timestamp.proto) \
+		protos/google/protobuf
 	$(call GENERATE,.)
 
 contract: $(READY) ## Accept the proto as it is: write protos/contract.json, which `make check` compares with.
