@@ -170,7 +170,7 @@ class Usage:
         """How long unknown tokens are rejected without a check; 0 while they are checked."""
         wait = self._rejected.wait(self._clock())
         if wait > 0.0:
-            self._report(REJECTED_TOKENS, self._clock())
+            self.report(REJECTED_TOKENS)
         return wait
 
     @contextmanager
@@ -194,10 +194,9 @@ class Usage:
 
     def may_audit(self) -> bool:
         """Whether one more event of the caller is audited."""
-        now = self._clock()
-        if self._events.take(now) == 0.0:
+        if self._events.take(self._clock()) == 0.0:
             return True
-        self._report(_EVENTS, now)
+        self.report(_EVENTS)
         return False
 
     def before_anonymous_session(self) -> None:
@@ -212,10 +211,12 @@ class Usage:
     def _reject(self, limit: Limit, wait_seconds: float) -> None:
         if wait_seconds <= 0.0:
             return
-        self._report(limit, self._clock())
+        self.report(limit)
         raise limit.error(wait_seconds)
 
-    def _report(self, limit: Limit, now: float) -> None:
+    def report(self, limit: Limit) -> None:
+        """Audit that the caller has reached a limit: once an interval, if it keeps doing so."""
+        now = self._clock()
         # A clock that steps back must not suppress it.
         if 0.0 <= now - self._reported < REPORT_INTERVAL_SECONDS:
             return

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from authsvc.access import audit
 from authsvc.access.callers import Caller, Callers
-from authsvc.access.usage import Usage, Usages
+from authsvc.access.usage import Limit, Usage, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.rpc.admitted_stream import AdmittedStream
 from authsvc.rpc.metadata import Context, identified
@@ -103,6 +103,19 @@ class Admission:
             AuthError: OVERLOADED.
         """
         self._usages.of(caller.name).count_call()
+
+    def reached(
+        self, limit: Limit, wait_seconds: float, caller: str = UNAUTHENTICATED
+    ) -> AuthError:
+        """The rejection of a call beyond a limit, which is audited at a bounded rate.
+
+        Args:
+            limit: the limit.
+            wait_seconds: when another call may be admitted.
+            caller: of the call, where it has been identified.
+        """
+        self._usages.of(caller).report(limit)
+        return limit.error(wait_seconds)
 
     def audit_denial(
         self, error: AuthError, caller: str, context: Context, resource: str = ""

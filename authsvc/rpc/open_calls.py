@@ -7,8 +7,11 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.access.usage import Limit
+from authsvc.rpc.admission import Admission
 from authsvc.rpc.metadata import Context
+
+_UNREAD = Limit("responses are not read", "limits.max_unauthenticated_calls")
 
 
 class OpenCalls:
@@ -18,10 +21,12 @@ class OpenCalls:
 
     Args:
         max_calls: how many there may be before connections are held to one.
+        admission: audits that there are.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, admission: Admission) -> None:
         self._max_calls = max_calls
+        self._admission = admission
         self._by_peer: Counter[str] = Counter()
 
     def begin(self, task: asyncio.Task[Any], context: Context) -> None:
@@ -34,11 +39,7 @@ class OpenCalls:
         if peer.startswith("unix:"):
             return  # all connections have this name, and the folder's permissions admit few
         if self._by_peer.total() >= self._max_calls and self._by_peer[peer]:
-            raise AuthError(
-                Reason.OVERLOADED,
-                "responses are not read",
-                setting="limits.max_unauthenticated_calls",
-            )
+            raise self._admission.reached(_UNREAD, 1.0)
         self._by_peer[peer] += 1
         task.add_done_callback(partial(self._end, peer))
 

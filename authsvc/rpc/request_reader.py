@@ -7,9 +7,12 @@ from collections import OrderedDict
 
 from grpc import aio
 
+from authsvc.access.usage import Limit
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.rpc.admission import Admission, any_registered
 from authsvc.rpc.metadata import Context
+
+_LATE = Limit("no request in time", "limits.request_timeout_seconds")
 
 
 class RequestReader:
@@ -34,12 +37,12 @@ class RequestReader:
             AuthError: CALLER_NOT_ALLOWED; OVERLOADED: too many calls, or no request in time;
                 ARGUMENT_INVALID: the client has sent none.
         """
-        with self._admission.call(context, any_registered):
+        with self._admission.call(context, any_registered) as caller:
             try:
                 async with asyncio.timeout(self._wait_seconds):
                     return _request(await context.read())
             except TimeoutError:
-                raise _late() from None
+                raise self._admission.reached(_LATE, 1.0, caller.name) from None
 
     async def read_open(self, context: Context) -> object:
         """The request of an open method. Of too many calls the one that has waited longest ends.
@@ -60,19 +63,10 @@ class RequestReader:
                 finally:
                     self._waiting.pop(timeout, None)
         except TimeoutError:
-            raise _late() from None
+            raise self._admission.reached(_LATE, 1.0) from None
 
 
 def _request(message: object) -> object:
     if message is aio.EOF:
         raise AuthError(Reason.ARGUMENT_INVALID, "the call has no request")
     return message
-
-
-def _late() -> AuthError:
-    return AuthError(
-        Reason.OVERLOADED,
-        "no request in time",
-        setting="limits.request_timeout_seconds",
-        retry_after_seconds=1.0,
-    )

@@ -58,7 +58,7 @@ class BoundedHandlers(grpc.GenericRpcHandler):
         self._found: dict[str, tuple[Handler, Handler | None]] = {}
         self._unidentified: set[asyncio.Task[Any]] = set()
         self._failed: set[asyncio.Task[Any]] = set()
-        self._open_calls = OpenCalls(max_waiting)
+        self._open_calls = OpenCalls(max_waiting, admission)
         self._reader = RequestReader(admission, max_waiting=max_waiting, wait_seconds=wait_seconds)
 
     @property

@@ -3,20 +3,29 @@ mends it, and no client sees that."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import AsyncIterable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from grpc import aio
 
+from authsvc.access.callers import Caller, Callers
+from authsvc.access.limits import CallerLimits
+from authsvc.access.usage import REPORT_INTERVAL_SECONDS, Usages
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal, Secret
 from authsvc.domain.tokens import BearerToken
 from authsvc.net.fetching import Fetcher, FetchError
+from authsvc.rpc.admission import Admission
+from authsvc.rpc.open_calls import OpenCalls
+from authsvc.rpc.request_reader import RequestReader
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.issuers import issuer_of
@@ -252,6 +261,40 @@ async def test_a_limit_is_named_by_its_event(
         check_only_reason(await status_of(stub.ResolveSession(second)), reason)
     (event,) = events("LIMIT_REACHED")
     assert (event["setting"], event["reason"]) == (f"limits.{setting}", reason.name)
+
+
+async def test_calls_that_wait_for_their_client_name_the_limit(
+    clock: Clock, events: Callable[[str], list[dict[str, Any]]]
+) -> None:
+    async def silent() -> object:
+        await anyio.sleep_forever()
+        return None
+
+    context: Any = SimpleNamespace(
+        read=silent, peer=lambda: "ipv4:192.0.2.1:1", invocation_metadata=lambda: ()
+    )
+    usages = Usages(CallerLimits(), clock)
+    admission = Admission(Callers([], local=Caller("local", frozenset({RESOURCE}))), usages)
+    reader = RequestReader(admission, max_waiting=1, wait_seconds=0.0)
+    open_calls, task = OpenCalls(1, admission), asyncio.ensure_future(silent())
+    open_calls.begin(task, context)
+    expected = [
+        ("local", "limits.request_timeout_seconds"),
+        ("", "limits.request_timeout_seconds"),
+        ("", "limits.max_unauthenticated_calls"),
+    ]
+    with pytest.raises(AuthError) as of_caller:
+        await reader.read(context)
+    with pytest.raises(AuthError) as unidentified:
+        await reader.read_open(context)
+    clock.advance(REPORT_INTERVAL_SECONDS)
+    with pytest.raises(AuthError) as unread:
+        open_calls.begin(task, context)
+    task.cancel()
+    raised = [it.value for it in (of_caller, unidentified, unread)]
+    assert {error.reason for error in raised} == {Reason.OVERLOADED}
+    assert [error.setting for error in raised] == [setting for _, setting in expected]
+    assert [(it["caller"], it["setting"]) for it in events("LIMIT_REACHED")] == expected
 
 
 # Credentials
