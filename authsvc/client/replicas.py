@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 LOOK_UP_SECONDS = 5.0
 """How often a name is looked up. The machine's resolver caches records for their TTL."""
 
+START_SECONDS = 2.0
+"""How long after it is opened a client without a connection logs that authsvc is unreachable."""
+
 TARGETS_SHOWN = 3
 """How many targets an error names: a name may have many addresses, mostly with one cause."""
 
@@ -46,6 +49,7 @@ class Replicas:
         self._grace_seconds = grace_seconds
         self._by_endpoint: dict[Endpoint, Replica] = {}
         self._following: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._without_address = dict.fromkeys(targets.names, "not looked up yet")
         self.closed = False
@@ -56,6 +60,7 @@ class Replicas:
         self._update(frozenset(self._targets.endpoints))
         if self._targets.names:
             self._following = asyncio.create_task(self._follow_names())
+        self._starting = asyncio.create_task(self._report_start())
         return self
 
     async def __aexit__(
@@ -66,14 +71,15 @@ class Replicas:
     ) -> None:
         self.closed = True
         # Removed first: the client may be opened again while these close.
-        following, self._following = self._following, None
+        background = [task for task in (self._following, self._starting) if task is not None]
+        self._following = self._starting = None
         replicas, self._by_endpoint = self._by_endpoint, {}
         for replica in replicas.values():
             self._retire(replica, grace_seconds=None)
         closing = tuple(self._closing)
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         # They close even if the caller is cancelled.
         await asyncio.shield(asyncio.gather(*closing))
 
@@ -132,6 +138,15 @@ class Replicas:
         shown = [f"{name} ({cause or 'no answer yet'})" for name, cause in causes.items()]
         more = len(shown) - TARGETS_SHOWN
         return ", ".join(shown[:TARGETS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+    async def _report_start(self) -> None:
+        """Log that there is no connection, unless there is one soon: a server that starts before
+        authsvc, or with a wrong address, says so before its first caller does."""
+        try:
+            deadline = asyncio.get_running_loop().time() + START_SECONDS
+            await self.next_connected((), deadline)
+        except AuthError as error:
+            log.warning("%s; calls fail until there is a connection", error.detail)
 
     async def _follow_names(self) -> None:
         known = dict.fromkeys(self._targets.names, frozenset[Endpoint]())

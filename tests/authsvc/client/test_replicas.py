@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from authsvc.client import AuthClient
+from authsvc.client import AuthClient, replicas
 from authsvc.domain.errors import AuthError
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
@@ -310,3 +310,35 @@ def healthy(client: AuthClient, replica: FakeReplica) -> bool:
     """Whether the client takes a replica for healthy."""
     known = client._replicas._by_endpoint.items()
     return all(one.healthy for endpoint, one in known if endpoint.address == replica.address)
+
+
+async def logged(caplog: pytest.LogCaptureFixture, part: str) -> str:
+    async with asyncio.timeout(BOUND_SECONDS):
+        while not (found := [it for it in caplog.messages if part in it]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return found[0]
+
+
+async def test_a_client_that_finds_nobody_says_so_once_it_is_open(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "START_SECONDS", 0.3)
+    async with AuthClient("127.0.0.1:1"):
+        line = await logged(caplog, "not connected")
+    assert "authsvc: not connected to 127.0.0.1:1 (" in line
+    assert line.endswith("; calls fail until there is a connection")
+    assert "\n" not in line
+
+
+async def test_a_client_that_finds_one_has_nothing_to_say(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "START_SECONDS", BOUND_SECONDS)
+    async with fleet(1) as [replica], client_of(replica) as client:
+        await resolved(client)
+        starting = client._replicas._starting
+        assert starting is not None
+        await asyncio.wait_for(starting, BOUND_SECONDS)
+    async with AuthClient("127.0.0.1:1"):
+        pass  # closed before the time is over
+    assert caplog.messages == []
