@@ -138,8 +138,9 @@ class RequestResolver:
             fields = log_fields(request.session_id) if fields is None else fields
             log.log(
                 self._level_of(error.reason),
-                "request rejected: %s",
+                "request rejected: %s%s",
                 error,
+                self._advice(error.reason),
                 extra={"reason": error.reason.name, **fields},
             )
             scopes = needed.scopes if needed else ()
@@ -156,6 +157,15 @@ class RequestResolver:
         except Exception as error:  # noqa: BLE001 - fails closed, whatever a resolver raises
             log_unexpected(log, "the resolver failed", error)
             raise refusals.internal_error() from None
+
+    def _advice(self, reason: Reason) -> str:
+        """What a log line adds where authsvc does not know this server for this resource."""
+        if reason not in _MISCONFIGURED:
+            return ""
+        return (
+            f": this gate asks for resource {self._resource}; name it in authsvc's resources, or in "
+            "the resources of this server's [[callers]]"
+        )
 
     def _level_of(self, reason: Reason) -> int:
         """Warning for what an operator has to mend, at a bounded rate; info for what clients cause,

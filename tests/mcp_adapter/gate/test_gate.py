@@ -596,6 +596,18 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
         assert await levels_of(endpoint, Reason.SESSION_NOT_FOUND) == ["INFO"] * 3
 
 
+@pytest.mark.parametrize("reason", [Reason.CALLER_NOT_ALLOWED, Reason.TOKEN_EXPIRED])
+async def test_a_resource_that_authsvc_does_not_know_is_named(
+    endpoint: Endpoint, resolver: MemoryResolver, reason: Reason, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mcp_adapter")
+    resolver.error = AuthError(reason)
+    answer = await endpoint.post(call("whoami"), session="s", token="alice-1")
+    advice = f"this gate asks for resource {RESOURCE}; name it in authsvc's resources"
+    assert (advice in caplog.text) == (reason is Reason.CALLER_NOT_ALLOWED)
+    assert "resources" not in answer.text
+
+
 def test_what_the_headers_say_is_shown_without_the_token() -> None:
     headers = [(b"authorization", b"Bearer secret")]
     caller = RequestHeaders.of({"type": "http", "headers": headers})
