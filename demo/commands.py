@@ -35,7 +35,7 @@ curl --noproxy '*' -s {url} -H "Authorization: Bearer $(cat {token})" \\
 
 # 3. Sessions, as an operator sees them.
 
-{python} -m authsvc sessions list --config {config}
+{python} -m authsvc sessions list --target 127.0.0.1:{authsvc_port}
 
 # 4. With the official Python client.
 
@@ -77,5 +77,6 @@ def what_to_try(layout: Layout) -> str:
         metrics_port=layout.metrics_port,
         folder=layout.folder,
         config=layout.authsvc_config,
+        authsvc_port=layout.authsvc_port,
         python=executable.relative_to(Path.cwd()) if is_below else executable,
     )

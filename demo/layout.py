@@ -77,6 +77,7 @@ arn = "arn:aws:iam::123456789012:role/demo-{role}"
 # Written by the demo at each start.
 listen = "127.0.0.1:{self.authsvc_port}"
 resources = ["{self.resource}"]
+local_operators = true
 log_level = "debug"
 
 [metrics]

@@ -31,8 +31,9 @@ class Caller:
 
     Attributes:
         name: in logs and audit events.
-        resources: that it may name, in their canonical spelling; empty for an operator.
-        admin: whether it may call ``SessionAdminService``, and that alone.
+        resources: that it may name, in their canonical spelling; empty for an operator. The caller
+            that is any may be both.
+        admin: whether it may call ``SessionAdminService``, and that alone unless it has resources.
         certificate_names: subject alternative names of its client certificate, DNS or URI; DNS
             names in any case.
         token_digests: SHA-256 of its service tokens; several while one replaces another.
@@ -60,7 +61,7 @@ class Caller:
         Raises:
             AuthError: CALLER_NOT_ALLOWED.
         """
-        if self.admin:
+        if self.admin and not self.resources:
             raise AuthError(
                 Reason.CALLER_NOT_ALLOWED, f"{self.name} is an operator", setting=self._admin
             )
@@ -111,7 +112,7 @@ class Caller:
     @property
     def _admin(self) -> str:
         """The setting that makes it an operator, or not."""
-        return f"{self._table}admin" if self._table else "callers"
+        return f"{self._table}admin" if self._table else "local_operators"
 
 
 class Callers:

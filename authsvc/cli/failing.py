@@ -64,6 +64,8 @@ def _failure(error: AuthError, target: str) -> Failure:
     if error.reason is Reason.CALLER_NOT_ALLOWED:
         return Negative(
             f"{text}\nOnly a caller with admin = true may do this. Give its service token or "
-            "certificate: --service-token-file, or --certificate-file with --key-file."
+            "certificate: --service-token-file, or --certificate-file with --key-file. Where "
+            "authsvc has resources in place of [[callers]], add local_operators = true to its "
+            "configuration: any process on the machine is an operator then."
         )
     return Negative(text)

@@ -31,7 +31,8 @@ def callers_of(settings: Settings) -> Callers:
         )
         for item in settings.callers
     ]
-    local = Caller(LOCAL_CALLER, frozenset(settings.resources)) if settings.resources else None
+    resources, is_operator = frozenset(settings.resources), settings.local_operators
+    local = Caller(LOCAL_CALLER, resources, admin=is_operator) if resources else None
     try:
         return Callers(registered, local=local)
     except ValueError as error:

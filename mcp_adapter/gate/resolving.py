@@ -163,8 +163,8 @@ class RequestResolver:
         if reason not in _MISCONFIGURED:
             return ""
         return (
-            f": this gate asks for resource {self._resource}; name it in authsvc's resources, or in "
-            "the resources of this server's [[callers]]"
+            f": this gate asks for resource {self._resource}; name it in authsvc's resources, or "
+            "in the resources of this server's [[callers]]"
         )
 
     def _level_of(self, reason: Reason) -> int:

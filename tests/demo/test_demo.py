@@ -99,11 +99,12 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     ports = free_ports(4)
     with demo(tmp_path / "demo", ports) as (process, printed):
         assert "Ready." in printed, printed
-        call, role, client = (pasted(printed, number) for number in (1, 2, 4))
+        call, role, sessions, client = (pasted(printed, number) for number in (1, 2, 3, 4))
         first = run(call)
         assert first.count('"key"') == 2
         assert len(first) < 1_500
         assert run(client) == "32 buckets\n"
+        assert "ada" in run(sessions)
         run(role)
         assert run(client) == "1 buckets\n"
         url = f"http://127.0.0.1:{ports[1]}"

@@ -416,7 +416,7 @@ def test_denied_callers_are_told_apart_by_their_setting() -> None:
         "resources": lambda: local.authorize(OTHER_RESOURCE),
         "callers[server].admin": server.authorize_admin,
         "callers[operator].admin": operator.authorize_service,
-        "callers": local.authorize_admin,
+        "local_operators": local.authorize_admin,
         "callers.certificate_names": lambda: callers.identify(["else.example"], ""),
         "callers.service_token_files": lambda: callers.identify([], "unknown"),
     }

@@ -42,6 +42,11 @@ class Settings(FileSettings):
         description="Resources that any local process may resolve for, without [[callers]]: the "
         "loopback address or a Unix socket is then required.",
     )
+    local_operators: bool = Field(
+        default=False,
+        description="Whether any local process may also list, watch and revoke sessions, beside "
+        "resources. Set it where all users of the machine may.",
+    )
     callers: tuple[CallerSettings, ...] = Field(
         default=(), description="Registered callers, in place of resources."
     )
@@ -122,6 +127,11 @@ class Settings(FileSettings):
     def _callers_are_known(self) -> Iterator[Fault]:
         if bool(self.resources) == bool(self.callers):
             yield Fault("needs either resources, for callers on this machine, or [[callers]]")
+        if self.local_operators and self.callers:
+            yield Fault(
+                "has no effect with [[callers]]: give one of them admin = true",
+                ("local_operators",),
+            )
         names = [caller.name for caller in self.callers]
         if len(set(names)) < len(names):
             yield Fault("two have the same name", ("callers",))

@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 from authsvc.cli import main
-from authsvc.client import ClientTls
+from authsvc.client import AuthClient, ClientTls
 from authsvc.diagnosis import diagnose, service
+from authsvc.server.config import Settings
 from authsvc.server.running import running
 from tests.support.clock import Clock
 from tests.support.commands import PATIENT, ROOT, SECONDS, Ran, environment, run, run_on_terminal
 from tests.support.operators import Site, clients, settings, write_tls
+from tests.support.service import settings_for
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
@@ -400,3 +403,30 @@ async def test_why_newer_keys_could_not_be_loaded_is_printed(
     found = [it async for it in diagnose([check], timeout_seconds=SECONDS)]
     assert [str(it.level) for it in found] == ["ok", "ok", "warn"]
     assert found[-1].text == f"{ISSUER}: newer keys could not be loaded: {failure}"
+
+
+@pytest.mark.parametrize("permitted", [False, True])
+async def test_without_callers_the_machine_s_processes_are_operators_if_they_are_permitted(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, *, permitted: bool
+) -> None:
+    configured = settings_for(tmp_path, idp, local_operators=permitted)
+    async with running(configured, clock=clock) as address, AuthClient(address) as client:
+        await client.resolve("session-of-ada", idp.token("ada"), resource=RESOURCE, create=True)
+        listed = await run("sessions", "list", "--target", address, *PATIENT)
+        revoked = await run(
+            "sessions", "revoke", "session-of-ada", "--yes", "--target", address, *PATIENT
+        )
+    if permitted:
+        assert (listed.code, "ada" in listed.out, revoked.code) == (0, True, 0)
+        return
+    assert (listed.code, revoked.code) == (1, 1)
+    assert "add local_operators = true to its configuration" in listed.err
+
+
+def test_local_operators_beside_callers_has_no_effect(
+    tmp_path: Path, idp: IdentityProvider
+) -> None:
+    tls = write_tls(tmp_path / "tls")
+    configured = settings(tmp_path, tls, idp).model_dump()
+    with pytest.raises(ValidationError, match="local_operators"):
+        Settings(**{**configured, "local_operators": True})
