@@ -45,6 +45,7 @@ from mcp_adapter import (
     with_broader_scopes,
     with_origin_checks,
 )
+from mcp_adapter.fastmcp import requirement_of
 from mcp_adapter.server.config import Settings as AdapterSettings
 from mcp_adapter.testing import FakeResolver, InMemoryAuthsvc, as_caller
 from mcp_adapter.tools.loading import OWN
@@ -71,6 +72,7 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("mcp_adapter", with_origin_checks),
     ("mcp_adapter", caller),
     ("mcp_adapter", current_caller),
+    ("mcp_adapter.fastmcp", requirement_of),
     ("mcp_adapter.testing", as_caller),
     ("mcp_adapter.testing", FakeResolver),
     ("mcp_adapter.testing", InMemoryAuthsvc),

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli", "common"},
     "mcp_adapter.gate": {"domain", "common", "net", "client"},
+    "mcp_adapter.fastmcp": {"mcp_adapter.gate"},
     "mcp_adapter.transport": {"domain", "common", "mcp_adapter.gate"},
     "mcp_adapter.tools": {"domain", "common", "mcp_adapter.gate"},
     "mcp_adapter.server": {
@@ -72,6 +73,7 @@ ONLY_IN = {
         *("console", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.server"),
         "mcp_adapter.testing",
     },
+    "fastmcp": {"mcp_adapter.fastmcp"},
     "jinja2": {"console"},
     "uvicorn": {"http_server", "console", "mcp_adapter.server"},
     "httptools": {"http_server"},

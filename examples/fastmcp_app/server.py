@@ -6,9 +6,11 @@ import os
 
 import uvicorn
 from fastmcp import FastMCP
+from fastmcp.server.auth import require_scopes
 from fastmcp.server.dependencies import get_http_request
 
 from mcp_adapter import SessionGate, caller
+from mcp_adapter.fastmcp import requirement_of
 
 mcp = FastMCP("fastmcp-example")
 
@@ -20,11 +22,19 @@ async def whoami() -> str:
     return f"{who.subject}: {', '.join(who.roles)}"
 
 
+@mcp.tool(auth=require_scopes("notes.write"))
+async def note() -> str:
+    """Answer callers whose token has the scope; the gate answers others with 403."""
+    return "noted"
+
+
 app = SessionGate(
     mcp.http_app(stateless_http=True),
     resolver=os.environ.get("AUTHSVC", "127.0.0.1:50051"),
     resource="http://127.0.0.1:8002/mcp",
     authorization_servers=["https://idp.example"],
+    scopes=["notes.write"],
+    requirement=requirement_of(mcp),
 )
 
 if __name__ == "__main__":

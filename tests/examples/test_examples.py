@@ -138,6 +138,12 @@ def test_a_tool_says_who_is_asking(urls: dict[str, str], config: Path, example: 
     assert said == [NO_TOKEN, "ada: reader"]
 
 
+def test_a_tool_of_fastmcp_declares_its_scope(urls: dict[str, str], config: Path) -> None:
+    said = called(urls["fastmcp_app"], "note", token(config, "fastmcp_app"))
+
+    assert said == [NO_TOKEN, "refused: The token lacks a scope that this request needs."]
+
+
 def test_a_session_of_the_servers_own(urls: dict[str, str], config: Path) -> None:
     said = called(urls["own_sessions"], "count", token(config, "own_sessions"))
 

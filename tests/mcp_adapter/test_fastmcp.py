@@ -1,0 +1,168 @@
+"""The scopes that FastMCP tools declare, as the gate's requirement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio.lowlevel
+import httpx2
+import pytest
+from fastmcp import FastMCP
+from fastmcp.server.auth import require_roles, require_scopes, restrict_tag
+from fastmcp.server.transforms import Transform
+from fastmcp.tools import Tool
+
+from mcp_adapter import Requirement, SessionGate, default_requirement
+from mcp_adapter.fastmcp import requirement_of
+from mcp_adapter.testing import FakeResolver
+from tests.mcp_adapter.harness import (
+    DEADLINE_SECONDS,
+    RESOURCE,
+    Endpoint,
+    Meeting,
+    MemoryResolver,
+    message_of,
+    running,
+)
+
+ANY_TOKEN = Requirement()
+roles = require_roles("admin", extract=lambda claims: list(claims["roles"]))
+
+
+def server() -> FastMCP[Any]:
+    mcp: FastMCP[Any] = FastMCP("declaring")
+
+    @mcp.tool
+    def read() -> str:
+        return "read"
+
+    @mcp.tool(auth=require_scopes("docs.write", "docs.read"))
+    def write() -> str:
+        return "written"
+
+    @mcp.tool(auth=[require_scopes("docs.write"), require_scopes("docs.publish")])
+    def publish() -> str:
+        return "published"
+
+    @mcp.tool(tags={"draft"}, auth=restrict_tag("draft", scopes=["docs.draft"]))
+    def draft() -> str:
+        return "drafted"
+
+    @mcp.tool(auth=restrict_tag("draft", scopes=["docs.draft"]))
+    def untagged() -> str:
+        return "untagged"
+
+    @mcp.tool(auth=[require_scopes("docs.write"), roles])
+    def administer() -> str:
+        return "administered"
+
+    @mcp.tool(name="versioned", version="1", auth=require_scopes("a", "b"))
+    def first() -> str:
+        return "first"
+
+    @mcp.tool(name="versioned", version="2", auth=require_scopes("b", "c"))
+    def second() -> str:
+        return "second"
+
+    return mcp
+
+
+@pytest.mark.parametrize(
+    ("tool", "scopes"),
+    [
+        ("read", ()),
+        ("write", ("docs.read", "docs.write")),
+        ("publish", ("docs.publish", "docs.write")),
+        ("draft", ("docs.draft",)),
+        ("untagged", ()),
+        ("administer", ()),  # not by scopes alone
+        ("versioned", ("b",)),
+        ("unknown", ()),
+        (None, ()),
+        (["write"], ()),
+    ],
+)
+def test_what_a_tool_declares(tool: object, scopes: tuple[str, ...]) -> None:
+    assert requirement_of(server())("tools/call", {"name": tool}) == Requirement(scopes)
+
+
+def test_other_methods_and_a_call_without_a_name() -> None:
+    needed = requirement_of(server())
+    assert needed("tools/list", {}) is None
+    assert needed("prompts/get", {"name": "write"}) == ANY_TOKEN
+    assert needed("tools/call", {}) == ANY_TOKEN
+
+
+def test_a_tool_that_is_added_later_counts() -> None:
+    mcp = server()
+    needed = requirement_of(mcp)
+    mcp.tool(lambda: "late", name="late", auth=require_scopes("docs.late"))
+    assert needed("tools/call", {"name": "late"}) == Requirement(("docs.late",))
+
+
+def test_what_else_is_required_is_required_too() -> None:
+    def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        if params.get("name") == "draft":
+            return None
+        return Requirement(("docs",), {"docs": frozenset({"all"})})
+
+    needed = requirement_of(server(), requirement)
+    assert needed("tools/call", {"name": "draft"}) == Requirement(("docs.draft",))
+    both = Requirement(("docs", "docs.read", "docs.write"), {"docs": frozenset({"all"})})
+    assert needed("tools/call", {"name": "write"}) == both
+    assert needed("tools/call", {"name": "read"}) == requirement("", {})
+
+
+def test_what_is_no_requirement_is_left_to_the_gate() -> None:
+    needed = requirement_of(server(), lambda method, params: "docs")  # type: ignore[arg-type, return-value] # the mistake
+    assert needed("tools/call", {"name": "write"}) == "docs"  # type: ignore[comparison-overlap] # the same
+
+
+class Waits(Transform):
+    """A transform that asks somebody else."""
+
+    async def list_tools(self, tools: Sequence[Tool]) -> Sequence[Tool]:
+        await anyio.lowlevel.checkpoint()
+        return tools
+
+
+@pytest.mark.anyio
+async def test_a_transform_that_waits_leaves_it_to_fastmcp() -> None:
+    mcp = server()
+    mcp.local_provider.add_transform(Waits())
+    assert requirement_of(mcp)("tools/call", {"name": "write"}) == ANY_TOKEN
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(TypeError, match="mcp is a FastMCP server, not Starlette"):
+        requirement_of(server().http_app())  # type: ignore[arg-type] # the mistake
+    with pytest.raises(TypeError, match="requirement"):
+        requirement_of(server(), Requirement(("a",)))  # type: ignore[arg-type] # the mistake
+
+
+@pytest.mark.anyio
+async def test_a_call_without_the_scopes_is_403_with_the_scopes() -> None:
+    mcp, resolver = server(), FakeResolver()
+    gate = SessionGate(
+        mcp.http_app(stateless_http=True),
+        resolver=resolver,
+        resource=RESOURCE,
+        requirement=requirement_of(mcp, default_requirement),
+    )
+    reader = resolver.issue("ada", scopes=["docs.read"])
+    writer = resolver.issue("ada", scopes=["docs.read", "docs.write"])
+    async with (
+        running(gate) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        endpoint = Endpoint(http, MemoryResolver(), Meeting())
+        call = {"name": "write", "arguments": {}}
+        refused = await endpoint.modern("tools/call", call, token=reader)
+        served = await endpoint.modern("tools/call", call, token=writer)
+
+    assert refused.status_code == 403
+    challenge = refused.headers["WWW-Authenticate"]
+    assert 'error="insufficient_scope"' in challenge
+    assert 'scope="docs.read docs.write"' in challenge
+    assert message_of(served)["result"]["content"][0]["text"] == "written"
