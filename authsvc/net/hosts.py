@@ -118,7 +118,7 @@ class AllowedHosts:
 
     def __init__(self, allowed: Iterable[str], *, scheme: str) -> None:
         texts = set(allowed)
-        self._scheme = scheme
+        self.scheme = scheme
         self._all = EVERY in texts
         self._patterns = frozenset(HostPattern.read(it, scheme) for it in texts - {EVERY})
         # Nearly every request names one of these, which need no parsing.
@@ -129,7 +129,7 @@ class AllowedHosts:
         """Whether a value of Host is allowed; never one that is no host."""
         if text in self._written:
             return True
-        authority = read_authority(text, self._scheme)
+        authority = read_authority(text, self.scheme)
         if authority is None:
             return False
         names = (authority.host, *(f"*.{domain}" for domain in _domains(authority.host)))

@@ -12,6 +12,7 @@ from typing import Self
 
 from starlette.datastructures import Headers
 
+from authsvc.net.hosts import read_authority
 from authsvc.net.peers import Peers
 
 FORWARDED = "forwarded"
@@ -43,13 +44,14 @@ class RequestedHost:
     setting: str = ""
 
     @classmethod
-    def of(cls, headers: Headers, peer: str, proxies: Peers) -> Self:
+    def of(cls, headers: Headers, peer: str, proxies: Peers, *, scheme: str) -> Self:
         """What the headers of a request say.
 
         Args:
             headers: all of them.
             peer: the address that they came from; empty where it has none.
             proxies: those whose word counts.
+            scheme: whose default port is left out.
         """
         hosts = headers.getlist("host")
         says = FORWARDED in headers or X_FORWARDED_HOST in headers
@@ -63,7 +65,7 @@ class RequestedHost:
             )
         if trusted:
             try:
-                hosts = _forwarded_hosts(headers) or hosts
+                hosts = _forwarded_hosts(headers, scheme) or hosts
             except ValueError as error:
                 return cls("", True, f"{error}: correct the proxy, which sets one of the headers")
         if len(hosts) > 1:
@@ -72,8 +74,9 @@ class RequestedHost:
         return cls(", ".join(hosts), len(hosts) != 1, remedy, setting)
 
 
-def _forwarded_hosts(headers: Headers) -> list[str]:
-    """What the proxies say that the client asked for, each once; empty where they say nothing.
+def _forwarded_hosts(headers: Headers, scheme: str) -> list[str]:
+    """What the proxies say that the client asked for, each once, in whichever spelling; empty where
+    they say nothing.
 
     Of ``Forwarded`` the last element counts too: it is the nearest proxy's.
 
@@ -86,7 +89,7 @@ def _forwarded_hosts(headers: Headers) -> list[str]:
     named = [pairs["host"] for pairs in elements if "host" in pairs]
     if named and "host" not in elements[-1]:
         raise ValueError("the last element of Forwarded has no host")
-    return list(dict.fromkeys(found + named))
+    return list({read_authority(host, scheme) or host: host for host in found + named}.values())
 
 
 def _elements(text: str) -> list[dict[str, str]]:

@@ -120,7 +120,9 @@ class OriginGuard:
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
-        requested = RequestedHost.of(headers, peer_of(scope), self._proxies)
+        requested = RequestedHost.of(
+            headers, peer_of(scope), self._proxies, scheme=self._hosts.scheme
+        )
         if requested.fault or not self._hosts.allow(requested.host):
             self._warn("Host", requested.host, requested.remedy, requested.setting)
             return PlainTextResponse(

@@ -222,6 +222,7 @@ PUBLIC = "mcp.example"
         {"x-forwarded-host": PUBLIC},
         {"x-forwarded-host": f"{PUBLIC}:443", "x-forwarded-proto": "https"},
         {"x-forwarded-host": f"{PUBLIC}, {PUBLIC}"},
+        {"x-forwarded-host": f"{PUBLIC.upper()}, {PUBLIC}:443", "forwarded": f"host={PUBLIC}"},
         {"forwarded": f"for=192.0.2.60;host={PUBLIC};proto=https"},
         {"forwarded": f'For="[2001:db8::1]:9"; HOST="{PUBLIC}:443" ; by=_x'},
         {"forwarded": f'for=192.0.2.60, for="a\\"b,host=c";host="{PUBLIC}"'},
@@ -260,6 +261,8 @@ PROXY = ["10.0.0.7"]
     [
         [("x-forwarded-host", "evil.example")],
         [("x-forwarded-host", f"evil.example, {PUBLIC}")],
+        [("x-forwarded-host", f"{PUBLIC}:8443, {PUBLIC}")],
+        [("x-forwarded-host", f"{PUBLIC}., {PUBLIC}")],
         [("x-forwarded-host", f"{PUBLIC}, evil.example")],
         [("x-forwarded-host", PUBLIC), ("x-forwarded-host", "evil.example")],
         [("x-forwarded-host", "")],
