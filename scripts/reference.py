@@ -106,9 +106,9 @@ A wrong argument is rejected at once, with `TypeError` or `ValueError`; calls to
 
 _CONFIGURATION = """\
 Each program reads a TOML file, which `--config` names. A setting outside of a list of tables can
-also be an environment variable, which goes above the file. What is wrong, unknown or unsafe stops
-the start and is named; `authsvc check-config` and `mcp-adapter check-config` say the same without
-starting.
+also be an environment variable, which goes above the file. What is wrong, unknown, unsafe or
+without effect stops the start and is named; `authsvc check-config` and `mcp-adapter check-config`
+say the same without starting.
 """
 
 _RPCS = f"""\

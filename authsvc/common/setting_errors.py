@@ -155,6 +155,7 @@ _MESSAGES = {
     "int_from_float": "is a whole number",
     "float_type": "is a number",
     "float_parsing": "is a number",
+    "finite_number": "is a finite number",
     "path_type": "is a path, in quotes",
     "too_short": "has one entry or more",
 }

@@ -135,6 +135,14 @@ class CheckedTable(BaseModel):
             if self.is_given(name):
                 yield Fault(f"has no effect {reason}", (name,))
 
+    def unreached(self, name: str, bound: str) -> Iterator[Fault]:
+        """A fault if a setting is given and above another one, which takes effect before it."""
+        limit = getattr(self, bound)
+        if getattr(self, name) > limit:
+            yield from self.without_effect(
+                (name,), f"above {bound} = {limit:g}: lower it, or raise {bound}"
+            )
+
 
 def unknown(name: str, names: Iterable[str]) -> str:
     """The error for a setting that does not exist.

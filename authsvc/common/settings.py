@@ -28,7 +28,7 @@ class ConfigError(Exception):
 class Table(CheckedTable):
     """A table of the file. Unknown names are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Resource = Annotated[str, AfterValidator(check_resource)]
@@ -73,7 +73,9 @@ class FileSettings(CheckedTable, BaseSettings):
     One that reads a part of another program's settings sets ``extra="ignore"``.
     """
 
-    model_config = SettingsConfigDict(env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_nested_delimiter="__", extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     @classmethod
     def settings_customise_sources(

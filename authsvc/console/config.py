@@ -121,6 +121,10 @@ class ConsoleSettings(FileSettings):
     )
 
     @rule
+    def _idle_operators_are_signed_out(self) -> Iterator[Fault]:
+        yield from self.unreached("session_idle_seconds", "session_seconds")
+
+    @rule
     def _browsers_use_tls(self) -> Iterator[Fault]:
         if self.tls is not None and self.behind_proxy:
             yield Fault("set either [tls] or behind_proxy, not both")

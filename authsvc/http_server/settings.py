@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
 
 DEFAULT_KEEP_ALIVE_SECONDS = 75.0
@@ -47,6 +49,11 @@ class ConnectionSettings(Table):
         "it, the connections that hold most are dropped, except those whose request is being "
         "processed.",
     )
+
+    @rule
+    def _limits_are_reached(self) -> Iterator[Fault]:
+        yield from self.unreached("max_connections_per_address", "max_connections")
+        yield from self.unreached("header_timeout_seconds", "request_timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,16 @@ def is_local(address: str) -> bool:
     return address.startswith("unix:") or is_loopback(address.rpartition(":")[0])
 
 
+def is_taken(address: str, by: str) -> bool:
+    """Whether a program that listens on ``by`` cannot listen on ``address``; port 0 is a free one.
+
+    Args:
+        address: ``host:port``.
+        by: ``host:port``, or ``unix:/path``.
+    """
+    return not by.startswith("unix:") and split(address) == split(by) and split(by)[1] != 0
+
+
 def _is_ip(text: str, *, version: int) -> bool:
     try:
         return ipaddress.ip_address(text).version == version

@@ -35,8 +35,7 @@ async def open_broker(
         counts: counts the lookups and calls of the brokers' caches.
 
     Raises:
-        ConfigError: a file or URL cannot be used, or a table names an issuer or a resource that no
-            other setting has.
+        ConfigError: a file or URL cannot be used.
     """
     tables = settings.credentials
     named: dict[str, CredentialBroker] = {}
@@ -46,7 +45,6 @@ async def open_broker(
     async with AsyncExitStack() as closing:
         described: list[StsSettings | ExchangeSettings] = [*tables.sts, *tables.exchange]
         for table in described:
-            _check_names(table, settings)
             broker: CredentialBroker
             if isinstance(table, StsSettings):
                 broker = await _sts_broker(table, closing, counts)
@@ -110,25 +108,6 @@ def _exchange_broker(
     )
     closing.push_async_callback(broker.close)
     return broker
-
-
-def _check_names(table: StsSettings | ExchangeSettings, settings: Settings) -> None:
-    """Check that named issuers and resources are configured.
-
-    A misspelt one would only show as credentials that are never issued.
-    """
-    issuers = {item.issuer for item in settings.issuers}
-    if settings.introspection is not None:
-        issuers.add(settings.introspection.issuer)
-    if isinstance(table, StsSettings):
-        kind, wanted = "sts", {item.issuer for item in table.roles}
-    else:
-        kind, wanted = "exchange", {*table.issuers}
-    for issuer in wanted - issuers:
-        raise ConfigError(f"credentials.{kind}: {issuer} is not one of the issuers")
-    resources = {*settings.resources}.union(*(caller.resources for caller in settings.callers))
-    for resource in {*table.resources} - resources:
-        raise ConfigError(f"credentials.{kind}.resources: no caller may resolve for {resource}")
 
 
 def _static(settings: StaticCredentials) -> AwsCredentials:

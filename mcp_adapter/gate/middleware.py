@@ -124,13 +124,12 @@ class SessionGate:
         max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
         self._stateful = stateful
         self._log = RefusalLog()
+        max_anonymous_body_bytes = _anonymous_bytes(max_anonymous_body_bytes, max_body_bytes)
         resolving = RequestResolver(self._resolver, resource, stateful=stateful)
         bodies = Bodies(
             resolving,
             max_bytes=max_body_bytes,
-            max_anonymous_bytes=arguments.positive_integer(
-                "max_anonymous_body_bytes", max_anonymous_body_bytes
-            ),
+            max_anonymous_bytes=max_anonymous_body_bytes,
             timeout_seconds=arguments.positive_number("body_timeout_seconds", body_timeout_seconds),
         )
         serving = Serving(
@@ -243,10 +242,28 @@ def _metadata(
 
     Raises:
         TypeError: one string stands where several are meant.
-        ValueError: a scope or issuer is none.
+        ValueError: a scope or issuer is none, or the scopes would be in no metadata.
     """
     routes = metadata_routes(resource, authorization_servers=authorization_servers, scopes=scopes)
+    if scopes and not authorization_servers:
+        raise ValueError(
+            "scopes has no effect without authorization_servers: it is in the metadata alone"
+        )
     return routes if authorization_servers else []
+
+
+def _anonymous_bytes(limit: int, max_body_bytes: int) -> int:
+    """
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is not above 0, or has no effect.
+    """
+    arguments.positive_integer("max_anonymous_body_bytes", limit)
+    if limit > max_body_bytes and limit != DEFAULT_MAX_ANONYMOUS_BODY_BYTES:
+        raise ValueError(
+            f"max_anonymous_body_bytes has no effect above max_body_bytes = {max_body_bytes}"
+        )
+    return limit
 
 
 def _open_paths(

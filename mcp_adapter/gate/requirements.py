@@ -150,7 +150,7 @@ def with_broader_scopes(
     Raises:
         TypeError: ``requirement`` is no plain function, or one of ``implied`` is a string where
             several are meant.
-        ValueError: no token could hold one of the scopes.
+        ValueError: no token could hold one of the scopes, or one of ``implied`` implies no other.
     """
     check_function(requirement)
     arguments.mapping("implied", implied)
@@ -159,6 +159,9 @@ def with_broader_scopes(
         broader: arguments.scopes(f"implied[{broader!r}]", names)
         for broader, names in implied.items()
     }
+    for broader, names in narrower.items():
+        if not {*names} - {broader}:
+            raise ValueError(f"implied[{broader!r}] has no effect: it implies no other scope")
     implied_by: dict[str, frozenset[str]] = {}
     for broader in narrower:
         for scope in _closure(broader, narrower):

@@ -22,6 +22,7 @@ from authsvc.common.formats import (
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
+from authsvc.net.addresses import is_taken
 from authsvc.net.hosts import EVERY
 from authsvc.net.peers import UNIX
 from authsvc.net.urls import read
@@ -164,6 +165,23 @@ class Settings(FileSettings):
                 "allowed_hosts has *, which allows every Host: its other values, and "
                 "trusted_proxies, have no effect"
             )
+
+    @rule
+    def _anonymous_bodies_are_shorter(self) -> Iterator[Fault]:
+        yield from self.unreached("max_anonymous_body_bytes", "max_body_bytes")
+
+    @rule
+    def _scopes_imply_others(self) -> Iterator[Fault]:
+        for broader, scopes in self.implied_scopes.items():
+            if not {*scopes} - {broader}:
+                yield Fault(
+                    "implies no other scope: name one, or remove it", ("implied_scopes", broader)
+                )
+
+    @rule
+    def _metrics_have_a_port(self) -> Iterator[Fault]:
+        if self.metrics is not None and is_taken(self.metrics.listen, self.listen):
+            yield Fault("is the address of listen: choose another port", ("metrics", "listen"))
 
     @rule
     def _path_is_free(self) -> Iterator[Fault]:

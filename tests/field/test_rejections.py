@@ -205,7 +205,7 @@ def configuration(folder: Path, *, introspects: bool) -> Path:
             f'secret_file = "{folder}/secret"'
             for issuer in (ISSUER, ENTRA)
         ),
-        f'[store]\nkind = "memory"\npath = "{folder}/db"',
+        '[store]\nkind = "memory"',
     ]
     if introspects:
         tables.append(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from authsvc.cli import main
 from authsvc.common.settings import ConfigError, FileSettings, load
 from authsvc.console.config import ConsoleSettings
 from authsvc.server.config import Settings
@@ -243,4 +245,325 @@ def test_two_entries_of_one_name_have_positions(tmp_path: Path) -> None:
     text = f"{AUTHSVC}\n[[issuers]]{entry}leeway_seconds = -1"
     assert faults(tmp_path, Settings, text) == [
         "issuers[1].leeway_seconds: is greater than or equal to 0"
+    ]
+
+
+SECRET = AUTHSVC.replace("RS256", "HS256").replace(
+    'jwks_url = "https://idp.example/jwks"', 'secret_file = "secret"'
+)
+FILE = AUTHSVC.replace('jwks_url = "https://idp.example/jwks"', 'jwks_file = "jwks.json"')
+FROM_A_FILE = (
+    "has no effect with keys from a file: remove it, or use jwks_url or discover in place of the "
+    "file"
+)
+OTHER = '"https://other.example/mcp"'
+UNREGISTERED = (
+    "no caller may resolve for it: add it to resources, of a caller or at the top, or remove it"
+)
+NO_ISSUER = "is not one of the issuers: write its [[issuers]] table, or remove it"
+INTROSPECTION = """
+[introspection]
+issuer = "https://opaque.example"
+endpoint = "https://opaque.example/introspect"
+client_id = "a"
+client_secret_file = "b"
+"""
+STS = """
+[[credentials.sts]]
+region = "eu-west-1"
+ambient = true
+"""
+ROLE = "arn:aws:iam::123456789012:role/"
+ALL_ROLES = f"""
+[[credentials.sts.roles]]
+issuer = "https://idp.example"
+arn = "{ROLE}all"
+"""
+ADMIN = f"""
+[[callers]]
+name = "operator"
+admin = true
+service_token_sha256 = ["{"0" * 64}"]
+"""
+CALLERS = (
+    'listen = "unix:/run/authsvc.sock"\n'
+    + AUTHSVC.replace('resources = ["https://mcp.example/mcp"]', "")
+    + ADMIN
+)
+
+
+def without_effect(setting: str, reason: str) -> str:
+    return f"{setting}: has no effect {reason}"
+
+
+def above(table: str, name: str, bound: str, value: str) -> str:
+    return without_effect(f"{table}{name}", f"above {bound} = {value}: lower it, or raise {bound}")
+
+
+def of_kind(name: str, kind: str) -> str:
+    reason = f"with kind = {kind!r}: remove it, or choose another kind"
+    return without_effect(f"store.{name}", reason)
+
+
+def of_mode(name: str, mode: str) -> str:
+    reason = f"with mode = {mode!r}: remove it, or choose another mode"
+    return without_effect(f"store.{name}", reason)
+
+
+ISSUERS_WITHOUT_EFFECT = [
+    (SECRET + "keys_max_stale_seconds = 60", f"{FIRST}.keys_max_stale_seconds: {FROM_A_FILE}"),
+    (FILE + "allow_private_addresses = true", f"{FIRST}.allow_private_addresses: {FROM_A_FILE}"),
+    (
+        FILE + 'proxy = "http://p.example:1"\nca_file = "c"',
+        f"{FIRST}.ca_file: {FROM_A_FILE}\n{FIRST}.proxy: {FROM_A_FILE}",
+    ),
+    (FILE + "allow_private_addresses = false", ""),
+    (
+        SECRET + 'previous_secret_files = ["secret"]',
+        f"{FIRST}.previous_secret_files: has secret_file itself: remove it there",
+    ),
+    (AUTHSVC + f"audiences = {{{OTHER} = ['x']}}", f"{FIRST}.audiences.{OTHER}: {UNREGISTERED}"),
+    (AUTHSVC + f"client_ids = {{{OTHER} = ['x']}}", f"{FIRST}.client_ids.{OTHER}: {UNREGISTERED}"),
+    (
+        AUTHSVC + INTROSPECTION + f"client_ids = {{{OTHER} = ['x']}}",
+        f"introspection.client_ids.{OTHER}: {UNREGISTERED}",
+    ),
+    (
+        AUTHSVC + 'audiences = {"https://mcp.example/mcp" = []}',
+        (
+            f'{FIRST}.audiences."https://mcp.example/mcp": accepts no aud: name one, or remove it '
+            "to accept the resource itself"
+        ),
+    ),
+    (
+        AUTHSVC + INTROSPECTION + 'client_ids = {"https://mcp.example/mcp" = []}',
+        (
+            'introspection.client_ids."https://mcp.example/mcp": names no client: name one, or '
+            "remove it"
+        ),
+    ),
+    (
+        AUTHSVC + 'client_ids = ["app"]\nrequired_claims = ["exp", "aud"]',
+        without_effect(f"{FIRST}.client_ids", "where required_claims has aud: remove one of them"),
+    ),
+    (
+        AUTHSVC.replace("https://idp.example/jwks", "https://10.0.0.7/jwks"),
+        f"{FIRST}.jwks_url: has a private address: set allow_private_addresses = true",
+    ),
+    (
+        AUTHSVC + INTROSPECTION.replace("//opaque.example/i", "//[fd00::1]/i"),
+        "introspection.endpoint: has a private address: set allow_private_addresses = true",
+    ),
+    (AUTHSVC.replace("https://idp.example/jwks", "http://127.0.0.1:1/jwks"), ""),
+    (
+        AUTHSVC + INTROSPECTION + 'private_key_id = "k"',
+        without_effect(
+            "introspection.private_key_id",
+            "with auth_method = 'client_secret_basic': remove it, or set auth_method to "
+            "private_key_jwt",
+        ),
+    ),
+]
+
+STORES_WITHOUT_EFFECT = [
+    ('kind = "memory"\npath = "x"', of_kind("path", "memory")),
+    ('kind = "memory"\ncached_sessions = 5', of_kind("cached_sessions", "memory")),
+    ('url = "redis://valkey.example"\nprefix = "x"',
+     f"{of_kind('url', 'sqlite')}\n{of_kind('prefix', 'sqlite')}"),
+    ('kind = "redis"\npath = "x"', of_kind("path", "redis")),
+    ('kind = "redis"\nnodes = ["h:1"]\nservice = "x"',
+     f"{of_mode('nodes', 'single')}\n{of_mode('service', 'single')}"),
+    ('kind = "redis"\nmode = "cluster"\nnodes = ["h:1"]\nurl = "redis://h"',
+     of_mode("url", "cluster")),
+    ('kind = "redis"\nmode = "sentinel"\nsentinels = ["h:1"]\nnodes = ["h:1"]',
+     of_mode("nodes", "sentinel")),
+    ('kind = "redis"\ncertificate_file = "c"',
+     "store: certificate_file and key_file go together"),
+    ('kind = "redis"\ncertificate_file = "c"\nkey_file = "k"',
+     ("store.certificate_file: has no effect without TLS: set ca_file, or a rediss:// url\n"
+     "store.key_file: has no effect without TLS: set ca_file, or a rediss:// url")),
+    ('kind = "redis"\nurl = "rediss://h"\ncertificate_file = "c"\nkey_file = "k"', ""),
+    ('kind = "redis"\nurl = "unix:/run/valkey.sock"\nca_file = "c"',
+     "store.ca_file: has no effect on a Unix socket: remove it, or set a rediss:// url"),
+    ('kind = "memory"\nevents_kept = 5000', ""),
+]  # fmt: skip
+
+CREDENTIALS_WITHOUT_EFFECT = [
+    (
+        STS + f"resources = [{OTHER}]" + ALL_ROLES,
+        (
+            f"credentials.sts[{OTHER.strip(chr(34))}].resources: {OTHER.strip(chr(34))}: "
+            f"{UNREGISTERED}"
+        ),
+    ),
+    (
+        STS + ALL_ROLES.replace("idp.example", "x.example"),
+        f"credentials.sts[0].roles[{ROLE}all].issuer: {NO_ISSUER}",
+    ),
+    (
+        EXCHANGE.replace('["https://idp.example"]', '["https://x.example"]'),
+        "credentials.exchange[https://mcp.example/mcp].issuers: https://x.example: " + NO_ISSUER,
+    ),
+    (
+        STS + ALL_ROLES + ALL_ROLES.replace("/all", "/readers") + 'role = "reader"',
+        (
+            f"credentials.sts[0].roles[{ROLE}readers]: never applies: an entry before it is for "
+            "all principals of https://idp.example. Move that one to the end"
+        ),
+    ),
+    (
+        EXCHANGE + STS + ALL_ROLES,
+        "credentials.sts[0]: has no effect: each resource has a table of its own. Remove it",
+    ),
+    (
+        EXCHANGE + "[[credentials.static]]\nrole = 'r'\naccess_key_id = 'a'\n"
+        "secret_access_key_file = 's'",
+        "credentials.static: has no effect: each resource has a table of its own. Remove it",
+    ),
+    (
+        2 * "[[credentials.static]]\nrole = 'r'\naccess_key_id = 'a'\n"
+        "secret_access_key_file = 's'\n",
+        "credentials.static: two have the same role",
+    ),
+]
+
+SERVERS_WITHOUT_EFFECT = [
+    (CALLERS, "callers: all are operators: give one of them resources"),
+    (
+        AUTHSVC + "[tracing]\nendpoint = 'http://127.0.0.1:4317'\nsample_ratio = 0",
+        (
+            "tracing.sample_ratio: samples no trace that begins here: set it above 0, or remove "
+            "[tracing] to export none"
+        ),
+    ),
+    (
+        AUTHSVC + "[limits]\nmax_concurrent_calls_per_caller = 300\nmax_concurrent_calls = 200",
+        above("limits.", "max_concurrent_calls_per_caller", "max_concurrent_calls", "200"),
+    ),
+    (AUTHSVC + "[limits]\nmax_concurrent_calls = 200", ""),
+    (
+        AUTHSVC + "[limits]\nmax_streams_per_caller = 3000",
+        above("limits.", "max_streams_per_caller", "max_concurrent_calls_per_caller", "2000"),
+    ),
+    (
+        AUTHSVC + "[sessions]\nabsolute_seconds = 60\nauthenticated_idle_seconds = 61",
+        above("sessions.", "authenticated_idle_seconds", "absolute_seconds", "60"),
+    ),
+    (AUTHSVC + "[sessions]\nabsolute_seconds = 60", ""),
+    (
+        "max_connection_idle_seconds = 600\n" + AUTHSVC,
+        above("", "max_connection_idle_seconds", "max_connection_age_seconds", "300"),
+    ),
+    ("max_connection_idle_seconds = 600\nmax_connection_age_seconds = 0\n" + AUTHSVC, ""),
+    ("grace_seconds = inf\n" + AUTHSVC, "grace_seconds: is a finite number"),
+    (
+        AUTHSVC + "[metrics]\nlisten = '127.0.0.1:50051'",
+        "metrics.listen: is the address of listen: choose another port",
+    ),
+    ("listen = '127.0.0.1:0'\n" + AUTHSVC + "[metrics]\nlisten = '127.0.0.1:0'", ""),
+    (
+        AUTHSVC + "[development]\nissuer = 'https://idp.example'\naudience = 'https://x.example'",
+        (
+            "development.issuer: is not the issuer of an [[issuers]] table with a secret_file: "
+            "write its table, or name another"
+        ),
+    ),
+    (
+        SECRET + "[development]\nissuer = 'https://idp.example'\naudience = 'https://x.example'",
+        (
+            "development.audience: tokens with it are rejected, as https://idp.example accepts it "
+            "for no resource: name one of resources, or set audiences of the issuer"
+        ),
+    ),
+    (
+        SECRET + "audiences = {'https://mcp.example/mcp' = ['https://x.example/']}\n"
+        "[development]\nissuer = 'https://idp.example'\naudience = 'https://x.example'",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        *ISSUERS_WITHOUT_EFFECT,
+        *((f"{AUTHSVC}[store]\n{text}", wanted) for text, wanted in STORES_WITHOUT_EFFECT),
+        *((AUTHSVC + text, wanted) for text, wanted in CREDENTIALS_WITHOUT_EFFECT),
+        *SERVERS_WITHOUT_EFFECT,
+    ],
+)
+def test_settings_of_authsvc_without_effect(tmp_path: Path, text: str, wanted: str) -> None:
+    assert faults(tmp_path, Settings, text) == wanted.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("settings_class", "text", "wanted"),
+    [
+        (
+            AdapterSettings,
+            "max_anonymous_body_bytes = 2048\nmax_body_bytes = 1024\n" + ADAPTER,
+            above("", "max_anonymous_body_bytes", "max_body_bytes", "1024"),
+        ),
+        (AdapterSettings, "max_body_bytes = 1024\n" + ADAPTER, ""),
+        (
+            AdapterSettings,
+            ADAPTER + "implied_scopes = {a = [], b = ['b'], c = ['a']}",
+            (
+                "implied_scopes.a: implies no other scope: name one, or remove it\n"
+                "implied_scopes.b: implies no other scope: name one, or remove it"
+            ),
+        ),
+        (
+            AdapterSettings,
+            ADAPTER + "[connections]\nmax_connections = 5\nmax_connections_per_address = 6",
+            above("connections.", "max_connections_per_address", "max_connections", "5"),
+        ),
+        (
+            AdapterSettings,
+            ADAPTER + "[connections]\nheader_timeout_seconds = 90",
+            above("connections.", "header_timeout_seconds", "request_timeout_seconds", "60"),
+        ),
+        (
+            AdapterSettings,
+            ADAPTER + "[metrics]\nlisten = '127.0.0.1:8000'",
+            "metrics.listen: is the address of listen: choose another port",
+        ),
+        (
+            AdapterSettings,
+            ADAPTER + "[tracing]\nendpoint = 'http://127.0.0.1:4317'\nsample_ratio = 0",
+            (
+                "tracing.sample_ratio: samples no trace that begins here: set it above 0, or "
+                "remove [tracing] to export none"
+            ),
+        ),
+        (
+            ConsoleSettings,
+            "session_seconds = 60\nsession_idle_seconds = 61\n" + CONSOLE,
+            above("", "session_idle_seconds", "session_seconds", "60"),
+        ),
+        (ConsoleSettings, "session_seconds = 60\n" + CONSOLE, ""),
+    ],
+)
+def test_other_settings_without_effect(
+    tmp_path: Path, settings_class: type[FileSettings], text: str, wanted: str
+) -> None:
+    assert faults(tmp_path, settings_class, text) == wanted.splitlines()
+
+
+def test_check_config_and_serve_refuse_them_alike(tmp_path: Path) -> None:
+    path = tmp_path / "authsvc.toml"
+    path.write_text(f"{AUTHSVC}[store]\nkind = 'memory'\npath = 'x'")
+    for command in ("check-config", "serve"):
+        result = CliRunner().invoke(main, [command, "--config", str(path)])
+        assert result.exit_code == 2
+        assert f"{path}: {of_kind('path', 'memory')}" in result.output
+
+
+def test_a_wrong_caller_hides_no_fault_and_causes_none(tmp_path: Path) -> None:
+    """Which resources are registered is not known where a caller is wrong."""
+    text = f"{CALLERS}resources = []\nfoo = 1\n[sessions]\nabsolute_seconds = 1"
+    text = text.replace("jwks_url", f"client_ids = {{{OTHER} = ['x']}}\njwks_url")
+    assert faults(tmp_path, Settings, text + "\nunauthenticated_idle_seconds = 2") == [
+        f"callers[operator].foo: {UNKNOWN}",
+        above("sessions.", "unauthenticated_idle_seconds", "absolute_seconds", "1"),
     ]

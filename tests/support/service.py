@@ -75,7 +75,7 @@ def store_settings(folder: Path, kind: str) -> dict[str, object]:
     if kind == "redis":
         where = {"url": shared_valkey().url, "prefix": fresh_prefix()}
         return {"kind": kind, "timeout_seconds": TIMEOUT_SECONDS, **where}
-    return {"kind": kind, "path": folder / "authsvc.db"}
+    return {"kind": kind} | ({"path": folder / "authsvc.db"} if kind == "sqlite" else {})
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
-from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
+from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
 from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl
 
 SigningAlgorithm = Literal[
@@ -63,6 +63,10 @@ class EndpointSettings(Table):
     @rule
     def _https_where_it_matters(self) -> Iterator[Fault]:
         yield from egress_faults(self, endpoint=self.endpoint)
+
+    @rule
+    def _may_be_connected_to(self) -> Iterator[Fault]:
+        yield from private_faults(allowed=self.allow_private_addresses, endpoint=self.endpoint)
 
     @rule
     def _has_a_credential(self) -> Iterator[Fault]:

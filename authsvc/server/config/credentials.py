@@ -115,6 +115,13 @@ class StsSettings(Table):
         principals = [(item.issuer, item.role) for item in self.roles]
         if len(set(principals)) < len(principals):
             yield Fault("two have the same issuer and role", ("roles",))
+        for position, (issuer, role) in enumerate(principals):
+            if role and (issuer, "") in principals[:position]:
+                yield Fault(
+                    f"never applies: an entry before it is for all principals of {issuer}. Move "
+                    "that one to the end",
+                    ("roles", position),
+                )
 
 
 class ExchangeSettings(EndpointSettings):
@@ -147,6 +154,12 @@ class CredentialSettings(Table):
     static: tuple[StaticCredentials, ...] = ()
     sts: tuple[StsSettings, ...] = ()
     exchange: tuple[ExchangeSettings, ...] = ()
+
+    @rule
+    def _roles_differ(self) -> Iterator[Fault]:
+        roles = [item.role for item in self.static]
+        if len(set(roles)) < len(roles):
+            yield Fault("two have the same role", ("static",))
 
     @rule
     def _one_broker_for_each_resource(self) -> Iterator[Fault]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from authsvc.common.setting_rules import Fault
+from authsvc.net.addresses import is_loopback
+from authsvc.net.public_addresses import is_public
 
 CA_FILE = "Certificate authorities of it, PEM, beside the system's. A changed file takes effect."
 PROXY = (
@@ -44,3 +48,20 @@ def egress_faults(table: Egress, **urls: str) -> Iterator[Fault]:
         for setting, url in urls.items():
             if url.lower().startswith("http:"):
                 yield Fault(f"goes with https alone, and {setting} is an http URL", (name,))
+
+
+def private_faults(*, allowed: bool, **urls: str) -> Iterator[Fault]:
+    """A fault for each URL with an address that would not be connected to.
+
+    Args:
+        allowed: ``allow_private_addresses``.
+        urls: by the setting's name.
+    """
+    for setting, url in urls.items():
+        host = (urlsplit(url).hostname or "") if not allowed else ""
+        try:
+            is_refused = not (is_loopback(host) or is_public(ipaddress.ip_address(host)))
+        except ValueError:
+            continue  # a name, whose address may be anything
+        if is_refused:
+            yield Fault("has a private address: set allow_private_addresses = true", (setting,))

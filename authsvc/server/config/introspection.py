@@ -9,6 +9,7 @@ from pydantic import Field
 
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource
+from authsvc.server.config.accepted_tokens import empty_entries
 from authsvc.server.config.claims import (
     CERTIFICATE_BOUND,
     PROFILE,
@@ -67,6 +68,10 @@ class IntrospectionSettings(EndpointSettings):
                 "one of them",
                 ("client_ids",),
             )
+
+    @rule
+    def _some_tokens_are_accepted(self) -> Iterator[Fault]:
+        yield from empty_entries(self)
 
     @rule
     def _types_are_left_out(self) -> Iterator[Fault]:

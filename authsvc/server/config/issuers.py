@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PositiveFloat
 from authsvc.common.formats import check_issuer
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource, Table
+from authsvc.server.config.accepted_tokens import empty_entries
 from authsvc.server.config.claims import (
     CERTIFICATE_BOUND,
     PROFILE,
@@ -18,7 +19,7 @@ from authsvc.server.config.claims import (
     ClientIds,
     ProfileName,
 )
-from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
+from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
 from authsvc.tokens.algorithms import ALGORITHMS
 
@@ -135,9 +136,22 @@ class IssuerSettings(Table):
             yield Fault(f"{', '.join(self.algorithms)}: HS algorithms go with secret_file")
 
     @rule
+    def _clients_count(self) -> Iterator[Fault]:
+        if "aud" in self.required_claims:
+            yield from self.without_effect(
+                ("client_ids",), "where required_claims has aud: remove one of them"
+            )
+
+    @rule
+    def _some_tokens_are_accepted(self) -> Iterator[Fault]:
+        yield from empty_entries(self)
+
+    @rule
     def _secrets_rotate(self) -> Iterator[Fault]:
         if self.previous_secret_files and self.secret_file is None:
             yield Fault("previous_secret_files needs secret_file")
+        elif self.secret_file in self.previous_secret_files:
+            yield Fault("has secret_file itself: remove it there", ("previous_secret_files",))
 
     @rule
     def _can_be_discovered(self) -> Iterator[Fault]:
@@ -149,14 +163,25 @@ class IssuerSettings(Table):
 
     @rule
     def _https_where_it_matters(self) -> Iterator[Fault]:
-        if self.metadata_url is not None:
-            yield from egress_faults(self, metadata_url=self.metadata_url)
-        elif self.discover:
-            yield from egress_faults(self, issuer=self.issuer)
-        elif self.jwks_url is not None:
-            yield from egress_faults(self, jwks_url=self.jwks_url)
-        else:
+        yield from egress_faults(self, **self._fetched)
+
+    @rule
+    def _may_be_connected_to(self) -> Iterator[Fault]:
+        yield from private_faults(allowed=self.allow_private_addresses, **self._fetched)
+
+    @rule
+    def _something_is_fetched(self) -> Iterator[Fault]:
+        if not self._fetched:
             yield from self.without_effect(_OF_FETCHED_KEYS, _NOTHING_IS_FETCHED)
+
+    @property
+    def _fetched(self) -> dict[str, str]:
+        """The URL that is fetched first, by its setting."""
+        if self.metadata_url is not None:
+            return {"metadata_url": self.metadata_url}
+        if self.discover:
+            return {"issuer": self.issuer}
+        return {} if self.jwks_url is None else {"jwks_url": self.jwks_url}
 
     @property
     def is_discovered(self) -> bool:

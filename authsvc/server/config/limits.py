@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 
 from pydantic import Field, PositiveFloat
 
 from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
 
 _CALLER = CallerLimits()
@@ -78,6 +80,11 @@ class LimitSettings(Table):
         default=10.0,
         description="Beyond that limit, how long a registered caller's call waits for its request.",
     )
+
+    @rule
+    def _limits_are_reached(self) -> Iterator[Fault]:
+        yield from self.unreached("max_concurrent_calls_per_caller", "max_concurrent_calls")
+        yield from self.unreached("max_streams_per_caller", "max_concurrent_calls_per_caller")
 
     def caller_limits(self) -> CallerLimits:
         """The limits of each caller."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field, PositiveFloat
 
+from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
 from authsvc.domain.record import Limits
 
@@ -34,6 +37,11 @@ class SessionSettings(Table):
         ge=1,
         description="Unauthenticated sessions at once. Beyond it, the oldest ones are removed.",
     )
+
+    @rule
+    def _idle_sessions_expire(self) -> Iterator[Fault]:
+        yield from self.unreached("unauthenticated_idle_seconds", "absolute_seconds")
+        yield from self.unreached("authenticated_idle_seconds", "absolute_seconds")
 
     def limits(self) -> Limits:
         """The lifetimes, for the decision table."""

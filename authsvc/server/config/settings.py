@@ -13,7 +13,8 @@ from pydantic_settings import SettingsConfigDict
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource
 from authsvc.domain.record import Limits
-from authsvc.net.addresses import is_local, split
+from authsvc.net.addresses import is_local, is_taken, split
+from authsvc.server.config.accepted_tokens import unregistered
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import CredentialSettings
 from authsvc.server.config.development import DevelopmentSettings
@@ -21,6 +22,7 @@ from authsvc.server.config.introspection import IntrospectionSettings
 from authsvc.server.config.issuers import IssuerSettings
 from authsvc.server.config.limits import LimitSettings
 from authsvc.server.config.metrics import MetricsSettings
+from authsvc.server.config.references import credential_faults, development_faults
 from authsvc.server.config.sessions import RevocationSettings, SessionSettings
 from authsvc.server.config.store import SHARED_KINDS, StoreSettings
 from authsvc.server.config.values import ListeningAddress
@@ -123,6 +125,11 @@ class Settings(FileSettings):
         kept = self.revocations.retention_seconds
         return replace(self.sessions.limits(), not_befores_kept_seconds=kept)
 
+    @property
+    def registered_resources(self) -> frozenset[str]:
+        """The resources that a caller may resolve for."""
+        return frozenset(self.resources).union(*(caller.resources for caller in self.callers))
+
     @rule
     def _callers_are_known(self) -> Iterator[Fault]:
         if bool(self.resources) == bool(self.callers):
@@ -135,6 +142,8 @@ class Settings(FileSettings):
         names = [caller.name for caller in self.callers]
         if len(set(names)) < len(names):
             yield Fault("two have the same name", ("callers",))
+        if self.callers and all(caller.admin for caller in self.callers):
+            yield Fault("all are operators: give one of them resources", ("callers",))
 
     @rule
     def _calls_are_private(self) -> Iterator[Fault]:
@@ -225,3 +234,37 @@ class Settings(FileSettings):
                 "introspection.tokens = 'opaque' to verify its JWTs by its keys and introspect its "
                 "opaque tokens, or remove its [[issuers]] table and set tokens = 'all'"
             )
+
+    @rule
+    def _issuers_name_resources(self) -> Iterator[Fault]:
+        for position, issuer in enumerate(self.issuers):
+            yield from unregistered(issuer, self.registered_resources, ("issuers", position))
+
+    @rule
+    def _introspection_names_resources(self) -> Iterator[Fault]:
+        if self.introspection is not None:
+            yield from unregistered(
+                self.introspection, self.registered_resources, ("introspection",)
+            )
+
+    @rule
+    def _credentials_name_both(self) -> Iterator[Fault]:
+        issuers = {issuer.issuer for issuer in self.issuers}
+        if self.introspection is not None:
+            issuers.add(self.introspection.issuer)
+        yield from credential_faults(self.credentials, self.registered_resources, issuers)
+
+    @rule
+    def _development_tokens_are_accepted(self) -> Iterator[Fault]:
+        if self.development is not None:
+            yield from development_faults(self.development, self.issuers, self.registered_resources)
+
+    @rule
+    def _idle_connections_are_closed(self) -> Iterator[Fault]:
+        if self.max_connection_age_seconds:
+            yield from self.unreached("max_connection_idle_seconds", "max_connection_age_seconds")
+
+    @rule
+    def _metrics_have_a_port(self) -> Iterator[Fault]:
+        if self.metrics is not None and is_taken(self.metrics.listen, self.listen):
+            yield Fault("is the address of listen: choose another port", ("metrics", "listen"))

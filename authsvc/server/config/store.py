@@ -22,6 +22,24 @@ SHARED_KINDS: tuple[StoreKind, ...] = ("sqlite", "redis")
 """Kinds of store that several processes can share. More than one worker needs one of them."""
 
 
+_OF_SQLITE = ("path",)
+_OF_REDIS = (
+    *("mode", "url", "nodes", "sentinels", "service", "username", "password_file", "ca_file"),
+    *("certificate_file", "key_file", "acknowledge_replicas", "timeout_seconds", "prefix"),
+    "max_staleness_seconds",
+)
+_OF_OTHER_KINDS: dict[StoreKind, tuple[str, ...]] = {
+    "memory": (*_OF_SQLITE, *_OF_REDIS, "cached_sessions"),
+    "sqlite": _OF_REDIS,
+    "redis": _OF_SQLITE,
+}
+_OF_OTHER_MODES = {
+    "single": ("nodes", "sentinels", "service"),
+    "cluster": ("url", "sentinels", "service"),
+    "sentinel": ("url", "nodes"),
+}
+
+
 class StoreSettings(Table):
     """``[store]``: where session records live."""
 
@@ -96,6 +114,43 @@ class StoreSettings(Table):
                 self.redis_server()
             except ValueError as error:
                 yield Fault(str(error))
+
+    @rule
+    def _settings_are_of_its_kind(self) -> Iterator[Fault]:
+        others = _OF_OTHER_KINDS.get(self.kind, ())
+        yield from self.without_effect(
+            others, f"with kind = {self.kind!r}: remove it, or choose another kind"
+        )
+
+    @rule
+    def _settings_are_of_its_mode(self) -> Iterator[Fault]:
+        if self.kind == "redis":
+            yield from self.without_effect(
+                _OF_OTHER_MODES[self.mode],
+                f"with mode = {self.mode!r}: remove it, or choose another mode",
+            )
+
+    @rule
+    def _certificate_is_presented(self) -> Iterator[Fault]:
+        if self.kind != "redis":
+            return
+        if (self.certificate_file is None) != (self.key_file is None):
+            yield Fault("certificate_file and key_file go together")
+        elif self.ca_file is None and not self._has_tls_url:
+            yield from self.without_effect(
+                ("certificate_file", "key_file"), "without TLS: set ca_file, or a rediss:// url"
+            )
+
+    @rule
+    def _socket_is_in_the_clear(self) -> Iterator[Fault]:
+        if self.kind == "redis" and self.mode == "single" and self.url.startswith("unix:"):
+            yield from self.without_effect(
+                ("ca_file",), "on a Unix socket: remove it, or set a rediss:// url"
+            )
+
+    @property
+    def _has_tls_url(self) -> bool:
+        return self.mode == "single" and self.url.lower().startswith("rediss:")
 
     def redis_server(self) -> RedisServer:
         """The server of the redis store.

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from pydantic import ValidationError
 
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
@@ -293,14 +294,13 @@ async def test_nothing_listens(tmp_path: Path, idp: IdentityProvider, site: Site
         assert (await refused(broker)).reason is Reason.CREDENTIALS_UNAVAILABLE
 
 
-async def test_a_private_address_takes_a_setting(
+def test_a_private_address_takes_a_setting(
     tmp_path: Path, idp: IdentityProvider, site: Site
 ) -> None:
-    settings = configured(tmp_path, idp, site, endpoint="https://10.0.0.1/token")
-    async with broker_of(settings) as broker:
-        error = await refused(broker)
-    assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
-    assert "allow_private_addresses" in error.detail
+    private: dict[str, object] = {"endpoint": "https://10.0.0.1/token"}
+    with pytest.raises(ValidationError, match="set allow_private_addresses = true"):
+        configured(tmp_path, idp, site, **private)
+    configured(tmp_path, idp, site, **private, allow_private_addresses=True)
 
 
 async def test_no_secret_is_logged_or_shown(

@@ -19,7 +19,7 @@ from tests.support.clock import Clock
 from tests.support.service import serving, settings_for
 from tests.support.stack import RESOURCE as LOCAL_RESOURCE
 from tests.support.stack import ROLES, start_authsvc
-from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
+from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +107,8 @@ secret_access_key_file = "{tmp_path}/aws.key"
 issuer = "{ISSUER}"
 arn = "{ARN}"
 """
-        process, address = start_authsvc(tmp_path, running, tables=tables)
+        callers = f'resources = ["{LOCAL_RESOURCE}", "{OTHER_RESOURCE}"]'
+        process, address = start_authsvc(tmp_path, running, callers=callers, tables=tables)
         token = idp.token(aud=LOCAL_RESOURCE)
         async with (
             asyncio.timeout(TIMEOUT_SECONDS),

@@ -67,11 +67,11 @@ def test_the_environment_overrides_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTHSVC_LISTEN", "127.0.0.1:6000")
-    monkeypatch.setenv("AUTHSVC_STORE__KIND", "memory")
+    monkeypatch.setenv("AUTHSVC_STORE__EVENTS_KEPT", "5000")
     monkeypatch.setenv("AUTHSVC_RESOURCES", '["https://env.example/mcp"]')
     settings = load(Settings, written(tmp_path, MINIMAL + "[store]\npath = 'x.db'\n"))
     assert settings.listen == "127.0.0.1:6000"
-    assert (settings.store.kind, settings.store.path) == ("memory", Path("x.db"))
+    assert (settings.store.events_kept, settings.store.path) == (5_000, Path("x.db"))
     assert settings.resources == ("https://env.example/mcp",)
 
 

@@ -154,7 +154,7 @@ def test_workers_that_cannot_start_end_the_supervisor(config: Path, tmp_path: Pa
     ("old", "new", "named"),
     [
         ("127.0.0.1:0", "unix:/tmp/x.sock", "needs a port"),
-        ("[store]\npath", '[store]\nkind = "memory"\npath', "needs a store"),
+        ("[store]\npath", '[store]\nkind = "memory"\n# path', "needs a store"),
     ],
 )
 def test_an_error_names_what_workers_cannot_share(

@@ -155,7 +155,7 @@ SIZES = [
         *each("open_paths", [["/.well-known/oauth-protected-resource/mcp"]], ValueError),
         *SIZES,
         *each("max_anonymous_body_bytes", [*NOT_NUMBERS, 1.5], TypeError),
-        *each("max_anonymous_body_bytes", [0, -1], ValueError),
+        *each("max_anonymous_body_bytes", [0, -1, 4 * 1024 * 1024 + 1], ValueError),
         *each("body_timeout_seconds", NOT_NUMBERS, TypeError),
         *each("body_timeout_seconds", NOT_POSITIVE, ValueError),
     ],
@@ -169,6 +169,15 @@ def test_the_gate(name: str, value: object, error: type[Exception]) -> None:
     }
     with pytest.raises(error, match=name):
         SessionGate(**{**given, name: value})
+
+
+def test_scopes_are_in_the_metadata_alone() -> None:
+    with pytest.raises(ValueError, match="scopes has no effect without authorization_servers"):
+        SessionGate(Starlette(), resolver=MemoryResolver(), resource=RESOURCE, scopes=["a"])
+
+
+def test_a_default_above_a_shorter_limit_is_no_mistake() -> None:
+    SessionGate(Starlette(), resolver=MemoryResolver(), resource=RESOURCE, max_body_bytes=1_024)
 
 
 @pytest.mark.parametrize(
@@ -394,6 +403,8 @@ def test_a_requirement_that_can_be_met() -> None:
         (default_requirement, {"a": "b"}, TypeError),
         (default_requirement, {"a": ["b c"]}, ValueError),
         (default_requirement, {"a b": ["c"]}, ValueError),
+        (default_requirement, {"a": []}, ValueError),
+        (default_requirement, {"all": ["a"], "b": ["b"]}, ValueError),
     ],
 )
 def test_broader_scopes(requirement: object, implied: object, error: type[Exception]) -> None:
