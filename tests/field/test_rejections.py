@@ -368,6 +368,22 @@ async def test_an_introspected_token_that_has_expired_names_the_leeway_of_its_ta
     )
 
 
+async def test_a_clock_that_is_set_back_names_the_leeway_of_a_cached_answer(tmp_path: Path) -> None:
+    now = time.time()
+    answer = {"active": True, "sub": "alice", "aud": RESOURCE, "exp": now + 600, "nbf": now}
+    with serving_http() as site:
+        site.answers["/"] = Answer(json.dumps(answer).encode())
+        verifier = _introspection(f"{site.url}/", tmp_path)
+        presented = BearerToken("opaque-token")
+        await verifier.verify(presented, resource=RESOURCE, now=now)
+        with pytest.raises(AuthError) as caught:
+            verifier.cached(presented, resource=RESOURCE, now=now - 50.0)
+    assert (caught.value.reason, caught.value.setting) == (
+        Reason.TOKEN_NOT_YET_VALID,
+        "introspection.leeway_seconds",
+    )
+
+
 INTROSPECTION_CASES = {
     "aud": ({"aud": "other"}, _AUDIENCE, "introspection.audiences"),
     "no aud": ({"aud": None}, _AUDIENCE, "introspection.client_ids"),
