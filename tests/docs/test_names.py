@@ -27,7 +27,14 @@ OTHERS = {
     *("aof_rewrite_in_progress", "uptime_in_seconds", "used_memory", "limit_conn"),
     *("client_header_timeout", "client_body_timeout", "send_timeout", "ext_authz"),
     *("jwt_authn", "data_version", "https_proxy", "http_proxy", "grpc_proxy", "no_proxy"),
-    *("mmap_size", "error_description", "offline_access", "insufficient_scope", "session_id"),
+    *(
+        "mmap_size",
+        "error_description",
+        "offline_access",
+        "insufficient_scope",
+        "session_id",
+        "required_scopes",
+    ),
 }
 
 
