@@ -427,6 +427,6 @@ def test_local_operators_beside_callers_has_no_effect(
     tmp_path: Path, idp: IdentityProvider
 ) -> None:
     tls = write_tls(tmp_path / "tls")
-    configured = settings(tmp_path, tls, idp).model_dump()
+    configured = settings(tmp_path, tls, idp).model_dump(exclude_unset=True)
     with pytest.raises(ValidationError, match="local_operators"):
         Settings(**{**configured, "local_operators": True})

@@ -322,7 +322,7 @@ async def test_a_token_stays_rejected_after_its_not_before_is_deleted(
 ) -> None:
     kept = {"revocations": {"retention_seconds": 1_000}}
     values = settings(tmp_path, tls, idp, "memory")
-    values = Settings.model_validate({**values.model_dump(), **kept})
+    values = Settings.model_validate({**values.model_dump(exclude_unset=True), **kept})
     async with running(values, clock=clock) as address, clients(address, tls) as site:
         token = idp.token(ttl_seconds=1e6)
         await site.resolve("s", token)
@@ -348,7 +348,9 @@ async def test_an_opaque_token_is_revoked_like_any_other(
             "client_id": "authsvc",
             "client_secret_file": tmp_path / "client-secret",
         }
-        values = Settings.model_validate({**values.model_dump(), "introspection": introspected})
+        values = Settings.model_validate(
+            {**values.model_dump(exclude_unset=True), "introspection": introspected}
+        )
         async with running(values, clock=clock) as address, clients(address, tls) as site:
 
             def says(**claims: object) -> None:
