@@ -37,7 +37,7 @@ NO_LIMITS = """
 [limits]
 calls_per_second = 10_000_000
 calls_burst = 10_000_000
-max_concurrent_calls_per_caller = 100_000
+max_concurrent_calls_per_caller = 10_000
 rejected_tokens_per_second = 10_000_000
 rejected_tokens_burst = 10_000_000
 anonymous_sessions_per_second = 10_000_000
