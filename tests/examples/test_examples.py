@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stdout
@@ -22,54 +20,28 @@ from authsvc.common.settings import load
 from authsvc.server.config import Settings
 from authsvc.server.development import mint_token
 from examples import call
+from tests.examples.program import Program
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, spawn
 
 EXAMPLES = ROOT / "examples"
 SERVERS = (
     *("official_sdk", "fastmcp_app", "plain_starlette", "own_sessions"),
-    *("rest_flask", "rest_fastapi", "tested_server"),
+    *("low_level", "rest_flask", "rest_fastapi", "tested_server", "fastapi_mounted"),
 )
 START_SECONDS = TIMEOUT_SECONDS
 
 
-class Example:
+class Example(Program):
     """``python examples/.../server.py`` on a free port, beginning to start."""
 
     def __init__(self, name: str, authsvc: str) -> None:
-        self._name = name
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", EXAMPLES / name / "server.py"],
-            env=os.environ | {"AUTHSVC": authsvc, "PORT": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        server = EXAMPLES / name / "server.py"
+        super().__init__([sys.executable, "-W", "error", server], {"AUTHSVC": authsvc, "PORT": "0"})
 
     def url(self) -> str:
         """Where it listens, once it does."""
-        assert self._process.stdout is not None
-        too_late = threading.Timer(START_SECONDS, self._process.kill)
-        too_late.start()
-        said = ""
-        try:
-            while not (found := re.search(r"[Rr]unning on (http://\S+)", said)):
-                line = self._process.stdout.readline()
-                assert line, f"{self._name} ended:\n{said}"
-                said += line
-        finally:
-            too_late.cancel()
-        threading.Thread(target=self._process.stdout.read, daemon=True).start()
-        return found[1]
-
-    def end(self) -> None:
-        """End it, by force if it does not of itself."""
-        self._process.terminate()
-        try:
-            self._process.wait(TIMEOUT_SECONDS)
-        finally:
-            self._process.kill()
-            self._process.communicate()
+        return self.wait_for(r"[Rr]unning on (http://\S+)")[1]
 
 
 @pytest.fixture(scope="module")
@@ -131,17 +103,29 @@ def test_the_command_of_the_page(urls: dict[str, str], config: Path) -> None:
     assert done.stdout.splitlines() == [NO_TOKEN, "ada: reader"]
 
 
-@pytest.mark.parametrize("example", ["official_sdk", "fastmcp_app", "plain_starlette"])
+@pytest.mark.parametrize("example", ["official_sdk", "low_level", "fastmcp_app", "plain_starlette"])
 def test_a_tool_says_who_is_asking(urls: dict[str, str], config: Path, example: str) -> None:
     said = called(urls[example], "whoami", token(config, example))
 
     assert said == [NO_TOKEN, "ada: reader"]
 
 
-def test_a_tool_of_fastmcp_declares_its_scope(urls: dict[str, str], config: Path) -> None:
-    said = called(urls["fastmcp_app"], "note", token(config, "fastmcp_app"))
+@pytest.mark.parametrize("example", ["low_level", "fastmcp_app"])
+def test_a_tool_needs_its_scope(urls: dict[str, str], config: Path, example: str) -> None:
+    said = called(urls[example], "note", token(config, example))
 
     assert said == [NO_TOKEN, "refused: The token lacks a scope that this request needs."]
+
+
+def test_a_gate_below_a_prefix(urls: dict[str, str], config: Path) -> None:
+    url = urls["fastapi_mounted"]
+    said = called(f"{url}/team", "whoami", token(config, "fastapi_mounted"))
+
+    assert said == [NO_TOKEN, "ada: reader"]
+    assert httpx2.get(f"{url}/healthz", timeout=TIMEOUT_SECONDS).json() == "alive"
+    metadata = f"{url}/.well-known/oauth-protected-resource/team/mcp"
+    found = httpx2.get(metadata, timeout=TIMEOUT_SECONDS).json()
+    assert found["resource"] == resource_of("fastapi_mounted")
 
 
 def test_a_session_of_the_servers_own(urls: dict[str, str], config: Path) -> None:
@@ -185,7 +169,7 @@ def test_what_needs_no_token(urls: dict[str, str]) -> None:
     assert (
         httpx2.get(f"{urls['plain_starlette']}/healthz", timeout=TIMEOUT_SECONDS).text == "alive\n"
     )
-    for example in SERVERS[:4]:
+    for example in SERVERS[:5]:
         found = httpx2.get(
             f"{urls[example]}/.well-known/oauth-protected-resource/mcp", timeout=TIMEOUT_SECONDS
         )
