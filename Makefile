@@ -61,7 +61,7 @@ protos: $(READY) ## Generate authsvc/v1 and authsvc/internal/v1 from protos/; re
 contract: $(READY) ## Accept the proto as it is: write protos/contract.json, which `make check` compares with.
 	@$(BIN)/python -m scripts.contract --accept
 
-reference: $(READY) ## Make docs/reference from the code and the proto.
+reference: $(READY) ## Make docs/reference from the code and the proto, and the chart's table of values.
 	$(BIN)/python -m scripts.reference
 
 lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock.
@@ -108,6 +108,6 @@ fuzz: $(READY) ## Fuzz each target for FUZZ_SECONDS (60); findings and corpus in
 
 clean: ## Remove what the targets made, the virtual environment and the demo's files among it.
 	@# The markers first: half of an environment is never taken for a whole one.
-	rm -f $(VENV)/.ready .venv-3.*/.ready conformance/node_modules/.installed protos/node_modules/.installed tests/clients/node_modules/.installed
-	rm -rf $(VENV) .venv-3.* conformance/node_modules protos/node_modules tests/clients/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f $(VENV)/.ready .venv-3.*/.ready conformance/node_modules/.installed protos/node_modules/.installed tests/clients/node_modules/.installed tests/deploy/tools/node_modules/.installed
+	rm -rf $(VENV) .venv-3.* conformance/node_modules protos/node_modules tests/clients/node_modules tests/deploy/tools/node_modules var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

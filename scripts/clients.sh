@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the tests with real clients and proxies need: clients.sh VENV. Debian's Chromium and
-# nginx, and what tests/clients/package-lock.json pins, by the Node of the virtual environment. What
-# cannot be had is named, and its tests skip.
+# Installs what the tests with real clients, proxies and helm need: clients.sh VENV. Debian's Chromium
+# and nginx, and what the package-lock.json in tests/clients and tests/deploy/tools pin, by the Node of
+# the virtual environment. What cannot be had is named, and its tests skip.
 set -eu
 venv=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
@@ -22,5 +22,7 @@ debian() { # COMMAND PACKAGE
 debian chromium chromium
 debian nginx nginx-light
 
-"$venv/bin/python" -m scripts.npm tests/clients ||
-    echo "clients: the clients could not be installed; their tests skip" >&2
+for folder in tests/clients tests/deploy/tools; do
+    "$venv/bin/python" -m scripts.npm "$folder" ||
+        echo "clients: $folder could not be installed; its tests skip" >&2
+done
