@@ -1,4 +1,5 @@
-"""``python -m scripts.reference [--check]``: docs/reference, made from the code and the proto.
+"""``python -m scripts.reference [--check]``: docs/reference, made from the code and the proto, and
+what of the Helm chart is made from other files.
 
 With ``--check``, says which page is not as the code has it, and exits with 1.
 """
@@ -50,6 +51,7 @@ from mcp_adapter.server.config import Settings as AdapterSettings
 from mcp_adapter.testing import FakeResolver, InMemoryAuthsvc, as_caller
 from mcp_adapter.tools.loading import OWN
 from mcp_adapter.tools.reference import reference
+from scripts import chart
 from scripts.reasons import reasons
 
 ROOT = Path(__file__).parents[1]
@@ -440,6 +442,7 @@ def pages() -> Iterable[tuple[Path, str]]:
     yield FOLDER / "python.md", interfaces()
     yield FOLDER / "reasons.md", f"{MADE}\n{reasons()}"
     yield FOLDER / "tools.md", tools()
+    yield from chart.pages()
 
 
 def main() -> None:

@@ -1,0 +1,396 @@
+"""The Helm chart: by default it is the kustomization, and its values do what they say."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped] # it has no stubs
+
+from authsvc import __version__
+from scripts import chart
+from tests.support.helm import RELEASES, Helm, Key, Manifest, validate
+from tests.support.processes import ROOT
+
+CHART = ROOT / "deploy" / "helm" / "authsvc"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+VALUES = CHART / "values.yaml"
+DEFAULTS: dict[str, Any] = yaml.safe_load(VALUES.read_text())
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+
+OF_HELM = ("app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart")
+"""Labels that objects of a release have besides."""
+
+PEER = {"podSelector": {"matchLabels": {"app": "another"}}}
+RULE = {"to": [PEER], "ports": [{"protocol": "TCP", "port": 6380}]}
+SOURCE = {"serviceAccountToken": {"path": "sts-token", "audience": "sts.amazonaws.com"}}
+PLACEMENT = {
+    "podAnnotations": {"example.com/of": "pods"},
+    "nodeSelector": {"example.com/pool": "auth"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+}
+LIMITS = {"minReplicas": 4, "maxReplicas": 5, "targetCPUUtilizationPercentage": 60}
+PROGRAM = {
+    **PLACEMENT,
+    "extraSecretSources": [SOURCE],
+    "serviceAccountName": "own",
+    "autoscaling": {"enabled": False},
+    "replicas": 3,
+    "resources": {"requests": {"cpu": "1"}},
+}
+OTHERS = {
+    "image": {"repository": "images.internal/authsvc", "digest": f"sha256:{'0' * 64}"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "secrets": {name: f"own-{name.lower()}" for name in DEFAULTS["secrets"]},
+    "authsvc": {**PROGRAM, "config": "of = 'authsvc'"},
+    "adapter": {**PROGRAM, "config": "of = 'the adapter'\n"},
+    "valkey": {
+        **PLACEMENT,
+        "image": {"repository": "images.internal/valkey", "tag": "9.9.9"},
+        "config": "port 0\n",
+        "storage": {"size": "5Gi", "className": "fast"},
+        "resources": {"limits": {"memory": "4Gi"}},
+    },
+    "networkPolicies": {
+        **{name: [PEER] for name in ("dns", "adapterClients", "callers", "issuers", "s3")},
+        **{name: [RULE] for name in ("authsvcEgress", "adapterEgress")},
+    },
+}
+"""Another value for each, but for those that a test of their own sets."""
+
+
+@pytest.fixture(scope="module")
+def helm() -> Iterator[Helm]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Helm.unpacked(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def rendered(helm: Helm) -> dict[Key, Manifest]:
+    return helm.rendered(CHART)
+
+
+@pytest.fixture(scope="module")
+def others(helm: Helm) -> dict[Key, Manifest]:
+    return helm.rendered(CHART, OTHERS, namespace="elsewhere")
+
+
+def pod(manifests: dict[Key, Manifest], program: str) -> dict[str, Any]:
+    kind = "StatefulSet" if program == "valkey" else "Deployment"
+    spec: dict[str, Any] = manifests[kind, program]["spec"]["template"]["spec"]
+    return spec
+
+
+def container(manifests: dict[Key, Manifest], program: str) -> dict[str, Any]:
+    (only,) = pod(manifests, program)["containers"]
+    return dict(only)
+
+
+def secrets(manifests: dict[Key, Manifest], program: str) -> dict[str, str]:
+    """Which Secret each file under /run/secrets is from."""
+    (volume,) = [it for it in pod(manifests, program)["volumes"] if it["name"] == "secrets"]
+    sources = [it["secret"] for it in volume["projected"]["sources"] if "secret" in it]
+    return {item["path"]: it["name"] for it in sources for item in it["items"]}
+
+
+def pod_annotations(manifests: dict[Key, Manifest], program: str) -> dict[str, str]:
+    kind = "StatefulSet" if program == "valkey" else "Deployment"
+    template = manifests[kind, program]["spec"]["template"]
+    return dict(template["metadata"]["annotations"])
+
+
+def checksums(manifests: dict[Key, Manifest]) -> dict[str, str]:
+    programs = ("authsvc", "adapter", "valkey")
+    return {it: pod_annotations(manifests, it)["checksum/config"] for it in programs}
+
+
+def policy(manifests: dict[Key, Manifest], name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = manifests["NetworkPolicy", name]["spec"]
+    return spec
+
+
+# The chart and the kustomization.
+
+
+def without_what_helm_adds(manifest: Manifest) -> Manifest:
+    plain = copy.deepcopy(manifest)
+    for label in OF_HELM:
+        del plain["metadata"]["labels"][label]
+    template = plain["spec"]["template"] if plain["kind"] in {"Deployment", "StatefulSet"} else {}
+    if template:
+        assert list(template["metadata"].pop("annotations")) == ["checksum/config"]
+    return plain
+
+
+def without_digests(manifests: dict[Key, Manifest]) -> dict[Key, Manifest]:
+    """Without the suffix by which kustomize rolls pods when a ConfigMap changes."""
+    names = {name for kind, name in manifests if kind == "ConfigMap"}
+    text = json.dumps(list(manifests.values()))
+    for name in names:
+        text = text.replace(f'"{name}"', f'"{re.sub("-[a-z0-9]{10}$", "", name)}"')
+    return {(it["kind"], it["metadata"]["name"]): it for it in json.loads(text)}
+
+
+def test_by_default_the_chart_is_the_kustomization(
+    helm: Helm, rendered: dict[Key, Manifest]
+) -> None:
+    kustomized = without_digests(helm.kustomized(KUBERNETES))
+    # A release would delete its Namespace with all that is in it; secrets.sh makes it.
+    del kustomized["Namespace", "authsvc"]
+    assert set(rendered) == set(kustomized)
+    for key, manifest in rendered.items():
+        assert without_what_helm_adds(manifest) == kustomized[key], key
+
+
+def test_kubernetes_knows_every_field(
+    rendered: dict[Key, Manifest], others: dict[Key, Manifest]
+) -> None:
+    for manifest in (*rendered.values(), *others.values()):
+        validate(manifest)
+
+
+# The chart by itself.
+
+
+def test_the_linter_has_nothing_to_say(helm: Helm) -> None:
+    linted = helm.run("lint", "--strict", "--quiet", CHART)
+    assert (linted.returncode, linted.stdout.strip()) == (0, ""), linted.stdout
+
+
+def test_its_version_is_that_of_authsvc() -> None:
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert about["version"] == str(about["appVersion"]) == __version__
+
+
+def test_a_package_of_it_is_complete(
+    helm: Helm, tmp_path: Path, rendered: dict[Key, Manifest]
+) -> None:
+    packed = helm.run("package", CHART, "--destination", tmp_path)
+    assert packed.returncode == 0, packed.stderr
+    assert helm.rendered(tmp_path / f"authsvc-{__version__}.tgz") == rendered
+
+
+def test_it_says_which_configurations_are_examples(helm: Helm) -> None:
+    def notes(*arguments: str) -> str:
+        done = helm.run("install", "release", CHART, "--dry-run=client", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("NOTES:")[2]
+
+    assert re.findall(r"--set-file (\S+)=", notes()) == ["authsvc.config", "adapter.config"]
+    assert "--set-file" not in notes("--set", "authsvc.config=of=1,adapter.config=of=1")
+
+
+# Values.
+
+
+def keys(values: dict[str, Any], within: str = "") -> Iterator[str]:
+    """Each key that has a value of its own; what is empty or free is one value."""
+    for name, value in values.items():
+        described = f"{within}{name}" in DESCRIBED
+        if described or not isinstance(value, dict):
+            yield f"{within}{name}"
+        else:
+            yield from keys(value, f"{within}{name}.")
+
+
+DESCRIBED = dict(chart.described(VALUES.read_text()))
+
+
+def test_every_value_is_described() -> None:
+    assert list(keys(DEFAULTS)) == list(DESCRIBED)
+
+
+def test_the_schema_has_the_values_and_no_others() -> None:
+    def in_schema(schema: dict[str, Any], within: str = "") -> Iterator[str]:
+        schema = SCHEMA["definitions"].get(schema.get("$ref", "").rpartition("/")[2], schema)
+        if within.removesuffix(".") in DESCRIBED or "properties" not in schema:
+            yield within.removesuffix(".")
+            return
+        assert schema["additionalProperties"] is False, within
+        for name, below in schema["properties"].items():
+            yield from in_schema(below, f"{within}{name}.")
+
+    assert set(in_schema(SCHEMA)) - {"global"} == set(DESCRIBED)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("image.tga=1.0.0", "/image"),
+        ("authsvc.replicas=two", "/authsvc/replicas"),
+        ("secrets.ca=", "/secrets/ca"),
+        ("image.digest=sha256:short", "/image/digest"),
+    ],
+)
+def test_a_wrong_value_is_refused_and_named(helm: Helm, value: str, named: str) -> None:
+    refused = helm.run("template", CHART, "--set", value)
+    assert refused.returncode != 0
+    assert f"at '{named}'" in refused.stderr
+
+
+def test_an_image_without_tag_and_digest_is_refused(helm: Helm) -> None:
+    refused = helm.run("template", CHART, "--set", "valkey.image.tag=")
+    assert "an image needs a tag or a digest" in refused.stderr
+
+
+def test_these_tests_set_every_value() -> None:
+    elsewhere = {"enabled", "tag", "digest", *LIMITS}
+    assert {it.rpartition(".")[2] for it in set(DESCRIBED) - set(keys(OTHERS))} == elsewhere
+
+
+def test_images(helm: Helm, others: dict[Key, Manifest]) -> None:
+    own = f"images.internal/authsvc@sha256:{'0' * 64}"
+    assert container(others, "authsvc")["image"] == container(others, "adapter")["image"] == own
+    assert container(others, "valkey")["image"] == "images.internal/valkey:9.9.9"
+    for program in ("authsvc", "adapter", "valkey"):
+        assert pod(others, program)["imagePullSecrets"] == [{"name": "registry"}]
+    digest = f"sha256:{'1' * 64}"
+    by = helm.rendered(CHART, {"image": {"tag": "2.0.0"}, "valkey": {"image": {"digest": digest}}})
+    assert container(by, "authsvc")["image"] == f"{DEFAULTS['image']['repository']}:2.0.0"
+    assert container(by, "valkey")["image"] == f"valkey/valkey@{digest}"
+
+
+def test_secrets_go_by_their_names(helm: Helm, others: dict[Key, Manifest]) -> None:
+    assert "Secret" not in {kind for kind, _ in others}
+    assert secrets(others, "authsvc") == {
+        "ca.crt": "own-ca",
+        "authsvc.crt": "own-authsvctls",
+        "authsvc.key": "own-authsvctls",
+        "valkey-password": "own-valkeypassword",
+        "adapter-token": "own-adaptertoken",
+        "operator-token": "own-operatortoken",
+    }
+    assert secrets(others, "adapter") == {"ca.crt": "own-ca", "adapter-token": "own-adaptertoken"}
+    assert secrets(others, "valkey") == {
+        "ca.crt": "own-ca",
+        "valkey.crt": "own-valkeytls",
+        "valkey.key": "own-valkeytls",
+        "users.acl": "own-valkeyusers",
+    }
+    none = dict.fromkeys(("valkeyPassword", "adapterToken", "operatorToken"), "")
+    fewer = helm.rendered(CHART, {"secrets": none})
+    assert set(secrets(fewer, "authsvc")) == {"ca.crt", "authsvc.crt", "authsvc.key"}
+    assert set(secrets(fewer, "adapter")) == {"ca.crt"}
+
+
+def test_a_configuration_is_given_as_text_and_rolls_its_own_pods_alone(
+    helm: Helm, rendered: dict[Key, Manifest], others: dict[Key, Manifest]
+) -> None:
+    assert others["ConfigMap", "authsvc"]["data"] == {"authsvc.toml": "of = 'authsvc'\n"}
+    assert others["ConfigMap", "adapter"]["data"] == {"adapter.toml": "of = 'the adapter'\n"}
+    assert others["ConfigMap", "valkey"]["data"] == {"valkey.conf": "port 0\n"}
+    before = checksums(rendered)
+    for program, checksum in before.items():
+        (text,) = rendered["ConfigMap", program]["data"].values()
+        assert checksum == hashlib.sha256(text.encode()).hexdigest()
+    for program in before:
+        after = checksums(helm.rendered(CHART, {program: {"config": "of = 'another'\n"}}))
+        assert [it for it in before if before[it] != after[it]] == [program]
+
+
+@pytest.mark.parametrize("program", ["authsvc", "adapter", "valkey"])
+def test_where_pods_run_and_what_they_get(others: dict[Key, Manifest], program: str) -> None:
+    spec = pod(others, program)
+    assert {name: spec[name] for name in ("nodeSelector", "tolerations")} == {
+        name: PLACEMENT[name] for name in ("nodeSelector", "tolerations")
+    }
+    assert pod_annotations(others, program)["example.com/of"] == "pods"
+    given: Any = OTHERS[program]
+    for name, value in given["resources"].items():
+        assert value.items() <= container(others, program)["resources"][name].items()
+
+
+@pytest.mark.parametrize("program", ["authsvc", "adapter"])
+def test_a_program_without_an_autoscaler(others: dict[Key, Manifest], program: str) -> None:
+    assert ("HorizontalPodAutoscaler", program) not in others
+    assert others["Deployment", program]["spec"]["replicas"] == 3
+    assert pod(others, program)["serviceAccountName"] == "own"
+    (volume,) = [it for it in pod(others, program)["volumes"] if it["name"] == "secrets"]
+    assert SOURCE in volume["projected"]["sources"]
+
+
+@pytest.mark.parametrize("program", ["authsvc", "adapter"])
+def test_an_autoscaler_has_its_limits(helm: Helm, program: str) -> None:
+    manifests = helm.rendered(CHART, {program: {"autoscaling": LIMITS}})
+    spec = manifests["HorizontalPodAutoscaler", program]["spec"]
+    (metric,) = spec["metrics"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (4, 5)
+    assert metric["resource"]["target"]["averageUtilization"] == 60
+
+
+def test_storage(others: dict[Key, Manifest]) -> None:
+    (claim,) = others["StatefulSet", "valkey"]["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["spec"]["resources"] == {"requests": {"storage": "5Gi"}}
+
+
+def test_everything_is_in_the_namespace_of_the_release(others: dict[Key, Manifest]) -> None:
+    assert {it["metadata"]["namespace"] for it in others.values()} == {"elsewhere"}
+
+
+def test_authsvc_alone(helm: Helm) -> None:
+    alone = helm.rendered(CHART, {"adapter": {"enabled": False}, "valkey": {"enabled": False}})
+    assert {name for _, name in alone} == {"authsvc", "default-deny", "dns"}
+    assert len(policy(alone, "authsvc")["egress"]) == 1
+
+
+# Network policies.
+
+
+def test_peers_and_rules_are_those_that_are_given(others: dict[Key, Manifest]) -> None:
+    (rule,) = policy(others, "authsvc")["ingress"]
+    assert rule["from"][1:] == [PEER]
+    assert policy(others, "authsvc")["egress"][1]["to"] == [PEER]
+    assert policy(others, "authsvc")["egress"][2:] == [RULE]
+    assert policy(others, "adapter")["ingress"][0]["from"] == [PEER]
+    assert policy(others, "adapter")["egress"][1]["to"] == [PEER]
+    assert policy(others, "adapter")["egress"][2:] == [RULE]
+    assert policy(others, "dns")["egress"][0]["to"] == [PEER]
+
+
+def test_an_empty_list_of_peers_lets_nobody_in_or_out(helm: Helm) -> None:
+    """In a rule, no peers mean all of them."""
+    empty: dict[str, list[Manifest]] = {
+        name: [] for name, value in DEFAULTS["networkPolicies"].items() if name != "enabled"
+    }
+    manifests = helm.rendered(
+        CHART, {"networkPolicies": empty, "valkey": {"enabled": False}}, namespace="authsvc"
+    )
+    names = [name for kind, name in manifests if kind == "NetworkPolicy"]
+    assert set(names) == {"default-deny", "dns", "authsvc", "adapter"}
+    for name in names:
+        spec = policy(manifests, name)
+        assert spec["policyTypes"]
+        for rule in spec.get("ingress") or []:
+            assert rule["from"], name
+        for rule in spec.get("egress") or []:
+            assert rule["to"], name
+        validate(manifests["NetworkPolicy", name])
+
+
+def test_without_network_policies(helm: Helm) -> None:
+    manifests = helm.rendered(CHART, {"networkPolicies": {"enabled": False}})
+    assert "NetworkPolicy" not in {kind for kind, _ in manifests}
+
+
+# The page.
+
+
+def test_the_page_says_what_was_checked(helm: Helm) -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    checked = re.search(r"schemas of Kubernetes (\S+), (\S+) and (\S+)", page)
+    assert checked is not None
+    assert set(checked.groups()) == set(RELEASES)
+    version = re.match(r"v(\d+\.\d+)\.", helm.run("version", "--short").stdout)
+    assert version is not None
+    assert f"with Helm {version[1]}," in page
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    (oldest,) = re.findall(r"Both need Kubernetes (\S+) or newer", page)
+    assert about["kubeVersion"] == f">={oldest}.0-0"
