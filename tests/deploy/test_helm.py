@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,9 @@ from tests.support.processes import ROOT
 
 CHART = ROOT / "deploy" / "helm" / "authsvc"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
+PAGES = (ROOT / "docs" / "deploy.md", CHART / "README.md")
 VALUES = CHART / "values.yaml"
+ABOUT: dict[str, Any] = yaml.safe_load((CHART / "Chart.yaml").read_text())
 DEFAULTS: dict[str, Any] = yaml.safe_load(VALUES.read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 
@@ -45,12 +48,12 @@ PROGRAM = {
     "replicas": 3,
     "resources": {"requests": {"cpu": "1"}},
 }
-OTHERS = {
+OTHERS: dict[str, Any] = {
     "image": {"repository": "images.internal/authsvc", "digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "registry"}],
     "secrets": {name: f"own-{name.lower()}" for name in DEFAULTS["secrets"]},
     "authsvc": {**PROGRAM, "config": "of = 'authsvc'"},
-    "adapter": {**PROGRAM, "config": "of = 'the adapter'\n"},
+    "adapter": {**PROGRAM, "config": "  # It is indented.\nof = 'the adapter'\n"},
     "valkey": {
         **PLACEMENT,
         "image": {"repository": "images.internal/valkey", "tag": "9.9.9"},
@@ -165,8 +168,7 @@ def test_the_linter_has_nothing_to_say(helm: Helm) -> None:
 
 
 def test_its_version_is_that_of_authsvc() -> None:
-    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert about["version"] == str(about["appVersion"]) == __version__
+    assert ABOUT["version"] == str(ABOUT["appVersion"]) == __version__
 
 
 def test_a_package_of_it_is_complete(
@@ -284,7 +286,7 @@ def test_a_configuration_is_given_as_text_and_rolls_its_own_pods_alone(
     helm: Helm, rendered: dict[Key, Manifest], others: dict[Key, Manifest]
 ) -> None:
     assert others["ConfigMap", "authsvc"]["data"] == {"authsvc.toml": "of = 'authsvc'\n"}
-    assert others["ConfigMap", "adapter"]["data"] == {"adapter.toml": "of = 'the adapter'\n"}
+    assert others["ConfigMap", "adapter"]["data"] == {"adapter.toml": OTHERS["adapter"]["config"]}
     assert others["ConfigMap", "valkey"]["data"] == {"valkey.conf": "port 0\n"}
     before = checksums(rendered)
     for program, checksum in before.items():
@@ -302,8 +304,7 @@ def test_where_pods_run_and_what_they_get(others: dict[Key, Manifest], program: 
         name: PLACEMENT[name] for name in ("nodeSelector", "tolerations")
     }
     assert pod_annotations(others, program)["example.com/of"] == "pods"
-    given: Any = OTHERS[program]
-    for name, value in given["resources"].items():
+    for name, value in OTHERS[program]["resources"].items():
         assert value.items() <= container(others, program)["resources"][name].items()
 
 
@@ -380,17 +381,53 @@ def test_without_network_policies(helm: Helm) -> None:
     assert "NetworkPolicy" not in {kind for kind, _ in manifests}
 
 
-# The page.
+# The pages.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
+def test_the_commands_of_a_page_run(helm: Helm, tmp_path: Path, page: Path) -> None:
+    shell = "".join(re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL))
+    (command,) = re.findall(r"^helm (install .+)$", shell.replace("\\\n", ""), re.MULTILINE)
+    for name in re.findall(r"--set-file \S+=(\S+)", command):
+        (tmp_path / name).write_text("of = 'this test'\n")
+    words = [
+        str(ROOT / word) if word.startswith("deploy/") else word for word in shlex.split(command)
+    ]
+    done = helm.run(*words, "--dry-run=client", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("of = 'this test'") == 2
+
+
+def test_the_values_of_the_page_put_a_store_elsewhere(helm: Helm) -> None:
+    (text,) = re.findall(r"```yaml\n# values.yaml.*?\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
+    values = yaml.safe_load(text)
+    manifests = helm.rendered(CHART, values)
+    assert "valkey" not in {name for _, name in manifests}
+    rules = policy(manifests, "authsvc")["egress"]
+    assert [rule for rule in rules if rule in values["networkPolicies"]["authsvcEgress"]]
+    validate(manifests["NetworkPolicy", "authsvc"])
+
+
+def test_what_the_chart_links_to_exists() -> None:
+    links = re.findall(r"\]\(([^)#]+)", (CHART / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (CHART / link).exists()] == []
 
 
 def test_the_page_says_what_was_checked(helm: Helm) -> None:
-    page = (ROOT / "docs" / "deploy.md").read_text()
+    page = PAGES[0].read_text()
     checked = re.search(r"schemas of Kubernetes (\S+), (\S+) and (\S+)", page)
     assert checked is not None
     assert set(checked.groups()) == set(RELEASES)
     version = re.match(r"v(\d+\.\d+)\.", helm.run("version", "--short").stdout)
     assert version is not None
     assert f"with Helm {version[1]}," in page
-    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    (oldest,) = re.findall(r"Both need Kubernetes (\S+) or newer", page)
-    assert about["kubeVersion"] == f">={oldest}.0-0"
+
+
+def test_the_oldest_kubernetes_of_the_page_knows_every_field(
+    rendered: dict[Key, Manifest],
+) -> None:
+    (oldest,) = re.findall(r"Both need Kubernetes (\S+) or newer", PAGES[0].read_text())
+    assert ABOUT["kubeVersion"] == f">={oldest}.0-0"
+    for manifest in rendered.values():
+        validate(manifest, [oldest])

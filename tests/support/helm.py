@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,9 @@ class Helm:
                 Path(archive.extract(name, folder)).chmod(0o755)
         return cls(folder)
 
-    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """Run helm to its end."""
-        return self._run(self.folder / "helm" / "helm", *arguments)
+        return self._run(self.folder / "helm" / "helm", *arguments, cwd=cwd)
 
     def rendered(
         self, chart: Path, values: Mapping[str, object] | None = None, namespace: str = "authsvc"
@@ -76,13 +76,13 @@ class Helm:
         assert done.returncode == 0, done.stderr
         return by_key(done.stdout)
 
-    def _run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    def _run(self, *command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             check=False,
             capture_output=True,
             text=True,
-            cwd=ROOT,
+            cwd=cwd,
             env={"HOME": str(self.folder)},
             timeout=TIMEOUT_SECONDS,
         )
@@ -96,11 +96,11 @@ def by_key(text: str) -> dict[Key, Manifest]:
     return found
 
 
-def validate(manifest: Manifest) -> None:
-    """Check that each of ``RELEASES`` knows every field of a manifest.
+def validate(manifest: Manifest, releases: Iterable[str] = RELEASES) -> None:
+    """Check that each release knows every field of a manifest.
 
     Raises:
         Exception: one does not; the message names the field.
     """
-    for release in RELEASES:
+    for release in releases:
         kubernetes_validate.validate(manifest, release, strict=True)
