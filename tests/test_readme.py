@@ -29,11 +29,6 @@ def test_it_is_short() -> None:
     assert len(README.splitlines()) <= LINES_AT_MOST
 
 
-def test_its_configuration_is_sound() -> None:
-    (authsvc,) = configurations(README)
-    Settings(**authsvc)
-
-
 def test_its_lines_protect_a_server() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     page: dict[str, Any] = {"app": Starlette()}

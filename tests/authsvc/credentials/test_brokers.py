@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,10 @@ from pydantic import ValidationError
 from authsvc.common.settings import ConfigError
 from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Principal, Secret
 from authsvc.server.brokers import open_broker
-from authsvc.server.config import CredentialSettings, Settings
+from authsvc.server.config import Settings
 from tests.authsvc.credentials.conftest import FakeSts
 from tests.support.clock import START
 from tests.support.http import Answer, serving_http
-from tests.support.processes import ROOT
 from tests.support.service import settings_for
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
 
@@ -235,14 +232,3 @@ async def test_a_machine_without_credentials_stops_the_start(
     changes = {"access_key_id": None, "secret_access_key_file": None, "ambient": True}
     settings = configured(tmp_path, idp, sts=[sts(tmp_path, **changes)])
     assert "credentials.sts.ambient" in await fails_to_start(settings)
-
-
-def test_the_examples_of_the_documentation_are_settings() -> None:
-    text = (ROOT / "docs" / "credentials.md").read_text()
-    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    kinds = [
-        kind
-        for example in examples
-        for kind in CredentialSettings(**tomllib.loads(example)["credentials"]).model_fields_set
-    ]
-    assert sorted(kinds) == ["exchange", "sts"]
