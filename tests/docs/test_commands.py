@@ -11,21 +11,18 @@ import pytest
 
 from authsvc.cli import main as authsvc
 from mcp_adapter.server.cli import main as mcp_adapter
+from tests.support.snippets import PAGES, blocks_of, commands_of
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/README.md"]
 PROGRAMS: dict[str, click.Command] = {"authsvc": authsvc, "mcp-adapter": mcp_adapter}
 OPERATORS = {"|", "<", ">", ">>", "&&", ";", "&"}
 
 
-def lines(page: Path) -> list[str]:
+def lines(page: str) -> list[str]:
     """The lines of the page's shell blocks, and what is typed in its transcripts; those that go on
     are put together."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    typed = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    transcripts = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    prompts = [it[2:] for block in transcripts for it in block.splitlines() if it.startswith("$ ")]
-    return [line for block in typed for line in block.splitlines()] + prompts
+    shells = [it for it in blocks_of(page) if it.language in {"sh", "console"}]
+    typed = "".join(map(commands_of, shells))
+    return typed.replace("\\\n", " ").splitlines()
 
 
 def commands(line: str) -> list[tuple[str, list[str]]]:
@@ -66,8 +63,8 @@ def test_there_are_commands_to_look_at() -> None:
     assert len(every) > 15
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_programs_know_them(page: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_programs_know_them(page: str) -> None:
     for line in lines(page):
         for name, words in commands(line):
             assert unknown(PROGRAMS[name], words) == [], line

@@ -238,11 +238,12 @@ def written_configuration(change: Change, provider: Provider, folder: Path) -> P
 
 
 class Proxy:
-    """Stands for a proxy that checks tokens, and takes them away."""
+    """Stands for a proxy that checks tokens, and takes them away unless it passes them on."""
 
-    def __init__(self, app: ASGIApp, provider: Provider) -> None:
+    def __init__(self, app: ASGIApp, provider: Provider, *, passes_on: bool = False) -> None:
         self._app = app
         self._provider = provider
+        self._passes_on = passes_on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -250,8 +251,9 @@ class Proxy:
             if not self._provider.introspected(token)["active"]:
                 await Response(status_code=401)(scope, receive, send)
                 return
-            kept = [it for it in scope["headers"] if it[0] != b"authorization"]
-            scope = {**scope, "headers": kept}
+            if not self._passes_on:
+                kept = [it for it in scope["headers"] if it[0] != b"authorization"]
+                scope = {**scope, "headers": kept}
         await self._app(scope, receive, send)
 
 
@@ -307,12 +309,19 @@ async def after(
     *,
     code: str = "",
     clock: Callable[[], float] = time.time,
+    in_front: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> AsyncIterator[Server]:
-    """The server behind the gate, with authsvc as the page configures it."""
+    """The server behind the gate, with authsvc as the page configures it.
+
+    Args:
+        code: in place of the page's.
+        clock: of authsvc.
+        in_front: what stands before the server.
+    """
     settings = load(Settings, written_configuration(change, provider, folder))
     async with running_authsvc(settings, clock=clock) as address:
         code = (code or side(change.diff, "+")).replace("127.0.0.1:50051", address)
-        async with serving(app_of(code), change, provider) as server:
+        async with serving(in_front(app_of(code)), change, provider) as server:
             yield server
 
 
@@ -606,6 +615,22 @@ async def test_around_the_proxy_the_old_server_served_anybody(
         session = await server.endpoint.open()
         answer = await server.endpoint.post(call("whoami"), session=session)
     assert told(answer) == "401"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("passes_on", [True, False])
+async def test_a_proxy_that_keeps_its_check(
+    passes_on: bool, provider: Provider, tmp_path: Path
+) -> None:
+    def proxied(app: ASGIApp) -> ASGIApp:
+        return Proxy(app, provider, passes_on=passes_on)
+
+    async with after(CHANGES[-1], provider, tmp_path, in_front=proxied) as server:
+        ada = server.token("ada")
+        assert (await server.endpoint.post(initialize(), version=None)).status_code == 401
+        session = await server.endpoint.open(ada)
+        answer = await server.endpoint.post(call("whoami"), session=session, token=ada)
+    assert told(answer) == ("served as ada" if passes_on else "401")
 
 
 def test_the_configuration_of_agentgateway_is_yaml() -> None:

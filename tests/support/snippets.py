@@ -9,8 +9,15 @@ from dataclasses import dataclass
 
 from tests.support.processes import ROOT
 
-PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-"""The pages for users: not decisions, which tell of their time, nor what is generated."""
+PAGES = (
+    *("README.md", "CONTRIBUTING.md"),
+    *(
+        str(path.relative_to(ROOT))
+        for pattern in ("docs/*.md", "examples/**/README.md", "deploy/**/README.md")
+        for path in sorted(ROOT.glob(pattern))
+    ),
+)
+"""The pages with code: not decisions, which tell of their time, nor what is generated."""
 
 _FENCE = re.compile(r"^( *)```(.*)$")
 
