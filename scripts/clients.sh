@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests with real clients, proxies and helm need: clients.sh VENV. Debian's Chromium
-# and nginx, and what the package-lock.json in tests/clients and tests/deploy/tools pin, by the Node of
-# the virtual environment. What cannot be had is named, and its tests skip.
+# and nginx, and what the package-lock.json in tests/clients, tests/deploy/tools and protos pin, by the
+# Node of the virtual environment. What cannot be had is named, and its tests skip.
 set -eu
 venv=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
@@ -22,7 +22,7 @@ debian() { # COMMAND PACKAGE
 debian chromium chromium
 debian nginx nginx-light
 
-for folder in tests/clients tests/deploy/tools; do
+for folder in tests/clients tests/deploy/tools protos; do
     "$venv/bin/python" -m scripts.npm "$folder" ||
         echo "clients: $folder could not be installed; its tests skip" >&2
 done

@@ -35,6 +35,7 @@ OTHERS = {
         "session_id",
         "required_scopes",
     ),
+    *("round_robin", "too_many_pings"),
 }
 
 
