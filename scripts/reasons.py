@@ -52,7 +52,7 @@ _NOTHING = "nothing helps"
 
 GUIDES: dict[Reason, Guide] = {
     Reason.TOKEN_MALFORMED: Guide(
-        "not a well-formed JWT, or claims that do not parse",
+        "not a well-formed JWT, claims that do not parse, or another token than an access token",
         "get another token; send it whole, once",
     ),
     Reason.TOKEN_SIGNATURE_INVALID: Guide("altered or forged; many: somebody tries", _ANOTHER),

@@ -29,7 +29,7 @@ class GrpcStatus(StrEnum):
 class Reason(Enum):
     """Why a request was rejected: (status, public message)."""
 
-    TOKEN_MALFORMED = GrpcStatus.UNAUTHENTICATED, "The token is not a well-formed JWT."
+    TOKEN_MALFORMED = GrpcStatus.UNAUTHENTICATED, "The token is not a valid access token."
     TOKEN_SIGNATURE_INVALID = GrpcStatus.UNAUTHENTICATED, "The token's signature does not verify."
     TOKEN_EXPIRED = GrpcStatus.UNAUTHENTICATED, "The token has expired."
     TOKEN_NOT_YET_VALID = GrpcStatus.UNAUTHENTICATED, "The token is not valid yet."
@@ -73,7 +73,10 @@ class Reason(Enum):
         "The authorization service is unavailable; try again.",
     )
     STORE_UNAVAILABLE = GrpcStatus.UNAVAILABLE, "The session store is unavailable; try again."
-    KEYS_UNAVAILABLE = GrpcStatus.UNAVAILABLE, "Signing keys are unavailable; try again."
+    KEYS_UNAVAILABLE = (
+        GrpcStatus.UNAVAILABLE,
+        "The token cannot be checked at the moment; try again.",
+    )
     CREDENTIALS_UNAVAILABLE = GrpcStatus.UNAVAILABLE, "Credentials are unavailable; try again."
 
     def __init__(self, status: GrpcStatus, message: str) -> None:

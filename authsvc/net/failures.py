@@ -41,11 +41,12 @@ def setting_of(error: BaseException) -> str:
         if getattr(cause, "verify_code", None) in _UNTRUSTED:
             return "ca_file"
     for cause in _chain(error):
-        if isinstance(cause, ssl.SSLError):
+        # Whoever refuses a connection is reached: another port, or a server that is not up.
+        if isinstance(cause, ssl.SSLError | ConnectionRefusedError):
             return ""
     is_unconnected = isinstance(
         error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError
-    ) or any(isinstance(cause, socket.gaierror | ConnectionRefusedError) for cause in _chain(error))
+    ) or any(isinstance(cause, socket.gaierror) for cause in _chain(error))
     return "proxy" if is_unconnected else ""
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from authsvc.tokens.values import MAX_TEXT_LENGTH
+
 MAX_PATH_LENGTH = 255
 """Characters of a name or a pointer."""
 
@@ -42,6 +44,25 @@ class ClaimPath:
         for step in self._steps[1:]:
             found = _member(found, step)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class UsualPath(ClaimPath):
+    """A place where many providers, but not all, have a claim: with another shape there, or too
+    long, it is some other claim, and counts as absent.
+
+    Attributes:
+        most: strings in a list of them; 0 for one string.
+    """
+
+    most: int = 0
+
+    def value(self, claims: Mapping[str, object]) -> object:
+        """See ``ClaimPath.value``."""
+        found = ClaimPath.value(self, claims)
+        texts = found if isinstance(found, list) and len(found) <= self.most else [found]
+        is_usual = all(isinstance(it, str) and 0 < len(it) <= MAX_TEXT_LENGTH for it in texts)
+        return found if is_usual else None
 
 
 def _steps(text: str) -> tuple[str, ...]:

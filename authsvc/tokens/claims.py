@@ -68,7 +68,7 @@ class ClaimMapping:
                 TOKEN_TOO_LARGE for too many or too long buckets, permissions, roles or scopes, and
                 for too long a client id.
         """
-        _check_kind(claims, self.profile)
+        self.check_kind(claims)
         _check_is_bearer(claims, allows_certificate_bound=self.allows_certificate_bound)
         claims = self._plain(claims)
         paths = self.paths
@@ -83,6 +83,13 @@ class ClaimMapping:
             permissions=_union(claims, paths.permissions, "permissions"),
             claims_json=claims_json,
         )
+
+    def check_kind(self, claims: Mapping[str, object]) -> None:
+        """
+        Raises:
+            AuthError: TOKEN_MALFORMED for another token than an access token.
+        """
+        _check_kind(claims, self.profile)
 
     def client_id(self, claims: Mapping[str, object]) -> str:
         """The client that verified ``claims`` name; empty for none.

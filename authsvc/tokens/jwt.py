@@ -50,6 +50,7 @@ _OTHER_PURPOSES = frozenset(
     {
         *("logout+jwt", "dpop+jwt", "secevent+jwt", "token-introspection+jwt", "id+jwt"),
         *("client-authentication+jwt", "oauth-authz-req+jwt", "kb+jwt", "rt+jwt"),
+        *("id", "id_token", "refresh", "refresh_token"),
     }
 )
 """Header ``typ`` of other tokens, which no setting should make access tokens."""
@@ -84,7 +85,13 @@ class Issuer:
         Raises:
             AuthError: TOKEN_AUDIENCE_MISMATCH, or another reason for malformed claims.
         """
-        self.audiences.check(claims, resource, client_id=partial(self.mapping.client_id, claims))
+        client_id = partial(self.mapping.client_id, claims)
+        try:
+            self.audiences.check(claims, resource, client_id=client_id)
+        except AuthError:
+            # An ID token is for its client: no setting should make that an audience.
+            self.mapping.check_kind(claims)
+            raise
 
     @property
     def table(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from authsvc.tokens.claim_paths import ClaimPath
+from authsvc.tokens.claim_paths import ClaimPath, UsualPath
+from authsvc.tokens.values import MAX_STRINGS
 
 
 def _paths(*texts: str) -> tuple[ClaimPath, ...]:
@@ -26,9 +27,17 @@ class ClaimPaths:
     """
 
     subject: tuple[ClaimPath, ...] = _paths("sub")
-    client_id: tuple[ClaimPath, ...] = _paths("client_id", "azp", "cid", "appid")
+    client_id: tuple[ClaimPath, ...] = (
+        *_paths("client_id", "azp"),
+        UsualPath("cid"),
+        UsualPath("appid"),
+    )
     scopes: tuple[ClaimPath, ...] = _paths("scope", "scp")
-    roles: tuple[ClaimPath, ...] = _paths("roles", "/realm_access/roles", "groups")
+    roles: tuple[ClaimPath, ...] = (
+        ClaimPath("roles"),
+        UsualPath("/realm_access/roles", most=MAX_STRINGS["roles"]),
+        UsualPath("groups", most=MAX_STRINGS["roles"]),
+    )
     buckets: tuple[ClaimPath, ...] = _paths("buckets")
     permissions: tuple[ClaimPath, ...] = _paths("permissions")
 

@@ -183,7 +183,7 @@ class FetchedKeys:
         self._max_stale_seconds = max_stale_seconds
         self._fetched: Fetched | None = None
         self._fetched_time = float("-inf")
-        self._tried_time = float("-inf")
+        self._tried_time = self._renewed_time = float("-inf")
         self.failure = self._setting = ""
         self._fetching: asyncio.Task[None] | None = None
         self._skipped = _SkippedLog(f"keys of {issuer}")
@@ -197,7 +197,9 @@ class FetchedKeys:
     async def renew(self, now: float) -> bool:
         """See ``KeySource.renew``."""
         asked_before = self._fetching is not None
-        if asked_before or now - self._tried_time >= COOL_DOWN_SECONDS:
+        # A fetch that was due does not count: its issuer may have published the key just after it.
+        if asked_before or now - self._renewed_time >= COOL_DOWN_SECONDS:
+            self._renewed_time = now
             await self._fetch_once(now)
             looked = True
         else:

@@ -101,6 +101,30 @@ async def test_several_claims_are_one_list_of_roles_without_repeats(field: Field
     assert (await field.verify(settings, **claims)).roles == ("c", "a")
 
 
+@pytest.mark.parametrize(
+    "groups",
+    [["g"] * 257, [{"id": 1}], {"a": "b"}, 7, ["g", None], ["g", ""], "", ["g" * 1_025], []],
+    ids=lambda it: f"{str(it)[:20]}",
+)
+async def test_other_claims_where_roles_often_are_do_not_matter(
+    field: Field, groups: object
+) -> None:
+    claims = {"roles": ["r"], "groups": groups, "realm_access": {"roles": groups}}
+    assert (await field.verify({}, **claims)).roles == ("r",)
+    if groups:
+        settings: dict[str, object] = {"claims": {"roles": ["roles", "groups"]}}
+        assert await field.refusal(settings, **claims) is not None
+
+
+@pytest.mark.parametrize("odd", [7, ["app"], {"name": "app"}, "", "c" * 1_025])
+async def test_other_claims_where_clients_often_are_do_not_matter(
+    field: Field, odd: object
+) -> None:
+    principal = await field.verify({}, client_id=None, cid=odd, appid="app1")
+    assert principal.client_id == "app1"
+    assert (await field.verify({}, client_id=None, cid="c1", appid=odd)).client_id == "c1"
+
+
 @pytest.mark.parametrize("profile", ["entra", "auth0", "quilt"])
 async def test_groups_are_no_roles_of_a_provider_that_has_roles(field: Field, profile: str) -> None:
     claims = {"oid": "0f7d", "azp": "app1", "groups": ["g"], "roles": ["r"]}
