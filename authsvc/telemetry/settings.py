@@ -10,14 +10,6 @@ from authsvc.common.formats import check_collector
 from authsvc.common.settings import Table
 
 
-def _some(ratio: float) -> float:
-    if not ratio:
-        raise ValueError(
-            "samples no trace that begins here: set it above 0, or remove [tracing] to export none"
-        )
-    return ratio
-
-
 class TracingSettings(Table):
     """``[tracing]``: where traces are exported to, by OTLP over gRPC.
 
@@ -28,7 +20,7 @@ class TracingSettings(Table):
     endpoint: Annotated[str, AfterValidator(check_collector)] = Field(
         description="The collector's URL like http://127.0.0.1:4317; https for TLS.",
     )
-    sample_ratio: Annotated[float, AfterValidator(_some)] = Field(
+    sample_ratio: float = Field(
         default=1.0,
         ge=0,
         le=1,

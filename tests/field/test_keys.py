@@ -290,11 +290,26 @@ async def test_a_key_that_no_kid_tells_from_its_successor_is_replaced_at_once(
     assert await field.verdict(new, START + 1) is Reason.TOKEN_SIGNATURE_INVALID
     field.publish({**public(OTHER_RSA), "kid": in_key and "b"})
     # One fetch in this time, however many forged tokens there are.
-    for seconds in (1.0, COOL_DOWN_SECONDS - 1):
+    for seconds in (1.0, COOL_DOWN_SECONDS):
         assert await field.verdict(new, START + seconds) is Reason.TOKEN_SIGNATURE_INVALID
-    later = START + COOL_DOWN_SECONDS
+    later = START + 1 + COOL_DOWN_SECONDS
     assert await field.verdict(new, later) is None
     assert await field.verdict(old, later) is Reason.TOKEN_SIGNATURE_INVALID
+
+
+async def test_a_key_that_was_published_just_after_a_fetch_that_was_due_is_found_at_once(
+    field: Field,
+) -> None:
+    field.publish({**public(RSA), "kid": "a"})
+    await field.configure("RS256")
+    assert await field.verdict(field.token(RSA, "RS256", "a")) is None
+    field.publish({**public(OTHER_RSA), "kid": "b"})
+    assert await field.verdict(field.token(OTHER_RSA, "RS256", "b"), START + 1) is None
+    # The next one waits: unknown keys cause one fetch in this time.
+    field.publish({**public(RSA), "kid": "c"})
+    third = field.token(RSA, "RS256", "c")
+    assert await field.verdict(third, START + COOL_DOWN_SECONDS) is Reason.TOKEN_KEY_UNKNOWN
+    assert await field.verdict(third, START + 1 + COOL_DOWN_SECONDS) is None
 
 
 async def test_an_outage_does_not_turn_a_forged_token_into_one(field: Field) -> None:

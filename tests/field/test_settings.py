@@ -151,7 +151,9 @@ SHAPES = [
     ),
 ]
 
-UNSERVED = "has no effect: no caller may resolve for this resource"
+UNSERVED = (
+    "no caller may resolve for it: add it to resources, of a caller or at the top, or remove it"
+)
 ASKED = """
 [introspection]
 issuer = "https://other.example"
@@ -163,7 +165,8 @@ client_secret_file = "b"
 WITHOUT_EFFECT = [
     (
         Settings,
-        AUTHSVC + f'{name} = {{"https://mcp.example:443/mcp" = ["x"], "https://mcp.example" = []}}',
+        AUTHSVC
+        + f'{name} = {{"https://mcp.example:443/mcp" = ["x"], "https://mcp.example" = ["y"]}}',
         f'{FIRST}.{name}."https://mcp.example": {UNSERVED}',
     )
     for name in ("audiences", "client_ids")
@@ -430,13 +433,6 @@ CREDENTIALS_WITHOUT_EFFECT = [
 SERVERS_WITHOUT_EFFECT = [
     (CALLERS, "callers: all are operators: give one of them resources"),
     (
-        AUTHSVC + "[tracing]\nendpoint = 'http://127.0.0.1:4317'\nsample_ratio = 0",
-        (
-            "tracing.sample_ratio: samples no trace that begins here: set it above 0, or remove "
-            "[tracing] to export none"
-        ),
-    ),
-    (
         AUTHSVC + "[limits]\nmax_concurrent_calls_per_caller = 300\nmax_concurrent_calls = 200",
         above("limits.", "max_concurrent_calls_per_caller", "max_concurrent_calls", "200"),
     ),
@@ -527,14 +523,6 @@ def test_settings_of_authsvc_without_effect(tmp_path: Path, text: str, wanted: s
             AdapterSettings,
             ADAPTER + "[metrics]\nlisten = '127.0.0.1:8000'",
             "metrics.listen: is the address of listen: choose another port",
-        ),
-        (
-            AdapterSettings,
-            ADAPTER + "[tracing]\nendpoint = 'http://127.0.0.1:4317'\nsample_ratio = 0",
-            (
-                "tracing.sample_ratio: samples no trace that begins here: set it above 0, or "
-                "remove [tracing] to export none"
-            ),
         ),
         (
             ConsoleSettings,

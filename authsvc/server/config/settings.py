@@ -194,21 +194,6 @@ class Settings(FileSettings):
             yield Fault("two have the same issuer", ("issuers",))
 
     @rule
-    def _audiences_are_of_resources(self) -> Iterator[Fault]:
-        served = {*self.resources, *(it for caller in self.callers for it in caller.resources)}
-        asked = [] if self.introspection is None else [(("introspection",), self.introspection)]
-        numbered = [(("issuers", place), it) for place, it in enumerate(self.issuers)]
-        for where, table in (*numbered, *asked):
-            for name in ("audiences", "client_ids"):
-                by_resource = getattr(table, name)
-                for resource in by_resource if isinstance(by_resource, dict) else ():
-                    if resource not in served:
-                        yield Fault(
-                            "has no effect: no caller may resolve for this resource",
-                            (*where, name, resource),
-                        )
-
-    @rule
     def _introspected_issuer_is_one(self) -> Iterator[Fault]:
         asked = self.introspection
         if asked is None:
