@@ -13,7 +13,7 @@ GENERATE = $(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) \
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all-pythons check protos contract reference lock release conformance bench bench-setup \
+.PHONY: help setup run test test-all-pythons check protos contract reference lock image release conformance bench bench-setup \
 	bench-check chaos fuzz clean
 
 help: ## List the targets.
@@ -75,6 +75,10 @@ lock: $(READY) ## Pin the newest dependencies, with hashes, in requirements.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --quiet --output-file deploy/build.lock
+
+IMAGE ?= authsvc:dev
+image: ## Build the container image IMAGE (authsvc:dev), with docker, podman or Debian's buildah.
+	@sh scripts/image.sh $(IMAGE)
 
 release: $(READY) ## Check that the tree can be released (TAG=v0.1.0), and build dist/.
 	@$(BIN)/python -m scripts.release --tag "$(TAG)"
