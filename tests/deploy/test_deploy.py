@@ -143,7 +143,8 @@ def test_the_image_runs_as_a_number_that_pods_run_as() -> None:
 
 
 def test_both_stages_are_of_one_version() -> None:
-    assert re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE) == ["${PYTHON}", "${PYTHON}"]
+    assert re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE) == ["${BUILD}", "${PYTHON}"]
+    assert re.findall(r"^ARG BUILD=(\S+)", CONTAINERFILE, re.MULTILINE) == ["${PYTHON}"]
     (base,) = re.findall(r"^ARG PYTHON=(\S+)", CONTAINERFILE, re.MULTILINE)
     assert is_pinned(base)
 
