@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
-from authsvc.common.setting_rules import CheckedTable, Location
+from authsvc.common.setting_rules import NO_SUCH_SETTING, UNKNOWN, CheckedTable, Location
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME = 200
@@ -51,7 +51,19 @@ class Source:
             source = "" if self.path is None else f"{self.path}: "
             return f"{source}{path or 'settings'}: {message}"
         name = self.variables[variable]
+        if error["type"] == UNKNOWN and variable == location:
+            message = self._message_for_variable(name, location) or message
         return f"{name}: {message}" if variable == location else f"{name}: {path}: {message}"
+
+    def _message_for_variable(self, name: str, location: Location) -> str:
+        """The error for a variable that has one underscore between names instead of two; empty
+        unless it is one."""
+        prefix = name[: len(name) - len("__".join(map(str, location)))]
+        written = "_".join(map(str, location))
+        for path in _variable_paths(self.settings_class):
+            if path.replace("__", "_") == written:
+                return f"{NO_SUCH_SETTING}; is it {prefix.upper()}{path.upper()}?"
+        return ""
 
     def _variable(self, location: Location) -> Location | None:
         """The nearest variable that sets this; None where none does."""
@@ -59,6 +71,15 @@ class Source:
             if location[:length] in self.variables:
                 return location[:length] if _has(self.from_variables, location) else None
         return None
+
+
+def _variable_paths(table: type[BaseModel], above: str = "") -> Iterator[str]:
+    """The settings that variables can set, as variables have them, in lower case."""
+    for name, field in table.model_fields.items():
+        yield above + name
+        kind = _bare(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _variable_paths(kind, f"{above}{name}__")
 
 
 def _has(data: object, location: Location) -> bool:

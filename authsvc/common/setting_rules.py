@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from types import FunctionType
@@ -31,6 +32,18 @@ class Fault(NamedTuple):
     message: str
     at: Location = ()
 
+
+NO_SUCH_SETTING = "there is no such setting"
+
+UNKNOWN = "unknown"
+"""The type of the error for a setting that does not exist."""
+
+_NEAR = 0.75
+"""How alike two names are, from 0 to 1, where one may be meant for the other: one letter of four is
+missing or another one."""
+
+_UNIT = re.compile(r"_(second|byte|file)s?\Z")
+"""Ends that many names have, and that make none of them nearer to another."""
 
 RuleT = TypeVar("RuleT", bound=Callable[[Any], Iterator[Fault]])
 
@@ -116,7 +129,8 @@ class CheckedTable(BaseModel):
     def _renewed(cls, error: ErrorDetails) -> InitErrorDetails:
         """The error, in this table's words if it is an unknown name in it."""
         if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
-            return _error(unknown(str(error["loc"][0]), cls.model_fields), error["loc"])
+            message = unknown(str(error["loc"][0]), cls.model_fields)
+            return _error(message, error["loc"], kind=UNKNOWN)
         message = error["msg"].removeprefix("Value error, ")
         return _error(message, error["loc"], kind=error["type"], value=error["input"])
 
@@ -152,12 +166,19 @@ def unknown(name: str, names: Iterable[str]) -> str:
         names: of the settings of its table. The nearest is suggested, if one is near.
     """
     nearest = _nearest(name, names)
-    return "there is no such setting" + (f"; is it {nearest}?" if nearest else "")
+    return NO_SUCH_SETTING + (f"; is it {nearest}?" if nearest else "")
 
 
 def _nearest(name: str, names: Iterable[str]) -> str | None:
-    near = get_close_matches(name.lower().replace("-", "_"), sorted(names), n=1)
-    return near[0] if near else None
+    written, sorted_names = name.lower().replace("-", "_"), sorted(names)
+    for near in get_close_matches(written, sorted_names, n=len(sorted_names) or 1, cutoff=_NEAR):
+        if get_close_matches(_stem(written), [_stem(near)], cutoff=_NEAR):
+            return near
+    return None
+
+
+def _stem(name: str) -> str:
+    return _UNIT.sub("", name)
 
 
 def _own(base: type) -> Iterator[tuple[str, Any]]:

@@ -75,6 +75,10 @@ NEAREST_NAMES = [
     (Settings, AUTHSVC + "[store]\nworkers = 1", f"store.workers: {UNKNOWN}"),
     (Settings, AUTHSVC + "[limits]\nendpoint = 1", f"limits.endpoint: {UNKNOWN}"),
     (Settings, "target = 1\n" + AUTHSVC, f"target: {UNKNOWN}"),
+    (Settings, "leeway_seconds = 1\n" + AUTHSVC, f"leeway_seconds: {UNKNOWN}"),
+    (Settings, AUTHSVC + "roles = 1", f"{FIRST}.roles: {UNKNOWN}"),
+    (Settings, AUTHSVC + "[claims]", f"claims: {UNKNOWN}"),
+    (Settings, "drain_second = 1\n" + AUTHSVC, f"drain_second: {UNKNOWN}; is it drain_seconds?"),
     (Settings, "_env_prefix = 'X'\n" + AUTHSVC, f"_env_prefix: {UNKNOWN}"),
     (AdapterSettings, ADAPTER + "[s3]\nregion-s = 1", f"s3.region-s: {UNKNOWN}; is it region?"),
     (AdapterSettings, ADAPTER + "[s3]\nREGION = 1", f"s3.REGION: {UNKNOWN}; is it region?"),
@@ -214,6 +218,12 @@ ISSUERS = '[{"issuer": "https://b.example", "algorithms": [], "discover": true}]
     [
         ("AUTHSVC_LISTENN", "x", f"AUTHSVC_LISTENN: {UNKNOWN}; is it listen?"),
         ("authsvc_zzz", "x", f"authsvc_zzz: {UNKNOWN}"),
+        ("AUTHSVC_STORE_PATH", "x", f"AUTHSVC_STORE_PATH: {UNKNOWN}; is it AUTHSVC_STORE__PATH?"),
+        (
+            "authsvc_tls_key_file",
+            "x",
+            f"authsvc_tls_key_file: {UNKNOWN}; is it AUTHSVC_TLS__KEY_FILE?",
+        ),
         ("AUTHSVC_STORE__KNID", "memory", f"AUTHSVC_STORE__KNID: {UNKNOWN}; is it kind?"),
         ("AUTHSVC_STORE__KIND", "hush", f"AUTHSVC_STORE__KIND: {ONE_OF_KINDS}"),
         ("AUTHSVC_RESOURCES", "hush", "AUTHSVC_RESOURCES: is a list, written as JSON"),
