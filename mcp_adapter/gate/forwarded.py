@@ -12,11 +12,15 @@ from typing import Self
 
 from starlette.datastructures import Headers
 
+from authsvc.common.printable import printable
 from authsvc.net.hosts import read_authority
 from authsvc.net.peers import Peers
 
 FORWARDED = "forwarded"
 X_FORWARDED_HOST = "x-forwarded-host"
+
+SHOWN_CHARACTERS = 64
+"""How much of a sender's address a remedy shows: more than the longest IPv6 address."""
 
 _PAIR = re.compile(
     r"[ \t]*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)="
@@ -59,9 +63,13 @@ class RequestedHost:
         remedy, setting = "if it is this server's, add it to allowed_hosts", "allowed_hosts"
         if says and not trusted:
             setting = "trusted_proxies"
+            # An HTTP server may take it from a header.
+            sender = printable(peer)[:SHOWN_CHARACTERS] or "unix"
             remedy += (
-                f"; or, if its sender {peer or 'unix'} is your proxy, whose Forwarded or "
-                "X-Forwarded-Host is ignored now, add that to trusted_proxies"
+                f"; or, if its sender, {sender} as the HTTP server says, is your proxy "
+                "and no client, whose Forwarded or X-Forwarded-Host is ignored now, add that to "
+                "trusted_proxies (a server that reads X-Forwarded-For, as uvicorn does by default, "
+                "says the client: start it with proxy_headers=False)"
             )
         if trusted:
             try:

@@ -313,7 +313,12 @@ async def test_a_proxy_before_the_adapter() -> None:
     ("headers", "options", "remedy"),
     [
         ({"host": UPSTREAM}, {}, "allowed_hosts"),
-        ({"host": UPSTREAM, "x-forwarded-host": PUBLIC}, {}, "10.0.0.7 is your proxy"),
+        (
+            {"host": UPSTREAM, "x-forwarded-host": PUBLIC},
+            {},
+            "if its sender, 10.0.0.7 as the HTTP server says, is your proxy and no client",
+        ),
+        ({"host": UPSTREAM, "x-forwarded-host": PUBLIC}, {}, "proxy_headers=False"),
         ({"host": UPSTREAM, "forwarded": f"host={PUBLIC}"}, {}, "trusted_proxies"),
         (
             {"host": UPSTREAM, "x-forwarded-host": f"{PUBLIC}, evil.example"},
@@ -362,13 +367,16 @@ async def test_refusals_are_logged_at_a_bounded_rate_and_length(
     for second in range(3):
         now = second * WARNING_INTERVAL_SECONDS
         for host in (b"evil\nINFO: all is well", b"x" * 10_000):
-            scope = {"type": "http", "method": "GET", "headers": [(b"host", host)]}
+            said = [(b"host", host), (b"x-forwarded-host", b"mcp.example")]
+            # Some servers take the client's address from X-Forwarded-For.
+            client = (host.decode(), 0)
+            scope = {"type": "http", "method": "GET", "headers": said, "client": client}
             await guard(scope, receive, send)
         headers = [(b"host", b"mcp.example"), (b"origin", b"https://evil.example")]
         await guard({"type": "http", "method": "GET", "headers": headers}, receive, send)
 
     assert len(caplog.records) == 6
-    assert all("\n" not in it.getMessage() and len(it.getMessage()) < 600 for it in caplog.records)
+    assert all("\n" not in it.getMessage() and len(it.getMessage()) < 700 for it in caplog.records)
 
 
 ORIGINS = [
