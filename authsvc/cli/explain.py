@@ -57,7 +57,11 @@ def command(
     resource = spelled_resource(resource) if resource else _only_resource(settings)
     token = _read(file)
     if _is_introspected(token, settings):
-        raise Negative("the token is introspected: only its issuer can verify it ([introspection])")
+        raise Negative(
+            "the token is introspected: only its issuer can verify it ([introspection]). `authsvc "
+            "doctor` says whether it lets authsvc ask; `Look at an introspection "
+            "answer` in docs/providers.md shows how to ask it about this token"
+        )
     with config_errors():
         explanation, failures = asyncio.run(_explained(token, settings, resource, fetch=fetch))
     if as_json:

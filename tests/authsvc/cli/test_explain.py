@@ -344,5 +344,6 @@ def test_a_token_that_is_introspected(
         (provider.token(), False),
     ):
         result = invoked(config, given=token)
-        assert ("only its issuer can verify it" in result.output) == is_introspected
+        for advice in ("only its issuer can verify it", "`authsvc doctor`", "docs/providers.md"):
+            assert (advice in result.output) == is_introspected
     assert result.exit_code == 0
