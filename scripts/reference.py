@@ -110,7 +110,9 @@ _CONFIGURATION = """\
 Each program reads a TOML file, which `--config` names. A setting outside of a list of tables can
 also be an environment variable, which goes above the file. What is wrong, unknown, unsafe or
 without effect stops the start and is named; `authsvc check-config` and `mcp-adapter check-config`
-say the same without starting.
+say the same without starting. A relative path is relative to the working directory of the program,
+not to the folder of its configuration: write absolute paths. A table in an entry of a
+list, such as `[issuers.claims]`, is of the entry above it.
 """
 
 _RPCS = f"""\
@@ -133,24 +135,41 @@ def configuration() -> str:
     return "\n".join(parts)
 
 
-def _tables(model: type[BaseModel], prefix: str, path: str = "", listed: bool = False) -> list[str]:
+def _tables(
+    model: type[BaseModel],
+    prefix: str,
+    path: str = "",
+    *,
+    is_list: bool = False,
+    is_within_list: bool = False,
+) -> list[str]:
+    """The sections of a table and of those below it.
+
+    Args:
+        model: the table.
+        prefix: of the program's variables.
+        path: where it is; empty for the whole file.
+        is_list: whether it is written as a list of tables.
+        is_within_list: whether it, or a table that it is in, is: variables set nothing there.
+    """
     plain = {name: it for name, it in model.model_fields.items() if not _model_of(it.annotation)}
     nested = {name: it for name, it in model.model_fields.items() if _model_of(it.annotation)}
     parts = []
     if path:
-        parts.append(f"### `{f'[[{path}]]' if listed else f'[{path}]'}`\n")
+        parts.append(f"### `{f'[[{path}]]' if is_list else f'[{path}]'}`\n")
         parts.append(f"{_summary(model)}\n")
     if plain:
         parts.append("| setting | variable | value | default | |\n|---|---|---|---|---|")
         parts.extend(
-            _row(name, field, "" if listed else f"{prefix}{_variable(path)}{name.upper()}")
+            _row(name, field, "" if is_within_list else f"{prefix}{_variable(path)}{name.upper()}")
             for name, field in plain.items()
         )
         parts.append("")
     for name, field in nested.items():
-        child, is_list = _model_of(field.annotation) or (BaseModel, False)
+        child, has_many = _model_of(field.annotation) or (BaseModel, False)
         below = f"{path}.{name}" if path else name
-        parts.extend(_tables(child, prefix, below, listed or is_list))
+        within = is_within_list or has_many
+        parts.extend(_tables(child, prefix, below, is_list=has_many, is_within_list=within))
     return parts
 
 

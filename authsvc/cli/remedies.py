@@ -13,7 +13,9 @@ REMEDIES = {
     Reason.TOKEN_ALGORITHM_REFUSED: "Add the algorithm to the issuer's algorithms if it is one of "
     "RS, PS, ES, HS with 256, 384 or 512, EdDSA; or have the issuer sign with a configured one.",
     Reason.TOKEN_KEY_UNKNOWN: "The issuer has rotated its keys, or another issuer signed the "
-    "token: compare `authsvc keys show` with what the issuer publishes.",
+    "token: compare `authsvc keys show` (without operator access: with --config FILE --fetch) with "
+    "what the issuer publishes. Unknown keys cause at most one fetch in 30 s: a key that is used "
+    "at once after its publication may be unknown for that long.",
     Reason.TOKEN_SIGNATURE_INVALID: "The token was changed, or signed with another key of the "
     "same name: compare the issuer's key or secret_file on both sides.",
     Reason.TOKEN_EXPIRED: "Have the client refresh the token. If it is new, compare the clocks.",
