@@ -37,7 +37,7 @@ async def call_tool(
 def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
     """Ask for the scopes of the tool; a tool that is not listed needs a valid token."""
     if method == "tools/call":
-        return Requirement(SCOPES.get(params.get("name", ""), ()))
+        return Requirement(SCOPES.get(str(params.get("name")), ()))
     return default_requirement(method, params)
 
 
