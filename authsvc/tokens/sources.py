@@ -190,7 +190,7 @@ class FetchedKeys:
 
     def current(self, now: float) -> KeySet:
         """See ``KeySource.current``."""
-        if self._fetched is None or now - self._fetched_time > self._max_stale_seconds:
+        if self._fetched is None or not self._is_recent(now):
             raise self._unavailable(f"no keys of {self._issuer}")
         return self._fetched.keys
 
@@ -220,6 +220,10 @@ class FetchedKeys:
         if due:
             await self._fetch_once(now)
 
+    def _is_recent(self, now: float) -> bool:
+        """Whether there are keys, recent enough to be trusted."""
+        return now - self._fetched_time <= self._max_stale_seconds
+
     def _unavailable(self, detail: str, *, counts_as_rejected: bool = False) -> AuthError:
         """With what the places of the keys answered, and the setting that mends it."""
         return AuthError(
@@ -241,12 +245,13 @@ class FetchedKeys:
             self._fetched = await self._fetch()
         except (KeyLoadError, AuthError) as error:
             self.failure, self._setting = str(error), error.setting or self._url_setting
-            log.error(
-                "keys of %s cannot be fetched, the old ones stay in use: %s%s",
-                self._issuer,
-                error,
-                of_setting(self._setting and f"{table_of(self._issuer)}.{self._setting}"),
+            text = (
+                "keys of %s cannot be fetched, the old ones stay in use: %s%s"
+                if self._is_recent(now)
+                else "keys of %s cannot be fetched, and there are no others: %s%s"
             )
+            where = self._setting and f"{table_of(self._issuer)}.{self._setting}"
+            log.error(text, self._issuer, error, of_setting(where))
         else:
             self.failure = self._setting = ""
             self._fetched_time = now

@@ -592,17 +592,20 @@ async def test_a_cancelled_caller_does_not_cancel_the_fetch_for_the_others(
 
 
 async def test_an_outage_is_bridged_for_so_long_and_is_no_rejection(
-    site: Site, source: FetchedKeys, verifier: JwtVerifier
+    site: Site, source: FetchedKeys, verifier: JwtVerifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = OLD.token(START, ttl_seconds=MAX_STALE * 3)
     site.answers["/jwks"] = Answer(status=503)
     await source.refresh(START + 100)
+    assert "the old ones stay in use" in caplog.messages[-1]
     assert await verdict(verifier, token, START + 100) is None
     # While its issuer is unavailable, nothing shows whether a key is new.
     stranger = NEW.token(START + 200)
     assert await verdict(verifier, stranger, START + 200) is Reason.KEYS_UNAVAILABLE
     assert await verdict(verifier, token, START + MAX_STALE) is None
     assert await verdict(verifier, token, START + MAX_STALE + 1) is Reason.KEYS_UNAVAILABLE
+    await source.refresh(START + MAX_STALE + 10)
+    assert "and there are no others" in caplog.messages[-1]
     site.answers["/jwks"] = Answer(jwks(OLD))
     await source.refresh(START + MAX_STALE + 300)
     assert await verdict(verifier, token, START + MAX_STALE + 300) is None
