@@ -16,6 +16,7 @@ from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
 from authsvc.tokens.discovery import Metadata, discover, fetch_jwks, metadata_urls
+from authsvc.tokens.jwk import is_labelled
 from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.keys import KeyLoadError, KeySet
 from authsvc.tokens.secret_files import load_secret_file
@@ -146,11 +147,13 @@ def _in_words(found: Metadata) -> str:
 
 def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> None:
     for entry in keys.skipped:
-        if entry.is_invalid:
-            report.warn(
-                f"{issuer.issuer}: skipped a key: {entry}",
-                "Tokens signed with it are rejected. Replace it, or remove it from the set.",
-            )
+        if not entry.is_invalid:
+            continue
+        if any(key.kid and is_labelled(entry.entry, key.kid) for key in keys.keys):
+            remedy = "Another key of the same kid is used. Remove this entry from the set."
+        else:
+            remedy = "Tokens signed with it are rejected. Replace it, or remove it from the set."
+        report.warn(f"{issuer.issuer}: skipped a key: {entry}", remedy)
 
 
 async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher) -> None:

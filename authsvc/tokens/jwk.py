@@ -14,7 +14,7 @@ from jwt.exceptions import PyJWTError
 from authsvc.tokens.algorithms import ALGORITHMS, KeyMaterial, canonical_name
 from authsvc.tokens.compact import MAX_KEY_ID_BYTES
 from authsvc.tokens.documents import DuplicateMembers
-from authsvc.tokens.jwk_faults import material_fault
+from authsvc.tokens.jwk_faults import encoding_fault, material_fault
 from authsvc.tokens.keys import KeyLoadError, VerificationKey
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -102,7 +102,16 @@ def published_materials(entry: object) -> Iterator[KeyMaterial]:
 def label_of(jwk: object, index: int) -> str:
     """The name of an entry in messages: its place in the set, and its ``kid`` where it has one."""
     kid = jwk.get("kid") if isinstance(jwk, dict) else None
-    return f"keys[{index}]" + (f" (kid {kid[:64]!r})" if isinstance(kid, str) else "")
+    return f"keys[{index}]" + (_labelled(kid) if isinstance(kid, str) else "")
+
+
+def is_labelled(label: str, kid: str) -> bool:
+    """Whether a label of ``label_of`` has this ``kid``."""
+    return label.endswith(_labelled(kid))
+
+
+def _labelled(kid: str) -> str:
+    return f" (kid {kid[:64]!r})"
 
 
 def _present(jwk: Mapping[str, object]) -> dict[str, object]:
@@ -122,7 +131,12 @@ def _algorithms(jwk: Mapping[str, object], algorithms: Collection[str]) -> tuple
         SkippedEntry: there is none, or the key must not be used.
     """
     key_type = jwk.get("kty")
-    if key_type == "oct" or not _PRIVATE_MEMBERS.isdisjoint(jwk):
+    if key_type == "oct":
+        raise SkippedEntry(
+            "is a symmetric key, which a JWK Set must not publish; remove it, and replace it where "
+            "it is used"
+        )
+    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
         raise SkippedEntry("is private; publish the public key alone, and replace this one")
     _check_purpose(jwk)
     own = jwk.get("alg")
@@ -181,7 +195,12 @@ def _key(jwk: dict[str, object], algorithm: str) -> VerificationKey:
     except (PyJWTError, UnsupportedAlgorithm, AttributeError, TypeError, ValueError):
         cause = material_fault(jwk, ALGORITHMS[algorithm])
         raise KeyLoadError(f"is not a valid {algorithm} key: {cause}") from None
-    return VerificationKey(kid, algorithm, material)
+    try:
+        return VerificationKey(kid, algorithm, material)
+    except KeyLoadError:
+        if fault := encoding_fault(jwk, ALGORITHMS[algorithm]):
+            raise KeyLoadError(f"is not a valid {algorithm} key: {fault}") from None
+        raise
 
 
 def _is_key_id(kid: object) -> TypeGuard[str]:

@@ -40,6 +40,21 @@ def material_fault(jwk: Mapping[str, object], algorithm: Algorithm) -> str:
     return _OTHERWISE[algorithm.key_type]
 
 
+def encoding_fault(jwk: Mapping[str, object], algorithm: Algorithm) -> str:
+    """Which member of a public key is not base64url; empty if each is.
+
+    Decoders skip such characters: what they read is another, shorter key.
+
+    Args:
+        jwk: as for ``material_fault``.
+        algorithm: as for ``material_fault``.
+    """
+    for name in _MEMBERS[algorithm.key_type]:
+        if _octets(jwk.get(name)) is None:
+            return f"its {name} is not base64url"
+    return ""
+
+
 def _octets(value: object) -> bytes | None:
     if not isinstance(value, str):
         return None

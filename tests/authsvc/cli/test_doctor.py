@@ -329,6 +329,17 @@ async def test_an_issuer_with_keys_that_cannot_be_used(
     assert ("'odd'" in findings[1].text) if odd else ("no key verifies" in findings[0].text)
 
 
+@pytest.mark.parametrize(("kid", "advice"), [("k0", "Another key of the same"), ("k", "rejected")])
+async def test_a_skipped_key_whose_kid_another_one_has(kid: str, advice: str) -> None:
+    with serving_http() as site:
+        odd = {"kid": kid, "kty": "EC", "crv": "P-256"}
+        site.answers["/keys"] = Answer(jwks(signer("k0"), odd=[odd]))
+        settings = trusting(issuer=ISSUER, jwks_url=f"{site.url}/keys")
+        findings = await found(issuers.checks(settings))
+    (skipped,) = (it for it in findings if it.level is Level.WARN)
+    assert advice in skipped.remedy
+
+
 async def test_an_issuer_that_is_away() -> None:
     settings = trusting(issuer="http://127.0.0.1:1", discover=True)
     (away,) = await found(issuers.checks(settings))
