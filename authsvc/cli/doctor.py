@@ -17,6 +17,7 @@ from authsvc.cli.failing import Failure
 from authsvc.cli.output import as_json_option, plural, print_json, print_line
 from authsvc.common.formats import check_base_url
 from authsvc.common.printable import printable
+from authsvc.net.urls import resource_fault
 
 if TYPE_CHECKING:
     # Slow to import.
@@ -38,6 +39,10 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     help="The adapter's TOML file.",
 )
 @click.option("--adapter-url", help="URL of the adapter, if not the address in its file.")
+@click.option(
+    "--gate",
+    help="URL of an MCP server behind a gate of your own, as its clients know it.",
+)
 @admin_options
 @as_json_option
 @click.pass_context
@@ -47,6 +52,7 @@ def command(
     config: Path | None,
     adapter_config: Path | None,
     adapter_url: str | None,
+    gate: str | None,
     as_json: bool,
 ) -> None:
     """Diagnose the chain from the adapter to the store, with a remedy for each fault.
@@ -58,16 +64,12 @@ def command(
 
     Exit code 0 if nothing fails; warnings do not count.
     """
-    if config is None and adapter_config is None:
-        raise Failure("give --config, --adapter-config or both")
-    if adapter_url is not None:
-        try:
-            check_base_url(adapter_url)
-        except ValueError as error:
-            raise Failure(f"--adapter-url {error}") from None
+    if config is None and adapter_config is None and gate is None:
+        raise Failure("give --config, --adapter-config or --gate, or several of them")
+    _check_urls(adapter_config, adapter_url, gate)
     is_given = ctx.get_parameter_source("target") is not click.core.ParameterSource.DEFAULT
     target = connection.target if is_given else None
-    checks = _checks(config, adapter_config, adapter_url, connection, target)
+    checks = _checks(config, adapter_config, adapter_url, gate, connection, target)
     findings = asyncio.run(_printed(checks, connection.timeout_seconds, as_json=as_json))
     levels = [str(finding.level) for finding in findings]
     if as_json:
@@ -76,6 +78,25 @@ def command(
         failed, warned = levels.count("fail"), levels.count("warn")
         print_line(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
     sys.exit(1 if "fail" in levels else 0)
+
+
+def _check_urls(adapter_config: Path | None, adapter_url: str | None, gate: str | None) -> None:
+    """
+    Raises:
+        Failure: an option has no effect, or is no URL.
+    """
+    if adapter_url is not None:
+        if adapter_config is None:
+            raise Failure(
+                "--adapter-url is for the adapter of --adapter-config; for a gate of your own, "
+                "give --gate"
+            )
+        try:
+            check_base_url(adapter_url)
+        except ValueError as error:
+            raise Failure(f"--adapter-url {error}") from None
+    if gate is not None and (fault := resource_fault(gate)):
+        raise Failure(f"--gate is the URL of an MCP server like https://h/mcp: it {fault}")
 
 
 async def _printed(checks: list[Check], seconds: float, *, as_json: bool) -> list[Finding]:
@@ -109,14 +130,17 @@ def _checks(
     config: Path | None,
     adapter_config: Path | None,
     adapter_url: str | None,
+    gate_url: str | None,
     connection: Connection,
     target: str | None,
 ) -> list[Check]:
     """The checks that the given options allow, in the order of the chain."""
-    from authsvc.diagnosis import adapter, introspection, issuers, link, service, store
+    from authsvc.diagnosis import adapter, gate, introspection, issuers, link, service, store
 
     seconds, tls = connection.timeout_seconds, connection.tls()
     settings, of_adapter, checks = _read(config, adapter_config)
+    if gate_url is not None:
+        checks.append(gate.check(gate_url, settings))
     if of_adapter is not None:
         checks.append(adapter.running(of_adapter, adapter_url or adapter.own_url(of_adapter)))
     if of_adapter is not None and settings is not None:

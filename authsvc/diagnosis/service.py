@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from functools import partial
 
 from cryptography import x509
 
 from authsvc.client import AdminClient, ClientTls
+from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.link import check_certificate
@@ -32,28 +34,37 @@ def checks(settings: Settings) -> list[Check]:
 def agreement(settings: Settings, adapter: AdapterSettings) -> Check:
     """Whether the configurations of the adapter and of authsvc agree."""
 
-    async def compare(report: Report) -> None:
-        known = {*settings.resources}.union(*(it.resources for it in settings.callers))
-        if adapter.resource in known:
-            report.ok(f"{adapter.resource} is one of authsvc's resources")
+    async def check(report: Report) -> None:
+        compare(report, settings, adapter.resource, adapter.authorization_servers)
+
+    return Check("resource", check, "")
+
+
+def compare(
+    report: Report, settings: Settings, resource: str, authorization_servers: Iterable[str]
+) -> None:
+    """Report whether authsvc knows a resource, and trusts the servers that clients are sent to."""
+    known = {*settings.resources}.union(*(it.resources for it in settings.callers))
+    if spelled_resource(resource) in known:
+        report.ok(f"{resource} is one of authsvc's resources")
+    else:
+        is_near = resource.rstrip("/") in {it.rstrip("/") for it in known}
+        report.fail(
+            f"{resource} is none of authsvc's resources: {', '.join(sorted(known))}",
+            "Write it identically in both configurations"
+            f"{': they differ in the slash at the end' if is_near else ''}.",
+        )
+    issuers = {it.issuer for it in settings.issuers}
+    if settings.introspection is not None:
+        issuers.add(settings.introspection.issuer)
+    for server in authorization_servers:
+        if server in issuers:
+            report.ok(f"authsvc trusts {server}, to which clients are sent")
         else:
             report.fail(
-                f"{adapter.resource} is none of authsvc's resources: {', '.join(sorted(known))}",
-                "Write it identically in both configurations.",
+                f"clients are sent to {server}, whose tokens authsvc does not trust",
+                "Add it to [[issuers]], or correct the adapter's authorization_servers.",
             )
-        issuers = {it.issuer for it in settings.issuers}
-        if settings.introspection is not None:
-            issuers.add(settings.introspection.issuer)
-        for server in adapter.authorization_servers:
-            if server in issuers:
-                report.ok(f"authsvc trusts {server}, to which clients are sent")
-            else:
-                report.fail(
-                    f"clients are sent to {server}, whose tokens authsvc does not trust",
-                    "Add it to [[issuers]], or correct the adapter's authorization_servers.",
-                )
-
-    return Check("resource", compare, "")
 
 
 def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
