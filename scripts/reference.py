@@ -36,7 +36,7 @@ from authsvc.client import (
 from authsvc.common.settings import FileSettings
 from authsvc.console.config import ConsoleSettings
 from authsvc.domain.record import Record
-from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Resolver, Session
+from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Session
 from authsvc.server.config import Settings
 from mcp_adapter import (
     Requirement,
@@ -372,8 +372,6 @@ def _methods(of: object) -> Iterator[str]:
         if name.startswith("_") or not inspect.isfunction(method):
             continue
         text = inspect.getdoc(method) or ""
-        if text.startswith("See ``Resolver."):
-            text = inspect.getdoc(getattr(Resolver, name)) or ""
         signature = inspect.signature(method)
         arguments = list(map(_argument, list(signature.parameters.values())[1:]))
         for place, parameter in enumerate(list(signature.parameters.values())[1:]):

@@ -79,7 +79,7 @@ class BlockingAuthClient:
             self._thread.join()
 
     def __enter__(self) -> Self:
-        """See ``open``."""
+        """Open it."""
         self.open()
         return self
 
@@ -89,23 +89,60 @@ class BlockingAuthClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """See ``close``."""
+        """Close it."""
         self.close()
 
     def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
-        """See ``Resolver.resolve``."""
+        """Decide on one request, by its session and its own token.
+
+        Args:
+            session_id: the session that the request names (``Mcp-Session-Id``); empty to ask by the
+                token alone.
+            token: the bare access token of this very request; empty without one.
+            resource: canonical URI of the server that was asked (RFC 8707).
+            create: whether an unknown session is created under this id.
+
+        Returns:
+            Who makes the request, its session, and the credentials to work with. The principal is
+            None for a request without a token.
+
+        Raises:
+            AuthError: the token or the session is rejected, or there is no answer; its ``reason``
+                says why, and ``HttpError.of`` how to answer.
+            RuntimeError: it is not open, or was opened by a parent process.
+        """
         return self._answer(
             self._client.resolve(session_id, token, resource=resource, create=create)
         )
 
     def create(self, token: str, *, resource: str) -> Resolution:
-        """See ``Resolver.create``."""
+        """Create a session under a new id.
+
+        Args:
+            token: the bare access token of the request; empty without one.
+            resource: canonical URI of the server that was asked.
+
+        Returns:
+            As of ``resolve``; ``session.id`` is the new id.
+
+        Raises:
+            AuthError: as of ``resolve``.
+            RuntimeError: it is not open, or was opened by a parent process.
+        """
         return self._answer(self._client.create(token, resource=resource))
 
     def revoke(self, session_id: str) -> None:
-        """See ``Resolver.revoke``."""
+        """End a session, for every resource. One that is unknown or has ended is no error.
+
+        Args:
+            session_id: the session.
+
+        Raises:
+            AuthError: it may not be ended by this caller, or there is no answer.
+            RuntimeError: it is not open, or was opened by a parent process.
+        """
         self._answer(self._client.revoke(session_id))
 
     def _run(self, opened: Future[asyncio.AbstractEventLoop]) -> None:

@@ -154,7 +154,24 @@ class AuthClient:
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
-        """See ``Resolver.resolve``."""
+        """Decide on one request, by its session and its own token.
+
+        Args:
+            session_id: the session that the request names (``Mcp-Session-Id``); empty to ask by the
+                token alone.
+            token: the bare access token of this very request; empty without one.
+            resource: canonical URI of the server that was asked (RFC 8707).
+            create: whether an unknown session is created under this id.
+
+        Returns:
+            Who makes the request, its session, and the credentials to work with. The principal is
+            None for a request without a token.
+
+        Raises:
+            AuthError: the token or the session is rejected, or there is no answer; its ``reason``
+                says why, and ``HttpError.of`` how to answer.
+            NotOpenError: it is not open.
+        """
         session = (session_id, "" if session_id else resource)
         request = pb.ResolveSessionRequest(
             session_id=session_id,
@@ -168,14 +185,34 @@ class AuthClient:
         return wire.resolution_of(answer)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
-        """See ``Resolver.create``."""
+        """Create a session under a new id.
+
+        Args:
+            token: the bare access token of the request; empty without one.
+            resource: canonical URI of the server that was asked.
+
+        Returns:
+            As of ``resolve``; ``session.id`` is the new id.
+
+        Raises:
+            AuthError: as of ``resolve``.
+            NotOpenError: it is not open.
+        """
         request = pb.CreateSessionRequest(token=token, resource=resource)
         answer, _ = await self._make(_CREATE, request)
         self._tokens.keep((answer.session.id, ""), answer.consistency_token)
         return wire.resolution_of(answer)
 
     async def revoke(self, session_id: str) -> None:
-        """See ``Resolver.revoke``."""
+        """End a session, for every resource. One that is unknown or has ended is no error.
+
+        Args:
+            session_id: the session.
+
+        Raises:
+            AuthError: it may not be ended by this caller, or there is no answer.
+            NotOpenError: it is not open.
+        """
         request = pb.RevokeSessionRequest(session_id=session_id)
         _, rpc = await self._make(_REVOKE, request)
         written = (await rpc.trailing_metadata()).get(wire.CONSISTENCY_TOKEN_KEY, "")

@@ -253,13 +253,50 @@ class Resolver(Protocol):
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
-        """Resolve one request; see ``ResolveSession`` in ``auth.proto``."""
+        """Decide on one request, by its session and its own token.
+
+        Args:
+            session_id: the session that the request names (``Mcp-Session-Id``); empty to ask by the
+                token alone.
+            token: the bare access token of this very request; empty without one.
+            resource: canonical URI of the server that was asked (RFC 8707).
+            create: whether an unknown session is created under this id.
+
+        Returns:
+            Who makes the request, its session, and the credentials to work with. The principal is
+            None for a request without a token.
+
+        Raises:
+            AuthError: the token or the session is rejected, or there is no answer; its ``reason``
+                says why, and ``HttpError.of`` how to answer.
+            NotOpenError: it is not open.
+        """
         ...
 
     async def create(self, token: str, *, resource: str) -> Resolution:
-        """Create a session under a new id; see ``CreateSession``."""
+        """Create a session under a new id.
+
+        Args:
+            token: the bare access token of the request; empty without one.
+            resource: canonical URI of the server that was asked.
+
+        Returns:
+            As of ``resolve``; ``session.id`` is the new id.
+
+        Raises:
+            AuthError: as of ``resolve``.
+            NotOpenError: it is not open.
+        """
         ...
 
     async def revoke(self, session_id: str) -> None:
-        """End a session; idempotent; see ``RevokeSession``."""
+        """End a session, for every resource. One that is unknown or has ended is no error.
+
+        Args:
+            session_id: the session.
+
+        Raises:
+            AuthError: it may not be ended by this caller, or there is no answer.
+            NotOpenError: it is not open.
+        """
         ...

@@ -110,7 +110,7 @@ class FakeResolver:
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
-        """See ``Resolver.resolve``."""
+        """Decide on one request, as ``AuthClient.resolve`` does."""
         principal = self._verified(token)
         if not session_id:
             return self._resolution(_NO_SESSION_ID, token) if principal else Resolution()
@@ -126,12 +126,12 @@ class FakeResolver:
         return self._resolution(session_id, token)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
-        """See ``Resolver.create``."""
+        """Create a session, as ``AuthClient.create`` does."""
         self._verified(token)
         return self._created(secrets.token_urlsafe(16), token)
 
     async def revoke(self, session_id: str) -> None:
-        """See ``Resolver.revoke``."""
+        """End a session, as ``AuthClient.revoke`` does."""
         self._check_answers()
         self.sessions.pop(session_id, None)
 

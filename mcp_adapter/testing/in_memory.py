@@ -129,18 +129,18 @@ class InMemoryAuthsvc:
     async def resolve(
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
-        """See ``Resolver.resolve``."""
+        """Decide on one request, as ``AuthClient.resolve`` does."""
         resolver, _ = self._opened()
         resource = self._permitted(resource)
         return await resolver.resolve(session_id, token, resource=resource, create=create)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
-        """See ``Resolver.create``."""
+        """Create a session, as ``AuthClient.create`` does."""
         resolver, _ = self._opened()
         return await resolver.create(token, resource=self._permitted(resource))
 
     async def revoke(self, session_id: str) -> None:
-        """End a session; see ``Resolver.revoke``."""
+        """End a session, as ``AuthClient.revoke`` does."""
         resolver, _ = self._opened()
         await resolver.revoke(session_id)
 
@@ -153,12 +153,6 @@ class InMemoryAuthsvc:
         """
         _, revocations = self._opened()
         await revocations.revoke(SubjectTarget(ISSUER, subject), caller=LOCAL_CALLER)
-
-    async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
-    ) -> Credentials | None:
-        """See ``CredentialBroker.issue``."""
-        return None if self._credentials is None else self._credentials(principal)
 
     def _opened(self) -> tuple[SessionResolver, Revocations]:
         """
@@ -182,7 +176,7 @@ class InMemoryAuthsvc:
         resolver = SessionResolver(
             JwtVerifier([Issuer(ISSUER, self._keys)]),
             store,
-            None if self._credentials is None else self,
+            None if self._credentials is None else _Broker(self._credentials),
             limits=Limits(),
             usages=Usages(CallerLimits(), clock),
             clock=clock,
@@ -192,3 +186,16 @@ class InMemoryAuthsvc:
             store, end_session=resolver.revoke, issuers=watch.status, clock=clock
         )
         return resolver, revocations
+
+
+class _Broker:
+    """A ``CredentialBroker`` with what a test gives."""
+
+    def __init__(self, credentials: Callable[[Principal], Credentials | None]) -> None:
+        self._credentials = credentials
+
+    async def issue(
+        self, principal: Principal, *, token: Secret, resource: str, now: float
+    ) -> Credentials | None:
+        """See ``CredentialBroker.issue``."""
+        return self._credentials(principal)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from http import HTTPStatus
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import authsvc.client
+import mcp_adapter
+import mcp_adapter.testing
 from authsvc.cli.remedies import NOTHING_TO_MEND, REMEDIES
 from authsvc.domain.errors import AuthError, Reason
 from mcp_adapter.gate.refusals import refusal_of
@@ -66,3 +71,14 @@ def over_http(reason: Reason) -> str:
     refusal = refusal_of(AuthError(reason), in_session=True, scopes=())
     status = str(refusal.status.value)
     return f"{status} `{refusal.reason}`" if refusal.status == HTTPStatus.NOT_FOUND else status
+
+
+@pytest.mark.parametrize("module", [authsvc.client, mcp_adapter, mcp_adapter.testing])
+def test_public_classes_stand_on_their_own(module: ModuleType) -> None:
+    """A reader in an editor sees the docstring of the class, and no other."""
+    for name in module.__all__:
+        of = getattr(module, name)
+        described = {name: of, **(vars(of) if inspect.isclass(of) else {})}
+        for member, value in described.items():
+            text = inspect.getdoc(value) if callable(value) else "a value"
+            assert member.startswith("_") or (text and not text.startswith("See ")), member
