@@ -28,14 +28,14 @@ def requirement_of(
 ) -> RequirementOf:
     """``requirement``, and for a call of a tool the scopes that it declares to FastMCP.
 
-    These are the scopes of ``require_scopes`` and ``restrict_tag`` in ``@mcp.tool(auth=...)``. They
-    are looked up at each call, so a tool that is added later counts. A token that lacks one of them
-    is answered 403 with all of them in the challenge, before FastMCP is asked.
+    These are the scopes of ``require_scopes`` and ``restrict_tag`` in ``@mcp.tool(auth=...)`` and
+    in the server's ``AuthMiddleware``. They are looked up at each call, so a tool that is added
+    later counts. A token that lacks one of them is answered 403 with all of them in the challenge,
+    before FastMCP is asked.
 
-    FastMCP decides alone, by its answer for an unknown tool, where a tool has other checks too,
-    such as ``require_roles``, and on tools of mounted servers and other providers: name the scopes
-    of those in ``requirement``. Of a tool with several versions, the scopes that all of them
-    declare are needed.
+    FastMCP decides alone where a tool has other checks too, such as ``require_roles``, and on tools
+    of mounted servers and other providers: name the scopes of those in ``requirement``. Of a tool
+    with several versions, the scopes that all of them declare are needed.
 
     Args:
         mcp: the server whose own tools are looked up.
@@ -62,23 +62,29 @@ def requirement_of(
 
 def _declared_scopes(mcp: FastMCP[Any], name: object) -> tuple[str, ...]:
     """The scopes that each version of a tool declares; empty when there is no such tool."""
-    by_version = [_scopes_of(tool) for tool in _own_tools(mcp) if tool.name == name]
+    by_version = [_scopes_of(tool, mcp) for tool in _own_tools(mcp) if tool.name == name]
     return tuple(sorted(frozenset.intersection(*by_version))) if by_version else ()
 
 
-def _scopes_of(tool: Tool) -> frozenset[str]:
-    """The scopes that a tool declares; empty when one of its checks is about something else.
+def _scopes_of(tool: Tool, mcp: FastMCP[Any]) -> frozenset[str]:
+    """The scopes that a call of a tool needs; empty when a check is about something else.
 
     Such a check may deny for another reason, and then a client must not be sent for scopes.
     """
-    if tool.auth is None:
-        return frozenset()
     from fastmcp.server.auth import AccessToken, AuthContext
+    from fastmcp.server.middleware import AuthMiddleware
     from fastmcp.utilities.authorization import scope_requirements
 
     without_scopes = AccessToken(token="", client_id="", scopes=[])
-    missing = scope_requirements(tool.auth, AuthContext(token=without_scopes, component=tool))
-    return frozenset(missing or ())
+    context = AuthContext(token=without_scopes, component=tool)
+    of_the_server = [item.auth for item in mcp.middleware if isinstance(item, AuthMiddleware)]
+    scopes: set[str] = set()
+    for checks in (tool.auth, *of_the_server):
+        missing = [] if checks is None else scope_requirements(checks, context)
+        if missing is None:
+            return frozenset()
+        scopes.update(missing)
+    return frozenset(scopes)
 
 
 def _own_tools(mcp: FastMCP[Any]) -> Sequence[Tool]:

@@ -9,7 +9,8 @@ import anyio.lowlevel
 import httpx2
 import pytest
 from fastmcp import FastMCP
-from fastmcp.server.auth import require_roles, require_scopes, restrict_tag
+from fastmcp.server.auth import AuthCheck, require_roles, require_scopes, restrict_tag
+from fastmcp.server.middleware import AuthMiddleware
 from fastmcp.server.transforms import Transform
 from fastmcp.tools import Tool
 
@@ -85,6 +86,27 @@ def server() -> FastMCP[Any]:
 )
 def test_what_a_tool_declares(tool: object, scopes: tuple[str, ...]) -> None:
     assert requirement_of(server())("tools/call", {"name": tool}) == Requirement(scopes)
+
+
+@pytest.mark.parametrize(
+    ("checks", "tool", "scopes"),
+    [
+        ([require_scopes("docs")], "read", ("docs",)),
+        ([require_scopes("docs")], "write", ("docs", "docs.read", "docs.write")),
+        ([require_scopes("a"), require_scopes("b")], "read", ("a", "b")),
+        ([require_scopes("docs"), roles], "read", ()),
+        ([roles], "write", ()),
+        ([require_scopes("docs")], "administer", ()),
+        ([require_scopes("docs")], "unknown", ()),
+    ],
+)
+def test_what_the_server_declares_for_all_of_its_tools(
+    checks: list[AuthCheck], tool: str, scopes: tuple[str, ...]
+) -> None:
+    mcp = server()
+    for check in checks:
+        mcp.add_middleware(AuthMiddleware(auth=check))
+    assert requirement_of(mcp)("tools/call", {"name": tool}) == Requirement(scopes)
 
 
 def test_other_methods_and_a_call_without_a_name() -> None:
