@@ -83,6 +83,8 @@ def config(folder: Path, address: str, collector: str) -> Path:
 listen = "{address}"
 log_level = "debug"
 drain_seconds = 0
+max_connection_age_seconds = 1
+grace_seconds = 1
 [tls]
 certificate_file = "{folder}/server.pem"
 key_file = "{folder}/server.key"
@@ -175,6 +177,15 @@ def of(running: Running, text: str) -> str:
     """A block with this test's addresses and files in place of the page's."""
     text = text.replace("authsvc.internal:50051", running.address)
     return text.replace("/etc/authsvc/", f"{running.folder}/")
+
+
+def test_the_example_pins_what_the_tests_run() -> None:
+    ours, its = (
+        json.loads((folder / "package.json").read_text(encoding="utf-8"))
+        for folder in (FOLDER, EXAMPLE)
+    )
+    pinned = its["dependencies"] | its["devDependencies"]
+    assert pinned.items() <= ours["dependencies"].items()
 
 
 def test_the_types_of_the_example_are_right(running: Running) -> None:
@@ -304,6 +315,48 @@ def test_many_at_once_and_what_they_have_written(
         assert found == ["alice", True, True, True, "SESSION_REVOKED"]
         event = f"Using cached JWT auth for session {session[:8]}…"
         assert running.authsvc.wait_for(event, TIMEOUT_SECONDS)["trace_id"] == TRACE
+
+
+ENDING = f"""
+import {{ setTimeout }} from 'node:timers/promises';
+import {{ Authsvc, StreamingAuthsvc }} from './authsvc.ts';
+
+const [target, token] = process.argv.slice(2);
+for (const Client of [Authsvc, StreamingAuthsvc]) {{
+  const authsvc = new Client({{
+    target, protos: process.env.AUTHSVC_PROTOS, caFile: 'ca.pem', serviceTokenFile: 'service-token',
+  }});
+  await authsvc.resolve({{ resource: '{RESOURCE}', token }}, {{ timeoutMs: 60_000 }});
+  const channel = authsvc.stub.getChannel();
+  const ended = Promise.withResolvers();
+  let ends = 0;
+  const watch = (state) => channel.watchConnectivityState(state, Infinity, () => {{
+    const next = channel.getConnectivityState(false);
+    if (state === 2 && ++ends === 2) ended.resolve();
+    else watch(next);
+  }});
+  watch(channel.getConnectivityState(false));
+  let isOver = false;
+  ended.promise.then(() => {{ isOver = true; }});
+  const ask = async () => {{
+    while (!isOver) {{
+      await authsvc.resolve({{ resource: '{RESOURCE}', token }}, {{ timeoutMs: 60_000 }});
+      await setTimeout(1);
+    }}
+  }};
+  await Promise.all(Array.from({{ length: 4 }}, ask));
+  authsvc.close();
+}}
+"""
+
+
+def test_no_request_is_lost_with_its_connection(
+    running: Running, environment: dict[str, str]
+) -> None:
+    """authsvc ends each connection at its age."""
+    (running.folder / "ending.ts").write_text(ENDING)
+
+    run([NODE, "ending.ts", running.address, running.token()], running.folder, **environment)
 
 
 def test_the_measurement_of_the_page(running: Running, environment: dict[str, str]) -> None:

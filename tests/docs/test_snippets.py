@@ -95,6 +95,13 @@ OTHERS = [
     elsewhere(
         "docs/test_migration.py::test_all_methods_can_be_closed_as_before", MIGRATION, "python"
     ),
+    *(
+        elsewhere(f"clients/test_other_languages.py::{test}", "docs/other-languages.md", language)
+        for test, language in (
+            ("test_the_typescript_of_the_page", "ts"),
+            ("test_the_shell_of_the_page", "sh"),
+        )
+    ),
     elsewhere("test_readme.py::test_its_lines_protect_a_server", "README.md", "python"),
     elsewhere("examples/test_testing.py::test_the_page_passes", "docs/testing.md", "python"),
     elsewhere(
