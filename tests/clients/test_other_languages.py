@@ -476,6 +476,7 @@ def test_the_trace_of_a_request_goes_on_at_authsvc(server: Server, running: Runn
 def test_another_subject_sees_no_session(server: Server, running: Running) -> None:
     alice, bob = running.token(), running.token("bob")
     session = server.initialize(alice)
+    assert server.who(alice, session) == "alice: reader"
 
     foreign, unknown = server.whoami(bob, session), server.whoami(bob, "no-such-session")
 
