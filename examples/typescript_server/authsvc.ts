@@ -336,9 +336,8 @@ class Stream {
     return answer;
   }
 
-  finish(): void {
-    this.ended = true;
-    this.#call.end();
+  cancel(): void {
+    this.#call.cancel();
   }
 
   // One write at a time: what queues meanwhile is the next batch.
@@ -415,8 +414,9 @@ export class StreamingAuthsvc extends Authsvc {
     }
   }
 
+  // Rejects what has no answer yet.
   override close(): void {
-    this.#stream?.finish();
+    this.#stream?.cancel();
     super.close();
   }
 }

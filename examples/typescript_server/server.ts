@@ -143,6 +143,9 @@ server.listen(Number(PORT), '127.0.0.1', () => {
   console.log(`Running on http://127.0.0.1:${(server.address() as AddressInfo).port}`);
 });
 process.once('SIGTERM', () => {
-  server.close(() => authsvc.close());
+  server.close(() => {
+    authsvc.close();
+    process.exit(); // grpc-js would wait for a handshake that authsvc does not answer
+  });
   server.closeIdleConnections();
 });
