@@ -6,6 +6,7 @@ import itertools
 import shlex
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -42,7 +43,7 @@ MODERN = "2026-07-28"
 READY = {
     "uvicorn": r"Application startup complete",
     "gunicorn": r"ASGI server listening",
-    "hypercorn": r"Running on",
+    "hypercorn": r"\[INFO\] Running on",
     "granian": r"Started worker-\d",
 }
 """What each prints once a process of it serves."""
@@ -69,8 +70,10 @@ def commands() -> dict[str, list[str]]:
     found = {}
     for line in "\n".join(blocks(FOLDER / "README.md", "sh")).replace("\\\n", "").splitlines():
         if "server:app" in line:
-            command = shlex.split(line)
-            found[f"{Path(command[0]).name}-{processes_of(command)}"] = command
+            path, *options = shlex.split(line)
+            name = Path(path).name
+            program = str(Path(sys.executable).with_name(name))  # of the environment of the tests
+            found[f"{name}-{processes_of(options)}"] = [program, *options]
     return found
 
 
