@@ -31,7 +31,7 @@ from authsvc.client import AdminClient, ClientTls
 from authsvc.net.development_certificates import write_development_certificates
 from scripts import release
 from tests.support.bounds import TIMEOUT_SECONDS
-from tests.support.node import FOLDER, NODE, installed
+from tests.support.node import FOLDER, NODE, installed, run_node
 from tests.support.processes import ROOT, Process, spawn
 from tests.support.tokens import IdentityProvider
 from tests.support.valkey import free_port
@@ -496,6 +496,27 @@ def test_a_session_that_began_without_a_token_and_changes_its_role(
     assert server.who(running.token(role="reader"), session) == "alice: reader"
     later = running.token(role="analyst", iat=time.time() + 1)
     assert server.who(later, session) == "alice: analyst"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("sdk", "mode", "has_session"),
+    [("v1", "legacy", True), ("v2", "auto", False)],
+)
+async def test_a_client_of_the_official_sdk(
+    server: Server, running: Running, sdk: str, mode: str, has_session: bool
+) -> None:
+    reader = running.token("dora", "reader")
+    analyst = running.token("dora", "analyst", iat=time.time() + 1)
+
+    answer = await run_node("whoami.mjs", sdk, mode, f"{server.url}/mcp", reader, analyst)
+
+    refused, *said = answer["said"]
+    assert "This request needs an access token." in refused
+    assert said == ["dora: reader", "dora: analyst"]
+    assert bool(answer["session"]) == has_session
+    if has_session:
+        assert server.whoami(analyst, answer["session"]).status_code == 404
 
 
 def test_the_trace_of_a_request_goes_on_at_authsvc(server: Server, running: Running) -> None:
