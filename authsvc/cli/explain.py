@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
-from authsvc.cli.failing import Failure, Negative
+from authsvc.cli.failing import Failure, Negative, Unreachable
 from authsvc.cli.output import as_json_option, print_json, print_line
 from authsvc.common.formats import spelled_resource
 from authsvc.common.printable import printable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     # Verifying takes cryptography.
     from authsvc.cli.explanation_steps import Explanation, Mapped, Step
     from authsvc.server.config import Settings
+    from authsvc.tokens.jwt import Issuer
 
 MAX_INPUT_BYTES = 1 << 20
 """How much is read: more than the longest token that can be accepted."""
@@ -50,8 +51,9 @@ def command(
     FILE holds the token; - or nothing for standard input. A token is never an argument, because
     other users see arguments in the process list. It is never printed.
 
-    Exit code 0 only if the token would be accepted. Only the running service knows whether it was
-    revoked, and whether its session belongs to another subject.
+    Exit code 0 only if the token would be accepted; 3 if that is not known, because keys were not
+    fetched. Only the running service knows whether it was revoked, and whether its session belongs
+    to another subject.
     """
     settings = load_settings(config)
     resource = spelled_resource(resource) if resource else _only_resource(settings)
@@ -70,6 +72,8 @@ def command(
         _print(explanation, resource)
         for issuer, failure in failures.items():
             print_line(printable(f"Keys of {issuer} cannot be fetched: {failure}"))
+    if explanation.is_unknown:
+        sys.exit(Unreachable.exit_code)
     sys.exit(0 if explanation.principal is not None else 1)
 
 
@@ -105,10 +109,17 @@ async def _explained(
         retention_seconds=settings.revocations.retention_seconds,
         introspected=settings.introspection.issuer if settings.introspection else "",
         registered_in="callers.resources" if settings.callers else "resources",
+        unfetched=[] if fetch else [name for name, it in issuers.items() if _is_fetched(it)],
     )
     explanation = await explain(token, policy)
     failures = {name: issuer.keys.failure for name, issuer in issuers.items()}
     return explanation, {name: failure for name, failure in failures.items() if failure}
+
+
+def _is_fetched(issuer: Issuer) -> bool:
+    from authsvc.tokens.sources import FetchedKeys
+
+    return isinstance(issuer.keys, FetchedKeys)
 
 
 def _resources(settings: Settings) -> list[str]:
@@ -168,6 +179,11 @@ def _print(explanation: Explanation, resource: str) -> None:
         print_line(_remedy(explanation))
         if explanation.setting:
             print_line(printable(f"Setting: {explanation.setting}"))
+    else:
+        print_line(
+            "It is not known whether it would be accepted: the issuer's keys were not fetched, and "
+            "no other check fails. --fetch fetches them, and checks the signature."
+        )
 
 
 def _print_mapped(mapped: Mapped) -> None:
@@ -185,17 +201,15 @@ def _coloured(mark: str, step: Step) -> str:
 
 
 def _remedy(explanation: Explanation) -> str:
-    from authsvc.cli.remedies import NOTHING_TO_MEND, REMEDIES
+    from authsvc.cli.remedies import remedy_of
 
-    if explanation.reason is None:
-        return ""
-    return REMEDIES.get(explanation.reason) or NOTHING_TO_MEND[explanation.reason]
+    return "" if explanation.reason is None else remedy_of(explanation.reason, explanation.setting)
 
 
 def _document(explanation: Explanation, resource: str) -> dict[str, object]:
     who, reason = explanation.principal, explanation.reason
     return {
-        "accepted": who is not None,
+        "accepted": None if explanation.is_unknown else who is not None,
         "reason": None if reason is None else reason.name,
         "remedy": _remedy(explanation) or None,
         "setting": explanation.setting or None,

@@ -40,6 +40,7 @@ class Policy:
         introspected: claim ``iss`` of the issuer whose opaque tokens are introspected; empty for
             none.
         registered_in: the setting that registers a resource.
+        unfetched: the issuers whose keys are not known, as they were not fetched.
     """
 
     issuers: Mapping[str, Issuer]
@@ -50,6 +51,7 @@ class Policy:
     retention_seconds: float = math.inf
     introspected: str = ""
     registered_in: str = "resources"
+    unfetched: Collection[str] = ()
 
 
 async def explain(token: str, policy: Policy) -> Explanation:
@@ -64,7 +66,10 @@ async def explain(token: str, policy: Policy) -> Explanation:
     with steps.step("typ", issuer.table) as step:
         issuer.check_type(jws.token_type)
         step.text = jws.token_type or "none"
-    await _signature(steps, jws, issuer, policy.now)
+    if issuer.issuer in policy.unfetched:
+        steps.skip("key", "signature", why="the keys were not fetched; --fetch fetches them")
+    else:
+        await _signature(steps, jws, issuer, policy.now)
     _claims(steps, claims, issuer, policy)
     mapped = _mapped(steps, jws, claims, issuer)
     _age(steps, claims, policy)

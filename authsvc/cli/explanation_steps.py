@@ -71,6 +71,11 @@ class Explanation:
     mapped: Mapped | None = None
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether no check failed, and not all were made."""
+        return self.principal is None and self.reason is None
+
+    @property
     def principal(self) -> Principal | None:
         """The token's principal; None unless it is accepted."""
         is_accepted = all(step.outcome is StepOutcome.OK for step in self.steps)
@@ -78,7 +83,7 @@ class Explanation:
 
     @property
     def reason(self) -> Reason | None:
-        """Why the token is rejected; None when it is accepted."""
+        """Why the token is rejected; None when it is accepted, or that is not known."""
         return None if self._verdict is None else self._verdict.reason
 
     @property
@@ -112,9 +117,9 @@ class Steps:
         """
         return StepUnderWay(self, name, table)
 
-    def skip(self, *names: str) -> None:
-        """Steps that what failed before makes impossible."""
-        text = "not checked: a check before it failed"
+    def skip(self, *names: str, why: str = "a check before it failed") -> None:
+        """Steps that are not possible, because of what failed before or what is not known."""
+        text = f"not checked: {why}"
         self.done += [Step(name, StepOutcome.SKIPPED, text) for name in names]
 
 

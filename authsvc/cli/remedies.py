@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from authsvc.diagnosis import directly
+from authsvc.diagnosis.key_remedies import key_remedy
 from authsvc.domain.errors import Reason
 
 REMEDIES = {
@@ -9,7 +11,8 @@ REMEDIES = {
     Reason.TOKEN_MALFORMED: "Have the issuer correct what the failed check names. A token that "
     "was truncated, quoted or wrapped when it was copied fails in the same way.",
     Reason.TOKEN_ISSUER_UNKNOWN: "To trust the issuer, add an [[issuers]] table whose issuer "
-    "equals the token's iss, character by character.",
+    "equals the token's iss, character by character. Where the detail names a configured issuer "
+    "of nearly that name, correct that one instead.",
     Reason.TOKEN_ALGORITHM_REFUSED: "Add the algorithm to the issuer's algorithms if it is one of "
     "RS, PS, ES, HS with 256, 384 or 512, EdDSA; or have the issuer sign with a configured one.",
     Reason.TOKEN_KEY_UNKNOWN: "The issuer has rotated its keys, or another issuer signed the "
@@ -55,3 +58,29 @@ NOTHING_TO_MEND = {
     Reason.CONFLICT: "Nothing. Many at once: one session is shared by very many clients.",
 }
 """The reasons that occur in normal operation, and what an operator should know of them."""
+
+_MISSPELT = (
+    "Do not add a table: the check names the [[issuers]] table that is meant. Write the token's "
+    "iss there as its issuer, character by character."
+)
+_NO_ISSUER = "Have the issuer include iss: a token without it belongs to no issuer."
+_INTROSPECTED = (
+    'To have the issuer\'s JWTs introspected, too, set tokens = "all" in [introspection]; to have '
+    "them verified by its keys, add an [[issuers]] table for it, beside [introspection]."
+)
+
+
+def remedy_of(reason: Reason, setting: str) -> str:
+    """What an operator does about one rejection, which the setting tells from others of its reason.
+
+    Args:
+        reason: why a token is rejected.
+        setting: the setting that would mend it; empty where none would.
+    """
+    name = setting.rpartition(".")[2]
+    if reason is Reason.KEYS_UNAVAILABLE:
+        return directly(key_remedy(name)) if name == "proxy" else key_remedy(name)
+    if reason is Reason.TOKEN_ISSUER_UNKNOWN:
+        of_issuer = {"issuer": _MISSPELT, "tokens": _INTROSPECTED, "": _NO_ISSUER}
+        return of_issuer.get(name, REMEDIES[reason])
+    return REMEDIES.get(reason) or NOTHING_TO_MEND[reason]

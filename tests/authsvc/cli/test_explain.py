@@ -301,9 +301,40 @@ def test_keys_that_would_have_to_be_fetched_are_not(config: Path) -> None:
     )
     token = SIGNERS[0].token(time.time())
     ran = invoked(config, given=token)
-    assert ran.exit_code == 1
-    assert "KEYS_UNAVAILABLE" in ran.output
+    assert ran.exit_code == 3
+    assert "It is not known whether it would be accepted" in ran.output
     assert "--fetch" in ran.output
+    assert "rejected" not in ran.output
+    answer = json.loads(invoked(config, "--json", given=token).output)
+    assert (answer["accepted"], answer["reason"], answer["remedy"]) == (None, None, None)
+    # What fails whatever its signature is a rejection.
+    ran = invoked(config, given=SIGNERS[0].token(time.time(), aud=OTHER_RESOURCE))
+    assert ran.exit_code == 1
+    assert "It would be rejected: TOKEN_AUDIENCE_MISMATCH" in ran.output
+    ran = invoked(config, "--fetch", given=token)
+    assert ran.exit_code == 1
+    assert "It would be rejected: KEYS_UNAVAILABLE" in ran.output
+    assert "explain --fetch" not in ran.output
+
+
+@pytest.mark.parametrize(
+    ("claims", "remedy"),
+    [
+        ({"iss": f"{ISSUER}/"}, "Do not add a table"),
+        ({"iss": "https://another.example"}, "add an [[issuers]] table"),
+        ({"iss": "https://opaque.example"}, 'set tokens = "all" in [introspection]'),
+        ({"iss": None}, "have the issuer include iss"),
+    ],
+)
+def test_the_remedy_for_an_unknown_issuer_fits_its_cause(
+    config: Path, claims: dict[str, object], remedy: str
+) -> None:
+    introspect(config, "opaque")
+    token = minted({"iat": time.time(), "exp": time.time() + 600, **claims}, {}, "secret")
+    answer = json.loads(invoked(config, "--json", given=token).output)
+    assert answer["reason"] == "TOKEN_ISSUER_UNKNOWN"
+    assert remedy.lower() in answer["remedy"].lower()
+    assert ("To trust the issuer" in answer["remedy"]) == remedy.startswith("add")
 
 
 @pytest.mark.parametrize("given_text", ["", "  \n", "Bearer "])
@@ -325,10 +356,7 @@ def test_what_a_token_says_does_not_reach_the_terminal(
             assert part not in ran.out
 
 
-@pytest.mark.parametrize("tokens", ["opaque", "all"])
-def test_a_token_that_is_introspected(
-    config: Path, provider: IdentityProvider, tokens: str
-) -> None:
+def introspect(config: Path, tokens: str) -> None:
     (config.parent / "client").write_text("hush")
     table = (
         f'\n[introspection]\nissuer = "https://opaque.example"\ntokens = "{tokens}"\n'
@@ -336,6 +364,13 @@ def test_a_token_that_is_introspected(
         f'client_secret_file = "{config.parent}/client"\n'
     )
     config.write_text(config.read_text() + table)
+
+
+@pytest.mark.parametrize("tokens", ["opaque", "all"])
+def test_a_token_that_is_introspected(
+    config: Path, provider: IdentityProvider, tokens: str
+) -> None:
+    introspect(config, tokens)
     named = IdentityProvider(time.time, "https://opaque.example").token()
     for token, is_introspected in (
         ("opaque", True),
