@@ -185,7 +185,7 @@ def _read(
     async def report_problems(report: Report) -> None:
         for path, wrong in problems.items():
             for problem in wrong:
-                report.fail(problem, "Run `check-config` of that program for details.")
+                report.fail(problem, "")
             if not wrong:
                 report.ok(f"{path} is valid")
 

@@ -33,7 +33,7 @@ class Finding:
         level: its severity.
         subject: what was checked.
         text: what was found. May quote the answer of a server.
-        remedy: what to do about it; empty if nothing has to be done.
+        remedy: what to do about it; empty if nothing has to be done, or the text says it.
     """
 
     level: Level
@@ -86,8 +86,10 @@ async def diagnose(checks: Iterable[Check], *, timeout_seconds: float) -> AsyncI
         timeout_seconds: how long each may take.
 
     Yields:
-        The findings, each when it is known.
+        The findings, each when it is known. A fault of the configuration that several checks meet
+        is reported once.
     """
+    reported: set[str] = set()
     for check in checks:
         report = Report(check.subject)
         try:
@@ -95,9 +97,13 @@ async def diagnose(checks: Iterable[Check], *, timeout_seconds: float) -> AsyncI
                 await check.run(report)
         except TimeoutError:
             report.fail(f"no answer in {timeout_seconds:g} s", check.remedy)
-        except (OSError, AuthError, ConfigError, KeyLoadError) as error:
+        except ConfigError as error:
+            if str(error) not in reported:
+                report.fail(str(error), check.remedy)
+        except (OSError, AuthError, KeyLoadError) as error:
             report.fail(str(error), check.remedy)
         for finding in report.findings:
+            reported.add(finding.text)
             yield finding
 
 

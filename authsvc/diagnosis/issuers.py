@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from authsvc.diagnosis import Check, Report, directly
+from authsvc.diagnosis.key_remedies import key_remedy
+from authsvc.net.failures import Stage
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.net.urls import shown_url
 from authsvc.server.config import IssuerSettings, Settings
@@ -50,11 +52,15 @@ def _remedy(issuer: IssuerSettings) -> str:
     if not _is_fetched(issuer):
         # The files were checked one by one; what remains is a JWK Set without a usable key.
         return _KEYS_STAY if issuer.jwks_file is None else f"{_NO_KEY} {_NOT_STARTED}"
-    return directly(
-        f"{_REMEDY} Until then a running service keeps fetched keys for "
+    # It takes too long.
+    return _unfetched(issuer, directly(key_remedy("proxy")))
+
+
+def _unfetched(issuer: IssuerSettings, remedy: str) -> str:
+    return (
+        f"{remedy} Until then a running service keeps fetched keys for "
         f"keys_max_stale_seconds = {issuer.keys_max_stale_seconds:g}, and without keys its tokens "
-        "are answered 503. This machine has to reach it directly, or through the issuer's proxy: "
-        "allow it in the firewall, NAT or network policy, or copy its keys to a jwks_file."
+        "are answered 503."
     )
 
 
@@ -65,11 +71,14 @@ def _is_fetched(issuer: IssuerSettings) -> bool:
 async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
     files = [issuer.secret_file, issuer.jwks_file, *issuer.previous_secret_files]
     if _is_fetched(issuer):
-        await _fetch(report, issuer)
+        try:
+            await _fetch(report, issuer)
+        except KeyLoadError as error:
+            report.fail(str(error), _unfetched(issuer, _remedy_of(error, issuer)))
         return
     faults = list(_file_faults(issuer))
-    for error, remedy in faults:
-        report.fail(f"{issuer.issuer}: {error}", remedy)
+    for fault, remedy in faults:
+        report.fail(f"{issuer.issuer}: {fault}", remedy)
     if faults:
         return
     keys = issuer_of(issuer).keys.current(time.time())
@@ -80,6 +89,14 @@ async def _look_at(report: Report, *, issuer: IssuerSettings) -> None:
     for path in (issuer.secret_file, *issuer.previous_secret_files):
         if path is not None and path.exists():
             _check_mode(report, path)
+
+
+def _remedy_of(error: KeyLoadError, issuer: IssuerSettings) -> str:
+    if error.stage is Stage.CONNECTION:
+        return directly(key_remedy("proxy"))
+    if error.stage is Stage.TLS and not error.setting:
+        return "Correct the certificate at the issuer's server, or what else the text names."
+    return key_remedy(error.setting or ("jwks_url" if issuer.jwks_url is not None else ""))
 
 
 def _file_faults(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
@@ -135,7 +152,11 @@ async def _discovered(fetcher: Fetcher, issuer: IssuerSettings) -> Metadata:
     try:
         return await discover(fetcher, issuer.issuer, metadata_url=issuer.metadata_url)
     except KeyLoadError as error:
-        raise KeyLoadError(f"{issuer.issuer}: no place has its metadata: {error}") from None
+        raise KeyLoadError(
+            f"{issuer.issuer}: no place has its metadata: {error}",
+            setting=error.setting,
+            stage=error.stage,
+        ) from None
 
 
 def _in_words(found: Metadata) -> str:

@@ -6,8 +6,21 @@ import os
 import re
 import socket
 import ssl
+from enum import Enum
 
 import httpx2
+
+
+class Stage(Enum):
+    """How far a failed request came."""
+
+    CONNECTION = "connection"
+    """There was none, or none through the proxy."""
+    TLS = "tls"
+    """The handshake failed."""
+    ANSWER = "answer"
+    """The request was sent, or failed for another reason."""
+
 
 _UNTRUSTED = frozenset({18, 19, 20, 21})
 """OpenSSL's codes (X509_V_ERR) for a chain that ends in no trusted authority."""
@@ -42,12 +55,20 @@ def setting_of(error: BaseException) -> str:
             return "ca_file"
     for cause in _chain(error):
         # Whoever refuses a connection is reached: another port, or a server that is not up.
-        if isinstance(cause, ssl.SSLError | ConnectionRefusedError):
+        if isinstance(cause, ConnectionRefusedError):
             return ""
+    return "proxy" if stage_of(error) is Stage.CONNECTION else ""
+
+
+def stage_of(error: BaseException) -> Stage:
+    """How far a failed request came."""
+    causes = _chain(error)
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return Stage.TLS
     is_unconnected = isinstance(
         error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError
-    ) or any(isinstance(cause, socket.gaierror) for cause in _chain(error))
-    return "proxy" if is_unconnected else ""
+    ) or any(isinstance(cause, socket.gaierror) for cause in causes)
+    return Stage.CONNECTION if is_unconnected else Stage.ANSWER
 
 
 def _cause(error: BaseException) -> str:

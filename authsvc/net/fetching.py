@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 
 from authsvc.net.addresses import is_loopback
-from authsvc.net.failures import explained, lookup_fault, setting_of
+from authsvc.net.failures import Stage, explained, lookup_fault, setting_of, stage_of
 from authsvc.net.proxies import Proxy
 from authsvc.net.public_addresses import is_public, is_this_machine
 from authsvc.net.trust import Trust, tls_context
@@ -63,6 +63,7 @@ class FetchError(Exception):
         retry_after: its header Retry-After; empty where it has none.
         setting: the setting that would mend it, within the endpoint's table of the configuration;
             empty where none is known.
+        stage: how far the request came.
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class FetchError(Exception):
         body: bytes = b"",
         retry_after: str = "",
         setting: str = "",
+        stage: Stage = Stage.ANSWER,
     ) -> None:
         super().__init__(detail)
         self.setting = setting
+        self.stage = stage
         self.status = status
         self.body = body
         self.retry_after = retry_after
@@ -133,11 +136,13 @@ class Fetcher:
                 return await _exchange_with_any(request, addresses, context)
         except TimeoutError:
             raise FetchError(
-                f"{shown_url(url)}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds", setting="proxy"
+                f"{shown_url(url)}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds",
+                setting="proxy",
+                stage=Stage.CONNECTION,
             ) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             detail = f"{shown_url(url)}: {self._through()}{explained(error)}"
-            raise FetchError(detail, setting=setting_of(error)) from None
+            raise FetchError(detail, setting=setting_of(error), stage=stage_of(error)) from None
 
     def _through(self) -> str:
         return "" if self.proxy is None else f"through the proxy {self.proxy.url}: "
@@ -181,7 +186,9 @@ class Fetcher:
         try:
             found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise FetchError(f"{shown_url(url)}: {lookup_fault(error)}", setting="proxy") from None
+            raise FetchError(
+                f"{shown_url(url)}: {lookup_fault(error)}", setting="proxy", stage=Stage.CONNECTION
+            ) from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         for address in addresses:
             self._check_address(url, host, address)

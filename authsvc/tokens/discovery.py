@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
+from authsvc.net.failures import Stage
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.net.urls import endpoint_fault, shown_url
 from authsvc.tokens.documents import parse_document
@@ -89,23 +90,36 @@ async def discover(fetcher: Fetcher, issuer: str, *, metadata_url: str | None = 
         KeyLoadError: no place has metadata of this issuer. The message says what each answered.
     """
     passed_over: list[str] = []
-    settings: list[str] = []
+    errors: list[KeyLoadError] = []
     for url in metadata_urls(issuer) if metadata_url is None else (metadata_url,):
         try:
             jwks_uri = await _jwks_uri(fetcher, url, issuer)
         except KeyLoadError as error:
             passed_over.append(str(error))
-            settings.append(error.setting)
+            errors.append(error)
         else:
             is_here = _may_lead_here(url, jwks_uri)
             keys_fetcher = replace(fetcher, allow_this_machine=is_here)
             return Metadata(url, jwks_uri, tuple(passed_over), keys_fetcher)
-    raise KeyLoadError("; ".join(passed_over), setting=_mending(settings))
+    raise KeyLoadError(
+        "; ".join(passed_over),
+        setting=_mending(errors),
+        stage=_stage(errors),
+    )
 
 
-def _mending(settings: Collection[str]) -> str:
-    """Of the settings that the places of an issuer's metadata ask for, the one that is surest."""
-    return next((name for name in _BY_CERTAINTY if name in settings), "metadata_url")
+def _mending(errors: Collection[KeyLoadError]) -> str:
+    """Of the settings that the places of an issuer's metadata ask for, the one that is surest.
+    Empty where its certificate is to be mended."""
+    settings = {error.setting for error in errors}
+    of_url = "" if _stage(errors) is Stage.TLS else "metadata_url"
+    return next((name for name in _BY_CERTAINTY if name in settings), of_url)
+
+
+def _stage(errors: Collection[KeyLoadError]) -> Stage:
+    """How far the requests to all places came."""
+    stages = {error.stage for error in errors}
+    return stages.pop() if len(stages) == 1 else Stage.ANSWER
 
 
 _BY_CERTAINTY = ("issuer", "ca_file", "allow_private_addresses", "proxy")
@@ -119,7 +133,7 @@ async def _get(fetcher: Fetcher, url: str) -> tuple[bytes, Mapping[str, str]]:
     try:
         return await fetcher.get(url)
     except FetchError as error:
-        raise KeyLoadError(str(error), setting=error.setting) from None
+        raise KeyLoadError(str(error), setting=error.setting, stage=error.stage) from None
 
 
 async def _jwks_uri(fetcher: Fetcher, url: str, issuer: str) -> str:

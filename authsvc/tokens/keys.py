@@ -12,6 +12,7 @@ from jwt.exceptions import PyJWTError
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.service_status import SkippedKey
+from authsvc.net.failures import Stage
 from authsvc.tokens.algorithms import ALGORITHMS, KeyMaterial, canonical_name
 from authsvc.tokens.weak_keys import weakness_of
 
@@ -26,11 +27,13 @@ class KeyLoadError(Exception):
 
     Attributes:
         setting: the setting of the issuer that would mend it; empty where none is known.
+        stage: how far the request for them came.
     """
 
-    def __init__(self, detail: str, *, setting: str = "") -> None:
+    def __init__(self, detail: str, *, setting: str = "", stage: Stage = Stage.ANSWER) -> None:
         super().__init__(detail)
         self.setting = setting
+        self.stage = stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.service_status import SkippedKey
+from authsvc.net.failures import Stage
 from authsvc.net.watched_file import NewEntries, WatchedFile
 from authsvc.tokens.keys import KeyLoadError, KeySet
 
@@ -233,6 +234,11 @@ class FetchedKeys:
             counts_as_rejected=counts_as_rejected,
         )
 
+    def _url_setting_of(self, error: KeyLoadError | AuthError) -> str:
+        """The setting that has the URL, if another one may mend the failure."""
+        is_certificate = isinstance(error, KeyLoadError) and error.stage is Stage.TLS
+        return "" if is_certificate else self._url_setting
+
     async def _fetch_once(self, now: float) -> None:
         """One fetch for all concurrent callers; a caller that is cancelled does not cancel it."""
         if self._fetching is None:
@@ -244,7 +250,7 @@ class FetchedKeys:
         try:
             self._fetched = await self._fetch()
         except (KeyLoadError, AuthError) as error:
-            self.failure, self._setting = str(error), error.setting or self._url_setting
+            self.failure, self._setting = str(error), error.setting or self._url_setting_of(error)
             text = (
                 "keys of %s cannot be fetched, the old ones stay in use: %s%s"
                 if self._is_recent(now)

@@ -43,6 +43,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.commands import PATIENT, run, run_on_terminal
 from tests.support.http import Answer, listening, serving_http
+from tests.support.https import PrivateAuthority, serving_https
 from tests.support.keys import jwks, signer
 from tests.support.operators import settings as operators_settings
 from tests.support.operators import write_tls
@@ -345,6 +346,50 @@ async def test_an_issuer_that_is_away() -> None:
     (away,) = await found(issuers.checks(settings))
     assert (away.level, away.subject) == (Level.FAIL, "issuer")
     assert "http://127.0.0.1:1/.well-known/" in away.text
+
+
+async def test_the_remedy_for_keys_that_cannot_be_fetched_fits_the_cause(tmp_path: Path) -> None:
+    async def remedy(**issuer: object) -> str:
+        (finding,) = await found(issuers.checks(trusting(**issuer)))
+        assert finding.level is Level.FAIL
+        return finding.remedy
+
+    authority = PrivateAuthority(tmp_path)
+    with serving_http() as site:
+        for answer in (Answer(status=404), Answer(b"<html>")):
+            site.answers["/keys"] = answer
+            plain = await remedy(issuer=ISSUER, jwks_url=f"{site.url}/keys")
+            undiscovered = await remedy(issuer=site.url, discover=True)
+            assert plain.startswith("Correct jwks_url")
+            assert undiscovered.startswith("Correct the issuer's URL")
+            assert "firewall" not in plain + undiscovered
+    async with serving_https(authority.server()) as tls_site:
+        for where in ({"jwks_url": f"{tls_site.url}/keys"}, {"discover": True}):
+            unknown = await remedy(issuer=tls_site.url, **where)
+            other = await remedy(issuer=tls_site.url, ca_file=authority.file(), **where)
+            assert unknown.startswith("Set the issuer's ca_file")
+            assert other.startswith("Correct ")
+    expired = authority.server(days=-0.001)
+    async with serving_https(expired) as tls_site:
+        for where in ({"jwks_url": f"{tls_site.url}/keys"}, {"discover": True}):
+            ended = await remedy(issuer=tls_site.url, ca_file=authority.file(), **where)
+            assert ended.startswith("Correct the certificate")
+            assert "firewall" not in ended
+    refused = await remedy(issuer=ISSUER, jwks_url="http://127.0.0.1:1/keys")
+    assert refused.startswith("This machine has to reach it")
+
+
+async def test_a_fault_of_the_configuration_is_reported_once(tmp_path: Path) -> None:
+    config = tmp_path / "authsvc.toml"
+    config.write_text(
+        f'resources = ["{RESOURCE}"]\n[store]\nkind = "memory"\n'
+        f'[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["ES256"]\ndiscover = true\n'
+        f'ca_file = "{tmp_path}/missing.pem"\n'
+    )
+    ran = await run("doctor", "--config", config, "--timeout-seconds", "10", "--json")
+    findings = json.loads(ran.out)["findings"]
+    (fault,) = (it for it in findings if "missing.pem" in it["text"])
+    assert (fault["subject"], fault["level"], fault["remedy"]) == ("configuration", "fail", None)
 
 
 @pytest.fixture
