@@ -15,6 +15,7 @@ import anyio
 import httpx2
 import mcp_types as types
 import pytest
+from fastapi import FastAPI
 from fastmcp import Context as FastContext
 from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_http_request
@@ -36,14 +37,14 @@ from mcp.server.subscriptions import (
 )
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from mcp_adapter import Requirement, SessionGate, caller
 from mcp_adapter.fastmcp import requirement_of
 from mcp_adapter.gate.requirements import required
 from mcp_adapter.testing import FakeResolver
 from tests.examples.test_pages import blocks
-from tests.mcp_adapter.harness import DEADLINE_SECONDS, RESOURCE, running
+from tests.mcp_adapter.harness import DEADLINE_SECONDS, ISSUER, RESOURCE, running
 from tests.support.processes import ROOT
 
 pytestmark = [
@@ -99,7 +100,7 @@ async def ask_model() -> Sample:
 
 def high_level(
     *, stateless: bool, security: Security = None, bus: SubscriptionBus | None = None
-) -> ASGIApp:
+) -> Starlette:
     """MCPServer: questions are dependencies of a tool."""
     mcp = MCPServer("tried", request_state_security=security, subscriptions=bus)
 
@@ -136,7 +137,7 @@ async def sampled(
     return await session.create_message(PROMPT, max_tokens=10, related_request_id=request_id)
 
 
-def low_level(*, stateless: bool, security: Security = None) -> ASGIApp:
+def low_level(*, stateless: bool, security: Security = None) -> Starlette:
     """The low-level server: questions are requests of the session, or results of a tool."""
     bus = InMemorySubscriptionBus()
 
@@ -197,7 +198,7 @@ def asked(ctx: FastContext, question: str) -> str | types.InputRequiredResult:
 
 def fastmcp(
     *, stateless: bool, security: Security = None, store: MemoryStore | None = None
-) -> ASGIApp:
+) -> Starlette:
     """FastMCP: questions are asked by the context, or results of a tool."""
     mcp = FastMCP("tried", request_state_security=security, session_state_store=store)
 
@@ -238,7 +239,7 @@ def fastmcp(
     return mcp.http_app(stateless_http=stateless)
 
 
-FRAMEWORKS: dict[str, Callable[..., ASGIApp]] = {
+FRAMEWORKS: dict[str, Callable[..., Starlette]] = {
     "MCPServer": high_level,
     "Server": low_level,
     "FastMCP": fastmcp,
@@ -269,7 +270,7 @@ class Tried:
 
 @asynccontextmanager
 async def tried(
-    *apps: ASGIApp, mode: str, stateless: bool = True, in_turn: bool = True
+    *apps: Starlette, mode: str, stateless: bool = True, in_turn: bool = True
 ) -> AsyncIterator[Tried]:
     """A client of these apps behind their gates; in turn, or of the first until it is rotated."""
     resolver = FakeResolver()
@@ -446,6 +447,38 @@ async def test_what_works_is_what_the_page_says(framework: str, column: str) -> 
         async with tried(app, mode=mode, stateless=stateless) as it:
             works = {name: await feature(it) for name, feature in FEATURES.items()}
         assert works == said
+
+
+# Below a prefix of a FastAPI app.
+
+
+@pytest.mark.parametrize("mode", ["legacy", MODERN])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_fastapi_mounts_each_of_them(framework: str, mode: str) -> None:
+    inner = FRAMEWORKS[framework](stateless=True)
+    resolver = FakeResolver()
+    resource = RESOURCE.removesuffix("/mcp") + "/team/mcp"
+    gate = SessionGate(inner, resolver=resolver, resource=resource, authorization_servers=[ISSUER])
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with gate.running(), inner.router.lifespan_context(inner):
+            yield
+
+    app = FastAPI(routes=gate.metadata_routes(), lifespan=lifespan)
+    app.mount("/team", gate)
+    headers = {"Authorization": f"Bearer {resolver.issue('ada')}"}
+    with anyio.fail_after(DEADLINE_SECONDS):
+        async with (
+            running(app) as url,
+            httpx2.AsyncClient(headers=headers, timeout=DEADLINE_SECONDS) as http,
+            Client(
+                streamable_http_client(f"{url}/team/mcp", http_client=http), mode=mode
+            ) as client,
+        ):
+            (content,) = (await client.call_tool("whoami")).content
+    assert isinstance(content, types.TextContent)
+    assert content.text == "ada"
 
 
 # Several processes. Here they are several apps, each with what it keeps in memory.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,7 @@ from tests.mcp_adapter.harness import (
     message_of,
     running,
 )
+from tests.support.bounds import TIMEOUT_SECONDS
 
 ANY_TOKEN = Requirement()
 roles = require_roles("admin", extract=lambda claims: list(claims["roles"]))
@@ -154,6 +157,18 @@ async def test_a_transform_that_waits_leaves_it_to_fastmcp() -> None:
     mcp = server()
     mcp.local_provider.add_transform(Waits())
     assert requirement_of(mcp)("tools/call", {"name": "write"}) == ANY_TOKEN
+
+
+def test_fastmcp_is_not_imported_before_it_is_needed() -> None:
+    script = "import sys, mcp_adapter.fastmcp; print('fastmcp' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.stdout == "False\n"
 
 
 def test_mistakes_are_named() -> None:
