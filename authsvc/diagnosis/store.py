@@ -36,7 +36,8 @@ def checks(settings: Settings) -> list[Check]:
             )
             return [Check("store", look, remedy)]
         case "sqlite":
-            remedy = f"Allow authsvc's user to read and write {store.path} and its folder."
+            where = store.path.absolute()
+            remedy = f"Allow authsvc's user to read and write {where} and its folder."
             return [Check("store", partial(_look_at_sqlite, path=store.path), remedy)]
         case "memory":
             return [Check("store", _look_at_memory, "")]
@@ -57,7 +58,8 @@ async def _look_at_sqlite(report: Report, *, path: Path) -> None:
 
 
 def _check_file(report: Report, path: Path) -> None:
-    folder = path.absolute().parent
+    is_relative, path = not path.is_absolute(), path.absolute()
+    folder = path.parent
     if not folder.is_dir():
         report.warn(f"{folder} does not exist", "`authsvc serve` creates it if it is permitted to.")
         return
@@ -66,6 +68,12 @@ def _check_file(report: Report, path: Path) -> None:
         return
     if path.exists():
         _open(report, path)
+    elif is_relative:
+        report.warn(
+            f"{path} does not exist, and can be created",
+            "store.path is relative to the working directory, which may be another one for "
+            "`authsvc serve`: write an absolute path.",
+        )
     else:
         report.ok(f"{path} does not exist, and can be created")
     free = shutil.disk_usage(folder).free
