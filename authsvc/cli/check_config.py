@@ -80,9 +80,11 @@ def _parts(settings: Settings) -> list[Callable[[], object]]:
 
 def _check_store(settings: Settings) -> None:
     """The files that the store needs; the store itself is for ``authsvc doctor``."""
+    from authsvc.common.file_faults import relative_to
     from authsvc.common.settings import ConfigError
 
     for name in ("password_file", "ca_file", "certificate_file", "key_file"):
         path = getattr(settings.store, name)
         if path is not None and not os.access(path, os.R_OK):
-            raise ConfigError(f"store.{name}: {path}: cannot be read")
+            where = "" if path.exists() else relative_to(path)
+            raise ConfigError(f"store.{name}: {path}: cannot be read{where}")

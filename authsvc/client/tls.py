@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 
 from authsvc.common import arguments
+from authsvc.common.file_faults import relative_to
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.pem import readable_certificates
 from authsvc.net.watched_file import NewEntries, WatchedFile
@@ -220,7 +221,9 @@ def _named(**files: Path) -> Iterator[None]:
         yield
     except OSError as error:
         about = " and ".join(f"{name} {path}" for name, path in files.items())
-        raise type(error)(error.errno, f"{about}: {error.strerror}") from None
+        is_missing = isinstance(error, FileNotFoundError)
+        where = next(filter(None, map(relative_to, files.values())), "") if is_missing else ""
+        raise type(error)(error.errno, f"{about}: {error.strerror}{where}") from None
 
 
 def _credentials(authorities: bytes, pair: Pair | None) -> grpc.ChannelCredentials:

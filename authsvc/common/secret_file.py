@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from authsvc.common.file_faults import file_fault
+
 
 class SecretFileError(ValueError):
     """A file holds no secret; the message names the file and shows nothing of its content."""
@@ -18,7 +20,7 @@ def read_secret_file(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise SecretFileError(f"{path}: {error.strerror}") from None
+        raise SecretFileError(file_fault(path, error)) from None
     except UnicodeDecodeError:
         raise SecretFileError(f"{path}: not text") from None
     if not text:

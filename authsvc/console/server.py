@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 
 from authsvc.client import AdminClient
+from authsvc.common.file_faults import file_fault
 from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
-from authsvc.console.config import AuthsvcSettings, ConsoleSettings
+from authsvc.console.config import AuthsvcSettings, ConsoleSettings, TlsSettings
 from authsvc.console.operators import OperatorsFile
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.server import BoundedServer
@@ -108,8 +109,22 @@ class _Server(BoundedServer):
         yield
 
 
+def _check_readable(tls: TlsSettings) -> None:
+    """
+    Raises:
+        ConfigError: a file cannot be read. ssl names none.
+    """
+    for name, path in (("certificate_file", tls.certificate_file), ("key_file", tls.key_file)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"tls.{name}: {file_fault(path, error)}") from None
+
+
 def _uvicorn(settings: ConsoleSettings, app: object) -> uvicorn.Config:
     tls = settings.tls
+    if tls is not None:
+        _check_readable(tls)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type] # an ASGI app, which uvicorn spells in its own types
         log_config=None,
@@ -136,7 +151,7 @@ def _operators(settings: ConsoleSettings) -> OperatorsFile:
     try:
         return OperatorsFile(path)
     except OSError as error:
-        raise ConfigError(f"operators_file: {path}: {error.strerror}") from None
+        raise ConfigError(f"operators_file: {file_fault(path, error)}") from None
     except ValueError as error:
         raise ConfigError(f"operators_file: {path}: {error}") from None
 

@@ -9,7 +9,9 @@ from functools import partial
 from cryptography import x509
 
 from authsvc.client import AdminClient, ClientTls
+from authsvc.common.file_faults import file_fault
 from authsvc.common.formats import spelled_resource
+from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.link import check_certificate
@@ -106,7 +108,11 @@ async def _certificate(report: Report, *, settings: Settings) -> None:
         return
     path = settings.tls.certificate_file
     try:
-        certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"tls.certificate_file: {file_fault(path, error)}") from None
+    try:
+        certificate = x509.load_pem_x509_certificates(content)[0]
     except ValueError:
         raise OSError(f"{path} is not PEM") from None
     check_certificate(report, str(path), certificate, time.time())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.access.service_tokens import ServiceTokenFile
+from authsvc.common.file_faults import file_fault
 from authsvc.common.settings import ConfigError
 from authsvc.server.config import Settings
 
@@ -43,6 +44,6 @@ def _service_token_file(path: Path, setting: str) -> ServiceTokenFile:
     try:
         return ServiceTokenFile(path)
     except OSError as error:
-        raise ConfigError(f"{setting}: {path}: {error.strerror}") from None
+        raise ConfigError(f"{setting}: {file_fault(path, error)}") from None
     except ValueError as error:
         raise ConfigError(f"{setting}: {path}: {error}") from None

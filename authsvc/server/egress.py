@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from authsvc.common.file_faults import file_fault
 from authsvc.common.settings import ConfigError
 from authsvc.net.fetching import Fetcher
 from authsvc.net.proxies import Proxy, read_proxy
@@ -44,7 +45,7 @@ def trust_of(table: Egress, where: str) -> Trust | None:
     try:
         return Trust(table.ca_file)
     except OSError as error:
-        raise ConfigError(f"{where}.ca_file: {table.ca_file}: {error.strerror}") from None
+        raise ConfigError(f"{where}.ca_file: {file_fault(table.ca_file, error)}") from None
     except ValueError as error:
         raise ConfigError(f"{where}.ca_file: {error}") from None
 

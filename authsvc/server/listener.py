@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import grpc
 from grpc import aio
 
+from authsvc.common.file_faults import file_fault
 from authsvc.common.settings import ConfigError
 from authsvc.net.addresses import with_port
 from authsvc.net.descriptors import room_for
@@ -76,8 +79,17 @@ def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials |
     )
     try:
         return certificates.credentials()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(_tls_fault(settings, error)) from None
+    except ValueError as error:
         raise ConfigError(f"tls: {error}") from None
+
+
+def _tls_fault(settings: TlsSettings, error: OSError) -> str:
+    path = Path(error.filename)
+    names = ("certificate_file", "key_file", "client_ca_file")
+    name = next(name for name in names if getattr(settings, name) == path)
+    return f"tls.{name}: {file_fault(path, error)}"
 
 
 def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from authsvc.common.file_faults import relative_to
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError
 from authsvc.server.config import Settings
@@ -52,7 +53,7 @@ async def _open_redis(settings: Settings) -> SessionStore:
     for setting in ("password_file", "ca_file", "certificate_file", "key_file"):
         path = getattr(store, setting)
         if path is not None and not path.is_file():
-            raise ConfigError(f"store.{setting}: {path}: there is no such file")
+            raise ConfigError(f"store.{setting}: {path}: there is no such file{relative_to(path)}")
     try:
         return await RedisStore.open(
             store.redis_server(),

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
+from authsvc.common.file_faults import file_fault
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.service_status import SkippedKey
 from authsvc.net.failures import Stage
@@ -196,4 +197,4 @@ def read_key_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise KeyLoadError(f"{path}: {error.strerror}") from None
+        raise KeyLoadError(file_fault(path, error)) from None

@@ -508,6 +508,17 @@ async def test_the_sqlite_store(tmp_path: Path, idp: IdentityProvider, clock: Cl
     assert "file is not a database" in broken[0].text
 
 
+async def test_a_relative_path_of_the_store(
+    tmp_path: Path, idp: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(tmp_path, idp, {"kind": "sqlite", "path": "authsvc.db"})
+    monkeypatch.chdir(tmp_path)
+    where, _ = await found(store.checks(settings))
+    assert where.level is Level.WARN
+    assert where.text == f"{tmp_path}/authsvc.db does not exist, and can be created"
+    assert "working directory" in where.remedy
+
+
 async def test_the_redis_store(tmp_path: Path, idp: IdentityProvider) -> None:
     settings = settings_for(tmp_path, idp, "redis")
     findings = await found(store.checks(settings))

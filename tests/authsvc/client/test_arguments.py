@@ -122,6 +122,14 @@ def test_a_file_that_is_missing_is_named_with_its_argument(
     assert f"{missing} {files[missing]}: No such file" in str(caught.value)
 
 
+def test_of_a_relative_path_the_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"relative to {tmp_path}"):
+        ClientTls(Path("ca.pem")).channel_credentials()
+
+
 @pytest.mark.parametrize(
     ("name", "about"),
     [

@@ -535,12 +535,12 @@ async def test_a_file_that_cannot_be_used_is_named(
     how = console_settings(site, operators_file)
     authsvc = how.authsvc.model_copy(update={"service_token_file": nowhere})
     tls = TlsSettings(certificate_file=nowhere, key_file=nowhere)
-    for setting, value in (
-        ("operators_file", nowhere),
-        ("tls", tls),
-        ("authsvc", authsvc),
-        ("listen", site.address),
+    for setting, value, named in (
+        ("operators_file", nowhere, "operators_file: "),
+        ("tls", tls, f"tls.certificate_file: {nowhere}: No such file"),
+        ("authsvc", authsvc, "authsvc: "),
+        ("listen", site.address, "listen: "),
     ):
-        with pytest.raises(ConfigError, match=f"^{setting}: "):
+        with pytest.raises(ConfigError, match=f"^{named}"):
             async with console_running(how.model_copy(update={setting: value})):
                 raise AssertionError("it runs")

@@ -695,7 +695,9 @@ def test_invalid_client_certificates_are_found_at_the_start(tls: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("server.key", None, "No such file"),
+        ("server.pem", None, r"^tls\.certificate_file: .*/server\.pem: No such file"),
+        ("server.key", None, r"^tls\.key_file: .*/server\.key: No such file"),
+        ("ca.pem", None, r"^tls\.client_ca_file: .*/ca\.pem: No such file"),
         ("server.key", "rubbish", "not PEM"),
         ("server.pem", "rubbish", "not PEM"),
         ("server.key", "client.key", "not the key of"),

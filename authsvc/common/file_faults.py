@@ -1,0 +1,22 @@
+"""Why a file that a setting names cannot be read, in a line for people."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+
+def file_fault(path: Path, error: OSError) -> str:
+    """The path and the system's message; of a file that is missing, also what its path is relative
+    to."""
+    is_missing = isinstance(error, FileNotFoundError)
+    return f"{path}: {error.strerror}{relative_to(path) if is_missing else ''}"
+
+
+def relative_to(path: Path) -> str:
+    """What a path is relative to, to follow the message that its file is missing; empty for an
+    absolute one."""
+    if not path.is_absolute():
+        with suppress(OSError):  # the working directory was removed
+            return f" (relative to {Path.cwd()})"
+    return ""
