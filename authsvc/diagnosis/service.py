@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from cryptography import x509
@@ -65,8 +65,19 @@ def compare(
         else:
             report.fail(
                 f"clients are sent to {server}, whose tokens authsvc does not trust",
-                "Add it to [[issuers]], or correct the adapter's authorization_servers.",
+                _remedy_for_server(server, issuers),
             )
+
+
+def _remedy_for_server(server: str, issuers: Collection[str]) -> str:
+    spelling = server.rstrip("/").lower()
+    near = next((name for name in issuers if name.rstrip("/").lower() == spelling), None)
+    if near is None:
+        return "Add it to [[issuers]], or correct the adapter's authorization_servers."
+    return (
+        f"authsvc has it as {near}: write it identically in both configurations, as the tokens' "
+        "iss has it."
+    )
 
 
 def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:

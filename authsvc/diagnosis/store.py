@@ -23,6 +23,11 @@ EMPTY_BYTES = 100 << 20
 FULL_FRACTION = 0.8
 """Fraction of the server's memory in use above which to warn."""
 
+_RELATIVE = (
+    "store.path is relative to the working directory, which may be another one for `authsvc "
+    "serve`: write an absolute path."
+)
+
 
 def checks(settings: Settings) -> list[Check]:
     """The checks of the configured store."""
@@ -61,7 +66,8 @@ def _check_file(report: Report, path: Path) -> None:
     is_relative, path = not path.is_absolute(), path.absolute()
     folder = path.parent
     if not folder.is_dir():
-        report.warn(f"{folder} does not exist", "`authsvc serve` creates it if it is permitted to.")
+        remedy = "`authsvc serve` creates it if it is permitted to."
+        report.warn(f"{folder} does not exist", f"{remedy} {_RELATIVE}" if is_relative else remedy)
         return
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         report.fail(f"{path} is not writable", f"chown it, and {folder}, to authsvc's user.")
@@ -69,11 +75,7 @@ def _check_file(report: Report, path: Path) -> None:
     if path.exists():
         _open(report, path)
     elif is_relative:
-        report.warn(
-            f"{path} does not exist, and can be created",
-            "store.path is relative to the working directory, which may be another one for "
-            "`authsvc serve`: write an absolute path.",
-        )
+        report.warn(f"{path} does not exist, and can be created", _RELATIVE)
     else:
         report.ok(f"{path} does not exist, and can be created")
     free = shutil.disk_usage(folder).free

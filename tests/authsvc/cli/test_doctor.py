@@ -37,6 +37,7 @@ from authsvc.diagnosis import (
     service,
     store,
 )
+from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.server.config import ExchangeSettings, Settings
 from authsvc.server.running import running
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -508,6 +509,21 @@ async def test_the_sqlite_store(tmp_path: Path, idp: IdentityProvider, clock: Cl
     assert "file is not a database" in broken[0].text
 
 
+@pytest.mark.parametrize(
+    ("server", "remedy"),
+    [
+        (f"{ISSUER}/", f"authsvc has it as {ISSUER}:"),
+        ("https://b.example", "Add it to [[issuers]]"),
+    ],
+)
+async def test_an_authorization_server_that_is_no_issuer(server: str, remedy: str) -> None:
+    settings = trusting(issuer=ISSUER, discover=True)
+    of_adapter = AdapterSettings(resource=RESOURCE, authorization_servers=(server,))
+    _, fault = await found([service.agreement(settings, of_adapter)])
+    assert fault.level is Level.FAIL
+    assert fault.remedy.startswith(remedy)
+
+
 async def test_a_relative_path_of_the_store(
     tmp_path: Path, idp: IdentityProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -517,6 +533,10 @@ async def test_a_relative_path_of_the_store(
     assert where.level is Level.WARN
     assert where.text == f"{tmp_path}/authsvc.db does not exist, and can be created"
     assert "working directory" in where.remedy
+    settings = settings_for(tmp_path, idp, {"kind": "sqlite", "path": "var/authsvc.db"})
+    (no_folder,) = await found(store.checks(settings))
+    assert no_folder.text == f"{tmp_path}/var does not exist"
+    assert "working directory" in no_folder.remedy
 
 
 async def test_the_redis_store(tmp_path: Path, idp: IdentityProvider) -> None:
