@@ -76,6 +76,7 @@ NEAREST_NAMES = [
     (Settings, AUTHSVC + "[limits]\nendpoint = 1", f"limits.endpoint: {UNKNOWN}"),
     (Settings, "target = 1\n" + AUTHSVC, f"target: {UNKNOWN}"),
     (Settings, "leeway_seconds = 1\n" + AUTHSVC, f"leeway_seconds: {UNKNOWN}"),
+    (Settings, "age_seconds = 1\n" + AUTHSVC, f"age_seconds: {UNKNOWN}"),
     (Settings, AUTHSVC + "roles = 1", f"{FIRST}.roles: {UNKNOWN}"),
     (Settings, AUTHSVC + "[claims]", f"claims: {UNKNOWN}"),
     (Settings, "drain_second = 1\n" + AUTHSVC, f"drain_second: {UNKNOWN}; is it drain_seconds?"),
