@@ -29,9 +29,11 @@ from authsvc.client import (
     AuthClient,
     BlockingAuthClient,
     ClientTls,
+    HttpError,
     Principal,
     RecordFilter,
     Resolution,
+    bearer_token,
 )
 from authsvc.common.settings import FileSettings
 from authsvc.console.config import ConsoleSettings
@@ -82,10 +84,15 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("authsvc.client", BlockingAuthClient),
     ("authsvc.client", AdminClient),
     ("authsvc.client", ClientTls),
+    ("authsvc.client", HttpError),
+    ("authsvc.client", bearer_token),
 )
 """What authors of MCP servers call, and where they import it from."""
 
-CALLED = (SessionGate, Requirement, FakeResolver, AuthClient, BlockingAuthClient, AdminClient)
+CALLED = (
+    *(SessionGate, Requirement, FakeResolver, InMemoryAuthsvc),
+    *(AuthClient, BlockingAuthClient, AdminClient, HttpError),
+)
 """Those whose methods are for users, too."""
 
 VALUES: tuple[type, ...] = (
@@ -101,9 +108,11 @@ VALUES: tuple[type, ...] = (
 
 _PYTHON = """\
 What an MCP server is protected with; [protect-your-server.md](../protect-your-server.md) shows how.
-A wrong argument is rejected at once, with `TypeError` or `ValueError`; calls to authsvc raise
-`AuthError`. Times are `float` seconds since the epoch (UTC). Only `reveal()` returns the text of a
-`Secret`.
+A wrong argument is rejected at once, with `TypeError` or `ValueError`. Calls to authsvc raise
+`AuthError` (`from authsvc.client import AuthError, Reason`): its `reason` is one of
+[reasons.md](reasons.md), `detail` is for your log alone, and `retry_after_seconds` says when
+another attempt may succeed, where one may. Times are `float` seconds since the epoch (UTC). Only
+`reveal()` returns the text of a `Secret`.
 """
 
 _CONFIGURATION = """\
@@ -368,7 +377,8 @@ def interfaces() -> str:
 
 def _methods(of: object) -> Iterator[str]:
     """A row for each public method of a class: how it is called, and what it does."""
-    for name, method in vars(of).items():
+    for name, member in vars(of).items():
+        method = member.__func__ if isinstance(member, classmethod) else member
         if name.startswith("_") or not inspect.isfunction(method):
             continue
         text = inspect.getdoc(method) or ""
@@ -406,7 +416,7 @@ def _value(of: type) -> list[str]:
     text = inspect.getdoc(of) or ""
     described = _described_arguments(text)
     parts = [f"### {of.__name__}\n"]
-    if of.__name__ in client.__all__:
+    if of.__name__ in client.__all__:  # the others are had from these
         parts.append(f"`from authsvc.client import {of.__name__}`\n")
     parts += [
         f"{_plain(text.partition('Attributes:')[0])}\n",

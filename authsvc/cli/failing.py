@@ -63,7 +63,8 @@ def _failure(error: AuthError, target: str) -> Failure:
         )
     if error.reason is Reason.CALLER_NOT_ALLOWED:
         return Negative(
-            f"{text}\nOnly a caller with admin = true may do this. Give its service token or "
+            f"{error.reason.name}: {error.detail or 'you are no operator of this authsvc'}\n"
+            "Only a caller with admin = true may do this. Give its service token or "
             "certificate: --service-token-file, or --certificate-file with --key-file. Where "
             "authsvc has resources in place of [[callers]], add local_operators = true to its "
             "configuration: any process on the machine is an operator then."

@@ -11,12 +11,23 @@ from authsvc.client.http_errors import HttpError, bearer_token
 from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
-from authsvc.domain.resolution import Credentials, Outcome, Principal, Resolution, Resolver
+from authsvc.domain.resolution import (
+    AwsCredentials,
+    BearerCredentials,
+    Credentials,
+    Outcome,
+    Principal,
+    Resolution,
+    Resolver,
+    Session,
+)
 
 __all__ = [
     "AdminClient",
     "AuthClient",
     "AuthError",
+    "AwsCredentials",
+    "BearerCredentials",
     "BlockingAuthClient",
     "ClientTls",
     "Credentials",
@@ -27,5 +38,6 @@ __all__ = [
     "RecordFilter",
     "Resolution",
     "Resolver",
+    "Session",
     "bearer_token",
 ]

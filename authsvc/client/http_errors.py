@@ -71,8 +71,8 @@ def retry_headers(error: AuthError, status: HTTPStatus) -> dict[str, str]:
 
 
 class HttpError(Exception):
-    """An answer that denies a request, for a REST service: problem details (RFC 9457) with a member
-    ``reason``, and the headers that clients act on.
+    """An answer that denies a request, for a REST service: problem details (RFC 9457), with a
+    member ``reason`` where there is a token, and the headers that clients act on.
 
     It can be raised, and iterates over ``body``, ``status`` and ``headers``: ``Response(*error)``
     is Starlette's answer, ``tuple(error)`` Flask's.

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis import Check, Report
 from authsvc.diagnosis.adapter import WELL_KNOWN_PATH
 from authsvc.diagnosis.service import compare
@@ -70,7 +71,14 @@ async def _look_at_metadata(
             "proxy pass this path.",
         )
         return
-    report.ok(f"{where} names resource {resource!r:.200}")
+    if spelled_resource(resource) == spelled_resource(url):
+        report.ok(f"{where} names resource {resource!r:.200}")
+    else:
+        report.warn(
+            f"{where} names resource {resource!r:.200}, which is another URL than {url}",
+            "Clients that ask at this URL reject that (RFC 9728 section 3.3). Give the gate "
+            "resource= as clients know it; or ask at that URL.",
+        )
     if settings is not None:
         compare(report, settings, resource, [it for it in servers if isinstance(it, str)])
 

@@ -20,20 +20,24 @@ async def mcp(request: Request) -> Response:
     message: dict[str, Any] = request.state.mcp_message
     if "id" not in message:
         return Response(status_code=202)
-    result: dict[str, Any] = {}
-    match message.get("method"):
-        case "initialize":
-            result = {
+    match message:
+        case {"method": "initialize"}:
+            result: dict[str, Any] = {
                 "protocolVersion": "2025-11-25",
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": "plain-starlette-example", "version": "1"},
             }
-        case "tools/list":
+        case {"method": "ping"}:
+            result = {}
+        case {"method": "tools/list"}:
             result = {"tools": [WHOAMI]}
-        case "tools/call":
+        case {"method": "tools/call", "params": {"name": "whoami"}}:
             who = caller(request)
             text = f"{who.subject}: {', '.join(who.roles)}"
             result = {"content": [{"type": "text", "text": text}]}
+        case _:
+            error = {"code": -32601, "message": "There is no such method or tool."}
+            return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error})
     return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "result": result})
 
 

@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.client import AuthError, Reason
 from authsvc.diagnosis import Finding, Level, diagnose, gate
@@ -32,14 +33,22 @@ def resolver() -> FakeResolver:
 @pytest.fixture
 async def url(resolver: FakeResolver) -> AsyncIterator[str]:
     app = Starlette(routes=[Route("/mcp", lambda _: PlainTextResponse(""), methods=["POST"])])
-    served = SessionGate(app, resolver=resolver, resource=RESOURCE, authorization_servers=[ISSUER])
-    async with running(served) as base:
-        yield f"{base}/mcp"
+    served: list[ASGIApp] = [Starlette()]  # for the lifespan, before the URL is known
+
+    async def last(scope: Scope, receive: Receive, send: Send) -> None:
+        await served[-1](scope, receive, send)
+
+    async with resolver, running(last) as base:
+        url = f"{base}/mcp"
+        gate = SessionGate(app, resolver=resolver, resource=url, authorization_servers=[ISSUER])
+        served.append(gate)
+        yield url
+        served.pop()
 
 
 @pytest.fixture
-def settings(tmp_path: Path, idp: IdentityProvider) -> Settings:
-    return settings_for(tmp_path, idp)
+def settings(tmp_path: Path, idp: IdentityProvider, url: str) -> Settings:
+    return settings_for(tmp_path, idp, resources=(url,))
 
 
 async def found(url: str, settings: Settings | None = None) -> list[Finding]:
@@ -53,8 +62,8 @@ async def test_a_gate_that_agrees(url: str, settings: Settings, resolver: FakeRe
     texts = [it.text for it in findings]
     metadata = f"{url.removesuffix('/mcp')}/.well-known/oauth-protected-resource/mcp"
     assert texts == [
-        f"{metadata} names resource '{RESOURCE}'",
-        f"{RESOURCE} is one of authsvc's resources",
+        f"{metadata} names resource '{url}'",
+        f"{url} is one of authsvc's resources",
         f"authsvc trusts {ISSUER}, to which clients are sent",
         f"{url} answers 401 TOKEN_MALFORMED to a text that is no token: authsvc answers the gate",
     ]
@@ -62,26 +71,24 @@ async def test_a_gate_that_agrees(url: str, settings: Settings, resolver: FakeRe
 
 
 @pytest.mark.parametrize(
-    ("changes", "text", "remedy"),
-    [
-        (
-            {"resources": (f"{RESOURCE}/",)},
-            "is none of authsvc's resources",
-            "the slash at the end",
-        ),
-        ({"resources": ("https://other.example",)}, "is none of authsvc's", "identically"),
-    ],
+    ("registered", "remedy"),
+    [("{url}/", "the slash at the end"), ("https://other.example", "identically")],
 )
 async def test_a_resource_that_is_another(
-    url: str, settings: Settings, changes: dict[str, object], text: str, remedy: str
+    url: str, settings: Settings, registered: str, remedy: str
 ) -> None:
-    (wrong,) = (
-        it
-        for it in await found(url, settings.model_copy(update=changes))
-        if it.level is not Level.OK
-    )
-    assert text in wrong.text
+    changes = {"resources": (registered.format(url=url),)}
+    findings = await found(url, settings.model_copy(update=changes))
+    (wrong,) = (it for it in findings if it.level is not Level.OK)
+    assert "is none of authsvc's" in wrong.text
     assert remedy in wrong.remedy
+
+
+async def test_a_gate_that_is_asked_at_another_url_than_its_resource(url: str) -> None:
+    other = url.replace("127.0.0.1", "localhost")
+    (wrong, _) = await found(other)
+    assert (wrong.level, "which is another URL" in wrong.text) == (Level.WARN, True)
+    assert "RFC 9728 section 3.3" in wrong.remedy
 
 
 @pytest.mark.parametrize(
