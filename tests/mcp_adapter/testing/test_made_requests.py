@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from fastmcp import Client as FastMcpClient
 from fastmcp import FastMCP
@@ -75,4 +77,14 @@ def test_a_request_that_is_there_counts() -> None:
 def test_a_request_without_a_caller_hides_that_of_a_surrounding_block() -> None:
     with as_caller("ada"), as_caller(None):
         assert current_caller(None).principal is None
+        assert sdk_access_token() is None
+
+
+def test_without_the_frameworks_the_request_alone_is_current(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("mcp.server.auth.middleware.bearer_auth", "fastmcp.server.http"):
+        monkeypatch.delitem(sys.modules, name)
+    with as_caller("ada"):
+        assert caller(None).subject == "ada"
         assert sdk_access_token() is None
