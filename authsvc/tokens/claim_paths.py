@@ -60,7 +60,9 @@ class UsualPath(ClaimPath):
     def value(self, claims: Mapping[str, object]) -> object:
         """See ``ClaimPath.value``."""
         found = ClaimPath.value(self, claims)
-        texts = found if isinstance(found, list) and len(found) <= self.most else [found]
+        texts = [found]
+        if self.most and isinstance(found, list) and len(found) <= self.most:
+            texts = found
         is_usual = all(isinstance(it, str) and 0 < len(it) <= MAX_TEXT_LENGTH for it in texts)
         return found if is_usual else None
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 from authsvc.domain.buckets import bucket_name
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
+from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claim_paths import ClaimPath, first, present
 from authsvc.tokens.profiles import PROFILES, STANDARD, ClaimPaths, Profile
 from authsvc.tokens.values import (
@@ -68,7 +70,7 @@ class ClaimMapping:
                 TOKEN_TOO_LARGE for too many or too long buckets, permissions, roles or scopes, and
                 for too long a client id.
         """
-        self.check_kind(claims)
+        _check_kind(claims, self.profile)
         _check_is_bearer(claims, allows_certificate_bound=self.allows_certificate_bound)
         claims = self._plain(claims)
         paths = self.paths
@@ -84,12 +86,20 @@ class ClaimMapping:
             claims_json=claims_json,
         )
 
-    def check_kind(self, claims: Mapping[str, object]) -> None:
-        """
+    def check_audience(
+        self, audiences: Audiences, claims: Mapping[str, object], resource: str
+    ) -> None:
+        """Check that a token with these verified claims is for a resource.
+
         Raises:
-            AuthError: TOKEN_MALFORMED for another token than an access token.
+            AuthError: TOKEN_AUDIENCE_MISMATCH, or another reason for malformed claims.
         """
-        _check_kind(claims, self.profile)
+        try:
+            audiences.check(claims, resource, client_id=partial(self.client_id, claims))
+        except AuthError:
+            # An ID token is for its client: no setting should make that an audience.
+            _check_kind(claims, self.profile)
+            raise
 
     def client_id(self, claims: Mapping[str, object]) -> str:
         """The client that verified ``claims`` name; empty for none.

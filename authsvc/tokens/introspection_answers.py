@@ -11,7 +11,6 @@ import codecs
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.tokens import VerifiedToken
@@ -87,7 +86,7 @@ class IntrospectedIssuer:
         response = response.removeprefix(codecs.BOM_UTF8)
         claims = self._claims(response, now)
         lifetime = check_claims(claims, required=(), leeway_seconds=self.leeway_seconds, now=now)
-        self.audiences.check(claims, resource, client_id=partial(self.mapping.client_id, claims))
+        self.mapping.check_audience(self.audiences, claims, resource)
         if claims.get("aud") is None and not self.token_type_optional:
             _check_names_access_token(claims)
         token = VerifiedToken(

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 from authsvc.common.lru import LruCache, bytes_for
 from authsvc.domain.errors import AuthError, Reason
@@ -85,13 +84,7 @@ class Issuer:
         Raises:
             AuthError: TOKEN_AUDIENCE_MISMATCH, or another reason for malformed claims.
         """
-        client_id = partial(self.mapping.client_id, claims)
-        try:
-            self.audiences.check(claims, resource, client_id=client_id)
-        except AuthError:
-            # An ID token is for its client: no setting should make that an audience.
-            self.mapping.check_kind(claims)
-            raise
+        self.mapping.check_audience(self.audiences, claims, resource)
 
     @property
     def table(self) -> str:

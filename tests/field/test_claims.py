@@ -116,7 +116,7 @@ async def test_other_claims_where_roles_often_are_do_not_matter(
         assert await field.refusal(settings, **claims) is not None
 
 
-@pytest.mark.parametrize("odd", [7, ["app"], {"name": "app"}, "", "c" * 1_025])
+@pytest.mark.parametrize("odd", [7, ["app"], [], {"name": "app"}, "", "c" * 1_025])
 async def test_other_claims_where_clients_often_are_do_not_matter(
     field: Field, odd: object
 ) -> None:

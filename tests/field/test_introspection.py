@@ -618,3 +618,17 @@ async def test_doctor_asks_whether_it_may_ask(
 
 def test_doctor_leaves_out_what_is_not_configured(tmp_path: Path, idp: IdentityProvider) -> None:
     assert introspection.checks(settings_for(tmp_path, idp)) == []
+
+
+async def test_an_id_token_is_named_before_its_audience(
+    verifier: TokenVerifier, site: Site
+) -> None:
+    """As for JWTs: no setting should make the client of an ID token an audience."""
+    answers(site, aud="the client", at_hash="AA")
+    refused = await outcome(verifier)
+    assert isinstance(refused, AuthError)
+    assert (refused.reason, refused.setting) == (Reason.TOKEN_MALFORMED, "")
+    answers(site, aud="the client")
+    other = await outcome(verifier, "other")
+    assert isinstance(other, AuthError)
+    assert other.reason is Reason.TOKEN_AUDIENCE_MISMATCH
