@@ -44,7 +44,7 @@ def faults(root: Path, tag: str = "") -> list[str]:
 def archive_protos(root: Path, folder: Path) -> Path:
     """Write ``authsvc-protos-VERSION.tar.gz``: the public protos, and all that they import.
 
-    The same files give the same bytes, whoever packs them and when.
+    The same files give the same bytes, on any machine and at any time.
 
     Args:
         root: the checkout.

@@ -78,7 +78,7 @@ BOUNDED = {
     },
     "authsvc/credentials/policy.py": {"SessionPolicies._made": "1,024, 16 KB each on average"},
     "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},
-    "authsvc/diagnosis/gate.py": {"_QUESTION": "a constant; its empty object stays so"},
+    "authsvc/diagnosis/gate.py": {"_REQUEST": "a constant; its empty object stays so"},
     "authsvc/rpc/errors.py": {
         "_encoded": "4,096 statuses of some hundred bytes, by reason and rounded waiting time",
         "_logged": NAMES,

@@ -25,6 +25,13 @@ _STATUSES = {
 }
 
 
+UNAUTHENTICATED = "This request needs an access token."
+LACKS_SCOPE = "The token lacks a scope that this request needs."
+
+INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
+"""The reason of what authsvc leaves to those who ask it, and which it does not have itself."""
+
+
 def bearer_token(authorization: str | None) -> str:
     """The token of an Authorization header (RFC 6750 section 2.1); empty where it presents none.
 
@@ -134,7 +141,7 @@ class HttpError(Exception):
         """401 for a request without a token; arguments as ``of``."""
         return cls._made(
             HTTPStatus.UNAUTHORIZED,
-            "This request needs an access token.",
+            UNAUTHENTICATED,
             "",
             challenge=Challenge(arguments.scopes("scopes", scopes)),
             resource_metadata=resource_metadata,
@@ -143,13 +150,12 @@ class HttpError(Exception):
     @classmethod
     def insufficient_scope(cls, scopes: Iterable[str], *, resource_metadata: str = "") -> Self:
         """403 for a token that lacks one of the scopes that the request needs; see ``of``."""
-        message = "The token lacks a scope that this request needs."
         needed = arguments.scopes("scopes", scopes)
         return cls._made(
             HTTPStatus.FORBIDDEN,
-            message,
-            "INSUFFICIENT_SCOPE",
-            challenge=Challenge(needed, "insufficient_scope", message),
+            LACKS_SCOPE,
+            INSUFFICIENT_SCOPE,
+            challenge=Challenge(needed, "insufficient_scope", LACKS_SCOPE),
             resource_metadata=resource_metadata,
         )
 

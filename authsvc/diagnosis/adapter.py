@@ -76,7 +76,7 @@ def running(settings: AdapterSettings, url: str) -> Check:
                 f"{url}/readyz answers {status}: authsvc is unreachable, or denies it",
                 "See the findings on authsvc below. The adapter logs `not ready` with the cause.",
             )
-        for path in _metadata_paths(settings.resource):
+        for path in dict.fromkeys([WELL_KNOWN_PATH, metadata_path(settings.resource)]):
             _check_metadata(report, settings, f"{url}{path}", *await _get(f"{url}{path}"))
 
     return Check(
@@ -86,9 +86,9 @@ def running(settings: AdapterSettings, url: str) -> Check:
     )
 
 
-def _metadata_paths(resource: str) -> list[str]:
-    path = WELL_KNOWN_PATH + urlsplit(resource).path.rstrip("/")
-    return list(dict.fromkeys([WELL_KNOWN_PATH, path]))
+def metadata_path(resource: str) -> str:
+    """Where a resource's metadata is, on its host (RFC 9728 section 3.1)."""
+    return WELL_KNOWN_PATH + urlsplit(resource).path.rstrip("/")
 
 
 def _check_metadata(

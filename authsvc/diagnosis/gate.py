@@ -10,14 +10,14 @@ import httpx2
 
 from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis import Check, Report
-from authsvc.diagnosis.adapter import WELL_KNOWN_PATH
+from authsvc.diagnosis.adapter import metadata_path
 from authsvc.diagnosis.service import compare
 from authsvc.server.config import Settings
 from authsvc.tokens.compact import parse_json_object
 
 _REMEDY = "Start the server, or give --gate the URL by which its clients know it."
 
-_QUESTION = {
+_REQUEST = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "initialize",
@@ -29,7 +29,7 @@ _QUESTION = {
 }
 _HEADERS = {
     "Accept": "application/json, text/event-stream",
-    # Is no token: the gate asks authsvc, which rejects it, so that nothing begins.
+    # No token: the gate asks authsvc, which rejects it, so that no session is created.
     "Authorization": "Bearer authsvc-doctor",
 }
 
@@ -48,7 +48,7 @@ async def _look_at(report: Report, *, url: str, settings: Settings | None) -> No
     async with httpx2.AsyncClient(trust_env=False, timeout=None) as http:
         try:
             await _look_at_metadata(report, http, url, settings)
-            answer = await http.post(url, json=_QUESTION, headers=_HEADERS)
+            answer = await http.post(url, json=_REQUEST, headers=_HEADERS)
         except httpx2.HTTPError as error:
             raise OSError(f"{url}: {type(error).__name__}") from None
     _judge(report, url, answer.status_code, _reason(answer.content))
@@ -58,8 +58,7 @@ async def _look_at_metadata(
     report: Report, http: httpx2.AsyncClient, url: str, settings: Settings | None
 ) -> None:
     parts = urlsplit(url)
-    path = "" if parts.path == "/" else parts.path
-    where = f"{parts.scheme}://{parts.netloc}{WELL_KNOWN_PATH}{path}"
+    where = f"{parts.scheme}://{parts.netloc}{metadata_path(url)}"
     answer = await http.get(where)
     document = _object(answer.content) if answer.status_code == httpx2.codes.OK else {}
     resource, servers = document.get("resource"), document.get("authorization_servers")

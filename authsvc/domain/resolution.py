@@ -94,7 +94,7 @@ class Principal:
     def claims(self) -> Mapping[str, Any]:
         """All claims of the token, by name, as they were signed. Parsed at the first use.
 
-        Whoever holds this principal gets the same mapping: read it only.
+        All holders of this principal share the mapping: do not change it.
 
         Raises:
             ValueError: ``claims_json`` is no JSON object, which no token of authsvc's causes.

@@ -54,7 +54,7 @@ def setting_of(error: BaseException) -> str:
         if getattr(cause, "verify_code", None) in _UNTRUSTED:
             return "ca_file"
     for cause in _chain(error):
-        # Whoever refuses a connection is reached: another port, or a server that is not up.
+        # A host that refuses a connection is reachable: the port is wrong, or nothing listens.
         if isinstance(cause, ConnectionRefusedError):
             return ""
     return "proxy" if stage_of(error) is Stage.CONNECTION else ""

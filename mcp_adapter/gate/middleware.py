@@ -199,7 +199,7 @@ class SessionGate:
             await Response(status_code=status, headers=self._allow)(scope, receive, send)
 
     def _note_get(self, scope: Scope) -> None:
-        """Log a GET that is refused, whoever asks, if an argument could change that."""
+        """Log a GET that is refused for every caller, if an argument could change that."""
         path = path_in_mount(scope)
         if _WELL_KNOWN in scope["path"]:
             # Clients look for metadata of an authorization server here, too: that is no fault.

@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Callable
 
+from authsvc.client.http_errors import INSUFFICIENT_SCOPE
 from authsvc.domain.errors import of_setting
 from authsvc.domain.resolution import Principal, shown
-from mcp_adapter.gate.refusals import INSUFFICIENT_SCOPE, Refusal
+from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.throttling import Rarely
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,17 @@ from typing import Any
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, RequestId
 from starlette.responses import Response
 
-from authsvc.client.http_errors import challenge_of, http_status, retry_headers
+from authsvc.client.http_errors import (
+    INSUFFICIENT_SCOPE,
+    LACKS_SCOPE,
+    UNAUTHENTICATED,
+    challenge_of,
+    http_status,
+    retry_headers,
+)
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.bearer import Challenge
 from mcp_adapter.gate.throttling import Pace
-
-INSUFFICIENT_SCOPE = "INSUFFICIENT_SCOPE"
-"""The reason of the gate's own, which authsvc does not have."""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer to give, not something that broke
@@ -111,9 +115,7 @@ def ambiguous_credentials() -> Refusal:
 
 def unauthenticated(scopes: tuple[str, ...]) -> Refusal:
     """401 for a request that presented no token: a challenge without an error."""
-    return Refusal(
-        HTTPStatus.UNAUTHORIZED, "This request needs an access token.", challenge=Challenge(scopes)
-    )
+    return Refusal(HTTPStatus.UNAUTHORIZED, UNAUTHENTICATED, challenge=Challenge(scopes))
 
 
 def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool, setting: str = "") -> Refusal:
@@ -139,12 +141,11 @@ def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool, setting: st
 
 def insufficient_scope(scopes: tuple[str, ...]) -> Refusal:
     """403 for a token that lacks one of the ``scopes`` that the request needs."""
-    message = "The token lacks a scope that this request needs."
     return Refusal(
         HTTPStatus.FORBIDDEN,
-        message,
+        LACKS_SCOPE,
         reason=INSUFFICIENT_SCOPE,
-        challenge=Challenge(scopes, "insufficient_scope", message),
+        challenge=Challenge(scopes, "insufficient_scope", LACKS_SCOPE),
     )
 
 

@@ -93,17 +93,6 @@ NAMES = list(COMMANDS)
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The examples' configuration, with another address and folder."""
-    folder = tmp_path_factory.mktemp("frameworks")
-    (folder / "secret").write_text(token_hex(32))
-    text = (EXAMPLES / "authsvc.toml").read_text()
-    path = folder / "authsvc.toml"
-    path.write_text(text.replace(":50051", ":0").replace("var/examples", str(folder)))
-    return path
-
-
-@pytest.fixture(scope="module")
 def servers(config: Path) -> Iterator[dict[str, Server]]:
     """Each server, ready."""
     with ExitStack() as stack:

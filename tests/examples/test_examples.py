@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from secrets import token_hex
 
 import httpx2
 import pytest
@@ -42,17 +41,6 @@ class Example(Program):
     def url(self) -> str:
         """Where it listens, once it does."""
         return self.wait_for(r"[Rr]unning on (http://\S+)")[1]
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The examples' own configuration, with another address and folder."""
-    folder = tmp_path_factory.mktemp("examples")
-    (folder / "secret").write_text(token_hex(32))
-    text = (EXAMPLES / "authsvc.toml").read_text()
-    path = folder / "authsvc.toml"
-    path.write_text(text.replace(":50051", ":0").replace("var/examples", str(folder)))
-    return path
 
 
 @pytest.fixture(scope="module")

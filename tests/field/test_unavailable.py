@@ -115,7 +115,7 @@ async def test_an_issuer_that_cannot_be_connected_to(
     issuers = [{"issuer": issuer, "algorithms": ["ES256"], "discover": True}]
     log = await _logged_of(settings_for(tmp_path, idp, issuers=issuers), issuer, caplog)
     assert "Connection refused" in log
-    # Whoever refuses is reached, so that no proxy is missing.
+    # A host that refuses is reachable, so that no proxy is missing.
     assert log.endswith(f" (setting: issuers[{issuer}].metadata_url)")
 
 
@@ -338,7 +338,7 @@ async def test_an_exchange_that_fails_names_the_setting_when_cached_too(
 async def test_an_exchange_that_cannot_be_connected_to(
     tmp_path: Path, idp: IdentityProvider
 ) -> None:
-    setting = ""  # whoever refuses is reached, so that no proxy is missing
+    setting = ""  # a host that refuses is reachable, so that no proxy is missing
     await _check_exchange(
         tmp_path, idp, f"{_closed()}/token", Reason.CREDENTIALS_UNAVAILABLE, setting
     )

@@ -8,6 +8,13 @@ from typing import Protocol
 
 from authsvc.common.setting_rules import Fault, Location
 
+AUDIENCES = "Accepted values of aud, by resource. Without an entry: the resource itself."
+
+CLIENT_IDS = (
+    "Clients whose tokens are accepted without aud: a list, for every resource; or a table by "
+    "resource. A token that has an aud still needs the right one."
+)
+
 UNREGISTERED = (
     "no caller may resolve for it: add it to resources, of a caller or at the top, or remove it"
 )

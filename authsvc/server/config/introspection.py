@@ -9,7 +9,7 @@ from pydantic import Field
 
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource
-from authsvc.server.config.accepted_tokens import empty_entries
+from authsvc.server.config.accepted_tokens import AUDIENCES, CLIENT_IDS, empty_entries
 from authsvc.server.config.claims import (
     CERTIFICATE_BOUND,
     PROFILE,
@@ -31,10 +31,7 @@ class IntrospectionSettings(EndpointSettings):
         "of a JWT too. An issuer that is also in [[issuers]] needs opaque, written here: its JWTs "
         "are verified by its keys.",
     )
-    audiences: ByResource[tuple[NonEmpty, ...]] = Field(
-        default={},
-        description="Accepted values of aud, by resource. Without an entry: the resource itself.",
-    )
+    audiences: ByResource[tuple[NonEmpty, ...]] = Field(default={}, description=AUDIENCES)
     audience_optional: bool = Field(
         default=False,
         description="Whether answers without aud are accepted. Any active token of this issuer is "
@@ -51,11 +48,7 @@ class IntrospectionSettings(EndpointSettings):
         "refresh tokens are then accepted, if it introspects them.",
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
-    client_ids: ClientIds = Field(
-        default=(),
-        description="Clients whose tokens are accepted without aud: a list, for every resource; or "
-        "a table by resource. A token that has an aud still needs the right one.",
-    )
+    client_ids: ClientIds = Field(default=(), description=CLIENT_IDS)
     allow_certificate_bound: bool = Field(default=False, description=CERTIFICATE_BOUND)
     profile: ProfileName = Field(default="standard", description=PROFILE)
     claims: ClaimsSettings = ClaimsSettings()

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PositiveFloat
 from authsvc.common.formats import check_issuer
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource, Table
-from authsvc.server.config.accepted_tokens import empty_entries
+from authsvc.server.config.accepted_tokens import AUDIENCES, CLIENT_IDS, empty_entries
 from authsvc.server.config.claims import (
     CERTIFICATE_BOUND,
     PROFILE,
@@ -96,21 +96,14 @@ class IssuerSettings(Table):
         default=86_400.0,
         description="How long fetched keys stay valid while they cannot be fetched again.",
     )
-    audiences: ByResource[tuple[NonEmpty, ...]] = Field(
-        default={},
-        description="Accepted values of aud, by resource. Without an entry: the resource itself.",
-    )
+    audiences: ByResource[tuple[NonEmpty, ...]] = Field(default={}, description=AUDIENCES)
     accepted_types: tuple[NonEmpty, ...] = Field(
         default=(),
         description="Accepted values of the header typ, such as at+jwt. Default: JWT, at+jwt or "
         "none.",
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
-    client_ids: ClientIds = Field(
-        default=(),
-        description="Clients whose tokens are accepted without aud: a list, for every resource; or "
-        "a table by resource. A token that has an aud still needs the right one.",
-    )
+    client_ids: ClientIds = Field(default=(), description=CLIENT_IDS)
     allow_certificate_bound: bool = Field(default=False, description=CERTIFICATE_BOUND)
     profile: ProfileName = Field(default="standard", description=PROFILE)
     claims: ClaimsSettings = ClaimsSettings()

@@ -312,19 +312,15 @@ def healthy(client: AuthClient, replica: FakeReplica) -> bool:
     return all(one.healthy for endpoint, one in known if endpoint.address == replica.address)
 
 
-async def logged(caplog: pytest.LogCaptureFixture, part: str) -> str:
-    async with asyncio.timeout(BOUND_SECONDS):
-        while not (found := [it for it in caplog.messages if part in it]):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    return found[0]
-
-
 async def test_a_client_that_finds_nobody_says_so_once_it_is_open(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicas, "START_SECONDS", 0.3)
-    async with AuthClient("127.0.0.1:1"):
-        line = await logged(caplog, "not connected")
+    async with AuthClient("127.0.0.1:1") as client:
+        starting = client._replicas._starting
+        assert starting is not None
+        await asyncio.wait_for(starting, BOUND_SECONDS)
+    (line,) = caplog.messages
     assert "authsvc: not connected to 127.0.0.1:1 (" in line
     assert line.endswith("; calls fail until there is a connection")
     assert "\n" not in line
