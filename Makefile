@@ -94,8 +94,8 @@ bench-setup: $(READY) ## Install what the benchmarks need besides.
 	@$(BIN)/python -m scripts.install bench/requirements.lock bench/peers/requirements.lock
 
 bench: bench-setup ## Measure everything under load; the report goes to var/bench/report.html.
-	$(BIN)/python -m bench
-	$(BIN)/python -m bench.tools
+	@# A missed goal ends neither of the two, and fails both.
+	$(BIN)/python -m bench; status=$$?; $(BIN)/python -m bench.tools && exit $$status
 
 bench-check: $(READY) ## Have ratios of costs become worse than recorded? In about a minute.
 	$(BIN)/python -m bench.check

@@ -6,23 +6,20 @@ closes.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import mcp_types as types
-import uvicorn
-import uvloop
 from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc.client import AuthClient
+from bench import serving
 from mcp_adapter import SessionGate
 from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
 from mcp_adapter.transport.streamable import StreamableHttp
@@ -30,8 +27,6 @@ from mcp_adapter.transport.streamable import StreamableHttp
 TOOL = "greet"
 
 PATHS = {"gate": "/gate", "no gate": "/bare"}
-
-MAX_HEADER_BYTES = 128 * 1024
 
 
 class Ungated:
@@ -87,28 +82,7 @@ def build(authsvc: AuthClient, resource: str) -> Starlette:
     )
 
 
-async def serve(target: str, resource: str) -> None:
-    """Serve until standard input closes."""
-    config = uvicorn.Config(
-        # How long a call takes is a figure here, and never a failure.
-        build(AuthClient(target, deadline_seconds=30.0), resource),
-        log_config=None,
-        access_log=False,
-        ws="none",
-        lifespan="on",
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        timeout_graceful_shutdown=5,
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        sys.stdout.write(f"127.0.0.1:{listener.getsockname()[1]}\n")
-        sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.read)
-        server.should_exit = True
-        await serving
-
-
 if __name__ == "__main__":
-    uvloop.run(serve(*sys.argv[1:]))
+    target, resource = sys.argv[1:]
+    # How long a call takes is a figure here, and never a failure.
+    serving.run(build(AuthClient(target, deadline_seconds=30.0), resource))

@@ -74,6 +74,11 @@ class Summary:
         """The ratio of two sides, round by round, so that what slows a whole round cancels out."""
         return cls.of(value / other for value, other in zip(values, others, strict=True))
 
+    @classmethod
+    def of_differences(cls, values: Sequence[float], others: Sequence[float]) -> Summary:
+        """By how much one side exceeds the other, round by round."""
+        return cls.of(value - other for value, other in zip(values, others, strict=True))
+
     def show(self, digits: int = 0) -> str:
         """Such as ``142 (138-151)``."""
         low, high = f"{self.low:,.{digits}f}", f"{self.high:,.{digits}f}"

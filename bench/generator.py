@@ -10,6 +10,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped] # it has no stubs
@@ -79,12 +80,24 @@ class Outcome:
     @property
     def doubts(self) -> list[str]:
         """Why the generator rather than the server may be what was measured; empty for none."""
-        doubts = []
-        if self.lag_micros > LAG_LIMIT_MICROS:
-            doubts.append(f"requests were asked {self.lag_micros / 1000:.1f} ms late (p99)")
-        if self.busiest_client > CPU_LIMIT:
-            doubts.append(f"a client process took {self.busiest_client:.0%} of a CPU")
-        return doubts
+        return _doubts(self.lag_micros, self.busiest_client)
+
+
+def doubts(outcomes: Sequence[Outcome]) -> list[str]:
+    """The same of several rounds, by their medians, as what is judged is a median, too."""
+    return _doubts(
+        median(outcome.lag_micros for outcome in outcomes),
+        median(outcome.busiest_client for outcome in outcomes),
+    )
+
+
+def _doubts(lag_micros: float, busiest_client: float) -> list[str]:
+    found = []
+    if lag_micros > LAG_LIMIT_MICROS:
+        found.append(f"requests were asked {lag_micros / 1000:.1f} ms late (p99)")
+    if busiest_client > CPU_LIMIT:
+        found.append(f"a client process took {busiest_client:.0%} of a CPU")
+    return found
 
 
 class Clients:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench.figures import Summary
 
+NO_VERDICT = "no verdict"
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -37,6 +39,7 @@ class Goal:
         at_least: whether more is better.
         digits: shown behind the point.
         unit: such as "µs".
+        doubts: why these samples give no verdict, such as a generator that was late.
     """
 
     text: str
@@ -45,6 +48,7 @@ class Goal:
     at_least: bool = False
     digits: int = 2
     unit: str = ""
+    doubts: Sequence[str] = ()
 
     @property
     def met(self) -> bool:
@@ -86,6 +90,7 @@ class Section:
         samples: everything that was measured, ready for JSON.
         goals: those that it says something about.
         plots: to be drawn.
+        doubts: what disturbed the whole section: no goal of it has a verdict then.
     """
 
     title: str
@@ -95,3 +100,19 @@ class Section:
     samples: Mapping[str, object] = field(default_factory=dict)
     goals: Sequence[Goal] = ()
     plots: Sequence[Plot] = ()
+    doubts: Sequence[str] = ()
+
+    def verdict(self, goal: Goal) -> str:
+        """``yes``, ``no``, or ``no verdict`` and why."""
+        if doubts := [*self.doubts, *goal.doubts]:
+            return f"{NO_VERDICT}: {'; '.join(doubts)}"
+        return "yes" if goal.met else "no"
+
+
+def exit_status(sections: Sequence[Section]) -> int:
+    """Of a program that measured these: 0 when all goals were met, 1 when one was missed, and 3
+    when none was missed and one has no verdict."""
+    verdicts = {part.verdict(goal) for part in sections for goal in part.goals}
+    if "no" in verdicts:
+        return 1
+    return 0 if verdicts <= {"yes"} else 3

@@ -14,6 +14,7 @@ from bench.peers.answers import ASKED, answers
 from bench.peers.client import Connection, Era, connected
 from bench.peers.sides import NAMES, Peers, Side, running
 from bench.section import Goal, Options, Section
+from bench.serving import SERVED_BY
 from bench.stage import Side as Sampled
 from bench.stage import alternate
 
@@ -148,34 +149,26 @@ def _row(era: Era, name: str, samples: Sequence[Taken]) -> tuple[str, ...]:
 
 
 def _goals(taken: Samples) -> list[Goal]:
-    def ratio(text: str, limit: float, ours: Key, theirs: Key, *, all_of_it: bool = False) -> Goal:
-        mine = [it.total if all_of_it else it.micros["app"] for it in taken[ours]]
-        return Goal(text, limit, Summary.of_ratios(mine, [it.total for it in taken[theirs]]))
-
-    limits: dict[Era, float] = {"legacy": 1.0, "modern": 1.25}
-    gates = [
-        ratio(
-            f"gate and hop, CPU in the adapter, against the same app without ({ERAS[era]})",
-            1.25,
-            (era, "gate"),
-            (era, "stateless"),
-        )
-        for era in limits
-    ]
+    """Of a whole tool call, against a token checked locally; and of the adapter's process alone."""
     whole = [
-        ratio(
-            f"the adapter{text}, against the SDK's manager without authorisation, "
-            f"{form} ({ERAS[era]})",
-            limit,
-            (era, "adapter"),
-            (era, floor),
-            all_of_it=all_of_it,
+        Goal(
+            f"a tool call, all processes: the adapter's transport, of PyJWT's ({ERAS[era]})",
+            1.0,
+            Summary.of_ratios(_totals(taken[era, "adapter"]), _totals(taken[era, "pyjwt"])),
         )
-        for era, limit in limits.items()
-        for text, all_of_it in (("", False), (" and authsvc", True))
-        for form, floor in (("plain JSON", "nobody"), ("as it comes", "as_it_comes"))
+        for era in ERAS
     ]
-    return gates + whole
+    app = [it.micros["app"] for it in taken["modern", "adapter"]]
+    floor = Goal(
+        f"the adapter's process, of the SDK's, no sessions, no authorisation ({ERAS['modern']})",
+        1.25,
+        Summary.of_ratios(app, _totals(taken["modern", "stateless"])),
+    )
+    return [*whole, floor]
+
+
+def _totals(samples: Sequence[Taken]) -> list[float]:
+    return [sample.total for sample in samples]
 
 
 def answers_table(told: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list[list[str]]]:
@@ -185,6 +178,7 @@ def answers_table(told: Mapping[str, Mapping[str, str]]) -> tuple[list[str], lis
 
 
 NOTES = (
+    SERVED_BY,
     (
         f"{CONNECTIONS} connections in a closed loop, {CALLS} calls a sample, RS256 tokens, and a "
         "subject, token and session for each connection; servers and client share the CPUs. "
@@ -197,7 +191,7 @@ NOTES = (
     (
         "All sides answer in plain JSON, but for the SDK as it comes on 2025-11-25, whose answers "
         "are event streams. It and the adapter can turn to one on 2026-07-28, when a tool reports "
-        "progress or is silent for long; the SDK's code for that costs as much as the gate."
+        "progress or is silent for long."
     ),
     "The introspection endpoint is local and keeps its list in memory; a real one is further away.",
     "Envoy's ext_authz towards authsvc is not comparable: authsvc has no such service.",

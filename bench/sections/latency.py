@@ -7,7 +7,7 @@ from statistics import median
 
 from bench.calls import STREAM, UNARY
 from bench.figures import Summary
-from bench.generator import Outcome
+from bench.generator import Outcome, doubts
 from bench.population import Population, fill
 from bench.section import Goal, Options, Plot, Section
 from bench.stage import IN_FLIGHT, PROCESSES, Side, Stage, alternate, authsvc_stage
@@ -87,6 +87,7 @@ async def run(options: Options) -> Section:
                 GOAL_MILLIS,
                 Summary.of(outcome.micros(99) / 1000 for outcome in taken[method, HALF]),
                 unit="ms",
+                doubts=doubts(taken[method, HALF]),
             )
             for method in NAMES
         ],
@@ -136,9 +137,9 @@ def _row(name: str, outcomes: list[Outcome]) -> list[str]:
 def _doubts(taken: Taken) -> list[str]:
     """What the generator itself may have added."""
     return [
-        f"Lagged, {NAMES[method]} at {share:.0%}: {'; '.join(doubts)}."
+        f"Lagged, {NAMES[method]} at {share:.0%}: {'; '.join(found)}."
         for (method, share), outcomes in taken.items()
-        if (doubts := {doubt for outcome in outcomes for doubt in outcome.doubts})
+        if (found := {doubt for outcome in outcomes for doubt in outcome.doubts})
     ]
 
 

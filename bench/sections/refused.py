@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bench import echo
 from bench.calls import STREAM, UNARY
 from bench.figures import Summary
-from bench.generator import Outcome
+from bench.generator import Outcome, doubts
 from bench.population import Population, fill
 from bench.processes import place
 from bench.section import Goal, Options, Section
@@ -20,8 +20,9 @@ SECONDS = 2.0
 ECHO = "echo, unary"
 GOAL = 2.0
 
-Taken = Mapping[tuple[str, bool], list[Outcome]]
-"""What was measured, by side, alone and beside the flood."""
+Taken = Mapping[tuple[str, bool], list[list[Outcome]]]
+"""What was measured, by side, alone and beside the flood: the hot path's outcome, and the flood's.
+"""
 
 
 async def run(options: Options) -> Section:
@@ -51,7 +52,7 @@ async def run(options: Options) -> Section:
         title=f"{REFUSED_RATE:,.0f} refused tokens a second beside the hot path",
         head=("hot path", "p50, ms", "p99, ms", "p99.9, ms", "asked late, ms", "failed"),
         rows=[
-            _row(f"{name}, {'beside the flood' if flooded else 'alone'}", outcomes)
+            _row(f"{name}, {'beside the flood' if flooded else 'alone'}", _hot(outcomes))
             for (name, flooded), outcomes in taken.items()
         ],
         notes=(
@@ -73,7 +74,7 @@ async def run(options: Options) -> Section:
                     "lag_p99_micros": hot.lag_micros,
                     "failed": hot.failures,
                 }
-                for hot in outcomes
+                for hot in _hot(outcomes)
             ]
             for (name, flooded), outcomes in taken.items()
         },
@@ -88,37 +89,50 @@ def _goals(taken: Taken, name: str) -> list[Goal]:
             f"refused tokens at 2,000/s: hot p99, {name}, of its own without them",
             GOAL,
             _ratios(flooded, alone),
+            doubts=_late(alone, flooded),
         ),
         Goal(
             f"refused tokens at 2,000/s: valid calls that fail, {name}",
             0,
-            Summary.of(hot.failures for hot in flooded),
+            Summary.of(hot.failures for hot in _hot(flooded)),
             digits=0,
+            doubts=_late(flooded),
         ),
     ]
 
 
 def _of_echo(taken: Taken) -> Goal:
+    flooded, echoed = taken["unary", True], taken[ECHO, True]
     return Goal(
         "refused tokens at 2,000/s: hot p99, unary, of an echo's beside as many calls",
         GOAL,
-        _ratios(taken["unary", True], taken[ECHO, True]),
+        _ratios(flooded, echoed),
+        doubts=_late(flooded, echoed),
     )
 
 
-def _ratios(ones: list[Outcome], others: list[Outcome]) -> Summary:
+def _ratios(ones: list[list[Outcome]], others: list[list[Outcome]]) -> Summary:
     return Summary.of_ratios(
-        [one.micros(99) for one in ones], [other.micros(99) for other in others]
+        [hot.micros(99) for hot in _hot(ones)], [hot.micros(99) for hot in _hot(others)]
     )
 
 
-def _side(stage: Stage, method: str, flooded: bool, mix: str) -> Side[Outcome]:
-    async def side() -> Outcome:
+def _hot(rounds: list[list[Outcome]]) -> list[Outcome]:
+    return [hot for hot, *_ in rounds]
+
+
+def _late(*sides: list[list[Outcome]]) -> list[str]:
+    """Which load was not put on as planned. A flood that comes late is a smaller one."""
+    loads = [load for side in sides for load in zip(*side, strict=True)]
+    return list(dict.fromkeys(doubt for load in loads for doubt in doubts(load)))
+
+
+def _side(stage: Stage, method: str, flooded: bool, mix: str) -> Side[list[Outcome]]:
+    async def side() -> list[Outcome]:
         place(stage.server, APART, stage.clients.pids)
         orders = [stage.order(method, rate=HOT_RATE, seconds=SECONDS)]
         flood = stage.order(method, mix={mix: 1.0}, rate=REFUSED_RATE, seconds=SECONDS)
-        hot, *_ = await stage.clients.loads([*orders, flood] if flooded else orders, stage.server)
-        return hot
+        return await stage.clients.loads([*orders, flood] if flooded else orders, stage.server)
 
     return side
 

@@ -36,6 +36,10 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert Summary.of_ratios([10.0, 20.0, 10.0], [5.0, 10.0, 5.0]) == Summary(2.0, 2.0, 2.0)
 
 
+def test_differences_are_taken_round_by_round() -> None:
+    assert Summary.of_differences([10.0, 20.0, 11.0], [5.0, 15.0, 5.0]) == Summary(5.0, 5.0, 5.5)
+
+
 def test_sides_with_different_rounds_have_no_ratio() -> None:
     with pytest.raises(ValueError, match="shorter"):
         Summary.of_ratios([1.0, 2.0], [1.0])
