@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from authsvc.common.client_certificate import ClientCertificate
 from authsvc.common.secret_file import SecretFileError, read_secret_file
 from authsvc.net.watched_file import WatchedFile
 
@@ -120,6 +121,15 @@ class ClientSecretPost:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Signing:
+    """How assertions are signed: the key, its algorithm, and the headers that name it."""
+
+    key: _PrivateKey = field(repr=False)
+    algorithm: str
+    headers: Mapping[str, str]
+
+
 class PrivateKeyJwt:
     """``private_key_jwt``: an assertion that the client signs (RFC 7523 sections 2.2 and 3).
 
@@ -130,6 +140,8 @@ class PrivateKeyJwt:
         algorithm: the signature's; empty for the usual one of the key's type.
         key_id: header ``kid``; empty for none.
         audience: claim ``aud``; empty for the endpoint's URL.
+        certificate: the key's certificate, whose thumbprint the header has; None for none. A
+            changed file takes effect.
     """
 
     def __init__(
@@ -141,6 +153,7 @@ class PrivateKeyJwt:
         algorithm: str = "",
         key_id: str = "",
         audience: str = "",
+        certificate: ClientCertificate | None = None,
     ) -> None:
         self._client_id = client_id
         self._file = file
@@ -148,12 +161,15 @@ class PrivateKeyJwt:
         self._algorithm = algorithm
         self._key_id = key_id
         self._audience = audience
-        self._watched = WatchedFile(file)
-        self._key: tuple[_PrivateKey, str] | None = None
+        self._certificate = certificate
+        self._watched = (
+            WatchedFile(file) if certificate is None else WatchedFile(file, certificate.file)
+        )
+        self._signing: _Signing | None = None
 
     def parameters(self, endpoint: str, now: float) -> ClientParameters:
         """See ``ClientAuthentication.parameters``."""
-        key, algorithm = self._current_key(now)
+        signing = self._current(now)
         claims = {
             "iss": self._client_id,
             "sub": self._client_id,
@@ -162,8 +178,7 @@ class PrivateKeyJwt:
             "iat": int(now),
             "exp": int(now) + ASSERTION_SECONDS,
         }
-        headers = {"kid": self._key_id} if self._key_id else None
-        assertion = jwt.encode(claims, key, algorithm, headers)
+        assertion = jwt.encode(claims, signing.key, signing.algorithm, dict(signing.headers))
         return ClientParameters(
             {
                 "client_id": self._client_id,
@@ -173,14 +188,18 @@ class PrivateKeyJwt:
             secret=assertion,
         )
 
-    def _current_key(self, now: float) -> tuple[_PrivateKey, str]:
+    def _current(self, now: float) -> _Signing:
         if self._watched.changed(now):
-            self._key = None
-        if self._key is None:
+            self._signing = None
+        if self._signing is None:
             key = _read_private_key(self._file)
-            self._key = key, _algorithm(key, self._algorithm, self._file)
+            headers = {"kid": self._key_id} if self._key_id else {}
+            if self._certificate is not None:
+                headers |= self._certificate.headers(key.public_key(), self._file)
+            algorithm = _algorithm(key, self._algorithm, self._file)
+            self._signing = _Signing(key, algorithm, headers)
             self._watched.mark_read()
-        return self._key
+        return self._signing
 
 
 def _read_private_key(path: Path) -> _PrivateKey:

@@ -93,7 +93,7 @@ class OAuthEndpoint:
         try:
             client = self._authentication.parameters(self._url, now)
         except SecretFileError as error:
-            setting = self._authentication.setting
+            setting = error.setting or self._authentication.setting
             raise EndpointError(f"{setting}: {error}", setting=setting) from None
         try:
             body, _ = await self._fetcher.post(self._url, {**form, **client.form}, client.headers)

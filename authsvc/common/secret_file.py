@@ -8,7 +8,15 @@ from authsvc.common.file_faults import file_fault
 
 
 class SecretFileError(ValueError):
-    """A file holds no secret; the message names the file and shows nothing of its content."""
+    """A file holds no secret; the message names the file and shows nothing of its content.
+
+    Attributes:
+        setting: the setting of the file, where it is another one than that of the secret itself.
+    """
+
+    def __init__(self, detail: str, *, setting: str = "") -> None:
+        super().__init__(detail)
+        self.setting = setting
 
 
 def read_secret_file(path: Path) -> str:

@@ -10,6 +10,7 @@ from authsvc.common.client_authentication import (
     ClientSecretPost,
     PrivateKeyJwt,
 )
+from authsvc.common.client_certificate import ClientCertificate
 from authsvc.common.oauth_endpoint import OAuthEndpoint
 from authsvc.common.secret_file import SecretFileError
 from authsvc.common.settings import ConfigError
@@ -31,7 +32,7 @@ def endpoint_of(table: EndpointSettings, where: str) -> OAuthEndpoint:
     try:
         authentication.parameters(table.endpoint, time.time())
     except SecretFileError as error:
-        raise ConfigError(f"{authentication.setting}: {error}") from None
+        raise ConfigError(f"{error.setting or authentication.setting}: {error}") from None
     return OAuthEndpoint(table.endpoint, authentication, fetcher_of(table, where))
 
 
@@ -50,4 +51,14 @@ def _authentication(table: EndpointSettings, where: str) -> ClientAuthentication
                 algorithm=table.private_key_algorithm or "",
                 key_id=table.private_key_id,
                 audience=table.assertion_audience,
+                certificate=_certificate(table, where),
             )
+
+
+def _certificate(table: EndpointSettings, where: str) -> ClientCertificate | None:
+    if table.private_key_certificate_file is None:
+        return None
+    setting = f"{where}.private_key_certificate_file"
+    return ClientCertificate(
+        table.private_key_certificate_file, setting, table.private_key_thumbprint
+    )

@@ -25,6 +25,7 @@ from authsvc.credentials.exchange import DEFAULT_EXPIRES_IN_SECONDS
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret
 from authsvc.domain.tokens import BearerToken
+from authsvc.net.certificates import make_authority
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import ExchangeSettings, IntrospectionSettings, Settings
 from authsvc.server.issuers import with_introspection
@@ -382,6 +383,18 @@ BOTH = (
             {"client_secret_file": "s", "private_key_algorithm": "PS256"},
             r"private_key_algorithm\s+has no effect",
         ),
+        (
+            {"client_secret_file": "s", "private_key_certificate_file": "c"},
+            r"private_key_certificate_file\s+has no effect",
+        ),
+        (
+            {
+                "auth_method": "private_key_jwt",
+                "private_key_file": "k",
+                "private_key_thumbprint": "x5t",
+            },
+            r"private_key_thumbprint\s+has no effect without private_key_certificate_file",
+        ),
         ({"client_secret_file": "s", "assertion_audience": "x"}, r"assertion_audience\s+has no"),
         ({"client_secret_file": "s", "auth_method": "none"}, "auth_method"),
         ({"client_secret_file": "s", "auth_method": "tls_client_auth"}, "auth_method"),
@@ -412,5 +425,27 @@ async def test_a_key_that_cannot_be_used_stops_the_start(
         private_key_algorithm="PS256",
     )
     with pytest.raises(ConfigError, match=r"credentials\.exchange\.private_key_file.*PS256"):
+        async with open_broker(settings):
+            pass
+
+
+async def test_a_certificate_of_another_key_stops_the_start(
+    tmp_path: Path, idp: IdentityProvider, site: Site
+) -> None:
+    own, other = make_authority("authsvc", days=1), make_authority("other", days=1)
+    (tmp_path / "key.pem").write_bytes(own.key_pem())
+    (tmp_path / "certificate.pem").write_bytes(own.certificate_pem())
+    changes: dict[str, object] = {
+        "auth_method": "private_key_jwt",
+        "client_secret_file": None,
+        "private_key_file": tmp_path / "key.pem",
+        "private_key_certificate_file": tmp_path / "certificate.pem",
+    }
+    for form, _ in await asked(tmp_path, idp, site, **changes):
+        assert "x5t#S256" in jwt.get_unverified_header(form["client_assertion"])
+    (tmp_path / "certificate.pem").write_bytes(other.certificate_pem())
+    settings = configured(tmp_path, idp, site, **changes)
+    setting = r"credentials\.exchange\.private_key_certificate_file: .*does not belong"
+    with pytest.raises(ConfigError, match=setting):
         async with open_broker(settings):
             pass

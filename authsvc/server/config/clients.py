@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from authsvc.common.client_certificate import ThumbprintHeader
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
@@ -21,6 +22,8 @@ _OF_ASSERTIONS = (
     "private_key_file",
     "private_key_algorithm",
     "private_key_id",
+    "private_key_certificate_file",
+    "private_key_thumbprint",
     "assertion_audience",
 )
 """The settings of private_key_jwt."""
@@ -56,6 +59,16 @@ class EndpointSettings(Table):
         description="The algorithm of assertions. Default: RS256, ES256 (by the curve), or EdDSA.",
     )
     private_key_id: Line = Field(default="", description="Header kid of assertions.")
+    private_key_certificate_file: Path | None = Field(
+        default=None,
+        description="The certificate (PEM) of the private key, for a server that finds the key by "
+        "its thumbprint. May be the same file as private_key_file. A changed file takes effect.",
+    )
+    private_key_thumbprint: ThumbprintHeader = Field(
+        default="x5t#S256",
+        description="The header of assertions that has the thumbprint: x5t#S256 (SHA-256), or x5t "
+        "(SHA-1) for a server that knows no other.",
+    )
     assertion_audience: Line = Field(
         default="", description="Claim aud of assertions. Default: the endpoint."
     )
@@ -84,6 +97,14 @@ class EndpointSettings(Table):
             others,
             f"with auth_method = {self.auth_method!r}: remove it, or set auth_method to {method}",
         )
+
+    @rule
+    def _a_header_for_a_certificate(self) -> Iterator[Fault]:
+        if self._is_signed and self.private_key_certificate_file is None:
+            yield from self.without_effect(
+                ("private_key_thumbprint",),
+                "without private_key_certificate_file: set it, or remove this",
+            )
 
     @property
     def credential_setting(self) -> str:

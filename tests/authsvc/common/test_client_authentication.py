@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import hashlib
 from pathlib import Path
 from urllib.parse import unquote_plus
 
 import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -25,6 +29,7 @@ from authsvc.common.client_authentication import (
     ClientSecretPost,
     PrivateKeyJwt,
 )
+from authsvc.common.client_certificate import ClientCertificate, ThumbprintHeader
 from authsvc.common.secret_file import SecretFileError
 from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS
 from tests.support.clock import START
@@ -188,3 +193,118 @@ def test_a_key_that_cannot_be_used(tmp_path: Path, content: bytes, wanted: str, 
         assertion(method)
     assert str(file) in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+CERTIFICATE_SETTING = "introspection.private_key_certificate_file"
+
+
+def certificate(key: Key) -> x509.Certificate:
+    """A certificate of ``key``, signed by itself."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authsvc")])
+    began = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(began)
+        .not_valid_after(began + datetime.timedelta(days=9_000))
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
+
+
+def certificate_pem(key: Key) -> bytes:
+    return certificate(key).public_bytes(Encoding.PEM)
+
+
+def with_certificate(
+    key_file: Path, file: Path, header: ThumbprintHeader = "x5t#S256"
+) -> PrivateKeyJwt:
+    return PrivateKeyJwt(
+        "authsvc",
+        key_file,
+        SETTING,
+        certificate=ClientCertificate(file, CERTIFICATE_SETTING, header),
+    )
+
+
+@pytest.mark.parametrize("key", [RSA, P256, ED], ids=["RSA", "EC", "Ed25519"])
+@pytest.mark.parametrize(("header", "digest"), [("x5t#S256", "sha256"), ("x5t", "sha1")])
+def test_the_thumbprint_of_the_certificate(
+    tmp_path: Path, key: Key, header: ThumbprintHeader, digest: str
+) -> None:
+    """RFC 7515 sections 4.1.7 and 4.1.8: of the DER encoding, without padding."""
+    (tmp_path / "key").write_bytes(pem(key))
+    own = certificate(key)
+    # Those of the authorities may follow.
+    (tmp_path / "chain").write_bytes(own.public_bytes(Encoding.PEM) + certificate_pem(P384))
+    method = with_certificate(tmp_path / "key", tmp_path / "chain", header)
+    found = jwt.get_unverified_header(assertion(method))
+    assert found.keys() == {"alg", "typ", header}
+    der = own.public_bytes(Encoding.DER)
+    assert base64.urlsafe_b64decode(found[header] + "==") == hashlib.new(digest, der).digest()
+    assert "=" not in found[header]
+
+
+@pytest.mark.parametrize("key_first", [True, False])
+def test_key_and_certificate_in_one_file(tmp_path: Path, key_first: bool) -> None:
+    file = tmp_path / "both"
+    parts = [pem(RSA), certificate_pem(RSA)]
+    file.write_bytes(b"".join(parts if key_first else reversed(parts)))
+    read(assertion(with_certificate(file, file)), RSA, "RS256")
+
+
+def test_a_renewed_certificate_takes_effect(tmp_path: Path) -> None:
+    key, file = tmp_path / "key", tmp_path / "certificate"
+    key.write_bytes(pem(P256))
+    file.write_bytes(certificate_pem(P256))
+    method = with_certificate(key, file)
+    before = jwt.get_unverified_header(assertion(method))
+    file.write_bytes(certificate_pem(P256))
+    now = START + WATCH_INTERVAL_SECONDS
+    after = jwt.get_unverified_header(assertion(method, now))
+    assert after["x5t#S256"] != before["x5t#S256"]
+    # Nothing is signed while a new key waits for its certificate.
+    key.write_bytes(pem(P384))
+    for step in (1, 2):
+        with pytest.raises(SecretFileError, match="does not belong"):
+            assertion(method, now + step)
+    file.write_bytes(certificate_pem(P384))
+    read(assertion(method, now + 3), P384, "ES384")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "No such file"),
+        (b"", "empty"),
+        (b"hush", "no certificate in PEM"),
+        (pem(P256), "no certificate in PEM"),
+        (b"-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----", "no certificate"),
+        (certificate_pem(P384), "does not belong to the key in .*/key"),
+        (certificate_pem(RSA), "does not belong to the key in .*/key"),
+        # The certificates of authorities come after the key's own.
+        (certificate_pem(P384) + certificate_pem(P256), "does not belong"),
+    ],
+    ids=["missing", "empty", "text", "a key", "not DER", "same type", "another type", "order"],
+)
+def test_a_certificate_that_cannot_be_used(
+    tmp_path: Path, content: bytes | None, fault: str
+) -> None:
+    key, file = tmp_path / "key", tmp_path / "certificate"
+    key.write_bytes(pem(P256))
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SecretFileError, match=fault) as caught:
+        assertion(with_certificate(key, file))
+    assert str(file) in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert caught.value.setting == CERTIFICATE_SETTING
+
+
+def test_a_key_that_cannot_be_used_is_not_the_certificates_fault(tmp_path: Path) -> None:
+    (tmp_path / "certificate").write_bytes(certificate_pem(P256))
+    with pytest.raises(SecretFileError) as caught:
+        assertion(with_certificate(tmp_path / "key", tmp_path / "certificate"))
+    assert not caught.value.setting
