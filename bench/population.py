@@ -15,9 +15,12 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 from authsvc.domain.events import EventType
 from authsvc.domain.record import Grant, Limits, Record
@@ -37,6 +40,11 @@ FIRST_AGE_SECONDS = 7_200
 
 LATER_AGE_SECONDS = 3_600
 """From when on later ones were issued."""
+
+RSA_BITS = 2_048
+
+KEY_ID = "bench"
+"""Header ``kid`` of the tokens of an RSA key."""
 
 WRITES_AT_ONCE = 5_000
 """Fewer than the store lets queue."""
@@ -64,7 +72,8 @@ class Population:
             resolve looks up any of the sessions, and the tokens still fit into memory.
         now: when all this was made up, seconds since the epoch.
         prefix: what session ids and subjects begin with; not to be guessed, nor used twice.
-        secret: the issuer's HS256 secret.
+        secret: the issuer's HS256 secret; for RS256 its private key, PEM.
+        algorithm: HS256 or RS256.
         issuer: claim ``iss``.
         resource: claim ``aud``, and what requests name.
         token_bytes: length of a token, about.
@@ -75,6 +84,7 @@ class Population:
     now: int = field(default_factory=lambda: int(time.time()))
     prefix: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    algorithm: str = "HS256"
     issuer: str = ISSUER
     resource: str = RESOURCE
     token_bytes: int = TOKEN_BYTES
@@ -83,6 +93,28 @@ class Population:
     def of(cls, sessions: int, **others: object) -> Self:
         """As many sessions, and 500 subjects at most."""
         return replace(cls(sessions, min(sessions, 500)), **others)  # type: ignore[arg-type] # checked by the dataclass's own types at each call
+
+    @classmethod
+    def of_rsa_key(cls, sessions: int) -> Self:
+        """As ``of``, with tokens that a new RSA key signs."""
+        pem = rsa.generate_private_key(65_537, RSA_BITS).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return cls.of(sessions, secret=pem.decode(), algorithm="RS256")
+
+    @cached_property
+    def signing_key(self) -> Any:  # noqa: ANN401 - PyJWT's own type of a key
+        """What signs the tokens, read once."""
+        if self.algorithm == "HS256":
+            return self.secret
+        return serialization.load_pem_private_key(self.secret.encode(), None)
+
+    def public_jwk(self) -> dict[str, Any]:
+        """The JWK that verifies the tokens of an RSA key."""
+        jwk = RSAAlgorithm.to_jwk(self.signing_key.public_key(), as_dict=True)
+        return {**jwk, "kid": KEY_ID, "alg": self.algorithm, "use": "sig"}
 
     def to_json(self) -> str:
         """For another process of ours."""
@@ -116,7 +148,10 @@ class Population:
     def forged_token(self, number: int) -> str:
         """A token whose signature is invalid, and no other is like it."""
         signed, _, _ = self.first_token(number).rpartition(".")
-        signature = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
+        # As long as a signature is, and below the modulus of an RSA key.
+        size = 32 if self.algorithm == "HS256" else RSA_BITS // 8
+        made_up = b"\0" + os.urandom(size - 1)
+        signature = base64.urlsafe_b64encode(made_up).rstrip(b"=").decode()
         return f"{signed}.{signature}"
 
     @cached_property
@@ -147,7 +182,8 @@ class Population:
         number = max(1, min(32, room // 16))
         size = min(80, room // number - len('"", '))
         claims["buckets"] = [f"{place:02}-".ljust(size, "b") for place in range(number)]
-        return jwt.encode(claims, self.secret, algorithm="HS256")
+        headers = {} if self.algorithm == "HS256" else {"kid": KEY_ID}
+        return jwt.encode(claims, self.signing_key, algorithm=self.algorithm, headers=headers)
 
 
 async def fill(path: Path, population: Population) -> None:

@@ -145,8 +145,7 @@ def configuration(
 ) -> Path:
     """The configuration of an authsvc. A JSON string is a TOML string, too."""
     folder.mkdir(parents=True, exist_ok=True)
-    secret, path = folder / "secret", folder / "authsvc.toml"
-    secret.write_text(population.secret, encoding="utf-8")
+    path = folder / "authsvc.toml"
     path.write_text(
         f"""\
 listen = "127.0.0.1:0"
@@ -163,12 +162,22 @@ path = {json.dumps(str(database))}
 
 [[issuers]]
 issuer = {json.dumps(population.issuer)}
-secret_file = {json.dumps(str(secret))}
-algorithms = ["HS256"]
+{_keys(folder, population)}
+algorithms = [{json.dumps(population.algorithm)}]
 """,
         encoding="utf-8",
     )
     return path
+
+
+def _keys(folder: Path, population: Population) -> str:
+    """The setting of the file with the issuer's key, which is written."""
+    if population.algorithm == "HS256":
+        name, keys = "secret", population.secret
+    else:
+        name, keys = "jwks", json.dumps({"keys": [population.public_jwk()]})
+    (folder / name).write_text(keys, encoding="utf-8")
+    return f"{name}_file = {json.dumps(str(folder / name))}"
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from bench.apps import PATHS
 from bench.section import Options
-from bench.sections import anonymous, gate, independent
+from bench.sections import anonymous, gate, independent, refresh
 
 pytestmark = pytest.mark.anyio
 
@@ -38,3 +38,13 @@ async def test_the_section_on_anonymous_clients_has_all_sides(
     section = await anonymous.run(Options(tmp_path, rounds=1))
     assert [row[0] for row in section.rows] == [anonymous.ALONE, *anonymous.FLOODS]
     assert len(section.goals) == len(anonymous.FLOODS)
+
+
+async def test_new_tokens_are_beside_bare_verifications(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh, "SESSIONS", 100)
+    monkeypatch.setattr(refresh, "CALLS", 16)
+    section = await refresh.run(Options(tmp_path, rounds=1))
+    assert [row[0] for row in section.rows] == ["raw echo, unary", refresh.BARE, *refresh.SIDES]
+    assert all(goal.measured.median > 0 for goal in section.goals)
