@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from authsvc.common.client_authentication import ClientAuthentication
 from authsvc.common.oauth_errors import CLIENT_REJECTED, described, error_code
 from authsvc.common.secret_file import SecretFileError
+from authsvc.net.failures import Failure
 from authsvc.net.fetching import Fetcher, FetchError, check_url
 from authsvc.net.urls import shown_url
 
@@ -28,6 +29,7 @@ class EndpointError(Exception):
         retry_after_seconds: what the answer asks to wait, ``MAX_RETRY_AFTER_SECONDS`` at most; None
             where it does not.
         setting: the setting that would mend it; empty where none is known.
+        failure: what kept the request from its answer.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class EndpointError(Exception):
         code: str = "",
         retry_after_seconds: float | None = None,
         setting: str = "",
+        failure: Failure = Failure.ANSWER,
     ) -> None:
         super().__init__(detail)
+        self.failure = failure
         self.status = status
         self.code = code
         self.retry_after_seconds = retry_after_seconds
@@ -105,7 +109,7 @@ class OAuthEndpoint:
     def _failure(self, error: FetchError, sent: tuple[str, ...], now: float) -> EndpointError:
         if error.status is None:
             setting = f"{self._table}.{error.setting}" if error.setting else ""
-            return EndpointError(str(error), setting=setting)
+            return EndpointError(str(error), setting=setting, failure=error.failure)
         code = error_code(error.body, sent)
         detail = f"{self.shown}: answered {described(error.status, code)}"
         setting = ""

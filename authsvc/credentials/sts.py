@@ -23,7 +23,7 @@ from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import SessionPolicies, SessionPolicy
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
-from authsvc.net.failures import explained, setting_of
+from authsvc.net.failures import explained, failure_of, setting_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts.type_defs import CredentialsTypeDef
@@ -145,7 +145,7 @@ class StsBroker:
         except (BotoCoreError, ResponseParserError, OSError, KeyError, ValueError) as error:
             # Not its message, which may quote the request.
             detail = f"STS, for {role.arn}: {explained(error)}"
-            setting = setting_of(error)
+            setting = setting_of(failure_of(error))
             raise AuthError(
                 Reason.CREDENTIALS_UNAVAILABLE,
                 detail,

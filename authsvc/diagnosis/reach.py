@@ -7,8 +7,12 @@ import re
 import ssl
 from urllib.parse import urlsplit
 
+from authsvc.net.failures import ProxyAnswerError
 from authsvc.net.proxies import Proxy
 from authsvc.net.trust import Trust, tls_context
+
+REACH_SECONDS = 4.0
+"""How long that may take. Of several endpoints, one that does not answer hides no other."""
 
 
 async def reach(url: str, trust: Trust | None, proxy: Proxy | None) -> None:
@@ -24,10 +28,15 @@ async def reach(url: str, trust: Trust | None, proxy: Proxy | None) -> None:
     """
     context = tls_context() if trust is None else trust.context()
     host, port, secure = _address(url)
-    if proxy is None:
-        _, writer = await asyncio.open_connection(host, port, ssl=context if secure else None)
-    else:
-        writer = await _tunnel(proxy, host, port, context)
+    try:
+        async with asyncio.timeout(REACH_SECONDS):
+            if proxy is None:
+                tls = context if secure else None
+                _, writer = await asyncio.open_connection(host, port, ssl=tls)
+            else:
+                writer = await _tunnel(proxy, host, port, context)
+    except TimeoutError:
+        raise TimeoutError(f"no connection in {REACH_SECONDS:g} seconds") from None
     writer.close()
 
 
@@ -47,11 +56,11 @@ async def _tunnel(
         status = re.match(rb"HTTP/1\.[01] ([0-9]{3})\b", answer)
         if status is None or not status[1].startswith(b"2"):
             told = status[1].decode() if status else "something else"
-            raise ConnectionError(f"the proxy {proxy.url} answered {told} to CONNECT")
+            raise ProxyAnswerError(f"the proxy {proxy.url} answered {told} to CONNECT")
         await writer.start_tls(context, server_hostname=host)
         done = True
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        raise ConnectionError(f"the proxy {proxy.url} does not answer in HTTP") from None
+        raise ProxyAnswerError(f"the proxy {proxy.url} does not answer in HTTP") from None
     finally:
         if not done:
             writer.close()

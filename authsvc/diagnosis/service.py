@@ -12,12 +12,13 @@ from authsvc.client import AdminClient, ClientTls
 from authsvc.common.file_faults import file_fault
 from authsvc.common.formats import spelled_resource
 from authsvc.common.settings import ConfigError
-from authsvc.diagnosis import Check, Report, cause, directly
+from authsvc.diagnosis import Check, Report, cause
 from authsvc.diagnosis.adapter import AdapterSettings
+from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
 from authsvc.diagnosis.link import check_certificate
 from authsvc.diagnosis.reach import reach
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.net.failures import cause_of
+from authsvc.net.failures import cause_of, failure_of
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
 from authsvc.server.config.egress import Egress
@@ -26,7 +27,8 @@ from authsvc.server.egress import proxy_of, trust_of
 
 def checks(settings: Settings) -> list[Check]:
     """Of authsvc's configuration."""
-    found = [Check("credentials", partial(_broker, settings=settings), "Correct [credentials].")]
+    remedy = "Correct [credentials], or let authsvc reach its endpoints."
+    found = [Check("credentials", partial(_broker, settings=settings), remedy)]
     if settings.tls is not None:
         remedy = "Correct tls.certificate_file; `authsvc check-config` reports the fault."
         found.append(Check("certificate", partial(_certificate, settings=settings), remedy))
@@ -139,21 +141,18 @@ async def _broker(report: Report, *, settings: Settings) -> None:
         report.ok(f"static, for {', '.join(it.role for it in tables.static)}")
     for sts in tables.sts:
         url = sts.endpoint_url or f"https://sts.{sts.region}.amazonaws.com"
-        await _reach(report, url, sts, "credentials.sts")
+        place = Place("credentials.sts", "endpoint_url", sts.proxy is not None)
+        await _reach(report, url, sts, place)
     for exchange in tables.exchange:
-        await _reach(report, exchange.endpoint, exchange, "credentials.exchange")
+        place = Place("credentials.exchange", has_proxy=exchange.proxy is not None)
+        await _reach(report, exchange.endpoint, exchange, place)
 
 
-async def _reach(report: Report, url: str, table: Egress, where: str) -> None:
+async def _reach(report: Report, url: str, table: Egress, place: Place) -> None:
     try:
-        await reach(url, trust_of(table, where), proxy_of(table))
+        await reach(url, trust_of(table, place.table), proxy_of(table))
     except OSError as error:
-        report.fail(
-            f"{url}: {cause_of(error) or cause(error)}",
-            directly(
-                "Let authsvc reach it (firewall, network policy; or proxy and ca_file in the "
-                "table), or correct [credentials]."
-            ),
-        )
+        remedy = remedy_of_failure(failure_of(error), place)
+        report.fail(f"{url}: {cause_of(error) or cause(error)}", remedy)
         return
     report.ok(f"{url} is reachable")

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from enum import Enum
 
 import httpx2
@@ -21,6 +22,54 @@ class Stage(Enum):
     ANSWER = "answer"
     """The request was sent, or failed for another reason."""
 
+
+class ProxyAnswerError(ConnectionError):
+    """A proxy was reached, and did not connect to the host."""
+
+
+class Failure(Enum):
+    """What keeps a request from its answer, as far as it takes another remedy."""
+
+    LOOKUP = "lookup"
+    """The host's name has no address."""
+    REFUSED = "refused"
+    """The host is reachable, and nothing listens at the port."""
+    TIMEOUT = "timeout"
+    """No connection, or no answer, in time."""
+    UNREACHABLE = "unreachable"
+    """There is no connection for another reason."""
+    PROXY = "proxy"
+    """The proxy was reached, and does not connect to the host."""
+    ADDRESS = "address"
+    """The host's address is not permitted."""
+    UNTRUSTED = "untrusted"
+    """Its certificate leads to no trusted authority."""
+    DATES = "dates"
+    """Its certificate has expired, or is not valid yet."""
+    OTHER_NAME = "other name"
+    """Its certificate is for another host."""
+    TLS = "tls"
+    """The handshake failed for another reason."""
+    ANSWER = "answer"
+    """There is an answer, or the request failed for another reason."""
+
+    @property
+    def stage(self) -> Stage:
+        """How far the request came."""
+        return _STAGES.get(self, Stage.ANSWER)
+
+
+_STAGES = {
+    Failure.LOOKUP: Stage.CONNECTION,
+    Failure.REFUSED: Stage.CONNECTION,
+    Failure.TIMEOUT: Stage.CONNECTION,
+    Failure.UNREACHABLE: Stage.CONNECTION,
+    Failure.PROXY: Stage.CONNECTION,
+    Failure.UNTRUSTED: Stage.TLS,
+    Failure.DATES: Stage.TLS,
+    Failure.OTHER_NAME: Stage.TLS,
+    Failure.TLS: Stage.TLS,
+}
 
 _UNTRUSTED = frozenset({18, 19, 20, 21})
 """OpenSSL's codes (X509_V_ERR) for a chain that ends in no trusted authority."""
@@ -46,29 +95,44 @@ def cause_of(error: BaseException) -> str:
     return next(filter(None, map(_cause, _chain(error))), "")
 
 
-def setting_of(error: BaseException) -> str:
+def setting_of(failure: Failure) -> str:
     """The setting of an endpoint that may mend a failed request: ``ca_file`` where the chain of its
     certificate ends in no trusted authority, ``proxy`` where there was no connection; empty for any
     other failure."""
-    for cause in _chain(error):
-        if getattr(cause, "verify_code", None) in _UNTRUSTED:
-            return "ca_file"
-    for cause in _chain(error):
-        # A host that refuses a connection is reachable: the port is wrong, or nothing listens.
-        if isinstance(cause, ConnectionRefusedError):
-            return ""
-    return "proxy" if stage_of(error) is Stage.CONNECTION else ""
+    if failure is Failure.UNTRUSTED:
+        return "ca_file"
+    # A host that refuses a connection is reachable: the port is wrong, or nothing listens.
+    is_unreached = failure.stage is Stage.CONNECTION and failure is not Failure.REFUSED
+    return "proxy" if is_unreached else ""
 
 
-def stage_of(error: BaseException) -> Stage:
-    """How far a failed request came."""
+def failure_of(error: BaseException) -> Failure:
+    """What kept a request from its answer."""
     causes = _chain(error)
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return Stage.TLS
-    is_unconnected = isinstance(
-        error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError
-    ) or any(isinstance(cause, socket.gaierror) for cause in causes)
-    return Stage.CONNECTION if is_unconnected else Stage.ANSWER
+        return _tls_failure(causes)
+    if isinstance(error, httpx2.ProxyError | ProxyAnswerError):
+        return Failure.PROXY
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return Failure.LOOKUP
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return Failure.REFUSED
+    if isinstance(error, httpx2.TimeoutException | TimeoutError):
+        return Failure.TIMEOUT
+    is_unreached = isinstance(error, httpx2.ConnectError | OSError)
+    return Failure.UNREACHABLE if is_unreached else Failure.ANSWER
+
+
+def _tls_failure(causes: Sequence[BaseException]) -> Failure:
+    """aiohttp's errors, which are of OpenSSL's classes too, have no code; their causes have."""
+    for code in (getattr(cause, "verify_code", None) for cause in causes):
+        if code in _UNTRUSTED:
+            return Failure.UNTRUSTED
+        if code in (_NOT_YET_VALID, _EXPIRED):
+            return Failure.DATES
+        if code in _OTHER_NAME:
+            return Failure.OTHER_NAME
+    return Failure.TLS
 
 
 def _cause(error: BaseException) -> str:

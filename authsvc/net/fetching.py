@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 
 from authsvc.net.addresses import is_loopback
-from authsvc.net.failures import Stage, explained, lookup_fault, setting_of, stage_of
+from authsvc.net.failures import Failure, Stage, explained, failure_of, lookup_fault, setting_of
 from authsvc.net.proxies import Proxy
 from authsvc.net.public_addresses import is_public, is_this_machine
 from authsvc.net.trust import Trust, tls_context
@@ -63,7 +63,7 @@ class FetchError(Exception):
         retry_after: its header Retry-After; empty where it has none.
         setting: the setting that would mend it, within the endpoint's table of the configuration;
             empty where none is known.
-        stage: how far the request came.
+        failure: what kept the request from its answer.
     """
 
     def __init__(
@@ -74,14 +74,19 @@ class FetchError(Exception):
         body: bytes = b"",
         retry_after: str = "",
         setting: str = "",
-        stage: Stage = Stage.ANSWER,
+        failure: Failure = Failure.ANSWER,
     ) -> None:
         super().__init__(detail)
         self.setting = setting
-        self.stage = stage
+        self.failure = failure
         self.status = status
         self.body = body
         self.retry_after = retry_after
+
+    @property
+    def stage(self) -> Stage:
+        """How far the request came."""
+        return self.failure.stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +143,12 @@ class Fetcher:
             raise FetchError(
                 f"{shown_url(url)}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds",
                 setting="proxy",
-                stage=Stage.CONNECTION,
+                failure=Failure.TIMEOUT,
             ) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             detail = f"{shown_url(url)}: {self._through()}{explained(error)}"
-            raise FetchError(detail, setting=setting_of(error), stage=stage_of(error)) from None
+            failure = failure_of(error)
+            raise FetchError(detail, setting=setting_of(failure), failure=failure) from None
 
     def _through(self) -> str:
         return "" if self.proxy is None else f"through the proxy {self.proxy.url}: "
@@ -168,11 +174,12 @@ class Fetcher:
             FetchError: it is not public, and has to be; or it is this machine's.
         """
         if not self.allow_this_machine and is_this_machine(address):
-            raise FetchError(f"{shown_url(url)}: leads to this machine")
+            raise FetchError(f"{shown_url(url)}: leads to this machine", failure=Failure.ADDRESS)
         if not (self.allow_private_addresses or is_loopback(host) or is_public(address)):
             raise FetchError(
                 f"{shown_url(url)}: {address} is not public; see allow_private_addresses",
                 setting="allow_private_addresses",
+                failure=Failure.ADDRESS,
             )
 
     async def _vetted_addresses(self, url: str) -> list[str]:
@@ -187,7 +194,7 @@ class Fetcher:
             found = await loop.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise FetchError(
-                f"{shown_url(url)}: {lookup_fault(error)}", setting="proxy", stage=Stage.CONNECTION
+                f"{shown_url(url)}: {lookup_fault(error)}", setting="proxy", failure=Failure.LOOKUP
             ) from None
         addresses = [ipaddress.ip_address(item[4][0]) for item in found]
         for address in addresses:

@@ -97,6 +97,16 @@ class _Rejected:
         raise AuthError(self.reason, self.detail, setting=self.setting)
 
 
+def request_of(token: str) -> dict[str, str]:
+    """The form of a request (RFC 7662 section 2.1), without client authentication."""
+    return {"token": token, "token_type_hint": "access_token"}
+
+
+def is_about_token(error: EndpointError) -> bool:
+    """Whether the endpoint rejects a token by an error: the token is not active."""
+    return error.status == 400 and error.code in _INACTIVE
+
+
 _Result = _Active | _Rejected
 """The result for a token, valid until a time."""
 
@@ -267,11 +277,10 @@ class IntrospectionVerifier:
             raise
 
     async def _response(self, token: str, now: float) -> bytes:
-        form = {"token": token, "token_type_hint": "access_token"}
         try:
-            return await self._endpoint.post(form, now)
+            return await self._endpoint.post(request_of(token), now)
         except EndpointError as error:
-            if error.status == 400 and error.code in _INACTIVE:
+            if is_about_token(error):
                 remedy, setting = _INACTIVE[error.code]
                 detail = f"{error}{remedy}"
                 raise AuthError(Reason.TOKEN_INACTIVE, detail, setting=setting) from None

@@ -607,7 +607,7 @@ async def test_doctor_asks_whether_it_may_ask(
     site.answers["/introspect"] = Answer(b'{"error": "invalid_client"}', status=401)
     refused = await diagnosis(settings)
     assert (refused.level, "invalid_client" in refused.text) == (Level.FAIL, True)
-    assert "[introspection]" in refused.remedy
+    assert "introspection.client_id" in refused.remedy
 
     answers(site)
     careless = await diagnosis(settings)

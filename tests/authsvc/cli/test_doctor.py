@@ -38,6 +38,7 @@ from authsvc.diagnosis import (
     store,
 )
 from authsvc.diagnosis.adapter import AdapterSettings
+from authsvc.diagnosis.endpoint_remedies import Place
 from authsvc.server.config import ExchangeSettings, Settings
 from authsvc.server.running import running
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -415,7 +416,9 @@ async def test_a_proxy_that_is_ignored_is_named_where_something_cannot_be_reache
             client_id="authsvc",
             client_secret_file=tmp_path,
         )
-        reach = partial(service._reach, url=table.endpoint, table=table, where="")
+        reach = partial(
+            service._reach, url=table.endpoint, table=table, place=Place("credentials.exchange")
+        )
         unreached = [*issuers.checks(away), Check("credentials", reach, "")]
         for finding in await found(unreached):
             assert (finding.level, "ignored" in finding.remedy) == (Level.FAIL, False)
