@@ -1,14 +1,13 @@
-"""A response of the handshake era as a stream of server-sent events."""
+"""A response as a stream of server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from mcp_types import JSONRPCNotification
 from starlette.types import Send
 
+from mcp_adapter.transport.delayed import Delayed
 from mcp_adapter.transport.replies import Reply, dumped, encoded
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -41,23 +40,9 @@ class EventStream:
         """Send a message, as the last one or not."""
         await self._write(f"event: message\r\ndata: {encoded(dumped(message))}\r\n\r\n", last)
 
-    @asynccontextmanager
-    async def kept_alive(self) -> AsyncIterator[None]:
+    def kept_alive(self) -> Delayed:
         """Send a comment at each ``KEEP_ALIVE_SECONDS``, for as long as the block lasts."""
-        pings: list[asyncio.Task[None]] = []
-        loop = asyncio.get_running_loop()
-        # A timer and no task, until it is due: nearly every request is answered before.
-        timer = loop.call_later(
-            KEEP_ALIVE_SECONDS, lambda: pings.append(loop.create_task(self._ping()))
-        )
-        try:
-            yield
-        finally:
-            timer.cancel()
-            for task in pings:
-                task.cancel()
-            if pings:
-                await asyncio.wait(pings)
+        return Delayed(KEEP_ALIVE_SECONDS, self._ping)
 
     async def _ping(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""What the SDK's dispatcher is given with one message of the handshake era."""
+"""What the SDK's dispatcher is given with one message."""
 
 from __future__ import annotations
 

@@ -1,13 +1,22 @@
-"""Answers to the requests of the handshake era, as they go over the wire."""
+"""Requests and the answers to them, as they go over the wire."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable
+from http import HTTPStatus
 from typing import Any
 
 from mcp.server.runner import modern_error_data
-from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCResponse, RequestId
+from mcp_types import (
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
+from pydantic import ValidationError
+from starlette.responses import Response
 
 Reply = JSONRPCResponse | JSONRPCError
 
@@ -17,9 +26,26 @@ def dumped(message: Reply | JSONRPCNotification) -> dict[str, Any]:
     return message.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+# Made once: `json.dumps` makes an encoder at each call.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def encoded(content: object) -> str:
     """JSON on one line. Plain ASCII, which can also carry half of a surrogate pair."""
-    return json.dumps(content, separators=(",", ":"))
+    return _encode(content)
+
+
+def json_response(content: object, status: int = HTTPStatus.OK) -> Response:
+    """A response of JSON."""
+    return Response(encoded(content), status, media_type="application/json")
+
+
+def request_in(message: object) -> JSONRPCRequest | None:
+    """The request that a parsed message is; None if it is another kind of message, or none."""
+    try:
+        return JSONRPCRequest.model_validate(message)
+    except ValidationError:
+        return None
 
 
 async def reply_to(request_id: RequestId, call: Awaitable[dict[str, Any]]) -> Reply:

@@ -37,14 +37,15 @@ from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.transport import cancellation
 from mcp_adapter.transport.event_stream import EventStream
 from mcp_adapter.transport.message_context import MessageContext
-from mcp_adapter.transport.replies import Reply, dumped, encoded, reply_to
+from mcp_adapter.transport.replies import Reply, dumped, json_response, reply_to, request_in
+from mcp_adapter.transport.single_exchange import SingleExchange
 
 
 class StreamableHttp:
     """An ASGI app around an MCP server, to be put behind a ``SessionGate``.
 
-    Revisions without a handshake go to the SDK's own entry for them. Older ones are served here:
-    each POST has a connection of its own, so that any replica can take it.
+    Each POST has a connection of its own, so that any replica can take it. Of the revisions without
+    a handshake, the SDK's own entry answers what ``SingleExchange`` does not serve.
 
     Args:
         server: the MCP server.
@@ -60,6 +61,7 @@ class StreamableHttp:
         arguments.positive_integer("max_body_bytes", max_body_bytes)
         self._server = server
         self._in_flight = cancellation.InFlight()
+        self._single = SingleExchange(server, max_body_bytes=max_body_bytes)
         self._manager = StreamableHTTPSessionManager(
             server, stateless=True, max_request_body_size=max_body_bytes
         )
@@ -79,10 +81,14 @@ class StreamableHttp:
             await refusal.response(None, resource_metadata="")(scope, receive, send)
             return
         if not eras.has_sessions(version):
-            await self._manager.handle_request(scope, receive, send)
+            state = self._lifespan_state
+            if (exchange := await self._single.admitted(request, state)) is not None:
+                await self._single.serve(exchange, request, receive, send, state)
+            else:
+                await self._manager.handle_request(scope, receive, send)
         elif not all(check_accept_headers(request)):
             message = "Accept must list application/json and text/event-stream."
-            await _json(_error(message), HTTPStatus.NOT_ACCEPTABLE)(scope, receive, send)
+            await json_response(_error(message), HTTPStatus.NOT_ACCEPTABLE)(scope, receive, send)
         elif isinstance(request.state.mcp_message, list):
             await (await self._batch(request, version))(scope, receive, send)
         else:
@@ -94,10 +100,10 @@ class StreamableHttp:
         self, request: Request, version: str, message: dict[str, Any], send: Send
     ) -> Response | None:
         """The response; None when it went out as a stream."""
-        if (call := _request(message)) is None:
+        if (call := request_in(message)) is None:
             if await self._accept(request, version, message):
                 return Response(status_code=HTTPStatus.ACCEPTED)
-            return _json(_error(), HTTPStatus.BAD_REQUEST)
+            return json_response(_error(), HTTPStatus.BAD_REQUEST)
         stream = EventStream(send)
         async with stream.kept_alive():
             reply = await self._reply(request, version, call, stream)
@@ -107,7 +113,7 @@ class StreamableHttp:
         # JSON-RPC errors of these revisions travel in a 200. Not so that of an initialize: a 200
         # to it is what gets a session id.
         is_error = call.method == "initialize" and isinstance(reply, JSONRPCError)
-        return _json(dumped(reply), HTTPStatus.BAD_REQUEST if is_error else HTTPStatus.OK)
+        return json_response(dumped(reply), HTTPStatus.BAD_REQUEST if is_error else HTTPStatus.OK)
 
     async def _batch(self, request: Request, version: str) -> Response:
         """The answer to a batch. Its entries are served one after the other, so that a batch is not
@@ -116,13 +122,13 @@ class StreamableHttp:
         for message in request.state.mcp_message:
             # Most entries never suspend: other requests run between them.
             await asyncio.sleep(0)
-            if (call := _request(message)) is not None:
+            if (call := request_in(message)) is not None:
                 replies.append(dumped(await self._reply(request, version, call, None)))
             elif not await self._accept(request, version, message):
                 replies.append(_error())
         if not replies:
             return Response(status_code=HTTPStatus.ACCEPTED)
-        return _json(replies)
+        return json_response(replies)
 
     async def _reply(
         self, request: Request, version: str, call: JSONRPCRequest, stream: EventStream | None
@@ -168,13 +174,6 @@ class StreamableHttp:
         return self._manager._lifespan_state  # noqa: SLF001
 
 
-def _request(message: object) -> JSONRPCRequest | None:
-    try:
-        return JSONRPCRequest.model_validate(message)
-    except ValidationError:
-        return None
-
-
 def _cancelled(request_id: RequestId) -> JSONRPCError:
     """The client no longer waits for it, but an HTTP request has to be answered."""
     error = ErrorData(code=REQUEST_CANCELLED, message="The request was cancelled.")
@@ -184,7 +183,3 @@ def _cancelled(request_id: RequestId) -> JSONRPCError:
 def _error(message: str = "The body is not a JSON-RPC message.") -> dict[str, Any]:
     error = ErrorData(code=INVALID_REQUEST, message=message)
     return dumped(JSONRPCError(jsonrpc="2.0", id=None, error=error)) | {"id": None}
-
-
-def _json(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(encoded(content), status, media_type="application/json")

@@ -1,7 +1,7 @@
 """What is used of the SDK beyond its ``__all__`` is still there, and still does what we rely on.
 
-When one of these fails after an update of ``mcp``, read ``mcp_adapter/transport/streamable.py`` and
-``mcp_adapter/transport/context.py`` against the new version.
+When one of these fails after an update of ``mcp``, read ``mcp_adapter/transport/`` against the new
+version.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import mcp.server._streamable_http_modern as sdk_modern
 import mcp.server.runner as sdk_runner
 import pytest
 from mcp.server.connection import Connection
@@ -19,6 +20,7 @@ from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.dispatcher import DispatchContext
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, classify_inbound_request
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types import DEFAULT_NEGOTIATED_VERSION, ErrorData
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
@@ -50,6 +52,14 @@ async def test_signatures() -> None:
         "client_info",
         "client_capabilities",
     ]
+    assert parameters(sdk_modern._mcp_param_rejection) == [
+        "app",
+        "request",
+        "req",
+        "verdict",
+        "lifespan_state",
+    ]
+    assert parameters(classify_inbound_request)[:2] == ["body", "headers"]
     assert {"stateless", "max_request_body_size"} <= set(parameters(StreamableHTTPSessionManager))
 
 
@@ -88,6 +98,21 @@ async def test_errors_map_without_details() -> None:
     assert sdk_runner.modern_error_data(RuntimeError("secret")) == ErrorData(
         code=-32603, message="Internal server error"
     )
+
+
+async def test_the_entry_without_sessions_reads_as_it_was_read() -> None:
+    """``single_exchange`` follows it check by check, and test_same_answers compares the two."""
+    source = inspect.getsource(sdk_modern.handle_modern_request)
+    checks = (
+        *("validate_request(", 'request.method != "POST"', "check_accept_headers(", "json.loads("),
+        *("_is_notification_shaped(", "JSONRPCRequest.model_validate(", '"subscriptions/listen"'),
+        *("find_duplicated_routing_header(", "classify_inbound_request(", "_mcp_param_rejection("),
+    )
+    places = [source.find(check) for check in checks]
+
+    assert -1 not in places
+    assert places == sorted(places)
+    assert ERROR_CODE_HTTP_STATUS[-32601] == 404
 
 
 @pytest.mark.parametrize(("token", "found"), [("p", "p"), (3, 3), (True, None), ([], None)])
