@@ -46,10 +46,7 @@ BOUNDED = {
     "authsvc/client/consistency.py": {
         "ConsistencyTokens._tokens": "10,000 for 2 s; ids and resources that a server has accepted"
     },
-    "authsvc/client/replica.py": {
-        "Replica._finishing": "streams that end, with their last calls",
-        "Replica._tasks": TASKS,
-    },
+    "authsvc/client/replica.py": {"Replica._tasks": TASKS},
     "authsvc/client/replicas.py": {
         "Replicas._by_endpoint": "the addresses that are configured, or that DNS has now",
         "Replicas._closing": TASKS,
@@ -57,8 +54,9 @@ BOUNDED = {
     "authsvc/client/stream.py": {
         "ResolveStream._abandoned": "calls that were cancelled, until the next batch",
         "ResolveStream._outbox": IN_FLIGHT,
-        "ResolveStream._waiting": IN_FLIGHT,
     },
+    "authsvc/client/streams.py": {"Streams._finishing": "streams that end, with their last calls"},
+    "authsvc/client/waiting.py": {"WaitingRequests._requests": IN_FLIGHT},
     "authsvc/server/config/introspection.py": {"IntrospectionSettings.audiences": CONFIGURATION},
     "authsvc/server/config/issuers.py": {"IssuerSettings.audiences": CONFIGURATION},
     "authsvc/console/event_counts.py": {

@@ -34,7 +34,7 @@ MAY_IMPORT = {
         *("domain", "common", "access", "resolver", "admin"),
         *("telemetry", "wire", "v1", "internal"),
     },
-    "client": {"domain", "common", "net", "wire", "v1"},
+    "client": {"domain", "common", "net", "wire", "v1", "internal"},
     "console": {"domain", "common", "net", "client", "http_server", "telemetry"},
     "server": {
         *("domain", "common", "net", *PARTS),
@@ -73,6 +73,7 @@ ONLY_IN = {
         *("console", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.server"),
         "mcp_adapter.testing",
     },
+    "hpack": {"client"},
     "fastmcp": {"mcp_adapter.fastmcp"},
     "jinja2": {"console"},
     "uvicorn": {"http_server", "console", "mcp_adapter.server"},
@@ -140,7 +141,7 @@ def test_every_folder_has_a_rule() -> None:
     )
 
 
-def test_the_client_needs_grpc_and_protobuf_alone() -> None:
+def test_the_client_needs_grpc_protobuf_and_hpack_alone() -> None:
     script = (
         "before = set(sys.modules)\n"
         "import authsvc.client\n"
@@ -157,4 +158,12 @@ def test_the_client_needs_grpc_and_protobuf_alone() -> None:
     loaded = {name for name in result.stdout.split() if not name.startswith("_")}
     # grpc itself loads its sister packages where they are installed.
     sisters = {"grpc_health", "grpc_reflection", "grpc_tools", "grpc_status"}
-    assert loaded <= {"authsvc", "grpc", "google", "typing_extensions", "cython_runtime", *sisters}
+    assert loaded <= {
+        "authsvc",
+        "grpc",
+        "google",
+        "hpack",
+        "typing_extensions",
+        "cython_runtime",
+        *sisters,
+    }

@@ -234,6 +234,7 @@ class AuthClient:
         return Replica(
             endpoint,
             self._certificates.credentials,
+            context=self._certificates.context,
             metadata=self._service_token.metadata,
             known=self._known,
             streams=self._streams,

@@ -110,17 +110,36 @@ def why_never_sent(error: aio.AioRpcError) -> str:
 
 def failure_of(error: aio.AioRpcError) -> Failure:
     """authsvc's own error where it sent one; SERVICE_UNAVAILABLE or OVERLOADED otherwise."""
-    sent = _sent(error)
+    details = error.trailing_metadata().get(error_wire.STATUS_DETAILS_KEY)
+    cause = why_never_sent(error)
+    return failure_of_code(
+        error.code(),
+        details if isinstance(details, bytes) else None,
+        cause=cause,
+        safe_to_retry=bool(cause),
+    )
+
+
+def failure_of_code(
+    code: grpc.StatusCode, details: bytes | None, *, cause: str, safe_to_retry: bool
+) -> Failure:
+    """As ``failure_of``.
+
+    Args:
+        code: the status of the call.
+        details: the encoded ``google.rpc.Status`` of its trailers; None without one.
+        cause: why, where this side found that out; empty otherwise.
+        safe_to_retry: whether the server has certainly not begun the call.
+    """
+    sent = _sent(details)
     if sent is not None:
         return _reported(sent)
-    code = error.code()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Failure(AuthError(Reason.OVERLOADED, code.name))
-    cause = why_never_sent(error)
     return Failure(
         AuthError(Reason.SERVICE_UNAVAILABLE, f"{code.name}: {cause}" if cause else code.name),
         may_repeat=code in _BROKEN,
-        safe_to_retry=bool(cause),
+        safe_to_retry=safe_to_retry,
         timed_out=code is grpc.StatusCode.DEADLINE_EXCEEDED,
         unimplemented=code is grpc.StatusCode.UNIMPLEMENTED,
     )
@@ -153,9 +172,8 @@ def _reported(error: AuthError) -> Failure:
     )
 
 
-def _sent(error: aio.AioRpcError) -> AuthError | None:
-    details = error.trailing_metadata().get(error_wire.STATUS_DETAILS_KEY)
-    if not isinstance(details, bytes):
+def _sent(details: bytes | None) -> AuthError | None:
+    if details is None:
         return None
     try:
         return error_wire.error_of(status_pb2.Status.FromString(details))

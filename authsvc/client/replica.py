@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from authsvc.client import health
-from authsvc.client.failures import AttemptError, answered
-from authsvc.client.stream import ResolveStream
+from authsvc.client.failures import AttemptError, Failure, answered
+from authsvc.client.streams import Streams
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
-from authsvc.domain.errors import AuthError
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.channels import LASTING, open_channel
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
@@ -39,11 +41,13 @@ ASK_AGAIN_SECONDS = 1.0
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
+_UNREADABLE = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "the answer cannot be read"))
+
 _OPTIONS = (*LASTING, ("grpc.keepalive_permit_without_calls", 1))
 
 
 class Replica:
-    """A channel to one replica.
+    """A channel to one replica, and a stream for resolves beside it.
 
     It is connected before it is needed, and again as soon as the connection is lost. ``healthy``
     is what is known besides: that it reports SERVING, and that it responds at all. A replica under
@@ -51,7 +55,8 @@ class Replica:
 
     Args:
         endpoint: where it listens.
-        credentials: None in the clear.
+        credentials: of the channel; None in the clear.
+        context: of the stream, of the same certificates.
         metadata: authenticates the caller.
         known: set once authsvc has answered this caller. Only then is its health watched: the watch
             of a caller that is denied would be audited as another denial.
@@ -65,6 +70,7 @@ class Replica:
         endpoint: Endpoint,
         credentials: grpc.ChannelCredentials | None,
         *,
+        context: ssl.SSLContext | None,
         metadata: Callable[[], Metadata],
         known: asyncio.Event,
         streams: bool = True,
@@ -81,20 +87,21 @@ class Replica:
         self._known = known
         self._serving = True
         self._responsive = True
-        self._streams = streams
         self._traceparent = traceparent
-        self._stream: ResolveStream | None = None
-        self._stream_metadata: Metadata = ()
-        self._finishing: set[ResolveStream] = set()
+        self._reachable = asyncio.Event()
+        self._streams: Streams | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._follow_health())
+        if streams:
+            self._streams = Streams(self.name, endpoint, context, self._until_reachable)
+            self._streaming = self._spawn(self._streams.follow())
 
     def try_connect(self) -> bool:
         """Begin to connect, unless there is a connection; whether there is one."""
         # A connection that the server has ended, for its age perhaps, is made anew at once.
         connected = self._channel.get_state(try_to_connect=True) is _READY
         if not connected:
-            self._finish_stream()
+            self._reachable.clear()
         return connected
 
     @property
@@ -128,21 +135,26 @@ class Replica:
     async def resolve(
         self, request: pb.ResolveSessionRequest, timeout_seconds: float
     ) -> pb.ResolveSessionResponse:
-        """One attempt to resolve: on the stream, or as a call of its own without one.
+        """One attempt to resolve: on the stream, or as a call of its own while there is none.
 
         Raises:
             AttemptError: why there is no answer.
         """
-        if self._streams:
+        streams = self._streams
+        stream = streams.current(self._metadata()) if streams is not None else None
+        if stream is not None:
             self.in_flight += 1
             try:
-                return await self._current_stream().ask(
-                    request, timeout_seconds, self._traceparent()
+                encoded = await stream.ask(
+                    request.SerializeToString(), timeout_seconds, self._traceparent()
                 )
+                return pb.ResolveSessionResponse.FromString(encoded)
+            except DecodeError:
+                raise AttemptError(_UNREADABLE) from None
             except AttemptError as error:
                 if not error.failure.unimplemented:
                     raise
-                self._streams = False
+                await self._do_without_streams()
             finally:
                 self.in_flight -= 1
         answer, _ = await self.ask(lambda stub: stub.ResolveSession, request, timeout_seconds)
@@ -162,30 +174,20 @@ class Replica:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._finish_stream()
-        # A channel does not wait for these calls when it closes.
-        streams = [stream.end(grace_seconds or 0.0) for stream in self._finishing]
-        await asyncio.gather(self._channel.close(grace_seconds), *streams)
+        closing = [self._channel.close(grace_seconds)]
+        if self._streams is not None:
+            closing.append(self._streams.close(grace_seconds or 0.0))
+        await asyncio.gather(*closing)
 
-    def _current_stream(self) -> ResolveStream:
-        """The stream; a new one if the last has ended or carries outdated credentials."""
-        metadata = self._metadata()
-        if self._stream is not None and (
-            metadata != self._stream_metadata or not self._stream.usable
-        ):
-            self._finish_stream()
-        if self._stream is None:
-            self._stream = ResolveStream(self._stub.ResolveSessionStream(metadata=metadata))
-            self._stream_metadata = metadata
-        return self._stream
+    async def _do_without_streams(self) -> None:
+        """The replica has no such RPC: it is called."""
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            self._streaming.cancel()
+            await streams.close(0.0)
 
-    def _finish_stream(self) -> None:
-        """Let the stream finish its requests; the next request opens another."""
-        if self._stream is not None:
-            self._stream.finish()
-            self._finishing.add(self._stream)
-            self._stream.on_end(self._finishing.discard)
-            self._stream = None
+    async def _until_reachable(self) -> None:
+        await self._reachable.wait()
 
     async def _follow_health(self) -> None:
         """Keep the connection up, and follow the health that the replica reports."""
@@ -212,6 +214,7 @@ class Replica:
                 ask_at = loop.time() + ASK_AGAIN_SECONDS
             await asyncio.sleep(CONNECTED_YET_SECONDS)
         self.cause = ""
+        self._reachable.set()
 
     async def _until_known(self) -> None:
         """Wait until authsvc has answered this caller. gRPC closes a connection without calls."""
@@ -234,10 +237,11 @@ class Replica:
             self._responsive = await health.responds(self._channel, CHECK_SECONDS)
         log.info("authsvc at %s responds again", self.name)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _channel(endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> aio.Channel:

@@ -1,28 +1,30 @@
 """``ResolveSessionStream`` on the client's side: one stream that all requests to a replica share.
 
-Requests that arrive while a batch is being written form the next batch. An idle caller waits for
-nothing, and a busy one shares the cost of a message among many requests.
+Requests that arrive in one pass of the event loop form one batch, and so do those that arrive while
+the server takes no more. An idle caller waits for nothing, and a busy one shares the cost of a
+message among many requests.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
-from grpc import aio
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
 
-from authsvc.client.failures import (
-    TIMED_OUT,
-    AttemptError,
-    Failure,
-    failure_of,
-    failure_of_status,
-)
+from authsvc.client.failures import AttemptError, Failure, failure_of_code, failure_of_status
+from authsvc.client.http2.connection import Connection
+from authsvc.client.http2.status import CallEnd
+from authsvc.client.tls import Metadata
+from authsvc.client.waiting import WaitingRequests
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.v1 import auth_pb2 as pb
+from authsvc.internal.v1.frames_pb2 import ResponseFrames
+from authsvc.wire import frames
+
+METHOD = "/authsvc.v1.AuthService/ResolveSessionStream"
 
 MAX_ENTRIES = 256
 """The most requests in one batch; a server rejects more."""
@@ -33,137 +35,136 @@ BATCH_BYTES = 512 * 1024
 _ENDED = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "the stream has ended"), may_repeat=True)
 """The server stops: it has answered what it had read, and ended the stream with OK."""
 
-Call = aio.StreamStreamCall[pb.ResolveSessionStreamRequest, pb.ResolveSessionStreamResponse]
+_UNREADABLE = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "an answer cannot be read"))
 
 
 class ResolveStream:
     """One stream. Ends with its connection, or after ``finish``.
 
     Args:
-        call: the RPC, which nothing else uses.
+        connection: a usable one, which nothing else uses.
+        metadata: authenticates the caller.
     """
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._ids = itertools.count(1)
-        self._outbox: deque[tuple[int, pb.ResolveSessionRequest, str]] = deque()
+    def __init__(self, connection: Connection, metadata: Metadata) -> None:
+        self.metadata = metadata
+        """What it has authenticated the caller by."""
+        loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._outbox: deque[tuple[int, bytes, str]] = deque()
         self._abandoned: list[int] = []
-        self._waiting: dict[int, asyncio.Future[pb.ResolveSessionResponse]] = {}
-        self._wake = asyncio.Event()
-        self._finishing = False
-        self._ended: Failure | None = None
-        self._reader = asyncio.create_task(self._read())
-        self._writer = asyncio.create_task(self._write())
-        call.add_done_callback(self._stop_writing)
+        self._waiting = WaitingRequests(loop)
+        self._is_finishing = False
+        self._has_finished = False
+        self._failure: Failure | None = None
+        self._ended: asyncio.Future[None] = loop.create_future()
+        connection.begin(METHOD, metadata, self)
 
     @property
     def usable(self) -> bool:
         """Whether it accepts requests."""
-        return self._ended is None and not self._finishing
+        return self._failure is None and not self._is_finishing
 
-    async def ask(
-        self, request: pb.ResolveSessionRequest, timeout_seconds: float, traceparent: str = ""
-    ) -> pb.ResolveSessionResponse:
-        """The answer to one request.
+    async def ask(self, request: bytes, timeout_seconds: float, traceparent: str = "") -> bytes:
+        """The answer to one request, an encoded ``ResolveSessionResponse``.
 
         Args:
-            request: the request.
+            request: an encoded ``ResolveSessionRequest``.
             timeout_seconds: how long the caller waits.
             traceparent: the caller's trace context; empty without one.
 
         Raises:
             AttemptError: why there is no answer.
         """
-        if self._ended is not None:
-            raise AttemptError(self._ended)
-        request_id = next(self._ids)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[pb.ResolveSessionResponse] = loop.create_future()
-        self._waiting[request_id] = answer
+        if self._failure is not None:
+            raise AttemptError(self._failure)
+        request_id, answer = self._waiting.add(timeout_seconds)
         self._outbox.append((request_id, request, traceparent))
-        self._wake.set()
-        # Much cheaper than asyncio.timeout, and on the hot path.
-        deadline = loop.call_later(timeout_seconds, _time_out, answer)
+        self._connection.flush_soon()
         try:
             return await answer
         finally:
-            deadline.cancel()
-            if self._waiting.pop(request_id, None) is not None:
-                # Its caller was cancelled or timed out, so the server may cancel it.
-                self._abandoned.append(request_id)
-                self._wake.set()
+            if self._waiting.remove(request_id):
+                self._abandon(request_id, answer)
 
     def finish(self) -> None:
         """Accept no more requests; those in flight are answered."""
-        self._finishing = True
-        self._wake.set()
+        self._is_finishing = True
+        self._connection.retire()
+        self._connection.flush_soon()
 
     def on_end(self, callback: Callable[[ResolveStream], None]) -> None:
         """Call ``callback`` once it has ended."""
-        self._reader.add_done_callback(lambda _: callback(self))
+        self._ended.add_done_callback(lambda _: callback(self))
 
     async def end(self, grace_seconds: float = 0.0) -> None:
         """Finish within ``grace_seconds``; requests in flight fail after that."""
         self.finish()
-        await asyncio.wait((self._reader,), timeout=grace_seconds)
-        self._call.cancel()
-        await asyncio.gather(self._reader, self._writer, return_exceptions=True)
+        await asyncio.wait((self._ended,), timeout=grace_seconds)
+        await self._connection.shut(grace_seconds)
 
-    async def _write(self) -> None:
-        # The reader reports what ended the stream.
-        with suppress(aio.AioRpcError, asyncio.InvalidStateError):
-            while self._ended is None:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._outbox or self._abandoned:
-                    await self._call.write(self._next_batch())
-                if self._finishing:
-                    await self._call.done_writing()
-                    return
+    def fill(self) -> None:
+        """Send what has been asked. Called by the connection."""
+        while (self._outbox or self._abandoned) and self._connection.may_send:
+            parts = self._next_batch()
+            if parts:
+                self._connection.send(parts, sum(map(len, parts)))
+        if self._is_finishing and not self._has_finished and not self._outbox:
+            self._has_finished = True
+            self._connection.finish()
 
-    def _stop_writing(self, _: object) -> None:
-        # A write in progress would fail, and replace the server's status with INTERNAL.
-        self._writer.cancel()
-
-    def _next_batch(self) -> pb.ResolveSessionStreamRequest:
-        abandoned, self._abandoned = self._abandoned, []
-        batch = pb.ResolveSessionStreamRequest(cancelled_request_ids=abandoned)
-        size = 0
-        while self._outbox and len(batch.entries) < MAX_ENTRIES and size < BATCH_BYTES:
-            request_id, request, traceparent = self._outbox.popleft()
-            answer = self._waiting.get(request_id)
-            if answer is not None and not answer.done():
-                batch.entries.add(request_id=request_id, request=request, traceparent=traceparent)
-                size += len(request.token)
-        return batch
-
-    async def _read(self) -> None:
-        failure = _ENDED
+    def message_received(self, message: bytes) -> None:
+        """Answer the requests of a batch. Called by the connection."""
         try:
-            # `read` would stop at a write that failed, with answers and the status still to come.
-            async for batch in self._call:
-                for entry in batch.entries:
-                    self._answered(entry)
-        except aio.AioRpcError as error:
-            failure = failure_of(error)
-        finally:
-            self._ended = failure
-            self._wake.set()
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(AttemptError(failure))
-            self._waiting.clear()
-
-    def _answered(self, entry: pb.ResolveSessionStreamResponse.Entry) -> None:
-        answer = self._waiting.pop(entry.request_id, None)
-        if answer is None or answer.done():
+            batch = ResponseFrames.FromString(message)
+        except DecodeError:
             return
-        if entry.HasField("response"):
-            answer.set_result(entry.response)
-        else:
-            answer.set_exception(AttemptError(failure_of_status(entry.error)))
+        for entry in batch.entries:
+            self._waiting.answer(entry.request_id, _result_of(entry))
+
+    def going_away(self) -> None:
+        """Let the requests in flight be answered. Called by the connection."""
+        self.finish()
+
+    def call_ended(self, end: CallEnd) -> None:
+        """Fail the requests in flight. Called by the connection."""
+        self._failure = (
+            _ENDED
+            if end.code is grpc.StatusCode.OK
+            else failure_of_code(
+                end.code, end.details, cause=end.cause, safe_to_retry=end.unprocessed
+            )
+        )
+        self._outbox.clear()
+        self._waiting.fail(self._failure)
+        self._ended.set_result(None)
+
+    def _abandon(self, request_id: int, answer: asyncio.Future[bytes]) -> None:
+        """Have the server cancel a request whose caller was cancelled or timed out."""
+        self._abandoned.append(request_id)
+        self._connection.flush_soon()
+        if not answer.cancelled():
+            self._connection.check()
+
+    def _next_batch(self) -> list[bytes]:
+        parts: list[bytes] = []
+        if self._abandoned:
+            parts.append(frames.cancelled(self._abandoned))
+            self._abandoned.clear()
+        entries = size = 0
+        while self._outbox and entries < MAX_ENTRIES and size < BATCH_BYTES:
+            request_id, request, traceparent = self._outbox.popleft()
+            if self._waiting.waits(request_id):
+                parts += frames.request_entry(request_id, request, traceparent)
+                entries += 1
+                size += len(request)
+        return parts
 
 
-def _time_out(answer: asyncio.Future[pb.ResolveSessionResponse]) -> None:
-    if not answer.done():
-        answer.set_exception(AttemptError(TIMED_OUT))
+def _result_of(entry: ResponseFrames.Frame) -> bytes | Failure:
+    if entry.HasField("response"):
+        return entry.response
+    try:
+        return failure_of_status(status_pb2.Status.FromString(entry.error))
+    except DecodeError:
+        return _UNREADABLE

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 
+from authsvc.client.tls_context import context_of
 from authsvc.common import arguments
 from authsvc.common.file_faults import relative_to
 from authsvc.domain.errors import AuthError, Reason
@@ -136,10 +137,14 @@ class Certificates:
         self._files = WatchedFile(*(tls.files() if tls is not None else ()))
         self._lines: NewEntries[_Line] = NewEntries()
         self.credentials: grpc.ChannelCredentials | None = None
+        """Of channels; None in the clear."""
+        self.context: ssl.SSLContext | None = None
+        """Of streams, of the same certificates; None in the clear."""
         if tls is not None:
             self._authorities, skipped = tls.readable_authorities()
             self._report([(logging.WARNING, text) for text in skipped])
             self._pair = tls.pair()
+            self.context = context_of(self._authorities, self._pair)
             self.credentials = _credentials(self._authorities, self._pair)
 
     def renew(self) -> bool:
@@ -161,11 +166,17 @@ class Certificates:
             self._pair = self._tls.pair()
         except OSError as error:
             failures.append((logging.ERROR, f"certificates cannot be reloaded: {error}"))
+        try:
+            context = context_of(self._authorities, self._pair)
+        except OSError as error:
+            self._authorities, self._pair = before
+            failures.append((logging.ERROR, f"certificates cannot be used: {error}"))
         self._report([*failures, *((logging.WARNING, text) for text in skipped)])
         if not failures:
             self._files.mark_read()
         if (self._authorities, self._pair) == before:
             return False
+        self.context = context
         self.credentials = _credentials(self._authorities, self._pair)
         log.info("certificates reloaded")
         return True

@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
 
@@ -42,6 +43,32 @@ def entry_head(request_id: int, result: int, size: int) -> bytes:
     head = b"\x08%b%c%b" % (_varint(request_id), result, _varint(size))
     return b"\x0a%b%b" % (_varint(len(head) + size), head)
 
+
+def request_entry(request_id: int, request: bytes, traceparent: str) -> tuple[bytes, ...]:
+    """An entry of a ``ResolveSessionStreamRequest``, in pieces.
+
+    Args:
+        request_id: of the request.
+        request: the encoded ``ResolveSessionRequest``.
+        traceparent: the trace context; empty without one.
+    """
+    if not traceparent:
+        return entry_head(request_id, REQUEST, len(request)), request
+    context = traceparent.encode()
+    tail = b"\x1a%b%b" % (_varint(len(context)), context)
+    head = b"\x08%b%c%b" % (_varint(request_id), REQUEST, _varint(len(request)))
+    size = len(head) + len(request) + len(tail)
+    return b"\x0a%b%b" % (_varint(size), head), request, tail
+
+
+def cancelled(request_ids: Iterable[int]) -> bytes:
+    """``cancelled_request_ids`` of a ``ResolveSessionStreamRequest``."""
+    ids = b"".join(map(_varint, request_ids))
+    return b"\x12%b%b" % (_varint(len(ids)), ids)
+
+
+REQUEST = 0x12
+"""Tag of ``Entry.request``: field 2, length-delimited."""
 
 RESPONSE = 0x12
 """Tag of ``Entry.response``: field 2, length-delimited."""

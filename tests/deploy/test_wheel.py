@@ -85,7 +85,7 @@ def run(script: str, *paths: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-CLIENT = {"grpcio", "protobuf", "googleapis-common-protos", "typing-extensions"}
+CLIENT = {"grpcio", "protobuf", "googleapis-common-protos", "hpack", "typing-extensions"}
 
 PROTECTED = """
 from mcp_adapter import SessionGate, caller, current_caller, with_origin_checks

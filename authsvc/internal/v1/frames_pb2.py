@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n authsvc/internal/v1/frames.proto\x12\x13\x61uthsvc.internal.v1\"\xb1\x01\n\rRequestFrames\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32(.authsvc.internal.v1.RequestFrames.Frame\x12\x1d\n\x15\x63\x61ncelled_request_ids\x18\x02 \x03(\x04\x1a\x46\n\x05\x46rame\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x14\n\x07request\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x13\n\x0btraceparent\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n authsvc/internal/v1/frames.proto\x12\x13\x61uthsvc.internal.v1\"\xb1\x01\n\rRequestFrames\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32(.authsvc.internal.v1.RequestFrames.Frame\x12\x1d\n\x15\x63\x61ncelled_request_ids\x18\x02 \x03(\x04\x1a\x46\n\x05\x46rame\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x14\n\x07request\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\"\x9d\x01\n\x0eResponseFrames\x12:\n\x07\x65ntries\x18\x01 \x03(\x0b\x32).authsvc.internal.v1.ResponseFrames.Frame\x1aO\n\x05\x46rame\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x17\n\x08response\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01H\x00\x12\x0f\n\x05\x65rror\x18\x03 \x01(\x0cH\x00\x42\x08\n\x06resultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REQUESTFRAMES_FRAME'].fields_by_name['request']._loaded_options = None
   _globals['_REQUESTFRAMES_FRAME'].fields_by_name['request']._serialized_options = b'\200\001\001'
+  _globals['_RESPONSEFRAMES_FRAME'].fields_by_name['response']._loaded_options = None
+  _globals['_RESPONSEFRAMES_FRAME'].fields_by_name['response']._serialized_options = b'\200\001\001'
   _globals['_REQUESTFRAMES']._serialized_start=58
   _globals['_REQUESTFRAMES']._serialized_end=235
   _globals['_REQUESTFRAMES_FRAME']._serialized_start=165
   _globals['_REQUESTFRAMES_FRAME']._serialized_end=235
+  _globals['_RESPONSEFRAMES']._serialized_start=238
+  _globals['_RESPONSEFRAMES']._serialized_end=395
+  _globals['_RESPONSEFRAMES_FRAME']._serialized_start=316
+  _globals['_RESPONSEFRAMES_FRAME']._serialized_end=395
 # @@protoc_insertion_point(module_scope)

@@ -16,6 +16,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from authsvc.client import AuthClient
+from authsvc.client.replica import Replica
 from authsvc.rpc.errors import encoded_status_of, ends_with_status
 from authsvc.rpc.metadata import Context
 from authsvc.v1 import auth_pb2 as pb
@@ -260,6 +261,23 @@ async def connected(client: AuthClient, count: int) -> None:
             if sum(one.try_connect() for one in replicas._by_endpoint.values()) >= count:
                 return
             await asyncio.sleep(0)
+
+
+async def streaming(client: AuthClient, count: int = 1) -> None:
+    """Wait until the resolves at so many replicas have a stream, or a connection for one."""
+    replicas = client._replicas
+    async with asyncio.timeout(BOUND_SECONDS):
+        while sum(map(has_stream, replicas._by_endpoint.values())) < count:  # noqa: ASYNC110 - the replica is in this process
+            await asyncio.sleep(0)
+
+
+def has_stream(replica: Replica) -> bool:
+    """Whether a resolve would go on a stream."""
+    streams = replica._streams
+    if streams is None:
+        return False
+    connection, stream = streams._connection, streams._stream
+    return bool((connection and connection.is_usable) or (stream and stream.usable))
 
 
 async def resolved(client: AuthClient, session_id: str = "s") -> None:

@@ -277,7 +277,7 @@ async def test_a_call_under_way_fails_once_the_client_is_closed(call: str, strea
 
 
 def tasks_of_clients() -> list[asyncio.Task[object]]:
-    names = ("Replica", "ResolveStream.")
+    names = ("Replica", "ResolveStream.", "Streams.")
     return [it for it in asyncio.all_tasks() if it.get_coro().__qualname__.startswith(names)]  # type: ignore[union-attr] # a coroutine each
 
 

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from functools import cached_property
-from typing import cast
 
-import grpc
 import pytest
-from grpc import aio
 
 import authsvc.client
 from authsvc.client import AuthClient
-from authsvc.client.failures import AttemptError
-from authsvc.client.stream import MAX_ENTRIES, Call, ResolveStream
+from authsvc.client.stream import MAX_ENTRIES
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.v1 import auth_pb2 as pb
-from authsvc.wire import errors as error_wire
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
     RESOURCE,
@@ -27,6 +19,7 @@ from tests.authsvc.client.fleet import (
     fleet,
     hasten,
     resolved,
+    streaming,
 )
 from tests.support.bounds import TIMEOUT_SECONDS
 
@@ -41,6 +34,7 @@ async def all_arrived(replica: FakeReplica, count: int) -> None:
 
 async def test_concurrent_requests_share_a_batch_and_get_their_own_answers() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
+        await streaming(client)
         await resolved(client)
         names = [f"s{number}" for number in range(50)]
         calls = [client.resolve(name, "", resource=RESOURCE) for name in names]
@@ -52,6 +46,7 @@ async def test_concurrent_requests_share_a_batch_and_get_their_own_answers() -> 
 
 async def test_a_batch_is_no_larger_than_a_server_takes() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
+        await streaming(client)
         await resolved(client)
         await asyncio.gather(*(resolved(client) for _ in range(MAX_ENTRIES + 1)))
         large = "t" * 60_000
@@ -63,6 +58,7 @@ async def test_a_batch_is_no_larger_than_a_server_takes() -> None:
 
 async def test_answers_come_in_any_order() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
+        await streaming(client)
         replica.go_on.clear()
         held = asyncio.create_task(client.resolve("held", "", resource=RESOURCE))
         async with asyncio.timeout(BOUND_SECONDS):
@@ -85,6 +81,7 @@ async def test_a_deadline_cancels_one_request_at_the_server() -> None:
         client_of(replica) as client,
         asyncio.timeout(BOUND_SECONDS),
     ):
+        await streaming(client)
         await resolved(client)
         replica.go_on.clear()
         hasten(client, 0.3)
@@ -100,7 +97,7 @@ async def test_a_deadline_cancels_one_request_at_the_server() -> None:
 
 async def test_a_request_that_is_cancelled_before_it_was_sent_is_not_sent() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
-        await resolved(client)
+        await streaming(client)
         given_up = asyncio.create_task(client.resolve("given-up", "", resource=RESOURCE))
         await asyncio.sleep(0)
         given_up.cancel()
@@ -111,6 +108,7 @@ async def test_a_request_that_is_cancelled_before_it_was_sent_is_not_sent() -> N
 
 async def test_each_entry_has_an_error_of_its_own() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
+        await streaming(client)
         replica.error = AuthError(Reason.TOKEN_EXPIRED)
         with pytest.raises(AuthError) as caught:
             await resolved(client)
@@ -131,6 +129,7 @@ async def test_a_connection_that_breaks_takes_its_requests_elsewhere() -> None:
         client_of(*replicas) as client,
         asyncio.timeout(BOUND_SECONDS),
     ):
+        await streaming(client, 2)
         for replica in replicas:
             replica.go_on.clear()
         calls = [asyncio.create_task(resolved(client)) for _ in range(20)]
@@ -146,6 +145,7 @@ async def test_requests_of_a_stream_that_ends_are_retried() -> None:
         client_of(replica) as client,
         asyncio.timeout(BOUND_SECONDS),
     ):
+        await streaming(client)
         replica.ends_streams = True
         replica.go_on.clear()
         call = asyncio.create_task(resolved(client))
@@ -153,12 +153,15 @@ async def test_requests_of_a_stream_that_ends_are_retried() -> None:
         replica.ends_streams = False
         replica.go_on.set()
         await call
-    assert len(replica.opened) >= 2
+        await streaming(client)
+        await resolved(client)
+    assert len(replica.opened) == 2
 
 
 async def test_a_replica_without_streams_is_called() -> None:
     async with fleet(1) as [replica], client_of(replica) as client:
         replica.streams = False
+        await streaming(client)
         await resolved(client)
         await asyncio.gather(*(resolved(client) for _ in range(5)))
         assert len(replica.asked) == 6
@@ -184,14 +187,19 @@ async def test_a_service_token_that_changes_is_shown_on_a_new_stream(
             client._service_token, "metadata", lambda: (("authorization", f"Bearer {token}"),)
         )
         async with client:
+            await streaming(client)
             replica.go_on.clear()
             under_way = asyncio.create_task(resolved(client))
             await all_arrived(replica, 1)
             token = "second"
-            new = asyncio.create_task(resolved(client))
+            # A call, while there is no connection for a stream that shows it.
+            called = asyncio.create_task(resolved(client))
             await all_arrived(replica, 2)
+            await streaming(client)
+            new = asyncio.create_task(resolved(client))
+            await all_arrived(replica, 3)
             replica.go_on.set()
-            await asyncio.gather(under_way, new)
+            await asyncio.gather(under_way, called, new)
     shown = [metadata["authorization"] for metadata in replica.opened]
     assert shown == ["Bearer first", "Bearer second"]
 
@@ -206,100 +214,18 @@ async def test_each_request_carries_the_trace_of_its_caller() -> None:
     async with fleet(1) as [replica]:
         for streams in (True, False):
             async with client_of(replica, streams=streams, traceparent=current.get) as client:
+                if streams:
+                    await streaming(client)
                 await resolved(client)
                 await asyncio.gather(*(traced(client, name) for name in "abc"))
     assert [asked.traceparent for asked in replica.asked] == ["", *"abc"] * 2
-
-
-class CrossedCall:
-    """A call as grpc.aio makes them, one of whose writes crosses the call's end.
-
-    A write that fails gives the call the status INTERNAL, even if it has one, and ``read`` says so
-    at once. Iteration goes on to the last answer, after which the server's status has arrived.
-
-    Args:
-        answers: what the server has written.
-        fails_early: whether the write fails before the server's status arrives, or right after.
-    """
-
-    def __init__(self, *answers: pb.ResolveSessionStreamResponse, fails_early: bool) -> None:
-        self._answers = answers
-        self._fails_early = fails_early
-        self._status: aio.AioRpcError | None = None
-        self._is_writing = asyncio.Event()
-        self._write_fails = asyncio.Event()
-        self._on_end: Callable[[object], object] = id
-
-    def add_done_callback(self, tell: Callable[[object], None]) -> None:
-        self._on_end = tell
-
-    def cancel(self) -> None:
-        """It has ended."""
-
-    async def write(self, _: object) -> None:
-        self._is_writing.set()
-        await self._write_fails.wait()
-        self._status = ended(grpc.StatusCode.INTERNAL, "Internal error from Core")
-        raise self._status
-
-    async def read(self) -> pb.ResolveSessionStreamResponse:
-        if self._status is not None:
-            raise self._status
-        return await anext(self._received)
-
-    def __aiter__(self) -> AsyncIterator[pb.ResolveSessionStreamResponse]:
-        return self._received
-
-    @cached_property
-    def _received(self) -> AsyncIterator[pb.ResolveSessionStreamResponse]:
-        return self._receive()
-
-    async def _receive(self) -> AsyncIterator[pb.ResolveSessionStreamResponse]:
-        await self._is_writing.wait()
-        if self._fails_early:
-            await self._fail_write()
-        for answer in self._answers:
-            yield answer
-        status = error_wire.rpc_status_of(AuthError(Reason.CALLER_NOT_ALLOWED)).SerializeToString()
-        trailer = (error_wire.STATUS_DETAILS_KEY, status)
-        self._status = ended(grpc.StatusCode.PERMISSION_DENIED, "", trailer)
-        self._on_end(self)
-        if not self._fails_early:
-            await self._fail_write()
-        raise self._status
-
-    async def _fail_write(self) -> None:
-        self._write_fails.set()
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-
-def ended(code: grpc.StatusCode, details: str, *trailer: tuple[str, bytes]) -> aio.AioRpcError:
-    return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailer), details)
-
-
-@pytest.mark.parametrize("fails_early", [True, False])
-async def test_a_write_that_crosses_the_end_of_its_call_loses_neither_answers_nor_the_status(
-    *, fails_early: bool
-) -> None:
-    answers = pb.ResolveSessionStreamResponse()
-    answers.entries.add(request_id=1).response.session.id = "answered"
-    call = CrossedCall(answers, fails_early=fails_early)
-    stream = ResolveStream(cast("Call", call))
-    asked = [stream.ask(pb.ResolveSessionRequest(), TIMEOUT_SECONDS) for _ in range(2)]
-    async with asyncio.timeout(BOUND_SECONDS):
-        answered, refused = await asyncio.gather(*asked, return_exceptions=True)
-    assert isinstance(answered, pb.ResolveSessionResponse)
-    assert answered.session.id == "answered"
-    assert isinstance(refused, AttemptError)
-    assert refused.failure.error.reason is Reason.CALLER_NOT_ALLOWED
-    await stream.end()
 
 
 async def test_a_client_that_closes_leaves_no_task_behind() -> None:
     async with fleet(1) as [replica]:
         before = asyncio.all_tasks()
         async with client_of(replica) as client:
+            await streaming(client)
             await resolved(client)
             replica.go_on.clear()
             call = asyncio.create_task(resolved(client))
