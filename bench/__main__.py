@@ -27,6 +27,7 @@ SECTIONS = {
     "growth": "bench.sections.growth",
     "refused": "bench.sections.refused",
     "independent": "bench.sections.independent",
+    "start": "bench.sections.start",
     "gate": "bench.sections.gate",
     "anonymous": "bench.sections.anonymous",
     "peers": "bench.peers.section",

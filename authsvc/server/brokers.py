@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
-from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
-from authsvc.credentials.aws import Ambient, Identity, KeyFiles, Sts, WebIdentity, sts_client
 from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.exchange import ACCESS_TOKEN, JWT, ExchangeBroker, ExchangeRequest
 from authsvc.credentials.routing import CredentialRouter
-from authsvc.credentials.secrets import read_secret
 from authsvc.credentials.static import StaticBroker
-from authsvc.credentials.sts import RoleRule, StsBroker
-from authsvc.domain.errors import AuthError
-from authsvc.domain.resolution import AwsCredentials, Secret
+from authsvc.domain.resolution import AwsCredentials
 from authsvc.server.clients import endpoint_of
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
-from authsvc.server.egress import proxy_of, trust_of
+from authsvc.server.secret_files import secret_of
 
 _TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 
@@ -47,49 +41,16 @@ async def open_broker(
         for table in described:
             broker: CredentialBroker
             if isinstance(table, StsSettings):
-                broker = await _sts_broker(table, closing, counts)
+                # aiobotocore takes a third of a second and 25 MB, for this alone.
+                from authsvc.server.sts import open_sts_broker
+
+                broker = await open_sts_broker(table, closing, counts)
             else:
                 broker = _exchange_broker(table, closing, counts)
             named |= dict.fromkeys(table.resources, broker)
             if not table.resources:
                 otherwise = broker
         yield CredentialRouter(named, otherwise) if named else otherwise
-
-
-async def _sts_broker(
-    table: StsSettings, closing: AsyncExitStack, counts: CacheCounts | None
-) -> StsBroker:
-    identity = _identity(table)
-    try:
-        client = await closing.enter_async_context(
-            sts_client(
-                identity,
-                region=table.region,
-                endpoint_url=table.endpoint_url,
-                trust=trust_of(table, "credentials.sts"),
-                proxy=proxy_of(table),
-            )
-        )
-    except AuthError as error:
-        raise ConfigError(f"credentials.sts.ambient: {error.detail}") from None
-    sts = Sts(client, identity, tags=table.session_tags, source_identity=table.source_identity)
-    roles = [RoleRule(item.arn, item.issuer, item.role, item.max_seconds) for item in table.roles]
-    broker = StsBroker(sts, roles, region=table.region, counts=counts)
-    closing.push_async_callback(broker.close)
-    return broker
-
-
-def _identity(table: StsSettings) -> Identity:
-    where = "credentials.sts"
-    if table.web_identity_token_file is not None:
-        _secret(table.web_identity_token_file, f"{where}.web_identity_token_file")
-        return WebIdentity(table.web_identity_token_file)
-    if table.access_key_id is None or table.secret_access_key_file is None:
-        return Ambient()
-    _secret(table.secret_access_key_file, f"{where}.secret_access_key_file")
-    if table.session_token_file is not None:
-        _secret(table.session_token_file, f"{where}.session_token_file")
-    return KeyFiles(table.access_key_id, table.secret_access_key_file, table.session_token_file)
 
 
 def _exchange_broker(
@@ -115,17 +76,10 @@ def _static(settings: StaticCredentials) -> AwsCredentials:
     token = settings.session_token_file
     return AwsCredentials(
         access_key_id=settings.access_key_id,
-        secret_access_key=_secret(
+        secret_access_key=secret_of(
             settings.secret_access_key_file, f"{where}.secret_access_key_file"
         ),
-        session_token=_secret(token, f"{where}.session_token_file") if token else None,
+        session_token=secret_of(token, f"{where}.session_token_file") if token else None,
         region=settings.region,
         expire_time=0.0,
     )
-
-
-def _secret(path: Path, setting: str) -> Secret:
-    try:
-        return read_secret(path)
-    except AuthError as error:
-        raise ConfigError(f"{setting}: {error.detail}") from None

@@ -5,18 +5,15 @@ Modules log with the standard library; what they pass as ``extra`` becomes a fie
 
 from __future__ import annotations
 
-import io
 import logging
 import logging.handlers
 import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
-import structlog
-
-from authsvc.common.printable import printable, printable_lines
+from authsvc.telemetry.json_lines import JsonFormatter
 
 Format = Literal["auto", "json", "console"]
 
@@ -30,18 +27,8 @@ def configure(level: str, log_format: Format) -> None:
     """
     on_terminal = sys.stderr.isatty()
     as_json = log_format == "json" or (log_format == "auto" and not on_terminal)
-    renderer: structlog.typing.Processor
-    if as_json:
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        # Plain: where rich is installed, its tracebacks show local variables, tokens among them.
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=on_terminal, exception_formatter=_plain_traceback
-        )
     handler = logging.StreamHandler(sys.stderr)
-    # JSON escapes everything that is not ASCII by itself.
-    before = structlog.processors.format_exc_info if as_json else _printable_fields
-    handler.setFormatter(_formatter(before, renderer))
+    handler.setFormatter(JsonFormatter() if as_json else _for_terminals(colors=on_terminal))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # At DEBUG, libraries log headers and other contents of requests.
     for name in _LIBRARIES:
@@ -58,30 +45,11 @@ _LIBRARIES = (
 _HTTP_CLIENTS = ("httpx", "httpx2")
 
 
-def _printable_fields(
-    logger: object, method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Escape terminal sequences, and line ends that would forge a line of the log."""
-    return {printable(name): _printable_field(name, value) for name, value in event.items()}
+def _for_terminals(*, colors: bool) -> logging.Formatter:
+    # structlog imports rich where that is installed: a fifteenth of a second, for this alone.
+    from authsvc.telemetry.terminal_lines import formatter
 
-
-def _printable_field(name: str, value: object) -> object:
-    if name == "exc_info" or isinstance(value, int | float | None):
-        return value
-    if isinstance(value, str):
-        # Some messages have the frames of a traceback.
-        return printable_lines(value) if name in _MULTILINE_FIELDS else printable(value)
-    return printable(repr(value))
-
-
-_MULTILINE_FIELDS = frozenset({"event", "exception", "stack"})
-
-
-def _plain_traceback(to: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    """structlog's plain traceback, with the exception's text escaped."""
-    text = io.StringIO()
-    structlog.dev.plain_traceback(text, exc_info)
-    to.write("    " + printable_lines(text.getvalue()))
+    return formatter(colors=colors)
 
 
 def append_to_file(logger_name: str, path: Path) -> None:
@@ -92,7 +60,7 @@ def append_to_file(logger_name: str, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _PrivateFile(path, encoding="utf-8")
-    handler.setFormatter(_formatter(structlog.processors.JSONRenderer()))
+    handler.setFormatter(JsonFormatter())
     logging.getLogger(logger_name).addHandler(handler)
 
 
@@ -105,15 +73,3 @@ class _PrivateFile(logging.handlers.WatchedFileHandler):
         # An existing file may have other permissions.
         os.fchmod(descriptor, 0o600)
         return os.fdopen(descriptor, "a", encoding=self.encoding)
-
-
-def _formatter(*processors: structlog.typing.Processor) -> logging.Formatter:
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.stdlib.ExtraAdder(),
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-        ],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
-    )

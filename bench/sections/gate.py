@@ -133,14 +133,16 @@ async def exchange(
     return head, await reader.readexactly(int(after.split(None, 1)[0]))
 
 
-def tool_call(path: str, version: str, token: str, session: str, number: int) -> bytes:
-    """A request of the tool, as a client of that revision makes it."""
-    params: dict[str, object] = {"name": TOOL, "arguments": {}}
+def tool_call(
+    path: str, version: str, token: str, session: str, number: int, *, tool: str = TOOL
+) -> bytes:
+    """A request of a tool, as a client of that revision makes it."""
+    params: dict[str, object] = {"name": tool, "arguments": {}}
     headers = {"MCP-Protocol-Version": version, "Authorization": f"Bearer {token}"}
     if session:
         headers["Mcp-Session-Id"] = session
     else:
-        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": TOOL}
+        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": tool}
         params["_meta"] = {
             "io.modelcontextprotocol/protocolVersion": version,
             "io.modelcontextprotocol/clientCapabilities": {},
