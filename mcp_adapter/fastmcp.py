@@ -34,8 +34,10 @@ def requirement_of(
     before FastMCP is asked.
 
     FastMCP decides alone where a tool has other checks too, such as ``require_roles``, and on tools
-    of mounted servers and other providers: name the scopes of those in ``requirement``. Of a tool
-    with several versions, the scopes that all of them declare are needed.
+    of mounted servers and other providers, whose checks it does not show: it denies a call without
+    their scopes as that of an unknown tool. Name the scopes of those in ``requirement``, which may
+    ask the ``requirement_of`` a mounted server. Of a tool with several versions, the scopes that
+    all of them declare are needed.
 
     Args:
         mcp: the server whose own tools are looked up.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio.lowlevel
@@ -18,6 +19,7 @@ from fastmcp.tools import Tool
 
 from mcp_adapter import Requirement, SessionGate, default_requirement
 from mcp_adapter.fastmcp import requirement_of
+from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.testing import FakeResolver
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
@@ -178,28 +180,76 @@ def test_mistakes_are_named() -> None:
         requirement_of(server(), Requirement(("a",)))  # type: ignore[arg-type] # the mistake
 
 
-@pytest.mark.anyio
-async def test_a_call_without_the_scopes_is_403_with_the_scopes() -> None:
-    mcp, resolver = server(), FakeResolver()
+@asynccontextmanager
+async def calls_of(
+    mcp: FastMCP[Any], requirement: RequirementOf
+) -> AsyncIterator[Callable[..., Awaitable[httpx2.Response]]]:
+    """Calls of tools over HTTP, by a caller with the scopes given."""
+    resolver = FakeResolver()
     gate = SessionGate(
         mcp.http_app(stateless_http=True),
         resolver=resolver,
         resource=RESOURCE,
-        requirement=requirement_of(mcp, default_requirement),
+        requirement=requirement,
     )
-    reader = resolver.issue("ada", scopes=["docs.read"])
-    writer = resolver.issue("ada", scopes=["docs.read", "docs.write"])
     async with (
         running(gate) as url,
         httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
     ):
         endpoint = Endpoint(http, MemoryResolver(), Meeting())
-        call = {"name": "write", "arguments": {}}
-        refused = await endpoint.modern("tools/call", call, token=reader)
-        served = await endpoint.modern("tools/call", call, token=writer)
+
+        async def call(name: str, *scopes: str) -> httpx2.Response:
+            token = resolver.issue("ada", scopes=scopes)
+            return await endpoint.modern("tools/call", {"name": name, "arguments": {}}, token=token)
+
+        yield call
+
+
+@pytest.mark.anyio
+async def test_a_call_without_the_scopes_is_403_with_the_scopes() -> None:
+    mcp = server()
+    async with calls_of(mcp, requirement_of(mcp, default_requirement)) as call:
+        refused = await call("write", "docs.read")
+        served = await call("write", "docs.read", "docs.write")
 
     assert refused.status_code == 403
     challenge = refused.headers["WWW-Authenticate"]
     assert 'error="insufficient_scope"' in challenge
     assert 'scope="docs.read docs.write"' in challenge
     assert message_of(served)["result"]["content"][0]["text"] == "written"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("namespace", ["docs", None])
+async def test_a_mounted_servers_tool_is_denied_by_fastmcp(namespace: str | None) -> None:
+    """FastMCP shows nobody what it declares, so the gate lets the call pass."""
+    mcp: FastMCP[Any] = FastMCP("parent")
+    mcp.mount(server(), namespace=namespace)
+    name = f"{namespace}_write" if namespace else "write"
+    assert requirement_of(mcp)("tools/call", {"name": name}) == ANY_TOKEN
+    async with calls_of(mcp, requirement_of(mcp)) as call:
+        denied = message_of(await call(name, "docs.read"))
+        served = message_of(await call(name, "docs.read", "docs.write"))
+    assert "written" not in str(denied)
+    assert "Unknown tool" in str(denied)
+    assert served["result"]["content"][0]["text"] == "written"
+
+
+@pytest.mark.anyio
+async def test_a_mounted_server_is_asked_by_its_own_names() -> None:
+    mcp, mounted = server(), server()
+    mcp.mount(mounted, namespace="docs")
+    of_mounted = requirement_of(mounted)
+
+    def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        name = str(params.get("name"))
+        if method == "tools/call" and name.startswith("docs_"):
+            return of_mounted(method, {"name": name.removeprefix("docs_")})
+        return default_requirement(method, params)
+
+    async with calls_of(mcp, requirement_of(mcp, requirement)) as call:
+        refused = await call("docs_write", "docs.read")
+        served = message_of(await call("docs_write", "docs.read", "docs.write"))
+    assert refused.status_code == 403
+    assert 'scope="docs.read docs.write"' in refused.headers["WWW-Authenticate"]
+    assert served["result"]["content"][0]["text"] == "written"
