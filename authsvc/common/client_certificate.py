@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
@@ -41,7 +42,7 @@ class ClientCertificate:
             SecretFileError: the file holds no certificate, or that of another key.
         """
         certificate = self._read()
-        if certificate.public_key() != key:
+        if _public_key(certificate) != key:
             raise SecretFileError(
                 f"{self.file}: the certificate does not belong to the key in {key_file}",
                 setting=self.setting,
@@ -61,3 +62,11 @@ class ClientCertificate:
             raise SecretFileError(
                 f"{self.file}: holds no certificate in PEM", setting=self.setting
             ) from None
+
+
+def _public_key(certificate: x509.Certificate) -> PublicKeyTypes | None:
+    """The certificate's key; None for one of a kind that is not supported, which is not ours."""
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,10 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
+from authsvc.cli.check_config import problems
 from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS
 from authsvc.credentials.exchange import DEFAULT_EXPIRES_IN_SECONDS
+from authsvc.diagnosis import Level, diagnose, service
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret
 from authsvc.domain.tokens import BearerToken
@@ -449,3 +452,19 @@ async def test_a_certificate_of_another_key_stops_the_start(
     with pytest.raises(ConfigError, match=setting):
         async with open_broker(settings):
             pass
+    (told,) = [
+        it async for it in diagnose(service.checks(settings), timeout_seconds=TIMEOUT_SECONDS)
+    ]
+    assert told.level is Level.FAIL
+    assert re.search(setting, told.text)
+    path = tmp_path / "authsvc.toml"
+    path.write_text(
+        'resources = ["https://mcp.example"]\n[store]\nkind = "memory"\n'
+        f'[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["ES256"]\ndiscover = true\n'
+        '[introspection]\nissuer = "https://i.example"\nendpoint = "https://i.example/x"\n'
+        'client_id = "authsvc"\nauth_method = "private_key_jwt"\n'
+        f'private_key_file = "{tmp_path}/key.pem"\n'
+        f'private_key_certificate_file = "{tmp_path}/certificate.pem"\n'
+    )
+    (problem,) = await asyncio.to_thread(problems, path)
+    assert problem.startswith("introspection.private_key_certificate_file: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
+import ssl
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -218,6 +219,15 @@ def certificate_pem(key: Key) -> bytes:
     return certificate(key).public_bytes(Encoding.PEM)
 
 
+def of_unknown_curve() -> bytes:
+    """A certificate whose key nothing here can read."""
+    der = certificate(P256).public_bytes(Encoding.DER)
+    p256 = bytes.fromhex("06082a8648ce3d030107")
+    assert p256 in der
+    changed = der.replace(p256, p256[:-1] + b"\x7f")
+    return ssl.DER_cert_to_PEM_cert(changed).encode()
+
+
 def with_certificate(
     key_file: Path, file: Path, header: ThumbprintHeader = "x5t#S256"
 ) -> PrivateKeyJwt:
@@ -284,10 +294,21 @@ def test_a_renewed_certificate_takes_effect(tmp_path: Path) -> None:
         (b"-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----", "no certificate"),
         (certificate_pem(P384), "does not belong to the key in .*/key"),
         (certificate_pem(RSA), "does not belong to the key in .*/key"),
+        (of_unknown_curve(), "does not belong"),
         # The certificates of authorities come after the key's own.
         (certificate_pem(P384) + certificate_pem(P256), "does not belong"),
     ],
-    ids=["missing", "empty", "text", "a key", "not DER", "same type", "another type", "order"],
+    ids=[
+        "missing",
+        "empty",
+        "text",
+        "a key",
+        "not DER",
+        "same type",
+        "another type",
+        "curve",
+        "order",
+    ],
 )
 def test_a_certificate_that_cannot_be_used(
     tmp_path: Path, content: bytes | None, fault: str
