@@ -46,6 +46,7 @@ BOUNDED = {
     "authsvc/client/consistency.py": {
         "ConsistencyTokens._tokens": "10,000 for 2 s; ids and resources that a server has accepted"
     },
+    "authsvc/client/decoding.py": {"Decoder._decoded": "4,096 and 16 MiB, for 30 s"},
     "authsvc/client/replica.py": {"Replica._tasks": TASKS},
     "authsvc/client/replicas.py": {
         "Replicas._by_endpoint": "the addresses that are configured, or that DNS has now",

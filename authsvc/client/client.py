@@ -14,6 +14,7 @@ from grpc import aio
 from authsvc.client.breaker import Breaker
 from authsvc.client.calls import Calls, Method
 from authsvc.client.consistency import ConsistencyTokens
+from authsvc.client.decoding import Decoder
 from authsvc.client.replica import Replica
 from authsvc.client.replicas import Replicas
 from authsvc.client.retries import RetryBudget, RetryPolicy
@@ -35,7 +36,7 @@ when it closes, and a call that its caller did not cancel must not end as cancel
 
 _POLICY = RetryPolicy(per_try_timeout_fraction=0.25, max_attempts=MAX_ATTEMPTS)
 
-_RESOLVE: Method[Replica, pb.ResolveSessionRequest, pb.ResolveSessionResponse] = Method(
+_RESOLVE: Method[Replica, bytes, Resolution] = Method(
     lambda replica, request, timeout: replica.resolve(request, timeout), idempotent=True
 )
 _CREATE: Method[Replica, pb.CreateSessionRequest, tuple[pb.CreateSessionResponse, aio.Call]] = (
@@ -123,6 +124,7 @@ class AuthClient:
             self._replicas, _POLICY, deadline_seconds=deadline_seconds, budget=RetryBudget()
         )
         self._tokens = ConsistencyTokens(clock)
+        self._decoder = Decoder()
         self._openings = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -137,6 +139,7 @@ class AuthClient:
         if not self._openings:
             self._loop = loop
             self._known = asyncio.Event()
+            self._decoder.open()
             await self._replicas.__aenter__()
         self._openings += 1
         return self
@@ -149,6 +152,7 @@ class AuthClient:
     ) -> None:
         self._openings -= 1
         if not self._openings:
+            self._decoder.close()
             await self._replicas.__aexit__(exc_type, exc, traceback)
 
     async def resolve(
@@ -180,9 +184,9 @@ class AuthClient:
             create=create,
             consistency_token=self._tokens.of(session),
         )
-        answer = await self._make(_RESOLVE, request)
-        self._tokens.keep(session, answer.consistency_token)
-        return wire.resolution_of(answer)
+        resolution = await self._make(_RESOLVE, request.SerializeToString())
+        self._tokens.keep(session, resolution.consistency_token)
+        return resolution
 
     async def create(self, token: str, *, resource: str) -> Resolution:
         """Create a session under a new id.
@@ -237,6 +241,7 @@ class AuthClient:
             context=self._certificates.context,
             metadata=self._service_token.metadata,
             known=self._known,
+            decode=self._decoder.resolution_of,
             streams=self._streams,
             traceparent=self._traceparent,
         )

@@ -20,8 +20,8 @@ from authsvc.client.streams import Streams
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Resolution
 from authsvc.net.channels import LASTING, open_channel
-from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ CONNECTED_YET_SECONDS = 0.02
 
 ASK_AGAIN_SECONDS = 1.0
 """The longest time until a replica that did not report SERVING is checked again."""
+
+RESOLVE_METHOD = "/authsvc.v1.AuthService/ResolveSession"
 
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -60,6 +62,7 @@ class Replica:
         metadata: authenticates the caller.
         known: set once authsvc has answered this caller. Only then is its health watched: the watch
             of a caller that is denied would be audited as another denial.
+        decode: decodes a ``ResolveSessionResponse``.
         streams: whether resolves share a stream, if the replica has them.
         traceparent: the context of the current trace, as W3C Trace Context spells it; empty
             without one.
@@ -73,6 +76,7 @@ class Replica:
         context: ssl.SSLContext | None,
         metadata: Callable[[], Metadata],
         known: asyncio.Event,
+        decode: Callable[[bytes], Resolution],
         streams: bool = True,
         traceparent: Callable[[], str] = str,
     ) -> None:
@@ -85,6 +89,11 @@ class Replica:
         self._stub: pb_grpc.AuthServiceAsyncStub = pb_grpc.AuthServiceStub(self._channel)
         self._metadata = metadata
         self._known = known
+        self._decode = decode
+        # Requests are encoded once, for the stream as for a call.
+        self._resolve: aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            RESOLVE_METHOD
+        )
         self._serving = True
         self._responsive = True
         self._traceparent = traceparent
@@ -122,43 +131,26 @@ class Replica:
         Raises:
             AttemptError: why there is no answer.
         """
-        self.in_flight += 1
-        try:
-            metadata = self._metadata()
-            if traceparent := self._traceparent():
-                metadata = (*metadata, ("traceparent", traceparent))
-            rpc = method(self._stub)(request, timeout=timeout_seconds, metadata=metadata)
-            return await answered(rpc), rpc
-        finally:
-            self.in_flight -= 1
+        return await self._call(method(self._stub), request, timeout_seconds)
 
-    async def resolve(
-        self, request: pb.ResolveSessionRequest, timeout_seconds: float
-    ) -> pb.ResolveSessionResponse:
+    async def resolve(self, request: bytes, timeout_seconds: float) -> Resolution:
         """One attempt to resolve: on the stream, or as a call of its own while there is none.
+
+        Args:
+            request: an encoded ``ResolveSessionRequest``.
+            timeout_seconds: how long it may take.
 
         Raises:
             AttemptError: why there is no answer.
         """
-        streams = self._streams
-        stream = streams.current(self._metadata()) if streams is not None else None
-        if stream is not None:
-            self.in_flight += 1
-            try:
-                encoded = await stream.ask(
-                    request.SerializeToString(), timeout_seconds, self._traceparent()
-                )
-                return pb.ResolveSessionResponse.FromString(encoded)
-            except DecodeError:
-                raise AttemptError(_UNREADABLE) from None
-            except AttemptError as error:
-                if not error.failure.unimplemented:
-                    raise
-                await self._do_without_streams()
-            finally:
-                self.in_flight -= 1
-        answer, _ = await self.ask(lambda stub: stub.ResolveSession, request, timeout_seconds)
-        return answer
+        streamed = await self._streamed(request, timeout_seconds)
+        try:
+            if streamed is not None:
+                return self._decode(streamed)
+            called, _ = await self._call(self._resolve, request, timeout_seconds)
+            return self._decode(called)
+        except DecodeError:
+            raise AttemptError(_UNREADABLE) from None
 
     def mark_unresponsive(self) -> None:
         """It has not answered in time: prefer others until it answers a health check."""
@@ -178,6 +170,43 @@ class Replica:
         if self._streams is not None:
             closing.append(self._streams.close(grace_seconds or 0.0))
         await asyncio.gather(*closing)
+
+    async def _streamed(self, request: bytes, timeout_seconds: float) -> bytes | None:
+        """The answer on the stream; None where there is none.
+
+        Raises:
+            AttemptError: why there is no answer.
+        """
+        streams = self._streams
+        stream = streams.current(self._metadata()) if streams is not None else None
+        if stream is None:
+            return None
+        self.in_flight += 1
+        try:
+            return await stream.ask(request, timeout_seconds, self._traceparent())
+        except AttemptError as error:
+            if not error.failure.unimplemented:
+                raise
+            await self._do_without_streams()
+            return None
+        finally:
+            self.in_flight -= 1
+
+    async def _call(
+        self,
+        method: aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        timeout_seconds: float,
+    ) -> tuple[ResponseT, aio.Call]:
+        self.in_flight += 1
+        try:
+            metadata = self._metadata()
+            if traceparent := self._traceparent():
+                metadata = (*metadata, ("traceparent", traceparent))
+            rpc = method(request, timeout=timeout_seconds, metadata=metadata)
+            return await answered(rpc), rpc
+        finally:
+            self.in_flight -= 1
 
     async def _do_without_streams(self) -> None:
         """The replica has no such RPC: it is called."""
