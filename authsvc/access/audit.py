@@ -7,7 +7,7 @@ a whole session id.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -53,6 +53,8 @@ class SecurityEvent:
     setting: str = ""
 
 
+_FIELDS = tuple(field.name for field in fields(SecurityEvent))
+
 _LEVELS = {
     SecurityEventType.SUBJECT_MISMATCH: logging.WARNING,
     SecurityEventType.CALLER_DENIED: logging.WARNING,
@@ -74,7 +76,8 @@ _TEXTS = {
 def record(event: SecurityEvent) -> None:
     """Log an event."""
     level = _LEVELS.get(event.event_type, logging.INFO)
-    log.log(level, "%s", _TEXTS[event.event_type], extra=asdict(event))
+    # Not dataclasses.asdict, which copies each value.
+    log.log(level, _TEXTS[event.event_type], extra={name: getattr(event, name) for name in _FIELDS})
 
 
 def token_rejected(

@@ -122,7 +122,9 @@ def check_session_id(session_id: str) -> None:
     if (
         not 0 < len(session_id) <= SESSION_ID_MAX_LENGTH
         or session_id.startswith(PRINCIPAL_SESSION_PREFIX)
-        or not all("!" <= character <= "~" for character in session_id)
+        # Visible ASCII is what is printable in it, but for the space.
+        or not (session_id.isascii() and session_id.isprintable())
+        or " " in session_id
     ):
         raise AuthError(Reason.SESSION_ID_INVALID)
 

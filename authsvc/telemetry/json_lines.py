@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 _OWN_FIELDS = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
 """What every record has; anything else came as ``extra``."""
 
+_ENCODER = json.JSONEncoder(default=repr)
+
 
 class JsonFormatter(logging.Formatter):
     """A record as one JSON object on one line, in ASCII.
@@ -29,4 +31,4 @@ class JsonFormatter(logging.Formatter):
         fields["timestamp"] = time.isoformat().replace("+00:00", "Z")
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=repr)
+        return _ENCODER.encode(fields)

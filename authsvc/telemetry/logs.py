@@ -30,6 +30,8 @@ def configure(level: str, log_format: Format) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else _for_terminals(colors=on_terminal))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # No line shows them, and each record would look them up.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # At DEBUG, libraries log headers and other contents of requests.
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
