@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
+_NAMES = re.compile(r"[!-.0-~]+(?:\n[!-.0-~]+)*+")
+"""Lines of visible ASCII without a slash."""
 
 
 def located(text: str) -> tuple[str, str]:
@@ -28,3 +31,15 @@ def bucket_name(text: str) -> str:
         ValueError: it names none.
     """
     return located(text)[0]
+
+
+def bucket_names(texts: Collection[str]) -> tuple[str, ...]:
+    """The buckets that ``texts`` name, each once, in order.
+
+    Raises:
+        ValueError: one of them names none.
+    """
+    lines = "\n".join(texts)
+    if lines.count("\n") != len(texts) - 1 or not _NAMES.fullmatch(lines):
+        return tuple(dict.fromkeys(map(bucket_name, texts)))
+    return tuple(dict.fromkeys(texts))  # each is its own name, as nearly always

@@ -86,13 +86,22 @@ class Decision:
         return self.row in {Row.TOKEN_REJECTED, Row.SAME_TOKEN_EXPIRED}
 
     @property
+    def replaces_grant(self) -> bool:
+        """Whether a valid token becomes the current one of a session that exists (rows 6 and 10).
+
+        The write is a compare-and-set: it fails unless the record is the one that is stored.
+        """
+        return self.outcome is Outcome.REAUTHENTICATED
+
+    @property
     def allows_cached_record(self) -> bool:
         """Whether the record may come from a cache, which may be a little behind the store.
 
-        So it may where the decision serves the request and writes nothing, and where the token is
-        rejected whatever the record. Every other decision is made on what the store has.
+        So it may where the decision serves the request and writes nothing, where its write fails
+        if the record is not what the store has, and where the token is rejected whatever the
+        record. Every other decision is made on what the store has.
         """
-        return self.serves_unchanged or self.rejects_token
+        return self.serves_unchanged or self.replaces_grant or self.rejects_token
 
     @property
     def creates_without_token(self) -> bool:
@@ -251,7 +260,7 @@ def _decide_verified(
 def _reauthenticate(
     row: Row, record: Record, token: VerifiedToken, resource: str, now: float, limits: Limits
 ) -> Decision:
-    bound = _bind(replace(record, revision=record.revision + 1), token, resource, now, limits)
+    bound = _bind(record, token, resource, now, limits, revision=record.revision + 1)
     return Decision(
         row, Outcome.REAUTHENTICATED, record=bound, change=Change.WRITE, principal=token.principal
     )
@@ -279,16 +288,25 @@ def _row_of_rejection(record: Record, token: RejectedToken, resource: str) -> Ro
 
 
 def _bind(
-    record: Record, token: VerifiedToken, resource: str, now: float, limits: Limits
+    record: Record,
+    token: VerifiedToken,
+    resource: str,
+    now: float,
+    limits: Limits,
+    *,
+    revision: int | None = None,
 ) -> Record:
-    bound = replace(
+    """The record with a token as the current one of a resource, bound to its subject."""
+    idle_end = now + limits.authenticated_idle_seconds
+    return replace(
         record,
+        revision=record.revision if revision is None else revision,
         issuer=token.principal.issuer,
         subject=token.principal.subject,
         grants=MappingProxyType({**record.grants, resource: token.grant()}),
         last_seen_time=now,
+        expire_time=min(idle_end, record.create_time + limits.absolute_seconds),
     )
-    return replace(bound, expire_time=_expire_time(bound, now, limits))
 
 
 def _idle_seconds(record: Record, limits: Limits) -> float:

@@ -205,6 +205,7 @@ class SessionResolver:
                 await self._store.confirm(record)
             with suppress(LostUpdateError):
                 return await self._carry_out(request, decision, presented, now)
+            cached = None
         raise _conflict()
 
     async def _resolve_principal_session(self, request: Request, token: BearerToken) -> Resolution:
@@ -220,11 +221,12 @@ class SessionResolver:
             decision = decide_principal_session(
                 record, presented, resource=request.resource, now=now, limits=self._limits
             )
-            if cached is not None and not decision.serves_unchanged:
+            if cached is not None and not decision.allows_cached_record:
                 cached = None  # decide again, on what the store has
                 continue
             with suppress(LostUpdateError):
                 return await self._carry_out(request, decision, presented, now)
+            cached = None
         raise _conflict()
 
     async def _carry_out(

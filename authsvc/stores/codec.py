@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from binascii import b2a_base64
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -107,8 +108,11 @@ def decode_not_before(text: str | bytes) -> NotBefore:
         raise ValueError(f"not a not-before: {error}") from None
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def _json(document: object) -> str:
-    return json.dumps(document, separators=(",", ":"))
+    return _ENCODER.encode(document)
 
 
 def _of_known_format(text: str | bytes) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def _of_known_format(text: str | bytes) -> dict[str, Any]:
 def _grants(grants: Mapping[str, Grant]) -> dict[str, list[str | float]]:
     return {
         resource: [
-            base64.b64encode(grant.digest).decode(),
+            b2a_base64(grant.digest, newline=False).decode(),
             grant.issue_time,
             grant.expire_time,
             grant.token_id,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
-from authsvc.domain.buckets import bucket_name
+from authsvc.domain.buckets import bucket_names
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
@@ -222,7 +222,7 @@ def _union(
 
 def _buckets(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> tuple[str, ...]:
     try:
-        return tuple(dict.fromkeys(map(bucket_name, _union(claims, paths, "buckets"))))
+        return bucket_names(_union(claims, paths, "buckets"))
     except ValueError:
         raise malformed("buckets", "names something that is no bucket", "claims.buckets") from None
 

@@ -20,6 +20,9 @@ MAX_TEXT_LENGTH = 1_024
 Real ones have some dozens."""
 
 
+_STRING_ALONE = frozenset({str})
+
+
 def malformed(name: str, what: str, setting: str = "") -> AuthError:
     """TOKEN_MALFORMED, with a detail that names the claim, and does not quote its value.
 
@@ -46,7 +49,7 @@ def check_lengths(texts: Iterable[str], name: str) -> None:
         AuthError: TOKEN_TOO_LARGE when a text of a claim has more than ``MAX_TEXT_LENGTH``
             characters.
     """
-    if any(len(text) > MAX_TEXT_LENGTH for text in texts):
+    if max(map(len, texts), default=0) > MAX_TEXT_LENGTH:
         raise AuthError(
             Reason.TOKEN_TOO_LARGE,
             f"claim {name} has a text of more than {MAX_TEXT_LENGTH} characters",
@@ -68,8 +71,8 @@ def string_list(value: object, name: str, *, most: int, setting: str = "") -> tu
     if not isinstance(value, list):
         raise malformed(name, "is not a list of strings", setting)
     check_count(len(value), name, most=most)
-    texts = [item for item in value if isinstance(item, str) and item]
-    if len(texts) != len(value):
+    # JSON has no subclasses of strings.
+    if not _STRING_ALONE.issuperset(map(type, value)) or "" in value:
         raise malformed(name, "holds something other than a string", setting)
-    check_lengths(texts, name)
-    return tuple(dict.fromkeys(texts))
+    check_lengths(value, name)
+    return tuple(dict.fromkeys(value))

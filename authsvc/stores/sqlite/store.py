@@ -87,9 +87,16 @@ class SqliteStore:
     async def put(self, record: Record, event: EventType) -> str | None:
         """See ``SessionStore.put``."""
         with self._cache.fetch(record.id) as fetch:
-            token = await self._write(lambda transaction: transaction.put(record, event))
-            if token is not None:
-                fetch.put(record)
+            try:
+                token = await self._writer.run(lambda transaction: transaction.put(record, event))
+                if token is not None:
+                    fetch.put(record)
+            except AuthError:
+                self._reader.expect_writes()
+                raise
+        if token is None or not record.authenticated:
+            # Another write came first, or others may have been removed to stay within the cap.
+            self._reader.expect_writes()
         return token
 
     async def confirm(self, record: Record) -> None:

@@ -18,6 +18,23 @@ TRIM_INTERVAL = 1_000
 """Events after which the oldest ones are deleted."""
 
 
+_INSERT = (
+    f"INSERT INTO sessions ({RECORD_COLUMNS}) "  # noqa: S608 - a constant
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+
+_RENEW = (
+    "UPDATE sessions SET revision = ?, last_seen_time = ?, expire_time = ?, grants = ?, "
+    "revoke_time = ? WHERE id = ? AND revision = ? AND create_time = ? "
+    "AND issuer = ? AND subject = ?"
+)
+
+_UPDATE = (
+    f"UPDATE sessions SET ({RECORD_COLUMNS}) = "  # noqa: S608 - a constant
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ? AND revision = ? AND create_time <= ?"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What the file may grow to.
@@ -47,24 +64,23 @@ class Transaction:
 
     def put(self, record: Record, event: EventType) -> str | None:
         """See ``SessionStore.put``."""
-        row = row_of(record)
-        if record.revision == 1:
-            statement = (
-                f"INSERT INTO sessions ({RECORD_COLUMNS}) "  # noqa: S608 - a constant
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-            )
-            written = self._connection.execute(statement, row).rowcount == 1
-        else:
-            statement = (
-                f"UPDATE sessions SET ({RECORD_COLUMNS}) = "  # noqa: S608 - a constant
-                "(?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ? AND revision = ? AND create_time <= ?"
-            )
-            key = (record.id, record.revision - 1, record.create_time)
-            written = self._connection.execute(statement, (*row, *key)).rowcount == 1
-        if not written:
+        if not self._write(record):
             return None
         self._may_exceed_cap |= not record.authenticated
         return self.append(SessionEvent(event, event_time(event, record), record))
+
+    def _write(self, record: Record) -> bool:
+        """Write a record if what is stored is its predecessor; whether it was."""
+        row = row_of(record)
+        if record.revision == 1:
+            return self._connection.execute(_INSERT, row).rowcount == 1
+        predecessor = (record.id, record.revision - 1, record.create_time)
+        # Most writes change no column of three indexes, which SQLite would write all the same.
+        who = (record.issuer, record.subject)
+        values = (record.revision, record.last_seen_time, record.expire_time, *row[7:])
+        if self._connection.execute(_RENEW, (*values, *predecessor, *who)).rowcount == 1:
+            return True
+        return self._connection.execute(_UPDATE, (*row, *predecessor)).rowcount == 1
 
     def touch(self, record: Record) -> None:
         """See ``SessionStore.touch``."""

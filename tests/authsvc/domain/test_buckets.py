@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authsvc.domain.buckets import bucket_name
+from authsvc.domain.buckets import bucket_name, bucket_names
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,31 @@ def test_a_name_holds_nothing_that_could_end_it(text: str) -> None:
     assert name
     assert "/" not in name
     assert not any(character.isspace() for character in name)
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        ((), ()),
+        (("a", "b", "a"), ("a", "b")),
+        (("a", "s3://a/path", " b "), ("a", "b")),
+    ],
+)
+def test_buckets_are_listed_once(texts: tuple[str, ...], names: tuple[str, ...]) -> None:
+    assert bucket_names(texts) == names
+
+
+def test_a_line_end_separates_no_buckets() -> None:
+    with pytest.raises(ValueError, match="bucket"):
+        bucket_names(("a\nb", "c"))
+
+
+@given(st.lists(st.text(alphabet="ab/ \n\té:s3", min_size=1), max_size=4))
+def test_a_list_is_read_as_each_text_of_it_is(texts: list[str]) -> None:
+    try:
+        expected = tuple(dict.fromkeys(map(bucket_name, texts)))
+    except ValueError:
+        with pytest.raises(ValueError, match="bucket"):
+            bucket_names(texts)
+    else:
+        assert bucket_names(texts) == expected

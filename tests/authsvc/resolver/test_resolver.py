@@ -165,6 +165,31 @@ async def test_a_change_of_a_principal_session_is_made_to_what_the_store_has(
         assert answer.session.revision == revision
 
 
+async def test_a_newer_token_is_written_without_a_read(
+    resolver: SessionResolver, store: Behind, idp: IdentityProvider, clock: Clock
+) -> None:
+    """The compare-and-set says whether the cached record is the one that is stored."""
+    await resolver.resolve("s", idp.token(), resource=RESOURCE, create=True)
+    await store.freeze("s")
+    store.asked = 0
+    clock.advance(1)
+    answer = await resolver.resolve("s", idp.token(), resource=RESOURCE)
+    assert answer.outcome is Outcome.REAUTHENTICATED
+    assert store.asked == 0
+
+
+async def test_a_newer_token_does_not_renew_a_session_that_was_revoked_elsewhere(
+    resolver: SessionResolver, store: Behind, idp: IdentityProvider, clock: Clock
+) -> None:
+    await resolver.resolve("s", idp.token(), resource=RESOURCE, create=True)
+    await store.freeze("s")  # the cache does not know of the revocation
+    await resolver.revoke("s")
+    clock.advance(1)
+    with pytest.raises(AuthError) as caught:
+        await resolver.resolve("s", idp.token(), resource=RESOURCE)
+    assert caught.value.reason is Reason.SESSION_REVOKED
+
+
 async def test_a_repeated_revocation_is_confirmed(
     resolver: SessionResolver, store: Behind, idp: IdentityProvider
 ) -> None:

@@ -50,6 +50,15 @@ async def test_a_reopened_file_has_all_records(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_record_that_the_cap_has_removed_is_not_cached(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "db", cap=1)
+    await put(store, record("first", subject=""))
+    await put(store, record("second", subject="", now=101.0))
+    assert store.cached_record("first") is None
+    assert store.cached_record("second") is not None
+    await store.close()
+
+
 async def test_two_stores_on_one_file_see_each_other(tmp_path: Path) -> None:
     first, second = await opened(tmp_path / "db"), await opened(tmp_path / "db")
     assert await put(first, record("s"))
