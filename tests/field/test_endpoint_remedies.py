@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +116,20 @@ UNREACHED = {
 }
 
 
+@pytest.fixture
+def no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name of ``.invalid`` is asked of a server, which might not answer in time."""
+    look_up = socket.getaddrinfo
+
+    def looked_up(host: str | bytes | None, *rest: Any, **options: Any) -> Any:
+        if str(host).endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+
+
+@pytest.mark.usefixtures("no_resolver")
 @pytest.mark.parametrize(("fault", "remedy"), UNREACHED.values(), ids=UNREACHED)
 @pytest.mark.parametrize(
     ("checks", "table"), [(introspected, "introspection"), (exchanged, "credentials.exchange")]
