@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -121,10 +120,12 @@ def no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
     """No name of ``.invalid`` is asked of a server, which might not answer in time."""
     look_up = socket.getaddrinfo
 
-    def looked_up(host: str | bytes | None, *rest: Any, **options: Any) -> Any:
+    def looked_up(
+        host: str | None, port: int | None, family: int = 0, kind: int = 0, *rest: int
+    ) -> list[tuple[object, ...]]:
         if str(host).endswith(".invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return look_up(host, *rest, **options)
+        return [*look_up(host, port, family, kind, *rest)]
 
     monkeypatch.setattr(socket, "getaddrinfo", looked_up)
 
