@@ -39,6 +39,7 @@ from mcp_adapter.transport.event_stream import EventStream
 from mcp_adapter.transport.message_context import MessageContext
 from mcp_adapter.transport.replies import Reply, dumped, json_response, reply_to, request_in
 from mcp_adapter.transport.single_exchange import SingleExchange
+from mcp_adapter.transport.spans import without_idle_spans
 
 
 class StreamableHttp:
@@ -59,7 +60,7 @@ class StreamableHttp:
     def __init__(self, server: Server[Any], *, max_body_bytes: int) -> None:
         arguments.instance_of("server", server, Server)
         arguments.positive_integer("max_body_bytes", max_body_bytes)
-        self._server = server
+        self._server = without_idle_spans(server)
         self._in_flight = cancellation.InFlight()
         self._single = SingleExchange(server, max_body_bytes=max_body_bytes)
         self._manager = StreamableHTTPSessionManager(
