@@ -125,7 +125,7 @@ class Replicas:
     def has_other(self, tried: Collection[Replica]) -> bool:
         """Whether there is a healthy one besides those that were tried."""
         return any(
-            replica.try_connect() and replica.healthy and replica not in tried
+            replica not in tried and replica.healthy and replica.try_connect()
             for replica in self._by_endpoint.values()
         )
 

@@ -8,8 +8,8 @@ message among many requests.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -51,7 +51,8 @@ class ResolveStream:
         """What it has authenticated the caller by."""
         loop = asyncio.get_running_loop()
         self._connection = connection
-        self._outbox: deque[tuple[int, bytes, str]] = deque()
+        # By request id. What is not sent is kept no longer than its caller waits.
+        self._outbox: dict[int, tuple[bytes, str]] = {}
         self._abandoned: list[int] = []
         self._waiting = WaitingRequests(loop)
         self._is_finishing = False
@@ -79,10 +80,15 @@ class ResolveStream:
         if self._failure is not None:
             raise AttemptError(self._failure)
         request_id, answer = self._waiting.add(timeout_seconds)
-        self._outbox.append((request_id, request, traceparent))
+        self._outbox[request_id] = request, traceparent
         self._connection.flush_soon()
         try:
             return await answer
+        except asyncio.CancelledError:
+            # It may have failed just before: the event loop logs what nobody has seen.
+            if not answer.cancelled():
+                answer.exception()
+            raise
         finally:
             if self._waiting.remove(request_id):
                 self._abandon(request_id, answer)
@@ -107,8 +113,7 @@ class ResolveStream:
         """Send what has been asked. Called by the connection."""
         while (self._outbox or self._abandoned) and self._connection.may_send:
             parts = self._next_batch()
-            if parts:
-                self._connection.send(parts, sum(map(len, parts)))
+            self._connection.send(parts, sum(map(len, parts)))
         if self._is_finishing and not self._has_finished and not self._outbox:
             self._has_finished = True
             self._connection.finish()
@@ -141,8 +146,9 @@ class ResolveStream:
 
     def _abandon(self, request_id: int, answer: asyncio.Future[bytes]) -> None:
         """Have the server cancel a request whose caller was cancelled or timed out."""
-        self._abandoned.append(request_id)
-        self._connection.flush_soon()
+        if self._outbox.pop(request_id, None) is None:
+            self._abandoned.append(request_id)
+            self._connection.flush_soon()
         if not answer.cancelled():
             self._connection.check()
 
@@ -151,13 +157,13 @@ class ResolveStream:
         if self._abandoned:
             parts.append(frames.cancelled(self._abandoned))
             self._abandoned.clear()
-        entries = size = 0
-        while self._outbox and entries < MAX_ENTRIES and size < BATCH_BYTES:
-            request_id, request, traceparent = self._outbox.popleft()
-            if self._waiting.waits(request_id):
-                parts += frames.request_entry(request_id, request, traceparent)
-                entries += 1
-                size += len(request)
+        size = 0
+        for request_id in [*islice(self._outbox, MAX_ENTRIES)]:
+            request, traceparent = self._outbox.pop(request_id)
+            parts += frames.request_entry(request_id, request, traceparent)
+            size += len(request)
+            if size >= BATCH_BYTES:
+                break
         return parts
 
 

@@ -68,9 +68,10 @@ class Streams:
             if stream.usable and stream.metadata == metadata:
                 return stream
             self._finish_stream()
-        connection, self._connection = self._connection, None
+        connection = self._connection
         if connection is None or not connection.is_usable:
             return None
+        self._connection = None
         self._stream = ResolveStream(connection, metadata)
         return self._stream
 

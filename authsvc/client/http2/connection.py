@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_stalled = False
         self._is_closing = False
-        self._heard_at = loop.time()
+        self._heard_at = self._cleared_at = loop.time()
         self._pinged_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
 
@@ -97,7 +97,11 @@ class Connection(asyncio.Protocol):
     def check(self) -> None:
         """Find out whether the peer is there, because it has not answered something in time."""
         now = self._loop.time()
-        if now - self._pinged_at >= PING_INTERVAL_SECONDS and not self.closed.done():
+        if not self.may_send and now - self._cleared_at >= KEEPALIVE_SECONDS:
+            # It may answer pings, and still keep what is unsent for ever.
+            self._end(lost("the peer takes no requests"))
+            self.abort()
+        elif now - self._pinged_at >= PING_INTERVAL_SECONDS and not self.closed.done():
             self._ping(now)
 
     def retire(self) -> None:
@@ -201,6 +205,8 @@ class Connection(asyncio.Protocol):
         if self._caller is not None:
             self._caller.fill()
         self._is_stalled = not self._call.may_send
+        if not self._is_stalled:
+            self._cleared_at = self._heard_at
         self._write()
 
     def _write(self) -> None:
