@@ -63,9 +63,7 @@ async def _open(
     host, port = ("", 0) if path is not None else split(endpoint.address)
     tls_name = timeout = None
     if context is not None:
-        # An address may name its zone, a certificate may not.
-        tls_name = endpoint.host or host.partition("%")[0] or _UNIX_NAME
-        timeout = TLS_CLOSE_SECONDS
+        tls_name, timeout = _tls_name(endpoint.host or host), TLS_CLOSE_SECONDS
     if path is not None:
         await loop.create_unix_connection(
             lambda: connection,
@@ -83,6 +81,21 @@ async def _open(
             server_hostname=tls_name,
             ssl_shutdown_timeout=timeout,
         )
+
+
+def _tls_name(host: str) -> str:
+    """The name or address that a certificate has to have.
+
+    Raises:
+        OSError: no certificate can have it.
+    """
+    # An address may name its zone and a name may end with a dot; in a certificate they do not.
+    name = host.partition("%")[0].removesuffix(".") or _UNIX_NAME
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise ConnectionError("the name of the replica is invalid") from None
+    return name
 
 
 def _unix_path(address: str) -> str | None:
