@@ -8,6 +8,7 @@ from pathlib import Path
 from fuzz.answers import exchange_verdict, introspection_verdict
 from fuzz.claims import claims_verdict
 from fuzz.discovery import metadata_verdict
+from fuzz.http2 import http2_verdict
 from fuzz.jwk_sets import jwk_set_verdict
 from fuzz.tokens import signed, verdict
 
@@ -25,5 +26,6 @@ TARGETS: dict[str, Callable[[bytes], str]] = {
     "discovery": metadata_verdict,
     "jwk_sets": jwk_set_verdict,
     "claims": claims_verdict,
+    "http2": http2_verdict,
 }
 """By name: each takes an input, and returns the reason for which it is rejected, or nothing."""

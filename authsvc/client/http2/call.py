@@ -187,24 +187,27 @@ class GrpcCall:
                 self._listener.call_ended(end)
 
     def receive(self, data: bytes) -> None:
-        """Take in what the peer has sent.
+        """Take in what the peer has sent; to be called while the call has not ended.
 
         Raises:
             Http2Error: the peer broke a rule.
         """
         for kind, flags, stream_id, payload in self._frames.frames(data):
-            if self.end is not None:
-                return
             if kind == DATA:
                 self._data(flags, stream_id, payload)
-                continue
-            if self._header_blocks.is_incomplete and kind != CONTINUATION:
-                raise _broken("headers are interrupted")
-            if not self.is_connected and (kind != SETTINGS or flags & ACK):
-                raise _broken("the first frame is not SETTINGS")
-            handler = self._handlers.get(kind)
-            if handler is not None:
-                handler(flags, stream_id, payload)
+            else:
+                self._control(kind, flags, stream_id, payload)
+            if self.end is not None:
+                return
+
+    def _control(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._header_blocks.is_incomplete and kind != CONTINUATION:
+            raise _broken("headers are interrupted")
+        if not self.is_connected and (kind != SETTINGS or flags & ACK):
+            raise _broken("the first frame is not SETTINGS")
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(flags, stream_id, payload)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         listener = self._listener

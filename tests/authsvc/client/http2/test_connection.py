@@ -312,7 +312,7 @@ async def test_a_peer_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyP
     stream, made, wire = await streamed((4, 0))
     task = asyncio.create_task(stream.ask(b"r", 0.0))
     assert (await failure(task)).timed_out
-    assert not wire.is_closed
+    assert not made.closed.done()
     monkeypatch.setattr(made, "_cleared_at", float("-inf"))
     waiting = ask(stream)
     task = asyncio.create_task(stream.ask(b"r", 0.0))

@@ -73,8 +73,7 @@ def made() -> Made:
 
 async def echo(context: aio.ServicerContext[bytes, bytes]) -> None:
     """Answer each entry with the request itself."""
-    while (batch := await context.read()) is not aio.EOF:
-        assert isinstance(batch, bytes)
+    while isinstance(batch := await context.read(), bytes):
         await context.write(batch)
 
 
@@ -89,7 +88,7 @@ async def serving(
 
     server = aio.server()
     _, service, method = METHOD.split("/")
-    handler = grpc.stream_stream_rpc_method_handler(handle)  # type: ignore[arg-type] # a coroutine that writes
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handle)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {method: handler}),)
     )
@@ -299,7 +298,7 @@ async def test_failures_are_those_that_grpc_reports(
 
     server = aio.server()
     _, service, method = METHOD.split("/")
-    handler = grpc.stream_stream_rpc_method_handler(handle)  # type: ignore[arg-type] # a coroutine that writes
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handle)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {method: handler}),)
     )
@@ -307,10 +306,10 @@ async def test_failures_are_those_that_grpc_reports(
     await server.start()
     try:
         async with open_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.stream_stream(METHOD)()
+            multi: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
             expected = None
             try:
-                assert await call.read() is aio.EOF
+                assert await multi().read() is aio.EOF
             except aio.AioRpcError as error:
                 expected = failure_of(error)
         connection = await connect(Endpoint(f"127.0.0.1:{port}"), None, STATUS_DETAILS_KEY)
