@@ -88,18 +88,13 @@ class SessionResolver:
         """How many responses are cached at the moment."""
         return len(self._responses)
 
-    def seconds_until_check(
-        self,
-        session_id: str,
-        token: str,
-        *,
-        resource: str,
-        caller: str,
-        consistency_token: str = "",
-    ) -> float:
-        """See ``TokenChecks.seconds_until_check``; arguments as ``resolve``."""
-        request = Request(caller, session_id, bearer(token), resource, consistency_token)
+    def seconds_until_check(self, request: Request) -> float:
+        """See ``TokenChecks.seconds_until_check``."""
         return self._checks.seconds_until_check(request)
+
+    def rejection_now(self, request: Request) -> AuthError | None:
+        """See ``TokenChecks.rejection_now``."""
+        return self._checks.rejection_now(request)
 
     async def resolve(
         self,

@@ -169,7 +169,7 @@ class ResolveStream:
             admitted.enter_context(
                 self._admission.call_for(request.resource, self._context, caller)
             )
-        except AuthError as error:
+        except Exception as error:  # noqa: BLE001 - one entry's failure is not the stream's
             self._fail(request_id, error)
             return
         work = self._resolve(request_id, request, request_digest, caller, entry.traceparent)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from authsvc.access.callers import Caller
 from authsvc.access.usage import REJECTED_TOKENS
 from authsvc.domain.errors import AuthError
+from authsvc.resolver.request import Request, bearer
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.rpc.admission import Admission
 from authsvc.telemetry.counts import Resolves
-from authsvc.telemetry.spans import Tracing
+from authsvc.telemetry.spans import NoTracing, Tracing
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
 
@@ -34,6 +37,8 @@ class RpcResolver:
         self._resolver = resolver
         self._admission = admission
         self._resolves = resolves
+        # A trace has each decision in it.
+        self._rejects_now = isinstance(tracing, NoTracing)
 
     def cached(self, request_digest: bytes, caller: Caller) -> bytes | None:
         """See ``resolve_stream.Resolver``."""
@@ -57,17 +62,22 @@ class RpcResolver:
         if isinstance(request, pb.ResolveSessionRequest):
             session_id = request.session_id
             consistency_token = request.consistency_token
-        wait = self._resolver.seconds_until_check(
-            session_id,
-            request.token,
-            resource=request.resource,
-            caller=caller.name,
-            consistency_token=consistency_token,
+        asked = Request(
+            caller.name, session_id, bearer(request.token), request.resource, consistency_token
         )
-        if wait == 0.0:
-            return None
-        self._admission.count(caller)
-        return REJECTED_TOKENS.error(wait)
+        wait = self._resolver.seconds_until_check(asked)
+        if wait > 0.0:
+            self._admission.count(caller)
+            return REJECTED_TOKENS.error(wait)
+        return self._rejection_now(asked, caller) if self._rejects_now else None
+
+    def _rejection_now(self, asked: Request, caller: Caller) -> AuthError | None:
+        began = time.perf_counter()
+        rejection = self._resolver.rejection_now(asked)
+        if rejection is not None:
+            self._resolves.seconds.observe(time.perf_counter() - began)
+            self._admission.count(caller)
+        return rejection
 
     async def resolve(
         self,

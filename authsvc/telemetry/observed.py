@@ -93,6 +93,7 @@ class ObservedVerifier:
         self._observe = observer
         self.cached = verifier.cached
         self.is_valid = verifier.is_valid
+        self.needs_keys_alone = verifier.needs_keys_alone
 
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier``."""

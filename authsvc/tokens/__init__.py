@@ -37,6 +37,11 @@ class TokenVerifier(Protocol):
         """
         ...
 
+    def needs_keys_alone(self, token: BearerToken) -> bool:
+        """Whether ``verify`` asks nobody about the token itself: it may be closed where it waits
+        for keys, and begun anew."""
+        ...
+
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """Check ``token`` in full, or take the result of an earlier full check.
 

@@ -183,6 +183,10 @@ class IntrospectionVerifier:
             return False
         return result.token is token and result.lifetime.includes(now)
 
+    def needs_keys_alone(self, token: BearerToken) -> bool:
+        """See ``TokenVerifier.needs_keys_alone``."""
+        return False
+
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``.
 

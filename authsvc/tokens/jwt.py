@@ -201,6 +201,10 @@ class JwtVerifier:
         except AuthError:
             return False
 
+    def needs_keys_alone(self, token: BearerToken) -> bool:
+        """See ``TokenVerifier.needs_keys_alone``."""
+        return True
+
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
         # Checked before the digest is computed.

@@ -48,6 +48,10 @@ class TokenRouter:
             token, resource=resource, now=now
         )
 
+    def needs_keys_alone(self, token: BearerToken) -> bool:
+        """See ``TokenVerifier.needs_keys_alone``."""
+        return self._verifier(token).needs_keys_alone(token)
+
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         """See ``TokenVerifier.verify``."""
         return await self._verifier(token).verify(token, resource=resource, now=now)

@@ -59,7 +59,9 @@ class Scripted:
         return self.known.get(request_digest)
 
     def rejection(self, request: pb.ResolveSessionRequest, caller: Caller) -> None:
-        """Rejects nothing."""
+        """Rejects nothing, and may fail."""
+        if request.session_id == "break now":
+            raise RuntimeError("a secret")
 
     def failed(self, error: Exception) -> None:
         """Counts nothing."""
@@ -248,14 +250,16 @@ async def test_an_error_is_of_one_entry() -> None:
         call = there.stub.ResolveSessionStream()
         await call.write(batch("refuse", "break", "a"))
         await call.write(batch("b", first=4, resource="https://other.example/mcp"))
-        entries = {one.request_id: one for one in await received(call, 4)}
+        await call.write(batch("break now", first=5))
+        entries = {one.request_id: one for one in await received(call, 5)}
         call.cancel()
     assert entries[3].response.session.id == "a"
-    refused, broken, forbidden = (entries[number].error for number in (1, 2, 4))
+    refused, broken, forbidden, early = (entries[number].error for number in (1, 2, 4, 5))
     expired = error_wire.error_of(refused)
     assert expired is not None
     assert expired.reason is Reason.TOKEN_EXPIRED
-    assert (broken.code, broken.message, len(broken.details)) == (13, "internal error", 0)
+    for failed in (broken, early):
+        assert (failed.code, failed.message, len(failed.details)) == (13, "internal error", 0)
     not_theirs = error_wire.error_of(forbidden)
     assert not_theirs is not None
     assert not_theirs.reason is Reason.CALLER_NOT_ALLOWED

@@ -29,6 +29,9 @@ class Verifier:
     def is_valid(self, token: VerifiedToken, *, resource: str, now: float) -> bool:
         return self._verified.get(token.digest) is token
 
+    def needs_keys_alone(self, token: BearerToken) -> bool:
+        return self._issuer == "jwt"
+
     async def verify(self, token: BearerToken, *, resource: str, now: float) -> VerifiedToken:
         if token.text.endswith("bad"):
             raise AuthError(Reason.TOKEN_MALFORMED, self._issuer)
@@ -49,6 +52,11 @@ async def test_a_token_goes_to_the_verifier_of_its_kind(
     verified = await router.verify(token, resource=RESOURCE, now=START)
     assert verified.principal.issuer == issuer
     assert router.cached(token, resource=RESOURCE, now=START) is verified
+
+
+def test_keys_alone_are_needed_for_what_goes_by_keys(router: TokenRouter) -> None:
+    assert router.needs_keys_alone(JWT)
+    assert not router.needs_keys_alone(OPAQUE)
 
 
 @pytest.mark.parametrize(("text", "issuer"), [("a.b.bad", "jwt"), ("bad", "opaque")])
