@@ -111,10 +111,12 @@ class ResolveStream:
 
     def fill(self) -> None:
         """Send what has been asked. Called by the connection."""
+        if self._has_finished:
+            return
         while (self._outbox or self._abandoned) and self._connection.may_send:
             parts = self._next_batch()
             self._connection.send(parts, sum(map(len, parts)))
-        if self._is_finishing and not self._has_finished and not self._outbox:
+        if self._is_finishing and not self._outbox:
             self._has_finished = True
             self._connection.finish()
 

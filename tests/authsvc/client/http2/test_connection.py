@@ -257,6 +257,21 @@ async def test_a_connection_that_goes_away_answers_what_is_in_flight() -> None:
     await asyncio.wait_for(made.closed, BOUND_SECONDS)
 
 
+async def test_a_stream_that_has_finished_sends_nothing_more() -> None:
+    stream, made, wire = await streamed()
+    kept, cancelled = ask(stream), ask(stream)
+    await passes()
+    stream.finish()
+    await passes()
+    assert wire.sent()[-1][:2] == (DATA, END_STREAM)
+    cancelled.cancel()
+    await asyncio.wait((cancelled,))
+    await passes()
+    assert wire.sent() == []
+    made.data_received(answer(1, b"a") + headers(*TRAILERS, end=True))
+    assert await kept == b"a"
+
+
 async def test_a_connection_closes_although_its_peer_does_not_read() -> None:
     stream, made, wire = await streamed()
     wire.buffered = 1
