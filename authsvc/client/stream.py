@@ -114,8 +114,8 @@ class ResolveStream:
         if self._has_finished:
             return
         while (self._outbox or self._abandoned) and self._connection.may_send:
-            parts = self._next_batch()
-            self._connection.send(parts, sum(map(len, parts)))
+            if parts := self._next_batch():
+                self._connection.send(parts, sum(map(len, parts)))
         if self._is_finishing and not self._outbox:
             self._has_finished = True
             self._connection.finish()
@@ -162,6 +162,9 @@ class ResolveStream:
         size = 0
         for request_id in [*islice(self._outbox, MAX_ENTRIES)]:
             request, traceparent = self._outbox.pop(request_id)
+            # Its caller may be cancelled, and not have noticed yet.
+            if not self._waiting.waits(request_id):
+                continue
             parts += frames.request_entry(request_id, request, traceparent)
             size += len(request)
             if size >= BATCH_BYTES:

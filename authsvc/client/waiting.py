@@ -46,6 +46,11 @@ class WaitingRequests:
             self._wait_until(deadline)
         return request_id, answer
 
+    def waits(self, request_id: int) -> bool:
+        """Whether anybody waits for an answer."""
+        request = self._requests.get(request_id)
+        return request is not None and not request.answer.done()
+
     def remove(self, request_id: int) -> bool:
         """Wait for it no longer; whether it was waited for."""
         return self._requests.pop(request_id, None) is not None

@@ -215,6 +215,18 @@ async def test_a_cancelled_request_is_cancelled_at_the_server() -> None:
     assert list(cancelling.cancelled_request_ids) == [batch.entries[0].request_id]
 
 
+async def test_a_request_that_is_cancelled_in_the_pass_that_would_send_it_is_not_sent() -> None:
+    stream, _, wire = await streamed()
+    kept, cancelled = ask(stream, b"kept"), ask(stream, b"cancelled")
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await passes()
+    entries = [entry for batch in batches(wire.sent()) for entry in batch.entries]
+    assert [it.request for it in entries] == [b"kept"]
+    await stream.end()
+    await asyncio.gather(kept, cancelled, return_exceptions=True)
+
+
 @pytest.mark.parametrize(
     ("received", "code"),
     [(frame(PING, 0, 0, b"short"), 6), (widen(1, 0), 1), (data(b"\x01" + bytes(4)), 1)],
