@@ -155,7 +155,7 @@ def forwarded(scope: Scope, *, session_id: str, version: str, body: bytes | None
     """
     kept: RawHeaders = []
     for name, value in scope["headers"]:
-        spelled = name.replace(b"_", b"-")
+        spelled = name.replace(b"_", b"-") if b"_" in name else name
         if spelled in _DROPPED:
             continue
         if spelled.startswith(b"mcp-") and (spelled != name or not _counts(spelled, version)):

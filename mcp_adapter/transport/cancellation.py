@@ -6,8 +6,7 @@ there; on any other replica it has none, and the request completes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 import anyio
@@ -34,8 +33,16 @@ class InFlight:
         self, request: Request, request_id: RequestId, call: Awaitable[ResultT]
     ) -> ResultT | None:
         """Await ``call``; None when its caller has cancelled it."""
-        with anyio.CancelScope() as scope, self._kept(_key(request, request_id), scope):
+        if (key := _key(request, request_id)) is None:
             return await call
+        with anyio.CancelScope() as scope:
+            self._scopes[key] = scope
+            try:
+                return await call
+            finally:
+                # A client that uses an id twice at once can cancel the second alone.
+                if self._scopes.get(key) is scope:
+                    del self._scopes[key]
         return None
 
     def cancel(self, request: Request, params: Mapping[str, Any] | None) -> None:
@@ -46,19 +53,6 @@ class InFlight:
             key = _key(request, request_id)
             if key is not None and (scope := self._scopes.get(key)):
                 scope.cancel()
-
-    @contextmanager
-    def _kept(self, key: _Key | None, scope: anyio.CancelScope) -> Iterator[None]:
-        if key is None:
-            yield
-            return
-        self._scopes[key] = scope
-        try:
-            yield
-        finally:
-            # A client that uses an id twice at once can cancel the second alone.
-            if self._scopes.get(key) is scope:
-                del self._scopes[key]
 
 
 def _key(request: Request, request_id: RequestId) -> _Key | None:

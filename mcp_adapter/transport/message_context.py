@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import anyio
@@ -34,8 +35,12 @@ class MessageContext:
     request_id: RequestId | None = None
     progress_token: ProgressToken | None = None
     stream: EventStream | None = None
-    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
     can_send_request: bool = field(default=False, init=False)
+
+    @cached_property
+    def cancel_requested(self) -> anyio.Event:
+        """Of the SDK's protocol: never set here. Made when a handler looks."""
+        return anyio.Event()
 
     @classmethod
     def of(
