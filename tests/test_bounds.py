@@ -148,6 +148,9 @@ BOUNDED = {
         "JwtVerifier._issuers": CONFIGURATION,
         "JwtVerifier._cache": "cached_tokens, 10 KB each on average",
     },
+    "authsvc/tokens/rejections.py": {
+        "Rejections._rejected": "4,096, 1 KB each on average",
+    },
     "authsvc/resolver/fairness.py": {"PassLimiter._waiting": IN_FLIGHT},
     "authsvc/rpc/waiting.py": {
         "BoundedHandlers._found": "methods that are served",

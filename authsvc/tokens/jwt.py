@@ -24,7 +24,8 @@ from authsvc.tokens.compact import (
     too_large,
 )
 from authsvc.tokens.issuer_names import IssuerNames
-from authsvc.tokens.keys import VerificationKey
+from authsvc.tokens.keys import KeySet, VerificationKey
+from authsvc.tokens.rejections import Rejections, end_of, is_final
 from authsvc.tokens.sources import KeySource, table_of
 from authsvc.tokens.validity import Lifetime, check_claims
 
@@ -166,6 +167,7 @@ class JwtVerifier:
         self._cache: LruCache[_Key, _Entry] = LruCache(
             cache_size, bytes_for(cache_size, TOKEN_BYTES)
         )
+        self._rejections = Rejections()
         self.signature_checks = 0
         """How many signatures have been checked so far."""
 
@@ -214,13 +216,23 @@ class JwtVerifier:
         cached = self._cached(key, now)
         if cached is not None:
             return cached
-        jws = parse_jws(token.text, max_bytes=self._max_token_bytes)
-        claims = parse_claims(jws.payload)
-        issuer = self._issuer(optional_text(claims, "iss"))
+        self._rejections.check(key, now)
+        try:
+            jws = parse_jws(token.text, max_bytes=self._max_token_bytes)
+            claims = parse_claims(jws.payload)
+            issuer = self._issuer(optional_text(claims, "iss"))
+        except AuthError as error:
+            self._rejections.put(key, error, now)
+            raise
+        before = _current(issuer.keys, now)
         try:
             entry = await self._checked(issuer, jws, claims, key, now)
         except AuthError as error:
             error.in_table(issuer.table)
+            # Where the keys changed meanwhile, the verdict never holds.
+            if before is not None and is_final(error, jws, before):
+                until = end_of(claims, issuer.leeway_seconds)
+                self._rejections.put(key, error, now, source=issuer.keys, keys=before, until=until)
             raise
         self._cache.put(key, entry, _ENTRY_BYTES + entry.token.memory_bytes())
         return entry.token
@@ -298,6 +310,14 @@ class JwtVerifier:
             self.signature_checks += 1
             if key.verifies(jws.signing_input, jws.signature):
                 return key
+        return None
+
+
+def _current(source: KeySource, now: float) -> KeySet | None:
+    """The keys of a source; None where they are unavailable."""
+    try:
+        return source.current(now)
+    except AuthError:
         return None
 
 

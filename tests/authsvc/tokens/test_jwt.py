@@ -472,10 +472,10 @@ async def test_a_token_is_cached_for_its_resource_alone() -> None:
 
 @pytest.mark.parametrize(
     "refused_token",
-    [signed(exp=NOW - 100), signed(aud=OTHER_RESOURCE), signed(sub=None), signed()[:-4] + "AAAA"],
-    ids=["expired", "for another resource", "of nobody", "forged"],
+    [signed(exp=NOW - 100), signed()[:-4] + "AAAA"],
+    ids=["expired", "forged, by a key without a name"],
 )
-async def test_a_rejection_is_not_cached(refused_token: str) -> None:
+async def test_a_rejection_that_may_change_is_not_cached(refused_token: str) -> None:
     verifier = JwtVerifier([SECRET_ISSUER])
     for checks in (1, 2):
         with pytest.raises(AuthError):
