@@ -77,6 +77,7 @@ KINDS: Mapping[str, Kind] = {
     "hot": Kind("8", _first, REUSED),
     "seed": Kind("2", _created, FIRST_CREATED, changes=True),
     "each": Kind("8", _first, REUSED, changes=True),
+    "changing": Kind("8 or 11", _first, REUSED),
     "earlier": Kind("11", lambda p, n, _: _request(p, n, p.earlier_token(n)), REUSED),
     "refresh": Kind(
         "10",
@@ -165,6 +166,8 @@ class Requests:
                 session = self._mine(order % self._changing)
             elif name == "seed":
                 session = self._mine(next(self._once))
+            elif name == "changing":
+                session = self._mine(self._random.randrange(self._changing))
             elif name == "each":
                 session = self._mine(self._changing + next(self._once) % self._steady)
             if kind.prepare is not None:

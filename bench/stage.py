@@ -137,13 +137,22 @@ async def authsvc_stage(
 def configuration(
     folder: Path,
     population: Population,
-    database: Path,
+    database: Path | None,
     *,
     settings: str = "",
     store: str = "",
     tables: str = "",
 ) -> Path:
-    """The configuration of an authsvc. A JSON string is a TOML string, too."""
+    """The configuration of an authsvc. A JSON string is a TOML string, too.
+
+    Args:
+        folder: where it goes.
+        population: whose issuer and resource it knows.
+        database: of SQLite; None where ``store`` names another store.
+        settings: further settings.
+        store: further settings of the store.
+        tables: further tables.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "authsvc.toml"
     path.write_text(
@@ -157,7 +166,7 @@ max_connection_age_seconds = 0
 {tables}
 
 [store]
-path = {json.dumps(str(database))}
+{"" if database is None else f"path = {json.dumps(str(database))}"}
 {store}
 
 [[issuers]]
