@@ -98,13 +98,14 @@ class SingleExchange:
         """Serve a request, until it is answered or its client has left."""
         stream = EventStream(send)
 
-        async def cancel_once_disconnected() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
+        async def attend() -> None:
+            async with stream.kept_alive():
+                while (await receive())["type"] != "http.disconnect":
+                    pass
             scope.cancel()
 
         with anyio.CancelScope() as scope:
-            async with stream.kept_alive(), Delayed(WATCH_SECONDS, cancel_once_disconnected):
+            async with Delayed(WATCH_SECONDS, attend):
                 reply = await self._reply(exchange, request, stream, lifespan_state)
             if stream.committed:
                 await stream.message(reply, last=True)

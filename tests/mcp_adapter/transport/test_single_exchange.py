@@ -9,7 +9,7 @@ import pytest
 from mcp.server.lowlevel import Server
 from starlette.types import Message, Scope
 
-from mcp_adapter.transport import single_exchange
+from mcp_adapter.transport import event_stream, single_exchange
 from mcp_adapter.transport.streamable import StreamableHttp
 from tests.mcp_adapter.harness import MODERN
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -132,6 +132,28 @@ async def test_a_call_that_answers_while_it_is_watched_is_answered(
             await endpoint(client.scope, client.receive, client.send)
 
     assert client.sent[0]["status"] == 200
+
+
+async def test_a_call_that_says_nothing_for_long_is_kept_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(single_exchange, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.001)
+    client = Client()
+
+    async def call(ctx: object, params: object) -> None:
+        while len(client.sent) < 2:
+            await anyio.lowlevel.checkpoint()
+
+    endpoint = endpoint_of(call)
+    async with endpoint.run():
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            await endpoint(client.scope, client.receive, client.send)
+
+    start, ping, *_, last = client.sent
+    assert (b"content-type", b"text/event-stream") in start["headers"]
+    assert ping["body"] == b": ping\r\n\r\n"
+    assert last["body"].startswith(b"event: message")
 
 
 @pytest.mark.parametrize("header", [(b"mcp-method", b"tools/call"), (b"mcp-name", b"t")])
