@@ -97,7 +97,6 @@ class Replica:
         self._serving = True
         self._responsive = True
         self._traceparent = traceparent
-        self._reachable = asyncio.Event()
         self._streams: Streams | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._follow_health())
@@ -108,10 +107,7 @@ class Replica:
     def try_connect(self) -> bool:
         """Begin to connect, unless there is a connection; whether there is one."""
         # A connection that the server has ended, for its age perhaps, is made anew at once.
-        connected = self._channel.get_state(try_to_connect=True) is _READY
-        if not connected:
-            self._reachable.clear()
-        return connected
+        return self._channel.get_state(try_to_connect=True) is _READY
 
     @property
     def healthy(self) -> bool:
@@ -216,7 +212,8 @@ class Replica:
             await streams.close(0.0)
 
     async def _until_reachable(self) -> None:
-        await self._reachable.wait()
+        while not self.try_connect():  # noqa: ASYNC110 - see _connect
+            await asyncio.sleep(CONNECTED_YET_SECONDS)
 
     async def _follow_health(self) -> None:
         """Keep the connection up, and follow the health that the replica reports."""
@@ -243,7 +240,6 @@ class Replica:
                 ask_at = loop.time() + ASK_AGAIN_SECONDS
             await asyncio.sleep(CONNECTED_YET_SECONDS)
         self.cause = ""
-        self._reachable.set()
 
     async def _until_known(self) -> None:
         """Wait until authsvc has answered this caller. gRPC closes a connection without calls."""

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from google.protobuf.message import DecodeError
 
 from authsvc.client import AuthClient, streams
 from authsvc.client.http2.connecting import connect
@@ -128,25 +127,6 @@ async def test_an_answer_that_cannot_be_read_is_no_answer(
         with pytest.raises(AuthError) as caught:
             await resolved(client)
     assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
-
-
-async def test_an_error_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with fleet(1) as [replica], client_of(replica) as client:
-        await streaming(client)
-        monkeypatch.setattr("authsvc.client.stream.status_pb2.Status", Unreadable)
-        replica.error = AuthError(Reason.TOKEN_EXPIRED)
-        with pytest.raises(AuthError) as caught:
-            await resolved(client)
-    assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
-
-
-class Unreadable:
-    """A message whose bytes are not its own."""
-
-    @staticmethod
-    def FromString(_: bytes) -> None:  # noqa: N802 - protobuf's name
-        """As of an invalid message."""
-        raise DecodeError
 
 
 async def test_connections_that_end_for_their_age_fail_no_resolve(

@@ -28,6 +28,7 @@ from authsvc.client.http2.frames import (
 )
 from authsvc.client.stream import MAX_ENTRIES, ResolveStream
 from authsvc.client.targets import Endpoint
+from authsvc.domain.errors import Reason
 from authsvc.internal.v1.frames_pb2 import RequestFrames
 from authsvc.wire import frames
 from authsvc.wire.errors import STATUS_DETAILS_KEY
@@ -300,6 +301,16 @@ async def test_answers_that_nobody_waits_for_are_dropped() -> None:
         answer(99, b"x") + data(message(b"\xff")) + answer(1, b"a") + answer(1, b"b")
     )
     assert await task == b"a"
+
+
+async def test_an_error_that_cannot_be_read_is_an_error() -> None:
+    stream, made, _ = await streamed()
+    task = ask(stream)
+    await passes()
+    made.data_received(data(message(frames.entry_head(1, frames.ERROR, 2) + b"\xff\xff")))
+    why = await failure(task)
+    assert why.error.reason is Reason.SERVICE_UNAVAILABLE
+    assert not why.may_repeat
 
 
 # Timers.
