@@ -50,9 +50,14 @@ async def test_a_reopened_file_has_all_records(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_record_that_the_cap_has_removed_is_not_cached(tmp_path: Path) -> None:
+async def test_a_record_that_the_cap_has_removed_is_not_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.stores.sqlite.reader.CHECK_SECONDS", 60.0)
     store = await opened(tmp_path / "db", cap=1)
     await put(store, record("first", subject=""))
+    for _ in range(3):  # up to date, and no look at the file is due
+        assert store.cached_record("first") is not None
     await put(store, record("second", subject="", now=101.0))
     assert store.cached_record("first") is None
     assert store.cached_record("second") is not None
