@@ -33,7 +33,9 @@ SIDES = {
     "row 11, unary": ("earlier", UNARY, 1_000),
     "row 13, unary": ("tokenless", UNARY, 1_000),
     "row 7, unary": ("refused", UNARY, 400),
+    "row 7, stream": ("refused", STREAM, 400),
     "row 10, unary": ("refresh", UNARY, 400),
+    "row 10, stream": ("refresh", STREAM, 400),
     "row 2, unary": ("create", UNARY, 400),
 }
 """What is measured, beside an echo: kind, RPC and calls in a sample."""
