@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from binascii import b2a_base64
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -52,7 +53,7 @@ def decode_record(text: str | bytes) -> Record:
             create_time=document["create_time"],
             last_seen_time=document["last_seen_time"],
             expire_time=document["expire_time"],
-            issuer=document["issuer"],
+            issuer=shared(document["issuer"]),
             subject=document["subject"],
             revoke_time=document["revoke_time"],
             grants=_of_grants(document["grants"]),
@@ -73,6 +74,12 @@ def decode_grants(text: str) -> Mapping[str, Grant]:
         ValueError: the text is malformed, or has a later format.
     """
     return _of_grants(_of_known_format(text)["grants"])
+
+
+def shared(text: str) -> str:
+    """The same text, in memory once for all records: for issuers and resources, which the
+    configuration bounds, and for nothing that a client can choose."""
+    return sys.intern(text) if type(text) is str else text
 
 
 def encode_not_before(not_before: NotBefore) -> str:
@@ -138,7 +145,7 @@ def _grants(grants: Mapping[str, Grant]) -> dict[str, list[str | float]]:
 def _of_grants(grants: Mapping[str, Any]) -> Mapping[str, Grant]:
     return MappingProxyType(
         {
-            resource: Grant(base64.b64decode(digest), issued, expires, token_id, client_id)
+            shared(resource): Grant(base64.b64decode(digest), issued, expires, token_id, client_id)
             for resource, (digest, issued, expires, token_id, client_id) in grants.items()
         }
     )

@@ -8,7 +8,13 @@ import json
 
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey
-from authsvc.stores.codec import decode_grants, decode_not_before, encode_grants, encode_not_before
+from authsvc.stores.codec import (
+    decode_grants,
+    decode_not_before,
+    encode_grants,
+    encode_not_before,
+    shared,
+)
 from authsvc.stores.record_cache import Version
 from authsvc.stores.redis.failures import unavailable
 
@@ -63,7 +69,7 @@ def _decoded(session_id: str, value: bytes) -> Record:
         create_time=float(created),
         last_seen_time=float(seen),
         expire_time=float(expires),
-        issuer=issuer,
+        issuer=shared(issuer),
         subject=subject,
         grants=decode_grants(grants),
         revoke_time=revoked,

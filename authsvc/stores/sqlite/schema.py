@@ -12,7 +12,13 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.stores import LoggedEvent
-from authsvc.stores.codec import decode_grants, decode_not_before, decode_record, encode_grants
+from authsvc.stores.codec import (
+    decode_grants,
+    decode_not_before,
+    decode_record,
+    encode_grants,
+    shared,
+)
 
 SCHEMA_VERSION = 2
 """``PRAGMA user_version`` of the files that this module writes."""
@@ -165,7 +171,7 @@ def record_of(row: tuple[Any, ...]) -> Record:
         create_time=created,
         last_seen_time=seen,
         expire_time=expires,
-        issuer=issuer,
+        issuer=shared(issuer),
         subject=subject,
         grants=decode_grants(grants),
         revoke_time=revoked,
