@@ -572,7 +572,7 @@ def test_the_table_of_scopes_of_the_page(params: dict[str, Any], scopes: tuple[s
 
 
 def test_the_scopes_of_fastmcp_on_the_page() -> None:
-    page = page_block("require_scopes")
+    page = page_block("notes.write")
     needed = requirement_of(page["mcp"])("tools/call", {"name": "note"})
     assert needed == Requirement(("notes.write",))
     assert isinstance(page["app"], SessionGate)
