@@ -41,8 +41,8 @@ def configure(level: str, log_format: Format) -> None:
 
 
 _LIBRARIES = (
-    *("aiobotocore", "aiohttp", "asyncio", "botocore", "grpc", "httpcore", "httpcore2"),
-    *("mcp", "opentelemetry", "uvicorn"),
+    *("aiobotocore", "aiohttp", "asyncio", "botocore", "grpc", "hpack", "httpcore"),
+    *("httpcore2", "mcp", "opentelemetry", "uvicorn"),
 )
 _HTTP_CLIENTS = ("httpx", "httpx2")
 

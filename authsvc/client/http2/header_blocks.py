@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hpack import Decoder, Encoder, HPACKError
+from hpack import Decoder, HPACKError
 
 from authsvc.client.http2.frames import (
     END_HEADERS,
@@ -23,6 +23,12 @@ MAX_BLOCK_BYTES = 64 * 1024
 """Of one block of response headers as it is sent, the heads of its frames included; and decoded."""
 
 _PRIORITY_BYTES = 5
+
+_NEVER_INDEXED = b"\x10"
+"""Begins a literal with a name of its own that is put into no table (RFC 7541 section 6.2.3)."""
+
+_PREFIX_MAX = 0x7F
+"""What the seven bits of a length hold before more bytes follow (RFC 7541 section 5.1)."""
 
 Headers = dict[bytes, bytes]
 """By name, in lower case. Values of equal names are joined with commas (RFC 9110 section 5.3)."""
@@ -48,8 +54,23 @@ def request_block(
         ("te", "trailers"),
         *metadata,
     ]
-    # Not Huffman-coded: the length of the result would tell about a token.
-    return bytes(Encoder().encode([(*header, True) for header in headers], huffman=False))
+    # Not by hpack's Encoder, which logs the block at DEBUG, and with it a service token.
+    return b"".join(
+        _NEVER_INDEXED + _string(name.encode()) + _string(value.encode()) for name, value in headers
+    )
+
+
+def _string(text: bytes) -> bytes:
+    """RFC 7541 section 5.2. Not Huffman-coded: the length would tell about a token."""
+    rest = len(text) - _PREFIX_MAX
+    if rest < 0:
+        return bytes((len(text),)) + text
+    length = bytearray((_PREFIX_MAX,))
+    while rest >= 0x80:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return bytes(length) + text
 
 
 class HeaderBlocks:

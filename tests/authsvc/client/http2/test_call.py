@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import base64
+import logging
 from contextlib import suppress
 from itertools import pairwise
 
@@ -45,7 +46,7 @@ from authsvc.client.http2.frames import (
     frame,
     widen,
 )
-from authsvc.client.http2.header_blocks import MAX_BLOCK_BYTES
+from authsvc.client.http2.header_blocks import MAX_BLOCK_BYTES, request_block
 from authsvc.client.http2.messages import MAX_MESSAGE_BYTES
 from authsvc.client.http2.status import CallEnd
 from tests.authsvc.client.http2.peer import (
@@ -113,6 +114,24 @@ def test_the_headers_of_a_request() -> None:
         ("authorization", "Bearer t"),
     ]
     assert not found[-1].indexable
+
+
+@pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 16_510, 16_511])
+def test_values_of_any_length_are_encoded(size: int) -> None:
+    block = request_block("/a.B/C", "h", "http", (("authorization", "t" * size),))
+    *_, last = Decoder().decode(block)
+    assert (str(last[0]), str(last[1])) == ("authorization", "t" * size)
+    assert not last.indexable
+
+
+def test_no_log_has_the_service_token(caplog: pytest.LogCaptureFixture) -> None:
+    """hpack logs the blocks that it encodes."""
+    caplog.set_level(logging.DEBUG)
+    call = new_call()
+    call.receive(settings())
+    call.begin("/a.B/C", (("authorization", "Bearer hush"),), Recorder())
+    call.receive(headers(*RESPONSE))
+    assert "hush" not in caplog.text
 
 
 def test_large_request_headers_are_continued() -> None:
