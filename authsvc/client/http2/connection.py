@@ -222,6 +222,8 @@ class Connection(asyncio.Protocol):
     def _fail_to_connect(self, why: str) -> None:
         if not self.connected.done():
             self.connected.set_exception(ConnectionError(why))
+            # Where connecting was cancelled nobody awaits it, and the event loop would log that.
+            self.connected.exception()
 
     def _ping(self, now: float) -> None:
         self._pinged_at = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
@@ -430,6 +431,28 @@ async def test_a_peer_that_does_not_speak_http_2_is_no_connection(
     async with serving_tcp(peer) as address, asyncio.timeout(BOUND_SECONDS):  # type: ignore[arg-type] # coroutine functions both
         with pytest.raises(ConnectionError):
             await connect(endpoint(address), None, STATUS_DETAILS_KEY)
+
+
+async def test_connecting_that_is_cancelled_leaves_nothing_to_log() -> None:
+    logged: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: logged.append(context))
+
+    async def say_nothing(reader: StreamReader, _: StreamWriter) -> None:
+        await reader.read(-1)
+
+    async with serving_tcp(say_nothing) as address, asyncio.timeout(BOUND_SECONDS):
+        # Between any two passes of the event loop, as a client is closed at any time.
+        for count in range(10):
+            task = asyncio.create_task(connect(endpoint(address), None, STATUS_DETAILS_KEY))
+            await passes(count)
+            task.cancel()
+            await asyncio.wait([task])
+            del task
+        await passes(10)
+        gc.collect()
+
+    assert logged == []
 
 
 @pytest.mark.parametrize("tls", [False, True])
