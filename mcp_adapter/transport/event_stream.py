@@ -30,15 +30,25 @@ class EventStream:
         self._send = send
         self._lock = asyncio.Lock()
         self._start: asyncio.Task[None] | None = None
+        self._is_over = False
 
     @property
     def committed(self) -> bool:
         """Whether the response is a stream, begun or about to begin."""
         return self._start is not None
 
-    async def message(self, message: Reply | JSONRPCNotification, *, last: bool = False) -> None:
-        """Send a message, as the last one or not."""
-        await self._write(f"event: message\r\ndata: {encoded(dumped(message))}\r\n\r\n", last)
+    async def message(self, message: JSONRPCNotification) -> None:
+        """Send a notification. One that a handler sends after the reply is dropped."""
+        await self._write(_event(message), last=False)
+
+    async def finish(self, reply: Reply) -> bool:
+        """Send the reply as the last message; False where there is no stream for it, and will be
+        none: then it is the response by itself."""
+        if not self.committed:
+            self._is_over = True
+            return False
+        await self._write(_event(reply), last=True)
+        return True
 
     def kept_alive(self) -> Delayed:
         """Send a comment at each ``KEEP_ALIVE_SECONDS``, for as long as the block lasts."""
@@ -52,7 +62,10 @@ class EventStream:
     async def _write(self, text: str, last: bool) -> None:
         # A handler may notify from several tasks: one of them begins, before any of them writes.
         async with self._lock:
+            if self._is_over:
+                return
             await self._begin()
+            self._is_over = last
             body = {"type": "http.response.body", "body": text.encode(), "more_body": not last}
             await self._send(body)
 
@@ -69,3 +82,7 @@ class EventStream:
             self._start.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.wait([self._start])
         self._start.result()
+
+
+def _event(message: Reply | JSONRPCNotification) -> str:
+    return f"event: message\r\ndata: {encoded(dumped(message))}\r\n\r\n"

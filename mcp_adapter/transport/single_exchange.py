@@ -107,9 +107,7 @@ class SingleExchange:
         with anyio.CancelScope() as scope:
             async with Delayed(WATCH_SECONDS, attend):
                 reply = await self._reply(exchange, request, stream, lifespan_state)
-            if stream.committed:
-                await stream.message(reply, last=True)
-            else:
+            if not await stream.finish(reply):
                 await json_response(dumped(reply), _status_of(reply))(request.scope, receive, send)
 
     async def _reply(

@@ -108,8 +108,7 @@ class StreamableHttp:
         stream = EventStream(send)
         async with stream.kept_alive():
             reply = await self._reply(request, version, call, stream)
-        if stream.committed:
-            await stream.message(reply, last=True)
+        if await stream.finish(reply):
             return None
         # JSON-RPC errors of these revisions travel in a 200. Not so that of an initialize: a 200
         # to it is what gets a session id.

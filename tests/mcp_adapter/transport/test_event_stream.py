@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from mcp_types import JSONRPCNotification
+from mcp_types import JSONRPCNotification, JSONRPCResponse
 from starlette.types import Message
 
 from mcp_adapter.transport.event_stream import EventStream
 
 pytestmark = pytest.mark.anyio
+
+REPLY = JSONRPCResponse(jsonrpc="2.0", id=1, result={})
 
 
 async def test_one_task_commits_before_any_of_them_writes() -> None:
@@ -56,7 +58,7 @@ async def test_a_start_whose_writer_is_cancelled_is_sent_once_before_what_is_wri
         tasks.cancel_scope.cancel()
     assert stream.committed
     may_go_on.set()
-    await stream.message(note, last=True)
+    await stream.finish(REPLY)
 
     assert sent == ["http.response.start", "http.response.body"]
 
@@ -78,4 +80,24 @@ async def test_a_start_that_fails_fails_what_is_written_next() -> None:
     may_go_on.set()
 
     with pytest.raises(OSError, match="ended"):
-        await stream.message(note, last=True)
+        await stream.finish(REPLY)
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_what_is_written_after_the_reply_is_dropped(is_begun: bool) -> None:
+    """A task that a handler has left behind may still notify."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    stream = EventStream(send)
+    note = JSONRPCNotification(jsonrpc="2.0", method="notifications/message")
+    if is_begun:
+        await stream.message(note)
+    assert await stream.finish(REPLY) is is_begun
+    before = len(sent)
+    await stream.message(note)
+
+    assert sent[before:] == []
+    assert stream.committed is is_begun
