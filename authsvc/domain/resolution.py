@@ -6,13 +6,14 @@ Plain values and one protocol. Times are seconds since the epoch (UTC).
 from __future__ import annotations
 
 import hmac
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from sys import getsizeof
 from typing import Any, Protocol
+
+from authsvc.domain.read_only import parsed
 
 SESSION_ID_MAX_LENGTH = 128
 """Longest session id that is accepted, in characters."""
@@ -94,14 +95,14 @@ class Principal:
     def claims(self) -> Mapping[str, Any]:
         """All claims of the token, by name, as they were signed. Parsed at the first use.
 
-        All holders of this principal share the mapping: do not change it.
+        Requests share the mapping: neither it nor what is in it can be changed. A copy can.
 
         Raises:
             ValueError: ``claims_json`` is no JSON object, which no token of authsvc's causes.
         """
         if self._claims is not None:
             return self._claims
-        claims = json.loads(self.claims_json)
+        claims = parsed(self.claims_json)
         if not isinstance(claims, dict):
             raise ValueError("claims_json is not a JSON object")
         object.__setattr__(self, "_claims", claims)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import operator
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -44,6 +49,46 @@ def test_claims_are_parsed_once_and_at_their_first_use() -> None:
     assert "tid" not in repr(principal)
     assert pickle.loads(pickle.dumps(principal)).claims == principal.claims  # noqa: S301 - our own
     assert Principal("i", "s", 1.0).claims == {}
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "set": lambda claims: operator.setitem(claims, "admin", True),
+    "delete": lambda claims: operator.delitem(claims, "tid"),
+    "merge": lambda claims: claims.__ior__({"admin": True}),
+    "update": lambda claims: claims.update(admin=True),
+    "default": lambda claims: claims.setdefault("admin", True),
+    "pop": lambda claims: claims.pop("tid"),
+    "popitem": lambda claims: claims.popitem(),
+    "clear": lambda claims: claims.clear(),
+    "inner set": lambda claims: operator.setitem(claims["realm"], "admin", True),
+    "inner list": lambda claims: claims["realm"]["roles"].append("admin"),
+    "list in a list": lambda claims: claims["lists"][0].append("admin"),
+    "object in a list": lambda claims: claims["lists"][1].update(admin=True),
+    "extend": lambda claims: claims["roles"].extend(["admin"]),
+    "insert": lambda claims: claims["roles"].insert(0, "admin"),
+    "remove": lambda claims: claims["roles"].remove("a"),
+    "last": lambda claims: claims["roles"].pop(),
+    "item": lambda claims: operator.setitem(claims["roles"], 0, "admin"),
+    "no item": lambda claims: operator.delitem(claims["roles"], 0),
+    "add": lambda claims: claims["roles"].__iadd__(["admin"]),
+    "repeat": lambda claims: claims["roles"].__imul__(2),
+    "empty": lambda claims: claims["roles"].clear(),
+    "sort": lambda claims: claims["roles"].sort(),
+    "reverse": lambda claims: claims["roles"].reverse(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_claims_that_requests_share_cannot_be_changed(change: Callable[[Any], object]) -> None:
+    usual = {"tid": "t", "roles": ["b", "a"], "realm": {"roles": []}, "lists": [["x"], {"y": 1}]}
+    principal = Principal("i", "s", 1.0, claims_json=json.dumps(usual).encode())
+    with pytest.raises(TypeError, match="change a copy"):
+        change(principal.claims)
+    assert principal.claims == usual
+    assert json.loads(json.dumps(principal.claims)) == usual
+    change(copy.deepcopy(principal.claims))
+    change(pickle.loads(pickle.dumps(principal.claims)))  # noqa: S301 - our own
+    assert principal.claims == usual
 
 
 @pytest.mark.parametrize("text", [b"[]", b"1", b"not json", b""])
