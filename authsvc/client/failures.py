@@ -155,10 +155,15 @@ def failure_of_status(status: status_pb2.Status) -> Failure:
 
 
 def located(error: AuthError, target: str) -> AuthError:
-    """``error``, with the address of the replica in its detail if its status is UNAVAILABLE."""
-    if error.reason.status is not GrpcStatus.UNAVAILABLE:
-        return error
-    detail = f"authsvc at {target}: {error.detail or error.reason.name}"
+    """A copy of ``error``, with the address of the replica in its detail if its status is
+    UNAVAILABLE.
+
+    All requests of a stream that ends have its error. To raise one instance for all of them would
+    put the frames of each into the tracebacks of the others, and their tokens with them.
+    """
+    detail = error.detail
+    if error.reason.status is GrpcStatus.UNAVAILABLE:
+        detail = f"authsvc at {target}: {detail or error.reason.name}"
     return AuthError(error.reason, detail, retry_after_seconds=error.retry_after_seconds)
 
 

@@ -17,7 +17,8 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from authsvc.client import AuthClient
 from authsvc.client.replica import Replica
-from authsvc.rpc.errors import encoded_status_of, ends_with_status
+from authsvc.domain.errors import AuthError
+from authsvc.rpc.errors import encoded_status_of, end_with_status, ends_with_status
 from authsvc.rpc.metadata import Context
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
@@ -74,6 +75,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
         written: the consistency token of each answer.
         streams: whether it has ``ResolveSessionStream``.
         ends_streams: whether it ends each after one batch, unanswered.
+        end: the error that it ends them with; None for OK.
         opened: the metadata of each stream.
         batches: the number of entries in each batch.
     """
@@ -87,6 +89,7 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
     written: str = ""
     streams: bool = True
     ends_streams: bool = False
+    end: AuthError | None = None
     opened: list[dict[str, str | bytes]] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -181,6 +184,8 @@ class FakeReplica(pb_grpc.AuthServiceServicer):
                     tasks[entry.request_id] = asyncio.create_task(work)
                 if self.ends_streams:
                     await self.arrived.wait()
+                    if self.end is not None:
+                        end_with_status(self.end, context)
                     return
             await asyncio.gather(*tasks.values(), return_exceptions=True)
         finally:

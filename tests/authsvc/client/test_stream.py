@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from contextvars import ContextVar
 
 import pytest
@@ -156,6 +157,25 @@ async def test_requests_of_a_stream_that_ends_are_retried() -> None:
         await streaming(client)
         await resolved(client)
     assert len(replica.opened) == 2
+
+
+async def test_no_request_has_the_frames_of_another_in_its_traceback() -> None:
+    """All of them fail with the error of their stream. Error reporters show the frames' variables,
+    and a token is one of them."""
+    async with fleet(1) as [replica], client_of(replica) as client:
+        replica.go_on.clear()
+        replica.ends_streams, replica.end = True, AuthError(Reason.CALLER_NOT_ALLOWED)
+        await streaming(client)
+        errors = await asyncio.gather(
+            *(client.resolve("s", f"token {count}", resource=RESOURCE) for count in range(5)),
+            return_exceptions=True,
+        )
+    for count, error in enumerate(errors):
+        assert isinstance(error, AuthError)
+        assert error.reason is Reason.CALLER_NOT_ALLOWED
+        frames = traceback.walk_tb(error.__traceback__)
+        tokens = {frame.f_locals["token"] for frame, _ in frames if "token" in frame.f_locals}
+        assert tokens == {f"token {count}"}
 
 
 async def test_a_replica_without_streams_is_called() -> None:
