@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 from pydantic import BaseModel, Field
 
 from authsvc.domain.resolution import AwsCredentials, Principal
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import tool
-from mcp_adapter.tools.storage import error_code, is_bucket_name, s3_of
+from mcp_adapter.tools.storage import S3Error, is_bucket_name, s3_errors, s3_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -86,7 +84,7 @@ async def _check(call: Call, buckets: list[Bucket]) -> None:
     async def check(client: S3Client, bucket: Bucket) -> None:
         nonlocal done
         async with limit:
-            await _ask(client, bucket)
+            await _ask(call, client, bucket)
         done += 1
         await call.report(done, len(buckets), f"{done} of {len(buckets)} checked")
 
@@ -95,16 +93,15 @@ async def _check(call: Call, buckets: list[Bucket]) -> None:
             tasks.start_soon(check, client, bucket)
 
 
-async def _ask(client: S3Client, bucket: Bucket) -> None:
+async def _ask(call: Call, client: S3Client, bucket: Bucket) -> None:
     if not is_bucket_name(bucket.name):
         bucket.access = "missing"
         return
     try:
-        head = await client.head_bucket(Bucket=bucket.name)
-    except ClientError as error:
-        bucket.access = _MEANING.get(error_code(error), "unavailable")
-    except (BotoCoreError, ResponseParserError):
-        bucket.access = "unavailable"
+        with s3_errors(call.s3):
+            head = await client.head_bucket(Bucket=bucket.name)
+    except S3Error as error:
+        bucket.access = _MEANING.get(error.code, "unavailable")
     else:
         bucket.access = "reachable"
         bucket.region = head.get("BucketRegion") or bucket.region

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import parse_qs, urlsplit
 
-from botocore.exceptions import ClientError
 from mcp_types import ResourceLink
 from pydantic import BaseModel, Field
 
@@ -17,8 +16,9 @@ from mcp_adapter.tools.decoding import SHORTEST_PIECE, Encoding, decoded, detect
 from mcp_adapter.tools.storage import (
     BucketArgument,
     KeyArgument,
-    error_code,
+    S3Error,
     object_in,
+    s3_errors,
     s3_of,
 )
 
@@ -138,7 +138,7 @@ async def bucket_object_text(
     if etag is not None:
         request["IfMatch"] = f'"{etag}"'
     async with s3_of(call) as client:
-        answer = await _ranged(client, request, start)
+        answer = await _ranged(call, client, request, start)
         data = b""
         async with answer["Body"] as body:
             # One read brings what has arrived.
@@ -211,12 +211,13 @@ def _end_of(url: str) -> datetime:
 
 
 async def _ranged(
-    client: S3Client, request: GetObjectRequestTypeDef, start: int
+    call: Call, client: S3Client, request: GetObjectRequestTypeDef, start: int
 ) -> GetObjectOutputTypeDef:
     try:
-        return await client.get_object(**request)
-    except ClientError as error:
-        if start or error_code(error) != "InvalidRange":
+        with s3_errors(call.s3):
+            return await client.get_object(**request)
+    except S3Error as error:
+        if start or error.code != "InvalidRange":
             raise
     # An empty object has no first byte that a range could begin with.
     request.pop("Range")

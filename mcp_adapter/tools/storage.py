@@ -10,13 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 from pydantic import Field
 
 from authsvc.domain.buckets import located
 from authsvc.domain.resolution import Principal
 from mcp_adapter.tools.call import Call, ToolError
+from mcp_adapter.tools.s3 import S3Clients
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -113,35 +112,45 @@ def is_bucket_name(name: str) -> bool:
     return _BUCKET.fullmatch(name) is not None
 
 
+class S3Error(ToolError):
+    """S3 answered with an error, or gave no valid answer.
+
+    Attributes:
+        code: of S3's error; empty without an answer.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @asynccontextmanager
 async def s3_of(call: Call) -> AsyncIterator[S3Client]:
-    """A client with the call's own credentials; an error of S3 is a ``ToolError``."""
+    """A client with the call's own credentials; an error of S3 is an ``S3Error``."""
     credentials = call.aws_credentials()
-    with s3_errors():
+    with s3_errors(call.s3):
         async with call.s3.client(credentials) as client:
             yield client
 
 
 @contextmanager
-def s3_errors() -> Iterator[None]:
+def s3_errors(clients: S3Clients) -> Iterator[None]:
     """Errors of S3 become errors of the tool with their cause, never an empty answer.
 
     S3's own message is dropped: it may name the account, the role, or what the request held.
     """
     try:
         yield
-    except ClientError as error:
-        raise ToolError(error_message(error_code(error))) from None
-    except (BotoCoreError, ResponseParserError) as error:
-        raise ToolError(
-            f"S3 is unreachable, or its answer is not valid: {type(error).__name__}."
-        ) from None
-
-
-def error_code(error: ClientError) -> str:
-    """The code that S3 gave; the HTTP status where an answer has no body."""
-    code = error.response.get("Error", {}).get("Code", "")
-    return code if re.fullmatch(r"[A-Za-z0-9.]{1,64}", code) else "unknown"
+    except Exception as error:
+        code = clients.error_code(error)
+        if code is None:
+            raise
+        message = (
+            error_message(code)
+            if code
+            else (f"S3 is unreachable, or its answer is not valid: {type(error).__name__}.")
+        )
+        raise S3Error(message, code) from None
 
 
 def error_message(code: str) -> str:

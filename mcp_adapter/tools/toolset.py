@@ -55,7 +55,6 @@ class Toolset:
         return cls(selected(tools or ToolsSettings()), s3)
 
     async def __aenter__(self) -> Self:
-        await self._s3.load()
         return self
 
     async def __aexit__(

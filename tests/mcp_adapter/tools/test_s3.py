@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ from botocore.exceptions import HTTPClientError
 from botocore.loaders import JSONFileLoader
 
 from authsvc.domain.resolution import AwsCredentials, Secret
-from mcp_adapter.tools import Call, Toolset
+from mcp_adapter.tools import Call, s3_api
 from mcp_adapter.tools import s3 as s3_module
 from mcp_adapter.tools.listing import bucket_objects_list
 from mcp_adapter.tools.s3 import S3Clients
-from mcp_adapter.tools.settings import S3Settings
+from mcp_adapter.tools.s3_api import S3Api
+from mcp_adapter.tools.slices import Slices
+from mcp_adapter.tools.storage import s3_errors
 from tests.mcp_adapter.tools.calls import answer, call_of, credentials, refusal
 from tests.mcp_adapter.tools.slow_storage import SlowStorage
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -148,13 +152,75 @@ async def test_another_client_reads_no_model_again(
         assert models_read == []
 
 
-async def test_no_call_waits_for_the_model(models_read: list[str]) -> None:
+async def test_no_call_waits_for_the_model(
+    clients: S3Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It takes a tenth of a second, which all other calls would wait, too."""
-    async with Toolset.default(S3Settings()) as tools:
-        assert models_read
-        models_read.clear()
-        async with tools._s3.client(credentials()):
-            assert models_read == []
+    readers: set[int] = set()
+    load_file = JSONFileLoader.load_file
+
+    def noted(loader: JSONFileLoader, path: str) -> object:
+        if (model := load_file(loader, path)) is not None:
+            readers.add(threading.get_ident())
+        return model
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", noted)
+    async with clients.client(credentials()):
+        assert readers
+    assert threading.get_ident() not in readers
+
+
+async def test_first_calls_wait_for_one_load(
+    clients: S3Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = counted_loads(monkeypatch)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await asyncio.gather(*(listing(call_of(clients), max_keys=1) for _ in range(5)))
+    assert len(loads) == 1
+
+
+async def test_a_load_that_fails_fails_its_call_alone(
+    clients: S3Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = counted_loads(monkeypatch, OSError("too many open files"))
+    with pytest.raises(OSError, match="too many open files"):
+        await listing(call_of(clients))
+    assert await listing(call_of(clients), max_keys=1)
+    assert len(loads) == 2
+
+
+def counted_loads(monkeypatch: pytest.MonkeyPatch, *failures: Exception) -> list[None]:
+    """Gets an item for each load; the first ones fail."""
+    loads: list[None] = []
+    load, failing = s3_module._load, iter(failures)
+
+    def counted(endpoint_url: str | None, slices: Slices) -> S3Api:
+        loads.append(None)
+        for failure in failing:
+            raise failure
+        return load(endpoint_url, slices)
+
+    monkeypatch.setattr(s3_module, "_load", counted)
+    return loads
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+async def test_what_is_loaded_is_frozen_as_the_rest_is(clients: S3Clients, is_frozen: bool) -> None:
+    gc.unfreeze()
+    if is_frozen:
+        gc.freeze()
+    before = gc.get_freeze_count()
+    try:
+        async with clients.client(credentials()):
+            frozen = gc.get_freeze_count() - before
+    finally:
+        gc.unfreeze()
+    assert (frozen > 0) is is_frozen
+
+
+async def test_without_a_client_no_exception_is_of_s3(clients: S3Clients) -> None:
+    with pytest.raises(ValueError, match="unrelated"), s3_errors(clients):
+        raise ValueError("unrelated")
 
 
 async def test_one_credential_is_one_client(clients: S3Clients) -> None:
@@ -195,11 +261,11 @@ async def test_a_session_token_is_part_of_who_a_client_is(clients: S3Clients) ->
 
 async def test_many_calls_of_one_caller_do_not_queue(slow_storage: SlowStorage) -> None:
     """As many as a client has connections are answered only once all of them have arrived."""
-    slow_storage.holds = s3_module.MAX_CONNECTIONS
+    slow_storage.holds = s3_api.MAX_CONNECTIONS
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
         slow_storage.clients.client(credentials()) as client,
     ):
         heads = (client.head_bucket(Bucket="alpha") for _ in range(slow_storage.holds))
         await asyncio.gather(*heads)
-    assert slow_storage.most_at_once == s3_module.MAX_CONNECTIONS
+    assert slow_storage.most_at_once == s3_api.MAX_CONNECTIONS
