@@ -35,6 +35,10 @@ CHECK_SECONDS = 0.5
 CONNECTED_YET_SECONDS = 0.02
 """How often the state of a connection is polled."""
 
+RETURN_SECONDS = 0.1
+"""How long a replica whose connection was lost may take to be connected again, as seen by a caller
+whose other replicas are unresponsive: it waits so long before it calls one of those."""
+
 ASK_AGAIN_SECONDS = 1.0
 """The longest time until a replica that did not report SERVING is checked again."""
 
@@ -96,6 +100,8 @@ class Replica:
         )
         self._serving = True
         self._responsive = True
+        self._was_connected = False
+        self._lost_at = float("-inf")
         self._traceparent = traceparent
         self._streams: Streams | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,7 +113,17 @@ class Replica:
     def try_connect(self) -> bool:
         """Begin to connect, unless there is a connection; whether there is one."""
         # A connection that the server has ended, for its age perhaps, is made anew at once.
-        return self._channel.get_state(try_to_connect=True) is _READY
+        connected = self._channel.get_state(try_to_connect=True) is _READY
+        if self._was_connected and not connected:
+            self._lost_at = asyncio.get_running_loop().time()
+        self._was_connected = connected
+        return connected
+
+    @property
+    def returning(self) -> bool:
+        """Whether it is healthy, was connected a moment ago and is not now."""
+        since = asyncio.get_running_loop().time() - self._lost_at
+        return self.healthy and not self._was_connected and since < RETURN_SECONDS
 
     @property
     def healthy(self) -> bool:

@@ -90,12 +90,17 @@ class Replicas:
         self._update(endpoints)
 
     def best(self, tried: Collection[Replica]) -> Replica | None:
-        """The one to call next; None while none is connected.
+        """The one to call next; None while none is connected, or none but unresponsive ones while
+        another returns: a connection that its server ends for its age is back in milliseconds.
 
         Prefers healthy replicas, then those not tried, and of two at random the less busy one, so
         that a slow replica gets fewer calls.
         """
         connected = [replica for replica in self._by_endpoint.values() if replica.try_connect()]
+        if not any(replica.healthy for replica in connected) and any(
+            replica.returning for replica in self._by_endpoint.values()
+        ):
+            return None
         if len(connected) < 2:
             return connected[0] if connected else None
         rank = min(_rank(replica, tried) for replica in connected)

@@ -11,6 +11,8 @@ from typing import NoReturn
 import pytest
 
 from authsvc.client import AuthClient, replicas
+from authsvc.client import replica as replica_module
+from authsvc.client.targets import Endpoint
 from authsvc.domain.errors import AuthError
 from tests.authsvc.client.fleet import (
     BOUND_SECONDS,
@@ -194,6 +196,31 @@ async def test_a_frozen_replica_costs_a_fraction_of_one_deadline_and_is_avoided(
         f"authsvc at {frozen.address} is unresponsive: other replicas are preferred",
         f"authsvc at {frozen.address} responds again",
     ]
+
+
+@pytest.mark.parametrize("returns", [True, False])
+async def test_a_frozen_replica_is_not_called_while_another_reconnects(
+    returns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reconnects each time its server ends the connection for its age."""
+    monkeypatch.setattr(replica_module, "RETURN_SECONDS", TIMEOUT_SECONDS if returns else 0.0)
+    async with fleet(2) as (frozen, other), client_of(frozen, other) as client:
+        await connected(client, 2)
+        [first, second] = [
+            client._replicas._by_endpoint[Endpoint(one.address)] for one in (frozen, other)
+        ]
+        frozen.freeze()
+        first.mark_unresponsive()
+        await other.stop()
+        async with asyncio.timeout(BOUND_SECONDS):
+            while second.try_connect():  # noqa: ASYNC110 - the replica is in this process
+                await asyncio.sleep(0)
+        best = client._replicas.best(())
+        assert best is (None if returns else first)
+        if returns:
+            await other.start()
+            await resolved(client)
+            assert len(other.asked) == 1
 
 
 async def test_a_slow_replica_is_not_taken_for_a_frozen_one() -> None:
