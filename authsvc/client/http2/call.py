@@ -48,6 +48,10 @@ HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1,
 MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 5, 6
 """Settings (RFC 9113 section 6.5.2)."""
 
+MAX_INTERIM_RESPONSES = 16
+"""Responses of status 1xx before the response. No gRPC server sends one; to decode a flood of them
+would keep the event loop for long."""
+
 _SETTINGS = (
     (HEADER_TABLE_SIZE, 0),
     (ENABLE_PUSH, 0),
@@ -102,6 +106,7 @@ class GrpcCall:
         self._header_blocks = HeaderBlocks()
         self._ends_stream = False
         self._is_answered = False
+        self._interim_responses = 0
         self._receive_window = ReceiveWindow()
         self._window = SendWindow()
         self._max_frame_bytes = MAX_FRAME_BYTES
@@ -250,6 +255,9 @@ class GrpcCall:
     def _response(self, headers: Headers) -> None:
         code = headers.get(b":status", b"")
         if len(code) == 3 and code.startswith(b"1"):
+            self._interim_responses += 1
+            if self._interim_responses > MAX_INTERIM_RESPONSES:
+                raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "too many interim responses")
             return
         if code != b"200" or not headers.get(b"content-type", b"").startswith(b"application/grpc"):
             self.fail(status.of_http(code))

@@ -20,6 +20,7 @@ from authsvc.client.http2.call import (
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
+    MAX_INTERIM_RESPONSES,
     GrpcCall,
 )
 from authsvc.client.http2.flow import DEFAULT_WINDOW, MAX_WINDOW, RECEIVE_WINDOW
@@ -463,6 +464,14 @@ def end_of(data: bytes) -> CallEnd | None:
 def test_an_end_without_a_message_has_its_headers_alone() -> None:
     end = end_of(headers(*RESPONSE, ("grpc-status", "12"), end=True))
     assert end == CallEnd(grpc.StatusCode.UNIMPLEMENTED)
+
+
+def test_a_flood_of_interim_responses_ends() -> None:
+    call, _ = begun()
+    call.receive(headers((":status", "100")) * MAX_INTERIM_RESPONSES)
+    with pytest.raises(Http2Error) as caught:
+        call.receive(headers((":status", "100")))
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
 def test_interim_responses_are_skipped() -> None:
