@@ -15,6 +15,7 @@ import click
 import uvloop
 from grpc import aio
 
+from authsvc.net.channels import open_channel
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1.auth_pb2_grpc import AuthServiceStub
 from bench.calls import STREAM
@@ -189,7 +190,7 @@ async def _visible(running: Fleet) -> float:
     """Median ms from the acknowledgement of a revocation until another replica rejects."""
     population, delays = running.population, []
     addresses = [replica.address for replica in running.replicas[:2]]
-    async with aio.insecure_channel(addresses[0]) as one, aio.insecure_channel(addresses[1]) as two:
+    async with open_channel(addresses[0]) as one, open_channel(addresses[1]) as two:
         writer: AuthServiceAsyncStub = AuthServiceStub(one)
         reader: AuthServiceAsyncStub = AuthServiceStub(two)
         for session in range(SESSIONS - PROBES, SESSIONS):
