@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +17,8 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 from starlette.responses import Response
+
+from mcp_adapter.transport.own_context import OwnContext
 
 Reply = JSONRPCResponse | JSONRPCError
 
@@ -48,10 +50,10 @@ def request_in(message: object) -> JSONRPCRequest | None:
         return None
 
 
-async def reply_to(request_id: RequestId, call: Awaitable[dict[str, Any]]) -> Reply:
+async def reply_to(request_id: RequestId, call: Coroutine[Any, Any, dict[str, Any]]) -> Reply:
     """The outcome of a dispatched request. The message of an unknown exception is logged alone."""
     try:
-        result = await call
+        result = await OwnContext(call)
     except Exception as error:  # noqa: BLE001 - the border: the SDK's function logs what it hides
         return JSONRPCError(jsonrpc="2.0", id=request_id, error=modern_error_data(error))
     return JSONRPCResponse(jsonrpc="2.0", id=request_id, result=result)
