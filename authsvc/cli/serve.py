@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from authsvc.cli.configuration import config_errors, config_option, load_settings
-from authsvc.common.process import forbid_core_dumps
+from authsvc.common.process import forbid_core_dumps, imports_of_a_server
 
 
 @click.command(
@@ -23,13 +23,15 @@ from authsvc.common.process import forbid_core_dumps
 def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     """Serve AuthService over gRPC until SIGTERM or Ctrl-C."""
     # Imported here so that help and usage errors are fast.
-    from authsvc.common import event_loop
-    from authsvc.telemetry import logs
+    with imports_of_a_server():
+        from authsvc.common import event_loop
+        from authsvc.telemetry import logs
 
     with config_errors():
         event_loop.require_supported_platform()
-    from authsvc.server import running as server
-    from authsvc.server import workers
+    with imports_of_a_server():
+        from authsvc.server import running as server
+        from authsvc.server import workers
 
     settings = load_settings(config)
     with config_errors():

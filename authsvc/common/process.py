@@ -1,11 +1,15 @@
-"""What each program does first: it removes debug switches and forbids core dumps."""
+"""What each program does first: it removes debug switches, forbids core dumps, and imports the rest
+without collections of garbage."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -60,6 +64,21 @@ def forbid_core_dumps() -> None:
 
 
 _PR_SET_DUMPABLE = 4
+
+
+@contextmanager
+def imports_of_a_server() -> Iterator[None]:
+    """Around the imports of a process that serves: no garbage is collected meanwhile.
+
+    What they create lives as long as the process. Collections would visit it 40 times while it
+    grows, and once more before the server freezes it (measured: 8 % of the adapter's start).
+    """
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 class Program(click.Group):

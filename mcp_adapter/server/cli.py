@@ -10,7 +10,7 @@ import click
 
 from authsvc import __version__
 from authsvc.common.printable import printable, printable_lines
-from authsvc.common.process import Program, forbid_core_dumps
+from authsvc.common.process import Program, forbid_core_dumps, imports_of_a_server
 from authsvc.common.settings import ConfigError, load
 
 config_option = click.option(
@@ -52,13 +52,15 @@ def serve(config: Path | None, listen: str | None) -> None:
     Clients find metadata at /.well-known/oauth-protected-resource, probes /healthz and /readyz.
     """
     # Imported here so that --help and --version answer at once.
-    from authsvc.common import event_loop
-    from authsvc.telemetry import logs
+    with imports_of_a_server():
+        from authsvc.common import event_loop
+        from authsvc.telemetry import logs
 
     try:
         event_loop.require_supported_platform()
-        from mcp_adapter.server import running as server
-        from mcp_adapter.server.config import Settings
+        with imports_of_a_server():
+            from mcp_adapter.server import running as server
+            from mcp_adapter.server.config import Settings
 
         settings = load(Settings, config)
         if listen is not None:

@@ -149,6 +149,11 @@ def test_both_stages_are_of_one_version() -> None:
     assert is_pinned(base)
 
 
+def test_the_standard_library_is_compiled() -> None:
+    """Debian's comes with bytecode; the official image of Python, which we build on, with none."""
+    assert re.search(r"^RUN python3 -m compileall .*\n.*\n.*stdlib", CONTAINERFILE, re.MULTILINE)
+
+
 def test_the_build_sees_what_it_copies_and_nothing_secret() -> None:
     ignored = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
     allowed = {line[1:] for line in ignored if line.startswith("!")}

@@ -93,6 +93,15 @@ def test_nothing_is_in_it_that_installs_or_compiles(image: Path) -> None:
     assert not (image / "build").exists()
 
 
+@pytest.mark.parametrize("name", ["authsvc", "asyncio"])
+def test_no_start_compiles_anything(image: Path, name: str) -> None:
+    """Nothing is written at run time, so that each start would do so again."""
+    sources = [path for path in image.glob(f"**/python3*/**/{name}/*.py") if path.stat().st_size]
+    assert sources
+    for source in sources:
+        assert list((source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc"))
+
+
 def test_its_own_layer_is_not_large(image: Path) -> None:
     files = [path for path in (image / "opt" / "authsvc").rglob("*") if path.is_file()]
     assert 0 < sum(path.lstat().st_size for path in files) <= OWN_LAYER_BYTES

@@ -12,19 +12,28 @@ import pytest
 
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process
-from tests.support.stack import start_adapter
+from tests.support.stack import start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
 
 SITE = """
-import atexit, os, sys
+import atexit, gc, os, sys
+
+collections = []
+
+def collected(phase, info):
+    for name in ("authsvc.server.running", "mcp_adapter.server.running"):
+        if name in sys.modules and not hasattr(sys.modules[name], "serve"):
+            collections.append("collected while importing")
 
 def report():
     with open(os.environ["IMPORTED"], "w") as file:
-        file.write("\\n".join(sys.modules))
+        file.write("\\n".join([*sys.modules, *collections]))
 
+gc.callbacks.append(collected)
 atexit.register(report)
 """
-"""Of a Python process that says at its end what it has imported."""
+"""Of a Python process that says at its end what it has imported, and whether garbage was collected
+meanwhile."""
 
 
 @pytest.fixture
@@ -55,4 +64,14 @@ def test_an_adapter_without_calls_of_s3_does_without_aiobotocore(folder: Path) -
 
     assert ready.status_code == 503
     assert "mcp_adapter.tools.s3" in modules
+    assert "collected while importing" not in modules
     assert not modules & {"aiobotocore", "aiohttp", "botocore", "mcp_adapter.tools.s3_api"}
+
+
+def test_an_authsvc_collects_no_garbage_while_it_is_imported(folder: Path) -> None:
+    with ExitStack() as running:
+        authsvc, _ = start_authsvc(folder, running, credentials="")
+        modules = imported(authsvc, folder)
+
+    assert "authsvc.server.running" in modules
+    assert "collected while importing" not in modules
