@@ -70,8 +70,8 @@ _PR_SET_DUMPABLE = 4
 def imports_of_a_server() -> Iterator[None]:
     """Around the imports of a process that serves: no garbage is collected meanwhile.
 
-    What they create lives as long as the process. Collections would visit it 40 times while it
-    grows, and once more before the server freezes it (measured: 8 % of the adapter's start).
+    What they create lives as long as the process, so collections visit it again and again while it
+    grows: 0.05 s of authsvc's start and 0.11 s of the adapter's (measured).
     """
     gc.disable()
     try:
