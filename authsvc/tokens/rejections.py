@@ -18,7 +18,7 @@ from authsvc.tokens.sources import KeySource
 
 REJECTED_TOKENS = 4096
 """Rejected tokens that are cached. A caller may have 100 checked and rejected in a second, so that
-one caller's flood takes the better part of a minute to evict another's."""
+one caller's flood takes 40 seconds to evict another's."""
 
 REJECTION_BYTES = 1_000
 """Memory that one takes on average; a detail has some hundred characters at most."""

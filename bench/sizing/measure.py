@@ -91,7 +91,7 @@ async def measured(folder: Path, peers: dict[str, object], step: Step) -> Inputs
 
 
 def tool_call(peers: dict[str, object]) -> tuple[float, float]:
-    """CPU µs of a tool call in the adapter and in authsvc: the dearer revision's.
+    """CPU µs of a tool call in the adapter and in authsvc: of the revision that costs more.
 
     Raises:
         ValueError: the file has no such samples.

@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         """Close it; a call that has not ended fails.
 
         Args:
-            code: why, as the peer is told.
+            code: why; sent to the peer.
         """
         self._end(lost("the connection was closed by this client"))
         if self._transport is None or self._is_closing:
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close it without a word."""
+        """Close it, and send nothing more."""
         if self._transport is not None:
             self._is_closing = True
             self._transport.abort()
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         await asyncio.wait((self.closed,))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Speak first, as HTTP/2 has it."""
+        """Send the client's preface: in HTTP/2, the client sends first."""
         self._transport = cast("asyncio.Transport", transport)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != "h2":
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = True
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The peer reads again."""
         self._is_paused = False
         self.flush_soon()
 

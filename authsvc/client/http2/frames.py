@@ -45,7 +45,7 @@ class Http2Error(Exception):
     """The peer broke a rule of the protocol, or exceeded a bound. Ends the connection.
 
     Args:
-        code: what the peer is told.
+        code: sent to the peer.
         text: which rule. Never holds anything that the peer sent.
     """
 

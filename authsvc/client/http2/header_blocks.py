@@ -1,7 +1,7 @@
 """The headers of a call (RFC 9113 section 8, RFC 7541): the request's, and those of the response.
 
 A call has one block of request headers and two of response headers, so that neither side profits
-from a header table: the server is told to keep none, and none is used here.
+from a header table: the client's settings forbid one, and none is used here.
 """
 
 from __future__ import annotations

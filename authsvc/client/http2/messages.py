@@ -24,7 +24,7 @@ class MessageReader:
         Raises:
             Http2Error: a message is too large, or compressed, which no client asks for.
         """
-        # As good as always: one message in one frame.
+        # Nearly always: one message in one frame.
         is_whole = not self._partial and len(data) >= PREFIX_BYTES
         if is_whole and _length(data, 0) == len(data) - PREFIX_BYTES:
             return (data[PREFIX_BYTES:],)
