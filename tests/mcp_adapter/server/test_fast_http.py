@@ -27,14 +27,14 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 
-import asyncio
+from asyncio.selector_events import BaseSelectorEventLoop
 
-def run(*args, **kwargs):
+def init(*args, **kwargs):
     raise RuntimeError("asyncio's own loop")
 
-asyncio.run = run
+BaseSelectorEventLoop.__init__ = init
 """
-"""Of a Python process that has neither h11 nor asyncio's way to run on its own loop."""
+"""Of a Python process that has neither h11 nor asyncio's own loop."""
 
 
 @pytest.fixture
