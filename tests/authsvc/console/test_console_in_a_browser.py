@@ -58,8 +58,8 @@ async def tab_to(page: Page, name: str) -> None:
         if await focused.count():
             text = (await focused.inner_text()) or (await focused.get_attribute("id")) or ""
             if text.strip() == name:
-                outline = await focused.evaluate("it => getComputedStyle(it).outlineStyle")
-                assert outline == "solid"  # where one is can be seen
+                # Where one is can be seen, once the style sheet of a new page has arrived.
+                await expect(focused).to_have_css("outline-style", "solid")
                 return
     raise AssertionError(f"Tab does not lead to {name!r}")
 
