@@ -226,7 +226,7 @@ def _decide_new(
         return Decision(
             Row.CREATED_WITHOUT_TOKEN, Outcome.CREATED, record=record, change=Change.WRITE
         )
-    record = _bind(record, token, resource, now, limits)
+    record = _bind(record, token, resource, now, limits, revision=record.revision)
     return Decision(
         Row.CREATED_WITH_TOKEN,
         Outcome.CREATED,
@@ -294,18 +294,17 @@ def _bind(
     now: float,
     limits: Limits,
     *,
-    revision: int | None = None,
+    revision: int,
 ) -> Record:
     """The record with a token as the current one of a resource, bound to its subject."""
-    idle_end = now + limits.authenticated_idle_seconds
     return replace(
         record,
-        revision=record.revision if revision is None else revision,
+        revision=revision,
         issuer=token.principal.issuer,
         subject=token.principal.subject,
         grants=MappingProxyType({**record.grants, resource: token.grant()}),
         last_seen_time=now,
-        expire_time=min(idle_end, record.create_time + limits.absolute_seconds),
+        expire_time=_end(record, limits.authenticated_idle_seconds, now, limits),
     )
 
 
@@ -316,5 +315,8 @@ def _idle_seconds(record: Record, limits: Limits) -> float:
 
 
 def _expire_time(record: Record, now: float, limits: Limits) -> float:
-    idle = now + _idle_seconds(record, limits)
-    return min(idle, record.create_time + limits.absolute_seconds)
+    return _end(record, _idle_seconds(record, limits), now, limits)
+
+
+def _end(record: Record, idle_seconds: float, now: float, limits: Limits) -> float:
+    return min(now + idle_seconds, record.create_time + limits.absolute_seconds)
