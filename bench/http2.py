@@ -16,15 +16,30 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+from authsvc.client.http2.call import (
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+)
+from authsvc.client.http2.flow import DEFAULT_WINDOW
+from authsvc.client.http2.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    MAX_FRAME_BYTES,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+    widen,
+)
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
-
-HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 3, 4, 5
-
-DEFAULT_WINDOW = 65_535
-DEFAULT_FRAME = 16_384
 UNBOUNDED_STREAMS = 2**32 - 1
 WIDE_WINDOW = 2**31 - 1
 RENEW_BYTES = 2**30
@@ -80,8 +95,8 @@ class Connection:
         self._next_stream = 1
         self._out = bytearray(PREFACE)
         settings = (HEADER_TABLE_SIZE, 0, INITIAL_WINDOW_SIZE, WIDE_WINDOW)
-        self._out += _frame(SETTINGS, 0, 0, struct.pack(">HIHI", *settings))
-        self._out += _widen(0, WIDE_WINDOW - DEFAULT_WINDOW)
+        self._out += frame(SETTINGS, 0, 0, struct.pack(">HIHI", *settings))
+        self._out += widen(0, WIDE_WINDOW - DEFAULT_WINDOW)
         self._in = bytearray()
         self._messages: dict[int, bytearray] = {}
         self._received: dict[int, int] = {0: 0}
@@ -89,7 +104,7 @@ class Connection:
         self._window = DEFAULT_WINDOW
         self._stream_windows: dict[int, int] = {}
         self._initial_window = DEFAULT_WINDOW
-        self._largest_frame = DEFAULT_FRAME
+        self._largest_frame = MAX_FRAME_BYTES
         self._most_streams = 0
 
     @property
@@ -116,7 +131,7 @@ class Connection:
         stream = self._next_stream
         block = self._first_headers if stream == 1 else self._headers
         self._next_stream += 2
-        self._out += _frame(HEADERS, END_HEADERS, stream, block)
+        self._out += frame(HEADERS, END_HEADERS, stream, block)
         self._messages[stream] = bytearray()
         self._stream_windows[stream] = self._initial_window
         return stream
@@ -175,7 +190,7 @@ class Connection:
                 return False
             done = size == len(sending.data)
             flags = END_STREAM if sending.end and done else 0
-            self._out += _frame(DATA, flags, sending.stream, sending.data[:size])
+            self._out += frame(DATA, flags, sending.stream, sending.data[:size])
             self._window -= size
             self._stream_windows[sending.stream] -= size
             if done:
@@ -193,7 +208,7 @@ class Connection:
         elif kind == SETTINGS and not flags & ACK:
             self._take_settings(body)
         elif kind == PING and not flags & ACK:
-            self._out += _frame(PING, ACK, 0, body)
+            self._out += frame(PING, ACK, 0, body)
         elif kind == WINDOW_UPDATE:
             if stream == 0:
                 self._window += int.from_bytes(body)
@@ -206,7 +221,7 @@ class Connection:
         for scope in (0, stream):
             received = self._received.get(scope, 0) + len(body)
             if received >= RENEW_BYTES:
-                self._out += _widen(scope, received)
+                self._out += widen(scope, received)
                 received = 0
             self._received[scope] = received
         partial = self._messages.get(stream)
@@ -228,7 +243,7 @@ class Connection:
                 self._largest_frame = value
             elif name == MAX_CONCURRENT_STREAMS:
                 self._most_streams = value
-        self._out += _frame(SETTINGS, ACK, 0, b"")
+        self._out += frame(SETTINGS, ACK, 0, b"")
 
     def _end(self, stream: int, ok: bool, events: list[Event]) -> None:
         if self._messages.pop(stream, None) is not None:
@@ -247,18 +262,6 @@ def _connect(target: str) -> socket.socket:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setblocking(False)
     return connection
-
-
-def _frame(kind: int, flags: int, stream: int, body: bytes | memoryview) -> bytes:
-    return b"%b%b%b" % (
-        len(body).to_bytes(3),
-        bytes((kind, flags)),
-        stream.to_bytes(4) + bytes(body),
-    )
-
-
-def _widen(stream: int, size: int) -> bytes:
-    return _frame(WINDOW_UPDATE, 0, stream, size.to_bytes(4))
 
 
 def _header_blocks(method: str) -> tuple[bytes, bytes]:

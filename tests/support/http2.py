@@ -7,16 +7,10 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
-from bench.http2 import (
-    DEFAULT_WINDOW,
-    END_STREAM,
-    HEADERS,
-    INITIAL_WINDOW_SIZE,
-    SETTINGS,
-    Connection,
-    ConnectionEndedError,
-    Event,
-)
+from authsvc.client.http2.call import INITIAL_WINDOW_SIZE
+from authsvc.client.http2.flow import DEFAULT_WINDOW
+from authsvc.client.http2.frames import END_STREAM, HEADERS, SETTINGS
+from bench.http2 import Connection, ConnectionEndedError, Event
 
 
 class HalfCalls(Connection):

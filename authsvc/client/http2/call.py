@@ -172,7 +172,7 @@ class GrpcCall:
             part = self._unsent[: min(room, self._max_frame_bytes)]
             self._unsent = self._unsent[len(part) :]
             self._window.take(len(part))
-            self.output.append(frame(DATA, 0, STREAM_ID, bytes(part)))
+            self.output.append(frame(DATA, 0, STREAM_ID, part))
         if self._is_finishing and not self._unsent:
             self._is_finishing = False
             self.output.append(frame(DATA, END_STREAM, STREAM_ID))

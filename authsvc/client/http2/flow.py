@@ -5,12 +5,12 @@ from __future__ import annotations
 from authsvc.client.http2.frames import ErrorCode, Http2Error
 
 DEFAULT_WINDOW = 65_535
-"""Bytes that either side may send before it is told of another window."""
+"""Bytes that either side may send until SETTINGS or WINDOW_UPDATE change the window."""
 
 MAX_WINDOW = 2**31 - 1
 
 RECEIVE_WINDOW = 1 << 24
-"""Bytes that the peer may send before it is told that as many were consumed. What it sends is
+"""Bytes that the peer may send before a WINDOW_UPDATE for as many. What it sends is
 consumed at once, so this bounds no memory: it must be large enough that the peer never waits."""
 
 

@@ -19,7 +19,7 @@ HEAD_BYTES = 9
 """Size of a frame's head."""
 
 MAX_FRAME_BYTES = 16_384
-"""The largest payload that a peer may send without being told of another limit; the limit here."""
+"""The largest payload unless SETTINGS permit a larger one (RFC 9113 section 4.2), and ours."""
 
 Frame = tuple[int, int, int, bytes]
 """Type, flags, stream id, payload."""
@@ -54,7 +54,7 @@ class Http2Error(Exception):
         self.code = code
 
 
-def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+def frame(kind: int, flags: int, stream_id: int, payload: bytes | memoryview = b"") -> bytes:
     """One frame."""
     head = b"%b%c%c%b" % (len(payload).to_bytes(3), kind, flags, stream_id.to_bytes(4))
     return head + payload

@@ -15,11 +15,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from authsvc.client import AuthClient
+from authsvc.client.http2.frames import ACK, PREFACE, SETTINGS
 from authsvc.net.channels import LASTING, Option, open_channel
 from authsvc.server import listener
 from authsvc.server.config import Settings
 from authsvc.server.running import running
-from bench.http2 import ACK, PREFACE, SETTINGS
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import settings_for
