@@ -70,6 +70,8 @@ TIMED_OUT = Failure(
     timed_out=True,
 )
 
+UNREADABLE = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "the answer cannot be read"))
+
 CLOSED = Failure(
     AuthError(Reason.SERVICE_UNAVAILABLE, "the connection was closed by this client"),
     may_repeat=True,

@@ -15,11 +15,11 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from authsvc.client import health
-from authsvc.client.failures import AttemptError, Failure, answered
+from authsvc.client.failures import UNREADABLE, AttemptError, answered
 from authsvc.client.streams import Streams
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls import Metadata
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Resolution
 from authsvc.net.channels import LASTING, open_channel
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
@@ -46,8 +46,6 @@ RESOLVE_METHOD = "/authsvc.v1.AuthService/ResolveSession"
 
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-
-_UNREADABLE = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "the answer cannot be read"))
 
 _OPTIONS = (*LASTING, ("grpc.keepalive_permit_without_calls", 1))
 
@@ -162,7 +160,7 @@ class Replica:
             called, _ = await self._call(self._resolve, request, timeout_seconds)
             return self._decode(called)
         except DecodeError:
-            raise AttemptError(_UNREADABLE) from None
+            raise AttemptError(UNREADABLE) from None
 
     def mark_unresponsive(self) -> None:
         """It has not answered in time: prefer others until it answers a health check."""

@@ -15,7 +15,13 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from authsvc.client.failures import AttemptError, Failure, failure_of_code, failure_of_status
+from authsvc.client.failures import (
+    UNREADABLE,
+    AttemptError,
+    Failure,
+    failure_of_code,
+    failure_of_status,
+)
 from authsvc.client.http2.connection import Connection
 from authsvc.client.http2.status import CallEnd
 from authsvc.client.tls import Metadata
@@ -34,8 +40,6 @@ BATCH_BYTES = 512 * 1024
 
 _ENDED = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "the stream has ended"), may_repeat=True)
 """The server stops: it has answered what it had read, and ended the stream with OK."""
-
-_UNREADABLE = Failure(AuthError(Reason.SERVICE_UNAVAILABLE, "an answer cannot be read"))
 
 
 class ResolveStream:
@@ -178,4 +182,4 @@ def _result_of(entry: ResponseFrames.Frame) -> bytes | Failure:
     try:
         return failure_of_status(status_pb2.Status.FromString(entry.error))
     except DecodeError:
-        return _UNREADABLE
+        return UNREADABLE
