@@ -21,20 +21,9 @@ from mcp_adapter.server.cli import main as mcp_adapter
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.operators import write_tls
 from tests.support.processes import Process, spawn
+from tests.support.python_site import begin_processes_without
 from tests.support.stack import LOCAL_CALLER, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
-
-BLOCKED = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "uvloop":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
-
-sys.meta_path.insert(0, Blocked())
-"""
 
 NOTICE = "uvloop is not installed"
 
@@ -42,9 +31,7 @@ NOTICE = "uvloop is not installed"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """For configurations; Python processes from here on find no uvloop."""
-    (tmp_path / "blocked").mkdir()
-    (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCKED)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "blocked"))
+    begin_processes_without("uvloop", tmp_path, monkeypatch)
     IdentityProvider(time.time).write_secret(tmp_path)
     return tmp_path
 

@@ -13,20 +13,11 @@ import pytest
 
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process
+from tests.support.python_site import begin_processes_without
 from tests.support.stack import start_adapter
 from tests.support.tokens import IdentityProvider
 
-SITE = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "h11":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
-
-sys.meta_path.insert(0, Blocked())
-
+NO_LOOP = """
 from asyncio.selector_events import BaseSelectorEventLoop
 
 def init(*args, **kwargs):
@@ -34,15 +25,13 @@ def init(*args, **kwargs):
 
 BaseSelectorEventLoop.__init__ = init
 """
-"""Of a Python process that has neither h11 nor asyncio's own loop."""
+"""Of a Python process that has no loop of asyncio's own."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """For a configuration of an adapter in such a process."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    begin_processes_without("h11", tmp_path, monkeypatch, code=NO_LOOP)
     IdentityProvider(time.time).write_secret(tmp_path)
     return tmp_path
 
