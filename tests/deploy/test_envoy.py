@@ -1,0 +1,202 @@
+"""deploy/envoy: what the real Envoy says of it, and the settings on which its safety rests."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped] # it has no stubs
+from cryptography import x509
+
+from authsvc.net.certificates import issue, make_authority
+from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.envoy import EXECUTABLE
+from tests.support.processes import ROOT
+
+FOLDER = ROOT / "deploy" / "envoy"
+EXAMPLE = ROOT / "examples" / "behind_envoy" / "envoy.yaml"
+INSTALLED = "/etc/envoy"
+
+
+def faults_of(file: Path) -> str:
+    """What Envoy finds wrong with a configuration; empty for nothing. Skips where there is none."""
+    if not EXECUTABLE.exists():
+        pytest.skip("there is no Envoy for this machine")
+    done = subprocess.run(
+        [EXECUTABLE, "--mode", "validate", "--config-path", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    return "" if done.returncode == 0 else done.stderr
+
+
+def loaded(path: Path) -> dict[str, Any]:
+    configuration: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return configuration
+
+
+def manager_of(configuration: dict[str, Any]) -> dict[str, Any]:
+    (listener,) = configuration["static_resources"]["listeners"]
+    (chain,) = listener["filter_chains"]
+    (manager,) = chain["filters"]
+    typed: dict[str, Any] = manager["typed_config"]
+    return typed
+
+
+def host_of(configuration: dict[str, Any]) -> dict[str, Any]:
+    (host,) = manager_of(configuration)["route_config"]["virtual_hosts"]
+    found: dict[str, Any] = host
+    return found
+
+
+def check_of(configuration: dict[str, Any]) -> dict[str, Any]:
+    check, router = manager_of(configuration)["http_filters"]
+    assert router["name"] == "envoy.filters.http.router"
+    typed: dict[str, Any] = check["typed_config"]
+    return typed
+
+
+def clusters_of(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {it["name"]: it for it in configuration["static_resources"]["clusters"]}
+
+
+def installed(folder: Path) -> Path:
+    """The files as they are on a gateway, with certificates: the folder is its /etc/envoy."""
+    authority = make_authority("CA", days=1)
+    (folder / "authsvc-ca.pem").write_bytes(authority.certificate_pem())
+    name = x509.UniformResourceIdentifier("spiffe://example.com/gateway")
+    gateway = issue(authority, "gateway", [name], days=1)
+    (folder / "gateway.pem").write_bytes(gateway.certificate_pem())
+    (folder / "gateway.key").write_bytes(gateway.key_pem())
+    for path in FOLDER.glob("*.yaml"):
+        text = path.read_text(encoding="utf-8").replace(INSTALLED, str(folder))
+        (folder / path.name).write_text(text, encoding="utf-8")
+    return folder / "envoy.yaml"
+
+
+def test_envoy_accepts_the_files(tmp_path: Path) -> None:
+    assert faults_of(installed(tmp_path)) == ""
+
+
+def test_envoy_accepts_the_example() -> None:
+    assert faults_of(EXAMPLE) == ""
+
+
+def test_envoy_knows_every_field(tmp_path: Path) -> None:
+    configuration = loaded(EXAMPLE)
+    check_of(configuration)["failure_mode_deny"] = True
+    path = tmp_path / "envoy.yaml"
+    path.write_text(yaml.safe_dump(configuration))
+    assert "failure_mode_deny" in faults_of(path)
+
+
+@pytest.fixture(params=[FOLDER / "envoy.yaml", EXAMPLE], ids=["deploy", "example"])
+def configuration(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return loaded(request.param)
+
+
+def test_a_request_that_authsvc_did_not_allow_is_not_served(configuration: dict[str, Any]) -> None:
+    check = check_of(configuration)
+    assert check["failure_mode_allow"] is False
+    assert check["status_on_error"] == {"code": "ServiceUnavailable"}
+    assert "filter_enabled" not in check
+    assert "retry_policy" not in check["grpc_service"]
+    assert "timeout" in check["grpc_service"]
+
+
+def test_authsvc_gets_all_of_a_request(configuration: dict[str, Any]) -> None:
+    check = check_of(configuration)
+    assert check["with_request_body"] == {
+        "max_request_bytes": DEFAULT_MAX_BODY_BYTES,
+        "allow_partial_message": False,
+        "pack_as_bytes": True,
+    }
+    assert check["encode_raw_headers"] is True
+    assert "allowed_headers" not in check
+    assert "disallowed_headers" not in check
+
+
+def test_the_path_is_one_for_all_and_headers_have_one_spelling(
+    configuration: dict[str, Any],
+) -> None:
+    manager = manager_of(configuration)
+    assert manager["normalize_path"] is manager["merge_slashes"] is True
+    assert manager["path_with_escaped_slashes_action"] == "REJECT_REQUEST"
+    underscores = manager["common_http_protocol_options"]["headers_with_underscores_action"]
+    assert underscores == "REJECT_REQUEST"
+
+
+def routes_of(configuration: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each route, and whether authsvc is asked on it."""
+    for route in host_of(configuration)["routes"]:
+        own = route.get("typed_per_filter_config", {}).get("envoy.filters.http.ext_authz", {})
+        yield route, not own.get("disabled", False)
+
+
+def test_a_route_asks_authsvc_or_removes_what_authsvc_would_set(
+    configuration: dict[str, Any],
+) -> None:
+    for route, asks in routes_of(configuration):
+        if asks:
+            # It would remove what authsvc has set: it happens after the check.
+            assert "request_headers_to_remove" not in route
+            assert "max_stream_duration" in route["route"]
+        else:
+            removed = set(route["request_headers_to_remove"])
+            assert removed == {"authorization", "x-authsvc-assertion", "x-authsvc-credentials"}
+            assert set(route["match"]) == {"path"}
+
+
+def test_the_access_log_has_no_token() -> None:
+    manager = manager_of(loaded(FOLDER / "envoy.yaml"))
+    (log,) = manager["access_log"]
+    fields: dict[str, str] = log["typed_config"]["log_format"]["json_format"]
+    headers = {it for it in fields.values() if it.startswith("%REQ(")}
+    assert headers == {"%REQ(:METHOD)%", "%REQ(X-REQUEST-ID)%"}
+    assert fields["path"] == "%PATH(NQ)%"
+
+
+def test_the_hop_to_authsvc_is_authenticated_both_ways() -> None:
+    (cluster,) = (
+        it for name, it in clusters_of(loaded(FOLDER / "envoy.yaml")).items() if name == "authsvc"
+    )
+    context = cluster["transport_socket"]["typed_config"]
+    common = context["common_tls_context"]
+    (secret,) = common["tls_certificate_sds_secret_configs"]
+    (provided,) = loaded(FOLDER / "gateway-certificate.yaml")["resources"]
+    assert secret["name"] == provided["name"]
+    assert common["validation_context"]["trusted_ca"]
+    (name,) = common["validation_context"]["match_typed_subject_alt_names"]
+    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    address = endpoint["endpoint"]["address"]["socket_address"]["address"]
+    assert name["matcher"]["exact"] == context["sni"] == address
+
+
+def reduced(configuration: dict[str, Any]) -> dict[str, Any]:
+    """What the example leaves out, and what everybody changes, taken away."""
+    made = copy.deepcopy(configuration)
+    for name in ("node", "admin", "overload_manager"):
+        made.pop(name, None)
+    (listener,) = made["static_resources"]["listeners"]
+    del listener["address"]
+    manager = manager_of(made)
+    manager.pop("access_log", None)
+    host = host_of(made)
+    del host["domains"], host["typed_per_filter_config"]
+    host["routes"] = [route for route, asks in routes_of(made) if asks]
+    for cluster in made["static_resources"]["clusters"]:
+        cluster.pop("transport_socket", None)
+        (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        del endpoint["endpoint"]["address"]
+    return made
+
+
+def test_the_example_is_the_deployed_one_on_one_machine() -> None:
+    assert reduced(loaded(EXAMPLE)) == reduced(loaded(FOLDER / "envoy.yaml"))
