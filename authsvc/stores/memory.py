@@ -12,6 +12,7 @@ from authsvc.domain.events import EVENT_BYTES, EventType, RecordFilter, SessionE
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.stores import LoggedEvent, Page
+from authsvc.stores.documents import Document
 from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
 from authsvc.stores.record_cache import version_of
 
@@ -29,6 +30,7 @@ class MemoryStore:
         # In order of creation: a dict that is used as an ordered set.
         self._unauthenticated: dict[str, None] = {}
         self._not_befores = NotBefores()
+        self._documents: dict[str, Document] = {}
         self._log: Newest[SessionEvent] = Newest(events_kept, events_kept * EVENT_BYTES)
         self._logged = 0
         self._more = asyncio.Event()
@@ -126,6 +128,20 @@ class MemoryStore:
         """See ``SessionStore.delete_not_befores``."""
         self._check_open()
         self._not_befores.drop(set_before)
+
+    async def document(self, name: str) -> Document | None:
+        """See ``DocumentStore.document``."""
+        self._check_open()
+        return self._documents.get(name)
+
+    async def put_document(self, name: str, document: Document) -> bool:
+        """See ``DocumentStore.put_document``."""
+        self._check_open()
+        stored = self._documents.get(name)
+        if document.revision != (stored.revision + 1 if stored else 1):
+            return False
+        self._documents[name] = document
+        return True
 
     async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""

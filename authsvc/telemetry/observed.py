@@ -14,6 +14,7 @@ from authsvc.domain.resolution import Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.stores import LoggedEvent, Page, SessionStore
+from authsvc.stores.documents import Document
 from authsvc.telemetry.spans import OperationObserver
 from authsvc.tokens import TokenVerifier
 
@@ -72,6 +73,14 @@ class ObservedStore:
     async def delete_not_befores(self, set_before: float) -> None:
         with self._observe("delete_not_befores"):
             await self._store.delete_not_befores(set_before)
+
+    async def document(self, name: str) -> Document | None:
+        with self._observe("document"):
+            return await self._store.document(name)
+
+    async def put_document(self, name: str, document: Document) -> bool:
+        with self._observe("put_document"):
+            return await self._store.put_document(name, document)
 
     async def append(self, event: SessionEvent) -> None:
         with self._observe("append"):

@@ -15,5 +15,6 @@ Keys, with PREFIX "authsvc" and P the number of a partition, which is one slot o
 ``PREFIX:{P}:u:DIGEST``           set         ids of one subject
 ``PREFIX:{P}:events``             stream      the log
 ``PREFIX:{0}:not_befores``        hash        the not-befores
+``PREFIX:{0}:d:NAME``             string      a document
 ================================  ==========  ==============================================
 """

@@ -14,6 +14,10 @@ local function record_key(id)
   return base .. ':s:' .. id
 end
 
+local function document_key(name)
+  return base .. ':d:' .. name
+end
+
 local function subject_key(index)
   return base .. ':u:' .. index
 end

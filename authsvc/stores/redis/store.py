@@ -11,7 +11,9 @@ from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.stores import STALENESS_BOUND_SECONDS, LoggedEvent, Page
+from authsvc.stores.documents import Document
 from authsvc.stores.redis import watching
+from authsvc.stores.redis.documents import DocumentStrings
 from authsvc.stores.redis.failures import unavailable
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.listing import Listing
@@ -61,6 +63,7 @@ class RedisStore:
         self._not_befores = NotBeforeHash(
             self._link, self._partitions.first.base, events_kept=events_a_partition
         )
+        self._documents = DocumentStrings(self._link, self._partitions.first.base)
         self._listing = Listing(self._link, self._partitions)
         self._watcher = watching.LogWatcher(
             self._link, self._watchers, self._partitions, self._check_open
@@ -213,6 +216,18 @@ class RedisStore:
         self._check_open()
         await self._not_befores.delete(set_before)
         self._partitions.first.cache.not_befores.drop(set_before)
+
+    # Documents.
+
+    async def document(self, name: str) -> Document | None:
+        """See ``DocumentStore.document``."""
+        self._check_open()
+        return await self._documents.get(name)
+
+    async def put_document(self, name: str, document: Document) -> bool:
+        """See ``DocumentStore.put_document``."""
+        self._check_open()
+        return await self._documents.put(name, document)
 
     # The log.
 

@@ -11,6 +11,7 @@ from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore
+from authsvc.stores.documents import Document
 from authsvc.stores.record_cache import RecordCache
 from authsvc.stores.sqlite.schema import (
     EVENT_COLUMNS,
@@ -68,6 +69,11 @@ class Reader:
         """
         rows = self._rows(_RECORD, session_id)
         return decoded_record(self._path, rows[0]) if rows else None
+
+    def document(self, name: str) -> Document | None:
+        """The document in the file."""
+        rows = self._rows("SELECT revision, content FROM documents WHERE name = ?", name)
+        return Document(*rows[0]) if rows else None
 
     def events(self, after: int, count: int) -> list[Row]:
         """Rows of events with a ``seq`` above ``after``, the oldest ``count`` of them."""

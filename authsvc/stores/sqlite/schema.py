@@ -20,7 +20,7 @@ from authsvc.stores.codec import (
     shared,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """``PRAGMA user_version`` of the files that this module writes."""
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -67,6 +67,13 @@ _MIGRATIONS = (
         create_time REAL NOT NULL,
         revision INTEGER NOT NULL,
         body TEXT NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE documents (
+        name TEXT PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        content BLOB NOT NULL
     );
     """,
 )

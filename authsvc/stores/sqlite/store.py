@@ -14,6 +14,7 @@ from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.stores import LoggedEvent, Page
+from authsvc.stores.documents import Document
 from authsvc.stores.paging import parse_position
 from authsvc.stores.sqlite.listing import read_page
 from authsvc.stores.sqlite.reader import Reader
@@ -142,6 +143,14 @@ class SqliteStore:
         """See ``SessionStore.delete_not_befores``."""
         await self._write(lambda transaction: transaction.delete_not_befores(set_before))
         self._cache.not_befores.drop(set_before)
+
+    async def document(self, name: str) -> Document | None:
+        """See ``DocumentStore.document``."""
+        return self._reader.document(name)
+
+    async def put_document(self, name: str, document: Document) -> bool:
+        """See ``DocumentStore.put_document``."""
+        return await self._writer.run(lambda transaction: transaction.put_document(name, document))
 
     async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""

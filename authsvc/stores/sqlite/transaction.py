@@ -9,6 +9,7 @@ from authsvc.domain.events import EventType, SessionEvent, event_time
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore
 from authsvc.stores.codec import encode_not_before, encode_record
+from authsvc.stores.documents import Document
 from authsvc.stores.sqlite.schema import RECORD_COLUMNS, record_of, row_of
 
 SWEEP_CHUNK = 1_000
@@ -116,6 +117,18 @@ class Transaction:
     def delete_not_befores(self, set_before: float) -> None:
         """See ``SessionStore.delete_not_befores``."""
         self._connection.execute("DELETE FROM not_befores WHERE set_time < ?", (set_before,))
+
+    def put_document(self, name: str, document: Document) -> bool:
+        """See ``DocumentStore.put_document``."""
+        statement = (
+            "INSERT INTO documents (revision, content, name) VALUES (?, ?, ?) "
+            "ON CONFLICT DO NOTHING"
+            if document.revision == 1
+            else "UPDATE documents SET revision = ?, content = ? WHERE name = ? AND revision = ?"
+        )
+        predecessor = () if document.revision == 1 else (document.revision - 1,)
+        values = (document.revision, document.content, name, *predecessor)
+        return self._connection.execute(statement, values).rowcount == 1
 
     def append(self, event: SessionEvent) -> str:
         """Log an event.

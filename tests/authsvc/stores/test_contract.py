@@ -19,6 +19,7 @@ from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.server.config.store import StoreKind
 from authsvc.stores import LoggedEvent, Page, SessionStore
+from authsvc.stores.documents import MAX_DOCUMENT_BYTES, Document
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
@@ -636,6 +637,78 @@ async def test_a_position_of_another_log_is_rejected(store: SessionStore, positi
     assert caught.value.reason is Reason.ARGUMENT_INVALID
 
 
+async def test_an_unknown_document_is_none(store: SessionStore) -> None:
+    assert await store.document("keys") is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"1\n2\n", bytes(range(256)), b"\xff" * MAX_DOCUMENT_BYTES]
+)
+async def test_a_document_is_read_as_it_was_written(store: SessionStore, content: bytes) -> None:
+    assert await store.put_document("keys", Document(1, content))
+    assert await store.document("keys") == Document(1, content)
+    assert await store.document("other") is None
+
+
+def test_a_document_is_bounded() -> None:
+    with pytest.raises(ValueError, match="65536 bytes at most"):
+        Document(1, bytes(MAX_DOCUMENT_BYTES + 1))
+
+
+def test_no_repr_shows_a_document() -> None:
+    assert "secret" not in repr(Document(1, b"secret"))
+
+
+@pytest.mark.parametrize("revision", [0, 2, 3])
+async def test_a_first_document_is_revision_1(store: SessionStore, revision: int) -> None:
+    assert not await store.put_document("keys", Document(revision, b"x"))
+    assert await store.document("keys") is None
+
+
+@pytest.mark.parametrize("revision", [0, 1, 2, 4, 12])
+async def test_a_later_document_needs_its_predecessor(store: SessionStore, revision: int) -> None:
+    assert await store.put_document("keys", Document(1, b"one"))
+    assert await store.put_document("keys", Document(2, b"two"))
+    assert not await store.put_document("keys", Document(revision, b"x"))
+    assert await store.document("keys") == Document(2, b"two")
+    assert await store.put_document("keys", Document(3, b"three"))
+    assert await store.document("keys") == Document(3, b"three")
+
+
+async def test_documents_do_not_disturb_each_other(store: SessionStore) -> None:
+    assert await store.put_document("keys", Document(1, b"one"))
+    assert await store.put_document("key", Document(1, b"other"))
+    assert await store.put_document("keys", Document(2, b"two"))
+    assert await store.document("key") == Document(1, b"other")
+
+
+async def test_one_of_many_writes_of_a_document_wins(store: SessionStore) -> None:
+    contents = [str(number).encode() for number in range(20)]
+    async with asyncio.timeout(WAIT_SECONDS):
+        written = await asyncio.gather(
+            *(store.put_document("keys", Document(1, content)) for content in contents)
+        )
+    assert written.count(True) == 1
+    assert await store.document("keys") == Document(1, contents[written.index(True)])
+
+
+async def test_a_sweep_leaves_documents(store: SessionStore) -> None:
+    await store.put_document("keys", Document(1, b"one"))
+    await put(store, record())
+    await store.sweep(END_OF_TIME)
+    await store.delete_not_befores(END_OF_TIME)
+    assert await store.document("keys") == Document(1, b"one")
+
+
+async def test_a_document_is_in_no_list_and_no_log(store: SessionStore) -> None:
+    position = await store.position()
+    await store.put_document("keys", Document(1, b"one"))
+    await put(store, record())
+    assert (await store.page(ALL, size=10)).records == [record()]
+    (logged,) = await told(store, position, 1)
+    assert logged.event.record == record()
+
+
 async def test_closing_the_store_ends_its_watches(store: SessionStore) -> None:
     async with asyncio.timeout(WAIT_SECONDS), aclosing(store.watch(await store.position())) as log:
 
@@ -663,6 +736,8 @@ async def test_a_closed_store_answers_nothing(store: SessionStore) -> None:
         store.get_not_befores([OF_ALICE.key]),
         store.delete_not_befores(0.0),
         store.position(),
+        store.document("keys"),
+        store.put_document("keys", Document(1, b"")),
     ):
         with pytest.raises(AuthError) as caught:
             await call

@@ -20,6 +20,7 @@ from authsvc.domain.events import EventType, RecordFilter
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import NotBefore
 from authsvc.stores import SessionStore
+from authsvc.stores.documents import Document
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -230,6 +231,9 @@ async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
         assert await put(store, replace(stored, revision=stored.revision + 1))
         await store.set_not_before(NotBefore(1.0, 1.0, "idp", "bob"))
         assert len((await store.page(RecordFilter(), size=10)).records) == 1
+        document = await store.document("keys")
+        revision = document.revision + 1 if document else 1
+        assert await store.put_document("keys", Document(revision, b"content"))
         await store.close()
 
 
