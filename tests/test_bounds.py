@@ -38,6 +38,7 @@ BOUNDED = {
         "AdminChannels._channels": "the addresses that it was made with",
         "AdminChannels._outdated": "those of each certificate that it had, until it is closed",
     },
+    "authsvc/assertions/signer.py": {"Assertions._cached": "cached_tokens, 6 KB each on average"},
     "authsvc/access/certificate_names.py": {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
     },
@@ -104,6 +105,7 @@ BOUNDED = {
         "CachedResponses._responses": "cached_tokens, 20 KB each on average"
     },
     "authsvc/stores/memory.py": {
+        "MemoryStore._documents": "names of documents, each in code",
         "MemoryStore._log": "events_kept, 2.6 KB each on average",
         "MemoryStore._records": "the sessions themselves, until they expire; no cache",
         "MemoryStore._unauthenticated": "unauthenticated_cap",

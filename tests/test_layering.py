@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "stores": {"domain", "common", "net"},
     "credentials": {"domain", "common", "net"},
     "access": {"domain", "common", "net"},
+    "assertions": {"domain", "common", "net", "stores"},
     "telemetry": {"domain", "common", "net", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "console": {"domain", "common", "net", "client", "http_server", "telemetry"},
     "server": {
         *("domain", "common", "net", *PARTS),
-        *("telemetry", "resolver", "admin", "rpc", "wire", "v1"),
+        *("assertions", "telemetry", "resolver", "admin", "rpc", "wire", "v1"),
     },
     "diagnosis": {"domain", "common", "net", "tokens", "stores", "client", "server"},
     "cli": {
@@ -79,7 +80,7 @@ ONLY_IN = {
     "uvicorn": {"http_server", "console", "mcp_adapter.server"},
     "httptools": {"http_server"},
     "redis": {"stores", "telemetry", "diagnosis"},
-    "jwt": {"common", "tokens", "server", "cli"},
+    "jwt": {"common", "tokens", "assertions", "server", "cli"},
     "aiobotocore": {"common", "credentials", "mcp_adapter.tools"},
     "mcp": {
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),

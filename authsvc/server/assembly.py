@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.sessions import SessionAdmin
+from authsvc.assertions.key_ring import KeyRing
+from authsvc.assertions.signer import Assertions
 from authsvc.credentials import CredentialBroker
 from authsvc.resolver.resolver import SessionResolver
+from authsvc.server.assertions import open_assertions
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
 from authsvc.server.issuers import issuer_of, with_introspection
@@ -43,6 +46,8 @@ class Service:
         usages: what each caller uses at the moment.
         resolver: decides on sessions.
         admin: does what operators ask for.
+        assertions: tells upstreams who is asking; None without ``[assertions]``.
+        assertion_keys: sign them; they have to be refreshed.
         metrics: counts.
         tracing: makes spans.
         stopping: set once the service is to end its streams and watches.
@@ -55,6 +60,8 @@ class Service:
     usages: Usages
     resolver: SessionResolver
     admin: SessionAdmin
+    assertions: Assertions | None
+    assertion_keys: KeyRing | None
     metrics: Metrics
     tracing: Tracing
     stopping: asyncio.Event
@@ -97,6 +104,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             max_cached_responses=settings.cached_tokens,
         )
         metrics.cached_responses = lambda: resolver.cached_responses
+        assertion_keys, assertions = await open_assertions(settings, store, clock) or (None, None)
         yield Service(
             verifier=verifier,
             issuers=issuer_watch,
@@ -110,6 +118,8 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
                 stopping=stopping,
                 clock=clock,
             ),
+            assertions=assertions,
+            assertion_keys=assertion_keys,
             metrics=metrics,
             tracing=traces,
             stopping=stopping,

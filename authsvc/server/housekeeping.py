@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from authsvc.admin.retention import remove_expired
+from authsvc.assertions.key_ring import REFRESH_SECONDS
 from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
@@ -56,6 +57,8 @@ class Housekeeping:
         if self._counts_sessions:
             count = repeat("count", COUNT_INTERVAL_SECONDS, self._count_sessions, begin=0.0)
             tasks.append(asyncio.create_task(count))
+        if (keys := self._service.assertion_keys) is not None:
+            tasks.append(asyncio.create_task(repeat("assertions", REFRESH_SECONDS, keys.refresh)))
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 A module for each table, or for two that belong together; ``settings`` has the top level.
 """
 
+from authsvc.server.config.assertions import AssertionSettings
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import (
     CredentialSettings,
@@ -20,6 +21,7 @@ from authsvc.server.config.settings import Settings
 from authsvc.server.config.store import StoreSettings
 
 __all__ = [
+    "AssertionSettings",
     "CallerSettings",
     "CredentialSettings",
     "DevelopmentSettings",

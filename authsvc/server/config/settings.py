@@ -15,6 +15,12 @@ from authsvc.common.settings import FileSettings, Resource
 from authsvc.domain.record import Limits
 from authsvc.net.addresses import is_local, is_taken, split
 from authsvc.server.config.accepted_tokens import unregistered
+from authsvc.server.config.assertions import (
+    AssertionSettings,
+    encryption_faults,
+    issuer_faults,
+    listening_faults,
+)
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import CredentialSettings
 from authsvc.server.config.development import DevelopmentSettings
@@ -62,6 +68,7 @@ class Settings(FileSettings):
     revocations: RevocationSettings = RevocationSettings()
     limits: LimitSettings = LimitSettings()
     credentials: CredentialSettings = CredentialSettings()
+    assertions: AssertionSettings | None = None
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
     max_token_bytes: int = Field(
@@ -253,3 +260,25 @@ class Settings(FileSettings):
     def _metrics_have_a_port(self) -> Iterator[Fault]:
         if self.metrics is not None and is_taken(self.metrics.listen, self.listen):
             yield Fault("is the address of listen: choose another port", ("metrics", "listen"))
+
+    @rule
+    def _assertions_have_a_port(self) -> Iterator[Fault]:
+        if self.assertions is not None:
+            metrics = [self.metrics.listen] if self.metrics is not None else []
+            yield from listening_faults(
+                self.assertions, [self.listen, *metrics], has_tls=self.tls is not None
+            )
+
+    @rule
+    def _assertions_are_not_tokens(self) -> Iterator[Fault]:
+        if self.assertions is not None:
+            introspected = [self.introspection.issuer] if self.introspection is not None else []
+            issuers = [item.issuer for item in self.issuers]
+            yield from issuer_faults(self.assertions, [*issuers, *introspected])
+
+    @rule
+    def _assertion_keys_are_encrypted(self) -> Iterator[Fault]:
+        if self.assertions is not None:
+            yield from encryption_faults(
+                self.assertions, self.store.kind, is_shared=self.store.kind in SHARED_KINDS
+            )
