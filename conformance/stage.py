@@ -19,13 +19,13 @@ from starlette.types import ASGIApp
 
 from authsvc.client import AuthClient
 from authsvc.domain.resolution import Resolver
+from authsvc.http_auth.requirements import RequirementOf
 from authsvc.server.config import Settings as AuthsvcSettings
 from authsvc.server.development import mint_token
 from authsvc.server.running import running
 from conformance.everything import everything_server
 from conformance.proxy import AuthorizingProxy
 from mcp_adapter import default_requirement
-from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import Settings as AdapterSettings
 

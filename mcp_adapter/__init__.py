@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mcp_adapter.gate.identity import caller, current_caller
-    from mcp_adapter.gate.middleware import SessionGate
-    from mcp_adapter.gate.origins import with_origin_checks
-    from mcp_adapter.gate.requirements import (
+    from authsvc.http_auth.requirements import (
         Requirement,
         default_requirement,
         with_broader_scopes,
     )
+    from mcp_adapter.gate.identity import caller, current_caller
+    from mcp_adapter.gate.middleware import SessionGate
+    from mcp_adapter.gate.origins import with_origin_checks
 
 __all__ = [
     "Requirement",
@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Requirement": "requirements",
-    "SessionGate": "middleware",
-    "caller": "identity",
-    "current_caller": "identity",
-    "default_requirement": "requirements",
-    "with_broader_scopes": "requirements",
-    "with_origin_checks": "origins",
+    "Requirement": "authsvc.http_auth.requirements",
+    "SessionGate": "mcp_adapter.gate.middleware",
+    "caller": "mcp_adapter.gate.identity",
+    "current_caller": "mcp_adapter.gate.identity",
+    "default_requirement": "authsvc.http_auth.requirements",
+    "with_broader_scopes": "authsvc.http_auth.requirements",
+    "with_origin_checks": "mcp_adapter.gate.origins",
 }
 
 if not TYPE_CHECKING:  # type checkers would take any name for one that exists
@@ -51,7 +51,8 @@ if not TYPE_CHECKING:  # type checkers would take any name for one that exists
         """
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"mcp_adapter.gate.{_MODULE_OF[name]}"), name)
+        import_module("mcp_adapter.gate")  # names the extra, where it is missing
+        value = getattr(import_module(_MODULE_OF[name]), name)
         globals()[name] = value
         return value
 

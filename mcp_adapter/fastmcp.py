@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcp_adapter.gate.requirements import (
+from authsvc.common import extras
+
+extras.need(__name__, "middleware", "anyio", "mcp_types", "starlette")
+# isort: split
+
+from authsvc.http_auth.requirements import (  # noqa: E402 - the extra is named first
     Requirement,
     RequirementOf,
     check_function,

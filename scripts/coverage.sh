@@ -3,7 +3,8 @@
 # branches together; pyproject.toml has the floor of both packages, FULL has no line untested.
 set -eu
 coverage="$1/coverage"
-FULL="authsvc/domain/* authsvc/resolver/* authsvc/tokens/* authsvc/access/* mcp_adapter/gate/*"
+FULL="authsvc/domain/* authsvc/resolver/* authsvc/tokens/* authsvc/access/*
+authsvc/http_auth/* mcp_adapter/gate/*"
 
 changed=$(find authsvc mcp_adapter -name '*.py' -newer .coverage 2>/dev/null | head -n 1)
 if ! [ -f .coverage ] || [ -n "$changed" ]; then
@@ -11,6 +12,6 @@ if ! [ -f .coverage ] || [ -n "$changed" ]; then
     [ -z "${CI_STRICT:-}" ]
     exit
 fi
-"$coverage" report --skip-covered --fail-under=100 --include="$(echo "$FULL" | tr ' ' ',')"
+"$coverage" report --skip-covered --fail-under=100 --include="$(printf %s "$FULL" | tr '\n ' ',,')"
 "$coverage" report --format=total >/dev/null || { "$coverage" report --skip-covered; exit 1; }
 echo "The coverage is $("$coverage" report --format=total) %, of lines and branches."

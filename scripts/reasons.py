@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from authsvc.cli.remedies import NOTHING_TO_MEND, REMEDIES
 from authsvc.domain.errors import AuthError, Reason
-from mcp_adapter.gate.refusals import refusal_of
+from authsvc.http_auth.refusals import refusal_of
 
 _INTRODUCTION = """\
 Every error has a reason. It is stable API: a program may depend on it, and messages may change.

@@ -154,6 +154,12 @@ BOUNDED = {
         "Rejections._rejected": "4,096, 1 KB each on average",
     },
     "authsvc/resolver/fairness.py": {"PassLimiter._waiting": IN_FLIGHT},
+    "authsvc/http_auth/throttling.py": {"Rarely._passed": NAMES},
+    "authsvc/http_auth/refusals.py": {
+        "Refusal.data": "of one answer",
+        "Refusal.headers": "of one answer",
+    },
+    "authsvc/http_auth/requirements.py": {"Requirement.implied_by": "as it was made"},
     "authsvc/rpc/waiting.py": {
         "BoundedHandlers._found": "methods that are served",
         "BoundedHandlers._failed": "max_unauthenticated_calls",
@@ -164,12 +170,6 @@ BOUNDED = {
     "authsvc/server/workers.py": {"_Supervisor._processes": CONFIGURATION},
     "mcp_adapter/transport/cancellation.py": {"InFlight._scopes": "requests in flight"},
     "mcp_adapter/server/config.py": {"Settings.implied_scopes": CONFIGURATION},
-    "mcp_adapter/gate/throttling.py": {"Rarely._passed": NAMES},
-    "mcp_adapter/gate/refusals.py": {
-        "Refusal.data": "of one answer",
-        "Refusal.headers": "of one answer",
-    },
-    "mcp_adapter/gate/requirements.py": {"Requirement.implied_by": "as it was made"},
     "mcp_adapter/server/telemetry.py": {
         "AdapterMetrics._calls": NAMES,
         "AdapterMetrics._requests": NAMES,

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "common": {"net"},
     "wire": {"domain", "common", "v1"},
     "http_server": {"common", "net"},
+    "http_auth": {"domain", "common", "net"},
     "tokens": {"domain", "common", "net"},
     "stores": {"domain", "common", "net"},
     "credentials": {"domain", "common", "net"},
@@ -35,7 +36,7 @@ MAY_IMPORT = {
         *("domain", "common", "access", "resolver", "admin"),
         *("telemetry", "wire", "v1", "internal"),
     },
-    "client": {"domain", "common", "net", "wire", "v1", "internal"},
+    "client": {"domain", "common", "net", "http_auth", "wire", "v1", "internal"},
     "console": {"domain", "common", "net", "client", "http_server", "telemetry"},
     "server": {
         *("domain", "common", "net", *PARTS),
@@ -48,19 +49,19 @@ MAY_IMPORT = {
     },
     "__init__": set(),
     "__main__": {"cli", "common"},
-    "mcp_adapter.gate": {"domain", "common", "net", "client"},
-    "mcp_adapter.fastmcp": {"mcp_adapter.gate"},
-    "mcp_adapter.transport": {"domain", "common", "mcp_adapter.gate"},
-    "mcp_adapter.tools": {"domain", "common", "mcp_adapter.gate"},
+    "mcp_adapter.gate": {"domain", "common", "net", "http_auth", "client"},
+    "mcp_adapter.fastmcp": {"common", "http_auth"},
+    "mcp_adapter.transport": {"domain", "common", "http_auth", "mcp_adapter.gate"},
+    "mcp_adapter.tools": {"domain", "common", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.server": {
-        *("domain", "common", "net", "client", "http_server", "telemetry"),
+        *("domain", "common", "net", "http_auth", "client", "http_server", "telemetry"),
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
     },
     "mcp_adapter.testing": {
         *("domain", "common", "tokens", "stores", "access", "resolver", "admin"),
         "mcp_adapter.gate",
     },
-    "mcp_adapter.__init__": {"mcp_adapter.gate"},
+    "mcp_adapter.__init__": {"http_auth", "mcp_adapter.gate"},
     "mcp_adapter.__main__": {"common", "mcp_adapter.server"},
 }
 """The other folders that each folder of ``authsvc`` (no prefix) and ``mcp_adapter`` may import."""
@@ -82,6 +83,10 @@ ONLY_IN = {
     "redis": {"stores", "telemetry", "diagnosis"},
     "jwt": {"common", "tokens", "assertions", "server", "cli"},
     "aiobotocore": {"common", "credentials", "mcp_adapter.tools"},
+    "mcp_types": {
+        *("http_auth", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
+        "mcp_adapter.server",
+    },
     "mcp": {
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
         "mcp_adapter.server",

@@ -10,47 +10,35 @@ Entry:
 - ``open_paths``: paths that need no token
 - ``origins``: Host, Origin and CORS
 - ``forwarded``: the host that a client asked a proxy for
-- ``metadata``: protected resource metadata (RFC 9728)
+- ``metadata``: the routes of the protected resource metadata (RFC 9728)
 
-Request:
+Request, as ``authsvc.http_auth`` reads it and decides on it:
 
-- ``forwarding``: the app reads what the gate has authorised, in one way only
 - ``whitespace``: headers in one form for all HTTP servers
-- ``request_headers``: what the headers say of the caller, read once
-- ``eras``: MCP with sessions, or without
-- ``posts``: POST: read, parsed, authorised, given to the app
+- ``posts``: POST: read, authorised, given to the app
 - ``session_requests``: GET and DELETE
-- ``bodies``: how much is read before the token is verified
+- ``bodies``: what is read before the token is verified
 - ``body_reading``: a body within bounds
-- ``strict_json``: JSON that can be read in one way
-- ``messages``: JSON-RPC messages and batches
+- ``pacing``: waiting, for as long as the client stays
 - ``observing``: the observer of calls
 
 Caller:
 
-- ``resolving``: the questions to the resolver, and what its errors become
-- ``requirements``: what a request needs, by method and tool
-- ``authorization``: whether its caller has that
-- ``caller_checks``: the same again, at an interval, while a response streams
+- ``inner_requests``: the request as the app sees it
+- ``caller_checks``: whether the caller may still have a response that streams, at an interval
 - ``framework_users``: the caller where frameworks look for it
 - ``identity``: ``caller`` and ``current_caller`` for tools
 
 Answer:
 
 - ``serving``: the request goes to the app, or its refusal to the client
-- ``refusals``: error responses, and what each error of authsvc becomes
-- ``refusal_log``: the refusals that a setting could mend, in the log
+- ``responses``: refusals as responses
 - ``new_sessions``: the session id that the answer to ``initialize`` has
 - ``session_ids``: a client gets only session ids that authsvc knows
 - ``watching``: a response goes on while its caller may have it
 - ``response_starts``: what the start of a response says of it
 - ``response_ends``: what takes the place of the rest of a response
 - ``lingering``: the answer to a request whose body is not read
-
-Helpers:
-
-- ``read_only``: params that a function cannot change
-- ``throttling``: bounded rates of answers and of warnings
 """
 
 from authsvc.common import extras

@@ -4,53 +4,15 @@ verified."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.strict_json import has_many_values
-
-
-class Allowance:
-    """How long and how large a request's body may be before its token is verified.
-
-    Args:
-        max_bytes: longest body without a verified token.
-        verify: verifies the token. Raises ``Refusal`` where nothing more is to be read, which names
-            the setting that it is given.
-    """
-
-    def __init__(self, max_bytes: int, verify: Callable[[str], Awaitable[None]]) -> None:
-        self._max_bytes = max_bytes
-        self._verify = verify
-        self._is_verified = False
-
-    async def check_bytes(self, count: int) -> None:
-        """Verify the token, once, if the body is longer than it may be without.
-
-        Raises:
-            Refusal: of ``verify``.
-        """
-        if count > self._max_bytes:
-            await self._verify_once("max_anonymous_body_bytes")
-
-    async def check_values(self, body: bytes) -> None:
-        """Verify the token, once, if the body may hold more values than it may without.
-
-        Raises:
-            Refusal: of ``verify``.
-        """
-        if has_many_values(body):
-            await self._verify_once("")  # no setting changes how many
-
-    async def _verify_once(self, setting: str) -> None:
-        if not self._is_verified:
-            await self._verify(setting)
-            self._is_verified = True
+from authsvc.http_auth.anonymous_bodies import Allowance
+from authsvc.http_auth.bodies import check_length, check_type, declared_bytes
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusals import Refusal
 
 
 async def read_body(
@@ -76,14 +38,13 @@ async def read_body(
             ``allowance``.
         ClientDisconnect: the client left.
     """
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json.")
+    check_type(headers)
     body = bytearray()
     try:
         # Takes half the time of anyio's, which every request would pay.
         async with asyncio.timeout(timeout_seconds):
             # A body that declares to be too long is refused before it arrives.
-            await _check_length(_declared_bytes(headers), max_bytes, allowance)
+            await _check_length(declared_bytes(headers), max_bytes, allowance)
             while True:
                 event = await receive()
                 if event["type"] == "http.disconnect":
@@ -101,41 +62,11 @@ async def read_body(
         ) from None
 
 
-def replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that hands out ``body`` and then what ``receive`` still has."""
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return receive_again
-
-
-def _declared_bytes(headers: Headers) -> int:
-    """The value of Content-Length; 0 without it."""
-    for name, value in headers.raw:
-        if name == b"content-length" and value.isdigit():
-            # Python converts no more than 4,300 digits, and no body has 20.
-            return int(value.lstrip(b"0")[:20] or b"0")
-    return 0
-
-
 async def _check_length(count: int, max_bytes: int, allowance: Allowance | None) -> None:
     """
     Raises:
         Refusal: 413, or that of the allowance.
     """
-    if count > max_bytes:
-        raise _too_large(max_bytes)
+    check_length(count, max_bytes)
     if allowance is not None:
         await allowance.check_bytes(count)
-
-
-def _too_large(max_bytes: int) -> Refusal:
-    # The rest of the body is not read, so the connection cannot be used again.
-    return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"The body is larger than {max_bytes} bytes.",
-        headers={"Connection": "close"},
-        setting="max_body_bytes",
-    )

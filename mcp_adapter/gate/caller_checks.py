@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.types import Message
 
-from mcp_adapter.gate import refusals
-from mcp_adapter.gate.refusals import Refusal
+from authsvc.http_auth import refusals
+from authsvc.http_auth.refusals import Refusal
 from mcp_adapter.gate.response_starts import has_known_length
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from starlette.authentication import AuthCredentials, BaseUser, UnauthenticatedUser
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.domain.resolution import Principal, Resolution
-from mcp_adapter.gate import eras
+from authsvc.http_auth import eras
+from authsvc.http_auth.headers import Headers
 
 if TYPE_CHECKING:
     from mcp.server.auth.provider import AccessToken
@@ -118,7 +118,7 @@ class Unidentified:
 
 
 def _is_in_session_era(scope: Scope) -> bool:
-    return eras.has_sessions(eras.protocol_version(Headers(scope=scope)))
+    return eras.has_sessions(eras.protocol_version(Headers(scope["headers"])))
 
 
 def current_sdk_user(

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_adapter.gate.throttling import Pace
+from authsvc.http_auth.throttling import Pace
 
 LINGER_SECONDS = 2.0
 """How long a client may go on sending after the answer."""

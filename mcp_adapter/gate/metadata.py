@@ -1,9 +1,8 @@
-"""Protected resource metadata (RFC 9728): names the issuers of tokens for this server."""
+"""The routes of the protected resource metadata (RFC 9728)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -11,21 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authsvc.common import arguments, formats
-
-WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
-
-
-def metadata_url(resource: str) -> str:
-    """Where a resource's metadata is: the well-known path put before its own (section 3.1)."""
-    parts = urlsplit(resource)
-    path = WELL_KNOWN_PATH + parts.path.rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
-
-
-def metadata_path(resource: str) -> str:
-    """The path of ``metadata_url``, as a server sees it: decoded."""
-    return unquote(urlsplit(metadata_url(resource)).path)
+from authsvc.http_auth.metadata import METADATA_HEADERS, metadata_document, metadata_paths
 
 
 def metadata_routes(
@@ -35,47 +20,19 @@ def metadata_routes(
     scopes: Sequence[str],
     name: str = "",
 ) -> list[Route]:
-    """The document's routes: at the root, and at the path that belongs to ``resource``.
-
-    Each with a slash at its end, too: clients put the well-known path before the URL that they
-    have.
-
-    Args:
-        resource: canonical URI of this server.
-        authorization_servers: issuers of tokens for it.
-        scopes: what tokens for it may be asked to hold.
-        name: the server's name for people; empty for none.
-
-    Raises:
-        TypeError: a string stands where several are meant.
-        ValueError: ``resource`` is not canonical, an authorization server is no issuer's URL, a
-            scope is none, or ``name`` holds control characters.
-    """
-    resource = arguments.resource("resource", resource)
-    arguments.line("name", name)
-    issuers = arguments.each("authorization_servers", authorization_servers, formats.check_issuer)
-    supported = arguments.scopes("scopes", scopes)
-    document: dict[str, object] = {
-        "resource": resource,
-        "authorization_servers": list(issuers),
-        "bearer_methods_supported": ["header"],
-    }
-    if name:
-        document["resource_name"] = name
-    if supported:
-        document["scopes_supported"] = list(supported)
-    headers = {"Cache-Control": "public, max-age=300"}
+    """The routes of the document; arguments and errors as ``metadata_document``."""
+    document = metadata_document(
+        resource, authorization_servers=authorization_servers, scopes=scopes, name=name
+    )
 
     async def show(request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": "GET, HEAD, OPTIONS"})
-        return JSONResponse(document, headers=headers)
+        return JSONResponse(document, headers=METADATA_HEADERS)
 
     # Public: clients in browsers fetch it before they have a token.
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["*"])
-    paths = dict.fromkeys([WELL_KNOWN_PATH, metadata_path(resource)])
     return [
-        Route(each, show, methods=["GET", "OPTIONS"], middleware=[cors])
-        for path in paths
-        for each in (path, f"{path}/")
+        Route(path, show, methods=["GET", "OPTIONS"], middleware=[cors])
+        for path in metadata_paths(resource)
     ]

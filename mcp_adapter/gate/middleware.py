@@ -8,32 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from http import HTTPStatus
 
-from starlette.datastructures import Headers
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.common import arguments
 from authsvc.domain.resolution import Resolver
+from authsvc.http_auth.authorizer import Authorizer
+from authsvc.http_auth.headers import SESSION_ID, Headers
+from authsvc.http_auth.metadata import metadata_path, metadata_url
+from authsvc.http_auth.refusal_log import RefusalLog
+from authsvc.http_auth.requirements import RequirementOf, check_function, default_requirement
+from authsvc.http_auth.resolving import RequestResolver
+from authsvc.http_auth.sessions import Sessions
 from mcp_adapter.gate.apps import check_app
 from mcp_adapter.gate.bodies import Bodies
 from mcp_adapter.gate.framework_users import Identified, Unidentified
 from mcp_adapter.gate.lifespan import lifespan_within, opened, resolver_of
-from mcp_adapter.gate.metadata import metadata_path, metadata_routes, metadata_url
+from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.new_sessions import NewSessions
 from mcp_adapter.gate.observing import CallObserver
 from mcp_adapter.gate.open_paths import OpenPaths, path_in_mount
 from mcp_adapter.gate.open_paths import checked as open_paths_checked
 from mcp_adapter.gate.posts import Posts
-from mcp_adapter.gate.refusal_log import RefusalLog
-from mcp_adapter.gate.requirements import RequirementOf, check_function, default_requirement
-from mcp_adapter.gate.resolving import RequestResolver
+from mcp_adapter.gate.responses import response_of
 from mcp_adapter.gate.serving import Serving
-from mcp_adapter.gate.session_ids import HEADER
 from mcp_adapter.gate.session_requests import SessionRequests
-from mcp_adapter.gate.whitespace import trimmed
 
 _WELL_KNOWN = "/.well-known/"
 
@@ -121,11 +121,12 @@ class SessionGate:
         self._app = Identified(app, resource=resource, stateful=stateful)
         self._resolver = resolver_of(resolver)
         self._streams = streams
+        sessions = Sessions.ANNOUNCED if stateful else Sessions.MINTED
         max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
         self._stateful = stateful
         self._log = RefusalLog()
         max_anonymous_body_bytes = _anonymous_bytes(max_anonymous_body_bytes, max_body_bytes)
-        resolving = RequestResolver(self._resolver, resource, stateful=stateful)
+        resolving = RequestResolver(self._resolver, resource, sessions=sessions)
         bodies = Bodies(
             resolving,
             max_bytes=max_body_bytes,
@@ -140,17 +141,11 @@ class SessionGate:
             max_unread_bytes=2 * max_body_bytes,
             refusal_log=self._log,
         )
-        self._post = Posts(
-            bodies,
-            resolving,
-            serving,
-            requirement=requirement,
-            stateful=stateful,
-            observer=observer,
+        self._authorizer = Authorizer(
+            resolving, requirement=requirement, sessions=sessions, streams=streams
         )
-        methods = ("GET", "POST", "DELETE", "OPTIONS") if streams else ("POST", "DELETE", "OPTIONS")
-        self._allow = {"Allow": ", ".join(methods)}
-        self._sessions = SessionRequests(resolving, serving, stateful=stateful, allow=self._allow)
+        self._post = Posts(bodies, self._authorizer, serving, observer=observer)
+        self._sessions = SessionRequests(self._authorizer, resolving, serving, stateful=stateful)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Opens the resolver, and closes it: for the lifespan of an app that mounts the gate."""
@@ -178,34 +173,36 @@ class SessionGate:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._http(trimmed(scope), receive, send)
+            headers = Headers(scope["headers"])
+            if headers.raw is not scope["headers"]:
+                scope = {**scope, "headers": headers.raw}
+            await self._http(scope, headers, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         if (open_app := self._open_paths.app_for(scope)) is not None:
             await open_app(scope, receive, send)
             return
         if scope["method"] in {"GET", "HEAD"}:
-            self._note_get(scope)
+            self._note_get(scope, headers)
         if scope["method"] == "POST":
-            await self._post(scope, receive, send)
+            await self._post(scope, headers, receive, send)
         elif scope["method"] == "DELETE":
-            await self._sessions.delete(scope, receive, send)
+            await self._sessions.delete(scope, headers, receive, send)
         elif scope["method"] == "GET" and self._streams:
-            await self._sessions.get(scope, receive, send)
+            await self._sessions.get(scope, headers, receive, send)
         else:
             # No stream is offered, so GET is 405 too (MCP "Listening for Messages").
-            is_options = scope["method"] == "OPTIONS"
-            status = HTTPStatus.NO_CONTENT if is_options else HTTPStatus.METHOD_NOT_ALLOWED
-            await Response(status_code=status, headers=self._allow)(scope, receive, send)
+            response = response_of(self._authorizer.other_method(scope["method"]))
+            await response(scope, receive, send)
 
-    def _note_get(self, scope: Scope) -> None:
+    def _note_get(self, scope: Scope, headers: Headers) -> None:
         """Log a GET that is refused for every caller, if an argument could change that."""
         path = path_in_mount(scope)
         if _WELL_KNOWN in scope["path"]:
             # Clients look for metadata of an authorization server here, too: that is no fault.
             if self._metadata_path in {path, scope["path"]}:
                 self._log.no_metadata(self._metadata_path)
-        elif HEADER not in Headers(scope=scope) and not self._open_paths.may_be_endpoint(scope):
+        elif SESSION_ID not in headers and not self._open_paths.may_be_endpoint(scope):
             self._log.closed_path(path)
         elif self._stateful and not self._streams:
             self._log.no_stream()

@@ -6,10 +6,10 @@ import logging
 
 from authsvc.domain.errors import Reason
 from authsvc.domain.resolution import Outcome, Resolution, shown
-from mcp_adapter.gate import refusals
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.resolving import RequestResolver
+from authsvc.http_auth import refusals
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.request_headers import RequestHeaders
+from authsvc.http_auth.resolving import RequestResolver
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.types import Scope
 
 from authsvc.common.unexpected import log_unexpected
-from mcp_adapter.gate import messages, refusals
-from mcp_adapter.gate.read_only import ReadOnlyParams
+from authsvc.http_auth import messages, refusals
+from authsvc.http_auth.read_only import ReadOnlyParams
 
 CallObserver = Callable[[Scope, str, Mapping[str, Any]], None]
 """Called with ``(scope, method, params)`` of each request and notification that a POST brings,

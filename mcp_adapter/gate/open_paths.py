@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Scope
 
 from authsvc.common import arguments
-from mcp_adapter.gate.session_ids import HEADER
+from authsvc.http_auth.headers import SESSION_ID
 
 
 class OpenPaths:
@@ -59,7 +59,7 @@ class OpenPaths:
         # Mounted at its own path, the endpoint is the root of the app. Where a proxy took the path
         # away, nothing shows that: then a call is a POST, and a stream's GET names a session.
         is_endpoint = _comparable(whole) == self._endpoint
-        is_get = scope["method"] in {"GET", "HEAD"} and HEADER not in Headers(scope=scope)
+        is_get = scope["method"] in {"GET", "HEAD"} and SESSION_ID not in Headers(scope=scope)
         may_be_call = relative == "/" and not is_get
         # Routed by its undecoded path, it would be another resource (RFC 3986 section 2.2).
         raw, _, _ = (scope.get("raw_path") or b"").partition(b"?")

@@ -17,12 +17,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.common import arguments, formats
+from authsvc.http_auth.throttling import Rarely
 from authsvc.net.hosts import AllowedHosts, AllowedOrigins
 from authsvc.net.peers import Peers
 from authsvc.net.urls import read
 from mcp_adapter.gate.apps import check_app
 from mcp_adapter.gate.forwarded import RequestedHost
-from mcp_adapter.gate.throttling import Rarely
 from mcp_adapter.gate.whitespace import trimmed
 
 log = logging.getLogger(__name__)

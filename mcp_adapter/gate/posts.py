@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from mcp_adapter.gate import eras, forwarding, messages, refusals
-from mcp_adapter.gate.authorization import authorize, requirement_for
+from authsvc.http_auth import messages
+from authsvc.http_auth.authorizer import Authorizer
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.request_headers import RequestHeaders
 from mcp_adapter.gate.bodies import Bodies
-from mcp_adapter.gate.body_reading import replay
+from mcp_adapter.gate.inner_requests import inner_scope, replay
 from mcp_adapter.gate.observing import CallObserver, observed
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.requirements import RequirementOf
-from mcp_adapter.gate.resolving import RequestResolver
-from mcp_adapter.gate.serving import Serving, inner_scope
+from mcp_adapter.gate.serving import Serving
 
 
 class Posts:
@@ -22,58 +23,43 @@ class Posts:
 
     Args:
         bodies: reads them.
-        resolving: identifies callers.
+        authorizer: decides on them.
         serving: serves what is admitted, and answers what is not.
-        requirement: what a call needs.
-        stateful: whether the app keeps sessions of its own.
         observer: is called with the calls of each request; None for none.
     """
 
     def __init__(
         self,
         bodies: Bodies,
-        resolving: RequestResolver,
+        authorizer: Authorizer,
         serving: Serving,
         *,
-        requirement: RequirementOf,
-        stateful: bool,
         observer: CallObserver | None,
     ) -> None:
         self._bodies = bodies
-        self._resolving = resolving
+        self._authorizer = authorizer
         self._serving = serving
-        self._requirement = requirement
-        self._stateful = stateful
         self._observer = observer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Serve one POST."""
         request_id, body = None, b""
         try:
             try:
-                request = RequestHeaders.of(scope)
+                request = RequestHeaders.of(headers)
             except Refusal:
-                request_id = await self._bodies.request_id(scope, receive)
+                request_id = await self._bodies.request_id(headers, receive)
                 raise
             body = await self._bodies.read(request, receive)
             message = messages.parse(body)
             request_id = messages.request_id_of(message)
-            forwarding.check_message(request.version, message)
-            opens_session = _opens_session(request, message)
-            if self._observer is not None:
-                observed(self._observer, scope, message)
-            needed = requirement_for(
-                self._requirement,
+            admitted = await self._authorizer.message(
                 request,
                 message,
-                stateful=self._stateful,
-                opens_session=opens_session,
+                observe=partial(observed, self._observer, scope, message)
+                if self._observer
+                else None,
             )
-            resolution = await self._resolving.identify(
-                request, needed, opens_session=opens_session
-            )
-            authorize(resolution, needed, session_id=request.session_id)
-            forwarding.check_routing(request.headers, request.version, message)
         except Refusal as refusal:
             if body:
                 self._bodies.pace(refusal, request, body)
@@ -83,23 +69,9 @@ class Posts:
         except ClientDisconnect:
             return
         # An initialize opens a new session: the app does not see the session id that it names.
-        inner = inner_scope(scope, request, resolution, body, in_session=not opens_session)
+        opens_session = admitted.opens_session
+        inner = inner_scope(scope, request, admitted.resolution, body, in_session=not opens_session)
         inner["state"]["mcp_message"] = message
         receive = replay(body, receive)
         serve = self._serving.serve_initialize if opens_session else self._serving.serve
-        await serve(request, needed, resolution, inner, receive, send, request_id)
-
-
-def _opens_session(request: RequestHeaders, message: messages.Message) -> bool:
-    """Whether the message opens a session.
-
-    Raises:
-        Refusal: 400 for a batch where the revision has none, or with ``initialize`` in it.
-    """
-    if isinstance(message, dict):
-        return request.in_session_era and message.get("method") == "initialize"
-    if request.version != eras.BATCH_VERSION:
-        raise refusals.bad_request("Batches are not part of this revision of MCP.")
-    if any(method == "initialize" for method, _ in messages.calls(message)):
-        raise refusals.bad_request("initialize cannot be part of a batch.")
-    return False
+        await serve(admitted, inner, receive, send, request_id)

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from mcp_types import RequestId
 from starlette.types import Message, Send
 
-from mcp_adapter.gate.refusals import Refusal
+from authsvc.http_auth.refusals import Refusal
 from mcp_adapter.gate.response_starts import EVENT_STREAM, JSON, header, media_type
 
 _CONTENT_HEADERS = {b"content-type", b"content-length", b"content-encoding"}

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from mcp_types import RequestId
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from authsvc.domain.resolution import Resolution
-from mcp_adapter.gate import forwarding, lingering, session_ids
+from authsvc.http_auth.authorizer import Admitted
+from authsvc.http_auth.refusal_log import RefusalLog
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.resolving import RequestResolver, log_fields
+from mcp_adapter.gate import lingering, session_ids
 from mcp_adapter.gate.new_sessions import NewSessions
-from mcp_adapter.gate.refusal_log import RefusalLog
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.requirements import Requirement
-from mcp_adapter.gate.resolving import RequestResolver, log_fields
+from mcp_adapter.gate.pacing import wait_while_connected
+from mcp_adapter.gate.responses import response_of
 from mcp_adapter.gate.watching import Watched
 
 
@@ -52,9 +51,7 @@ class Serving:
 
     async def serve(
         self,
-        request: RequestHeaders,
-        needed: Requirement | None,
-        resolution: Resolution,
+        admitted: Admitted,
         inner: Scope,
         receive: Receive,
         send: Send,
@@ -65,15 +62,14 @@ class Serving:
         """Serve a request that opens no session.
 
         Args:
-            request: its headers.
-            needed: what it needs.
-            resolution: its caller.
+            admitted: the request.
             inner: its scope, as the app sees it.
             receive: of the request, as the app sees it.
             send: towards the client.
             request_id: of the request; None where no answer is owed.
             ends_with_session: whether the response ends with the session, besides the token.
         """
+        request, needed, resolution = admitted.request, admitted.needed, admitted.resolution
         session_id = request.session_id if ends_with_session else ""
         watched = Watched(
             send,
@@ -87,15 +83,14 @@ class Serving:
 
     async def serve_initialize(
         self,
-        request: RequestHeaders,
-        needed: Requirement | None,
-        resolution: Resolution,
+        admitted: Admitted,
         inner: Scope,
         receive: Receive,
         send: Send,
         request_id: RequestId | None,
     ) -> None:
         """Serve an ``initialize``; see ``serve``. Its response ends with the session it opens."""
+        request, needed, resolution = admitted.request, admitted.needed, admitted.resolution
         refuse = partial(self.refuse, request_id, inner, receive, send)
         watched = Watched(
             send,
@@ -124,39 +119,13 @@ class Serving:
             await _wait_for_turn(refusal, receive)
         except ClientDisconnect:
             return
-        answer = refusal.response(request_id, resource_metadata=self._resource_metadata)
+        answer = refusal.answer(request_id, resource_metadata=self._resource_metadata)
+        response = response_of(answer)
         if refusal.leaves_body_unread:
             most = self._max_unread_bytes
-            await lingering.respond(answer, scope, receive, send, max_bytes=most)
+            await lingering.respond(response, scope, receive, send, max_bytes=most)
         else:
-            await answer(scope, receive, send)
-
-
-def inner_scope(
-    scope: Scope,
-    request: RequestHeaders,
-    resolution: Resolution,
-    body: bytes | None = None,
-    *,
-    in_session: bool = True,
-) -> Scope:
-    """The scope as the app sees it: with the identity, without the token.
-
-    Args:
-        scope: of the request.
-        request: its headers.
-        resolution: its caller.
-        body: what was read; None for a request that has none.
-        in_session: whether the app sees the request's session id.
-    """
-    headers = forwarding.forwarded(
-        scope,
-        session_id=request.session_id if in_session else "",
-        version=request.version,
-        body=body,
-    )
-    state: dict[str, Any] = {**scope.get("state", {}), "resolution": resolution}
-    return {**scope, "state": state, "headers": headers}
+            await response(scope, receive, send)
 
 
 async def _wait_for_turn(refusal: Refusal, receive: Receive) -> None:
@@ -170,4 +139,4 @@ async def _wait_for_turn(refusal: Refusal, receive: Receive) -> None:
         # To see whether the client is connected would be to ask for its body.
         await refusal.pace.wait()
     else:
-        await refusal.pace.wait_while_connected(receive)
+        await wait_while_connected(refusal.pace, receive)

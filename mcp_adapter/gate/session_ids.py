@@ -9,12 +9,12 @@ from http import HTTPStatus
 from starlette.types import Message, Send
 
 from authsvc.domain.resolution import shown
-from mcp_adapter.gate.refusals import Refusal
+from authsvc.http_auth.headers import SESSION_ID
+from authsvc.http_auth.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
-HEADER = "mcp-session-id"
-_HEADER = HEADER.encode()
+_HEADER = SESSION_ID.encode()
 
 SessionIdOf = Callable[[str], Awaitable[str]]
 """From the session id in the app's response, empty without one, to the one that the client gets;

@@ -7,76 +7,61 @@ from http import HTTPStatus
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from authsvc.domain.resolution import Resolution
-from mcp_adapter.gate import forwarding, refusals
-from mcp_adapter.gate.authorization import OWNER, authorize
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.resolving import RequestResolver
-from mcp_adapter.gate.serving import Serving, inner_scope
+from authsvc.http_auth.authorizer import Authorizer
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.request_headers import RequestHeaders
+from authsvc.http_auth.resolving import RequestResolver
+from mcp_adapter.gate.inner_requests import inner_scope, without_body
+from mcp_adapter.gate.serving import Serving
 
 
 class SessionRequests:
     """Serves GET and DELETE.
 
     Args:
-        resolving: identifies callers, and ends sessions.
+        authorizer: decides on them.
+        resolving: ends sessions.
         serving: serves what is admitted, and answers what is not.
         stateful: whether the app keeps sessions of its own, so that a DELETE reaches it.
-        allow: the methods that are served, as a header.
     """
 
     def __init__(
-        self, resolving: RequestResolver, serving: Serving, *, stateful: bool, allow: dict[str, str]
+        self,
+        authorizer: Authorizer,
+        resolving: RequestResolver,
+        serving: Serving,
+        *,
+        stateful: bool,
     ) -> None:
+        self._authorizer = authorizer
         self._resolving = resolving
         self._serving = serving
         self._stateful = stateful
-        self._allow = allow
 
-    async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def get(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Open a stream of what the app sends by itself."""
         try:
-            request, resolution = await self._owner(scope)
+            admitted = await self._authorizer.owner(RequestHeaders.of(headers))
         except Refusal as refusal:
             await self._serving.refuse(None, scope, receive, send, refusal)
             return
-        inner, nothing = inner_scope(scope, request, resolution), forwarding.without_body(receive)
-        await self._serving.serve(request, OWNER, resolution, inner, nothing, send)
+        inner = inner_scope(scope, admitted.request, admitted.resolution)
+        await self._serving.serve(admitted, inner, without_body(receive), send)
 
-    async def delete(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def delete(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """End a session: at authsvc, and then at an app that has it too."""
         try:
-            request, resolution = await self._owner(scope)
-            await self._resolving.revoke(request, resolution)
+            admitted = await self._authorizer.owner(RequestHeaders.of(headers))
+            await self._resolving.revoke(admitted.request, admitted.resolution)
         except Refusal as refusal:
             await self._serving.refuse(None, scope, receive, send, refusal)
             return
         if not self._stateful:
             await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
             return
-        inner, nothing = inner_scope(scope, request, resolution), forwarding.without_body(receive)
+        inner = inner_scope(scope, admitted.request, admitted.resolution)
         # The session has just ended, by this request: its response ends with the token alone.
         await self._serving.serve(
-            request, OWNER, resolution, inner, nothing, send, ends_with_session=False
+            admitted, inner, without_body(receive), send, ends_with_session=False
         )
-
-    async def _owner(self, scope: Scope) -> tuple[RequestHeaders, Resolution]:
-        """The request and its caller, who owns the session.
-
-        Raises:
-            Refusal: the caller does not own it, or there are no sessions.
-        """
-        request = RequestHeaders.of(scope)
-        if not request.in_session_era:
-            raise Refusal(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                "This revision of MCP has no sessions.",
-                headers=self._allow,
-            )
-        request.required_session_id()
-        if not request.token:
-            raise refusals.unauthenticated(OWNER.scopes)
-        resolution = await self._resolving.identify(request, OWNER, opens_session=False)
-        authorize(resolution, OWNER)
-        return request, resolution

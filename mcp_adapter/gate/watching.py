@@ -18,8 +18,8 @@ from typing import Any, cast
 from mcp_types import RequestId
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authsvc.http_auth.refusals import Refusal
 from mcp_adapter.gate.caller_checks import NO_ANSWER, CallerChecks, Check
-from mcp_adapter.gate.refusals import Refusal
 from mcp_adapter.gate.response_ends import answer_instead, last_piece
 from mcp_adapter.gate.response_starts import EVENT_STREAM, JSON, header, media_type
 

@@ -17,13 +17,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.resolution import Resolver
+from authsvc.http_auth.refusal_log import SHOWN_CHARACTERS, WARNING_INTERVAL_SECONDS
+from authsvc.http_auth.requirements import RequirementOf
+from authsvc.http_auth.throttling import Rarely
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.middleware import SessionGate
 from mcp_adapter.gate.observing import CallObserver
 from mcp_adapter.gate.origins import with_origin_checks
-from mcp_adapter.gate.refusal_log import SHOWN_CHARACTERS, WARNING_INTERVAL_SECONDS
-from mcp_adapter.gate.requirements import RequirementOf
-from mcp_adapter.gate.throttling import Rarely
 from mcp_adapter.server.config import Settings
 from mcp_adapter.transport.streamable import StreamableHttp
 

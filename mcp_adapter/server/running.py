@@ -16,13 +16,13 @@ import uvicorn
 from authsvc.client import AuthClient
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
+from authsvc.http_auth.requirements import with_broader_scopes
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
 from authsvc.telemetry.tracing import tracing
-from mcp_adapter.gate.requirements import with_broader_scopes
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import AuthsvcSettings, Settings
 from mcp_adapter.server.telemetry import AdapterMetrics, ObservedResolver

@@ -22,17 +22,17 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import __version__
 from authsvc.domain.resolution import Resolution, Resolver
+from authsvc.http_auth import eras
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusals import Refusal
 from authsvc.http_server.connection import ConnectionCounts
 from authsvc.telemetry.counts import Histogram, Operations
 from authsvc.telemetry.families import add_histogram, durations_by_operation, failures, items
 from authsvc.telemetry.spans import NoTracing, Tracing
-from mcp_adapter.gate import eras
-from mcp_adapter.gate.refusals import Refusal
 
 METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
 """Methods that are counted by their names; any other is ``other``."""
@@ -96,7 +96,7 @@ class AdapterMetrics(Collector):
 
     async def served(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Have ``app`` serve one request, and count it."""
-        request = _Request(traceparent=Headers(scope=scope).get("traceparent", ""))
+        request = _Request(traceparent=Headers(scope["headers"]).get("traceparent"))
 
         async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -179,7 +179,7 @@ class AdapterMetrics(Collector):
 
 def _era(scope: Scope) -> str:
     try:
-        version = eras.protocol_version(Headers(scope=scope))
+        version = eras.protocol_version(Headers(scope["headers"]))
     except Refusal:  # the gate has answered so
         return UNKNOWN
     return "sessions" if eras.has_sessions(version) else "stateless"

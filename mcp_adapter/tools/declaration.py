@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from authsvc.common import arguments as checks
 from authsvc.domain.resolution import Principal
-from mcp_adapter.gate.requirements import Requirement
+from authsvc.http_auth.requirements import Requirement
 from mcp_adapter.tools.call import Call, ToolError
 
 ToolFunction = Callable[..., Awaitable[BaseModel]]

@@ -19,8 +19,8 @@ from mcp_types import (
 )
 
 from authsvc import __version__
+from authsvc.http_auth.requirements import Requirement, default_requirement
 from mcp_adapter.gate.identity import caller, current_caller
-from mcp_adapter.gate.requirements import Requirement, default_requirement
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import Tool
 from mcp_adapter.tools.loading import selected

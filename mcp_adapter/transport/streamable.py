@@ -32,8 +32,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from authsvc.common import arguments
-from mcp_adapter.gate import eras
-from mcp_adapter.gate.refusals import Refusal
+from authsvc.http_auth import eras
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusals import Refusal
+from mcp_adapter.gate.responses import response_of
 from mcp_adapter.transport import cancellation
 from mcp_adapter.transport.event_stream import EventStream
 from mcp_adapter.transport.message_context import MessageContext
@@ -77,9 +79,9 @@ class StreamableHttp:
         """Serve one POST."""
         request = Request(scope, receive)
         try:
-            version = eras.protocol_version(request.headers)
+            version = eras.protocol_version(Headers(scope["headers"]))
         except Refusal as refusal:
-            await refusal.response(None, resource_metadata="")(scope, receive, send)
+            await response_of(refusal.answer(None, resource_metadata=""))(scope, receive, send)
             return
         if not eras.has_sessions(version):
             state = self._lifespan_state

@@ -271,6 +271,7 @@ def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_pat
             for name in mcp_adapter.__all__
         ),
         ("from mcp_adapter.testing import FakeResolver", "mcp_adapter.testing", "middleware"),
+        ("import mcp_adapter.fastmcp", "mcp_adapter.fastmcp", "middleware"),
         ("import mcp_adapter.tools", "mcp_adapter.tools", "adapter"),
         ("import authsvc.server.running", "authsvc.server.running", "server"),
     ],

@@ -17,7 +17,7 @@ import mcp_adapter
 import mcp_adapter.testing
 from authsvc.cli.remedies import NOTHING_TO_MEND, REMEDIES
 from authsvc.domain.errors import AuthError, Reason
-from mcp_adapter.gate.refusals import refusal_of
+from authsvc.http_auth.refusals import refusal_of
 from scripts.reasons import GUIDES
 from tests.support.bounds import TIMEOUT_SECONDS
 

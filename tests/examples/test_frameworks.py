@@ -39,9 +39,9 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 from starlette.applications import Starlette
 
+from authsvc.http_auth.requirements import required
 from mcp_adapter import Requirement, SessionGate, caller
 from mcp_adapter.fastmcp import requirement_of
-from mcp_adapter.gate.requirements import required
 from mcp_adapter.testing import FakeResolver
 from tests.examples.test_pages import blocks
 from tests.mcp_adapter.harness import DEADLINE_SECONDS, ISSUER, RESOURCE, running

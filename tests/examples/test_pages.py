@@ -18,9 +18,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth.requirements import required
 from mcp_adapter import Requirement, with_broader_scopes
 from mcp_adapter.gate import middleware
-from mcp_adapter.gate.requirements import required
 from tests.mcp_adapter.harness import RESOURCE, MemoryResolver
 from tests.support.processes import ROOT
 
@@ -141,7 +141,7 @@ async def test_the_logging_of_the_page_shows_the_fields(
             logging.getLogger("another").warning("a line without fields")
 
     lines = capsys.readouterr().err.splitlines()
-    (refused,) = (line for line in lines if "INFO mcp_adapter.gate.resolving: " in line)
+    (refused,) = (line for line in lines if "INFO authsvc.http_auth.resolving: " in line)
     (another,) = (line for line in lines if " another: " in line)
     assert "request rejected: TOKEN_SIGNATURE_INVALID" in refused
     assert refused.endswith("reason='TOKEN_SIGNATURE_INVALID' session='01234567…' subject=''")

@@ -28,9 +28,10 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from authsvc.domain.resolution import Principal, Resolver
+from authsvc.http_auth import resolving
 from authsvc.server.running import running as running_authsvc
 from mcp_adapter import Requirement, SessionGate, with_broader_scopes, with_origin_checks
-from mcp_adapter.gate import caller_checks, resolving
+from mcp_adapter.gate import caller_checks
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.testing import FakeResolver, as_caller
 from tests.mcp_adapter.harness import (

@@ -12,14 +12,14 @@ import anyio
 import httpx2
 import pytest
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.types import Message
 
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusal_log import WARNING_INTERVAL_SECONDS, RefusalLog
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.strict_json import FEW_VALUES
 from mcp_adapter import SessionGate
 from mcp_adapter.gate.body_reading import read_body
-from mcp_adapter.gate.refusal_log import WARNING_INTERVAL_SECONDS, RefusalLog
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.strict_json import FEW_VALUES
 from tests.mcp_adapter.harness import (
     Endpoint,
     Meeting,
@@ -67,7 +67,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
     return [
         (record.levelname, record.getMessage(), str(record.__dict__.get("setting")))
         for record in caplog.records
-        if record.name.startswith("mcp_adapter") and "re" in record.getMessage().partition(":")[0]
+        if record.name.startswith(("mcp_adapter", "authsvc.http_auth"))
+        and "re" in record.getMessage().partition(":")[0]
     ]
 
 
@@ -154,7 +155,7 @@ async def test_a_body_that_does_not_arrive_names_its_limit() -> None:
     with pytest.raises(Refusal) as caught:
         await read_body(
             silent,
-            Headers({"content-type": "application/json"}),
+            Headers([(b"content-type", b"application/json")]),
             max_bytes=1,
             timeout_seconds=0.0,
         )

@@ -26,9 +26,9 @@ from starlette.applications import Starlette
 from authsvc.cli import main
 from authsvc.diagnosis import Finding, Level, diagnose, introspection, issuers
 from authsvc.domain.resolution import Principal
+from authsvc.http_auth.requirements import required
 from demo.s3 import serving_s3
 from mcp_adapter import Requirement, SessionGate, with_broader_scopes
-from mcp_adapter.gate.requirements import required
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.providers import (

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp
 
 from authsvc.domain.errors import Reason
 from authsvc.domain.resolution import Principal, Resolution
+from authsvc.http_auth.requirements import RequirementOf
 from mcp_adapter import Requirement, SessionGate, default_requirement
-from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import Settings
 from mcp_adapter.testing import FakeResolver

@@ -17,9 +17,9 @@ from fastmcp.server.middleware import AuthMiddleware
 from fastmcp.server.transforms import Transform
 from fastmcp.tools import Tool
 
+from authsvc.http_auth.requirements import RequirementOf
 from mcp_adapter import Requirement, SessionGate, default_requirement
 from mcp_adapter.fastmcp import requirement_of
-from mcp_adapter.gate.requirements import RequirementOf
 from mcp_adapter.testing import FakeResolver
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,

@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth import messages, strict_json
+from authsvc.http_auth.anonymous_bodies import SHORT_BODY_BYTES
+from authsvc.http_auth.strict_json import FEW_VALUES
+from authsvc.http_auth.throttling import Pace
 from mcp_adapter import Requirement, SessionGate
-from mcp_adapter.gate import body_reading, lingering, messages, strict_json
-from mcp_adapter.gate.bodies import SHORT_BODY_BYTES
+from mcp_adapter.gate import bodies, body_reading, lingering
 from mcp_adapter.gate.middleware import DEFAULT_MAX_ANONYMOUS_BODY_BYTES
-from mcp_adapter.gate.strict_json import FEW_VALUES
-from mcp_adapter.gate.throttling import Pace
 from tests.mcp_adapter.harness import (
     LEGACY,
     MODERN,
@@ -327,7 +328,7 @@ async def test_without_a_token_the_parsing_of_longer_bodies_is_paced(
 
     parse = messages.parse
     monkeypatch.setattr(messages, "parse", None)
-    monkeypatch.setattr(Pace, "wait_while_connected", wait)
+    monkeypatch.setattr(bodies, "wait_while_connected", wait)
     await exchange.post(sized("ping", SHORT_BODY_BYTES + 1), version=MODERN)
 
     assert exchange.status == 200

@@ -16,10 +16,11 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth import resolving
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.request_headers import RequestHeaders
+from authsvc.http_auth.throttling import Rarely
 from mcp_adapter import SessionGate
-from mcp_adapter.gate import resolving
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.throttling import Rarely
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     LEGACY,
@@ -543,11 +544,11 @@ async def test_a_refusal_is_logged_without_what_would_let_one_in(
     endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await endpoint.open("alice-1")
-    caplog.set_level(logging.DEBUG, "mcp_adapter")
+    caplog.set_level(logging.DEBUG, "authsvc.http_auth")
 
     await endpoint.post(call("whoami"), session=session, token="expired")
 
-    (record,) = [record for record in caplog.records if record.name.startswith("mcp_adapter")]
+    (record,) = [record for record in caplog.records if record.name.startswith("authsvc.http_auth")]
     assert record.getMessage() == "request rejected: TOKEN_EXPIRED"
     assert record.__dict__["reason"] == "TOKEN_EXPIRED"
     assert record.__dict__["session"] == session[:8] + "…"
@@ -556,7 +557,7 @@ async def test_a_refusal_is_logged_without_what_would_let_one_in(
 
     caplog.clear()
     await endpoint.post(initialize(), token="expired")
-    (record,) = [record for record in caplog.records if record.name.startswith("mcp_adapter")]
+    (record,) = [record for record in caplog.records if record.name.startswith("authsvc.http_auth")]
     assert record.__dict__["session"] == ""
 
 
@@ -575,7 +576,7 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(resolving, "Rarely", partial(Rarely, clock=clock))
-    caplog.set_level(logging.INFO, "mcp_adapter")
+    caplog.set_level(logging.INFO, "authsvc.http_auth")
 
     async def levels_of(endpoint: Endpoint, refused: Reason) -> list[str]:
         resolver.error = AuthError(refused)
@@ -600,7 +601,7 @@ async def test_what_an_operator_has_to_mend_is_a_warning_at_a_bounded_rate(
 async def test_a_resource_that_authsvc_does_not_know_is_named(
     endpoint: Endpoint, resolver: MemoryResolver, reason: Reason, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "mcp_adapter")
+    caplog.set_level(logging.INFO, "authsvc.http_auth")
     resolver.error = AuthError(reason)
     answer = await endpoint.post(call("whoami"), session="s", token="alice-1")
     advice = f"this gate asks for resource {RESOURCE}; name it in authsvc's resources"
@@ -610,7 +611,7 @@ async def test_a_resource_that_authsvc_does_not_know_is_named(
 
 def test_what_the_headers_say_is_shown_without_the_token() -> None:
     headers = [(b"authorization", b"Bearer secret")]
-    caller = RequestHeaders.of({"type": "http", "headers": headers})
+    caller = RequestHeaders.of(Headers(headers))
     assert caller.token == "secret"
     assert "secret" not in repr(caller)
 

@@ -17,10 +17,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth.refusals import Refusal, unauthenticated
+from authsvc.http_auth.resolving import RequestResolver
 from mcp_adapter import SessionGate
 from mcp_adapter.gate import caller_checks
-from mcp_adapter.gate.refusals import Refusal, unauthenticated
-from mcp_adapter.gate.resolving import RequestResolver
 from mcp_adapter.gate.watching import Watched
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,

@@ -18,8 +18,8 @@ from starlette.routing import Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.client import AuthClient
+from authsvc.http_auth import resolving
 from mcp_adapter import SessionGate
-from mcp_adapter.gate import resolving
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,
@@ -262,7 +262,7 @@ async def test_without_a_lifespan_no_request_is_served(
     assert response.status_code == 503
     assert response.json()["error"]["data"] == {"reason": "SERVICE_UNAVAILABLE"}
     assert response.headers["retry-after"] == "1"
-    [record] = [it for it in caplog.records if it.name.startswith("mcp_adapter")]
+    [record] = [it for it in caplog.records if it.name.startswith("authsvc.http_auth")]
     assert record.getMessage().startswith("the gate is not open")
     assert "gate.running() in your app's lifespan" in record.getMessage()
     assert "\n" not in record.getMessage()

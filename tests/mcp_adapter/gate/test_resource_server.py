@@ -20,8 +20,9 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
+from authsvc.http_auth.metadata import WELL_KNOWN_PATH
 from mcp_adapter import with_broader_scopes
-from mcp_adapter.gate.metadata import WELL_KNOWN_PATH, metadata_routes
+from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.server.app import build_app
 from mcp_adapter.tools import Toolset
 from mcp_adapter.tools.settings import S3Settings

@@ -20,10 +20,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolution, Resolver, shown
+from authsvc.http_auth.refusals import Refusal, service_unavailable, unauthenticated
 from authsvc.server.running import running as running_authsvc
 from mcp_adapter import SessionGate
 from mcp_adapter.gate import caller_checks
-from mcp_adapter.gate.refusals import Refusal, service_unavailable, unauthenticated
 from mcp_adapter.gate.watching import Watched
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,

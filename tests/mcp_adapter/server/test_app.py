@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth.metadata import metadata_url
 from mcp_adapter import SessionGate
-from mcp_adapter.gate.metadata import metadata_url
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,

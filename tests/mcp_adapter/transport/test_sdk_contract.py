@@ -26,7 +26,7 @@ from mcp_types import DEFAULT_NEGOTIATED_VERSION, ErrorData
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from starlette.requests import Request
 
-from mcp_adapter.gate.eras import BATCH_VERSION, has_sessions
+from authsvc.http_auth.eras import BATCH_VERSION, has_sessions
 from mcp_adapter.transport.message_context import MessageContext
 
 pytestmark = pytest.mark.anyio

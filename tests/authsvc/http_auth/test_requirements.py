@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.requirements import RequirementOf, required, union
 from mcp_adapter import Requirement, default_requirement, with_broader_scopes
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.requirements import RequirementOf, required, union
 
 
 @pytest.mark.parametrize(

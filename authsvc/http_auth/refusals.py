@@ -1,16 +1,17 @@
-"""Error responses of the gate: one exception, and the response to each error of authsvc."""
+"""Error responses: one exception, and the answer that each error of authsvc becomes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, RequestId
-from starlette.responses import Response
 
-from authsvc.client.http_errors import (
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth.statuses import (
     INSUFFICIENT_SCOPE,
     LACKS_SCOPE,
     UNAUTHENTICATED,
@@ -18,9 +19,23 @@ from authsvc.client.http_errors import (
     http_status,
     retry_headers,
 )
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth.throttling import Pace
 from authsvc.net.bearer import Challenge
-from mcp_adapter.gate.throttling import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP response.
+
+    Attributes:
+        status: the HTTP status.
+        headers: all but Content-Length.
+        body: empty for none.
+    """
+
+    status: HTTPStatus
+    headers: dict[str, str]
+    body: bytes = b""
 
 
 class Refusal(Exception):  # noqa: N818 - an answer to give, not something that broke
@@ -77,13 +92,13 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.__traceback__ = self.__context__ = None
 
     def message_for(self, request_id: RequestId | None) -> dict[str, Any]:
-        """The JSON-RPC error that answers a request; see ``response``."""
+        """The JSON-RPC error that answers a request; see ``answer``."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.data:
             error["data"] = self.data
         return {"jsonrpc": "2.0", "id": request_id, "error": error}
 
-    def response(self, request_id: RequestId | None, *, resource_metadata: str) -> Response:
+    def answer(self, request_id: RequestId | None, *, resource_metadata: str) -> Answer:
         """The answer: a JSON-RPC error object that may not be cached.
 
         Args:
@@ -93,8 +108,9 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         headers = {"Cache-Control": "no-store", **self.headers}
         if self.challenge is not None:
             headers["WWW-Authenticate"] = self.challenge.header(resource_metadata)
-        body = json.dumps(self.message_for(request_id))
-        return Response(body, self.status, headers, "application/json")
+        headers["Content-Type"] = "application/json"
+        body = json.dumps(self.message_for(request_id)).encode()
+        return Answer(self.status, headers, body)
 
 
 def bad_request(message: str, *, code: int = INVALID_REQUEST) -> Refusal:

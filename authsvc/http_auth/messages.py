@@ -7,8 +7,8 @@ from typing import Any, TypeGuard
 
 from mcp_types import RequestId
 
-from mcp_adapter.gate import strict_json
-from mcp_adapter.gate.refusals import bad_request
+from authsvc.http_auth import strict_json
+from authsvc.http_auth.refusals import bad_request
 
 MAX_BATCH = 50
 """Messages in one batch, at most."""

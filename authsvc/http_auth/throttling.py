@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Hashable
-from contextlib import suppress
-
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
 
 class Pace:
@@ -27,25 +23,6 @@ class Pace:
     async def wait(self) -> None:
         """Wait until the next may pass."""
         await asyncio.sleep(self.delay_seconds(asyncio.get_running_loop().time()))
-
-    async def wait_while_connected(self, receive: Receive) -> None:
-        """Wait until the next may pass, while the client is connected.
-
-        Args:
-            receive: of a request whose body has been read: nothing but a disconnect is to come.
-
-        Raises:
-            ClientDisconnect: the client left.
-        """
-        delay_seconds = self.delay_seconds(asyncio.get_running_loop().time())
-        has_left = False
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay_seconds):
-                has_left = (await receive())["type"] == "http.disconnect"
-                if not has_left:  # any other message is ignored
-                    await asyncio.sleep(delay_seconds)
-        if has_left:
-            raise ClientDisconnect
 
     def delay_seconds(self, now: float) -> float:
         """Reserve the next interval. Seconds until it begins."""

@@ -1,9 +1,9 @@
-"""A request can be read in one way only: the app executes what the gate has authorised.
+"""A request can be read in one way only: the server executes what was authorised.
 
 Parsers differ: in which of two equal headers counts, in whether ``_`` and ``-`` in a name are the
 same (CGI, WSGI), in whether a header or the body names the method, in whether the case of a
-member's name counts. A request that can be read in two ways is refused. The app gets the values
-that the gate has read. docs/security.md lists each header and field.
+member's name counts. A request that can be read in two ways is refused. The
+server gets the values that were read. docs/security.md lists each header and field.
 """
 
 from __future__ import annotations
@@ -17,19 +17,16 @@ from http import HTTPStatus
 from typing import Any
 
 from mcp_types import HEADER_MISMATCH, METHOD_NOT_FOUND, PROTOCOL_VERSION_META_KEY
-from starlette.datastructures import Headers
-from starlette.types import Message as Event
-from starlette.types import Receive, Scope
 
-from mcp_adapter.gate import eras, messages, session_ids
-from mcp_adapter.gate.refusals import Refusal, bad_request
+from authsvc.http_auth import eras, messages
+from authsvc.http_auth.headers import SESSION_ID, Headers
+from authsvc.http_auth.refusals import Refusal, bad_request
 
-RawHeaders = list[tuple[bytes, bytes]]
-
-_JSON = b"application/json"
-_SESSION_ID = session_ids.HEADER.encode()
+_SESSION_ID = SESSION_ID.encode()
 _PROTOCOL_VERSION = eras.PROTOCOL_VERSION_HEADER.encode()
 
+_MCP = b"mcp-"
+_LAST_EVENT_ID = b"last-event-id"
 _ROUTING = frozenset({b"mcp-method", b"mcp-name"})
 _PARAMETER = b"mcp-param-"
 
@@ -38,7 +35,7 @@ _SINGLE = frozenset(
         b"content-type",
         b"content-length",
         b"content-encoding",
-        b"last-event-id",
+        _LAST_EVENT_ID,
         _SESSION_ID,
     }
 )
@@ -46,12 +43,8 @@ _SINGLE = frozenset(
 
 _DROPPED = frozenset(
     {
-        # The client's token goes no further than the gate.
+        # The client's token goes no further.
         b"authorization",
-        b"content-type",
-        b"content-length",
-        b"content-encoding",
-        b"transfer-encoding",
         _SESSION_ID,
         # Some frameworks replace the method of a POST by the one in it.
         b"x-http-method",
@@ -59,7 +52,17 @@ _DROPPED = frozenset(
         b"x-method-override",
     }
 )
-"""Headers of the client's that the app does not get."""
+"""Headers of the client's that no server gets, with a ``_`` for each ``-`` too."""
+
+_DROPPED_WITH_BODY = _DROPPED | {
+    b"content-type",
+    b"content-length",
+    b"content-encoding",
+    b"transfer-encoding",
+}
+
+_CONDITIONAL = (_MCP, _LAST_EVENT_ID)
+"""What begins the names of headers that a server gets in one spelling, and where they count."""
 
 _NAMES = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """By method, the parameter that Mcp-Name repeats."""
@@ -76,18 +79,16 @@ def check_headers(headers: Headers) -> None:
         Refusal: 400 for what a request has once at most and this one has twice, and for a body of
             two lengths; 415 for a compressed body.
     """
-    names = [name for name, _ in headers.raw]
-    once = set(names)
-    if len(once) < len(names):
-        _check_repeated(names)
-    if b"transfer-encoding" in once and b"content-length" in once:
+    if headers.has_repeated:
+        _check_repeated(name for name, _ in headers.raw)
+    if "transfer-encoding" in headers and "content-length" in headers:
         # RFC 9112 section 6.1: an attempt to smuggle a request.
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
             "A body has Content-Length or Transfer-Encoding, not both.",
             headers={"Connection": "close"},
         )
-    if b"content-encoding" in once and headers["content-encoding"].lower() != "identity":
+    if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A body is not compressed here.")
 
 
@@ -132,63 +133,49 @@ def check_routing(headers: Headers, version: str, message: messages.Message) -> 
             "This revision of MCP has no initialize.",
             code=METHOD_NOT_FOUND,
         )
-    if headers.get("mcp-method", method) != method:
+    if "mcp-method" in headers and headers["mcp-method"] != method:
         raise _mismatch("Mcp-Method is not the method in the body.")
-    if (header := headers.get("mcp-name")) is None:
+    if "mcp-name" not in headers:
         return
     params = _params_of(message)
     key = _NAMES.get(method) if isinstance(method, str) else None
     # For methods of extensions any parameter may be the one that Mcp-Name repeats.
     names = [params.get(key)] if key else [x for x in params.values() if isinstance(x, str)]
-    if (name := _decoded(header)) is None or name not in names:
+    if (name := _decoded(headers["mcp-name"])) is None or name not in names:
         raise _mismatch("Mcp-Name is not the name in the body.")
 
 
-def forwarded(scope: Scope, *, session_id: str, version: str, body: bytes | None) -> RawHeaders:
-    """The headers that the app gets.
+def forwarded(
+    headers: Headers, *, method: str, version: str, with_body: bool
+) -> list[tuple[bytes, bytes]]:
+    """The client's headers that the server gets. The session id is set anew where one was
+    authorised.
 
     Args:
-        scope: of the request, the names of its headers in lower case.
-        session_id: the session that it was authorised for; empty for none.
-        version: the revision that it was read as.
-        body: what was read; None for a request that has none.
+        headers: of the request.
+        method: of the request.
+        version: the revision of MCP that it was read as.
+        with_body: whether those that describe the body are among them.
     """
-    kept: RawHeaders = []
-    for name, value in scope["headers"]:
+    dropped = _DROPPED if with_body else _DROPPED_WITH_BODY
+    kept: list[tuple[bytes, bytes]] = []
+    for header in headers.raw:
+        name = header[0]
         spelled = name.replace(b"_", b"-") if b"_" in name else name
-        if spelled in _DROPPED:
+        if spelled in dropped:
             continue
-        if spelled.startswith(b"mcp-") and (spelled != name or not _counts(spelled, version)):
+        if spelled.startswith(_CONDITIONAL) and not _counts(name, spelled, method, version):
             continue
-        if spelled == b"last-event-id" and (spelled != name or scope["method"] != "GET"):
-            continue
-        kept.append((name, value))
-    if body is not None:
-        kept += [(b"content-type", _JSON), (b"content-length", b"%d" % len(body))]
-    if session_id:
-        kept.append((_SESSION_ID, session_id.encode("latin-1")))
+        kept.append(header)
     return kept
 
 
-def without_body(receive: Receive) -> Receive:
-    """A ``receive`` for a request whose body was not read: it has none."""
-    is_over = False
-
-    async def receive_nothing() -> Event:
-        nonlocal is_over
-        if not is_over:
-            is_over = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        while (event := await receive())["type"] == "http.request":
-            pass
-        return event
-
-    return receive_nothing
-
-
-def _counts(name: bytes, version: str) -> bool:
-    """Whether a header of MCP means something in a revision."""
-    return name == _PROTOCOL_VERSION or not eras.has_sessions(version)
+def _counts(name: bytes, spelled: bytes, method: str, version: str) -> bool:
+    """Whether a header of MCP means something in a request, where only one spelling does."""
+    if spelled.startswith(_MCP):
+        means_something = name == _PROTOCOL_VERSION or not eras.has_sessions(version)
+        return name == spelled and means_something
+    return spelled != _LAST_EVENT_ID or (name == spelled and method == "GET")
 
 
 def _check_members(entry: Mapping[str, Any]) -> None:

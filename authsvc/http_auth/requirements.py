@@ -10,8 +10,8 @@ from typing import Any
 
 from authsvc.common import arguments
 from authsvc.common.unexpected import log_unexpected
-from mcp_adapter.gate.read_only import ReadOnlyParams
-from mcp_adapter.gate.refusals import Refusal, internal_error
+from authsvc.http_auth.read_only import ReadOnlyParams
+from authsvc.http_auth.refusals import Refusal, internal_error
 
 log = logging.getLogger(__name__)
 

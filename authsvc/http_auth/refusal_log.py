@@ -10,11 +10,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from authsvc.client.http_errors import INSUFFICIENT_SCOPE
 from authsvc.domain.errors import of_setting
 from authsvc.domain.resolution import Principal, shown
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.throttling import Rarely
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.statuses import INSUFFICIENT_SCOPE
+from authsvc.http_auth.throttling import Rarely
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from mcp_types.version import (
     KNOWN_PROTOCOL_VERSIONS,
     MODERN_PROTOCOL_VERSIONS,
 )
-from starlette.datastructures import Headers
 
-from mcp_adapter.gate.refusals import Refusal
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusals import Refusal
 
 PROTOCOL_VERSION_HEADER = "mcp-protocol-version"
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from mcp_types import PARSE_ERROR
 
-from mcp_adapter.gate.refusals import Refusal, bad_request
+from authsvc.http_auth.refusals import Refusal, bad_request
 
 MAX_VALUES = 100_000
 """Commas and opening brackets outside strings in one body, at most: one for each value in an array

@@ -1,4 +1,4 @@
-"""The gate's questions to the resolver. Its errors become refusals, and log lines."""
+"""The questions about requests to the resolver. Its errors become refusals, and log lines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TypeVar
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.resolution import NotOpenError, Resolution, Resolver, shown
-from mcp_adapter.gate import refusals
-from mcp_adapter.gate.authorization import OWNER, authorize
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.requirements import Requirement
-from mcp_adapter.gate.throttling import Rarely
+from authsvc.http_auth import refusals
+from authsvc.http_auth.authorization import OWNER, authorize
+from authsvc.http_auth.request_headers import RequestHeaders
+from authsvc.http_auth.requirements import Requirement
+from authsvc.http_auth.sessions import Sessions
+from authsvc.http_auth.throttling import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +39,13 @@ class RequestResolver:
     Args:
         resolver: answers.
         resource: canonical URI of this server.
-        stateful: whether the app keeps sessions of its own.
+        sessions: who mints their ids.
     """
 
-    def __init__(self, resolver: Resolver, resource: str, *, stateful: bool) -> None:
+    def __init__(self, resolver: Resolver, resource: str, *, sessions: Sessions) -> None:
         self._resolver = resolver
         self._resource = resource
-        self._stateful = stateful
+        self._sessions = sessions
         self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
         self._not_open = Rarely(NOT_OPEN_INTERVAL_SECONDS)
 
@@ -57,17 +58,27 @@ class RequestResolver:
             Refusal: the resolver answers with an error, or a session id is missing.
         """
         resolver, resource = self._resolver, self._resource
-        # A stateful app's session is created once the app has answered.
-        if not request.in_session_era or (opens_session and self._stateful):
+        # A session that the server mints is created once it has answered.
+        mints = self._sessions is Sessions.MINTED
+        if not request.in_session_era or (opens_session and not mints):
             ask = partial(resolver.resolve, "", request.token, resource=resource)
         elif opens_session:
             ask = partial(resolver.create, request.token, resource=resource)
+        elif self._sessions is Sessions.FIRST_USE:
+            ask = partial(self._at_first_use, request)
         else:
             session_id = request.required_session_id()
             ask = partial(resolver.resolve, session_id, request.token, resource=resource)
         resolution = await self._answered(ask, request, needed)
         request.is_verified = resolution.principal is not None
         return resolution
+
+    def can_verify(self, request: RequestHeaders) -> bool:
+        """Whether the token of a request can be verified before its body is read. Without a session
+        id it is an ``initialize``: to resolve it would create a session, where authsvc mints them.
+        """
+        is_named = not request.in_session_era or bool(request.session_id)
+        return is_named or self._sessions is Sessions.FIRST_USE
 
     async def check(
         self,
@@ -113,6 +124,28 @@ class RequestResolver:
         """
         ask = partial(self._resolver.revoke, request.session_id)
         await self._answered(ask, request, OWNER, log_fields(request.session_id, owner))
+
+    async def _at_first_use(self, request: RequestHeaders) -> Resolution:
+        """The caller of a request of a session that the server may have minted unseen.
+
+        A token adopts it. Without one nothing is stored, so that nobody can fill the store by
+        naming sessions, and one that is not known has no owner.
+
+        Raises:
+            AuthError: of the resolver.
+        """
+        session_id, token = request.session_id, request.token
+        ask = partial(self._resolver.resolve, session_id, token, resource=self._resource)
+        if not session_id:
+            return await ask()
+        if token:
+            return await ask(create=True)
+        try:
+            return await ask()
+        except AuthError as error:
+            if error.reason is not Reason.SESSION_NOT_FOUND:
+                raise
+            return Resolution()
 
     async def _answered(
         self,

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from authsvc.domain.resolution import Resolution
-from mcp_adapter.gate import messages, refusal_log, refusals
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.requirements import Requirement, RequirementOf, required, union
+from authsvc.http_auth import messages, refusal_log, refusals
+from authsvc.http_auth.requirements import Requirement, RequirementOf, required, union
 
 OWNER = Requirement()
 """What a session's owner needs: a valid token of the session's subject."""
 
 
-def requirement_for(
-    requirement: RequirementOf,
-    request: RequestHeaders,
-    message: messages.Message,
-    *,
-    stateful: bool,
-    opens_session: bool,
-) -> Requirement | None:
+def requirement_for(requirement: RequirementOf, message: messages.Message) -> Requirement | None:
     """What a message needs of its caller; None when it is open.
-
-    In a session of a stateful app every message needs the session's owner, but for the two that
-    open it.
 
     Raises:
         Refusal: 500. ``requirement`` has failed.
     """
-    needed = union(required(requirement, *call) for call in messages.calls(message))
-    if needed is not None or not stateful or not request.in_session_era:
-        return needed
-    return None if opens_session or _completes_initialize(message) else OWNER
+    return union(required(requirement, *call) for call in messages.calls(message))
 
 
 def authorize(resolution: Resolution, needed: Requirement | None, *, session_id: str = "") -> None:
@@ -52,7 +38,7 @@ def authorize(resolution: Resolution, needed: Requirement | None, *, session_id:
         raise refusals.insufficient_scope(needed.scopes)
 
 
-def _completes_initialize(message: messages.Message) -> bool:
+def completes_initialize(message: messages.Message) -> bool:
     """Whether a message is the notification that follows ``initialize``, and no request."""
     return (
         isinstance(message, dict)

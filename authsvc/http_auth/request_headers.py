@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from starlette.datastructures import Headers
-from starlette.types import Scope
-
+from authsvc.http_auth import eras, forwarding, refusals
+from authsvc.http_auth.headers import SESSION_ID, Headers
 from authsvc.net.bearer import AmbiguousCredentialsError, presented_token
-from mcp_adapter.gate import eras, forwarding, refusals, session_ids
 
 
 @dataclass(slots=True, repr=False)
@@ -31,20 +29,20 @@ class RequestHeaders:
     is_verified: bool = False
 
     @classmethod
-    def of(cls, scope: Scope) -> Self:
-        """
+    def of(cls, headers: Headers) -> Self:
+        """What they say.
+
         Raises:
             Refusal: 400 for a header that must be one and is several, and for a revision of MCP
                 that is not known.
         """
-        headers = Headers(scope=scope)
         forwarding.check_headers(headers)
         try:
             token = presented_token(headers.getlist("authorization"))
         except AmbiguousCredentialsError:
             raise refusals.ambiguous_credentials() from None
         version = eras.protocol_version(headers)
-        named = headers.get(session_ids.HEADER, "") if eras.has_sessions(version) else ""
+        named = headers.get(SESSION_ID) if eras.has_sessions(version) else ""
         return cls(headers, token, named, version)
 
     @property

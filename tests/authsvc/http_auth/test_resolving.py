@@ -1,18 +1,24 @@
-"""The gate's questions to the resolver."""
+"""The questions about requests to the resolver."""
 
 from __future__ import annotations
 
 import pytest
-from starlette.datastructures import Headers
 
 from authsvc.domain.resolution import Resolution
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.refusals import Refusal
+from authsvc.http_auth.request_headers import RequestHeaders
+from authsvc.http_auth.resolving import RequestResolver
+from authsvc.http_auth.sessions import Sessions
 from mcp_adapter import Requirement
-from mcp_adapter.gate.refusals import Refusal
-from mcp_adapter.gate.request_headers import RequestHeaders
-from mcp_adapter.gate.resolving import RequestResolver
-from tests.mcp_adapter.harness import MODERN, RESOURCE, MemoryResolver
+from tests.mcp_adapter.harness import MODERN, RESOURCE, MemoryResolver, principal
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def resolver() -> MemoryResolver:
+    return MemoryResolver(tokens={"alice-1": principal("alice")})
 
 
 def request_of(token: str) -> RequestHeaders:
@@ -22,7 +28,7 @@ def request_of(token: str) -> RequestHeaders:
 async def test_a_caller_with_neither_session_nor_token_keeps_its_stream_unasked(
     resolver: MemoryResolver,
 ) -> None:
-    resolving = RequestResolver(resolver, RESOURCE, stateful=False)
+    resolving = RequestResolver(resolver, RESOURCE, sessions=Sessions.MINTED)
     await resolving.check(request_of(""), None, Resolution(), "")
     assert resolver.calls == []
 
@@ -30,7 +36,7 @@ async def test_a_caller_with_neither_session_nor_token_keeps_its_stream_unasked(
 async def test_a_caller_with_a_token_keeps_its_stream_for_as_long_as_it_is_valid(
     resolver: MemoryResolver,
 ) -> None:
-    resolving = RequestResolver(resolver, RESOURCE, stateful=False)
+    resolving = RequestResolver(resolver, RESOURCE, sessions=Sessions.MINTED)
     request = request_of("alice-1")
     await resolving.check(request, Requirement(), Resolution(), "")
     del resolver.tokens["alice-1"]
