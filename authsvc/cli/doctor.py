@@ -17,7 +17,7 @@ from authsvc.cli.failing import Failure
 from authsvc.cli.output import as_json_option, plural, print_json, print_line
 from authsvc.common.formats import check_base_url
 from authsvc.common.printable import printable
-from authsvc.net.urls import resource_fault
+from authsvc.net.urls import base_fault, resource_fault
 
 if TYPE_CHECKING:
     # Slow to import.
@@ -43,6 +43,12 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     "--gate",
     help="URL of an MCP server behind a gate of your own, as its clients know it.",
 )
+@click.option(
+    "--envoy",
+    metavar="SOURCE",
+    help="An Envoy that asks authsvc (ext_authz): the file it starts with, a file with its "
+    "config_dump, or the URL of its admin listener.",
+)
 @admin_options
 @as_json_option
 @click.pass_context
@@ -53,23 +59,24 @@ def command(
     adapter_config: Path | None,
     adapter_url: str | None,
     gate: str | None,
+    envoy: str | None,
     as_json: bool,
 ) -> None:
-    """Diagnose the chain from the adapter to the store, with a remedy for each fault.
+    """Diagnose the chain from the gateway or adapter to the store, with a remedy for each fault.
 
-    Checks both configurations, the adapter's answers, the connection to every replica, issuers and
-    their clocks, introspection, the store and the broker. With an operator's service token or
-    certificate, also checks the running service's status. Changes nothing. --timeout-seconds
-    bounds each check.
+    Checks the configurations, what a gateway lets through, the adapter's answers, the connection
+    to every replica, issuers and their clocks, introspection, the store and the broker. With an
+    operator's service token or certificate, also checks the running service's status. Changes
+    nothing. --timeout-seconds bounds each check.
 
     Exit code 0 if nothing fails; warnings do not count.
     """
-    if config is None and adapter_config is None and gate is None:
-        raise Failure("give --config, --adapter-config or --gate, or several of them")
-    _check_urls(adapter_config, adapter_url, gate)
+    if config is None and adapter_config is None and gate is None and envoy is None:
+        raise Failure("give --config, --adapter-config, --gate or --envoy, or several of them")
+    _check_urls(adapter_config, adapter_url, gate, envoy)
     is_given = ctx.get_parameter_source("target") is not click.core.ParameterSource.DEFAULT
     target = connection.target if is_given else None
-    checks = _checks(config, adapter_config, adapter_url, gate, connection, target)
+    checks = _checks(config, adapter_config, adapter_url, gate, envoy, connection, target)
     findings = asyncio.run(_printed(checks, connection.timeout_seconds, as_json=as_json))
     levels = [str(finding.level) for finding in findings]
     if as_json:
@@ -80,7 +87,9 @@ def command(
     sys.exit(1 if "fail" in levels else 0)
 
 
-def _check_urls(adapter_config: Path | None, adapter_url: str | None, gate: str | None) -> None:
+def _check_urls(
+    adapter_config: Path | None, adapter_url: str | None, gate: str | None, envoy: str | None
+) -> None:
     """
     Raises:
         Failure: an option has no effect, or is no URL.
@@ -97,6 +106,8 @@ def _check_urls(adapter_config: Path | None, adapter_url: str | None, gate: str 
             raise Failure(f"--adapter-url {error}") from None
     if gate is not None and (fault := resource_fault(gate)):
         raise Failure(f"--gate is the URL of an MCP server like https://h/mcp: it {fault}")
+    if envoy is not None and "://" in envoy and (fault := base_fault(envoy)):
+        raise Failure(f"--envoy is a file, or a URL like http://127.0.0.1:9901: it {fault}")
 
 
 async def _printed(checks: list[Check], seconds: float, *, as_json: bool) -> list[Finding]:
@@ -131,14 +142,17 @@ def _checks(
     adapter_config: Path | None,
     adapter_url: str | None,
     gate_url: str | None,
+    envoy_source: str | None,
     connection: Connection,
     target: str | None,
 ) -> list[Check]:
     """The checks that the given options allow, in the order of the chain."""
-    from authsvc.diagnosis import adapter, gate, introspection, issuers, link, service, store
+    from authsvc.diagnosis import adapter, envoy, gate, introspection, issuers, link, service, store
 
     seconds, tls = connection.timeout_seconds, connection.tls()
     settings, of_adapter, checks = _read(config, adapter_config)
+    if envoy_source is not None:
+        checks.append(envoy.check(envoy_source, settings))
     if gate_url is not None:
         checks.append(gate.check(gate_url, settings))
     if of_adapter is not None:

@@ -1,0 +1,94 @@
+"""A gateway that asks authsvc (Envoy's ext_authz): what passes it, and what authsvc gets to see."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from authsvc.common.formats import spelled_resource
+from authsvc.diagnosis import Check, Report
+from authsvc.diagnosis.envoy import filters, reading, routes
+from authsvc.diagnosis.envoy.configuration import Envoy, envoy_of
+from authsvc.diagnosis.envoy.faults import Faults
+from authsvc.net.urls import shown_url
+from authsvc.server.config import Settings
+
+_REMEDY = (
+    "Give --envoy the file that Envoy starts with, a file with its dump, or the URL of its admin "
+    "listener, such as http://127.0.0.1:9901."
+)
+
+
+def check(source: str, settings: Settings | None) -> Check:
+    """What a gateway lets through, and whether its resources are authsvc's.
+
+    Args:
+        source: a file, or the URL of Envoy's admin listener.
+        settings: of authsvc; None where they are not at hand.
+    """
+    return Check("gateway", partial(_look_at, source=source, settings=settings), _REMEDY)
+
+
+async def _look_at(report: Report, *, source: str, settings: Settings | None) -> None:
+    if source.startswith(("http://", "https://")):
+        content = await reading.fetched(source)
+    else:
+        content = await asyncio.to_thread(reading.read, Path(source))
+    # In a thread: a dump of tens of megabytes takes seconds.
+    await asyncio.to_thread(_examine, report, source, content, settings)
+
+
+def _examine(report: Report, source: str, content: bytes, settings: Settings | None) -> None:
+    try:
+        envoy = envoy_of(reading.parsed(content))
+    except ValueError as error:
+        report.fail(f"{shown_url(source)} {error}", _REMEDY)
+        return
+    known = _resources(settings)
+    faults, resources = Faults(), sorted(known | routes.named_resources(envoy))
+    managers = [it for it in envoy.managers if it.filters]
+    for manager in managers:
+        for filtered in manager.filters:
+            filters.examine(faults, envoy, manager, filtered)
+        routes.examine(faults, manager, resources, partial(_fault, settings=settings))
+        for unread in manager.unread:
+            faults.warn(f"not examined: {unread}", _unread_remedy(envoy), manager.place)
+    faults.tell(report)
+    _conclude(report, envoy, len(managers))
+
+
+def _unread_remedy(envoy: Envoy) -> str:
+    if envoy.is_dump:
+        return "Look at it by hand."
+    return "Give --envoy the URL of the admin listener: a running Envoy has them."
+
+
+def _conclude(report: Report, envoy: Envoy, count: int) -> None:
+    if not count:
+        report.fail(
+            f"no ext_authz filter is in any of {len(envoy.managers)} HTTP connection managers: "
+            "nothing asks authsvc",
+            "Add the filter (docs/gateways.md). If a control plane configures this Envoy, give "
+            "--envoy the URL of its admin listener.",
+        )
+    elif not report.findings:
+        report.ok(f"ext_authz in {count} HTTP connection managers: nothing to mend")
+
+
+def _resources(settings: Settings | None) -> set[str]:
+    if settings is None:
+        return set()
+    return {*settings.resources}.union(*(it.resources for it in settings.callers))
+
+
+def _fault(resource: str, *, settings: Settings | None) -> tuple[str, str] | None:
+    """What is wrong with the resource that a route names, and what mends it."""
+    if settings is None or not resource:
+        return None
+    if spelled_resource(resource) in _resources(settings):
+        return None
+    return (
+        f"context_extensions names resource {resource!r:.200}, which authsvc does not know",
+        "Register it in resources of the gateway's [[callers]], or correct the route.",
+    )

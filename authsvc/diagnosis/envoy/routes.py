@@ -1,0 +1,188 @@
+"""What the routes of a gateway do with the checks: which are left out, which resource they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+from authsvc.common.formats import spelled_resource
+from authsvc.diagnosis.envoy.configuration import REDACTED, Envoy, Manager, Route, VirtualHost
+from authsvc.diagnosis.envoy.faults import Faults
+from authsvc.diagnosis.envoy.filters import examine_body, no_body
+from authsvc.diagnosis.envoy.matching import host_for, is_conditional, may_match, shown
+from authsvc.net.urls import read, resource_fault
+
+RESOURCE = "resource"
+"""The context extension that names a route's resource."""
+
+
+def named_resources(envoy: Envoy) -> set[str]:
+    """The resources that routes name and a dump does not hide, in their canonical spelling."""
+    return {
+        spelled_resource(named)
+        for manager in envoy.managers
+        for _, route in _checked(manager)
+        for filtered in manager.filters
+        if (named := route.override(filtered).extensions.get(RESOURCE, REDACTED)) != REDACTED
+    }
+
+
+def examine(
+    faults: Faults,
+    manager: Manager,
+    resources: Collection[str],
+    fault_of: Callable[[str], tuple[str, str] | None],
+) -> None:
+    """Examine the routes of a manager with ext_authz filters.
+
+    Args:
+        faults: gets what is found.
+        manager: whose routes they are.
+        resources: the MCP servers that are known.
+        fault_of: what is wrong with the resource that a route names, empty if it names none, and
+            what mends it; None if nothing is.
+    """
+    for place, route in _all_routes(manager):
+        _examine_names(faults, manager, route, place)
+    for place, route in _checked(manager):
+        _examine_bodies(faults, manager, route, place)
+        _examine_stream(faults, manager, route, place)
+        _examine_resource(faults, manager, route, place, fault_of)
+    for resource in resources:
+        if not resource_fault(resource):
+            _examine_open(faults, manager, resource)
+    if manager.options.text("headers_with_underscores_action") not in {
+        "REJECT_REQUEST",
+        "DROP_HEADER",
+    }:
+        faults.warn(
+            "headers with underscores are let through: servers that take _ for - read them as "
+            "others than authsvc has seen",
+            "Set common_http_protocol_options.headers_with_underscores_action: REJECT_REQUEST.",
+            manager.place,
+        )
+
+
+def _all_routes(manager: Manager) -> Iterator[tuple[str, Route]]:
+    for host in manager.hosts:
+        for route in host.routes:
+            yield _place(manager, host, route), route
+
+
+def _place(manager: Manager, host: VirtualHost, route: Route) -> str:
+    return f"{manager.place}, {next(iter(host.domains), '')} {shown(route.match)}"
+
+
+def _checked(manager: Manager) -> Iterator[tuple[str, Route]]:
+    """The routes to an upstream that a filter runs for."""
+    for place, route in _all_routes(manager):
+        if route.action is not None and _is_checked(manager, route):
+            yield place, route
+
+
+def _is_checked(manager: Manager, route: Route) -> bool:
+    return any(route.override(it).runs for it in manager.filters)
+
+
+def _examine_bodies(faults: Faults, manager: Manager, route: Route, place: str) -> None:
+    for filtered in manager.filters:
+        override = route.override(filtered)
+        if override.runs and not override.sends_body:
+            no_body(faults, place)
+        elif override.runs and override.body is not None:
+            examine_body(faults, override.body, place)
+
+
+def _examine_names(faults: Faults, manager: Manager, route: Route, place: str) -> None:
+    for name in sorted(route.names() - {it.name for it in manager.filters}):
+        faults.warn(
+            f"typed_per_filter_config names {name}, which is no ext_authz filter there: it has no "
+            "effect",
+            "Write the name that the filter has in http_filters.",
+            place,
+        )
+
+
+def _examine_stream(faults: Faults, manager: Manager, route: Route, place: str) -> None:
+    action = route.action
+    if action is None:
+        return
+    longest = action.table("max_stream_duration").seconds("max_stream_duration")
+    if longest is None:
+        longest = manager.options.seconds("max_stream_duration")
+    # Without a timeout of its own, a route has Envoy's, of 15 s.
+    if not longest and action.seconds("timeout") == 0:
+        faults.warn(
+            "a stream may last for ever: a revocation does not end one that runs",
+            "Set max_stream_duration on the route, or in common_http_protocol_options.",
+            place,
+        )
+
+
+def _examine_resource(
+    faults: Faults,
+    manager: Manager,
+    route: Route,
+    place: str,
+    fault_of: Callable[[str], tuple[str, str] | None],
+) -> None:
+    overrides = [route.override(it) for it in manager.filters]
+    # Another filter may be for another service.
+    named = [it.extensions[RESOURCE] for it in overrides if RESOURCE in it.extensions]
+    for resource in named or [""]:
+        if resource == REDACTED:
+            faults.ok(
+                "the dump hides the resource that it names: give --envoy the file to compare it",
+                place,
+            )
+        elif fault := fault_of(resource):
+            faults.fail(*fault, place)
+
+
+def _examine_open(faults: Faults, manager: Manager, resource: str) -> None:
+    """Report where requests for a resource pass unchecked."""
+    url = read(resource)
+    authority = f"{url.host}:{url.port}" if url.port else url.host
+    host = host_for(manager.hosts, authority)
+    if host is None:
+        return
+    is_decided = False
+    for route in host.routes:
+        is_open = route.action is not None and not _is_checked(manager, route)
+        place = _place(manager, host, route)
+        if not may_match(route.match, url.path or "/"):
+            if is_open and _is_below(route, url.path):
+                _report_below(faults, resource, place)
+        elif is_open and not is_decided:
+            _report_open(faults, resource, place, is_certain=not is_conditional(route.match))
+        elif not is_conditional(route.match):
+            is_decided = True
+
+
+def _is_below(route: Route, path: str) -> bool:
+    """Whether a route is for paths below one; of a whole host, single paths do not count."""
+    prefix = route.match.text("prefix") or route.match.text("path_separated_prefix")
+    text = prefix or (route.match.text("path") if path else "")
+    return bool(text) and text.startswith(f"{path}/")
+
+
+def _report_open(faults: Faults, resource: str, place: str, *, is_certain: bool) -> None:
+    remedy = (
+        "Remove `disabled: true` from what applies to this route in typed_per_filter_config; a "
+        "filter that is disabled itself has to be enabled there."
+    )
+    if is_certain:
+        faults.fail(f"requests for {resource} pass unchecked", remedy, place)
+    else:
+        faults.warn(
+            f"requests for {resource} that meet this route's other conditions pass unchecked",
+            remedy,
+            place,
+        )
+
+
+def _report_below(faults: Faults, resource: str, place: str) -> None:
+    faults.warn(
+        f"requests below {resource} pass unchecked",
+        "Keep it if nothing there asks who is calling; else remove `disabled: true`.",
+        place,
+    )
