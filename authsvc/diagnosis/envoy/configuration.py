@@ -77,12 +77,10 @@ class Route:
             if filtered.name not in level:
                 continue
             config = Fields.of(level[filtered.name])
-            runs = True
-            if config.kind == _FILTER_CONFIG:
-                runs = not config.flag("disabled")
+            if config.kind == _FILTER_CONFIG and not config.flag("disabled"):
                 config = config.table("config")
-            if config.flag("disabled"):
-                runs = False
+            # An override enables a filter that is disabled itself.
+            runs = not config.flag("disabled")
             check = config.table("check_settings")
             given = check.table("context_extensions").items
             extensions |= {name: it for name, it in given.items() if isinstance(it, str)}

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from authsvc.common.extras import MissingExtraError, need
+from authsvc.common.extras import MissingExtraError
 from authsvc.common.file_faults import file_fault
 from authsvc.net.urls import shown_url
 
@@ -101,11 +101,10 @@ def _where(error: ValueError) -> str:
 
 def _yaml(content: bytes) -> object:
     try:
-        need("reading YAML", "envoy", "yaml")
-    except MissingExtraError as error:
-        raise ValueError(f"is no JSON; {error}") from None
-    import yaml  # type: ignore[import-untyped] # it has no stubs
-
+        import yaml  # type: ignore[import-untyped] # it has no stubs
+    except ModuleNotFoundError:
+        missing = MissingExtraError("YAML", "envoy", "yaml")
+        raise ValueError(f"is not JSON, and {missing}") from None
     if len(content) > MAX_YAML_BYTES:
         raise ValueError(f"is YAML of more than {MAX_YAML_BYTES} bytes")
     try:
