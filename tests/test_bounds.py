@@ -78,6 +78,12 @@ BOUNDED = {
     },
     "authsvc/credentials/policy.py": {"SessionPolicies._made": "1,024, 16 KB each on average"},
     "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},
+    "authsvc/diagnosis/envoy/configuration.py": {
+        "Envoy.managers": ONE_COMMAND,
+        "Envoy.clusters": ONE_COMMAND,
+    },
+    "authsvc/diagnosis/envoy/faults.py": {"Faults._places": ONE_COMMAND},
+    "authsvc/diagnosis/envoy/fields.py": {"Fields.items": ONE_COMMAND},
     "authsvc/diagnosis/gate.py": {"_REQUEST": "a constant; its empty object stays so"},
     "authsvc/rpc/errors.py": {
         "_encoded": "4,096 statuses of some hundred bytes, by reason and rounded waiting time",
