@@ -19,7 +19,7 @@ from typing import Any
 from mcp_types import HEADER_MISMATCH, METHOD_NOT_FOUND, PROTOCOL_VERSION_META_KEY
 
 from authsvc.http_auth import eras, messages
-from authsvc.http_auth.headers import SESSION_ID, Headers
+from authsvc.http_auth.headers import SESSION_ID, Headers, RawHeaders
 from authsvc.http_auth.refusals import Refusal, bad_request
 
 _SESSION_ID = SESSION_ID.encode()
@@ -27,6 +27,7 @@ _PROTOCOL_VERSION = eras.PROTOCOL_VERSION_HEADER.encode()
 
 _MCP = b"mcp-"
 _LAST_EVENT_ID = b"last-event-id"
+_OURS = b"x-authsvc-"
 _ROUTING = frozenset({b"mcp-method", b"mcp-name"})
 _PARAMETER = b"mcp-param-"
 
@@ -61,8 +62,9 @@ _DROPPED_WITH_BODY = _DROPPED | {
     b"transfer-encoding",
 }
 
-_CONDITIONAL = (_MCP, _LAST_EVENT_ID)
-"""What begins the names of headers that a server gets in one spelling, and where they count."""
+_CONDITIONAL = (_MCP, _LAST_EVENT_ID, _OURS)
+"""What begins the names of headers that a server gets in one spelling, and where they count, or
+never: what authsvc tells servers, nobody else may."""
 
 _NAMES = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """By method, the parameter that Mcp-Name repeats."""
@@ -170,8 +172,17 @@ def forwarded(
     return kept
 
 
+def without_ours(headers: RawHeaders) -> RawHeaders:
+    """Headers without those by which authsvc tells servers who is asking, for requests that are not
+    decided on. Names are in lower case; the same object where there are none."""
+    kept = [it for it in headers if not it[0].replace(b"_", b"-").startswith(_OURS)]
+    return headers if len(kept) == len(headers) else kept
+
+
 def _counts(name: bytes, spelled: bytes, method: str, version: str) -> bool:
     """Whether a header of MCP means something in a request, where only one spelling does."""
+    if spelled.startswith(_OURS):
+        return False
     if spelled.startswith(_MCP):
         means_something = name == _PROTOCOL_VERSION or not eras.has_sessions(version)
         return name == spelled and means_something

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.domain.resolution import Principal, Resolution
 from authsvc.http_auth import eras
+from authsvc.http_auth.forwarding import without_ours
 from authsvc.http_auth.headers import Headers
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class Identified:
 
 
 class Unidentified:
-    """Gives an app no user, for paths that are open.
+    """Gives an app no user, for paths that are open; nor one that a client claims to be by a header
+    of authsvc's.
 
     An HTTP server may have a request begin in the context of an earlier one on its connection,
     which can be another client's (behind a proxy).
@@ -110,6 +112,9 @@ class Unidentified:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
+        headers = without_ours(scope["headers"])
+        if headers is not scope["headers"]:
+            scope = {**scope, "headers": headers}
         if (sdk := _sdk()) is None:
             await self._app(scope, receive, send)
             return

@@ -312,6 +312,19 @@ async def test_open_paths_are_passed_to_the_app_and_no_others(resolver: MemoryRe
             assert (await http.post(path)).status_code in {400, 415}
 
 
+async def test_an_open_path_is_told_who_is_asking_by_nobody(resolver: MemoryResolver) -> None:
+    async def headers(request: Request) -> Response:
+        return PlainTextResponse(" ".join(sorted(request.headers)))
+
+    app = Starlette(routes=[Route("/open", headers)])
+    gate = SessionGate(app, resolver=resolver, resource=RESOURCE, open_paths=["/open"])
+    claims = {"X-Authsvc-Assertion": "forged", "x_authsvc_credentials": "forged", "X-Other": "1"}
+    async with http_of(gate) as http:
+        names = (await http.get("/open", headers=claims)).text
+    assert "authsvc" not in names
+    assert "x-other" in names
+
+
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
 def test_the_endpoint_itself_is_never_open(resolver: MemoryResolver, path: str) -> None:
     with pytest.raises(ValueError, match="/mcp is the MCP endpoint, which needs the gate"):

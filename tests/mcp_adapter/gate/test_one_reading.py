@@ -185,6 +185,10 @@ def calls_read(raw: RawHeaders, body: bytes) -> set[tuple[str, str]]:
     return found
 
 
+def names_read(raw: RawHeaders) -> set[str]:
+    return {_key(name, folded) for name, _ in raw for folded in (False, True)}
+
+
 def _name(params: object) -> str:
     if not isinstance(params, dict):
         return ""
@@ -219,6 +223,7 @@ def check_agreement(watched: Watched, sent: Sent, answer: Answer) -> None:
         assert headers_read(raw, "content-length") == {str(len(body))}
         for name in ("transfer-encoding", "content-encoding", "x-http-method-override"):
             assert not headers_read(raw, name)
+        assert not any(name.startswith("x-authsvc-") for name in names_read(raw))
 
 
 def _plain(value: str) -> str:
@@ -245,6 +250,8 @@ VALUES = {
     "Transfer-Encoding": ["chunked"],
     "X-HTTP-Method-Override": ["DELETE"],
     "Last-Event-ID": ["1"],
+    "X-Authsvc-Assertion": ["forged"],
+    "X-Authsvc-Credentials": ["forged"],
 }
 
 
@@ -525,6 +532,28 @@ async def test_a_twin_of_a_header_by_its_underscore_goes_no_further(watched: Wat
 
     check_agreement(watched, sent, answer)
     assert answer.status == 200
+
+
+CLAIMED = [
+    "x-authsvc-assertion",
+    "X-Authsvc-Credentials",
+    "x_authsvc_assertion",
+    "x-authsvc_assertion",
+    "X_AUTHSVC-",
+    "x-authsvc-yet-to-come",
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", CLAIMED)
+async def test_nobody_else_tells_the_app_who_is_asking(watched: Watched, name: str) -> None:
+    sent = post(request("ping")).with_headers((name, "forged"), ("x-authsvc", "of others"))
+
+    answer = await ask(watched.gate(stateful=True), sent)
+
+    assert answer.status == 200
+    ((scope, _),) = watched.seen
+    assert {it for it in names_read(scope["headers"]) if "authsvc" in it} == {"x-authsvc"}
 
 
 @pytest.mark.anyio
