@@ -289,6 +289,7 @@ async def test_a_session_as_a_whole_is_its_owners(server: Server, sessions: Sess
     for request, status in (
         (request_of(server.token()), 400),
         (request_of("", THEIRS), 401),
+        (request_of("", "unknown"), 401),
         (request_of(server.token("bob"), THEIRS), 404),
         (request_of(server.token(), THEIRS, MODERN), 405),
     ):
