@@ -101,6 +101,7 @@ BOUNDED = {
     "authsvc/access/usage.py": {"Usages._by_caller": "registered callers, and one for all others"},
     "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
     "authsvc/common/newest.py": {"Newest._items": "its own bounds"},
+    "authsvc/common/wsgi_serving.py": {"_BoundedServer._open": "16"},
     "authsvc/common/setting_rules.py": {"_RULES": "the methods of tables that are marked in code"},
     "authsvc/domain/revocation.py": {
         "NotBefores._by_key": "what operators have set, names of at most 2,048 characters, until "
@@ -136,7 +137,6 @@ BOUNDED = {
         "Operations.seconds": NAMES,
         "Resolves.results": NAMES,
     },
-    "authsvc/telemetry/exposition.py": {"_BoundedServer._open": "16"},
     "authsvc/telemetry/security.py": {
         "SecurityEvents.counts": "types, reasons and registered callers"
     },

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "credentials": {"domain", "common", "net"},
     "access": {"domain", "common", "net"},
     "assertions": {"domain", "common", "net", "stores"},
-    "telemetry": {"domain", "common", "net", *PARTS},
+    "telemetry": {"domain", "common", "net", "assertions", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},
     "rpc": {
@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "diagnosis": {"domain", "common", "net", "tokens", "stores", "client", "server"},
     "cli": {
         *("domain", "common", "net", "tokens", "access", "client"),
-        *("telemetry", "server", "console", "diagnosis"),
+        *("assertions", "telemetry", "server", "console", "diagnosis"),
     },
     "__init__": set(),
     "__main__": {"cli", "common"},

@@ -86,7 +86,7 @@ class KeyRing:
             now = self._clock()
             stored = await self._store.document(DOCUMENT_NAME)
             if stored is not None:
-                self._use(stored, now)
+                await self._use(stored, now)
             wanted = self._wanted(stored, now)
             if stored is not None and self._loaded is not None and wanted == self._loaded.keys:
                 return
@@ -94,10 +94,7 @@ class KeyRing:
             document = Document(stored.revision + 1 if stored else 1, sealed)
             if await self._store.put_document(DOCUMENT_NAME, document):
                 self._loaded = _Loaded(wanted, wanted.jwks(), document, now)
-                log.info(
-                    "assertions: a new set of keys is stored",
-                    extra={"key_ids": [key.kid for key in wanted.keys]},
-                )
+                log.info("assertions: new keys are stored", extra={"key_ids": wanted.key_ids})
                 return
         raise AuthError(Reason.CONFLICT, f"{DOCUMENT_NAME} was written by others at each attempt")
 
@@ -126,6 +123,14 @@ class KeyRing:
         """
         return self._current(now).keys.signing(now)
 
+    def ages(self) -> tuple[float, float] | None:
+        """How long ago the keys were read, and how long the one that signs has done so, in seconds.
+        None without keys. For any thread."""
+        loaded, now = self._loaded, self._clock()
+        if loaded is None:
+            return None
+        return now - loaded.time, now - loaded.keys.signing(now).sign_time
+
     def jwks(self) -> bytes:
         """The JWK Set. For any thread.
 
@@ -144,16 +149,20 @@ class KeyRing:
             )
         return loaded
 
-    def _use(self, stored: Document, now: float) -> None:
-        """Use what is stored. Where it is what was read before, it is not decrypted again."""
+    async def _use(self, stored: Document, now: float) -> None:
+        """Use what is stored. Where it is what was read before, it is neither confirmed nor
+        decrypted again."""
         loaded = self._loaded
         if loaded is not None and loaded.stored == stored:
             self._loaded = _Loaded(loaded.keys, loaded.jwks, stored, now)
             return
+        # A failover may undo a write that is not confirmed, and with it a key that signs.
+        await self._store.confirm_document(DOCUMENT_NAME)
         # Without the new keys, the old ones must not be used: they may have been withdrawn.
         self._loaded = None
         keys = KeySet.decoded(self._seal.open(DOCUMENT_NAME, stored.content))
         self._loaded = _Loaded(keys, keys.jwks(), stored, now)
+        log.info("assertions: keys were read", extra={"key_ids": keys.key_ids})
 
     def _wanted(self, stored: Document | None, now: float) -> KeySet:
         """The set that the store should have."""

@@ -41,6 +41,11 @@ class KeySet:
         """A new set: one key, which signs at once."""
         return cls((SigningKey.generated(now),))
 
+    @property
+    def key_ids(self) -> list[str]:
+        """``kid`` of each."""
+        return [key.kid for key in self.keys]
+
     def signing(self, now: float) -> SigningKey:
         """The key that signs.
 

@@ -63,7 +63,7 @@ class AssertionCounts:
 
 
 class Assertions:
-    """Makes the assertions of one service. Belongs to one event loop, but for ``jwks``.
+    """Makes the assertions of one service. Belongs to one event loop.
 
     Args:
         keys: sign.
@@ -82,7 +82,8 @@ class Assertions:
         clock: Callable[[], float],
         max_cached: int = MAX_CACHED_ASSERTIONS,
     ) -> None:
-        self._keys = keys
+        self.keys = keys
+        """Sign; they have to be refreshed."""
         self._issuer = issuer
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
@@ -90,8 +91,10 @@ class Assertions:
             max_cached, bytes_for(max_cached, ASSERTION_BYTES)
         )
         self.counts = AssertionCounts()
-        self.jwks = keys.jwks
+
+    def jwks(self) -> bytes:
         """The JWK Set, as JSON; see ``KeyRing.jwks``."""
+        return self.keys.jwks()
 
     def assertion(self, resolution: Resolution, *, resource: str, token_digest: bytes) -> str:
         """The assertion of one request, right after it was resolved.
@@ -109,7 +112,7 @@ class Assertions:
         if principal is None or session is None:
             raise ValueError("a request without a principal has no assertion")
         now = self._clock()
-        signing = self._keys.signing_key(now)
+        signing = self.keys.signing_key(now)
         key = (token_digest, session.id, session.revision, resource)
         cached = self._cached.get(key)
         if (

@@ -16,6 +16,7 @@ COMMANDS = {
     "explain": ("authsvc.cli.explain", "Explain why a token would be accepted or rejected."),
     "health": ("authsvc.cli.health", "Check the health of a server; for probes."),
     "keys": ("authsvc.cli.keys", "Show the keys that tokens are verified with."),
+    "assertions": ("authsvc.cli.assertions", "Replace the keys that sign assertions."),
     "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
     "console": ("authsvc.cli.console", "Serve the operator's web console."),
     "token": ("authsvc.cli.token", "Print a development token."),

@@ -58,6 +58,7 @@ def problems(config: Path | None) -> list[str]:
 
 def _parts(settings: Settings) -> list[Callable[[], object]]:
     """What `serve` makes of the settings, part by part. Each raises ``ConfigError``."""
+    from authsvc.server.assertions import checked_seal
     from authsvc.server.brokers import open_broker
     from authsvc.server.callers import callers_of
     from authsvc.server.issuers import issuer_of, with_introspection
@@ -75,6 +76,7 @@ def _parts(settings: Settings) -> list[Callable[[], object]]:
         partial(callers_of, settings),
         lambda: asyncio.run(broker()),
         partial(_check_store, settings),
+        *(partial(checked_seal, it) for it in [settings.assertions] if it is not None),
     ]
 
 

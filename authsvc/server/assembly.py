@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.sessions import SessionAdmin
-from authsvc.assertions.key_ring import KeyRing
 from authsvc.assertions.signer import Assertions
 from authsvc.credentials import CredentialBroker
 from authsvc.resolver.resolver import SessionResolver
@@ -46,8 +45,8 @@ class Service:
         usages: what each caller uses at the moment.
         resolver: decides on sessions.
         admin: does what operators ask for.
-        assertions: tells upstreams who is asking; None without ``[assertions]``.
-        assertion_keys: sign them; they have to be refreshed.
+        assertions: tell upstreams who is asking, by keys that have to be refreshed; None without
+            ``[assertions]``.
         metrics: counts.
         tracing: makes spans.
         stopping: set once the service is to end its streams and watches.
@@ -61,7 +60,6 @@ class Service:
     resolver: SessionResolver
     admin: SessionAdmin
     assertions: Assertions | None
-    assertion_keys: KeyRing | None
     metrics: Metrics
     tracing: Tracing
     stopping: asyncio.Event
@@ -104,7 +102,9 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             max_cached_responses=settings.cached_tokens,
         )
         metrics.cached_responses = lambda: resolver.cached_responses
-        assertion_keys, assertions = await open_assertions(settings, store, clock) or (None, None)
+        assertions = metrics.assertions = await closing.enter_async_context(
+            open_assertions(settings, store, clock)
+        )
         yield Service(
             verifier=verifier,
             issuers=issuer_watch,
@@ -119,7 +119,6 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
                 clock=clock,
             ),
             assertions=assertions,
-            assertion_keys=assertion_keys,
             metrics=metrics,
             tracing=traces,
             stopping=stopping,

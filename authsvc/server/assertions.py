@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+from authsvc.assertions.jwks_endpoint import JWKS_PATH, jwks_application
 from authsvc.assertions.key_ring import KeyRing
 from authsvc.assertions.key_set import DAY_SECONDS, KeySetFormatError
 from authsvc.assertions.sealing import FileSeal, NoSeal, Seal, SealError
 from authsvc.assertions.signer import Assertions
 from authsvc.common.settings import ConfigError
+from authsvc.common.wsgi_serving import served
 from authsvc.domain.errors import AuthError
+from authsvc.net.addresses import is_local
+from authsvc.net.served_context import ServedContext
 from authsvc.server.config import AssertionSettings, Settings
 from authsvc.stores.documents import DocumentStore
 
 log = logging.getLogger(__name__)
 
 
+@asynccontextmanager
 async def open_assertions(
     settings: Settings, store: DocumentStore, clock: Callable[[], float]
-) -> tuple[KeyRing, Assertions] | None:
-    """The configured assertions and their keys; None without ``[assertions]``.
+) -> AsyncIterator[Assertions | None]:
+    """The configured assertions, their keys published until the end of the block; None without
+    ``[assertions]``.
 
     Where the store is unavailable, the keys are loaded later, by ``KeyRing.refresh``.
 
     Raises:
-        ConfigError: the stored keys cannot be decrypted, or the file for it cannot be used.
+        ConfigError: the stored keys cannot be decrypted, a file cannot be used, or the address
+            cannot be listened on.
     """
     table = settings.assertions
     if table is None:
-        return None
+        yield None
+        return
     keys = KeyRing(
         store,
         checked_seal(table),
@@ -42,14 +51,41 @@ async def open_assertions(
         log.warning("the keys of assertions cannot be loaded yet: %s", error)
     except (SealError, KeySetFormatError) as error:
         raise ConfigError(f"assertions.encryption_key_file: {error}") from None
-    signer = Assertions(
+    assertions = Assertions(
         keys,
         issuer=table.issuer,
         lifetime_seconds=table.lifetime_seconds,
         clock=clock,
         max_cached=settings.cached_tokens,
     )
-    return keys, signer
+    async with _published(keys, table, settings):
+        yield assertions
+
+
+@asynccontextmanager
+async def _published(
+    keys: KeyRing, table: AssertionSettings, settings: Settings
+) -> AsyncIterator[None]:
+    """The JWK Set over HTTP, or over HTTPS where other machines can reach it."""
+    async with served(
+        jwks_application(keys.jwks),
+        table.listen,
+        name="assertions",
+        setting="assertions.listen",
+        context=_served_context(table, settings),
+        shares_port=settings.workers > 1,
+    ) as address:
+        log.info("keys of assertions at %s%s", address, JWKS_PATH, extra={"address": address})
+        yield
+
+
+def _served_context(table: AssertionSettings, settings: Settings) -> ServedContext | None:
+    if is_local(table.listen) or settings.tls is None:
+        return None
+    try:
+        return ServedContext(settings.tls.certificate_file, settings.tls.key_file)
+    except OSError as error:
+        raise ConfigError(f"tls.certificate_file: {error}") from None
 
 
 def checked_seal(table: AssertionSettings) -> Seal:

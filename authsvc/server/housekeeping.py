@@ -57,8 +57,10 @@ class Housekeeping:
         if self._counts_sessions:
             count = repeat("count", COUNT_INTERVAL_SECONDS, self._count_sessions, begin=0.0)
             tasks.append(asyncio.create_task(count))
-        if (keys := self._service.assertion_keys) is not None:
-            tasks.append(asyncio.create_task(repeat("assertions", REFRESH_SECONDS, keys.refresh)))
+        if (assertions := self._service.assertions) is not None:
+            tasks.append(
+                asyncio.create_task(repeat("assertions", REFRESH_SECONDS, assertions.keys.refresh))
+            )
         try:
             yield
         finally:

@@ -30,12 +30,16 @@ class DocumentStore(Protocol):
     """Keeps documents by name. A document does not expire, and writes to it are not logged."""
 
     async def document(self, name: str) -> Document | None:
-        """The document as last written, and as durable as one that ``put_document`` has written;
-        None if there is none.
+        """The document as last written; None if there is none.
 
         Args:
             name: of the document: letters, digits, ``_``, ``-`` and ``.``.
         """
+        ...
+
+    async def confirm_document(self, name: str) -> None:
+        """Return once a document that was read is as durable as one that ``put_document`` has
+        written; see ``SessionStore.confirm``."""
         ...
 
     async def put_document(self, name: str, document: Document) -> bool:

@@ -134,6 +134,10 @@ class MemoryStore:
         self._check_open()
         return self._documents.get(name)
 
+    async def confirm_document(self, name: str) -> None:
+        """See ``DocumentStore.confirm_document``. Every document that can be read is final."""
+        self._check_open()
+
     async def put_document(self, name: str, document: Document) -> bool:
         """See ``DocumentStore.put_document``."""
         self._check_open()

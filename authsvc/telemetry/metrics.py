@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from authsvc import __version__
+from authsvc.assertions.signer import Assertions
 from authsvc.credentials.cache import CacheCounts
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.telemetry.counts import Operations, Resolves
@@ -47,6 +48,7 @@ class Metrics:
         ready: whether health is reported as SERVING.
         issuers: the state of each issuer at the last refresh.
         cached_responses: gives the number of responses in the cache.
+        assertions: have counts of their own; None where they are not configured.
         sessions: number of sessions by state; None until they have been counted.
     """
 
@@ -61,6 +63,7 @@ class Metrics:
     ready: bool = False
     issuers: tuple[IssuerStatus, ...] = ()
     cached_responses: Callable[[], int] = int
+    assertions: Assertions | None = None
     sessions: SessionCounts | None = None
 
 
@@ -83,6 +86,8 @@ class ServiceCollector(Collector):
         yield from self._operations()
         yield from self._credentials()
         yield from self._issuers()
+        if self._metrics.assertions is not None:
+            yield from _assertions(self._metrics.assertions)
         security = CounterMetricFamily(
             "authsvc_security_events",
             "Security events that were logged; docs/audit.md lists them.",
@@ -212,6 +217,24 @@ class ServiceCollector(Collector):
                 labels = (issuer.issuer, each.name.lower())
                 state.add_metric(labels, float(each is issuer.state))
         yield from (age, count, skipped, state)
+
+
+def _assertions(assertions: Assertions) -> Iterator[Metric]:
+    made = CounterMetricFamily("authsvc_assertions", "Assertions by result.", labels=("result",))
+    made.add_metric(("signed",), assertions.counts.signed)
+    made.add_metric(("cached",), assertions.counts.cached)
+    read = GaugeMetricFamily(
+        "authsvc_assertion_keys_age_seconds",
+        "Time since the keys of assertions were read from the store.",
+    )
+    signing = GaugeMetricFamily(
+        "authsvc_assertion_signing_key_age_seconds",
+        "Time since the key that signs assertions began to.",
+    )
+    if (ages := assertions.keys.ages()) is not None:
+        read.add_metric((), max(0.0, ages[0]))
+        signing.add_metric((), max(0.0, ages[1]))
+    yield from (made, read, signing)
 
 
 def _sessions(counts: SessionCounts) -> Iterator[Metric]:

@@ -78,6 +78,10 @@ class ObservedStore:
         with self._observe("document"):
             return await self._store.document(name)
 
+    async def confirm_document(self, name: str) -> None:
+        with self._observe("confirm_document"):
+            await self._store.confirm_document(name)
+
     async def put_document(self, name: str, document: Document) -> bool:
         with self._observe("put_document"):
             return await self._store.put_document(name, document)

@@ -21,11 +21,15 @@ class DocumentStrings:
 
     async def get(self, name: str) -> Document | None:
         """See ``DocumentStore.document``."""
-        value: bytes | None = await self._link.write(scripts.GET_DOCUMENT, self._base, name)
+        value: bytes | None = await self._link.ask("GET", f"{self._base}:d:{name}")
         if value is None:
             return None
         revision, _, content = value.partition(b"\n")
         return Document(int(revision), content)
+
+    async def confirm(self, name: str) -> None:
+        """See ``DocumentStore.confirm_document``."""
+        await self._link.write(scripts.CONFIRM_DOCUMENT, self._base, name)
 
     async def put(self, name: str, document: Document) -> bool:
         """See ``DocumentStore.put_document``."""

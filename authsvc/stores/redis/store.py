@@ -224,6 +224,12 @@ class RedisStore:
         self._check_open()
         return await self._documents.get(name)
 
+    async def confirm_document(self, name: str) -> None:
+        """See ``DocumentStore.confirm_document``."""
+        self._check_open()
+        if self._replicas:
+            await self._documents.confirm(name)
+
     async def put_document(self, name: str, document: Document) -> bool:
         """See ``DocumentStore.put_document``."""
         self._check_open()

@@ -148,6 +148,10 @@ class SqliteStore:
         """See ``DocumentStore.document``."""
         return self._reader.document(name)
 
+    async def confirm_document(self, name: str) -> None:
+        """See ``DocumentStore.confirm_document``. Every document that can be read is on disk."""
+        self._reader.check_open()
+
     async def put_document(self, name: str, document: Document) -> bool:
         """See ``DocumentStore.put_document``."""
         return await self._writer.run(lambda transaction: transaction.put_document(name, document))

@@ -68,14 +68,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert "Commands:" in ran.stdout
 
 
-OF_GROUPS = ("sessions list", "sessions show", "sessions revoke", "sessions watch", "keys show")
+OF_GROUPS = (
+    *("sessions list", "sessions show", "sessions revoke", "sessions watch", "keys show"),
+    "assertions rotate",
+)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *OF_GROUPS])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     ran = invoked(*command.split(), "--help")
     assert ran.exit_code == 0
-    if command not in {"sessions", "keys"}:
+    if command not in {"assertions", "sessions", "keys"}:
         assert "Example" in ran.output
 
 

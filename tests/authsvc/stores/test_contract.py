@@ -647,6 +647,8 @@ async def test_an_unknown_document_is_none(store: SessionStore) -> None:
 async def test_a_document_is_read_as_it_was_written(store: SessionStore, content: bytes) -> None:
     assert await store.put_document("keys", Document(1, content))
     assert await store.document("keys") == Document(1, content)
+    await store.confirm_document("keys")
+    assert await store.document("keys") == Document(1, content)
     assert await store.document("other") is None
 
 
@@ -737,6 +739,7 @@ async def test_a_closed_store_answers_nothing(store: SessionStore) -> None:
         store.delete_not_befores(0.0),
         store.position(),
         store.document("keys"),
+        store.confirm_document("keys"),
         store.put_document("keys", Document(1, b"")),
     ):
         with pytest.raises(AuthError) as caught:

@@ -21,6 +21,7 @@ from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
 from authsvc.net.development_certificates import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
+from authsvc.stores.documents import Document
 from authsvc.stores.redis import tasks
 from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
@@ -41,6 +42,8 @@ _LEAVES_CONNECTIONS = pytest.mark.filterwarnings(
 
 WAITING_SECONDS = 20.0
 """What a busy machine does not exceed. A write that no replica confirms takes half of it."""
+
+KEYS = Document(1, bytes(range(256)))
 
 Open = Callable[[], AbstractAsyncContextManager[RedisStore]]
 
@@ -388,6 +391,35 @@ async def test_a_record_that_was_read_may_not_be_replicated_yet(tmp_path: Path) 
                 await store.confirm(stored)
 
 
+async def test_a_document_is_acknowledged_once_replicas_have_it(tmp_path: Path) -> None:
+    with with_replica(tmp_path) as pair:
+        server = replace(server_at(pair.primary.url), acknowledge_replicas=1)
+        async with opened(server, timeout_seconds=WAITING_SECONDS) as store:
+            assert await store.put_document("keys", KEYS)
+            await store.confirm_document("keys")
+            pair.replica.pause()
+            later = Document(2, b"later")
+            with pytest.raises(AuthError, match="confirmed by 0 of 1"):
+                await store.put_document("keys", later)
+            # It was written, and a failover may still undo it.
+            assert await store.document("keys") == later
+            with pytest.raises(AuthError, match="confirmed by 0 of 1"):
+                await store.confirm_document("keys")
+            pair.replica.resume()
+            await _until_document_is(store, later)
+
+
+async def test_a_full_server_still_has_its_documents(tmp_path: Path) -> None:
+    with single(tmp_path) as valkey, valkey.client() as client:
+        async with opened(valkey.url) as store:
+            assert await store.put_document("keys", KEYS)
+            client.config_set("maxmemory", "100kb")
+            await _is_unavailable(store.put_document("keys", Document(2, b"later")))
+            assert await store.document("keys") == KEYS
+            client.config_set("maxmemory", 0)
+            assert await store.put_document("keys", Document(2, b"later"))
+
+
 @_LEAVES_CONNECTIONS
 async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path) -> None:
     # Slow to take a server for dead: on a busy machine it may well be alive.
@@ -406,6 +438,7 @@ async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path
             for name in acknowledged:
                 await _until_written(store, record(name))
             await _until_not_before_set(store, NotBefore(100.0, 100.0, "idp", "alice"))
+            await _until_document_is(store, KEYS)
             group.current_primary().kill()
             await _taken_over(store, acknowledged)
 
@@ -426,6 +459,7 @@ async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path
             for name in acknowledged:
                 await _until_written(store, record(name))
             await _until_not_before_set(store, NotBefore(100.0, 100.0, "idp", "alice"))
+            await _until_document_is(store, KEYS)
             nodes.primary_of(f"{store._partitions.first.base}:any").kill()
             await _taken_over(store, acknowledged)
 
@@ -692,6 +726,20 @@ async def _taken_over(store: RedisStore, names: list[str]) -> None:
     await until(lambda: store.cached_not_befores() is not None)
     await until(lambda: len(store.cached_not_befores() or ()) == 1)
     assert None not in [await _got(store, name) for name in names]
+    assert await store.document("keys") == KEYS
+
+
+async def _until_document_is(store: RedisStore, document: Document) -> None:
+    """Repeat a write until it is acknowledged, or found."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while True:
+            try:
+                await store.put_document("keys", document)
+                assert await store.document("keys") == document
+                await store.confirm_document("keys")
+                return
+            except AuthError:
+                await asyncio.sleep(0.01)
 
 
 async def _got(store: RedisStore, session_id: str) -> Record | None:

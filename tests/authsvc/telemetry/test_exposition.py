@@ -13,8 +13,9 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
-from authsvc.telemetry import exposition
-from authsvc.telemetry.exposition import MAX_CONNECTIONS, exposed
+from authsvc.common import wsgi_serving
+from authsvc.common.wsgi_serving import MAX_CONNECTIONS
+from authsvc.telemetry.exposition import exposed
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def test_a_scrape_evicts_the_oldest_idle_connection(caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n"])
 async def test_a_scrape_has_a_time_limit(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(exposition, "CONNECTION_SECONDS", 0.0)
+    monkeypatch.setattr(wsgi_serving, "CONNECTION_SECONDS", 0.0)
     async with exposed(CollectorRegistry(), "127.0.0.1:0") as address:
         with connected(address) as peer:
             peer.sendall(sent)
@@ -63,7 +64,7 @@ async def test_a_lack_of_descriptors_is_logged_and_survived(
             raise OSError(errno.EMFILE, "Too many open files")
         return accept(self)
 
-    monkeypatch.setattr(exposition, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(wsgi_serving, "PAUSE_SECONDS", 0.001)
     async with exposed(CollectorRegistry(), "127.0.0.1:0") as address:
         monkeypatch.setattr(socket.socket, "accept", without)
         assert await scraped(address) == 200
