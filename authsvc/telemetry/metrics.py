@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -231,8 +232,9 @@ def _assertions(assertions: Assertions) -> Iterator[Metric]:
         "authsvc_assertion_signing_key_age_seconds",
         "Time since the key that signs assertions began to.",
     )
-    if (ages := assertions.keys.ages()) is not None:
-        read.add_metric((), max(0.0, ages[0]))
+    ages = assertions.keys.ages()
+    read.add_metric((), math.inf if ages is None else max(0.0, ages[0]))
+    if ages is not None:
         signing.add_metric((), max(0.0, ages[1]))
     yield from (made, read, signing)
 

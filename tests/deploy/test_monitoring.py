@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -38,7 +39,16 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     for role in ROLES:
         (folder / f"{role}.key").write_text(f"secret-of-{role}")
     with ExitStack() as running:
-        authsvc, address = start_authsvc(folder, running, tables=METRICS)
+        encryption_key = folder / "encryption.key"
+        encryption_key.write_text(secrets.token_hex(32))
+        encryption_key.chmod(0o600)
+        assertions = f"""
+[assertions]
+issuer = "https://authsvc.example"
+listen = "127.0.0.1:0"
+encryption_key_file = "{encryption_key}"
+"""
+        authsvc, address = start_authsvc(folder, running, tables=METRICS + assertions)
         # Nothing listens there: no tool of this test gets as far.
         adapter, url = start_adapter(
             folder, running, authsvc=address, s3="http://127.0.0.1:9", tls=METRICS

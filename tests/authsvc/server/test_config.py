@@ -363,3 +363,78 @@ def test_local_addresses(address: str) -> None:
 )
 def test_addresses_that_are_not_local(address: str) -> None:
     assert not is_local(address)
+
+
+# [assertions].
+
+ASSERTIONS = """
+[assertions]
+issuer = "https://authsvc.example"
+"""
+ENCRYPTED = f'{ASSERTIONS}encryption_key_file = "encryption.key"\n'
+IN_MEMORY = '[store]\nkind = "memory"\n'
+TLS = '[tls]\ncertificate_file = "server.pem"\nkey_file = "server.key"\n'
+
+
+def test_defaults_of_assertions(tmp_path: Path) -> None:
+    assert load(Settings, written(tmp_path, MINIMAL)).assertions is None
+    assertions = load(Settings, written(tmp_path, MINIMAL + ENCRYPTED)).assertions
+    assert assertions is not None
+    assert assertions.listen == "127.0.0.1:50053"
+    assert (assertions.lifetime_seconds, assertions.rotation_days) == (60, 30)
+
+
+@pytest.mark.parametrize("kind", SHARED_KINDS)
+def test_shared_keys_of_assertions_are_encrypted(tmp_path: Path, kind: str) -> None:
+    store = f'[store]\nkind = "{kind}"\n'
+    load(Settings, written(tmp_path, MINIMAL + store + ENCRYPTED))
+    found = complaint(tmp_path, MINIMAL + store + ASSERTIONS)
+    assert "assertions.encryption_key_file: is required" in found
+    assert "openssl rand -hex 32" in found
+
+
+def test_keys_of_assertions_in_memory_need_no_file(tmp_path: Path) -> None:
+    load(Settings, written(tmp_path, MINIMAL + IN_MEMORY + ASSERTIONS))
+    found = complaint(tmp_path, MINIMAL + IN_MEMORY + ENCRYPTED)
+    assert "assertions.encryption_key_file: has no effect with store.kind = 'memory'" in found
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("lifetime_seconds = 61", "lifetime_seconds"),
+        ("lifetime_seconds = 4", "lifetime_seconds"),
+        ("lifetime_seconds = 30.5", "lifetime_seconds"),
+        ("rotation_days = 0", "rotation_days"),
+        ("rotation_days = 366", "rotation_days"),
+        ('listen = "unix:/run/jwks.sock"', "listen"),
+        ('listen = "50053"', "listen"),
+        ('listen = "127.0.0.1:50051"', "listen: is the address of listen or of metrics.listen"),
+        ('listen = "0.0.0.0:50053"', "listen: can be reached from other machines and needs [tls]"),
+        ("lifetime = 60", "lifetime: there is no such setting"),
+    ],
+)
+def test_a_wrong_setting_of_assertions_is_named(tmp_path: Path, setting: str, fault: str) -> None:
+    assert f"assertions.{fault}" in complaint(tmp_path, f"{MINIMAL}{ENCRYPTED}{setting}\n")
+
+
+def test_assertions_do_not_listen_where_metrics_do(tmp_path: Path) -> None:
+    metrics = '[metrics]\nlisten = "127.0.0.1:50053"\n'
+    assert "assertions.listen: is the address" in complaint(tmp_path, MINIMAL + metrics + ENCRYPTED)
+
+
+def test_assertions_are_published_to_other_machines_over_tls(tmp_path: Path) -> None:
+    settings = f'{MINIMAL}{ENCRYPTED}listen = "0.0.0.0:50053"\n{TLS}'
+    assert load(Settings, written(tmp_path, settings)).assertions is not None
+
+
+@pytest.mark.parametrize("issuer", ["", "authsvc", "http://authsvc.example", "https://a.example?x"])
+def test_the_issuer_of_assertions_is_a_url(tmp_path: Path, issuer: str) -> None:
+    text = ENCRYPTED.replace("https://authsvc.example", issuer)
+    assert "assertions.issuer: is an issuer's URL" in complaint(tmp_path, MINIMAL + text)
+
+
+@pytest.mark.parametrize("issuer", ["https://idp.example", "https://idp.example/"])
+def test_assertions_have_an_issuer_of_their_own(tmp_path: Path, issuer: str) -> None:
+    text = ENCRYPTED.replace("https://authsvc.example", issuer)
+    assert "assertions.issuer: is also an issuer of tokens" in complaint(tmp_path, MINIMAL + text)
