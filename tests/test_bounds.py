@@ -90,6 +90,11 @@ BOUNDED = {
         "_logged": NAMES,
     },
     "authsvc/common/guessable.py": {"_known_digests": "one"},
+    "authsvc/gateways/ext_authz.py": {
+        "ExtAuthzServicer._route_checks": "registered callers, for their registered resources"
+    },
+    "authsvc/gateways/routes.py": {"Route.tools": CONFIGURATION},
+    "authsvc/server/config/ext_authz.py": {"ExtAuthzRoute.tools": CONFIGURATION},
     "authsvc/http_server/connection.py": {"ConnectionCounts.dropped": NAMES},
     "authsvc/http_server/connections.py": {
         "Connections._all": "max_connections",
@@ -133,6 +138,7 @@ BOUNDED = {
         "Outbox._writers": TASKS,
     },
     "authsvc/telemetry/counts.py": {
+        "Checks.answers": NAMES,
         "Operations.results": NAMES,
         "Operations.seconds": NAMES,
         "Resolves.results": NAMES,

@@ -36,11 +36,16 @@ MAY_IMPORT = {
         *("domain", "common", "access", "resolver", "admin"),
         *("telemetry", "wire", "v1", "internal"),
     },
+    "gateways": {
+        *("domain", "common", "net", "access", "resolver", "telemetry", "rpc"),
+        *("http_auth", "internal"),
+    },
     "client": {"domain", "common", "net", "http_auth", "wire", "v1", "internal"},
     "console": {"domain", "common", "net", "client", "http_server", "telemetry"},
     "server": {
         *("domain", "common", "net", *PARTS),
         *("assertions", "telemetry", "resolver", "admin", "rpc", "wire", "v1"),
+        *("http_auth", "gateways"),
     },
     "diagnosis": {"domain", "common", "net", "tokens", "stores", "client", "server"},
     "cli": {
@@ -67,8 +72,8 @@ MAY_IMPORT = {
 """The other folders that each folder of ``authsvc`` (no prefix) and ``mcp_adapter`` may import."""
 
 ONLY_IN = {
-    "grpc": {"wire", "rpc", "client", "net", "server", "v1"},
-    "google": {"wire", "rpc", "client", "net", "server", "v1"},
+    "grpc": {"wire", "rpc", "client", "gateways", "net", "server", "v1"},
+    "google": {"wire", "rpc", "client", "gateways", "net", "server", "v1"},
     "grpc_health": {"rpc", "server"},
     "grpc_reflection": {"rpc", "server"},
     "starlette": {
@@ -85,7 +90,7 @@ ONLY_IN = {
     "aiobotocore": {"common", "credentials", "mcp_adapter.tools"},
     "mcp_types": {
         *("http_auth", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
-        "mcp_adapter.server",
+        *("server", "mcp_adapter.server"),
     },
     "mcp": {
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),

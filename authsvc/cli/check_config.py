@@ -77,6 +77,7 @@ def _parts(settings: Settings) -> list[Callable[[], object]]:
         lambda: asyncio.run(broker()),
         partial(_check_store, settings),
         *(partial(checked_seal, it) for it in [settings.assertions] if it is not None),
+        partial(_check_ext_authz, settings),
     ]
 
 
@@ -90,3 +91,8 @@ def _check_store(settings: Settings) -> None:
         if path is not None and not os.access(path, os.R_OK):
             where = "" if path.exists() else relative_to(path)
             raise ConfigError(f"store.{name}: {path}: cannot be read{where}")
+
+
+def _check_ext_authz(settings: Settings) -> None:
+    if settings.ext_authz is not None:
+        import authsvc.server.ext_authz  # noqa: F401 - it needs the extra "envoy"

@@ -42,6 +42,8 @@ _SINGLE = frozenset(
 )
 """Headers that a request has once at most, besides those that other modules check."""
 
+_ONCE = _SINGLE | _ROUTING | {b"authorization", _PROTOCOL_VERSION}
+
 _DROPPED = frozenset(
     {
         # The client's token goes no further.
@@ -145,6 +147,28 @@ def check_routing(headers: Headers, version: str, message: messages.Message) -> 
     names = [params.get(key)] if key else [x for x in params.values() if isinstance(x, str)]
     if (name := _decoded(headers["mcp-name"])) is None or name not in names:
         raise _mismatch("Mcp-Name is not the name in the body.")
+
+
+def comes_once(name: bytes) -> bool:
+    """Whether a request has a header once at most; ``name`` in lower case."""
+    return name in _ONCE or name.startswith(_PARAMETER)
+
+
+def named_message(headers: Headers, version: str) -> dict[str, Any] | None:
+    """The message that Mcp-Method and Mcp-Name name, as far as they do: its method, and the one
+    parameter; None where they do not tell which call it is.
+
+    Args:
+        headers: of the request.
+        version: the revision of MCP.
+    """
+    if eras.has_sessions(version) or "mcp-method" not in headers:
+        return None
+    method = headers["mcp-method"]
+    if "mcp-name" not in headers:
+        return None if method in _NAMES else {"method": method, "params": {}}
+    params = {_NAMES.get(method, "name"): _decoded(headers["mcp-name"])}
+    return {"method": method, "params": params}
 
 
 def forwarded(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import grpc
 from grpc import aio
 
 from authsvc.access.callers import Callers
@@ -13,14 +16,14 @@ from authsvc.rpc.health import HealthServicer
 from authsvc.rpc.reflection import ReflectionServicer
 from authsvc.rpc.waiting import BoundedHandlers
 from authsvc.server.assembly import Service
-from authsvc.server.config import LimitSettings
+from authsvc.server.config import Settings
 
 AUTHSVC_SERVICES = (auth_service.SERVICE.full_name, admin_service.SERVICE.full_name)
 """Full names of our own services."""
 
 
 def add_services(
-    server: aio.Server, service: Service, callers: Callers, limits: LimitSettings
+    server: aio.Server, service: Service, callers: Callers, settings: Settings
 ) -> HealthServicer:
     """Serve a service, its health and its reflection from ``server``, which has not been started.
 
@@ -28,10 +31,13 @@ def add_services(
         server: gets the handlers.
         service: decides.
         callers: who may call.
-        limits: bound the calls that wait for their clients.
+        settings: bound the calls that wait for their clients, and say whether gateways are served.
 
     Returns:
         Where the service's health is to be reported.
+
+    Raises:
+        ConfigError: ``[ext_authz]`` cannot be served.
     """
     admission = Admission(callers, service.usages)
     health_servicer = HealthServicer(admission, service.stopping)
@@ -45,11 +51,25 @@ def add_services(
             SessionAdminServicer(service.admin, admission).handlers(),
             health_servicer.handlers(),
             ReflectionServicer(admission, reflected).handlers(),
+            *_gateway_handlers(service, admission, settings),
         ),
         admission,
-        max_waiting=limits.max_unauthenticated_calls,
-        wait_seconds=limits.request_timeout_seconds,
+        max_waiting=settings.limits.max_unauthenticated_calls,
+        wait_seconds=settings.limits.request_timeout_seconds,
         open_methods=(health.CHECK_METHOD,),
     )
     server.add_generic_rpc_handlers((bounded,))
     return health_servicer
+
+
+def _gateway_handlers(
+    service: Service, admission: Admission, settings: Settings
+) -> Iterator[grpc.GenericRpcHandler]:
+    # The settings demand the one for the other.
+    if settings.ext_authz is not None and service.assertions is not None:
+        # It needs the extra "envoy".
+        from authsvc.server.ext_authz import ext_authz_servicer
+
+        yield ext_authz_servicer(
+            settings.ext_authz, service, service.assertions, admission
+        ).handlers()

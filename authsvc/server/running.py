@@ -83,7 +83,7 @@ async def running(
     """
     async with assembled(settings, clock) as service:
         server = new_server(settings, shares_port=shares_port)
-        health = add_services(server, service, callers_of(settings), settings.limits)
+        health = add_services(server, service, callers_of(settings), settings)
         address = listen(server, settings)
         await server.start()
         housekeeping = Housekeeping(service, health, settings)

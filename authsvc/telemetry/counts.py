@@ -30,6 +30,9 @@ INTERNAL = "INTERNAL"
 ANONYMOUS = "anonymous"
 """The result of a response without a session."""
 
+ALLOWED = "allowed"
+"""The answer to a check that the gateway passes on."""
+
 _COUNTED_FROM_ZERO = (*(outcome.name.lower() for outcome in Outcome), ANONYMOUS, INTERNAL)
 
 
@@ -88,6 +91,22 @@ class Resolves:
     def failed(self, error: Exception) -> None:
         """Count a request that was rejected, or failed."""
         self.results[reason_of(error)] += 1
+
+
+class Checks:
+    """Results of the checks that gateways ask for.
+
+    Attributes:
+        answers: number of checks by answer: ``allowed``, or the HTTP status that the gateway
+            answers. Those that have to show begin at 0, as of ``Resolves``.
+        resolves: the resolves of these checks.
+    """
+
+    __slots__ = ("answers", "resolves")
+
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter({ALLOWED: 0, "401": 0, "403": 0, "500": 0, "503": 0})
+        self.resolves = Resolves()
 
 
 class Operations:

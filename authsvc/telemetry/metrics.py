@@ -21,7 +21,7 @@ from authsvc import __version__
 from authsvc.assertions.signer import Assertions
 from authsvc.credentials.cache import CacheCounts
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
-from authsvc.telemetry.counts import Operations, Resolves
+from authsvc.telemetry.counts import Checks, Operations, Resolves
 from authsvc.telemetry.families import (
     add_histogram,
     durations,
@@ -41,6 +41,7 @@ class Metrics:
         unary: resolves by ``ResolveSession``.
         stream: resolves by ``ResolveSessionStream``.
         create: resolves by ``CreateSession``.
+        checks: checks of gateways.
         store: operations of the session store.
         tokens: full verifications of tokens.
         credentials: requests to the credential broker.
@@ -56,6 +57,7 @@ class Metrics:
     unary: Resolves = field(default_factory=Resolves)
     stream: Resolves = field(default_factory=Resolves)
     create: Resolves = field(default_factory=Resolves)
+    checks: Checks = field(default_factory=Checks)
     store: Operations = field(default_factory=Operations)
     tokens: Operations = field(default_factory=Operations)
     credentials: Operations = field(default_factory=Operations)
@@ -121,7 +123,12 @@ class ServiceCollector(Collector):
             "Latency of decisions. Cached responses are not timed.",
             labels=("via",),
         )
-        rpcs = {"unary": metrics.unary, "stream": metrics.stream, "create": metrics.create}
+        rpcs = {
+            "unary": metrics.unary,
+            "stream": metrics.stream,
+            "create": metrics.create,
+            "check": metrics.checks.resolves,
+        }
         for via, counts in rpcs.items():
             by_result = Counter(dict(items(counts.results)))
             by_result["reused"] += counts.cached
@@ -133,6 +140,14 @@ class ServiceCollector(Collector):
         cached_responses = GaugeMetricFamily("authsvc_cached_responses", "Responses in the cache.")
         cached_responses.add_metric((), metrics.cached_responses())
         yield from (resolves, cached, in_flight, seconds, cached_responses)
+        checks = CounterMetricFamily(
+            "authsvc_checks",
+            "Checks of gateways by answer: allowed, or the HTTP status of a denial.",
+            labels=("answer",),
+        )
+        for answer, count in items(metrics.checks.answers):
+            checks.add_metric((answer,), count)
+        yield checks
 
     def _operations(self) -> Iterator[Metric]:
         store = self._metrics.store

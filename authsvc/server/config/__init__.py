@@ -12,6 +12,7 @@ from authsvc.server.config.credentials import (
     StsSettings,
 )
 from authsvc.server.config.development import DevelopmentSettings
+from authsvc.server.config.ext_authz import ExtAuthzRoute, ExtAuthzSettings
 from authsvc.server.config.introspection import IntrospectionSettings
 from authsvc.server.config.issuers import IssuerSettings
 from authsvc.server.config.limits import LimitSettings
@@ -26,6 +27,8 @@ __all__ = [
     "CredentialSettings",
     "DevelopmentSettings",
     "ExchangeSettings",
+    "ExtAuthzRoute",
+    "ExtAuthzSettings",
     "IntrospectionSettings",
     "IssuerSettings",
     "LimitSettings",

@@ -24,6 +24,7 @@ from authsvc.server.config.assertions import (
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import CredentialSettings
 from authsvc.server.config.development import DevelopmentSettings
+from authsvc.server.config.ext_authz import ExtAuthzSettings, ext_authz_faults
 from authsvc.server.config.introspection import IntrospectionSettings
 from authsvc.server.config.issuers import IssuerSettings
 from authsvc.server.config.limits import LimitSettings
@@ -69,6 +70,7 @@ class Settings(FileSettings):
     limits: LimitSettings = LimitSettings()
     credentials: CredentialSettings = CredentialSettings()
     assertions: AssertionSettings | None = None
+    ext_authz: ExtAuthzSettings | None = None
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
     max_token_bytes: int = Field(
@@ -245,6 +247,15 @@ class Settings(FileSettings):
         if self.introspection is not None:
             issuers.add(self.introspection.issuer)
         yield from credential_faults(self.credentials, self.registered_resources, issuers)
+
+    @rule
+    def _gateways_ask_for_known_resources(self) -> Iterator[Fault]:
+        if self.ext_authz is not None:
+            yield from ext_authz_faults(
+                self.ext_authz,
+                self.registered_resources,
+                has_assertions=self.assertions is not None,
+            )
 
     @rule
     def _development_tokens_are_accepted(self) -> Iterator[Fault]:

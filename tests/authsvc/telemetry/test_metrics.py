@@ -7,45 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.processes import ROOT
+from tests.support.scraping import scrape
 from tests.support.service import Service, serving, settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
 BOUND_SECONDS = TIMEOUT_SECONDS
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-class Scraped:
-    """Samples of one scrape."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._samples: Samples = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-
-    def value(self, name: str, **labels: str) -> float:
-        """The sample with exactly these labels; 0 without one."""
-        return self._samples.get((name, frozenset(labels.items())), 0.0)
-
-
-async def scrape(address: str) -> Scraped:
-    async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
-        answer = await http.get(f"http://{address}/metrics", timeout=BOUND_SECONDS)
-    assert answer.status_code == 200
-    return Scraped(answer.text)
 
 
 @asynccontextmanager

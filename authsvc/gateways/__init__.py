@@ -1,0 +1,1 @@
+"""What gateways ask over gRPC about HTTP requests to MCP servers."""

@@ -1,0 +1,119 @@
+"""An HTTP request as a gateway sends it for a check (envoy.service.auth.v3.CheckRequest).
+
+Envoy sends headers in one of two forms. A list has them as they came (``encode_raw_headers``). A
+map has one value for a name: those of repeated headers joined by commas. A header that a request
+has once at most is therefore split at its commas again, so that it is refused as a repeated one.
+
+A body is complete, or it is not read at all: what follows upon a part of it could change its
+meaning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from google.protobuf.message import DecodeError
+
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.http_auth import forwarding
+from authsvc.http_auth.headers import Headers
+from authsvc.http_auth.throttling import Rarely
+from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest
+
+log = logging.getLogger(__name__)
+
+RESOURCE = "resource"
+"""The name in ``context_extensions`` by which a route of the gateway names its resource."""
+
+_PARTIAL = b"x-envoy-auth-partial-body"
+"""Says whether a body was cut off. Envoy sets it, and leaves out a client's header of that name."""
+
+_REPLACEMENT = "!"
+"""What Envoy puts in the place of invalid UTF-8 in a body that it sends as text."""
+
+NOTE_INTERVAL_SECONDS = 3600.0
+
+_notes = Rarely(NOTE_INTERVAL_SECONDS)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CheckedRequest:
+    """One HTTP request.
+
+    Attributes:
+        method: in capitals.
+        host: what the client asked for; may have a port.
+        path: not decoded, without the query.
+        headers: without HTTP/2's pseudo-headers.
+        body: None unless it is complete.
+        resource: as the gateway's route names it; empty where it does not.
+    """
+
+    method: str
+    host: str
+    path: str
+    headers: Headers
+    body: bytes | None
+    resource: str
+
+    @classmethod
+    def of(cls, encoded: bytes) -> Self:
+        """What a gateway has sent.
+
+        Raises:
+            AuthError: ARGUMENT_INVALID: it is no CheckRequest, or has no HTTP request.
+        """
+        try:
+            attributes = ExtAuthzRequest.FromString(encoded).attributes
+        except DecodeError:
+            raise AuthError(Reason.ARGUMENT_INVALID, "no CheckRequest") from None
+        http = attributes.request.http
+        if not http.method:
+            raise AuthError(Reason.ARGUMENT_INVALID, "the CheckRequest has no HTTP request")
+        raw = list(_listed(http) if http.HasField("header_map") else _mapped(http))
+        headers = Headers([(name, value) for name, value in raw if name[:1] != b":"])
+        return cls(
+            http.method,
+            http.host,
+            http.path.partition("?")[0],
+            headers,
+            _complete_body(http, headers),
+            attributes.context_extensions.get(RESOURCE, ""),
+        )
+
+
+def _listed(http: ExtAuthzRequest.Http) -> Iterator[tuple[bytes, bytes]]:
+    for header in http.header_map.headers:
+        yield header.key.encode(), header.raw_value or header.value.encode()
+
+
+def _mapped(http: ExtAuthzRequest.Http) -> Iterator[tuple[bytes, bytes]]:
+    for key, joined in http.headers.items():
+        name, value = key.encode(), joined.encode()
+        if b"," in value and forwarding.comes_once(name.lower()):
+            for one in value.split(b","):
+                yield name, one
+        else:
+            yield name, value
+
+
+def _complete_body(http: ExtAuthzRequest.Http, headers: Headers) -> bytes | None:
+    """The body; None where some of it is missing, or may be."""
+    body = http.raw_body or http.body.encode()
+    if any(value.lower() != "false" for value in headers.getlist(_PARTIAL.decode())):
+        return None
+    if http.body and _REPLACEMENT in http.body:
+        if _notes.may_pass(_REPLACEMENT):
+            log.warning(
+                "bodies with an exclamation mark count as cut off, since the gateway sends bodies "
+                "as text and writes one for invalid UTF-8: set pack_as_bytes there"
+            )
+        return None
+    declared = headers.getlist("content-length")
+    if any(length != str(len(body)) for length in declared) or http.size > len(body):
+        return None
+    # Without a length, nothing tells an empty body from one that was not sent.
+    return body if body or declared else None

@@ -1,0 +1,239 @@
+"""Envoy's external authorization: ``envoy.service.auth.v3.Authorization``.
+
+A gateway that cannot be identified gets a gRPC status, as every caller does. All else is a
+CheckResponse, outages and limits included, with the status and the body that ``SessionGate``
+answers: a gateway that lets requests pass when a check fails (``failure_mode_allow``) does not let
+these pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import grpc
+
+from authsvc.access.callers import Caller
+from authsvc.common.unexpected import log_unexpected
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Resolution, shown
+from authsvc.domain.tokens import token_digest
+from authsvc.gateways import check_responses, upstream_headers
+from authsvc.gateways.caller_resolver import CallerResolver
+from authsvc.gateways.check_requests import CheckedRequest
+from authsvc.gateways.check_responses import Metadata
+from authsvc.gateways.route_checks import Call, RouteChecks
+from authsvc.gateways.routes import Route, Routes
+from authsvc.http_auth import refusals
+from authsvc.http_auth.authorizer import Admitted
+from authsvc.http_auth.refusals import Answer, Refusal
+from authsvc.resolver.resolver import SessionResolver
+from authsvc.rpc.admission import Admission
+from authsvc.rpc.errors import end_with_status
+from authsvc.rpc.metadata import Context, traceparent_of
+from authsvc.rpc.registration import Handler
+from authsvc.telemetry.counts import ALLOWED, Checks
+from authsvc.telemetry.spans import Tracing
+
+log = logging.getLogger(__name__)
+
+SERVICE_NAME = "envoy.service.auth.v3.Authorization"
+
+SHOWN_CHARACTERS = 200
+"""How much of what a client sent is logged, and is in the metadata."""
+
+
+class Signer(Protocol):
+    """Makes assertions."""
+
+    def assertion(self, resolution: Resolution, *, resource: str, token_digest: bytes) -> str:
+        """See ``assertions.signer.Assertions``."""
+        ...
+
+
+class ExtAuthzServicer:
+    """``Authorization`` over a resolver.
+
+    Args:
+        resolver: decides.
+        admission: admits calls.
+        routes: what is configured for resources.
+        signer: tells upstreams who is asking.
+        checks: where checks are counted.
+        tracing: makes spans of them.
+    """
+
+    def __init__(
+        self,
+        resolver: SessionResolver,
+        admission: Admission,
+        routes: Routes,
+        signer: Signer,
+        checks: Checks,
+        tracing: Tracing,
+    ) -> None:
+        self._resolver = resolver
+        self._admission = admission
+        self._routes = routes
+        self._signer = signer
+        self._checks = checks
+        self._tracing = tracing
+        # By gateway and resource: the gateways are registered, each for a few resources.
+        self._route_checks: dict[tuple[str, str], RouteChecks] = {}
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What a server registers."""
+        check: Handler = grpc.unary_unary_rpc_method_handler(self.Check)
+        return grpc.method_handlers_generic_handler(SERVICE_NAME, {"Check": check})
+
+    async def Check(self, encoded: bytes, context: Context) -> bytes:  # noqa: N802 - gRPC's name
+        """Decide on an HTTP request; request and response are encoded."""
+        try:
+            caller = self._admission.identify(context)
+            request = CheckedRequest.of(encoded)
+        except Exception as error:  # noqa: BLE001 - an unexpected error denies access, too
+            end_with_status(error, context)
+            return b""
+        traceparent = traceparent_of(context) or request.headers.get("traceparent")
+        with self._tracing.server_span("Check", traceparent):
+            call = Call()
+            try:
+                return await self._decided(request, call, caller, context)
+            except Refusal as refusal:
+                return self._denied(refusal, call)
+            except AuthError as error:
+                return self._denied(refusals.refusal_of(error, in_session=False, scopes=()), call)
+            except Exception as error:  # noqa: BLE001 - fails closed
+                log_unexpected(log, "a check failed unexpectedly", error)
+                return self._denied(refusals.internal_error(), call)
+
+    async def _decided(
+        self, request: CheckedRequest, call: Call, caller: Caller, context: Context
+    ) -> bytes:
+        """The response to a request.
+
+        Raises:
+            Refusal, AuthError: it is denied.
+        """
+        route = self._route_of(request, caller, context)
+        with self._admission.call_for(route.resource, context, caller):
+            checks = self._checks_of(route, caller)
+            try:
+                decided = await checks.decide(request, call)
+                if isinstance(decided, Answer):
+                    return self._answered(decided, _metadata(route, call))
+                return self._allowed(request, decided, call, route)
+            except Refusal as refusal:
+                if refusal.reason == Reason.CALLER_NOT_ALLOWED.name:
+                    error = AuthError(Reason.CALLER_NOT_ALLOWED, refusal.message)
+                    self._admission.audit_denial(error, caller.name, context, route.resource)
+                return self._denied(refusal, call, checks)
+
+    def _route_of(self, request: CheckedRequest, caller: Caller, context: Context) -> Route:
+        """
+        Raises:
+            AuthError: CALLER_NOT_ALLOWED: no resource is known for the request.
+        """
+        if request.resource:
+            return self._routes.of(caller.spelled(request.resource))
+        route = self._routes.at(request.host, request.path)
+        if route is not None:
+            return route
+        where = f"{request.host}{request.path}"[:SHOWN_CHARACTERS]
+        error = AuthError(
+            Reason.CALLER_NOT_ALLOWED,
+            f"the gateway names no resource, and {where!r} is at no route",
+            setting="ext_authz.routes",
+        )
+        self._admission.count(caller)
+        self._admission.audit_denial(error, caller.name, context)
+        raise error
+
+    def _checks_of(self, route: Route, caller: Caller) -> RouteChecks:
+        """For a route that the gateway may ask about."""
+        key = caller.name, route.resource
+        if (found := self._route_checks.get(key)) is None:
+            resolver = CallerResolver(self._resolver, caller, self._checks.resolves)
+            found = self._route_checks[key] = RouteChecks(route, resolver)
+        return found
+
+    def _allowed(
+        self, request: CheckedRequest, admitted: Admitted, call: Call, route: Route
+    ) -> bytes:
+        """
+        Raises:
+            Refusal: there is no assertion.
+        """
+        resolution = admitted.resolution
+        assertion = self._assertion(admitted, route) if resolution.principal else ""
+        changes = upstream_headers.changes(
+            request,
+            admitted,
+            assertion=assertion,
+            credentials=resolution.credentials if route.credentials else None,
+            mints=not route.adopt_sessions,
+        )
+        self._checks.answers[ALLOWED] += 1
+        return check_responses.allowed(changes, _metadata(route, call, resolution))
+
+    def _assertion(self, admitted: Admitted, route: Route) -> str:
+        """
+        Raises:
+            Refusal: there is none: no key signs, or the token ends within a second.
+        """
+        request, needed = admitted.request, admitted.needed
+        digest = token_digest(request.token)
+        try:
+            return self._signer.assertion(
+                admitted.resolution, resource=route.resource, token_digest=digest
+            )
+        except AuthError as error:
+            log.log(
+                logging.WARNING if error.reason is Reason.KEYS_UNAVAILABLE else logging.INFO,
+                "no assertion: %s",
+                error,
+                extra={"reason": error.reason.name},
+            )
+            raise refusals.refusal_of(
+                error,
+                in_session=bool(request.session_id),
+                scopes=needed.scopes if needed else (),
+            ) from None
+
+    def _denied(self, refusal: Refusal, call: Call, checks: RouteChecks | None = None) -> bytes:
+        answer = refusal.answer(
+            call.request_id, resource_metadata=checks.resource_metadata if checks else ""
+        )
+        metadata = dict(_metadata(checks.route if checks else None, call))
+        metadata["reason"] = refusal.reason
+        return self._answered(answer, metadata)
+
+    def _answered(self, answer: Answer, metadata: Metadata) -> bytes:
+        self._checks.answers[str(answer.status.value)] += 1
+        return check_responses.denied(answer, {k: v for k, v in metadata.items() if v})
+
+
+def _metadata(
+    route: Route | None, call: Call, resolution: Resolution | None = None
+) -> dict[str, str | tuple[str, ...]]:
+    """What other filters of the gateway and its access log may see: no token, no credential, and
+    of a session's id what logs show."""
+    found: dict[str, str | tuple[str, ...]] = {
+        "resource": route.resource if route else "",
+        "method": call.method[:SHOWN_CHARACTERS],
+        "tool": call.tool[:SHOWN_CHARACTERS],
+    }
+    if resolution is None:
+        return found
+    if resolution.session is not None:
+        found["session"] = shown(resolution.session.id)
+    if resolution.outcome is not None:
+        found["outcome"] = resolution.outcome.name.lower()
+    if (who := resolution.principal) is not None:
+        found |= {
+            "issuer": who.issuer,
+            "subject": who.subject,
+            "client_id": who.client_id,
+            "scopes": who.scopes,
+        }
+    return {name: value for name, value in found.items() if value}

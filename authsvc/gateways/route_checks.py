@@ -1,0 +1,207 @@
+"""Decides on the requests for one route that one gateway asks about: as ``SessionGate`` does, by
+the same code.
+
+A gateway has read the request before it asks, so nothing waits here as it does at the gate, where a
+flood of long bodies is parsed at a bounded rate: the wait would take the gateway's calls in flight,
+and its time-out would make an outage of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import unquote
+
+from authsvc.domain.resolution import Resolver
+from authsvc.gateways.check_requests import CheckedRequest
+from authsvc.gateways.routes import Route
+from authsvc.gateways.tool_scopes import RouteRequirement
+from authsvc.http_auth import bodies, forwarding, messages
+from authsvc.http_auth.anonymous_bodies import AnonymousBodies
+from authsvc.http_auth.authorization import authorize
+from authsvc.http_auth.authorizer import Admitted, Authorizer
+from authsvc.http_auth.metadata import (
+    METADATA_HEADERS,
+    metadata_document,
+    metadata_paths,
+    metadata_url,
+)
+from authsvc.http_auth.refusals import Answer, Refusal
+from authsvc.http_auth.request_headers import RequestHeaders
+from authsvc.http_auth.requirements import Requirement, required
+from authsvc.http_auth.resolving import RequestResolver
+from authsvc.http_auth.sessions import Sessions
+from authsvc.http_auth.strict_json import has_many_values
+
+MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
+"""Longest body that is parsed before a token is known to be valid."""
+
+
+@dataclass(slots=True, repr=False)
+class Call:
+    """What a request calls, as far as it is known, for metadata and for the answer.
+
+    Attributes:
+        request_id: of the JSON-RPC request; None without one.
+        method: of MCP; empty without one.
+        tool: that is called; empty for none.
+    """
+
+    request_id: int | str | None = None
+    method: str = ""
+    tool: str = ""
+
+    def read(self, message: messages.Message) -> None:
+        """Take them from a message; a batch has none."""
+        self.request_id = messages.request_id_of(message)
+        if isinstance(message, dict):
+            self.name(message.get("method"), message.get("params"))
+
+    def name(self, method: object, params: object) -> None:
+        """Take method and tool."""
+        self.method = method if isinstance(method, str) else ""
+        tool = params.get("name") if isinstance(params, dict) else None
+        self.tool = tool if self.method == "tools/call" and isinstance(tool, str) else ""
+
+
+class RouteChecks:
+    """Decides on requests for one route.
+
+    Args:
+        route: what is configured.
+        resolver: decides on sessions and tokens, for the gateway that asks.
+    """
+
+    def __init__(self, route: Route, resolver: Resolver) -> None:
+        self.route = route
+        self._requirement = RouteRequirement(route)
+        sessions = Sessions.FIRST_USE if route.adopt_sessions else Sessions.MINTED
+        self._resolving = RequestResolver(resolver, route.resource, sessions=sessions)
+        self._anonymous = AnonymousBodies(self._resolving, max_bytes=MAX_ANONYMOUS_BODY_BYTES)
+        self._authorizer = Authorizer(
+            self._resolving,
+            requirement=self._requirement,
+            sessions=sessions,
+            streams=route.adopt_sessions,
+        )
+        self._document = _document(route, self._requirement.widest)
+        self._document_paths = frozenset(metadata_paths(route.resource)) if self._document else ()
+        self.resource_metadata = metadata_url(route.resource) if self._document else ""
+        """URL of the resource's metadata, for challenges; empty where it is not served."""
+
+    async def decide(self, request: CheckedRequest, call: Call) -> Admitted | Answer:
+        """What becomes of a request: it is admitted, or has an answer that needs no upstream.
+
+        Args:
+            request: the request.
+            call: gets what is read of it.
+
+        Raises:
+            Refusal: it is not admitted.
+        """
+        if self._document and unquote(request.path) in self._document_paths:
+            return _metadata_answer(self._document, request.method)
+        if request.method == "POST":
+            return await self._post(request, call)
+        if request.method == "GET" and self.route.adopt_sessions:
+            return await self._authorizer.owner(RequestHeaders.of(request.headers))
+        if request.method == "DELETE":
+            return await self._delete(request)
+        return self._authorizer.other_method(request.method)
+
+    async def _post(self, request: CheckedRequest, call: Call) -> Admitted:
+        try:
+            headers = RequestHeaders.of(request.headers)
+        except Refusal:
+            call.request_id = _request_id(request)
+            raise
+        bodies.check_type(request.headers)
+        if request.body is None:
+            return await self._unread(headers, call)
+        allowance = self._anonymous.allowance(headers)
+        await allowance.check_bytes(len(request.body))
+        await allowance.check_values(request.body)
+        message = messages.parse(request.body)
+        call.read(message)
+        return await self._authorizer.message(headers, message)
+
+    async def _unread(self, headers: RequestHeaders, call: Call) -> Admitted:
+        """Decide on a POST whose body is not known: it may be any call.
+
+        Raises:
+            Refusal: it is not admitted.
+        """
+        needed = self._named_call(headers, call) if self.route.routing_headers else None
+        if needed is None:
+            needed = _Needed(self._requirement.widest)
+        resolution = await self._resolving.identify(
+            headers, needed.requirement, opens_session=False
+        )
+        authorize(resolution, needed.requirement, session_id=headers.session_id)
+        return Admitted(headers, needed.requirement, resolution)
+
+    def _named_call(self, headers: RequestHeaders, call: Call) -> _Needed | None:
+        """What the call needs that the routing headers name; None where they do not.
+
+        Raises:
+            Refusal: they cannot be read.
+        """
+        message = forwarding.named_message(headers.headers, headers.version)
+        if message is None:
+            return None
+        call.name(message["method"], message["params"])
+        forwarding.check_routing(headers.headers, headers.version, message)
+        return _Needed(required(self._requirement, message["method"], message["params"]))
+
+    async def _delete(self, request: CheckedRequest) -> Admitted | Answer:
+        """End a session: at authsvc, and then at an upstream that has it too."""
+        admitted = await self._authorizer.owner(RequestHeaders.of(request.headers))
+        await self._resolving.revoke(admitted.request, admitted.resolution)
+        return admitted if self.route.adopt_sessions else Answer(HTTPStatus.NO_CONTENT, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """What a call needs; None in it where the call is open."""
+
+    requirement: Requirement | None
+
+
+def _document(route: Route, widest: Requirement) -> bytes:
+    """The resource's metadata; empty where there are no issuers to name."""
+    if not route.authorization_servers:
+        return b""
+    document = metadata_document(
+        route.resource, authorization_servers=route.authorization_servers, scopes=widest.scopes
+    )
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _metadata_answer(document: bytes, method: str) -> Answer:
+    """Public: clients in browsers fetch it before they have a token."""
+    anyone = {"Access-Control-Allow-Origin": "*"}
+    if method in {"GET", "HEAD"}:
+        headers = {"Content-Type": "application/json", **METADATA_HEADERS, **anyone}
+        return Answer(HTTPStatus.OK, headers, document)
+    allow = {"Allow": "GET, HEAD, OPTIONS"}
+    if method == "OPTIONS":
+        preflight = {
+            "Access-Control-Allow-Methods": "GET",
+            "Access-Control-Allow-Headers": "*",
+        }
+        return Answer(HTTPStatus.NO_CONTENT, {**allow, **anyone, **preflight})
+    return Answer(HTTPStatus.METHOD_NOT_ALLOWED, {**allow, **anyone})
+
+
+def _request_id(request: CheckedRequest) -> int | str | None:
+    """The id of a request whose headers are refused (JSON-RPC 2.0 section 5). A body that would
+    need a valid token is not parsed for it."""
+    body = request.body
+    if body is None or len(body) > MAX_ANONYMOUS_BODY_BYTES or has_many_values(body):
+        return None
+    try:
+        bodies.check_type(request.headers)
+        return messages.request_id_of(messages.parse(body))
+    except Refusal:
+        return None
