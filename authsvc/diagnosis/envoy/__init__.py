@@ -6,11 +6,11 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis import Check, Report
 from authsvc.diagnosis.envoy import filters, reading, routes
 from authsvc.diagnosis.envoy.configuration import Envoy, envoy_of
 from authsvc.diagnosis.envoy.faults import Faults
+from authsvc.diagnosis.envoy.registrations import Registrations
 from authsvc.net.urls import shown_url
 from authsvc.server.config import Settings
 
@@ -45,13 +45,14 @@ def _examine(report: Report, source: str, content: bytes, settings: Settings | N
     except ValueError as error:
         report.fail(f"{shown_url(source)} {error}", _REMEDY)
         return
-    known = _resources(settings)
-    faults, resources = Faults(), sorted(known | routes.named_resources(envoy))
+    faults, registrations = Faults(), Registrations(settings, envoy)
+    resources = sorted(registrations.resources | routes.named_resources(envoy))
     managers = [it for it in envoy.managers if it.filters]
     for manager in managers:
         for filtered in manager.filters:
             filters.examine(faults, envoy, manager, filtered)
-        routes.examine(faults, manager, resources, partial(_fault, settings=settings))
+            registrations.examine(faults, filtered, filters.place_of(manager, filtered))
+        routes.examine(faults, manager, resources, registrations)
         for unread in manager.unread:
             faults.warn(f"not examined: {unread}", _unread_remedy(envoy), manager.place)
     faults.tell(report)
@@ -74,21 +75,3 @@ def _conclude(report: Report, envoy: Envoy, count: int) -> None:
         )
     elif not report.findings:
         report.ok(f"ext_authz in {count} HTTP connection managers: nothing to mend")
-
-
-def _resources(settings: Settings | None) -> set[str]:
-    if settings is None:
-        return set()
-    return {*settings.resources}.union(*(it.resources for it in settings.callers))
-
-
-def _fault(resource: str, *, settings: Settings | None) -> tuple[str, str] | None:
-    """What is wrong with the resource that a route names, and what mends it."""
-    if settings is None or not resource:
-        return None
-    if spelled_resource(resource) in _resources(settings):
-        return None
-    return (
-        f"context_extensions names resource {resource!r:.200}, which authsvc does not know",
-        "Register it in resources of the gateway's [[callers]], or correct the route.",
-    )

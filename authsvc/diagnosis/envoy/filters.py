@@ -32,7 +32,7 @@ _WIDEST = "needs a token and the widest scopes, `initialize` too"
 
 def examine(faults: Faults, envoy: Envoy, manager: Manager, filtered: Filter) -> None:
     """Examine one filter."""
-    place, config = f"{manager.place}, ext_authz to {callee(filtered)}", filtered.config
+    place, config = place_of(manager, filtered), filtered.config
     if "http_service" in config:
         faults.warn(
             "it calls an HTTP service, which authsvc is not",
@@ -53,14 +53,15 @@ def examine(faults: Faults, envoy: Envoy, manager: Manager, filtered: Filter) ->
         )
 
 
-def callee(filtered: Filter) -> str:
-    """Where a filter's checks go, for people."""
+def place_of(manager: Manager, filtered: Filter) -> str:
+    """Where a filter is, and where its checks go, for people."""
     grpc = filtered.config.table("grpc_service")
-    return (
+    callee = (
         grpc.table("envoy_grpc").text("cluster_name")
         or grpc.table("google_grpc").text("target_uri")
         or "an HTTP service"
     )
+    return f"{manager.place}, ext_authz to {callee}"
 
 
 def _examine_failures(faults: Faults, config: Fields, place: str) -> None:

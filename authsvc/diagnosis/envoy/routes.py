@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis.envoy.configuration import REDACTED, Envoy, Manager, Route, VirtualHost
 from authsvc.diagnosis.envoy.faults import Faults
 from authsvc.diagnosis.envoy.filters import examine_body, no_body
 from authsvc.diagnosis.envoy.matching import host_for, is_conditional, may_match, shown
+from authsvc.diagnosis.envoy.registrations import Registrations
 from authsvc.net.urls import read, resource_fault
 
 RESOURCE = "resource"
@@ -30,7 +31,7 @@ def examine(
     faults: Faults,
     manager: Manager,
     resources: Collection[str],
-    fault_of: Callable[[str], tuple[str, str] | None],
+    registrations: Registrations,
 ) -> None:
     """Examine the routes of a manager with ext_authz filters.
 
@@ -38,15 +39,14 @@ def examine(
         faults: gets what is found.
         manager: whose routes they are.
         resources: the MCP servers that are known.
-        fault_of: what is wrong with the resource that a route names, empty if it names none, and
-            what mends it; None if nothing is.
+        registrations: what authsvc knows.
     """
     for place, route in _all_routes(manager):
         _examine_names(faults, manager, route, place)
     for place, route in _checked(manager):
         _examine_bodies(faults, manager, route, place)
         _examine_stream(faults, manager, route, place)
-        _examine_resource(faults, manager, route, place, fault_of)
+        _examine_resource(faults, manager, route, place, registrations)
     for resource in resources:
         if not resource_fault(resource):
             _examine_open(faults, manager, resource)
@@ -123,18 +123,17 @@ def _examine_resource(
     manager: Manager,
     route: Route,
     place: str,
-    fault_of: Callable[[str], tuple[str, str] | None],
+    registrations: Registrations,
 ) -> None:
-    overrides = [route.override(it) for it in manager.filters]
-    # Another filter may be for another service.
-    named = [it.extensions[RESOURCE] for it in overrides if RESOURCE in it.extensions]
-    for resource in named or [""]:
+    for filtered in manager.filters:
+        override = route.override(filtered)
+        resource = override.extensions.get(RESOURCE, "") if override.runs else ""
         if resource == REDACTED:
             faults.ok(
                 "the dump hides the resource that it names: give --envoy the file to compare it",
                 place,
             )
-        elif fault := fault_of(resource):
+        elif fault := registrations.fault(filtered, resource):
             faults.fail(*fault, place)
 
 

@@ -6,16 +6,19 @@ import copy
 import json
 import socket
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
+from cryptography import x509
 
 from authsvc.diagnosis import Finding, Level, diagnose
 from authsvc.diagnosis.envoy import check, reading
 from authsvc.diagnosis.envoy.filters import MAX_BODY_BYTES
+from authsvc.net.certificates import issue, make_authority
 from authsvc.server.config import Settings
 from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -453,6 +456,82 @@ async def test_a_resource_that_authsvc_does_not_know(tmp_path: Path) -> None:
     given = {"context_extensions": {"resource": "HTTP://127.0.0.1:8080/mcp"}}
     checked(**given)(manager["typed_config"])
     assert not bad(await found(written(tmp_path, made)))
+
+
+def gateway_with(folder: Path, *, name: str) -> Path:
+    """The deployed files, installed in a folder with a certificate of this name."""
+    issued = issue(make_authority("CA", days=1), "gateway", [x509.DNSName(name)], days=1)
+    (folder / "gateway.pem").write_bytes(issued.certificate_pem())
+    for file in DEPLOYED.parent.glob("*.yaml"):
+        text = file.read_text(encoding="utf-8").replace("/etc/envoy", str(folder))
+        text = text.replace("\nresources:\n", "\nresources:\n  - {name: another}\n")
+        (folder / file.name).write_text(text, encoding="utf-8")
+    return folder / DEPLOYED.name
+
+
+def registered(tmp_path: Path, *callers: Table) -> Settings:
+    """authsvc with TLS and these callers."""
+    made = settings_for()
+    issuers = made.model_dump()["issuers"]
+    for name in ("cert", "key", "ca"):
+        (tmp_path / name).write_text("")
+    tls = {
+        "certificate_file": tmp_path / "cert",
+        "key_file": tmp_path / "key",
+        "client_ca_file": tmp_path / "ca",
+    }
+    values: Table = {"issuers": issuers, "tls": tls, "callers": callers}
+    return Settings(**values)
+
+
+async def test_the_gateway_is_identified_by_its_certificate(tmp_path: Path) -> None:
+    path = gateway_with(tmp_path, name="gateway.internal")
+    one: Table = {
+        "name": "gateway",
+        "certificate_names": ["Gateway.internal"],
+        "resources": ["https://mcp.example.com/mcp"],
+    }
+    other: Table = {**one, "name": "other", "certificate_names": ["other.internal"]}
+    assert not bad(await found(path, registered(tmp_path, one, other)))
+    # Another caller has the resource.
+    one["resources"] = ["https://mcp.example.com/other"]
+    (fault,) = bad(await found(path, registered(tmp_path, one, other)))
+    assert fault.level is Level.FAIL
+    assert "'https://mcp.example.com/mcp', for which caller gateway is not reg" in fault.text
+    # None has this certificate.
+    (unknown,) = bad(await found(path, registered(tmp_path, other)))
+    assert unknown.level is Level.FAIL
+    assert "'gateway.internal' identifies no single caller" in unknown.text
+    # Where its certificate cannot be read, any caller's resources are taken for its own.
+    (tmp_path / "gateway.pem").unlink()
+    assert not bad(await found(path, registered(tmp_path, other)))
+
+
+async def test_the_gateway_is_identified_by_its_service_token(tmp_path: Path) -> None:
+    token = "t" * 40
+    digest = sha256(token.encode()).hexdigest()
+    caller: Table = {"name": "gateway", "resources": [RESOURCE]}
+    mine = {**caller, "service_token_sha256": [digest]}
+    others: Table = {"name": "other", "resources": [RESOURCE], "service_token_sha256": ["0" * 64]}
+    made = configuration(("clean",))
+    (listener,) = made["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    metadata = [{"key": "Authorization", "value": f"Bearer {token}"}]
+    authz(manager)["grpc_service"]["initial_metadata"] = metadata
+    path = written(tmp_path, made)
+    assert not bad(await found(path, registered(tmp_path, mine, others)))
+    (unknown,) = bad(await found(path, registered(tmp_path, others)))
+    assert "an unknown service token" in unknown.text
+    assert token not in repr(unknown)
+    mine["resources"] = ["https://mcp.example.com/other"]
+    (fault,) = bad(await found(path, registered(tmp_path, mine, others)))
+    assert f"'{RESOURCE}', for which caller gateway is not registered" in fault.text
+    # A token that a filter of the cluster adds is Envoy's secret.
+    (cluster,) = (it for it in made["static_resources"]["clusters"] if it["name"] == "authsvc")
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    kind = f"{TYPES}.extensions.filters.http.credential_injector.v3.CredentialInjector"
+    options["http_filters"] = [{"name": "injector", "typed_config": {"@type": kind}}]
+    assert not bad(await found(written(tmp_path, made), registered(tmp_path, others)))
 
 
 async def test_a_dump_hides_resources(dump: Table, tmp_path: Path) -> None:
