@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sysconfig
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,25 +30,47 @@ def envoy(configuration: Mapping[str, Any], folder: Path) -> Iterator[Path]:
         configuration: of Envoy.
         folder: for its files.
     """
-    if not EXECUTABLE.exists():
-        pytest.skip("there is no Envoy for this machine")
-    file = folder / "envoy.yaml"
     # A socket's path is short.
     with tempfile.TemporaryDirectory() as short:
         listening = Path(short, "envoy")
-        file.write_text(yaml.safe_dump(_on_socket(configuration, listening)))
+        with running_envoy(_on_socket(configuration, listening), folder):
+            yield listening
+
+
+@contextmanager
+def running_envoy(configuration: Mapping[str, Any], folder: Path) -> Iterator[Path]:
+    """Envoy where its configuration has it listen; yields the file of its standard output, where
+    access logs may go. Skips where there is none.
+
+    Args:
+        configuration: of Envoy.
+        folder: for its files.
+    """
+    if not EXECUTABLE.exists():
+        pytest.skip("there is no Envoy for this machine")
+    file, output = folder / "envoy.yaml", folder / "envoy.out"
+    file.write_text(yaml.safe_dump(configuration))
+    with output.open("wb") as written:
         process = subprocess.Popen(
             [EXECUTABLE, "--config-path", str(file), "--concurrency", "1", "--disable-hot-restart"],
+            stdout=written,
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert process.stderr is not None
-        try:
-            _wait_for_start(process.stderr)
-            yield listening
-        finally:
-            process.terminate()
-            process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.stderr is not None
+    reading = None
+    try:
+        _wait_for_start(process.stderr)
+        # A full pipe would stop it.
+        reading = threading.Thread(target=process.stderr.read)
+        reading.start()
+        yield output
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_SECONDS)
+        if reading is not None:
+            reading.join(TIMEOUT_SECONDS)
+        process.stderr.close()
 
 
 def _on_socket(configuration: Mapping[str, Any], path: Path) -> dict[str, Any]:
