@@ -102,6 +102,24 @@ OTHERS = [
             ("test_the_shell_of_the_page", "sh"),
         )
     ),
+    *(
+        elsewhere(f"{test}", "docs/gateways.md", language, has=has)
+        for test, language, has in (
+            ("docs/test_gateways.py::test_the_page_shows_the_files_of_the_example", "js", ""),
+            (
+                "docs/test_gateways.py::test_the_page_shows_the_files_of_the_example",
+                "yaml",
+                "static_resources",
+            ),
+            ("docs/test_gateways.py::test_python_verifies_the_assertion", "python", ""),
+            ("docs/test_gateways.py::test_envoy_accepts_a_service_token", "yaml", "authsvc-token"),
+            (
+                "deploy/test_helm.py::test_the_values_of_the_page_about_gateways",
+                "yaml",
+                "serveKeys",
+            ),
+        )
+    ),
     elsewhere("test_readme.py::test_its_lines_protect_a_server", "README.md", "python"),
     elsewhere("examples/test_testing.py::test_the_page_passes", "docs/testing.md", "python"),
     elsewhere(
@@ -274,6 +292,7 @@ ADAPTER: dict[str, Any] = {
     "resource": RESOURCE,
     "authorization_servers": ["https://idp.example.com"],
 }
+ASSERTIONS = {"issuer": "https://authsvc.example.com", "encryption_key_file": "key"}
 TLS = {"certificate_file": "server.pem", "key_file": "server.key"}
 SERVER = {"name": "server", "resources": [RESOURCE], "service_token_files": ["token"]}
 PROGRAMS = ("authsvc", "adapter", "admin", "console")
@@ -298,6 +317,8 @@ def with_base(given: Mapping[str, Any]) -> dict[str, Any]:
         del made["resources"]
     if isinstance(made["issuers"], dict):  # [issuers.claims]: of the table above it
         made["issuers"] = [{**ISSUERS[0], **made["issuers"]}]
+    if "ext_authz" in given:
+        made.setdefault("assertions", ASSERTIONS)
     if "introspection" in given:
         issuer = given["introspection"]["issuer"]
         made["issuers"] = [it for it in made["issuers"] if it["issuer"] != issuer]

@@ -1,0 +1,219 @@
+"""docs/gateways.md from an empty folder to its last answer: files, commands, servers and calls as
+they stand on the page."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+import yaml  # type: ignore[import-untyped] # it has no stubs
+
+from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest, ExtAuthzResponse
+from tests.support import node
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.commands import environment
+from tests.support.envoy import running_envoy
+from tests.support.envoy_files import clusters_of, faults_of, installed, loaded
+from tests.support.processes import ROOT, spawn
+from tests.support.snippets import Block, blocks_of
+from tests.support.valkey import free_port
+
+BLOCKS = blocks_of("docs/gateways.md")
+EXAMPLE = ROOT / "examples" / "behind_envoy"
+PORTS = ("50051", "50053", "8080", "3000")
+CHECK = "/envoy.service.auth.v3.Authorization/Check"
+
+
+def block(language: str, has: str) -> Block:
+    """The first block of the page with a text in it."""
+    return next(it for it in BLOCKS if it.language == language and has in it.text)
+
+
+FILES = {
+    "authsvc.toml": block("toml", "[development]"),
+    "server.mjs": block("js", "createMcpHandler"),
+    "envoy.yaml": block("yaml", "static_resources"),
+}
+
+
+class Folder:
+    """The reader's folder, with ports that are free.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ports = {port: str(free_port()) for port in PORTS}
+        for name, it in FILES.items():
+            (path / name).write_text(self.moved(it.text))
+        (path / "node_modules").symlink_to(node.FOLDER / "node_modules")
+
+    def moved(self, text: str) -> str:
+        """A text of the page, with the folder's own ports."""
+        return re.sub(rf"\b(?:{'|'.join(PORTS)})\b", lambda found: self._ports[found[0]], text)
+
+    def shell(self, script: str) -> str:
+        """What a script prints, with the programs on the PATH."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            ["/bin/bash", "-e", "-u", "-c", self.moved(script)],
+            cwd=self.path,
+            env=environment({"PATH": path}),
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=True,
+        ).stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    """The folder, and the three servers of the page in it."""
+    node.installed("jose")
+    made = Folder(tmp_path_factory.mktemp("reader"))
+    make_secrets, serve = block("sh", "assertions.key").text.splitlines()
+    made.shell(make_secrets)
+    with ExitStack() as running:
+        program, *arguments = serve.split()
+        authsvc = running.enter_context(spawn(program, *arguments, cwd=made.path))
+        authsvc.wait_for("listening on", TIMEOUT_SECONDS)
+        running.enter_context(served(made.path))
+        running.enter_context(running_envoy(loaded(made.path / "envoy.yaml"), made.path))
+        yield made
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[None]:
+    """The server of the page."""
+    (line,) = block("sh", "node server").text.splitlines()
+    program, *arguments = line.split()
+    assert program == "node"
+    with subprocess.Popen(
+        [node.NODE, *arguments], cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline().startswith("Running on ")
+            yield
+        finally:
+            process.terminate()
+
+
+CALLS = block("sh", "ask()").text
+FUNCTIONS, _, QUESTIONS = CALLS.partition("\n\n")
+
+
+def answers_of(question: str) -> str:
+    """What is written beside a question, up to a comma or a colon that begins an explanation."""
+    return question.rpartition("# ")[2]
+
+
+@pytest.mark.parametrize("question", QUESTIONS.splitlines(), ids=answers_of)
+def test_the_server_answers_what_is_written_beside_the_question(
+    folder: Folder, question: str
+) -> None:
+    promised = answers_of(question)
+    status = re.match(r"(\d{3})[:,]", promised)
+    if status is None:
+        answer = folder.shell(f"{FUNCTIONS}\n{question}")
+        assert f'"text":"{promised}"' in answer
+    else:
+        answer = folder.shell(f"{FUNCTIONS}\n{question.replace('ask ', 'ask --include ')}")
+        assert answer.startswith(f"HTTP/1.1 {status[1]} "), answer
+
+
+def test_answers_name_the_metadata_and_the_scope(folder: Folder) -> None:
+    without, *_ = (folder.shell(f"{FUNCTIONS}\n{it}") for it in QUESTIONS.splitlines()[:1])
+    (url,) = re.findall(r'resource_metadata="([^"]+)"', without)
+    document = folder.shell(f"curl --silent --show-error {url}")
+    assert folder.moved('"resource":"http://127.0.0.1:8080/mcp"') in document
+    (asked,) = (it for it in QUESTIONS.splitlines() if "# 403" in it)
+    assert 'scope="notes.publish"' in folder.shell(
+        f"{FUNCTIONS}\n{asked.replace('ask ', 'ask --include ')}"
+    )
+
+
+# The assertion.
+
+
+def assertion_of(folder: Folder) -> str:
+    """What the server gets for a request of ada's."""
+    token = folder.shell("authsvc token --config authsvc.toml --sub ada --role reader").strip()
+    request = ExtAuthzRequest()
+    request.attributes.context_extensions["resource"] = folder.moved("http://127.0.0.1:8080/mcp")
+    http = request.attributes.request.http
+    http.method, http.path, http.host = "POST", "/mcp", folder.moved("127.0.0.1:8080")
+    http.raw_body = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
+    http.headers["content-type"] = "application/json"
+    http.headers["content-length"] = str(len(http.raw_body))
+    http.headers["authorization"] = f"Bearer {token}"
+    with grpc.insecure_channel(folder.moved("127.0.0.1:50051")) as channel:
+        check = channel.unary_unary(
+            CHECK, ExtAuthzRequest.SerializeToString, ExtAuthzResponse.FromString
+        )
+        response = check(request, timeout=TIMEOUT_SECONDS)
+    headers = {it.header.key: it.header.value for it in response.ok_response.headers}
+    return str(headers["x-authsvc-assertion"])
+
+
+def test_python_verifies_the_assertion(folder: Folder) -> None:
+    names: dict[str, Any] = {}
+    text = folder.moved(block("python", "PyJWKClient").text)
+    exec(text, names)  # noqa: S102 - the page's own code
+    assertion = assertion_of(folder)
+    caller = names["caller_of"](assertion)
+    assert (caller["sub"], caller["idp"]) == ("ada", "https://idp.example.com")
+    assert set(caller) <= claims_of_the_page()
+    exec(text.replace("/mcp", "/another"), names)  # noqa: S102 - the page's own code
+    with pytest.raises(jwt.InvalidAudienceError):
+        names["caller_of"](assertion)
+
+
+def claims_of_the_page() -> set[str]:
+    text = (ROOT / "docs" / "gateways.md").read_text(encoding="utf-8")
+    table = text.partition("| claim | |\n")[2].partition("\n\n")[0]
+    return {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+
+
+# The files.
+
+
+def test_the_page_shows_the_files_of_the_example() -> None:
+    for name, it in FILES.items():
+        assert it.text == (EXAMPLE / name).read_text(encoding="utf-8"), name
+    packages = re.findall(r"(\S+)@(\d\S+)", block("sh", "npm install").text)
+    package = json.loads((EXAMPLE / "package.json").read_text(encoding="utf-8"))
+    assert dict(packages) == package["dependencies"]
+    for name, version in packages:
+        installed_version = json.loads(
+            (node.installed(name) / "package.json").read_text(encoding="utf-8")
+        )["version"]
+        assert installed_version == version
+
+
+def test_envoy_accepts_a_service_token(tmp_path: Path) -> None:
+    path = installed(tmp_path)
+    (tmp_path / "authsvc-token").write_text("Bearer a-service-token")
+    token = block("yaml", "generic_secret").text.replace("/etc/envoy", str(tmp_path))
+    (tmp_path / "authsvc-token.yaml").write_text(token)
+    configuration = copy.deepcopy(loaded(path))
+    (options,) = clusters_of(configuration)["authsvc"]["typed_extension_protocol_options"].values()
+    fragment = block("yaml", "credential_injector").text.replace("/etc/envoy", str(tmp_path))
+    options |= yaml.safe_load(fragment)
+    path.write_text(yaml.safe_dump(configuration))
+    assert faults_of(path) == ""
