@@ -19,6 +19,7 @@ from authsvc import __version__
 from scripts import chart
 from tests.support.helm import RELEASES, Helm, Key, Manifest, validate
 from tests.support.processes import ROOT
+from tests.support.snippets import blocks_of
 
 CHART = ROOT / "deploy" / "helm" / "authsvc"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -52,7 +53,12 @@ OTHERS: dict[str, Any] = {
     "image": {"repository": "images.internal/authsvc", "digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "registry"}],
     "secrets": {name: f"own-{name.lower()}" for name in DEFAULTS["secrets"]},
-    "authsvc": {**PROGRAM, "config": "of = 'authsvc'"},
+    "authsvc": {
+        **PROGRAM,
+        "config": "of = 'authsvc'",
+        "serveKeys": True,
+        "probeArguments": ["--key-file=own.key"],
+    },
     "adapter": {**PROGRAM, "config": "  # It is indented.\nof = 'the adapter'\n"},
     "valkey": {
         **PLACEMENT,
@@ -62,7 +68,10 @@ OTHERS: dict[str, Any] = {
         "resources": {"limits": {"memory": "4Gi"}},
     },
     "networkPolicies": {
-        **{name: [PEER] for name in ("dns", "adapterClients", "callers", "issuers", "s3")},
+        **{
+            name: [PEER]
+            for name in ("dns", "adapterClients", "callers", "keyReaders", "issuers", "s3")
+        },
         **{name: [RULE] for name in ("authsvcEgress", "adapterEgress")},
     },
 }
@@ -342,12 +351,52 @@ def test_authsvc_alone(helm: Helm) -> None:
     assert len(policy(alone, "authsvc")["egress"]) == 1
 
 
+def test_the_port_of_the_keys_is_open_where_it_is_wanted(
+    helm: Helm, rendered: dict[Key, Manifest], others: dict[Key, Manifest]
+) -> None:
+    def ports(manifests: dict[Key, Manifest]) -> list[tuple[str, int]]:
+        service = manifests["Service", "authsvc"]["spec"]["ports"]
+        of_pods = {
+            it["name"]: it["containerPort"] for it in container(manifests, "authsvc")["ports"]
+        }
+        return [(it["name"], of_pods[it["targetPort"]]) for it in service]
+
+    assert ports(rendered) == [("grpc", 50051)]
+    assert ports(others) == [("grpc", 50051), ("https-keys", 50053)]
+    closed = {"networkPolicies": {"keyReaders": [PEER]}}
+    assert len(policy(helm.rendered(CHART, closed), "authsvc")["ingress"]) == 1
+
+
+def test_probes_get_their_arguments(others: dict[Key, Manifest]) -> None:
+    for when in ("startup", "liveness", "readiness"):
+        command = container(others, "authsvc")[f"{when}Probe"]["exec"]["command"]
+        assert command[-1] == "--key-file=own.key"
+
+
+def test_the_values_of_the_page_about_gateways(helm: Helm) -> None:
+    """The yaml of docs/gateways.md."""
+    blocks = blocks_of("docs/gateways.md")
+    (block,) = (it for it in blocks if it.language == "yaml" and "serveKeys" in it.text)
+    manifests = helm.rendered(CHART, yaml.safe_load(block.text))
+    for manifest in manifests.values():
+        validate(manifest)
+    calls, keys = policy(manifests, "authsvc")["ingress"]
+    assert len(calls["from"]) == 2
+    assert len(keys["from"]) == 1
+    mounted = secrets(manifests, "authsvc")
+    command = container(manifests, "authsvc")["readinessProbe"]["exec"]["command"]
+    for argument in command[-2:]:
+        assert argument.rpartition("/run/secrets/")[2] in mounted
+    assert {"clients-ca.crt", "assertions.key"} <= mounted.keys()
+
+
 # Network policies.
 
 
 def test_peers_and_rules_are_those_that_are_given(others: dict[Key, Manifest]) -> None:
-    (rule,) = policy(others, "authsvc")["ingress"]
-    assert rule["from"][1:] == [PEER]
+    calls, keys = policy(others, "authsvc")["ingress"]
+    assert calls["from"][1:] == keys["from"] == [PEER]
+    assert [it["port"] for it in (*calls["ports"], *keys["ports"])] == [50051, 50053]
     assert policy(others, "authsvc")["egress"][1]["to"] == [PEER]
     assert policy(others, "authsvc")["egress"][2:] == [RULE]
     assert policy(others, "adapter")["ingress"][0]["from"] == [PEER]
