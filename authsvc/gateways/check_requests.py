@@ -1,8 +1,9 @@
 """An HTTP request as a gateway sends it for a check (envoy.service.auth.v3.CheckRequest).
 
-Envoy sends headers in one of two forms. A list has them as they came (``encode_raw_headers``). A
-map has one value for a name: those of repeated headers joined by commas. A header that a request
-has once at most is therefore split at its commas again, so that it is refused as a repeated one.
+Envoy sends headers in one of two forms. A map has one value for a name: those of repeated headers
+joined by commas. A list has them as they came (``encode_raw_headers``), but for a few that Envoy
+always joins, such as Authorization. A header that a request has once at most is therefore split at
+its commas again, so that it is refused as a repeated one.
 
 A body is complete, or it is not read at all: what follows upon a part of it could change its
 meaning.
@@ -28,13 +29,15 @@ log = logging.getLogger(__name__)
 RESOURCE = "resource"
 """The name in ``context_extensions`` by which a route of the gateway names its resource."""
 
-_PARTIAL = b"x-envoy-auth-partial-body"
+_PARTIAL = "x-envoy-auth-partial-body"
 """Says whether a body was cut off. Envoy sets it, and leaves out a client's header of that name."""
 
-_REPLACEMENT = "!"
-"""What Envoy puts in the place of invalid UTF-8 in a body that it sends as text."""
+_REPLACEMENTS = ("!", "\N{REPLACEMENT CHARACTER}")
+"""What Envoy, and agentgateway, put in the place of invalid UTF-8 in a body that they send as text.
+"""
 
 NOTE_INTERVAL_SECONDS = 3600.0
+"""From one log line about such a body to the next."""
 
 _notes = Rarely(NOTE_INTERVAL_SECONDS)
 
@@ -87,33 +90,43 @@ class CheckedRequest:
 
 def _listed(http: ExtAuthzRequest.Http) -> Iterator[tuple[bytes, bytes]]:
     for header in http.header_map.headers:
-        yield header.key.encode(), header.raw_value or header.value.encode()
+        name, value = header.key.encode(), header.raw_value or header.value.encode()
+        # Names of tools and the like may have commas, and are not among those that Envoy joins.
+        if b"," in value and not name.startswith(b"mcp-"):
+            yield from _separated(name, value)
+        else:
+            yield name, value
 
 
 def _mapped(http: ExtAuthzRequest.Http) -> Iterator[tuple[bytes, bytes]]:
     for key, joined in http.headers.items():
-        name, value = key.encode(), joined.encode()
-        if b"," in value and forwarding.comes_once(name.lower()):
-            for one in value.split(b","):
-                yield name, one
-        else:
-            yield name, value
+        yield from _separated(key.encode(), joined.encode())
+
+
+def _separated(name: bytes, value: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The headers that a value may have been joined of."""
+    if b"," in value and forwarding.comes_once(name.lower()):
+        for one in value.split(b","):
+            yield name, one
+    else:
+        yield name, value
 
 
 def _complete_body(http: ExtAuthzRequest.Http, headers: Headers) -> bytes | None:
     """The body; None where some of it is missing, or may be."""
     body = http.raw_body or http.body.encode()
-    if any(value.lower() != "false" for value in headers.getlist(_PARTIAL.decode())):
+    if any(value.lower() != "false" for value in headers.getlist(_PARTIAL)):
         return None
-    if http.body and _REPLACEMENT in http.body:
-        if _notes.may_pass(_REPLACEMENT):
+    if http.body and any(replacement in http.body for replacement in _REPLACEMENTS):
+        if _notes.may_pass(_REPLACEMENTS):
             log.warning(
-                "bodies with an exclamation mark count as cut off, since the gateway sends bodies "
-                "as text and writes one for invalid UTF-8: set pack_as_bytes there"
+                "a body counts as cut off, since the gateway sends bodies as text, and may have "
+                "replaced a part of it: set pack_as_bytes there"
             )
         return None
     declared = headers.getlist("content-length")
-    if any(length != str(len(body)) for length in declared) or http.size > len(body):
+    # A negative size is not known: agentgateway's, of a body that it has cut off.
+    if any(length != str(len(body)) for length in declared) or not 0 <= http.size <= len(body):
         return None
     # Without a length, nothing tells an empty body from one that was not sent.
     return body if body or declared else None

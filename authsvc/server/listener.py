@@ -17,8 +17,14 @@ from authsvc.server.config import Settings, TlsSettings
 MAX_PENDING_CALLS = 10_000
 """Calls that wait to be accepted, of all connections. Further ones are cancelled."""
 
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Longest request."""
+
+MAX_CHECK_BYTES = 4 * 1024 * 1024 + 256 * 1024
+"""Longest request where gateways are served: the longest body that ``SessionGate`` reads by
+default, and the headers, of which Envoy takes 60 KiB at most."""
+
 _SERVER_OPTIONS = (
-    ("grpc.max_receive_message_length", 1 << 20),
     # A peer has 10 s to send the first frame of HTTP/2 (TLS included), as long to acknowledge our
     # settings, and as long to answer a ping. gRPC would wait for 120 s, 60 s and 60 s, and for
     # two hours before it pings.
@@ -96,8 +102,10 @@ def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
     # Two servers on one port would share its connections at random. Without workers, a port that is
     # in use is therefore an error.
     streams = settings.limits.max_concurrent_streams_per_connection
+    longest = MAX_MESSAGE_BYTES if settings.ext_authz is None else MAX_CHECK_BYTES
     options = [
         *_SERVER_OPTIONS,
+        ("grpc.max_receive_message_length", longest),
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_allowed_incoming_connections", room_for(settings.limits.max_connections)),
         ("grpc.max_concurrent_streams", streams),

@@ -67,6 +67,18 @@ def test_a_header_that_comes_once_is_several_where_a_map_has_joined_it(name: str
     assert read(message).headers.getlist(name) == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["authorization", "content-type", "content-length"])
+def test_a_header_that_envoy_joins_in_a_list_is_several(name: str) -> None:
+    message = request("GET", headers=[(name, "a,b")], version="")
+    assert read(message).headers.getlist(name) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["mcp-name", "mcp-param-x", "accept"])
+def test_other_commas_of_a_list_stay(name: str) -> None:
+    message = request("GET", headers=[(name, "a,b")], version="")
+    assert read(message).headers.getlist(name) == ["a,b"]
+
+
 def test_other_headers_of_a_map_stay_joined() -> None:
     message = request("GET", headers=[("accept", "a/b"), ("accept", "c/d")], as_map=True)
     assert read(message).headers.getlist("accept") == ["a/b,c/d"]
@@ -114,9 +126,10 @@ def test_a_body_of_another_length_is_cut_off(length: object) -> None:
     assert read(with_header(request("POST", BODY), "content-length", str(length))).body is None
 
 
-def test_a_body_shorter_than_what_the_gateway_received_is_cut_off() -> None:
+@pytest.mark.parametrize("size", [len(BODY) + 1, -1])
+def test_a_body_of_which_the_gateway_received_more_is_cut_off(size: int) -> None:
     message = with_header(request("POST", BODY), "content-length", "")
-    message.attributes.request.http.size = len(BODY) + 1
+    message.attributes.request.http.size = size
     assert read(message).body is None
 
 
@@ -124,7 +137,7 @@ def test_a_text_in_which_bytes_may_have_been_replaced_is_cut_off(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check_requests, "_notes", Rarely(3600.0, lambda: 0.0))
-    for body in (b'{"a":"\xff"}', b'{"a":"hi!"}'):
+    for body in (b'{"a":"\xff"}', b'{"a":"hi!"}', '{"a":"\N{REPLACEMENT CHARACTER}"}'.encode()):
         assert read(request("POST", body, as_text=True)).body is None
         assert read(request("POST", body)).body == body
     (note,) = [it for it in caplog.records if it.levelno == logging.WARNING]

@@ -20,6 +20,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolution
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.telemetry.spans import NoTracing
+from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
 from tests.support.checks import (
     MODERN,
     Answer,
@@ -240,6 +241,15 @@ async def test_a_long_body_needs_a_valid_token(start: Start, idp: IdentityProvid
     assert (await gateway.post(long, token=idp.forged())).status == 401
     assert subject(await gateway.post(long, token=idp.token())) == "alice"
     assert "connection" not in (await gateway.post(long)).headers
+
+
+async def test_a_body_may_be_as_long_as_at_the_gate(start: Start, idp: IdentityProvider) -> None:
+    gateway = await start()
+    longest = rpc("ping", {"x": ""})
+    longest = rpc("ping", {"x": "y" * (DEFAULT_MAX_BODY_BYTES - len(json.dumps(longest)))})
+    headers = [("x-large", "z" * 60_000)]
+    answer = await gateway.post(longest, token=idp.token(), headers=headers)
+    assert subject(answer) == "alice"
 
 
 async def test_methods_that_are_not_served(start: Start) -> None:
