@@ -23,6 +23,7 @@ from authsvc.assertions.sealing import NoSeal
 from authsvc.assertions.signer import Assertions
 from authsvc.common.settings import ConfigError
 from authsvc.net.development_certificates import write_development_certificates
+from authsvc.net.served_context import ServedContext
 from authsvc.server.assembly import Service, assembled
 from tests.authsvc.assertions.test_sealing import OTHER, secret_file
 from tests.authsvc.assertions.test_signer import ALICE, FILES, ISSUER, MAIL, SESSION, TOKEN, of
@@ -105,6 +106,22 @@ async def test_head_has_the_headers_alone(
         assert head.headers["content-length"] == str(len(assertions.jwks()))
         for name in ("etag", "cache-control", "content-type"):
             assert head.headers[name] == got.headers[name]
+
+
+async def test_head_sends_no_content(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    async with publishing(tmp_path, caplog, clock) as (_, _, address):
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"HEAD {PATH} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            received = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert received.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert received.endswith(b"\r\n\r\n")
+    assert b"keys" not in received
 
 
 async def test_what_is_unchanged_is_not_sent_again(
@@ -237,6 +254,20 @@ async def test_a_renewed_certificate_is_served(
         assert (await fetched(port, trusting())).status_code == 200
         with pytest.raises(httpx2.TransportError):
             await fetched(port, before)
+
+
+def test_unchanged_certificates_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.net.watched_file.WATCH_INTERVAL_SECONDS", 0.0)
+    write_development_certificates(tmp_path, client_name="spiffe://dev/adapter")
+    served = ServedContext(tmp_path / "server.pem", tmp_path / "server.key")
+    first = served()
+    assert served() is first
+    write_development_certificates(tmp_path, client_name="spiffe://dev/adapter")
+    second = served()
+    assert second is not first
+    assert served() is second
 
 
 # What its verifiers do.

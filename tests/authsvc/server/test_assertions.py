@@ -246,6 +246,15 @@ async def rings(prefix: str, file: Path, count: int) -> AsyncIterator[list[KeyRi
         yield made
 
 
+async def test_replicas_that_race_agree(tmp_path: Path) -> None:
+    file = secret_file(tmp_path)
+    for _ in range(10):
+        async with rings(fresh_prefix(), file, 3) as replicas:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await asyncio.gather(*(it.load() for it in replicas))
+            assert len({it.jwks() for it in replicas}) == 1
+
+
 @pytest.mark.parametrize("step", ["read", "encrypted", "written"])
 async def test_a_replica_that_dies_leaves_keys_or_none(tmp_path: Path, step: str) -> None:
     file, prefix = secret_file(tmp_path), fresh_prefix()
