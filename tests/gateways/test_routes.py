@@ -1,0 +1,219 @@
+"""What a route of ``[ext_authz]`` sets, and what is answered in the upstream's place."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateways.configured import WRITING
+from tests.gateways.deployed import Configuration, ext_authz_of, manager_of
+from tests.gateways.harness import Gateway, refusal, said, serving
+from tests.mcp_adapter.harness import Endpoint, call, opened, request
+from tests.support.tokens import ISSUER
+
+pytestmark = pytest.mark.anyio
+
+METADATA = "/.well-known/oauth-protected-resource"
+
+
+def bodies_unread(configuration: Configuration) -> None:
+    """Envoy sends Check no body."""
+    del ext_authz_of(configuration)["with_request_body"]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("minted")
+    with serving("sdk-stateless", folder, adopt_sessions=False) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(gateway: Gateway) -> AsyncIterator[Endpoint]:
+    gateway.seen.clear()
+    async with gateway.client() as speaking:
+        yield speaking
+
+
+def challenge_of(gateway: Gateway, *, scope: str = "", error: str = "") -> set[str]:
+    """The parameters of a challenge."""
+    origin = gateway.resource.removesuffix("/mcp")
+    return {
+        f'resource_metadata="{origin}{METADATA}/mcp"',
+        *([f'scope="{scope}"'] if scope else []),
+        *([f'error="{error}"'] if error else []),
+    }
+
+
+def parameters(challenge: str) -> set[str]:
+    assert challenge.startswith("Bearer ")
+    found = challenge.removeprefix("Bearer ").split(", ")
+    return {it for it in found if not it.startswith("error_description=")}
+
+
+async def test_a_tool_needs_its_scope(client: Endpoint, gateway: Gateway) -> None:
+    session = await opened(client)
+    gateway.seen.clear()
+
+    nobody = await client.post(call("write"), session=session)
+    assert nobody.status_code == 401
+    expected = challenge_of(gateway, scope=WRITING)
+    assert parameters(nobody.headers["www-authenticate"]) == expected
+
+    lacks = await client.post(call("write"), session=session, token=gateway.token())
+    assert refusal(lacks) == (403, "INSUFFICIENT_SCOPE")
+    expected = challenge_of(gateway, scope=WRITING, error="insufficient_scope")
+    assert parameters(lacks.headers["www-authenticate"]) == expected
+    for refused in (nobody, lacks):
+        assert refused.headers["content-type"] == "application/json"
+        assert refused.headers["cache-control"] == "no-store"
+        body = refused.json()
+        assert (body["jsonrpc"], body["id"]) == ("2.0", 7)
+    assert not gateway.seen
+
+    token = gateway.token(scope=WRITING)
+    assert said(await client.post(call("write"), session=session, token=token)) == "written"
+
+
+async def test_the_metadata_is_for_everyone(client: Endpoint, gateway: Gateway) -> None:
+    for path in (METADATA, f"{METADATA}/mcp"):
+        answer = await client.http.get(path, headers={"Origin": "https://app.example"})
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "*"
+        document = answer.json()
+        assert document["resource"] == gateway.resource
+        assert document["authorization_servers"] == [ISSUER]
+    assert not gateway.seen
+
+
+async def test_methods(client: Endpoint, gateway: Gateway) -> None:
+    options = await client.http.request("OPTIONS", "/mcp")
+    assert (options.status_code, options.headers["allow"]) == (204, "POST, DELETE, OPTIONS")
+    for method in ("GET", "PUT", "PATCH", "TRACE"):
+        answer = await client.http.request(method, "/mcp", headers={"Accept": "text/event-stream"})
+        assert answer.status_code in {405, 501}, method
+    assert not gateway.seen
+
+
+async def test_a_minted_session_ends_at_authsvc(client: Endpoint, gateway: Gateway) -> None:
+    token = gateway.token()
+    session = await client.open(token)
+    gateway.seen.clear()
+    headers = {"Mcp-Session-Id": session, "Authorization": f"Bearer {token}"}
+
+    assert (await client.http.delete("/mcp", headers=headers)).status_code == 204
+    assert not gateway.seen
+    again = await client.post(call("whoami"), session=session, token=token)
+    assert refusal(again) == (404, "SESSION_NOT_FOUND")
+
+
+async def test_a_host_and_a_path_that_are_not_served(client: Endpoint, gateway: Gateway) -> None:
+    for path, host in (("/other", None), ("/mcp", "other.example")):
+        headers = {"Host": host} if host else {}
+        answer = await client.http.post(path, json=request("ping"), headers=headers)
+        assert answer.status_code == 404
+    assert not gateway.seen
+
+
+def by_host_and_path(configuration: Configuration) -> None:
+    """Envoy does not name the resource: authsvc finds it."""
+    (host,) = manager_of(configuration)["route_config"]["virtual_hosts"]
+    del host["typed_per_filter_config"]
+    host["domains"] = ["*"]
+    host["routes"] = [{**host["routes"][0], "match": {"prefix": "/"}}]
+
+
+async def test_authsvc_finds_the_resource(tmp_path: Path) -> None:
+    with serving("sdk-stateful", tmp_path, change=by_host_and_path) as gateway:
+        token = gateway.token()
+        async with gateway.client() as client:
+            session = await opened(client)
+            answer = await client.post(call("whoami"), session=session, token=token)
+            assert said(answer)["sub"] == "alice"
+            gateway.seen.clear()
+            for path, host in (("/other", None), ("/mcp", "other.example"), ("/mcpx", None)):
+                headers = {"Host": host} if host else {}
+                refused = await client.post(
+                    call("whoami"), session=session, token=token, path=path, headers=headers
+                )
+                assert refused.status_code in {403, 404}, (path, host)
+            assert not gateway.seen
+
+
+def of_another_resource(configuration: Configuration) -> None:
+    """Envoy names a resource that it is not registered for."""
+    (host,) = manager_of(configuration)["route_config"]["virtual_hosts"]
+    (per_route,) = host["typed_per_filter_config"].values()
+    per_route["check_settings"]["context_extensions"]["resource"] = "https://other.example/mcp"
+
+
+async def test_a_resource_that_is_not_registered(tmp_path: Path) -> None:
+    with serving("sdk-stateful", tmp_path, change=of_another_resource) as gateway:
+        async with gateway.client() as client:
+            for token in (None, gateway.token(), gateway.token(aud="https://other.example/mcp")):
+                answer = await client.post(request("ping"), token=token)
+                assert answer.status_code in {403, 404, 500, 503}
+        assert not gateway.seen
+
+
+async def test_no_body_at_all(tmp_path: Path) -> None:
+    """Envoy sends Check no body: a POST may be any, and needs everything."""
+    with serving("sdk-stateless", tmp_path, change=bodies_unread) as gateway:
+        async with gateway.client() as client:
+            params = {"name": "whoami", "arguments": {}}
+            nobody = await client.modern("tools/list")
+            lacks = await client.modern("tools/call", params, token=gateway.token())
+            assert nobody.status_code == 401
+            assert refusal(lacks) == (403, "INSUFFICIENT_SCOPE")
+            assert not gateway.seen
+            token = gateway.token(scope=WRITING)
+            assert said(await client.modern("tools/call", params, token=token))["sub"] == "alice"
+
+
+async def test_routing_headers_name_the_call(tmp_path: Path) -> None:
+    """Of 2026-07-28: and the upstream refuses those that its body contradicts."""
+    with serving("sdk-stateless", tmp_path, change=bodies_unread, routing_headers=True) as gateway:
+        token = gateway.token()
+        params = {"name": "whoami", "arguments": {}}
+        async with gateway.client() as client:
+            assert (await client.modern("tools/list")).status_code == 200
+            assert said(await client.modern("tools/call", params, token=token))["sub"] == "alice"
+            lacks = await client.modern("tools/call", {**params, "name": "write"}, token=token)
+            assert refusal(lacks) == (403, "INSUFFICIENT_SCOPE")
+            contradicted = await client.modern(
+                *("tools/call", {**params, "name": "write"}),
+                token=token,
+                headers={"Mcp-Name": "whoami"},
+            )
+            assert contradicted.status_code == 400
+            # The older revisions have no such headers.
+            session = await client.post(request("tools/list"), session="x")
+            assert session.status_code == 401
+
+
+async def test_credentials_where_the_route_asks_for_them(tmp_path: Path) -> None:
+    key = tmp_path / "reader.key"
+    key.write_text("secret-of-reader")
+    static = f"""
+[[credentials.static]]
+role = "reader"
+access_key_id = "AKIAREADER"
+secret_access_key_file = "{key}"
+"""
+    with serving("sdk-stateful", tmp_path, tables=static, credentials=True) as gateway:
+        async with gateway.client() as client:
+            session = await opened(client)
+            assert not any(seen.values("x-authsvc-credentials") for seen in gateway.seen)
+            answer = await client.post(call("whoami"), session=session, token=gateway.token())
+            assert said(answer)["sub"] == "alice"
+            (value,) = gateway.seen[-1].values("x-authsvc-credentials")
+    padding = "=" * (-len(value) % 4)
+    credentials = json.loads(base64.urlsafe_b64decode(value + padding))
+    assert "AKIAREADER" in json.dumps(credentials)
+    text = gateway.log.read_text(encoding="utf-8")
+    assert value not in text
+    assert "secret-of-reader" not in text

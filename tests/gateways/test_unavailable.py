@@ -1,0 +1,261 @@
+"""authsvc as processes: two replicas over one store, one of them, and none at all."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+import anyio
+import httpx2
+import pytest
+
+from authsvc.client import AdminClient
+from tests.gateways.configured import ASSERTING, Files, config
+from tests.gateways.deployed import cluster_of, configuration
+from tests.gateways.harness import Authsvc, Gateway, jwks_url, refusal, said, started
+from tests.mcp_adapter.harness import Endpoint, call, initialize, opened, request
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.envoy import running_envoy
+from tests.support.processes import Process, spawn
+from tests.support.shared_valkey import fresh_prefix, shared_valkey
+from tests.support.tokens import ISSUER, IdentityProvider
+from tests.support.valkey import free_port
+
+pytestmark = pytest.mark.anyio
+
+BOUND_SECONDS = 1.0
+"""How long after a revocation a replica may not know of it."""
+
+KIND = "sdk-stateful"
+IN_A_ROW = 20
+
+
+class Replica:
+    """An authsvc that may end and start again.
+
+    Args:
+        path: its configuration.
+        stack: ends it.
+    """
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._path = path
+        self._stack = stack
+        self.process = self._spawned()
+
+    def start(self) -> None:
+        """Start it again, once the port is free."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        self.process = self._spawned()
+        while "is it taken?" in self._started_or_ended():
+            assert time.monotonic() < deadline
+            self.process = self._spawned()
+
+    def wait(self) -> None:
+        """Wait until it listens."""
+        self.process.wait_for("listening on", TIMEOUT_SECONDS)
+
+    def _spawned(self) -> Process:
+        return self._stack.enter_context(spawn("authsvc", "serve", "--config", str(self._path)))
+
+    def _started_or_ended(self) -> str:
+        try:
+            self.wait()
+        except AssertionError:
+            return self.process.output
+        return ""
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """A gateway that asks two replicas in turn.
+
+    Attributes:
+        gateway: its authsvc is the first one of them.
+        each: both.
+    """
+
+    gateway: Gateway
+    each: tuple[Replica, ...]
+
+    def kill(self, signal_number: int) -> None:
+        """Send both a signal."""
+        for replica in self.each:
+            replica.process.kill(signal_number)
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    folder = tmp_path_factory.mktemp("replicas")
+    idp, files = IdentityProvider(time.time), Files(folder)
+    files.write(idp)
+    key = folder / "encryption"
+    key.touch(mode=0o600)
+    key.write_text(token_hex(32))
+    store = f'kind = "redis"\nurl = "{shared_valkey().url}"\nprefix = "{fresh_prefix()}"'
+    resource = f"http://127.0.0.1:{free_port()}/mcp"
+    ports = [(free_port(), free_port()) for _ in range(2)]
+    with ExitStack() as stack:
+        each = tuple(
+            Replica(
+                config(
+                    *(files, idp),
+                    resource=resource,
+                    port=port,
+                    jwks_port=jwks_port,
+                    route={},
+                    store=store,
+                    encryption_key_file=key,
+                    name=f"authsvc-{port}",
+                ),
+                stack,
+            )
+            for port, jwks_port in ports
+        )
+        for replica in each:
+            replica.wait()
+        authsvc = Authsvc(f"localhost:{ports[0][0]}", jwks_url(ports[0][1]), files.operator)
+        upstream = started(
+            *(KIND, stack),
+            jwks=authsvc.jwks,
+            issuer=ASSERTING,
+            resource=resource,
+            clock=time.time,
+        )
+        configured = configuration(
+            folder, resource=resource, authsvc=authsvc.address, upstream=upstream.url
+        )
+        (endpoints,) = cluster_of(configured, "authsvc")["load_assignment"]["endpoints"]
+        second = {"socket_address": {"address": "127.0.0.1", "port_value": ports[1][0]}}
+        endpoints["lb_endpoints"].append({"endpoint": {"address": second}})
+        log = stack.enter_context(running_envoy(configured, folder))
+        gateway = Gateway(KIND, resource, idp, authsvc, upstream.upstream, log)
+        yield Replicas(gateway, each)
+
+
+@pytest.fixture
+async def client(replicas: Replicas) -> AsyncIterator[Endpoint]:
+    async with replicas.gateway.client() as speaking:
+        yield speaking
+
+
+async def asked(client: Endpoint, session: str, token: str) -> httpx2.Response:
+    return await client.post(call("whoami"), session=session, token=token)
+
+
+SESSION_REVOKED, TOKEN_REVOKED = (404, "SESSION_NOT_FOUND"), (401, "TOKEN_REVOKED")
+
+Revoke = Callable[[AdminClient, str], Awaitable[object]]
+
+
+@pytest.mark.parametrize(
+    ("subject", "revoke", "expected"),
+    [
+        ("carol", lambda operator, session: operator.revoke_session(session), SESSION_REVOKED),
+        ("dora", lambda operator, _: operator.revoke_subject(ISSUER, "dora"), TOKEN_REVOKED),
+        ("eve", lambda operator, _: operator.revoke_token(ISSUER, "token-of-eve"), TOKEN_REVOKED),
+    ],
+    ids=["session", "subject", "token"],
+)
+async def test_no_assertion_after_a_revocation(
+    replicas: Replicas,
+    client: Endpoint,
+    subject: str,
+    revoke: Revoke,
+    expected: tuple[int, str],
+) -> None:
+    """By the assertions' own time: on each replica they end within the bound."""
+    token = replicas.gateway.token(subject, jti=f"token-of-{subject}")
+    session = await opened(client)
+    for _ in range(IN_A_ROW):
+        assert said(await asked(client, session, token))["sub"] == subject
+
+    async with replicas.gateway.authsvc.operated() as operator:
+        await revoke(operator, session)
+    acknowledged = time.time()
+
+    refused = 0
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        while refused < IN_A_ROW:
+            answer = await asked(client, session, token)
+            if answer.status_code == 200:
+                assert said(answer)["iat"] <= acknowledged + BOUND_SECONDS
+                refused = 0
+            else:
+                assert refusal(answer) == expected
+                refused += 1
+
+
+async def test_a_session_is_the_same_on_each_replica(replicas: Replicas, client: Endpoint) -> None:
+    """Role switch, another subject, without a token: whichever replica is asked."""
+    now = time.time()
+    gateway = replicas.gateway
+    reader, analyst = gateway.token(iat=now), gateway.token(role="analyst", iat=now + 1)
+    session = await opened(client)
+    for _ in range(IN_A_ROW):
+        for token, role in ((reader, "reader"), (analyst, "analyst")):
+            assert said(await asked(client, session, token))["roles"] == [role]
+        stranger = await asked(client, session, gateway.token("mallory"))
+        assert refusal(stranger) == (404, "SESSION_NOT_FOUND")
+        assert (await client.post(call("whoami"), session=session)).status_code == 401
+
+
+async def test_authsvc_does_not_answer(replicas: Replicas, client: Endpoint) -> None:
+    token = replicas.gateway.token()
+    session = await opened(client)
+    assert said(await asked(client, session, token))["sub"] == "alice"
+    replicas.kill(signal.SIGSTOP)
+    try:
+        await check_closed(replicas.gateway, client, session)
+    finally:
+        replicas.kill(signal.SIGCONT)
+
+    assert said(await served(client, session, token))["sub"] == "alice"
+
+
+async def test_authsvc_is_away_and_comes_back(replicas: Replicas, client: Endpoint) -> None:
+    """The last one: it restarts what the tests share."""
+    token = replicas.gateway.token()
+    session = await opened(client)
+    assert said(await asked(client, session, token))["sub"] == "alice"
+    replicas.kill(signal.SIGKILL)
+    for replica in replicas.each:
+        replica.process.wait(TIMEOUT_SECONDS)
+
+    await check_closed(replicas.gateway, client, session)
+
+    for replica in replicas.each:
+        replica.start()
+    assert said(await served(client, session, token))["sub"] == "alice"
+
+
+async def check_closed(gateway: Gateway, client: Endpoint, session: str) -> None:
+    """Nothing is let in: neither a caller who was a moment ago, nor what is open to everyone."""
+    gateway.seen.clear()
+    headers = {"Mcp-Session-Id": session, "Authorization": f"Bearer {gateway.token()}"}
+    answers = await asyncio.gather(
+        client.post(call("whoami"), session=session, token=gateway.token()),
+        client.post(call("whoami"), session=session, token=gateway.idp.forged()),
+        client.post(request("tools/list"), session=session),
+        client.post(initialize(), version=None),
+        client.http.get("/mcp", headers=headers),
+        client.http.delete("/mcp", headers=headers),
+    )
+    for answer in answers:
+        assert answer.status_code == 503
+        assert "www-authenticate" not in answer.headers
+    assert not gateway.seen
+
+
+async def served(client: Endpoint, session: str, token: str) -> httpx2.Response:
+    """The answer, once authsvc is there again."""
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        while (answer := await asked(client, session, token)).status_code == 503:
+            pass
+    return answer
