@@ -38,7 +38,7 @@ BOUNDED = {
         "AdminChannels._channels": "the addresses that it was made with",
         "AdminChannels._outdated": "those of each certificate that it had, until it is closed",
     },
-    "authsvc/assertions/signer.py": {"Assertions._cached": "cached_tokens, 6 KB each on average"},
+    "authsvc/assertions/signer.py": {"Assertions._cached": "cached_tokens, 10 KB each on average"},
     "authsvc/access/certificate_names.py": {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
     },

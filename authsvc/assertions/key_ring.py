@@ -162,6 +162,10 @@ class KeyRing:
         self._loaded = None
         keys = KeySet.decoded(self._seal.open(DOCUMENT_NAME, stored.content))
         self._loaded = _Loaded(keys, keys.jwks(), stored, now)
+        if loaded is not None and stored.revision < loaded.stored.revision:
+            log.warning(
+                "assertions: the store has older keys than before: a failover or a restored backup"
+            )
         log.info("assertions: keys were read", extra={"key_ids": keys.key_ids})
 
     def _wanted(self, stored: Document | None, now: float) -> KeySet:

@@ -110,12 +110,12 @@ def _secret(path: Path) -> bytes:
         SealError: the file cannot be read, may be read by every user, or is guessable.
     """
     try:
-        secret = read_secret_file(path).encode()
         mode = stat.S_IMODE(path.stat().st_mode)
+        secret = read_secret_file(path).encode()
+    except OSError as error:
+        raise SealError(f"{file_fault(path, error)}; {guessable.REMEDY}") from None
     except SecretFileError as error:
         raise SealError(f"{error}; {guessable.REMEDY}") from None
-    except OSError as error:
-        raise SealError(file_fault(path, error)) from None
     if mode & stat.S_IRWXO:
         raise SealError(f"{path} is open to all users (mode {mode:o}): chmod 600 {path}")
     if len(secret) < MIN_SECRET_CHARACTERS:

@@ -20,8 +20,9 @@ TOKEN_TYPE = "authsvc-assertion+jwt"  # noqa: S105 - not a password
 
 MAX_CACHED_ASSERTIONS = 16_384
 
-ASSERTION_BYTES = 6_000
-"""What a cached assertion may take in memory on average. Where they take more, fewer are cached."""
+ASSERTION_BYTES = 10_000
+"""What cached assertions may take in memory, on average, as if they shared their principals with no
+other cache. Where they take more, fewer are cached."""
 
 _OBJECTS_BYTES = 500
 

@@ -198,10 +198,15 @@ async def test_a_taken_address_is_named(
 
 @asynccontextmanager
 async def publishing_to_others(
-    folder: Path, caplog: pytest.LogCaptureFixture, clock: Clock
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    clock: Clock,
+    *,
+    has_certificates: bool = False,
 ) -> AsyncIterator[tuple[str, Callable[[], ssl.SSLContext]]]:
     """The port of a service with ``[tls]``, and what its clients trust."""
-    write_development_certificates(folder / "tls", client_name="spiffe://dev/adapter")
+    if not has_certificates:
+        write_development_certificates(folder / "tls", client_name="spiffe://dev/adapter")
     settings = settings_for(
         folder,
         IdentityProvider(clock),
@@ -232,6 +237,16 @@ async def test_beyond_this_machine_it_is_https(
         with pytest.raises(httpx2.TransportError):
             await fetched(port, ssl.create_default_context())
         assert (await fetched(port, trusting())).json()["keys"]
+
+
+async def test_a_certificate_without_its_key_stops_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    write_development_certificates(tmp_path / "tls", client_name="spiffe://dev/adapter")
+    (tmp_path / "tls" / "server.key").write_bytes((tmp_path / "tls" / "client.key").read_bytes())
+    with pytest.raises(ConfigError, match=r"^tls\.certificate_file: "):
+        async with publishing_to_others(tmp_path, caplog, clock, has_certificates=True):
+            pass
 
 
 async def test_a_renewed_certificate_is_served(

@@ -315,6 +315,23 @@ async def test_keys_are_confirmed_before_they_are_used(store: Store, clock: Cloc
     assert store.confirmations == 2
 
 
+async def test_a_store_with_older_keys_decides_and_is_reported(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = ring(store, clock)
+    await keys.load()
+    older, before = await store.document(DOCUMENT_NAME), ids(keys)
+    assert older is not None
+    clock.advance(MONTH)
+    await keys.load()
+    assert "older keys" not in caplog.text
+    store.kept = MemoryStore(unauthenticated_cap=1)
+    await store.put_document(DOCUMENT_NAME, older)
+    await keys.load()
+    assert ids(keys)[:1] == before
+    assert "the store has older keys than before" in caplog.text
+
+
 # The emergency.
 
 
