@@ -3,7 +3,6 @@ they stand on the page."""
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -12,19 +11,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import grpc
+import httpx2
 import jwt
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
 
 from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest, ExtAuthzResponse
+from authsvc.net.development_certificates import write_development_certificates
 from tests.support import node
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import environment
-from tests.support.envoy import running_envoy
-from tests.support.envoy_files import clusters_of, faults_of, installed, loaded
+from tests.support.envoy import envoy, running_envoy
+from tests.support.envoy_files import clusters_of, host_of, installed, loaded, manager_of
 from tests.support.processes import ROOT, spawn
 from tests.support.snippets import Block, blocks_of
 from tests.support.valkey import free_port
@@ -32,6 +34,7 @@ from tests.support.valkey import free_port
 BLOCKS = blocks_of("docs/gateways.md")
 EXAMPLE = ROOT / "examples" / "behind_envoy"
 PORTS = ("50051", "50053", "8080", "3000")
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "whoami"}}
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 
 
@@ -206,14 +209,94 @@ def test_the_page_shows_the_files_of_the_example() -> None:
         assert installed_version == version
 
 
-def test_envoy_accepts_a_service_token(tmp_path: Path) -> None:
-    path = installed(tmp_path)
-    (tmp_path / "authsvc-token").write_text("Bearer a-service-token")
-    token = block("yaml", "generic_secret").text.replace("/etc/envoy", str(tmp_path))
-    (tmp_path / "authsvc-token.yaml").write_text(token)
-    configuration = copy.deepcopy(loaded(path))
-    (options,) = clusters_of(configuration)["authsvc"]["typed_extension_protocol_options"].values()
-    fragment = block("yaml", "credential_injector").text.replace("/etc/envoy", str(tmp_path))
-    options |= yaml.safe_load(fragment)
-    path.write_text(yaml.safe_dump(configuration))
-    assert faults_of(path) == ""
+# Pages in browsers.
+
+
+def test_a_page_in_a_browser_may_call(folder: Folder, tmp_path: Path) -> None:
+    """The yaml fragments of docs/gateways.md about CORS."""
+    configuration = loaded(folder.path / "envoy.yaml")
+    cors, policy = (
+        yaml.safe_load(it.text) for it in BLOCKS if it.language == "yaml" and ".cors.v3" in it.text
+    )
+    manager_of(configuration)["http_filters"].insert(0, cors)
+    host_of(configuration)["typed_per_filter_config"] |= policy
+    page, asked = "https://app.example.com", {"Access-Control-Request-Method": "POST"}
+    with envoy(configuration, tmp_path) as listening:
+        transport = httpx2.HTTPTransport(uds=str(listening))
+        url = folder.moved("http://127.0.0.1:8080/mcp")
+        with httpx2.Client(transport=transport, timeout=TIMEOUT_SECONDS) as http:
+            answers = {
+                "preflight": http.options(url, headers={"Origin": page, **asked}),
+                "denial": http.post(url, json=CALL, headers={"Origin": page}),
+                "another": http.options(url, headers={"Origin": "https://evil.example", **asked}),
+            }
+    allowed = {name: it.headers.get("access-control-allow-origin") for name, it in answers.items()}
+    assert allowed == {"preflight": page, "denial": page, "another": None}
+    assert answers["preflight"].status_code == 200
+    assert answers["denial"].status_code == 401
+    assert "www-authenticate" in answers["denial"].headers["access-control-expose-headers"]
+
+
+# A service token in place of a certificate.
+
+OVER_TLS = """
+listen = "127.0.0.1:0"
+[store]
+kind = "memory"
+[tls]
+certificate_file = "server.pem"
+key_file = "server.key"
+[[callers]]
+name = "gateway"
+resources = ["https://mcp.example.com/mcp"]
+service_token_files = ["service-token"]
+[[issuers]]
+issuer = "https://idp.example.com"
+algorithms = ["HS256"]
+secret_file = "secret"
+[assertions]
+issuer = "https://authsvc.example.com"
+listen = "127.0.0.1:0"
+[ext_authz]
+"""
+
+
+def with_service_token(folder: Path, port: int) -> dict[str, Any]:
+    """The configuration of deploy/envoy, changed as the page says, for an authsvc at this port."""
+    for name, has in (("authsvc-token", "generic_secret"), ("filters", "credential_injector")):
+        text = block("yaml", has).text.replace("/etc/envoy", str(folder))
+        (folder / f"{name}.yaml").write_text(text)
+    configuration = loaded(installed(folder))
+    cluster = clusters_of(configuration)["authsvc"]
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    options |= loaded(folder / "filters.yaml")
+    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    address = endpoint["endpoint"]["address"]["socket_address"]
+    address |= {"address": "127.0.0.1", "port_value": port}
+    tls = cluster["transport_socket"]["typed_config"]
+    tls["sni"] = "localhost"
+    common = tls["common_tls_context"]
+    del common["tls_certificate_sds_secret_configs"]
+    common["validation_context"] = {"trusted_ca": {"filename": str(folder / "ca.pem")}}
+    del configuration["admin"]
+    return configuration
+
+
+def test_envoy_is_known_by_a_service_token(tmp_path: Path) -> None:
+    """The yaml fragments of docs/gateways.md."""
+    write_development_certificates(tmp_path, client_name="spiffe://dev/none")
+    for name in ("service-token", "secret"):
+        (tmp_path / name).write_text(token_hex(32))
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "authsvc.toml").write_text(OVER_TLS)
+    token = tmp_path / "authsvc-token"
+    with spawn("authsvc", "serve", "--config", "authsvc.toml", cwd=tmp_path) as authsvc:
+        address = str(authsvc.wait_for("listening on 127", TIMEOUT_SECONDS)["address"])
+        configuration = with_service_token(tmp_path, int(address.rpartition(":")[2]))
+        for presented, status in (((tmp_path / "service-token").read_text(), 401), ("x" * 64, 503)):
+            token.write_text(f"Bearer {presented}")
+            with envoy(configuration, tmp_path) as listening:
+                transport = httpx2.HTTPTransport(uds=str(listening))
+                with httpx2.Client(transport=transport, timeout=TIMEOUT_SECONDS) as http:
+                    answer = http.post("http://mcp.example.com/mcp", json=CALL)
+            assert answer.status_code == status, answer.text

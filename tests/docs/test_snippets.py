@@ -112,7 +112,11 @@ OTHERS = [
                 "static_resources",
             ),
             ("docs/test_gateways.py::test_python_verifies_the_assertion", "python", ""),
-            ("docs/test_gateways.py::test_envoy_accepts_a_service_token", "yaml", "authsvc-token"),
+            (
+                "docs/test_gateways.py::test_envoy_is_known_by_a_service_token",
+                "yaml",
+                "authsvc-token",
+            ),
             (
                 "deploy/test_helm.py::test_the_values_of_the_page_about_gateways",
                 "yaml",
