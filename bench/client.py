@@ -28,7 +28,8 @@ from typing import Self
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped] # it has no stubs
 
 from bench.calls import STREAM, UNARY, Answer, Calls, connect
-from bench.mixes import KINDS, Part, Requests
+from bench.checks import CHECK, check_of, is_allowed
+from bench.mixes import KINDS, RESOLVE, Kind, Part, Requests
 from bench.population import Population
 
 MICROS = 1e6
@@ -53,7 +54,7 @@ class Order:
 
     Attributes:
         target: whom to ask.
-        method: the RPC: one of ours, or an echo's, whose answers are not looked at.
+        method: the RPC: one of ours, Envoy's Check, or an echo's, whose answers are not looked at.
         population: see ``Population.to_json``.
         mix: weights of kinds; see ``bench.mixes.KINDS``.
         index: which part of the population this process has.
@@ -159,12 +160,16 @@ class Load:
     def __init__(self, order: Order, requests: Requests) -> None:
         self._order = order
         self._dues = order.dues()
+        self._is_check = order.method == CHECK
         self._requests, before = requests.take(
-            order.mix, len(self._dues) or order.calls, order.spread
+            order.mix,
+            len(self._dues) or order.calls,
+            order.spread,
+            check_of if self._is_check else RESOLVE,
         )
         self._connections = [connect(order.target, order.method) for _ in range(order.connections)]
         self._by_socket = {calls.connection.socket: calls for calls in self._connections}
-        self._checks = order.method in (UNARY, STREAM)
+        self._resolves = order.method in (UNARY, STREAM)
         self._asked_at = [0.0] * len(self._requests)
         self._unanswered = len(self._requests)
         self._tally = Tally({kind: [] for kind in order.mix})
@@ -250,13 +255,23 @@ class Load:
     def _answered(self, number: int, answer: Answer) -> None:
         self._unanswered -= 1
         name, kind = self._requests[number][0], KINDS[self._requests[number][0]]
-        if self._checks and (answer is None) == bool(kind.outcomes):
+        if self._resolves and (answer is None) == bool(kind.outcomes):
+            return
+        if self._is_check and answer is None:
             return
         latency = time.monotonic() - self._asked_at[number]
         self._asked_at[number] = SERVED
         self._tally.latencies[name].append(round(MICROS * latency))
-        if self._checks and number % CHECKED_EVERY == 0 and not kind.is_right(answer):
+        if number % CHECKED_EVERY == 0 and not self._is_right(kind, answer):
             self._tally.wrong += 1
+
+    def _is_right(self, kind: Kind, answer: Answer) -> bool:
+        """An echo's answers are not looked at."""
+        if self._resolves:
+            return kind.is_right(answer)
+        if self._is_check and isinstance(answer, bytes):
+            return is_allowed(answer) == bool(kind.outcomes)
+        return True
 
 
 @lru_cache(maxsize=4)

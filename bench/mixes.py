@@ -14,6 +14,12 @@ from bench.population import Population
 Ask = Callable[[Population, int, int], pb.ResolveSessionRequest]
 """From the population, a session's number and a number that counts up, a request."""
 
+Encode = Callable[[pb.ResolveSessionRequest], bytes]
+"""Makes of a resolve what is sent."""
+
+RESOLVE: Encode = pb.ResolveSessionRequest.SerializeToString
+"""The resolve itself."""
+
 REUSED = (pb.OUTCOME_REUSED,)
 CREATED = (pb.OUTCOME_CREATED,)
 REAUTHENTICATED = (pb.OUTCOME_REAUTHENTICATED,)
@@ -142,10 +148,10 @@ class Requests:
         }
         self._order = count()
         self._once = count()
-        self._kept: dict[tuple[str, int], bytes] = {}
+        self._kept: dict[tuple[str, int, Encode], bytes] = {}
 
     def take(
-        self, mix: Mapping[str, float], number: int, spread: int
+        self, mix: Mapping[str, float], number: int, spread: int, encode: Encode = RESOLVE
     ) -> tuple[list[tuple[str, bytes]], list[bytes]]:
         """Requests in a random order.
 
@@ -153,6 +159,7 @@ class Requests:
             mix: weights of the kinds in ``KINDS``.
             number: how many.
             spread: how many sessions those are about whose requests change nothing.
+            encode: makes of each resolve what is sent.
 
         Returns:
             The requests, with the kind of each, and those that have to be answered before them.
@@ -172,8 +179,8 @@ class Requests:
                 session = self._mine(self._changing + next(self._once) % self._steady)
             if kind.prepare is not None:
                 asked = kind.prepare(self._population, session, order)
-                before.append(asked.SerializeToString())
-            requests.append((name, self._encoded(name, session, order)))
+                before.append(encode(asked))
+            requests.append((name, self._encoded(name, session, order, encode)))
         return requests, before
 
     def _session(self, name: str, spread: int) -> int:
@@ -185,11 +192,11 @@ class Requests:
         """The session's number: parts interleave, so that each has all subjects."""
         return (place * self._part.of + self._part.index) % self._population.sessions
 
-    def _encoded(self, name: str, session: int, order: int) -> bytes:
+    def _encoded(self, name: str, session: int, order: int, encode: Encode) -> bytes:
         kind = KINDS[name]
         if kind.changes or name == "refused":
-            return kind.ask(self._population, session, order).SerializeToString()
-        key = (name, session)
+            return encode(kind.ask(self._population, session, order))
+        key = (name, session, encode)
         if key not in self._kept:
-            self._kept[key] = kind.ask(self._population, session, order).SerializeToString()
+            self._kept[key] = encode(kind.ask(self._population, session, order))
         return self._kept[key]

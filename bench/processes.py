@@ -161,7 +161,7 @@ def _logged_address(log: Path) -> str:
     for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.startswith("{") and line.endswith("\n"):
             fields = json.loads(line)
-            if "address" in fields:
+            if str(fields["event"]).startswith("listening on"):
                 return str(fields["address"])
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,6 +45,26 @@ anonymous_sessions_per_second = 10_000_000
 anonymous_sessions_burst = 10_000_000
 """
 """What costs are measured under: rationing would hide them."""
+
+
+def ext_authz_tables(folder: Path) -> str:
+    """The tables of authsvc's configuration that have it serve Envoy's Check.
+
+    Args:
+        folder: for the key that encrypts the keys of assertions.
+    """
+    key = folder / "assertions.key"
+    key.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    key.chmod(0o600)
+    return f"""
+[ext_authz]
+
+[assertions]
+issuer = "https://authsvc.example"
+listen = "127.0.0.1:0"
+encryption_key_file = {json.dumps(str(key))}
+"""
+
 
 RESPONSE_BYTES = 5_700
 """Session, principal with 32 buckets and 24 permissions, claims: what row 8 responds with to a

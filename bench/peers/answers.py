@@ -13,7 +13,7 @@ from bench.peers.client import Answer, connected
 from bench.peers.idp import TOKEN_SECONDS, Idp
 from bench.peers.sides import Peers, Side
 
-ASKED = ("pyjwt", "fastmcp", "introspection", "behind_envoy", "gate", "adapter")
+ASKED = ("pyjwt", "fastmcp", "introspection", "behind_envoy", "checked", "gate", "adapter")
 """Sides that authorise."""
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 import jwt
@@ -33,6 +34,9 @@ from mcp_adapter.transport.streamable import StreamableHttp
 
 CLAIMS_HEADER = "x-claims"
 """Where Envoy puts the claims that it has verified: base64url of their JSON."""
+
+ASSERTION_HEADER = "x-authsvc-assertion"
+"""Where Envoy puts what authsvc says of the caller."""
 
 WhoAsks = Callable[[Request], str]
 """Subject and role, with a colon between."""
@@ -202,10 +206,28 @@ def behind_envoy(places: Places) -> ASGIApp:
     """The SDK's own sessions; the caller is named in a header."""
 
     def who_asks(request: Request) -> str:
-        encoded = request.headers[CLAIMS_HEADER]
-        return shown(json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))))
+        return shown(_decoded(request.headers[CLAIMS_HEADER]))
 
     return _server(who_asks).streamable_http_app(json_response=True)
+
+
+def checked(places: Places) -> ASGIApp:
+    """The same, named by authsvc's assertion. Its signature is not verified: ``behind_envoy`` takes
+    Envoy's word, too."""
+
+    def who_asks(request: Request) -> str:
+        claims = _decoded(request.headers[ASSERTION_HEADER].split(".")[1])
+        return f"{claims['sub']}:{','.join(claims['roles'])}"
+
+    return _server(who_asks).streamable_http_app(json_response=True)
+
+
+def _decoded(encoded: str) -> dict[str, Any]:
+    """Claims, from base64url without padding."""
+    claims: dict[str, Any] = json.loads(
+        base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    )
+    return claims
 
 
 def _who_came_through(request: Request) -> str:
@@ -254,6 +276,7 @@ APPS: dict[str, Callable[[Places], ASGIApp]] = {
         introspection,
         issuer,
         behind_envoy,
+        checked,
         gate,
         gate_unary,
         adapter,

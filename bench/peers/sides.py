@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.peers.apps import Places
-from bench.peers.envoy import envoy
+from bench.peers.envoy import configuration, envoy, ext_authz, jwt_authn
 from bench.peers.idp import ISSUER, RESOURCE, Idp
 from bench.processes import START_SECONDS, ServerError, ServerProcess, authsvc_server, ended
-from bench.stage import NO_LIMITS
+from bench.stage import NO_LIMITS, ext_authz_tables
 
 NAMES = {
     "nobody": "SDK, its own sessions, no authorisation",
@@ -25,13 +25,14 @@ NAMES = {
     "fastmcp": "FastMCP with JWTVerifier",
     "introspection": "SDK with TokenVerifier, RFC 7662",
     "behind_envoy": "Envoy jwt_authn, SDK",
+    "checked": "Envoy ext_authz, authsvc, SDK",
     "gate": "SessionGate, SDK without sessions",
     "gate_unary": "the same, a call for each resolve",
     "adapter": "SessionGate, the adapter's transport",
 }
 """Every side, as tables show it."""
 
-OURS = ("gate", "gate_unary", "adapter")
+OURS = ("checked", "gate", "gate_unary", "adapter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +90,39 @@ async def running(folder: Path) -> AsyncIterator[Peers]:
             authsvc=authsvc.address,
         )
         apps = {name: await stack.enter_async_context(_app(name, places, folder)) for name in NAMES}
-        proxied = apps["behind_envoy"].address
-        proxy = await stack.enter_async_context(envoy(folder, proxied, idp.jwks()))
+        proxies = {
+            name: await stack.enter_async_context(_proxy(folder, name, apps, *asked))
+            for name, asked in {
+                "behind_envoy": (jwt_authn(idp.jwks()), ""),
+                "checked": (ext_authz(), authsvc.address),
+            }.items()
+        }
         others: dict[str, dict[str, ServerProcess]] = {
             "introspection": {"issuer": issuer},
-            "behind_envoy": {"Envoy": proxy},
             **{name: {"authsvc": authsvc} for name in OURS},
         }
         sides = {
             name: Side(name, app.address, {"app": app, **others.get(name, {})})
             for name, app in apps.items()
         }
-        sides["behind_envoy"] = replace(sides["behind_envoy"], address=proxy.address)
+        for name, proxy in proxies.items():
+            processes = {**sides[name].processes, "Envoy": proxy}
+            sides[name] = Side(name, proxy.address, processes)
         yield Peers(sides, issuer.address, authsvc.address, idp)
+
+
+@asynccontextmanager
+async def _proxy(
+    folder: Path,
+    name: str,
+    apps: Mapping[str, ServerProcess],
+    filter_: Mapping[str, object],
+    authsvc: str,
+) -> AsyncIterator[ServerProcess]:
+    admin = folder / f"{name}.sock"
+    configured = configuration(apps[name].address, filter_, admin, authsvc)
+    async with envoy(folder, name, configured, admin) as proxy:
+        yield proxy
 
 
 @asynccontextmanager
@@ -142,7 +163,7 @@ path = {json.dumps(str(folder / "sessions.db"))}
 issuer = {json.dumps(ISSUER)}
 jwks_file = {json.dumps(str(jwks))}
 algorithms = ["RS256"]
-""",
+{ext_authz_tables(folder)}""",
         encoding="utf-8",
     )
     return path

@@ -10,7 +10,7 @@ import pytest
 
 from bench.peers.answers import ASKED, SCENARIOS
 from bench.peers.client import Answer, Connection
-from bench.peers.envoy import configuration
+from bench.peers.envoy import configuration, ext_authz, jwt_authn
 from bench.peers.idp import ALGORITHM, RESOURCE, Idp
 from bench.peers.section import Taken, answers_table, section
 from bench.peers.sides import NAMES, OURS
@@ -43,9 +43,16 @@ def test_a_token_is_good_for_its_audience_alone() -> None:
 
 
 def test_envoy_verifies_everything_that_passes() -> None:
-    text = json.dumps(configuration("127.0.0.1:9", Idp().jwks(), Path("admin")))
+    text = json.dumps(configuration("127.0.0.1:9", jwt_authn(Idp().jwks()), Path("admin")))
     assert '"match": {"prefix": "/"}, "requires": {"provider_name": "idp"}' in text
-    assert text.index('"jwt_authn"') < text.index('"router"')
+    assert text.index('"authorization"') < text.index('"router"')
+
+
+def test_envoy_has_authsvc_check_everything_and_never_opens() -> None:
+    text = json.dumps(configuration("127.0.0.1:9", ext_authz(), Path("admin"), "127.0.0.1:8"))
+    assert '"failure_mode_allow": false' in text
+    assert f'"context_extensions": {{"resource": "{RESOURCE}"}}' in text
+    assert text.index('"authorization"') < text.index('"router"')
 
 
 def taken(app: float, authsvc: float) -> Taken:
