@@ -325,6 +325,27 @@ async def test_an_open_path_is_told_who_is_asking_by_nobody(resolver: MemoryReso
     assert "x-other" in names
 
 
+async def test_an_open_path_is_told_so_whatever_the_server_makes_of_names(
+    resolver: MemoryResolver,
+) -> None:
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    gate = SessionGate(app, resolver=resolver, resource=RESOURCE, open_paths=["/open"])
+    headers = [(b"X-Authsvc-Assertion", b"forged"), (b"X-Other", b" 1 ")]
+    scope = {"type": "http", "method": "GET", "path": "/open", "headers": headers}
+    await gate(scope, receive, send)
+    assert [it["headers"] for it in seen] == [[(b"x-other", b"1")]]
+
+
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
 def test_the_endpoint_itself_is_never_open(resolver: MemoryResolver, path: str) -> None:
     with pytest.raises(ValueError, match="/mcp is the MCP endpoint, which needs the gate"):
