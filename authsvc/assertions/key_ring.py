@@ -115,6 +115,11 @@ class KeyRing:
             log.info("the keys of assertions are loaded again")
         self._failure = failure
 
+    @property
+    def ready(self) -> bool:
+        """Whether there are keys that are new enough to be used."""
+        return self._usable(self._clock()) is not None
+
     def signing_key(self, now: float) -> SigningKey:
         """The key that signs.
 
@@ -140,14 +145,18 @@ class KeyRing:
         return self._current(self._clock()).jwks
 
     def _current(self, now: float) -> _Loaded:
-        loaded = self._loaded
-        if loaded is None or now > loaded.time + MAX_AGE_SECONDS:
+        loaded = self._usable(now)
+        if loaded is None:
             raise AuthError(
                 Reason.KEYS_UNAVAILABLE,
                 "there are no keys for assertions",
                 retry_after_seconds=REFRESH_SECONDS,
             )
         return loaded
+
+    def _usable(self, now: float) -> _Loaded | None:
+        loaded = self._loaded
+        return loaded if loaded is not None and now <= loaded.time + MAX_AGE_SECONDS else None
 
     async def _use(self, stored: Document, now: float) -> None:
         """Use what is stored. Where it is what was read before, it is neither confirmed nor

@@ -42,6 +42,7 @@ class Housekeeping:
         self._health = health
         self._limits = settings.session_limits()
         self._counts_sessions = settings.metrics is not None
+        self._serves_gateways = settings.ext_authz is not None
         self._keys_ready = False
 
     @asynccontextmanager
@@ -73,11 +74,16 @@ class Housekeeping:
         service.metrics.issuers = service.issuers.status(service.clock())
 
     async def _report_health(self) -> None:
-        """SERVING only while the store is ready, and there are keys of every issuer."""
+        """SERVING only while the store is ready, and there are keys of every issuer; the service
+        for gateways, only while there are keys of assertions, too."""
         is_ready = self._keys_ready and self._service.store.ready
         self._service.metrics.ready = is_ready
         for name in ("", *AUTHSVC_SERVICES):
             self._health.report(name, serving=is_ready)
+        if self._serves_gateways and (assertions := self._service.assertions) is not None:
+            from authsvc.gateways.ext_authz import SERVICE_NAME
+
+            self._health.report(SERVICE_NAME, serving=is_ready and assertions.keys.ready)
 
     async def _sweep(self) -> None:
         await remove_expired(self._service.store, now=self._service.clock(), limits=self._limits)

@@ -14,16 +14,23 @@ from typing import Any
 
 import httpx2
 import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from authsvc.assertions.key_ring import DOCUMENT_NAME, KeyRing
+from authsvc.assertions.key_ring import DOCUMENT_NAME, MAX_AGE_SECONDS, KeyRing
 from authsvc.assertions.key_set import DAY_SECONDS
 from authsvc.assertions.sealing import FileSeal
+from authsvc.gateways.ext_authz import SERVICE_NAME
+from authsvc.server.running import running
 from authsvc.stores.redis.server import server_at
 from authsvc.stores.redis.store import RedisStore
 from tests.authsvc.assertions.test_sealing import OTHER, secret_file
 from tests.support import commands
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
 from tests.support.processes import ROOT, Process, spawn
+from tests.support.service import settings_for
 from tests.support.shared_valkey import fresh_prefix, shared_valkey
 from tests.support.tokens import RESOURCE, IdentityProvider
 from tests.support.valkey import free_port
@@ -83,9 +90,9 @@ def until_published(address: str, kids: list[str]) -> None:
 def test_replicas_that_start_at_once_publish_one_set(tmp_path: Path) -> None:
     secret_file(tmp_path)
     config = configuration(tmp_path, in_valkey(fresh_prefix()))
-    with ExitStack() as running:
+    with ExitStack() as stack:
         replicas = [
-            running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+            stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
             for _ in range(3)
         ]
         sets = [published(address_of(replica)) for replica in replicas]
@@ -96,8 +103,8 @@ def test_replicas_that_start_at_once_publish_one_set(tmp_path: Path) -> None:
 async def test_the_command_replaces_the_keys_of_running_replicas(tmp_path: Path) -> None:
     secret_file(tmp_path)
     config = configuration(tmp_path, f'path = "{tmp_path}/authsvc.db"')
-    with ExitStack() as running:
-        process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+    with ExitStack() as stack:
+        process = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
         address = address_of(process)
         before = published(address)
         ran = await commands.run("assertions", "rotate", "--config", config, "--json")
@@ -115,14 +122,14 @@ async def test_the_command_mends_a_lost_file(tmp_path: Path) -> None:
     assert first.code == 0
     assert "signs from now on. All others are withdrawn." in first.out
     secret_file(tmp_path, OTHER)
-    with ExitStack() as running:
-        process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+    with ExitStack() as stack:
+        process = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
         assert process.wait(TIMEOUT_SECONDS) == 2
         assert "assertions.encryption_key_file" in process.output
         assert "does not decrypt the stored keys" in process.output
     ran = await commands.run("assertions", "rotate", "--config", config, "--json")
-    with ExitStack() as running:
-        process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+    with ExitStack() as stack:
+        process = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
         (key,) = published(address_of(process))["keys"]
     assert key["kid"] == ran.json()["key_id"]
 
@@ -182,8 +189,8 @@ def test_workers_publish_one_set_on_one_port(tmp_path: Path) -> None:
             f'issuer = "https://authsvc.example"\nlisten = "127.0.0.1:{port}"',
         )
     )
-    with ExitStack() as running:
-        process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
+    with ExitStack() as stack:
+        process = stack.enter_context(spawn("authsvc", "serve", "--config", str(config)))
         process.wait_for("listening on", TIMEOUT_SECONDS)
         assert process.output.count(f"127.0.0.1:{port}/.well-known/jwks.json") == 3
         sets = [published(f"127.0.0.1:{port}") for _ in range(20)]
@@ -272,3 +279,33 @@ async def test_a_replica_that_dies_leaves_keys_or_none(tmp_path: Path, step: str
         assert len({it.jwks() for it in replicas}) == 1
         (key,) = json.loads(replicas[0].jwks())["keys"]
         assert replicas[0].signing_key(time.time()).kid == key["kid"]
+
+
+# Health.
+
+
+async def test_without_keys_the_service_for_gateways_alone_is_not_serving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.server.housekeeping.REFRESH_SECONDS", 3_600.0)
+    clock = Clock()
+    settings = settings_for(
+        tmp_path,
+        IdentityProvider(clock),
+        assertions={"issuer": "https://authsvc.example", "listen": "127.0.0.1:0"},
+        ext_authz={},
+    )
+    async with (
+        running(settings, clock=clock) as address,
+        aio.insecure_channel(address) as channel,
+        asyncio.timeout(TIMEOUT_SECONDS),
+    ):
+        health: Any = health_pb2_grpc.HealthStub(channel)  # its stubs are without methods
+        watch = health.Watch(HealthCheckRequest(service=SERVICE_NAME))
+        assert (await watch.read()).status == HealthCheckResponse.SERVING
+        clock.advance(MAX_AGE_SECONDS + 1)
+        assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
+        for name in ("", "authsvc.v1.AuthService"):
+            answer = await health.Check(HealthCheckRequest(service=name))
+            assert answer.status == HealthCheckResponse.SERVING
+        watch.cancel()
