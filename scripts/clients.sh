@@ -26,3 +26,13 @@ for folder in tests/clients tests/deploy/tools protos; do
     "$venv/bin/python" -m scripts.npm "$folder" ||
         echo "clients: $folder could not be installed; its tests skip" >&2
 done
+
+# Envoy's official stubs have an environment of their own: they overwrite files of other packages.
+lock=tests/authsvc/gateways/official/requirements.lock
+stubs=var/official-stubs
+if ! cmp -s $lock $stubs/requirements.lock; then
+    rm -rf $stubs
+    { "$venv/bin/python" -m venv --without-pip $stubs &&
+        "$venv/bin/python" -m scripts.install --target $stubs/bin/python $lock &&
+        cp $lock $stubs; } || echo "clients: $lock could not be installed; its tests skip" >&2
+fi
