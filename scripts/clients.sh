@@ -28,11 +28,12 @@ for folder in tests/clients tests/deploy/tools protos; do
 done
 
 # Envoy's official stubs have an environment of their own: they overwrite files of other packages.
-lock=tests/authsvc/gateways/official/requirements.lock
+official=tests/authsvc/gateways/official
 stubs=var/official-stubs
-if ! cmp -s $lock $stubs/requirements.lock; then
+if ! cmp -s $official/requirements.lock $stubs/requirements.lock; then
     rm -rf $stubs
-    { "$venv/bin/python" -m venv --without-pip $stubs &&
-        "$venv/bin/python" -m scripts.install --target $stubs/bin/python $lock &&
-        cp $lock $stubs; } || echo "clients: $lock could not be installed; its tests skip" >&2
+    { "$venv/bin/python" -m venv --without-pip $stubs && "$venv/bin/python" -m scripts.install \
+        --target $stubs/bin/python tests/authsvc/gateways/official/requirements.lock &&
+        cp $official/requirements.lock $stubs; } ||
+        echo "clients: $official could not be installed; its tests skip" >&2
 fi
