@@ -507,6 +507,24 @@ async def test_a_route_that_names_no_resource(route: Table, is_known: bool, tmp_
     assert "listener unnamed, 127.0.0.1:8080 /mcp*" in places[0].text
 
 
+async def test_a_resource_that_a_route_names_may_be_at_another_host(tmp_path: Path) -> None:
+    named = "https://named.example/mcp"
+    given = checked(context_extensions={"resource": named})
+    path = written(tmp_path, configuration((), {"named": given}))
+    routes: list[Table] = [{"resource": named}]
+    assert not bad(await found(path, settings_for(RESOURCE, named, routes=routes)))
+
+
+async def test_below_a_resource_that_is_a_whole_host(tmp_path: Path) -> None:
+    whole = "http://127.0.0.1:8080"
+    settings = settings_for(whole, RESOURCE)
+    single = inserted(match={"path": "/healthz"})
+    assert not bad(await found(written(tmp_path, configuration((), {"one": single})), settings))
+    many = inserted(match={"prefix": "/status"})
+    (told,) = bad(await found(written(tmp_path, configuration((), {"one": many})), settings))
+    assert (told.level, f"requests below {whole} pass unchecked" in told.text) == (Level.WARN, True)
+
+
 async def test_a_resource_that_no_route_leads_to(tmp_path: Path, dump: Table) -> None:
     other = "https://other.example/mcp"
     routes: list[Table] = [{"resource": RESOURCE}, {"resource": other}]
