@@ -206,6 +206,36 @@ async def test_a_session_is_the_same_on_each_replica(replicas: Replicas, client:
         assert (await client.post(call("whoami"), session=session)).status_code == 401
 
 
+async def test_one_of_two_does_not_answer(replicas: Replicas, client: Endpoint) -> None:
+    """It is asked until Envoy has found it out; then the other one alone is."""
+    token = replicas.gateway.token()
+    session = await opened(client)
+    assert said(await asked(client, session, token))["sub"] == "alice"
+    frozen = replicas.each[1].process
+    frozen.kill(signal.SIGSTOP)
+    try:
+        in_a_row = 0
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            while in_a_row < IN_A_ROW:
+                answer = await asked(client, session, token)
+                assert answer.status_code == 503 or said(answer)["sub"] == "alice"
+                in_a_row = in_a_row + 1 if answer.status_code == 200 else 0
+    finally:
+        frozen.kill(signal.SIGCONT)
+
+
+async def test_one_of_two_is_away(replicas: Replicas, client: Endpoint) -> None:
+    token = replicas.gateway.token()
+    session = await opened(client)
+    assert said(await asked(client, session, token))["sub"] == "alice"
+    second = replicas.each[1]
+    second.process.kill(signal.SIGKILL)
+    second.process.wait(TIMEOUT_SECONDS)
+    for _ in range(IN_A_ROW):
+        assert said(await asked(client, session, token))["sub"] == "alice"
+    second.start()
+
+
 async def test_authsvc_does_not_answer(replicas: Replicas, client: Endpoint) -> None:
     token = replicas.gateway.token()
     session = await opened(client)
