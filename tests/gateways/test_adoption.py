@@ -193,6 +193,11 @@ async def test_row_13(client: Endpoint, gateway: Gateway) -> None:
     answer = await asked(client, session)
     assert answer.status_code == 401
     assert "error=" not in answer.headers["www-authenticate"]
+    # What is open elsewhere, too: it could answer in the owner's name, or cancel what they asked.
+    reply = {"jsonrpc": "2.0", "id": 7, "result": {}}
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
+    for message in (request("ping"), request("tools/list"), reply, cancelled):
+        assert (await client.post(message, session=session)).status_code == 401
     for method in ("GET", "DELETE"):
         assert (await sent(client, method, session)).status_code == 401
     assert not gateway.seen
@@ -243,6 +248,21 @@ async def test_a_stream_of_the_session_is_its_owners(client: Endpoint, gateway: 
 
     answer = await sent(client, "GET", session, token)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+
+
+async def test_an_id_counts_where_it_was_authorised(client: Endpoint, gateway: Gateway) -> None:
+    """Of a session that is another's, in requests that belong to none."""
+    session = await opened(client)
+    assert await who(client, session, gateway.token("victim")) == ("victim", ["reader"])
+    gateway.seen.clear()
+
+    for token in (None, gateway.token("mallory")):
+        opening = await client.post(initialize(), session=session, token=token, version=None)
+        assert opening.headers["mcp-session-id"] != session
+        listed = await client.modern("tools/list", session=session, token=token)
+        assert listed.status_code == 200
+    assert len(gateway.seen) == 4
+    assert not any(seen.values("mcp-session-id") for seen in gateway.seen)
 
 
 async def test_its_owner_ends_it_here_and_there(client: Endpoint, gateway: Gateway) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
-from tests.gateways.deployed import Configuration, manager_of
+from tests.gateways.deployed import Configuration, ext_authz_of, manager_of
 from tests.gateways.harness import Gateway, said, serving
 from tests.gateways.upstreams import ASSERTION
 from tests.mcp_adapter.harness import LEGACY, Endpoint, call, initialize, opened, request
@@ -49,6 +50,13 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Envoy as it is deployed."""
     with serving("sdk-stateful", tmp_path_factory.mktemp("deployed")) as running:
         yield running
+
+
+def headers_unseen(configuration: Configuration) -> None:
+    """Envoy sends Check the headers that are listed, as other gateways do by default."""
+    seen = ["authorization", "content-type", "content-length", "mcp-session-id"]
+    patterns = [{"exact": name} for name in [*seen, "mcp-protocol-version"]]
+    ext_authz_of(configuration)["allowed_headers"] = {"patterns": patterns}
 
 
 @pytest.fixture
@@ -116,6 +124,20 @@ async def test_nobody_brings_another_identity_than_theirs(
         for seen in gateway.seen:
             assert [each for each, _ in seen.headers if is_ours(each)] == [ASSERTION]
             assert seen.values(ASSERTION) != [assertion]
+
+
+async def test_an_identity_that_check_is_not_shown(tmp_path: Path) -> None:
+    with serving("sdk-stateful", tmp_path, change=headers_unseen) as gateway:
+        async with gateway.client() as client:
+            session = await opened(client)
+            gateway.seen.clear()
+            forged = [("x-authsvc-assertion", "x"), ("x-authsvc-credentials", "x")]
+            mine = [("Mcp-Session-Id", session), bearer(gateway.token())]
+            assert (await posted(client, initialize(), forged, version=None)).status_code == 200
+            assert said(await posted(client, call("whoami"), [*forged, *mine]))["sub"] == "alice"
+        nobodys, mine_seen = gateway.seen
+        assert not [each for each, _ in nobodys.headers if is_ours(each)]
+        assert [each for each, _ in mine_seen.headers if is_ours(each)] == [ASSERTION]
 
 
 @pytest.mark.parametrize("name", [*UNDERSCORED, "mcp_session_id"])
@@ -204,6 +226,17 @@ async def test_an_open_path_leads_nowhere_else(deployed: Gateway, path: str) -> 
         status, _ = await peer.answer()
     assert status in {400, 401, 404}
     assert not deployed.seen
+
+
+@pytest.mark.parametrize("path", ["/mcp/../mcp", "/healthz/../mcp", "/mcp/./", "//mcp", "/mcp//"])
+async def test_the_path_that_is_authorised_is_served(deployed: Gateway, path: str) -> None:
+    deployed.seen.clear()
+    body = json.dumps(initialize()).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: {host_of(deployed)}\r\nContent-Length: {len(body)}\r\n"
+    async with await connected(deployed) as peer:
+        await peer.send(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        await peer.head()
+    assert {seen.path for seen in deployed.seen} == {"/mcp/" if path.endswith("/") else "/mcp"}
 
 
 # Where does a body end?
