@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from authsvc.assertions.key_set import DAY_SECONDS
 from authsvc.assertions.sealing import NoSeal
 from authsvc.assertions.signer import Assertions
 from authsvc.common.settings import ConfigError
+from authsvc.common.wsgi_serving import MAX_CONNECTIONS
 from authsvc.net.development_certificates import write_development_certificates
 from authsvc.net.served_context import ServedContext
 from authsvc.server.assembly import Service, assembled
@@ -233,10 +235,25 @@ async def test_beyond_this_machine_it_is_https(
         assert (await fetched(port, trusting())).json()["keys"]
         with pytest.raises(httpx2.TransportError):
             await asked(f"127.0.0.1:{port}")
-        # A peer that says nothing, or no TLS, keeps nobody from the next.
         with pytest.raises(httpx2.TransportError):
             await fetched(port, ssl.create_default_context())
         assert (await fetched(port, trusting())).json()["keys"]
+
+
+async def test_peers_that_do_not_finish_the_handshake_keep_nobody_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    async with publishing_to_others(tmp_path, caplog, clock) as (port, trusting):
+        with ExitStack() as stack:
+            silent = [
+                stack.enter_context(
+                    socket.create_connection(("127.0.0.1", int(port)), TIMEOUT_SECONDS)
+                )
+                for _ in range(3 * MAX_CONNECTIONS)
+            ]
+            assert (await fetched(port, trusting())).json()["keys"]
+            assert await asyncio.to_thread(silent[0].recv, 1) == b""
+    assert "connections for assertions: the oldest ends" in caplog.text
 
 
 async def test_a_certificate_without_its_key_stops_the_start(
