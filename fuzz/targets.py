@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.checks import check_verdict
 from fuzz.claims import claims_verdict
 from fuzz.discovery import metadata_verdict
 from fuzz.http2 import http2_verdict
@@ -27,5 +28,6 @@ TARGETS: dict[str, Callable[[bytes], str]] = {
     "jwk_sets": jwk_set_verdict,
     "claims": claims_verdict,
     "http2": http2_verdict,
+    "checks": check_verdict,
 }
 """By name: each takes an input, and returns the reason for which it is rejected, or nothing."""

@@ -9,6 +9,7 @@ import pytest
 
 from fuzz.answer_seeds import EXCHANGE, INTROSPECTION, odd_answers
 from fuzz.answers import exchange_verdict, introspection_verdict
+from fuzz.checks import check_verdict
 from fuzz.claims import CLAIMS, MAPPINGS, claims_verdict, odd_places
 from fuzz.discovery import METADATA, metadata_verdict
 from fuzz.jwk_sets import beside_a_good_key, jwk_set_verdict, odd_entries
@@ -47,6 +48,17 @@ def test_the_corpus_has_valid_tokens() -> None:
     claims = {"standard", "lists", "scp", "groups", "patterns", "compressed", "nested"}
     expected = claims | {"es256", "eddsa"}
     assert valid == {f"token-{name}" for name in expected}
+
+
+def test_the_corpus_of_checks_has_each_verdict() -> None:
+    """The target itself checks what a gateway passes on."""
+    told = {name: check_verdict(data) for name, data in corpora()["checks"].items()}
+    passed = {"open", "called", "initialize", "unread", "stream", "end", "by-place", "padded"}
+    assert {name for name, verdict in told.items() if verdict == ""} == passed
+    unread = ("nothing", "no-message", "twice")
+    assert {told[name] for name in unread} == {"INVALID_ARGUMENT"}
+    assert (told["metadata"], told["other"], told["elsewhere"]) == ("200", "204", "403")
+    assert (told["lacking"], told["joined"], told["cut"]) == ("403", "400", "403")
 
 
 def test_any_value_anywhere_in_an_answer() -> None:

@@ -67,7 +67,8 @@ class CheckedRequest:
         """What a gateway has sent.
 
         Raises:
-            AuthError: ARGUMENT_INVALID: it is no CheckRequest, or has no HTTP request.
+            AuthError: ARGUMENT_INVALID: it is no CheckRequest, has no HTTP request, or has headers
+                in both forms.
         """
         try:
             attributes = ExtAuthzRequest.FromString(encoded).attributes
@@ -76,6 +77,10 @@ class CheckedRequest:
         http = attributes.request.http
         if not http.method:
             raise AuthError(Reason.ARGUMENT_INVALID, "the CheckRequest has no HTTP request")
+        if http.HasField("header_map") and http.headers:
+            raise AuthError(
+                Reason.ARGUMENT_INVALID, "headers in both forms can be read in two ways"
+            )
         raw = list(_listed(http) if http.HasField("header_map") else _mapped(http))
         headers = Headers([(name, value) for name, value in raw if name[:1] != b":"])
         return cls(

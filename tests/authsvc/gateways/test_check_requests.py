@@ -153,3 +153,12 @@ def test_what_is_no_check_of_an_http_request_is_an_error(encoded: bytes) -> None
 
 def test_no_repr_shows_a_token() -> None:
     assert "sesame" not in repr(read(request("POST", BODY, token="sesame")))
+
+
+def test_headers_in_both_forms_are_an_error() -> None:
+    """What one of them has, and the other has not, would be neither read nor removed."""
+    message = request("POST", b"{}")
+    message.attributes.request.http.headers["authorization"] = "Bearer x"
+    with pytest.raises(AuthError) as caught:
+        read(message)
+    assert caught.value.reason is Reason.ARGUMENT_INVALID
