@@ -99,8 +99,6 @@ class ExtAuthzServicer:
             call = Call()
             try:
                 return await self._decided(request, call, caller, context)
-            except Refusal as refusal:
-                return self._denied(refusal, call)
             except AuthError as error:
                 return self._denied(refusals.refusal_of(error, in_session=False, scopes=()), call)
             except Exception as error:  # noqa: BLE001 - fails closed
@@ -113,7 +111,7 @@ class ExtAuthzServicer:
         """The response to a request.
 
         Raises:
-            Refusal, AuthError: it is denied.
+            AuthError: it is denied before it is read.
         """
         route = self._route_of(request, caller, context)
         with self._admission.call_for(route.resource, context, caller):

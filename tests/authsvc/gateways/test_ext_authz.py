@@ -17,7 +17,8 @@ import pytest
 
 from authsvc.assertions.signer import Assertions
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Resolution
+from authsvc.domain.resolution import BearerCredentials, Resolution, Secret
+from authsvc.gateways.upstream_headers import encoded_credentials
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.telemetry.spans import NoTracing
 from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
@@ -227,6 +228,26 @@ async def test_a_request_that_can_be_read_in_two_ways_is_refused(
     assert (answer.status, error["error"]["code"], error["id"]) == (status, code, request_id)
 
 
+@pytest.mark.parametrize(
+    ("body", "request_id"),
+    [
+        (rpc("ping") | {"id": "seven"}, "seven"),
+        (b"{", None),
+        (rpc("ping", {"x": "y" * 70_000}), None),
+        (rpc("ping", {"x": [1] * 2_000}), None),
+    ],
+)
+async def test_the_id_of_a_request_whose_headers_are_refused(
+    start: Start, body: object, request_id: str | None
+) -> None:
+    gateway = await start()
+    twice = [("mcp-session-id", "a"), ("mcp-session-id", "b")]
+    answer = await gateway.post(body, headers=twice)
+    assert (answer.status, json.loads(answer.body)["id"]) == (400, request_id)
+    unread = await gateway.post(body, headers=twice, sends_body=False)
+    assert (unread.status, json.loads(unread.body)["id"]) == (400, None)
+
+
 async def test_another_type_than_json_is_refused(start: Start) -> None:
     gateway = await start()
     message = request("POST", rpc("ping"), as_map=True)
@@ -375,6 +396,15 @@ async def test_the_ids_of_principal_sessions_are_not_adopted(
     await gateway.post(tool_call(), token=idp.token())
     answer = await gateway.post(tool_call(), session="~x", token=idp.token())
     assert answer.status == 404
+
+
+@pytest.mark.parametrize("session", ["x" * 129, "x y"])
+async def test_an_id_that_is_none_is_not_adopted(
+    start: Start, idp: IdentityProvider, session: str
+) -> None:
+    gateway = await start()
+    for token in ("", idp.token()):
+        assert (await gateway.post(rpc("ping"), session=session, token=token)).status == 404
 
 
 async def test_streams_and_ends_are_for_the_owner(start: Start, idp: IdentityProvider) -> None:
@@ -576,6 +606,18 @@ async def test_credentials_are_for_the_upstreams_that_ask(
     assert header not in caplog.text
     anonymous = await gateway.post(rpc("ping"))
     assert "x-authsvc-credentials" in anonymous.removed
+
+
+def test_bearer_credentials_as_a_header() -> None:
+    credentials = BearerCredentials(Secret("sesame"), "Bearer", 1_800_000_600)
+    header = encoded_credentials(credentials)
+    assert "=" not in header
+    assert json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))) == {
+        "type": "bearer",
+        "access_token": "sesame",
+        "token_type": "Bearer",
+        "expire_time": 1_800_000_600,
+    }
 
 
 async def test_other_upstreams_get_none(start: Start, idp: IdentityProvider) -> None:
