@@ -59,9 +59,7 @@ def changes(
 
 def _dropped(request: CheckedRequest, version: str) -> Iterator[str]:
     """Names of the client's headers that the upstream does not get."""
-    kept = forwarding.forwarded(
-        request.headers, method=request.method, version=version, with_body=False
-    )
+    kept = forwarding.forwarded(request.headers, method=request.method, version=version)
     for name in {*request.headers.names} - {name for name, _ in kept} - _OF_THE_BODY:
         yield name.decode("latin-1")
 

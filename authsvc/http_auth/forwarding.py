@@ -53,16 +53,14 @@ _DROPPED = frozenset(
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
+        # Set anew for the body that was read.
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"transfer-encoding",
     }
 )
 """Headers of the client's that no server gets, with a ``_`` for each ``-`` too."""
-
-_DROPPED_WITH_BODY = _DROPPED | {
-    b"content-type",
-    b"content-length",
-    b"content-encoding",
-    b"transfer-encoding",
-}
 
 _CONDITIONAL = (_MCP, _LAST_EVENT_ID, _OURS)
 """What begins the names of headers that a server gets in one spelling, and where they count, or
@@ -171,24 +169,20 @@ def named_message(headers: Headers, version: str) -> dict[str, Any] | None:
     return {"method": method, "params": params}
 
 
-def forwarded(
-    headers: Headers, *, method: str, version: str, with_body: bool
-) -> list[tuple[bytes, bytes]]:
+def forwarded(headers: Headers, *, method: str, version: str) -> list[tuple[bytes, bytes]]:
     """The client's headers that the server gets. The session id is set anew where one was
-    authorised.
+    authorised, and what describes the body where there is one.
 
     Args:
         headers: of the request.
         method: of the request.
         version: the revision of MCP that it was read as.
-        with_body: whether those that describe the body are among them.
     """
-    dropped = _DROPPED if with_body else _DROPPED_WITH_BODY
     kept: list[tuple[bytes, bytes]] = []
     for header in headers.raw:
         name = header[0]
         spelled = name.replace(b"_", b"-") if b"_" in name else name
-        if spelled in dropped:
+        if spelled in _DROPPED:
             continue
         if spelled.startswith(_CONDITIONAL) and not _counts(name, spelled, method, version):
             continue

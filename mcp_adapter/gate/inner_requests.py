@@ -32,9 +32,7 @@ def inner_scope(
         body: what was read; None for a request that has none.
         in_session: whether the app sees the request's session id.
     """
-    headers = forwarded(
-        request.headers, method=scope["method"], version=request.version, with_body=False
-    )
+    headers = forwarded(request.headers, method=scope["method"], version=request.version)
     if body is not None:
         headers += [(b"content-type", _JSON), (b"content-length", b"%d" % len(body))]
     if in_session and request.session_id:
