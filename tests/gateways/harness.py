@@ -26,7 +26,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.envoy import running_envoy
 from tests.support.node import installed, spawn_node
 from tests.support.tokens import IdentityProvider
-from tests.support.valkey import free_port
+from tests.support.valkey import eventually, free_port
 
 IN_PYTHON: dict[str, MakeApp] = {
     "sdk-stateful": partial(official, stateless=False),
@@ -152,6 +152,7 @@ def serving(
     clock: Callable[[], float] = time.time,
     change: Callable[[Configuration], None] = unchanged,
     tables: str = "",
+    known: bool = True,
     **route: object,
 ) -> Iterator[Gateway]:
     """Run authsvc, in this process, an upstream, and Envoy.
@@ -162,6 +163,7 @@ def serving(
         clock: of authsvc, the tokens and an upstream in Python.
         change: changes the configuration of Envoy.
         tables: further tables of authsvc's configuration.
+        known: whether authsvc knows this Envoy.
         route: what the resource's route sets.
     """
     idp, files = IdentityProvider(clock), Files(folder)
@@ -191,7 +193,17 @@ def serving(
         )
         change(configured)
         log = stack.enter_context(running_envoy(configured, folder))
+        if known:
+            wait_until_asked(resource)
         yield Gateway(kind, resource, idp, authsvc, upstream.upstream, log)
+
+
+def wait_until_asked(resource: str) -> None:
+    """Wait until Envoy takes authsvc for healthy: its first health check may be too early."""
+    eventually(
+        lambda: httpx2.get(resource, timeout=TIMEOUT_SECONDS).status_code != 503,
+        "Envoy asks authsvc",
+    )
 
 
 def jwks_url(port: int) -> str:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.gateways.configured import WRITING
 from tests.gateways.deployed import Configuration, ext_authz_of, manager_of
-from tests.gateways.harness import Gateway, refusal, said, serving
-from tests.mcp_adapter.harness import Endpoint, call, opened, request
+from tests.gateways.harness import KINDS, Gateway, refusal, said, serving
+from tests.mcp_adapter.harness import MODERN, Endpoint, call, opened, request
 from tests.support.tokens import ISSUER
 
 pytestmark = pytest.mark.anyio
@@ -175,7 +175,7 @@ async def test_no_body_at_all(tmp_path: Path) -> None:
 
 
 async def test_routing_headers_name_the_call(tmp_path: Path) -> None:
-    """Of 2026-07-28: and the upstream refuses those that its body contradicts."""
+    """Of 2026-07-28."""
     with serving("sdk-stateless", tmp_path, change=bodies_unread, routing_headers=True) as gateway:
         token = gateway.token()
         params = {"name": "whoami", "arguments": {}}
@@ -184,15 +184,47 @@ async def test_routing_headers_name_the_call(tmp_path: Path) -> None:
             assert said(await client.modern("tools/call", params, token=token))["sub"] == "alice"
             lacks = await client.modern("tools/call", {**params, "name": "write"}, token=token)
             assert refusal(lacks) == (403, "INSUFFICIENT_SCOPE")
-            contradicted = await client.modern(
-                *("tools/call", {**params, "name": "write"}),
-                token=token,
-                headers={"Mcp-Name": "whoami"},
-            )
-            assert contradicted.status_code == 400
             # The older revisions have no such headers.
             session = await client.post(request("tools/list"), session="x")
             assert session.status_code == 401
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_upstream_compares_them_with_the_body(tmp_path: Path, kind: str) -> None:
+    """What ``routing_headers`` relies on: none of these executes what was not authorised."""
+    with serving(
+        *(kind, tmp_path),
+        change=bodies_unread,
+        routing_headers=True,
+        adopt_sessions=kind.endswith("-stateful"),
+    ) as gateway:
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        older, modern = call("write"), call("write", _meta=meta)
+        who = {"Mcp-Method": "tools/call", "Mcp-Name": "whoami"}
+        async with gateway.client() as client:
+            for body in (older, modern, [older], [modern]):
+                for method in ("tools/list", "ping", "notifications/cancelled"):
+                    headers = {"Mcp-Method": method}
+                    answer = await client.post(body, version=MODERN, headers=headers)
+                    assert answer.status_code == 400, (body, method)
+                answer = await client.post(body, token=gateway.token(), version=MODERN, headers=who)
+                assert answer.status_code == 400, body
+
+
+async def test_a_flood_of_bad_tokens_is_slowed(tmp_path: Path) -> None:
+    limits = "[limits]\nrejected_tokens_per_second = 0.1\nrejected_tokens_burst = 2\n"
+    with serving("sdk-stateless", tmp_path, tables=limits) as gateway:
+        async with gateway.client() as client:
+            answers = [
+                await client.modern("ping", token=gateway.idp.forged(f"mallory-{number}"))
+                for number in range(4)
+            ]
+            assert [answer.status_code for answer in answers] == [401, 401, 429, 429]
+            assert int(answers[-1].headers["retry-after"]) >= 1
+            assert not gateway.seen
 
 
 @pytest.mark.parametrize("asks", [True, False])

@@ -15,7 +15,17 @@ import pytest
 from tests.gateways.deployed import Configuration, ext_authz_of, manager_of
 from tests.gateways.harness import Gateway, said, serving
 from tests.gateways.upstreams import ASSERTION
-from tests.mcp_adapter.harness import LEGACY, Endpoint, call, initialize, opened, request
+from tests.mcp_adapter.harness import (
+    LEGACY,
+    Endpoint,
+    Meeting,
+    MemoryResolver,
+    call,
+    initialize,
+    opened,
+    request,
+)
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http_server import Peer
 
 pytestmark = pytest.mark.anyio
@@ -183,6 +193,55 @@ async def test_what_is_one_and_comes_twice_is_refused(client: Endpoint, gateway:
     listed = ("Mcp-Session-Id", f"{session},{other}")
     assert (await posted(client, call("whoami"), [listed, alice])).status_code == 404
     assert [seen.values("mcp-session-id") for seen in gateway.seen] == [[listed[1]]]
+
+
+async def test_a_connection_is_of_http_alone(client: Endpoint, gateway: Gateway) -> None:
+    for protocol, connection in (
+        ("h2c", "Upgrade, HTTP2-Settings"),
+        ("websocket", "Upgrade"),
+        ("x", "Upgrade"),
+    ):
+        upgrade = [
+            ("Upgrade", protocol),
+            ("Connection", connection),
+            ("HTTP2-Settings", "AAMAAABk"),
+        ]
+        answer = await posted(client, initialize(), upgrade, version=None)
+        assert answer.status_code in {200, 403}
+    for seen in gateway.seen:
+        assert not {"upgrade", "http2-settings"} & {name for name, _ in seen.headers}
+
+
+async def test_http_2(gateway: Gateway) -> None:
+    """Without a length, and with headers of ours in each spelling."""
+    transport = httpx2.AsyncHTTPTransport(http1=False, http2=True)
+    origin = gateway.resource.removesuffix("/mcp")
+    async with httpx2.AsyncClient(
+        transport=transport, base_url=origin, timeout=TIMEOUT_SECONDS
+    ) as http:
+        client = Endpoint(http, MemoryResolver(), Meeting())
+        session = await opened(client)
+        gateway.seen.clear()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield json.dumps(call("whoami")).encode()
+
+        headers = [
+            ("accept", "application/json, text/event-stream"),
+            ("content-type", "application/json"),
+            ("mcp-session-id", session),
+            bearer(gateway.token()),
+        ]
+        for more in ([], [(ASSERTION, "x")], [("x_authsvc_assertion", "x")]):
+            answer = await http.post("/mcp", content=body(), headers=[*headers, *more])
+            assert answer.http_version == "HTTP/2"
+            assert said(answer)["sub"] == "alice"
+        for seen in gateway.seen:
+            assert [each for each, _ in seen.headers if is_ours(each)] == [ASSERTION]
+        for twice in (bearer(gateway.token("bob")), ("mcp-session-id", "other")):
+            answer = await http.post("/mcp", content=body(), headers=[*headers, twice])
+            assert answer.status_code == 400
+        assert (await http.post("/mcp", content=body(), headers=headers[:2])).status_code == 401
 
 
 @pytest.mark.parametrize(

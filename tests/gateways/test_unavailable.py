@@ -17,8 +17,17 @@ import pytest
 
 from authsvc.client import AdminClient
 from tests.gateways.configured import ASSERTING, Files, config
-from tests.gateways.deployed import cluster_of, configuration
-from tests.gateways.harness import Authsvc, Gateway, jwks_url, refusal, said, started
+from tests.gateways.deployed import Configuration, cluster_of, configuration
+from tests.gateways.harness import (
+    Authsvc,
+    Gateway,
+    jwks_url,
+    refusal,
+    said,
+    serving,
+    started,
+    wait_until_asked,
+)
 from tests.mcp_adapter.harness import Endpoint, call, initialize, opened, request
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.envoy import running_envoy
@@ -135,6 +144,7 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
         second = {"socket_address": {"address": "127.0.0.1", "port_value": ports[1][0]}}
         endpoints["lb_endpoints"].append({"endpoint": {"address": second}})
         log = stack.enter_context(running_envoy(configured, folder))
+        wait_until_asked(resource)
         gateway = Gateway(KIND, resource, idp, authsvc, upstream.upstream, log)
         yield Replicas(gateway, each)
 
@@ -265,7 +275,33 @@ async def test_authsvc_is_away_and_comes_back(replicas: Replicas, client: Endpoi
     assert said(await served(client, session, token))["sub"] == "alice"
 
 
-async def check_closed(gateway: Gateway, client: Endpoint, session: str) -> None:
+def known_as(name: str) -> Callable[[Configuration], None]:
+    """Envoy presents another certificate; none for an empty name."""
+
+    def change(configuration: Configuration) -> None:
+        context = cluster_of(configuration, "authsvc")["transport_socket"]["typed_config"]
+        common = context["common_tls_context"]
+        (secret,) = common.pop("tls_certificate_sds_secret_configs")
+        folder = Path(secret["sds_config"]["path_config_source"]["path"]).parent
+        if name:
+            files = {"certificate_chain": f"{name}.pem", "private_key": f"{name}.key"}
+            named = {kind: {"filename": str(folder / file)} for kind, file in files.items()}
+            common["tls_certificates"] = [named]
+
+    return change
+
+
+@pytest.mark.parametrize(("name", "status"), [("", 503), ("server", 503), ("operator", 403)])
+async def test_a_gateway_that_is_not_registered(tmp_path: Path, name: str, status: int) -> None:
+    """Without a certificate, with one that nobody is known by, and with an operator's."""
+    with serving(KIND, tmp_path, change=known_as(name), known=False) as gateway:
+        async with gateway.client() as client:
+            await check_closed(gateway, client, "any", status=status)
+
+
+async def check_closed(
+    gateway: Gateway, client: Endpoint, session: str, *, status: int = 503
+) -> None:
     """Nothing is let in: neither a caller who was a moment ago, nor what is open to everyone."""
     gateway.seen.clear()
     headers = {"Mcp-Session-Id": session, "Authorization": f"Bearer {gateway.token()}"}
@@ -278,7 +314,7 @@ async def check_closed(gateway: Gateway, client: Endpoint, session: str) -> None
         client.http.delete("/mcp", headers=headers),
     )
     for answer in answers:
-        assert answer.status_code == 503
+        assert answer.status_code == status
         assert "www-authenticate" not in answer.headers
     assert not gateway.seen
 
