@@ -47,7 +47,9 @@ MAY_IMPORT = {
         *("assertions", "telemetry", "resolver", "admin", "rpc", "wire", "v1"),
         *("http_auth", "gateways"),
     },
-    "diagnosis": {"domain", "common", "net", "tokens", "stores", "access", "client", "server"},
+    "diagnosis": {
+        *("domain", "common", "net", "tokens", "stores", "access", "client", "gateways", "server"),
+    },
     "cli": {
         *("domain", "common", "net", "tokens", "access", "client"),
         *("assertions", "telemetry", "server", "console", "diagnosis"),

@@ -13,6 +13,7 @@ except ModuleNotFoundError:
 # isort: split
 
 from authsvc.gateways.ext_authz import ExtAuthzServicer, Signer
+from authsvc.gateways.ext_mcp import ExtMcpServicer
 from authsvc.gateways.routes import Route, Routes
 from authsvc.http_auth.requirements import OPEN_METHODS
 from authsvc.rpc.admission import Admission
@@ -39,6 +40,15 @@ def ext_authz_servicer(
         service.metrics.checks,
         service.tracing,
     )
+
+
+def ext_mcp_servicer(
+    settings: ExtAuthzSettings, service: Service, signer: Signer, admission: Admission
+) -> ExtMcpServicer:
+    """The same for agentgateway; arguments as of ``ext_authz_servicer``."""
+    routes = (item.model_copy(update={"adopt_sessions": True}) for item in settings.routes)
+    adopting = settings.model_copy(update={"adopt_sessions": True, "routes": tuple(routes)})
+    return ExtMcpServicer(ext_authz_servicer(adopting, service, signer, admission))
 
 
 def routes_of(settings: ExtAuthzSettings) -> Routes:

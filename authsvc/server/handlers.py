@@ -66,10 +66,11 @@ def _gateway_handlers(
     service: Service, admission: Admission, settings: Settings
 ) -> Iterator[grpc.GenericRpcHandler]:
     # The settings demand the one for the other.
-    if settings.ext_authz is not None and service.assertions is not None:
+    table, signer = settings.ext_authz, service.assertions
+    if table is not None and signer is not None:
         # It needs the extra "envoy".
-        from authsvc.server.ext_authz import ext_authz_servicer
+        from authsvc.server.ext_authz import ext_authz_servicer, ext_mcp_servicer
 
-        yield ext_authz_servicer(
-            settings.ext_authz, service, service.assertions, admission
-        ).handlers()
+        yield ext_authz_servicer(table, service, signer, admission).handlers()
+        if table.ext_mcp:
+            yield ext_mcp_servicer(table, service, signer, admission).handlers()

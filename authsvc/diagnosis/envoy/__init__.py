@@ -46,7 +46,8 @@ def _examine(report: Report, source: str, content: bytes, settings: Settings | N
         report.fail(f"{shown_url(source)} {error}", _REMEDY)
         return
     faults, registrations = Faults(), Registrations(settings, envoy)
-    resources = sorted(registrations.resources | routes.named_resources(envoy))
+    named = routes.named_resources(envoy)
+    resources = sorted(registrations.resources | named)
     managers = [it for it in envoy.managers if it.filters]
     for manager in managers:
         for filtered in manager.filters:
@@ -55,6 +56,9 @@ def _examine(report: Report, source: str, content: bytes, settings: Settings | N
         routes.examine(faults, manager, resources, registrations)
         for unread in manager.unread:
             faults.warn(f"not examined: {unread}", _unread_remedy(envoy), manager.place)
+    if registrations.is_served(report):
+        for resource in registrations.unused(managers, named):
+            faults.ok("no route leads to this resource of [[ext_authz.routes]]", resource)
     faults.tell(report)
     _conclude(report, envoy, len(managers))
 

@@ -35,6 +35,11 @@ def host_for(hosts: Iterable[VirtualHost], authority: str) -> VirtualHost | None
     return max(found, key=lambda it: it[0])[1] if found else None
 
 
+def has_host(host: VirtualHost, authority: str) -> bool:
+    """Whether one virtual host may take a request; ``authority`` as of ``host_for``."""
+    return host_for([host], authority) is not None
+
+
 def _rank(domain: str, authority: str) -> tuple[int, int]:
     """How closely a domain matches; Envoy takes the closest."""
     domain, authority = domain.lower(), authority.lower()
@@ -70,6 +75,12 @@ def is_conditional(match: Fields) -> bool:
     """Whether a route looks at more than the path."""
     known = {re.sub("([A-Z])", lambda it: f"_{it[1].lower()}", name) for name in match.items}
     return bool(known - _PATHS)
+
+
+def path_of(match: Fields) -> str:
+    """The path or the prefix that a route is for; empty where it is neither."""
+    names = ("prefix", "path_separated_prefix", "path")
+    return next((match.text(name) for name in names if name in match), "")
 
 
 def shown(match: Fields) -> str:

@@ -8,7 +8,13 @@ from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis.envoy.configuration import REDACTED, Envoy, Manager, Route, VirtualHost
 from authsvc.diagnosis.envoy.faults import Faults
 from authsvc.diagnosis.envoy.filters import examine_body, no_body
-from authsvc.diagnosis.envoy.matching import host_for, is_conditional, may_match, shown
+from authsvc.diagnosis.envoy.matching import (
+    host_for,
+    is_conditional,
+    may_match,
+    path_of,
+    shown,
+)
 from authsvc.diagnosis.envoy.registrations import Registrations
 from authsvc.net.urls import read, resource_fault
 
@@ -21,7 +27,7 @@ def named_resources(envoy: Envoy) -> set[str]:
     return {
         spelled_resource(named)
         for manager in envoy.managers
-        for _, route in _checked(manager)
+        for _, _, route in _checked(manager)
         for filtered in manager.filters
         if (named := route.override(filtered).extensions.get(RESOURCE, REDACTED)) != REDACTED
     }
@@ -41,12 +47,13 @@ def examine(
         resources: the MCP servers that are known.
         registrations: what authsvc knows.
     """
-    for place, route in _all_routes(manager):
+    for place, _, route in _all_routes(manager):
         _examine_names(faults, manager, route, place)
-    for place, route in _checked(manager):
+    for place, host, route in _checked(manager):
         _examine_bodies(faults, manager, route, place)
         _examine_stream(faults, manager, route, place)
-        _examine_resource(faults, manager, route, place, registrations)
+        _examine_resources(faults, manager, route, place, registrations)
+        _examine_place(faults, manager, host, route, registrations)
     for resource in resources:
         if not resource_fault(resource):
             _examine_open(faults, manager, resource)
@@ -62,21 +69,21 @@ def examine(
         )
 
 
-def _all_routes(manager: Manager) -> Iterator[tuple[str, Route]]:
+def _all_routes(manager: Manager) -> Iterator[tuple[str, VirtualHost, Route]]:
     for host in manager.hosts:
         for route in host.routes:
-            yield _place(manager, host, route), route
+            yield _place(manager, host, route), host, route
 
 
 def _place(manager: Manager, host: VirtualHost, route: Route) -> str:
     return f"{manager.place}, {next(iter(host.domains), '')} {shown(route.match)}"
 
 
-def _checked(manager: Manager) -> Iterator[tuple[str, Route]]:
-    """The routes to an upstream that a filter runs for."""
-    for place, route in _all_routes(manager):
+def _checked(manager: Manager) -> Iterator[tuple[str, VirtualHost, Route]]:
+    """The routes to an upstream that a filter runs for, with their places and their hosts."""
+    for place, host, route in _all_routes(manager):
         if route.action is not None and _is_checked(manager, route):
-            yield place, route
+            yield place, host, route
 
 
 def _is_checked(manager: Manager, route: Route) -> bool:
@@ -118,12 +125,8 @@ def _examine_stream(faults: Faults, manager: Manager, route: Route, place: str) 
         )
 
 
-def _examine_resource(
-    faults: Faults,
-    manager: Manager,
-    route: Route,
-    place: str,
-    registrations: Registrations,
+def _examine_resources(
+    faults: Faults, manager: Manager, route: Route, place: str, registrations: Registrations
 ) -> None:
     for filtered in manager.filters:
         override = route.override(filtered)
@@ -133,8 +136,19 @@ def _examine_resource(
                 "the dump hides the resource that it names: give --envoy the file to compare it",
                 place,
             )
-        elif fault := registrations.fault(filtered, resource):
+        elif resource and (fault := registrations.fault(filtered, resource)):
             faults.fail(*fault, place)
+
+
+def _examine_place(
+    faults: Faults, manager: Manager, host: VirtualHost, route: Route, registrations: Registrations
+) -> None:
+    overrides = [route.override(it) for it in manager.filters]
+    # Of several filters, one may be for another service.
+    if any(RESOURCE in it.extensions for it in overrides if it.runs):
+        return
+    if fault := registrations.fault_of_place(host, route):
+        faults.fail(*fault, _place(manager, host, route))
 
 
 def _examine_open(faults: Faults, manager: Manager, resource: str) -> None:
@@ -159,9 +173,8 @@ def _examine_open(faults: Faults, manager: Manager, resource: str) -> None:
 
 def _is_below(route: Route, path: str) -> bool:
     """Whether a route is for paths below one; of a whole host, single paths do not count."""
-    prefix = route.match.text("prefix") or route.match.text("path_separated_prefix")
-    text = prefix or (route.match.text("path") if path else "")
-    return bool(text) and text.startswith(f"{path}/")
+    is_single = "path" in route.match
+    return path_of(route.match).startswith(f"{path}/") and not (is_single and not path)
 
 
 def _report_open(faults: Faults, resource: str, place: str, *, is_certain: bool) -> None:

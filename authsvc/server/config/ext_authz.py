@@ -97,6 +97,11 @@ class ExtAuthzSettings(Table):
     """``[ext_authz]``: answers the checks of gateways (docs/gateways.md). Needs [assertions]."""
 
     adopt_sessions: bool = Field(default=True, description=ADOPT_SESSIONS)
+    ext_mcp: bool = Field(
+        default=False,
+        description="Whether agentgateway's MCP guardrails are answered as well "
+        "(agentgateway.dev.ext_mcp.ExtMcp). Their sessions are always adopted.",
+    )
     routes: tuple[ExtAuthzRoute, ...] = Field(
         default=(),
         description="Resources that are found by host and path, or that differ from the defaults.",

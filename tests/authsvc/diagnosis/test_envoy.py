@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
+from click.testing import CliRunner
 from cryptography import x509
 
+from authsvc.cli import main
 from authsvc.diagnosis import Finding, Level, diagnose
 from authsvc.diagnosis.envoy import check, reading
 from authsvc.diagnosis.envoy.filters import MAX_BODY_BYTES
@@ -27,6 +30,7 @@ from tests.support.envoy import envoy
 from tests.support.http import Answer, serving_http
 from tests.support.processes import ROOT
 from tests.support.python_site import begin_processes_without
+from tests.support.snippets import blocks_of
 from tests.support.tokens import ISSUER
 
 pytestmark = pytest.mark.anyio
@@ -123,8 +127,10 @@ def disabled_filter(manager: Table) -> None:
 
 def enabled(manager: Table) -> None:
     """Above all routes."""
-    config = {EXT_AUTHZ: {"@type": FILTER_CONFIG, "config": {}}}
-    manager["route_config"]["typed_per_filter_config"] = config
+    settings = {"context_extensions": {"resource": RESOURCE}}
+    config = {"@type": PER_ROUTE, "check_settings": settings}
+    enabling = {EXT_AUTHZ: {"@type": FILTER_CONFIG, "config": config}}
+    manager["route_config"]["typed_per_filter_config"] = enabling
 
 
 def misnamed(manager: Table) -> None:
@@ -340,9 +346,16 @@ def of_listener(dump: Table, name: str) -> Table:
     return made
 
 
-def settings_for(*resources: str) -> Settings:
-    values: Table = {"issuers": [{"issuer": ISSUER, "algorithms": ["ES256"], "jwks_url": KEYS}]}
-    return Settings(resources=resources or (RESOURCE,), **values)
+def settings_for(*resources: str, routes: Sequence[Table] = (), **changes: object) -> Settings:
+    values: Table = {
+        "issuers": [{"issuer": ISSUER, "algorithms": ["ES256"], "jwks_url": KEYS}],
+        "store": {"kind": "memory"},
+        "assertions": {"issuer": "https://authsvc.example", "listen": "127.0.0.1:0"},
+        "ext_authz": {"routes": routes},
+        "resources": resources or (RESOURCE,),
+        **changes,
+    }
+    return Settings(**values)
 
 
 async def found(source: object, settings: Settings | None = None) -> list[Finding]:
@@ -458,6 +471,97 @@ async def test_a_resource_that_authsvc_does_not_know(tmp_path: Path) -> None:
     assert not bad(await found(written(tmp_path, made)))
 
 
+async def test_an_authsvc_that_answers_no_checks(tmp_path: Path) -> None:
+    path = written(tmp_path, configuration(("clean",)))
+    (fault,) = bad(await found(path, settings_for(ext_authz=None)))
+    assert (fault.level, fault.text) == (
+        Level.FAIL,
+        "authsvc has no [ext_authz]: it answers no checks",
+    )
+
+
+@pytest.mark.parametrize(
+    ("route", "is_known"),
+    [
+        ({"resource": RESOURCE}, True),
+        ({"resource": "http://127.0.0.1:8080/other"}, False),
+        ({"resource": "http://127.0.0.1:8080/mcp/below"}, True),
+        ({"resource": "http://127.0.0.1:8080"}, True),
+        ({"resource": "https://mcp.example.com/mcp"}, False),
+        ({"resource": "https://mcp.example.com/mcp", "hosts": ["127.0.0.1:8080"]}, True),
+        ({"resource": "http://127.0.0.1:8080/other", "path": "/mcp"}, True),
+    ],
+)
+async def test_a_route_that_names_no_resource(route: Table, is_known: bool, tmp_path: Path) -> None:
+    def unnamed(manager: Table) -> None:
+        del host(manager)["typed_per_filter_config"]
+
+    path = written(tmp_path, configuration((), {"unnamed": unnamed}))
+    faults = bad(await found(path, settings_for(route["resource"], routes=[route])))
+    if is_known:
+        assert not faults
+        return
+    places = [it for it in faults if it.level is Level.FAIL]
+    assert len(places) == 1
+    assert "names no resource, and no [[ext_authz.routes]] has its host" in places[0].text
+    assert "listener unnamed, 127.0.0.1:8080 /mcp*" in places[0].text
+
+
+async def test_a_resource_that_a_route_names_may_be_at_another_host(tmp_path: Path) -> None:
+    named = "https://named.example/mcp"
+    given = checked(context_extensions={"resource": named})
+    path = written(tmp_path, configuration((), {"named": given}))
+    routes: list[Table] = [{"resource": named}]
+    assert not bad(await found(path, settings_for(RESOURCE, named, routes=routes)))
+
+
+async def test_below_a_resource_that_is_a_whole_host(tmp_path: Path) -> None:
+    whole = "http://127.0.0.1:8080"
+    settings = settings_for(whole, RESOURCE)
+    single = inserted(match={"path": "/healthz"})
+    assert not bad(await found(written(tmp_path, configuration((), {"one": single})), settings))
+    many = inserted(match={"prefix": "/status"})
+    (told,) = bad(await found(written(tmp_path, configuration((), {"one": many})), settings))
+    assert (told.level, f"requests below {whole} pass unchecked" in told.text) == (Level.WARN, True)
+
+
+async def test_a_resource_that_no_route_leads_to(tmp_path: Path, dump: Table) -> None:
+    other = "https://other.example/mcp"
+    routes: list[Table] = [{"resource": RESOURCE}, {"resource": other}]
+    settings = settings_for(RESOURCE, other, routes=routes)
+    for document in (configuration(("clean",)), of_listener(dump, "clean")):
+        (told,) = bad(await found(written(tmp_path, document), settings))
+        assert (told.level, told.text) == (
+            Level.OK,
+            f"{other}: no route leads to this resource of [[ext_authz.routes]]",
+        )
+
+
+def test_the_transcript_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shown,) = (it for it in blocks_of("docs/gateways.md") if "doctor --envoy" in it.text)
+    command, *lines = shown.text.splitlines()
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for old, new in (
+        ("failure_mode_allow: false", "failure_mode_allow: true"),
+        ("max_request_bytes: 4194304", "max_request_bytes: 8192"),
+        (RESOURCE, "https://mcp.example.com/notes"),
+        ("127.0.0.1:8080", "mcp.example.com"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "envoy.yaml").write_text(text)
+    (tmp_path / "secret").write_text(token_hex(32))
+    (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "authsvc.toml").write_text(
+        'resources = ["https://mcp.example.com/mcp"]\n[store]\nkind = "memory"\n'
+        f'[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["HS256"]\nsecret_file = "secret"\n'
+        '[assertions]\nissuer = "https://authsvc.example"\n[ext_authz]\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(main, command.split()[2:])
+    assert ran.output.splitlines()[: len(lines)] == lines
+
+
 def gateway_with(folder: Path, *, name: str) -> Path:
     """The deployed files, installed in a folder with a certificate of this name."""
     issued = issue(make_authority("CA", days=1), "gateway", [x509.DNSName(name)], days=1)
@@ -471,8 +575,6 @@ def gateway_with(folder: Path, *, name: str) -> Path:
 
 def registered(tmp_path: Path, *callers: Table) -> Settings:
     """authsvc with TLS and these callers."""
-    made = settings_for()
-    issuers = made.model_dump()["issuers"]
     for name in ("cert", "key", "ca"):
         (tmp_path / name).write_text("")
     tls = {
@@ -480,8 +582,7 @@ def registered(tmp_path: Path, *callers: Table) -> Settings:
         "key_file": tmp_path / "key",
         "client_ca_file": tmp_path / "ca",
     }
-    values: Table = {"issuers": issuers, "tls": tls, "callers": callers}
-    return Settings(**values)
+    return settings_for(resources=(), tls=tls, callers=callers)
 
 
 async def test_the_gateway_is_identified_by_its_certificate(tmp_path: Path) -> None:
