@@ -15,28 +15,25 @@ import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
 from click.testing import CliRunner
-from cryptography import x509
 
 from authsvc.cli import main
 from authsvc.diagnosis import Finding, Level, diagnose
 from authsvc.diagnosis.envoy import check, reading
 from authsvc.diagnosis.envoy.filters import MAX_BODY_BYTES
-from authsvc.net.certificates import issue, make_authority
 from authsvc.server.config import Settings
 from mcp_adapter.gate.middleware import DEFAULT_MAX_BODY_BYTES
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import PATIENT, run
 from tests.support.envoy import envoy
+from tests.support.envoy_files import EXAMPLE, FOLDER, installed
 from tests.support.http import Answer, serving_http
-from tests.support.processes import ROOT
 from tests.support.python_site import begin_processes_without
 from tests.support.snippets import blocks_of
 from tests.support.tokens import ISSUER
 
 pytestmark = pytest.mark.anyio
 
-EXAMPLE = ROOT / "examples" / "behind_envoy" / "envoy.yaml"
-DEPLOYED = ROOT / "deploy" / "envoy" / "envoy.yaml"
+DEPLOYED = FOLDER / "envoy.yaml"
 KEYS = f"{ISSUER}/keys"
 RESOURCE = "http://127.0.0.1:8080/mcp"
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
@@ -562,17 +559,6 @@ def test_the_transcript_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert ran.output.splitlines()[: len(lines)] == lines
 
 
-def gateway_with(folder: Path, *, name: str) -> Path:
-    """The deployed files, installed in a folder with a certificate of this name."""
-    issued = issue(make_authority("CA", days=1), "gateway", [x509.DNSName(name)], days=1)
-    (folder / "gateway.pem").write_bytes(issued.certificate_pem())
-    for file in DEPLOYED.parent.glob("*.yaml"):
-        text = file.read_text(encoding="utf-8").replace("/etc/envoy", str(folder))
-        text = text.replace("\nresources:\n", "\nresources:\n  - {name: another}\n")
-        (folder / file.name).write_text(text, encoding="utf-8")
-    return folder / DEPLOYED.name
-
-
 def registered(tmp_path: Path, *callers: Table) -> Settings:
     """authsvc with TLS and these callers."""
     for name in ("cert", "key", "ca"):
@@ -586,10 +572,13 @@ def registered(tmp_path: Path, *callers: Table) -> Settings:
 
 
 async def test_the_gateway_is_identified_by_its_certificate(tmp_path: Path) -> None:
-    path = gateway_with(tmp_path, name="gateway.internal")
+    path = installed(tmp_path)
+    secrets = tmp_path / "gateway-certificate.yaml"
+    text = secrets.read_text(encoding="utf-8")
+    secrets.write_text(text.replace("\nresources:\n", "\nresources:\n  - {name: another}\n"))
     one: Table = {
         "name": "gateway",
-        "certificate_names": ["Gateway.internal"],
+        "certificate_names": ["spiffe://example.com/gateway"],
         "resources": ["https://mcp.example.com/mcp"],
     }
     other: Table = {**one, "name": "other", "certificate_names": ["other.internal"]}
@@ -602,7 +591,7 @@ async def test_the_gateway_is_identified_by_its_certificate(tmp_path: Path) -> N
     # None has this certificate.
     (unknown,) = bad(await found(path, registered(tmp_path, other)))
     assert unknown.level is Level.FAIL
-    assert "'gateway.internal' identifies no single caller" in unknown.text
+    assert "'spiffe://example.com/gateway' identifies no single caller" in unknown.text
     # Where its certificate cannot be read, any caller's resources are taken for its own.
     (tmp_path / "gateway.pem").unlink()
     assert not bad(await found(path, registered(tmp_path, other)))
