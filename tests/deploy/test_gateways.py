@@ -159,3 +159,16 @@ def test_agentgateway() -> None:
     assert {"cert", "key", "root", "hostname"} <= set(check["policies"]["backendTLS"])
     assert {"path": {"pathPrefix": METADATA}} in route["matches"]
     assert set(route["backends"][0]) == {"host"}
+
+
+def test_agentgateways_guardrails() -> None:
+    (configuration,) = documents("agentgateway-guardrails.yaml")
+    (route,) = configuration["binds"][0]["listeners"][0]["routes"]
+    (backend,) = route["backends"]
+    (asks,) = backend["policies"]["mcpGuardrails"]["processors"]
+    assert asks["failureMode"] == "failClosed"
+    assert asks["methods"] == {"*": "request"}
+    # A string of CEL.
+    assert json.loads(asks["metadata"]["resource"]) == "https://mcp.example.com/mcp"
+    assert "requestHeaders" not in asks
+    assert {"cert", "key", "root", "hostname"} <= set(asks["policies"]["backendTLS"])
