@@ -14,6 +14,8 @@ from starlette.types import Message, Receive, Scope, Send
 from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
+from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
+from authsvc.admin.revocations import Revocations
 from authsvc.domain.record import Limits
 from authsvc.domain.resolution import Principal, Resolution
 from authsvc.gateways.ext_authz import ExtAuthzServicer
@@ -43,6 +45,10 @@ _LIMITLESS = CallerLimits(
     anonymous_sessions_burst=1e9,
 )
 
+_INLINE = {"authorization", "content-type", "user-agent", "accept", "content-length"}
+
+_OF_CALLERS = {"issuer", "subject", "client_id", "scopes"}
+
 _OF_THE_BODY = {"content-length", "transfer-encoding"}
 """Each server or gateway writes these for the body that it sends."""
 
@@ -57,6 +63,7 @@ class Sent:
         headers: as the client spells them.
         body: of the request.
         as_map: whether the gateway sends headers as a map.
+        as_text: whether it sends the body as text.
         mints: the session id that the server behind gives an ``initialize``; empty for none.
     """
 
@@ -65,6 +72,7 @@ class Sent:
     headers: list[tuple[str, str]]
     body: bytes
     as_map: bool = False
+    as_text: bool = False
     mints: str = ""
 
 
@@ -80,6 +88,9 @@ class Outcome:
         who: as whom the request was admitted.
         headers: that the server behind got, by name.
         session: the session id that the client got.
+        resolved: the id of the session that the caller was resolved to.
+        metadata: what the gateway's filters and access log are told of the caller; of a gate what
+            they would be.
     """
 
     passed: bool
@@ -89,6 +100,8 @@ class Outcome:
     who: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     session: str = ""
+    resolved: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def who(principal: Principal | None) -> str:
@@ -103,16 +116,41 @@ def who(principal: Principal | None) -> str:
     )
 
 
-def resolver_of(keys: KeySet, clock: Callable[[], float]) -> SessionResolver:
-    """A fresh authsvc."""
-    return SessionResolver(
-        JwtVerifier([Issuer(ISSUER, keys)]),
-        MemoryStore(unauthenticated_cap=100_000),
-        None,
-        limits=Limits(),
-        usages=Usages(_LIMITLESS, clock),
-        clock=clock,
-    )
+def told_of(principal: Principal | None) -> dict[str, Any]:
+    """What metadata say of a caller."""
+    if principal is None:
+        return {}
+    told = {
+        "issuer": principal.issuer,
+        "subject": principal.subject,
+        "client_id": principal.client_id,
+        "scopes": list(principal.scopes),
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+class Authsvc:
+    """A fresh authsvc.
+
+    Attributes:
+        resolver: decides.
+        revocations: revokes.
+    """
+
+    def __init__(self, keys: KeySet, clock: Callable[[], float]) -> None:
+        store = MemoryStore(unauthenticated_cap=100_000)
+        self.resolver = SessionResolver(
+            JwtVerifier([Issuer(ISSUER, keys)]),
+            store,
+            None,
+            limits=Limits(),
+            usages=Usages(_LIMITLESS, clock),
+            clock=clock,
+        )
+        watch = IssuerWatch([WatchedIssuer(ISSUER, "secret_file", keys)], "")
+        self.revocations = Revocations(
+            store, end_session=self.resolver.revoke, issuers=watch.status, clock=clock
+        )
 
 
 class DirectResolver:
@@ -136,9 +174,9 @@ class DirectResolver:
 class Gate:
     """A gate, in front of a server that notes what it gets."""
 
-    def __init__(self, route: Route, resolver: SessionResolver) -> None:
+    def __init__(self, route: Route, authsvc: Authsvc) -> None:
         requirement = RouteRequirement(route)
-        self.resolver = DirectResolver(resolver)
+        self.resolver = DirectResolver(authsvc.resolver)
         self._gate = SessionGate(
             self._server,
             resolver=self.resolver,
@@ -186,11 +224,14 @@ class Gate:
         assert status == 200
         (seen,) = self._seen
         got = _named((k.decode("latin-1"), v.decode("latin-1")) for k, v in seen["headers"])
+        resolution = seen["state"]["resolution"]
         return Outcome(
             passed=True,
-            who=who(seen["state"]["resolution"].principal),
+            who=who(resolution.principal),
             headers=_upstream(sent.method, got),
             session=headers.get(SESSION_ID, ""),
+            resolved=_session_of(resolution) if resolution.principal else "",
+            metadata=told_of(resolution.principal),
         )
 
     async def _server(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -205,10 +246,10 @@ class Gate:
 class Check:
     """A gateway that asks authsvc, and does as it is told."""
 
-    def __init__(self, route: Route, resolver: SessionResolver, clock: Callable[[], float]) -> None:
+    def __init__(self, route: Route, authsvc: Authsvc, clock: Callable[[], float]) -> None:
         caller = Caller(LOCAL_CALLER, frozenset({RESOURCE}))
         self._servicer = ExtAuthzServicer(
-            resolver,
+            authsvc.resolver,
             Admission(Callers((), local=caller), Usages(_LIMITLESS, clock)),
             Routes([route], adopt_sessions=route.adopt_sessions),
             _Naming(),
@@ -229,25 +270,54 @@ class Check:
         changed = answer.headers.keys() | set(answer.removed)
         kept = _named((name, value) for name, value in headers if name not in changed)
         told = dict(answer.headers)
-        who = told.pop("x-authsvc-assertion", "")
-        got = _upstream(sent.method, kept | told)
-        session = answer.to_client.get(SESSION_ID, sent.mints)
-        return Outcome(passed=True, who=who, headers=got, session=session)
+        who, _, resolved = told.pop("x-authsvc-assertion", "").rpartition(" ")
+        return Outcome(
+            passed=True,
+            who=who,
+            headers=_upstream(sent.method, kept | told),
+            session=answer.to_client.get(SESSION_ID, sent.mints),
+            resolved=resolved,
+            metadata={k: v for k, v in answer.metadata.items() if k in _OF_CALLERS},
+        )
 
 
 def _check_request(sent: Sent, headers: list[tuple[str, str]]) -> ExtAuthzRequest:
     message = ExtAuthzRequest()
     http = message.attributes.request.http
     http.method, http.path, http.host = sent.method, sent.path, "mcp.example"
-    http.raw_body, http.size = sent.body, len(sent.body)
+    http.size = len(sent.body)
+    if sent.as_text and _is_told_by_text(sent.body):
+        http.body = sent.body.decode()
+    else:
+        http.raw_body = sent.body
     message.attributes.context_extensions["resource"] = RESOURCE
     if sent.as_map and _is_told_by_a_map(headers):
         for name, value in _named(headers).items():
             http.headers[name] = value
     else:
-        for name, value in headers:
+        for name, value in _inline_joined(headers):
             http.header_map.headers.add(key=name, raw_value=value.encode("latin-1"))
     return message
+
+
+def _inline_joined(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Headers as Envoy lists them: it joins some of those that are repeated."""
+    inline = _named(it for it in headers if it[0] in _INLINE)
+    first = {name: headers.index((name, value)) for name, value in reversed(headers)}
+    return [
+        (name, inline.get(name, value))
+        for at, (name, value) in enumerate(headers)
+        if name not in inline or at == first[name]
+    ]
+
+
+def _is_told_by_text(body: bytes) -> bool:
+    """Whether a body survives as text, without what may stand for invalid UTF-8."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return False
+    return not {"!", "\N{REPLACEMENT CHARACTER}"} & set(text)
 
 
 def _is_told_by_a_map(headers: list[tuple[str, str]]) -> bool:
@@ -264,7 +334,11 @@ class _Naming:
     def assertion(self, resolution: Resolution, *, resource: str, token_digest: bytes) -> str:
         assert resource == RESOURCE
         assert token_digest
-        return who(resolution.principal)
+        return f"{who(resolution.principal)} {_session_of(resolution)}"
+
+
+def _session_of(resolution: Resolution) -> str:
+    return resolution.session.id if resolution.session else ""
 
 
 class _Local:

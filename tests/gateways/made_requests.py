@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +48,7 @@ class Made:
         body: of the request.
         token: the name of the token that it presents; empty for none, or for what is no token.
         as_map: whether the gateway sends headers as a map.
+        as_text: whether it sends the body as text.
     """
 
     method: str
@@ -56,6 +59,7 @@ class Made:
     body: bytes = b""
     token: str = ""
     as_map: bool = False
+    as_text: bool = False
 
 
 class Maker:
@@ -80,11 +84,47 @@ class Maker:
         self._sessions = sessions
         self._tokens = tokens
         self._token = token
+        self._made: deque[Made] = deque(maxlen=30)
 
     def make(self) -> Made:
-        """The next request."""
+        """The next request: a new one, an earlier one again, or one that differs little from it."""
+        if self._made and self._one_in(3):
+            return self._again(copy.deepcopy(self.random.choice(self._made)))
+        made = self._new()
+        self._made.append(copy.deepcopy(made))
+        return made
+
+    def _again(self, made: Made) -> Made:
+        """An earlier request: as it was, or in one respect another."""
+        match self.random.randrange(8):
+            case 0:
+                made.session = self._of((FRESH, "", *self._sessions()))
+            case 1:
+                made.body = self._body(MODERN)
+                made.headers = [it for it in made.headers if it[0].lower() != "content-length"]
+                made.headers.append(("Content-Length", str(len(made.body))))
+            case 2:
+                made.headers = [it for it in made.headers if it[0].lower() != "authorization"]
+                made.token = ""
+                self._credentials(made)
+            case 3 if made.headers:
+                made.headers.append(self.random.choice((*made.headers, *EXTRA)))
+            case 4 if made.headers:
+                gone = made.headers.pop(self.random.randrange(len(made.headers)))
+                made.token = "" if gone[0].lower() == "authorization" else made.token
+            case 5:
+                made.method = self._place()[0]
+                made.path = "/mcp"
+        has_length = any(name.lower() == "content-length" for name, _ in made.headers)
+        if made.method == "POST" and not made.body and not has_length:
+            # A gateway cannot tell it from one that it has not sent.
+            made.headers.append(("Content-Length", "0"))
+        return made
+
+    def _new(self) -> Made:
         made = Made(*self._place())
         made.as_map = self._one_in(3)
+        made.as_text = self._one_in(4)
         version = self._version(made)
         self._credentials(made)
         self._name_session(made)
@@ -157,7 +197,7 @@ class Maker:
             odd = ("x" * 200, "two words", "\xe9", "")
             made.headers.append((made.session_header, self._of(odd)))
         elif self._one_in(50):
-            made.headers.append((made.session_header, "another"))
+            made.headers.append((made.session_header, "not one"))
 
     def _describe_body(self, made: Made) -> None:
         if not self._one_in(40):

@@ -1,5 +1,8 @@
 """The gate and a gateway's check come to one decision: whatever is asked, with the same answer.
 
+A third of the requests are earlier ones, as they were or in one respect another, while time passes,
+tokens are revoked and sessions end: what is cached of a request decides nothing later.
+
 There are two differences, both where the server behind mints the ids of its sessions, since a check
 does not see its answers. An id that authsvc does not know is adopted with the first token, where
 the gate answers 404. Without an id the caller has its principal's session, where the gate answers
@@ -16,6 +19,7 @@ from collections.abc import Callable
 
 import pytest
 
+from authsvc.domain.revocation_target import SubjectTarget, TokenTarget
 from authsvc.gateways.routes import Route
 from authsvc.gateways.tool_scopes import RouteRequirement
 from authsvc.http_auth.messages import calls, parse
@@ -24,7 +28,7 @@ from authsvc.http_auth.throttling import Pace
 from authsvc.tokens.keys import KeySet, VerificationKey
 from authsvc.tokens.minting import mint
 from mcp_adapter.gate import lingering
-from tests.gateways.both_ways import Check, Gate, Outcome, Sent, resolver_of
+from tests.gateways.both_ways import Authsvc, Check, Gate, Outcome, Sent
 from tests.gateways.made_requests import FRESH, Made, Maker
 from tests.support.clock import Clock
 from tests.support.tokens import ISSUER, RESOURCE
@@ -62,8 +66,9 @@ class Trial:
         keys = KeySet((self.key,))
         self.route = Route(**ROUTE, adopt_sessions=adopts)  # type: ignore[arg-type] # of one type each
         self.requirement = RouteRequirement(self.route)
-        self.gate = Gate(self.route, resolver_of(keys, self.clock))
-        self.check = Check(self.route, resolver_of(keys, self.clock), self.clock)
+        self.services = Authsvc(keys, self.clock), Authsvc(keys, self.clock)
+        self.gate = Gate(self.route, self.services[0])
+        self.check = Check(self.route, self.services[1], self.clock)
         self.tokens: dict[str, str] = {}
         self.sessions: dict[str, tuple[str, str]] = {}
         self.maker = Maker(
@@ -91,6 +96,7 @@ class Trial:
         }
         for name, claims in made.items():
             base = {"iss": ISSUER, "aud": RESOURCE, "iat": now, "exp": now + 900}
+            base["jti"] = f"{name} {now}"
             self.tokens[name] = mint({**base, **claims}, self.key)
         self.tokens["forged"] = mint({"iss": ISSUER, "aud": RESOURCE}, self.key)[:-3] + "AAA"
         self.tokens["cut-off"] = self.tokens["alice"][:-1]
@@ -98,13 +104,26 @@ class Trial:
     async def run(self, count: int) -> None:
         """Ask and compare."""
         for _ in range(count):
-            if self.maker.random.random() < 0.03:
+            chance = self.maker.random.random()
+            if chance < 0.005:
+                await self._revoke()
+            if chance < 0.03:
                 self.clock.advance(self.maker.random.choice((1.0, 5.0, 20.0)))
                 self._issue()
             await self.ask(self.maker.make())
 
+    async def _revoke(self) -> None:
+        """Revoke the tokens of a subject, or one token."""
+        targets = SubjectTarget(ISSUER, "bob"), SubjectTarget(ISSUER, "alice")
+        one = TokenTarget(ISSUER, f"alice-as-reader {self.clock()}")
+        target = self.maker.random.choice((*targets, one))
+        for service in self.services:
+            await service.revocations.revoke(target, caller="an operator")
+
     async def ask(self, made: Made) -> None:
         """Ask both the same, and compare."""
+        if made.session not in {*self.sessions, FRESH}:
+            made.session = ""  # that of an earlier request, which is no longer kept
         gates, checks = await self._session_ids(made)
         mints = secrets.token_urlsafe(16) if self._server_mints(made) else ""
         gate = await self.gate.ask(_sent(made, gates, mints))
@@ -121,11 +140,12 @@ class Trial:
             await self._begin(made, gate.session, check.session)
 
     def _compare(self, made: Made, gate: Outcome, check: Outcome) -> None:
-        for outcome in (gate, check):
-            for index in (0, 1):
-                for name, ids in self.sessions.items():
-                    if outcome.headers.get("mcp-session-id") == ids[index]:
-                        outcome.headers["mcp-session-id"] = name
+        for index, outcome in enumerate((gate, check)):
+            names = {ids[index]: name for name, ids in self.sessions.items()}
+            if (named := outcome.headers.get("mcp-session-id")) in names:
+                outcome.headers["mcp-session-id"] = names[named]
+            # Of others, the ids of principals' sessions differ.
+            outcome.resolved = names.get(outcome.resolved, "")
         sessions = gate.session, check.session
         gate.session = check.session = ""
         assert gate == check, made
@@ -178,12 +198,13 @@ def _sent(made: Made, session: str, mints: str) -> Sent:
     if session:
         headers = [it for it in headers if it[1].strip() or it[0].lower() != "mcp-session-id"]
         headers.append((made.session_header, session))
-    return Sent(made.method, made.path, headers, made.body, made.as_map, mints)
+    return Sent(made.method, made.path, headers, made.body, made.as_map, made.as_text, mints)
 
 
 def _names_one(made: Made) -> bool:
     """Whether a request names a session by a header that is made already."""
-    return any(value and name.lower() == "mcp-session-id" for name, value in made.headers)
+    values = [value for name, value in made.headers if name.lower() == "mcp-session-id"]
+    return any(values) or len(values) > 1
 
 
 def _calls(made: Made) -> list[tuple[str, dict[str, object]]]:
