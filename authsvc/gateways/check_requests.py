@@ -52,6 +52,7 @@ class CheckedRequest:
         path: not decoded, without the query.
         headers: without HTTP/2's pseudo-headers.
         body: None unless it is complete.
+        has_body: whether some of it has come, or is announced.
         resource: as the gateway's route names it; empty where it does not.
     """
 
@@ -60,6 +61,7 @@ class CheckedRequest:
     path: str
     headers: Headers
     body: bytes | None
+    has_body: bool
     resource: str
 
     @classmethod
@@ -89,6 +91,7 @@ class CheckedRequest:
             http.path.partition("?")[0],
             headers,
             _complete_body(http, headers),
+            _has_body(http, headers),
             attributes.context_extensions.get(RESOURCE, ""),
         )
 
@@ -115,6 +118,12 @@ def _separated(name: bytes, value: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield name, one
     else:
         yield name, value
+
+
+def _has_body(http: ExtAuthzRequest.Http, headers: Headers) -> bool:
+    """Whether there is a body, whether or not the gateway sends it here."""
+    announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+    return bool(http.raw_body or http.body or http.size > 0 or announced)
 
 
 def _complete_body(http: ExtAuthzRequest.Http, headers: Headers) -> bytes | None:

@@ -27,7 +27,7 @@ from authsvc.http_auth.metadata import (
     metadata_paths,
     metadata_url,
 )
-from authsvc.http_auth.refusals import Answer, Refusal
+from authsvc.http_auth.refusals import Answer, Refusal, bad_request
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement, required
 from authsvc.http_auth.resolving import RequestResolver
@@ -102,6 +102,7 @@ class RouteChecks:
         """
         if self._document and unquote(request.path) in self._document_paths:
             return _metadata_answer(self._document, request.method)
+        _check_one_request(request)
         if request.method == "POST":
             return await self._post(request, call)
         if request.method == "GET" and self.route.adopt_sessions:
@@ -166,6 +167,20 @@ class _Needed:
     """What a call needs; None in it where the call is open."""
 
     requirement: Requirement | None
+
+
+def _check_one_request(request: CheckedRequest) -> None:
+    """
+    Raises:
+        Refusal: 400 for what could bring the upstream calls that no check sees, or that are
+            authorised as something else.
+    """
+    upgrades = request.headers.getlist("upgrade")
+    # Clients offer HTTP/2 in this way, and gateways ignore it.
+    if any(protocol.strip().lower() != "h2c" for one in upgrades for protocol in one.split(",")):
+        raise bad_request("A connection is not upgraded here.")
+    if request.has_body and request.method in {"GET", "DELETE"}:
+        raise bad_request(f"A {request.method} has no body here.")
 
 
 def _document(route: Route, widest: Requirement) -> bytes:

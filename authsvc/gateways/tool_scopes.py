@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from authsvc.gateways.routes import Route
 from authsvc.http_auth.requirements import Requirement
+
+_TOOL_CALL = "tools/call"
 
 
 class RouteRequirement:
@@ -22,19 +25,33 @@ class RouteRequirement:
     def __init__(self, route: Route) -> None:
         self._open_methods = route.open_methods
         self._any = Requirement(route.scopes)
-        self._tools = {
-            tool: Requirement(_united(route.scopes, scopes)) for tool, scopes in route.tools.items()
-        }
+        by_tool: dict[str, tuple[str, ...]] = {}
+        for tool, scopes in route.tools.items():
+            name = _folded(tool)
+            by_tool[name] = _united(route.scopes, by_tool.get(name, ()), scopes)
+        self._tools = {name: Requirement(scopes) for name, scopes in by_tool.items()}
         self.widest = Requirement(_united(route.scopes, *route.tools.values()))
 
     def __call__(self, method: str, params: Mapping[str, Any]) -> Requirement | None:
-        """What a call needs; None where it is open."""
-        if method == "tools/call":
+        """What a call needs; None where it is open.
+
+        Servers in any language are behind a gateway. One may ignore the case of names, or take
+        params by their position: a call whose tool is not named here may be any.
+        """
+        if self._tools and _folded(method) == _TOOL_CALL:
             tool = params.get("name")
-            if isinstance(tool, str) and tool in self._tools:
-                return self._tools[tool]
+            if not isinstance(tool, str):
+                return self.widest
+            if (needed := self._tools.get(_folded(tool))) is not None:
+                return needed
         is_open = method in self._open_methods or method.startswith("notifications/")
         return None if is_open else self._any
+
+
+def _folded(name: str) -> str:
+    """A name without what a server may ignore in it: case, forms of one character, and white space
+    around it."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _united(*groups: tuple[str, ...]) -> tuple[str, ...]:

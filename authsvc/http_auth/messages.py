@@ -28,12 +28,12 @@ def parse(body: bytes) -> Message:
 
     Raises:
         Refusal: as ``strict_json.decode``; 400 with -32600 for what is neither an object nor an
-            array of 1 to ``MAX_BATCH`` entries, for a method that is not a string, and for an id
+            array of 1 to ``MAX_BATCH`` objects, for a method that is not a string, and for an id
             that is neither a string nor an integer.
     """
     message = strict_json.decode(body)
-    if isinstance(message, list) and not 0 < len(message) <= MAX_BATCH:
-        raise bad_request(f"A batch holds 1 to {MAX_BATCH} messages.")
+    if isinstance(message, list):
+        _check_batch(message)
     if not isinstance(message, dict | list):
         raise bad_request("The body is not a JSON-RPC message.")
     for entry in entries(message):
@@ -63,6 +63,16 @@ def request_id_of(message: Message) -> RequestId | None:
     """The id that an answer to the whole message carries; None for a batch or a bad one."""
     request_id = message.get("id") if isinstance(message, dict) else None
     return request_id if _is_request_id(request_id) else None
+
+
+def _check_batch(batch: list[Any]) -> None:
+    """
+    Raises:
+        Refusal: 400 for too many entries, and for one that is no object: a server that reads a
+            batch within a batch would execute calls that were not authorised.
+    """
+    if not 0 < len(batch) <= MAX_BATCH or not all(isinstance(entry, dict) for entry in batch):
+        raise bad_request(f"A batch holds 1 to {MAX_BATCH} messages.")
 
 
 def _check_envelope(entry: dict[str, Any]) -> None:

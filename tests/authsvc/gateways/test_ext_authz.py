@@ -107,7 +107,7 @@ async def test_open_methods_need_no_token(start: Start, method: str) -> None:
 @pytest.mark.parametrize("method", ["tools/call", "resources/read", "unknown", "Ping", ""])
 async def test_other_methods_need_one(start: Start, method: str) -> None:
     gateway = await start(ROUTE)
-    answer = await gateway.post(rpc(method))
+    answer = await gateway.post(rpc(method, {"name": "read"}))
     assert answer.status == 401
     assert challenge(answer) == (f'Bearer resource_metadata="{METADATA}", scope="objects.read"')
     assert answer.headers["cache-control"] == "no-store"
@@ -173,6 +173,48 @@ async def test_a_tool_with_scopes_needs_them_where_calls_are_open(
     assert (await gateway.post(tool_call("delete"))).status == 401
     answer = await gateway.post(tool_call("delete"), token=idp.token(scope="objects.write"))
     assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("tools/call", {"name": "Delete"}),
+        ("tools/call", {"name": " delete\t"}),
+        ("tools/call", {"name": "\uff44elete"}),
+        ("Tools/Call", {"name": "delete"}),
+        ("tools/call ", {"name": "delete"}),
+        ("tools/call", {"arguments": {}}),
+        ("tools/call", {"name": ["delete"]}),
+        ("tools/call", ["delete", {}]),
+        ("tools/call", None),
+    ],
+)
+async def test_a_call_that_a_server_may_read_as_one_of_a_tool_needs_its_scopes(
+    start: Start, idp: IdentityProvider, method: str, params: object
+) -> None:
+    """Servers in other languages ignore case, or take params by their position."""
+    gateway = await start({**ROUTE, "scopes": []})
+    call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    answer = await gateway.post(call, token=idp.token(scope="objects.read"))
+    assert answer.refusal == (403, "INSUFFICIENT_SCOPE")
+    held = idp.token(scope="objects.write buckets.read")
+    assert subject(await gateway.post(call, token=held)) == "alice"
+
+
+async def test_tools_of_one_name_but_for_its_case_need_the_scopes_of_both(
+    start: Start, idp: IdentityProvider
+) -> None:
+    gateway = await start({"tools": {"delete": ["a"], "Delete": ["b"]}})
+    for tool in ("delete", "Delete"):
+        assert (await gateway.post(tool_call(tool), token=idp.token(scope="a"))).status == 403
+        assert (await gateway.post(tool_call(tool), token=idp.token(scope="a b"))).allowed
+
+
+async def test_a_batch_within_a_batch_is_refused(start: Start, idp: IdentityProvider) -> None:
+    gateway = await start(ROUTE)
+    for token in ("", idp.token(scope="objects.read")):
+        answer = await gateway.post([[tool_call("delete")]], token=token, version="2025-03-26")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (400, -32600)
 
 
 async def test_a_batch_needs_what_all_its_messages_need(
@@ -418,6 +460,35 @@ async def test_streams_and_ends_are_for_the_owner(start: Start, idp: IdentityPro
     answer = await gateway.get(session="s", token=idp.token(), headers=[("last-event-id", "3")])
     assert (subject(answer), answer.headers["mcp-session-id"]) == ("alice", "s")
     assert "last-event-id" not in answer.removed
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "WebSocket", "h2c, websocket", "TLS/1.3"])
+async def test_a_connection_is_not_upgraded(
+    start: Start, idp: IdentityProvider, protocol: str
+) -> None:
+    """Some gateways pass upgrades on; what follows would be seen by no check."""
+    gateway = await start()
+    upgrade = [("upgrade", protocol), ("connection", "upgrade")]
+    owner: dict[str, Any] = {"session": "s", "token": idp.token(), "headers": upgrade}
+    for answer in (await gateway.get(**owner), await gateway.post(rpc("ping"), headers=upgrade)):
+        assert answer.status == 400
+    assert (await gateway.post(rpc("ping"), headers=[("upgrade", "h2c")])).allowed
+
+
+async def test_a_stream_and_an_end_have_no_body(start: Start, idp: IdentityProvider) -> None:
+    """A server that looks at the body alone would execute a call that was not authorised."""
+    gateway = await start()
+    for method in ("GET", "DELETE"):
+        owner: dict[str, Any] = {"session": f"of-{method}", "token": idp.token()}
+        for body, headers, sends_body in (
+            (tool_call(), [], True),
+            (None, [("content-length", "9")], False),
+            (None, [("transfer-encoding", "chunked")], False),
+        ):
+            message = request(method, body, headers=headers, sends_body=sends_body, **owner)
+            assert (await gateway.check(message)).status == 400
+        empty = [("content-length", "0")]
+        assert (await gateway.check(request(method, headers=empty, **owner))).allowed
 
 
 # Sessions that authsvc mints
