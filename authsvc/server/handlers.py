@@ -17,6 +17,7 @@ from authsvc.rpc.reflection import ReflectionServicer
 from authsvc.rpc.waiting import BoundedHandlers
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
+from authsvc.server.listener import max_waiting_calls
 
 AUTHSVC_SERVICES = (auth_service.SERVICE.full_name, admin_service.SERVICE.full_name)
 """Full names of our own services."""
@@ -54,7 +55,7 @@ def add_services(
             *_gateway_handlers(service, admission, settings),
         ),
         admission,
-        max_waiting=settings.limits.max_unauthenticated_calls,
+        max_waiting=max_waiting_calls(settings),
         wait_seconds=settings.limits.request_timeout_seconds,
         open_methods=(health.CHECK_METHOD,),
     )

@@ -51,6 +51,16 @@ def new_server(settings: Settings, *, shares_port: bool) -> aio.Server:
     return aio.server(options=_options(settings, shares_port=shares_port))
 
 
+def max_waiting_calls(settings: Settings) -> int:
+    """How many calls may wait for their request, their callers not identified.
+
+    Each may hold a whole request but for its last byte. Where requests may be longer, fewer calls
+    may wait, so that all of them together hold no more.
+    """
+    calls = settings.limits.max_unauthenticated_calls
+    return max(1, calls * MAX_MESSAGE_BYTES // _longest_request(settings))
+
+
 def listen(server: aio.Server, settings: Settings) -> str:
     """Have a server listen, on TLS where ``[tls]`` is set.
 
@@ -98,14 +108,17 @@ def _tls_fault(settings: TlsSettings, error: OSError) -> str:
     return f"tls.{name}: {file_fault(path, error)}"
 
 
+def _longest_request(settings: Settings) -> int:
+    return MAX_MESSAGE_BYTES if settings.ext_authz is None else MAX_CHECK_BYTES
+
+
 def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
     # Two servers on one port would share its connections at random. Without workers, a port that is
     # in use is therefore an error.
     streams = settings.limits.max_concurrent_streams_per_connection
-    longest = MAX_MESSAGE_BYTES if settings.ext_authz is None else MAX_CHECK_BYTES
     options = [
         *_SERVER_OPTIONS,
-        ("grpc.max_receive_message_length", longest),
+        ("grpc.max_receive_message_length", _longest_request(settings)),
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_allowed_incoming_connections", room_for(settings.limits.max_connections)),
         ("grpc.max_concurrent_streams", streams),

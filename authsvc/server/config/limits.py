@@ -74,7 +74,8 @@ class LimitSettings(Table):
         ge=1,
         description="Calls whose request has not arrived, so that their caller is not "
         "identified. Beyond it, calls of unregistered callers are rejected as they begin. It "
-        "also bounds rejections and responses of `Health/Check` that clients have not read.",
+        "also bounds rejections and responses of `Health/Check` that clients have not read. With "
+        "[ext_authz], where requests may be 4.25 times as long, it counts for as many fewer calls.",
     )
     request_timeout_seconds: PositiveFloat = Field(
         default=10.0,

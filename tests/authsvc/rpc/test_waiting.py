@@ -31,6 +31,7 @@ from authsvc.server.running import running
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire.admin import RESUME_TOKEN_KEY
+from tests.support.checks import CHECK, with_gateways
 from tests.support.clock import Clock
 from tests.support.http2 import HalfCalls, UnreadAnswers
 from tests.support.service import settings_for
@@ -104,6 +105,31 @@ async def test_incomplete_calls_of_unauthenticated_callers_do_not_block_others(
         await later.begin(1)
         await resolved(channel, "one", RESOURCE)
         later.close()
+
+
+@pytest.mark.parametrize(
+    "method", [CHECK, f"{SERVICE}/ResolveSession", "/grpc.health.v1.Health/Check"]
+)
+async def test_fewer_incomplete_calls_wait_where_requests_may_be_longer(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, method: str
+) -> None:
+    """The request of each may be there but for its last byte."""
+    limits = {"max_concurrent_streams_per_connection": 10_000, "max_unauthenticated_calls": 20}
+    (tmp_path / "one").write_text(TOKENS["one"])
+    caller = {"name": "one", "resources": [RESOURCE], "service_token_files": [tmp_path / "one"]}
+    tables: dict[str, Any] = with_gateways()
+    settings = settings_for(tmp_path, idp, resources=(), callers=[caller], limits=limits, **tables)
+    async with (
+        asyncio.timeout(BOUND_SECONDS),
+        running(settings, clock=clock) as address,
+        aio.insecure_channel(address) as channel,
+    ):
+        peer = HalfCalls(address, method)
+        await peer.begin(500)
+        waiting = 8 if "Health" in method else 4
+        await peer.until(lambda: len(peer.ended) >= 500 - waiting)
+        await resolved(channel, "one", RESOURCE)
+        peer.close()
 
 
 async def test_incomplete_calls_count_against_their_caller(
