@@ -32,6 +32,7 @@ METADATA_PATHS = (
 OTHER_PATHS = ("/mcp/", "/mcp/x", f"{WELL_KNOWN}/other", "/.well-known/openid-configuration")
 
 BODILESS = {"GET", "DELETE"}
+"""Methods whose body a gate leaves unread, and a check has to refuse."""
 
 FRESH = "fresh"
 """A session that authsvc has not heard of, or, where it mints them, one that is unknown."""
@@ -117,6 +118,9 @@ class Maker:
             case 5:
                 made.method = self._place()[0]
                 made.path = "/mcp"
+        if made.method in BODILESS:
+            made.body = b""
+            made.headers = [it for it in made.headers if it[0].lower() != "content-length"]
         has_length = any(name.lower() == "content-length" for name, _ in made.headers)
         if made.method == "POST" and not made.body and not has_length:
             # A gateway cannot tell it from one that it has not sent.
@@ -130,7 +134,6 @@ class Maker:
         version = self._version(made)
         self._credentials(made)
         self._name_session(made)
-        # A gate leaves the body of a GET or DELETE unread, and a check has to refuse it.
         if made.method == "POST" or (made.method not in BODILESS and self._one_in(10)):
             made.body = self._body(version)
             self._describe_body(made)

@@ -850,7 +850,12 @@ async def test_calls_are_limited(start: Start, idp: IdentityProvider) -> None:
     assert unknown.refusal == (429, "OVERLOADED")
 
 
-async def test_rejected_tokens_are_limited(start: Start, idp: IdentityProvider) -> None:
+async def test_rejected_tokens_are_limited(
+    start: Start, idp: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked(*_: object) -> None:
+        raise AssertionError("no work is done for it")
+
     gateway = await start(limits={"rejected_tokens_per_second": 1, "rejected_tokens_burst": 2})
     known = idp.token()
     assert subject(await gateway.post(tool_call(), token=known)) == "alice"
@@ -860,6 +865,8 @@ async def test_rejected_tokens_are_limited(start: Start, idp: IdentityProvider) 
         answer = await gateway.post(tool_call(), token=idp.forged(), session=session)
         assert answer.refusal == (429, "OVERLOADED")
     assert subject(await gateway.post(tool_call(), token=known)) == "alice"
+    monkeypatch.setattr(SessionResolver, "rejection_now", checked)
+    assert (await gateway.post(tool_call(), token=idp.forged())).refusal == (429, "OVERLOADED")
 
 
 async def test_sessions_without_a_token_are_limited(start: Start) -> None:
