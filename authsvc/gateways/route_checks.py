@@ -18,7 +18,7 @@ from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.routes import Route
 from authsvc.gateways.tool_scopes import RouteRequirement
 from authsvc.http_auth import bodies, forwarding, messages
-from authsvc.http_auth.anonymous_bodies import AnonymousBodies
+from authsvc.http_auth.anonymous_bodies import DEFAULT_MAX_BYTES, AnonymousBodies
 from authsvc.http_auth.authorization import authorize
 from authsvc.http_auth.authorizer import Admitted, Authorizer
 from authsvc.http_auth.metadata import (
@@ -32,10 +32,6 @@ from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement, required
 from authsvc.http_auth.resolving import RequestResolver
 from authsvc.http_auth.sessions import Sessions
-from authsvc.http_auth.strict_json import has_many_values
-
-MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
-"""Longest body that is parsed before a token is known to be valid."""
 
 
 @dataclass(slots=True, repr=False)
@@ -78,7 +74,7 @@ class RouteChecks:
         self._requirement = RouteRequirement(route)
         sessions = Sessions.FIRST_USE if route.adopt_sessions else Sessions.MINTED
         self._resolving = RequestResolver(resolver, route.resource, sessions=sessions)
-        self._anonymous = AnonymousBodies(self._resolving, max_bytes=MAX_ANONYMOUS_BODY_BYTES)
+        self._anonymous = AnonymousBodies(self._resolving, max_bytes=DEFAULT_MAX_BYTES)
         self._authorizer = Authorizer(
             self._resolving,
             requirement=self._requirement,
@@ -115,7 +111,8 @@ class RouteChecks:
         try:
             headers = RequestHeaders.of(request.headers)
         except Refusal:
-            call.request_id = _request_id(request)
+            if request.body is not None:
+                call.request_id = self._anonymous.request_id(request.headers, request.body)
             raise
         bodies.check_type(request.headers)
         if request.body is None:
@@ -207,16 +204,3 @@ def _metadata_answer(document: bytes, method: str) -> Answer:
         }
         return Answer(HTTPStatus.NO_CONTENT, {**allow, **anyone, **preflight})
     return Answer(HTTPStatus.METHOD_NOT_ALLOWED, {**allow, **anyone})
-
-
-def _request_id(request: CheckedRequest) -> int | str | None:
-    """The id of a request whose headers are refused (JSON-RPC 2.0 section 5). A body that would
-    need a valid token is not parsed for it."""
-    body = request.body
-    if body is None or len(body) > MAX_ANONYMOUS_BODY_BYTES or has_many_values(body):
-        return None
-    try:
-        bodies.check_type(request.headers)
-        return messages.request_id_of(messages.parse(body))
-    except Refusal:
-        return None

@@ -6,12 +6,19 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 
-from authsvc.http_auth import refusals
+from mcp_types import RequestId
+
+from authsvc.http_auth import messages, refusals
+from authsvc.http_auth.bodies import check_type
+from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.resolving import RequestResolver
 from authsvc.http_auth.strict_json import has_many_values
 from authsvc.http_auth.throttling import Pace
+
+DEFAULT_MAX_BYTES = 64 * 1024
+"""Longest body without a verified token, unless configured otherwise."""
 
 SHORT_BODY_BYTES = 4 * 1024
 """Longer bodies are paced where there is no valid token: without a token before they are parsed,
@@ -85,6 +92,17 @@ class AnonymousBodies:
     def allowance(self, request: RequestHeaders) -> Allowance:
         """That of one request."""
         return Allowance(self._max_bytes, partial(self._verify, request))
+
+    def request_id(self, headers: Headers, body: bytes) -> RequestId | None:
+        """The id of a request whose headers are refused: the error bears it (JSON-RPC 2.0 section
+        5). No token is verified for it: a body that would need one is not parsed."""
+        if len(body) > self._max_bytes or has_many_values(body):
+            return None
+        try:
+            check_type(headers)
+            return messages.request_id_of(messages.parse(body))
+        except Refusal:
+            return None
 
     def parsing_pace(self, body: bytes) -> Pace | None:
         """What the parsing of a body without a token waits for; None where it does not wait."""

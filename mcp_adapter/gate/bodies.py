@@ -5,13 +5,11 @@ from __future__ import annotations
 from mcp_types import RequestId
 from starlette.types import Receive
 
-from authsvc.http_auth import messages
 from authsvc.http_auth.anonymous_bodies import AnonymousBodies
 from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.resolving import RequestResolver
-from authsvc.http_auth.strict_json import has_many_values
 from mcp_adapter.gate.body_reading import read_body
 from mcp_adapter.gate.pacing import wait_while_connected
 
@@ -61,9 +59,7 @@ class Bodies:
         return body
 
     async def request_id(self, headers: Headers, receive: Receive) -> RequestId | None:
-        """The id of a request whose headers are refused: the error bears it (JSON-RPC 2.0 section
-        5). No token is verified for it: a body that would need one is not parsed, and one that is
-        not short is parsed at a bounded rate.
+        """See ``AnonymousBodies.request_id``. A body that is not short is parsed at a bounded rate.
 
         Raises:
             ClientDisconnect: the client left.
@@ -75,12 +71,10 @@ class Bodies:
                 max_bytes=self._max_anonymous_bytes,
                 timeout_seconds=self._timeout_seconds,
             )
-            await self._wait_with(body, receive)
-            if has_many_values(body):
-                return None
-            return messages.request_id_of(messages.parse(body))
         except Refusal:
             return None
+        await self._wait_with(body, receive)
+        return self._anonymous.request_id(headers, body)
 
     def pace(self, refusal: Refusal, request: RequestHeaders, body: bytes) -> None:
         """Pace the answer to a body that is not short, where its token is not a valid one."""

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.common import arguments
 from authsvc.domain.resolution import Resolver
+from authsvc.http_auth import anonymous_bodies
 from authsvc.http_auth.authorizer import Authorizer
 from authsvc.http_auth.headers import SESSION_ID, Headers
 from authsvc.http_auth.metadata import metadata_path, metadata_url
@@ -38,7 +39,7 @@ from mcp_adapter.gate.session_requests import SessionRequests
 _WELL_KNOWN = "/.well-known/"
 
 DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
-DEFAULT_MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
+DEFAULT_MAX_ANONYMOUS_BODY_BYTES = anonymous_bodies.DEFAULT_MAX_BYTES
 
 
 class SessionGate:
