@@ -69,7 +69,6 @@ def _options(headers: Mapping[str, str]) -> Iterable[ExtAuthzResponse.HeaderValu
             append_action=ExtAuthzResponse.APPEND_ACTION_OVERWRITE_IF_EXISTS_OR_ADD,
         )
         option.append.value = False
-        option.append.SetInParent()
         yield option
 
 
