@@ -60,11 +60,13 @@ class Route:
         match: a ``RouteMatch``.
         action: a ``RouteAction``; None where it goes to no upstream.
         overrides: the ``typed_per_filter_config`` that apply, the most specific last.
+        removed: headers that the upstream does not get, in lower case.
     """
 
     match: Fields
     action: Fields | None
     overrides: tuple[Mapping[str, object], ...]
+    removed: frozenset[str]
 
     def override(self, filtered: Filter) -> Override:
         """What a filter does with this route's requests.
@@ -113,17 +115,22 @@ class Manager:
 
     Attributes:
         place: its listener, for people.
-        options: its ``HttpProtocolOptions``.
+        config: an ``HttpConnectionManager``.
         filters: its ext_authz filters.
         hosts: its virtual hosts.
         unread: what of it is somewhere else, for people.
     """
 
     place: str
-    options: Fields
+    config: Fields
     filters: tuple[Filter, ...]
     hosts: tuple[VirtualHost, ...]
     unread: tuple[str, ...]
+
+    @property
+    def options(self) -> Fields:
+        """Its ``HttpProtocolOptions``."""
+        return self.config.table("common_http_protocol_options")
 
 
 @dataclass(slots=True)
@@ -218,8 +225,7 @@ def _manager(
     hosts: list[VirtualHost] = []
     for routing in _route_configurations(config, routes, unread):
         hosts += _hosts(routing, unread)
-    options = config.table("common_http_protocol_options")
-    return Manager(place, options, tuple(found), tuple(hosts), tuple(unread))
+    return Manager(place, config, tuple(found), tuple(hosts), tuple(unread))
 
 
 def _route_configurations(
@@ -243,21 +249,20 @@ def _hosts(routing: Fields, unread: list[str]) -> Iterator[VirtualHost]:
     for host in routing.tables("virtual_hosts"):
         if "matcher" in host:
             unread.append(f"the routes of {host.text('name')}, which are a tree of matchers")
-        above = (_overrides(routing), _overrides(host))
-        found = [it for route in host.tables("routes") for it in _routes(route, above)]
+        found = [it for route in host.tables("routes") for it in _routes(routing, host, route)]
         yield VirtualHost(tuple(host.texts("domains")), tuple(found))
 
 
-def _routes(route: Fields, above: tuple[Mapping[str, object], ...]) -> Iterator[Route]:
+def _routes(routing: Fields, host: Fields, route: Fields) -> Iterator[Route]:
     match = route.table("match")
     action = route.table("route") if "route" in route else None
-    overrides = (*above, _overrides(route))
+    levels = (routing, host, route)
     clusters = list(action.table("weighted_clusters").tables("clusters")) if action else []
-    own = [it for it in map(_overrides, clusters) if it]
-    for one in own:
-        yield Route(match, action, (*overrides, one))
-    if len(own) < len(clusters) or not clusters:
-        yield Route(match, action, overrides)
+    # A route to one cluster is as one that weighs it.
+    for cluster in clusters or [Fields()]:
+        of = (*levels, cluster)
+        removed = {it.lower() for level in of for it in level.texts("request_headers_to_remove")}
+        yield Route(match, action, tuple(map(_overrides, of)), frozenset(removed))
 
 
 def _overrides(of: Fields) -> Mapping[str, object]:

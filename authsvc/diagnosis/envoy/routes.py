@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis.envoy.configuration import REDACTED, Envoy, Manager, Route, VirtualHost
 from authsvc.diagnosis.envoy.faults import Faults
+from authsvc.diagnosis.envoy.fields import Fields
 from authsvc.diagnosis.envoy.filters import examine_body, no_body
 from authsvc.diagnosis.envoy.matching import (
     host_for,
@@ -20,6 +21,13 @@ from authsvc.net.urls import read, resource_fault
 
 RESOURCE = "resource"
 """The context extension that names a route's resource."""
+
+_ESCAPED_SLASHES_READ = frozenset(
+    {"REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"}
+)
+
+_OURS = frozenset({"x-authsvc-assertion", "x-authsvc-credentials"})
+"""Headers by which servers know who is asking."""
 
 
 def named_resources(envoy: Envoy) -> set[str]:
@@ -57,6 +65,8 @@ def examine(
     for resource in resources:
         if not resource_fault(resource):
             _examine_open(faults, manager, resource)
+    _examine_forwarded(faults, manager)
+    _examine_paths(faults, manager)
     if manager.options.text("headers_with_underscores_action") not in {
         "REJECT_REQUEST",
         "DROP_HEADER",
@@ -65,6 +75,22 @@ def examine(
             "headers with underscores are let through: servers that take _ for - read them as "
             "others than authsvc has seen",
             "Set common_http_protocol_options.headers_with_underscores_action: REJECT_REQUEST.",
+            manager.place,
+        )
+
+
+def _examine_paths(faults: Faults, manager: Manager) -> None:
+    """Report paths that a server may read otherwise than Envoy has matched them."""
+    config = manager.config
+    found = [name for name in ("normalize_path", "merge_slashes") if not config.flag(name)]
+    if config.text("path_with_escaped_slashes_action") not in _ESCAPED_SLASHES_READ:
+        found.append("path_with_escaped_slashes_action")
+    if found:
+        faults.warn(
+            f"paths are matched as they came ({', '.join(found)}): /open/../mcp may be served as "
+            "/mcp, and is not checked as that",
+            "Set normalize_path: true, merge_slashes: true and path_with_escaped_slashes_action: "
+            "REJECT_REQUEST.",
             manager.place,
         )
 
@@ -107,6 +133,25 @@ def _examine_names(faults: Faults, manager: Manager, route: Route, place: str) -
             "Write the name that the filter has in http_filters.",
             place,
         )
+
+
+def _cluster(route: Route) -> str:
+    """The cluster that a route goes to; empty where it has none, or several."""
+    return route.action.text("cluster") if route.action is not None else ""
+
+
+def _examine_forwarded(faults: Faults, manager: Manager) -> None:
+    """Examine routes that are not checked, to servers that other routes lead to with checks."""
+    checked = {_cluster(route) for _, _, route in _checked(manager)} - {""}
+    for place, _, route in _all_routes(manager):
+        missing = sorted(_OURS - route.removed)
+        if missing and _cluster(route) in checked and not _is_checked(manager, route):
+            faults.warn(
+                f"it is not checked, and the server gets {' and '.join(missing)} as a client "
+                "sends them",
+                "Add them to request_headers_to_remove of this route.",
+                place,
+            )
 
 
 def _examine_stream(faults: Faults, manager: Manager, route: Route, place: str) -> None:
@@ -158,17 +203,18 @@ def _examine_open(faults: Faults, manager: Manager, resource: str) -> None:
     host = host_for(manager.hosts, authority)
     if host is None:
         return
-    is_decided = False
+    decided: Fields | None = None
     for route in host.routes:
         is_open = route.action is not None and not _is_checked(manager, route)
         place = _place(manager, host, route)
         if not may_match(route.match, url.path or "/"):
             if is_open and _is_below(route, url.path):
                 _report_below(faults, resource, place)
-        elif is_open and not is_decided:
+        elif is_open and (decided is None or decided is route.match):
+            # The weighted clusters of a route share its match.
             _report_open(faults, resource, place, is_certain=not is_conditional(route.match))
         elif not is_conditional(route.match):
-            is_decided = True
+            decided = decided or route.match
 
 
 def _is_below(route: Route, path: str) -> bool:

@@ -81,7 +81,12 @@ def overridden(where: Callable[[Table], Table], **config: object) -> Change:
 
 def inserted(**fields: object) -> Change:
     """A route before all others, to the server, that is not checked."""
-    one = {"route": {"cluster": "mcp_server"}, "typed_per_filter_config": DISABLED, **fields}
+    one = {
+        "route": {"cluster": "mcp_server"},
+        "typed_per_filter_config": DISABLED,
+        "request_headers_to_remove": ["X-Authsvc-Assertion", "x-authsvc-credentials"],
+        **fields,
+    }
     return lambda manager: host(manager)["routes"].insert(0, one)
 
 
@@ -161,6 +166,7 @@ CONDITION = [{"name": "x-internal", "present_match": True}]
 FEW = {"patterns": [{"exact": "Authorization", "ignore_case": True}, {"prefix": "mcp-"}]}
 ALL = {"patterns": [{"safe_regex": {"regex": ".*"}}]}
 UNCHECKED = f"requests for {RESOURCE} pass unchecked"
+FORWARDED = "not checked, and the server gets x-authsvc-assertion and x-authsvc-credentials"
 
 CASES: dict[str, tuple[Change, list[tuple[str, str]]]] = {
     "clean": (lambda _: None, []),
@@ -223,11 +229,11 @@ CASES: dict[str, tuple[Change, list[tuple[str, str]]]] = {
     # Routes that are not checked.
     "disabled": (
         overridden(route, **{"@type": PER_ROUTE, "disabled": True}),
-        [("fail", UNCHECKED)],
+        [("fail", UNCHECKED), ("warn", FORWARDED)],
     ),
     "disabled_too": (
         overridden(route, **{"@type": FILTER_CONFIG, "disabled": True}),
-        [("fail", UNCHECKED)],
+        [("fail", UNCHECKED), ("warn", FORWARDED)],
     ),
     "disabled_host": (
         overridden(host, **{"@type": PER_ROUTE, "disabled": True}),
@@ -235,13 +241,13 @@ CASES: dict[str, tuple[Change, list[tuple[str, str]]]] = {
     ),
     "wrapped": (
         overridden(route, **{"@type": FILTER_CONFIG, "config": DISABLED[EXT_AUTHZ]}),
-        [("fail", UNCHECKED)],
+        [("fail", UNCHECKED), ("warn", FORWARDED)],
     ),
     "disabled_filter": (disabled_filter, [("fail", UNCHECKED)]),
     "enabled_filter": (at_once(disabled_filter, enabled), []),
     "enabled_too": (
         at_once(disabled_filter, checked(context_extensions={"resource": RESOURCE})),
-        [],
+        [("warn", FORWARDED)],
     ),
     "weighted": (weighted, [("fail", UNCHECKED)]),
     "before": (inserted(match={"prefix": "/"}), [("fail", UNCHECKED)]),
@@ -263,6 +269,44 @@ CASES: dict[str, tuple[Change, list[tuple[str, str]]]] = {
         [("warn", f"requests below {RESOURCE} pass unchecked")],
     ),
     "health": (inserted(match={"path": "/healthz"}), []),
+    "forwarded": (
+        inserted(match={"path": "/healthz"}, request_headers_to_remove=["x-authsvc-assertion"]),
+        [("warn", "not checked, and the server gets x-authsvc-credentials as a client sends")],
+    ),
+    "removed": (
+        at_once(
+            inserted(match={"path": "/healthz"}, request_headers_to_remove=[]),
+            lambda manager: host(manager).update(
+                request_headers_to_remove=["x-authsvc-assertion", "x-authsvc-credentials"]
+            ),
+        ),
+        [],
+    ),
+    "other_server": (
+        inserted(
+            match={"path": "/healthz"},
+            request_headers_to_remove=[],
+            route={"cluster": "authsvc"},
+        ),
+        [],
+    ),
+    # Paths.
+    "dots": (
+        lambda manager: manager.update(normalize_path=False),
+        [("warn", "matched as they came (normalize_path)")],
+    ),
+    "slashes": (
+        lambda manager: manager.pop("merge_slashes"),
+        [("warn", "matched as they came (merge_slashes)")],
+    ),
+    "escapes": (
+        lambda manager: manager.update(path_with_escaped_slashes_action="KEEP_UNCHANGED"),
+        [("warn", "matched as they came (path_with_escaped_slashes_action)")],
+    ),
+    "unescaped": (
+        lambda manager: manager.update(path_with_escaped_slashes_action="UNESCAPE_AND_REDIRECT"),
+        [],
+    ),
     "no_upstream": (
         inserted(match={"prefix": "/"}, route=None, redirect={"host_redirect": "x"}),
         [],
