@@ -193,17 +193,22 @@ def serving(
         )
         change(configured)
         log = stack.enter_context(running_envoy(configured, folder))
-        if known:
-            wait_until_asked(resource)
+        wait_until_serving(resource, known=known)
         yield Gateway(kind, resource, idp, authsvc, upstream.upstream, log)
 
 
-def wait_until_asked(resource: str) -> None:
-    """Wait until Envoy takes authsvc for healthy: its first health check may be too early."""
-    eventually(
-        lambda: httpx2.get(resource, timeout=TIMEOUT_SECONDS).status_code != 503,
-        "Envoy asks authsvc",
-    )
+def wait_until_serving(resource: str, *, known: bool = True) -> None:
+    """Wait until Envoy listens, which it does after its first health checks, and finds authsvc
+    healthy, if that knows it."""
+
+    def serves() -> bool:
+        try:
+            status = httpx2.get(resource, timeout=TIMEOUT_SECONDS).status_code
+        except httpx2.ConnectError:
+            return False
+        return status != 503 or not known
+
+    eventually(serves, "Envoy serves", TIMEOUT_SECONDS)
 
 
 def jwks_url(port: int) -> str:

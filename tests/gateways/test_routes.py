@@ -215,7 +215,7 @@ async def test_an_upstream_compares_them_with_the_body(tmp_path: Path, kind: str
 
 
 async def test_a_flood_of_bad_tokens_is_slowed(tmp_path: Path) -> None:
-    limits = "[limits]\nrejected_tokens_per_second = 0.1\nrejected_tokens_burst = 2\n"
+    limits = "[limits]\nrejected_tokens_per_second = 0.001\nrejected_tokens_burst = 2\n"
     with serving("sdk-stateless", tmp_path, tables=limits) as gateway:
         async with gateway.client() as client:
             answers = [

@@ -26,7 +26,7 @@ from tests.gateways.harness import (
     said,
     serving,
     started,
-    wait_until_asked,
+    wait_until_serving,
 )
 from tests.mcp_adapter.harness import Endpoint, call, initialize, opened, request
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -144,7 +144,7 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
         second = {"socket_address": {"address": "127.0.0.1", "port_value": ports[1][0]}}
         endpoints["lb_endpoints"].append({"endpoint": {"address": second}})
         log = stack.enter_context(running_envoy(configured, folder))
-        wait_until_asked(resource)
+        wait_until_serving(resource)
         gateway = Gateway(KIND, resource, idp, authsvc, upstream.upstream, log)
         yield Replicas(gateway, each)
 
