@@ -68,6 +68,19 @@ def test_authsvc_gets_all_of_a_request(configuration: dict[str, Any]) -> None:
     assert "disallowed_headers" not in check
 
 
+def test_envoy_closes_idle_connections_before_the_server_does(
+    configuration: dict[str, Any],
+) -> None:
+    """Node and uvicorn do so after 5 s."""
+    (server,) = (
+        cluster
+        for cluster in configuration["static_resources"]["clusters"]
+        if cluster["name"] == "mcp_server"
+    )
+    (options,) = server["typed_extension_protocol_options"].values()
+    assert options["common_http_protocol_options"] == {"idle_timeout": "3s"}
+
+
 def test_the_path_is_one_for_all_and_headers_have_one_spelling(
     configuration: dict[str, Any],
 ) -> None:
