@@ -1,4 +1,7 @@
-"""``deploy/envoy/`` as its users have it: only addresses, and the names of files, are others."""
+"""``deploy/envoy/`` as its users have it: only addresses, and the names of files, are others.
+
+Most tests wait longer for authsvc, too (``wait_longer``): a busy machine is no outage.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml  # type: ignore[import-untyped] # it has no stubs
 
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT
 
 DEPLOYED = ROOT / "deploy" / "envoy"
@@ -18,20 +22,24 @@ Configuration = dict[str, Any]
 _LOCAL = "address: 127.0.0.1, port_value:"
 
 
-def configuration(folder: Path, *, resource: str, authsvc: str, upstream: str) -> Configuration:
+def configuration(
+    folder: Path, *, origin: str, resource: str, authsvc: str, upstream: str
+) -> Configuration:
     """The configuration of Envoy, whose files are in ``folder``.
 
     Args:
         folder: has ``authsvc-ca.pem``, and ``gateway.pem`` and ``gateway.key`` of Envoy. It gets
             the file that names these two.
-        resource: URL that Envoy serves.
+        origin: where Envoy listens.
+        resource: what it serves there.
         authsvc: ``localhost:port``.
         upstream: URL of what is served there.
     """
     files = {"/etc/envoy": str(folder)}
+    admin = folder / str(_port_of(origin))
     addresses = {
-        f"{{socket_address: {{{_LOCAL} 9901}}}}": f"{{pipe: {{path: {folder}/admin}}}}",
-        f"{_LOCAL} 8080": f"{_LOCAL} {_port_of(resource)}",
+        f"{{socket_address: {{{_LOCAL} 9901}}}}": f"{{pipe: {{path: {admin}}}}}",
+        f"{_LOCAL} 8080": f"{_LOCAL} {_port_of(origin)}",
         f"{_LOCAL} 3000": f"{_LOCAL} {_port_of(upstream)}",
         # By an address: localhost has one of IPv6, too.
         "address: authsvc.internal, port_value: 50051": f"{_LOCAL} {_port_of(f'//{authsvc}')}",
@@ -44,6 +52,12 @@ def configuration(folder: Path, *, resource: str, authsvc: str, upstream: str) -
     text = (DEPLOYED / "envoy.yaml").read_text(encoding="utf-8")
     loaded: Configuration = yaml.safe_load(_with(text, files | addresses))
     return loaded
+
+
+def wait_longer(configuration: Configuration) -> None:
+    """Have Envoy wait for as long as a test does, and take no replica for unhealthy."""
+    ext_authz_of(configuration)["grpc_service"]["timeout"] = f"{TIMEOUT_SECONDS:g}s"
+    del cluster_of(configuration, "authsvc")["health_checks"]
 
 
 def manager_of(configuration: Configuration) -> dict[str, Any]:

@@ -19,14 +19,14 @@ from authsvc.common.settings import load
 from authsvc.server.config import Settings
 from authsvc.server.running import running as running_authsvc
 from tests.gateways.configured import ASSERTING, Files, config
-from tests.gateways.deployed import Configuration, configuration
+from tests.gateways.deployed import Configuration, configuration, wait_longer
 from tests.gateways.upstreams import MakeApp, Seen, Upstream, Verifier, fastmcp, official
 from tests.mcp_adapter.harness import Endpoint, Meeting, MemoryResolver, message_of, running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.envoy import running_envoy
 from tests.support.node import installed, spawn_node
 from tests.support.tokens import IdentityProvider
-from tests.support.valkey import eventually, free_port
+from tests.support.valkey import free_port
 
 IN_PYTHON: dict[str, MakeApp] = {
     "sdk-stateful": partial(official, stateless=False),
@@ -108,7 +108,8 @@ class Gateway:
 
     Attributes:
         kind: of the upstream.
-        resource: URL of the upstream's endpoint through Envoy.
+        resource: URL of the upstream's endpoint, as clients know it.
+        origin: where Envoy listens.
         idp: who issues tokens.
         authsvc: whom Envoy asks.
         upstream: what the upstream's tools share; None for one of another language.
@@ -117,6 +118,7 @@ class Gateway:
 
     kind: str
     resource: str
+    origin: str
     idp: IdentityProvider
     authsvc: Authsvc
     upstream: Upstream | None
@@ -135,8 +137,7 @@ class Gateway:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Endpoint]:
         """A client that speaks raw HTTP."""
-        origin = self.resource.removesuffix("/mcp")
-        async with httpx2.AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as http:
+        async with httpx2.AsyncClient(base_url=self.origin, timeout=TIMEOUT_SECONDS) as http:
             yield Endpoint(http, MemoryResolver(), Meeting())
 
 
@@ -152,7 +153,6 @@ def serving(
     clock: Callable[[], float] = time.time,
     change: Callable[[Configuration], None] = unchanged,
     tables: str = "",
-    known: bool = True,
     **route: object,
 ) -> Iterator[Gateway]:
     """Run authsvc, in this process, an upstream, and Envoy.
@@ -163,13 +163,13 @@ def serving(
         clock: of authsvc, the tokens and an upstream in Python.
         change: changes the configuration of Envoy.
         tables: further tables of authsvc's configuration.
-        known: whether authsvc knows this Envoy.
         route: what the resource's route sets.
     """
     idp, files = IdentityProvider(clock), Files(folder)
     files.write(idp)
     port, jwks_port, own_port = (free_port() for _ in range(3))
-    resource = f"http://127.0.0.1:{port}/mcp"
+    origin = f"http://127.0.0.1:{port}"
+    resource = f"{origin}/mcp"
     path = config(
         files,
         idp,
@@ -189,26 +189,16 @@ def serving(
             kind, stack, jwks=authsvc.jwks, issuer=ASSERTING, resource=resource, clock=clock
         )
         configured = configuration(
-            folder, resource=resource, authsvc=authsvc.address, upstream=upstream.url
+            folder,
+            origin=origin,
+            resource=resource,
+            authsvc=authsvc.address,
+            upstream=upstream.url,
         )
+        wait_longer(configured)
         change(configured)
         log = stack.enter_context(running_envoy(configured, folder))
-        wait_until_serving(resource, known=known)
-        yield Gateway(kind, resource, idp, authsvc, upstream.upstream, log)
-
-
-def wait_until_serving(resource: str, *, known: bool = True) -> None:
-    """Wait until Envoy listens, which it does after its first health checks, and finds authsvc
-    healthy, if that knows it."""
-
-    def serves() -> bool:
-        try:
-            status = httpx2.get(resource, timeout=TIMEOUT_SECONDS).status_code
-        except httpx2.ConnectError:
-            return False
-        return status != 503 or not known
-
-    eventually(serves, "Envoy serves", TIMEOUT_SECONDS)
+        yield Gateway(kind, resource, origin, idp, authsvc, upstream.upstream, log)
 
 
 def jwks_url(port: int) -> str:

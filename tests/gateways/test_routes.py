@@ -41,9 +41,8 @@ async def client(gateway: Gateway) -> AsyncIterator[Endpoint]:
 
 def challenge_of(gateway: Gateway, *, scope: str = "", error: str = "") -> set[str]:
     """The parameters of a challenge."""
-    origin = gateway.resource.removesuffix("/mcp")
     return {
-        f'resource_metadata="{origin}{METADATA}/mcp"',
+        f'resource_metadata="{gateway.origin}{METADATA}/mcp"',
         *([f'scope="{scope}"'] if scope else []),
         *([f'error="{error}"'] if error else []),
     }

@@ -215,9 +215,8 @@ async def test_a_connection_is_of_http_alone(client: Endpoint, gateway: Gateway)
 async def test_http_2(gateway: Gateway) -> None:
     """Without a length, and with headers of ours in each spelling."""
     transport = httpx2.AsyncHTTPTransport(http1=False, http2=True)
-    origin = gateway.resource.removesuffix("/mcp")
     async with httpx2.AsyncClient(
-        transport=transport, base_url=origin, timeout=TIMEOUT_SECONDS
+        transport=transport, base_url=gateway.origin, timeout=TIMEOUT_SECONDS
     ) as http:
         client = Endpoint(http, MemoryResolver(), Meeting())
         session = await opened(client)

@@ -6,147 +6,32 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 
 import anyio
 import httpx2
 import pytest
 
 from authsvc.client import AdminClient
-from tests.gateways.configured import ASSERTING, Files, config
-from tests.gateways.deployed import Configuration, cluster_of, configuration
-from tests.gateways.harness import (
-    Authsvc,
-    Gateway,
-    jwks_url,
-    refusal,
-    said,
-    serving,
-    started,
-    wait_until_serving,
-)
+from tests.gateways.deployed import Configuration, cluster_of
+from tests.gateways.harness import Gateway, refusal, said, serving
+from tests.gateways.replicas import KIND, Replicas, serving_replicas
 from tests.mcp_adapter.harness import Endpoint, call, initialize, opened, request
 from tests.support.bounds import TIMEOUT_SECONDS
-from tests.support.envoy import running_envoy
-from tests.support.processes import Process, spawn
-from tests.support.shared_valkey import fresh_prefix, shared_valkey
-from tests.support.tokens import ISSUER, IdentityProvider
-from tests.support.valkey import free_port
+from tests.support.tokens import ISSUER
 
 pytestmark = pytest.mark.anyio
 
 BOUND_SECONDS = 1.0
 """How long after a revocation a replica may not know of it."""
 
-KIND = "sdk-stateful"
 IN_A_ROW = 20
-
-
-class Replica:
-    """An authsvc that may end and start again.
-
-    Args:
-        path: its configuration.
-        stack: ends it.
-    """
-
-    def __init__(self, path: Path, stack: ExitStack) -> None:
-        self._path = path
-        self._stack = stack
-        self.process = self._spawned()
-
-    def start(self) -> None:
-        """Start it again, once the port is free."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        self.process = self._spawned()
-        while "is it taken?" in self._started_or_ended():
-            assert time.monotonic() < deadline
-            self.process = self._spawned()
-
-    def wait(self) -> None:
-        """Wait until it listens."""
-        self.process.wait_for("listening on", TIMEOUT_SECONDS)
-
-    def _spawned(self) -> Process:
-        return self._stack.enter_context(spawn("authsvc", "serve", "--config", str(self._path)))
-
-    def _started_or_ended(self) -> str:
-        try:
-            self.wait()
-        except AssertionError:
-            return self.process.output
-        return ""
-
-
-@dataclass(frozen=True)
-class Replicas:
-    """A gateway that asks two replicas in turn.
-
-    Attributes:
-        gateway: its authsvc is the first one of them.
-        each: both.
-    """
-
-    gateway: Gateway
-    each: tuple[Replica, ...]
-
-    def kill(self, signal_number: int) -> None:
-        """Send both a signal."""
-        for replica in self.each:
-            replica.process.kill(signal_number)
 
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
-    folder = tmp_path_factory.mktemp("replicas")
-    idp, files = IdentityProvider(time.time), Files(folder)
-    files.write(idp)
-    key = folder / "encryption"
-    key.touch(mode=0o600)
-    key.write_text(token_hex(32))
-    store = f'kind = "redis"\nurl = "{shared_valkey().url}"\nprefix = "{fresh_prefix()}"'
-    resource = f"http://127.0.0.1:{free_port()}/mcp"
-    ports = [(free_port(), free_port()) for _ in range(2)]
-    with ExitStack() as stack:
-        each = tuple(
-            Replica(
-                config(
-                    *(files, idp),
-                    resource=resource,
-                    port=port,
-                    jwks_port=jwks_port,
-                    route={},
-                    store=store,
-                    encryption_key_file=key,
-                    name=f"authsvc-{port}",
-                ),
-                stack,
-            )
-            for port, jwks_port in ports
-        )
-        for replica in each:
-            replica.wait()
-        authsvc = Authsvc(f"localhost:{ports[0][0]}", jwks_url(ports[0][1]), files.operator)
-        upstream = started(
-            *(KIND, stack),
-            jwks=authsvc.jwks,
-            issuer=ASSERTING,
-            resource=resource,
-            clock=time.time,
-        )
-        configured = configuration(
-            folder, resource=resource, authsvc=authsvc.address, upstream=upstream.url
-        )
-        (endpoints,) = cluster_of(configured, "authsvc")["load_assignment"]["endpoints"]
-        second = {"socket_address": {"address": "127.0.0.1", "port_value": ports[1][0]}}
-        endpoints["lb_endpoints"].append({"endpoint": {"address": second}})
-        log = stack.enter_context(running_envoy(configured, folder))
-        wait_until_serving(resource)
-        gateway = Gateway(KIND, resource, idp, authsvc, upstream.upstream, log)
-        yield Replicas(gateway, each)
+    with serving_replicas(tmp_path_factory.mktemp("replicas")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -216,11 +101,24 @@ async def test_a_session_is_the_same_on_each_replica(replicas: Replicas, client:
         assert (await client.post(call("whoami"), session=session)).status_code == 401
 
 
-async def test_one_of_two_does_not_answer(replicas: Replicas, client: Endpoint) -> None:
+@pytest.fixture
+async def impatient(replicas: Replicas) -> AsyncIterator[Endpoint]:
+    """A client of Envoy as it is deployed, once that has found authsvc healthy."""
+    async with replicas.deployed.client() as speaking:
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            while (await speaking.http.get("/mcp")).status_code == 503:
+                pass
+        yield speaking
+
+
+async def test_one_of_two_does_not_answer(
+    replicas: Replicas, client: Endpoint, impatient: Endpoint
+) -> None:
     """It is asked until Envoy has found it out; then the other one alone is."""
     token = replicas.gateway.token()
     session = await opened(client)
     assert said(await asked(client, session, token))["sub"] == "alice"
+    client = impatient
     frozen = replicas.each[1].process
     frozen.kill(signal.SIGSTOP)
     try:
@@ -246,13 +144,15 @@ async def test_one_of_two_is_away(replicas: Replicas, client: Endpoint) -> None:
     second.start()
 
 
-async def test_authsvc_does_not_answer(replicas: Replicas, client: Endpoint) -> None:
+async def test_authsvc_does_not_answer(
+    replicas: Replicas, client: Endpoint, impatient: Endpoint
+) -> None:
     token = replicas.gateway.token()
     session = await opened(client)
     assert said(await asked(client, session, token))["sub"] == "alice"
     replicas.kill(signal.SIGSTOP)
     try:
-        await check_closed(replicas.gateway, client, session)
+        await check_closed(replicas.gateway, impatient, session)
     finally:
         replicas.kill(signal.SIGCONT)
 
@@ -294,7 +194,7 @@ def known_as(name: str) -> Callable[[Configuration], None]:
 @pytest.mark.parametrize(("name", "status"), [("", 503), ("server", 503), ("operator", 403)])
 async def test_a_gateway_that_is_not_registered(tmp_path: Path, name: str, status: int) -> None:
     """Without a certificate, with one that nobody is known by, and with an operator's."""
-    with serving(KIND, tmp_path, change=known_as(name), known=False) as gateway:
+    with serving(KIND, tmp_path, change=known_as(name)) as gateway:
         async with gateway.client() as client:
             await check_closed(gateway, client, "any", status=status)
 
