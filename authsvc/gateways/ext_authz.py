@@ -24,6 +24,7 @@ from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.check_responses import Metadata
 from authsvc.gateways.route_checks import Call, RouteChecks
 from authsvc.gateways.routes import Route, Routes
+from authsvc.gateways.turns import Turns
 from authsvc.http_auth import refusals
 from authsvc.http_auth.authorizer import Admitted
 from authsvc.http_auth.refusals import Answer, Refusal
@@ -78,6 +79,7 @@ class ExtAuthzServicer:
         self._signer = signer
         self._checks = checks
         self._tracing = tracing
+        self._turns = Turns()
         # By gateway and resource: the gateways are registered, each for a few resources.
         self._route_checks: dict[tuple[str, str], RouteChecks] = {}
 
@@ -152,7 +154,7 @@ class ExtAuthzServicer:
         key = caller.name, route.resource
         if (found := self._route_checks.get(key)) is None:
             resolver = CallerResolver(self._resolver, caller, self._checks.resolves)
-            found = self._route_checks[key] = RouteChecks(route, resolver)
+            found = self._route_checks[key] = RouteChecks(route, resolver, self._turns)
         return found
 
     def _allowed(

@@ -3,7 +3,8 @@ the same code.
 
 A gateway has read the request before it asks, so nothing waits here as it does at the gate, where a
 flood of long bodies is parsed at a bounded rate: the wait would take the gateway's calls in flight,
-and its time-out would make an outage of it.
+and its time-out would make an outage of it. Long bodies alone wait for each other: to parse one
+holds up the checks of all clients, for tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from authsvc.domain.resolution import Resolver
 from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.routes import Route
 from authsvc.gateways.tool_scopes import RouteRequirement
+from authsvc.gateways.turns import Turns
 from authsvc.http_auth import bodies, forwarding, messages
 from authsvc.http_auth.anonymous_bodies import DEFAULT_MAX_BYTES, AnonymousBodies
 from authsvc.http_auth.authorization import authorize
@@ -67,10 +69,12 @@ class RouteChecks:
     Args:
         route: what is configured.
         resolver: decides on sessions and tokens, for the gateway that asks.
+        turns: in which long bodies are parsed, of all routes.
     """
 
-    def __init__(self, route: Route, resolver: Resolver) -> None:
+    def __init__(self, route: Route, resolver: Resolver, turns: Turns) -> None:
         self.route = route
+        self._turns = turns
         self._requirement = RouteRequirement(route)
         sessions = Sessions.FIRST_USE if route.adopt_sessions else Sessions.MINTED
         self._resolving = RequestResolver(resolver, route.resource, sessions=sessions)
@@ -120,7 +124,11 @@ class RouteChecks:
         allowance = self._anonymous.allowance(headers)
         await allowance.check_bytes(len(request.body))
         await allowance.check_values(request.body)
-        message = messages.parse(request.body)
+        if allowance.is_verified:
+            async with self._turns.turn():
+                message = messages.parse(request.body)
+        else:
+            message = messages.parse(request.body)
         call.read(message)
         return await self._authorizer.message(headers, message)
 

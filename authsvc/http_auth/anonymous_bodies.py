@@ -48,7 +48,8 @@ class Allowance:
     def __init__(self, max_bytes: int, verify: Callable[[str], Awaitable[None]]) -> None:
         self._max_bytes = max_bytes
         self._verify = verify
-        self._is_verified = False
+        self.is_verified = False
+        """Whether the body is one that needed it, and the token was verified."""
 
     async def check_bytes(self, count: int) -> None:
         """Verify the token, once, if the body is longer than it may be without.
@@ -69,9 +70,9 @@ class Allowance:
             await self._verify_once("")  # no setting changes how many
 
     async def _verify_once(self, setting: str) -> None:
-        if not self._is_verified:
+        if not self.is_verified:
             await self._verify(setting)
-            self._is_verified = True
+            self.is_verified = True
 
 
 class AnonymousBodies:
