@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 from typing import Protocol
+from urllib.parse import unquote
 
 import grpc
 
 from authsvc.access.callers import Caller
 from authsvc.common.unexpected import log_unexpected
-from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.resolution import Resolution, shown
 from authsvc.domain.tokens import token_digest
 from authsvc.gateways import check_responses, upstream_headers
@@ -27,13 +28,15 @@ from authsvc.gateways.routes import Route, Routes
 from authsvc.gateways.turns import Turns
 from authsvc.http_auth import refusals
 from authsvc.http_auth.authorizer import Admitted
+from authsvc.http_auth.metadata import is_metadata_path
 from authsvc.http_auth.refusals import Answer, Refusal
+from authsvc.http_auth.throttling import Rarely
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.rpc.admission import Admission
 from authsvc.rpc.errors import end_with_status
 from authsvc.rpc.metadata import Context, traceparent_of
 from authsvc.rpc.registration import Handler
-from authsvc.telemetry.counts import ALLOWED, Checks
+from authsvc.telemetry.counts import ALLOWED, ANONYMOUS, Checks
 from authsvc.telemetry.spans import Tracing
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,10 @@ SERVICE_NAME = "envoy.service.auth.v3.Authorization"
 
 SHOWN_CHARACTERS = 200
 """How much of what a client sent is logged, and is in the metadata."""
+
+
+UNROUTED_INTERVAL_SECONDS = 60.0
+"""From one log line about a gateway's requests for no resource to the next."""
 
 
 class Signer(Protocol):
@@ -82,6 +89,7 @@ class ExtAuthzServicer:
         self._turns = Turns()
         # By gateway and resource: the gateways are registered, each for a few resources.
         self._route_checks: dict[tuple[str, str], RouteChecks] = {}
+        self._unrouted = Rarely(UNROUTED_INTERVAL_SECONDS)  # by gateway
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What a server registers."""
@@ -101,6 +109,8 @@ class ExtAuthzServicer:
             call = Call()
             try:
                 return await self._decided(request, call, caller, context)
+            except Refusal as refusal:
+                return self._denied(refusal, call)
             except AuthError as error:
                 return self._denied(refusals.refusal_of(error, in_session=False, scopes=()), call)
             except Exception as error:  # noqa: BLE001 - fails closed
@@ -114,8 +124,9 @@ class ExtAuthzServicer:
 
         Raises:
             AuthError: it is denied before it is read.
+            Refusal: likewise.
         """
-        route = self._route_of(request, caller, context)
+        route = self._route_of(request, caller)
         with self._admission.call_for(route.resource, context, caller):
             checks = self._checks_of(route, caller)
             try:
@@ -129,25 +140,33 @@ class ExtAuthzServicer:
                     self._admission.audit_denial(error, caller.name, context, route.resource)
                 return self._denied(refusal, call, checks)
 
-    def _route_of(self, request: CheckedRequest, caller: Caller, context: Context) -> Route:
+    def _route_of(self, request: CheckedRequest, caller: Caller) -> Route:
         """
         Raises:
-            AuthError: CALLER_NOT_ALLOWED: no resource is known for the request.
+            AuthError: CALLER_NOT_ALLOWED: no resource is known for the request. That is no security
+                event: the gateway has asked about nothing that is not its own, and any client
+                causes it.
+            Refusal: 404: the same, where clients look for metadata.
         """
         if request.resource:
             return self._routes.of(caller.spelled(request.resource))
         route = self._routes.at(request.host, request.path)
         if route is not None:
             return route
-        where = f"{request.host}{request.path}"[:SHOWN_CHARACTERS]
-        error = AuthError(
-            Reason.CALLER_NOT_ALLOWED,
-            f"the gateway names no resource, and {where!r} is at no route",
-            setting="ext_authz.routes",
-        )
         self._admission.count(caller)
-        self._admission.audit_denial(error, caller.name, context)
-        raise error
+        if is_metadata_path(unquote(request.path)):
+            raise refusals.no_metadata()
+        where = f"{request.host}{request.path}"[:SHOWN_CHARACTERS]
+        setting = "ext_authz.routes"
+        if self._unrouted.may_pass(caller.name):
+            log.warning(
+                "refused: the gateway %r names no resource, and %r is at no route%s",
+                caller.name,
+                where,
+                of_setting(setting),
+                extra={"setting": setting},
+            )
+        raise AuthError(Reason.CALLER_NOT_ALLOWED)
 
     def _checks_of(self, route: Route, caller: Caller) -> RouteChecks:
         """For a route that the gateway may ask about."""
@@ -204,7 +223,7 @@ class ExtAuthzServicer:
         answer = refusal.answer(
             call.request_id, resource_metadata=checks.resource_metadata if checks else ""
         )
-        metadata = dict(_metadata(checks.route if checks else None, call))
+        metadata = dict(_metadata(checks.route if checks else None, call, refusal.resolution))
         metadata["reason"] = refusal.reason
         return self._answered(answer, metadata)
 
@@ -229,6 +248,8 @@ def _metadata(
         found["session"] = shown(resolution.session.id)
     if resolution.outcome is not None:
         found["outcome"] = resolution.outcome.name.lower()
+    else:
+        found["outcome"] = ANONYMOUS
     if (who := resolution.principal) is not None:
         found |= {
             "issuer": who.issuer,

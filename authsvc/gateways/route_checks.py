@@ -25,11 +25,12 @@ from authsvc.http_auth.authorization import authorize
 from authsvc.http_auth.authorizer import Admitted, Authorizer
 from authsvc.http_auth.metadata import (
     METADATA_HEADERS,
+    is_metadata_path,
     metadata_document,
     metadata_paths,
     metadata_url,
 )
-from authsvc.http_auth.refusals import Answer, Refusal, bad_request
+from authsvc.http_auth.refusals import Answer, Refusal, bad_request, no_metadata
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement, required
 from authsvc.http_auth.resolving import RequestResolver
@@ -100,8 +101,11 @@ class RouteChecks:
         Raises:
             Refusal: it is not admitted.
         """
-        if self._document and unquote(request.path) in self._document_paths:
+        path = unquote(request.path)
+        if path in self._document_paths:
             return _metadata_answer(self._document, request.method)
+        if is_metadata_path(path):
+            raise no_metadata()
         _check_one_request(request)
         if request.method == "POST":
             return await self._post(request, call)

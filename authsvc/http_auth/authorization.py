@@ -35,7 +35,7 @@ def authorize(resolution: Resolution, needed: Requirement | None, *, session_id:
         raise refusals.unauthenticated(needed.scopes)
     if not needed.met_by(resolution.principal.scopes):
         refusal_log.insufficient_scope(needed.scopes, resolution.principal, session_id)
-        raise refusals.insufficient_scope(needed.scopes)
+        raise refusals.insufficient_scope(needed.scopes, resolution)
 
 
 def completes_initialize(message: messages.Message) -> bool:

@@ -34,6 +34,11 @@ def metadata_paths(resource: str) -> list[str]:
     return [each for path in paths for each in (path, f"{path}/")]
 
 
+def is_metadata_path(path: str) -> bool:
+    """Whether clients look for the metadata of some resource at a path, decoded."""
+    return path == WELL_KNOWN_PATH or path.startswith(f"{WELL_KNOWN_PATH}/")
+
+
 def metadata_document(
     resource: str,
     *,

@@ -11,6 +11,7 @@ from typing import Any
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, RequestId
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import Resolution
 from authsvc.http_auth.statuses import (
     INSUFFICIENT_SCOPE,
     LACKS_SCOPE,
@@ -53,6 +54,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         headers: further headers.
         pace: delays the answer to a request that costs its sender almost nothing; None to answer
             at once.
+        resolution: who asked, for a gateway's log; None where that is not known.
         setting: for the log alone: the argument of ``SessionGate``, and the setting of the adapter,
             that would mend it; empty where none would.
     """
@@ -68,6 +70,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         challenge: Challenge | None = None,
         headers: dict[str, str] | None = None,
         pace: Pace | None = None,
+        resolution: Resolution | None = None,
         setting: str = "",
     ) -> None:
         super().__init__(message)
@@ -79,6 +82,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.challenge = challenge
         self.headers = headers or {}
         self.pace = pace
+        self.resolution = resolution
         self.setting = setting
 
     @property
@@ -155,13 +159,24 @@ def anonymous_body(max_bytes: int, pace: Pace, *, token_helps: bool, setting: st
     )
 
 
-def insufficient_scope(scopes: tuple[str, ...]) -> Refusal:
+def no_metadata() -> Refusal:
+    """404 where a client looks for the metadata of a resource, and there is none. Public, as the
+    metadata are."""
+    return Refusal(
+        HTTPStatus.NOT_FOUND,
+        "There is no metadata of this resource.",
+        headers={"Access-Control-Allow-Origin": "*"},
+    )
+
+
+def insufficient_scope(scopes: tuple[str, ...], resolution: Resolution) -> Refusal:
     """403 for a token that lacks one of the ``scopes`` that the request needs."""
     return Refusal(
         HTTPStatus.FORBIDDEN,
         LACKS_SCOPE,
         reason=INSUFFICIENT_SCOPE,
         challenge=Challenge(scopes, "insufficient_scope", LACKS_SCOPE),
+        resolution=resolution,
     )
 
 

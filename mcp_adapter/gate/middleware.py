@@ -17,8 +17,9 @@ from authsvc.domain.resolution import Resolver
 from authsvc.http_auth import anonymous_bodies
 from authsvc.http_auth.authorizer import Authorizer
 from authsvc.http_auth.headers import SESSION_ID, Headers
-from authsvc.http_auth.metadata import metadata_path, metadata_url
+from authsvc.http_auth.metadata import is_metadata_path, metadata_path, metadata_url
 from authsvc.http_auth.refusal_log import RefusalLog
+from authsvc.http_auth.refusals import no_metadata
 from authsvc.http_auth.requirements import RequirementOf, check_function, default_requirement
 from authsvc.http_auth.resolving import RequestResolver
 from authsvc.http_auth.sessions import Sessions
@@ -185,7 +186,10 @@ class SessionGate:
             return
         if scope["method"] in {"GET", "HEAD"}:
             self._note_get(scope, headers)
-        if scope["method"] == "POST":
+        if is_metadata_path(scope["path"]) or is_metadata_path(path_in_mount(scope)):
+            missing = no_metadata().answer(None, resource_metadata="")
+            await response_of(missing)(scope, receive, send)
+        elif scope["method"] == "POST":
             await self._post(scope, headers, receive, send)
         elif scope["method"] == "DELETE":
             await self._sessions.delete(scope, headers, receive, send)

@@ -514,7 +514,7 @@ async def test_metadata_mounted_by_itself_at_the_root(resolver: MemoryResolver) 
     gate = gate_of(resolver, "/team/mcp")
     app = Starlette(routes=[Mount("/.well-known", gate)])
     assert await asked(app, "/.well-known/oauth-protected-resource/team/mcp") == 200
-    assert await asked(app, "/.well-known/oauth-protected-resource/other") == 405
+    assert await asked(app, "/.well-known/oauth-protected-resource/other") == 404
 
 
 async def test_the_metadata_of_a_path_that_is_encoded_in_its_uri(resolver: MemoryResolver) -> None:

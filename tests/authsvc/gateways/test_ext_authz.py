@@ -101,7 +101,7 @@ async def test_open_methods_need_no_token(start: Start, method: str) -> None:
     gateway = await start()
     answer = await gateway.post(rpc(method))
     assert subject(answer) == ""
-    assert answer.metadata == {"resource": RESOURCE, "method": method}
+    assert answer.metadata == {"resource": RESOURCE, "method": method, "outcome": "anonymous"}
 
 
 @pytest.mark.parametrize("method", ["tools/call", "resources/read", "unknown", "Ping", ""])
@@ -159,6 +159,12 @@ async def test_a_tool_needs_its_scopes_and_the_routes(
     assert 'error="insufficient_scope"' in challenge(answer)
     assert answer.metadata == {
         "resource": RESOURCE,
+        "issuer": ISSUER,
+        "subject": "alice",
+        "client_id": "client",
+        "scopes": held.split(),
+        "session": answer.metadata["session"],
+        "outcome": "created",
         "method": "tools/call",
         "tool": tool,
         "reason": "INSUFFICIENT_SCOPE",
@@ -362,9 +368,42 @@ async def test_the_metadata_by_other_methods(start: Start) -> None:
     assert answers["OPTIONS"].headers["access-control-allow-methods"] == "GET"
 
 
-async def test_without_authorization_servers_there_is_no_metadata(start: Start) -> None:
-    gateway = await start()
-    assert (await gateway.get(path="/.well-known/oauth-protected-resource/mcp")).status == 400
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "DELETE"])
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/mcp", {}),
+        ("", {}),
+        ("/", {}),
+        ("/other", ROUTE),
+        ("%2Fother", ROUTE),
+        ("/mcp/below", ROUTE),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+async def test_metadata_that_are_not_there(
+    start: Start,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    route: Mapping[str, object],
+    method: str,
+    named: bool,
+) -> None:
+    gateway = await start(route)
+    answer = await gateway.check(
+        request(
+            method,
+            path=f"/.well-known/oauth-protected-resource{path}",
+            resource=RESOURCE if named else "",
+        )
+    )
+    assert answer.status == 404
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert json.loads(answer.body)["error"] == {
+        "code": 404,
+        "message": "There is no metadata of this resource.",
+    }
+    assert denied_callers(caplog) == []
 
 
 # Sessions that the upstream mints
@@ -756,24 +795,38 @@ async def test_a_resource_is_found_by_host_and_path(start: Start, idp: IdentityP
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"resource": "https://unknown.example/mcp"},
-        {"resource": "", "path": "/other"},
-        {"resource": "", "host": "other.example"},
-        {"resource": "", "path": "/mcp/../x"},
+        {"path": "/other"},
+        {"host": "other.example"},
+        {"path": "/mcp/../x"},
     ],
 )
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "OPTIONS"])
+async def test_a_request_for_no_resource_is_denied_and_logged_at_times(
+    start: Start, caplog: pytest.LogCaptureFixture, arguments: dict[str, Any], method: str
+) -> None:
+    """Any client causes it: that is no security event."""
+    gateway = await start({})
+    body = rpc("ping") if method == "POST" else None
+    for _ in range(2):
+        answer = await gateway.check(request(method, body, resource="", **arguments))
+        assert answer.refusal == (403, "CALLER_NOT_ALLOWED")
+    (line,) = [it for it in caplog.messages if "names no resource" in it]
+    assert "'local'" in line
+    assert "ext_authz.routes" in line
+    assert denied_callers(caplog) == []
+
+
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "OPTIONS"])
 async def test_a_request_for_an_unknown_resource_is_denied_and_audited(
     start: Start,
     idp: IdentityProvider,
     caplog: pytest.LogCaptureFixture,
-    arguments: dict[str, Any],
     method: str,
 ) -> None:
     gateway = await start({})
-    answer = await gateway.check(
-        request(method, rpc("ping") if method == "POST" else None, token=idp.token(), **arguments)
-    )
+    body = rpc("ping") if method == "POST" else None
+    named = "https://unknown.example/mcp"
+    answer = await gateway.check(request(method, body, token=idp.token(), resource=named))
     assert answer.refusal == (403, "CALLER_NOT_ALLOWED")
     assert denied_callers(caplog) == ["local"]
 

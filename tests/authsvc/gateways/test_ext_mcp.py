@@ -205,7 +205,7 @@ async def test_open_methods_need_no_token(guardrail: Guardrail, method: str) -> 
     result = await guardrail.call(method)
     assert result.subject == ""
     assert {"x-authsvc-assertion", "x-authsvc-credentials"} <= result.removed
-    assert result.metadata == {"resource": RESOURCE, "method": method}
+    assert result.metadata == {"resource": RESOURCE, "method": method, "outcome": "anonymous"}
 
 
 async def test_the_server_learns_who_asks_and_gets_no_token(

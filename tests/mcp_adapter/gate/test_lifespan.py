@@ -370,11 +370,15 @@ async def test_metadata_has_a_page_of_another_origin_read_it(resolver: MemoryRes
                 "scopes_supported": ["things.read"],
             }
             assert response.headers["access-control-allow-origin"] == "*"
-        assert (await http.get(f"{WELL_KNOWN}/other")).status_code == 405
+        assert (await http.get(f"{WELL_KNOWN}/other")).status_code == 404
 
 
 async def test_without_authorization_servers_no_metadata_is_made_up(
     resolver: MemoryResolver,
 ) -> None:
     async with http_of(SessionGate(Starlette(), resolver=resolver, resource=RESOURCE)) as http:
-        assert (await http.get(WELL_KNOWN)).status_code == 405
+        for path in (WELL_KNOWN, f"{WELL_KNOWN}/mcp"):
+            for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE"):
+                answer = await http.request(method, path)
+                assert answer.status_code == 404
+                assert answer.headers["access-control-allow-origin"] == "*"
