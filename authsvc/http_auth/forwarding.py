@@ -53,6 +53,9 @@ _DROPPED = frozenset(
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
+        # Likewise the path, by which a request is for one resource or for another.
+        b"x-original-url",
+        b"x-rewrite-url",
         # Set anew for the body that was read.
         b"content-type",
         b"content-length",
@@ -60,7 +63,11 @@ _DROPPED = frozenset(
         b"transfer-encoding",
     }
 )
-"""Headers of the client's that no server gets, with a ``_`` for each ``-`` too."""
+"""Headers of the client's that no server gets, in any spelling (``_SPELLED``)."""
+
+_SPELLED = bytes(code if bytes((code,)).isalnum() else ord("-") for code in range(256))
+"""Translates a name into the spelling that it is compared in. CGI and its kin turn ``-`` into
+``_``, and some servers every other sign, too."""
 
 _CONDITIONAL = (_MCP, _LAST_EVENT_ID, _OURS)
 """What begins the names of headers that a server gets in one spelling, and where they count, or
@@ -181,7 +188,7 @@ def forwarded(headers: Headers, *, method: str, version: str) -> list[tuple[byte
     kept: list[tuple[bytes, bytes]] = []
     for header in headers.raw:
         name = header[0]
-        spelled = name.replace(b"_", b"-") if b"_" in name else name
+        spelled = name.translate(_SPELLED)
         if spelled in _DROPPED:
             continue
         if spelled.startswith(_CONDITIONAL) and not _counts(name, spelled, method, version):
@@ -193,7 +200,7 @@ def forwarded(headers: Headers, *, method: str, version: str) -> list[tuple[byte
 def without_ours(headers: RawHeaders) -> RawHeaders:
     """Headers without those by which authsvc tells servers who is asking, for requests that are not
     decided on. Names are in lower case; the same object where there are none."""
-    kept = [it for it in headers if not it[0].replace(b"_", b"-").startswith(_OURS)]
+    kept = [it for it in headers if not it[0].translate(_SPELLED).startswith(_OURS)]
     return headers if len(kept) == len(headers) else kept
 
 
@@ -203,7 +210,9 @@ def _counts(name: bytes, spelled: bytes, method: str, version: str) -> bool:
         return False
     if spelled.startswith(_MCP):
         means_something = name == _PROTOCOL_VERSION or not eras.has_sessions(version)
-        return name == spelled and means_something
+        # What a tool calls its parameter may have other signs.
+        is_own = name == spelled or (name.startswith(_PARAMETER) and b"_" not in name)
+        return is_own and means_something
     return spelled != _LAST_EVENT_ID or (name == spelled and method == "GET")
 
 

@@ -34,7 +34,7 @@ Headers = Sequence[tuple[str, str]]
 
 OURS = (
     *("x-authsvc-assertion", "X-Authsvc-Assertion", "X-AUTHSVC-ASSERTION"),
-    *("x-authsvc-credentials", "X-Authsvc-Subject", "x-authsvc-"),
+    *("x-authsvc-credentials", "X-Authsvc-Subject", "x-authsvc-", "x.authsvc.assertion"),
 )
 UNDERSCORED = (
     *("x_authsvc_assertion", "X_AUTHSVC_ASSERTION", "x-authsvc_assertion", "x_authsvc-assertion"),
@@ -105,7 +105,7 @@ def bearer(token: str) -> tuple[str, str]:
 
 
 def is_ours(name: str) -> bool:
-    return name.replace("_", "-").startswith("x-authsvc")
+    return name.replace("_", "-").replace(".", "-").startswith("x-authsvc")
 
 
 @pytest.mark.parametrize("name", [*OURS, *UNDERSCORED])

@@ -56,6 +56,20 @@ def test_the_first_of_several_is_found(headers: Headers) -> None:
         ("x-authsvc-assertion", "GET", MODERN, False),
         ("x_authsvc_assertion", "POST", LEGACY, False),
         ("x-authsvc", "POST", LEGACY, True),
+        ("x.authsvc.assertion", "POST", LEGACY, False),
+        ("x-authsvc~credentials", "POST", LEGACY, False),
+        ("mcp.session.id", "POST", LEGACY, False),
+        ("mcp!method", "POST", MODERN, False),
+        ("mcp-param-a.b", "POST", MODERN, True),
+        ("mcp-param-a_b", "POST", MODERN, False),
+        ("mcp.param-a", "POST", MODERN, False),
+        ("last.event.id", "GET", LEGACY, False),
+        ("content.type", "POST", LEGACY, False),
+        ("x.http.method.override", "POST", LEGACY, False),
+        ("x-original-url", "POST", LEGACY, False),
+        ("x_original_url", "GET", LEGACY, False),
+        ("x-rewrite-url", "POST", MODERN, False),
+        ("x-original-uri", "POST", LEGACY, True),
     ],
 )
 def test_which_headers_a_server_gets(name: str, method: str, version: str, *, passes: bool) -> None:
@@ -66,7 +80,7 @@ def test_which_headers_a_server_gets(name: str, method: str, version: str, *, pa
     assert forwarded(headers, method=method, version=version) == alone
 
 
-@pytest.mark.parametrize("name", [b"x-authsvc-assertion", b"x_authsvc-x"])
+@pytest.mark.parametrize("name", [b"x-authsvc-assertion", b"x_authsvc-x", b"x.authsvc.x"])
 def test_what_authsvc_tells_is_taken_from_nobody_else(name: bytes) -> None:
     others: RawHeaders = [(b"x-authsvc", b"1"), (b"authorization", b"2")]
     assert without_ours(others) is others
