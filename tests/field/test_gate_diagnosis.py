@@ -127,7 +127,7 @@ async def test_the_command(url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give --config, --adapter-config or --gate"),
+        ((), "give --config, --adapter-config, --gate or --envoy"),
         (("--gate", "mcp.example"), "--gate is the URL of an MCP server"),
         (("--gate", RESOURCE, "--adapter-url", "http://h"), "--adapter-url is for the adapter of"),
     ],
