@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 16
 """Open connections, each with a thread. A new one beyond it ends the oldest."""
 
+MAX_PENDING_CONNECTIONS = 128
+"""Connections that wait to be accepted. socketserver has 5, and many servers that start together
+fetch keys at once: a connection beyond it is tried again after seconds."""
+
 CONNECTION_SECONDS = 15.0
 """Time for a whole request, from the connection to the last byte."""
 
@@ -102,6 +106,7 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
     """
 
     daemon_threads = True
+    request_queue_size = MAX_PENDING_CONNECTIONS
     block_on_close = False
 
     def __init__(

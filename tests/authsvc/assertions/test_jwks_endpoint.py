@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -18,12 +19,14 @@ import httpx2
 import jwt
 import pytest
 
+from authsvc.assertions.jwks_endpoint import jwks_application
 from authsvc.assertions.key_ring import MAX_AGE_SECONDS, replace_keys
 from authsvc.assertions.key_set import DAY_SECONDS
 from authsvc.assertions.sealing import NoSeal
 from authsvc.assertions.signer import Assertions
 from authsvc.common.settings import ConfigError
-from authsvc.common.wsgi_serving import MAX_CONNECTIONS
+from authsvc.common.wsgi_serving import MAX_CONNECTIONS, served
+from authsvc.net.addresses import split
 from authsvc.net.development_certificates import write_development_certificates
 from authsvc.net.served_context import ServedContext
 from authsvc.server.assembly import Service, assembled
@@ -480,3 +483,27 @@ async def test_a_store_that_is_unavailable_is_waited_for(
         async with running(settings, caplog, clock) as (_, _, address):
             assert (await asked(address)).status_code == 503
     assert "the keys of assertions cannot be loaded yet: STORE_UNAVAILABLE" in caplog.text
+
+
+async def test_many_verifiers_may_connect_at_once() -> None:
+    """Those that start together: none has to wait until its system tries again."""
+    accepting = threading.Event()
+
+    def context() -> ssl.SSLContext:
+        accepting.wait(TIMEOUT_SECONDS)
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    def nothing() -> bytes:
+        return b""
+
+    with ExitStack() as stack:
+        async with served(
+            jwks_application(nothing), "127.0.0.1:0", name="", setting="", context=context
+        ) as address:
+            host, port = split(address)
+            try:
+                for _ in range(64):
+                    connecting = socket.create_connection((host, port), TIMEOUT_SECONDS / 2)
+                    stack.enter_context(connecting)
+            finally:
+                accepting.set()
