@@ -28,8 +28,8 @@ def parse(body: bytes) -> Message:
 
     Raises:
         Refusal: as ``strict_json.decode``; 400 with -32600 for what is neither an object nor an
-            array of 1 to ``MAX_BATCH`` objects, for a method that is not a string, and for an id
-            that is neither a string nor an integer.
+            array of 1 to ``MAX_BATCH`` entries, none of them an array; for a method that is not a
+            string, and for an id that is neither a string nor an integer.
     """
     message = strict_json.decode(body)
     if isinstance(message, list):
@@ -68,10 +68,11 @@ def request_id_of(message: Message) -> RequestId | None:
 def _check_batch(batch: list[Any]) -> None:
     """
     Raises:
-        Refusal: 400 for too many entries, and for one that is no object: a server that reads a
-            batch within a batch would execute calls that were not authorised.
+        Refusal: 400 for too many entries, and for an array among them: a server that reads a batch
+            within a batch would execute calls that were not authorised. Other entries that are no
+            message are the server's to answer, each by itself (JSON-RPC 2.0 section 6).
     """
-    if not 0 < len(batch) <= MAX_BATCH or not all(isinstance(entry, dict) for entry in batch):
+    if not 0 < len(batch) <= MAX_BATCH or any(isinstance(entry, list) for entry in batch):
         raise bad_request(f"A batch holds 1 to {MAX_BATCH} messages.")
 
 
