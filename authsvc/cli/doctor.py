@@ -21,7 +21,7 @@ from authsvc.net.urls import base_fault, resource_fault
 
 if TYPE_CHECKING:
     # Slow to import.
-    from authsvc.diagnosis import Check, Finding
+    from authsvc.diagnosis import Check, Finding, Report
     from authsvc.diagnosis.adapter import AdapterSettings
     from authsvc.server.config import Settings
 
@@ -147,9 +147,8 @@ def _checks(
     target: str | None,
 ) -> list[Check]:
     """The checks that the given options allow, in the order of the chain."""
-    from authsvc.diagnosis import adapter, envoy, gate, introspection, issuers, link, service, store
+    from authsvc.diagnosis import adapter, envoy, gate, introspection, issuers, service, store
 
-    seconds, tls = connection.timeout_seconds, connection.tls()
     settings, of_adapter, checks = _read(config, adapter_config)
     if envoy_source is not None:
         checks.append(envoy.check(envoy_source, settings))
@@ -159,20 +158,42 @@ def _checks(
         checks.append(adapter.running(of_adapter, adapter_url or adapter.own_url(of_adapter)))
     if of_adapter is not None and settings is not None:
         checks.append(service.agreement(settings, of_adapter))
-    if of_adapter is not None:
-        way = of_adapter.authsvc
-        checks.append(link.replicas(way.target, way.tls(), seconds))
-        checks.append(link.caller(way.target, way.tls(), of_adapter.resource, seconds))
-    elif target is not None or (settings is not None and settings.tls is None):
-        where = target or (settings.listen if settings is not None else "")
-        checks.append(link.replicas(where, tls, seconds))
-    if tls is not None and (tls.service_token_file or tls.certificate_file):
-        where = target or (of_adapter.authsvc.target if of_adapter else connection.target)
-        checks.append(service.admin(where, tls, seconds))
+    checks += _of_authsvc(settings, of_adapter, connection, target)
     if settings is not None:
         of_service = (issuers, introspection, store, service)
         checks += [check for module in of_service for check in module.checks(settings)]
     return checks
+
+
+def _of_authsvc(
+    settings: Settings | None,
+    of_adapter: AdapterSettings | None,
+    connection: Connection,
+    target: str | None,
+) -> list[Check]:
+    """The checks of an authsvc that runs: as the adapter calls it, or where it listens."""
+    from authsvc.diagnosis import Check, link, listening, service
+
+    seconds, tls = connection.timeout_seconds, connection.tls()
+    checks = []
+    if of_adapter is not None:
+        way = of_adapter.authsvc
+        checks.append(link.replicas(way.target, way.tls(), seconds))
+        checks.append(link.caller(way.target, way.tls(), of_adapter.resource, seconds))
+    elif target is not None:
+        checks.append(link.replicas(target, tls, seconds))
+    elif settings is not None:
+        checks.append(listening.check(settings, tls, seconds))
+    else:
+        checks.append(Check("authsvc", _not_asked, ""))
+    if tls is not None and (tls.service_token_file or tls.certificate_file):
+        where = target or (of_adapter.authsvc.target if of_adapter else connection.target)
+        checks.append(service.admin(where, tls, seconds))
+    return checks
+
+
+async def _not_asked(report: Report) -> None:
+    report.ok("it was not asked: give --config on its machine, or --target")
 
 
 def _read(
@@ -180,7 +201,7 @@ def _read(
 ) -> tuple[Settings | None, AdapterSettings | None, list[Check]]:
     """Both configurations as far as they are valid, and a check that reports their problems."""
     from authsvc.common.settings import ConfigError, load
-    from authsvc.diagnosis import Check, Report, adapter
+    from authsvc.diagnosis import Check, adapter
     from authsvc.server.config import Settings
 
     settings, of_adapter = None, None

@@ -14,6 +14,7 @@ from authsvc.client import ClientTls
 from authsvc.common.formats import spelled_resource
 from authsvc.common.settings import FileSettings
 from authsvc.diagnosis import Check, Report
+from authsvc.net.addresses import from_here
 from authsvc.tokens.compact import parse_json_object
 
 WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
@@ -134,6 +135,4 @@ async def _get(url: str) -> tuple[int, bytes]:
 
 def own_url(settings: AdapterSettings) -> str:
     """The URL of an adapter with this configuration, on its own machine."""
-    host, _, port = settings.listen.rpartition(":")
-    local = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - not listened on
-    return f"http://{local.get(host, host)}:{port}"
+    return f"http://{from_here(settings.listen)}"

@@ -1,18 +1,20 @@
-"""The connection from an adapter to authsvc: names, TLS, certificates, health, and whether the
-adapter is allowed to call."""
+"""The connection to authsvc: names, TLS, certificates, health, and whether an adapter is allowed to
+call."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
 
 from authsvc.client import AuthClient, ClientTls
-from authsvc.client.health import probe
+from authsvc.client.health import Health, probe
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
+from authsvc.client.tls_context import context_of
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.addresses import split
@@ -20,7 +22,39 @@ from authsvc.net.certificates import strict_faults
 
 EXPIRY_WARNING_DAYS = 14
 
-_START = "Start it with `authsvc serve`, or correct the adapter's authsvc.target."
+_DEADLINE = "DEADLINE_EXCEEDED"
+"""As ``Health.text`` has it."""
+
+_UNANSWERED = (
+    "It is stuck, paused or overloaded: look at its process, its CPU and its log. If these are "
+    "well, another server listens there."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about an authsvc that cannot be used, by who asks.
+
+    Attributes:
+        unreachable: if nothing listens at its address.
+        untrusted: if its certificate is not accepted, or ours is not.
+    """
+
+    unreachable: str
+    untrusted: str
+
+
+_TO_CLIENTS = Advice(
+    "Start it with `authsvc serve`, or correct the address: --target, or the adapter's "
+    "authsvc.target.",
+    "ca_file must hold the authority that signed its certificate, and the certificate must name "
+    "the target. Python 3.13 and newer also require the extensions of RFC 5280 in both. If it "
+    "requires a client certificate, set certificate_file and key_file.",
+)
+
+
+class _UnansweredError(Exception):
+    """A connection was accepted, and nothing was answered."""
 
 
 def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check:
@@ -36,9 +70,9 @@ def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Chec
         endpoints = await _endpoints(target)
         each = timeout_seconds / (2 * max(1, len(endpoints)))
         for endpoint in endpoints:
-            await _look_at(report, endpoint, tls, each)
+            await look_at(report, endpoint, tls, each, _TO_CLIENTS)
 
-    return Check("authsvc", check, f"{_START} Or raise --timeout-seconds.")
+    return Check("authsvc", check, f"{_TO_CLIENTS.unreachable} Or raise --timeout-seconds.")
 
 
 def caller(target: str, tls: ClientTls | None, resource: str, timeout_seconds: float) -> Check:
@@ -65,80 +99,123 @@ async def _endpoints(target: str) -> list[Endpoint]:
     return found
 
 
-async def _look_at(
-    report: Report, endpoint: Endpoint, tls: ClientTls | None, timeout_seconds: float
+async def look_at(
+    report: Report,
+    endpoint: Endpoint,
+    tls: ClientTls | None,
+    timeout_seconds: float,
+    advice: Advice,
+    *,
+    needs_certificate: bool = False,
 ) -> None:
+    """Report whether one replica is reachable, proves its identity, and serves.
+
+    Args:
+        report: gets what is found.
+        endpoint: where it is.
+        tls: how to authenticate it; None in the clear.
+        timeout_seconds: for the connection, and for its health.
+        advice: what to do if it cannot be used.
+        needs_certificate: whether it answers nobody without a certificate, and ``tls`` has none.
+    """
+    address = endpoint.address
     try:
-        async with asyncio.timeout(timeout_seconds):
-            certificate = await _connect(endpoint, tls)
+        certificate = await _connect(endpoint, tls, timeout_seconds)
+    except _UnansweredError:
+        report.fail(
+            f"{address} accepts connections, and does not answer in {timeout_seconds:g} s",
+            _UNANSWERED,
+        )
+        return
     except TimeoutError:
         report.fail(
-            f"{endpoint.address}: no connection in {timeout_seconds:g} s",
+            f"{address}: no connection in {timeout_seconds:g} s",
             "A firewall or network policy drops the connection, or the address is wrong.",
         )
         return
     except ssl.SSLError as error:
-        # OpenSSL's errors have a reason, ours have a text.
-        why = getattr(error, "reason", None) or str(error)
-        if isinstance(error, ssl.SSLCertVerificationError):
-            why += f": {error.verify_message}"
-        report.fail(
-            f"{endpoint.address}: TLS: {why}",
-            "ca_file must hold the authority that signed its certificate, and the certificate "
-            "must name the target. Python 3.13 and newer also require the extensions of RFC 5280 "
-            "in both. If it requires a client certificate, set certificate_file and key_file.",
-        )
+        report.fail(f"{address}: TLS: {_tls_cause(error)}", advice.untrusted)
         return
     except OSError as error:
-        report.fail(
-            f"{endpoint.address}: {cause(error)}",
-            _START,
-        )
+        report.fail(f"{address}: {cause(error)}", advice.unreachable)
         return
     if certificate is not None:
-        check_certificate(report, f"{endpoint.address}: its certificate", certificate, time.time())
-    health = await probe(
-        endpoint.address, tls=tls, name=endpoint.host, timeout_seconds=timeout_seconds
-    )
+        check_certificate(report, f"{address}: its certificate", certificate, time.time())
+    if needs_certificate:
+        report.ok(
+            f"{address} answers; its health is not known, since it answers certificates of callers "
+            "alone: to ask, give --certificate-file and --key-file of one, and --ca-file"
+        )
+        return
+    health = await probe(address, tls=tls, name=endpoint.host, timeout_seconds=timeout_seconds)
+    _judge(report, address, health)
+
+
+def _tls_cause(error: ssl.SSLError) -> str:
+    # OpenSSL's errors have a reason, ours have a text.
+    why = getattr(error, "reason", None) or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{why}: {error.verify_message}"
+    return why
+
+
+def _judge(report: Report, address: str, health: Health) -> None:
     if health.serving:
-        report.ok(f"{endpoint.address} serves")
+        report.ok(f"{address} serves")
     elif health.answered:
         report.fail(
-            f"{endpoint.address}: {health.text}",
+            f"{address}: {health.text}",
             "It lacks an issuer's keys or its store, or is stopping: see the findings below.",
         )
+    elif health.text == _DEADLINE:
+        report.fail(f"{address}: health: {health.text}", _UNANSWERED)
     else:
         report.fail(
-            f"{endpoint.address}: health: {health.text}",
+            f"{address}: health: {health.text}",
             "Only one of the two sides uses TLS, or the server is not authsvc.",
         )
 
 
-async def _connect(endpoint: Endpoint, tls: ClientTls | None) -> x509.Certificate | None:
+async def _connect(
+    endpoint: Endpoint, tls: ClientTls | None, timeout_seconds: float
+) -> x509.Certificate | None:
     """Connect and disconnect; the certificate that the server presents, None without TLS.
 
     Raises:
+        TimeoutError: there is no connection in time.
+        _UnansweredError: there is one, and no TLS handshake in time.
         OSError: it is unreachable, or its certificate is invalid.
     """
-    if endpoint.address.startswith("unix:"):
-        _, writer = await asyncio.open_unix_connection(endpoint.address.removeprefix("unix:"))
-        writer.close()
-        return None
-    host, port = split(endpoint.address)
-    context = None
-    if tls is not None:
-        context = ssl.create_default_context(cadata=tls.authorities().decode())
-        context.set_alpn_protocols(["h2"])
-        if tls.certificate_file is not None:
-            context.load_cert_chain(tls.certificate_file, tls.key_file)
-    name = (endpoint.host or host) if context else None
-    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+    context = None if tls is None else context_of(tls.authorities(), tls.pair())
+    ends = asyncio.get_running_loop().time() + timeout_seconds
+    async with asyncio.timeout_at(ends):
+        writer = await _opened(endpoint.address)
     try:
-        shown = writer.get_extra_info("ssl_object")
-        data = shown.getpeercert(binary_form=True) if shown else None
-        return x509.load_der_x509_certificate(data) if data else None
+        if context is None:
+            return None
+        name = endpoint.host or _host(endpoint.address)
+        async with asyncio.timeout_at(ends):
+            await writer.start_tls(context, server_hostname=name)
+        data = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return x509.load_der_x509_certificate(data)
+    except TimeoutError:
+        raise _UnansweredError from None
     finally:
         writer.close()
+
+
+async def _opened(address: str) -> asyncio.StreamWriter:
+    if address.startswith("unix:"):
+        _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+    else:
+        host, port = split(address)
+        _, writer = await asyncio.open_connection(host, port)
+    return writer
+
+
+def _host(address: str) -> str:
+    """The name that a certificate must have; gRPC takes localhost for a Unix socket."""
+    return "localhost" if address.startswith("unix:") else split(address)[0]
 
 
 def check_certificate(report: Report, what: str, certificate: x509.Certificate, now: float) -> None:
@@ -149,7 +226,7 @@ def check_certificate(report: Report, what: str, certificate: x509.Certificate, 
             "Have it reissued in conformance with RFC 5280.",
         )
     days = (certificate.not_valid_after_utc - datetime.fromtimestamp(now, UTC)).days
-    names = ", ".join(_names(certificate)) or "no name"
+    names = ", ".join(names_of(certificate)) or "no name"
     if days < 0:
         report.fail(f"{what} expired {-days} days ago", "Replace the file; authsvc reloads it.")
     elif days < EXPIRY_WARNING_DAYS:
@@ -158,7 +235,8 @@ def check_certificate(report: Report, what: str, certificate: x509.Certificate, 
         report.ok(f"{what} is valid for {days} more days, for {names}")
 
 
-def _names(certificate: x509.Certificate) -> list[str]:
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """Its subject alternative names."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:

@@ -6,16 +6,13 @@ import time
 from collections.abc import Collection, Iterable
 from functools import partial
 
-from cryptography import x509
-
 from authsvc.client import AdminClient, ClientTls
-from authsvc.common.file_faults import file_fault
 from authsvc.common.formats import spelled_resource
-from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
 from authsvc.diagnosis.link import check_certificate
+from authsvc.diagnosis.listening import own_certificate
 from authsvc.diagnosis.reach import reach
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.failures import cause_of, failure_of
@@ -119,16 +116,8 @@ def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
 async def _certificate(report: Report, *, settings: Settings) -> None:
     if settings.tls is None:
         return
-    path = settings.tls.certificate_file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"tls.certificate_file: {file_fault(path, error)}") from None
-    try:
-        certificate = x509.load_pem_x509_certificates(content)[0]
-    except ValueError:
-        raise OSError(f"{path} is not PEM") from None
-    check_certificate(report, str(path), certificate, time.time())
+    certificate = own_certificate(settings.tls)
+    check_certificate(report, str(settings.tls.certificate_file), certificate, time.time())
 
 
 async def _broker(report: Report, *, settings: Settings) -> None:

@@ -73,6 +73,14 @@ def with_port(address: str, port: int) -> str:
     return f"{address.rpartition(':')[0]}:{port}"
 
 
+def from_here(address: str) -> str:
+    """Where a program on this machine reaches a server that listens on ``host:port`` or
+    ``unix:/path``."""
+    host, _, port = address.rpartition(":")
+    local = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - not listened on
+    return address if address.startswith("unix:") else f"{local.get(host, host)}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host as it is written, with or without brackets, is this machine."""
     try:

@@ -222,7 +222,10 @@ async def test_each_replica_is_looked_at_over_tls(
         assert "is valid for 29 more days, for localhost, 127.0.0.1" in texts(whole, Level.OK)
         assert f"{address} serves" in texts(whole, Level.OK)
         assert levels(refused) == ["fail", "ok", "ok"]
-        assert f"{silent}: no connection in 5 s" in texts(refused, Level.FAIL)
+        assert f"{silent} accepts connections, and does not answer in 5 s" in texts(
+            refused, Level.FAIL
+        )
+        assert "It is stuck" in refused[0].remedy
         assert levels(dead) == ["fail"]
 
         write_tls(tmp_path / "stranger")
