@@ -470,6 +470,28 @@ async def test_a_revoked_session_is_not_adopted_again(start: Start, idp: Identit
             assert answer.refusal == (404, "SESSION_NOT_FOUND")
 
 
+async def test_an_id_whose_session_has_ended_is_nobodys_again(
+    start: Start, idp: IdentityProvider, clock: Clock
+) -> None:
+    """What the pages say of servers that keep their sessions for longer."""
+    lifetimes = {"authenticated_idle_seconds": 100, "tombstone_seconds": 100}
+    gateway = await start(sessions={**lifetimes, "unauthenticated_idle_seconds": 50})
+    for session in ("expired", "revoked"):
+        assert (await gateway.post(tool_call(), session=session, token=idp.token())).allowed
+    assert (await gateway.delete(session="revoked", token=idp.token())).allowed
+    clock.advance(99)
+    others = idp.token("mallory")
+    for session in ("expired", "revoked"):
+        assert (await gateway.post(tool_call(), session=session, token=others)).status == 404
+    clock.advance(2)
+    for session in ("expired", "revoked"):
+        answers = [await gateway.post(rpc("ping"), session=session) for _ in range(2)]
+        assert answers[1].allowed
+        assert subject(await gateway.post(tool_call(), session=session, token=others)) == "mallory"
+        answer = await gateway.post(tool_call(), session=session, token=idp.token())
+        assert answer.status == 404
+
+
 async def test_the_ids_of_principal_sessions_are_not_adopted(
     start: Start, idp: IdentityProvider
 ) -> None:
