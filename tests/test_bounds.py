@@ -90,6 +90,16 @@ BOUNDED = {
         "_logged": NAMES,
     },
     "authsvc/common/guessable.py": {"_known_digests": "one"},
+    "authsvc/gateways/check_responses.py": {
+        "of_call": "1,024 methods and tools of at most 200 characters each"
+    },
+    "authsvc/gateways/encoded_checks.py": {
+        "_is_read": "4,096 names of at most 127 bytes, and what is no longer",
+        "_lengths": "4,096 numbers",
+    },
+    "authsvc/gateways/repeated_checks.py": {
+        "RepeatedChecks._repeated": "16,384, 8 KB each on average"
+    },
     "authsvc/gateways/ext_authz.py": {
         "ExtAuthzServicer._route_checks": "registered callers, for their registered resources"
     },

@@ -7,6 +7,7 @@ import hashlib
 from authsvc.access.callers import Caller
 from authsvc.access.usage import REJECTED_TOKENS
 from authsvc.domain.resolution import Resolution
+from authsvc.domain.tokens import token_digest
 from authsvc.resolver.request import Request, bearer
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.telemetry.counts import Resolves
@@ -30,7 +31,7 @@ class CallerResolver:
         self, session_id: str, token: str, *, resource: str, create: bool = False
     ) -> Resolution:
         """See ``Resolver``, as for the other methods."""
-        digest = _request_digest(session_id, token, resource, create=create)
+        digest = request_digest(session_id, token_digest(token), resource, create=create)
         if (cached := self._resolver.cached_response(digest)) is not None:
             self._resolves.cached += 1
             return cached.resolution
@@ -81,13 +82,15 @@ class CallerResolver:
             raise rejection
 
 
-def _request_digest(session_id: str, token: str, resource: str, *, create: bool) -> bytes:
+def request_digest(session_id: str, token: bytes, resource: str, *, create: bool) -> bytes:
     """The key of a request in the response cache.
 
     It is never that of a ``ResolveSessionRequest``: no message begins with a 7, which would be a
     field 0 of no known type.
+
+    Args:
+        session_id: see ``Resolver.resolve``, as for the others.
+        token: digest of the token.
     """
-    texts = (resource, session_id, token)
-    sizes = ",".join(str(len(text)) for text in texts)
-    encoded = "".join(texts).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(b"\x07%d,%b;%b" % (create, sizes.encode(), encoded)).digest()
+    texts = f"{len(session_id)},{session_id}{resource}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(b"\x07%d%b%b" % (create, token, texts)).digest()

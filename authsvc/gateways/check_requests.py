@@ -19,22 +19,13 @@ from typing import Self
 from google.protobuf.message import DecodeError
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.gateways.encoded_checks import PARTIAL, REPLACEMENTS, EncodedCheck
 from authsvc.http_auth import forwarding
 from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.throttling import Rarely
-from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest
+from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzFrame, ExtAuthzRequest
 
 log = logging.getLogger(__name__)
-
-RESOURCE = "resource"
-"""The name in ``context_extensions`` by which a route of the gateway names its resource."""
-
-_PARTIAL = "x-envoy-auth-partial-body"
-"""Says whether a body was cut off. Envoy sets it, and leaves out a client's header of that name."""
-
-_REPLACEMENTS = ("!", "\N{REPLACEMENT CHARACTER}")
-"""What Envoy, and agentgateway, put in the place of invalid UTF-8 in a body that they send as text.
-"""
 
 NOTE_INTERVAL_SECONDS = 3600.0
 """From one log line about such a body to the next."""
@@ -50,7 +41,7 @@ class CheckedRequest:
         method: in capitals.
         host: what the client asked for; may have a port.
         path: not decoded, without the query.
-        headers: without HTTP/2's pseudo-headers.
+        headers: those that can change what becomes of the request.
         body: None unless it is complete.
         has_body: whether some of it has come, or is announced.
         resource: as the gateway's route names it; empty where it does not.
@@ -65,50 +56,42 @@ class CheckedRequest:
     resource: str
 
     @classmethod
-    def of(cls, encoded: bytes) -> Self:
+    def of(cls, check: EncodedCheck) -> Self:
         """What a gateway has sent.
 
         Raises:
-            AuthError: ARGUMENT_INVALID: it is no CheckRequest, has no HTTP request, or has headers
-                in both forms.
+            AuthError: ARGUMENT_INVALID: a header is none.
         """
-        try:
-            attributes = ExtAuthzRequest.FromString(encoded).attributes
-        except DecodeError:
-            raise AuthError(Reason.ARGUMENT_INVALID, "no CheckRequest") from None
-        http = attributes.request.http
-        if not http.method:
-            raise AuthError(Reason.ARGUMENT_INVALID, "the CheckRequest has no HTTP request")
-        if http.HasField("header_map") and http.headers:
-            raise AuthError(
-                Reason.ARGUMENT_INVALID, "headers in both forms can be read in two ways"
-            )
-        raw = list(_listed(http) if http.HasField("header_map") else _mapped(http))
-        headers = Headers([(name, value) for name, value in raw if name[:1] != b":"])
+        http = check.http
+        headers = Headers(list(_read(check)))
         return cls(
             http.method,
             http.host,
             http.path.partition("?")[0],
             headers,
-            _complete_body(http, headers),
+            _complete_body(check, headers),
             _has_body(http, headers),
-            attributes.context_extensions.get(RESOURCE, ""),
+            check.resource,
         )
 
 
-def _listed(http: ExtAuthzRequest.Http) -> Iterator[tuple[bytes, bytes]]:
-    for header in http.header_map.headers:
-        name, value = header.key.encode(), header.raw_value or header.value.encode()
-        # Names of tools and the like may have commas, and are not among those that Envoy joins.
-        if b"," in value and not name.startswith(b"mcp-"):
-            yield from _separated(name, value)
-        else:
-            yield name, value
+def _read(check: EncodedCheck) -> Iterator[tuple[bytes, bytes]]:
+    """The headers.
 
-
-def _mapped(http: ExtAuthzRequest.Http) -> Iterator[tuple[bytes, bytes]]:
-    for key, joined in http.headers.items():
-        yield from _separated(key.encode(), joined.encode())
+    Raises:
+        AuthError: ARGUMENT_INVALID.
+    """
+    is_listed = check.is_listed
+    try:
+        for header in map(ExtAuthzRequest.HeaderValue.FromString, check.headers):
+            name, value = header.key.encode(), header.raw_value or header.value.encode()
+            # Names of tools and the like may have commas, and are not among those that Envoy joins.
+            if b"," in value and not (is_listed and name.startswith(b"mcp-")):
+                yield from _separated(name, value)
+            else:
+                yield name, value
+    except DecodeError:
+        raise AuthError(Reason.ARGUMENT_INVALID, "a header is none") from None
 
 
 def _separated(name: bytes, value: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -120,19 +103,20 @@ def _separated(name: bytes, value: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield name, value
 
 
-def _has_body(http: ExtAuthzRequest.Http, headers: Headers) -> bool:
+def _has_body(http: ExtAuthzFrame.Http, headers: Headers) -> bool:
     """Whether there is a body, whether or not the gateway sends it here."""
     announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
     return bool(http.raw_body or http.body or http.size > 0 or announced)
 
 
-def _complete_body(http: ExtAuthzRequest.Http, headers: Headers) -> bytes | None:
+def _complete_body(check: EncodedCheck, headers: Headers) -> bytes | None:
     """The body; None where some of it is missing, or may be."""
+    http = check.http
     body = http.raw_body or http.body.encode()
-    if any(value.lower() != "false" for value in headers.getlist(_PARTIAL)):
+    if any(value.lower() != "false" for value in headers.getlist(PARTIAL)):
         return None
-    if http.body and any(replacement in http.body for replacement in _REPLACEMENTS):
-        if _notes.may_pass(_REPLACEMENTS):
+    if http.body and any(replacement in http.body for replacement in REPLACEMENTS):
+        if _notes.may_pass(REPLACEMENTS):
             log.warning(
                 "a body counts as cut off, since the gateway sends bodies as text, and may have "
                 "replaced a part of it: set pack_as_bytes there"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2
@@ -47,6 +48,20 @@ def allowed(changes: Changes, metadata: Metadata) -> bytes:
     response.ok_response.headers_to_remove.extend(changes.remove)
     response.ok_response.response_headers_to_add.extend(_options(changes.response))
     return response.SerializeToString()
+
+
+@lru_cache(maxsize=1024)
+def of_call(method: str, tool: str) -> bytes:
+    """What a response to a check says of the message; it follows upon the rest of the response:
+    encoded messages that follow each other are one.
+
+    Args:
+        method: of MCP, not longer than it is shown; empty without one.
+        tool: that is called, likewise.
+    """
+    named = {"method": method, "tool": tool}
+    metadata = _struct({name: value for name, value in named.items() if value})
+    return ExtAuthzResponse(dynamic_metadata=metadata).SerializeToString()
 
 
 def denied(answer: Answer, metadata: Metadata) -> bytes:

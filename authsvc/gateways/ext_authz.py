@@ -9,7 +9,6 @@ these pass.
 from __future__ import annotations
 
 import logging
-from typing import Protocol
 from urllib.parse import unquote
 
 import grpc
@@ -23,7 +22,9 @@ from authsvc.gateways import check_responses, upstream_headers
 from authsvc.gateways.caller_resolver import CallerResolver
 from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.check_responses import Metadata
-from authsvc.gateways.route_checks import Call, RouteChecks
+from authsvc.gateways.encoded_checks import EncodedCheck
+from authsvc.gateways.repeated_checks import RepeatedChecks, Signer
+from authsvc.gateways.route_checks import SHOWN_CHARACTERS, Call, RouteChecks
 from authsvc.gateways.routes import Route, Routes
 from authsvc.gateways.turns import Turns
 from authsvc.http_auth import refusals
@@ -43,20 +44,8 @@ log = logging.getLogger(__name__)
 
 SERVICE_NAME = "envoy.service.auth.v3.Authorization"
 
-SHOWN_CHARACTERS = 200
-"""How much of what a client sent is logged, and is in the metadata."""
-
-
 UNROUTED_INTERVAL_SECONDS = 60.0
 """From one log line about a gateway's requests for no resource to the next."""
-
-
-class Signer(Protocol):
-    """Makes assertions."""
-
-    def assertion(self, resolution: Resolution, *, resource: str, token_digest: bytes) -> str:
-        """See ``assertions.signer.Assertions``."""
-        ...
 
 
 class ExtAuthzServicer:
@@ -90,6 +79,7 @@ class ExtAuthzServicer:
         # By gateway and resource: the gateways are registered, each for a few resources.
         self._route_checks: dict[tuple[str, str], RouteChecks] = {}
         self._unrouted = Rarely(UNROUTED_INTERVAL_SECONDS)  # by gateway
+        self._repeated = RepeatedChecks(resolver, signer)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What a server registers."""
@@ -100,25 +90,29 @@ class ExtAuthzServicer:
         """Decide on an HTTP request; request and response are encoded."""
         try:
             caller = self._admission.identify(context)
-            request = CheckedRequest.of(encoded)
+            check = EncodedCheck.of(encoded)
         except Exception as error:  # noqa: BLE001 - an unexpected error denies access, too
             end_with_status(error, context)
             return b""
-        traceparent = traceparent_of(context) or request.headers.get("traceparent")
-        with self._tracing.server_span("Check", traceparent):
-            call = Call()
-            try:
-                return await self._decided(request, call, caller, context)
-            except Refusal as refusal:
-                return self._denied(refusal, call)
-            except AuthError as error:
-                return self._denied(refusals.refusal_of(error, in_session=False, scopes=()), call)
-            except Exception as error:  # noqa: BLE001 - fails closed
-                log_unexpected(log, "a check failed unexpectedly", error)
-                return self._denied(refusals.internal_error(), call)
+        call = Call()
+        try:
+            if (response := self._repeated.response(check, caller)) is not None:
+                self._admission.count(caller)
+                self._checks.answers[ALLOWED] += 1
+                self._checks.resolves.cached += 1
+                return response
+            with self._tracing.server_span("Check", traceparent_of(context) or check.traceparent()):
+                return await self._decided(check, call, caller, context)
+        except Refusal as refusal:
+            return self._denied(refusal, call)
+        except AuthError as error:
+            return self._denied(refusals.refusal_of(error, in_session=False, scopes=()), call)
+        except Exception as error:  # noqa: BLE001 - fails closed
+            log_unexpected(log, "a check failed unexpectedly", error)
+            return self._denied(refusals.internal_error(), call)
 
     async def _decided(
-        self, request: CheckedRequest, call: Call, caller: Caller, context: Context
+        self, check: EncodedCheck, call: Call, caller: Caller, context: Context
     ) -> bytes:
         """The response to a request.
 
@@ -126,14 +120,15 @@ class ExtAuthzServicer:
             AuthError: it is denied before it is read.
             Refusal: likewise.
         """
+        request = CheckedRequest.of(check)
         route = self._route_of(request, caller)
         with self._admission.call_for(route.resource, context, caller):
             checks = self._checks_of(route, caller)
             try:
                 decided = await checks.decide(request, call)
                 if isinstance(decided, Answer):
-                    return self._answered(decided, _metadata(route, call))
-                return self._allowed(request, decided, call, route)
+                    return self._answered(decided, call, _metadata(route))
+                return self._allowed(check, request, decided, call, checks, caller)
             except Refusal as refusal:
                 if refusal.reason == Reason.CALLER_NOT_ALLOWED.name:
                     error = AuthError(Reason.CALLER_NOT_ALLOWED, refusal.message)
@@ -177,13 +172,19 @@ class ExtAuthzServicer:
         return found
 
     def _allowed(
-        self, request: CheckedRequest, admitted: Admitted, call: Call, route: Route
+        self,
+        check: EncodedCheck,
+        request: CheckedRequest,
+        admitted: Admitted,
+        call: Call,
+        checks: RouteChecks,
+        caller: Caller,
     ) -> bytes:
         """
         Raises:
             Refusal: there is no assertion.
         """
-        resolution = admitted.resolution
+        resolution, route = admitted.resolution, checks.route
         assertion = self._assertion(admitted, route) if resolution.principal else ""
         changes = upstream_headers.changes(
             request,
@@ -193,7 +194,9 @@ class ExtAuthzServicer:
             mints=not route.adopt_sessions,
         )
         self._checks.answers[ALLOWED] += 1
-        return check_responses.allowed(changes, _metadata(route, call, resolution))
+        response = check_responses.allowed(changes, _metadata(route, resolution))
+        self._repeated.put(check, caller, checks, admitted, assertion, response)
+        return response + check_responses.of_call(call.method, call.tool)
 
     def _assertion(self, admitted: Admitted, route: Route) -> str:
         """
@@ -223,25 +226,21 @@ class ExtAuthzServicer:
         answer = refusal.answer(
             call.request_id, resource_metadata=checks.resource_metadata if checks else ""
         )
-        metadata = dict(_metadata(checks.route if checks else None, call, refusal.resolution))
-        metadata["reason"] = refusal.reason
-        return self._answered(answer, metadata)
+        found = _metadata(checks.route if checks else None, refusal.resolution)
+        return self._answered(answer, call, {**found, "reason": refusal.reason})
 
-    def _answered(self, answer: Answer, metadata: Metadata) -> bytes:
+    def _answered(self, answer: Answer, call: Call, metadata: Metadata) -> bytes:
         self._checks.answers[str(answer.status.value)] += 1
-        return check_responses.denied(answer, {k: v for k, v in metadata.items() if v})
+        response = check_responses.denied(answer, {k: v for k, v in metadata.items() if v})
+        return response + check_responses.of_call(call.method, call.tool)
 
 
 def _metadata(
-    route: Route | None, call: Call, resolution: Resolution | None = None
+    route: Route | None, resolution: Resolution | None = None
 ) -> dict[str, str | tuple[str, ...]]:
     """What other filters of the gateway and its access log may see: no token, no credential, and
     of a session's id what logs show."""
-    found: dict[str, str | tuple[str, ...]] = {
-        "resource": route.resource if route else "",
-        "method": call.method[:SHOWN_CHARACTERS],
-        "tool": call.tool[:SHOWN_CHARACTERS],
-    }
+    found: dict[str, str | tuple[str, ...]] = {"resource": route.resource if route else ""}
     if resolution is None:
         return found
     if resolution.session is not None:

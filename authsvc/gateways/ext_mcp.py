@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.gateways.check_requests import RESOURCE
+from authsvc.gateways.encoded_checks import RESOURCE
 from authsvc.gateways.ext_authz import ExtAuthzServicer
 from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest, ExtAuthzResponse
 from authsvc.internal.v1.ext_mcp_pb2 import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import unquote
 
-from authsvc.domain.resolution import Resolver
+from authsvc.domain.resolution import Resolution, Resolver
 from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.routes import Route
 from authsvc.gateways.tool_scopes import RouteRequirement
@@ -35,6 +35,10 @@ from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement, required
 from authsvc.http_auth.resolving import RequestResolver
 from authsvc.http_auth.sessions import Sessions
+from authsvc.http_auth.strict_json import has_many_values
+
+SHOWN_CHARACTERS = 200
+"""How much of what a client sent is logged, and is in the metadata."""
 
 
 @dataclass(slots=True, repr=False)
@@ -43,8 +47,8 @@ class Call:
 
     Attributes:
         request_id: of the JSON-RPC request; None without one.
-        method: of MCP; empty without one.
-        tool: that is called; empty for none.
+        method: of MCP, as far as it is shown; empty without one.
+        tool: that is called, likewise.
     """
 
     request_id: int | str | None = None
@@ -59,9 +63,11 @@ class Call:
 
     def name(self, method: object, params: object) -> None:
         """Take method and tool."""
-        self.method = method if isinstance(method, str) else ""
+        self.method = method[:SHOWN_CHARACTERS] if isinstance(method, str) else ""
         tool = params.get("name") if isinstance(params, dict) else None
-        self.tool = tool if self.method == "tools/call" and isinstance(tool, str) else ""
+        self.tool = ""
+        if self.method == "tools/call" and isinstance(tool, str):
+            self.tool = tool[:SHOWN_CHARACTERS]
 
 
 class RouteChecks:
@@ -114,6 +120,31 @@ class RouteChecks:
         if request.method == "DELETE":
             return await self._delete(request)
         return self._authorizer.other_method(request.method)
+
+    def admits(
+        self, headers: RequestHeaders, body: bytes, resolution: Resolution, call: Call
+    ) -> bool:
+        """Whether a POST is admitted that has been resolved, with a principal. Where it is not,
+        opens a session, or has a long body, ``decide`` has to say what becomes of it.
+
+        Args:
+            headers: of the request; the token in them is not read.
+            body: the whole body.
+            resolution: of the request.
+            call: gets what is read of the body.
+        """
+        if len(body) > DEFAULT_MAX_BYTES or has_many_values(body):
+            return False
+        try:
+            message = messages.parse(body)
+            call.read(message)
+            return self._authorizer.admits(headers, message, resolution)
+        except Refusal:
+            return False
+
+    def creates(self, headers: RequestHeaders) -> bool:
+        """Whether a request creates its session where there is none."""
+        return self._resolving.creates(headers)
 
     async def _post(self, request: CheckedRequest, call: Call) -> Admitted:
         try:

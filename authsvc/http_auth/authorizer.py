@@ -87,6 +87,23 @@ class Authorizer:
         forwarding.check_routing(request.headers, request.version, message)
         return Admitted(request, needed, resolution, opens_session)
 
+    def admits(
+        self, request: RequestHeaders, message: messages.Message, resolution: Resolution
+    ) -> bool:
+        """Whether a POST is admitted that has been resolved, with a principal. Where it is not, or
+        opens a session, ``message`` says what becomes of it.
+
+        Raises:
+            Refusal: it is not admitted.
+        """
+        forwarding.check_message(request.version, message)
+        if resolution.principal is None or _opens_session(request, message):
+            return False
+        needed = requirement_for(self._requirement, message)
+        forwarding.check_routing(request.headers, request.version, message)
+        # Each message is its session's owner's: the session was resolved with the principal.
+        return needed is None or needed.met_by(resolution.principal.scopes)
+
     async def owner(self, request: RequestHeaders) -> Admitted:
         """Decide on a GET or a DELETE, which are about a session as a whole.
 

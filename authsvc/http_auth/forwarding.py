@@ -69,6 +69,8 @@ _SPELLED = bytes(code if bytes((code,)).isalnum() else ord("-") for code in rang
 """Translates a name into the spelling that it is compared in. CGI and its kin turn ``-`` into
 ``_``, and some servers every other sign, too."""
 
+_READ = _ONCE | _DROPPED | {b"transfer-encoding", b"upgrade"}
+
 _CONDITIONAL = (_MCP, _LAST_EVENT_ID, _OURS)
 """What begins the names of headers that a server gets in one spelling, and where they count, or
 never: what authsvc tells servers, nobody else may."""
@@ -157,6 +159,13 @@ def check_routing(headers: Headers, version: str, message: messages.Message) -> 
 def comes_once(name: bytes) -> bool:
     """Whether a request has a header once at most; ``name`` in lower case."""
     return name in _ONCE or name.startswith(_PARAMETER)
+
+
+def is_read(name: bytes) -> bool:
+    """Whether a header can change what becomes of a request, by its value or by being there. All
+    others are passed on as they are; ``name`` in any case."""
+    spelled = name.lower().translate(_SPELLED)
+    return spelled in _READ or spelled.startswith(_CONDITIONAL)
 
 
 def named_message(headers: Headers, version: str) -> dict[str, Any] | None:

@@ -80,6 +80,10 @@ class RequestResolver:
         is_named = not request.in_session_era or bool(request.session_id)
         return is_named or self._sessions is Sessions.FIRST_USE
 
+    def creates(self, request: RequestHeaders) -> bool:
+        """Whether a request that opens no session creates its own where authsvc knows none."""
+        return self._sessions is Sessions.FIRST_USE and bool(request.session_id)
+
     async def check(
         self,
         request: RequestHeaders,

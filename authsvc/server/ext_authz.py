@@ -12,8 +12,9 @@ except ModuleNotFoundError:
     raise ConfigError(str(missing)) from None
 # isort: split
 
-from authsvc.gateways.ext_authz import ExtAuthzServicer, Signer
+from authsvc.gateways.ext_authz import ExtAuthzServicer
 from authsvc.gateways.ext_mcp import ExtMcpServicer
+from authsvc.gateways.repeated_checks import Signer
 from authsvc.gateways.routes import Route, Routes
 from authsvc.http_auth.requirements import OPEN_METHODS
 from authsvc.rpc.admission import Admission

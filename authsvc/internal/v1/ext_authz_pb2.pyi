@@ -247,6 +247,177 @@ class ExtAuthzRequest(_message.Message):
 Global___ExtAuthzRequest: _TypeAlias = ExtAuthzRequest  # noqa: Y015
 
 @_typing.final
+class ExtAuthzFrame(_message.Message):
+    """How authsvc reads an ExtAuthzRequest first: the same bytes, with each header left
+    encoded, since most of them say nothing to it. A message, an entry of a map and a
+    bytes field are all encoded as length-delimited. Fields are as in ExtAuthzRequest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Attributes(_message.Message):
+        """ExtAuthzRequest.Attributes."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class ContextExtensionsEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        REQUEST_FIELD_NUMBER: _builtins.int
+        CONTEXT_EXTENSIONS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def request(self) -> Global___ExtAuthzFrame.Request:
+            """Attributes.request."""
+
+        @_builtins.property
+        def context_extensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """Attributes.context_extensions."""
+
+        def __init__(
+            self,
+            *,
+            request: Global___ExtAuthzFrame.Request | None = ...,
+            context_extensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["context_extensions", b"context_extensions", "request", b"request"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Request(_message.Message):
+        """ExtAuthzRequest.Request."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HTTP_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def http(self) -> Global___ExtAuthzFrame.Http:
+            """Request.http."""
+
+        def __init__(
+            self,
+            *,
+            http: Global___ExtAuthzFrame.Http | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["http", b"http"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["http", b"http"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Http(_message.Message):
+        """ExtAuthzRequest.Http."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        METHOD_FIELD_NUMBER: _builtins.int
+        HEADERS_FIELD_NUMBER: _builtins.int
+        HEADER_MAP_FIELD_NUMBER: _builtins.int
+        PATH_FIELD_NUMBER: _builtins.int
+        HOST_FIELD_NUMBER: _builtins.int
+        SIZE_FIELD_NUMBER: _builtins.int
+        BODY_FIELD_NUMBER: _builtins.int
+        RAW_BODY_FIELD_NUMBER: _builtins.int
+        method: _builtins.str
+        """Http.method."""
+        path: _builtins.str
+        """Http.path."""
+        host: _builtins.str
+        """Http.host."""
+        size: _builtins.int
+        """Http.size."""
+        body: _builtins.str
+        """Http.body."""
+        raw_body: _builtins.bytes
+        """Http.raw_body."""
+        @_builtins.property
+        def headers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+            """Http.headers, each encoded."""
+
+        @_builtins.property
+        def header_map(self) -> Global___ExtAuthzFrame.HeaderMap:
+            """Http.header_map."""
+
+        def __init__(
+            self,
+            *,
+            method: _builtins.str = ...,
+            headers: _abc.Iterable[_builtins.bytes] | None = ...,
+            header_map: Global___ExtAuthzFrame.HeaderMap | None = ...,
+            path: _builtins.str = ...,
+            host: _builtins.str = ...,
+            size: _builtins.int = ...,
+            body: _builtins.str = ...,
+            raw_body: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["header_map", b"header_map"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "header_map", b"header_map", "headers", b"headers", "host", b"host", "method", b"method", "path", b"path", "raw_body", b"raw_body", "size", b"size"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class HeaderMap(_message.Message):
+        """ExtAuthzRequest.HeaderMap."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HEADERS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def headers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+            """HeaderMap.headers, each encoded."""
+
+        def __init__(
+            self,
+            *,
+            headers: _abc.Iterable[_builtins.bytes] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attributes(self) -> Global___ExtAuthzFrame.Attributes:
+        """ExtAuthzRequest.attributes."""
+
+    def __init__(
+        self,
+        *,
+        attributes: Global___ExtAuthzFrame.Attributes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtAuthzFrame: _TypeAlias = ExtAuthzFrame  # noqa: Y015
+
+@_typing.final
 class ExtAuthzResponse(_message.Message):
     """envoy.service.auth.v3.CheckResponse."""
 

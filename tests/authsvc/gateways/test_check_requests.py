@@ -10,15 +10,16 @@ import pytest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.gateways import check_requests
 from authsvc.gateways.check_requests import CheckedRequest
+from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.http_auth.throttling import Rarely
-from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest
+from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzFrame, ExtAuthzRequest
 from tests.support.checks import request, tool_call
 
 BODY = json.dumps(tool_call()).encode()
 
 
 def read(message: ExtAuthzRequest) -> CheckedRequest:
-    return CheckedRequest.of(message.SerializeToString())
+    return CheckedRequest.of(EncodedCheck.of(message.SerializeToString()))
 
 
 def with_header(message: ExtAuthzRequest, name: str, value: str) -> ExtAuthzRequest:
@@ -45,14 +46,17 @@ def test_what_a_gateway_sends_is_read(as_map: bool) -> None:
 
 
 def test_headers_in_a_list_keep_their_bytes_and_their_number() -> None:
-    message = request("POST", BODY, headers=[("x", "\xe9,b"), ("x", "c")])
-    assert [value for name, value in read(message).headers.raw if name == b"x"] == [b"\xe9,b", b"c"]
+    message = request("POST", BODY, headers=[("mcp-x", "\xe9,b"), ("mcp-x", "c")])
+    assert [value for name, value in read(message).headers.raw if name == b"mcp-x"] == [
+        b"\xe9,b",
+        b"c",
+    ]
 
 
 def test_a_value_in_a_list_may_be_text() -> None:
     message = request("POST", BODY)
-    message.attributes.request.http.header_map.headers.add(key="x", value="é")
-    assert read(message).headers.raw[-1] == (b"x", "é".encode())
+    message.attributes.request.http.header_map.headers.add(key="mcp-x", value="é")
+    assert read(message).headers.raw[-1] == (b"mcp-x", "é".encode())
 
 
 @pytest.mark.parametrize(
@@ -73,15 +77,15 @@ def test_a_header_that_envoy_joins_in_a_list_is_several(name: str) -> None:
     assert read(message).headers.getlist(name) == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["mcp-name", "mcp-param-x", "accept"])
+@pytest.mark.parametrize("name", ["mcp-name", "mcp-param-x", "upgrade"])
 def test_other_commas_of_a_list_stay(name: str) -> None:
     message = request("GET", headers=[(name, "a,b")], version="")
     assert read(message).headers.getlist(name) == ["a,b"]
 
 
 def test_other_headers_of_a_map_stay_joined() -> None:
-    message = request("GET", headers=[("accept", "a/b"), ("accept", "c/d")], as_map=True)
-    assert read(message).headers.getlist("accept") == ["a/b,c/d"]
+    message = request("GET", headers=[("upgrade", "a/b"), ("upgrade", "c/d")], as_map=True)
+    assert read(message).headers.getlist("upgrade") == ["a/b,c/d"]
 
 
 @pytest.mark.parametrize("as_map", [False, True])
@@ -147,7 +151,7 @@ def test_a_text_in_which_bytes_may_have_been_replaced_is_cut_off(
 @pytest.mark.parametrize("encoded", [b"\xff", b"", ExtAuthzRequest().SerializeToString()])
 def test_what_is_no_check_of_an_http_request_is_an_error(encoded: bytes) -> None:
     with pytest.raises(AuthError) as caught:
-        CheckedRequest.of(encoded)
+        EncodedCheck.of(encoded)
     assert caught.value.reason is Reason.ARGUMENT_INVALID
 
 
@@ -162,3 +166,52 @@ def test_headers_in_both_forms_are_an_error() -> None:
     with pytest.raises(AuthError) as caught:
         read(message)
     assert caught.value.reason is Reason.ARGUMENT_INVALID
+
+
+@pytest.mark.parametrize("name", ["mcp-param-" + "x" * 117, "mcp-param-" + "x" * 118, "MCP-Name"])
+def test_names_of_any_length_and_case_are_read(name: str) -> None:
+    message = with_header(request("GET"), "mcp-protocol-version", "")
+    message.attributes.request.http.header_map.headers.add(key=name, raw_value=b"v")
+    assert read(message).headers.raw[-1] == (name.lower().encode(), b"v")
+
+
+def test_a_name_after_its_value_is_read() -> None:
+    header = b"\x1a\x06accept\x0a\x0dauthorization"
+    assert check_with(header).headers == [header]
+
+
+@pytest.mark.parametrize("header", [b"", b"\x0a"])
+def test_a_header_without_a_name_is_none(header: bytes) -> None:
+    with pytest.raises(AuthError) as caught:
+        check_with(header)
+    assert caught.value.reason is Reason.ARGUMENT_INVALID
+
+
+def test_a_header_that_cannot_be_read_is_none() -> None:
+    check = check_with(b"\x0a\x08mcp-name\x12\x01\xff")
+    with pytest.raises(AuthError) as caught:
+        CheckedRequest.of(check)
+    assert caught.value.reason is Reason.ARGUMENT_INVALID
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (b"\x0a\x0btraceparent\x1a\x02ab", "ab"),
+        (b"\x0a\x0btraceparent\x12\x02ab", "ab"),
+        (b"\x0a\x0btraceparent\x12\x01\xff", ""),
+        (b"\x0a\x06accept\x12\x01a", ""),
+    ],
+)
+def test_the_trace_is_read_for_a_span_alone(header: bytes, found: str) -> None:
+    check = check_with(header)
+    assert check.traceparent() == found
+    assert check.headers == []
+
+
+def check_with(header: bytes) -> EncodedCheck:
+    """A check with one header, encoded as given."""
+    frame = ExtAuthzFrame()
+    frame.attributes.request.http.method = "GET"
+    frame.attributes.request.http.header_map.headers.append(header)
+    return EncodedCheck.of(frame.SerializeToString())

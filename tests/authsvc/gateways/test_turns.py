@@ -9,6 +9,7 @@ import pytest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.gateways.check_requests import CheckedRequest
+from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.gateways.route_checks import Call, RouteChecks
 from authsvc.gateways.routes import Route
 from authsvc.gateways.turns import MAX_WAITING, Turns
@@ -113,7 +114,8 @@ async def test_a_check_does_not_wait_for_all_long_bodies(
 
     async def check(body: object) -> None:
         message = request("POST", body, token="alice", version=MODERN)
-        await checks.decide(CheckedRequest.of(message.SerializeToString()), Call())
+        check = EncodedCheck.of(message.SerializeToString())
+        await checks.decide(CheckedRequest.of(check), Call())
 
     async def check_short() -> None:
         await check(tool_call())
