@@ -36,9 +36,8 @@ def configuration(
         upstream: URL of what is served there.
     """
     files = {"/etc/envoy": str(folder)}
-    admin = folder / str(_port_of(origin))
     addresses = {
-        f"{{socket_address: {{{_LOCAL} 9901}}}}": f"{{pipe: {{path: {admin}}}}}",
+        f"{{socket_address: {{{_LOCAL} 9901}}}}": f"{{pipe: {{path: {admin_of(folder, origin)}}}}}",
         f"{_LOCAL} 8080": f"{_LOCAL} {_port_of(origin)}",
         f"{_LOCAL} 3000": f"{_LOCAL} {_port_of(upstream)}",
         # By an address: localhost has one of IPv6, too.
@@ -52,6 +51,11 @@ def configuration(
     text = (DEPLOYED / "envoy.yaml").read_text(encoding="utf-8")
     loaded: Configuration = yaml.safe_load(_with(text, files | addresses))
     return loaded
+
+
+def admin_of(folder: Path, origin: str) -> Path:
+    """The socket on which Envoy is administered."""
+    return folder / str(_port_of(origin))
 
 
 def wait_longer(configuration: Configuration) -> None:

@@ -19,7 +19,7 @@ from authsvc.common.settings import load
 from authsvc.server.config import Settings
 from authsvc.server.running import running as running_authsvc
 from tests.gateways.configured import ASSERTING, Files, config
-from tests.gateways.deployed import Configuration, configuration, wait_longer
+from tests.gateways.deployed import Configuration, admin_of, configuration, wait_longer
 from tests.gateways.upstreams import MakeApp, Seen, Upstream, Verifier, fastmcp, official
 from tests.mcp_adapter.harness import Endpoint, Meeting, MemoryResolver, message_of, running
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -114,6 +114,7 @@ class Gateway:
         authsvc: whom Envoy asks.
         upstream: what the upstream's tools share; None for one of another language.
         log: the file of Envoy's access log.
+        admin: the socket of Envoy's administration.
     """
 
     kind: str
@@ -123,6 +124,7 @@ class Gateway:
     authsvc: Authsvc
     upstream: Upstream | None
     log: Path
+    admin: Path
 
     @property
     def seen(self) -> list[Seen]:
@@ -198,7 +200,8 @@ def serving(
         wait_longer(configured)
         change(configured)
         log = stack.enter_context(running_envoy(configured, folder))
-        yield Gateway(kind, resource, origin, idp, authsvc, upstream.upstream, log)
+        admin = admin_of(folder, origin)
+        yield Gateway(kind, resource, origin, idp, authsvc, upstream.upstream, log, admin)
 
 
 def jwks_url(port: int) -> str:

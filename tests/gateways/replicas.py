@@ -10,7 +10,13 @@ from pathlib import Path
 from secrets import token_hex
 
 from tests.gateways.configured import ASSERTING, Files, config
-from tests.gateways.deployed import Configuration, cluster_of, configuration, wait_longer
+from tests.gateways.deployed import (
+    Configuration,
+    admin_of,
+    cluster_of,
+    configuration,
+    wait_longer,
+)
 from tests.gateways.harness import Authsvc, Gateway, jwks_url, started
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.envoy import running_envoy
@@ -115,7 +121,8 @@ def serving_replicas(folder: Path) -> Iterator[Replicas]:
             own = folder / str(waits)
             own.mkdir()
             log = stack.enter_context(running_envoy(configured, own))
-            return Gateway(KIND, resource, origin, idp, authsvc, upstream.upstream, log)
+            admin = admin_of(folder, origin)
+            return Gateway(KIND, resource, origin, idp, authsvc, upstream.upstream, log, admin)
 
         patient, deployed = gateway(origins[0], waits=True), gateway(origins[1], waits=False)
         yield Replicas(patient, deployed, each)
