@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -46,7 +47,25 @@ class Place:
 
     def has_path(self, path: str) -> bool:
         """Whether a decoded path is its own, or below it."""
-        return path.rstrip("/") == self.path or path.startswith(f"{self.path}/")
+        return _is_below(self.path, path)
+
+    def may_have_path(self, path: str) -> bool:
+        """Whether a server may take a decoded path for its own, or for one below it."""
+        return _is_below(_folded(self.path), _folded(path))
+
+
+_END = re.compile(r"[;?#\0]")
+
+
+def _folded(path: str) -> str:
+    """A path without what a server may ignore in it: case, white space, and what follows in a
+    segment upon a sign that begins something else elsewhere."""
+    segments = (_END.split(segment, maxsplit=1)[0].strip() for segment in path.split("/"))
+    return "/".join(segments).casefold()
+
+
+def _is_below(own: str, path: str) -> bool:
+    return path.rstrip("/") == own or path.startswith(f"{own}/")
 
 
 def plain_path(path: str) -> str | None:

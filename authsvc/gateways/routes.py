@@ -75,10 +75,15 @@ class Routes:
         here = [(place, route) for place, route in self._places if place.has_host(host)]
         if decoded.startswith(WELL_KNOWN_PATH):
             return _of_metadata(decoded, [route for _, route in here])
-        found = [(place, route) for place, route in here if place.has_path(decoded)]
+        found = [(place, route) for place, route in here if place.may_have_path(decoded)]
         # Of several, the one with the longest path.
-        _, route = max(found, key=lambda it: len(it[0].path), default=(None, None))
-        return route
+        place, route = max(
+            found,
+            key=lambda it: (len(it[0].path), it[0].has_path(decoded)),
+            default=(None, None),
+        )
+        # No other is taken in place of one that the server may have read.
+        return route if place is not None and place.has_path(decoded) else None
 
 
 def _of_metadata(path: str, routes: list[Route]) -> Route | None:

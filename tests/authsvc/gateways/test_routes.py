@@ -40,7 +40,10 @@ def resource_at(host: str, path: str) -> str:
         ("mcp.example", "/files/deep", DEEP),
         ("mcp.example", "/files/deeper", FILES),
         ("mcp.example", "/filesystem", ROOT),
-        ("mcp.example", "/FILES", ROOT),
+        ("mcp.example", "/a;b", ROOT),
+        ("mcp.example", "/A", ROOT),
+        ("mcp.example", "/files/a;b", FILES),
+        ("mcp.example:8443", "/FILES", ""),
         ("mcp.example", "/", ROOT),
         ("mcp.example:8443", "/files", PORT),
         ("mcp.example:8443", "/", ""),
@@ -66,6 +69,9 @@ def test_the_resource_at_a_host_and_a_path(host: str, path: str, resource: str) 
         *("/files/../x", "/files/./x", "/files/..", "/files/%2e%2e/x", "/files/..;a=b/x"),
         *("//files", "/files//x", "/files%2fx", "/files%5cx", "/files\\x", "/files%252e", "files"),
         "",
+        # A server that ignores case, or cuts segments off, would serve the resource below.
+        *("/FILES", "/Files/x", "/files;a=b", "/files;/x", "/files%3Fx", "/files%23", "/files%00"),
+        *("/files%20", "/%20files/x", "/files/DEEP", "/files/deep;x", "/files/deep%20/x"),
     ],
 )
 def test_no_resource_is_at_a_path_that_can_be_read_in_several_ways(path: str) -> None:
