@@ -10,14 +10,24 @@ const RESOURCE = 'http://127.0.0.1:8080/mcp'; // as clients know this server: th
 const ISSUER = 'http://127.0.0.1:50053'; // [assertions] issuer
 const KEYS = createRemoteJWKSet(new URL('http://127.0.0.1:50053/.well-known/jwks.json'));
 
+// A tool refuses without a caller: not every way here leads through a check.
+function callerOf(authInfo, scope) {
+  if (!authInfo) throw new Error('This tool needs a caller.');
+  if (scope && !authInfo.scopes.includes(scope)) throw new Error(`This tool needs the scope ${scope}.`);
+  return authInfo.extra.caller;
+}
+
 const mcp = createMcpHandler(({ authInfo }) => {
   const server = new McpServer({ name: 'behind-envoy', version: '1.0.0' });
   const text = (said) => ({ content: [{ type: 'text', text: said }] });
   server.registerTool('whoami', { description: 'Who is asking.' }, async () => {
-    const { sub, roles } = authInfo.extra.caller;
+    const { sub, roles } = callerOf(authInfo);
     return text(`${sub}: ${roles.join(', ')}`);
   });
-  server.registerTool('publish', { description: 'Publish the notes.' }, async () => text('published'));
+  server.registerTool('publish', { description: 'Publish the notes.' }, async () => {
+    callerOf(authInfo, 'notes.publish');
+    return text('published');
+  });
   return server;
 });
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,14 +20,23 @@ import httpx2
 import jwt
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest, ExtAuthzResponse
 from authsvc.net.development_certificates import write_development_certificates
 from tests.support import node
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
 from tests.support.commands import environment
 from tests.support.envoy import envoy, running_envoy
-from tests.support.envoy_files import clusters_of, host_of, installed, loaded, manager_of
+from tests.support.envoy_files import (
+    check_of,
+    clusters_of,
+    host_of,
+    installed,
+    loaded,
+    manager_of,
+)
 from tests.support.processes import ROOT, spawn
 from tests.support.snippets import Block, blocks_of
 from tests.support.valkey import free_port
@@ -43,9 +53,11 @@ def block(language: str, has: str) -> Block:
     return next(it for it in BLOCKS if it.language == language and has in it.text)
 
 
+SERVERS = ("server.mjs", "server.py")
 FILES = {
     "authsvc.toml": block("toml", "[development]"),
     "server.mjs": block("js", "createMcpHandler"),
+    "server.py": block("python", "PyJWKClient"),
     "envoy.yaml": block("yaml", "static_resources"),
 }
 
@@ -82,10 +94,13 @@ class Folder:
         ).stdout
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
-    """The folder, and the three servers of the page in it."""
-    node.installed("jose")
+@pytest.fixture(scope="module", params=SERVERS)
+def folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Folder]:
+    """The folder, and the three servers of the page in it: that of MCP in either language."""
+    if request.param == "server.mjs":
+        node.installed("jose")
     made = Folder(tmp_path_factory.mktemp("reader"))
     make_secrets, serve = block("sh", "assertions.key").text.splitlines()
     made.shell(make_secrets)
@@ -93,26 +108,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
         program, *arguments = serve.split()
         authsvc = running.enter_context(spawn(program, *arguments, cwd=made.path))
         authsvc.wait_for("listening on", TIMEOUT_SECONDS)
-        running.enter_context(served(made.path))
+        running.enter_context(served(made, request.param))
         running.enter_context(running_envoy(loaded(made.path / "envoy.yaml"), made.path))
         yield made
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[None]:
+def served(folder: Folder, name: str) -> Iterator[None]:
     """The server of the page."""
-    (line,) = block("sh", "node server").text.splitlines()
-    program, *arguments = line.split()
-    assert program == "node"
+    assert block("sh", "node server").text == "node server.mjs\n"
+    program = node.NODE if name.endswith(".mjs") else sys.executable
     with subprocess.Popen(
-        [node.NODE, *arguments], cwd=folder, stdout=subprocess.PIPE, text=True
+        [program, name],
+        cwd=folder.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout is not None
+        reading = None
         try:
-            assert process.stdout.readline().startswith("Running on ")
+            assert any("unning on http" in line for line in process.stdout)
+            reading = threading.Thread(target=process.stdout.read)  # a full pipe would stop it
+            reading.start()
             yield
         finally:
             process.terminate()
+            if reading is not None:
+                reading.join(TIMEOUT_SECONDS)
 
 
 CALLS = block("sh", "ask()").text
@@ -147,6 +170,79 @@ def test_answers_name_the_metadata_and_the_scope(folder: Folder) -> None:
     assert 'scope="notes.publish"' in folder.shell(
         f"{FUNCTIONS}\n{asked.replace('ask ', 'ask --include ')}"
     )
+
+
+# A tool refuses without a caller, whichever way a request has come.
+
+
+def called(http: httpx2.Client, url: str, tool: str, **headers: str) -> str:
+    """What a tool says; it has to be a failure."""
+    message = {**CALL, "params": {"name": tool, "arguments": {}}}
+    accept = {"Accept": "application/json, text/event-stream"}
+    answer = http.post(url, json=message, headers=accept | headers)
+    assert answer.status_code == 200, answer.text
+    # An event of a stream, or JSON.
+    result = json.loads(answer.text.partition("data: ")[2] or answer.text)["result"]
+    assert result["isError"]
+    return str(result["content"][0]["text"])
+
+
+def test_a_tool_refuses_without_a_caller(folder: Folder, tmp_path: Path) -> None:
+    token = folder.shell("authsvc token --config authsvc.toml --sub ada --scope notes.publish")
+    presented = {"Authorization": f"Bearer {token.strip()}"}
+    server = folder.moved("http://127.0.0.1:3000/mcp")
+    # A colleague's Envoy, while authsvc is stopped.
+    configuration = loaded(folder.path / "envoy.yaml")
+    check_of(configuration)["failure_mode_allow"] = True
+    (endpoint,) = clusters_of(configuration)["authsvc"]["load_assignment"]["endpoints"]
+    (address,) = (it["endpoint"]["address"]["socket_address"] for it in endpoint["lb_endpoints"])
+    address["port_value"] = 1
+    with envoy(configuration, tmp_path) as listening:
+        through = httpx2.HTTPTransport(uds=str(listening))
+        for transport, url in (
+            (httpx2.HTTPTransport(), server),
+            (through, folder.moved("http://127.0.0.1:8080/mcp")),
+        ):
+            with httpx2.Client(transport=transport, timeout=TIMEOUT_SECONDS) as http:
+                for tool in ("whoami", "publish"):
+                    for headers in ({}, presented):
+                        assert called(http, url, tool, **headers) == "This tool needs a caller."
+
+
+def test_a_tool_checks_its_scope_again(folder: Folder) -> None:
+    assertion = {"x-authsvc-assertion": assertion_of(folder)}
+    with httpx2.Client(timeout=TIMEOUT_SECONDS) as http:
+        said = called(http, folder.moved("http://127.0.0.1:3000/mcp"), "publish", **assertion)
+    assert said == "This tool needs the scope notes.publish."
+
+
+def test_python_goes_on_with_its_keys_for_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Any] = {}
+    key = jwt.algorithms.ECAlgorithm.to_jwk(
+        ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True
+    )
+    fetched = [{"keys": [{**key, "kid": "a", "alg": "ES256"}]}]
+
+    def fetch(_: jwt.PyJWKClient) -> dict[str, Any]:
+        if not fetched:
+            raise jwt.PyJWKClientConnectionError("refused")
+        return fetched.pop()
+
+    clock = Clock(1_000.0)
+    exec(block("python", "PyJWKClient").text, names)  # noqa: S102 - the page's own code
+    monkeypatch.setattr(jwt.PyJWKClient, "fetch_data", fetch)
+    monkeypatch.setattr("time.monotonic", clock)
+    keys = names["KEYS"]
+    for seconds in (0.0, 400.0, 3_000.0):
+        clock.advance(seconds)
+        assert keys.get_signing_key("a").key_id == "a"
+    clock.advance(400.0)
+    with pytest.raises(jwt.PyJWKClientConnectionError):
+        keys.get_signing_key("a")
+    with pytest.raises(jwt.PyJWKClientConnectionError):
+        names["Keys"]("http://127.0.0.1:1/keys").get_signing_key("a")
 
 
 # The assertion.

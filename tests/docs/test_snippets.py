@@ -111,7 +111,11 @@ OTHERS = [
                 "yaml",
                 "static_resources",
             ),
-            ("docs/test_gateways.py::test_python_verifies_the_assertion", "python", ""),
+            (
+                "docs/test_gateways.py::test_the_page_shows_the_files_of_the_example",
+                "python",
+                "PyJWKClient",
+            ),
             (
                 "docs/test_gateways.py::test_envoy_is_known_by_a_service_token",
                 "yaml",
