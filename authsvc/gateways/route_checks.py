@@ -10,12 +10,13 @@ holds up the checks of all clients, for tens of milliseconds.
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import unquote
 
 from authsvc.domain.resolution import Resolution, Resolver
-from authsvc.gateways.check_requests import CheckedRequest
+from authsvc.gateways.check_requests import NOTE_INTERVAL_SECONDS, CheckedRequest
 from authsvc.gateways.routes import Route
 from authsvc.gateways.tool_scopes import RouteRequirement
 from authsvc.gateways.turns import Turns
@@ -36,9 +37,12 @@ from authsvc.http_auth.requirements import Requirement, required
 from authsvc.http_auth.resolving import RequestResolver
 from authsvc.http_auth.sessions import Sessions
 from authsvc.http_auth.strict_json import has_many_values
+from authsvc.http_auth.throttling import Rarely
 
 SHOWN_CHARACTERS = 200
 """How much of what a client sent is logged, and is in the metadata."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, repr=False)
@@ -83,6 +87,7 @@ class RouteChecks:
         self.route = route
         self._turns = turns
         self._requirement = RouteRequirement(route)
+        self._notes = Rarely(NOTE_INTERVAL_SECONDS)
         sessions = Sessions.FIRST_USE if route.adopt_sessions else Sessions.MINTED
         self._resolving = RequestResolver(resolver, route.resource, sessions=sessions)
         self._anonymous = AnonymousBodies(self._resolving, max_bytes=DEFAULT_MAX_BYTES)
@@ -155,7 +160,7 @@ class RouteChecks:
             raise
         bodies.check_type(request.headers)
         if request.body is None:
-            return await self._unread(headers, call)
+            return await self._unread(request, headers, call)
         allowance = self._anonymous.allowance(headers)
         await allowance.check_bytes(len(request.body))
         await allowance.check_values(request.body)
@@ -167,7 +172,9 @@ class RouteChecks:
         call.read(message)
         return await self._authorizer.message(headers, message)
 
-    async def _unread(self, headers: RequestHeaders, call: Call) -> Admitted:
+    async def _unread(
+        self, request: CheckedRequest, headers: RequestHeaders, call: Call
+    ) -> Admitted:
         """Decide on a POST whose body is not known: it may be any call.
 
         Raises:
@@ -176,6 +183,13 @@ class RouteChecks:
         needed = self._named_call(headers, call) if self.route.routing_headers else None
         if needed is None:
             needed = _Needed(self._requirement.widest)
+            if request.has_body and self._notes.may_pass("unread"):
+                log.warning(
+                    "a body has not come whole from the gateway: its request to %s needs a token "
+                    "with all scopes of the route: see max_request_bytes, allow_partial_message "
+                    "and pack_as_bytes there",
+                    self.route.resource,
+                )
         resolution = await self._resolving.identify(
             headers, needed.requirement, opens_session=False
         )

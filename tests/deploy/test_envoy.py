@@ -152,7 +152,8 @@ def reduced(configuration: dict[str, Any]) -> dict[str, Any]:
     (listener,) = made["static_resources"]["listeners"]
     del listener["address"]
     manager = manager_of(made)
-    manager.pop("access_log", None)
+    for name in ("access_log", "local_reply_config"):
+        manager.pop(name, None)
     check_of(made)["grpc_service"].pop("retry_policy", None)
     host = host_of(made)
     del host["domains"], host["typed_per_filter_config"]

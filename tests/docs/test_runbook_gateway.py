@@ -84,11 +84,14 @@ class Gateway:
             endpoint["endpoint"]["address"]["socket_address"]["port_value"] = port
         (self.host,) = self.manager["route_config"]["virtual_hosts"]
         self.host["domains"] = ["mcp.example.com"]
-        (log,) = manager_of(loaded(FOLDER / "envoy.yaml"))["access_log"]
+        deployed = manager_of(loaded(FOLDER / "envoy.yaml"))
+        self.manager["local_reply_config"] = deployed["local_reply_config"]
+        (log,) = deployed["access_log"]
         file = {**log["typed_config"], "@type": LOG, "path": str(self._log)}
         self.manager["access_log"] = [{"name": "file", "typed_config": file}]
         self.counted = ""
         self.logged: list[Table] = []
+        self.responses: list[httpx2.Response] = []
 
     @property
     def manager(self) -> Table:
@@ -104,14 +107,13 @@ class Gateway:
         """The status and the details of the answer to each POST, in order."""
         with envoy(self.made, self._folder) as listening:
             with _client(listening) as http:
-                statuses = [
-                    http.post(**{"url": "/mcp", **request}).status_code for request in requests
-                ]
+                self.responses = [http.post(**{"url": "/mcp", **it}) for it in requests]
             with _client(self._admin) as http:
                 self.counted = http.get("/stats/prometheus?filter=ext_authz").text
                 self.counted += http.get("/clusters").text
         # It has ended, and written its log to the end.
         self.logged = list(map(json.loads, self._log.read_text().splitlines()))
+        statuses = [it.status_code for it in self.responses]
         assert [int(it["status"]) for it in self.logged] == statuses
         return [(int(it["status"]), it["details"].partition("{")[0]) for it in self.logged]
 
@@ -144,6 +146,14 @@ def test_what_a_gateway_answers_by_itself(gateway: Gateway) -> None:
         (404, "route_not_found"),
     ]
     assert set(found) <= ROWS
+    # Those that a client of MCP gets for its calls are JSON-RPC.
+    unavailable, too_large, *_ = gateway.responses
+    for answer in (unavailable, too_large):
+        assert answer.headers["content-type"] == "application/json"
+        error = answer.json()["error"]
+        assert answer.json() == {"jsonrpc": "2.0", "id": None, "error": error}
+        assert (error["code"], bool(error["message"])) == (answer.status_code, True)
+    assert unavailable.headers["retry-after"] == "1"
     assert 'envoy_http_ext_authz_error{envoy_ext_authz_prefix="authsvc"' in gateway.counted
     for counter in re.findall(r"\^authsvc::\.\*(\w+)", SECTION):
         assert re.search(rf"^authsvc::.*{counter}", gateway.counted, re.MULTILINE), counter
@@ -215,9 +225,13 @@ def test_what_authsvc_has_decided(tmp_path: Path) -> None:
             *(None, "TOKEN_MALFORMED", "KEYS_UNAVAILABLE"),
             *(None, None),
         ]
+        # What authsvc has answered stays as it is.
+        denied = gateway.responses[2]
+        assert denied.json()["error"]["data"] == {"reason": "KEYS_UNAVAILABLE"}
+        assert denied.headers.get_list("retry-after") == ["1"]
         # What was checked can be told from what was not.
         assert [it["rpc"] for it in gateway.logged] == [*["tools/call"] * 4, "ping"]
-        assert gateway.logged[3]["outcome"]
+        assert [it["outcome"] for it in gateway.logged[3:]] == ["created", "anonymous"]
 
 
 def test_a_resource_that_authsvc_does_not_know(tmp_path: Path) -> None:

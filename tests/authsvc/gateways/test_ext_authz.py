@@ -296,6 +296,21 @@ async def test_the_id_of_a_request_whose_headers_are_refused(
     assert (unread.status, json.loads(unread.body)["id"]) == (400, None)
 
 
+async def test_a_body_that_has_not_come_whole_is_logged_once(
+    start: Start, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Why a token lacks a scope that its call does not need."""
+    gateway = await start(ROUTE)
+    token = idp.token(scope="objects.read")
+    assert (await gateway.post(tool_call(), token=token)).allowed
+    assert not [it for it in caplog.messages if "has not come whole" in it]
+    for _ in range(2):
+        cut_off = await gateway.post(tool_call(), token=token, sends_body=False)
+        assert cut_off.refusal == (403, "INSUFFICIENT_SCOPE")
+    (line,) = [it for it in caplog.messages if "has not come whole" in it]
+    assert "max_request_bytes" in line
+
+
 async def test_another_type_than_json_is_refused(start: Start) -> None:
     gateway = await start()
     message = request("POST", rpc("ping"), as_map=True)
