@@ -48,7 +48,8 @@ MAY_IMPORT = {
         *("http_auth", "gateways"),
     },
     "diagnosis": {
-        *("domain", "common", "net", "tokens", "stores", "access", "client", "gateways", "server"),
+        *("domain", "common", "net", "tokens", "stores", "access", "assertions", "client"),
+        *("gateways", "server"),
     },
     "cli": {
         *("domain", "common", "net", "tokens", "access", "client"),

@@ -65,9 +65,9 @@ def command(
     """Diagnose the chain from the gateway or adapter to the store, with a remedy for each fault.
 
     Checks the configurations, what a gateway lets through, the adapter's answers, the connection
-    to every replica, issuers and their clocks, introspection, the store and the broker. With an
-    operator's service token or certificate, also checks the running service's status. Changes
-    nothing. --timeout-seconds bounds each check.
+    to every replica, issuers and their clocks, introspection, the store, the keys of
+    assertions and the broker. With an operator's service token or certificate, also checks the
+    running service's status. Changes nothing. --timeout-seconds bounds each check.
 
     Exit code 0 if nothing fails; warnings do not count.
     """
@@ -147,7 +147,16 @@ def _checks(
     target: str | None,
 ) -> list[Check]:
     """The checks that the given options allow, in the order of the chain."""
-    from authsvc.diagnosis import adapter, envoy, gate, introspection, issuers, service, store
+    from authsvc.diagnosis import (
+        adapter,
+        assertion_keys,
+        envoy,
+        gate,
+        introspection,
+        issuers,
+        service,
+        store,
+    )
 
     settings, of_adapter, checks = _read(config, adapter_config)
     if envoy_source is not None:
@@ -160,7 +169,7 @@ def _checks(
         checks.append(service.agreement(settings, of_adapter))
     checks += _of_authsvc(settings, of_adapter, connection, target)
     if settings is not None:
-        of_service = (issuers, introspection, store, service)
+        of_service = (issuers, introspection, store, assertion_keys, service)
         checks += [check for module in of_service for check in module.checks(settings)]
     return checks
 

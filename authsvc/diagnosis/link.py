@@ -25,10 +25,11 @@ EXPIRY_WARNING_DAYS = 14
 _DEADLINE = "DEADLINE_EXCEEDED"
 """As ``Health.text`` has it."""
 
-_UNANSWERED = (
+UNANSWERED = (
     "It is stuck, paused or overloaded: look at its process, its CPU and its log. If these are "
     "well, another server listens there."
 )
+"""What to do about an authsvc that accepts connections and does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ async def look_at(
     except _UnansweredError:
         report.fail(
             f"{address} accepts connections, and does not answer in {timeout_seconds:g} s",
-            _UNANSWERED,
+            UNANSWERED,
         )
         return
     except TimeoutError:
@@ -168,7 +169,7 @@ def _judge(report: Report, address: str, health: Health) -> None:
             "It lacks an issuer's keys or its store, or is stopping: see the findings below.",
         )
     elif health.text == _DEADLINE:
-        report.fail(f"{address}: health: {health.text}", _UNANSWERED)
+        report.fail(f"{address}: health: {health.text}", UNANSWERED)
     else:
         report.fail(
             f"{address}: health: {health.text}",

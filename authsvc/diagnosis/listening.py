@@ -35,7 +35,7 @@ def check(settings: Settings, tls: ClientTls | None, timeout_seconds: float) -> 
         endpoint, trust = Endpoint(from_here(settings.listen)), None
         needs_certificate = False
         if settings.tls is not None:
-            endpoint = Endpoint(endpoint.address, _name(own_certificate(settings.tls)))
+            endpoint = Endpoint(endpoint.address, name_of(own_certificate(settings.tls)))
             trust = tls or ClientTls(settings.tls.certificate_file)
             asks = settings.tls.client_ca_file is not None
             needs_certificate = asks and trust.certificate_file is None
@@ -69,7 +69,7 @@ def own_certificate(table: TlsSettings) -> x509.Certificate:
         raise OSError(f"{path} is not PEM") from None
 
 
-def _name(certificate: x509.Certificate) -> str:
+def name_of(certificate: x509.Certificate) -> str:
     """A name that clients may know it by; empty where it has none."""
     names = (it for it in names_of(certificate) if "://" not in it)
     # A wildcard stands for one label.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from authsvc.stores.record_cache import RecordCache
 from authsvc.stores.sqlite.schema import (
     EVENT_COLUMNS,
     RECORD_COLUMNS,
+    connect_read_only,
     connect_reader,
     decoded_record,
     logged_of,
@@ -30,6 +32,7 @@ CHECK_SECONDS = 0.005
 staleness bound. A check for other processes' writes costs as much as a resolve from the cache."""
 
 _RECORD = f"SELECT {RECORD_COLUMNS} FROM sessions WHERE id = ?"  # noqa: S608 - a constant
+_DOCUMENT = "SELECT revision, content FROM documents WHERE name = ?"
 _EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
 
 Row = tuple[Any, ...]
@@ -72,7 +75,7 @@ class Reader:
 
     def document(self, name: str) -> Document | None:
         """The document in the file."""
-        rows = self._rows("SELECT revision, content FROM documents WHERE name = ?", name)
+        rows = self._rows(_DOCUMENT, name)
         return Document(*rows[0]) if rows else None
 
     def events(self, after: int, count: int) -> list[Row]:
@@ -157,3 +160,20 @@ class Reader:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise unavailable(f"{self._path}: {error}") from None
+
+
+def read_document(path: Path, name: str) -> Document | None:
+    """A document in a file that another process may use; None if the file or the document is not
+    there. Changes nothing.
+
+    Raises:
+        AuthError: STORE_UNAVAILABLE.
+    """
+    if not path.exists():
+        return None
+    try:
+        with closing(connect_read_only(path)) as connection:
+            rows = connection.execute(_DOCUMENT, (name,)).fetchall()
+    except sqlite3.Error as error:
+        raise unavailable(f"{path}: {error}") from None
+    return Document(*rows[0]) if rows else None
