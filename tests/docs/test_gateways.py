@@ -305,6 +305,44 @@ def test_the_page_shows_the_files_of_the_example() -> None:
         assert installed_version == version
 
 
+# Several servers.
+
+
+def test_two_servers_behind_one_envoy(folder: Folder, tmp_path: Path) -> None:
+    """The yaml and toml of docs/gateways.md about another server at /notes."""
+    added = yaml.safe_load(folder.moved(block("yaml", "/notes").text))
+    resources, table = folder.moved(block("toml", "/notes").text).split("\n\n")
+    first, second = (folder.moved(f"http://127.0.0.1:8080/{it}") for it in ("mcp", "notes"))
+    assert resources.endswith(f"resources = {json.dumps([first, second])}")
+    text = (folder.path / "authsvc.toml").read_text()
+    for listener in ("50051", "50053"):
+        text = text.replace(
+            f'listen = "127.0.0.1:{folder.moved(listener)}"', 'listen = "127.0.0.1:0"'
+        )
+    text = text.replace(f'["{first}"]', json.dumps([first, second]))
+    for name in ("secret", "assertions.key"):
+        (tmp_path / name).write_bytes((folder.path / name).read_bytes())
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "authsvc.toml").write_text(f"{text}\n{table}")
+    configuration = loaded(folder.path / "envoy.yaml")
+    host_of(configuration)["routes"][:0] = added
+    clusters = configuration["static_resources"]["clusters"]
+    clusters.append({**clusters_of(configuration)["mcp_server"], "name": "notes_server"})
+    with spawn("authsvc", "serve", "--config", "authsvc.toml", cwd=tmp_path) as authsvc:
+        address = str(authsvc.wait_for("listening on 127", TIMEOUT_SECONDS)["address"])
+        (endpoints,) = clusters_of(configuration)["authsvc"]["load_assignment"]["endpoints"]
+        (it,) = endpoints["lb_endpoints"]
+        it["endpoint"]["address"]["socket_address"]["port_value"] = int(address.rpartition(":")[2])
+        with envoy(configuration, tmp_path) as listening:
+            transport = httpx2.HTTPTransport(uds=str(listening))
+            with httpx2.Client(transport=transport, timeout=TIMEOUT_SECONDS) as http:
+                for resource in (first, second):
+                    challenge = http.post(resource, json=CALL).headers["www-authenticate"]
+                    (url,) = re.findall(r'resource_metadata="([^"]+)"', challenge)
+                    assert http.get(url).json()["resource"] == resource
+                assert http.get(f"{url}/other").status_code == 404
+
+
 # Pages in browsers.
 
 

@@ -106,6 +106,7 @@ OTHERS = [
         elsewhere(f"{test}", "docs/gateways.md", language, has=has)
         for test, language, has in (
             ("docs/test_gateways.py::test_the_page_shows_the_files_of_the_example", "js", ""),
+            ("docs/test_gateways.py::test_two_servers_behind_one_envoy", "yaml", "/notes"),
             (
                 "docs/test_gateways.py::test_the_page_shows_the_files_of_the_example",
                 "yaml",

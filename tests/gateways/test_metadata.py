@@ -70,6 +70,12 @@ async def test_the_access_log(tmp_path: Path) -> None:
     who, lacks, rejected = lines[-3:]
     assert (who["subject"], who["client_id"], who["rpc"]) == ("alice", "client", "tools/call")
     assert (who["tool"], who["outcome"], who["status"]) == ("whoami", "created", 200)
+    assert who["details"] == "via_upstream"
+    assert (lacks["subject"], lacks["client_id"], lacks["session"]) == (
+        who["subject"],
+        who["client_id"],
+        who["session"],
+    )
     assert (lacks["tool"], lacks["reason"]) == ("write", "INSUFFICIENT_SCOPE")
     assert (rejected["subject"], rejected["reason"]) == (None, "TOKEN_SIGNATURE_INVALID")
     assert who["session"]
