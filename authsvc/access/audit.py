@@ -51,6 +51,7 @@ class SecurityEvent:
     token_id: str = ""
     detail: str = ""
     setting: str = ""
+    client_address: str = ""
 
 
 _FIELDS = tuple(field.name for field in fields(SecurityEvent))
@@ -86,6 +87,7 @@ def token_rejected(
     caller: str,
     session_id: str = "",
     resource: str = "",
+    client_address: str = "",
     token: VerifiedToken | None = None,
 ) -> None:
     """Audit that a token was rejected, or was presented on another subject's session.
@@ -97,6 +99,7 @@ def token_rejected(
         caller: the name of the caller.
         session_id: the whole id of the session; it is shortened here.
         resource: of the request.
+        client_address: of the caller's client; empty where it is not known.
         token: the token that was presented, where it is valid.
     """
     event_type = _event_type(error.reason)
@@ -116,6 +119,7 @@ def token_rejected(
             token_id=token.token_id if token else "",
             detail=error.detail,
             setting=error.setting,
+            client_address=client_address,
         )
     )
 

@@ -24,6 +24,10 @@ class CallerLimits:
             are rejected without a check, while known ones are served. A token that is known to have
             been valid, and has expired, does not count.
         rejected_tokens_burst: at once.
+        rejected_tokens_per_second_per_client: the same of one client of a caller that tells the
+            addresses of its clients, as gateways do. What is beyond it does not count for the
+            caller.
+        rejected_tokens_burst_per_client: at once.
         anonymous_sessions_per_second: sessions that are created without a token.
         anonymous_sessions_burst: at once.
     """
@@ -34,5 +38,7 @@ class CallerLimits:
     max_streams_per_caller: int = 500
     rejected_tokens_per_second: float = 100.0
     rejected_tokens_burst: float = 200.0
+    rejected_tokens_per_second_per_client: float = 10.0
+    rejected_tokens_burst_per_client: float = 50.0
     anonymous_sessions_per_second: float = 100.0
     anonymous_sessions_burst: float = 1_000.0

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from authsvc.access import audit
+from authsvc.access.client_budgets import ClientBudgets
 from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
 from authsvc.common.token_bucket import TokenBucket
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
@@ -48,6 +49,9 @@ _ALL_CONCURRENT = Limit(
 )
 _STREAMS = Limit("too many streams are open", "limits.max_streams_per_caller")
 REJECTED_TOKENS = Limit("too many rejected tokens", "limits.rejected_tokens_per_second")
+_REJECTED_TOKENS_OF_CLIENT = Limit(
+    "too many rejected tokens of one client", "limits.rejected_tokens_per_second_per_client"
+)
 _ANONYMOUS = Limit(
     "too many sessions without a token",
     "limits.anonymous_sessions_per_second",
@@ -109,11 +113,16 @@ class Usage:
         self._caller = caller
         self._clock = clock
         self._reported = now - REPORT_INTERVAL_SECONDS
+        # Apart, so that a client that is rejected all the time does not hide the caller's limits.
+        self._client_reported = self._reported
         self._limits = limits
         self._in_flight = 0
         self._calls = TokenBucket(limits.calls_per_second, limits.calls_burst, now)
         self._rejected = TokenBucket(
             limits.rejected_tokens_per_second, limits.rejected_tokens_burst, now
+        )
+        self._rejected_of_clients = ClientBudgets(
+            limits.rejected_tokens_per_second_per_client, limits.rejected_tokens_burst_per_client
         )
         self._anonymous = TokenBucket(
             limits.anonymous_sessions_per_second, limits.anonymous_sessions_burst, now
@@ -166,31 +175,56 @@ class Usage:
         if self._in_flight >= self._capacity.reserved:
             self._capacity.put_back()
 
-    def seconds_until_check(self) -> float:
-        """How long unknown tokens are rejected without a check; 0 while they are checked."""
-        wait = self._rejected.wait(self._clock())
-        if wait > 0.0:
-            self.report(REJECTED_TOKENS)
+    def seconds_until_check(self, client_address: str = "") -> float:
+        """How long unknown tokens are rejected without a check; 0 while they are checked.
+
+        Args:
+            client_address: whose tokens; empty where it is not known.
+        """
+        now = self._clock()
+        if (wait := self._rejected_of_clients.wait(client_address, now)) > 0.0:
+            self._report_client(client_address)
+        elif (wait := self._rejected.wait(now)) > 0.0:
+            self.report(REJECTED_TOKENS, client_address)
         return wait
 
     @contextmanager
-    def check(self) -> Iterator[None]:
+    def check(self, client_address: str = "") -> Iterator[None]:
         """One check of a token that is not known yet: counted as rejected unless it is valid.
 
         A check in flight counts as rejected: a flood would pass before its first result otherwise.
 
+        Args:
+            client_address: whose token; empty where it is not known.
+
         Raises:
             AuthError: OVERLOADED, once too many have been rejected.
         """
-        wait = self._rejected.take(self._clock())
-        self._reject(REJECTED_TOKENS, wait)
+        self._take_check(client_address)
         try:
             yield
         except AuthError as error:
             if error.reason.status is GrpcStatus.UNAVAILABLE and not error.counts_as_rejected:
-                self._rejected.put_back()
+                self._put_back_check(client_address)
             raise
+        self._put_back_check(client_address)
+
+    def _take_check(self, client_address: str) -> None:
+        """
+        Raises:
+            AuthError: OVERLOADED. A client beyond its limit takes nothing from the other clients.
+        """
+        now = self._clock()
+        if (wait := self._rejected_of_clients.take(client_address, now)) > 0.0:
+            self._report_client(client_address)
+            raise _REJECTED_TOKENS_OF_CLIENT.error(wait)
+        if (wait := self._rejected.take(now)) > 0.0:
+            self._rejected_of_clients.put_back(client_address)
+            self._reject(REJECTED_TOKENS, wait, client_address)
+
+    def _put_back_check(self, client_address: str) -> None:
         self._rejected.put_back()
+        self._rejected_of_clients.put_back(client_address)
 
     def may_audit(self) -> bool:
         """Whether one more event of the caller is audited."""
@@ -199,28 +233,44 @@ class Usage:
         self.report(_EVENTS)
         return False
 
-    def before_anonymous_session(self) -> None:
+    def before_anonymous_session(self, client_address: str = "") -> None:
         """Called before a session without a token is created.
+
+        Args:
+            client_address: whose session; empty where it is not known.
 
         Raises:
             AuthError: SESSION_LIMIT.
         """
         wait = self._anonymous.take(self._clock())
-        self._reject(_ANONYMOUS, wait)
+        self._reject(_ANONYMOUS, wait, client_address)
 
-    def _reject(self, limit: Limit, wait_seconds: float) -> None:
+    def _reject(self, limit: Limit, wait_seconds: float, client_address: str = "") -> None:
         if wait_seconds <= 0.0:
             return
-        self.report(limit)
+        self.report(limit, client_address)
         raise limit.error(wait_seconds)
 
-    def report(self, limit: Limit) -> None:
-        """Audit that the caller has reached a limit: once an interval, if it keeps doing so."""
+    def report(self, limit: Limit, client_address: str = "") -> None:
+        """Audit that the caller has reached a limit: once an interval, if it keeps doing so.
+
+        Args:
+            limit: that was reached.
+            client_address: whose request reached it; empty where it is not known.
+        """
         now = self._clock()
-        # A clock that steps back must not suppress it.
-        if 0.0 <= now - self._reported < REPORT_INTERVAL_SECONDS:
-            return
-        self._reported = now
+        if _is_due(self._reported, now):
+            self._reported = now
+            self._audit(limit, client_address)
+
+    def _report_client(self, client_address: str) -> None:
+        """Audit likewise that one of its clients has reached its limit."""
+        now = self._clock()
+        if _is_due(self._client_reported, now):
+            self._client_reported = now
+            self._audit(_REJECTED_TOKENS_OF_CLIENT, client_address)
+
+    def _audit(self, limit: Limit, client_address: str) -> None:
         audit.record(
             audit.SecurityEvent(
                 audit.SecurityEventType.LIMIT_REACHED,
@@ -228,8 +278,14 @@ class Usage:
                 caller=self._caller,
                 detail=limit.detail,
                 setting=limit.setting,
+                client_address=client_address,
             )
         )
+
+
+def _is_due(reported: float, now: float) -> bool:
+    # A clock that steps back must not suppress it.
+    return not 0.0 <= now - reported < REPORT_INTERVAL_SECONDS
 
 
 class Usages:

@@ -8,6 +8,7 @@ from authsvc.access.callers import Caller
 from authsvc.access.usage import REJECTED_TOKENS
 from authsvc.domain.resolution import Resolution
 from authsvc.domain.tokens import token_digest
+from authsvc.gateways.clients import client_address
 from authsvc.resolver.request import Request, bearer
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.telemetry.counts import Resolves
@@ -36,7 +37,8 @@ class CallerResolver:
             self._resolves.cached += 1
             return cached.resolution
         try:
-            self._reject_now(Request(self._caller.name, session_id, bearer(token), resource))
+            client = client_address()
+            self._reject_now(session_id, token, resource, client)
             with self._resolves.deciding():
                 resolution = await self._resolver.resolve(
                     session_id,
@@ -45,6 +47,7 @@ class CallerResolver:
                     create=create,
                     caller=self._caller.name,
                     request_digest=digest,
+                    client_address=client,
                 )
         except Exception as error:
             self._resolves.failed(error)
@@ -54,10 +57,14 @@ class CallerResolver:
 
     async def create(self, token: str, *, resource: str) -> Resolution:
         try:
-            self._reject_now(Request(self._caller.name, "", bearer(token), resource))
+            client = client_address()
+            self._reject_now("", token, resource, client)
             with self._resolves.deciding():
                 resolution = await self._resolver.create(
-                    token, resource=resource, caller=self._caller.name
+                    token,
+                    resource=resource,
+                    caller=self._caller.name,
+                    client_address=client,
                 )
         except Exception as error:
             self._resolves.failed(error)
@@ -70,11 +77,13 @@ class CallerResolver:
             session_id, resources=self._caller.resources, caller=self._caller.name
         )
 
-    def _reject_now(self, request: Request) -> None:
+    def _reject_now(self, session_id: str, token: str, resource: str, client: str) -> None:
         """
         Raises:
             AuthError: the request is rejected without a decision.
         """
+        caller = self._caller.name
+        request = Request(caller, session_id, bearer(token), resource, client_address=client)
         wait = self._resolver.seconds_until_check(request)
         if wait > 0.0:
             raise REJECTED_TOKENS.error(wait)

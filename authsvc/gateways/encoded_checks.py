@@ -7,6 +7,7 @@ them before; what differs from request to request is not in it.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -33,8 +34,6 @@ _NAME = 0x0A
 _LONGEST_NAME = 0x7F
 """Beyond it, the length takes more than one byte."""
 
-_TRACEPARENT = b"\x0a\x0btraceparent"
-
 _LENGTH = b"content-length"
 _LENGTH_IS_RIGHT = b"the length of the body"
 _VALUES = (0x12, 0x1A)
@@ -49,11 +48,13 @@ class EncodedCheck:
         http: the request.
         resource: as the gateway's route names it; empty where it does not.
         headers: that are read, encoded (``ExtAuthzRequest.HeaderValue``).
+        source: who sent it, encoded (``ExtAuthzRequest.Peer``).
     """
 
     http: ExtAuthzFrame.Http
     resource: str
     headers: list[bytes]
+    source: bytes
 
     @classmethod
     def of(cls, encoded: bytes) -> Self:
@@ -78,7 +79,8 @@ class EncodedCheck:
             read = [header for header in _all(http) if _is_read(header[: header[1] + 2])]
         except IndexError:
             raise AuthError(Reason.ARGUMENT_INVALID, "a header has no name") from None
-        return cls(http, attributes.context_extensions.get(RESOURCE, ""), read)
+        resource = attributes.context_extensions.get(RESOURCE, "")
+        return cls(http, resource, read, attributes.source)
 
     @property
     def is_listed(self) -> bool:
@@ -87,12 +89,29 @@ class EncodedCheck:
 
     def traceparent(self) -> str:
         """The header ``traceparent``; empty without one."""
-        found = next((it for it in _all(self.http) if it.startswith(_TRACEPARENT)), b"")
+        return next(iter(self.values("traceparent")), "")
+
+    def values(self, name: str) -> list[str]:
+        """The values of a header, whether or not it is in ``headers``.
+
+        Args:
+            name: in lower case, of at most 127 characters.
+        """
+        start = b"%c%c%b" % (_NAME, len(name), name.encode())
+        found = []
+        for encoded in _all(self.http):
+            if encoded.startswith(start):
+                with suppress(DecodeError):
+                    header = ExtAuthzRequest.HeaderValue.FromString(encoded)
+                    found.append(header.raw_value.decode("latin-1") or header.value)
+        return found
+
+    def peer(self) -> str:
+        """Address that the request came to the gateway from; empty where it has none."""
         try:
-            header = ExtAuthzRequest.HeaderValue.FromString(found)
+            return ExtAuthzRequest.Peer.FromString(self.source).address.socket_address.address
         except DecodeError:
             return ""
-        return header.raw_value.decode("latin-1") or header.value
 
     def whole_body(self) -> bytes:
         """The body, if it is complete unless a header says otherwise; empty where it may not be."""

@@ -22,6 +22,7 @@ from authsvc.gateways import check_responses, upstream_headers
 from authsvc.gateways.caller_resolver import CallerResolver
 from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.check_responses import Metadata
+from authsvc.gateways.clients import set_client
 from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.gateways.repeated_checks import RepeatedChecks, Signer
 from authsvc.gateways.route_checks import SHOWN_CHARACTERS, Call, RouteChecks
@@ -58,6 +59,8 @@ class ExtAuthzServicer:
         signer: tells upstreams who is asking.
         checks: where checks are counted.
         tracing: makes spans of them.
+        client_address_header: that gateways tell a client's address in; empty for that of the
+            connection.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class ExtAuthzServicer:
         signer: Signer,
         checks: Checks,
         tracing: Tracing,
+        *,
+        client_address_header: str = "",
     ) -> None:
         self._resolver = resolver
         self._admission = admission
@@ -76,6 +81,7 @@ class ExtAuthzServicer:
         self._checks = checks
         self._tracing = tracing
         self._turns = Turns()
+        self._client_address_header = client_address_header
         # By gateway and resource: the gateways are registered, each for a few resources.
         self._route_checks: dict[tuple[str, str], RouteChecks] = {}
         self._unrouted = Rarely(UNROUTED_INTERVAL_SECONDS)  # by gateway
@@ -120,6 +126,7 @@ class ExtAuthzServicer:
             AuthError: it is denied before it is read.
             Refusal: likewise.
         """
+        set_client(check, self._client_address_header)
         request = CheckedRequest.of(check)
         route = self._route_of(request, caller)
         with self._admission.call_for(route.resource, context, caller):

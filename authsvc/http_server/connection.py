@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -45,7 +44,7 @@ class Connection:
 
     Attributes:
         handle: ends it.
-        address: the client's network, as ``network_of`` gives it; empty if it has none.
+        address: the client's network, as ``peers.network_of`` gives it; empty if it has none.
         phase: what it waits for.
         since: when that wait began, in seconds of the server's clock.
         received: bytes of requests in memory.
@@ -81,16 +80,3 @@ class ConnectionCounts:
     open: int = 0
     buffered_bytes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-
-
-def network_of(address: str) -> str:
-    """The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return address
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))

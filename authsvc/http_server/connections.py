@@ -12,12 +12,12 @@ from authsvc.http_server.connection import (
     ConnectionCounts,
     ConnectionHandle,
     Phase,
-    network_of,
 )
 from authsvc.http_server.deadlines import QUIET_REASONS, overdue
 from authsvc.http_server.drop_log import DropLog
 from authsvc.http_server.settings import HttpLimits
 from authsvc.http_server.waiting import WaitingConnections
+from authsvc.net.peers import network_of
 
 DRAINED_BYTES = 64 * 1024
 """A client that reads this many bytes in ``write_timeout_seconds`` is not stalled."""

@@ -28,6 +28,19 @@ def read_network(text: str) -> _Network:
     return network
 
 
+def network_of(address: str) -> str:
+    """The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
+
+
 class Peers:
     """Peers that are trusted.
 

@@ -14,6 +14,7 @@ class AuditFields(TypedDict):
     caller: str
     session_id: str
     resource: str
+    client_address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Request:
         resource: the resource that the token has to be valid for.
         consistency_token: the response is at least as new as this write; empty for any.
         request_digest: the key of the response in the cache; empty where it is not to be cached.
+        client_address: IP address of the caller's client; empty where it is not known.
     """
 
     caller: str
@@ -35,11 +37,17 @@ class Request:
     resource: str
     consistency_token: str = ""
     request_digest: bytes = b""
+    client_address: str = ""
 
     @property
     def audit_fields(self) -> AuditFields:
         """What its audit events have in common."""
-        return {"caller": self.caller, "session_id": self.session_id, "resource": self.resource}
+        return {
+            "caller": self.caller,
+            "session_id": self.session_id,
+            "resource": self.resource,
+            "client_address": self.client_address,
+        }
 
 
 def bearer(text: str) -> BearerToken | None:

@@ -106,6 +106,7 @@ class SessionResolver:
         caller: str = LOCAL_CALLER,
         consistency_token: str = "",
         request_digest: bytes = b"",
+        client_address: str = "",
     ) -> Resolution:
         """See ``Resolver.resolve``.
 
@@ -118,10 +119,17 @@ class SessionResolver:
             consistency_token: of a write that the response has to include.
             request_digest: the key for ``cached_response``; empty where the response is not to be
                 cached. Two requests that differ in anything have two.
+            client_address: IP address of the caller's client; empty where it is not known.
         """
         presented = bearer(token)
         request = Request(
-            caller, session_id, presented, resource, consistency_token, request_digest
+            caller,
+            session_id,
+            presented,
+            resource,
+            consistency_token,
+            request_digest,
+            client_address,
         )
         if session_id:
             check_session_id(session_id)
@@ -130,10 +138,19 @@ class SessionResolver:
             return await self._resolve_principal_session(request, presented)
         return Resolution()  # row 16
 
-    async def create(self, token: str, *, resource: str, caller: str = LOCAL_CALLER) -> Resolution:
-        """See ``Resolver.create``; ``caller`` is the name of the MCP server that asks."""
+    async def create(
+        self,
+        token: str,
+        *,
+        resource: str,
+        caller: str = LOCAL_CALLER,
+        client_address: str = "",
+    ) -> Resolution:
+        """See ``Resolver.create``; the other arguments as for ``resolve``."""
         session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
-        request = Request(caller, session_id, bearer(token), resource)
+        request = Request(
+            caller, session_id, bearer(token), resource, client_address=client_address
+        )
         return await self._resolve_session(request, create=True)
 
     async def revoke(
@@ -194,7 +211,7 @@ class SessionResolver:
                 cached = None  # decide again, on what the store has
                 continue
             if decision.creates_without_token:
-                self._usages.of(request.caller).before_anonymous_session()
+                self._usages.of(request.caller).before_anonymous_session(request.client_address)
             if create and cached is None and decision.serves_unchanged and record is not None:
                 # This may be the repetition of an attempt whose creation is not confirmed.
                 await self._store.confirm(record)

@@ -51,13 +51,13 @@ class TokenChecks:
     def seconds_until_check(self, request: Request) -> float:
         """How long a request is to be rejected before any work on it; 0 to ``resolve`` it.
 
-        Where the caller's budget of rejected tokens is spent, that is so for each token that is
-        neither cached nor the session's current one. Neither waits nor writes.
+        Where the caller's budget of rejected tokens is spent, or its client's, that is so for each
+        token that is neither cached nor the session's current one. Neither waits nor writes.
         """
         token = request.token
         if token is None:
             return 0.0
-        wait = self._usages.of(request.caller).seconds_until_check()
+        wait = self._usages.of(request.caller).seconds_until_check(request.client_address)
         if wait == 0.0:
             return 0.0
         now = self._clock()
@@ -91,7 +91,7 @@ class TokenChecks:
             return None
         try:
             if self._verifier.cached(token, resource=request.resource, now=now) is None:
-                with self._usages.of(request.caller).check():
+                with self._usages.of(request.caller).check(request.client_address):
                     result_now(self._verifier.verify(token, resource=request.resource, now=now))
         except AuthError as error:
             self._audit(request, error)
@@ -151,7 +151,7 @@ class TokenChecks:
             # Another replica has verified it, or this one before a restart: it counts against no
             # budget and waits for no pass.
             return await self._verifier.verify(token, resource=resource, now=now)
-        with self._usages.of(request.caller).check():
+        with self._usages.of(request.caller).check(request.client_address):
             await self._limiter.wait()
             return await self._verifier.verify(token, resource=resource, now=now)
 

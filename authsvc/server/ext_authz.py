@@ -40,6 +40,7 @@ def ext_authz_servicer(
         signer,
         service.metrics.checks,
         service.tracing,
+        client_address_header=settings.client_address_header,
     )
 
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.gateways.configured import WRITING
 from tests.gateways.deployed import Configuration, ext_authz_of, manager_of
 from tests.gateways.harness import KINDS, Gateway, refusal, said, serving
-from tests.mcp_adapter.harness import MODERN, Endpoint, call, opened, request
+from tests.mcp_adapter.harness import (
+    MODERN,
+    Endpoint,
+    Meeting,
+    MemoryResolver,
+    call,
+    opened,
+    request,
+)
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.tokens import ISSUER
 
 pytestmark = pytest.mark.anyio
@@ -213,17 +224,55 @@ async def test_an_upstream_compares_them_with_the_body(tmp_path: Path, kind: str
                 assert answer.status_code == 400, body
 
 
-async def test_a_flood_of_bad_tokens_is_slowed(tmp_path: Path) -> None:
-    limits = "[limits]\nrejected_tokens_per_second = 0.001\nrejected_tokens_burst = 2\n"
-    with serving("sdk-stateless", tmp_path, tables=limits) as gateway:
-        async with gateway.client() as client:
-            answers = [
-                await client.modern("ping", token=gateway.idp.forged(f"mallory-{number}"))
-                for number in range(4)
-            ]
-            assert [answer.status_code for answer in answers] == [401, 401, 429, 429]
-            assert int(answers[-1].headers["retry-after"]) >= 1
+EXTERNAL_ADDRESS = "x-envoy-external-address"
+
+
+@pytest.mark.parametrize("header", ["", EXTERNAL_ADDRESS])
+async def test_a_flood_of_bad_tokens_is_slowed_for_its_client_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    def behind_a_load_balancer(envoy: Configuration) -> None:
+        manager_of(envoy)["xff_num_trusted_hops"] = 1
+
+    @asynccontextmanager
+    async def client_at(gateway: Gateway, address: str) -> AsyncIterator[Endpoint]:
+        # What a client claims is replaced, or to the left of what the load balancer adds.
+        claimed = {"X-Forwarded-For": f"127.0.0.9, {address}", EXTERNAL_ADDRESS: "127.0.0.9"}
+        async with httpx2.AsyncClient(
+            base_url=gateway.origin,
+            timeout=TIMEOUT_SECONDS,
+            headers=claimed,
+            transport=httpx2.AsyncHTTPTransport(local_address=None if header else address),
+        ) as http:
+            yield Endpoint(http, MemoryResolver(), Meeting())
+
+    async def statuses(client: Endpoint, *tokens: str) -> list[int]:
+        return [(await client.modern("tools/list", token=token)).status_code for token in tokens]
+
+    tables = """
+[limits]
+rejected_tokens_per_second = 0.001
+rejected_tokens_burst = 4
+rejected_tokens_per_second_per_client = 0.001
+rejected_tokens_burst_per_client = 2
+"""
+    monkeypatch.setenv("AUTHSVC_EXT_AUTHZ__CLIENT_ADDRESS_HEADER", header)
+    with serving(
+        "sdk-stateless", tmp_path, tables=tables, change=behind_a_load_balancer
+    ) as gateway:
+        async with (
+            client_at(gateway, "127.0.0.2") as flooding,
+            client_at(gateway, "127.0.0.3") as other,
+        ):
+            forged = [gateway.idp.forged(f"mallory-{number}") for number in range(6)]
+            assert await statuses(flooding, *forged) == [401, 401, *[429] * 4]
             assert not gateway.seen
+            valid = [gateway.token(f"alice-{number}") for number in range(6)]
+            assert await statuses(other, *valid) == [200] * 6
+            assert await statuses(flooding, valid[0]) == [200]
+            answer = await flooding.modern("tools/list", token=gateway.token("bob"))
+            assert refusal(answer) == (429, "OVERLOADED")
+            assert int(answer.headers["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize("asks", [True, False])

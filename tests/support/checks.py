@@ -134,6 +134,7 @@ def request(
     as_map: bool = False,
     as_text: bool = False,
     sends_body: bool = True,
+    peer: str = "",
 ) -> ExtAuthzRequest:
     """A CheckRequest as Envoy makes it.
 
@@ -150,6 +151,7 @@ def request(
         as_map: without ``encode_raw_headers``.
         as_text: without ``pack_as_bytes``.
         sends_body: whether the gateway has ``with_request_body``.
+        peer: address that the request comes from; empty for a Unix socket.
     """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     content = b"" if body is None else content
@@ -166,6 +168,8 @@ def request(
         *([("x-envoy-auth-partial-body", "false")] if content and sends_body else []),
     ]
     message = ExtAuthzRequest()
+    if peer:
+        message.attributes.source.address.socket_address.address = peer
     http = message.attributes.request.http
     http.method, http.path, http.host, http.scheme = method, path, host, "https"
     if content and sends_body:

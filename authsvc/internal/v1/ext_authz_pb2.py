@@ -27,7 +27,7 @@ from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#authsvc/internal/v1/ext_authz.proto\x12\x13\x61uthsvc.internal.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x17google/rpc/status.proto\"\xe2\x06\n\x0f\x45xtAuthzRequest\x12\x43\n\nattributes\x18\x01 \x01(\x0b\x32/.authsvc.internal.v1.ExtAuthzRequest.Attributes\x1a\xe9\x01\n\nAttributes\x12=\n\x07request\x18\x04 \x01(\x0b\x32,.authsvc.internal.v1.ExtAuthzRequest.Request\x12\x62\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x46.authsvc.internal.v1.ExtAuthzRequest.Attributes.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x42\n\x07Request\x12\x37\n\x04http\x18\x02 \x01(\x0b\x32).authsvc.internal.v1.ExtAuthzRequest.Http\x1a\xc1\x02\n\x04Http\x12\x0e\n\x06method\x18\x02 \x01(\t\x12L\n\x07headers\x18\x03 \x03(\x0b\x32\x36.authsvc.internal.v1.ExtAuthzRequest.Http.HeadersEntryB\x03\x80\x01\x01\x12G\n\nheader_map\x18\r \x01(\x0b\x32..authsvc.internal.v1.ExtAuthzRequest.HeaderMapB\x03\x80\x01\x01\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0e\n\x06scheme\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\t \x01(\x03\x12\x11\n\x04\x62ody\x18\x0b \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08raw_body\x18\x0c \x01(\x0c\x42\x03\x80\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aN\n\tHeaderMap\x12\x41\n\x07headers\x18\x01 \x03(\x0b\x32\x30.authsvc.internal.v1.ExtAuthzRequest.HeaderValue\x1a\x46\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x16\n\traw_value\x18\x03 \x01(\x0c\x42\x03\x80\x01\x01\"\xe9\x04\n\rExtAuthzFrame\x12\x41\n\nattributes\x18\x01 \x01(\x0b\x32-.authsvc.internal.v1.ExtAuthzFrame.Attributes\x1a\xe5\x01\n\nAttributes\x12;\n\x07request\x18\x04 \x01(\x0b\x32*.authsvc.internal.v1.ExtAuthzFrame.Request\x12`\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x44.authsvc.internal.v1.ExtAuthzFrame.Attributes.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a@\n\x07Request\x12\x35\n\x04http\x18\x02 \x01(\x0b\x32\'.authsvc.internal.v1.ExtAuthzFrame.Http\x1a\xc7\x01\n\x04Http\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x14\n\x07headers\x18\x03 \x03(\x0c\x42\x03\x80\x01\x01\x12\x45\n\nheader_map\x18\r \x01(\x0b\x32,.authsvc.internal.v1.ExtAuthzFrame.HeaderMapB\x03\x80\x01\x01\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0c\n\x04size\x18\t \x01(\x03\x12\x11\n\x04\x62ody\x18\x0b \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08raw_body\x18\x0c \x01(\x0c\x42\x03\x80\x01\x01\x1a!\n\tHeaderMap\x12\x14\n\x07headers\x18\x01 \x03(\x0c\x42\x03\x80\x01\x01\"\xcb\x07\n\x10\x45xtAuthzResponse\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12G\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32,.authsvc.internal.v1.ExtAuthzResponse.DeniedH\x00\x12\x44\n\x0bok_response\x18\x03 \x01(\x0b\x32-.authsvc.internal.v1.ExtAuthzResponse.AllowedH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x1a\xa2\x01\n\x06\x44\x65nied\x12@\n\x06status\x18\x01 \x01(\x0b\x32\x30.authsvc.internal.v1.ExtAuthzResponse.HttpStatus\x12H\n\x07headers\x18\x02 \x03(\x0b\x32\x37.authsvc.internal.v1.ExtAuthzResponse.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\x1a\xd2\x01\n\x07\x41llowed\x12M\n\x07headers\x18\x02 \x03(\x0b\x32\x37.authsvc.internal.v1.ExtAuthzResponse.HeaderValueOptionB\x03\x80\x01\x01\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\x12]\n\x17response_headers_to_add\x18\x06 \x03(\x0b\x32\x37.authsvc.internal.v1.ExtAuthzResponse.HeaderValueOptionB\x03\x80\x01\x01\x1a\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x1a\xcc\x01\n\x11HeaderValueOption\x12@\n\x06header\x18\x01 \x01(\x0b\x32\x30.authsvc.internal.v1.ExtAuthzRequest.HeaderValue\x12*\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\x12I\n\rappend_action\x18\x03 \x01(\x0e\x32\x32.authsvc.internal.v1.ExtAuthzResponse.AppendAction\"[\n\x0c\x41ppendAction\x12\x1d\n\x19\x41PPEND_ACTION_UNSPECIFIED\x10\x00\x12,\n(APPEND_ACTION_OVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x42\x0f\n\rhttp_responseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#authsvc/internal/v1/ext_authz.proto\x12\x13\x61uthsvc.internal.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x17google/rpc/status.proto\"\xdd\x08\n\x0f\x45xtAuthzRequest\x12\x43\n\nattributes\x18\x01 \x01(\x0b\x32/.authsvc.internal.v1.ExtAuthzRequest.Attributes\x1a\xa4\x02\n\nAttributes\x12\x39\n\x06source\x18\x01 \x01(\x0b\x32).authsvc.internal.v1.ExtAuthzRequest.Peer\x12=\n\x07request\x18\x04 \x01(\x0b\x32,.authsvc.internal.v1.ExtAuthzRequest.Request\x12\x62\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x46.authsvc.internal.v1.ExtAuthzRequest.Attributes.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x45\n\x04Peer\x12=\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32,.authsvc.internal.v1.ExtAuthzRequest.Address\x1aU\n\x07\x41\x64\x64ress\x12J\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x32.authsvc.internal.v1.ExtAuthzRequest.SocketAddress\x1a \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x1a\x42\n\x07Request\x12\x37\n\x04http\x18\x02 \x01(\x0b\x32).authsvc.internal.v1.ExtAuthzRequest.Http\x1a\xc1\x02\n\x04Http\x12\x0e\n\x06method\x18\x02 \x01(\t\x12L\n\x07headers\x18\x03 \x03(\x0b\x32\x36.authsvc.internal.v1.ExtAuthzRequest.Http.HeadersEntryB\x03\x80\x01\x01\x12G\n\nheader_map\x18\r \x01(\x0b\x32..authsvc.internal.v1.ExtAuthzRequest.HeaderMapB\x03\x80\x01\x01\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0e\n\x06scheme\x18\x06 \x01(\t\x12\x0c\n\x04size\x18\t \x01(\x03\x12\x11\n\x04\x62ody\x18\x0b \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08raw_body\x18\x0c \x01(\x0c\x42\x03\x80\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aN\n\tHeaderMap\x12\x41\n\x07headers\x18\x01 \x03(\x0b\x32\x30.authsvc.internal.v1.ExtAuthzRequest.HeaderValue\x1a\x46\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x16\n\traw_value\x18\x03 \x01(\x0c\x42\x03\x80\x01\x01\"\xf9\x04\n\rExtAuthzFrame\x12\x41\n\nattributes\x18\x01 \x01(\x0b\x32-.authsvc.internal.v1.ExtAuthzFrame.Attributes\x1a\xf5\x01\n\nAttributes\x12\x0e\n\x06source\x18\x01 \x01(\x0c\x12;\n\x07request\x18\x04 \x01(\x0b\x32*.authsvc.internal.v1.ExtAuthzFrame.Request\x12`\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x44.authsvc.internal.v1.ExtAuthzFrame.Attributes.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a@\n\x07Request\x12\x35\n\x04http\x18\x02 \x01(\x0b\x32\'.authsvc.internal.v1.ExtAuthzFrame.Http\x1a\xc7\x01\n\x04Http\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x14\n\x07headers\x18\x03 \x03(\x0c\x42\x03\x80\x01\x01\x12\x45\n\nheader_map\x18\r \x01(\x0b\x32,.authsvc.internal.v1.ExtAuthzFrame.HeaderMapB\x03\x80\x01\x01\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0c\n\x04size\x18\t \x01(\x03\x12\x11\n\x04\x62ody\x18\x0b \x01(\tB\x03\x80\x01\x01\x12\x15\n\x08raw_body\x18\x0c \x01(\x0c\x42\x03\x80\x01\x01\x1a!\n\tHeaderMap\x12\x14\n\x07headers\x18\x01 \x03(\x0c\x42\x03\x80\x01\x01\"\xcb\x07\n\x10\x45xtAuthzResponse\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12G\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32,.authsvc.internal.v1.ExtAuthzResponse.DeniedH\x00\x12\x44\n\x0bok_response\x18\x03 \x01(\x0b\x32-.authsvc.internal.v1.ExtAuthzResponse.AllowedH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x1a\xa2\x01\n\x06\x44\x65nied\x12@\n\x06status\x18\x01 \x01(\x0b\x32\x30.authsvc.internal.v1.ExtAuthzResponse.HttpStatus\x12H\n\x07headers\x18\x02 \x03(\x0b\x32\x37.authsvc.internal.v1.ExtAuthzResponse.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\x1a\xd2\x01\n\x07\x41llowed\x12M\n\x07headers\x18\x02 \x03(\x0b\x32\x37.authsvc.internal.v1.ExtAuthzResponse.HeaderValueOptionB\x03\x80\x01\x01\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\x12]\n\x17response_headers_to_add\x18\x06 \x03(\x0b\x32\x37.authsvc.internal.v1.ExtAuthzResponse.HeaderValueOptionB\x03\x80\x01\x01\x1a\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x1a\xcc\x01\n\x11HeaderValueOption\x12@\n\x06header\x18\x01 \x01(\x0b\x32\x30.authsvc.internal.v1.ExtAuthzRequest.HeaderValue\x12*\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\x12I\n\rappend_action\x18\x03 \x01(\x0e\x32\x32.authsvc.internal.v1.ExtAuthzResponse.AppendAction\"[\n\x0c\x41ppendAction\x12\x1d\n\x19\x41PPEND_ACTION_UNSPECIFIED\x10\x00\x12,\n(APPEND_ACTION_OVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x42\x0f\n\rhttp_responseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,43 +67,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXTAUTHZRESPONSE_ALLOWED'].fields_by_name['response_headers_to_add']._loaded_options = None
   _globals['_EXTAUTHZRESPONSE_ALLOWED'].fields_by_name['response_headers_to_add']._serialized_options = b'\200\001\001'
   _globals['_EXTAUTHZREQUEST']._serialized_start=148
-  _globals['_EXTAUTHZREQUEST']._serialized_end=1014
+  _globals['_EXTAUTHZREQUEST']._serialized_end=1265
   _globals['_EXTAUTHZREQUEST_ATTRIBUTES']._serialized_start=237
-  _globals['_EXTAUTHZREQUEST_ATTRIBUTES']._serialized_end=470
-  _globals['_EXTAUTHZREQUEST_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_start=414
-  _globals['_EXTAUTHZREQUEST_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_end=470
-  _globals['_EXTAUTHZREQUEST_REQUEST']._serialized_start=472
-  _globals['_EXTAUTHZREQUEST_REQUEST']._serialized_end=538
-  _globals['_EXTAUTHZREQUEST_HTTP']._serialized_start=541
-  _globals['_EXTAUTHZREQUEST_HTTP']._serialized_end=862
-  _globals['_EXTAUTHZREQUEST_HTTP_HEADERSENTRY']._serialized_start=816
-  _globals['_EXTAUTHZREQUEST_HTTP_HEADERSENTRY']._serialized_end=862
-  _globals['_EXTAUTHZREQUEST_HEADERMAP']._serialized_start=864
-  _globals['_EXTAUTHZREQUEST_HEADERMAP']._serialized_end=942
-  _globals['_EXTAUTHZREQUEST_HEADERVALUE']._serialized_start=944
-  _globals['_EXTAUTHZREQUEST_HEADERVALUE']._serialized_end=1014
-  _globals['_EXTAUTHZFRAME']._serialized_start=1017
-  _globals['_EXTAUTHZFRAME']._serialized_end=1634
-  _globals['_EXTAUTHZFRAME_ATTRIBUTES']._serialized_start=1102
-  _globals['_EXTAUTHZFRAME_ATTRIBUTES']._serialized_end=1331
-  _globals['_EXTAUTHZFRAME_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_start=414
-  _globals['_EXTAUTHZFRAME_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_end=470
-  _globals['_EXTAUTHZFRAME_REQUEST']._serialized_start=1333
-  _globals['_EXTAUTHZFRAME_REQUEST']._serialized_end=1397
-  _globals['_EXTAUTHZFRAME_HTTP']._serialized_start=1400
-  _globals['_EXTAUTHZFRAME_HTTP']._serialized_end=1599
-  _globals['_EXTAUTHZFRAME_HEADERMAP']._serialized_start=1601
-  _globals['_EXTAUTHZFRAME_HEADERMAP']._serialized_end=1634
-  _globals['_EXTAUTHZRESPONSE']._serialized_start=1637
-  _globals['_EXTAUTHZRESPONSE']._serialized_end=2608
-  _globals['_EXTAUTHZRESPONSE_DENIED']._serialized_start=1888
-  _globals['_EXTAUTHZRESPONSE_DENIED']._serialized_end=2050
-  _globals['_EXTAUTHZRESPONSE_ALLOWED']._serialized_start=2053
-  _globals['_EXTAUTHZRESPONSE_ALLOWED']._serialized_end=2263
-  _globals['_EXTAUTHZRESPONSE_HTTPSTATUS']._serialized_start=2265
-  _globals['_EXTAUTHZRESPONSE_HTTPSTATUS']._serialized_end=2291
-  _globals['_EXTAUTHZRESPONSE_HEADERVALUEOPTION']._serialized_start=2294
-  _globals['_EXTAUTHZRESPONSE_HEADERVALUEOPTION']._serialized_end=2498
-  _globals['_EXTAUTHZRESPONSE_APPENDACTION']._serialized_start=2500
-  _globals['_EXTAUTHZRESPONSE_APPENDACTION']._serialized_end=2591
+  _globals['_EXTAUTHZREQUEST_ATTRIBUTES']._serialized_end=529
+  _globals['_EXTAUTHZREQUEST_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_start=473
+  _globals['_EXTAUTHZREQUEST_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_end=529
+  _globals['_EXTAUTHZREQUEST_PEER']._serialized_start=531
+  _globals['_EXTAUTHZREQUEST_PEER']._serialized_end=600
+  _globals['_EXTAUTHZREQUEST_ADDRESS']._serialized_start=602
+  _globals['_EXTAUTHZREQUEST_ADDRESS']._serialized_end=687
+  _globals['_EXTAUTHZREQUEST_SOCKETADDRESS']._serialized_start=689
+  _globals['_EXTAUTHZREQUEST_SOCKETADDRESS']._serialized_end=721
+  _globals['_EXTAUTHZREQUEST_REQUEST']._serialized_start=723
+  _globals['_EXTAUTHZREQUEST_REQUEST']._serialized_end=789
+  _globals['_EXTAUTHZREQUEST_HTTP']._serialized_start=792
+  _globals['_EXTAUTHZREQUEST_HTTP']._serialized_end=1113
+  _globals['_EXTAUTHZREQUEST_HTTP_HEADERSENTRY']._serialized_start=1067
+  _globals['_EXTAUTHZREQUEST_HTTP_HEADERSENTRY']._serialized_end=1113
+  _globals['_EXTAUTHZREQUEST_HEADERMAP']._serialized_start=1115
+  _globals['_EXTAUTHZREQUEST_HEADERMAP']._serialized_end=1193
+  _globals['_EXTAUTHZREQUEST_HEADERVALUE']._serialized_start=1195
+  _globals['_EXTAUTHZREQUEST_HEADERVALUE']._serialized_end=1265
+  _globals['_EXTAUTHZFRAME']._serialized_start=1268
+  _globals['_EXTAUTHZFRAME']._serialized_end=1901
+  _globals['_EXTAUTHZFRAME_ATTRIBUTES']._serialized_start=1353
+  _globals['_EXTAUTHZFRAME_ATTRIBUTES']._serialized_end=1598
+  _globals['_EXTAUTHZFRAME_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_start=473
+  _globals['_EXTAUTHZFRAME_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_end=529
+  _globals['_EXTAUTHZFRAME_REQUEST']._serialized_start=1600
+  _globals['_EXTAUTHZFRAME_REQUEST']._serialized_end=1664
+  _globals['_EXTAUTHZFRAME_HTTP']._serialized_start=1667
+  _globals['_EXTAUTHZFRAME_HTTP']._serialized_end=1866
+  _globals['_EXTAUTHZFRAME_HEADERMAP']._serialized_start=1868
+  _globals['_EXTAUTHZFRAME_HEADERMAP']._serialized_end=1901
+  _globals['_EXTAUTHZRESPONSE']._serialized_start=1904
+  _globals['_EXTAUTHZRESPONSE']._serialized_end=2875
+  _globals['_EXTAUTHZRESPONSE_DENIED']._serialized_start=2155
+  _globals['_EXTAUTHZRESPONSE_DENIED']._serialized_end=2317
+  _globals['_EXTAUTHZRESPONSE_ALLOWED']._serialized_start=2320
+  _globals['_EXTAUTHZRESPONSE_ALLOWED']._serialized_end=2530
+  _globals['_EXTAUTHZRESPONSE_HTTPSTATUS']._serialized_start=2532
+  _globals['_EXTAUTHZRESPONSE_HTTPSTATUS']._serialized_end=2558
+  _globals['_EXTAUTHZRESPONSE_HEADERVALUEOPTION']._serialized_start=2561
+  _globals['_EXTAUTHZRESPONSE_HEADERVALUEOPTION']._serialized_end=2765
+  _globals['_EXTAUTHZRESPONSE_APPENDACTION']._serialized_start=2767
+  _globals['_EXTAUTHZRESPONSE_APPENDACTION']._serialized_end=2858
 # @@protoc_insertion_point(module_scope)

@@ -58,8 +58,13 @@ class ExtAuthzRequest(_message.Message):
             def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
             def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+        SOURCE_FIELD_NUMBER: _builtins.int
         REQUEST_FIELD_NUMBER: _builtins.int
         CONTEXT_EXTENSIONS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def source(self) -> Global___ExtAuthzRequest.Peer:
+            """Who sent the request."""
+
         @_builtins.property
         def request(self) -> Global___ExtAuthzRequest.Request:
             """The request."""
@@ -71,12 +76,77 @@ class ExtAuthzRequest(_message.Message):
         def __init__(
             self,
             *,
+            source: Global___ExtAuthzRequest.Peer | None = ...,
             request: Global___ExtAuthzRequest.Request | None = ...,
             context_extensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "source", b"source"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["context_extensions", b"context_extensions", "request", b"request"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["context_extensions", b"context_extensions", "request", b"request", "source", b"source"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Peer(_message.Message):
+        """envoy.service.auth.v3.AttributeContext.Peer."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ADDRESS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def address(self) -> Global___ExtAuthzRequest.Address:
+            """Where it is."""
+
+        def __init__(
+            self,
+            *,
+            address: Global___ExtAuthzRequest.Address | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Address(_message.Message):
+        """envoy.config.core.v3.Address."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SOCKET_ADDRESS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def socket_address(self) -> Global___ExtAuthzRequest.SocketAddress:
+            """Not set for a Unix socket."""
+
+        def __init__(
+            self,
+            *,
+            socket_address: Global___ExtAuthzRequest.SocketAddress | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["socket_address", b"socket_address"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["socket_address", b"socket_address"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class SocketAddress(_message.Message):
+        """envoy.config.core.v3.SocketAddress."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ADDRESS_FIELD_NUMBER: _builtins.int
+        address: _builtins.str
+        """An IP address."""
+        def __init__(
+            self,
+            *,
+            address: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,8 +351,11 @@ class ExtAuthzFrame(_message.Message):
             def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
             def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+        SOURCE_FIELD_NUMBER: _builtins.int
         REQUEST_FIELD_NUMBER: _builtins.int
         CONTEXT_EXTENSIONS_FIELD_NUMBER: _builtins.int
+        source: _builtins.bytes
+        """Attributes.source, encoded."""
         @_builtins.property
         def request(self) -> Global___ExtAuthzFrame.Request:
             """Attributes.request."""
@@ -294,12 +367,13 @@ class ExtAuthzFrame(_message.Message):
         def __init__(
             self,
             *,
+            source: _builtins.bytes = ...,
             request: Global___ExtAuthzFrame.Request | None = ...,
             context_extensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["context_extensions", b"context_extensions", "request", b"request"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["context_extensions", b"context_extensions", "request", b"request", "source", b"source"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Annotated, ClassVar
@@ -16,6 +17,8 @@ from authsvc.net.hosts import Authority, read_authority
 from authsvc.server.config.accepted_tokens import UNREGISTERED
 from authsvc.server.config.values import NonEmpty
 
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,127}")
+
 
 def _host(text: str) -> str:
     if text != text.lower() or read_authority(text, "") is None:
@@ -29,6 +32,12 @@ def _path(text: str) -> str:
             "is a path like /files, as it is after decoding, without //, /./, /../, %, ?, #, ; "
             "and *"
         )
+    return text
+
+
+def _header(text: str) -> str:
+    if text and not _HEADER.fullmatch(text):
+        raise ValueError("is the name of a header, in lower case, of at most 127 characters")
     return text
 
 
@@ -101,6 +110,12 @@ class ExtAuthzSettings(Table):
         default=False,
         description="Whether agentgateway's MCP guardrails are answered as well "
         "(agentgateway.dev.ext_mcp.ExtMcp). Their sessions are always adopted.",
+    )
+    client_address_header: Annotated[str, AfterValidator(_header)] = Field(
+        default="",
+        description="The header in which gateways tell a client's address, for the limits of each "
+        "client (docs/gateways.md), such as x-envoy-external-address. Every gateway must replace "
+        "it. Default: the address that the request came to the gateway from.",
     )
     routes: tuple[ExtAuthzRoute, ...] = Field(
         default=(),

@@ -43,6 +43,17 @@ class LimitSettings(Table):
     rejected_tokens_burst: float = Field(
         default=_CALLER.rejected_tokens_burst, ge=1, description="The burst of that rate."
     )
+    rejected_tokens_per_second_per_client: PositiveFloat = Field(
+        default=_CALLER.rejected_tokens_per_second_per_client,
+        description="Rejected tokens of one IPv4 address or one IPv6 /64 behind a gateway "
+        "([ext_authz]). Beyond it, its tokens that are not cached are rejected without "
+        "verification, and do not count for the gateway.",
+    )
+    rejected_tokens_burst_per_client: float = Field(
+        default=_CALLER.rejected_tokens_burst_per_client,
+        ge=1,
+        description="The burst of that rate.",
+    )
     anonymous_sessions_per_second: PositiveFloat = Field(
         default=_CALLER.anonymous_sessions_per_second,
         description="Sessions that one caller creates without a token.",

@@ -251,10 +251,18 @@ def test_a_flood_of_denials_is_audited_in_part(
     assert sum(usage.may_audit() for _ in range(3000)) == EVENTS_PER_SECOND
 
 
-@pytest.mark.parametrize("name", ["calls", "rejected_tokens", "anonymous_sessions"])
-def test_a_burst_below_one_is_invalid(tmp_path: Path, idp: IdentityProvider, name: str) -> None:
+@pytest.mark.parametrize(
+    "burst",
+    [
+        "calls_burst",
+        "rejected_tokens_burst",
+        "rejected_tokens_burst_per_client",
+        "anonymous_sessions_burst",
+    ],
+)
+def test_a_burst_below_one_is_invalid(tmp_path: Path, idp: IdentityProvider, burst: str) -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
-        settings_for(tmp_path, idp, limits={f"{name}_burst": 0.5})
+        settings_for(tmp_path, idp, limits={burst: 0.5})
 
 
 async def test_concurrent_calls_of_all_callers_are_bounded(

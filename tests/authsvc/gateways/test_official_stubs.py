@@ -70,10 +70,11 @@ def check(
     else:
         http |= {"headers": headers, "body": content}
     peer = {"address": {"socketAddress": {"address": "10.0.0.9", "portValue": 4711}}}
+    own = {"address": {"socketAddress": {"address": "10.0.0.1", "portValue": 8080}}}
     return {
         "attributes": {
             "source": {**peer, "principal": "spiffe://example/client"},
-            "destination": peer,
+            "destination": own,
             "request": {"time": "2026-11-29T21:30:00Z", "http": http},
             "contextExtensions": {"resource": RESOURCE},
             "metadataContext": {"filterMetadata": {"x": {"a": 1}}},
@@ -104,7 +105,7 @@ def headers_of(options: list[dict[str, Any]]) -> dict[str, str]:
 
 
 async def test_the_official_stubs_understand_authsvc_and_it_them(
-    tmp_path: Path, clock: Clock, idp: IdentityProvider
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     if not PYTHON.exists():
         pytest.skip("Envoy's stubs are not installed; run: sh scripts/clients.sh .venv")
@@ -126,6 +127,10 @@ async def test_the_official_stubs_understand_authsvc_and_it_them(
             check(None, method="OPTIONS"),
             check(None, method="DELETE", **in_session),
         )
+        forged = {"authorization": f"Bearer {idp.forged()}"}
+        await exchange(service.address, check(rpc("initialize"), **forged))
+    (event,) = (it for it in caplog.records if it.__dict__.get("event_type") == "TOKEN_REJECTED")
+    assert event.__dict__["client_address"] == "10.0.0.9"
     assert raw == text
     assert raw["status"] == {}
     upstream = headers_of(raw["okResponse"]["headers"])

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from authsvc.http_server.connection import Connection, Phase, network_of
+from authsvc.http_server.connection import Connection, Phase
 from authsvc.net import descriptors
+from authsvc.net.peers import network_of
 from tests.support.http_server import BOUND_SECONDS, GET, Peer, Served, serving
 from tests.support.operators import write_tls
 
