@@ -54,7 +54,11 @@ def test_a_request_that_authsvc_did_not_allow_is_not_served(configuration: dict[
     retries = {
         "retry_on": "connect-failure,refused-stream",
         "num_retries": 1,
-        "retry_back_off": {"base_interval": "0.025s"},
+        # Envoy ends a try after max_interval.
+        "retry_back_off": {
+            "base_interval": "0.025s",
+            "max_interval": check["grpc_service"]["timeout"],
+        },
     }
     assert check["grpc_service"].get("retry_policy", retries) == retries
     assert "timeout" in check["grpc_service"]

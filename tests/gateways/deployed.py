@@ -60,7 +60,8 @@ def admin_of(folder: Path, origin: str) -> Path:
 
 def wait_longer(configuration: Configuration) -> None:
     """Have Envoy wait for as long as a test does, and take no replica for unhealthy."""
-    ext_authz_of(configuration)["grpc_service"]["timeout"] = f"{TIMEOUT_SECONDS:g}s"
+    service, longest = ext_authz_of(configuration)["grpc_service"], f"{TIMEOUT_SECONDS:g}s"
+    service["timeout"] = service["retry_policy"]["retry_back_off"]["max_interval"] = longest
     del cluster_of(configuration, "authsvc")["health_checks"]
 
 
