@@ -265,6 +265,30 @@ async def test_an_id_counts_where_it_was_authorised(client: Endpoint, gateway: G
     assert not any(seen.values("mcp-session-id") for seen in gateway.seen)
 
 
+@pytest.mark.parametrize("session", [b"x" * 5000, b"a b", b"\xe9"])
+async def test_what_is_no_id_is_not_adopted(
+    client: Endpoint, gateway: Gateway, session: bytes
+) -> None:
+    headers = [
+        (b"Accept", b"application/json, text/event-stream"),
+        (b"Authorization", f"Bearer {gateway.token()}".encode()),
+        (b"MCP-Protocol-Version", LEGACY.encode()),
+        (b"Mcp-Session-Id", session),
+    ]
+    answer = await client.http.post("/mcp", json=call("whoami"), headers=headers)
+
+    assert refusal(answer) == NOT_FOUND
+    assert not gateway.seen
+
+
+async def test_an_empty_id_is_none(client: Endpoint, gateway: Gateway) -> None:
+    answer = await asked(client, "", gateway.token())
+
+    assert answer.status_code == 400
+    (seen,) = gateway.seen
+    assert not seen.values("mcp-session-id")
+
+
 async def test_its_owner_ends_it_here_and_there(client: Endpoint, gateway: Gateway) -> None:
     token = gateway.token()
     session = await opened(client)
