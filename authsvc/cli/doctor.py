@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from authsvc.diagnosis.adapter import AdapterSettings
     from authsvc.server.config import Settings
 
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
 
 
 @click.command(
@@ -202,7 +202,7 @@ def _of_authsvc(
 
 
 async def _not_asked(report: Report) -> None:
-    report.ok("it was not asked: give --config on its machine, or --target")
+    report.note("it was not asked: give --config on its machine, or --target")
 
 
 def _read(

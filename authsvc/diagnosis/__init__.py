@@ -21,6 +21,7 @@ class Level(StrEnum):
     """The severity of a finding."""
 
     OK = "ok"
+    NOTE = "note"
     WARN = "warn"
     FAIL = "fail"
 
@@ -52,6 +53,10 @@ class Report:
     def ok(self, text: str) -> None:
         """It works."""
         self.findings.append(Finding(Level.OK, self.subject, text))
+
+    def note(self, text: str) -> None:
+        """Nothing is known to be wrong, and something was not looked at, or is unusual."""
+        self.findings.append(Finding(Level.NOTE, self.subject, text))
 
     def warn(self, text: str, remedy: str) -> None:
         """It works, but badly or not for long."""

@@ -143,7 +143,7 @@ async def look_at(
     if certificate is not None:
         check_certificate(report, f"{address}: its certificate", certificate, time.time())
     if needs_certificate:
-        report.ok(
+        report.note(
             f"{address} answers; its health is not known, since it answers certificates of callers "
             "alone: to ask, give --certificate-file and --key-file of one, and --ca-file"
         )

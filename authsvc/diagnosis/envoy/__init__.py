@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from authsvc.diagnosis import Check, Report
-from authsvc.diagnosis.envoy import filters, reading, routes
+from authsvc.diagnosis.envoy import filters, metadata, reading, routes
 from authsvc.diagnosis.envoy.configuration import Envoy, envoy_of
 from authsvc.diagnosis.envoy.faults import Faults
 from authsvc.diagnosis.envoy.registrations import Registrations
@@ -54,13 +54,17 @@ def _examine(report: Report, source: str, content: bytes, settings: Settings | N
             filters.examine(faults, envoy, manager, filtered)
             registrations.examine(faults, filtered, filters.place_of(manager, filtered))
         routes.examine(faults, manager, resources, registrations)
+        metadata.examine(faults, manager, registrations.routes)
         for unread in manager.unread:
             faults.warn(f"not examined: {unread}", _unread_remedy(envoy), manager.place)
     if registrations.is_served(report):
-        for resource in registrations.unused(managers, named):
-            faults.ok("no route leads to this resource of [[ext_authz.routes]]", resource)
+        unused = set(registrations.unused(managers, named))
+        for resource in sorted(unused):
+            faults.note("no route leads to this resource of [[ext_authz.routes]]", resource)
+        used = {*named, *(it.resource for it in registrations.routes)} - unused
+        metadata.examine_servers(faults, used & registrations.resources, registrations.routes)
     faults.tell(report)
-    _conclude(report, envoy, len(managers))
+    _conclude(report, envoy, len(managers), is_compared=registrations.is_known)
 
 
 def _unread_remedy(envoy: Envoy) -> str:
@@ -69,13 +73,18 @@ def _unread_remedy(envoy: Envoy) -> str:
     return "Give --envoy the URL of the admin listener: a running Envoy has them."
 
 
-def _conclude(report: Report, envoy: Envoy, count: int) -> None:
+def _conclude(report: Report, envoy: Envoy, count: int, *, is_compared: bool) -> None:
     if not count:
         report.fail(
             f"no ext_authz filter is in any of {len(envoy.managers)} HTTP connection managers: "
             "nothing asks authsvc",
             "Add the filter (docs/gateways.md). If a control plane configures this Envoy, give "
             "--envoy the URL of its admin listener.",
+        )
+    elif not is_compared:
+        report.note(
+            "the resources of its routes were not compared with authsvc's, whose configuration is "
+            "not given, or has faults"
         )
     elif not report.findings:
         report.ok(f"ext_authz in {count} HTTP connection managers: nothing to mend")

@@ -19,6 +19,10 @@ class Faults:
         """As ``Report.ok``, of a place."""
         self._add(Level.OK, text, "", place)
 
+    def note(self, text: str, place: str) -> None:
+        """As ``Report.note``, of a place."""
+        self._add(Level.NOTE, text, "", place)
+
     def warn(self, text: str, remedy: str, place: str) -> None:
         """As ``Report.warn``, of a place."""
         self._add(Level.WARN, text, remedy, place)

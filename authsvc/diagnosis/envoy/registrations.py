@@ -37,9 +37,15 @@ class Registrations:
             {it.name: {*it.resources} for it in settings.callers} if settings else {}
         )
         table = settings.ext_authz if settings else None
-        self._routes = table.routes if table else ()
+        self.routes = table.routes if table else ()
+        """``[[ext_authz.routes]]``."""
         self.resources = set(settings.resources if settings else ()).union(*by_caller.values())
         """Resources that any caller may ask about, in their canonical spelling."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are settings of authsvc to compare with."""
+        return self._settings is not None
 
     def is_served(self, report: Report) -> bool:
         """Whether authsvc answers checks; reports it if not."""
@@ -68,7 +74,7 @@ class Registrations:
         known to be: authsvc finds the resource by host and path."""
         if self._settings is None or self._settings.ext_authz is None:
             return None
-        if any(_leads_to(host, route, it) for it in self._routes):
+        if any(_leads_to(host, route, it) for it in self.routes):
             return None
         return (
             "it names no resource, and no [[ext_authz.routes]] has its host and path: denied",
@@ -83,7 +89,7 @@ class Registrations:
             named: resources that routes name.
         """
         hosts = [host for manager in managers for host in manager.hosts]
-        for item in self._routes:
+        for item in self.routes:
             if item.resource in named:
                 continue
             if not any(_leads_to(host, route, item) for host in hosts for route in host.routes):

@@ -98,21 +98,23 @@ def _examine_paths(faults: Faults, manager: Manager) -> None:
 def _all_routes(manager: Manager) -> Iterator[tuple[str, VirtualHost, Route]]:
     for host in manager.hosts:
         for route in host.routes:
-            yield _place(manager, host, route), host, route
+            yield place_of_route(manager, host, route), host, route
 
 
-def _place(manager: Manager, host: VirtualHost, route: Route) -> str:
+def place_of_route(manager: Manager, host: VirtualHost, route: Route) -> str:
+    """Where a route is, for people."""
     return f"{manager.place}, {next(iter(host.domains), '')} {shown(route.match)}"
 
 
 def _checked(manager: Manager) -> Iterator[tuple[str, VirtualHost, Route]]:
     """The routes to an upstream that a filter runs for, with their places and their hosts."""
     for place, host, route in _all_routes(manager):
-        if route.action is not None and _is_checked(manager, route):
+        if route.action is not None and is_checked(manager, route):
             yield place, host, route
 
 
-def _is_checked(manager: Manager, route: Route) -> bool:
+def is_checked(manager: Manager, route: Route) -> bool:
+    """Whether a filter runs for a route's requests."""
     return any(route.override(it).runs for it in manager.filters)
 
 
@@ -145,7 +147,7 @@ def _examine_forwarded(faults: Faults, manager: Manager) -> None:
     checked = {_cluster(route) for _, _, route in _checked(manager)} - {""}
     for place, _, route in _all_routes(manager):
         missing = sorted(_OURS - route.removed)
-        if missing and _cluster(route) in checked and not _is_checked(manager, route):
+        if missing and _cluster(route) in checked and not is_checked(manager, route):
             faults.warn(
                 f"it is not checked, and the server gets {' and '.join(missing)} as a client "
                 "sends them",
@@ -177,8 +179,8 @@ def _examine_resources(
         override = route.override(filtered)
         resource = override.extensions.get(RESOURCE, "") if override.runs else ""
         if resource == REDACTED:
-            faults.ok(
-                "the dump hides the resource that it names: give --envoy the file to compare it",
+            faults.note(
+                "not compared: the dump hides the resource that it names: give --envoy the file",
                 place,
             )
         elif resource and (fault := registrations.fault(filtered, resource)):
@@ -193,7 +195,7 @@ def _examine_place(
     if any(RESOURCE in it.extensions for it in overrides if it.runs):
         return
     if fault := registrations.fault_of_place(host, route):
-        faults.fail(*fault, _place(manager, host, route))
+        faults.fail(*fault, place_of_route(manager, host, route))
 
 
 def _examine_open(faults: Faults, manager: Manager, resource: str) -> None:
@@ -205,8 +207,8 @@ def _examine_open(faults: Faults, manager: Manager, resource: str) -> None:
         return
     decided: Fields | None = None
     for route in host.routes:
-        is_open = route.action is not None and not _is_checked(manager, route)
-        place = _place(manager, host, route)
+        is_open = route.action is not None and not is_checked(manager, route)
+        place = place_of_route(manager, host, route)
         if not may_match(route.match, url.path or "/"):
             if is_open and _is_below(route, url.path):
                 _report_below(faults, resource, place)
