@@ -156,6 +156,8 @@ class RepeatedChecks:
             or not body
             or admitted.opens_session
             or resolution.principal is None
+            # What was written is not resolved so again.
+            or resolution.outcome is not Outcome.REUSED
             # Credentials are cached where they are renewed and revoked, and nowhere else.
             or (checks.route.credentials and resolution.credentials is not None)
         ):
