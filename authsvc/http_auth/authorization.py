@@ -16,7 +16,7 @@ def requirement_for(requirement: RequirementOf, message: messages.Message) -> Re
     Raises:
         Refusal: 500. ``requirement`` has failed.
     """
-    return union(required(requirement, *call) for call in messages.calls(message))
+    return union([required(requirement, *call) for call in messages.calls(message)])
 
 
 def authorize(resolution: Resolution, needed: Requirement | None, *, session_id: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from mcp_types import RequestId
@@ -41,22 +40,23 @@ def parse(body: bytes) -> Message:
     return message
 
 
-def entries(message: Message) -> Iterator[dict[str, Any]]:
+def entries(message: Message) -> list[dict[str, Any]]:
     """The objects in a message or batch."""
-    for entry in message if isinstance(message, list) else [message]:
-        if isinstance(entry, dict):
-            yield entry
+    if isinstance(message, dict):
+        return [message]
+    return [entry for entry in message if isinstance(entry, dict)]
 
 
-def calls(message: Message) -> Iterator[tuple[str, dict[str, Any]]]:
+def calls(message: Message) -> list[tuple[str, dict[str, Any]]]:
     """``(method, params)`` of each request and notification in a message or batch.
 
     Params that are not an object are given as an empty one; no handler ever gets to see them.
     """
-    for entry in entries(message):
-        if "method" in entry:
-            params = entry.get("params")
-            yield entry["method"], params if isinstance(params, dict) else {}
+    return [
+        (entry["method"], params if isinstance(params := entry.get("params"), dict) else {})
+        for entry in entries(message)
+        if "method" in entry
+    ]
 
 
 def request_id_of(message: Message) -> RequestId | None:

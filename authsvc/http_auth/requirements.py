@@ -43,6 +43,8 @@ class Requirement:
 
     def met_by(self, granted: Iterable[str]) -> bool:
         """Whether these scopes, or broader ones in their place, are among ``granted``."""
+        if not self.scopes:
+            return True
         held = frozenset(granted)
         return all(
             scope in held or not held.isdisjoint(self.implied_by.get(scope, ()))
