@@ -14,7 +14,7 @@ from typing import Protocol
 from authsvc.access.callers import Caller
 from authsvc.common.lru import LruCache, bytes_for
 from authsvc.domain.errors import AuthError
-from authsvc.domain.resolution import Outcome, Principal, Resolution, Session
+from authsvc.domain.resolution import Outcome, Resolution
 from authsvc.domain.tokens import token_digest
 from authsvc.gateways import check_responses
 from authsvc.gateways.caller_resolver import request_digest
@@ -51,9 +51,6 @@ class _Repeated:
         headers: that were read, without the token.
         resolve: digest of the question to the resolver.
         token: digest of the token.
-        principal: of the request.
-        session: of the request.
-        outcome: of the request.
         assertion: for the upstream.
         response: to the check, but for what it says of the message.
     """
@@ -62,9 +59,6 @@ class _Repeated:
     headers: RequestHeaders
     resolve: bytes
     token: bytes
-    principal: Principal
-    session: Session | None
-    outcome: Outcome | None
     assertion: str = field(repr=False)
     response: bytes = field(repr=False)
 
@@ -75,15 +69,6 @@ class _Repeated:
             + getsizeof(self.response)
             + getsizeof(self.assertion)
             + sum(len(name) + len(value) for name, value in self.headers.headers.raw)
-            + self.principal.memory_bytes()
-        )
-
-    def is_for(self, resolution: Resolution) -> bool:
-        """Whether the response tells of this very resolution."""
-        return (
-            resolution.principal is self.principal
-            and resolution.session is self.session
-            and resolution.outcome is self.outcome
         )
 
 
@@ -115,7 +100,7 @@ class RepeatedChecks:
         if repeated is None or repeated.checks.route.resource not in caller.resources:
             return None
         cached = self._resolver.cached_response(repeated.resolve)
-        if cached is None or not repeated.is_for(cached.resolution):
+        if cached is None:
             return None
         call = Call()
         if not repeated.checks.admits(repeated.headers, body, cached.resolution, call):
@@ -126,6 +111,7 @@ class RepeatedChecks:
             )
         except AuthError:
             return None
+        # One assertion is of one principal and one revision of a session: all that is told of them.
         if assertion != repeated.assertion:
             return None
         return repeated.response + check_responses.of_call(call.method, call.tool)
@@ -171,9 +157,6 @@ class RepeatedChecks:
             headers,
             request_digest(request.session_id, token, resource, create=checks.creates(request)),
             token,
-            resolution.principal,
-            resolution.session,
-            resolution.outcome,
             assertion,
             response,
         )

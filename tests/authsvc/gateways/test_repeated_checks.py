@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,12 +13,12 @@ import pytest
 from authsvc.access.callers import Caller
 from authsvc.assertions.signer import Assertions
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import BearerCredentials, Resolution, Secret
+from authsvc.domain.resolution import BearerCredentials, Secret
 from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.gateways.repeated_checks import RepeatedChecks
 from authsvc.gateways.upstream_headers import CREDENTIALS
 from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzRequest
-from authsvc.resolver.resolver import SessionResolver
+from authsvc.resolver.execution import Execution
 from tests.support.checks import (
     MODERN,
     Answer,
@@ -298,26 +297,16 @@ async def test_another_resolution_is_told_anew(
 async def test_credentials_are_not_kept_here(
     start: Start, idp: IdentityProvider, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolve = SessionResolver.resolve
+    async def issued(*_: object) -> BearerCredentials:
+        return BearerCredentials(Secret("secret"), "Bearer", 2e9)
 
-    async def with_credentials(
-        resolver: SessionResolver,
-        session_id: str,
-        token: str,
-        **arguments: Any,  # noqa: ANN401 - as resolve's
-    ) -> Resolution:
-        found = await resolve(resolver, session_id, token, **arguments)
-        return dataclasses.replace(
-            found, credentials=BearerCredentials(Secret("secret"), "Bearer", 2e9)
-        )
-
-    monkeypatch.setattr(SessionResolver, "resolve", with_credentials)
+    monkeypatch.setattr(Execution, "_credentials", issued)
     gateway = await start({"credentials": True})
-    form: dict[str, Any] = {"token": idp.token(), "session": "s"}
-    for _ in range(2):
-        answer = await gateway.post(tool_call(), **form)
+    token = idp.token()
+    for _ in range(4):
+        answer = await gateway.post(tool_call(), token=token, session="s")
         assert CREDENTIALS in answer.headers
-        assert not served.last()
+    assert not any(served.again)
 
 
 async def test_a_caller_without_a_token_is_decided_in_full(start: Start, served: Served) -> None:
