@@ -21,7 +21,7 @@ from authsvc.server.running import running as running_authsvc
 from tests.gateways.configured import ASSERTING, Files, config
 from tests.gateways.deployed import Configuration, admin_of, configuration, wait_longer
 from tests.gateways.upstreams import MakeApp, Seen, Upstream, Verifier, fastmcp, official
-from tests.mcp_adapter.harness import Endpoint, Meeting, MemoryResolver, message_of, running
+from tests.mcp_adapter.harness import Endpoint, Meeting, MemoryResolver, call, message_of, running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.envoy import running_envoy
 from tests.support.node import installed, spawn_node
@@ -214,6 +214,17 @@ def said(response: httpx2.Response) -> Any:  # noqa: ANN401 - JSON
     result = message_of(response)["result"]
     assert not result.get("isError"), result
     return json.loads(result["content"][0]["text"])
+
+
+async def asked(client: Endpoint, session: str, token: str | None = None) -> httpx2.Response:
+    """The answer to a call of ``whoami``."""
+    return await client.post(call("whoami"), session=session, token=token)
+
+
+async def who(client: Endpoint, session: str, token: str) -> tuple[str, list[str]]:
+    """Whom the upstream takes the caller for."""
+    claims = said(await asked(client, session, token))
+    return claims["sub"], claims["roles"]
 
 
 def refusal(response: httpx2.Response) -> tuple[int, str]:

@@ -6,14 +6,14 @@ The rows of the decision table by their number, where they could differ from
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx2
 import pytest
 
 from authsvc.client import AuthError, Reason
 from tests.gateways.configured import AUTHENTICATED_SECONDS
-from tests.gateways.harness import Gateway, refusal, said, serving
+from tests.gateways.harness import Gateway, asked, refusal, said, serving, who
 from tests.gateways.upstreams import ASSERTION
 from tests.mcp_adapter.harness import LEGACY, Endpoint, call, initialize, opened, request
 from tests.support.clock import Clock
@@ -33,23 +33,6 @@ def time() -> Clock:
 def gateway(tmp_path_factory: pytest.TempPathFactory, time: Clock) -> Iterator[Gateway]:
     with serving("sdk-stateful", tmp_path_factory.mktemp("adopted"), clock=time) as running:
         yield running
-
-
-@pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[Endpoint]:
-    gateway.seen.clear()
-    async with gateway.client() as speaking:
-        yield speaking
-
-
-async def asked(client: Endpoint, session: str, token: str | None = None) -> httpx2.Response:
-    return await client.post(call("whoami"), session=session, token=token)
-
-
-async def who(client: Endpoint, session: str, token: str) -> tuple[str, list[str]]:
-    """Whom the upstream takes the caller for."""
-    claims = said(await asked(client, session, token))
-    return claims["sub"], claims["roles"]
 
 
 async def is_known(gateway: Gateway, session: str) -> bool:

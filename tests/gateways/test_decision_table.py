@@ -5,13 +5,13 @@ The upstream keeps no sessions: authsvc mints them. ``test_adoption.py`` has one
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx2
 import pytest
 
 from tests.gateways.configured import AUTHENTICATED_SECONDS, UNAUTHENTICATED_SECONDS
-from tests.gateways.harness import Gateway, refusal, said, serving
+from tests.gateways.harness import Gateway, asked, refusal, said, serving, who
 from tests.gateways.upstreams import ASSERTION
 from tests.mcp_adapter.harness import Endpoint, call, initialize, opened, request
 from tests.support.clock import Clock
@@ -32,23 +32,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, time: Clock) -> Iterator[G
     folder = tmp_path_factory.mktemp("minted")
     with serving("sdk-stateless", folder, clock=time, adopt_sessions=False) as running:
         yield running
-
-
-@pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[Endpoint]:
-    gateway.seen.clear()
-    async with gateway.client() as speaking:
-        yield speaking
-
-
-async def asked(client: Endpoint, session: str, token: str | None = None) -> httpx2.Response:
-    return await client.post(call("whoami"), session=session, token=token)
-
-
-async def who(client: Endpoint, session: str, token: str) -> tuple[str, list[str]]:
-    """Whom the upstream takes the caller for."""
-    claims = said(await asked(client, session, token))
-    return claims["sub"], claims["roles"]
 
 
 async def test_row_1(client: Endpoint, gateway: Gateway) -> None:

@@ -43,13 +43,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield running
 
 
-@pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[Endpoint]:
-    gateway.seen.clear()
-    async with gateway.client() as speaking:
-        yield speaking
-
-
 def challenge_of(gateway: Gateway, *, scope: str = "", error: str = "") -> set[str]:
     """The parameters of a challenge."""
     return {

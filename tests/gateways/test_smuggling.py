@@ -70,13 +70,6 @@ def headers_unseen(configuration: Configuration) -> None:
 
 
 @pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[Endpoint]:
-    gateway.seen.clear()
-    async with gateway.client() as speaking:
-        yield speaking
-
-
-@pytest.fixture
 async def assertion(client: Endpoint, gateway: Gateway) -> str:
     """A valid assertion of a victim, which has leaked."""
     session = await opened(client)

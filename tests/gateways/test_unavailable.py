@@ -14,7 +14,7 @@ import pytest
 
 from authsvc.client import AdminClient
 from tests.gateways.deployed import Configuration, cluster_of
-from tests.gateways.harness import Gateway, refusal, said, serving
+from tests.gateways.harness import Gateway, asked, refusal, said, serving
 from tests.gateways.replicas import KIND, Replicas, serving_replicas
 from tests.mcp_adapter.harness import Endpoint, call, initialize, opened, request
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -38,10 +38,6 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
 async def client(replicas: Replicas) -> AsyncIterator[Endpoint]:
     async with replicas.gateway.client() as speaking:
         yield speaking
-
-
-async def asked(client: Endpoint, session: str, token: str) -> httpx2.Response:
-    return await client.post(call("whoami"), session=session, token=token)
 
 
 SESSION_REVOKED, TOKEN_REVOKED = (404, "SESSION_NOT_FOUND"), (401, "TOKEN_REVOKED")
