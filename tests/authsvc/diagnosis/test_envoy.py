@@ -810,11 +810,12 @@ def nodes(node: object) -> Iterator[tuple[Any, Any]]:
 async def test_an_odd_entry_hides_no_other(tmp_path: Path) -> None:
     document = configuration(("disabled", "open"))
     odd, _ = document["static_resources"]["listeners"]
+    settings = settings_for(routes=[{"resource": RESOURCE, "authorization_servers": [ISSUER]}])
     for container, key in list(nodes(odd)):
         good = container[key]
         for value in ODD:
             container[key] = value
-            texts = [it.text for it in await found(written(tmp_path, document))]
+            texts = [it.text for it in await found(written(tmp_path, document), settings)]
             assert any("failure_mode_allow is true" in it for it in texts), (key, value)
         container[key] = good
 
