@@ -17,6 +17,7 @@ from authsvc.cli.failing import Failure
 from authsvc.cli.output import as_json_option, plural, print_json, print_line
 from authsvc.common.formats import check_base_url
 from authsvc.common.printable import printable
+from authsvc.net.addresses import from_here
 from authsvc.net.urls import base_fault, resource_fault
 
 if TYPE_CHECKING:
@@ -185,18 +186,20 @@ def _of_authsvc(
 
     seconds, tls = connection.timeout_seconds, connection.tls()
     checks = []
+    where = target or connection.target
     if of_adapter is not None:
         way = of_adapter.authsvc
+        where = target or way.target
         checks.append(link.replicas(way.target, way.tls(), seconds))
         checks.append(link.caller(way.target, way.tls(), of_adapter.resource, seconds))
     elif target is not None:
         checks.append(link.replicas(target, tls, seconds))
     elif settings is not None:
+        where = from_here(settings.listen)
         checks.append(listening.check(settings, tls, seconds))
     else:
         checks.append(Check("authsvc", _not_asked, ""))
     if tls is not None and (tls.service_token_file or tls.certificate_file):
-        where = target or (of_adapter.authsvc.target if of_adapter else connection.target)
         checks.append(service.admin(where, tls, seconds))
     return checks
 

@@ -196,6 +196,24 @@ async def test_the_command_fails_while_an_authsvc_with_tls_is_down(
     assert (told["level"], told["text"]) == ("fail", "127.0.0.1:1: Connection refused")
 
 
+async def test_an_operator_asks_where_authsvc_listens(
+    tmp_path: Path, idp: IdentityProvider
+) -> None:
+    tls = write_tls(tmp_path / "tls")
+    config = tmp_path / "authsvc.toml"
+    config.write_text(
+        'listen = "127.0.0.1:1"\nresources = ["https://mcp.example.com/mcp"]\n'
+        '[store]\nkind = "memory"\n'
+        f'[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["HS256"]\n'
+        f'secret_file = "{idp.write_secret(tmp_path)}"\n'
+    )
+    options = ("--ca-file", tls / "ca.pem", "--service-token-file", tls / "operator")
+    ran = await run("doctor", "--config", config, *options, *PATIENT, "--json")
+    findings = json.loads(ran.out)["findings"]
+    (told,) = (it for it in findings if it["subject"] == "admin")
+    assert (told["level"], "127.0.0.1:1" in told["text"]) == ("fail", True), told
+
+
 async def test_the_command_tells_that_authsvc_was_not_asked(tmp_path: Path) -> None:
     ran = await run("doctor", "--envoy", tmp_path / "none.yaml", *PATIENT, "--json")
     (told,) = (it for it in json.loads(ran.out)["findings"] if it["subject"] == "authsvc")
