@@ -239,6 +239,21 @@ def test_checks_in_flight_count_as_rejected(clock: Clock) -> None:
     assert caught.value.reason is Reason.OVERLOADED
 
 
+def test_a_limit_that_is_reached_takes_nothing_of_the_other(clock: Clock) -> None:
+    limits = CallerLimits(rejected_tokens_burst=3, rejected_tokens_burst_per_client=2)
+    usage = Usages(limits, clock).of("gateway")
+
+    def reached(address: str) -> str:
+        """The limit that rejects a token; empty where it is checked, and rejected."""
+        with pytest.raises(AuthError) as caught, usage.check(address):
+            raise AuthError(Reason.TOKEN_SIGNATURE_INVALID)
+        return caught.value.setting
+
+    of_client, of_caller = (f"limits.rejected_tokens_per_second{of}" for of in ("_per_client", ""))
+    assert [reached("192.0.2.1") for _ in range(5)] == ["", "", *[of_client] * 3]
+    assert [reached("192.0.2.2") for _ in range(5)] == ["", *[of_caller] * 4]
+
+
 def test_a_flood_of_denials_is_audited_in_part(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

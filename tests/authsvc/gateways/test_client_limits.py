@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +150,13 @@ async def test_many_clients_reach_the_limit_of_their_gateway(
     ],
 )
 async def test_which_addresses_are_one_client(
-    checks: Checks, first: str, second: str, is_same: bool
+    checks: Checks, caplog: pytest.LogCaptureFixture, first: str, second: str, is_same: bool
 ) -> None:
     assert await checks.forged(first, 2) == [401] * 2
     assert await checks.forged(second) == [429 if is_same else 401]
+    # A zone, which may be any text, is not named.
+    named = [address for (address,) in events(caplog, "TOKEN_REJECTED", "client_address")]
+    assert all(address == str(ip_address(address)) and "%" not in address for address in named)
 
 
 @pytest.mark.parametrize("peer", ["", "/run/gateway.sock", "localhost", "198.51.100.6\n", "1" * 50])
@@ -177,7 +181,8 @@ async def test_a_header_names_the_client(
         assert await checks.fresh(balancer, 3, **told(OTHER)) == [0] * 3
         # Without one address in it, the limit of the gateway holds.
         for other in (told(), told(FLOODING, OTHER), told("unknown")):
-            assert await checks.fresh(balancer, **other) == [0]
+            token = idp.token(f"user of {other}")
+            assert await checks.status(token, balancer, **other) == 0
         assert await checks.forged(balancer, 3, **told()) == [401, 401, 429]
 
 
