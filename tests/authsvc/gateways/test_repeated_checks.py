@@ -42,11 +42,14 @@ Start = Callable[..., Any]
 class Served:
     """Counts the responses that were served again, at every one that is asked for."""
 
+    asked: tuple[RepeatedChecks, EncodedCheck, Caller]
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.again: list[bool] = []
         response = RepeatedChecks.response
 
         def counted(repeated: RepeatedChecks, check: EncodedCheck, caller: Caller) -> bytes | None:
+            self.asked = repeated, check, caller
             found = response(repeated, check, caller)
             self.again.append(found is not None)
             return found
@@ -313,3 +316,13 @@ async def test_a_caller_without_a_token_is_decided_in_full(start: Start, served:
     gateway = await start()
     await repeated(gateway, rpc("ping"))
     assert not any(served.again)
+
+
+async def test_a_gateway_is_served_for_its_resources_alone(
+    start: Start, idp: IdentityProvider, served: Served
+) -> None:
+    gateway = await start()
+    await repeated(gateway, token=idp.token())
+    known, check, caller = served.asked
+    assert known.response(check, caller) is not None
+    assert known.response(check, Caller(caller.name, frozenset())) is None
