@@ -46,7 +46,7 @@ class Advice:
 
 
 _TO_CLIENTS = Advice(
-    "Start it with `authsvc serve`, or correct the address: --target, or the adapter's "
+    "Start it with `authsvc serve`, or correct the address: --target, or an adapter's "
     "authsvc.target.",
     "ca_file must hold the authority that signed its certificate, and the certificate must name "
     "the target. Python 3.13 and newer also require the extensions of RFC 5280 in both. If it "

@@ -87,4 +87,5 @@ def _conclude(report: Report, envoy: Envoy, count: int, *, is_compared: bool) ->
             "not given, or has faults"
         )
     elif not report.findings:
-        report.ok(f"ext_authz in {count} HTTP connection managers: nothing to mend")
+        managers = "manager" if count == 1 else "managers"
+        report.ok(f"ext_authz in {count} HTTP connection {managers}: nothing to mend")

@@ -109,7 +109,7 @@ class Registrations:
         if spelled_resource(resource) not in self.resources:
             return (
                 f"{named}, which authsvc does not know",
-                "Register it in resources of the gateway's [[callers]], or correct the route.",
+                "Register it in resources (of [[callers]], if it has them), or correct the route.",
             )
         try:
             caller = self._caller(filtered)

@@ -468,7 +468,7 @@ async def test_the_files_to_copy_are_clean(path: Path, resource: str) -> None:
     settings = settings_for(resource, routes=routes)
     findings = await found(path, settings)
     assert [(it.level, it.text) for it in findings] == [
-        (Level.OK, "ext_authz in 1 HTTP connection managers: nothing to mend")
+        (Level.OK, "ext_authz in 1 HTTP connection manager: nothing to mend")
     ]
 
 
