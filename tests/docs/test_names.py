@@ -36,7 +36,7 @@ OTHERS = {
         "required_scopes",
     ),
     *("round_robin", "too_many_pings"),
-    *("via_upstream", "envoy_cluster_upstream_rq"),
+    *("via_upstream", "envoy_cluster_upstream_rq", "internal_address_config"),
     *("ext_authz_denied", "cx_connect_fail", "rq_timeout"),
 }
 
