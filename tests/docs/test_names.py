@@ -26,7 +26,6 @@ OTHERS = {
     *("process_cpu_seconds_total",),
     *("aof_rewrite_in_progress", "uptime_in_seconds", "used_memory", "limit_conn"),
     *("client_header_timeout", "client_body_timeout", "send_timeout", "ext_authz"),
-    "internal_address_config",
     *("jwt_authn", "data_version", "https_proxy", "http_proxy", "grpc_proxy", "no_proxy"),
     *(
         "mmap_size",
