@@ -57,7 +57,8 @@ SERVERS = ("server.mjs", "server.py")
 FILES = {
     "authsvc.toml": block("toml", "[development]"),
     "server.mjs": block("js", "createMcpHandler"),
-    "server.py": block("python", "PyJWKClient"),
+    "assertions.py": block("python", "PyJWKClient"),
+    "server.py": block("python", "FastMCP("),
     "envoy.yaml": block("yaml", "static_resources"),
 }
 

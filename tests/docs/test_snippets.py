@@ -118,6 +118,11 @@ OTHERS = [
                 "PyJWKClient",
             ),
             (
+                "docs/test_gateways.py::test_the_page_shows_the_files_of_the_example",
+                "python",
+                "FastMCP(",
+            ),
+            (
                 "docs/test_gateways.py::test_envoy_is_known_by_a_service_token",
                 "yaml",
                 "authsvc-token",
