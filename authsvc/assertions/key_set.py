@@ -110,7 +110,7 @@ def ahead_seconds(rotation_seconds: float) -> float:
     """How long before it signs a key is published: a day, where a key signs for two or longer.
 
     This is far longer than ``KeyRing`` uses a set without reading it again, and than verifiers
-    cache one: whoever verifies has a key before it signs.
+    cache one: every verifier has a key before it signs.
     """
     return min(DAY_SECONDS, rotation_seconds / 2)
 

@@ -151,7 +151,7 @@ async def _get(url: str, tls: TlsSettings | None) -> tuple[int, bytes]:
     context: ssl.SSLContext | bool = True
     name = ""
     if tls is not None:
-        # The certificate itself is expected, whoever has signed it.
+        # The certificate itself is expected, from any authority.
         context = context_of(ClientTls(tls.certificate_file).authorities(), None)
         name = name_of(own_certificate(tls))
     content = bytearray()

@@ -5,7 +5,7 @@ Without a server of its own: the gate of ``mcp_adapter`` (ASGI) and the checks o
 
 Request:
 
-- ``headers``: in one form, whoever has parsed them
+- ``headers``: in one form, from any parser
 - ``request_headers``: what the headers say of the caller, read once
 - ``eras``: MCP with sessions, or without
 - ``bodies``: of which type and length

@@ -1,4 +1,4 @@
-"""The headers of a request in one form, whoever has parsed them: names in lower case, values
+"""The headers of a request in one form, from any parser: names in lower case, values
 without surrounding white space (RFC 9110 sections 5.1 and 5.5)."""
 
 from __future__ import annotations
