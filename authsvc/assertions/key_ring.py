@@ -91,7 +91,7 @@ class KeyRing:
             if stored is not None and self._loaded is not None and wanted == self._loaded.keys:
                 return
             sealed = self._seal.seal(DOCUMENT_NAME, wanted.encoded())
-            document = Document(stored.revision + 1 if stored else 1, sealed)
+            document = Document.after(stored, sealed)
             if await self._store.put_document(DOCUMENT_NAME, document):
                 self._loaded = _Loaded(wanted, wanted.jwks(), document, now)
                 log.info("assertions: new keys are stored", extra={"key_ids": wanted.key_ids})
@@ -201,7 +201,6 @@ async def replace_keys(store: DocumentStore, seal: Seal, now: float) -> SigningK
     sealed = seal.seal(DOCUMENT_NAME, keys.encoded())
     for _ in range(MAX_ATTEMPTS):
         stored = await store.document(DOCUMENT_NAME)
-        revision = stored.revision + 1 if stored else 1
-        if await store.put_document(DOCUMENT_NAME, Document(revision, sealed)):
+        if await store.put_document(DOCUMENT_NAME, Document.after(stored, sealed)):
             return keys.keys[0]
     raise AuthError(Reason.CONFLICT, f"{DOCUMENT_NAME} was written by others at each attempt")

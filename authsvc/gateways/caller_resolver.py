@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from authsvc.access.callers import Caller
 from authsvc.access.usage import REJECTED_TOKENS
@@ -36,46 +38,42 @@ class CallerResolver:
         if (cached := self._resolver.cached_response(digest)) is not None:
             self._resolves.cached += 1
             return cached.resolution
-        try:
-            client = client_address()
-            self._reject_now(session_id, token, resource, client)
-            with self._resolves.deciding():
-                resolution = await self._resolver.resolve(
-                    session_id,
-                    token,
-                    resource=resource,
-                    create=create,
-                    caller=self._caller.name,
-                    request_digest=digest,
-                    client_address=client,
-                )
-        except Exception as error:
-            self._resolves.failed(error)
-            raise
-        self._resolves.answered(resolution)
-        return resolution
+        ask = partial(self._resolver.resolve, session_id, create=create, request_digest=digest)
+        return await self._decided(ask, session_id, token, resource)
 
     async def create(self, token: str, *, resource: str) -> Resolution:
-        try:
-            client = client_address()
-            self._reject_now("", token, resource, client)
-            with self._resolves.deciding():
-                resolution = await self._resolver.create(
-                    token,
-                    resource=resource,
-                    caller=self._caller.name,
-                    client_address=client,
-                )
-        except Exception as error:
-            self._resolves.failed(error)
-            raise
-        self._resolves.answered(resolution)
-        return resolution
+        return await self._decided(self._resolver.create, "", token, resource)
 
     async def revoke(self, session_id: str) -> None:
         await self._resolver.revoke(
             session_id, resources=self._caller.resources, caller=self._caller.name
         )
+
+    async def _decided(
+        self,
+        ask: Callable[..., Awaitable[Resolution]],
+        session_id: str,
+        token: str,
+        resource: str,
+    ) -> Resolution:
+        """What the resolver decides, counted.
+
+        Args:
+            ask: calls the resolver.
+            session_id: see ``Resolver.resolve``, as for the others; empty for none.
+        """
+        client = client_address()
+        try:
+            self._reject_now(session_id, token, resource, client)
+            with self._resolves.deciding():
+                resolution = await ask(
+                    token, resource=resource, caller=self._caller.name, client_address=client
+                )
+        except Exception as error:
+            self._resolves.failed(error)
+            raise
+        self._resolves.answered(resolution)
+        return resolution
 
     def _reject_now(self, session_id: str, token: str, resource: str, client: str) -> None:
         """

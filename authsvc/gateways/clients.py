@@ -1,4 +1,4 @@
-"""The client whose request a gateway asks about, by the address that the gateway tells.
+"""The client whose request a gateway asks about, by the address that the gateway reports.
 
 It is known where a check begins, and needed where a token is checked, far below: it is handed there
 beside the arguments, as they are those of ``domain.resolution.Resolver``.
@@ -14,7 +14,7 @@ from authsvc.gateways.encoded_checks import EncodedCheck
 _MAX_CHARACTERS = 45
 """The longest IPv6 address as text."""
 
-_told: ContextVar[str] = ContextVar("client_address", default="")
+_reported: ContextVar[str] = ContextVar("client_address", default="")
 
 
 def set_client(check: EncodedCheck, header: str) -> None:
@@ -22,16 +22,16 @@ def set_client(check: EncodedCheck, header: str) -> None:
 
     Args:
         check: the request.
-        header: that the gateway tells the address in; empty for that of the connection.
+        header: that the gateway reports the address in; empty for that of the connection.
     """
-    told = check.values(header) if header else [check.peer()]
+    reported = check.values(header) if header else [check.peer()]
     # With two of them, one may be the client's own.
-    _told.set(told[0] if len(told) == 1 else "")
+    _reported.set(reported[0] if len(reported) == 1 else "")
 
 
 def client_address() -> str:
     """IP address of the client whose request is checked; empty where it is not known."""
-    address = _told.get().partition("%")[0]  # a zone may be any text
+    address = _reported.get().partition("%")[0]  # a zone may be any text
     if len(address) > _MAX_CHARACTERS:
         return ""
     try:

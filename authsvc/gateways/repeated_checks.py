@@ -111,7 +111,8 @@ class RepeatedChecks:
             )
         except AuthError:
             return None
-        # One assertion is of one principal and one revision of a session: all that is told of them.
+        # One assertion is of one principal and one revision of a session, and the response names
+        # nothing else of them.
         if assertion != repeated.assertion:
             return None
         return repeated.response + check_responses.of_call(call.method, call.tool)

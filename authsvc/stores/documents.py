@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 MAX_DOCUMENT_BYTES = 65_536
 """Largest content of a document."""
@@ -24,6 +24,11 @@ class Document:
     def __post_init__(self) -> None:
         if len(self.content) > MAX_DOCUMENT_BYTES:
             raise ValueError(f"a document has {MAX_DOCUMENT_BYTES} bytes at most")
+
+    @classmethod
+    def after(cls, stored: Document | None, content: bytes) -> Self:
+        """The successor of what is stored; the first revision where nothing is."""
+        return cls(stored.revision + 1 if stored else 1, content)
 
 
 class DocumentStore(Protocol):

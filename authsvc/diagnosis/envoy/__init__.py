@@ -63,7 +63,7 @@ def _examine(report: Report, source: str, content: bytes, settings: Settings | N
             faults.note("no route leads to this resource of [[ext_authz.routes]]", resource)
         used = {*named, *(it.resource for it in registrations.routes)} - unused
         metadata.examine_servers(faults, used & registrations.resources, registrations.routes)
-    faults.tell(report)
+    faults.report_to(report)
     _conclude(report, envoy, len(managers), is_compared=registrations.is_known)
 
 

@@ -31,7 +31,7 @@ class Faults:
         """As ``Report.fail``, of a place."""
         self._add(Level.FAIL, text, remedy, place)
 
-    def tell(self, report: Report) -> None:
+    def report_to(self, report: Report) -> None:
         """Report all of them, in the order in which they were found."""
         for (level, text, remedy), places in self._places.items():
             shown = f"{_joined(places)}: {text}"

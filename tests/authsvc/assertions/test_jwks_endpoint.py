@@ -30,6 +30,7 @@ from authsvc.net.addresses import split
 from authsvc.net.development_certificates import write_development_certificates
 from authsvc.net.served_context import ServedContext
 from authsvc.server.assembly import Service, assembled
+from authsvc.server.config import Settings
 from tests.authsvc.assertions.test_sealing import OTHER, secret_file
 from tests.authsvc.assertions.test_signer import ALICE, FILES, ISSUER, MAIL, SESSION, TOKEN, of
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -61,7 +62,7 @@ async def publishing(
 
 @asynccontextmanager
 async def running(
-    settings: Any,  # noqa: ANN401 - Settings, which mypy would want imported for this alone
+    settings: Settings,
     caplog: pytest.LogCaptureFixture,
     clock: Callable[[], float],
 ) -> AsyncIterator[tuple[Service, Assertions, str]]:
@@ -403,19 +404,24 @@ async def test_a_withdrawn_key_is_rejected_once_the_set_is_fetched(
             await caching.verify(leaked)
 
 
-async def test_the_private_keys_leave_no_trace(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
-) -> None:
-    settings = settings_for(
-        tmp_path,
+def settings_on_disk(folder: Path, clock: Clock) -> Settings:
+    """Assertions whose keys are in SQLite, encrypted."""
+    return settings_for(
+        folder,
         IdentityProvider(clock),
         store="sqlite",
         assertions={
             "issuer": ISSUER,
             "listen": "127.0.0.1:0",
-            "encryption_key_file": secret_file(tmp_path),
+            "encryption_key_file": secret_file(folder),
         },
     )
+
+
+async def test_the_private_keys_leave_no_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    settings = settings_on_disk(tmp_path, clock)
     with caplog.at_level(logging.DEBUG):
         async with running(settings, caplog, clock) as (_, assertions, address):
             make(assertions)
@@ -436,16 +442,7 @@ async def test_the_private_keys_leave_no_trace(
 async def test_another_encryption_key_stops_the_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
-    settings = settings_for(
-        tmp_path,
-        IdentityProvider(clock),
-        store="sqlite",
-        assertions={
-            "issuer": ISSUER,
-            "listen": "127.0.0.1:0",
-            "encryption_key_file": secret_file(tmp_path),
-        },
-    )
+    settings = settings_on_disk(tmp_path, clock)
     async with running(settings, caplog, clock) as (_, assertions, _):
         before = assertions.jwks()
     secret_file(tmp_path, OTHER)
