@@ -3,7 +3,7 @@
 # branches together; pyproject.toml has the floor of both packages, FULL has no line untested.
 set -eu
 coverage="$1/coverage"
-FULL="authsvc/domain/* authsvc/resolver/* authsvc/tokens/* authsvc/access/*
+FULL="authsvc/domain/* authsvc/resolver/* authsvc/tokens/* authsvc/access/* authsvc/audit/*
 authsvc/assertions/* authsvc/http_auth/* authsvc/gateways/* mcp_adapter/gate/*"
 
 changed=$(find authsvc mcp_adapter -name '*.py' -newer .coverage 2>/dev/null | head -n 1)

@@ -13,7 +13,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
-PARTS = {"tokens", "stores", "credentials", "access"}
+PARTS = {"tokens", "stores", "credentials", "access", "audit"}
 
 MAY_IMPORT = {
     "net": set(),
@@ -27,17 +27,18 @@ MAY_IMPORT = {
     "tokens": {"domain", "common", "net"},
     "stores": {"domain", "common", "net"},
     "credentials": {"domain", "common", "net"},
-    "access": {"domain", "common", "net"},
+    "audit": {"domain", "common"},
+    "access": {"domain", "common", "net", "audit"},
     "assertions": {"domain", "common", "net", "stores"},
     "telemetry": {"domain", "common", "net", "assertions", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},
     "rpc": {
-        *("domain", "common", "access", "resolver", "admin"),
+        *("domain", "common", "access", "audit", "resolver", "admin"),
         *("telemetry", "wire", "v1", "internal"),
     },
     "gateways": {
-        *("domain", "common", "net", "access", "resolver", "telemetry", "rpc"),
+        *("domain", "common", "net", "access", "audit", "resolver", "telemetry", "rpc"),
         *("http_auth", "internal"),
     },
     "client": {"domain", "common", "net", "http_auth", "wire", "v1", "internal"},
@@ -52,21 +53,21 @@ MAY_IMPORT = {
         *("gateways", "server"),
     },
     "cli": {
-        *("domain", "common", "net", "tokens", "access", "client"),
+        *("domain", "common", "net", "tokens", "access", "audit", "client"),
         *("assertions", "telemetry", "server", "console", "diagnosis"),
     },
     "__init__": set(),
     "__main__": {"cli", "common"},
-    "mcp_adapter.gate": {"domain", "common", "net", "http_auth", "client"},
+    "mcp_adapter.gate": {"domain", "common", "net", "audit", "http_auth", "client"},
     "mcp_adapter.fastmcp": {"common", "http_auth"},
     "mcp_adapter.transport": {"domain", "common", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.tools": {"domain", "common", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.server": {
-        *("domain", "common", "net", "http_auth", "client", "http_server", "telemetry"),
+        *("domain", "common", "net", "audit", "http_auth", "client", "http_server", "telemetry"),
         *("mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
     },
     "mcp_adapter.testing": {
-        *("domain", "common", "tokens", "stores", "access", "resolver", "admin"),
+        *("domain", "common", "tokens", "stores", "access", "audit", "resolver", "admin"),
         "mcp_adapter.gate",
     },
     "mcp_adapter.__init__": {"http_auth", "mcp_adapter.gate"},

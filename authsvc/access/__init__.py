@@ -1,1 +1,1 @@
-"""Registered callers, their limits, and the audit log."""
+"""Registered callers, and their limits."""

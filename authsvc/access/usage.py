@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from authsvc.access import audit
 from authsvc.access.client_budgets import ClientBudgets
 from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
+from authsvc.audit import security
 from authsvc.common.token_bucket import TokenBucket
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 
@@ -271,9 +271,9 @@ class Usage:
             self._audit(_REJECTED_TOKENS_OF_CLIENT, client_address)
 
     def _audit(self, limit: Limit, client_address: str) -> None:
-        audit.record(
-            audit.SecurityEvent(
-                audit.SecurityEventType.LIMIT_REACHED,
+        security.record(
+            security.SecurityEvent(
+                security.SecurityEventType.LIMIT_REACHED,
                 reason=limit.reason.name,
                 caller=self._caller,
                 detail=limit.detail,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from authsvc.access import audit
 from authsvc.admin.checks import check_name, invalid
+from authsvc.audit import security
 from authsvc.domain.events import RecordFilter
 from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
@@ -145,7 +145,7 @@ class Revocations:
         self, not_before: NotBefore, caller: str, *, session_count: int | None = None
     ) -> Revocation:
         written = await self._store.set_not_before(not_before)
-        audit.tokens_revoked(
+        security.tokens_revoked(
             issuer=not_before.issuer,
             subject=not_before.subject,
             token_id=not_before.token_id,

@@ -50,12 +50,12 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
 
 
 def _append_audit(path: Path) -> None:
-    from authsvc.access import audit
+    from authsvc.audit import security
     from authsvc.common.file_faults import file_fault
     from authsvc.common.settings import ConfigError
     from authsvc.telemetry import logs
 
     try:
-        logs.append_to_file(audit.LOGGER_NAME, path)
+        logs.append_to_file(security.LOGGER_NAME, path)
     except OSError as error:
         raise ConfigError(f"audit_file: {file_fault(path, error)}") from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from authsvc.access import audit
 from authsvc.access.usage import Usages
+from authsvc.audit import security
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.decision import Change, Decision
 from authsvc.domain.events import EventType, SessionEvent
@@ -94,7 +94,7 @@ class Execution:
             return
         if not self._usages.of(request.caller).may_audit():
             return
-        audit.token_rejected(decision.error, token=presented, **request.audit_fields)
+        security.token_rejected(decision.error, token=presented, **request.audit_fields)
         if decision.is_subject_mismatch:
             await self._store.append(SessionEvent(EventType.SUBJECT_MISMATCH, now, decision.record))
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from authsvc.access import audit
 from authsvc.access.callers import LOCAL_CALLER
 from authsvc.access.usage import Usages
+from authsvc.audit import security
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.decision import (
     Decision,
@@ -184,7 +184,7 @@ class SessionResolver:
                 return ""
             written = await self._store.put(tombstone, EventType.REVOKED)
             if written is not None:
-                audit.revoked(tombstone, caller=caller)
+                security.revoked(tombstone, caller=caller)
                 return written
         raise _conflict()
 

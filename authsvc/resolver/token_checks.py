@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
-from authsvc.access import audit
 from authsvc.access.usage import Usages
+from authsvc.audit import security
 from authsvc.domain.decision import decide_unusable_session
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Limits, Record
@@ -131,14 +131,14 @@ class TokenChecks:
         if rejection is None:
             return verified
         if self._usages.of(request.caller).may_audit():
-            audit.token_rejected(rejection, token=verified, **request.audit_fields)
+            security.token_rejected(rejection, token=verified, **request.audit_fields)
         return RejectedToken(verified.digest, rejection)
 
     def _audit(self, request: Request, error: AuthError) -> None:
         """Audit a token that is at fault itself."""
         may_audit = self._usages.of(request.caller).may_audit
         if error.reason.status in _TOKEN_AT_FAULT and may_audit():
-            audit.token_rejected(error, **request.audit_fields)
+            security.token_rejected(error, **request.audit_fields)
 
     async def _verified(
         self, request: Request, token: BearerToken, now: float, record: Record | None

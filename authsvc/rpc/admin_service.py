@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import grpc
 
-from authsvc.access import audit
 from authsvc.access.callers import Caller
 from authsvc.admin.sessions import SessionAdmin
 from authsvc.admin.watches import Watch
+from authsvc.audit import security
 from authsvc.rpc.admission import Admission
 from authsvc.rpc.admitted_stream import AdmittedStream
 from authsvc.rpc.errors import ends_with_status
@@ -95,7 +95,9 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     ) -> None:
         """See ``auth.proto``."""
         with self._admission.stream(context, Caller.authorize_admin) as stream:
-            audit.admin_action("WatchSessions", caller=stream.caller.name, peer=str(context.peer()))
+            security.admin_action(
+                "WatchSessions", caller=stream.caller.name, peer=str(context.peer())
+            )
             which = admin_wire.filter_of(request.filter)
             async with self._admin.watches.watching(
                 which, resume_token=request.resume_token
@@ -111,7 +113,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     @contextmanager
     def _operator(self, method: str, context: Context) -> Iterator[Caller]:
         with self._admission.call(context, Caller.authorize_admin) as caller:
-            audit.admin_action(method, caller=caller.name, peer=str(context.peer()))
+            security.admin_action(method, caller=caller.name, peer=str(context.peer()))
             yield caller
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
-from authsvc.access import audit
 from authsvc.access.callers import Caller, Callers
 from authsvc.access.usage import Limit, Usage, Usages
+from authsvc.audit import security
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.rpc.admitted_stream import AdmittedStream
 from authsvc.rpc.metadata import Context, identified
@@ -123,7 +123,7 @@ class Admission:
         """Audit that a caller was denied; other errors are no security event."""
         is_event = error.reason is Reason.CALLER_NOT_ALLOWED
         if is_event and self._usages.of(caller).may_audit():
-            audit.caller_denied(
+            security.caller_denied(
                 error, caller=caller, peer=str(context.peer()), resource=resource[:200]
             )
 

@@ -24,7 +24,7 @@ extras.need(
 from grpc import aio
 
 from authsvc import __version__
-from authsvc.access import audit
+from authsvc.audit import security
 from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service, assembled
 from authsvc.server.callers import callers_of
@@ -110,7 +110,7 @@ async def _stopped_gracefully(
 
 def _report_started(address: str, settings: Settings, *, shares_port: bool) -> None:
     digest = configuration_digest(settings)
-    audit.service_started(address, version=__version__, configuration_sha256=digest)
+    security.service_started(address, version=__version__, configuration_sha256=digest)
     event = "working on %s" if shares_port else "listening on %s"
     log.info(event, address, extra={"address": address})
 

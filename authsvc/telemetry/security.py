@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from authsvc.access import audit
+from authsvc.audit import security
 
 
 class SecurityEvents(logging.Handler):
@@ -30,8 +30,8 @@ class SecurityEvents(logging.Handler):
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count the events of the block."""
-        audit.log.addHandler(self)
+        security.log.addHandler(self)
         try:
             yield
         finally:
-            audit.log.removeHandler(self)
+            security.log.removeHandler(self)

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from authsvc.access.audit import SecurityEvent, SecurityEventType
+from authsvc.audit.security import SecurityEvent, SecurityEventType
 from authsvc.domain.errors import AuthError
 from authsvc.telemetry import logs
 from authsvc.v1 import auth_pb2 as pb
