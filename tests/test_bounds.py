@@ -39,6 +39,10 @@ BOUNDED = {
         "AdminChannels._outdated": "those of each certificate that it had, until it is closed",
     },
     "authsvc/assertions/signer.py": {"Assertions._cached": "cached_tokens, 10 KB each on average"},
+    "authsvc/audit/calls.py": {
+        "CallAudit.counts": NAMES,
+        "CallEvent.arguments": "16, of 256 characters each",
+    },
     "authsvc/access/client_budgets.py": {"ClientBudgets._by_network": "4,096 clients"},
     "authsvc/access/certificate_names.py": {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"

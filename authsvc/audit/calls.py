@@ -42,8 +42,6 @@ CALL = "CALL"
 CallsAudited = Literal["off", "sampled", "full"]
 """Which calls are audited: none, a ratio of them, or all."""
 
-_NO_ARGUMENTS: Mapping[str, str] = MappingProxyType({})
-
 
 class CallOutcome(StrEnum):
     """How a call ended."""
@@ -110,7 +108,7 @@ class CallEvent:
     actors: tuple[CallActor, ...] = ()
     trace_id: str = ""
     client_address: str = ""
-    arguments: Mapping[str, str] = field(default_factory=lambda: _NO_ARGUMENTS)
+    arguments: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class CallAudit:
