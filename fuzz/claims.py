@@ -7,12 +7,13 @@ from functools import partial
 
 from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Principal
+from authsvc.tokens.actors import MAX_ACTORS
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claim_paths import ClaimPath
-from authsvc.tokens.claims import MAX_SUBJECT_LENGTH, ClaimMapping
+from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.compact import parse_claims
 from authsvc.tokens.profiles import PROFILES
-from authsvc.tokens.values import MAX_STRINGS, MAX_TEXT_LENGTH
+from authsvc.tokens.values import MAX_STRINGS, MAX_SUBJECT_LENGTH, MAX_TEXT_LENGTH
 from fuzz.tokens import NOW, RESOURCE
 
 CLAIMS: Mapping[str, object] = {
@@ -33,6 +34,11 @@ CLAIMS: Mapping[str, object] = {
     "https://example.com/roles": ["f"],
     "permissions": ["s3:GetObject"],
     "buckets": ["one"],
+    "act": {
+        "sub": "agent",
+        "iss": "https://idp.example",
+        "act": {"sub": "first", "client_id": "c"},
+    },
 }
 """Claims that every mapping accepts."""
 
@@ -73,6 +79,12 @@ def _check(principal: Principal, sources: Mapping[str, tuple[str, ...]]) -> None
     assert 0 < len(principal.subject) <= MAX_SUBJECT_LENGTH
     assert principal.subject.isprintable()
     assert len(principal.client_id) <= MAX_TEXT_LENGTH
+    chain = list(principal.actor.chain()) if principal.actor else []
+    assert len(chain) <= MAX_ACTORS
+    for actor in chain:
+        assert 0 < len(actor.subject) <= MAX_SUBJECT_LENGTH
+        assert (actor.subject + actor.issuer + actor.client_id).isprintable()
+        assert max(len(actor.issuer), len(actor.client_id)) <= MAX_TEXT_LENGTH
     for part, most in MAX_STRINGS.items():
         texts = getattr(principal, "scopes" if part == "scope" else part)
         assert len(texts) == len(set(texts)) <= most
@@ -88,3 +100,5 @@ def odd_places() -> Iterator[dict[str, object]]:
         yield {**CLAIMS, "realm_access": {"roles": odd}}
         yield {**CLAIMS, "realm_access": {"roles": [odd]}}
         yield {**CLAIMS, "groups": [odd], "a/b": [[odd, odd]]}
+        yield {**CLAIMS, "act": odd}
+        yield {**CLAIMS, "act": {"sub": "agent", "iss": odd, "act": odd}}

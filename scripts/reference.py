@@ -25,6 +25,7 @@ from pydantic_core import PydanticUndefined
 
 from authsvc import client
 from authsvc.client import (
+    Actor,
     AdminClient,
     AuthClient,
     BlockingAuthClient,
@@ -99,6 +100,7 @@ VALUES: tuple[type, ...] = (
     Resolution,
     Session,
     Principal,
+    Actor,
     AwsCredentials,
     BearerCredentials,
     RecordFilter,

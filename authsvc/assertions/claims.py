@@ -10,14 +10,14 @@ from typing import Any
 
 from authsvc.assertions.keys import base64url
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Principal, Session
+from authsvc.domain.resolution import Actor, Principal, Session
 
 MAX_LIFETIME_SECONDS = 60
 """The longest life of an assertion. After a revocation, one that was signed before is valid for as
 long as this."""
 
 MAX_ACT_BYTES = 2_048
-"""The longest ``act`` that is passed on, as JSON."""
+"""The longest ``act``, as JSON: the upstream gets it in a header."""
 
 _SID_DOMAIN = b"authsvc assertion sid\0"
 
@@ -63,8 +63,8 @@ def claims_of(
     }
     if principal.client_id:
         claims["client_id"] = principal.client_id
-    if act := _act(principal):
-        claims["act"] = act
+    if principal.actor is not None:
+        claims["act"] = _act(principal.actor)
     return claims
 
 
@@ -83,15 +83,12 @@ def _expire_time(
     return math.floor(min(ends, issue_time + lifetime_seconds))
 
 
-def _act(principal: Principal) -> Mapping[str, object] | None:
-    """Claim ``act`` (RFC 8693 section 4.1), an object: who acts for the subject."""
-    # The claims are parsed for those tokens alone that may have it. In JSON, its name can also be
-    # written with escapes.
-    if b"act" not in principal.claims_json and b"\\u" not in principal.claims_json:
-        return None
-    act = principal.claims.get("act")
-    if not isinstance(act, dict):
-        return None
+def _act(actor: Actor) -> Mapping[str, object]:
+    """
+    Raises:
+        AuthError: TOKEN_MALFORMED: it has more than ``MAX_ACT_BYTES``.
+    """
+    act = actor.claim()
     if len(json.dumps(act)) > MAX_ACT_BYTES:
         raise AuthError(
             Reason.TOKEN_MALFORMED, f"its claim act has more than {MAX_ACT_BYTES} bytes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 import time
@@ -189,10 +190,18 @@ def _print(explanation: Explanation, resource: str) -> None:
 def _print_mapped(mapped: Mapped) -> None:
     print_line("Its claims describe:")
     for name, value, claims in mapped.parts():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if value is None:  # no actor, as most tokens
+            continue
+        text = _part_text(value)
         shown = printable(text)[:SHOWN_CHARACTERS] or "none"
         origin = f"  (claim {' and '.join(claims)})" if claims else ""
         print_line(f"  {name.ljust(11)}  {shown}{origin}")
+
+
+def _part_text(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _coloured(mark: str, step: Step) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Principal
+from authsvc.domain.resolution import Actor, Principal
 
 
 class StepOutcome(StrEnum):
@@ -54,8 +54,14 @@ class Mapped:
     def parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         """Each part: its name, its value, and the claims that it comes from."""
         for name, claims in self.sources.items():
-            value = getattr(self.principal, name)
-            yield name, list(value) if isinstance(value, tuple) else value, claims
+            yield name, _shown(getattr(self.principal, name)), claims
+
+
+def _shown(value: str | tuple[str, ...] | Actor | None) -> object:
+    """A part of a principal as JSON has it: an actor is the claim."""
+    if isinstance(value, Actor):
+        return value.claim()
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)

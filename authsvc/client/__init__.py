@@ -12,6 +12,7 @@ from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
 from authsvc.domain.resolution import (
+    Actor,
     AwsCredentials,
     BearerCredentials,
     Credentials,
@@ -23,6 +24,7 @@ from authsvc.domain.resolution import (
 )
 
 __all__ = [
+    "Actor",
     "AdminClient",
     "AuthClient",
     "AuthError",

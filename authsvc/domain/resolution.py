@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from sys import getsizeof
@@ -65,6 +65,51 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts for the subject: one step of a chain of delegation (RFC 8693 section 4.1).
+
+    Access is decided by the token's subject and, at the most, by the current actor. Actors before
+    it are information alone.
+
+    Attributes:
+        subject: member ``sub``: unique at its issuer alone.
+        issuer: member ``iss``; empty when absent, where the subject is one of the token's issuer.
+        client_id: member ``client_id``; empty when absent.
+        actor: member ``act``: the actor before this one; None for the first.
+    """
+
+    subject: str
+    issuer: str = ""
+    client_id: str = ""
+    actor: Actor | None = None
+
+    def chain(self) -> Iterator[Actor]:
+        """This actor and those before it, the current one first."""
+        actor: Actor | None = self
+        while actor is not None:
+            yield actor
+            actor = actor.actor
+
+    def claim(self) -> dict[str, object]:
+        """The chain as the value of claim ``act``."""
+        found: dict[str, object] = {"sub": self.subject}
+        if self.issuer:
+            found["iss"] = self.issuer
+        if self.client_id:
+            found["client_id"] = self.client_id
+        if self.actor is not None:
+            found["act"] = self.actor.claim()
+        return found
+
+    def memory_bytes(self) -> int:
+        """Bytes that the chain takes in memory: an estimate for caches."""
+        return sum(
+            _OBJECT_BYTES + getsizeof(it.subject) + getsizeof(it.issuer) + getsizeof(it.client_id)
+            for it in self.chain()
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """The identity of a request, by one verified token.
 
@@ -77,6 +122,8 @@ class Principal:
         roles: role names.
         buckets: bucket names, without ``s3://``.
         permissions: actions such as ``s3:GetObject``.
+        actor: claim ``act`` (RFC 8693 section 4.1): who acts for the subject; None where the
+            subject does.
         claims_json: the signed payload, a JSON object; ``claims`` has it parsed.
     """
 
@@ -89,6 +136,7 @@ class Principal:
     buckets: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
     claims_json: bytes = field(default=b"{}", repr=False)
+    actor: Actor | None = None
     _claims: Mapping[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -132,6 +180,7 @@ class Principal:
             _OBJECT_BYTES
             + getsizeof(self.claims_json)
             + sum(map(getsizeof, texts))
+            + (self.actor.memory_bytes() if self.actor is not None else 0)
             + sum(getsizeof(names) + sum(map(getsizeof, names)) for names in lists)
         )
 

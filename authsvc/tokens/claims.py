@@ -11,19 +11,19 @@ from authsvc.domain.buckets import bucket_names
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
+from authsvc.tokens.actors import actor_of
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claim_paths import ClaimPath, first, present
 from authsvc.tokens.profiles import PROFILES, STANDARD, ClaimPaths, Profile
 from authsvc.tokens.values import (
     MAX_STRINGS,
+    MAX_SUBJECT_LENGTH,
     check_count,
     check_lengths,
     malformed,
+    name_fault,
     string_list,
 )
-
-MAX_SUBJECT_LENGTH = 255
-"""Characters in a subject (OpenID Connect Core section 2)."""
 
 _ID_TOKEN_CLAIMS = ("at_hash", "c_hash")
 """Claims of ID tokens alone (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11)."""
@@ -84,6 +84,7 @@ class ClaimMapping:
             buckets=_buckets(claims, paths.buckets),
             permissions=_union(claims, paths.permissions, "permissions"),
             claims_json=claims_json,
+            actor=actor_of(claims, paths.actor),
         )
 
     def check_audience(
@@ -120,7 +121,7 @@ class ClaimMapping:
             item.name: tuple(path for path, _ in present(claims, getattr(self.paths, item.name)))
             for item in fields(self.paths)
         }
-        for part in ("subject", "client_id", "scopes"):
+        for part in ("subject", "client_id", "actor", "scopes"):
             found[part] = found[part][:1]
         return found
 
@@ -169,13 +170,8 @@ def _subject(claims: Mapping[str, object], paths: tuple[ClaimPath, ...]) -> str:
         raise AuthError(Reason.TOKEN_CLAIM_MISSING, detail, setting="claims.subject")
     if not isinstance(subject, str):
         raise malformed(name, "is not a string", "claims.subject")
-    if not subject:
-        raise malformed(name, "is empty")
-    if len(subject) > MAX_SUBJECT_LENGTH:
-        raise malformed(name, f"is longer than {MAX_SUBJECT_LENGTH} characters")
-    if not subject.isprintable():
-        # Control characters, and invisible ones that make two subjects look the same.
-        raise malformed(name, "has characters that cannot be printed")
+    if fault := name_fault(subject, MAX_SUBJECT_LENGTH):
+        raise malformed(name, fault)
     return subject
 
 

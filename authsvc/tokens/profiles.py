@@ -20,6 +20,7 @@ class ClaimPaths:
     Attributes:
         subject: the first that is there.
         client_id: the first that is there.
+        actor: the first that is there: an object (RFC 8693 section 4.1).
         scopes: the first that is there.
         roles: all that are there.
         buckets: all that are there.
@@ -32,6 +33,7 @@ class ClaimPaths:
         UsualPath("cid"),
         UsualPath("appid"),
     )
+    actor: tuple[ClaimPath, ...] = _paths("act")
     scopes: tuple[ClaimPath, ...] = _paths("scope", "scp")
     roles: tuple[ClaimPath, ...] = (
         ClaimPath("roles"),

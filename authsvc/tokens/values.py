@@ -20,6 +20,9 @@ MAX_TEXT_LENGTH = 1_024
 Real ones have some dozens."""
 
 
+MAX_SUBJECT_LENGTH = 255
+"""Characters in a subject (OpenID Connect Core section 2)."""
+
 _STRING_ALONE = frozenset({str})
 
 
@@ -32,6 +35,23 @@ def malformed(name: str, what: str, setting: str = "") -> AuthError:
         setting: the one that says which claim is read; empty where none does.
     """
     return AuthError(Reason.TOKEN_MALFORMED, f"claim {name} {what}", setting=setting)
+
+
+def name_fault(text: str, most: int) -> str:
+    """What is wrong with the name of somebody, such as a subject; empty if nothing is.
+
+    Args:
+        text: the name.
+        most: characters that it may have.
+    """
+    if not text:
+        return "is empty"
+    if len(text) > most:
+        return f"is longer than {most} characters"
+    if not text.isprintable():
+        # Control characters, and invisible ones that make two names look the same.
+        return "has characters that cannot be printed"
+    return ""
 
 
 def check_count(count: int, name: str, *, most: int) -> None:

@@ -533,6 +533,7 @@ class Principal(_message.Message):
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     CLAIMS_JSON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
     """Claim "iss" (RFC 7519 section 4.1.1)."""
     subject: _builtins.str
@@ -563,6 +564,12 @@ class Principal(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Claim "exp" (RFC 7519 section 4.1.4). After it the token is rejected."""
 
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Claim "act" (RFC 8693 section 4.1): who acts for the subject. Unset where
+        the subject acts. Two requests of one session may have different actors.
+        """
+
     def __init__(
         self,
         *,
@@ -575,14 +582,58 @@ class Principal(_message.Message):
         permissions: _abc.Iterable[_builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         claims_json: _builtins.bytes = ...,
+        actor: Global___Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "claims_json", b"claims_json", "client_id", b"client_id", "expire_time", b"expire_time", "issuer", b"issuer", "permissions", b"permissions", "roles", b"roles", "scopes", b"scopes", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "buckets", b"buckets", "claims_json", b"claims_json", "client_id", b"client_id", "expire_time", b"expire_time", "issuer", b"issuer", "permissions", b"permissions", "roles", b"roles", "scopes", b"scopes", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Principal: _TypeAlias = Principal  # noqa: Y015
+
+@_typing.final
+class Actor(_message.Message):
+    """Who acts for a subject: one step of a chain of delegation. Decide on access
+    by the principal's subject and the current actor alone: actors before it are
+    information.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Member "sub": unique within its issuer only. Printable, at most 255
+    characters.
+    """
+    issuer: _builtins.str
+    """Member "iss". Empty when absent, where the subject is one of the
+    principal's issuer.
+    """
+    client_id: _builtins.str
+    """Member "client_id". Empty when absent."""
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """The actor before this one, with at most 8 in a chain. Unset for the first."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "client_id", b"client_id", "issuer", b"issuer", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Actor: _TypeAlias = Actor  # noqa: Y015
 
 @_typing.final
 class Credentials(_message.Message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from authsvc.domain.resolution import (
+    Actor,
     AwsCredentials,
     BearerCredentials,
     Credentials,
@@ -60,6 +61,16 @@ def principal_message(principal: Principal) -> pb.Principal:
         permissions=principal.permissions,
         expire_time=timestamp(principal.expire_time),
         claims_json=principal.claims_json,
+        actor=None if principal.actor is None else _actor_message(principal.actor),
+    )
+
+
+def _actor_message(actor: Actor) -> pb.Actor:
+    return pb.Actor(
+        subject=actor.subject,
+        issuer=actor.issuer,
+        client_id=actor.client_id,
+        actor=None if actor.actor is None else _actor_message(actor.actor),
     )
 
 
@@ -141,6 +152,16 @@ def _principal(message: pb.Principal) -> Principal:
         buckets=tuple(message.buckets),
         permissions=tuple(message.permissions),
         claims_json=message.claims_json,
+        actor=_actor(message.actor) if message.HasField("actor") else None,
+    )
+
+
+def _actor(message: pb.Actor) -> Actor:
+    return Actor(
+        subject=message.subject,
+        issuer=message.issuer,
+        client_id=message.client_id,
+        actor=_actor(message.actor) if message.HasField("actor") else None,
     )
 
 

@@ -198,9 +198,17 @@ def _access_token(principal: Principal, resource: str) -> AccessToken:
         expires_at=int(principal.expire_time),
         resource=resource,
         subject=principal.subject,
-        # An introspected token's may lack them, and the SDK takes the issuer from here.
-        claims={**principal.claims, "iss": principal.issuer, "sub": principal.subject},
+        claims=_claims(principal),
     )
+
+
+def _claims(principal: Principal) -> dict[str, object]:
+    """The token's claims, with what authsvc made of some of them."""
+    # An introspected token's may lack issuer and subject, and the SDK takes the issuer from here.
+    claims = {**principal.claims, "iss": principal.issuer, "sub": principal.subject}
+    if principal.actor is not None:
+        claims["act"] = principal.actor.claim()
+    return claims
 
 
 def _placeholder(principal: Principal, resource: str) -> str:
@@ -211,6 +219,6 @@ def _placeholder(principal: Principal, resource: str) -> str:
     claimed = (
         (resource, principal.issuer, principal.subject, principal.client_id),
         (principal.scopes, principal.roles, principal.buckets, principal.permissions),
-        (principal.expire_time, principal.claims_json),
+        (principal.expire_time, principal.claims_json, principal.actor),
     )
     return "not-a-token:" + hashlib.sha256(repr(claimed).encode()).hexdigest()

@@ -65,6 +65,11 @@ class ClaimsSettings(Table):
     client_id: _First | None = Field(
         default=None, description="The client: the first claim that is there."
     )
+    actor: _All | None = Field(
+        default=None,
+        description="Who acts for the subject: the first claim that is there, an object such as "
+        "act of RFC 8693, its default. [] for an issuer whose act is something else.",
+    )
     scopes: _First | None = Field(
         default=None,
         description="The scopes: the first claim that is there, a list or a string with spaces.",

@@ -18,6 +18,7 @@ from authsvc.credentials.policy import CACHE_SIZE, POLICY_BYTES, SessionPolicies
 from authsvc.domain.events import EVENT_BYTES, EventType, SessionEvent
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import (
+    Actor,
     AwsCredentials,
     BearerCredentials,
     Principal,
@@ -294,3 +295,5 @@ def test_a_principal_counts_all_that_it_has() -> None:
     for name in ("scopes", "roles", "buckets", "permissions"):
         more = Principal("i", "s", START, **{name: ("x" * 1_000,) * 3}).memory_bytes()  # type: ignore[arg-type] # any of them
         assert more > empty + 3_000
+    actor = Actor("x" * 1_000, "x" * 1_000, "x" * 1_000, Actor("x" * 1_000))
+    assert Principal("i", "s", START, actor=actor).memory_bytes() > empty + 4_000

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from authsvc.domain.resolution import Principal, Secret
+from authsvc.domain.resolution import Actor, Principal, Secret
 
 
 def test_secrets_are_equal_by_their_text() -> None:
@@ -96,6 +96,17 @@ def test_claims_that_are_none(text: bytes) -> None:
     principal = Principal("i", "s", 1.0, claims_json=text)
     with pytest.raises(ValueError, match=r"."):
         _ = principal.claims
+
+
+def test_the_actors_of_a_chain_begin_with_the_current_one() -> None:
+    first = Actor("first", "https://other.example", "app")
+    current = Actor("current", actor=first)
+    assert list(current.chain()) == [current, first]
+    assert current.claim() == {
+        "sub": "current",
+        "act": {"sub": "first", "iss": "https://other.example", "client_id": "app"},
+    }
+    assert list(first.chain()) == [first]
 
 
 def test_all_scopes_are_needed() -> None:

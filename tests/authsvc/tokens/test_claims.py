@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 
 from authsvc.admin import checks as administration
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Principal
+from authsvc.domain.resolution import Actor, Principal
 from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import (
-    MAX_SUBJECT_LENGTH,
     ClaimMapping,
     kept_text,
     numeric_date,
     optional_text,
 )
-from authsvc.tokens.values import MAX_TEXT_LENGTH
+from authsvc.tokens.values import MAX_SUBJECT_LENGTH, MAX_TEXT_LENGTH
 
 QUILT = ClaimMapping.of("quilt", subject=(ClaimPath("id"),))
 
@@ -78,6 +77,17 @@ def test_buckets_have_one_spelling() -> None:
 def test_the_client() -> None:
     assert principal(client_id="c", azp="z").client_id == "c"
     assert principal(azp="z").client_id == "z"
+
+
+def test_the_actor() -> None:
+    assert principal().actor is None
+    assert principal(act={"sub": "agent"}).actor == Actor("agent")
+    assert reason(act="agent") is Reason.TOKEN_MALFORMED
+    mapping = ClaimMapping.of("standard", actor=(ClaimPath("/ext/by"),))
+    claims = {**BASE, "act": "read", "ext": {"by": {"sub": "agent"}}}
+    assert mapping.principal(claims, b"{}").actor == Actor("agent")
+    assert mapping.sources(claims)["actor"] == ("/ext/by",)
+    assert ClaimMapping.of("standard", actor=()).principal(claims, b"{}").actor is None
 
 
 def test_the_subject_may_be_another_claim() -> None:
@@ -217,7 +227,7 @@ PACKED = st.fixed_dictionaries(
     }
 )
 NAMES = st.sampled_from(
-    [*BASE, "scope", "scp", "roles", "buckets", "permissions", "client_id", "azp", *"prbsl"]
+    [*BASE, "scope", "scp", "roles", "buckets", "permissions", "client_id", "azp", "act", *"prbsl"]
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import (
+    Actor,
     AwsCredentials,
     BearerCredentials,
     Credentials,
@@ -33,6 +36,7 @@ PRINCIPAL = Principal(
     buckets=("x", "y"),
     permissions=("s3:GetObject",),
     claims_json=b'{"sub":"alice"}',
+    actor=Actor("agent", "https://agents.example", "app", Actor("first")),
 )
 SESSION = Session("id", SessionState.AUTHENTICATED, 7, 1_800_000_000.5, 1_800_086_400.5)
 AWS = AwsCredentials("AKIA", Secret("hush"), Secret("token"), "eu-central-1", 1_800_000_600.0)
@@ -44,6 +48,23 @@ def test_resolutions_round_trip(credentials: Credentials | None) -> None:
     resolution = Resolution(SESSION, Outcome.REAUTHENTICATED, PRINCIPAL, credentials)
     sent = wire.response_message(resolution).SerializeToString()
     assert wire.resolution_of(pb.ResolveSessionResponse.FromString(sent)) == resolution
+
+
+CHAINS = st.recursive(
+    st.builds(Actor, st.text(), st.text(), st.text()),
+    lambda before: st.builds(Actor, st.text(), st.text(), st.text(), before),
+    max_leaves=8,
+)
+
+
+@given(st.none() | CHAINS)
+def test_actors_round_trip(actor: Actor | None) -> None:
+    resolution = Resolution(SESSION, Outcome.REUSED, replace(PRINCIPAL, actor=actor))
+    sent = wire.response_message(resolution).SerializeToString()
+    assert wire.resolution_of(pb.ResolveSessionResponse.FromString(sent)) == resolution
+    created = wire.created_message(resolution).SerializeToString()
+    received = wire.resolution_of(pb.CreateSessionResponse.FromString(created))
+    assert received.principal == resolution.principal
 
 
 def test_an_empty_resolution_round_trips() -> None:
