@@ -134,6 +134,7 @@ BOUNDED = {
     "authsvc/stores/memory.py": {
         "MemoryStore._documents": "names of documents, each in code",
         "MemoryStore._log": "events_kept, 2.6 KB each on average",
+        "MemoryStore._received": "verified signals, until each could not be accepted again",
         "MemoryStore._records": "the sessions themselves, until they expire; no cache",
         "MemoryStore._unauthenticated": "unauthenticated_cap",
     },

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from authsvc.admin.checks import check_name, invalid
 from authsvc.audit import security
 from authsvc.domain.events import RecordFilter
-from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Record
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
+from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
+    ProviderSessionTarget,
     RevocationTarget,
     SessionTarget,
     SubjectTarget,
@@ -36,7 +38,8 @@ class Revocation:
         session_count: how many live sessions held a token that was revoked; None where that is
             not known.
         consistency_token: of the write.
-        not_before: what was stored; None where a session was ended.
+        not_before: what was stored; None where a session was ended. Of a provider session, the
+            one by its digest.
     """
 
     session_count: int | None
@@ -82,16 +85,23 @@ class Revocations:
         self._clock = clock
 
     async def revoke(
-        self, target: RevocationTarget, *, caller: str, allow_unknown_issuer: bool = False
+        self,
+        target: RevocationTarget,
+        *,
+        caller: str,
+        allow_unknown_issuer: bool = False,
+        not_earlier_than: float = 0.0,
     ) -> Revocation:
         """Revoke a target.
 
         Args:
-            target: what is revoked. Without a ``before_time``, the tokens of a subject are revoked
-                up to now, or up to the ``iat`` of the newest known token where the issuer's clock
-                is ahead.
+            target: what is revoked. Without a ``before_time``, tokens are revoked up to now, or up
+                to the ``iat`` of the subject's newest known token where the issuer's clock is
+                ahead.
             caller: the operator's name.
             allow_unknown_issuer: whether the issuer may be one that is not configured.
+            not_earlier_than: without a ``before_time``, tokens are revoked up to this time at
+                least, in seconds since the epoch: when the issuer's own clock said so.
 
         Raises:
             AuthError: ARGUMENT_INVALID, SESSION_ID_INVALID, STORE_UNAVAILABLE.
@@ -102,31 +112,67 @@ class Revocations:
                 return Revocation(1 if written else 0, written)
             case SubjectTarget():
                 self._check_issuer(target.issuer, allow_unknown=allow_unknown_issuer)
-                return await self._revoke_subject(target, caller)
+                return await self._revoke_subject(target, caller, not_earlier_than)
             case TokenTarget(issuer, token_id):
                 self._check_issuer(issuer, allow_unknown=allow_unknown_issuer)
                 check_name("token_id", token_id)
                 not_before = NotBefore(END_OF_TIME, self._clock(), issuer=issuer, token_id=token_id)
                 return await self._set_not_before(not_before, caller)
+            case ProviderSessionTarget():
+                self._check_issuer(target.issuer, allow_unknown=allow_unknown_issuer)
+                return await self._revoke_provider_session(target, caller, not_earlier_than)
             case EveryoneTarget(before_time):
                 self._check_past(before_time)
                 now = self._clock()
-                until = now if before_time is None else before_time
+                until = max(now, not_earlier_than) if before_time is None else before_time
                 return await self._set_not_before(NotBefore(until, now), caller)
             case _:
                 assert_never(target)
 
-    async def _revoke_subject(self, target: SubjectTarget, caller: str) -> Revocation:
+    async def _revoke_subject(
+        self, target: SubjectTarget, caller: str, not_earlier_than: float
+    ) -> Revocation:
         issuer, subject, before_time = target.issuer, target.subject, target.before_time
         check_name("subject", subject)
         self._check_past(before_time)
         records, are_all = await self._records_of(issuer, subject)
         now = self._clock()
-        until = max(now, _newest_issue_time(records)) if before_time is None else before_time
-        live = [record for record in records if now < record.expire_time]
-        count = sum(_would_end(record, until) for record in live) if are_all else None
+        held = _Held(records)
+        until = (
+            max(now, not_earlier_than, held.newest_issue_time())
+            if before_time is None
+            else before_time
+        )
+        count = held.count(now, until) if are_all else None
         not_before = NotBefore(until, now, issuer=issuer, subject=subject)
         return await self._set_not_before(not_before, caller, session_count=count)
+
+    async def _revoke_provider_session(
+        self, target: ProviderSessionTarget, caller: str, not_earlier_than: float
+    ) -> Revocation:
+        issuer, subject = target.issuer, target.subject
+        check_name("sid", target.sid)
+        digest = session_digest(issuer, target.sid)
+        now = self._clock()
+        if not subject:
+            # Its sessions are not counted, as no store finds records by a provider session.
+            until = max(now, not_earlier_than)
+            return await self._set_not_before(
+                NotBefore(until, now, issuer, provider_session=digest), caller
+            )
+        check_name("subject", subject)
+        records, are_all = await self._records_of(issuer, subject)
+        now = self._clock()
+        held = _Held(records, of_provider_sessions=("", digest))
+        until = max(now, not_earlier_than, held.newest_issue_time())
+        count = held.count(now, until) if are_all else None
+        # The one of the subject first: a failure between the two is repeated by the sender.
+        await self._set_not_before(
+            NotBefore(until, now, issuer, subject, provider_session=NO_PROVIDER_SESSION), caller
+        )
+        return await self._set_not_before(
+            NotBefore(until, now, issuer, provider_session=digest), caller, session_count=count
+        )
 
     async def _records_of(self, issuer: str, subject: str) -> tuple[list[Record], bool]:
         """The records of a subject, and whether these are all of them."""
@@ -151,6 +197,7 @@ class Revocations:
             token_id=not_before.token_id,
             until=not_before.time,
             caller=caller,
+            provider_session=not_before.provider_session,
         )
         return Revocation(session_count, written, not_before)
 
@@ -170,15 +217,47 @@ class Revocations:
             raise invalid("before_time is not in the past")
 
 
-def _newest_issue_time(records: Iterable[Record]) -> float:
-    times = (grant.issue_time for record in records for grant in record.grants.values())
-    return max(times, default=0.0)
+class _Held:
+    """The tokens that records hold, as far as a revocation may concern them.
+
+    Args:
+        records: of one subject.
+        of_provider_sessions: digests of provider sessions, empty for tokens of none; None for all.
+    """
+
+    def __init__(
+        self, records: Iterable[Record], of_provider_sessions: Collection[str] | None = None
+    ) -> None:
+        self._grants = [
+            (
+                record,
+                [
+                    grant
+                    for grant in record.grants.values()
+                    if of_provider_sessions is None
+                    or grant.provider_session in of_provider_sessions
+                ],
+            )
+            for record in records
+        ]
+
+    def newest_issue_time(self) -> float:
+        """The latest ``iat`` of these tokens, in seconds since the epoch; 0 for none."""
+        times = (grant.issue_time for _, grants in self._grants for grant in grants)
+        return max(times, default=0.0)
+
+    def count(self, now: float, until: float) -> int:
+        """How many live sessions have a valid token that a not-before time of ``until`` revokes."""
+        return sum(
+            now < record.expire_time and _would_end(record, grants, until)
+            for record, grants in self._grants
+        )
 
 
-def _would_end(record: Record, until: float) -> bool:
-    """Whether the session has a valid token that a not-before time of ``until`` revokes."""
+def _would_end(record: Record, grants: Iterable[Grant], until: float) -> bool:
+    """Whether one of a session's tokens is valid, and a not-before time of ``until`` revokes it."""
     since = -math.inf
     if record.revoke_time is not None:
         # A principal session accepts tokens that were issued after it was revoked.
         since = record.revoke_time if record.id.startswith(PRINCIPAL_SESSION_PREFIX) else math.inf
-    return any(since < grant.issue_time <= until for grant in record.grants.values())
+    return any(since < grant.issue_time <= until for grant in grants)

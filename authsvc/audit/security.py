@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION, shown_digest
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
 from authsvc.domain.tokens import VerifiedToken
@@ -151,8 +152,17 @@ def revoked(session: Record, *, caller: str) -> None:
     )
 
 
-def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, caller: str) -> None:
-    """Audit that tokens were revoked: a subject's, one by its ``jti``, or everyone's.
+def tokens_revoked(
+    *,
+    issuer: str,
+    subject: str,
+    token_id: str,
+    until: float,
+    caller: str,
+    provider_session: str = "",
+) -> None:
+    """Audit that tokens were revoked: a subject's, one by its ``jti``, those of a provider session,
+    or everyone's.
 
     Args:
         issuer: of the tokens; empty for everyone's.
@@ -160,8 +170,13 @@ def tokens_revoked(*, issuer: str, subject: str, token_id: str, until: float, ca
         token_id: of the token; empty for a subject's, and for everyone's.
         until: the ``iat`` up to which they are rejected, in seconds since the epoch.
         caller: the operator's name.
+        provider_session: see ``NotBefore``; a digest is shortened.
     """
     whose = "" if issuer else "everyone's "
+    if provider_session == NO_PROVIDER_SESSION:
+        whose = "without a provider session, "
+    elif provider_session:
+        whose = f"of provider session {shown_digest(provider_session)}, "
     time = datetime.fromtimestamp(until, UTC).isoformat()
     record(
         SecurityEvent(

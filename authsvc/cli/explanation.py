@@ -14,6 +14,7 @@ from authsvc.cli.explanation_steps import Explanation, Mapped, Steps
 from authsvc.cli.output import moment, plural
 from authsvc.common.times import duration
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.provider_session import shown_digest
 from authsvc.net.urls import resource_fault
 from authsvc.tokens.claims import kept_text, numeric_date, optional_text
 from authsvc.tokens.compact import CompactJws, parse_claims, parse_jws
@@ -177,7 +178,8 @@ def _mapped(steps: Steps, jws: CompactJws, claims: Claims, issuer: Issuer) -> Ma
     with steps.step("principal", issuer.table) as step:
         principal = issuer.mapping.principal(claims, jws.payload)
         kept_text(claims, "jti")
-        mapped = Mapped(principal, issuer.mapping.sources(claims))
+        session = shown_digest(issuer.mapping.provider_session(claims))
+        mapped = Mapped(principal, issuer.mapping.sources(claims), session)
         counts = {
             "role": principal.roles,
             "scope": principal.scopes,

@@ -46,15 +46,18 @@ class Mapped:
     Attributes:
         principal: the principal.
         sources: by part of it, the claims that the part comes from.
+        session: the provider's session, by the first characters of its digest; empty for none.
     """
 
     principal: Principal
     sources: Mapping[str, tuple[str, ...]]
+    session: str = ""
 
     def parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         """Each part: its name, its value, and the claims that it comes from."""
         for name, claims in self.sources.items():
-            yield name, _shown(getattr(self.principal, name)), claims
+            value = self.session if name == "session" else getattr(self.principal, name)
+            yield name, _shown(value), claims
 
 
 def _shown(value: str | tuple[str, ...] | Actor | None) -> object:

@@ -23,6 +23,7 @@ from authsvc.domain.record import Record
 from authsvc.domain.resolution import NotOpenError
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
+    ProviderSessionTarget,
     RevocationTarget,
     SessionTarget,
     SubjectTarget,
@@ -192,7 +193,8 @@ class AdminClient:
     async def revoke(
         self, target: RevocationTarget, *, allow_unknown_issuer: bool = False
     ) -> Revoked:
-        """Revoke a session, or tokens: of a subject, one token, or everyone's.
+        """Revoke a session, or tokens: of a subject, one token, those of a provider session, or
+        everyone's.
 
         Args:
             target: what is revoked. Its issuer is one of those that ``status`` names.
@@ -241,6 +243,23 @@ class AdminClient:
             allow_unknown_issuer: see ``revoke``.
         """
         target = TokenTarget(issuer, token_id)
+        return await self.revoke(target, allow_unknown_issuer=allow_unknown_issuer)
+
+    async def revoke_provider_session(
+        self, issuer: str, sid: str, *, subject: str = "", allow_unknown_issuer: bool = False
+    ) -> Revoked:
+        """Revoke the tokens of a session at the identity provider, issued until now.
+
+        Args:
+            issuer: claim ``iss``.
+            sid: claim ``sid`` of the tokens.
+            subject: claim ``sub``, where it is known: its tokens without ``sid`` are revoked, too.
+            allow_unknown_issuer: see ``revoke``.
+
+        Returns:
+            The count is None without a subject.
+        """
+        target = ProviderSessionTarget(issuer, sid, subject)
         return await self.revoke(target, allow_unknown_issuer=allow_unknown_issuer)
 
     async def revoke_everyone(self, *, before_time: float | None = None) -> Revoked:

@@ -13,6 +13,7 @@ from authsvc.common.newest import Newest
 from authsvc.console.event_counts import EventCounts
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, SessionEvent
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION
 from authsvc.domain.record import Record
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,10 @@ def _concerns(event: SessionEvent, record: Record) -> bool:
     if not_before.token_id:
         ids = {grant.token_id for grant in record.grants.values()}
         return not_before.issuer == record.issuer and not_before.token_id in ids
-    return not not_before.subject or (
-        (not_before.issuer, not_before.subject) == (record.issuer, record.subject)
-    )
+    if not_before.subject or not_before.issuer:
+        whose = (record.issuer, record.subject if not_before.subject else "")
+        if (not_before.issuer, not_before.subject) != whose:
+            return False
+    session = not_before.provider_session
+    held = {grant.provider_session or NO_PROVIDER_SESSION for grant in record.grants.values()}
+    return not session or session in held

@@ -11,6 +11,7 @@ from authsvc.common.times import parse
 from authsvc.domain.resolution import shown
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
+    ProviderSessionTarget,
     RevocationTarget,
     SessionTarget,
     SubjectTarget,
@@ -80,6 +81,8 @@ def log_fields(target: RevocationTarget) -> dict[str, str]:
             return {"issuer": issuer, "subject": subject}
         case TokenTarget(issuer, token_id):
             return {"issuer": issuer, "token_id": token_id}
+        case ProviderSessionTarget(issuer, _, subject):
+            return {"issuer": issuer, "subject": subject}
         case EveryoneTarget():
             return {}
         case _:

@@ -38,6 +38,10 @@ class Limits:
     not_befores_kept_seconds: float = 366 * 86400.0
 
 
+_GRANT_BYTES = 350
+"""Bytes that a grant takes in memory beside its texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """The current token of a session at one resource, without its text or claims.
@@ -48,6 +52,7 @@ class Grant:
         expire_time: claim ``exp``.
         token_id: claim ``jti``; empty when absent.
         client_id: claim ``client_id`` or ``azp``; empty when absent.
+        provider_session: the ``session_digest`` of claim ``sid``; empty when absent.
     """
 
     digest: bytes = field(repr=False)
@@ -55,13 +60,16 @@ class Grant:
     expire_time: float
     token_id: str = ""
     client_id: str = ""
+    provider_session: str = ""
+
+    def memory_bytes(self) -> int:
+        """Bytes that it takes in memory: an estimate for caches."""
+        texts = (self.token_id, self.client_id, self.provider_session)
+        return _GRANT_BYTES + sum(map(getsizeof, texts))
 
 
 _RECORD_BYTES = 600
 """Bytes that a record takes in memory beside its texts."""
-
-_GRANT_BYTES = 350
-"""Bytes that a grant takes in memory beside its texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +108,9 @@ class Record:
         """Bytes that it takes in memory: an estimate for caches."""
         texts = (self.id, self.issuer, self.subject)
         grants = (
-            getsizeof(resource) + getsizeof(grant.token_id) + getsizeof(grant.client_id)
-            for resource, grant in self.grants.items()
+            getsizeof(resource) + grant.memory_bytes() for resource, grant in self.grants.items()
         )
-        each = _GRANT_BYTES * len(self.grants)
-        return _RECORD_BYTES + sum(map(getsizeof, texts)) + sum(grants) + each
+        return _RECORD_BYTES + sum(map(getsizeof, texts)) + sum(grants)
 
     def seen_by(self, principal: Principal | None) -> Session:
         """The session as the caller of this request may see it (row 13)."""

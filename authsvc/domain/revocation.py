@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION
 from authsvc.domain.tokens import VerifiedToken
 
-NotBeforeKey = tuple[str, str, str]
-"""Whose tokens a not-before revokes: issuer, subject and token id; empty stands for all."""
+NotBeforeKey = tuple[str, str, str, str]
+"""Whose tokens a not-before revokes: issuer, subject, token id and provider session; empty stands
+for all."""
 
-EVERYONE: NotBeforeKey = ("", "", "")
+EVERYONE: NotBeforeKey = ("", "", "", "")
 
 END_OF_TIME = 253_402_300_799.0
 """9999-12-31T23:59:59Z: the time of a not-before that revokes a token whenever it was issued."""
@@ -24,14 +26,17 @@ END_OF_TIME = 253_402_300_799.0
 
 @dataclass(frozen=True, slots=True)
 class NotBefore:
-    """A not-before of a subject, of one token by its ``jti``, or of everyone.
+    """A not-before of a subject, of one token by its ``jti``, of a provider session, of a subject's
+    tokens that name no provider session, or of everyone.
 
     Attributes:
         time: tokens issued up to then are revoked, in seconds since the epoch.
         set_time: when it was set, in seconds since the epoch.
         issuer: claim ``iss``; empty for everyone.
-        subject: claim ``sub``; empty for a token and for everyone.
-        token_id: claim ``jti`` (RFC 7519 section 4.1.7); empty for a subject and for everyone.
+        subject: claim ``sub``; empty for a token, a provider session and everyone.
+        token_id: claim ``jti`` (RFC 7519 section 4.1.7); set for a token alone.
+        provider_session: the ``session_digest`` of a provider session, without a subject;
+            ``NO_PROVIDER_SESSION`` with a subject, for its tokens without ``sid``; else empty.
     """
 
     time: float
@@ -39,20 +44,32 @@ class NotBefore:
     issuer: str = ""
     subject: str = ""
     token_id: str = ""
+    provider_session: str = ""
 
     @property
     def key(self) -> NotBeforeKey:
         """Whose tokens it revokes."""
-        return self.issuer, self.subject, self.token_id
+        return self.issuer, self.subject, self.token_id, self.provider_session
 
 
 def not_before_keys(token: VerifiedToken) -> list[NotBeforeKey]:
     """The keys of the not-befores that may revoke a token."""
     who = token.principal
-    keys = [EVERYONE, (who.issuer, who.subject, "")]
+    keys = [EVERYONE, (who.issuer, who.subject, "", ""), provider_session_key(token)]
     if token.token_id:
-        keys.append((who.issuer, "", token.token_id))
+        keys.append((who.issuer, "", token.token_id, ""))
     return keys
+
+
+def provider_session_key(token: VerifiedToken) -> NotBeforeKey:
+    """The key of the not-before that a sign-out at the provider sets for a token.
+
+    A token without ``sid`` may be of any session of its subject.
+    """
+    who = token.principal
+    if token.provider_session:
+        return who.issuer, "", "", token.provider_session
+    return who.issuer, who.subject, "", NO_PROVIDER_SESSION
 
 
 class NotBefores:
@@ -77,10 +94,12 @@ class NotBefores:
             return True
         if not self._by_key:
             return False
-        return any(
-            (its := self._by_key.get(key)) is not None and token.issue_time <= its.time
-            for key in not_before_keys(token)[1:]
-        )
+        # Each request asks, so it is not `any` of a generator.
+        for key in not_before_keys(token)[1:]:
+            its = self._by_key.get(key)
+            if its is not None and token.issue_time <= its.time:
+                return True
+        return False
 
     def drop(self, set_before: float) -> None:
         """Drop those set before a time."""

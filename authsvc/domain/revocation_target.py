@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 
@@ -52,4 +52,24 @@ class EveryoneTarget:
     before_time: float | None = None
 
 
-RevocationTarget: TypeAlias = SessionTarget | SubjectTarget | TokenTarget | EveryoneTarget
+@dataclass(frozen=True, slots=True)
+class ProviderSessionTarget:
+    """The tokens of one session at the identity provider that were issued until now.
+
+    Where the subject is known, its tokens that name no provider session are revoked, too: they may
+    be of this one. Tokens of the subject's other provider sessions stay valid.
+
+    Attributes:
+        issuer: claim ``iss``.
+        sid: claim ``sid``. No repr shows it: it may identify a session to the provider.
+        subject: claim ``sub``; empty where it is not known.
+    """
+
+    issuer: str
+    sid: str = field(repr=False)
+    subject: str = ""
+
+
+RevocationTarget: TypeAlias = (
+    SessionTarget | SubjectTarget | TokenTarget | ProviderSessionTarget | EveryoneTarget
+)

@@ -51,21 +51,31 @@ class VerifiedToken:
         principal: the identity that it proves.
         issue_time: claim ``iat``; 0 where the issuer is configured to do without.
         token_id: claim ``jti``; empty when absent.
+        provider_session: the ``session_digest`` of claim ``sid``; empty when absent.
     """
 
     digest: bytes = field(repr=False)
     principal: Principal
     issue_time: float
     token_id: str = ""
+    provider_session: str = ""
 
     def memory_bytes(self) -> int:
         """Bytes that it takes in memory: an estimate for caches."""
-        return _TOKEN_BYTES + getsizeof(self.token_id) + self.principal.memory_bytes()
+        texts = getsizeof(self.token_id) + getsizeof(self.provider_session)
+        return _TOKEN_BYTES + texts + self.principal.memory_bytes()
 
     def grant(self) -> Grant:
         """What a record keeps of it."""
         who = self.principal
-        return Grant(self.digest, self.issue_time, who.expire_time, self.token_id, who.client_id)
+        return Grant(
+            self.digest,
+            self.issue_time,
+            who.expire_time,
+            self.token_id,
+            who.client_id,
+            self.provider_session,
+        )
 
 
 @dataclass(frozen=True, slots=True)

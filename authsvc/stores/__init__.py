@@ -1,8 +1,8 @@
 """Stores of session records: one protocol, and one contract suite that every store passes.
 
-A store has records, not-befores, documents, and a log of events. It decides nothing and has no
-clock. Every method raises ``AuthError`` STORE_UNAVAILABLE when the store cannot be reached or does
-not answer in time.
+A store has records, not-befores, documents, keys of received messages, and a log of events. It
+decides nothing and has no clock. Every method raises ``AuthError`` STORE_UNAVAILABLE when the store
+cannot be reached or does not answer in time.
 
 Several processes may share one store. Each write appends an event to the store's log, and each
 process follows the log to keep its cache current. ``cached_record`` and ``cached_not_befores``
@@ -20,6 +20,7 @@ from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.stores.documents import DocumentStore
+from authsvc.stores.received import ReceivedStore
 
 STALENESS_BOUND_SECONDS = 0.5
 """How old a process's cache may be when it answers. It is half of the published bound
@@ -53,7 +54,7 @@ class LoggedEvent:
     event: SessionEvent
 
 
-class SessionStore(DocumentStore, Protocol):
+class SessionStore(DocumentStore, ReceivedStore, Protocol):
     """Records by id, written under compare-and-set. Safe for concurrent use on one event loop."""
 
     @property

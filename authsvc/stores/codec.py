@@ -92,6 +92,7 @@ def encode_not_before(not_before: NotBefore) -> str:
             "issuer": not_before.issuer,
             "subject": not_before.subject,
             "token_id": not_before.token_id,
+            "provider_session": not_before.provider_session,
         }
     )
 
@@ -110,6 +111,8 @@ def decode_not_before(text: str | bytes) -> NotBefore:
             issuer=document["issuer"],
             subject=document["subject"],
             token_id=document["token_id"],
+            # Absent in what an earlier version wrote.
+            provider_session=document.get("provider_session", ""),
         )
     except KeyError as error:
         raise ValueError(f"not a not-before: {error}") from None
@@ -130,22 +133,26 @@ def _of_known_format(text: str | bytes) -> dict[str, Any]:
 
 
 def _grants(grants: Mapping[str, Grant]) -> dict[str, list[str | float]]:
-    return {
-        resource: [
-            b2a_base64(grant.digest, newline=False).decode(),
-            grant.issue_time,
-            grant.expire_time,
-            grant.token_id,
-            grant.client_id,
-        ]
-        for resource, grant in grants.items()
-    }
+    return {resource: _grant(grant) for resource, grant in grants.items()}
+
+
+def _grant(grant: Grant) -> list[str | float]:
+    values: list[str | float] = [
+        b2a_base64(grant.digest, newline=False).decode(),
+        grant.issue_time,
+        grant.expire_time,
+        grant.token_id,
+        grant.client_id,
+    ]
+    if grant.provider_session:
+        values.append(grant.provider_session)
+    return values
 
 
 def _of_grants(grants: Mapping[str, Any]) -> Mapping[str, Grant]:
     return MappingProxyType(
         {
-            shared(resource): Grant(base64.b64decode(digest), issued, expires, token_id, client_id)
-            for resource, (digest, issued, expires, token_id, client_id) in grants.items()
+            shared(resource): Grant(base64.b64decode(digest), *values)
+            for resource, (digest, *values) in grants.items()
         }
     )

@@ -31,6 +31,7 @@ class MemoryStore:
         self._unauthenticated: dict[str, None] = {}
         self._not_befores = NotBefores()
         self._documents: dict[str, Document] = {}
+        self._received: dict[str, float] = {}
         self._log: Newest[SessionEvent] = Newest(events_kept, events_kept * EVENT_BYTES)
         self._logged = 0
         self._more = asyncio.Event()
@@ -94,6 +95,8 @@ class MemoryStore:
         expired = [key for key, record in self._records.items() if record.expire_time <= now]
         for session_id in expired:
             self._expire(session_id)
+        for key in [key for key, until in self._received.items() if until <= now]:
+            del self._received[key]
         return len(expired)
 
     async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
@@ -146,6 +149,16 @@ class MemoryStore:
             return False
         self._documents[name] = document
         return True
+
+    async def is_received(self, key: str) -> bool:
+        """See ``ReceivedStore.is_received``."""
+        self._check_open()
+        return key in self._received
+
+    async def mark_received(self, key: str, until: float) -> None:
+        """See ``ReceivedStore.mark_received``."""
+        self._check_open()
+        self._received[key] = max(until, self._received.get(key, until))
 
     async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""

@@ -86,6 +86,14 @@ class ObservedStore:
         with self._observe("put_document"):
             return await self._store.put_document(name, document)
 
+    async def is_received(self, key: str) -> bool:
+        with self._observe("is_received"):
+            return await self._store.is_received(key)
+
+    async def mark_received(self, key: str, until: float) -> None:
+        with self._observe("mark_received"):
+            await self._store.mark_received(key, until)
+
     async def append(self, event: SessionEvent) -> None:
         with self._observe("append"):
             await self._store.append(event)

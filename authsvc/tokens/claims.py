@@ -9,6 +9,7 @@ from functools import partial
 
 from authsvc.domain.buckets import bucket_names
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.provider_session import session_digest
 from authsvc.domain.resolution import Principal
 from authsvc.tokens import quilt
 from authsvc.tokens.actors import actor_of
@@ -18,6 +19,7 @@ from authsvc.tokens.profiles import PROFILES, STANDARD, ClaimPaths, Profile
 from authsvc.tokens.values import (
     MAX_STRINGS,
     MAX_SUBJECT_LENGTH,
+    MAX_TEXT_LENGTH,
     check_count,
     check_lengths,
     malformed,
@@ -110,6 +112,25 @@ class ClaimMapping:
         """
         return _client_id(self._plain(claims), self.paths.client_id)
 
+    def provider_session(self, claims: Mapping[str, object]) -> str:
+        """The ``session_digest`` of the provider session that verified ``claims`` name; empty for
+        none.
+
+        Raises:
+            AuthError: TOKEN_MALFORMED for a claim that names none: as if it were absent, no
+                sign-out that names the session would revoke the token.
+        """
+        name, sid = first(self._plain(claims), self.paths.session)
+        if sid is None:
+            return ""
+        if not isinstance(sid, str):
+            raise malformed(name, "is not a string", "claims.session")
+        if not sid:
+            raise malformed(name, "is empty", "claims.session")
+        if len(sid) > MAX_TEXT_LENGTH:
+            raise malformed(name, f"is longer than {MAX_TEXT_LENGTH} characters", "claims.session")
+        return session_digest(_required_text(claims, "iss"), sid)
+
     def sources(self, claims: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
         """The paths that each part of the principal came from, by attribute of ``ClaimPaths``.
 
@@ -121,7 +142,7 @@ class ClaimMapping:
             item.name: tuple(path for path, _ in present(claims, getattr(self.paths, item.name)))
             for item in fields(self.paths)
         }
-        for part in ("subject", "client_id", "actor", "scopes"):
+        for part in ("subject", "client_id", "actor", "scopes", "session"):
             found[part] = found[part][:1]
         return found
 

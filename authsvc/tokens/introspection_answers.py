@@ -94,6 +94,7 @@ class IntrospectedIssuer:
             principal=self.mapping.principal(claims, response),
             issue_time=numeric_date(claims, "iat") or 0.0,
             token_id=kept_text(claims, "jti"),
+            provider_session=self.mapping.provider_session(claims),
         )
         return token, lifetime
 

@@ -284,6 +284,7 @@ class JwtVerifier:
             principal=issuer.mapping.principal(claims, jws.payload),
             issue_time=numeric_date(claims, "iat") or 0.0,
             token_id=kept_text(claims, "jti"),
+            provider_session=issuer.mapping.provider_session(claims),
         )
         return _Entry(verified, lifetime, issuer.keys, signing_key)
 

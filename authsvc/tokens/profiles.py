@@ -25,6 +25,7 @@ class ClaimPaths:
         roles: all that are there.
         buckets: all that are there.
         permissions: all that are there.
+        session: the provider's session, which its sign-out signals name: the first that is there.
     """
 
     subject: tuple[ClaimPath, ...] = _paths("sub")
@@ -42,6 +43,7 @@ class ClaimPaths:
     )
     buckets: tuple[ClaimPath, ...] = _paths("buckets")
     permissions: tuple[ClaimPath, ...] = _paths("permissions")
+    session: tuple[ClaimPath, ...] = _paths("sid")
 
 
 STANDARD = ClaimPaths()

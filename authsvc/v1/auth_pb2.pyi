@@ -893,12 +893,17 @@ class SessionRecord(_message.Message):
         ISSUE_TIME_FIELD_NUMBER: _builtins.int
         EXPIRE_TIME_FIELD_NUMBER: _builtins.int
         CLIENT_ID_FIELD_NUMBER: _builtins.int
+        PROVIDER_SESSION_FIELD_NUMBER: _builtins.int
         resource: _builtins.str
         """The resource."""
         token_id: _builtins.str
         """Claim "jti" (RFC 7519 section 4.1.7). Empty when absent."""
         client_id: _builtins.str
         """Claim "client_id" or "azp". Empty when absent."""
+        provider_session: _builtins.str
+        """The session at the identity provider that the token is of: a digest of
+        claims "iss" and "sid". Empty where the token has no "sid".
+        """
         @_builtins.property
         def issue_time(self) -> _timestamp_pb2.Timestamp:
             """Claim "iat"."""
@@ -915,10 +920,11 @@ class SessionRecord(_message.Message):
             issue_time: _timestamp_pb2.Timestamp | None = ...,
             expire_time: _timestamp_pb2.Timestamp | None = ...,
             client_id: _builtins.str = ...,
+            provider_session: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "resource", b"resource", "token_id", b"token_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "provider_session", b"provider_session", "resource", b"resource", "token_id", b"token_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1019,6 +1025,45 @@ class RevokeSessionsRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class ProviderSessionTarget(_message.Message):
+        """A session at the identity provider, within its issuer. Of an event, either
+        the digest or the subject is set.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ISSUER_FIELD_NUMBER: _builtins.int
+        SID_FIELD_NUMBER: _builtins.int
+        SUBJECT_FIELD_NUMBER: _builtins.int
+        DIGEST_FIELD_NUMBER: _builtins.int
+        issuer: _builtins.str
+        """Claim "iss". Required."""
+        sid: _builtins.str
+        """Claim "sid" of the tokens. Required in a request; never in an event."""
+        subject: _builtins.str
+        """Claim "sub", where it is known: the subject's tokens that have no "sid"
+        are revoked, too, since they may be of this session. In an event it
+        stands for these tokens alone.
+        """
+        digest: _builtins.str
+        """As in SessionRecord.Grant.provider_session. In an event alone; a request
+        with it is INVALID_ARGUMENT / ARGUMENT_INVALID.
+        """
+        def __init__(
+            self,
+            *,
+            issuer: _builtins.str = ...,
+            sid: _builtins.str = ...,
+            subject: _builtins.str = ...,
+            digest: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "issuer", b"issuer", "sid", b"sid", "subject", b"subject"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class EveryoneTarget(_message.Message):
         """Every subject of every issuer."""
 
@@ -1059,11 +1104,12 @@ class RevokeSessionsRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     EVERYONE_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    PROVIDER_SESSION_FIELD_NUMBER: _builtins.int
     BEFORE_TIME_FIELD_NUMBER: _builtins.int
     ALLOW_UNKNOWN_ISSUER_FIELD_NUMBER: _builtins.int
     allow_unknown_issuer: _builtins.bool
-    """Whether the issuer of a subject or a token may be one that the service is
-    not configured with. Without it such a request is INVALID_ARGUMENT /
+    """Whether the issuer of a subject, a token or a provider session may be one
+    that the service is not configured with. Without it such a request is INVALID_ARGUMENT /
     ARGUMENT_INVALID: a misspelt issuer would revoke nothing. Set it for an
     issuer whose configuration was removed. GetServiceStatus names the issuers
     that are configured.
@@ -1085,6 +1131,10 @@ class RevokeSessionsRequest(_message.Message):
         """One session, for every resource."""
 
     @_builtins.property
+    def provider_session(self) -> Global___RevokeSessionsRequest.ProviderSessionTarget:
+        """The tokens of one session at the identity provider, by their claim "sid"."""
+
+    @_builtins.property
     def before_time(self) -> _timestamp_pb2.Timestamp:
         """No token that was issued before this time is accepted again; a token whose
         "iat" equals it counts as issued before. Unset, it is the time of the call,
@@ -1092,7 +1142,9 @@ class RevokeSessionsRequest(_message.Message):
         ahead. Not in the future.
 
         Only for a subject and for everyone: a token is revoked by its "jti",
-        whenever it was issued, and a session ends whatever its tokens.
+        whenever it was issued, and a session ends whatever its tokens. Tokens of a
+        provider session are revoked until the time of the call. In an event it is
+        set for a provider session, too.
         """
 
     def __init__(
@@ -1102,14 +1154,15 @@ class RevokeSessionsRequest(_message.Message):
         token: Global___RevokeSessionsRequest.TokenTarget | None = ...,
         everyone: Global___RevokeSessionsRequest.EveryoneTarget | None = ...,
         session: Global___RevokeSessionsRequest.SessionTarget | None = ...,
+        provider_session: Global___RevokeSessionsRequest.ProviderSessionTarget | None = ...,
         before_time: _timestamp_pb2.Timestamp | None = ...,
         allow_unknown_issuer: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time", "everyone", b"everyone", "provider_session", b"provider_session", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_unknown_issuer", b"allow_unknown_issuer", "before_time", b"before_time", "everyone", b"everyone", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_unknown_issuer", b"allow_unknown_issuer", "before_time", b"before_time", "everyone", b"everyone", "provider_session", b"provider_session", "session", b"session", "subject", b"subject", "target", b"target", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subject", "token", "everyone", "session"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["subject", "token", "everyone", "session", "provider_session"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 

@@ -8,6 +8,7 @@ from authsvc.common.formats import spelled_resource
 from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent, revoked_since
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import Session, SessionState
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
@@ -58,6 +59,7 @@ def record_message(record: Record) -> pb.SessionRecord:
                 issue_time=timestamp(grant.issue_time),
                 expire_time=timestamp(grant.expire_time),
                 client_id=grant.client_id,
+                provider_session=grant.provider_session,
             )
             for resource, grant in record.grants.items()
         ],
@@ -85,6 +87,7 @@ def record_of(message: pb.SessionRecord) -> Record:
                     seconds(grant.expire_time),
                     grant.token_id,
                     grant.client_id,
+                    grant.provider_session,
                 )
                 for grant in message.grants
             }
@@ -130,7 +133,7 @@ def event_message(position: str, event: SessionEvent) -> pb.WatchSessionsRespons
     if event.record is not None:
         message.session.CopyFrom(record_message(event.record))
     if event.not_before is not None:
-        message.revocation.CopyFrom(revocation_message(_not_before_target(event.not_before)))
+        message.revocation.CopyFrom(_not_before_message(event.not_before))
     return message
 
 
@@ -148,6 +151,21 @@ def event_of(message: pb.WatchSessionsResponse) -> SessionEvent | None:
     )
 
 
+def _not_before_message(not_before: NotBefore) -> pb.RevokeSessionsRequest:
+    """The revocation that set a not-before; a provider session by its digest."""
+    session = not_before.provider_session
+    if not session:
+        return revocation_message(_not_before_target(not_before))
+    return pb.RevokeSessionsRequest(
+        provider_session=pb.RevokeSessionsRequest.ProviderSessionTarget(
+            issuer=not_before.issuer,
+            subject=not_before.subject,
+            digest="" if session == NO_PROVIDER_SESSION else session,
+        ),
+        before_time=timestamp(not_before.time),
+    )
+
+
 def _not_before_target(not_before: NotBefore) -> RevocationTarget:
     if not_before.token_id:
         return TokenTarget(not_before.issuer, not_before.token_id)
@@ -162,6 +180,15 @@ def _not_before_of(message: pb.RevokeSessionsRequest, set_time: float) -> NotBef
         it = message.token
         return NotBefore(END_OF_TIME, set_time, issuer=it.issuer, token_id=it.token_id)
     time = seconds(message.before_time)
+    if target == "provider_session":
+        session = message.provider_session
+        return NotBefore(
+            time,
+            set_time,
+            session.issuer,
+            session.subject,
+            provider_session=session.digest or NO_PROVIDER_SESSION,
+        )
     if target == "subject":
         return NotBefore(time, set_time, message.subject.issuer, message.subject.subject)
     return NotBefore(time, set_time)

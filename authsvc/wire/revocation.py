@@ -7,6 +7,7 @@ from typing import assert_never
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
+    ProviderSessionTarget,
     RevocationTarget,
     SessionTarget,
     SubjectTarget,
@@ -34,6 +35,9 @@ def revocation_message(
             _set_before_time(message, before_time)
         case TokenTarget(issuer, token_id):
             message.token.issuer, message.token.token_id = issuer, token_id
+        case ProviderSessionTarget(issuer, sid, subject):
+            session = message.provider_session
+            session.issuer, session.sid, session.subject = issuer, sid, subject
         case EveryoneTarget(before_time):
             message.everyone.SetInParent()
             _set_before_time(message, before_time)
@@ -46,8 +50,8 @@ def target_of(message: pb.RevokeSessionsRequest) -> RevocationTarget:
     """The inverse of ``revocation_message``.
 
     Raises:
-        AuthError: ARGUMENT_INVALID: no target, or ``before_time`` is invalid or for a target that
-            has none.
+        AuthError: ARGUMENT_INVALID: no target, one of events alone, or ``before_time`` is invalid
+            or for a target that has none.
     """
     before_time = _before_time_of(message)
     match message.WhichOneof("target"):
@@ -59,11 +63,21 @@ def target_of(message: pb.RevokeSessionsRequest) -> RevocationTarget:
             return TokenTarget(message.token.issuer, message.token.token_id)
         case "session" if before_time is None:
             return SessionTarget(message.session.session_id)
-        case "token" | "session":
-            detail = "before_time is not for a token, nor for a session"
+        case "provider_session" if before_time is None:
+            return _provider_session_of(message.provider_session)
+        case "token" | "session" | "provider_session":
+            detail = "before_time is for a subject, and for everyone"
             raise AuthError(Reason.ARGUMENT_INVALID, detail)
         case _:
             raise AuthError(Reason.ARGUMENT_INVALID, "target is required")
+
+
+def _provider_session_of(
+    message: pb.RevokeSessionsRequest.ProviderSessionTarget,
+) -> ProviderSessionTarget:
+    if message.digest:
+        raise AuthError(Reason.ARGUMENT_INVALID, "provider_session.digest is of events alone")
+    return ProviderSessionTarget(message.issuer, message.sid, message.subject)
 
 
 def _set_before_time(message: pb.RevokeSessionsRequest, before_time: float | None) -> None:

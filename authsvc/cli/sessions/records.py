@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from authsvc.common.times import relative, rfc3339
 from authsvc.domain.events import SessionEvent
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION, shown_digest
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
+from authsvc.domain.revocation import NotBefore
 
 HEADERS = ("SESSION", "STATE", "SUBJECT", "ISSUER", "RESOURCES", "LAST SEEN", "EXPIRES")
 
@@ -53,6 +55,7 @@ def document(record: Record) -> dict[str, object]:
                 "token_id": grant.token_id,
                 "issue_time": rfc3339(grant.issue_time),
                 "expire_time": rfc3339(grant.expire_time),
+                "provider_session": grant.provider_session,
             }
             for resource, grant in record.grants.items()
         ],
@@ -72,6 +75,7 @@ def event_document(event: SessionEvent, resume_token: str) -> dict[str, object]:
             "issuer": not_before.issuer,
             "subject": not_before.subject,
             "token_id": not_before.token_id,
+            "provider_session": not_before.provider_session,
             "before_time": rfc3339(not_before.time),
         },
         "resume_token": resume_token,
@@ -86,15 +90,16 @@ def event_line(event: SessionEvent, *, full_id: bool) -> str:
         parts += [record.id if full_id else shown(record.id), record.subject or "-"]
         parts += record.grants
     if event.not_before is not None:
-        parts.append(
-            _revoked_target(
-                event.not_before.issuer, event.not_before.subject, event.not_before.token_id
-            )
-        )
+        parts.append(_revoked_target(event.not_before))
     return "  ".join(parts)
 
 
-def _revoked_target(issuer: str, subject: str, token_id: str) -> str:
+def _revoked_target(not_before: NotBefore) -> str:
+    issuer, subject, token_id, session = not_before.key
+    if session == NO_PROVIDER_SESSION:
+        return f"every token of {subject} of {issuer} without a provider session"
+    if session:
+        return f"every token of provider session {shown_digest(session)} of {issuer}"
     if subject:
         return f"every token of {subject} of {issuer}"
     return f"token {token_id} of {issuer}" if token_id else "every token of everyone"

@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 @admin_options
 @click.argument("session_id", required=False, default="")
 @click.option("--subject", default="", help="Revoke every token of this subject.")
+@click.option(
+    "--sid",
+    default="",
+    help="Revoke the tokens of the provider's session with this claim sid; with --subject, the "
+    "subject's tokens without a sid, too.",
+)
 @click.option("--token-id", default="", help="Revoke the token with this jti.")
 @click.option("--everyone", is_flag=True, help="Revoke every token of every subject.")
 @click.option(
     "--issuer",
     default="",
-    help="Issuer of the subject or token; optional if only one is configured.",
+    help="Issuer of the subject, session or token; optional if only one is configured.",
 )
 @click.option(
     "--before",
@@ -54,6 +60,7 @@ def revoke(
     connection: Connection,
     session_id: str,
     subject: str,
+    sid: str,
     token_id: str,
     everyone: bool,
     issuer: str,
@@ -62,13 +69,14 @@ def revoke(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Revoke a session, or tokens: a subject's, one by its jti, or everyone's.
+    """Revoke a session, or tokens: a subject's, one by its jti, those of a session at the identity
+    provider, or everyone's.
 
     A revocation takes effect on every replica within a second, also for tokens that were not used
     before. It cannot be undone. Tokens that are issued later are accepted.
     """
     asked = Revocation(
-        session_id, issuer, subject, token_id, everyone, before, allow_unknown_issuer
+        session_id, issuer, subject, token_id, everyone, before, allow_unknown_issuer, sid
     )
     asked.check()
 

@@ -80,6 +80,11 @@ class ClaimsSettings(Table):
     )
     buckets: _All | None = Field(default=None, description="The buckets, as roles.")
     permissions: _All | None = Field(default=None, description="The permissions, as roles.")
+    session: _All | None = Field(
+        default=None,
+        description="The provider's session, which its sign-out signals name: the first claim that "
+        "is there. An empty list reads none: a sign-out then ends all sessions of the subject.",
+    )
 
     def mapping(
         self, profile: ProfileName, *, allows_certificate_bound: bool = False

@@ -16,5 +16,6 @@ Keys, with PREFIX "authsvc" and P the number of a partition, which is one slot o
 ``PREFIX:{P}:events``             stream      the log
 ``PREFIX:{0}:not_befores``        hash        the not-befores
 ``PREFIX:{0}:d:NAME``             string      a document
+``PREFIX:{0}:r:KEY``              string      a message was received; it expires by itself
 ================================  ==========  ==============================================
 """

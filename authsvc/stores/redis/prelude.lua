@@ -18,6 +18,10 @@ local function document_key(name)
   return base .. ':d:' .. name
 end
 
+local function received_key(key)
+  return base .. ':r:' .. key
+end
+
 local function subject_key(index)
   return base .. ':u:' .. index
 end

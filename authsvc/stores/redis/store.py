@@ -20,6 +20,7 @@ from authsvc.stores.redis.listing import Listing
 from authsvc.stores.redis.not_befores import NotBeforeHash
 from authsvc.stores.redis.partition import Partition
 from authsvc.stores.redis.partitions import Partitions
+from authsvc.stores.redis.received import ReceivedKeys
 from authsvc.stores.redis.record_writes import RecordWrites
 from authsvc.stores.redis.records import decode_value
 from authsvc.stores.redis.server import RedisServer
@@ -64,6 +65,7 @@ class RedisStore:
             self._link, self._partitions.first.base, events_kept=events_a_partition
         )
         self._documents = DocumentStrings(self._link, self._partitions.first.base)
+        self._received = ReceivedKeys(self._link, self._partitions.first.base)
         self._listing = Listing(self._link, self._partitions)
         self._watcher = watching.LogWatcher(
             self._link, self._watchers, self._partitions, self._check_open
@@ -234,6 +236,18 @@ class RedisStore:
         """See ``DocumentStore.put_document``."""
         self._check_open()
         return await self._documents.put(name, document)
+
+    # Received messages.
+
+    async def is_received(self, key: str) -> bool:
+        """See ``ReceivedStore.is_received``."""
+        self._check_open()
+        return await self._received.contains(key)
+
+    async def mark_received(self, key: str, until: float) -> None:
+        """See ``ReceivedStore.mark_received``."""
+        self._check_open()
+        await self._received.mark(key, until)
 
     # The log.
 

@@ -78,6 +78,10 @@ class Reader:
         rows = self._rows(_DOCUMENT, name)
         return Document(*rows[0]) if rows else None
 
+    def is_received(self, key: str) -> bool:
+        """Whether the file has a key of a received message."""
+        return bool(self._rows("SELECT 1 FROM received WHERE key = ?", key))
+
     def events(self, after: int, count: int) -> list[Row]:
         """Rows of events with a ``seq`` above ``after``, the oldest ``count`` of them."""
         return self._rows(_EVENTS, after, count)
@@ -149,10 +153,10 @@ class Reader:
         """Evict all records, and read all not-befores."""
         self.cache.clear()
         ((self.position,),) = self._rows("SELECT coalesce(max(seq), 0) FROM events")
-        for issuer, subject, token_id, until, set_time in self._rows(
-            "SELECT issuer, subject, token_id, time, set_time FROM not_befores"
+        for row in self._rows(
+            "SELECT time, set_time, issuer, subject, token_id, provider_session FROM not_befores"
         ):
-            self.cache.not_befores.add(NotBefore(until, set_time, issuer, subject, token_id))
+            self.cache.not_befores.add(NotBefore(*row))
 
     def _rows(self, statement: str, *values: object) -> list[Row]:
         self.check_open()

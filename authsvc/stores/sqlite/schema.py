@@ -20,7 +20,7 @@ from authsvc.stores.codec import (
     shared,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """``PRAGMA user_version`` of the files that this module writes."""
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -75,6 +75,26 @@ _MIGRATIONS = (
         revision INTEGER NOT NULL,
         content BLOB NOT NULL
     );
+    """,
+    """
+    ALTER TABLE not_befores RENAME TO not_befores_3;
+    CREATE TABLE not_befores (
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        token_id TEXT NOT NULL,
+        provider_session TEXT NOT NULL,
+        time REAL NOT NULL,
+        set_time REAL NOT NULL,
+        PRIMARY KEY (issuer, subject, token_id, provider_session)
+    );
+    INSERT INTO not_befores SELECT issuer, subject, token_id, '', time, set_time
+        FROM not_befores_3;
+    DROP TABLE not_befores_3;
+    CREATE TABLE received (
+        key TEXT PRIMARY KEY,
+        until REAL NOT NULL
+    );
+    CREATE INDEX received_by_until ON received (until);
     """,
 )
 """Statements that make each version of the schema from the one before."""

@@ -119,6 +119,8 @@ class SqliteStore:
         total = 0
         while removed := await self._write(lambda transaction: transaction.sweep(now)):
             total += removed
+        while await self._writer.run(lambda transaction: transaction.sweep_received(now)):
+            pass
         return total
 
     async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
@@ -155,6 +157,14 @@ class SqliteStore:
     async def put_document(self, name: str, document: Document) -> bool:
         """See ``DocumentStore.put_document``."""
         return await self._writer.run(lambda transaction: transaction.put_document(name, document))
+
+    async def is_received(self, key: str) -> bool:
+        """See ``ReceivedStore.is_received``."""
+        return self._reader.is_received(key)
+
+    async def mark_received(self, key: str, until: float) -> None:
+        """See ``ReceivedStore.mark_received``."""
+        await self._writer.run(lambda transaction: transaction.mark_received(key, until))
 
     async def append(self, event: SessionEvent) -> None:
         """See ``SessionStore.append``."""

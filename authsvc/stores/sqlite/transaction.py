@@ -105,8 +105,9 @@ class Transaction:
     def set_not_before(self, not_before: NotBefore) -> str:
         """See ``SessionStore.set_not_before``."""
         self._connection.execute(
-            "INSERT INTO not_befores (issuer, subject, token_id, time, set_time) "
-            "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "INSERT INTO not_befores "
+            "(issuer, subject, token_id, provider_session, time, set_time) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET time = excluded.time, set_time = excluded.set_time WHERE excluded.time >= time",
             (*not_before.key, not_before.time, not_before.set_time),
         )
@@ -129,6 +130,21 @@ class Transaction:
         predecessor = () if document.revision == 1 else (document.revision - 1,)
         values = (document.revision, document.content, name, *predecessor)
         return self._connection.execute(statement, values).rowcount == 1
+
+    def mark_received(self, key: str, until: float) -> None:
+        """See ``ReceivedStore.mark_received``."""
+        self._connection.execute(
+            "INSERT INTO received (key, until) VALUES (?, ?) "
+            "ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+            (key, until),
+        )
+
+    def sweep_received(self, now: float) -> int:
+        """Remove keys of received messages, ``SWEEP_CHUNK`` at most; returns how many were."""
+        return self._connection.execute(
+            "DELETE FROM received WHERE key IN (SELECT key FROM received WHERE until <= ? LIMIT ?)",
+            (now, SWEEP_CHUNK),
+        ).rowcount
 
     def append(self, event: SessionEvent) -> str:
         """Log an event.

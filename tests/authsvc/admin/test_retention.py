@@ -24,4 +24,4 @@ async def test_expired_data_is_removed(office: Office) -> None:
     # Its tokens have expired by then, by any clock.
     for now, kept in ((1_000.0 + margin, True), (1_000.5 + margin, False)):
         await remove_expired(office.store, now=START + now, limits=limits)
-        assert (len(await office.store.get_not_befores([("idp", "alice", "")])) == 1) is kept
+        assert (len(await office.store.get_not_befores([("idp", "alice", "", "")])) == 1) is kept

@@ -478,9 +478,9 @@ async def test_a_watch_streams_events(site: Site, idp: IdentityProvider, clock: 
     assert all(event.type is EventType.TOKENS_REVOKED for event in revoked)
     not_befores = [event.not_before for event in revoked]
     assert [it and (it.key, it.time) for it in not_befores] == [
-        ((ISSUER, "alice", ""), START),
-        ((ISSUER, "", "j1"), END_OF_TIME),
-        (("", "", ""), START),
+        ((ISSUER, "alice", "", ""), START),
+        ((ISSUER, "", "j1", ""), END_OF_TIME),
+        (("", "", "", ""), START),
     ]
 
 
@@ -525,7 +525,7 @@ async def test_a_watch_is_filtered(site: Site, idp: IdentityProvider) -> None:
         await site.operator.revoke_token(ISSUER, "j1")
         await site.operator.revoke_everyone(before_time=START - 1)
         keys = [it.event.not_before.key for it in await taken(events, 3) if it.event.not_before]
-        assert keys == [(ISSUER, "alice", ""), (ISSUER, "", "j1"), ("", "", "")]
+        assert keys == [(ISSUER, "alice", "", ""), (ISSUER, "", "j1", ""), ("", "", "", "")]
 
 
 async def test_invalid_watch_requests(site: Site) -> None:

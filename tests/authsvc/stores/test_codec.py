@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from authsvc.domain.provider_session import session_digest
 from authsvc.domain.record import Grant, Record
-from authsvc.stores.codec import decode_record, encode_record
+from authsvc.domain.revocation import NotBefore
+from authsvc.stores.codec import (
+    decode_grants,
+    decode_not_before,
+    decode_record,
+    encode_grants,
+    encode_record,
+)
 from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.sqlite.schema import record_of, row_of
 
 GRANT = Grant(b"d" * 32, 1.0, 2.0, "token", "client")
+OF_SESSION = replace(GRANT, provider_session=session_digest("https://idp.example", "sid"))
 RECORD = Record(
     *("session", 1, 1.0, 1.0, 2.0, "https://idp.example", "ada"),
     grants={"https://mcp.example/mcp": GRANT},
 )
+
+
+@pytest.mark.parametrize("grant", [GRANT, OF_SESSION], ids=["no provider session", "one"])
+def test_a_record_is_read_as_it_was_written(grant: Grant) -> None:
+    record = replace(RECORD, grants={"https://mcp.example/mcp": grant})
+    assert decode_record(encode_record(record)) == record
+    assert decode_value("session", encode_value(record)) == record
+    assert record_of(tuple(row_of(record))) == record
+
+
+def test_what_was_written_before_provider_sessions_is_read() -> None:
+    text = (
+        '{"format":1,"grants":{"https://mcp.example/mcp":'
+        '["ZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGRkZGQ=",1.0,2.0,"token","client"]}}'
+    )
+    assert decode_grants(text) == RECORD.grants
+    assert encode_grants(RECORD.grants) == text
+    before = '{"format":1,"time":1.0,"set_time":2.0,"issuer":"i","subject":"s","token_id":""}'
+    assert decode_not_before(before) == NotBefore(1.0, 2.0, "i", "s")
 
 
 def test_records_share_what_the_configuration_bounds() -> None:

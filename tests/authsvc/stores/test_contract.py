@@ -15,6 +15,7 @@ import pytest
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.server.config.store import StoreKind
@@ -293,6 +294,8 @@ async def test_a_closed_store_is_unavailable(store: SessionStore) -> None:
         put(store, record("t")),
         store.remove(record()),
         store.sweep(0.0),
+        store.is_received("key"),
+        store.mark_received("key", 2e9),
     ):
         with pytest.raises(AuthError) as caught:
             await call
@@ -434,11 +437,14 @@ async def test_a_page_token_of_another_list_is_rejected(store: SessionStore, aft
 
 OF_ALICE = NotBefore(100.0, 150.0, issuer="idp", subject="alice")
 OF_J1 = NotBefore(END_OF_TIME, 150.0, issuer="idp", token_id="j1")
+OF_SESSION = NotBefore(100.5, 150.0, "idp", provider_session=session_digest("idp", "sid"))
+OF_NO_SESSION = NotBefore(100.25, 150.0, "idp", "alice", provider_session=NO_PROVIDER_SESSION)
 OF_EVERYONE = NotBefore(99.125, 151.0)
+NOT_BEFORES = (OF_ALICE, OF_J1, OF_SESSION, OF_NO_SESSION, OF_EVERYONE)
 
 
 async def test_a_not_before_is_in_force(store: SessionStore) -> None:
-    for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
+    for not_before in NOT_BEFORES:
         token = await store.set_not_before(not_before)
         assert [
             it for it in await store.get_not_befores([not_before.key]) if it.key == not_before.key
@@ -446,9 +452,10 @@ async def test_a_not_before_is_in_force(store: SessionStore) -> None:
         remembered = store.cached_not_befores(token)
         assert remembered is None or not_before in list(remembered)
     await eventually(lambda: store.cached_not_befores(token) is not None)
-    assert {it.key: it for it in store.cached_not_befores(token) or ()} == {
-        it.key: it for it in (OF_ALICE, OF_J1, OF_EVERYONE)
-    }
+    in_force = {it.key: it for it in NOT_BEFORES}
+    assert {it.key: it for it in store.cached_not_befores(token) or ()} == in_force
+    found = await store.get_not_befores(list(in_force))
+    assert {it.key: it for it in found} == in_force
 
 
 async def test_the_later_of_two_not_befores_applies(store: SessionStore) -> None:
@@ -462,9 +469,19 @@ async def test_the_later_of_two_not_befores_applies(store: SessionStore) -> None
 
 
 async def test_keys_whose_concatenation_is_equal_are_distinct(store: SessionStore) -> None:
-    names = [("a", "bc", ""), ("ab", "c", ""), ("a", "", "bc"), ("", "", ""), ("a ü\n", "日本", "")]
-    for number, (issuer, subject, token_id) in enumerate(names):
-        await store.set_not_before(NotBefore(100.0 + number, 150.0, issuer, subject, token_id))
+    names = [
+        ("a", "bc", "", ""),
+        ("ab", "c", "", ""),
+        ("a", "", "bc", ""),
+        ("a", "", "", "bc"),
+        ("a", "bc", "", NO_PROVIDER_SESSION),
+        ("a", "bc", NO_PROVIDER_SESSION, ""),
+        ("", "", "", ""),
+        ("a ü\n", "日本", "", ""),
+        ('a","', '"', "", '","'),
+    ]
+    for number, name in enumerate(names):
+        await store.set_not_before(NotBefore(100.0 + number, 150.0, *name))
     not_befores = {it.key: it.time for it in await store.get_not_befores(names)}
     assert not_befores == {name: 100.0 + number for number, name in enumerate(names)}
 
@@ -477,11 +494,11 @@ async def test_a_not_before_leaves_the_records_alone(store: SessionStore) -> Non
 
 
 async def test_not_befores_that_were_set_long_ago_are_deleted(store: SessionStore) -> None:
-    for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
+    for not_before in NOT_BEFORES:
         await store.set_not_before(not_before)
-    keys = [OF_ALICE.key, OF_J1.key, OF_EVERYONE.key]
+    keys = [it.key for it in NOT_BEFORES]
     await store.delete_not_befores(150.0)
-    assert len(await store.get_not_befores(keys)) == 3
+    assert len(await store.get_not_befores(keys)) == len(NOT_BEFORES)
     await store.delete_not_befores(150.5)
     assert list(await store.get_not_befores(keys)) == [OF_EVERYONE]
     remembered = store.cached_not_befores()
@@ -554,12 +571,11 @@ async def test_records_removed_by_the_cap_are_logged(store: SessionStore) -> Non
 
 async def test_a_not_before_is_logged(store: SessionStore) -> None:
     position = await store.position()
-    for not_before in (OF_ALICE, OF_J1, OF_EVERYONE):
+    for not_before in NOT_BEFORES:
         await store.set_not_before(not_before)
-    events = [it.event for it in await told(store, position, 3)]
+    events = [it.event for it in await told(store, position, len(NOT_BEFORES))]
     assert events == [
-        SessionEvent(EventType.TOKENS_REVOKED, it.set_time, not_before=it)
-        for it in (OF_ALICE, OF_J1, OF_EVERYONE)
+        SessionEvent(EventType.TOKENS_REVOKED, it.set_time, not_before=it) for it in NOT_BEFORES
     ]
 
 
@@ -745,3 +761,41 @@ async def test_a_closed_store_answers_nothing(store: SessionStore) -> None:
         with pytest.raises(AuthError) as caught:
             await call
         assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+# Received messages.
+
+LATER = 4_000_000_000.0
+"""In the future of the server's clock, too: the keys of Valkey expire by it."""
+
+
+async def test_a_message_is_received_once_it_is_marked(store: SessionStore) -> None:
+    assert not await store.is_received("key")
+    await store.mark_received("key", LATER)
+    assert await store.is_received("key")
+    for other in ("Key", "ke", "key2", ""):
+        assert not await store.is_received(other)
+
+
+async def test_a_mark_is_kept_until_its_time(store: SessionStore) -> None:
+    await store.mark_received("key", LATER)
+    await store.sweep(LATER - 1)
+    assert await store.is_received("key")
+    await store.sweep(LATER)
+    assert await store.is_received("key") is isinstance(store, RedisStore)  # by the server's clock
+
+
+async def test_of_two_marks_the_later_time_is_kept(store: SessionStore) -> None:
+    for first, second in ((LATER, LATER + 10), (LATER + 10, LATER)):
+        key = f"key-{first}"
+        await store.mark_received(key, first)
+        await store.mark_received(key, second)
+        await store.sweep(LATER + 5)
+        assert await store.is_received(key)
+
+
+async def test_marks_and_documents_do_not_disturb_each_other(store: SessionStore) -> None:
+    await store.mark_received("keys", LATER)
+    assert await store.document("keys") is None
+    assert await store.put_document("other", Document(1, b"x"))
+    assert not await store.is_received("other")

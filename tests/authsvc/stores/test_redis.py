@@ -178,7 +178,7 @@ async def test_a_not_before_reaches_every_replica(server: RedisServer) -> None:
         later = await one.set_not_before(NotBefore(200.0, 200.0))
         assert other.cached_not_befores(token) is not None
         assert other.cached_not_befores(later) is None
-        found = await other.get_not_befores([EVERYONE, ("idp", "alice", "")])
+        found = await other.get_not_befores([EVERYONE, ("idp", "alice", "", "")])
         assert {it.time for it in found} == {100.0, 200.0}
 
 
@@ -197,7 +197,7 @@ async def test_the_later_of_two_not_befores_applies_on_every_replica(server: Red
     async with opened(server, prefix=prefix) as store:
         await store.set_not_before(NotBefore(200.0, 1.0, "idp", "alice"))
         await store.set_not_before(NotBefore(100.0, 2.0, "idp", "alice"))
-        (found,) = await store.get_not_befores([("idp", "alice", "")])
+        (found,) = await store.get_not_befores([("idp", "alice", "", "")])
         assert found.time == 200.0
 
 
@@ -666,7 +666,7 @@ async def _exercise(store: RedisStore) -> None:
     assert await store.put(record("a", subject=""), EventType.CREATED)
     await store.touch(replace(first, expire_time=9999.0))
     await store.set_not_before(NotBefore(1.0, 1.0, "idp", "bob"))
-    assert len(await store.get_not_befores([("idp", "bob", "")])) == 1
+    assert len(await store.get_not_befores([("idp", "bob", "", "")])) == 1
     await store.delete_not_befores(2.0)
     assert len((await store.page(RecordFilter(), size=10)).records) == 2
     assert (

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from authsvc.admin import checks as administration
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.provider_session import session_digest
 from authsvc.domain.resolution import Actor, Principal
 from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import (
@@ -181,6 +182,34 @@ def test_each_text_is_bounded(claims_of: Callable[[str], dict[str, object]]) -> 
     with pytest.raises(AuthError) as caught:
         principal(**claims_of(MOST + "é"))
     assert caught.value.reason is Reason.TOKEN_TOO_LARGE
+    assert "é" not in caught.value.detail
+
+
+def test_the_provider_session() -> None:
+    session = ClaimMapping().provider_session
+    assert session(BASE) == ""
+    assert session({**BASE, "sid": None}) == ""
+    assert session({**BASE, "sid": "s1"}) == session_digest(str(BASE["iss"]), "s1")
+    assert session({**BASE, "sid": "s1", "iss": "else"}) == session_digest("else", "s1")
+    assert session({**BASE, "sid": MOST}) == session_digest(str(BASE["iss"]), MOST)
+
+
+def test_the_provider_session_may_be_another_claim_or_none() -> None:
+    claims = {**BASE, "sid": "s1", "ext": {"session": "s2"}}
+    paths = (ClaimPath("/ext/session"), ClaimPath("sid"))
+    other = ClaimMapping.of("standard", session=paths)
+    assert other.provider_session(claims) == session_digest(str(BASE["iss"]), "s2")
+    assert other.sources(claims)["session"] == ("/ext/session",)
+    assert ClaimMapping.of("standard", session=()).provider_session({**claims, "sid": 7}) == ""
+
+
+@pytest.mark.parametrize("sid", ["", 7, True, ["s1"], {"id": "s1"}, MOST + "é"], ids=repr)
+def test_a_malformed_provider_session_is_rejected(sid: object) -> None:
+    """Were it ignored, no sign-out that names the session would revoke the token."""
+    with pytest.raises(AuthError) as caught:
+        ClaimMapping().provider_session({**BASE, "sid": sid})
+    assert caught.value.reason is Reason.TOKEN_MALFORMED
+    assert caught.value.setting == "claims.session"
     assert "é" not in caught.value.detail
 
 
