@@ -4,7 +4,7 @@
 set -eu
 coverage="$1/coverage"
 FULL="authsvc/domain/* authsvc/resolver/* authsvc/tokens/* authsvc/access/* authsvc/audit/*
-authsvc/assertions/* authsvc/http_auth/* authsvc/gateways/* mcp_adapter/gate/*"
+authsvc/assertions/* authsvc/signals/* authsvc/http_auth/* authsvc/gateways/* mcp_adapter/gate/*"
 
 changed=$(find authsvc mcp_adapter -name '*.py' -newer .coverage 2>/dev/null | head -n 1)
 if ! [ -f .coverage ] || [ -n "$changed" ]; then

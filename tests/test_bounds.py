@@ -118,6 +118,7 @@ BOUNDED = {
     "authsvc/http_server/drop_log.py": {"DropLog._unlogged": NAMES},
     "authsvc/http_server/listening.py": {"Listener._pending": "open connections"},
     "authsvc/http_server/waiting.py": {"WaitingConnections._by_phase": "open connections"},
+    "authsvc/signals/verification.py": {"SignatureVerifier._streams": CONFIGURATION},
     "authsvc/access/usage.py": {"Usages._by_caller": "registered callers, and one for all others"},
     "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
     "authsvc/common/newest.py": {"Newest._items": "its own bounds"},

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "telemetry": {"domain", "common", "net", "assertions", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},
+    "signals": {"domain", "common", "net", "admin", *PARTS},
     "rpc": {
         *("domain", "common", "access", "audit", "resolver", "admin"),
         *("telemetry", "wire", "v1", "internal"),

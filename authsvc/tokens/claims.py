@@ -158,6 +158,10 @@ def _check_kind(claims: Mapping[str, object], profile: Profile) -> None:
     for name in _ID_TOKEN_CLAIMS:
         if claims.get(name) is not None:
             raise malformed(name, "is one of an ID token; send the access token")
+    events = claims.get("events")
+    if isinstance(events, dict) and any(":" in name for name in events):
+        # Event types are URIs (RFC 8417 section 2.2). A logout token may have any ``typ``.
+        raise malformed("events", "is one of a security event token; send the access token")
     for name, values in profile.kinds.items():
         if optional_text(claims, name) not in values:
             raise malformed(name, "is not that of an access token; send the access token")

@@ -46,14 +46,14 @@ ACCESS_TOKEN_TYPES = ("", "jwt", "at+jwt")
 """Header ``typ`` of access tokens: absent, as RFC 7519 section 5.1, as RFC 9068 section 2.1. Others
 (logout tokens, DPoP proofs) are signed with the same keys for other purposes."""
 
-_OTHER_PURPOSES = frozenset(
+OTHER_PURPOSES = frozenset(
     {
         *("logout+jwt", "dpop+jwt", "secevent+jwt", "token-introspection+jwt", "id+jwt"),
         *("client-authentication+jwt", "oauth-authz-req+jwt", "kb+jwt", "rt+jwt"),
         *("id", "id_token", "refresh", "refresh_token"),
     }
 )
-"""Header ``typ`` of other tokens, which no setting should make access tokens."""
+"""Header ``typ`` of other tokens, which no setting makes access tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,10 @@ class Issuer:
         accepted = names
         if self.token_types:
             accepted = tuple(name.lower().removeprefix("application/") for name in names)
-        if token_type in accepted:
+        is_other = token_type in OTHER_PURPOSES
+        if token_type in accepted and not is_other:
             return
         shown = ", ".join(name or "none" for name in names)
-        is_other = token_type in _OTHER_PURPOSES
         raise AuthError(
             Reason.TOKEN_MALFORMED,
             f"typ {token_type[:32]!r}, accepted: {shown}"

@@ -22,6 +22,7 @@ from authsvc.server.config.claims import (
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
 from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
 from authsvc.tokens.algorithms import ALGORITHMS
+from authsvc.tokens.jwt import OTHER_PURPOSES
 
 _OF_FETCHED_KEYS = (
     "allow_private_addresses",
@@ -138,6 +139,12 @@ class IssuerSettings(Table):
     @rule
     def _some_tokens_are_accepted(self) -> Iterator[Fault]:
         yield from empty_entries(self)
+
+    @rule
+    def _types_are_of_access_tokens(self) -> Iterator[Fault]:
+        for name in self.accepted_types:
+            if name.lower().removeprefix("application/") in OTHER_PURPOSES:
+                yield Fault(f"has {name}: no access token has that typ", ("accepted_types",))
 
     @rule
     def _secrets_rotate(self) -> Iterator[Fault]:

@@ -212,6 +212,10 @@ def test_an_endpoint_is_https_or_on_loopback(tmp_path: Path, url: str) -> None:
             issuer('jwks_file = "j"').replace("b.example", "b.example "),
             "issuers[https://b.example ].issuer: is one",
         ),
+        (
+            issuer('jwks_file = "j"\naccepted_types = ["JWT", "application/SecEvent+JWT"]'),
+            "issuers[https://b.example].accepted_types: has application/SecEvent+JWT: no access",
+        ),
         (exchange(more='api = "api.example"'), "credentials.exchange[0].api: is a URI"),
         (exchange(more='api = "https://api.example#x"'), "credentials.exchange[0].api: is a URI"),
         (exchange(more='scopes = ["a b"]'), "credentials.exchange[0].scopes: is a scope"),

@@ -399,6 +399,9 @@ async def test_required_claims_are_the_issuers() -> None:
         ("AT+JWT", ("application/at+jwt",), True),
         ("JWT", ("at+jwt",), False),
         (None, ("at+jwt",), False),
+        ("secevent+jwt", ("secevent+jwt",), False),
+        ("Application/Logout+JWT", ("application/logout+jwt",), False),
+        ("id_token", ("JWT", "id_token"), False),
     ],
 )
 async def test_token_types(
@@ -407,6 +410,30 @@ async def test_token_types(
     header = {"alg": "HS256"} if token_type is None else {"alg": "HS256", "typ": token_type}
     issuer = replace(SECRET_ISSUER, token_types=configured)
     token = hmac_signed(header)
+    if accepted:
+        await verify(token, issuer)
+    else:
+        assert await reason_of(token, issuer) is Reason.TOKEN_MALFORMED
+
+
+@pytest.mark.parametrize("configured", [(), ("JWT", "secevent+jwt", "logout+jwt")])
+@pytest.mark.parametrize(
+    ("events", "accepted"),
+    [
+        ({"http://schemas.openid.net/event/backchannel-logout": {}}, False),
+        ({"urn:ietf:params:scim:event:delete": None, "more": {}}, False),
+        ({"opening": "a claim of one's own"}, True),
+        (["http://schemas.openid.net/event/backchannel-logout"], True),
+        ({}, True),
+        (None, True),
+    ],
+)
+async def test_a_signal_is_no_access_token(
+    events: object, configured: tuple[str, ...], *, accepted: bool
+) -> None:
+    """Keycloak's logout tokens have typ JWT, and an audience may be a client id."""
+    issuer = replace(SECRET_ISSUER, token_types=configured)
+    token = hmac_signed({"alg": "HS256", "typ": "JWT"}, claims(events=events))
     if accepted:
         await verify(token, issuer)
     else:
