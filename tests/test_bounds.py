@@ -41,8 +41,9 @@ BOUNDED = {
     "authsvc/assertions/signer.py": {"Assertions._cached": "cached_tokens, 10 KB each on average"},
     "authsvc/audit/calls.py": {
         "CallAudit.counts": NAMES,
-        "CallEvent.arguments": "16, of 256 characters each",
     },
+    "authsvc/audit/call_event.py": {"CallEvent.arguments": "16, of 256 characters each"},
+    "authsvc/audit/pending.py": {"PendingCalls._events": "8,192, of 4,000,000 characters"},
     "authsvc/access/client_budgets.py": {"ClientBudgets._by_network": "4,096 clients"},
     "authsvc/access/certificate_names.py": {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
@@ -154,6 +155,7 @@ BOUNDED = {
         "is read",
         "Outbox._writers": TASKS,
     },
+    "authsvc/telemetry/metrics.py": {"Metrics.audited_calls": NAMES},
     "authsvc/telemetry/counts.py": {
         "Checks.answers": NAMES,
         "Operations.results": NAMES,
@@ -200,6 +202,7 @@ BOUNDED = {
     "mcp_adapter/transport/cancellation.py": {"InFlight._scopes": "requests in flight"},
     "mcp_adapter/server/config.py": {"Settings.implied_scopes": CONFIGURATION},
     "mcp_adapter/server/telemetry.py": {
+        "AdapterMetrics.audited_calls": NAMES,
         "AdapterMetrics._calls": NAMES,
         "AdapterMetrics._requests": NAMES,
         "AdapterMetrics._seconds": NAMES,

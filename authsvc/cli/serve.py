@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from authsvc.audit.formats import AuditFormat
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.common.process import forbid_core_dumps, imports_of_a_server
 
@@ -39,7 +40,7 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
         if not settings.allow_core_dumps:
             forbid_core_dumps()
         if settings.audit_file is not None:
-            _append_audit(settings.audit_file)
+            _append_audit(settings.audit_file, settings.audit.format)
         if lifeline is not None:
             event_loop.run(server.serve(settings, workers.Lifeline(*lifeline)))
         elif settings.workers > 1:
@@ -49,13 +50,13 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
             event_loop.run(server.serve(settings))
 
 
-def _append_audit(path: Path) -> None:
+def _append_audit(path: Path, audit_format: AuditFormat) -> None:
     from authsvc.audit import security
     from authsvc.common.file_faults import file_fault
     from authsvc.common.settings import ConfigError
     from authsvc.telemetry import logs
 
     try:
-        logs.append_to_file(security.LOGGER_NAME, path)
+        logs.append_to_file(security.LOGGER_NAME, path, audit_format)
     except OSError as error:
         raise ConfigError(f"audit_file: {file_fault(path, error)}") from None

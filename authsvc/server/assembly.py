@@ -12,6 +12,7 @@ from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.sessions import SessionAdmin
 from authsvc.assertions.signer import Assertions
+from authsvc.audit.calls import CallAudit
 from authsvc.credentials import CredentialBroker
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.server.assertions import open_assertions
@@ -45,6 +46,7 @@ class Service:
         usages: what each caller uses at the moment.
         resolver: decides on sessions.
         admin: does what operators ask for.
+        call_audit: writes the calls that gateways ask about.
         assertions: tell upstreams who is asking, by keys that have to be refreshed; None without
             ``[assertions]``.
         metrics: counts.
@@ -59,6 +61,7 @@ class Service:
     usages: Usages
     resolver: SessionResolver
     admin: SessionAdmin
+    call_audit: CallAudit
     assertions: Assertions | None
     metrics: Metrics
     tracing: Tracing
@@ -91,6 +94,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
         store = await closing.enter_async_context(_store(settings, metrics, traces))
         closing.enter_context(metrics.security.counting())
+        call_audit = await closing.enter_async_context(_call_audit(settings, metrics))
         await closing.enter_async_context(_exposed(settings, metrics, clock))
         resolver = SessionResolver(
             _verifier(verifier, settings, metrics, traces),
@@ -118,6 +122,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
                 stopping=stopping,
                 clock=clock,
             ),
+            call_audit=call_audit,
             assertions=assertions,
             metrics=metrics,
             tracing=traces,
@@ -162,6 +167,16 @@ async def _store(
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def _call_audit(settings: Settings, metrics: Metrics) -> AsyncIterator[CallAudit]:
+    audit = settings.audit.opened(settings.audit_file, "audit_file")
+    metrics.audited_calls = audit.counts
+    try:
+        yield audit
+    finally:
+        await asyncio.to_thread(audit.close)
 
 
 @asynccontextmanager

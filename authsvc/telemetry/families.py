@@ -78,3 +78,15 @@ def results(name: str, documentation: str, operations: Operations) -> CounterMet
     for (_, result), count in items(operations.results):
         family.add_metric((result,), count)
     return family
+
+
+def audited_calls(name: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    """A counter of call events by result."""
+    family = CounterMetricFamily(
+        name,
+        "Call events: written, dropped for want of room, or failed to be written.",
+        labels=("result",),
+    )
+    for result, count in items(counts):
+        family.add_metric((result,), count)
+    return family

@@ -6,13 +6,13 @@ Modules log with the standard library; what they pass as ``extra`` becomes a fie
 from __future__ import annotations
 
 import logging
-import logging.handlers
-import os
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
+from authsvc.audit.formats import AuditFormat
+from authsvc.audit.ocsf import OcsfFormatter
+from authsvc.audit.security_file import SecurityFile
 from authsvc.telemetry.json_lines import JsonFormatter
 
 Format = Literal["auto", "json", "console"]
@@ -54,24 +54,17 @@ def _for_terminals(*, colors: bool) -> logging.Formatter:
     return formatter(colors=colors)
 
 
-def append_to_file(logger_name: str, path: Path) -> None:
-    """Also append one logger's lines to a file, as JSON. Only its owner can read the file.
+def append_to_file(logger_name: str, path: Path, audit_format: AuditFormat = "json") -> None:
+    """Also append the security events of a logger to a file. Only its owner can read the file.
+
+    Args:
+        logger_name: of the logger.
+        path: the file.
+        audit_format: of its lines.
 
     Raises:
         OSError: the file cannot be written, or is a symbolic link.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _PrivateFile(path, encoding="utf-8")
-    handler.setFormatter(JsonFormatter())
+    handler = SecurityFile(path)
+    handler.setFormatter(OcsfFormatter() if audit_format == "ocsf" else JsonFormatter())
     logging.getLogger(logger_name).addHandler(handler)
-
-
-class _PrivateFile(logging.handlers.WatchedFileHandler):
-    """A file that only its owner can read, also the new file after a rotation."""
-
-    def _open(self) -> TextIOWrapper:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.baseFilename, flags, 0o600)
-        # An existing file may have other permissions.
-        os.fchmod(descriptor, 0o600)
-        return os.fdopen(descriptor, "a", encoding=self.encoding)

@@ -24,6 +24,7 @@ from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCoun
 from authsvc.telemetry.counts import Checks, Operations, Resolves
 from authsvc.telemetry.families import (
     add_histogram,
+    audited_calls,
     durations,
     durations_by_operation,
     failures,
@@ -47,6 +48,7 @@ class Metrics:
         credentials: requests to the credential broker.
         issuing: lookups in the broker's caches, and their calls.
         security: security events that were logged.
+        audited_calls: number of call events by result; empty until the audit is open.
         ready: whether health is reported as SERVING.
         issuers: the state of each issuer at the last refresh.
         cached_responses: gives the number of responses in the cache.
@@ -63,6 +65,7 @@ class Metrics:
     credentials: Operations = field(default_factory=Operations)
     issuing: CacheCounts = field(default_factory=CacheCounts)
     security: SecurityEvents = field(default_factory=SecurityEvents)
+    audited_calls: Counter[str] = field(default_factory=Counter)
     ready: bool = False
     issuers: tuple[IssuerStatus, ...] = ()
     cached_responses: Callable[[], int] = int
@@ -99,6 +102,7 @@ class ServiceCollector(Collector):
         for labels, count in items(self._metrics.security.counts):
             security.add_metric(labels, count)
         yield security
+        yield audited_calls("authsvc_audit_calls", self._metrics.audited_calls)
         ready = GaugeMetricFamily(
             "authsvc_ready", "1 while the store and keys of every issuer are available."
         )

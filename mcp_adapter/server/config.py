@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
+from authsvc.audit.settings import AuditFileSettings
 from authsvc.client.settings import AuthsvcAddress
 from authsvc.client.targets import Targets
 from authsvc.common.formats import (
@@ -101,6 +102,7 @@ class Settings(FileSettings):
     tools: ToolsSettings = ToolsSettings()
     metrics: MetricsSettings | None = None
     tracing: TracingSettings | None = None
+    audit: AuditFileSettings = AuditFileSettings()
     connections: ConnectionSettings = ConnectionSettings()
     allowed_hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
         default=(),

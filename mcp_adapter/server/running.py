@@ -13,6 +13,7 @@ from functools import partial
 
 import uvicorn
 
+from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
@@ -39,7 +40,8 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the tools cannot be served.
+        ConfigError: the address cannot be listened on, the audit's file cannot be written, or the
+            tools cannot be served.
     """
     with listening_socket(settings.listen) as listener:
         toolset = Toolset.default(settings.s3, settings.tools)
@@ -48,6 +50,7 @@ async def serve(settings: Settings) -> None:
             traces = await running.enter_async_context(tracing(settings.tracing, "mcp-adapter"))
             metrics = AdapterMetrics(toolset.names, traces)
             await running.enter_async_context(_exposed(metrics, settings))
+            await running.enter_async_context(_call_audit(metrics, settings))
             client = _client(settings.authsvc, traces.traceparent)
             authsvc = await running.enter_async_context(client)
             await running.enter_async_context(toolset)
@@ -83,6 +86,16 @@ async def serve(settings: Settings) -> None:
 
 
 @asynccontextmanager
+async def _call_audit(metrics: AdapterMetrics, settings: Settings) -> AsyncIterator[CallAudit]:
+    audit = settings.audit.opened(settings.audit.file, "audit.file")
+    metrics.audited_calls = audit.counts
+    try:
+        yield audit
+    finally:
+        await asyncio.to_thread(audit.close)
+
+
+@asynccontextmanager
 async def _exposed(metrics: AdapterMetrics, settings: Settings) -> AsyncIterator[None]:
     if settings.metrics is None:
         yield
@@ -96,7 +109,7 @@ def check(settings: Settings) -> None:
     """Build what ``serve`` needs, without listening and without network access.
 
     Raises:
-        ConfigError: as ``serve``, but for the address.
+        ConfigError: as ``serve``, but for the address and the audit's file.
     """
     _client(settings.authsvc)
     Toolset.default(settings.s3, settings.tools)

@@ -31,7 +31,13 @@ from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_server.connection import ConnectionCounts
 from authsvc.telemetry.counts import Histogram, Operations
-from authsvc.telemetry.families import add_histogram, durations_by_operation, failures, items
+from authsvc.telemetry.families import (
+    add_histogram,
+    audited_calls,
+    durations_by_operation,
+    failures,
+    items,
+)
 from authsvc.telemetry.spans import NoTracing, Tracing
 
 METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
@@ -61,12 +67,16 @@ class AdapterMetrics(Collector):
     Args:
         tools: the names of the tools that are served; a call of another is of ``unknown``.
         tracing: makes spans of requests.
+
+    Attributes:
+        audited_calls: number of call events by result; empty until the audit is open.
     """
 
     def __init__(self, tools: Collection[str] = (), tracing: Tracing | None = None) -> None:
         self._tracing = tracing or NoTracing()
         self.authsvc = Operations()
         self.connections = ConnectionCounts()
+        self.audited_calls: Counter[str] = Counter()
         self._tools = frozenset(tools)
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._seconds: dict[str, Histogram] = {}
@@ -147,6 +157,7 @@ class AdapterMetrics(Collector):
         in_flight.add_metric((), self._in_flight)
         yield from (requests, seconds, calls, in_flight)
         yield from self._of_connections()
+        yield audited_calls("mcp_adapter_audit_calls", self.audited_calls)
         yield durations_by_operation(
             "mcp_adapter_authsvc_duration_seconds",
             "Latency of authsvc, as the adapter sees it.",

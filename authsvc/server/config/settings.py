@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 from pydantic_settings import SettingsConfigDict
 
+from authsvc.audit.settings import AuditSettings
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource
 from authsvc.domain.record import Limits
@@ -72,6 +73,7 @@ class Settings(FileSettings):
     assertions: AssertionSettings | None = None
     ext_authz: ExtAuthzSettings | None = None
     metrics: MetricsSettings | None = None
+    audit: AuditSettings = AuditSettings()
     tracing: TracingSettings | None = None
     max_token_bytes: int = Field(
         default=65_536, ge=1_024, le=65_536, description="Longest token that is accepted."
@@ -96,7 +98,9 @@ class Settings(FileSettings):
         description="Whether a crash may dump memory, which holds tokens and keys.",
     )
     audit_file: Path | None = Field(
-        default=None, description="A file that security events are appended to, besides the log."
+        default=None,
+        description="A file that security events are appended to, besides the log; and calls, in "
+        "place of it.",
     )
     workers: int = Field(
         default=1,
@@ -261,6 +265,20 @@ class Settings(FileSettings):
     def _development_tokens_are_accepted(self) -> Iterator[Fault]:
         if self.development is not None:
             yield from development_faults(self.development, self.issuers, self.registered_resources)
+
+    @rule
+    def _audit_format_has_a_file(self) -> Iterator[Fault]:
+        if self.audit.format != "json" and self.audit_file is None:
+            yield Fault("is the format of audit_file: set audit_file, too", ("audit", "format"))
+
+    @rule
+    def _audited_calls_are_seen(self) -> Iterator[Fault]:
+        if self.audit.calls != "off" and self.ext_authz is None:
+            yield Fault(
+                "needs [ext_authz]: authsvc sees the calls that gateways ask about, and no other; "
+                "a server with SessionGate audits its own",
+                ("audit", "calls"),
+            )
 
     @rule
     def _idle_connections_are_closed(self) -> Iterator[Fault]:

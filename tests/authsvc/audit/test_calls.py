@@ -1,28 +1,67 @@
-"""Calls are audited as the setting says, with declared arguments alone."""
+"""Calls are audited as the settings say: to a file or to the log, and never in the caller's way."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import logging
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from authsvc.audit.calls import (
-    CUT,
-    MAX_ARGUMENTS,
-    MAX_VALUE_CHARACTERS,
-    CallAudit,
-    CallEvent,
-    CallOutcome,
-    CallsAudited,
-    declared_arguments,
+from authsvc.audit.calls import CallAudit, CallEvent, CallOutcome, CallsAudited
+from authsvc.domain.resolution import Actor
+from authsvc.telemetry.json_lines import JsonFormatter
+from tests.support.bounds import TIMEOUT_SECONDS
+
+EVENT = CallEvent(
+    "tools/call",
+    CallOutcome.SUCCEEDED,
+    tool="list_objects",
+    status=200,
+    duration_seconds=0.0123456789,
+    caller="mcp-adapter",
+    session="01234567…",
+    resource="https://mcp.example.com/mcp",
+    issuer="https://idp.example",
+    subject="alice",
+    client_id="app1",
+    actors=(Actor("agent", client_id="c1"),),
+    trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+    client_address="192.0.2.7",
+    arguments={"bucket": "b1"},
 )
+AS_JSON = {
+    "timestamp": "2033-05-18T03:33:20Z",
+    "level": "info",
+    "logger": "authsvc.calls",
+    "event": "a call",
+    "event_type": "CALL",
+    "method": "tools/call",
+    "outcome": "SUCCEEDED",
+    "tool": "list_objects",
+    "reason": "",
+    "status": 200,
+    "duration_seconds": 0.012346,
+    "caller": "mcp-adapter",
+    "session": "01234567…",
+    "resource": "https://mcp.example.com/mcp",
+    "issuer": "https://idp.example",
+    "subject": "alice",
+    "client_id": "app1",
+    "actors": [{"subject": "agent", "issuer": "", "client_id": "c1"}],
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "client_address": "192.0.2.7",
+    "arguments": {"bucket": "b1"},
+    "sample_ratio": 1.0,
+}
 
 
-@dataclass(frozen=True)
-class Someone:
-    subject: str
-    issuer: str = ""
-    client_id: str = ""
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize(("calls", "wanted"), [("off", 0), ("full", 1000)])
@@ -36,35 +75,113 @@ def test_a_ratio_is_audited() -> None:
     assert 300 < sum(audit.wants() for _ in range(1000)) < 700
 
 
-def test_a_call_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    audit = CallAudit()
-    audit.record(
-        CallEvent(
-            "tools/call",
-            CallOutcome.SUCCEEDED,
-            tool="list_objects",
-            subject="alice",
-            actors=(Someone("agent", client_id="c1"),),
-            arguments={"bucket": "b1"},
-        )
+def test_off_writes_nothing_and_makes_no_file(tmp_path: Path) -> None:
+    audit = CallAudit("off", file=tmp_path / "calls")
+    audit.record(EVENT)
+    audit.close()
+    assert list(tmp_path.iterdir()) == []
+    assert sum(audit.counts.values()) == 0
+
+
+def test_a_line_of_the_file_has_every_field(tmp_path: Path) -> None:
+    audit = CallAudit(file=tmp_path / "calls", clock=lambda: 2e9)
+    audit.record(EVENT)
+    audit.close()
+    assert lines(tmp_path / "calls") == [AS_JSON]
+    assert {field.name for field in fields(CallEvent)} < set(AS_JSON)
+    assert audit.counts == {"written": 1, "dropped": 0, "failed": 0}
+
+
+def test_without_a_file_calls_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    audit = CallAudit(clock=lambda: 2e9)
+    audit.record(EVENT)
+    audit.close()
+    (record,) = [record for record in caplog.records if record.name == "authsvc.calls"]
+    line = json.loads(JsonFormatter().format(record))
+    assert {name: value for name, value in line.items() if name != "message"} == AS_JSON
+
+
+def test_the_log_of_calls_ignores_the_level() -> None:
+    assert logging.getLogger("authsvc.calls").isEnabledFor(logging.INFO)
+
+
+def test_a_line_of_ocsf(tmp_path: Path) -> None:
+    audit = CallAudit(file=tmp_path / "calls", format="ocsf", clock=lambda: 2e9)
+    audit.record(EVENT)
+    audit.close()
+    (line,) = lines(tmp_path / "calls")
+    assert (line["class_uid"], line["time"]) == (6003, 2_000_000_000_000)
+
+
+def test_no_line_has_more_than_an_event(tmp_path: Path) -> None:
+    audit = CallAudit(file=tmp_path / "calls")
+    audit.record(CallEvent("a\n{}\r\u2028\x1b[2J\ud800", CallOutcome.FAILED, tool="\x00"))
+    audit.close()
+    (line,) = lines(tmp_path / "calls")
+    assert line["method"] == "a\n{}\r\u2028\x1b[2J\ud800"
+    assert re.fullmatch(rb"[ -~]+\n", (tmp_path / "calls").read_bytes())
+
+
+def test_two_audits_and_processes_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    audits = [CallAudit(file=path) for _ in range(2)]
+    for audit in audits:
+        for _ in range(500):
+            audit.record(EVENT)
+    for audit in audits:
+        audit.close()
+    assert len(lines(path)) == 1000
+
+
+def test_a_fork_writes_its_own_calls(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    script = f"""
+import os
+from authsvc.audit.calls import CallAudit, CallEvent, CallOutcome
+audit = CallAudit(file={str(path)!r})
+audit.record(CallEvent("parent", CallOutcome.SUCCEEDED))
+if not os.fork():
+    audit.close()  # nothing of the parent's
+    audit.record(CallEvent("child", CallOutcome.SUCCEEDED))
+    audit.close()
+    os._exit(0)
+os.wait()
+"""
+    subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
+        check=True,
+        timeout=TIMEOUT_SECONDS,
+        cwd=Path(__file__).parents[3],
     )
-    (line,) = [vars(record) for record in caplog.records if record.name == "authsvc.calls"]
-    assert (line["event_type"], line["tool"], line["subject"]) == ("CALL", "list_objects", "alice")
-    assert line["actors"] == [{"subject": "agent", "issuer": "", "client_id": "c1"}]
-    assert line["arguments"] == {"bucket": "b1"}
-    assert audit.counts["written"] == 1
+    # The parent does not close: the end of its process writes what is pending.
+    assert sorted(str(line["method"]) for line in lines(path)) == ["child", "parent"]
 
 
-def test_declared_arguments_alone_and_bounded() -> None:
-    sent = {"bucket": "b" * 1000, "secret": "s3cr3t", "keys": ["k"] * 100_000, "count": 7}
-    found = declared_arguments(sent, ["bucket", "keys", "count", "missing"])
-    assert list(found) == ["bucket", "keys", "count"]
-    assert found["count"] == "7"
-    assert all(len(value) <= MAX_VALUE_CHARACTERS for value in found.values())
-    assert found["bucket"].endswith(CUT)
-    assert found["keys"].endswith(CUT)
+def test_a_closed_audit_drops_and_counts(tmp_path: Path) -> None:
+    audit = CallAudit(file=tmp_path / "calls")
+    audit.close()
+    audit.close()
+    audit.record(EVENT)
+    assert audit.counts["dropped"] == 1
 
 
-def test_at_most_so_many_arguments() -> None:
-    names = [f"n{number}" for number in range(100)]
-    assert len(declared_arguments(dict.fromkeys(names, 1), names)) == MAX_ARGUMENTS
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        CallAudit(file=tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"calls": "some"}, "calls is one of off, sampled, full, not 'some'"),
+        ({"sample_ratio": 0.0}, "more than 0"),
+        ({"sample_ratio": 1.5}, "at most 1"),
+        ({"sample_ratio": float("nan")}, "at most 1"),
+        ({"format": "xml", "file": "f"}, "json, ocsf"),
+        ({"format": "ocsf"}, "set file, too"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CallAudit(**arguments)  # type: ignore[arg-type]

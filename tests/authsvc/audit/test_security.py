@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +14,6 @@ import pytest
 
 from authsvc.audit.security import SecurityEvent, SecurityEventType
 from authsvc.domain.errors import AuthError
-from authsvc.telemetry import logs
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -179,26 +177,3 @@ secret_file = "{tmp_path}/secret"
     for line in lines:
         assert set(line) == set(DOCUMENTED_FIELDS)
     assert forged.rpartition(".")[2] not in path.read_text()
-
-
-def test_the_file_stays_private_and_is_followed(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    logger = logging.getLogger("tests.audit")
-    logs.append_to_file("tests.audit", path)
-    try:
-        logger.warning("one")
-        path.rename(tmp_path / "rotated")
-        logger.warning("two")
-    finally:
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            handler.close()
-    assert "one" in (tmp_path / "rotated").read_text()
-    assert "two" in path.read_text()
-    assert path.stat().st_mode & 0o077 == 0
-
-
-def test_a_link_is_not_written_through(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic"):
-        logs.append_to_file("tests.audit", tmp_path / "link")

@@ -432,6 +432,30 @@ def test_assertions_are_published_to_other_machines_over_tls(tmp_path: Path) -> 
     assert load(Settings, written(tmp_path, settings)).assertions is not None
 
 
+@pytest.mark.parametrize(
+    ("audit", "fault"),
+    [
+        ('format = "ocsf"', "format: is the format of audit_file: set audit_file, too"),
+        ('calls = "full"', "calls: needs [ext_authz]"),
+        ('calls = "all"', "calls"),
+        ("sample_ratio = 0.1", 'sample_ratio: has no effect with calls = "off"'),
+        ('calls = "sampled"\nsample_ratio = 0.0', "sample_ratio"),
+        ('calls = "sampled"\nsample_ratio = 1.1', "sample_ratio"),
+        ('file = "calls.jsonl"', "file: there is no such setting"),
+    ],
+)
+def test_a_wrong_setting_of_the_audit_is_named(tmp_path: Path, audit: str, fault: str) -> None:
+    assert f"audit.{fault}" in complaint(tmp_path, f"{MINIMAL}[audit]\n{audit}\n")
+
+
+def test_the_audit_of_calls(tmp_path: Path) -> None:
+    route = '[ext_authz]\n[[ext_authz.routes]]\nresource = "https://mcp.example/mcp"\n'
+    table = '[audit]\ncalls = "sampled"\nformat = "ocsf"\n'
+    text = f'audit_file = "a"\n{MINIMAL}{ENCRYPTED}{route}{table}'
+    audit = load(Settings, written(tmp_path, text)).audit
+    assert (audit.calls, audit.sample_ratio, audit.format) == ("sampled", 0.01, "ocsf")
+
+
 @pytest.mark.parametrize("issuer", ["", "authsvc", "http://authsvc.example", "https://a.example?x"])
 def test_the_issuer_of_assertions_is_a_url(tmp_path: Path, issuer: str) -> None:
     text = ENCRYPTED.replace("https://authsvc.example", issuer)

@@ -74,6 +74,7 @@ async def test_counts_are_the_same_for_every_rpc(
     issued = scraped.value("authsvc_credentials_requests_total", result="ok")
     assert scraped.value("authsvc_credentials_duration_seconds_count") == issued > 0
     assert scraped.value("authsvc_ready") == 1
+    assert scraped.value("authsvc_audit_calls_total", result="dropped") == 0
     assert scraped.value("authsvc_issuer_state", issuer=idp.issuer, state="ready") == 1
     assert scraped.value("authsvc_signing_keys", issuer=idp.issuer) == 1
     assert scraped.value("authsvc_signing_keys_skipped", issuer=idp.issuer) == 0

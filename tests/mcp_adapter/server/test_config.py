@@ -116,6 +116,9 @@ def test_what_is_required(tmp_path: Path, setting: str) -> None:
         ("[authsvc]\ndeadline_seconds = 0", "authsvc.deadline_seconds"),
         ("[authsvc]\ntls = true", "authsvc.tls"),
         ('[s3]\nbucket = "x"', "s3.bucket"),
+        ('[audit]\nfile = "x"', "audit.file"),
+        ('[audit]\ncalls = "full"\nformat = "ocsf"', "audit.format"),
+        ("[audit]\nsample_ratio = 0.5", "audit.sample_ratio"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, setting: str) -> None:

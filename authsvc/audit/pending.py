@@ -1,0 +1,174 @@
+"""Call events that wait to be written: a bounded queue, and the thread that writes it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Protocol
+
+from authsvc.audit.call_event import CallEvent
+
+log = logging.getLogger("authsvc.audit")
+
+MAX_EVENTS = 8_192
+"""Most events that wait."""
+
+MAX_CHARACTERS = 4_000_000
+"""Most characters of the events that wait: at most 16 MB, and 4 MB as a rule."""
+
+BATCH_EVENTS = 16
+"""Events of one write: the interpreter is released after each, so that requests go on."""
+
+PAUSE_SECONDS = 0.05
+"""Between two passes of the thread: a few wakes for many events."""
+
+REPORT_SECONDS = 1.0
+"""Dropped events are reported at most so often."""
+
+CLOSE_SECONDS = 5.0
+"""How long ``close`` waits for the disk."""
+
+Timed = tuple[float, CallEvent]
+"""When a call ended, in seconds since the epoch, and its event."""
+
+
+class CallSink(Protocol):
+    """Where call events are written. One thread at a time uses it."""
+
+    def write(self, events: Sequence[Timed]) -> bool:
+        """Write events; whether it is done. Those that are not written are reported by the sink."""
+
+    def report_dropped(self, count: int) -> bool:
+        """Write that events were dropped; whether it is done."""
+
+    def close(self) -> None:
+        """Close it, after all else."""
+
+
+class PendingCalls:
+    """The queue of one ``CallAudit``, and its thread, which begins with the first event.
+
+    Args:
+        sink: where events are written.
+        counts: number of events by result; it is changed here.
+        max_events: most events that wait.
+        close_seconds: how long ``close`` waits for the sink.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        sink: CallSink,
+        counts: Counter[str],
+        *,
+        max_events: int = MAX_EVENTS,
+        close_seconds: float = CLOSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sink = sink
+        self._counts = counts
+        self._max_events = max_events
+        self._close_seconds = close_seconds
+        self._clock = clock
+        self._next_report = clock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._events: deque[Timed] = deque()
+        self._characters = 0
+        self._unreported = 0
+
+    def add(self, when: float, event: CallEvent) -> None:
+        """Have an event written, or drop it where too many wait. Never waits for the sink.
+
+        Args:
+            when: the call ended, in seconds since the epoch.
+            event: with text of bounded length.
+        """
+        if self._process != os.getpid():
+            # A fork has no thread, and its parent writes what the parent had pending.
+            self._begin()
+        size = event.characters
+        with self._lock:
+            if (
+                self._stop.is_set()
+                or len(self._events) >= self._max_events
+                or self._characters + size > MAX_CHARACTERS
+            ):
+                self._counts["dropped"] += 1
+                self._unreported += 1
+            else:
+                self._events.append((when, event))
+                self._characters += size
+            if self._thread is None and not self._stop.is_set():
+                self._start()
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="audit of calls", daemon=True)
+        # Where no thread can be started, events wait, and then are dropped.
+        with suppress(RuntimeError):
+            thread.start()
+            self._thread = thread
+
+    def close(self) -> None:
+        """Write what waits, for ``CLOSE_SECONDS`` at most; what is left then is reported as lost.
+
+        Later events are dropped.
+        """
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            self._stop.set()
+            thread = self._thread
+        self._wake.set()
+        # The garbage collector may call this in any thread.
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self._close_seconds)
+        if lost := len(self._events):
+            log.error("audit: calls were not written before the stop", extra={"lost": lost})
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(REPORT_SECONDS if self._unreported else None)
+            self._wake.clear()
+            stopping = self._stop.is_set()
+            while batch := self._take():
+                self._write(batch)
+            if self._unreported and (stopping or self._clock() >= self._next_report):
+                self._report()
+            if stopping:
+                self._sink.close()
+                return
+            self._stop.wait(PAUSE_SECONDS)
+
+    def _take(self) -> list[Timed]:
+        with self._lock:
+            batch = list(islice(self._events, BATCH_EVENTS))
+            for _, event in batch:
+                self._events.popleft()
+                self._characters -= event.characters
+        return batch
+
+    def _write(self, batch: list[Timed]) -> None:
+        done = self._sink.write(batch)
+        self._counts["written" if done else "failed"] += len(batch)
+
+    def _report(self) -> None:
+        with self._lock:
+            count, self._unreported = self._unreported, 0
+        if not self._sink.report_dropped(count):
+            with self._lock:
+                self._unreported += count
+        self._next_report = self._clock() + REPORT_SECONDS

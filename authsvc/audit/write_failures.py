@@ -1,0 +1,60 @@
+"""Reports of events that could not be written: with a count, and rarely."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+log = logging.getLogger("authsvc.audit")
+
+REPORT_SECONDS = 60.0
+"""Failures of one file are reported at most so often."""
+
+
+class WriteFailures:
+    """The failures of one file. Not thread-safe.
+
+    Args:
+        path: the file, as it is reported.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(self, path: object, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = str(path)
+        self._clock = clock
+        self._lost = 0
+        self._next_report = -math.inf
+        self._error = ""
+
+    def failed(self, events: int, error: Exception) -> None:
+        """Note that events could not be written.
+
+        Args:
+            events: how many.
+            error: why not. Of one that is no ``OSError``, its type alone is reported.
+        """
+        self._lost += events
+        self._error = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+        self._report_if_due()
+
+    def written(self) -> None:
+        """Note that events were written."""
+        if self._lost:
+            self._report_if_due()
+
+    def close(self) -> None:
+        """Report what is not reported yet."""
+        if self._lost:
+            self._report()
+
+    def _report_if_due(self) -> None:
+        if self._clock() >= self._next_report:
+            self._report()
+
+    def _report(self) -> None:
+        fields = {"file": self._path, "lost": self._lost, "error": self._error}
+        log.error("audit: events were not written", extra=fields)
+        self._lost = 0
+        self._next_report = self._clock() + REPORT_SECONDS

@@ -1,0 +1,252 @@
+"""Files of events: private, followed, in whole lines, and reported where they cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from authsvc.audit.call_sinks import FileSink
+from authsvc.audit.calls import AuditFormat, CallEvent, CallOutcome
+from authsvc.audit.private_file import PrivateFile
+from authsvc.audit.security_file import SecurityFile
+from authsvc.audit.write_failures import REPORT_SECONDS, WriteFailures
+from authsvc.telemetry import logs
+from tests.support.bounds import TIMEOUT_SECONDS
+
+EVENTS = [(0.0, CallEvent("tools/list", CallOutcome.SUCCEEDED))]
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    found = logging.getLogger("tests.audit")
+    yield found
+    for handler in list(found.handlers):
+        found.removeHandler(handler)
+        handler.close()
+
+
+class Disk:
+    """``os.write`` of a disk that takes ``room`` more bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room = 0
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self.write)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        part = data[: self.room]
+        self.room -= len(part)
+        if not part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(descriptor, part)
+
+
+def reports(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    return [
+        (record.__dict__["lost"], record.__dict__["error"])
+        for record in caplog.records
+        if record.name == "authsvc.audit"
+    ]
+
+
+def test_the_file_stays_private_and_is_followed(tmp_path: Path, logger: logging.Logger) -> None:
+    path = tmp_path / "folder" / "events.jsonl"
+    path.parent.mkdir()
+    path.touch(mode=0o644)
+    logs.append_to_file("tests.audit", path)
+    logger.warning("one")
+    path.rename(tmp_path / "rotated")
+    logger.warning("two")
+    path.unlink()
+    logger.warning("three")
+    assert "one" in (tmp_path / "rotated").read_text()
+    assert json.loads(path.read_text())["event"] == "three"
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_link_is_not_written_through(tmp_path: Path, logger: logging.Logger) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        logs.append_to_file("tests.audit", tmp_path / "link")
+    path = tmp_path / "events"
+    logs.append_to_file("tests.audit", path)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    logger.warning("one")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fchmod(descriptor: int, mode: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    with pytest.raises(PermissionError):
+        PrivateFile(tmp_path / "events")
+
+
+def test_a_rotation_is_noticed_in_time(tmp_path: Path) -> None:
+    now = 0.0
+    file = PrivateFile(tmp_path / "events", check_seconds=1.0, clock=lambda: now)
+    (tmp_path / "events").rename(tmp_path / "rotated")
+    file.append(b"one\n")
+    now = 1.0
+    file.append(b"two\n")
+    file.close()
+    assert (tmp_path / "rotated").read_bytes() == b"one\n"
+    assert (tmp_path / "events").read_bytes() == b"two\n"
+
+
+def test_a_relative_path_outlives_a_change_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = PrivateFile(Path("events"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    file.append(b"one\n")
+    file.close()
+    assert (tmp_path / "events").read_bytes() == b"one\n"
+
+
+def test_a_closed_file_is_not_written(tmp_path: Path) -> None:
+    file = PrivateFile(tmp_path / "events")
+    file.close()
+    file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.append(b"one\n")
+
+
+def test_a_line_that_did_not_fit_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events"
+    mine, other = PrivateFile(path), PrivateFile(path)
+    disk = Disk(monkeypatch)
+    disk.room = 6
+    with pytest.raises(OSError, match="No space"):
+        mine.append(b"a long line\n")
+    disk.room = 1000
+    other.append(b"two\n")
+    mine.append(b"three\n")
+    assert path.read_bytes() == b"a long\ntwo\nthree\n"
+    mine.close()
+    other.close()
+
+
+def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    file = PrivateFile(path)
+    reader = os.open(path, os.O_RDONLY)
+    file.append(b"one\n")
+    assert os.read(reader, 100) == b"one\n"
+    os.close(reader)
+    file.close()
+
+
+def test_a_full_disk_fails_no_request_and_is_reported_with_counts(
+    tmp_path: Path,
+    logger: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.append_to_file("tests.audit", tmp_path / "events")
+    disk = Disk(monkeypatch)
+    for _ in range(10):
+        logger.warning("lost")
+    disk.room = 10_000
+    logger.warning("kept")
+    assert json.loads((tmp_path / "events").read_text())["event"] == "kept"
+    assert reports(caplog) == [(1, "No space left on device")]
+    assert "Traceback" not in capsys.readouterr().err
+    logger.handlers[0].close()
+    assert reports(caplog)[1:] == [(9, "No space left on device")]
+
+
+def test_a_line_that_cannot_be_made_is_reported(
+    tmp_path: Path, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            raise KeyError("a value that is not shown")
+
+    handler = SecurityFile(tmp_path / "events")
+    handler.setFormatter(Broken())
+    logger.addHandler(handler)
+    logger.warning("one")
+    assert reports(caplog) == [(1, "KeyError")]
+
+
+def test_failures_are_reported_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    failures = WriteFailures("file", clock=lambda: now)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    failures.written()
+    failures.failed(1, full)
+    for _ in range(5):
+        failures.failed(2, full)
+    failures.written()
+    assert [lost for lost, _ in reports(caplog)] == [1]
+    now = REPORT_SECONDS
+    failures.written()
+    failures.written()
+    failures.close()
+    assert [lost for lost, _ in reports(caplog)] == [1, 10]
+
+
+@pytest.mark.parametrize("audit_format", ["json", "ocsf"])
+def test_calls_on_a_full_disk(
+    tmp_path: Path,
+    audit_format: AuditFormat,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sink = FileSink(tmp_path / "calls", audit_format, 1.0)
+    disk = Disk(monkeypatch)
+    assert not sink.write(EVENTS)
+    assert not sink.report_dropped(3)
+    assert [record.name for record in caplog.records] == ["authsvc.audit"]
+    disk.room = 10_000
+    assert sink.write(EVENTS)
+    assert sink.report_dropped(3)
+    sink.close()
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2
+    assert reports(caplog) == [(1, "No space left on device")] * 2
+    assert [r.__dict__["count"] for r in caplog.records if r.name == "authsvc.calls"] == [3]
+
+
+def test_a_security_event_does_not_wait_for_calls(
+    tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk holds up the writer of calls, security events are written to the same file."""
+    path = tmp_path / "events"
+    held, release = threading.Event(), threading.Event()
+    write = os.write
+
+    def slow_for_calls(descriptor: int, data: bytes) -> int:
+        if b"tools/list" in data:
+            held.set()
+            assert release.wait(TIMEOUT_SECONDS)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", slow_for_calls)
+    sink = FileSink(path, "json", 1.0)
+    logs.append_to_file("tests.audit", path)
+    writer = threading.Thread(target=sink.write, args=(EVENTS,))
+    writer.start()
+    assert held.wait(TIMEOUT_SECONDS)
+    logger.warning("security")
+    assert json.loads(path.read_text())["event"] == "security"
+    release.set()
+    writer.join(TIMEOUT_SECONDS)
+    sink.close()
+    assert len(path.read_text().splitlines()) == 2
