@@ -111,6 +111,7 @@ BOUNDED = {
     },
     "authsvc/gateways/routes.py": {"Route.tools": CONFIGURATION},
     "authsvc/server/config/ext_authz.py": {"ExtAuthzRoute.tools": CONFIGURATION},
+    "authsvc/server/config/signals.py": {"SignalSettings.actions": CONFIGURATION},
     "authsvc/http_server/connection.py": {"ConnectionCounts.dropped": NAMES},
     "authsvc/http_server/connections.py": {
         "Connections._all": "max_connections",

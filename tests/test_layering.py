@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "telemetry": {"domain", "common", "net", "assertions", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},
-    "signals": {"domain", "common", "net", "admin", *PARTS},
+    "signals": {"domain", "common", "net", "admin", "audit", *PARTS},
     "rpc": {
         *("domain", "common", "access", "audit", "resolver", "admin"),
         *("telemetry", "wire", "v1", "internal"),
@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "server": {
         *("domain", "common", "net", *PARTS),
         *("assertions", "telemetry", "resolver", "admin", "rpc", "wire", "v1"),
-        *("http_auth", "gateways"),
+        *("http_auth", "http_server", "gateways", "signals"),
     },
     "diagnosis": {
         *("domain", "common", "net", "tokens", "stores", "access", "assertions", "client"),
@@ -83,12 +83,12 @@ ONLY_IN = {
     "grpc_reflection": {"rpc", "server"},
     "starlette": {
         *("console", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.server"),
-        "mcp_adapter.testing",
+        *("mcp_adapter.testing", "signals"),
     },
     "hpack": {"client"},
     "fastmcp": {"mcp_adapter.fastmcp"},
     "jinja2": {"console"},
-    "uvicorn": {"http_server", "console", "mcp_adapter.server"},
+    "uvicorn": {"http_server", "console", "server", "mcp_adapter.server"},
     "httptools": {"http_server"},
     "redis": {"stores", "telemetry", "diagnosis"},
     "jwt": {"common", "tokens", "assertions", "server", "cli"},

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import uvicorn
 
@@ -19,8 +18,8 @@ from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings, TlsSettings
 from authsvc.console.operators import OperatorsFile
+from authsvc.http_server.embedded import EmbeddedServer
 from authsvc.http_server.listening import listening_socket
-from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ async def running(
                 settings, client=client, operators=operators, origins=origins, clock=clock
             )
             limits = HttpLimits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES)
-            server = _Server(_uvicorn(settings, app), limits)
+            server = EmbeddedServer(_uvicorn(settings, app), limits)
             serving = asyncio.create_task(server.serve([listener]), name="serve the console")
             try:
                 await server.is_ready(serving)
@@ -81,32 +80,6 @@ async def running(
             finally:
                 server.should_exit = True
                 await serving
-
-
-class _Server(BoundedServer):
-    """A server that handles no signals, and that can be waited for until it serves."""
-
-    def __init__(self, config: uvicorn.Config, limits: HttpLimits) -> None:
-        super().__init__(config, limits)
-        self._ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve on ``sockets``."""
-        await super().startup(sockets)
-        self._ready.set()
-
-    async def is_ready(self, serving: asyncio.Task[None]) -> None:
-        """Wait until it serves. If it ends instead, raise what it ended with."""
-        ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait((ready, serving), return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        if serving.done():
-            serving.result()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle none: ``serve`` does."""
-        yield
 
 
 def _check_readable(tls: TlsSettings) -> None:

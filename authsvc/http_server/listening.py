@@ -32,8 +32,15 @@ TLS_SHUTDOWN_SECONDS = 2.0
 
 
 @contextmanager
-def listening_socket(address: str) -> Iterator[socket.socket]:
+def listening_socket(
+    address: str, *, setting: str = "listen", shares_port: bool = False
+) -> Iterator[socket.socket]:
     """A socket that listens on ``host:port``.
+
+    Args:
+        address: the address.
+        setting: the setting that has it, for the error.
+        shares_port: whether other processes listen on the same port.
 
     Raises:
         ConfigError: the address is in use, or is not one of this machine.
@@ -41,12 +48,14 @@ def listening_socket(address: str) -> Iterator[socket.socket]:
     host, port = split(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, reuse_port=shares_port
+        )
     except OSError as error:
         # Python appends the address to the system's message; this message has it already.
         cause = (error.strerror or str(error)).partition(" (")[0]
         raise ConfigError(
-            f"listen: {address} cannot be listened on: {cause}. Choose another address, or stop "
+            f"{setting}: {address} cannot be listened on: {cause}. Choose another address, or stop "
             f"the process that uses port {port}."
         ) from None
     with listener:
@@ -97,7 +106,7 @@ class Listener:
         listener: the listening socket.
         connections: admits what is accepted.
         protocol: makes the protocol of a connection.
-        tls: for HTTPS; None for plain HTTP.
+        tls: for HTTPS; called for each connection. None for plain HTTP.
     """
 
     def __init__(
@@ -105,7 +114,7 @@ class Listener:
         listener: socket.socket,
         connections: Connections,
         protocol: Callable[[Connection], asyncio.Protocol],
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         # A copy: uvicorn closes its own socket while the last call on this one is under way.
         self._listener = listener.dup()
@@ -184,7 +193,7 @@ class Listener:
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self._protocol(connection),
                 sock,
-                ssl=self._tls,
+                ssl=None if self._tls is None else self._tls(),
                 **timeouts,
             )
         except OSError:  # errors of TLS are among them

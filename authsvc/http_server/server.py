@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ class BoundedServer(uvicorn.Server):
         config: uvicorn's; its own protocols and limits are not used.
         limits: the server's limits.
         counts: metrics, kept current.
+        tls: for HTTPS, in place of uvicorn's certificates; called for each connection.
         clock: monotonic seconds.
     """
 
@@ -42,12 +44,14 @@ class BoundedServer(uvicorn.Server):
         limits: HttpLimits,
         counts: ConnectionCounts | None = None,
         *,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         config.timeout_keep_alive = limits.keep_alive_seconds  # type: ignore[assignment] # given to call_later
         super().__init__(config)
         room = room_for(limits.connections.max_connections)
         self.connections = Connections(limits, counts, max_connections=room, clock=clock)
+        self._tls = tls
         self._sweeping: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -59,12 +63,16 @@ class BoundedServer(uvicorn.Server):
         self.servers = cast(
             "list[asyncio.Server]",
             [
-                Listener(listener, self.connections, self._protocol, self.config.ssl)
+                Listener(listener, self.connections, self._protocol, self._contexts())
                 for listener in sockets or ()
             ],
         )
         self._sweeping = asyncio.create_task(self._sweep(), name="sweep connections")
         self.started = True
+
+    def _contexts(self) -> Callable[[], ssl.SSLContext] | None:
+        context = self.config.ssl
+        return self._tls if context is None else lambda: context
 
     def _protocol(self, connection: Connection) -> asyncio.Protocol:
         return BoundedProtocol(

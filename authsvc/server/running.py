@@ -16,8 +16,9 @@ from authsvc.common import extras
 extras.need(
     __name__,
     "server",
-    *("aiobotocore", "grpc_health", "grpc_reflection", "httpx2", "jwt", "opentelemetry"),
-    *("prometheus_client", "pydantic_settings", "redis", "structlog"),
+    *("aiobotocore", "grpc_health", "grpc_reflection", "httptools", "httpx2", "jwt"),
+    *("opentelemetry", "prometheus_client", "pydantic_settings", "redis", "starlette"),
+    *("structlog", "uvicorn"),
 )
 # isort: split
 

@@ -233,7 +233,7 @@ ISSUERS = '[{"issuer": "https://b.example", "algorithms": [], "discover": true}]
         (
             "AUTHSVC_ISSUERS",
             ISSUERS,
-            "AUTHSVC_ISSUERS: issuers[https://b.example].algorithms: names one algorithm or more",
+            "AUTHSVC_ISSUERS: issuers[https://b.example].algorithms: names one or more",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from authsvc.server.config.limits import LimitSettings
 from authsvc.server.config.metrics import MetricsSettings
 from authsvc.server.config.sessions import RevocationSettings, SessionSettings
 from authsvc.server.config.settings import Settings
+from authsvc.server.config.signals import SignalSettings, SignalStreamSettings
 from authsvc.server.config.store import StoreSettings
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "RevocationSettings",
     "SessionSettings",
     "Settings",
+    "SignalSettings",
+    "SignalStreamSettings",
     "StaticCredentials",
     "StoreSettings",
     "StsSettings",

@@ -12,7 +12,6 @@ from authsvc.assertions.claims import MAX_LIFETIME_SECONDS
 from authsvc.common.formats import check_issuer, check_listening
 from authsvc.common.setting_rules import Fault
 from authsvc.common.settings import Table
-from authsvc.net.addresses import is_local, is_taken
 from authsvc.tokens.introspection_answers import same_issuer
 
 
@@ -42,27 +41,6 @@ class AssertionSettings(Table):
         "with them: 32 random characters or more, such as openssl rand -hex 32, in a file that not "
         "every user can open.",
     )
-
-
-def listening_faults(
-    table: AssertionSettings, others: Iterable[str], *, has_tls: bool
-) -> Iterator[Fault]:
-    """Faults of its address.
-
-    Args:
-        table: the settings.
-        others: the other addresses that authsvc listens on.
-        has_tls: whether ``[tls]`` is set.
-    """
-    at = ("assertions", "listen")
-    if any(is_taken(table.listen, by) for by in others):
-        yield Fault("is the address of listen or of metrics.listen: choose another port", at)
-    if not is_local(table.listen) and not has_tls:
-        yield Fault(
-            "can be reached from other machines and needs [tls]: verifiers trust the keys that "
-            "they get from it",
-            at,
-        )
 
 
 def issuer_faults(table: AssertionSettings, issuers: Iterable[str]) -> Iterator[Fault]:

@@ -20,7 +20,13 @@ from authsvc.server.config.claims import (
     ProfileName,
 )
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
-from authsvc.server.config.values import Algorithm, EndpointUrl, NonEmpty, ProxyUrl
+from authsvc.server.config.values import (
+    Algorithm,
+    EndpointUrl,
+    NonEmpty,
+    ProxyUrl,
+    each_once,
+)
 from authsvc.tokens.algorithms import ALGORITHMS
 from authsvc.tokens.jwt import OTHER_PURPOSES
 
@@ -43,13 +49,6 @@ def _no_template(issuer: str) -> str:
     return issuer
 
 
-def _each_once(algorithms: tuple[str, ...]) -> tuple[str, ...]:
-    # A minimal length of the field would be reported besides each wrong name.
-    if not algorithms:
-        raise ValueError("names one algorithm or more")
-    return tuple(dict.fromkeys(algorithms))
-
-
 class IssuerSettings(Table):
     """``[[issuers]]``: one trusted issuer of tokens."""
 
@@ -58,7 +57,7 @@ class IssuerSettings(Table):
     issuer: Annotated[NonEmpty, AfterValidator(_no_template)] = Field(
         description="Claim iss of its tokens, exactly."
     )
-    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(_each_once)] = Field(
+    algorithms: Annotated[tuple[Algorithm, ...], AfterValidator(each_once)] = Field(
         description="The signature algorithms that are accepted from it: RS, PS, ES and HS with "
         "256, 384 or 512; EdDSA, also called Ed25519.",
     )

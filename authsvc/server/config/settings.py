@@ -20,7 +20,6 @@ from authsvc.server.config.assertions import (
     AssertionSettings,
     encryption_faults,
     issuer_faults,
-    listening_faults,
 )
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import CredentialSettings
@@ -29,9 +28,11 @@ from authsvc.server.config.ext_authz import ExtAuthzSettings, ext_authz_faults
 from authsvc.server.config.introspection import IntrospectionSettings
 from authsvc.server.config.issuers import IssuerSettings
 from authsvc.server.config.limits import LimitSettings
+from authsvc.server.config.listening import listening_faults
 from authsvc.server.config.metrics import MetricsSettings
 from authsvc.server.config.references import credential_faults, development_faults
 from authsvc.server.config.sessions import RevocationSettings, SessionSettings
+from authsvc.server.config.signals import SignalSettings, signal_faults
 from authsvc.server.config.store import SHARED_KINDS, StoreSettings
 from authsvc.server.config.values import ListeningAddress
 from authsvc.telemetry.logs import Format
@@ -72,6 +73,7 @@ class Settings(FileSettings):
     credentials: CredentialSettings = CredentialSettings()
     assertions: AssertionSettings | None = None
     ext_authz: ExtAuthzSettings | None = None
+    signals: SignalSettings | None = None
     metrics: MetricsSettings | None = None
     audit: AuditSettings = AuditSettings()
     tracing: TracingSettings | None = None
@@ -137,6 +139,12 @@ class Settings(FileSettings):
         """The lifetimes of sessions and revocations, for the decision table."""
         kept = self.revocations.retention_seconds
         return replace(self.sessions.limits(), not_befores_kept_seconds=kept)
+
+    def _listened_on(self, *names: str) -> dict[str, str]:
+        """The addresses of ``listen`` and of tables with one that are set, by setting."""
+        tables = {name: getattr(self, name) for name in names if name != "listen"}
+        others = {f"{name}.listen": it.listen for name, it in tables.items() if it is not None}
+        return {"listen": self.listen, **others}
 
     @property
     def registered_resources(self) -> frozenset[str]:
@@ -293,9 +301,31 @@ class Settings(FileSettings):
     @rule
     def _assertions_have_a_port(self) -> Iterator[Fault]:
         if self.assertions is not None:
-            metrics = [self.metrics.listen] if self.metrics is not None else []
             yield from listening_faults(
-                self.assertions, [self.listen, *metrics], has_tls=self.tls is not None
+                "assertions",
+                self.assertions.listen,
+                self._listened_on("listen", "metrics"),
+                has_tls=self.tls is not None,
+                reason="verifiers trust the keys that they get from it",
+            )
+
+    @rule
+    def _signals_have_a_port(self) -> Iterator[Fault]:
+        if self.signals is not None:
+            yield from listening_faults(
+                "signals",
+                self.signals.listen,
+                self._listened_on("listen", "metrics", "assertions"),
+                has_tls=self.tls is not None,
+                reason="logout tokens and the Authorization of pushes are secrets",
+            )
+
+    @rule
+    def _signals_are_of_known_issuers(self) -> Iterator[Fault]:
+        if self.signals is not None:
+            introspected = {self.introspection.issuer} if self.introspection is not None else set()
+            yield from signal_faults(
+                self.signals, {item.issuer for item in self.issuers}, introspected
             )
 
     @rule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -26,6 +27,27 @@ def _proxy_url(url: SecretStr) -> SecretStr:
     return url
 
 
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,127}")
+
+
+def _header(text: str) -> str:
+    if text and not _HEADER.fullmatch(text):
+        raise ValueError("is the name of a header, in lower case, of at most 127 characters")
+    return text
+
+
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A list without repetitions.
+
+    Raises:
+        ValueError: it is empty. A minimal length of the field would be reported besides each wrong
+            name.
+    """
+    if not names:
+        raise ValueError("names one or more")
+    return tuple(dict.fromkeys(names))
+
+
 def _listening_address(address: str) -> str:
     if address.startswith("unix:") and address != "unix:":
         return check_line(address)
@@ -39,6 +61,7 @@ def _listening_address(address: str) -> str:
 
 ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
 HostAndPort = Annotated[str, AfterValidator(check_node)]
+HeaderName = Annotated[str, AfterValidator(_header)]
 EndpointUrl = Annotated[str, AfterValidator(check_endpoint)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
 Line = Annotated[str, AfterValidator(check_line)]

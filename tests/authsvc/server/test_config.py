@@ -413,7 +413,7 @@ def test_keys_of_assertions_in_memory_need_no_file(tmp_path: Path) -> None:
         ("rotation_days = 366", "rotation_days"),
         ('listen = "unix:/run/jwks.sock"', "listen"),
         ('listen = "50053"', "listen"),
-        ('listen = "127.0.0.1:50051"', "listen: is the address of listen or of metrics.listen"),
+        ('listen = "127.0.0.1:50051"', "listen: is the address of listen: choose another port"),
         ('listen = "0.0.0.0:50053"', "listen: can be reached from other machines and needs [tls]"),
         ("lifetime = 60", "lifetime: there is no such setting"),
     ],
@@ -424,7 +424,9 @@ def test_a_wrong_setting_of_assertions_is_named(tmp_path: Path, setting: str, fa
 
 def test_assertions_do_not_listen_where_metrics_do(tmp_path: Path) -> None:
     metrics = '[metrics]\nlisten = "127.0.0.1:50053"\n'
-    assert "assertions.listen: is the address" in complaint(tmp_path, MINIMAL + metrics + ENCRYPTED)
+    assert "assertions.listen: is the address of metrics.listen" in complaint(
+        tmp_path, MINIMAL + metrics + ENCRYPTED
+    )
 
 
 def test_assertions_are_published_to_other_machines_over_tls(tmp_path: Path) -> None:
