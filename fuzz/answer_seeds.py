@@ -25,6 +25,7 @@ INTROSPECTION: Mapping[str, object] = {
     "roles": ["reader"],
     "buckets": ["alpha"],
     "permissions": ["s3:GetObject"],
+    "act": {"sub": "agent", "act": {"sub": "first"}},
 }
 EXCHANGE: Mapping[str, object] = {
     "access_token": "the-apis-token",

@@ -44,6 +44,7 @@ def seeds() -> dict[str, bytes]:
         "standard": CLAIMS,
         "lists": {**CLAIMS, "roles": ["a"], "buckets": ["s3://b/c"], "permissions": ["x"]},
         "scp": {**CLAIMS, "scp": ["a", "b"], "azp": "client", "jti": "j", "nbf": NOW},
+        "acting": {**CLAIMS, "act": {"sub": "agent", "iss": "https://i", "act": {"sub": "first"}}},
         "expired": {**CLAIMS, "exp": NOW - 600},
         "groups": {**QUILT, "b": {"_type": "groups", "_data": {"quilt": ["a"], "t": ["x-y"]}}},
         "patterns": {**QUILT, "b": {"_type": "patterns", "_data": {"quilt": ["a"], "t": ["b"]}}},

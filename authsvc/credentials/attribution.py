@@ -29,7 +29,8 @@ def session_name(principal: Principal) -> str:
 
 
 def session_tags(principal: Principal) -> list[tuple[str, str]]:
-    """Keys and values: ``issuer``, ``subject`` and ``client_id``, each unchanged or omitted.
+    """Keys and values: ``issuer``, ``subject`` and ``client_id``, and of the current actor, if any,
+    ``actor`` and ``actor_issuer``; each unchanged or omitted.
 
     A value that AWS does not accept is omitted, not altered: a role's policy that compares tags
     could otherwise confuse two principals.
@@ -39,4 +40,6 @@ def session_tags(principal: Principal) -> list[tuple[str, str]]:
         "subject": principal.subject,
         "client_id": principal.client_id,
     }
+    if (actor := principal.actor) is not None:
+        tags |= {"actor": actor.subject, "actor_issuer": actor.issuer or principal.issuer}
     return [(key, value) for key, value in tags.items() if _TAG_VALUE.fullmatch(value)]

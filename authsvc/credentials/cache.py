@@ -28,8 +28,8 @@ CACHE_BYTES = 64 * 1024 * 1024
 """Memory that all credentials may take, and the same for all failures."""
 
 _KEY_BYTES = 3_000
-"""Memory of a key (role, subject and the digest of a policy, or the digest of a token) and of the
-parts of an entry that are no secret."""
+"""Memory of a key (role, subject, tags and the digest of a policy, or the digest of a token) and of
+the parts of an entry that are no secret."""
 
 MAX_CONCURRENT_CALLS = 256
 """Calls in flight: a flood of principals is not passed on to the issuer of credentials."""

@@ -17,6 +17,7 @@ from functools import partial
 from authsvc.common.oauth_endpoint import EndpointError, OAuthEndpoint
 from authsvc.common.oauth_errors import CLIENT_REJECTED
 from authsvc.credentials.cache import CacheCounts, CredentialCache
+from authsvc.credentials.may_act import check_may_act
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
 
@@ -65,6 +66,7 @@ class ExchangeRequest:
 
     Attributes:
         issuers: claim ``iss`` of the tokens that may be sent to the endpoint.
+        client_id: authsvc's client at the endpoint; claim ``may_act`` of a token has to name it.
         audience: the API, by its name at the endpoint.
         api: the API, by its URI: parameter ``resource`` (RFC 8707).
         scopes: the scopes to request.
@@ -72,6 +74,7 @@ class ExchangeRequest:
     """
 
     issuers: Collection[str]
+    client_id: str
     audience: str = ""
     api: str = ""
     scopes: tuple[str, ...] = ()
@@ -119,7 +122,8 @@ class ExchangeBroker:
             None where the principal's token may not be sent to the endpoint.
 
         Raises:
-            AuthError: CREDENTIALS_REFUSED when the endpoint rejects the request;
+            AuthError: CREDENTIALS_REFUSED when the endpoint rejects the request, or claim
+                ``may_act`` names another client than authsvc's: then none is made;
                 CREDENTIALS_UNAVAILABLE when there is no valid response; TOKEN_EXPIRED in the leeway
                 after ``exp``.
         """
@@ -128,6 +132,9 @@ class ExchangeBroker:
         ends = principal.expire_time
         if ends <= now:
             raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
+        check_may_act(
+            principal, client_id=self._exchange.client_id, setting=_SETTINGS["unauthorized_client"]
+        )
         digest = hashlib.sha256(token.reveal().encode()).digest()
         key = (principal.issuer, principal.subject, digest)
         return await self._cache.get(key, partial(self._exchanged, token, now), ends=ends, now=now)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from authsvc.credentials.attribution import session_name
+from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.aws import TABLE, Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import SessionPolicies, SessionPolicy
@@ -123,7 +123,9 @@ class StsBroker:
             return None
         if ends <= now:
             raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
-        key = (principal.issuer, principal.subject, role.arn, policy.digest)
+        # The tags tell clients and actors of one subject apart: they share no session.
+        tags = tuple(session_tags(principal))
+        key = (principal.issuer, principal.subject, tags, role.arn, policy.digest)
         assume = partial(self._assumed, principal, role, policy, ends - now)
         return await self._cache.get(key, assume, ends=ends, now=now)
 

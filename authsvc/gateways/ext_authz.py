@@ -261,6 +261,7 @@ def _metadata(
             "issuer": who.issuer,
             "subject": who.subject,
             "client_id": who.client_id,
+            "actor": who.actor.subject if who.actor is not None else "",
             "scopes": who.scopes,
         }
     return {name: value for name, value in found.items() if value}

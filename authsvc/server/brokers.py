@@ -59,6 +59,7 @@ def _exchange_broker(
     broker = ExchangeBroker(
         ExchangeRequest(
             issuers=frozenset(table.issuers),
+            client_id=table.client_id,
             audience=table.audience,
             api=table.api,
             scopes=table.scopes,

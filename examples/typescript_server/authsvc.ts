@@ -85,6 +85,13 @@ export interface Timestamp {
   nanos: number;
 }
 
+export interface Actor {
+  subject: string;
+  issuer: string; // empty: the principal's
+  clientId: string;
+  actor: Actor | null; // before this one
+}
+
 export interface Principal {
   issuer: string;
   subject: string;
@@ -95,6 +102,7 @@ export interface Principal {
   permissions: string[];
   expireTime: Timestamp;
   claimsJson: Buffer;
+  actor: Actor | null; // who acts for the subject; null: the subject
 }
 
 export interface Resolution {

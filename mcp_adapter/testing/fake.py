@@ -12,6 +12,7 @@ from typing import Self
 from authsvc.common import arguments
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import (
+    Actor,
     Credentials,
     NotOpenError,
     Outcome,
@@ -76,6 +77,7 @@ class FakeResolver:
         *,
         scopes: Iterable[str] = (),
         credentials: Credentials | None = None,
+        actor: Actor | str | None = None,
     ) -> str:
         """A new token, for ``Authorization: Bearer``.
 
@@ -83,15 +85,16 @@ class FakeResolver:
             who: its caller, or the subject of one.
             scopes: of the token, where ``who`` is a subject.
             credentials: issued for the caller with each answer.
+            actor: see ``as_caller``.
 
         Raises:
             TypeError: an argument is of another type, such as one string where several are meant.
-            ValueError: there are ``scopes`` beside a ``Principal``, which has its own, or no token
-                could hold one of them.
+            ValueError: there are ``scopes`` or an ``actor`` beside a ``Principal``, which has its
+                own, or no token could hold one of them.
         """
         check_credentials(credentials)
         token = secrets.token_urlsafe(16)
-        self.tokens[token] = principal_of(who, scopes)
+        self.tokens[token] = principal_of(who, scopes, actor)
         if credentials is not None:
             self.credentials[token] = credentials
         return token

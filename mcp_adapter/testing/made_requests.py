@@ -12,9 +12,9 @@ from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.requests import Request
 
 from authsvc.common import arguments
-from authsvc.domain.resolution import Credentials, Principal, Resolution
+from authsvc.domain.resolution import Actor, Credentials, Principal, Resolution
 from mcp_adapter.gate import framework_users, identity
-from mcp_adapter.testing.principals import check_credentials, principal_of
+from mcp_adapter.testing.principals import actor_of, check_credentials, principal_of
 
 _RESOURCE = "https://mcp.example/mcp"
 
@@ -62,6 +62,7 @@ def as_caller(
     *,
     scopes: Iterable[str] = (),
     credentials: Credentials | None = None,
+    actor: Actor | str | None = None,
 ) -> CallerRequest:
     """A request as an app behind the gate gets it: ``caller`` and ``current_caller`` read it.
 
@@ -72,16 +73,20 @@ def as_caller(
         who: the caller, or the subject of one; None for a request without a token.
         scopes: of the token, where ``who`` is a subject.
         credentials: issued for the caller.
+        actor: who acts for the caller (RFC 8693 section 4.1), or the subject of that actor, where
+            ``who`` is a subject; None where the caller does.
 
     Raises:
         TypeError: an argument is of another type, such as one string where several are meant.
-        ValueError: there are ``scopes`` beside a ``Principal``, which has its own, or without a
-            caller; or no token could hold one of them.
+        ValueError: there are ``scopes`` or an ``actor`` beside a ``Principal``, which has its own,
+            or without a caller; or no token could hold one of them.
     """
     check_credentials(credentials)
-    principal = None if who is None else principal_of(who, scopes)
+    principal = None if who is None else principal_of(who, scopes, actor)
     if principal is None and arguments.scopes("scopes", scopes):
         raise ValueError("scopes: a request without a token has none")
+    if principal is None and actor_of(actor) is not None:
+        raise ValueError("actor: a request without a token has none")
     return CallerRequest(
         {
             "type": "http",

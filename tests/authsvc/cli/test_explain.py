@@ -98,6 +98,7 @@ changes = st.fixed_dictionaries(
         "b": values,
         "p": values,
         "client_id": values,
+        "act": st.one_of(values, st.dictionaries(st.sampled_from(["sub", "iss", "act"]), values)),
     },
 )
 headers = st.fixed_dictionaries(
@@ -253,6 +254,25 @@ def test_a_valid_token_from_a_file_and_from_standard_input(
         assert ran.exit_code == 0
         assert "It would be accepted, for ada." in ran.output
         assert "fail" not in ran.output.lower()
+
+
+def test_an_actor_is_shown_where_there_is_one(config: Path, provider: IdentityProvider) -> None:
+    act = {"sub": "agent", "act": {"sub": "first\x1b"}}
+    alone = invoked(config, given=provider.token("ada"))
+    assert "actor" not in alone.output
+    ran = invoked(config, given=provider.token("ada", act={"sub": "agent", "act": {"sub": "é"}}))
+    assert ran.exit_code == 0
+    assert 'actor        {"sub": "agent", "act": {"sub": "é"}}  (claim act)' in ran.output
+    shown = json.loads(invoked(config, "--json", given=provider.token("ada")).output)
+    assert shown["principal"]["actor"] == {"value": None, "claims": []}
+    shown = json.loads(
+        invoked(config, "--json", given=provider.token("ada", act={"sub": "agent"})).output
+    )
+    assert shown["principal"]["actor"] == {"value": {"sub": "agent"}, "claims": ["act"]}
+    ran = invoked(config, given=provider.token("ada", act=act))
+    assert ran.exit_code == 1
+    assert "claim /act/act/sub has characters that cannot be printed" in ran.output
+    assert "Setting: issuers[https://idp.example].claims.actor" in ran.output
 
 
 def test_a_rejected_token_shows_reason_and_remedy(config: Path, provider: IdentityProvider) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.credentials.attribution import session_name, session_tags
-from authsvc.domain.resolution import Principal
+from authsvc.domain.resolution import Actor, Principal
 from tests.support.clock import START
 from tests.support.tokens import ISSUER
 
@@ -52,6 +53,16 @@ def test_tags_are_the_claims_of_the_token() -> None:
         ("subject", "alice"),
         ("client_id", "client"),
     ]
+
+
+def test_tags_name_the_current_actor_and_its_issuer() -> None:
+    agent = Actor("agent", actor=Actor("first", "https://first.example"))
+    tags = dict(session_tags(replace(principal(), actor=agent)))
+    assert (tags["subject"], tags["actor"], tags["actor_issuer"]) == ("alice", "agent", ISSUER)
+    elsewhere = Actor("auth0|agent", "https://agents.example")
+    tags = dict(session_tags(replace(principal(), actor=elsewhere)))
+    assert "actor" not in tags
+    assert tags["actor_issuer"] == "https://agents.example"
 
 
 @pytest.mark.parametrize("subject", ["auth0|alice", "a" * 257, "alice\n", "a*", "", "a\tb"])

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,7 +20,7 @@ from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
 from authsvc.credentials.exchange import DEFAULT_EXPIRES_IN_SECONDS
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import BearerCredentials, Principal, Secret
+from authsvc.domain.resolution import Actor, BearerCredentials, Principal, Secret
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -152,6 +153,76 @@ async def test_another_issuers_token_is_not_sent(broker: CredentialBroker, site:
     who = Principal("https://other.example", "alice", START + 600)
     assert await broker.issue(who, token=TOKEN, resource=RESOURCE, now=START) is None
     assert not site.posted
+
+
+# Claim may_act: the client is "auth svc".
+
+
+def delegating(may_act: object) -> Principal:
+    return replace(ALICE, claims_json=json.dumps({"may_act": may_act}).encode())
+
+
+@pytest.mark.parametrize(
+    "may_act",
+    [
+        None,
+        {"sub": "auth svc"},
+        {"client_id": "auth svc"},
+        {"client_id": "auth svc", "sub": "service-account-7"},
+        {"sub": "auth svc", "iss": ISSUER, "client_id": None, "email": 7},
+    ],
+)
+async def test_a_token_that_authsvc_may_act_with_is_exchanged(
+    broker: CredentialBroker, site: Site, may_act: object
+) -> None:
+    await issued(broker, delegating(may_act))
+    assert len(site.posted) == 1
+
+
+@pytest.mark.parametrize(
+    ("may_act", "fault"),
+    [
+        ({"sub": "other"}, "does not name authsvc's client"),
+        ({"sub": "Auth svc"}, "does not name authsvc's client"),
+        ({"client_id": "other", "sub": "auth svc"}, "does not name authsvc's client"),
+        ({"client_id": "", "sub": "auth svc"}, "does not name authsvc's client"),
+        ({"iss": ISSUER}, "does not name authsvc's client"),
+        ({}, "does not name authsvc's client"),
+        ({"sub": "auth svc", "iss": "https://other.example"}, "another issuer"),
+        ({"sub": "auth svc", "iss": ISSUER + "/"}, "another issuer"),
+        ({"sub": "auth svc", "iss": ""}, "another issuer"),
+        ({"sub": ["auth svc"]}, "is not a string"),
+        ({"sub": 7, "client_id": "auth svc"}, "is not a string"),
+        ({"sub": "auth svc", "iss": 7}, "is not a string"),
+        ("auth svc", "is not an object"),
+        ([{"sub": "auth svc"}], "is not an object"),
+        (False, "is not an object"),
+    ],
+    ids=str,
+)
+async def test_a_token_that_another_may_act_with_is_not_sent(
+    broker: CredentialBroker, site: Site, may_act: object, fault: str
+) -> None:
+    error = await refused(broker, delegating(may_act))
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert fault in error.detail
+    assert error.setting == "credentials.exchange.client_id"
+    assert not site.posted
+
+
+async def test_the_name_of_the_claim_may_be_escaped(broker: CredentialBroker, site: Site) -> None:
+    escaped = rb'{"may\u005fact": {"sub": "other"}}'
+    error = await refused(broker, replace(ALICE, claims_json=escaped))
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert not site.posted
+
+
+async def test_the_token_of_an_actor_is_exchanged(broker: CredentialBroker, site: Site) -> None:
+    """The authorization server keeps the chain."""
+    act = {"act": {"sub": "agent"}, "may_act": {"sub": "auth svc"}}
+    who = replace(ALICE, actor=Actor("agent"), claims_json=json.dumps(act).encode())
+    await issued(broker, who)
+    assert len(site.posted) == 1
 
 
 async def test_200_first_calls_are_one(broker: CredentialBroker, site: Site) -> None:

@@ -19,7 +19,7 @@ from authsvc.credentials.aws import Identity, KeyFiles, Sts, WebIdentity, sts_cl
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
 from authsvc.credentials.sts import RoleRule, StsBroker
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import AwsCredentials, Principal, Secret
+from authsvc.domain.resolution import Actor, AwsCredentials, Principal, Secret
 from demo.s3 import serving_s3
 from tests.authsvc.credentials.conftest import FakeSts
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -130,6 +130,29 @@ async def test_the_parameters_of_a_call_of_sts(broker: StsBroker, fake_sts: Fake
     assert [statement["Condition"] for statement in policy["Statement"]] == [end, end]
     assert "Credential=AKIAAUTHSVC/" in fake_sts.signers[0]
     assert TOKEN.reveal() not in str(fake_sts.calls)
+
+
+async def test_clients_and_actors_of_one_subject_share_no_session(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    """A role's policy may go by the tags."""
+    who = principal()
+    others = (
+        replace(who, client_id="other"),
+        replace(who, actor=Actor("agent")),
+        replace(who, actor=Actor("agent", "https://agents.example")),
+        replace(who, actor=Actor("agent", actor=Actor("first"))),
+    )
+    for one in (who, *others, who, *others):
+        await issued(broker, one)
+    tagged = [[call[key] for key in call if key.startswith("Tags.")] for call in fake_sts.calls]
+    assert [tags[5] for tags in tagged] == ["client", "other", "client", "client"]
+    assert [tags[6:] for tags in tagged] == [
+        [],
+        [],
+        ["actor", "agent", "actor_issuer", ISSUER],
+        ["actor", "agent", "actor_issuer", "https://agents.example"],
+    ]
 
 
 async def test_tags_and_source_identity_can_be_left_out(fake_sts: FakeSts, keys: KeyFiles) -> None:

@@ -806,6 +806,25 @@ async def test_dynamic_metadata_say_who_asks_and_hold_no_secret(
         assert secret.encode() not in denied.encoded
 
 
+async def test_an_actor_is_in_the_assertion_and_in_dynamic_metadata(
+    start: Start, idp: IdentityProvider, clock: Clock
+) -> None:
+    """Each answer has that of its own token, also where it is repeated."""
+    gateway = await start()
+    chain = {"sub": "agent", "iss": "https://agents.example", "act": {"sub": "first"}}
+    alone = idp.token()
+    clock.advance(1)
+    acting = idp.token(act={**chain, "email": "left-out@example.com"})
+    for _ in range(3):
+        for token, act in ((alone, None), (acting, chain)):
+            answer = await gateway.post(tool_call(), session="theirs", token=token)
+            claims = jwt.decode(answer.assertion, options={"verify_signature": False})
+            assert (claims["sub"], claims.get("act")) == ("alice", act)
+            assert answer.metadata.get("actor") == (act and act["sub"])
+    malformed = await gateway.post(tool_call(), session="theirs", token=idp.token(act="agent"))
+    assert malformed.refusal == (401, "TOKEN_MALFORMED")
+
+
 async def test_a_long_tool_name_is_cut_in_metadata(start: Start, idp: IdentityProvider) -> None:
     gateway = await start()
     answer = await gateway.post(tool_call("x" * 5000), token=idp.token())

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import AwsCredentials, Outcome, Resolution, Session, SessionState
+from authsvc.domain.resolution import (
+    Actor,
+    AwsCredentials,
+    Outcome,
+    Resolution,
+    Session,
+    SessionState,
+)
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.service import STORE_KINDS, Service, serving, settings_for
@@ -215,6 +222,45 @@ async def test_row_11(service: Service, idp: IdentityProvider, clock: Clock) -> 
         assert answer.credentials.access_key_id == "AKIAREADER"
         answer = await resolve(service, "s", newer)
         assert (answer.outcome, roles(answer)) == (Outcome.REUSED, ("analyst",))
+    assert await stored(service, "s") == before
+
+
+async def test_two_actors_of_one_subject_share_a_session(
+    service: Service, idp: IdentityProvider, clock: Clock
+) -> None:
+    """A session belongs to the subject; each answer has the actor of its own token."""
+    tokens: dict[Actor | None, str] = {None: idp.token("alice")}
+    agent = Actor("agent")
+    for acting in (agent, Actor("other", "https://agents.example", "app", agent)):
+        clock.advance(1)
+        tokens[acting] = idp.token("alice", act=acting.claim())
+    for session_id in ("s", ""):
+        for _ in range(2):
+            for actor, token in tokens.items():
+                answer = await resolve(service, session_id, token, create=True)
+                assert answer.principal is not None
+                assert (answer.principal.subject, answer.principal.actor) == ("alice", actor)
+        answer = await resolve(service, session_id, tokens[None])
+        assert answer.outcome is Outcome.REUSED
+        assert answer.session is not None
+        assert answer.session.revision == len(tokens)
+
+
+async def test_a_created_session_has_the_actor(service: Service, idp: IdentityProvider) -> None:
+    created = await service.client.create(
+        idp.token("alice", act={"sub": "agent"}), resource=RESOURCE
+    )
+    assert created.principal is not None
+    assert created.principal.actor == Actor("agent")
+
+
+async def test_an_actor_that_is_none_is_malformed(service: Service, idp: IdentityProvider) -> None:
+    await resolve(service, "s", idp.token("alice"), create=True)
+    before = await stored(service, "s")
+    for act in ("agent", {}, {"sub": "agent", "act": ["first"]}):
+        for session_id in ("s", ""):
+            token = idp.token("alice", act=act)
+            assert await refusal(service, session_id, token) is Reason.TOKEN_MALFORMED
     assert await stored(service, "s") == before
 
 

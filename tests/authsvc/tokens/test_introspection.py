@@ -18,7 +18,7 @@ from authsvc.common.client_authentication import ClientSecretBasic
 from authsvc.common.oauth_endpoint import OAuthEndpoint
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Outcome
+from authsvc.domain.resolution import Actor, Outcome
 from authsvc.domain.tokens import BearerToken
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.server.issuers import with_introspection
@@ -104,6 +104,13 @@ async def test_an_active_token_is_a_principal(site: Site, verifier: Introspectio
     assert (verified.issue_time, verified.token_id) == (START - 5, "j1")
 
 
+async def test_the_response_names_the_actor(site: Site, verifier: IntrospectionVerifier) -> None:
+    """As in RFC 8693 section 4.1: act is a member of introspection responses, too."""
+    answers(site, act={"sub": "agent", "act": {"sub": "first"}})
+    verified = await verifier.verify(BearerToken("opaque"), resource=RESOURCE, now=START)
+    assert verified.principal.actor == Actor("agent", actor=Actor("first"))
+
+
 async def test_the_request_is_as_the_rfc_says(site: Site, verifier: IntrospectionVerifier) -> None:
     answers(site)
     assert await verdict(verifier, "opaque+strange/~==") is None
@@ -127,6 +134,8 @@ async def test_the_request_is_as_the_rfc_says(site: Site, verifier: Introspectio
         ({"sub": 7}, Reason.TOKEN_MALFORMED),
         ({"jti": "x" * 1_025}, Reason.TOKEN_TOO_LARGE),
         ({"client_id": "x" * 1_025}, Reason.TOKEN_TOO_LARGE),
+        ({"act": "agent"}, Reason.TOKEN_MALFORMED),
+        ({"act": {"sub": ""}}, Reason.TOKEN_MALFORMED),
         ({"exp": "soon"}, Reason.TOKEN_MALFORMED),
         ({"iss": "https://evil.example"}, Reason.TOKEN_ISSUER_UNKNOWN),
         ({"token_type": "Bearer"}, None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import anyio
@@ -34,7 +35,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from authsvc.domain.resolution import Principal
+from authsvc.domain.resolution import Actor, Principal
 from mcp_adapter import SessionGate
 from mcp_adapter.gate.framework_users import User, _loaded_sdk
 from tests.mcp_adapter.harness import (
@@ -75,6 +76,9 @@ def resolver() -> MemoryResolver:
             "alice-writer": known("alice", "client-1", scopes=("read", "write")),
             "other-alice": known("alice", "client-1", issuer=OTHER_ISSUER),
             "bob": known("bob", "client-1"),
+            "alice-by-agent": replace(
+                known("alice", "client-1"), actor=Actor("agent", actor=Actor("first"))
+            ),
         }
     )
 
@@ -88,11 +92,13 @@ def described(token: AccessToken | None) -> str:
     assert token.claims is not None
     assert token.claims["email"] == f"{token.subject}@example.com"
     assert token.claims["sub"] == token.subject
-    return f"{token.claims['iss']} {token.subject} {token.client_id} {token.scopes}"
+    acting = token.claims.get("act")
+    return f"{token.claims['iss']} {token.subject} {token.client_id} {token.scopes} {acting}"
 
 
 def expected(who: Principal) -> str:
-    return f"{who.issuer} {who.subject} {who.client_id} {list(who.scopes)}"
+    acting = who.actor.claim() if who.actor is not None else None
+    return f"{who.issuer} {who.subject} {who.client_id} {list(who.scopes)} {acting}"
 
 
 def official(meeting: Meeting, *, stateless: bool) -> ASGIApp:
@@ -159,7 +165,7 @@ async def test_the_frameworks_own_access_token_is_of_the_request(
     """Not of the caller that opened the session, which does not lock out other clients either."""
     session = await opened(served, creator)
 
-    for token in ("alice-1", "alice-2", "alice-writer", "alice-1"):
+    for token in ("alice-1", "alice-2", "alice-by-agent", "alice-writer", "alice-1"):
         response = await served.post(call("whoami"), session=session, token=token)
         assert said(response) == expected(served.resolver.tokens[token])
     assert (await served.post(call("whoami"), session=session, token="bob")).status_code == 404
@@ -389,7 +395,8 @@ async def test_fastmcp_caches_nothing_of_ones_for_another(resolver: MemoryResolv
         return server.http_app(stateless_http=stateless)
 
     async with endpoint_of(caching, resolver, stateless=True) as endpoint:
-        for token in ("alice-1", "bob", "other-alice", "alice-2", "alice-writer"):
+        tokens = ("alice-1", "bob", "other-alice", "alice-2", "alice-writer", "alice-by-agent")
+        for token in tokens:
             session = await opened(endpoint)
             response = await endpoint.post(call("whoami"), session=session, token=token)
             assert said(response) == expected(resolver.tokens[token])

@@ -12,7 +12,14 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import BearerCredentials, NotOpenError, Outcome, Principal, Secret
+from authsvc.domain.resolution import (
+    Actor,
+    BearerCredentials,
+    NotOpenError,
+    Outcome,
+    Principal,
+    Secret,
+)
 from mcp_adapter import Requirement, SessionGate, caller, current_caller
 from mcp_adapter.testing import ISSUER, FakeResolver, as_caller
 
@@ -38,6 +45,21 @@ def test_a_principal_is_the_caller_as_it_is() -> None:
     assert caller(as_caller(alice)) is alice
     with pytest.raises(ValueError, match="scopes"):
         as_caller(alice, scopes=["things.read"])
+
+
+def test_an_actor_acts_for_the_caller() -> None:
+    chain = Actor("agent", actor=Actor("first"))
+    assert caller(as_caller("alice", actor="agent")).actor == Actor("agent")
+    assert caller(as_caller("alice", actor=chain)).actor == chain
+    assert caller(as_caller("alice")).actor is None
+    resolver = FakeResolver()
+    assert resolver.tokens[resolver.issue("alice", actor="agent")].actor == Actor("agent")
+    alice = Principal("https://idp.example", "alice", expire_time=2e9, actor=chain)
+    assert caller(as_caller(alice)).actor == chain
+    with pytest.raises(ValueError, match="actor: a Principal has its own"):
+        as_caller(alice, actor="agent")
+    with pytest.raises(ValueError, match="actor: a request without a token has none"):
+        as_caller(None, actor="agent")
 
 
 def test_a_made_request_without_a_caller_has_none() -> None:
@@ -180,6 +202,8 @@ async def test_every_call_raises_the_error_that_is_set() -> None:
         ("scopes", ["a b"], ValueError),
         ("scopes", None, TypeError),
         ("credentials", "secret", TypeError),
+        ("actor", "", ValueError),
+        ("actor", {"sub": "agent"}, TypeError),
     ],
 )
 def test_an_argument_that_is_wrong_is_named(
