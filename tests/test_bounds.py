@@ -216,6 +216,7 @@ BOUNDED = {
     },
     "mcp_adapter/tools/listing.py": {"_Scan.found": "max_results, 1,000 at most"},
     "mcp_adapter/tools/s3.py": {"S3Clients._kept": "64, and those in use, by AWS's credentials"},
+    "mcp_adapter/gate/filtered_responses.py": {"FilteredResponse._start": "of one answer"},
     "mcp_adapter/gate/framework_users.py": {"_loaded_sdk": "one"},
     "mcp_adapter/gate/watching.py": {"Watched._start": "of one answer"},
 }

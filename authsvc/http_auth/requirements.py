@@ -108,18 +108,36 @@ def required(
         Refusal: 500. ``requirement`` has raised, or has returned another type; the log says which.
     """
     try:
-        needed: object = requirement(method, ReadOnlyParams(params))
+        return evaluated(requirement, method, params)
     except Refusal:
         raise
+    except NoRequirementError as error:
+        log.error("%s", error)
     except Exception as error:  # noqa: BLE001 - fails closed, whatever it raises
         log_unexpected(log, "the requirement failed", error)
-        raise internal_error() from None
+    raise internal_error()
+
+
+class NoRequirementError(TypeError):
+    """A requirement function has returned another type."""
+
+
+def evaluated(
+    requirement: RequirementOf, method: str, params: Mapping[str, Any]
+) -> Requirement | None:
+    """As ``required``, without a log line.
+
+    Raises:
+        NoRequirementError: ``requirement`` has returned another type.
+        Exception: it has raised that.
+    """
+    needed: object = requirement(method, ReadOnlyParams(params))
     if needed is None or isinstance(needed, Requirement):
         return needed
     if inspect.iscoroutine(needed):
         needed.close()
-    log.error("the requirement is a Requirement or None, not a %s", type(needed).__name__)
-    raise internal_error()
+    kind = type(needed).__name__
+    raise NoRequirementError(f"the requirement is a Requirement or None, not a {kind}")
 
 
 def union(requirements: Iterable[Requirement | None]) -> Requirement | None:

@@ -39,6 +39,7 @@ def app(resolver: Resolver | str) -> SessionGate:
         resource=RESOURCE,
         authorization_servers=["https://idp.example"],
         requirement=requirement,
+        filter_lists=True,
     )
 
 

@@ -17,12 +17,13 @@ from authsvc.client import Reason
 from mcp_adapter import caller
 from mcp_adapter.testing import FakeResolver, InMemoryAuthsvc, as_caller
 
-CALL = {
+CALL: dict[str, object] = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "tools/call",
     "params": {"name": "notes", "arguments": {}},
 }
+LIST: dict[str, object] = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
 HELLO = {
     "jsonrpc": "2.0",
     "id": 0,
@@ -56,12 +57,12 @@ class Server:
         self.http = http
         self.session = http.post("/mcp", json=HELLO).headers["Mcp-Session-Id"]
 
-    def call(self, token: str = "") -> Response:
-        """Call the tool."""
+    def call(self, token: str = "", message: dict[str, object] = CALL) -> Response:
+        """Call the tool, or send another message."""
         headers = {"Mcp-Session-Id": self.session}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        return self.http.post("/mcp", json=CALL, headers=headers)
+        return self.http.post("/mcp", json=message, headers=headers)
 
 
 def serving(resolver: FakeResolver | InMemoryAuthsvc) -> TestClient:
@@ -81,6 +82,16 @@ def test_over_http_with_a_fake_resolver() -> None:
 
         resolver.reject(token, Reason.TOKEN_REVOKED)
         assert server.call(token).status_code == 401
+
+
+def test_a_list_has_what_its_caller_may_call() -> None:
+    resolver = FakeResolver()
+    with serving(resolver) as http:
+        server = Server(http)
+        for token in ("", resolver.issue("ada")):
+            assert '"tools":[]' in server.call(token, LIST).text
+        token = resolver.issue("ada", scopes=["notes.read"])
+        assert '"name":"notes"' in server.call(token, LIST).text
 
 
 @pytest.fixture

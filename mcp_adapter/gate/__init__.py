@@ -33,6 +33,9 @@ Answer:
 
 - ``serving``: the request goes to the app, or its refusal to the client
 - ``responses``: refusals as responses
+- ``filtered_responses``: lists hold what their caller may call
+- ``list_filter``: which items that is
+- ``server_sent_events``: the events of a stream, one by one
 - ``new_sessions``: the session id that the answer to ``initialize`` has
 - ``session_ids``: a client gets only session ids that authsvc knows
 - ``watching``: a response goes on while its caller may have it

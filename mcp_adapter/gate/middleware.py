@@ -27,6 +27,7 @@ from mcp_adapter.gate.apps import check_app
 from mcp_adapter.gate.bodies import Bodies
 from mcp_adapter.gate.framework_users import Identified, Unidentified
 from mcp_adapter.gate.lifespan import lifespan_within, opened, resolver_of
+from mcp_adapter.gate.list_filter import ListFilter
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.new_sessions import NewSessions
 from mcp_adapter.gate.observing import CallObserver
@@ -87,6 +88,10 @@ class SessionGate:
         observer: is called with ``(scope, method, params)`` of each call before it is authorised,
             for metrics and traces: a plain function. The scope has no Authorization header. If it
             raises, the request is answered 500.
+        filter_lists: whether the app's lists of tools, prompts and resources are passed on with
+            those alone that the caller may call, by ``requirement`` and the token's scopes. A
+            client that asks for access only when a call needs it finds what is listed without a
+            token.
 
     Raises:
         TypeError: an argument is of another type than it says, such as one string where several
@@ -112,8 +117,10 @@ class SessionGate:
         max_anonymous_body_bytes: int = DEFAULT_MAX_ANONYMOUS_BODY_BYTES,
         body_timeout_seconds: float = 30.0,
         observer: CallObserver | None = None,
+        filter_lists: bool = False,
     ) -> None:
         _check(app, requirement, observer, stateful=stateful, streams=streams)
+        arguments.instance_of("filter_lists", filter_lists, bool)
         resource = arguments.resource("resource", resource)
         self._metadata = _metadata(resource, authorization_servers, scopes)
         self._metadata_path = metadata_path(resource)
@@ -142,6 +149,7 @@ class SessionGate:
             resource_metadata=metadata_url(resource) if is_named else "",
             max_unread_bytes=2 * max_body_bytes,
             refusal_log=self._log,
+            lists=ListFilter(requirement, every_response=stateful) if filter_lists else None,
         )
         self._authorizer = Authorizer(
             resolving, requirement=requirement, sessions=sessions, streams=streams

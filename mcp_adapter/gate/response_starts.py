@@ -10,7 +10,7 @@ from starlette.types import Message
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 
-_WITHOUT_CONTENT = {
+WITHOUT_CONTENT = {
     HTTPStatus.ACCEPTED,
     HTTPStatus.NO_CONTENT,
     HTTPStatus.RESET_CONTENT,
@@ -21,7 +21,7 @@ _WITHOUT_CONTENT = {
 
 def has_known_length(start: Message) -> bool:
     """Whether the answer was complete when it began, whatever pieces a framework makes of it."""
-    return start.get("status") in _WITHOUT_CONTENT or bool(header(start, b"content-length"))
+    return start.get("status") in WITHOUT_CONTENT or bool(header(start, b"content-length"))
 
 
 def media_type(start: Message) -> str:

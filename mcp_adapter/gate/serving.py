@@ -13,6 +13,8 @@ from authsvc.http_auth.refusal_log import RefusalLog
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.resolving import RequestResolver, log_fields
 from mcp_adapter.gate import lingering, session_ids
+from mcp_adapter.gate.filtered_responses import FilteredResponse
+from mcp_adapter.gate.list_filter import ListFilter, asks_for_list, plainly_answered
 from mcp_adapter.gate.new_sessions import NewSessions
 from mcp_adapter.gate.pacing import wait_while_connected
 from mcp_adapter.gate.responses import response_of
@@ -30,6 +32,7 @@ class Serving:
         max_unread_bytes: how much of a refused body is dropped, so that the client gets to read
             the answer.
         refusal_log: has what an operator could mend.
+        lists: takes from lists what their callers may not call; None to leave them as they are.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Serving:
         resource_metadata: str,
         max_unread_bytes: int,
         refusal_log: RefusalLog,
+        lists: ListFilter | None = None,
     ) -> None:
         self._app = app
         self._resolving = resolving
@@ -48,6 +52,7 @@ class Serving:
         self._resource_metadata = resource_metadata
         self._max_unread_bytes = max_unread_bytes
         self._log = refusal_log
+        self._lists = lists
 
     async def serve(
         self,
@@ -71,15 +76,28 @@ class Serving:
         """
         request, needed, resolution = admitted.request, admitted.needed, admitted.resolution
         session_id = request.session_id if ends_with_session else ""
+        refuse = partial(self.refuse, request_id, inner, receive, send)
         watched = Watched(
             send,
             partial(self._resolving.check, request, needed, resolution, session_id),
-            partial(self.refuse, request_id, inner, receive, send),
+            refuse,
             request_id,
             log_fields=partial(log_fields, request.session_id, resolution),
         )
-        in_session = session_ids.SessionResponse(watched.send, request.session_id)
-        await watched.serve(self._app, inner, receive, in_session)
+        response: Send = session_ids.SessionResponse(watched.send, request.session_id)
+        message = inner["state"].get("mcp_message")
+        if self._lists is not None and self._lists.concerns(message):
+            inner = plainly_answered(inner)
+            response = FilteredResponse(
+                response,
+                self._lists.of_caller(admitted),
+                refuse,
+                self._lists.report,
+                watched.hold,
+                request_id,
+                is_list=asks_for_list(message),
+            )
+        await watched.serve(self._app, inner, receive, response)
 
     async def serve_initialize(
         self,

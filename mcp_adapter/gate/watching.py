@@ -99,6 +99,18 @@ class Watched:
         finally:
             self._checks.stop()
 
+    async def hold(self, start: Message) -> None:
+        """Have the caller checked while a response is held until it is complete.
+
+        Args:
+            start: of the response, as the app sent it.
+
+        Raises:
+            OSError: the response was ended.
+        """
+        self._start = start
+        await self._be_watched()
+
     async def send(self, message: Message) -> None:
         """Pass on what the app sends.
 

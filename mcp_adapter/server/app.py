@@ -139,6 +139,7 @@ def _gate(
         max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
         body_timeout_seconds=settings.body_timeout_seconds,
         observer=observer,
+        filter_lists=settings.filter_lists,
     )
 
 

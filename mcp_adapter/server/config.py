@@ -132,6 +132,11 @@ class Settings(FileSettings):
     body_timeout_seconds: PositiveFloat = Field(
         default=30.0, description="Timeout for a request's body to arrive."
     )
+    filter_lists: bool = Field(
+        default=False,
+        description="Whether tools/list holds only tools that the caller's scopes allow. Clients "
+        "that ask for access only when a call needs it find no tool then.",
+    )
     keep_alive_seconds: PositiveFloat = Field(
         default=DEFAULT_KEEP_ALIVE_SECONDS,
         description="How long a connection may be idle after a response. Set it longer than a "

@@ -294,6 +294,7 @@ async def endpoint_of(
     stateless: bool,
     streams: bool = False,
     requirement: RequirementOf = default_requirement,
+    filter_lists: bool = False,
 ) -> AsyncIterator[Endpoint]:
     """An app of a framework's behind the gate, as its users put it there, over real HTTP."""
     meeting = Meeting()
@@ -305,6 +306,7 @@ async def endpoint_of(
         requirement=requirement,
         stateful=not stateless,
         streams=streams,
+        filter_lists=filter_lists,
     )
     async with (
         running(app) as url,

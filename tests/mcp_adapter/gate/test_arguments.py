@@ -147,6 +147,7 @@ SIZES = [
         *each("stateful", ["no", 1, None], TypeError),
         *each("streams", ["no", 1, None], TypeError),
         *each("streams", [True], ValueError),
+        *each("filter_lists", ["no", 1, None], TypeError),
         *each("open_paths", ["/healthz", b"/healthz", 7, [7], [b"/healthz"]], TypeError),
         *each("open_paths", [["healthz"], [""], ["/mcp"], ["/mcp/"], ["/MCP"]], ValueError),
         *each("open_paths", [["//mcp"], ["/m%63p"], ["/./mcp"], ["/x/../mcp"]], ValueError),
