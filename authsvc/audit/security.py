@@ -35,6 +35,8 @@ class SecurityEventType(StrEnum):
     LIMIT_REACHED = "LIMIT_REACHED"
     ADMIN_ACTION = "ADMIN_ACTION"
     SERVICE_STARTED = "SERVICE_STARTED"
+    SIGNAL_RECEIVED = "SIGNAL_RECEIVED"
+    SIGNAL_REJECTED = "SIGNAL_REJECTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ _LEVELS = {
     SecurityEventType.SUBJECT_MISMATCH: logging.WARNING,
     SecurityEventType.CALLER_DENIED: logging.WARNING,
     SecurityEventType.LIMIT_REACHED: logging.WARNING,
+    SecurityEventType.SIGNAL_REJECTED: logging.WARNING,
 }
 
 _TEXTS = {
@@ -72,6 +75,8 @@ _TEXTS = {
     SecurityEventType.LIMIT_REACHED: "a limit was reached",
     SecurityEventType.ADMIN_ACTION: "an operator acted",
     SecurityEventType.SERVICE_STARTED: "the service has started",
+    SecurityEventType.SIGNAL_RECEIVED: "a signal was received",
+    SecurityEventType.SIGNAL_REJECTED: "a signal was rejected",
 }
 
 
@@ -203,6 +208,43 @@ def service_started(address: str, *, version: str, configuration_sha256: str) ->
     """Audit that the service has started: its address, version and configuration."""
     detail = f"{address} version={version} configuration_sha256={configuration_sha256}"
     record(SecurityEvent(SecurityEventType.SERVICE_STARTED, detail=detail))
+
+
+def signal_received(
+    *, issuer: str, subject: str, token_id: str, detail: str, client_address: str
+) -> None:
+    """Audit an event that an identity provider has sent.
+
+    Args:
+        issuer: of its stream.
+        subject: the user whom it names; empty for none.
+        token_id: ``jti`` of the token that it came in.
+        detail: what it is, and what it did.
+        client_address: of its sender; empty where it was polled.
+    """
+    record(
+        SecurityEvent(
+            SecurityEventType.SIGNAL_RECEIVED,
+            caller=f"signals[{issuer}]",
+            issuer=issuer,
+            subject=subject,
+            token_id=token_id,
+            detail=detail,
+            client_address=client_address,
+        )
+    )
+
+
+def signal_rejected(*, detail: str, setting: str, client_address: str) -> None:
+    """Audit that a signal was rejected: why, and which setting would mend it."""
+    record(
+        SecurityEvent(
+            SecurityEventType.SIGNAL_REJECTED,
+            detail=detail,
+            setting=setting,
+            client_address=client_address,
+        )
+    )
 
 
 def _event_type(reason: Reason) -> SecurityEventType | None:

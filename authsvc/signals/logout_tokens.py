@@ -8,7 +8,12 @@ from authsvc.signals.errors import invalid_request
 from authsvc.signals.event_types import LOGOUT, LOGOUT_EVENT
 from authsvc.signals.signals import Signal, SignalToken, Stream
 from authsvc.signals.subjects import Subject, User
-from authsvc.signals.verification import SignatureVerifier, issue_time, message_key
+from authsvc.signals.verification import (
+    CLOCK_MARGIN_SECONDS,
+    SignatureVerifier,
+    issue_time,
+    message_key,
+)
 from authsvc.tokens.values import MAX_SUBJECT_LENGTH, MAX_TEXT_LENGTH
 
 LOGOUT_TYPES = ("logout+jwt", "jwt", "")
@@ -44,8 +49,9 @@ async def verify_logout(verifier: SignatureVerifier, text: str, now: float) -> S
     issued = issue_time(claims, stream, now, max_age_seconds=min(ages))
     return SignalToken(
         stream=stream,
+        token_id=signed.token_id,
         key=message_key("logout", stream.issuer, signed.token_id),
-        until=issued + min(ages) + stream.leeway_seconds,
+        until=issued + min(ages) + stream.leeway_seconds + CLOCK_MARGIN_SECONDS,
         signals=(Signal(LOGOUT, subject, issued, event),),
     )
 

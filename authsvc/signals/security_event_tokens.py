@@ -9,6 +9,7 @@ from authsvc.signals.event_types import LOGOUT_EVENT, short_name
 from authsvc.signals.signals import Signal, SignalToken, Stream
 from authsvc.signals.subjects import subject_of
 from authsvc.signals.verification import (
+    CLOCK_MARGIN_SECONDS,
     SignatureVerifier,
     SignedClaims,
     event_time,
@@ -42,8 +43,9 @@ async def verify_set(verifier: SignatureVerifier, text: str, now: float) -> Sign
     latest = now + stream.leeway_seconds
     return SignalToken(
         stream=stream,
+        token_id=signed.token_id,
         key=message_key("set", stream.issuer, signed.token_id),
-        until=issued + stream.max_age_seconds + stream.leeway_seconds,
+        until=issued + stream.max_age_seconds + stream.leeway_seconds + CLOCK_MARGIN_SECONDS,
         signals=tuple(_signal(signed, *event, issued, latest) for event in events.items()),
     )
 

@@ -56,13 +56,13 @@ class Stream:
         """The issuers of the tokens that a signal means, of those that the stream may revoke.
 
         Args:
-            named: the issuer that it names; empty where it names none. The stream's own issuer,
-                where it issues none of the tokens, stands for those that do: a provider may have
-                one issuer for its sign-ins and others for access tokens.
+            named: the issuer that it names; empty where it names none. The stream's own issuer
+                stands for all of ``applies_to``: a provider may have one issuer for its sign-ins
+                and others for access tokens.
         """
-        if named in self.applies_to:
-            return (named,)
-        return self.applies_to if named in ("", self.issuer) else ()
+        if named in ("", self.issuer):
+            return self.applies_to
+        return (named,) if named in self.applies_to else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,15 @@ class SignalToken:
 
     Attributes:
         stream: whose.
+        token_id: claim ``jti``.
         key: a digest of what makes it one of its kind: its issuer and ``jti``.
-        until: it is rejected for its age from then on, in seconds since the epoch.
+        until: until then it is known as received, in seconds since the epoch: it is
+            rejected for its age before.
         signals: its events.
     """
 
     stream: Stream
+    token_id: str
     key: str
     until: float
     signals: tuple[Signal, ...]

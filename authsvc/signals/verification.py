@@ -13,12 +13,16 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.signals.errors import SignalError, SignalErrorCode, invalid_request, signal_error
 from authsvc.signals.signals import Stream
 from authsvc.tokens.claims import YEAR_10000, kept_text, numeric_date, optional_text
-from authsvc.tokens.compact import CompactJws, parse_claims, parse_jws
+from authsvc.tokens.compact import CompactJws, parse_claims, parse_jws, unverified_claims
 from authsvc.tokens.jwt import candidates, replacements
 from authsvc.tokens.keys import VerificationKey
 
 MAX_SIGNAL_BYTES = 65_536
 """Longest token. Real ones have one or two thousand bytes."""
+
+CLOCK_MARGIN_SECONDS = 300.0
+"""A token is known as received for longer than it is accepted, by this: the clocks of replicas and
+of the store differ."""
 
 MAX_AUDIENCES = 64
 """Entries of ``aud``."""
@@ -76,6 +80,17 @@ class SignatureVerifier:
     def streams(self) -> tuple[Stream, ...]:
         """All streams."""
         return tuple(self._streams.values())
+
+    def claimed_issuer(self, text: str) -> str:
+        """The issuer that a token claims to be of, for metrics and logs; empty where it has no
+        stream here. Nothing is verified."""
+        if len(text) > MAX_SIGNAL_BYTES or text.count(".") != 2:
+            return ""
+        try:
+            issuer = optional_text(unverified_claims(text), "iss")
+        except AuthError:
+            return ""
+        return issuer if issuer in self._streams else ""
 
     async def verify(self, text: str, types: AcceptedTypes, now: float) -> SignedClaims:
         """The claims of a token, once the signature is verified; its times are not checked.
@@ -194,7 +209,7 @@ def issue_time(
     leeway = stream.leeway_seconds
     if max(issued, begins or 0.0) > now + leeway:
         raise invalid_request("The token was issued in the future.")
-    if issued < now - max_age_seconds - leeway:
+    if issued <= now - max_age_seconds - leeway:
         raise invalid_request(
             "The token was issued too long ago.", setting=f"{stream.table}.max_age_seconds"
         )
