@@ -122,6 +122,11 @@ GUIDES: dict[Reason, Guide] = {
         "a limit of `[limits]`, or too many watches",
         "wait for `Retry-After`",
     ),
+    Reason.RATE_LIMITED: Guide(
+        "a limit by subject, by client or for everyone: the message names it, and so does `limit` "
+        "in the error's data",
+        "wait for `Retry-After`",
+    ),
     Reason.CONFLICT: Guide(
         "other requests changed the same session, several times in a row",
         _WAIT,

@@ -121,6 +121,11 @@ BOUNDED = {
     "authsvc/http_server/listening.py": {"Listener._pending": "open connections"},
     "authsvc/http_server/waiting.py": {"WaitingConnections._by_phase": "open connections"},
     "authsvc/signals/verification.py": {"SignatureVerifier._streams": CONFIGURATION},
+    "authsvc/access/rates.py": {
+        "CallRates._by_issuer": "configured issuers, and one for everyone's; 32,768 buckets each",
+        "CallRates.rejected": "101 names of limits",
+    },
+    "authsvc/resolver/call_limits.py": {"CallLimits._reported": "1,024 limits of resources"},
     "authsvc/access/usage.py": {"Usages._by_caller": "registered callers, and one for all others"},
     "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
     "authsvc/common/newest.py": {"Newest._items": "its own bounds"},

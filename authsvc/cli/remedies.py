@@ -40,6 +40,8 @@ REMEDIES = {
     Reason.SESSION_LIMIT: "`LIMIT_REACHED` names the caller. Let clients bring a token when they "
     "initialise.",
     Reason.OVERLOADED: "`LIMIT_REACHED` names the caller and the limit: raise it, or add replicas.",
+    Reason.RATE_LIMITED: "`LIMIT_REACHED` names the subject, the client and the limit: let it, or "
+    "raise the limit.",
     Reason.SERVICE_UNAVAILABLE: "See its replicas and the network: `authsvc doctor`.",
     Reason.STORE_UNAVAILABLE: "See the store.",
     Reason.KEYS_UNAVAILABLE: "Check the issuer's endpoint, and the egress to it: directly, as "

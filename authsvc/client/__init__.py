@@ -11,6 +11,7 @@ from authsvc.client.http_errors import HttpError, bearer_token
 from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
+from authsvc.domain.rates import Rate, RateLimit, RatePer
 from authsvc.domain.resolution import (
     Actor,
     AwsCredentials,
@@ -36,6 +37,9 @@ __all__ = [
     "HttpError",
     "Outcome",
     "Principal",
+    "Rate",
+    "RateLimit",
+    "RatePer",
     "Reason",
     "RecordFilter",
     "Resolution",

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from authsvc.client.client import AuthClient
 from authsvc.client.tls import ClientTls
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import RateLimit
 from authsvc.domain.resolution import Resolution
 
 ResultT = TypeVar("ResultT")
@@ -93,7 +94,15 @@ class BlockingAuthClient:
         self.close()
 
     def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
     ) -> Resolution:
         """Decide on one request, by its session and its own token.
 
@@ -103,6 +112,11 @@ class BlockingAuthClient:
             token: the bare access token of this very request; empty without one.
             resource: canonical URI of the server that was asked (RFC 8707).
             create: whether an unknown session is created under this id.
+            rate_limits: what the request counts towards, beside authsvc's own limits: for each call
+                of its message, each of the call's limits once.
+            calls: how many calls its message has, for authsvc's own limits by subject and client.
+            recheck: whether a request that has been counted is checked again, as while its response
+                streams: it counts as nothing.
 
         Returns:
             Who makes the request, its session, and the credentials to work with. The principal is
@@ -114,15 +128,26 @@ class BlockingAuthClient:
             RuntimeError: it is not open, or was opened by a parent process.
         """
         return self._answer(
-            self._client.resolve(session_id, token, resource=resource, create=create)
+            self._client.resolve(
+                session_id,
+                token,
+                resource=resource,
+                create=create,
+                rate_limits=rate_limits,
+                calls=calls,
+                recheck=recheck,
+            )
         )
 
-    def create(self, token: str, *, resource: str) -> Resolution:
+    def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
         """Create a session under a new id.
 
         Args:
             token: the bare access token of the request; empty without one.
             resource: canonical URI of the server that was asked.
+            rate_limits: as of ``resolve``.
 
         Returns:
             As of ``resolve``; ``session.id`` is the new id.
@@ -131,7 +156,7 @@ class BlockingAuthClient:
             AuthError: as of ``resolve``.
             RuntimeError: it is not open, or was opened by a parent process.
         """
-        return self._answer(self._client.create(token, resource=resource))
+        return self._answer(self._client.create(token, resource=resource, rate_limits=rate_limits))
 
     def revoke(self, session_id: str) -> None:
         """End a session, for every resource. One that is unknown or has ended is no error.

@@ -21,6 +21,7 @@ from authsvc.client.retries import RetryBudget, RetryPolicy
 from authsvc.client.targets import Endpoint, LookUp, Targets, look_up
 from authsvc.client.tls import Certificates, ClientTls, ServiceToken
 from authsvc.common import arguments
+from authsvc.domain.rates import RateLimit
 from authsvc.domain.resolution import NotOpenError, Resolution
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
@@ -156,7 +157,15 @@ class AuthClient:
             await self._replicas.__aexit__(exc_type, exc, traceback)
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
     ) -> Resolution:
         """Decide on one request, by its session and its own token.
 
@@ -166,6 +175,11 @@ class AuthClient:
             token: the bare access token of this very request; empty without one.
             resource: canonical URI of the server that was asked (RFC 8707).
             create: whether an unknown session is created under this id.
+            rate_limits: what the request counts towards, beside authsvc's own limits: for each call
+                of its message, each of the call's limits once.
+            calls: how many calls its message has, for authsvc's own limits by subject and client.
+            recheck: whether a request that has been counted is checked again, as while its response
+                streams: it counts as nothing.
 
         Returns:
             Who makes the request, its session, and the credentials to work with. The principal is
@@ -183,17 +197,23 @@ class AuthClient:
             resource=resource,
             create=create,
             consistency_token=self._tokens.of(session),
+            rate_limits=wire.rate_limit_messages(rate_limits),
+            recheck=recheck,
+            calls=calls if calls > 1 else 0,
         )
         resolution = await self._make(_RESOLVE, request.SerializeToString())
         self._tokens.keep(session, resolution.consistency_token)
         return resolution
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
+    async def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
         """Create a session under a new id.
 
         Args:
             token: the bare access token of the request; empty without one.
             resource: canonical URI of the server that was asked.
+            rate_limits: as of ``resolve``.
 
         Returns:
             As of ``resolve``; ``session.id`` is the new id.
@@ -202,7 +222,9 @@ class AuthClient:
             AuthError: as of ``resolve``.
             NotOpenError: it is not open.
         """
-        request = pb.CreateSessionRequest(token=token, resource=resource)
+        request = pb.CreateSessionRequest(
+            token=token, resource=resource, rate_limits=wire.rate_limit_messages(rate_limits)
+        )
         answer, _ = await self._make(_CREATE, request)
         self._tokens.keep((answer.session.id, ""), answer.consistency_token)
         return wire.resolution_of(answer)

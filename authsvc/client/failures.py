@@ -166,7 +166,12 @@ def located(error: AuthError, target: str) -> AuthError:
     detail = error.detail
     if error.reason.status is GrpcStatus.UNAVAILABLE:
         detail = f"authsvc at {target}: {detail or error.reason.name}"
-    return AuthError(error.reason, detail, retry_after_seconds=error.retry_after_seconds)
+    return AuthError(
+        error.reason,
+        detail,
+        retry_after_seconds=error.retry_after_seconds,
+        limit=error.limit,
+    )
 
 
 def _reported(error: AuthError) -> Failure:

@@ -81,7 +81,7 @@ class HttpError(Exception):
         reason = Reason.SESSION_NOT_FOUND if is_hidden else error.reason
         return cls._made(
             status,
-            reason.message,
+            reason.message if is_hidden else error.message,
             reason.name,
             challenge=challenge_of(reason, status, needed),
             resource_metadata=resource_metadata,

@@ -20,21 +20,25 @@ class TokenBucket:
         self._level = burst
         self._time = now
 
-    def take(self, now: float) -> float:
-        """Take one event; returns 0, or the seconds to wait where there is none to take."""
-        wait = self.wait(now)
+    def take(self, now: float, events: float = 1.0) -> float:
+        """Take events, all or none; returns 0, or the seconds to wait where there are too few.
+
+        More than ``burst`` are taken of a full bucket, which is filled again the later for it.
+        """
+        wait = self.wait(now, events)
         if wait == 0.0:
-            self._level -= 1.0
+            self._level -= events
         return wait
 
-    def wait(self, now: float) -> float:
-        """The seconds to wait until there is an event to take; takes none."""
+    def wait(self, now: float, events: float = 1.0) -> float:
+        """The seconds to wait until there are so many events to take; takes none."""
         # A clock that steps back neither fills the bucket nor blocks it.
         if (elapsed := now - self._time) > 0.0:
             self._level = min(self._burst, self._level + elapsed * self._rate)
         self._time = now
-        return 0.0 if self._level >= 1.0 else (1.0 - self._level) / self._rate
+        needed = min(events, self._burst)
+        return 0.0 if self._level >= needed else (needed - self._level) / self._rate
 
-    def put_back(self) -> None:
-        """Return an event that was taken and is not to count."""
-        self._level = min(self._burst, self._level + 1.0)
+    def put_back(self, events: float = 1.0) -> None:
+        """Return events that were taken and are not to count."""
+        self._level = min(self._burst, self._level + events)

@@ -65,6 +65,7 @@ class Reason(Enum):
 
     SESSION_LIMIT = GrpcStatus.RESOURCE_EXHAUSTED, "There are too many sessions."
     OVERLOADED = GrpcStatus.RESOURCE_EXHAUSTED, "The service is overloaded; try again."
+    RATE_LIMITED = GrpcStatus.RESOURCE_EXHAUSTED, "There are too many calls; try again later."
 
     CONFLICT = GrpcStatus.ABORTED, "The session was changed by another request; try again."
 
@@ -97,6 +98,7 @@ class AuthError(Exception):
             ABORTED and RESOURCE_EXHAUSTED.
         counts_as_rejected: whether the token counts as rejected though its validity is not known:
             its key is not among the known ones.
+        limit: of RATE_LIMITED: the name of the limit that is reached, which is public; else empty.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class AuthError(Exception):
         setting: str = "",
         retry_after_seconds: float | None = None,
         counts_as_rejected: bool = False,
+        limit: str = "",
     ) -> None:
         super().__init__(f"{reason.name}: {detail}" if detail else reason.name)
         self.reason = reason
@@ -116,6 +119,14 @@ class AuthError(Exception):
             retry_after_seconds = 1.0
         self.retry_after_seconds = retry_after_seconds
         self.counts_as_rejected = counts_as_rejected
+        self.limit = limit
+
+    @property
+    def message(self) -> str:
+        """The public message: the reason's, with the name of the limit that is reached."""
+        if not self.limit:
+            return self.reason.message
+        return f"There are too many calls for the limit {self.limit}; try again later."
 
     def __str__(self) -> str:
         return f"{super().__str__()}{of_setting(self.setting)}"

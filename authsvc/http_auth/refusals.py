@@ -203,6 +203,8 @@ def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -
     status = http_status(reason, in_session=in_session)
     if status is HTTPStatus.NOT_FOUND:
         return _session_not_found()
+    if reason is Reason.RATE_LIMITED:
+        return _rate_limited(error, status)
     challenge = challenge_of(reason, status, scopes)
     return _plain(status, reason, challenge=challenge, headers=retry_headers(error, status))
 
@@ -221,3 +223,14 @@ def _plain(
     headers: dict[str, str] | None = None,
 ) -> Refusal:
     return Refusal(status, reason.message, reason=reason.name, challenge=challenge, headers=headers)
+
+
+def _rate_limited(error: AuthError, status: HTTPStatus) -> Refusal:
+    """The answer that names the limit that is reached."""
+    return Refusal(
+        status,
+        error.message,
+        reason=error.reason.name,
+        data={"limit": error.limit} if error.limit else None,
+        headers=retry_headers(error, status),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
+from authsvc.domain.rates import ONE_CALL, CallCounts
 from authsvc.domain.tokens import BearerToken
 
 
@@ -29,6 +30,7 @@ class Request:
         consistency_token: the response is at least as new as this write; empty for any.
         request_digest: the key of the response in the cache; empty where it is not to be cached.
         client_address: IP address of the caller's client; empty where it is not known.
+        counts: what it counts as, towards the limits of its subject and client.
     """
 
     caller: str
@@ -38,6 +40,7 @@ class Request:
     consistency_token: str = ""
     request_digest: bytes = b""
     client_address: str = ""
+    counts: CallCounts = ONE_CALL
 
     @property
     def audit_fields(self) -> AuditFields:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from authsvc.access.callers import LOCAL_CALLER
+from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.audit import security
 from authsvc.credentials import CredentialBroker
@@ -24,6 +25,7 @@ from authsvc.domain.decision import (
 )
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType
+from authsvc.domain.rates import ONE_CALL, CallCounts
 from authsvc.domain.record import (
     PRINCIPAL_SESSION_PREFIX,
     Limits,
@@ -33,6 +35,7 @@ from authsvc.domain.record import (
 )
 from authsvc.domain.resolution import Resolution
 from authsvc.domain.tokens import BearerToken, PresentedToken, RejectedToken
+from authsvc.resolver.call_limits import CallLimits
 from authsvc.resolver.execution import Execution, LostUpdateError
 from authsvc.resolver.request import Request, bearer
 from authsvc.resolver.response_cache import MAX_CACHED_RESPONSES, ResponseCache
@@ -58,6 +61,7 @@ class SessionResolver:
         usages: what callers may ask for.
         clock: seconds since the epoch.
         max_cached_responses: how many responses are cached.
+        rates: the buckets of limits by subject and client; None for those of requests alone.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class SessionResolver:
         usages: Usages,
         clock: Callable[[], float] = time.time,
         max_cached_responses: int = MAX_CACHED_RESPONSES,
+        rates: CallRates | None = None,
     ) -> None:
         self._store = store
         self._limits = limits
@@ -77,6 +82,8 @@ class SessionResolver:
         self._clock = clock
         self._checks = TokenChecks(verifier, store, limits=limits, usages=usages, clock=clock)
         self._execution = Execution(store, broker, usages)
+        self.call_limits = CallLimits(rates or CallRates(), usages)
+        """Counts the requests that are answered with a cached response."""
         self._responses = ResponseCache(
             max_cached_responses, verifier=verifier, store=store, limits=limits, clock=clock
         )
@@ -107,6 +114,7 @@ class SessionResolver:
         consistency_token: str = "",
         request_digest: bytes = b"",
         client_address: str = "",
+        counts: CallCounts = ONE_CALL,
     ) -> Resolution:
         """See ``Resolver.resolve``.
 
@@ -120,6 +128,7 @@ class SessionResolver:
             request_digest: the key for ``cached_response``; empty where the response is not to be
                 cached. Two requests that differ in anything have two.
             client_address: IP address of the caller's client; empty where it is not known.
+            counts: what the request counts as.
         """
         presented = bearer(token)
         request = Request(
@@ -130,6 +139,7 @@ class SessionResolver:
             consistency_token,
             request_digest,
             client_address,
+            counts,
         )
         if session_id:
             check_session_id(session_id)
@@ -145,11 +155,17 @@ class SessionResolver:
         resource: str,
         caller: str = LOCAL_CALLER,
         client_address: str = "",
+        counts: CallCounts = ONE_CALL,
     ) -> Resolution:
         """See ``Resolver.create``; the other arguments as for ``resolve``."""
         session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
         request = Request(
-            caller, session_id, bearer(token), resource, client_address=client_address
+            caller,
+            session_id,
+            bearer(token),
+            resource,
+            client_address=client_address,
+            counts=counts,
         )
         return await self._resolve_session(request, create=True)
 
@@ -244,8 +260,13 @@ class SessionResolver:
     async def _carry_out(
         self, request: Request, decision: Decision, presented: PresentedToken, now: float
     ) -> Resolution:
-        resolution = await self._execution.carry_out(request, decision, presented, now)
-        self._responses.put(request, decision, presented, resolution)
+        uses = self.call_limits.take(request, decision.principal)
+        try:
+            resolution = await self._execution.carry_out(request, decision, presented, now)
+        except BaseException as error:
+            self.call_limits.put_back_after(error, uses)
+            raise
+        self._responses.put(request, decision, presented, resolution, uses)
         return resolution
 
 

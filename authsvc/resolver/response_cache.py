@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from authsvc.access.rates import BucketUse
 from authsvc.common.lru import LruCache, bytes_for
 from authsvc.domain.decision import Decision, unchanged_until
 from authsvc.domain.record import Limits, Record
@@ -44,6 +45,7 @@ class CachedResponse:
         consistency_token: of the request.
         until: when the record is due to be written, or credentials to be renewed.
         resolution: the response.
+        uses: what the request takes of the buckets of limits, each time.
         encoded: the response as the transport encoded it; empty until it has.
     """
 
@@ -53,6 +55,7 @@ class CachedResponse:
     consistency_token: str
     until: float
     resolution: Resolution
+    uses: tuple[BucketUse, ...] = ()
     encoded: bytes = field(default=b"", repr=False)
 
     def memory_bytes(self) -> int:
@@ -63,6 +66,7 @@ class CachedResponse:
             _OBJECTS_BYTES
             + self.record.memory_bytes()
             + self.token.memory_bytes()
+            + sum(use.memory_bytes() for use in self.uses)
             # The encoded response has the principal once more.
             + principal
             + (2 * credentials.memory_bytes() if credentials is not None else 0)
@@ -152,8 +156,17 @@ class ResponseCache:
         decision: Decision,
         presented: PresentedToken,
         resolution: Resolution,
+        uses: tuple[BucketUse, ...] = (),
     ) -> None:
-        """Cache a response, if the next one to the same request will be the same."""
+        """Cache a response, if the next one to the same request will be the same.
+
+        Args:
+            request: the request.
+            decision: on it.
+            presented: the verdict on its token.
+            resolution: the response.
+            uses: what it has taken of the buckets of limits.
+        """
         record = decision.record
         if (
             record is None
@@ -171,7 +184,13 @@ class ResponseCache:
         self._responses.put(
             request.request_digest,
             CachedResponse(
-                record, presented, request.resource, request.consistency_token, until, resolution
+                record,
+                presented,
+                request.resource,
+                request.consistency_token,
+                until,
+                resolution,
+                uses,
             ),
         )
 

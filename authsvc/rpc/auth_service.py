@@ -131,7 +131,10 @@ class AuthServicer:
             self._tracing.server_span("CreateSession", traceparent_of(context)),
         ):
             resolution = await self._resolver.create(
-                request.token, resource=request.resource, caller=caller.name
+                request.token,
+                resource=request.resource,
+                caller=caller.name,
+                counts=wire.counts_of(request),
             )
         self._creates.answered(resolution)
         return wire.created_message(resolution)

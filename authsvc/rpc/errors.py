@@ -29,7 +29,7 @@ RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 CACHED_STATUSES = 4096
-"""Encoded statuses that are cached: one for each reason and waiting time."""
+"""Encoded statuses that are cached: one for each reason, waiting time and limit."""
 
 LOG_INTERVAL_SECONDS = 1.0
 """A reason of an outage is logged at most so often, however many calls fail for it."""
@@ -89,7 +89,8 @@ def _status_of(error: Exception) -> CallStatus:
     if isinstance(error, AuthError):
         _log_outage(error)
         wait = error.retry_after_seconds
-        return _encoded(error.reason, None if wait is None else _rounded_up(wait))
+        millis = None if wait is None else _rounded_up(wait)
+        return _encoded(error.reason, millis, error.limit)
     log_unexpected(log, "a request failed unexpectedly", error)
     return _INTERNAL
 
@@ -101,10 +102,10 @@ def _rounded_up(seconds: float) -> int:
 
 
 @lru_cache(maxsize=CACHED_STATUSES)
-def _encoded(reason: Reason, retry_after_millis: int | None) -> CallStatus:
+def _encoded(reason: Reason, retry_after_millis: int | None, limit: str) -> CallStatus:
     """The status of a reason. A flood is rejected with few different ones, each encoded once."""
     wait = None if retry_after_millis is None else retry_after_millis / 1000.0
-    status = error_wire.rpc_status_of(AuthError(reason, retry_after_seconds=wait))
+    status = error_wire.rpc_status_of(AuthError(reason, retry_after_seconds=wait, limit=limit))
     encoded = status.SerializeToString()
     trailer = ((error_wire.STATUS_DETAILS_KEY, encoded),)
     return CallStatus(_CODES[status.code], status.message, trailer, encoded)

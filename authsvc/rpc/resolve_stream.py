@@ -40,7 +40,7 @@ class Resolver(Protocol):
             caller: whose request it is.
 
         Raises:
-            AuthError: OVERLOADED.
+            AuthError: OVERLOADED or RATE_LIMITED.
         """
         ...
 

@@ -46,6 +46,8 @@ class RpcResolver:
         if response is None or response.resource not in caller.resources:
             return None
         self._admission.count(caller)
+        if response.uses:
+            self._resolver.call_limits.count(response, caller.name)
         self._resolves.cached += 1
         if not response.encoded:
             response.encoded = wire.response_message(response.resolution).SerializeToString()
@@ -96,6 +98,7 @@ class RpcResolver:
                 caller=caller.name,
                 consistency_token=request.consistency_token,
                 request_digest=request_digest,
+                counts=wire.counts_of(request),
             )
         self._resolves.answered(resolution)
         return wire.response_message(resolution).SerializeToString()

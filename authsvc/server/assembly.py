@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.sessions import SessionAdmin
@@ -70,12 +72,15 @@ class Service:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
+async def assembled(
+    settings: Settings, clock: Clock, monotonic: Clock = time.monotonic
+) -> AsyncIterator[Service]:
     """The configured service. Everything that it opens is closed at the end of the block.
 
     Args:
         settings: of authsvc.
         clock: seconds since the epoch.
+        monotonic: seconds of any origin, for the limits of subjects and clients.
 
     Raises:
         ConfigError: a file, URL or address of the settings cannot be used.
@@ -90,6 +95,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
     issuer_watch = _issuer_watch(settings, issuers)
     metrics, stopping = Metrics(), asyncio.Event()
     usages = _usages(settings, clock)
+    rates = metrics.call_rates = CallRates(settings.limits.service_rates(), monotonic)
     async with AsyncExitStack() as closing:
         traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
         store = await closing.enter_async_context(_store(settings, metrics, traces))
@@ -104,6 +110,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             usages=usages,
             clock=clock,
             max_cached_responses=settings.cached_tokens,
+            rates=rates,
         )
         metrics.cached_responses = lambda: resolver.cached_responses
         assertions = metrics.assertions = await closing.enter_async_context(

@@ -67,13 +67,18 @@ async def serve(settings: Settings, lifeline: Lifeline | None = None) -> None:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, clock: Callable[[], float] = time.time, shares_port: bool = False
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """A running server, stopped gracefully at the end of the block.
 
     Args:
         settings: of authsvc.
         clock: seconds since the epoch.
+        monotonic: seconds of any origin, for the limits of subjects and clients.
         shares_port: whether other workers listen on the same port.
 
     Yields:
@@ -82,7 +87,7 @@ async def running(
     Raises:
         ConfigError: a file, URL or address of the settings cannot be used.
     """
-    async with assembled(settings, clock) as service:
+    async with assembled(settings, clock, monotonic) as service:
         server = new_server(settings, shares_port=shares_port)
         health = add_services(server, service, callers_of(settings), settings)
         address = listen(server, settings)

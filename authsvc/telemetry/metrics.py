@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from authsvc import __version__
+from authsvc.access.rates import CallRates
 from authsvc.assertions.signer import Assertions
 from authsvc.credentials.cache import CacheCounts
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
@@ -49,6 +50,7 @@ class Metrics:
         issuing: lookups in the broker's caches, and their calls.
         security: security events that were logged.
         audited_calls: number of call events by result; empty until the audit is open.
+        call_rates: count the requests beyond a limit of a subject or client.
         ready: whether health is reported as SERVING.
         issuers: the state of each issuer at the last refresh.
         cached_responses: gives the number of responses in the cache.
@@ -66,6 +68,7 @@ class Metrics:
     issuing: CacheCounts = field(default_factory=CacheCounts)
     security: SecurityEvents = field(default_factory=SecurityEvents)
     audited_calls: Counter[str] = field(default_factory=Counter)
+    call_rates: CallRates = field(default_factory=CallRates)
     ready: bool = False
     issuers: tuple[IssuerStatus, ...] = ()
     cached_responses: Callable[[], int] = int
@@ -103,6 +106,14 @@ class ServiceCollector(Collector):
             security.add_metric(labels, count)
         yield security
         yield audited_calls("authsvc_audit_calls", self._metrics.audited_calls)
+        limited = CounterMetricFamily(
+            "authsvc_rate_limited",
+            "Requests beyond a limit by subject, by client or for everyone, by the limit's name.",
+            labels=("limit",),
+        )
+        for name, count in items(self._metrics.call_rates.rejected):
+            limited.add_metric((name,), count)
+        yield limited
         ready = GaugeMetricFamily(
             "authsvc_ready", "1 while the store and keys of every issuer are available."
         )

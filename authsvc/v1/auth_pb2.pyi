@@ -34,6 +34,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RatePer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RatePerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RatePer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_PER_UNSPECIFIED: _RatePer.ValueType  # 0
+    """Invalid."""
+    RATE_PER_SUBJECT: _RatePer.ValueType  # 1
+    """Those of one subject of an issuer."""
+    RATE_PER_CLIENT: _RatePer.ValueType  # 2
+    """Those of all subjects with one client id of an issuer. A token that names no
+    client counts for its subject alone.
+    """
+    RATE_PER_EVERYONE: _RatePer.ValueType  # 3
+    """Those of everyone with a valid token."""
+
+class RatePer(_RatePer, metaclass=_RatePerEnumTypeWrapper):
+    """Whose calls count together."""
+
+RATE_PER_UNSPECIFIED: RatePer.ValueType  # 0
+"""Invalid."""
+RATE_PER_SUBJECT: RatePer.ValueType  # 1
+"""Those of one subject of an issuer."""
+RATE_PER_CLIENT: RatePer.ValueType  # 2
+"""Those of all subjects with one client id of an issuer. A token that names no
+client counts for its subject alone.
+"""
+RATE_PER_EVERYONE: RatePer.ValueType  # 3
+"""Those of everyone with a valid token."""
+Global___RatePer: _TypeAlias = RatePer  # noqa: Y015
+
 class _SessionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -176,6 +208,9 @@ class ResolveSessionRequest(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     CREATE_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    RATE_LIMITS_FIELD_NUMBER: _builtins.int
+    RECHECK_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session to resolve: 1 to 128 visible ASCII characters (0x21 to 0x7E)
     that do not begin with "~". Empty asks for the principal session, the one
@@ -202,6 +237,25 @@ class ResolveSessionRequest(_message.Message):
     this response is then at least as recent. Empty if there was none. One that
     this replica cannot read costs at most a read of the store.
     """
+    recheck: _builtins.bool
+    """Whether a request that has been counted is checked again, as while its
+    response streams: it counts towards no limit of a subject or client.
+    """
+    calls: _builtins.int
+    """How many calls the message has, for authsvc's own limits of subjects and
+    clients: 0 counts as 1, more than 256 is ARGUMENT_INVALID.
+    """
+    @_builtins.property
+    def rate_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimit]:
+        """Limits of the resource that the request counts towards, beside authsvc's own:
+        for each call in its message, each limit of that call once. At most 256
+        entries: more is INVALID_ARGUMENT / ARGUMENT_INVALID. A request counts only
+        if its token is valid, once for each entry, towards all of them or none. It is
+        RESOURCE_EXHAUSTED / RATE_LIMITED beyond one of them, changes nothing then,
+        and its RetryInfo says when it may be served. A replica counts what it serves
+        itself.
+        """
+
     def __init__(
         self,
         *,
@@ -210,14 +264,53 @@ class ResolveSessionRequest(_message.Message):
         resource: _builtins.str = ...,
         create: _builtins.bool = ...,
         consistency_token: _builtins.str = ...,
+        rate_limits: _abc.Iterable[Global___RateLimit] | None = ...,
+        recheck: _builtins.bool = ...,
+        calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "create", b"create", "resource", b"resource", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "consistency_token", b"consistency_token", "create", b"create", "rate_limits", b"rate_limits", "recheck", b"recheck", "resource", b"resource", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveSessionRequest: _TypeAlias = ResolveSessionRequest  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """A limit of one resource. Requests that name it count together where all of its
+    fields are equal.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CALLS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 64 visible ASCII characters. Clients see it in the error."""
+    calls_per_second: _builtins.float
+    """Calls per second in the long run, from 0.000001 to 1,000,000."""
+    burst: _builtins.float
+    """Calls at once, from 1 to 1,000,000,000."""
+    per: Global___RatePer.ValueType
+    """Whose calls count together. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        calls_per_second: _builtins.float = ...,
+        burst: _builtins.float = ...,
+        per: Global___RatePer.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "calls_per_second", b"calls_per_second", "name", b"name", "per", b"per"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 @_typing.final
 class ResolveSessionResponse(_message.Message):
@@ -396,19 +489,25 @@ class CreateSessionRequest(_message.Message):
 
     RESOURCE_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    RATE_LIMITS_FIELD_NUMBER: _builtins.int
     resource: _builtins.str
     """As in ResolveSessionRequest."""
     token: _builtins.str
     """As in ResolveSessionRequest. Empty creates an unauthenticated session."""
+    @_builtins.property
+    def rate_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimit]:
+        """As in ResolveSessionRequest."""
+
     def __init__(
         self,
         *,
         resource: _builtins.str = ...,
         token: _builtins.str = ...,
+        rate_limits: _abc.Iterable[Global___RateLimit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate_limits", b"rate_limits", "resource", b"resource", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import MAX_COUNTED, CallCounts, Rate, RateLimit, RatePer
 from authsvc.domain.resolution import (
     Actor,
     AwsCredentials,
@@ -25,6 +29,42 @@ NANOS = 1_000_000_000
 """Nanoseconds in a second."""
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+
+
+def rate_limit_messages(limits: Iterable[RateLimit]) -> list[pb.RateLimit]:
+    """Limits for the wire."""
+    return [
+        pb.RateLimit(
+            name=limit.name,
+            calls_per_second=limit.rate.calls_per_second,
+            burst=limit.rate.burst,
+            per=pb.RatePer.ValueType(limit.per.value),
+        )
+        for limit in limits
+    ]
+
+
+def counts_of(request: pb.ResolveSessionRequest | pb.CreateSessionRequest) -> CallCounts:
+    """What a request counts as.
+
+    Raises:
+        AuthError: ARGUMENT_INVALID: a limit is none, or there are too many limits or calls.
+    """
+    calls, recheck = 1, False
+    if isinstance(request, pb.ResolveSessionRequest):
+        calls, recheck = request.calls or 1, request.recheck
+    if max(calls, len(request.rate_limits)) > MAX_COUNTED:
+        raise AuthError(Reason.ARGUMENT_INVALID, f"more than {MAX_COUNTED} calls or limits")
+    return CallCounts(tuple(map(_rate_limit, request.rate_limits)), calls, recheck)
+
+
+def _rate_limit(message: pb.RateLimit) -> RateLimit:
+    try:
+        return RateLimit(
+            message.name, Rate(message.calls_per_second, message.burst), RatePer(message.per)
+        )
+    except ValueError as error:
+        raise AuthError(Reason.ARGUMENT_INVALID, f"rate_limits: {error}") from None
 
 
 def timestamp(seconds: float) -> Timestamp:

@@ -14,15 +14,19 @@ from authsvc.wire.auth import NANOS
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status (gRPC's richer error model)."""
 
+LIMIT = "limit"
+"""The member of ErrorInfo.metadata that names the limit of RATE_LIMITED."""
+
 _CODES = {status: code_pb2.Code.Value(status.value) for status in GrpcStatus}
 
 
 def rpc_status_of(error: AuthError) -> status_pb2.Status:
     """The status that a caller sees: code, public message, reason, and when to retry."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN)]
+    about = {LIMIT: error.limit} if error.limit else {}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=about)]
     status = status_pb2.Status(
         code=_CODES[error.reason.status],
-        message=error.reason.message,
+        message=error.message,
         details=map(_packed, details),
     )
     if error.retry_after_seconds is not None:
@@ -36,15 +40,17 @@ def error_of(status: status_pb2.Status) -> AuthError | None:
     """The error in a status; None when it is not one of authsvc's."""
     reason: Reason | None = None
     retry_after_seconds: float | None = None
+    limit = ""
     for detail in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason = Reason.__members__.get(info.reason)
+            limit = info.metadata.get(LIMIT, "")
         elif detail.Unpack(retry):
             retry_after_seconds = retry.retry_delay.ToNanoseconds() / NANOS
     if reason is None:
         return None
-    return AuthError(reason, retry_after_seconds=retry_after_seconds)
+    return AuthError(reason, retry_after_seconds=retry_after_seconds, limit=limit)
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> Any:

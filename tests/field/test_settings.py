@@ -310,6 +310,10 @@ def without_effect(setting: str, reason: str) -> str:
     return f"{setting}: has no effect {reason}"
 
 
+def unset(table: str, name: str, other: str) -> str:
+    return f"{table}{name}: has no effect without {other}: set it"
+
+
 def above(table: str, name: str, bound: str, value: str) -> str:
     return without_effect(f"{table}{name}", f"above {bound} = {value}: lower it, or raise {bound}")
 
@@ -448,6 +452,18 @@ SERVERS_WITHOUT_EFFECT = [
         above("limits.", "max_concurrent_calls_per_caller", "max_concurrent_calls", "200"),
     ),
     (AUTHSVC + "[limits]\nmax_concurrent_calls = 200", ""),
+    (
+        AUTHSVC + "[limits]\ncalls_burst_per_subject = 20",
+        unset("limits.", "calls_burst_per_subject", "calls_per_second_per_subject"),
+    ),
+    (
+        AUTHSVC + "[limits]\ncalls_burst_per_client_id = 20",
+        unset("limits.", "calls_burst_per_client_id", "calls_per_second_per_client_id"),
+    ),
+    (
+        AUTHSVC + "[limits]\ncalls_per_second_per_subject = 0.1\ncalls_burst_per_subject = 20",
+        "",
+    ),
     (
         AUTHSVC + "[limits]\nmax_streams_per_caller = 3000",
         above("limits.", "max_streams_per_caller", "max_concurrent_calls_per_caller", "2000"),

@@ -84,7 +84,7 @@ async def serving(
 ) -> AsyncIterator[Service]:
     """Run it, and stop it."""
     async with (
-        running(settings, clock=clock) as address,
+        running(settings, clock=clock, monotonic=clock) as address,
         AuthClient(address, deadline_seconds=TIMEOUT_SECONDS, streams=streams) as client,
     ):
         yield Service(client, address, settings)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
 from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
+from authsvc.access.rates import ServiceRates
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
+from authsvc.domain.rates import MAX_BURST, MAX_CALLS_PER_SECOND, MIN_CALLS_PER_SECOND, Rate
 
 _CALLER = CallerLimits()
+
+RateNumber = Annotated[float, Field(ge=MIN_CALLS_PER_SECOND, le=MAX_CALLS_PER_SECOND)]
+BurstNumber = Annotated[float, Field(ge=1, le=MAX_BURST)]
+
+_OF_CALLS = (
+    ("calls_per_second_per_subject", "calls_burst_per_subject"),
+    ("calls_per_second_per_client_id", "calls_burst_per_client_id"),
+)
 
 
 class LimitSettings(Table):
@@ -61,6 +72,23 @@ class LimitSettings(Table):
     anonymous_sessions_burst: float = Field(
         default=_CALLER.anonymous_sessions_burst, ge=1, description="The burst of that rate."
     )
+    calls_per_second_per_subject: RateNumber | None = Field(
+        default=None,
+        description="Calls of one subject of an issuer, at all resources together; each replica "
+        "and each worker counts its own. Beyond it, they are RATE_LIMITED. A check of a response "
+        "that streams is no call. Default: no limit.",
+    )
+    calls_burst_per_subject: BurstNumber | None = Field(
+        default=None, description="The burst of that rate. Default: the rate, and at least 1."
+    )
+    calls_per_second_per_client_id: RateNumber | None = Field(
+        default=None,
+        description="Likewise of all subjects with one client id of an issuer together. A token "
+        "that names no client counts for its subject alone. Default: no limit.",
+    )
+    calls_burst_per_client_id: BurstNumber | None = Field(
+        default=None, description="The burst of that rate. Default: the rate, and at least 1."
+    )
     max_concurrent_calls: int = Field(
         default=MAX_CONCURRENT_CALLS,
         ge=2,
@@ -97,6 +125,22 @@ class LimitSettings(Table):
     def _limits_are_reached(self) -> Iterator[Fault]:
         yield from self.unreached("max_concurrent_calls_per_caller", "max_concurrent_calls")
         yield from self.unreached("max_streams_per_caller", "max_concurrent_calls_per_caller")
+
+    @rule
+    def _bursts_have_rates(self) -> Iterator[Fault]:
+        for rate, burst in _OF_CALLS:
+            if getattr(self, rate) is None and getattr(self, burst) is not None:
+                yield Fault(f"has no effect without {rate}: set it", (burst,))
+
+    def service_rates(self) -> ServiceRates:
+        """The limits of each subject and of each client id."""
+        return ServiceRates(*(self._rate(*names) for names in _OF_CALLS))
+
+    def _rate(self, rate: str, burst: str) -> Rate | None:
+        calls_per_second = getattr(self, rate)
+        if calls_per_second is None:
+            return None
+        return Rate(calls_per_second, getattr(self, burst) or max(1.0, calls_per_second))
 
     def caller_limits(self) -> CallerLimits:
         """The limits of each caller."""

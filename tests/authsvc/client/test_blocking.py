@@ -17,6 +17,7 @@ import pytest
 
 from authsvc.client import BlockingAuthClient
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import Rate, RateLimit
 from authsvc.domain.resolution import SessionState
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.stack import RESOURCE, start_authsvc
@@ -75,6 +76,19 @@ def test_an_id_of_ones_own(client: BlockingAuthClient) -> None:
 
     assert made.session is not None
     assert made.session.id == "one-of-mine"
+
+
+def test_limits_are_passed_on(client: BlockingAuthClient) -> None:
+    limits, ada = [RateLimit("one", Rate(1e-6, 1.0))], token("ada")
+    client.resolve("", ada, resource=RESOURCE, rate_limits=limits, recheck=True)
+    client.resolve("", ada, resource=RESOURCE, rate_limits=limits, calls=2)
+    client.create(token("bob"), resource=RESOURCE, rate_limits=limits)
+    with pytest.raises(AuthError) as resolving:
+        client.resolve("", ada, resource=RESOURCE, rate_limits=limits)
+    with pytest.raises(AuthError) as creating:
+        client.create(token("bob"), resource=RESOURCE, rate_limits=limits)
+    assert resolving.value.limit == creating.value.limit == "one"
+    client.resolve("", ada, resource=RESOURCE, rate_limits=limits, recheck=True)
 
 
 def test_threads_share_it_and_each_is_answered_for_itself(client: BlockingAuthClient) -> None:

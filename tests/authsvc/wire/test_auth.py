@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import MAX_COUNTED, CallCounts, Rate, RateLimit, RatePer
 from authsvc.domain.resolution import (
     Actor,
     AwsCredentials,
@@ -114,3 +116,64 @@ def test_secrets_do_not_show() -> None:
     assert "token" not in shown
     assert "alice" in shown
     assert "claims_json" not in shown
+
+
+VALID: dict[str, Any] = {"name": "search", "calls_per_second": 1.0, "burst": 2.0, "per": 1}
+LIMITS = (
+    RateLimit("search", Rate(0.5, 10.0)),
+    RateLimit("search", Rate(0.5, 10.0)),
+    RateLimit("all", Rate(1e6, 1e9), RatePer.EVERYONE),
+    RateLimit("app", Rate(1e-6, 1.0), RatePer.CLIENT),
+)
+
+
+def test_what_a_request_counts_as_round_trips() -> None:
+    limits = wire.rate_limit_messages(LIMITS)
+    request = pb.ResolveSessionRequest(rate_limits=limits, calls=3, recheck=True)
+    received = pb.ResolveSessionRequest.FromString(request.SerializeToString())
+    assert wire.counts_of(received) == CallCounts(LIMITS, 3, recheck=True)
+    created = pb.CreateSessionRequest(rate_limits=limits)
+    assert wire.counts_of(created) == CallCounts(LIMITS)
+    assert wire.counts_of(pb.ResolveSessionRequest()) == CallCounts()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.ResolveSessionRequest(calls=MAX_COUNTED + 1),
+        pb.ResolveSessionRequest(
+            rate_limits=wire.rate_limit_messages([LIMITS[0]] * (MAX_COUNTED + 1))
+        ),
+        pb.CreateSessionRequest(rate_limits=[pb.RateLimit()]),
+        *(
+            pb.ResolveSessionRequest(rate_limits=[pb.RateLimit(**{**VALID, **wrong})])
+            for wrong in (
+                {"name": ""},
+                {"name": "x" * 65},
+                {"calls_per_second": 0.0},
+                {"calls_per_second": float("nan")},
+                {"burst": 0.0},
+                {"burst": float("inf")},
+                {"per": 0},
+                {"per": 4},
+            )
+        ),
+    ],
+)
+def test_limits_that_are_none_are_rejected(
+    request_: pb.ResolveSessionRequest | pb.CreateSessionRequest,
+) -> None:
+    with pytest.raises(AuthError) as caught:
+        wire.counts_of(request_)
+    assert caught.value.reason is Reason.ARGUMENT_INVALID
+
+
+def test_an_error_names_the_limit_that_is_reached() -> None:
+    error = AuthError(Reason.RATE_LIMITED, "detail", retry_after_seconds=2.5, limit="search")
+    status = error_wire.rpc_status_of(error)
+    assert "search" in status.message
+    received = error_wire.error_of(status_pb2.Status.FromString(status.SerializeToString()))
+    assert received is not None
+    assert (received.reason, received.limit) == (error.reason, "search")
+    assert received.message == error.message
+    assert received.retry_after_seconds == 2.5
