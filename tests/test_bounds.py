@@ -49,6 +49,11 @@ BOUNDED = {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
     },
     "authsvc/cli/connection.py": {"default_map": ONE_COMMAND},
+    "authsvc/http_auth/named_calls.py": {"_NO_ARGUMENTS": "it is empty"},
+    "mcp_adapter/gate/call_audit.py": {
+        "AuditedExchange._failures": "the calls of one request; a batch has 50 at most"
+    },
+    "mcp_adapter/gate/middleware.py": {"SessionGate._served": "methods of HTTP"},
     "authsvc/cli/explanation_steps.py": {"Steps.done": ONE_COMMAND},
     "authsvc/client/consistency.py": {
         "ConsistencyTokens._tokens": "10,000 for 2 s; ids and resources that a server has accepted"

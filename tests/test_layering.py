@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "common": {"net"},
     "wire": {"domain", "common", "v1"},
     "http_server": {"common", "net"},
-    "http_auth": {"domain", "common", "net"},
+    "http_auth": {"domain", "common", "net", "audit"},
     "tokens": {"domain", "common", "net"},
     "stores": {"domain", "common", "net"},
     "credentials": {"domain", "common", "net"},

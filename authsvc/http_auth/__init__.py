@@ -32,5 +32,7 @@ Answer:
 Helpers:
 
 - ``read_only``: params that a function cannot change
+- ``named_calls``: what a message calls, as the audit names it
+- ``audited_requests``: what is known of a request for the audit, and the events of its calls
 - ``throttling``: bounded rates of answers and of warnings
 """

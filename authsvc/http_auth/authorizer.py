@@ -84,7 +84,11 @@ class Authorizer:
         if needed is None and not opens_session and self._is_owners(request, message, resolution):
             needed = OWNER
         authorize(resolution, needed, session_id=request.session_id)
-        forwarding.check_routing(request.headers, request.version, message)
+        try:
+            forwarding.check_routing(request.headers, request.version, message)
+        except Refusal as refusal:
+            refusal.resolution = resolution
+            raise
         return Admitted(request, needed, resolution, opens_session)
 
     def admits(

@@ -21,6 +21,8 @@ Request, as ``authsvc.http_auth`` reads it and decides on it:
 - ``body_reading``: a body within bounds
 - ``pacing``: waiting, for as long as the client stays
 - ``observing``: the observer of calls
+- ``call_audit``: the audit of calls: what was called, as whom, and how it ended
+- ``call_failures``: which calls failed, by the responses to them
 
 Caller:
 

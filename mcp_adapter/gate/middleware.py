@@ -6,18 +6,20 @@ request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authsvc.audit.calls import CallAudit
 from authsvc.common import arguments
 from authsvc.domain.resolution import Resolver
 from authsvc.http_auth import anonymous_bodies
 from authsvc.http_auth.authorizer import Authorizer
 from authsvc.http_auth.headers import SESSION_ID, Headers
 from authsvc.http_auth.metadata import is_metadata_path, metadata_path, metadata_url
+from authsvc.http_auth.named_calls import DeclaredArguments
 from authsvc.http_auth.refusal_log import RefusalLog
 from authsvc.http_auth.refusals import no_metadata
 from authsvc.http_auth.requirements import RequirementOf, check_function, default_requirement
@@ -25,6 +27,7 @@ from authsvc.http_auth.resolving import RequestResolver
 from authsvc.http_auth.sessions import Sessions
 from mcp_adapter.gate.apps import check_app
 from mcp_adapter.gate.bodies import Bodies
+from mcp_adapter.gate.call_audit import GateAudit, Serve
 from mcp_adapter.gate.framework_users import Identified, Unidentified
 from mcp_adapter.gate.lifespan import lifespan_within, opened, resolver_of
 from mcp_adapter.gate.list_filter import ListFilter
@@ -92,6 +95,9 @@ class SessionGate:
             those alone that the caller may call, by ``requirement`` and the token's scopes. A
             client that asks for access only when a call needs it finds what is listed without a
             token.
+        audit: gets an event of each call; None for no audit.
+        audited_arguments: by tool, the names of its arguments that are in those events: none that
+            may hold a secret. Texts and numbers alone are audited.
 
     Raises:
         TypeError: an argument is of another type than it says, such as one string where several
@@ -118,6 +124,8 @@ class SessionGate:
         body_timeout_seconds: float = 30.0,
         observer: CallObserver | None = None,
         filter_lists: bool = False,
+        audit: CallAudit | None = None,
+        audited_arguments: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         _check(app, requirement, observer, stateful=stateful, streams=streams)
         arguments.instance_of("filter_lists", filter_lists, bool)
@@ -154,8 +162,14 @@ class SessionGate:
         self._authorizer = Authorizer(
             resolving, requirement=requirement, sessions=sessions, streams=streams
         )
-        self._post = Posts(bodies, self._authorizer, serving, observer=observer)
-        self._sessions = SessionRequests(self._authorizer, resolving, serving, stateful=stateful)
+        of_sessions = SessionRequests(self._authorizer, resolving, serving, stateful=stateful)
+        self._served: dict[str, Serve] = {
+            "POST": Posts(bodies, self._authorizer, serving, observer=observer),
+            "DELETE": of_sessions.delete,
+            # Where no stream is offered, GET is 405 too (MCP "Listening for Messages").
+            **({"GET": of_sessions.get} if streams else {}),
+        }
+        self._audit = _audit(audit, resource, audited_arguments)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Opens the resolver, and closes it: for the lifespan of an app that mounts the gate."""
@@ -197,14 +211,12 @@ class SessionGate:
         if is_metadata_path(scope["path"]) or is_metadata_path(path_in_mount(scope)):
             missing = no_metadata().answer(None, resource_metadata="")
             await response_of(missing)(scope, receive, send)
-        elif scope["method"] == "POST":
-            await self._post(scope, headers, receive, send)
-        elif scope["method"] == "DELETE":
-            await self._sessions.delete(scope, headers, receive, send)
-        elif scope["method"] == "GET" and self._streams:
-            await self._sessions.get(scope, headers, receive, send)
+        elif (serve := self._served.get(scope["method"])) is not None:
+            if self._audit is None:
+                await serve(scope, headers, receive, send)
+            else:
+                await self._audit.serve(serve, scope, headers, receive, send)
         else:
-            # No stream is offered, so GET is 405 too (MCP "Listening for Messages").
             response = response_of(self._authorizer.other_method(scope["method"]))
             await response(scope, receive, send)
 
@@ -274,6 +286,38 @@ def _anonymous_bytes(limit: int, max_body_bytes: int) -> int:
             f"max_anonymous_body_bytes has no effect above max_body_bytes = {max_body_bytes}"
         )
     return limit
+
+
+def _audit(
+    audit: CallAudit | None, resource: str, audited_arguments: Mapping[str, Sequence[str]] | None
+) -> GateAudit | None:
+    """The audit of a gate; None for none.
+
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: ``audited_arguments`` has no effect.
+    """
+    declared = _declared({} if audited_arguments is None else audited_arguments)
+    if audit is None:
+        if declared:
+            raise ValueError("audited_arguments has no effect without audit")
+        return None
+    audit = arguments.instance_of("audit", audit, CallAudit)
+    return GateAudit(audit, resource=resource, declared=declared)
+
+
+def _declared(audited_arguments: Mapping[str, Sequence[str]]) -> DeclaredArguments:
+    """
+    Raises:
+        TypeError: it is no mapping of texts to several texts.
+    """
+    arguments.mapping("audited_arguments", audited_arguments)
+    return {
+        arguments.instance_of("audited_arguments", tool, str): arguments.texts(
+            f"audited_arguments[{tool!r}]", names
+        )
+        for tool, names in audited_arguments.items()
+    }
 
 
 def _open_paths(

@@ -13,6 +13,7 @@ from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
 from mcp_adapter.gate.bodies import Bodies
+from mcp_adapter.gate.call_audit import AuditedExchange
 from mcp_adapter.gate.inner_requests import inner_scope, replay
 from mcp_adapter.gate.observing import CallObserver, observed
 from mcp_adapter.gate.serving import Serving
@@ -41,7 +42,14 @@ class Posts:
         self._serving = serving
         self._observer = observer
 
-    async def __call__(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        audited: AuditedExchange | None = None,
+    ) -> None:
         """Serve one POST."""
         request_id, body = None, b""
         try:
@@ -53,6 +61,8 @@ class Posts:
             body = await self._bodies.read(request, receive)
             message = messages.parse(body)
             request_id = messages.request_id_of(message)
+            if audited is not None:
+                audited.read(message)
             admitted = await self._authorizer.message(
                 request,
                 message,
@@ -64,14 +74,16 @@ class Posts:
             if body:
                 self._bodies.pace(refusal, request, body)
             body, message = b"", {}  # not held while the answer waits
-            await self._serving.refuse(request_id, scope, receive, send, refusal)
+            await self._serving.refuse(request_id, scope, receive, send, refusal, audited=audited)
             return
         except ClientDisconnect:
             return
+        if audited is not None:
+            audited.admitted(admitted.resolution)
         # An initialize opens a new session: the app does not see the session id that it names.
         opens_session = admitted.opens_session
         inner = inner_scope(scope, request, admitted.resolution, body, in_session=not opens_session)
         inner["state"]["mcp_message"] = message
         receive = replay(body, receive)
         serve = self._serving.serve_initialize if opens_session else self._serving.serve
-        await serve(admitted, inner, receive, send, request_id)
+        await serve(admitted, inner, receive, send, request_id, audited=audited)

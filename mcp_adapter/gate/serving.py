@@ -13,6 +13,7 @@ from authsvc.http_auth.refusal_log import RefusalLog
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.resolving import RequestResolver, log_fields
 from mcp_adapter.gate import lingering, session_ids
+from mcp_adapter.gate.call_audit import AuditedExchange
 from mcp_adapter.gate.filtered_responses import FilteredResponse
 from mcp_adapter.gate.list_filter import ListFilter, asks_for_list, plainly_answered
 from mcp_adapter.gate.new_sessions import NewSessions
@@ -63,6 +64,7 @@ class Serving:
         request_id: RequestId | None = None,
         *,
         ends_with_session: bool = True,
+        audited: AuditedExchange | None = None,
     ) -> None:
         """Serve a request that opens no session.
 
@@ -73,16 +75,18 @@ class Serving:
             send: towards the client.
             request_id: of the request; None where no answer is owed.
             ends_with_session: whether the response ends with the session, besides the token.
+            audited: is notified of how it ends; None where it is not audited.
         """
         request, needed, resolution = admitted.request, admitted.needed, admitted.resolution
         session_id = request.session_id if ends_with_session else ""
-        refuse = partial(self.refuse, request_id, inner, receive, send)
+        refuse = partial(self.refuse, request_id, inner, receive, send, audited=audited)
         watched = Watched(
             send,
             partial(self._resolving.check, request, needed, resolution, session_id),
             refuse,
             request_id,
             log_fields=partial(log_fields, request.session_id, resolution),
+            on_end=None if audited is None else audited.ended,
         )
         response: Send = session_ids.SessionResponse(watched.send, request.session_id)
         message = inner["state"].get("mcp_message")
@@ -106,10 +110,12 @@ class Serving:
         receive: Receive,
         send: Send,
         request_id: RequestId | None,
+        *,
+        audited: AuditedExchange | None = None,
     ) -> None:
         """Serve an ``initialize``; see ``serve``. Its response ends with the session it opens."""
         request, needed, resolution = admitted.request, admitted.needed, admitted.resolution
-        refuse = partial(self.refuse, request_id, inner, receive, send)
+        refuse = partial(self.refuse, request_id, inner, receive, send, audited=audited)
         watched = Watched(
             send,
             lambda: self._resolving.check(request, needed, resolution, initialized.session_id),
@@ -117,6 +123,7 @@ class Serving:
             request_id,
             is_repeatable=True,
             log_fields=lambda: log_fields(initialized.session_id, resolution),
+            on_end=None if audited is None else audited.ended,
         )
         session_id_of = partial(self._new_sessions.session_id, request, resolution)
         initialized = session_ids.InitializeResponse(watched.send, session_id_of, refuse)
@@ -129,9 +136,13 @@ class Serving:
         receive: Receive,
         send: Send,
         refusal: Refusal,
+        *,
+        audited: AuditedExchange | None = None,
     ) -> None:
         """Answer a request in the app's place."""
         refusal.drop_frames()
+        if audited is not None:
+            audited.refused(refusal)
         self._log.refused(refusal)
         try:
             await _wait_for_turn(refusal, receive)

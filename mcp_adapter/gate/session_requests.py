@@ -12,6 +12,7 @@ from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.resolving import RequestResolver
+from mcp_adapter.gate.call_audit import AuditedExchange
 from mcp_adapter.gate.inner_requests import inner_scope, without_body
 from mcp_adapter.gate.serving import Serving
 
@@ -39,29 +40,47 @@ class SessionRequests:
         self._serving = serving
         self._stateful = stateful
 
-    async def get(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def get(
+        self,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        audited: AuditedExchange | None = None,
+    ) -> None:
         """Open a stream of what the app sends by itself."""
         try:
             admitted = await self._authorizer.owner(RequestHeaders.of(headers))
         except Refusal as refusal:
-            await self._serving.refuse(None, scope, receive, send, refusal)
+            await self._serving.refuse(None, scope, receive, send, refusal, audited=audited)
             return
         inner = inner_scope(scope, admitted.request, admitted.resolution)
-        await self._serving.serve(admitted, inner, without_body(receive), send)
+        if audited is not None:
+            audited.admitted(admitted.resolution)
+        await self._serving.serve(admitted, inner, without_body(receive), send, audited=audited)
 
-    async def delete(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def delete(
+        self,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        audited: AuditedExchange | None = None,
+    ) -> None:
         """End a session: at authsvc, and then at an app that has it too."""
         try:
             admitted = await self._authorizer.owner(RequestHeaders.of(headers))
             await self._resolving.revoke(admitted.request, admitted.resolution)
         except Refusal as refusal:
-            await self._serving.refuse(None, scope, receive, send, refusal)
+            await self._serving.refuse(None, scope, receive, send, refusal, audited=audited)
             return
+        if audited is not None:
+            audited.admitted(admitted.resolution)
         if not self._stateful:
             await Response(status_code=HTTPStatus.NO_CONTENT)(scope, receive, send)
             return
         inner = inner_scope(scope, admitted.request, admitted.resolution)
         # The session has just ended, by this request: its response ends with the token alone.
         await self._serving.serve(
-            admitted, inner, without_body(receive), send, ends_with_session=False
+            admitted, inner, without_body(receive), send, ends_with_session=False, audited=audited
         )

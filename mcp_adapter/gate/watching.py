@@ -25,7 +25,7 @@ from mcp_adapter.gate.response_starts import EVENT_STREAM, JSON, header, media_t
 
 log = logging.getLogger(__name__)
 
-_PIECES = {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
+PIECES = {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
 """What a response is made of after its start. Anything else, such as a hint, ends none."""
 
 _ENDED = "the caller may no longer have the response"
@@ -45,6 +45,8 @@ class Watched:
             sent it is answered by the refusal as a JSON-RPC error in a 200, because clients repeat
             by themselves what is answered 401.
         log_fields: the fields of log lines that say whom the response is for.
+        on_end: called where the response is cut off, before the client is sent anything of it; None
+            for nothing.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Watched:
         *,
         is_repeatable: bool = False,
         log_fields: Callable[[], Mapping[str, str]] = dict,
+        on_end: Callable[[Refusal], None] | None = None,
     ) -> None:
         self._send = send
         self._refuse = refuse
         self._request_id = request_id
         self._is_repeatable = is_repeatable
         self._log_fields = log_fields
+        self._on_end = on_end
         self._checks = CallerChecks(check, log_fields)
         # Not None: asyncio runs each coroutine in a task.
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -125,7 +129,7 @@ class Watched:
                 await self._be_watched()
                 async with self._writing:
                     await self._begin()
-        elif message["type"] not in _PIECES:
+        elif message["type"] not in PIECES:
             await self._send(message)
         elif message.get("more_body", False):
             await self._be_watched()
@@ -163,6 +167,8 @@ class Watched:
     async def _end(self, refusal: Refusal) -> None:
         reason = refusal.reason or refusal.status.name
         log.info("a stream was ended", extra={"reason": reason, **self._log_fields()})
+        if self._on_end is not None:
+            self._on_end(refusal)
         self._is_ended = True
         self._cancelling = self._task.cancelling()
         self._task.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authsvc.audit.calls import CallAudit
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.resolution import Resolver
 from authsvc.http_auth.refusal_log import SHOWN_CHARACTERS, WARNING_INTERVAL_SECONDS
@@ -40,6 +41,8 @@ def build_app(
     scopes: Sequence[str],
     observed: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     observer: CallObserver | None = None,
+    audit: CallAudit | None = None,
+    audited_arguments: Mapping[str, Sequence[str]] | None = None,
 ) -> Starlette:
     """The ASGI app. Its lifespan runs ``server``; the resolver is its owner's to open and close.
 
@@ -52,10 +55,25 @@ def build_app(
             not know the server's tools, so any token could call them all.
         scopes: all that tokens may be asked to hold here.
         observed: wraps the MCP endpoint, to count its requests.
-        observer: of the gate.
+        observer: of the gate, as for all that follows.
+        audit: gets an event of each call; None for no audit.
+        audited_arguments: by tool, the arguments that are in those events.
     """
     endpoint = StreamableHttp(server, max_body_bytes=settings.max_body_bytes)
-    gate = _gate(settings, endpoint, resolver, requirement, observer)
+    gate = SessionGate(
+        endpoint,
+        resolver=resolver,
+        resource=settings.resource,
+        authorization_servers=settings.authorization_servers,
+        requirement=requirement,
+        max_body_bytes=settings.max_body_bytes,
+        max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
+        body_timeout_seconds=settings.body_timeout_seconds,
+        observer=observer,
+        filter_lists=settings.filter_lists,
+        audit=audit,
+        audited_arguments=audited_arguments,
+    )
     mcp = observed(
         with_origin_checks(
             gate,
@@ -120,27 +138,6 @@ def _endpoint_routes(path: str, mcp: ASGIApp) -> list[Route]:
     """The endpoint's, with a slash at the end and without: no client is redirected."""
     bare = path.removesuffix("/")
     return [Route(each, mcp) for each in dict.fromkeys((bare or "/", f"{bare}/"))]
-
-
-def _gate(
-    settings: Settings,
-    endpoint: ASGIApp,
-    resolver: Resolver,
-    requirement: RequirementOf,
-    observer: CallObserver | None,
-) -> SessionGate:
-    return SessionGate(
-        endpoint,
-        resolver=resolver,
-        resource=settings.resource,
-        authorization_servers=settings.authorization_servers,
-        requirement=requirement,
-        max_body_bytes=settings.max_body_bytes,
-        max_anonymous_body_bytes=settings.max_anonymous_body_bytes,
-        body_timeout_seconds=settings.body_timeout_seconds,
-        observer=observer,
-        filter_lists=settings.filter_lists,
-    )
 
 
 def _health_routes(ready: Callable[[], Awaitable[None]]) -> list[Route]:

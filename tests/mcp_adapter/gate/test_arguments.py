@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from authsvc.audit.calls import CallAudit
 from authsvc.client import BlockingAuthClient
 from authsvc.common import arguments
 from authsvc.domain.resolution import Resolution
@@ -159,6 +160,9 @@ SIZES = [
         *each("max_anonymous_body_bytes", [0, -1, 4 * 1024 * 1024 + 1], ValueError),
         *each("body_timeout_seconds", NOT_NUMBERS, TypeError),
         *each("body_timeout_seconds", NOT_POSITIVE, ValueError),
+        *each("audit", ["full", True, CallAudit], TypeError),
+        *each("audited_arguments", [["tool"], "tool", {7: ["a"]}, {"t": "a"}], TypeError),
+        *each("audited_arguments", [{"t": ["a"]}], ValueError),
     ],
 )
 def test_the_gate(name: str, value: object, error: type[Exception]) -> None:
