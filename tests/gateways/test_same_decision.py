@@ -19,7 +19,12 @@ from collections.abc import Callable
 
 import pytest
 
-from authsvc.domain.revocation_target import SubjectTarget, TokenTarget
+from authsvc.domain.revocation_target import (
+    ProviderSessionTarget,
+    RevocationTarget,
+    SubjectTarget,
+    TokenTarget,
+)
 from authsvc.gateways.routes import Route
 from authsvc.gateways.tool_scopes import RouteRequirement
 from authsvc.http_auth.messages import calls, parse
@@ -85,8 +90,8 @@ class Trial:
         now = self.clock()
         everything = "objects.read objects.write buckets.read"
         made: dict[str, dict[str, object]] = {
-            "alice": {"sub": "alice", "scope": everything},
-            "alice-as-reader": {"sub": "alice", "scope": "objects.read"},
+            "alice": {"sub": "alice", "scope": everything, "sid": "b"},
+            "alice-as-reader": {"sub": "alice", "scope": "objects.read", "sid": "a"},
             "alice-without": {"sub": "alice"},
             "bob": {"sub": "bob", "scope": everything, "client_id": "app", "roles": ["x"]},
             "expired": {"sub": "alice", "scope": everything, "exp": now - 1},
@@ -113,10 +118,17 @@ class Trial:
             await self.ask(self.maker.make())
 
     async def _revoke(self) -> None:
-        """Revoke the tokens of a subject, or one token."""
-        targets = SubjectTarget(ISSUER, "bob"), SubjectTarget(ISSUER, "alice")
-        one = TokenTarget(ISSUER, f"alice-as-reader {self.clock()}")
-        target = self.maker.random.choice((*targets, one))
+        """Revoke the tokens of a subject or of a provider session, or one token."""
+        target: RevocationTarget = self.maker.random.choice(
+            (
+                SubjectTarget(ISSUER, "bob"),
+                SubjectTarget(ISSUER, "alice"),
+                TokenTarget(ISSUER, f"alice-as-reader {self.clock()}"),
+                ProviderSessionTarget(ISSUER, "a"),
+                ProviderSessionTarget(ISSUER, "a", "alice"),
+                ProviderSessionTarget(ISSUER, "b", "alice"),
+            )
+        )
         for service in self.services:
             await service.revocations.revoke(target, caller="an operator")
 

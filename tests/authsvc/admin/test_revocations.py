@@ -6,11 +6,18 @@ from types import MappingProxyType
 
 import pytest
 
+from authsvc.admin.checks import MAX_TEXT_LENGTH
 from authsvc.admin.revocations import COUNT_PAGE_SIZE, MAX_COUNT_PAGES
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
 from authsvc.domain.record import Grant
-from authsvc.domain.revocation import EVERYONE, NotBefore
-from authsvc.domain.revocation_target import EveryoneTarget, SubjectTarget, TokenTarget
+from authsvc.domain.revocation import NotBefore
+from authsvc.domain.revocation_target import (
+    EveryoneTarget,
+    ProviderSessionTarget,
+    SubjectTarget,
+    TokenTarget,
+)
 from tests.authsvc.admin.office import Office, fill, record
 from tests.support.clock import START
 
@@ -37,6 +44,7 @@ async def test_an_issuer_that_is_not_configured_is_revoked_on_request_alone(
     for attempt in (
         office.admin.revocations.revoke(SubjectTarget("ipd", "alice"), caller="op"),
         office.admin.revocations.revoke(TokenTarget("ipd", "j1"), caller="op"),
+        office.admin.revocations.revoke(ProviderSessionTarget("ipd", "s1"), caller="op"),
     ):
         with pytest.raises(AuthError) as caught:
             await attempt
@@ -93,10 +101,153 @@ async def test_empty_names_are_not_everyone(office: Office) -> None:
     for work in (
         office.admin.revocations.revoke(SubjectTarget("", ""), caller="op"),
         office.admin.revocations.revoke(TokenTarget("", ""), caller="op"),
+        office.admin.revocations.revoke(ProviderSessionTarget("idp", ""), caller="op"),
+        office.admin.revocations.revoke(ProviderSessionTarget("idp", "", "alice"), caller="op"),
+        office.admin.revocations.revoke(ProviderSessionTarget("", "s1"), caller="op"),
+        office.admin.revocations.revoke(
+            ProviderSessionTarget("idp", "s1", "x" * (MAX_TEXT_LENGTH + 1)), caller="op"
+        ),
     ):
         with pytest.raises(AuthError) as caught:
             await work
         assert caught.value.reason is Reason.ARGUMENT_INVALID
     not_befores = office.store.cached_not_befores()
     assert not_befores is not None
-    assert EVERYONE not in {not_before.key for not_before in not_befores}
+    assert list(not_befores) == []
+
+
+# Provider sessions.
+
+S1, S2 = session_digest("idp", "s1"), session_digest("idp", "s2")
+
+
+def granted(provider_session: str, *, issue_time: float = START) -> MappingProxyType[str, Grant]:
+    grant = Grant(b"d" * 32, issue_time, START + 600, provider_session=provider_session)
+    return MappingProxyType({"https://a.example/mcp": grant})
+
+
+def set_not_befores(office: Office) -> list[NotBefore]:
+    return list(office.store.cached_not_befores() or ())
+
+
+async def test_a_sign_out_with_the_subject_revokes_its_tokens_without_a_session_too(
+    office: Office,
+) -> None:
+    await fill(
+        office,
+        record("of-s1", grants=granted(S1)),
+        record("of-s2", grants=granted(S2)),
+        record("of-none", grants=granted("")),
+        record("ended", grants=granted(S1), revoke_time=START),
+        record("bobs", subject="bob", grants=granted("")),
+    )
+    office.clock.advance(1)
+    revoked = await office.admin.revocations.revoke(
+        ProviderSessionTarget("idp", "s1", "alice"), caller="op"
+    )
+    now = START + 1
+    of_session = NotBefore(now, now, "idp", provider_session=S1)
+    assert set_not_befores(office) == [
+        NotBefore(now, now, "idp", "alice", provider_session=NO_PROVIDER_SESSION),
+        of_session,
+    ]
+    assert (revoked.session_count, revoked.not_before) == (2, of_session)
+    assert revoked.consistency_token == await office.store.position()
+
+
+async def test_a_sign_out_without_a_subject_reads_no_records(office: Office) -> None:
+    await fill(office, record("of-s1", grants=granted(S1, issue_time=START + 25)))
+    revoked = await office.admin.revocations.revoke(ProviderSessionTarget("idp", "s1"), caller="op")
+    assert office.store.pages_read == 0
+    assert revoked.session_count is None
+    assert set_not_befores(office) == [NotBefore(START, START, "idp", provider_session=S1)]
+
+
+async def test_many_sessions_do_not_delay_a_sign_out(office: Office) -> None:
+    office.store.page_size = 1
+    await fill(office, *(record(f"s{n}", now=START + n / 1000) for n in range(MAX_COUNT_PAGES + 1)))
+    office.clock.advance(1)
+    revoked = await office.admin.revocations.revoke(
+        ProviderSessionTarget("idp", "s1", "alice"), caller="op"
+    )
+    assert office.store.pages_read == MAX_COUNT_PAGES
+    assert revoked.session_count is None
+    assert len(set_not_befores(office)) == 2
+
+
+async def test_the_newest_token_of_the_session_counts(office: Office) -> None:
+    """And one without a session; not one of another."""
+    for provider_session, until in ((S1, START + 25), ("", START + 25), (S2, START)):
+        of_alice = record("ahead", grants=granted(provider_session, issue_time=START + 25))
+        await fill(office, of_alice)
+        await office.admin.revocations.revoke(
+            ProviderSessionTarget("idp", "s1", "alice"), caller="op"
+        )
+        assert {it.time for it in set_not_befores(office)} == {until}
+        await office.store.remove(of_alice)
+        await office.store.delete_not_befores(START + 1)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        ProviderSessionTarget("idp", "s1"),
+        ProviderSessionTarget("idp", "s1", "alice"),
+        SubjectTarget("idp", "alice"),
+        EveryoneTarget(),
+    ],
+    ids=["session", "session and subject", "subject", "everyone"],
+)
+async def test_a_revocation_may_be_no_earlier_than_the_issuers_own_time(
+    office: Office, target: ProviderSessionTarget | SubjectTarget | EveryoneTarget
+) -> None:
+    for earliest, until in ((START - 5, START), (START + 5, START + 5)):
+        await office.admin.revocations.revoke(target, caller="op", not_earlier_than=earliest)
+        found = set_not_befores(office)
+        assert {it.time for it in found} == {until}
+        assert {it.set_time for it in found} == {START}
+
+
+async def test_an_operators_time_is_the_one_that_counts(office: Office) -> None:
+    for target in (SubjectTarget("idp", "alice", START - 9), EveryoneTarget(START - 9)):
+        revoked = await office.admin.revocations.revoke(
+            target, caller="op", not_earlier_than=START + 5
+        )
+        assert revoked.not_before is not None
+        assert revoked.not_before.time == START - 9
+
+
+async def test_a_sign_out_is_audited_without_its_sid(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    target = ProviderSessionTarget("idp", "a-sid-of-the-provider", "alice")
+    await office.admin.revocations.revoke(target, caller="op")
+    without, of_session = (vars(record) for record in caplog.records)
+    assert "without a provider session, issued up to" in without["detail"]
+    assert without["subject"] == "alice"
+    digest = session_digest("idp", "a-sid-of-the-provider")
+    assert f"of provider session {digest[:8]}, issued up to" in of_session["detail"]
+    assert digest[:9] not in str(of_session)
+    assert "a-sid-of-the-provider" not in f"{without}{of_session}{target!r}"
+
+
+async def test_a_sign_out_that_fails_between_its_two_writes_is_an_error(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender repeats it. What was written rejects tokens that the sign-out concerns."""
+    written: list[NotBefore] = []
+
+    async def once(not_before: NotBefore) -> str:
+        if written:
+            raise AuthError(Reason.STORE_UNAVAILABLE)
+        written.append(not_before)
+        return "1"
+
+    monkeypatch.setattr(office.store, "set_not_before", once)
+    with pytest.raises(AuthError) as caught:
+        await office.admin.revocations.revoke(
+            ProviderSessionTarget("idp", "s1", "alice"), caller="op"
+        )
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert [it.key for it in written] == [("idp", "alice", "", NO_PROVIDER_SESSION)]

@@ -91,6 +91,7 @@ changes = st.fixed_dictionaries(
         "sub": values,
         "id": values,
         "jti": values,
+        "sid": values,
         "roles": values,
         "scope": values,
         "scp": values,

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from authsvc.cli import main
 from authsvc.client import AuthClient, ClientTls
 from authsvc.diagnosis import diagnose, service
+from authsvc.domain.provider_session import session_digest
 from authsvc.server.config import Settings
 from authsvc.server.running import running
 from tests.support.clock import Clock
@@ -165,11 +166,50 @@ async def test_revoke_asks_and_ends_what_was_named(
     assert str(await operator.site.refusal("another-of-ada", later)) == "Reason.TOKEN_REVOKED"
 
 
+async def test_revoke_ends_a_session_of_the_provider(
+    operator: Operator, idp: IdentityProvider
+) -> None:
+    sid = "sid-of-the-provider"
+    of_sid, of_another, of_none = (
+        idp.token("ada", sid=name or None) for name in (sid, "another", "")
+    )
+    for session_id, token in (("one", of_sid), ("two", of_another), ("three", of_none)):
+        await operator.site.resolve(session_id, token)
+    shown = f"provider session {session_digest(ISSUER, sid)[:8]} of {ISSUER}"
+    alone = await operator.sessions("revoke", "--sid", sid, "--yes")
+    assert alone.out == f"Revoked every token of {shown}.\n"
+    assert str(await operator.site.refusal("one", of_sid)) == "Reason.TOKEN_REVOKED"
+    assert await operator.site.refusal("three", of_none) is None
+    both = await operator.sessions("revoke", "--sid", sid, "--subject", "ada", "--yes")
+    assert f"every token of {shown}, and ada's tokens without one. 2 live" in both.out
+    assert await operator.site.refusal("two", of_another) is None
+    assert str(await operator.site.refusal("three", of_none)) == "Reason.TOKEN_REVOKED"
+
+    log = ("watch", "--resume-token", "0", "--count", "6")
+    lines = [line.partition("TOKENS_REVOKED")[2] for line in await _lines(operator, *log)][3:]
+    without = f"every token of ada of {ISSUER} without a provider session"
+    assert [line.strip() for line in lines] == [
+        f"every token of {shown}",
+        without,
+        f"every token of {shown}",
+    ]
+    documents = [json.loads(line) for line in await _lines(operator, *log, "--json")]
+    digest = session_digest(ISSUER, sid)
+    sessions = [it["revocation"]["provider_session"] for it in documents[3:]]
+    assert sessions == [digest, "-", digest]
+    assert documents[0]["session"]["grants"][0]["provider_session"] == digest
+    assert sid not in f"{alone.out}{both.out}{lines}{documents}"
+
+
+async def _lines(operator: Operator, command: str, *arguments: str) -> list[str]:
+    return (await operator.sessions(command, *arguments)).out.splitlines()
+
+
 async def test_an_unconfigured_issuer_is_an_error_before_any_confirmation(
     operator: Operator,
 ) -> None:
     misspelt = f"{ISSUER}/"
-    for whose in (("--subject", "ada"), ("--token-id", "one")):
+    for whose in (("--subject", "ada"), ("--token-id", "one"), ("--sid", "x")):
         for options in ((), ("--yes",), ("--yes", "--json")):
             ran = await operator.sessions("revoke", *whose, "--issuer", misspelt, *options)
             assert (ran.code, ran.out) == (2, "")
@@ -208,6 +248,10 @@ async def test_a_filter_by_an_unconfigured_issuer_gets_a_warning(
         ((), "give one of SESSION_ID, --subject"),
         (("s", "--everyone"), "give one of SESSION_ID, --subject"),
         (("s", "--before", "2h"), "--before goes with"),
+        (("--sid", "x", "--before", "2h"), "--before goes with"),
+        (("--sid", "x", "--token-id", "j"), "give one of SESSION_ID, --subject, --sid"),
+        (("--sid", "x", "--everyone"), "give one of SESSION_ID, --subject, --sid"),
+        (("s", "--sid", "x"), "give one of SESSION_ID, --subject, --sid"),
         (("--everyone", "--issuer", "i"), "--issuer goes with"),
         (("--subject", "s", "--allow-unknown-issuer"), "--allow-unknown-issuer goes with"),
         (("--everyone", "--before", "soon"), "is not a time such as"),

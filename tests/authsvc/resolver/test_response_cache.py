@@ -8,6 +8,7 @@ from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.domain.decision import TOUCH_FRACTION
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
 from authsvc.domain.record import Limits
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore
@@ -144,23 +145,34 @@ async def test_a_revocation_of_the_session_evicts_it(bench: Bench) -> None:
     assert not bench.is_cached()
 
 
-@pytest.mark.parametrize("whose", ["everyone", "subject", "token"])
+@pytest.mark.parametrize("whose", ["everyone", "subject", "token", "session", "no session"])
 async def test_a_not_before_evicts_it(bench: Bench, whose: str) -> None:
-    await bench.cache("s", bench.idp.token(jti="one"))
+    sid = None if whose == "no session" else "sid"
+    await bench.cache("s", bench.idp.token(jti="one", sid=sid))
     now = bench.clock.now
     named = {
         "everyone": NotBefore(now, now),
         "subject": NotBefore(now, now, ISSUER, "alice"),
         "token": NotBefore(now, now, ISSUER, "", "one"),
+        "session": NotBefore(now, now, ISSUER, provider_session=session_digest(ISSUER, "sid")),
+        "no session": NotBefore(now, now, ISSUER, "alice", provider_session=NO_PROVIDER_SESSION),
     }
     await bench.store.set_not_before(named[whose])
     assert not bench.is_cached()
 
 
-async def test_a_not_before_of_another_subject_does_not(bench: Bench) -> None:
-    await bench.cache("s", bench.idp.token())
+async def test_a_not_before_of_another_subject_or_session_does_not(bench: Bench) -> None:
+    await bench.cache("s", bench.idp.token(sid="sid"))
     now = bench.clock.now
     await bench.store.set_not_before(NotBefore(now, now, ISSUER, "bob"))
+    for issuer, subject, session in (
+        (ISSUER, "", session_digest(ISSUER, "another")),
+        (ISSUER, "", session_digest("https://else.example", "sid")),
+        (ISSUER, "alice", NO_PROVIDER_SESSION),
+    ):
+        await bench.store.set_not_before(
+            NotBefore(now, now, issuer, subject, provider_session=session)
+        )
     assert bench.is_cached()
 
 

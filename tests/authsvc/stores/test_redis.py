@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -277,6 +278,7 @@ async def test_a_restart_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
                     name = f"{worker}-{number}"
                     try:
                         if await store.put(record(name), EventType.CREATED) is not None:
+                            await store.mark_received(name, 4e9)
                             acknowledged.append(name)
                     except AuthError:
                         await asyncio.sleep(0.01)
@@ -291,6 +293,7 @@ async def test_a_restart_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
                 stop.set()
             missing = [name for name in acknowledged if await store.get(name) is None]
             assert missing == []
+            assert all([await store.is_received(name) for name in acknowledged])
 
 
 async def test_a_server_that_is_unavailable_at_the_start_is_waited_for(tmp_path: Path) -> None:
@@ -409,6 +412,22 @@ async def test_a_document_is_acknowledged_once_replicas_have_it(tmp_path: Path) 
             await _until_document_is(store, later)
 
 
+async def test_a_mark_is_acknowledged_once_replicas_have_it(tmp_path: Path) -> None:
+    with with_replica(tmp_path) as pair:
+        server = replace(server_at(pair.primary.url), acknowledge_replicas=1)
+        async with opened(server, timeout_seconds=WAITING_SECONDS) as store:
+            await store.mark_received("one", 4e9)
+            pair.replica.pause()
+            for _ in range(2):  # the second changes nothing, and waits for the first all the same
+                with pytest.raises(AuthError, match="confirmed by 0 of 1"):
+                    await store.mark_received("two", 4e9)
+            pair.replica.resume()
+            await _until_marked(store, "two")
+            with pair.replica.client() as replica:
+                keys = [str(key) for key in replica.scan_iter("*:r:two")]
+            assert len(keys) == 1
+
+
 async def test_a_full_server_still_has_its_documents(tmp_path: Path) -> None:
     with single(tmp_path) as valkey, valkey.client() as client:
         async with opened(valkey.url) as store:
@@ -439,6 +458,7 @@ async def test_a_failover_by_sentinels_loses_nothing_acknowledged(tmp_path: Path
                 await _until_written(store, record(name))
             await _until_not_before_set(store, NotBefore(100.0, 100.0, "idp", "alice"))
             await _until_document_is(store, KEYS)
+            await _until_marked(store, "key")
             group.current_primary().kill()
             await _taken_over(store, acknowledged)
 
@@ -460,6 +480,7 @@ async def test_a_failover_in_a_cluster_loses_nothing_acknowledged(tmp_path: Path
                 await _until_written(store, record(name))
             await _until_not_before_set(store, NotBefore(100.0, 100.0, "idp", "alice"))
             await _until_document_is(store, KEYS)
+            await _until_marked(store, "key")
             nodes.primary_of(f"{store._partitions.first.base}:any").kill()
             await _taken_over(store, acknowledged)
 
@@ -516,6 +537,19 @@ async def test_a_key_outlives_its_record_but_not_for_long() -> None:
         with shared_valkey().client() as client:
             ttl = int(client.ttl(f"{prefix}:{{0}}:s:s"))
     assert 5000 < ttl <= 5000 + 3600
+
+
+async def test_a_mark_outlives_its_time_but_not_for_long() -> None:
+    prefix = fresh_prefix()
+    until = round(time.time()) + 5000
+    async with opened(shared_valkey().url, prefix=prefix) as store:
+        await store.mark_received("key", until)
+        await store.mark_received("key", until - 100)
+        await store.mark_received("key-of-long-ago", 1.0)
+        assert await store.is_received("key")
+        assert not await store.is_received("key-of-long-ago")
+    with shared_valkey().client() as client:
+        assert client.expiretime(f"{prefix}:{{0}}:r:key") == until + 3600
 
 
 async def test_no_index_is_left_of_removed_records(server: RedisServer) -> None:
@@ -676,6 +710,8 @@ async def _exercise(store: RedisStore) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await anext(watching)
     await watching.aclose()
+    await store.mark_received("key", 4e9)
+    assert await store.is_received("key")
     await store.remove(first)
     await store.sweep(1e9)
 
@@ -717,6 +753,16 @@ async def _until_not_before_set(store: RedisStore, not_before: NotBefore) -> Non
                 await asyncio.sleep(0.01)
 
 
+async def _until_marked(store: RedisStore, key: str) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while True:
+            try:
+                await store.mark_received(key, 4e9)
+                return
+            except AuthError:
+                await asyncio.sleep(0.01)
+
+
 async def _taken_over(store: RedisStore, names: list[str]) -> None:
     """Wait until another server serves, which has these records and the one not-before.
 
@@ -727,6 +773,7 @@ async def _taken_over(store: RedisStore, names: list[str]) -> None:
     await until(lambda: len(store.cached_not_befores() or ()) == 1)
     assert None not in [await _got(store, name) for name in names]
     assert await store.document("keys") == KEYS
+    assert await store.is_received("key")
 
 
 async def _until_document_is(store: RedisStore, document: Document) -> None:

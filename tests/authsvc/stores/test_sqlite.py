@@ -95,6 +95,7 @@ async def main():
             record = Record(name, 1, 1.0, 1.0, 1.0, "idp", "alice")
             if not await store.put(record, EventType.CREATED):
                 raise SystemExit("refused")
+            await store.mark_received(name, 4e9)
             print(name, flush=True)
     await asyncio.gather(*map(write, range(8)))
 
@@ -121,6 +122,7 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
     assert len(acknowledged) >= 600
     for name in acknowledged:
         assert await store.get(name) is not None
+        assert await store.is_received(name)
     await store.close()
 
 
@@ -237,6 +239,70 @@ async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
         await store.close()
 
 
+_SCHEMA_3 = _SCHEMA_1.replace(
+    "PRAGMA user_version = 1;",
+    """
+CREATE INDEX sessions_by_create_time ON sessions (create_time, id);
+CREATE INDEX sessions_by_subject ON sessions (issuer, subject) WHERE subject != '';
+CREATE TABLE not_befores (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    token_id TEXT NOT NULL,
+    time REAL NOT NULL,
+    set_time REAL NOT NULL,
+    PRIMARY KEY (issuer, subject, token_id)
+);
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    type INTEGER NOT NULL,
+    time REAL NOT NULL,
+    session_id TEXT NOT NULL,
+    create_time REAL NOT NULL,
+    revision INTEGER NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE TABLE documents (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, content BLOB NOT NULL);
+INSERT INTO documents VALUES ('keys', 7, x'00ff');
+INSERT INTO not_befores VALUES ('', '', '', 1.0, 2.0);
+INSERT INTO not_befores VALUES ('idp', 'alice', '', 3.0, 4.0);
+INSERT INTO not_befores VALUES ('idp', '', 'j1', 5.0, 6.0);
+INSERT INTO events VALUES (41, 6, 4.0, '', 0.0, 0,
+    '{"format":1,"time":3.0,"set_time":4.0,"issuer":"idp","subject":"alice","token_id":""}');
+PRAGMA user_version = 3;
+""",
+)
+
+
+async def test_a_file_of_schema_3_keeps_its_revocations_and_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    connection = sqlite3.connect(path)
+    connection.executescript(_SCHEMA_3)
+    connection.close()
+    before = [
+        NotBefore(1.0, 2.0),
+        NotBefore(3.0, 4.0, "idp", "alice"),
+        NotBefore(5.0, 6.0, "idp", "", "j1"),
+    ]
+    of_session = NotBefore(7.0, 8.0, "idp", provider_session="digest")
+    store = await opened(path)
+    assert sorted(await store.get_not_befores([]), key=lambda it: it.time) == before
+    assert await store.document("keys") == Document(7, b"\x00\xff")
+    assert await store.get("s") is not None
+    log = store.watch("40")
+    assert (await anext(log)).event.not_before == before[1]
+    await log.aclose()
+    assert int(await store.set_not_before(of_session)) == 42
+    # It replaces none that names the same issuer alone.
+    await store.set_not_before(replace(of_session, time=9.0, provider_session="other"))
+    await store.mark_received("key", 4e9)
+    await store.close()
+    store = await opened(path)
+    times = [it.time for it in sorted(await store.get_not_befores([]), key=lambda it: it.time)]
+    assert times == [1.0, 3.0, 5.0, 7.0, 9.0]
+    assert await store.is_received("key")
+    await store.close()
+
+
 async def test_an_abandoned_write_does_not_stop_the_writer(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
     for number in range(50):
@@ -262,6 +328,11 @@ async def test_a_long_sweep_leaves_nothing(tmp_path: Path) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.gather(*(put(store, record(f"s{number}")) for number in range(2500)))
         assert await store.sweep(150.0) == 2500
+        await asyncio.gather(*(store.mark_received(str(number), 150.0) for number in range(2500)))
+        await store.mark_received("later", 150.5)
+        assert await store.sweep(150.0) == 0
+    assert [number for number in range(2500) if await store.is_received(str(number))] == []
+    assert await store.is_received("later")
     await store.close()
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION
 from authsvc.domain.revocation import NotBefore
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
@@ -23,6 +24,18 @@ from tests.support.clock import START
         SessionEvent(EventType.TOKENS_REVOKED, START, not_before=NotBefore(START - 1, START)),
         SessionEvent(
             EventType.TOKENS_REVOKED, START, not_before=NotBefore(START - 1, START, "idp", "alice")
+        ),
+        SessionEvent(
+            EventType.TOKENS_REVOKED,
+            START,
+            not_before=NotBefore(START - 1, START, "idp", provider_session="digest"),
+        ),
+        SessionEvent(
+            EventType.TOKENS_REVOKED,
+            START,
+            not_before=NotBefore(
+                START - 1, START, "idp", "alice", provider_session=NO_PROVIDER_SESSION
+            ),
         ),
     ],
 )

@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
+    ProviderSessionTarget,
     RevocationTarget,
     SessionTarget,
     SubjectTarget,
@@ -21,6 +22,8 @@ TARGETS: list[RevocationTarget] = [
     SubjectTarget("idp", "alice"),
     SubjectTarget("idp", "alice", 1.5),
     TokenTarget("idp", "j1"),
+    ProviderSessionTarget("idp", "sid"),
+    ProviderSessionTarget("idp", "sid", "alice"),
     EveryoneTarget(),
     EveryoneTarget(0.0),
 ]
@@ -34,10 +37,20 @@ def test_a_target_passes_unchanged(target: RevocationTarget) -> None:
     assert encoded.allow_unknown_issuer
 
 
-@pytest.mark.parametrize("target", [SessionTarget("s1"), TokenTarget("idp", "j1")], ids=repr)
+@pytest.mark.parametrize(
+    "target",
+    [SessionTarget("s1"), TokenTarget("idp", "j1"), ProviderSessionTarget("idp", "sid")],
+    ids=repr,
+)
 def test_a_session_and_a_token_have_no_before_time(target: RevocationTarget) -> None:
     message = revocation_message(target)
     message.before_time.CopyFrom(Timestamp(seconds=1))
+    assert _reason(message) is Reason.ARGUMENT_INVALID
+
+
+def test_a_digest_is_of_events_alone() -> None:
+    message = revocation_message(ProviderSessionTarget("idp", "sid"))
+    message.provider_session.digest = "digest"
     assert _reason(message) is Reason.ARGUMENT_INVALID
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -550,13 +551,18 @@ async def test_an_answer_in_one_piece_costs_no_check(resolver: MemoryResolver) -
 
 
 @pytest.mark.parametrize(
-    "end", ["expired", "subject revoked", "token revoked", "everyone revoked", "session revoked"]
+    "end",
+    [
+        *("expired", "subject revoked", "token revoked", "everyone revoked", "session revoked"),
+        *("signed out", "signed out, without a sid"),
+    ],
 )
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
 async def test_a_stream_ends_once_authsvc_says_so(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, version: str, end: str
 ) -> None:
-    token = idp.token(ttl_seconds=60, jti="j1")
+    sid = None if end == "signed out, without a sid" else "sid"
+    token = idp.token(ttl_seconds=60, jti="j1", sid=sid)
     tls = operators.write_tls(tmp_path)
     settings = operators.settings(tmp_path, tls, idp, "memory")
     async with (
@@ -588,5 +594,56 @@ async def test_a_stream_ends_once_authsvc_says_so(
                         await site.operator.revoke_everyone()
                     case "session revoked":
                         await site.operator.revoke_session(session.id)
+                    case "signed out":
+                        await site.operator.revoke_provider_session(idp.issuer, "sid")
+                    case "signed out, without a sid":
+                        await site.operator.revoke_provider_session(
+                            idp.issuer, "another", subject="alice"
+                        )
                 rest = "".join([part async for part in parts])
     assert '"reason":' in rest
+
+
+async def test_a_stream_of_another_provider_session_goes_on(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two browsers of one user: signing out in one ends its own streams alone."""
+    tls = operators.write_tls(tmp_path)
+    settings = operators.settings(tmp_path, tls, idp, "memory")
+    texts = {sid: idp.token(sid=sid) for sid in ("one", "other")}
+    accepted: list[str] = []
+    async with (
+        running_authsvc(settings, clock=clock) as address,
+        operators.clients(address, tls) as site,
+    ):
+        resolve = site.server.resolve
+
+        async def noted(session_id: str, token: str = "", **more: Any) -> Resolution:  # noqa: ANN401 - as resolve has it
+            answer = await resolve(session_id, token, **more)
+            accepted.append(token)
+            return answer
+
+        monkeypatch.setattr(site.server, "resolve", noted)
+        async with gated(App(), site.server, resource=tokens.RESOURCE) as http:
+
+            @asynccontextmanager
+            async def stream_of(sid: str) -> AsyncIterator[AsyncIterator[str]]:
+                headers = {
+                    "Authorization": f"Bearer {texts[sid]}",
+                    "MCP-Protocol-Version": MODERN,
+                }
+                async with http.stream(
+                    "POST", "/mcp", json=request("ping"), headers=headers
+                ) as response:
+                    parts = response.aiter_text()
+                    assert await anext(parts) == App().chunk
+                    yield parts
+
+            with anyio.fail_after(DEADLINE_SECONDS):
+                async with stream_of("one") as one, stream_of("other") as other:
+                    await site.operator.revoke_provider_session(idp.issuer, "one", subject="alice")
+                    assert "TOKEN_REVOKED" in "".join([part async for part in one])
+                    count = accepted.count(texts["other"])
+                    await until(lambda: accepted.count(texts["other"]) > count + 1)
+                    await site.operator.revoke_provider_session(idp.issuer, "other")
+                    assert "TOKEN_REVOKED" in "".join([part async for part in other])
