@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from fuzz import answer_seeds, checks, claims, discovery, http2, jwk_sets
+from fuzz import answer_seeds, checks, claims, discovery, http2, jwk_sets, signals
 from fuzz.targets import CORPUS
 from fuzz.tokens import EC_KEY, ED_KEY, NOW, RESOURCE, signed
 
@@ -110,6 +110,7 @@ def corpora() -> dict[str, dict[str, bytes]]:
         "claims": answer_seeds.seeds(claims.CLAIMS),
         "http2": http2.seeds(),
         "checks": checks.seeds(),
+        "signals": signals.seeds(),
     }
 
 

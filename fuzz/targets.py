@@ -11,6 +11,7 @@ from fuzz.claims import claims_verdict
 from fuzz.discovery import metadata_verdict
 from fuzz.http2 import http2_verdict
 from fuzz.jwk_sets import jwk_set_verdict
+from fuzz.signals import signals_verdict
 from fuzz.tokens import signed, verdict
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -29,5 +30,6 @@ TARGETS: dict[str, Callable[[bytes], str]] = {
     "claims": claims_verdict,
     "http2": http2_verdict,
     "checks": check_verdict,
+    "signals": signals_verdict,
 }
 """By name: each takes an input, and returns the reason for which it is rejected, or nothing."""

@@ -14,6 +14,7 @@ from fuzz.claims import CLAIMS, MAPPINGS, claims_verdict, odd_places
 from fuzz.discovery import METADATA, metadata_verdict
 from fuzz.jwk_sets import beside_a_good_key, jwk_set_verdict, odd_entries
 from fuzz.seeds import corpora
+from fuzz.signals import odd_signals, signals_verdict
 from fuzz.targets import CORPUS, TARGETS
 from fuzz.tokens import signed, verdict
 
@@ -95,3 +96,17 @@ def test_any_value_anywhere_in_metadata() -> None:
     causes = ("names no issuer", "names no jwks_uri", "is the metadata of issuer", "its jwks_uri")
     for cause in (*causes, "is not JSON", "is not a JSON object"):
         assert any(text.startswith(cause) for text in told), cause
+
+
+def test_any_value_anywhere_in_a_signal() -> None:
+    """A code, or signals; the target itself checks whom they may name."""
+    told = [signals_verdict(data) for data in odd_signals()]
+    assert told.count("") > 500
+    codes = {"invalid_request", "invalid_issuer", "invalid_audience"}
+    assert codes < set(told)
+
+
+def test_the_corpus_of_signals_has_both_kinds() -> None:
+    told = {name: signals_verdict(data) for name, data in corpora()["signals"].items()}
+    accepted = {"set", "logout", "aliases", "jwt-id", "older", "foreign", "milliseconds", "both"}
+    assert {name for name, verdict in told.items() if verdict == ""} == accepted

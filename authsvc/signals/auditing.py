@@ -50,8 +50,10 @@ class SignalAudit:
             detail=f"{signal.name} ({effect.action}): {what}",
             client_address=effect.client_address,
         )
-        if effect.result is SignalResult.UNKNOWN_SUBJECT and not self._warnings.take(self._clock()):
-            log.warning("signals[%s]: %s had no effect: %s", token.stream.issuer, signal.name, what)
+        if effect.result is SignalResult.UNKNOWN_SUBJECT:
+            self._warn(token.stream.issuer, f"{signal.name} had no effect: {what}")
+        elif effect.result is SignalResult.REVOKED and signal.subject.fault:
+            self._warn(token.stream.issuer, f"{signal.name}: {what}")
 
     def rejected(self, issuer: str, error: SignalError, *, client_address: str) -> None:
         """See ``SignalObserver.rejected``."""
@@ -76,7 +78,8 @@ def _what(stream: Stream, signal: Signal, effect: Effect) -> str:
     """What a signal did, or why it did nothing."""
     match effect.result:
         case SignalResult.REVOKED:
-            return "; ".join(f"revoked {_described(target)}" for target in effect.targets)
+            revoked = [f"revoked {_described(target)}" for target in effect.targets]
+            return "; ".join([*revoked, *filter(None, [signal.subject.fault])])
         case SignalResult.REPEATED:
             return "received before, without effect"
         case SignalResult.NONE:

@@ -57,7 +57,7 @@ class Subject:
         users: the user, under each name that is given; empty where none is understood.
         sid: the provider session; empty where none is named.
         tokens: the single tokens that are named.
-        fault: why neither a user, a session nor a token is named, for operators.
+        fault: why no user is understood, for operators; empty where one is, or a token is named.
     """
 
     users: tuple[User, ...] = ()
@@ -109,9 +109,13 @@ def _format(identifier: Mapping[str, object]) -> str:
 def _complex(value: Mapping[str, object], formats: Collection[str]) -> Subject:
     """The user and the session. Other members narrow the event down to a device or an application,
     which tokens do not tell."""
-    user, session = value.get("user"), value.get("session")
-    named = _user(user, formats) if isinstance(user, dict) else Subject(fault="it names no user")
-    return Subject(named.users, _session_id(session), fault=named.fault)
+    user, sid = value.get("user"), _session_id(value.get("session"))
+    if user is None:
+        return Subject(sid=sid, fault="" if sid else "it names no user")
+    named = (
+        _user(user, formats) if isinstance(user, dict) else Subject(fault="its user is no object")
+    )
+    return Subject(named.users, sid, fault=named.fault)
 
 
 def _session_id(session: object) -> str:

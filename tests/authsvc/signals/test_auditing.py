@@ -129,6 +129,20 @@ async def test_a_set(
     )
 
 
+async def test_a_session_whose_user_is_not_understood(
+    desk: Desk, sender: Sender, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The user's tokens without a session stay valid, which a setting would mend."""
+    user = {"format": "email", "email": "alice@example.com"}
+    subject = {"user": user, "session": {"format": "opaque", "id": SID}}
+    await desk.receive_set(sender.security_event_token(sub_id=subject))
+    fault = "subject_formats has no 'email': it may not be the tokens' subject"
+    what = f"revoked provider session {DIGEST} at {ISSUER}; {fault}"
+    (event,) = events(caplog, "SIGNAL_RECEIVED")
+    assert event["detail"] == f"session-revoked (session): {what}"
+    assert warnings(caplog) == [f"{CALLER}: session-revoked: {what}"]
+
+
 async def test_a_rejected_signal(
     desk: Desk, sender: Sender, caplog: pytest.LogCaptureFixture
 ) -> None:

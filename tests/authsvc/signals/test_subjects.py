@@ -69,6 +69,7 @@ def test_a_session_alone() -> None:
     for place in ({"session": SESSION}, {"format": "complex", "session": SESSION, "user": EMAIL}):
         subject = read(place)
         assert (subject.sid, subject.users, subject.is_known) == ("s1", (), True)
+        assert bool(subject.fault) is ("user" in place)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_a_value_is_a_subject_where_the_stream_says_so(
             "none of its aliases",
         ),
         ({"format": "complex"}, "names no user"),
-        ({"format": "complex", "user": "alice", "device": ALICE}, "names no user"),
+        ({"format": "complex", "user": "alice", "device": ALICE}, "its user is no object"),
         ({"format": "complex", "user": {"format": "complex", "user": ALICE}}, "'complex'"),
         ({"format": "complex", "tenant": ALICE}, "names no user"),
     ],
