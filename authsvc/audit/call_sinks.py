@@ -44,17 +44,24 @@ class LogSink:
 
     def __init__(self, sample_ratio: float) -> None:
         self._sample_ratio = sample_ratio
+        self._failures = WriteFailures("the log")
 
     def write(self, events: Sequence[Timed]) -> bool:
         """See ``CallSink``, as for all that follows."""
-        for when, event in events:
-            extra = call_fields(event, self._sample_ratio)
-            record = log.makeRecord(
-                LOGGER_NAME, logging.INFO, "", 0, CALL_TEXT, (), None, extra=extra
-            )
-            record.created = when
-            log.handle(record)
+        try:
+            for when, event in events:
+                log.handle(self._record(when, event))
+        except Exception as error:  # noqa: BLE001 - of a handler; the thread goes on
+            self._failures.failed(len(events), error)
+            return False
         return True
+
+    def _record(self, when: float, event: CallEvent) -> logging.LogRecord:
+        record = log.makeRecord(LOGGER_NAME, logging.INFO, "", 0, CALL_TEXT, (), None)
+        # Not as ``extra``, which rejects names that a record factory has given.
+        vars(record).update(call_fields(event, self._sample_ratio))
+        record.created = when
+        return record
 
     def report_dropped(self, count: int) -> bool:
         log.warning(DROPPED_TEXT, extra=dropped_fields(count))

@@ -80,12 +80,18 @@ _FAILURES = frozenset(
         SecurityEventType.SUBJECT_MISMATCH,
         SecurityEventType.CALLER_DENIED,
         SecurityEventType.LIMIT_REACHED,
+        SecurityEventType.SIGNAL_REJECTED,
     }
 )
+
+_SIGNALS = frozenset({SecurityEventType.SIGNAL_RECEIVED, SecurityEventType.SIGNAL_REJECTED})
 
 _MAX_IP_CHARACTERS = 40
 """Of the schema's ``ip_t``: an address with a long zone is no such value."""
 
+ACCESS_TOKEN, SIGNAL_TOKEN = "Access Token", "Security Event Token"
+
+_TARGET = {"role_id": 1, "role": "Target"}
 _PROTOCOL = {"auth_protocol_id": 6, "auth_protocol": "OAUTH 2.0"}
 
 
@@ -257,7 +263,7 @@ def _authentication(event_type: str, fields: Mapping[str, Any]) -> Event:
     if fields["session"]:
         found["session"] = _session(fields["session"], fields["issuer"])
     if fields["token_id"]:
-        found["authentication_token"] = {"uid": fields["token_id"], "type": "Access Token"}
+        found["authentication_token"] = _token(fields["token_id"])
     if fields["client_address"]:
         found["src_endpoint"] = _endpoint(fields["client_address"])
     return found
@@ -277,17 +283,25 @@ def _api_activity(event_type: str, fields: Mapping[str, Any]) -> Event:
     if event_type == SecurityEventType.ADMIN_ACTION:
         operation = f"authsvc.v1.SessionAdminService/{_method_in(fields['detail'])}"
     actor: Event = {"app_name": fields["caller"] or UNKNOWN}
+    api: Event = {"operation": operation, "service": _service(PRODUCT, fields["resource"])}
+    found = {"actor": actor, "src_endpoint": _endpoint(fields["client_address"]), "api": api}
+    is_signal = event_type in _SIGNALS
+    if fields["token_id"]:
+        api["token"] = _token(fields["token_id"], SIGNAL_TOKEN if is_signal else ACCESS_TOKEN)
     if fields["client_id"]:
         actor["app_uid"] = fields["client_id"]
-    if fields["subject"]:
-        actor["user"] = _user(fields)
     if fields["session"]:
         actor["session"] = _session(fields["session"], fields["issuer"])
-    return {
-        "actor": actor,
-        "src_endpoint": _endpoint(fields["client_address"]),
-        "api": {"operation": operation, "service": _service(PRODUCT, fields["resource"])},
-    }
+    if fields["subject"] and is_signal:
+        # The user whom it is about; the provider acts.
+        found["resources"] = [_signalled(fields)]
+    elif fields["subject"]:
+        actor["user"] = _user(fields)
+    return found
+
+
+def _signalled(fields: Mapping[str, Any]) -> Event:
+    return {"uid": fields["subject"], "namespace": fields["issuer"], "type": "User", **_TARGET}
 
 
 def _actor(event: CallEvent) -> Event:
@@ -305,6 +319,10 @@ def _session(session: str, issuer: str) -> Event:
     return {"uid": session, "issuer": issuer} if issuer else {"uid": session}
 
 
+def _token(token_id: str, token_type: str = ACCESS_TOKEN) -> Event:
+    return {"uid": token_id, "type": token_type}
+
+
 def _service(name: str, resource: str) -> Event:
     found: Event = {"name": name or UNKNOWN}
     if resource:
@@ -314,7 +332,7 @@ def _service(name: str, resource: str) -> Event:
 
 def _resource(event: CallEvent) -> Event:
     """The tool that was called, with the arguments that it declares as safe."""
-    found: Event = {"name": event.tool, "type": "MCP tool", "role_id": 1, "role": "Target"}
+    found: Event = {"name": event.tool, "type": "MCP tool", **_TARGET}
     if event.arguments:
         found["data"] = {"arguments": dict(event.arguments)}
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from authsvc.audit.call_sinks import LogSink
 from authsvc.audit.calls import CallAudit, CallEvent, CallOutcome, CallsAudited
 from authsvc.domain.resolution import Actor
 from authsvc.telemetry.json_lines import JsonFormatter
@@ -137,6 +138,7 @@ def test_a_fork_writes_its_own_calls(tmp_path: Path) -> None:
     path = tmp_path / "calls"
     script = f"""
 import os
+from authsvc.audit.call_sinks import LogSink
 from authsvc.audit.calls import CallAudit, CallEvent, CallOutcome
 audit = CallAudit(file={str(path)!r})
 audit.record(CallEvent("parent", CallOutcome.SUCCEEDED))
@@ -185,3 +187,48 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CallAudit(**arguments)  # type: ignore[arg-type]
+
+
+def test_dropped_calls_are_reported_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    assert LogSink(1.0).report_dropped(3)
+    (record,) = [record for record in caplog.records if record.name == "authsvc.calls"]
+    assert record.levelname == "WARNING"
+    assert (record.__dict__["event_type"], record.__dict__["count"]) == ("CALLS_DROPPED", 3)
+
+
+def test_a_handler_that_fails_does_not_end_the_audit(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise KeyError("a value that is not shown")
+
+    logger, handler = logging.getLogger("authsvc.calls"), Broken()
+    audit = CallAudit()
+    logger.addHandler(handler)
+    try:
+        audit.record(EVENT)
+        audit.close()
+    finally:
+        logger.removeHandler(handler)
+    assert audit.counts["failed"] == 1
+    (record,) = [record for record in caplog.records if record.name == "authsvc.audit"]
+    assert record.__dict__["error"] == "KeyError"
+
+
+def test_a_field_may_be_one_of_the_record(caplog: pytest.LogCaptureFixture) -> None:
+    """Some programs give each record a trace id by a factory of their own."""
+    factory = logging.getLogRecordFactory()
+
+    def with_trace(*args: object, **values: object) -> logging.LogRecord:
+        record = factory(*args, **values)
+        record.trace_id = "of the thread"
+        return record
+
+    logging.setLogRecordFactory(with_trace)
+    try:
+        audit = CallAudit()
+        audit.record(EVENT)
+        audit.close()
+    finally:
+        logging.setLogRecordFactory(factory)
+    (record,) = [record for record in caplog.records if record.name == "authsvc.calls"]
+    assert record.__dict__["trace_id"] == EVENT.trace_id

@@ -313,6 +313,28 @@ def test_whose_tokens_were_revoked(
     assert found["actor"] == {"app_name": "ops"}
 
 
+def test_a_signal_is_the_providers_and_about_a_user(records: Records) -> None:
+    event = SecurityEvent(
+        SecurityEventType.SIGNAL_RECEIVED,
+        caller="signals[https://idp.example]",
+        issuer="https://idp.example",
+        subject="alice",
+        token_id="j1",  # noqa: S106 - a jti
+    )
+    found = line_of(event, records)
+    assert found["actor"] == {"app_name": "signals[https://idp.example]"}
+    assert found["resources"] == [
+        {
+            "uid": "alice",
+            "namespace": "https://idp.example",
+            "type": "User",
+            "role_id": 1,
+            "role": "Target",
+        }
+    ]
+    assert found["api"]["token"] == {"uid": "j1", "type": "Security Event Token"}
+
+
 def test_a_denied_caller(records: Records) -> None:
     event = SecurityEvent(SecurityEventType.CALLER_DENIED, reason="CALLER_UNAUTHENTICATED")
     found = line_of(event, records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -170,3 +171,24 @@ def test_the_thread_itself_may_close(counts: Counter[str]) -> None:
     calls.close()
     assert sink.is_closed
     assert counts["written"] == 1
+
+
+def test_another_process_begins_anew(
+    sink: Sink, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork has the queue of its parent, and no thread: it writes neither that nor the end."""
+    calls = PendingCalls(sink, counts)
+    fill(calls, sink, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        calls.close()
+        assert not sink.is_closed
+    sink.open.set()
+    calls.close()
+    assert counts["written"] == 3
+    child = PendingCalls(sink, counts)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        child.add(0.0, EVENT)
+        child.close()
+    assert counts["written"] == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from authsvc.audit.calls import CallEvent, CallOutcome
 from authsvc.audit.settings import AuditFileSettings
@@ -29,3 +30,16 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     settings = AuditFileSettings(calls="full", file=tmp_path)
     with pytest.raises(ConfigError, match=r"^audit\.file: .*: Is a directory$"):
         settings.opened(settings.file, "audit.file")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sample_ratio": 0.1}, "sample_ratio"),
+        ({"calls": "full", "format": "ocsf"}, "set file, too"),
+        ({"file": "calls"}, "stays empty"),
+    ],
+)
+def test_contradictions(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        AuditFileSettings(**values)  # type: ignore[arg-type]
