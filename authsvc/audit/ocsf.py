@@ -284,7 +284,8 @@ def _api_activity(event_type: str, fields: Mapping[str, Any]) -> Event:
         operation = f"authsvc.v1.SessionAdminService/{_method_in(fields['detail'])}"
     actor: Event = {"app_name": fields["caller"] or UNKNOWN}
     api: Event = {"operation": operation, "service": _service(PRODUCT, fields["resource"])}
-    found = {"actor": actor, "src_endpoint": _endpoint(fields["client_address"]), "api": api}
+    source = _endpoint(fields["client_address"])
+    found: Event = {"actor": actor, "src_endpoint": source, "api": api}
     is_signal = event_type in _SIGNALS
     if fields["token_id"]:
         api["token"] = _token(fields["token_id"], SIGNAL_TOKEN if is_signal else ACCESS_TOKEN)

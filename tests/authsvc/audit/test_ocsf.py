@@ -319,7 +319,7 @@ def test_a_signal_is_the_providers_and_about_a_user(records: Records) -> None:
         caller="signals[https://idp.example]",
         issuer="https://idp.example",
         subject="alice",
-        token_id="j1",  # noqa: S106 - a jti
+        token_id="j1",
     )
     found = line_of(event, records)
     assert found["actor"] == {"app_name": "signals[https://idp.example]"}
