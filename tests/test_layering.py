@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "credentials": {"domain", "common", "net"},
     "audit": {"domain", "common"},
     "access": {"domain", "common", "net", "audit"},
-    "assertions": {"domain", "common", "net", "stores"},
+    "assertions": {"domain", "common", "net", "stores", "audit"},
     "telemetry": {"domain", "common", "net", "assertions", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from authsvc.assertions.key_set import KeySet, KeySetFormatError
 from authsvc.assertions.keys import SigningKey
 from authsvc.assertions.sealing import Seal, SealError
+from authsvc.audit import security
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.stores.documents import Document, DocumentStore
 
@@ -70,6 +71,7 @@ class KeyRing:
         self._rotation_seconds = rotation_seconds
         self._clock = clock
         self._loaded: _Loaded | None = None
+        self._known_ids: frozenset[str] = frozenset()
         self._failure = ""
 
     async def load(self) -> None:
@@ -93,7 +95,7 @@ class KeyRing:
             sealed = self._seal.seal(DOCUMENT_NAME, wanted.encoded())
             document = Document.after(stored, sealed)
             if await self._store.put_document(DOCUMENT_NAME, document):
-                self._loaded = _Loaded(wanted, wanted.jwks(), document, now)
+                self._take(wanted, document, now)
                 log.info("assertions: new keys are stored", extra={"key_ids": wanted.key_ids})
                 return
         raise AuthError(Reason.CONFLICT, f"{DOCUMENT_NAME} was written by others at each attempt")
@@ -170,12 +172,20 @@ class KeyRing:
         # Without the new keys, the old ones must not be used: they may have been withdrawn.
         self._loaded = None
         keys = KeySet.decoded(self._seal.open(DOCUMENT_NAME, stored.content))
-        self._loaded = _Loaded(keys, keys.jwks(), stored, now)
+        self._take(keys, stored, now)
         if loaded is not None and stored.revision < loaded.stored.revision:
             log.warning(
                 "assertions: the store has older keys than before: a failover or a restored backup"
             )
         log.info("assertions: keys were read", extra={"key_ids": keys.key_ids})
+
+    def _take(self, keys: KeySet, stored: Document, now: float) -> None:
+        """Use keys that were read or written. Some of those before are among them, unless they were
+        all replaced: by an operator, or by somebody else who writes to the store."""
+        self._loaded = _Loaded(keys, keys.jwks(), stored, now)
+        if self._known_ids and self._known_ids.isdisjoint(keys.key_ids):
+            security.keys_replaced(keys.key_ids)
+        self._known_ids = frozenset(keys.key_ids)
 
     def _wanted(self, stored: Document | None, now: float) -> KeySet:
         """The set that the store should have."""

@@ -7,6 +7,7 @@ a whole session id.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -34,6 +35,7 @@ class SecurityEventType(StrEnum):
     CALLER_DENIED = "CALLER_DENIED"
     LIMIT_REACHED = "LIMIT_REACHED"
     ADMIN_ACTION = "ADMIN_ACTION"
+    KEYS_REPLACED = "KEYS_REPLACED"
     SERVICE_STARTED = "SERVICE_STARTED"
     SIGNAL_RECEIVED = "SIGNAL_RECEIVED"
     SIGNAL_REJECTED = "SIGNAL_REJECTED"
@@ -64,6 +66,7 @@ _LEVELS = {
     SecurityEventType.CALLER_DENIED: logging.WARNING,
     SecurityEventType.LIMIT_REACHED: logging.WARNING,
     SecurityEventType.SIGNAL_REJECTED: logging.WARNING,
+    SecurityEventType.KEYS_REPLACED: logging.WARNING,
 }
 
 _TEXTS = {
@@ -74,6 +77,7 @@ _TEXTS = {
     SecurityEventType.CALLER_DENIED: "a caller was denied",
     SecurityEventType.LIMIT_REACHED: "a limit was reached",
     SecurityEventType.ADMIN_ACTION: "an operator acted",
+    SecurityEventType.KEYS_REPLACED: "the keys of assertions were replaced",
     SecurityEventType.SERVICE_STARTED: "the service has started",
     SecurityEventType.SIGNAL_RECEIVED: "a signal was received",
     SecurityEventType.SIGNAL_REJECTED: "a signal was rejected",
@@ -202,6 +206,13 @@ def admin_action(method: str, *, caller: str, peer: str) -> None:
             SecurityEventType.ADMIN_ACTION, caller=caller, detail=f"{method}; from {peer}"
         )
     )
+
+
+def keys_replaced(key_ids: Iterable[str]) -> None:
+    """Audit that the store has other keys of assertions than those in use, and none of these:
+    somebody has replaced them, which no rotation by age does."""
+    detail = f"key_ids {', '.join(key_ids)}; all others are withdrawn"
+    record(SecurityEvent(SecurityEventType.KEYS_REPLACED, detail=detail))
 
 
 def service_started(address: str, *, version: str, configuration_sha256: str) -> None:

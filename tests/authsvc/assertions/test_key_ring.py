@@ -351,6 +351,49 @@ async def test_replaced_keys_sign_at_once_and_withdraw_all_others(
         assert it.signing_key(clock()).kid == new.kid
 
 
+def replacements(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The details of the events."""
+    events = [it.__dict__ for it in caplog.records if it.name == "authsvc.security"]
+    assert {it["event_type"] for it in events} <= {"KEYS_REPLACED"}
+    return [it["detail"] for it in events]
+
+
+async def test_each_replica_audits_a_replacement_once(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    rings = [ring(store, clock) for _ in range(2)]
+    for _ in range(4):
+        for it in rings:
+            await it.load()
+        # Keys that are made by age are no event.
+        clock.advance(MONTH / 2)
+    assert not replacements(caplog)
+    new = await replace_keys(store, NoSeal(), clock())
+    for it in rings * 2:
+        await it.load()
+    assert replacements(caplog) == [f"key_ids {new.kid}; all others are withdrawn"] * 2
+    await ring(store, clock).load()
+    assert len(replacements(caplog)) == 2
+
+
+async def test_a_replacement_that_cannot_be_read_at_first_is_audited(
+    store: Store, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = secret_file(tmp_path)
+    keys = ring(store, clock, FileSeal(file))
+    await keys.load()
+    (tmp_path / "new").mkdir()
+    new_file = secret_file(tmp_path / "new", OTHER)
+    new = await replace_keys(store, FileSeal(new_file), clock())
+    with pytest.raises(SealError):
+        await keys.load()
+    assert not replacements(caplog)
+    file.write_bytes(new_file.read_bytes())
+    await keys.load()
+    assert ids(keys) == [new.kid]
+    assert len(replacements(caplog)) == 1
+
+
 async def test_keys_whose_file_is_lost_can_be_replaced(
     store: Store, clock: Clock, tmp_path: Path
 ) -> None:
