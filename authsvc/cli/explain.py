@@ -190,7 +190,7 @@ def _print(explanation: Explanation, resource: str) -> None:
 def _print_mapped(mapped: Mapped) -> None:
     print_line("Its claims describe:")
     for name, value, claims in mapped.parts():
-        if value is None:  # no actor, as most tokens
+        if value is None:  # no actor, as most tokens, or no provider session
             continue
         text = _part_text(value)
         shown = printable(text)[:SHOWN_CHARACTERS] or "none"

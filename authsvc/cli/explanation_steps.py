@@ -56,7 +56,7 @@ class Mapped:
     def parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         """Each part: its name, its value, and the claims that it comes from."""
         for name, claims in self.sources.items():
-            value = self.session if name == "session" else getattr(self.principal, name)
+            value = self.session or None if name == "session" else getattr(self.principal, name)
             yield name, _shown(value), claims
 
 

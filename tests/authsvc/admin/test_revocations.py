@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from authsvc.admin.checks import MAX_TEXT_LENGTH
 from authsvc.admin.revocations import COUNT_PAGE_SIZE, MAX_COUNT_PAGES
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
 from authsvc.domain.record import Grant
-from authsvc.domain.revocation import NotBefore
+from authsvc.domain.resolution import Principal
+from authsvc.domain.revocation import NotBefore, NotBefores
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
     ProviderSessionTarget,
     SubjectTarget,
     TokenTarget,
 )
-from tests.authsvc.admin.office import Office, fill, record
-from tests.support.clock import START
+from authsvc.domain.tokens import VerifiedToken
+from tests.authsvc.admin.office import Office, fill, office_of, record
+from tests.support.clock import START, Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +256,55 @@ async def test_a_sign_out_that_fails_between_its_two_writes_is_an_error(
         )
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
     assert [it.key for it in written] == [("idp", "alice", "", NO_PROVIDER_SESSION)]
+
+
+_SIDS = st.sampled_from(["", "a", "b"])
+_SUBJECTS = st.sampled_from(["alice", "bob"])
+_SIGNED_OUT = st.one_of(
+    st.builds(ProviderSessionTarget, st.just("idp"), _SIDS.filter(bool), st.just("") | _SUBJECTS),
+    st.builds(SubjectTarget, st.just("idp"), _SUBJECTS),
+)
+_STEPS = st.lists(st.tuples(st.integers(0, 2), _SIGNED_OUT), max_size=6)
+_ISSUED = st.tuples(st.integers(0, 8), _SUBJECTS, _SIDS)
+
+
+@settings(deadline=None)
+@given(_STEPS, st.lists(_ISSUED, max_size=6), st.lists(_ISSUED, min_size=1, max_size=6))
+def test_any_sign_outs_reject_exactly_what_they_concern(
+    steps: list[tuple[int, ProviderSessionTarget | SubjectTarget]],
+    held: list[tuple[int, str, str]],
+    presented: list[tuple[int, str, str]],
+) -> None:
+    """Whatever is signed out, in whatever order, and whatever tokens the sessions hold."""
+
+    def concerns(target: ProviderSessionTarget | SubjectTarget, subject: str, sid: str) -> bool:
+        if isinstance(target, SubjectTarget) or not sid:
+            return target.subject == subject
+        return target.sid == sid
+
+    async def set_by_all(clock: Clock) -> tuple[NotBefores, list[float]]:
+        office, times = office_of(clock), []
+        for number, (time, subject, sid) in enumerate(held):
+            grants = granted(session_digest("idp", sid) if sid else "", issue_time=START + time)
+            await fill(office, record(f"s{number}", subject=subject, grants=grants))
+        for seconds, target in steps:
+            clock.advance(seconds)
+            await office.admin.revocations.revoke(target, caller="op")
+            known = [
+                START + time
+                for time, subject, sid in held
+                if subject == target.subject and concerns(target, subject, sid)
+            ]
+            times.append(max([clock.now, *known]))
+        return await office.store.get_not_befores([]), times
+
+    not_befores, times = anyio.run(set_by_all, Clock())
+    for time, subject, sid in presented:
+        session = session_digest("idp", sid) if sid else ""
+        who = Principal("idp", subject, START + 600)
+        token = VerifiedToken(b"d" * 32, who, START + time, "j", session)
+        expected = any(
+            token.issue_time <= until and concerns(target, subject, sid)
+            for (_, target), until in zip(steps, times, strict=True)
+        )
+        assert not_befores.reject(token) is expected

@@ -20,6 +20,7 @@ from authsvc.cli.explanation import Policy, explain
 from authsvc.cli.explanation_steps import Explanation, StepOutcome
 from authsvc.cli.remedies import REMEDIES
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.provider_session import session_digest
 from authsvc.domain.tokens import BearerToken
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claim_paths import ClaimPath
@@ -403,3 +404,18 @@ def test_a_token_that_is_introspected(
         for advice in ("only its issuer can verify it", "`authsvc doctor`", "docs/providers.md"):
             assert (advice in result.output) == is_introspected
     assert result.exit_code == 0
+
+
+def test_a_provider_session_is_shown_as_a_digest(config: Path, provider: IdentityProvider) -> None:
+    assert "session  " not in invoked(config, given=provider.token("ada")).output
+    token = provider.token("ada", sid="sid-of-the-provider")
+    digest = session_digest(ISSUER, "sid-of-the-provider")[:8]
+    ran, as_json = invoked(config, given=token), invoked(config, "--json", given=token)
+    assert f"session      {digest}  (claim sid)" in ran.output
+    shown = json.loads(as_json.output)["principal"]["session"]
+    assert shown == {"value": digest, "claims": ["sid"]}
+    assert "sid-of-the-provider" not in ran.output + as_json.output
+    wrong = invoked(config, given=provider.token("ada", sid=7))
+    assert wrong.exit_code == 1
+    assert "claim sid is not a string" in wrong.output
+    assert ".claims.session" in wrong.output

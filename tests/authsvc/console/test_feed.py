@@ -14,10 +14,11 @@ from authsvc.console.feed import Feed
 from authsvc.console.plots import BARS, HEIGHT, WIDTH, WINDOWS, plots
 from authsvc.domain.errors import Reason
 from authsvc.domain.events import EventType
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION
 from authsvc.server.running import running
 from tests.support.clock import START, Clock
 from tests.support.operators import WAIT_SECONDS, Site, clients, settings, write_tls
-from tests.support.tokens import IdentityProvider
+from tests.support.tokens import ISSUER, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +96,31 @@ async def test_the_last_events_are_kept(site: Site, clock: Clock) -> None:
         assert feed.has_dropped
         created, *_ = plots(feed, "15m", clock())
         assert created.total == 5  # the rates count dropped events, too
+
+
+async def test_a_sign_out_is_among_the_events_of_the_sessions_that_it_concerns(
+    site: Site, clock: Clock, idp: IdentityProvider
+) -> None:
+    for subject, sid in (("alice", "one"), ("alice", "two"), ("alice", None), ("bob", None)):
+        await site.resolve(f"{subject}-{sid}", idp.token(subject, sid=sid))
+    clock.advance(1)
+    async with feeding(site, clock) as feed:
+        await site.operator.revoke_provider_session(ISSUER, "one", subject="alice")
+        await until(lambda: len(feed.recent(10)) == 2)
+        concerned = {
+            name: [
+                timed.event.not_before.provider_session == NO_PROVIDER_SESSION
+                for timed in feed.about(await site.operator.get(name))
+                if timed.event.not_before
+            ]
+            for name in ("alice-one", "alice-two", "alice-None", "bob-None")
+        }
+    assert concerned == {
+        "alice-one": [False],
+        "alice-two": [],
+        "alice-None": [True],
+        "bob-None": [],
+    }
 
 
 async def test_a_watch_that_fails_is_logged_once_and_retried(

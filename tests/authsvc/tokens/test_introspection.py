@@ -18,6 +18,7 @@ from authsvc.common.client_authentication import ClientSecretBasic
 from authsvc.common.oauth_endpoint import OAuthEndpoint
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.provider_session import session_digest
 from authsvc.domain.resolution import Actor, Outcome
 from authsvc.domain.tokens import BearerToken
 from authsvc.net.fetching import Fetcher, FetchError
@@ -102,6 +103,19 @@ async def test_an_active_token_is_a_principal(site: Site, verifier: Introspectio
     assert (who.scopes, who.expire_time) == (("a", "b"), START + 600)
     assert json.loads(who.claims_json)["active"] is True
     assert (verified.issue_time, verified.token_id) == (START - 5, "j1")
+
+
+async def test_the_response_names_the_provider_session(
+    site: Site, verifier: IntrospectionVerifier
+) -> None:
+    answers(site)
+    verified = await verifier.verify(BearerToken("opaque"), resource=RESOURCE, now=START)
+    assert verified.provider_session == ""
+    answers(site, sid="s1")
+    verified = await verifier.verify(BearerToken("opaque-2"), resource=RESOURCE, now=START)
+    assert verified.provider_session == session_digest(ISSUER, "s1")
+    answers(site, sid=7)
+    assert await verdict(verifier, "opaque-3") is Reason.TOKEN_MALFORMED
 
 
 async def test_the_response_names_the_actor(site: Site, verifier: IntrospectionVerifier) -> None:
