@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from authsvc.domain.rates import Rate, RateLimit, RatePer
     from authsvc.http_auth.requirements import (
         Requirement,
         default_requirement,
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from mcp_adapter.gate.origins import with_origin_checks
 
 __all__ = [
+    "Rate",
+    "RateLimit",
+    "RatePer",
     "Requirement",
     "SessionGate",
     "caller",
@@ -31,6 +35,9 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Rate": "authsvc.domain.rates",
+    "RateLimit": "authsvc.domain.rates",
+    "RatePer": "authsvc.domain.rates",
     "Requirement": "authsvc.http_auth.requirements",
     "SessionGate": "mcp_adapter.gate.middleware",
     "caller": "mcp_adapter.gate.identity",

@@ -14,6 +14,9 @@ MIN_CALLS_PER_SECOND = 1e-6
 MAX_CALLS_PER_SECOND = 1e6
 MAX_BURST = 1e9
 
+MAX_LIMITS_OF_CALL = 16
+"""Limits that one call may count towards, beside authsvc's own."""
+
 MAX_COUNTED = 256
 """Calls that one request may count as, and entries of its limits."""
 
@@ -112,13 +115,12 @@ def check_limit_name(name: str) -> str:
     return name
 
 
-def limits_of_call(name: str, limits: object, most: int) -> tuple[RateLimit, ...]:
+def limits_of_call(name: str, limits: object) -> tuple[RateLimit, ...]:
     """The limits of one call.
 
     Args:
         name: of the argument, for errors.
         limits: some limits, each once.
-        most: how many there may be.
 
     Raises:
         TypeError: it is no collection, or holds something else.
@@ -130,8 +132,8 @@ def limits_of_call(name: str, limits: object, most: int) -> tuple[RateLimit, ...
     for limit in found:
         if not isinstance(limit, RateLimit):
             raise TypeError(f"each of {name} is of type RateLimit, not {type(limit).__name__}")
-    if len(found) > most:
-        raise ValueError(f"{name} holds at most {most} limits")
+    if len(found) > MAX_LIMITS_OF_CALL:
+        raise ValueError(f"{name} holds at most {MAX_LIMITS_OF_CALL} limits")
     if len(set(found)) < len(found):
         raise ValueError(f"{name} holds a limit twice: leave it out")
     return found

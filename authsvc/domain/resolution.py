@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from sys import getsizeof
 from typing import Any, Protocol
 
+from authsvc.domain.rates import RateLimit
 from authsvc.domain.read_only import parsed
 
 SESSION_ID_MAX_LENGTH = 128
@@ -349,4 +350,47 @@ class Resolver(Protocol):
             AuthError: it may not be ended by this caller, or there is no answer.
             NotOpenError: it is not open.
         """
+        ...
+
+
+class CountingResolver(Resolver, Protocol):
+    """A ``Resolver`` with limits by subject, by client or for everyone.
+
+    Whoever asks a ``Resolver`` gives it these arguments only where it takes them, and only where
+    they are not the defaults.
+    """
+
+    async def resolve(
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
+    ) -> Resolution:
+        """See ``Resolver.resolve``.
+
+        Args:
+            session_id: as there.
+            token: as there.
+            resource: as there.
+            create: as there.
+            rate_limits: what the request counts towards, beside the resolver's own limits: for each
+                call of its message, each of the call's limits once.
+            calls: how many calls its message has, for the resolver's own limits.
+            recheck: whether a request that has been counted is checked again, as while its response
+                streams: it counts as nothing.
+
+        Raises:
+            AuthError: as there; RATE_LIMITED beyond a limit.
+        """
+        ...
+
+    async def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
+        """See ``Resolver.create``; ``rate_limits`` as of ``resolve``."""
         ...

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from authsvc.access.callers import Caller
 from authsvc.access.usage import REJECTED_TOKENS
+from authsvc.domain.errors import AuthError
+from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.resolution import Resolution
 from authsvc.domain.tokens import token_digest
 from authsvc.gateways.clients import client_address
 from authsvc.resolver.request import Request, bearer
 from authsvc.resolver.resolver import SessionResolver
+from authsvc.resolver.response_cache import CachedResponse
 from authsvc.telemetry.counts import Resolves
 
 
 class CallerResolver:
-    """A ``domain.resolution.Resolver`` for the calls of one gateway, which have been admitted.
+    """A ``domain.resolution.CountingResolver`` for the calls of one gateway, once admitted.
 
     Args:
         resolver: decides.
@@ -31,23 +34,54 @@ class CallerResolver:
         self._resolves = resolves
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
     ) -> Resolution:
-        """See ``Resolver``, as for the other methods."""
+        """See ``CountingResolver``, as for the other methods."""
+        counts = CallCounts(tuple(rate_limits), calls, recheck)
         digest = request_digest(session_id, token_digest(token), resource, create=create)
         if (cached := self._resolver.cached_response(digest)) is not None:
+            self._count(cached, counts)
             self._resolves.cached += 1
             return cached.resolution
-        ask = partial(self._resolver.resolve, session_id, create=create, request_digest=digest)
+        ask = partial(
+            self._resolver.resolve,
+            session_id,
+            create=create,
+            request_digest=digest,
+            counts=counts,
+        )
         return await self._decided(ask, session_id, token, resource)
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
-        return await self._decided(self._resolver.create, "", token, resource)
+    async def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
+        ask = partial(self._resolver.create, counts=CallCounts(tuple(rate_limits)))
+        return await self._decided(ask, "", token, resource)
 
     async def revoke(self, session_id: str) -> None:
         await self._resolver.revoke(
             session_id, resources=self._caller.resources, caller=self._caller.name
         )
+
+    def _count(self, cached: CachedResponse, counts: CallCounts) -> None:
+        """Count a request with a cached response; what it counts as is no part of its digest.
+
+        Raises:
+            AuthError: RATE_LIMITED.
+        """
+        try:
+            self._resolver.call_limits.count_as(cached, self._caller.name, counts, client_address())
+        except AuthError as error:
+            self._resolves.failed(error)
+            raise
 
     async def _decided(
         self,

@@ -103,7 +103,8 @@ class RepeatedChecks:
         if cached is None:
             return None
         call = Call()
-        if not repeated.checks.admits(repeated.headers, body, cached.resolution, call):
+        counts = repeated.checks.admits(repeated.headers, body, cached.resolution, call)
+        if counts is None:
             return None
         try:
             assertion = self._signer.assertion(
@@ -114,6 +115,8 @@ class RepeatedChecks:
         # One assertion is of one principal and one revision of a session, and the response names
         # nothing else of them.
         if assertion != repeated.assertion:
+            return None
+        if not self._resolver.call_limits.may_count_as(cached, counts):
             return None
         return repeated.response + check_responses.of_call(call.method, call.tool)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import unquote
 
+from authsvc.domain.rates import CallCounts
 from authsvc.domain.resolution import Resolution, Resolver
 from authsvc.gateways.check_requests import NOTE_INTERVAL_SECONDS, CheckedRequest
 from authsvc.gateways.routes import Route
@@ -22,7 +23,7 @@ from authsvc.gateways.tool_scopes import RouteRequirement
 from authsvc.gateways.turns import Turns
 from authsvc.http_auth import bodies, forwarding, messages
 from authsvc.http_auth.anonymous_bodies import DEFAULT_MAX_BYTES, AnonymousBodies
-from authsvc.http_auth.authorization import authorize
+from authsvc.http_auth.authorization import authorize, counts_of
 from authsvc.http_auth.authorizer import Admitted, Authorizer
 from authsvc.http_auth.metadata import (
     METADATA_HEADERS,
@@ -128,9 +129,10 @@ class RouteChecks:
 
     def admits(
         self, headers: RequestHeaders, body: bytes, resolution: Resolution, call: Call
-    ) -> bool:
-        """Whether a POST is admitted that has been resolved, with a principal. Where it is not,
-        opens a session, or has a long body, ``decide`` has to say what becomes of it.
+    ) -> CallCounts | None:
+        """What a POST counts as that has been resolved, with a principal, and is admitted. None
+        where it is not, opens a session, or has a long body: ``decide`` has to say what becomes of
+        it.
 
         Args:
             headers: of the request; the token in them is not read.
@@ -139,13 +141,13 @@ class RouteChecks:
             call: gets what is read of the body.
         """
         if len(body) > DEFAULT_MAX_BYTES or has_many_values(body):
-            return False
+            return None
         try:
             message = messages.parse(body)
             call.read(message)
             return self._authorizer.admits(headers, message, resolution)
         except Refusal:
-            return False
+            return None
 
     def creates(self, headers: RequestHeaders) -> bool:
         """Whether a request creates its session where there is none."""
@@ -191,7 +193,10 @@ class RouteChecks:
                     self.route.resource,
                 )
         resolution = await self._resolving.identify(
-            headers, needed.requirement, opens_session=False
+            headers,
+            needed.requirement,
+            opens_session=False,
+            counts=counts_of([needed.requirement]),
         )
         authorize(resolution, needed.requirement, session_id=headers.session_id)
         return Admitted(headers, needed.requirement, resolution)

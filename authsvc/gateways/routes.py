@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from authsvc.gateways.places import Place, plain_path
 from authsvc.http_auth.metadata import WELL_KNOWN_PATH, metadata_paths
 from authsvc.http_auth.requirements import OPEN_METHODS
+from authsvc.http_auth.tool_limits import ToolLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Route:
         open_methods: methods that need no token; notifications need none either.
         scopes: what each other request needs.
         tools: by tool, the further scopes that its calls need.
+        rate_limits: what the calls count towards that are not open.
         authorization_servers: issuers of tokens for it, for its metadata; empty for none.
         credentials: whether the upstream gets the caller's credentials.
         routing_headers: whether Mcp-Method and Mcp-Name name the call of a request whose body was
@@ -36,6 +38,7 @@ class Route:
     open_methods: frozenset[str] = OPEN_METHODS
     scopes: tuple[str, ...] = ()
     tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rate_limits: tuple[ToolLimit, ...] = ()
     authorization_servers: tuple[str, ...] = ()
     credentials: bool = False
     routing_headers: bool = False

@@ -8,6 +8,7 @@ from typing import Any
 
 from authsvc.gateways.routes import Route
 from authsvc.http_auth.requirements import Requirement
+from authsvc.http_auth.tool_limits import limits_of
 
 _TOOL_CALL = "tools/call"
 
@@ -16,21 +17,29 @@ class RouteRequirement:
     """The requirement of one route; called as a ``requirements.RequirementOf``.
 
     Args:
-        route: has the scopes.
+        route: has the scopes and the limits.
 
     Attributes:
-        widest: what all calls together need.
+        widest: what all calls together need. A call that may be any counts towards all limits.
     """
 
     def __init__(self, route: Route) -> None:
         self._open_methods = route.open_methods
-        self._any = Requirement(route.scopes)
-        by_tool: dict[str, tuple[str, ...]] = {}
+        limits = route.rate_limits
+        self._any = Requirement(route.scopes, rate_limits=limits_of(None, limits))
+        limited = (tool for item in limits for tool in item.tools)
+        by_tool = dict.fromkeys(map(_folded, limited), route.scopes)
         for tool, scopes in route.tools.items():
             name = _folded(tool)
             by_tool[name] = _united(route.scopes, by_tool.get(name, ()), scopes)
-        self._tools = {name: Requirement(scopes) for name, scopes in by_tool.items()}
-        self.widest = Requirement(_united(route.scopes, *route.tools.values()))
+        self._tools = {
+            name: Requirement(scopes, rate_limits=limits_of(name, limits, _folded))
+            for name, scopes in by_tool.items()
+        }
+        self.widest = Requirement(
+            _united(route.scopes, *route.tools.values()),
+            rate_limits=tuple(item.limit for item in limits),
+        )
 
     def __call__(self, method: str, params: Mapping[str, Any]) -> Requirement | None:
         """What a call needs; None where it is open.

@@ -20,6 +20,9 @@ Caller:
 - ``authorizer``: what a message, or a session's owner, is admitted by
 - ``resolving``: the questions to the resolver, and what its errors become
 - ``requirements``: what a request needs, by method and tool
+- ``tool_limits``: the limits that settings have for tools
+- ``rate_limit_settings``: these settings
+- ``counting``: what a request counts as towards limits
 - ``authorization``: whether its caller has that
 
 Answer:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from mcp_types import RequestId
 
+from authsvc.domain.rates import RECHECK
 from authsvc.http_auth import messages, refusals
 from authsvc.http_auth.bodies import check_type
 from authsvc.http_auth.headers import Headers
@@ -129,7 +130,8 @@ class AnonymousBodies:
                 self._max_bytes, self._anonymous_pace, token_helps=token_helps, setting=setting
             )
         try:
-            await self._resolving.identify(request, None, opens_session=False)
+            # Its message counts, once that is known.
+            await self._resolving.identify(request, None, opens_session=False, counts=RECHECK)
         except Refusal as refusal:
             self._pace_rejection(refusal)
             refusal.headers["Connection"] = "close"  # as the rest of the body is not read

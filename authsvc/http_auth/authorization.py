@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from authsvc.domain.rates import ONE_CALL, CallCounts
 from authsvc.domain.resolution import Resolution
 from authsvc.http_auth import messages, refusal_log, refusals
-from authsvc.http_auth.requirements import Requirement, RequirementOf, required, union
+from authsvc.http_auth.requirements import (
+    Requirement,
+    RequirementOf,
+    needed_for_all,
+    required,
+)
 
 OWNER = Requirement()
 """What a session's owner needs: a valid token of the session's subject."""
 
 
-def requirement_for(requirement: RequirementOf, message: messages.Message) -> Requirement | None:
-    """What a message needs of its caller; None when it is open.
+def requirement_for(
+    requirement: RequirementOf, message: messages.Message
+) -> tuple[Requirement | None, CallCounts]:
+    """What a message needs of its caller, None when it is open; and what it counts as.
 
     Raises:
         Refusal: 500. ``requirement`` has failed.
     """
-    return union([required(requirement, *call) for call in messages.calls(message)])
+    needed = [required(requirement, *call) for call in messages.calls(message)]
+    return needed_for_all(needed), counts_of(needed)
+
+
+def counts_of(needed: Sequence[Requirement | None]) -> CallCounts:
+    """What a message counts as: each of its calls by itself.
+
+    Args:
+        needed: what each call needs.
+    """
+    limits = tuple(limit for item in needed if item is not None for limit in item.rate_limits)
+    return CallCounts(limits, len(needed)) if limits or len(needed) > 1 else ONE_CALL
 
 
 def authorize(resolution: Resolution, needed: Requirement | None, *, session_id: str = "") -> None:

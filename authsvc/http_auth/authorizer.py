@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from authsvc.domain.rates import CallCounts
 from authsvc.domain.resolution import Resolution
 from authsvc.http_auth import eras, forwarding, messages, refusals
 from authsvc.http_auth.authorization import OWNER, authorize, completes_initialize, requirement_for
@@ -79,8 +80,10 @@ class Authorizer:
         opens_session = _opens_session(request, message)
         if observe is not None:
             observe()
-        needed = requirement_for(self._requirement, message)
-        resolution = await self._resolving.identify(request, needed, opens_session=opens_session)
+        needed, counts = requirement_for(self._requirement, message)
+        resolution = await self._resolving.identify(
+            request, needed, opens_session=opens_session, counts=counts
+        )
         if needed is None and not opens_session and self._is_owners(request, message, resolution):
             needed = OWNER
         authorize(resolution, needed, session_id=request.session_id)
@@ -93,20 +96,21 @@ class Authorizer:
 
     def admits(
         self, request: RequestHeaders, message: messages.Message, resolution: Resolution
-    ) -> bool:
-        """Whether a POST is admitted that has been resolved, with a principal. Where it is not, or
-        opens a session, ``message`` says what becomes of it.
+    ) -> CallCounts | None:
+        """What a POST counts as that has been resolved, with a principal, and is admitted; None
+        where it is not, or opens a session: ``message`` says what becomes of it.
 
         Raises:
             Refusal: it is not admitted.
         """
         forwarding.check_message(request.version, message)
         if resolution.principal is None or _opens_session(request, message):
-            return False
-        needed = requirement_for(self._requirement, message)
+            return None
+        needed, counts = requirement_for(self._requirement, message)
         forwarding.check_routing(request.headers, request.version, message)
         # Each message is its session's owner's: the session was resolved with the principal.
-        return needed is None or needed.met_by(resolution.principal.scopes)
+        is_admitted = needed is None or needed.met_by(resolution.principal.scopes)
+        return counts if is_admitted else None
 
     async def owner(self, request: RequestHeaders) -> Admitted:
         """Decide on a GET or a DELETE, which are about a session as a whole.

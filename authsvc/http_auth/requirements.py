@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from authsvc.common import arguments
 from authsvc.common.unexpected import log_unexpected
+from authsvc.domain.rates import RateLimit, limits_of_call
 from authsvc.http_auth.read_only import ReadOnlyParams
 from authsvc.http_auth.refusals import Refusal, internal_error
 
@@ -23,14 +24,18 @@ class Requirement:
     Attributes:
         scopes: all of them are needed; empty when any valid token will do.
         implied_by: by scope, the broader scopes that imply it.
+        rate_limits: what a call counts towards, beside the limits that authsvc has by itself; at
+            most 16.
 
     Raises:
-        TypeError: one of them is a string where several are meant.
-        ValueError: no token could hold one of the scopes.
+        TypeError: one of them is a string, or a limit, where several are meant.
+        ValueError: no token could hold one of the scopes, or there are too many limits, or one
+            twice.
     """
 
     scopes: tuple[str, ...] = ()
     implied_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    rate_limits: tuple[RateLimit, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scopes", arguments.scopes("scopes", self.scopes))
@@ -40,6 +45,7 @@ class Requirement:
             for scope, names in self.implied_by.items()
         }
         object.__setattr__(self, "implied_by", broader)
+        object.__setattr__(self, "rate_limits", limits_of_call("rate_limits", self.rate_limits))
 
     def met_by(self, granted: Iterable[str]) -> bool:
         """Whether these scopes, or broader ones in their place, are among ``granted``."""
@@ -141,8 +147,27 @@ def evaluated(
 
 
 def union(requirements: Iterable[Requirement | None]) -> Requirement | None:
-    """What is needed for all of them together; None when none of them needs anything."""
+    """What one call needs for all of them together; None when none of them needs anything.
+
+    A limit that several of them have counts once.
+
+    Raises:
+        ValueError: together they have too many limits.
+    """
     needed = [requirement for requirement in requirements if requirement is not None]
+    limits = dict.fromkeys(limit for item in needed for limit in item.rate_limits)
+    return _with_scopes_of(needed, tuple(limits))
+
+
+def needed_for_all(requirements: Sequence[Requirement | None]) -> Requirement | None:
+    """What several calls need of their caller. Their limits are counted call by call, so it has
+    none, unless there is one call."""
+    return _with_scopes_of([it for it in requirements if it is not None], ())
+
+
+def _with_scopes_of(
+    needed: Sequence[Requirement], rate_limits: tuple[RateLimit, ...]
+) -> Requirement | None:
     if len(needed) < 2:
         return needed[0] if needed else None
     implied_by: dict[str, frozenset[str]] = {}
@@ -152,7 +177,9 @@ def union(requirements: Iterable[Requirement | None]) -> Requirement | None:
             # A broader scope that implies it in one of them may not do so in another.
             implied_by[scope] = implied_by.get(scope, broader) & broader
     return Requirement(
-        tuple(implied_by), {scope: broader for scope, broader in implied_by.items() if broader}
+        tuple(implied_by),
+        {scope: broader for scope, broader in implied_by.items() if broader},
+        rate_limits,
     )
 
 
@@ -198,7 +225,7 @@ def with_broader_scopes(
             for scope in needed.scopes
             if (names := implied_by.get(scope, none) | needed.implied_by.get(scope, none))
         }
-        return Requirement(needed.scopes, broader)
+        return Requirement(needed.scopes, broader, needed.rate_limits)
 
     return with_broader if implied_by else requirement
 

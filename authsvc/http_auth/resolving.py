@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
+from authsvc.domain.rates import ONE_CALL, RECHECK, CallCounts
 from authsvc.domain.resolution import NotOpenError, Resolution, Resolver, shown
 from authsvc.http_auth import refusals
 from authsvc.http_auth.authorization import OWNER, authorize
+from authsvc.http_auth.counting import CountingOptions
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement
 from authsvc.http_auth.sessions import Sessions
@@ -46,29 +48,43 @@ class RequestResolver:
         self._resolver = resolver
         self._resource = resource
         self._sessions = sessions
+        self._counting = CountingOptions(resolver)
         self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
         self._not_open = Rarely(NOT_OPEN_INTERVAL_SECONDS)
 
     async def identify(
-        self, request: RequestHeaders, needed: Requirement | None, *, opens_session: bool
+        self,
+        request: RequestHeaders,
+        needed: Requirement | None,
+        *,
+        opens_session: bool,
+        counts: CallCounts = ONE_CALL,
     ) -> Resolution:
         """Who makes a request. A rejected token is an error for open methods too.
+
+        Args:
+            request: its headers.
+            needed: what it needs, for the challenge.
+            opens_session: whether it is the ``initialize`` of a session.
+            counts: what it counts as.
 
         Raises:
             Refusal: the resolver answers with an error, or a session id is missing.
         """
         resolver, resource = self._resolver, self._resource
+        options = self._counting.of_resolve(counts)
         # A session that the server mints is created once it has answered.
         mints = self._sessions is Sessions.MINTED
         if not request.in_session_era or (opens_session and not mints):
-            ask = partial(resolver.resolve, "", request.token, resource=resource)
+            ask = partial(resolver.resolve, "", request.token, resource=resource, **options)
         elif opens_session:
-            ask = partial(resolver.create, request.token, resource=resource)
+            options = self._counting.of_create(counts)
+            ask = partial(resolver.create, request.token, resource=resource, **options)
         elif self._sessions is Sessions.FIRST_USE:
-            ask = partial(self._at_first_use, request)
+            ask = partial(self._at_first_use, request, options)
         else:
             session_id = request.required_session_id()
-            ask = partial(resolver.resolve, session_id, request.token, resource=resource)
+            ask = partial(resolver.resolve, session_id, request.token, resource=resource, **options)
         resolution = await self._answered(ask, request, needed)
         request.is_verified = resolution.principal is not None
         return resolution
@@ -91,7 +107,7 @@ class RequestResolver:
         admitted: Resolution,
         session_id: str,
     ) -> None:
-        """Whether the caller may still have a response that streams.
+        """Whether the caller may still have a response that streams. It counts towards no limit.
 
         Args:
             request: the request that is answered.
@@ -104,19 +120,26 @@ class RequestResolver:
         """
         if not session_id and not request.token:
             return  # neither a session nor a token can end
-        ask = partial(self._resolver.resolve, session_id, request.token, resource=self._resource)
+        options = self._counting.of_resolve(RECHECK)
+        resource = self._resource
+        ask = partial(
+            self._resolver.resolve, session_id, request.token, resource=resource, **options
+        )
         fields = log_fields(session_id, admitted)
         resolution = await self._answered(ask, request, needed, fields)
         authorize(resolution, needed, session_id=session_id)
 
     async def adopt(self, session_id: str, request: RequestHeaders) -> Resolution:
-        """Make a session that the app has minted one of authsvc's, owned by its caller.
+        """Make a session that the app has minted one of authsvc's, owned by its caller. It counts
+        towards no limit: its ``initialize`` has.
 
         Raises:
             Refusal: the resolver answers with an error.
         """
+        options = self._counting.of_resolve(RECHECK)
+        resource, token = self._resource, request.token
         ask = partial(
-            self._resolver.resolve, session_id, request.token, resource=self._resource, create=True
+            self._resolver.resolve, session_id, token, resource=resource, create=True, **options
         )
         return await self._answered(ask, request, None, log_fields(session_id))
 
@@ -129,17 +152,24 @@ class RequestResolver:
         ask = partial(self._resolver.revoke, request.session_id)
         await self._answered(ask, request, OWNER, log_fields(request.session_id, owner))
 
-    async def _at_first_use(self, request: RequestHeaders) -> Resolution:
+    async def _at_first_use(
+        self, request: RequestHeaders, options: Mapping[str, Any]
+    ) -> Resolution:
         """The caller of a request of a session that the server may have minted unseen.
 
         A token adopts it. Without one nothing is stored, so that nobody can fill the store by
         naming sessions, and one that is not known has no owner.
 
+        Args:
+            request: its headers.
+            options: what it counts as, for the resolver.
+
         Raises:
             AuthError: of the resolver.
         """
         session_id, token = request.session_id, request.token
-        ask = partial(self._resolver.resolve, session_id, token, resource=self._resource)
+        resolve, resource = self._resolver.resolve, self._resource
+        ask = partial(resolve, session_id, token, resource=resource, **options)
         if not session_id:
             return await ask()
         if token:

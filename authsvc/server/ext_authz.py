@@ -17,6 +17,7 @@ from authsvc.gateways.ext_mcp import ExtMcpServicer
 from authsvc.gateways.repeated_checks import Signer
 from authsvc.gateways.routes import Route, Routes
 from authsvc.http_auth.requirements import OPEN_METHODS
+from authsvc.http_auth.tool_limits import ToolLimit
 from authsvc.rpc.admission import Admission
 from authsvc.server.assembly import Service
 from authsvc.server.config.ext_authz import ExtAuthzRoute, ExtAuthzSettings
@@ -69,6 +70,7 @@ def _route(item: ExtAuthzRoute, settings: ExtAuthzSettings) -> Route:
         open_methods=OPEN_METHODS if item.open_methods is None else frozenset(item.open_methods),
         scopes=item.scopes,
         tools=item.tools,
+        rate_limits=tuple(ToolLimit(each.limit(), each.tools) for each in item.rate_limits),
         authorization_servers=item.authorization_servers,
         credentials=item.credentials,
         routing_headers=item.routing_headers,

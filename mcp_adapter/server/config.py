@@ -22,6 +22,7 @@ from authsvc.common.formats import (
 )
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource, Table
+from authsvc.http_auth.rate_limit_settings import RateLimitSettings, rate_limit_faults
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
 from authsvc.net.addresses import is_taken
 from authsvc.net.hosts import EVERY
@@ -96,6 +97,11 @@ class Settings(FileSettings):
     )
     implied_scopes: dict[Scope, tuple[Scope, ...]] = Field(
         default={}, description="By broader scope, the scopes that it implies."
+    )
+    rate_limits: tuple[RateLimitSettings, ...] = Field(
+        default=(),
+        description="Limits that calls count towards, beside those of authsvc's [limits]; at most "
+        "16.",
     )
     authsvc: AuthsvcSettings = AuthsvcSettings()
     s3: S3Settings = S3Settings()
@@ -198,6 +204,10 @@ class Settings(FileSettings):
                 f"resource has the path {self.endpoint}: the adapter serves MCP at a path of its "
                 f"own, which is none of {', '.join(OTHER_PATHS)} and /.well-known/, and has no %"
             )
+
+    @rule
+    def _limits_are_distinct(self) -> Iterator[Fault]:
+        yield from rate_limit_faults(self.rate_limits)
 
     @property
     def endpoint(self) -> str:

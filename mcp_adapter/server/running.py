@@ -15,9 +15,12 @@ import uvicorn
 
 from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
+from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
-from authsvc.http_auth.requirements import with_broader_scopes
+from authsvc.http_auth.rate_limit_settings import unknown_tools
+from authsvc.http_auth.requirements import RequirementOf, with_broader_scopes
+from authsvc.http_auth.tool_limits import ToolLimit, with_tool_limits
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
@@ -45,7 +48,7 @@ async def serve(settings: Settings) -> None:
     """
     with listening_socket(settings.listen) as listener:
         toolset = Toolset.default(settings.s3, settings.tools)
-        requirement = with_broader_scopes(toolset.requirement, settings.implied_scopes)
+        requirement = _requirement(toolset, settings)
         async with AsyncExitStack() as running:
             traces = await running.enter_async_context(tracing(settings.tracing, "mcp-adapter"))
             metrics = AdapterMetrics(toolset.names, traces)
@@ -85,6 +88,22 @@ async def serve(settings: Settings) -> None:
             await server.serve(sockets=[listener])
 
 
+def _requirement(toolset: Toolset, settings: Settings) -> RequirementOf:
+    """What a call needs.
+
+    Raises:
+        ConfigError: a limit is of a tool that is not served.
+    """
+    if unknown := unknown_tools(settings.rate_limits, toolset.names):
+        raise ConfigError(
+            f"rate_limits: {', '.join(unknown)}: no such tool is served; these are: "
+            f"{', '.join(sorted(toolset.names))}"
+        )
+    limits = [ToolLimit(item.limit(), item.tools) for item in settings.rate_limits]
+    limited = with_tool_limits(toolset.requirement, limits)
+    return with_broader_scopes(limited, settings.implied_scopes)
+
+
 @asynccontextmanager
 async def _call_audit(metrics: AdapterMetrics, settings: Settings) -> AsyncIterator[CallAudit]:
     audit = settings.audit.opened(settings.audit.file, "audit.file")
@@ -112,7 +131,7 @@ def check(settings: Settings) -> None:
         ConfigError: as ``serve``, but for the address and the audit's file.
     """
     _client(settings.authsvc)
-    Toolset.default(settings.s3, settings.tools)
+    _requirement(Toolset.default(settings.s3, settings.tools), settings)
 
 
 def _client(settings: AuthsvcSettings, traceparent: Callable[[], str] = str) -> AuthClient:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -25,7 +25,8 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import __version__
-from authsvc.domain.resolution import Resolution, Resolver
+from authsvc.domain.rates import RateLimit
+from authsvc.domain.resolution import CountingResolver, Resolution
 from authsvc.http_auth import eras
 from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
@@ -228,26 +229,44 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class ObservedResolver:
-    """A ``Resolver`` whose operations are timed.
+    """A ``CountingResolver`` whose operations are timed.
 
     Attributes:
         resolver: decides.
         timed: by an operation's name, the context that it runs in.
     """
 
-    resolver: Resolver
+    resolver: CountingResolver
     timed: Callable[[str], AbstractContextManager[object]] = field(repr=False)
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
     ) -> Resolution:
-        """See ``Resolver``, as for all that follows."""
+        """See ``CountingResolver``, as for all that follows."""
         with self.timed("resolve"):
-            return await self.resolver.resolve(session_id, token, resource=resource, create=create)
+            return await self.resolver.resolve(
+                session_id,
+                token,
+                resource=resource,
+                create=create,
+                rate_limits=rate_limits,
+                calls=calls,
+                recheck=recheck,
+            )
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
+    async def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
         with self.timed("create"):
-            return await self.resolver.create(token, resource=resource)
+            return await self.resolver.create(token, resource=resource, rate_limits=rate_limits)
 
     async def revoke(self, session_id: str) -> None:
         with self.timed("revoke"):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from authsvc.access.rates import CallRates
 from authsvc.common import arguments
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.resolution import (
     Actor,
     Credentials,
@@ -45,6 +47,7 @@ class FakeResolver:
         rejected: tokens that are not valid, and the reason.
         sessions: by session id, the owner's issuer and subject; None while the session is
             unauthenticated.
+        clock: seconds of any origin, for the limits of ``Requirement``; a test may replace it.
         error: what each call raises, such as ``AuthError(Reason.SERVICE_UNAVAILABLE)``; None for
             nothing.
     """
@@ -54,7 +57,9 @@ class FakeResolver:
         self.credentials: dict[str, Credentials] = {}
         self.rejected: dict[str, Reason] = {}
         self.sessions: dict[str, tuple[str, str] | None] = {}
+        self.clock: Callable[[], float] = time.monotonic
         self.error: Exception | None = None
+        self._rates = CallRates(clock=self._now)
         self._times_open = 0
 
     async def __aenter__(self) -> Self:
@@ -111,26 +116,37 @@ class FakeResolver:
         self.rejected[token] = reason
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
     ) -> Resolution:
         """Decide on one request, as ``AuthClient.resolve`` does."""
         principal = self._verified(token)
+        is_known = session_id in self.sessions
+        if session_id and not is_known and not create:
+            raise AuthError(Reason.SESSION_NOT_FOUND)
+        if is_known and principal and self.sessions[session_id] not in (None, _owner(principal)):
+            raise AuthError(Reason.SESSION_SUBJECT_MISMATCH)
+        self._count(principal, resource, CallCounts(tuple(rate_limits), calls, recheck))
         if not session_id:
             return self._resolution(_NO_SESSION_ID, token) if principal else Resolution()
-        if session_id not in self.sessions:
-            if not create:
-                raise AuthError(Reason.SESSION_NOT_FOUND)
+        if not is_known:
             return self._created(session_id, token)
         if principal is not None:
-            owner = _owner(principal)
-            if self.sessions[session_id] not in (None, owner):
-                raise AuthError(Reason.SESSION_SUBJECT_MISMATCH)
-            self.sessions[session_id] = owner
+            self.sessions[session_id] = _owner(principal)
         return self._resolution(session_id, token)
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
+    async def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
         """Create a session, as ``AuthClient.create`` does."""
-        self._verified(token)
+        self._count(self._verified(token), resource, CallCounts(tuple(rate_limits)))
         return self._created(secrets.token_urlsafe(16), token)
 
     async def revoke(self, session_id: str) -> None:
@@ -148,6 +164,24 @@ class FakeResolver:
             raise NotOpenError("FakeResolver is used within `async with`")
         if self.error is not None:
             raise self.error
+
+    def _now(self) -> float:
+        return self.clock()
+
+    def _count(self, principal: Principal | None, resource: str, counts: CallCounts) -> None:
+        """
+        Raises:
+            AuthError: RATE_LIMITED.
+        """
+        if principal is None:
+            return
+        reached = self._rates.take(self._rates.uses(principal, resource, counts))
+        if reached is not None:
+            raise AuthError(
+                Reason.RATE_LIMITED,
+                retry_after_seconds=reached.wait_seconds,
+                limit=reached.use.limit.name,
+            )
 
     def _verified(self, token: str) -> Principal | None:
         """

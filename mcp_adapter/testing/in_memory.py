@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,9 +15,11 @@ extras.need(__name__, "server", "jwt", "cryptography")
 
 from authsvc.access.callers import LOCAL_CALLER, Caller
 from authsvc.access.limits import CallerLimits
+from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.revocations import Revocations
+from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.record import Limits
 from authsvc.domain.resolution import Credentials, NotOpenError, Principal, Resolution, Secret
 from authsvc.domain.revocation_target import SubjectTarget
@@ -41,7 +43,7 @@ class InMemoryAuthsvc:
 
     Args:
         resource: canonical URI of the server that asks; requests for another one are denied.
-        clock: seconds since the epoch, for sessions and tokens.
+        clock: seconds since the epoch, for sessions, tokens and limits.
         credentials: what is issued for a principal; None for nothing.
 
     Raises:
@@ -127,17 +129,33 @@ class InMemoryAuthsvc:
         return mint({name: it for name, it in made.items() if it is not None}, self._key)
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
     ) -> Resolution:
         """Decide on one request, as ``AuthClient.resolve`` does."""
         resolver, _ = self._opened()
-        resource = self._permitted(resource)
-        return await resolver.resolve(session_id, token, resource=resource, create=create)
+        return await resolver.resolve(
+            session_id,
+            token,
+            resource=self._permitted(resource),
+            create=create,
+            counts=CallCounts(tuple(rate_limits), calls, recheck),
+        )
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
+    async def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
         """Create a session, as ``AuthClient.create`` does."""
         resolver, _ = self._opened()
-        return await resolver.create(token, resource=self._permitted(resource))
+        counts = CallCounts(tuple(rate_limits))
+        return await resolver.create(token, resource=self._permitted(resource), counts=counts)
 
     async def revoke(self, session_id: str) -> None:
         """End a session, as ``AuthClient.revoke`` does."""
@@ -180,6 +198,7 @@ class InMemoryAuthsvc:
             limits=Limits(),
             usages=Usages(CallerLimits(), clock),
             clock=clock,
+            rates=CallRates(clock=clock),
         )
         watch = IssuerWatch([WatchedIssuer(ISSUER, "secret_file", self._keys)], "")
         revocations = Revocations(

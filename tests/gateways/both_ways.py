@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import unquote
@@ -16,6 +16,7 @@ from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.revocations import Revocations
+from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.record import Limits
 from authsvc.domain.resolution import Principal, Resolution
 from authsvc.gateways.ext_authz import ExtAuthzServicer
@@ -160,12 +161,29 @@ class DirectResolver:
         self._resolver = resolver
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        rate_limits: Sequence[RateLimit] = (),
+        calls: int = 1,
+        recheck: bool = False,
     ) -> Resolution:
-        return await self._resolver.resolve(session_id, token, resource=resource, create=create)
+        return await self._resolver.resolve(
+            session_id,
+            token,
+            resource=resource,
+            create=create,
+            counts=CallCounts(tuple(rate_limits), calls, recheck),
+        )
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
-        return await self._resolver.create(token, resource=resource)
+    async def create(
+        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+    ) -> Resolution:
+        counts = CallCounts(tuple(rate_limits))
+        return await self._resolver.create(token, resource=resource, counts=counts)
 
     async def revoke(self, session_id: str) -> None:
         await self._resolver.revoke(session_id)

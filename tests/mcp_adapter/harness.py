@@ -71,16 +71,22 @@ class MemoryResolver(FakeResolver):
         self.calls: list[tuple[str, str, str]] = []
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        **counts: Any,  # noqa: ANN401 - whatever the fake takes
     ) -> Resolution:
         """See ``Resolver.resolve``."""
         self._record("resolve", session_id, token, resource)
-        return await super().resolve(session_id, token, resource=resource, create=create)
+        return await super().resolve(session_id, token, resource=resource, create=create, **counts)
 
-    async def create(self, token: str, *, resource: str) -> Resolution:
+    async def create(self, token: str, *, resource: str, **counts: Any) -> Resolution:  # noqa: ANN401 - as above
         """See ``Resolver.create``."""
         self._record("create", "", token, resource)
-        return await super().create(token, resource=resource)
+        return await super().create(token, resource=resource, **counts)
 
     async def revoke(self, session_id: str) -> None:
         """See ``Resolver.revoke``."""

@@ -12,6 +12,7 @@ from authsvc.common.formats import check_issuer, check_scope
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Resource, Table
 from authsvc.gateways.places import Place, plain_path
+from authsvc.http_auth.rate_limit_settings import RateLimitSettings, rate_limit_faults
 from authsvc.net.hosts import Authority, read_authority
 from authsvc.server.config.accepted_tokens import UNREGISTERED
 from authsvc.server.config.values import HeaderName, NonEmpty
@@ -70,6 +71,10 @@ class ExtAuthzRoute(Table):
     tools: dict[NonEmpty, tuple[Scope, ...]] = Field(
         default={}, description="Further scopes that calls of a tool need, by tool."
     )
+    rate_limits: tuple[RateLimitSettings, ...] = Field(
+        default=(),
+        description="Limits that its calls count towards, beside those of [limits]; at most 16.",
+    )
     authorization_servers: tuple[Annotated[str, AfterValidator(check_issuer)], ...] = Field(
         default=(),
         description="Issuers of its tokens: checks then answer with its metadata (RFC 9728), and "
@@ -91,6 +96,10 @@ class ExtAuthzRoute(Table):
         for tool, scopes in self.tools.items():
             if not scopes:
                 yield Fault("names no scope: name one, or remove it", ("tools", tool))
+
+    @rule
+    def _limits_are_distinct(self) -> Iterator[Fault]:
+        yield from rate_limit_faults(self.rate_limits)
 
 
 class ExtAuthzSettings(Table):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
@@ -12,12 +11,10 @@ from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
 from authsvc.access.rates import ServiceRates
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
-from authsvc.domain.rates import MAX_BURST, MAX_CALLS_PER_SECOND, MIN_CALLS_PER_SECOND, Rate
+from authsvc.domain.rates import Rate
+from authsvc.http_auth.rate_limit_settings import Burst, CallsPerSecond, rate_of
 
 _CALLER = CallerLimits()
-
-RateNumber = Annotated[float, Field(ge=MIN_CALLS_PER_SECOND, le=MAX_CALLS_PER_SECOND)]
-BurstNumber = Annotated[float, Field(ge=1, le=MAX_BURST)]
 
 _OF_CALLS = (
     ("calls_per_second_per_subject", "calls_burst_per_subject"),
@@ -72,21 +69,21 @@ class LimitSettings(Table):
     anonymous_sessions_burst: float = Field(
         default=_CALLER.anonymous_sessions_burst, ge=1, description="The burst of that rate."
     )
-    calls_per_second_per_subject: RateNumber | None = Field(
+    calls_per_second_per_subject: CallsPerSecond | None = Field(
         default=None,
         description="Calls of one subject of an issuer, at all resources together; each replica "
         "and each worker counts its own. Beyond it, they are RATE_LIMITED. A check of a response "
         "that streams is no call. Default: no limit.",
     )
-    calls_burst_per_subject: BurstNumber | None = Field(
+    calls_burst_per_subject: Burst | None = Field(
         default=None, description="The burst of that rate. Default: the rate, and at least 1."
     )
-    calls_per_second_per_client_id: RateNumber | None = Field(
+    calls_per_second_per_client_id: CallsPerSecond | None = Field(
         default=None,
         description="Likewise of all subjects with one client id of an issuer together. A token "
         "that names no client counts for its subject alone. Default: no limit.",
     )
-    calls_burst_per_client_id: BurstNumber | None = Field(
+    calls_burst_per_client_id: Burst | None = Field(
         default=None, description="The burst of that rate. Default: the rate, and at least 1."
     )
     max_concurrent_calls: int = Field(
@@ -140,7 +137,7 @@ class LimitSettings(Table):
         calls_per_second = getattr(self, rate)
         if calls_per_second is None:
             return None
-        return Rate(calls_per_second, getattr(self, burst) or max(1.0, calls_per_second))
+        return rate_of(calls_per_second, getattr(self, burst))
 
     def caller_limits(self) -> CallerLimits:
         """The limits of each caller."""

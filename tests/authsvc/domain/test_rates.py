@@ -52,19 +52,19 @@ def test_a_limit_is_of_the_types_that_it_says(arguments: Any, named: str) -> Non
 
 def test_the_limits_of_a_call() -> None:
     one, two = RateLimit("one", RATE), RateLimit("two", RATE)
-    assert limits_of_call("rate_limits", [one, two], 2) == (one, two)
-    with pytest.raises(ValueError, match="rate_limits holds at most 1 limits"):
-        limits_of_call("rate_limits", [one, two], 1)
+    assert limits_of_call("rate_limits", [one, two]) == (one, two)
+    with pytest.raises(ValueError, match="rate_limits holds at most 16 limits"):
+        limits_of_call("rate_limits", [RateLimit(f"{it}", RATE) for it in range(17)])
     with pytest.raises(ValueError, match="rate_limits holds a limit twice"):
-        limits_of_call("rate_limits", [one, RateLimit("one", Rate(2, 10))], 2)
+        limits_of_call("rate_limits", [one, RateLimit("one", Rate(2, 10))])
 
 
 @pytest.mark.parametrize("limits", [RateLimit("one", RATE), None, 3])
 def test_the_limits_of_a_call_are_several(limits: object) -> None:
     with pytest.raises(TypeError, match="rate_limits is a sequence of RateLimit"):
-        limits_of_call("rate_limits", limits, 2)
+        limits_of_call("rate_limits", limits)
 
 
 def test_the_limits_of_a_call_are_limits() -> None:
     with pytest.raises(TypeError, match="each of rate_limits is of type RateLimit, not str"):
-        limits_of_call("rate_limits", "search", 16)
+        limits_of_call("rate_limits", "search")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from authsvc.http_auth.refusals import Refusal
-from authsvc.http_auth.requirements import RequirementOf, required, union
-from mcp_adapter import Requirement, default_requirement, with_broader_scopes
+from authsvc.http_auth.requirements import RequirementOf, needed_for_all, required, union
+from mcp_adapter import Rate, RateLimit, Requirement, default_requirement, with_broader_scopes
 
 
 @pytest.mark.parametrize(
@@ -256,3 +256,42 @@ def test_a_requirement_may_refuse_by_itself() -> None:
     with pytest.raises(Refusal) as caught:
         required(requirement, "tools/call", {})
     assert caught.value is own
+
+
+ONE, TWO = RateLimit("one", Rate(1.0, 2.0)), RateLimit("two", Rate(1.0, 2.0))
+
+
+def test_a_union_of_what_one_call_needs_has_each_limit_once() -> None:
+    first = Requirement(("a",), rate_limits=(ONE,))
+    second = Requirement(("b",), rate_limits=(TWO, ONE))
+    assert union([first, None, second]) == Requirement(("a", "b"), rate_limits=(ONE, TWO))
+
+
+def test_several_calls_are_counted_by_themselves() -> None:
+    """Together they may have more limits than one call."""
+    many = [
+        Requirement(("a",), rate_limits=tuple(RateLimit(f"{n}-{m}", ONE.rate) for m in range(16)))
+        for n in range(3)
+    ]
+    assert needed_for_all(many) == Requirement(("a",))
+    assert needed_for_all(many[:1]) == many[0]
+    assert needed_for_all([None]) is None
+    with pytest.raises(ValueError, match="at most 16 limits"):
+        union(many)
+
+
+def test_broader_scopes_leave_the_limits() -> None:
+    limited = Requirement(("read",), rate_limits=(ONE,))
+    broader = with_broader_scopes(lambda method, params: limited, {"admin": ["read"]})
+    needed = broader("tools/call", {})
+    assert needed is not None
+    assert needed.rate_limits == (ONE,)
+    assert needed.met_by(["admin"])
+
+
+def test_the_limits_of_a_requirement_are_limits() -> None:
+    assert Requirement(rate_limits=[ONE]).rate_limits == (ONE,)  # type: ignore[arg-type] # made a tuple
+    with pytest.raises(TypeError, match="rate_limits is a sequence of RateLimit"):
+        Requirement(rate_limits=ONE)  # type: ignore[arg-type] # wrong
+    with pytest.raises(ValueError, match="twice"):
+        Requirement(rate_limits=(ONE, ONE))

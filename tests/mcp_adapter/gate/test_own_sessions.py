@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -113,11 +114,17 @@ class Failing(MemoryResolver):
     reason = Reason.STORE_UNAVAILABLE
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        **counts: Any,  # noqa: ANN401 - whatever the fake takes
     ) -> Resolution:
         if create:
             raise AuthError(self.reason)
-        return await super().resolve(session_id, token, resource=resource)
+        return await super().resolve(session_id, token, resource=resource, **counts)
 
 
 @pytest.mark.parametrize(

@@ -344,11 +344,17 @@ class Hung(MemoryResolver):
     """Answers nothing any more, once it was asked."""
 
     async def resolve(
-        self, session_id: str, token: str, *, resource: str, create: bool = False
+        self,
+        session_id: str,
+        token: str,
+        *,
+        resource: str,
+        create: bool = False,
+        **counts: Any,  # noqa: ANN401 - whatever the fake takes
     ) -> Resolution:
         if self.calls:
             await anyio.sleep_forever()
-        return await super().resolve(session_id, token, resource=resource, create=create)
+        return await super().resolve(session_id, token, resource=resource, create=create, **counts)
 
 
 async def test_a_stream_ends_when_its_caller_cannot_be_checked() -> None:

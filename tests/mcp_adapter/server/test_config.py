@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from authsvc.common.settings import ConfigError, load
+from authsvc.domain.rates import Rate, RateLimit, RatePer
+from mcp_adapter.server import running
 from mcp_adapter.server.config import Settings
 
 MINIMAL = """
@@ -174,3 +176,33 @@ def test_an_unknown_variable_is_rejected(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MCP_ADAPTER_COLOUR", "blue")
 
     assert complaint(tmp_path, MINIMAL) == "MCP_ADAPTER_COLOUR: there is no such setting"
+
+
+LIMIT = "[[rate_limits]]\nname = 'search'\ncalls_per_second = 0.5\n"
+
+
+def test_limits_have_defaults(tmp_path: Path) -> None:
+    more = "[[rate_limits]]\nname = 'all'\ncalls_per_second = 20\nper = 'client'\n"
+    settings = load(Settings, written(tmp_path, MINIMAL + LIMIT + more))
+    assert [item.limit() for item in settings.rate_limits] == [
+        RateLimit("search", Rate(0.5, 1.0)),
+        RateLimit("all", Rate(20.0, 20.0), RatePer.CLIENT),
+    ]
+
+
+def test_limits_are_distinct_and_few(tmp_path: Path) -> None:
+    twice = complaint(tmp_path, MINIMAL + 2 * LIMIT)
+    assert "rate_limits[1].name: another limit has it" in twice
+    many = "".join(LIMIT.replace("search", f"limit{number}") for number in range(17))
+    assert "rate_limits: has more than 16 limits" in complaint(tmp_path, MINIMAL + many)
+    assert "visible ASCII" in complaint(tmp_path, MINIMAL + LIMIT.replace("search", "a b"))
+
+
+def test_a_limit_is_of_tools_that_are_served(tmp_path: Path) -> None:
+    served = load(Settings, written(tmp_path, MINIMAL + LIMIT + "tools = ['whoami']"))
+    running.check(served)
+    unknown = load(Settings, written(tmp_path, MINIMAL + LIMIT + "tools = ['whoareyou']"))
+    with pytest.raises(ConfigError) as caught:
+        running.check(unknown)
+    assert "rate_limits: whoareyou: no such tool is served; these are: " in str(caught.value)
+    assert "whoami" in str(caught.value)

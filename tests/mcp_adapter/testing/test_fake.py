@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import Rate, RateLimit
 from authsvc.domain.resolution import (
     Actor,
     BearerCredentials,
@@ -22,6 +23,7 @@ from authsvc.domain.resolution import (
 )
 from mcp_adapter import Requirement, SessionGate, caller, current_caller
 from mcp_adapter.testing import ISSUER, FakeResolver, as_caller
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -241,3 +243,37 @@ async def test_it_is_open_within_async_with_as_a_client_is() -> None:
         await resolver.create("", resource=RESOURCE)
     with pytest.raises(NotOpenError):
         await resolver.create("", resource=RESOURCE)
+
+
+async def test_limits_are_those_of_authsvc() -> None:
+    limit = RateLimit("search", Rate(1.0, 2.0))
+    resolver, clock = FakeResolver(), Clock()
+    resolver.clock = clock
+    async with resolver:
+        token = resolver.issue("ada")
+        await resolver.create(token, resource=RESOURCE, rate_limits=[limit])
+        await resolver.resolve("", token, resource=RESOURCE, rate_limits=[limit])
+        for _ in range(3):
+            await resolver.resolve("", token, resource=RESOURCE, rate_limits=[limit], recheck=True)
+            await resolver.resolve("", "", resource=RESOURCE, rate_limits=[limit])
+            with pytest.raises(AuthError) as caught:
+                await resolver.resolve("", token, resource=RESOURCE, rate_limits=[limit])
+            assert (caught.value.reason, caught.value.limit) == (Reason.RATE_LIMITED, "search")
+        assert caught.value.retry_after_seconds == 1.0
+        clock.advance(1.0)
+        await resolver.resolve("", token, resource=RESOURCE, rate_limits=[limit])
+
+
+async def test_the_session_of_another_counts_as_nothing() -> None:
+    limit = RateLimit("search", Rate(1e-6, 1.0))
+    async with FakeResolver() as resolver:
+        ada, bob = resolver.issue("ada"), resolver.issue("bob")
+        await resolver.resolve("s", ada, resource=RESOURCE, create=True)
+        for _ in range(3):
+            with pytest.raises(AuthError) as caught:
+                await resolver.resolve("s", bob, resource=RESOURCE, rate_limits=[limit])
+            assert caught.value.reason is Reason.SESSION_SUBJECT_MISMATCH
+            with pytest.raises(AuthError) as caught:
+                await resolver.resolve("none", bob, resource=RESOURCE, rate_limits=[limit])
+            assert caught.value.reason is Reason.SESSION_NOT_FOUND
+        await resolver.resolve("", bob, resource=RESOURCE, rate_limits=[limit])

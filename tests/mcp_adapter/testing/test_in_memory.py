@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import Rate, RateLimit
 from authsvc.domain.resolution import BearerCredentials, NotOpenError, Outcome, Principal, Secret
 from mcp_adapter.testing import InMemoryAuthsvc
 from mcp_adapter.testing.principals import LIFETIME_SECONDS
@@ -136,3 +137,17 @@ def test_an_argument_that_is_wrong_is_named(name: str, value: object) -> None:
 def test_a_token_of_wrong_arguments_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=next(iter(given))):
         InMemoryAuthsvc(RESOURCE).token(**({"subject": "ada"} | given))
+
+
+async def test_limits_are_those_of_authsvc() -> None:
+    clock, limit = Clock(), RateLimit("search", Rate(1.0, 2.0))
+    async with InMemoryAuthsvc(RESOURCE, clock=clock) as service:
+        token = service.token("ada")
+        await service.create(token, resource=RESOURCE, rate_limits=[limit])
+        await service.resolve("", token, resource=RESOURCE, rate_limits=[limit])
+        await service.resolve("", token, resource=RESOURCE, rate_limits=[limit], recheck=True)
+        with pytest.raises(AuthError) as caught:
+            await service.resolve("", token, resource=RESOURCE, rate_limits=[limit])
+        assert caught.value.limit == "search"
+        clock.advance(caught.value.retry_after_seconds or 0.0)
+        await service.resolve("", token, resource=RESOURCE, rate_limits=[limit])
