@@ -38,12 +38,14 @@ class Stack:
         idp: an issuer whose tokens a test makes itself.
         authorization_server: an issuer whose tokens are had by its flow.
         authsvc: the process, for its log.
+        adapter_config: of the MCP endpoint.
     """
 
     url: str
     idp: IdentityProvider
     authorization_server: str
     authsvc: Process
+    adapter_config: Path
 
     def token(self, role: str = "reader", **claims: object) -> str:
         """A token of alice as ``role``; the analyst's is the later one."""
@@ -83,7 +85,7 @@ def running_stack(folder: Path) -> Iterator[Stack]:
         config = _adapter_config(folder, resource, issuer, authsvc=address, s3=s3)
         adapter = running.enter_context(spawn("mcp_adapter", "serve", "--config", str(config)))
         adapter.wait_for("listening on", START_SECONDS)
-        yield Stack(resource, idp, issuer, authsvc)
+        yield Stack(resource, idp, issuer, authsvc, config)
 
 
 def _authsvc_config(folder: Path, resource: str, issuers: tuple[str, str]) -> Path:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import anyio
 import httpx2
 import pytest
 
 from tests.clients.harness import BUCKETS, DEADLINE_SECONDS, KEYS, MODERN, OF_ANALYST, Stack
 from tests.support.node import run_node
+from tests.support.processes import spawn
+from tests.support.stack import START_SECONDS
+from tests.support.valkey import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -42,3 +48,35 @@ async def test_it_refreshes_and_switches_role(
         stack.authsvc.wait_for(f"Session {shown}… updated with new JWT", DEADLINE_SECONDS)
         # It has ended its session on the way out.
         assert (await ping(stack, answer["session"])).status_code == 404
+
+
+@pytest.fixture(scope="module")
+def filtering(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A replica of the MCP endpoint with ``filter_lists``; its URL."""
+    address = f"127.0.0.1:{free_port()}"
+    lines = stack.adapter_config.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("listen = ")]
+    config: Path = tmp_path_factory.mktemp("filtering") / "adapter.toml"
+    config.write_text("\n".join([f'listen = "{address}"', "filter_lists = true", *kept]))
+    with spawn("mcp_adapter", "serve", "--config", str(config)) as adapter:
+        adapter.wait_for("listening on", START_SECONDS)
+        yield f"http://{address}/mcp"
+
+
+@pytest.mark.parametrize(
+    ("sdk", "mode"), [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto"), ("v2", MODERN)]
+)
+async def test_it_lists_what_each_token_may_call(
+    stack: Stack, filtering: str, sdk: str, mode: str
+) -> None:
+    narrow = stack.token(scope="buckets.read")
+    with anyio.fail_after(DEADLINE_SECONDS):
+        answer = await run_node("lists.mjs", sdk, mode, filtering, narrow, stack.token())
+
+    without, of_narrow, of_broad = answer["tools"]
+    assert without == []
+    assert of_narrow == ["discover_buckets", "whoami"]
+    assert {"bucket_objects_list", *of_narrow} < {*of_broad}
+    assert [page["cacheScope"] for page in answer["pages"]] == [
+        *(["private"] * 3 if mode in {"auto", MODERN} else [None] * 3)
+    ]
