@@ -551,6 +551,24 @@ async def test_trailers_and_hints() -> None:
     assert "trailers" not in sent[1]
 
 
+async def test_nothing_follows_upon_the_error() -> None:
+    refused: list[refusals.Refusal] = []
+    reported: list[list_filter.UnreadableListError] = []
+
+    async def refuse(refusal: refusals.Refusal) -> None:
+        refused.append(refusal)
+
+    response = filtered_responses.FilteredResponse(
+        nothing, bytes, refuse, reported.append, hold=nothing, is_list=True
+    )
+    await response({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(2):
+        await response({"type": "http.response.body", "body": LIST})
+
+    assert [refusal.status for refusal in refused] == [500]
+    assert len(reported) == 1
+
+
 async def nothing(given: object) -> None:
     raise AssertionError(given)
 
