@@ -114,8 +114,14 @@ BOUNDED = {
     "authsvc/gateways/ext_authz.py": {
         "ExtAuthzServicer._route_checks": "registered callers, for their registered resources"
     },
-    "authsvc/gateways/routes.py": {"Route.tools": CONFIGURATION},
-    "authsvc/server/config/ext_authz.py": {"ExtAuthzRoute.tools": CONFIGURATION},
+    "authsvc/gateways/routes.py": {
+        "Route.tools": CONFIGURATION,
+        "Route.audited_arguments": CONFIGURATION,
+    },
+    "authsvc/server/config/ext_authz.py": {
+        "ExtAuthzRoute.tools": CONFIGURATION,
+        "ExtAuthzRoute.audited_arguments": CONFIGURATION,
+    },
     "authsvc/server/config/signals.py": {"SignalSettings.actions": CONFIGURATION},
     "authsvc/http_server/connection.py": {"ConnectionCounts.dropped": NAMES},
     "authsvc/http_server/connections.py": {

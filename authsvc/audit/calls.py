@@ -40,6 +40,7 @@ class CallAudit:
 
     Attributes:
         counts: number of events by result: ``written``, ``dropped``, ``failed``.
+        traceparent: see ``__init__``.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class CallAudit:
         file: Path | str | None = None,
         format: AuditFormat = "json",  # noqa: A002 - as the setting
         clock: Callable[[], float] = time.time,
+        traceparent: Callable[[], str] = str,
     ) -> None:
         """Create the audit.
 
@@ -59,6 +61,8 @@ class CallAudit:
             file: events are appended to it; without one they are logged, by ``authsvc.calls``.
             format: of the file.
             clock: seconds since the epoch.
+            traceparent: the context of the current trace, as W3C Trace Context spells it; empty
+                without one. A gate audits a call under it, and otherwise under the client's.
 
         Raises:
             OSError: the file cannot be written, or is a symbolic link.
@@ -67,6 +71,7 @@ class CallAudit:
         _check(calls, sample_ratio, format, has_file=file is not None)
         self._ratio = {"off": 0.0, "sampled": sample_ratio, "full": 1.0}[calls]
         self._clock = clock
+        self.traceparent = traceparent
         self.counts: Counter[str] = Counter({"written": 0, "dropped": 0, "failed": 0})
         self._pending: PendingCalls | None = None
         if calls != "off":
@@ -75,6 +80,11 @@ class CallAudit:
                 sink = FileSink(Path(file), format, self._ratio)
             self._pending = PendingCalls(sink, self.counts)
             weakref.finalize(self, self._pending.close)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any call is audited."""
+        return self._ratio > 0.0
 
     def wants(self) -> bool:
         """Whether the next call is audited. Asked once a call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import Field
@@ -40,19 +40,26 @@ class AuditSettings(Table):
                 ("sample_ratio",),
             )
 
-    def opened(self, file: Path | None, setting: str) -> CallAudit:
+    def opened(
+        self, file: Path | None, setting: str, traceparent: Callable[[], str] = str
+    ) -> CallAudit:
         """The audit of calls, to be closed.
 
         Args:
             file: events are appended to it; None for the log.
             setting: the setting that names the file.
+            traceparent: see ``CallAudit``.
 
         Raises:
             ConfigError: the file cannot be written.
         """
         try:
             return CallAudit(
-                self.calls, sample_ratio=self.sample_ratio, file=file, format=self.format
+                self.calls,
+                sample_ratio=self.sample_ratio,
+                file=file,
+                format=self.format,
+                traceparent=traceparent,
             )
         except OSError as error:
             raise ConfigError(f"{setting}: {file_fault(Path(str(file)), error)}") from None

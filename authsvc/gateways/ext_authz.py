@@ -8,17 +8,20 @@ these pass.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from urllib.parse import unquote
 
 import grpc
 
 from authsvc.access.callers import Caller
+from authsvc.audit.calls import CallAudit
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.resolution import Resolution, shown
 from authsvc.domain.tokens import token_digest
 from authsvc.gateways import check_responses, upstream_headers
+from authsvc.gateways.audited_checks import CheckAudit
 from authsvc.gateways.caller_resolver import CallerResolver
 from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.check_responses import Metadata
@@ -61,6 +64,7 @@ class ExtAuthzServicer:
         tracing: makes spans of them.
         client_address_header: that gateways tell a client's address in; empty for that of the
             connection.
+        audit: gets an event of each call; None for no audit.
     """
 
     def __init__(
@@ -73,7 +77,11 @@ class ExtAuthzServicer:
         tracing: Tracing,
         *,
         client_address_header: str = "",
+        audit: CallAudit | None = None,
     ) -> None:
+        self._audit: CheckAudit | None = None
+        if audit is not None and audit.is_on:
+            self._audit = CheckAudit(audit, client_address_header=client_address_header)
         self._resolver = resolver
         self._admission = admission
         self._routes = routes
@@ -100,14 +108,32 @@ class ExtAuthzServicer:
         except Exception as error:  # noqa: BLE001 - an unexpected error denies access, too
             end_with_status(error, context)
             return b""
-        call = Call()
+        if self._audit is None:
+            return await self._response(check, Call(), caller, context)
+        audited = self._audit.begin(check, caller, traceparent_of(context))
+        if audited is None:
+            return await self._response(check, Call(), caller, context)
         try:
-            if (response := self._repeated.response(check, caller)) is not None:
+            return await self._response(check, Call(audited=audited), caller, context)
+        except asyncio.CancelledError:
+            audited.cancelled()
+            raise
+        finally:
+            audited.record()
+
+    async def _response(
+        self, check: EncodedCheck, call: Call, caller: Caller, context: Context
+    ) -> bytes:
+        """The response to a request, whatever becomes of it."""
+        try:
+            if (response := self._repeated.response(check, caller, call.audited)) is not None:
                 self._admission.count(caller)
                 self._checks.answers[ALLOWED] += 1
                 self._checks.resolves.cached += 1
                 return response
             with self._tracing.server_span("Check", traceparent_of(context) or check.traceparent()):
+                if call.audited is not None:
+                    call.audited.traced(self._tracing.traceparent())
                 return await self._decided(check, call, caller, context)
         except Refusal as refusal:
             return self._denied(refusal, call)
@@ -129,6 +155,8 @@ class ExtAuthzServicer:
         set_client(check, self._client_address_header)
         request = CheckedRequest.of(check)
         route = self._route_of(request, caller)
+        if call.audited is not None:
+            call.audited.of_route(route)
         with self._admission.call_for(route.resource, context, caller):
             checks = self._checks_of(route, caller)
             try:
@@ -202,6 +230,8 @@ class ExtAuthzServicer:
         )
         self._checks.answers[ALLOWED] += 1
         response = check_responses.allowed(changes, _metadata(route, resolution))
+        if call.audited is not None:
+            call.audited.allowed(resolution)
         self._repeated.put(check, caller, checks, admitted, assertion, response)
         return response + check_responses.of_call(call.method, call.tool)
 
@@ -230,6 +260,8 @@ class ExtAuthzServicer:
             ) from None
 
     def _denied(self, refusal: Refusal, call: Call, checks: RouteChecks | None = None) -> bytes:
+        if call.audited is not None:
+            call.audited.denied(refusal)
         answer = refusal.answer(
             call.request_id, resource_metadata=checks.resource_metadata if checks else ""
         )

@@ -17,6 +17,7 @@ from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Outcome, Resolution
 from authsvc.domain.tokens import token_digest
 from authsvc.gateways import check_responses
+from authsvc.gateways.audited_checks import AuditedCheck
 from authsvc.gateways.caller_resolver import request_digest
 from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.gateways.route_checks import Call, RouteChecks
@@ -87,12 +88,15 @@ class RepeatedChecks:
             MAX_CACHED_CHECKS, bytes_for(MAX_CACHED_CHECKS, CHECK_BYTES)
         )
 
-    def response(self, check: EncodedCheck, caller: Caller) -> bytes | None:
+    def response(
+        self, check: EncodedCheck, caller: Caller, audited: AuditedCheck | None = None
+    ) -> bytes | None:
         """The response that admits a request; None where it has to be decided in full. Never waits.
 
         Args:
             check: the request.
             caller: the gateway.
+            audited: gets what is known of the request; None where it is not audited.
         """
         if check.http.method != "POST" or not (body := check.whole_body()):
             return None
@@ -102,7 +106,9 @@ class RepeatedChecks:
         cached = self._resolver.cached_response(repeated.resolve)
         if cached is None:
             return None
-        call = Call()
+        if audited is not None:
+            audited.of_route(repeated.checks.route)
+        call = Call(audited=audited)
         counts = repeated.checks.admits(repeated.headers, body, cached.resolution, call)
         if counts is None:
             return None
@@ -118,6 +124,8 @@ class RepeatedChecks:
             return None
         if not self._resolver.call_limits.may_count_as(cached, counts):
             return None
+        if audited is not None:
+            audited.allowed(cached.resolution)
         return repeated.response + check_responses.of_call(call.method, call.tool)
 
     def put(

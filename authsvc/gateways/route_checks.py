@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from authsvc.domain.rates import CallCounts
 from authsvc.domain.resolution import Resolution, Resolver
+from authsvc.gateways.audited_checks import AuditedCheck
 from authsvc.gateways.check_requests import NOTE_INTERVAL_SECONDS, CheckedRequest
 from authsvc.gateways.routes import Route
 from authsvc.gateways.tool_scopes import RouteRequirement
@@ -54,15 +55,19 @@ class Call:
         request_id: of the JSON-RPC request; None without one.
         method: of MCP, as far as it is shown; empty without one.
         tool: that is called, likewise.
+        audited: gets what is known of the request; None where it is not audited.
     """
 
     request_id: int | str | None = None
     method: str = ""
     tool: str = ""
+    audited: AuditedCheck | None = None
 
     def read(self, message: messages.Message) -> None:
         """Take them from a message; a batch has none."""
         self.request_id = messages.request_id_of(message)
+        if self.audited is not None:
+            self.audited.read(message)
         if isinstance(message, dict):
             self.name(message.get("method"), message.get("params"))
 
@@ -114,6 +119,8 @@ class RouteChecks:
             Refusal: it is not admitted.
         """
         path = unquote(request.path)
+        if is_metadata_path(path):
+            call.audited = None  # public, and no call
         if path in self._document_paths:
             return _metadata_answer(self._document, request.method)
         if is_metadata_path(path):
@@ -124,7 +131,7 @@ class RouteChecks:
         if request.method == "GET" and self.route.adopt_sessions:
             return await self._authorizer.owner(RequestHeaders.of(request.headers))
         if request.method == "DELETE":
-            return await self._delete(request)
+            return await self._delete(request, call)
         return self._authorizer.other_method(request.method)
 
     def admits(
@@ -211,14 +218,20 @@ class RouteChecks:
         if message is None:
             return None
         call.name(message["method"], message["params"])
+        if call.audited is not None:
+            call.audited.named(message["method"], message["params"])
         forwarding.check_routing(headers.headers, headers.version, message)
         return _Needed(required(self._requirement, message["method"], message["params"]))
 
-    async def _delete(self, request: CheckedRequest) -> Admitted | Answer:
+    async def _delete(self, request: CheckedRequest, call: Call) -> Admitted | Answer:
         """End a session: at authsvc, and then at an upstream that has it too."""
         admitted = await self._authorizer.owner(RequestHeaders.of(request.headers))
         await self._resolving.revoke(admitted.request, admitted.resolution)
-        return admitted if self.route.adopt_sessions else Answer(HTTPStatus.NO_CONTENT, {})
+        if self.route.adopt_sessions:
+            return admitted
+        if call.audited is not None:
+            call.audited.allowed(admitted.resolution, HTTPStatus.NO_CONTENT.value)
+        return Answer(HTTPStatus.NO_CONTENT, {})
 
 
 @dataclass(frozen=True, slots=True)

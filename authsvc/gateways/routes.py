@@ -29,6 +29,7 @@ class Route:
         credentials: whether the upstream gets the caller's credentials.
         routing_headers: whether Mcp-Method and Mcp-Name name the call of a request whose body was
             not sent.
+        audited_arguments: by tool, the arguments that are in the audit of its calls.
     """
 
     resource: str
@@ -42,6 +43,7 @@ class Route:
     authorization_servers: tuple[str, ...] = ()
     credentials: bool = False
     routing_headers: bool = False
+    audited_arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Routes:

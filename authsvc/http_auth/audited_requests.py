@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from authsvc.audit.calls import CallEvent, CallOutcome
 from authsvc.domain.resolution import Principal, Resolution, shown
 from authsvc.http_auth import messages
-from authsvc.http_auth.headers import SESSION_ID, Headers
 from authsvc.http_auth.named_calls import DeclaredArguments, NamedCall, named_calls
 from authsvc.http_auth.refusals import Refusal
 
@@ -37,8 +36,8 @@ class AuditedRequest:
 
     Args:
         http_method: HTTP's.
-        headers: of the request.
         resource: canonical URI of the MCP server.
+        session_id: that it names; empty for none.
         caller: the gateway that asks; empty at a gate.
         client_address: of the client; empty where it is not known.
         trace_id: of its trace; likewise.
@@ -56,9 +55,9 @@ class AuditedRequest:
     def __init__(
         self,
         http_method: str,
-        headers: Headers,
         *,
         resource: str,
+        session_id: str = "",
         caller: str = "",
         client_address: str = "",
         trace_id: str = "",
@@ -69,7 +68,7 @@ class AuditedRequest:
         self._client_address = client_address
         self._principal: Principal | None = None
         self._session = ""
-        self.name_session(headers.get(SESSION_ID))
+        self.name_session(session_id)
         self.trace_id = trace_id
         is_call = http_method in WITHOUT_MESSAGE
         self.calls = [NamedCall(http_method)] if is_call else None

@@ -42,6 +42,7 @@ def ext_authz_servicer(
         service.metrics.checks,
         service.tracing,
         client_address_header=settings.client_address_header,
+        audit=service.call_audit,
     )
 
 
@@ -74,4 +75,5 @@ def _route(item: ExtAuthzRoute, settings: ExtAuthzSettings) -> Route:
         authorization_servers=item.authorization_servers,
         credentials=item.credentials,
         routing_headers=item.routing_headers,
+        audited_arguments=item.audited_arguments,
     )

@@ -80,8 +80,8 @@ class GateAudit:
             return
         request = AuditedRequest(
             scope["method"],
-            headers,
             resource=self._resource,
+            session_id=headers.get(SESSION_ID),
             client_address=peer_of(scope),
             trace_id=trace_id_of(headers.get("traceparent")),
         )
@@ -195,6 +195,8 @@ class AuditedExchange:
         if self._is_recorded:
             return
         self._is_recorded = True
+        current = trace_id_of(self._audit.traceparent())
+        self._request.trace_id = current or self._request.trace_id
         for event in self._request.events(
             self._ending_of,
             status=self._status,

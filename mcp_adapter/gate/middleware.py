@@ -303,7 +303,7 @@ def _audit(
             raise ValueError("audited_arguments has no effect without audit")
         return None
     audit = arguments.instance_of("audit", audit, CallAudit)
-    return GateAudit(audit, resource=resource, declared=declared)
+    return GateAudit(audit, resource=resource, declared=declared) if audit.is_on else None
 
 
 def _declared(audited_arguments: Mapping[str, Sequence[str]]) -> DeclaredArguments:

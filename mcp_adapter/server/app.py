@@ -21,10 +21,12 @@ from authsvc.domain.resolution import Resolver
 from authsvc.http_auth.refusal_log import SHOWN_CHARACTERS, WARNING_INTERVAL_SECONDS
 from authsvc.http_auth.requirements import RequirementOf
 from authsvc.http_auth.throttling import Rarely
+from authsvc.net.peers import Peers
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.middleware import SessionGate
 from mcp_adapter.gate.observing import CallObserver
 from mcp_adapter.gate.origins import with_origin_checks
+from mcp_adapter.server.client_addresses import ClientAddresses
 from mcp_adapter.server.config import Settings
 from mcp_adapter.transport.streamable import StreamableHttp
 
@@ -76,7 +78,7 @@ def build_app(
     )
     mcp = observed(
         with_origin_checks(
-            gate,
+            _with_clients(gate, settings),
             resource=settings.resource,
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
@@ -102,6 +104,13 @@ def build_app(
     app.router.redirect_slashes = False
     app.router.default = NotServed(settings.endpoint, app.router.default)
     return app
+
+
+def _with_clients(gate: ASGIApp, settings: Settings) -> ASGIApp:
+    if not settings.client_address_header:
+        return gate
+    proxies = Peers(settings.trusted_proxies)
+    return ClientAddresses(gate, header=settings.client_address_header, proxies=proxies)
 
 
 class NotServed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,11 +37,19 @@ from mcp_adapter.tools.settings import S3Settings, ToolsSettings
 
 Scope = Annotated[str, AfterValidator(check_scope)]
 
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,127}")
+
 
 def _check_proxy(peer: str) -> str:
     if peer == UNIX:
         raise ValueError("is an address or a network: the adapter listens on no Unix socket")
     return check_peer(peer)
+
+
+def _check_header(name: str) -> str:
+    if name and not _HEADER.fullmatch(name):
+        raise ValueError("is the name of a header, in lower case")
+    return name
 
 
 OTHER_PATHS = ("/healthz", "/readyz")
@@ -128,6 +137,12 @@ class Settings(FileSettings):
         "checked in place of Host. Each must set that header itself, in place of what a client "
         "sent.",
     )
+    client_address_header: Annotated[str, AfterValidator(_check_header)] = Field(
+        default="",
+        description="The header in which trusted_proxies report a client's address, for the audit, "
+        "such as x-forwarded-for. Each must set it, or append to it. Default: the address of the "
+        "connection.",
+    )
     max_body_bytes: PositiveInt = Field(
         default=DEFAULT_MAX_BODY_BYTES, description="Longest body that is read."
     )
@@ -177,6 +192,14 @@ class Settings(FileSettings):
             yield Fault(
                 "allowed_hosts has *, which allows every Host: its other values, and "
                 "trusted_proxies, have no effect"
+            )
+
+    @rule
+    def _clients_are_behind_proxies(self) -> Iterator[Fault]:
+        if self.client_address_header and not self.trusted_proxies:
+            yield Fault(
+                "has no effect without trusted_proxies: name the proxies that set it",
+                ("client_address_header",),
             )
 
     @rule

@@ -26,6 +26,7 @@ from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
+from authsvc.telemetry.spans import Tracing
 from authsvc.telemetry.tracing import tracing
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import AuthsvcSettings, Settings
@@ -53,7 +54,7 @@ async def serve(settings: Settings) -> None:
             traces = await running.enter_async_context(tracing(settings.tracing, "mcp-adapter"))
             metrics = AdapterMetrics(toolset.names, traces)
             await running.enter_async_context(_exposed(metrics, settings))
-            await running.enter_async_context(_call_audit(metrics, settings))
+            audit = await running.enter_async_context(_call_audit(metrics, settings, traces))
             client = _client(settings.authsvc, traces.traceparent)
             authsvc = await running.enter_async_context(client)
             await running.enter_async_context(toolset)
@@ -68,6 +69,8 @@ async def serve(settings: Settings) -> None:
                 scopes=toolset.scopes,
                 observed=metrics.app,
                 observer=metrics.observe,
+                audit=audit,
+                audited_arguments=toolset.audited_arguments,
             )
             server = HttpServer(
                 uvicorn.Config(
@@ -105,8 +108,10 @@ def _requirement(toolset: Toolset, settings: Settings) -> RequirementOf:
 
 
 @asynccontextmanager
-async def _call_audit(metrics: AdapterMetrics, settings: Settings) -> AsyncIterator[CallAudit]:
-    audit = settings.audit.opened(settings.audit.file, "audit.file")
+async def _call_audit(
+    metrics: AdapterMetrics, settings: Settings, traces: Tracing
+) -> AsyncIterator[CallAudit]:
+    audit = settings.audit.opened(settings.audit.file, "audit.file", traces.traceparent)
     metrics.audited_calls = audit.counts
     try:
         yield audit

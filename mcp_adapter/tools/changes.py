@@ -42,6 +42,7 @@ class Deleted(BaseModel):
     scopes=("objects.write",),
     permissions=("s3:PutObject",),
     read_only=False,
+    audited_arguments=("bucket", "key"),
 )
 async def bucket_object_put(
     call: Call,
@@ -87,6 +88,7 @@ async def bucket_object_put(
     scopes=("objects.write",),
     permissions=("s3:DeleteObject",),
     read_only=False,
+    audited_arguments=("bucket", "key"),
 )
 async def bucket_object_delete(
     call: Call, bucket: BucketArgument, key: KeyArgument = ""

@@ -44,6 +44,7 @@ class Tool:
         requirement: what a call needs, checked by the gate.
         permissions: all of them are needed as well, checked by the tool.
         read_only: whether it changes nothing. One that does is served where settings name it.
+        audited_arguments: names of the arguments that are in the audit.
     """
 
     function: ToolFunction
@@ -52,6 +53,7 @@ class Tool:
     requirement: Requirement
     permissions: tuple[str, ...] = ()
     read_only: bool = True
+    audited_arguments: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,6 +101,7 @@ def tool(
     permissions: Iterable[str] = (),
     read_only: bool = True,
     open_world: bool = False,
+    audited_arguments: Iterable[str] = (),
 ) -> Callable[[ToolFunction], Tool]:
     """Make a tool of an ``async`` function whose first parameter is a ``Call``.
 
@@ -112,6 +115,9 @@ def tool(
         read_only: whether it changes nothing. One that does is annotated as destructive, and off
             until settings name it.
         open_world: whether it speaks to what is not the organisation's own.
+        audited_arguments: names of its arguments that are in the audit of its calls, as they are
+            sent: none that may hold a secret, or what people write. Texts and numbers alone are
+            audited.
 
     Raises:
         TypeError: of the decorator, for a function that no tool can be made of; a string stands
@@ -120,10 +126,15 @@ def tool(
     """
     requirement = Requirement(checks.scopes("scopes", scopes))
     needed = checks.texts("permissions", permissions)
+    audited = checks.texts("audited_arguments", audited_arguments)
 
     def decorate(function: ToolFunction) -> Tool:
         _check(function)
         arguments = _arguments_model(function)
+        if unknown := [name for name in audited if name not in arguments.model_fields]:
+            raise TypeError(
+                f"{function.__name__}: audited_arguments: it has no argument {', '.join(unknown)}"
+            )
         answer = get_type_hints(function)["return"]
         listed = ListedTool(
             name=function.__name__,
@@ -140,7 +151,7 @@ def tool(
             ),
             _meta={SCOPES_META: list(requirement.scopes), PERMISSIONS_META: list(needed)},
         )
-        return Tool(function, arguments, listed, requirement, needed, read_only)
+        return Tool(function, arguments, listed, requirement, needed, read_only, audited)
 
     return decorate
 

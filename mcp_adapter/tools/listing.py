@@ -76,7 +76,12 @@ class Found(Objects):
     scanned: int = Field(description="Keys that were compared for this page.")
 
 
-@tool(title="List objects", scopes=("objects.read",), permissions=("s3:ListBucket",))
+@tool(
+    title="List objects",
+    scopes=("objects.read",),
+    permissions=("s3:ListBucket",),
+    audited_arguments=("bucket", "prefix"),
+)
 async def bucket_objects_list(
     call: Call,
     bucket: BucketArgument,
@@ -107,7 +112,12 @@ async def bucket_objects_list(
     )
 
 
-@tool(title="Search objects", scopes=("objects.read",), permissions=("s3:ListBucket",))
+@tool(
+    title="Search objects",
+    scopes=("objects.read",),
+    permissions=("s3:ListBucket",),
+    audited_arguments=("bucket", "prefix"),
+)
 async def bucket_objects_search(
     call: Call,
     bucket: BucketArgument,

@@ -80,7 +80,12 @@ class ObjectLink(LinkingAnswer):
         return [ResourceLink(name=self.key, uri=self.url, description=until)]
 
 
-@tool(title="Describe an object", scopes=("objects.read",), permissions=("s3:GetObject",))
+@tool(
+    title="Describe an object",
+    scopes=("objects.read",),
+    permissions=("s3:GetObject",),
+    audited_arguments=("bucket", "key"),
+)
 async def bucket_object_info(
     call: Call, bucket: BucketArgument, key: KeyArgument = ""
 ) -> ObjectInfo:
@@ -103,7 +108,12 @@ async def bucket_object_info(
     )
 
 
-@tool(title="Read an object's text", scopes=("objects.read",), permissions=("s3:GetObject",))
+@tool(
+    title="Read an object's text",
+    scopes=("objects.read",),
+    permissions=("s3:GetObject",),
+    audited_arguments=("bucket", "key"),
+)
 async def bucket_object_text(
     call: Call,
     bucket: BucketArgument,
@@ -166,7 +176,12 @@ async def bucket_object_text(
     )
 
 
-@tool(title="Link to an object", scopes=("objects.read",), permissions=("s3:GetObject",))
+@tool(
+    title="Link to an object",
+    scopes=("objects.read",),
+    permissions=("s3:GetObject",),
+    audited_arguments=("bucket", "key"),
+)
 async def bucket_object_link(
     call: Call,
     bucket: BucketArgument,

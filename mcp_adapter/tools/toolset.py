@@ -76,6 +76,11 @@ class Toolset:
         needed = (item.requirement.scopes for item in self._tools.values())
         return tuple(sorted({scope for scopes in needed for scope in scopes}))
 
+    @property
+    def audited_arguments(self) -> dict[str, tuple[str, ...]]:
+        """By tool, the arguments that are in the audit of its calls."""
+        return {name: item.audited_arguments for name, item in self._tools.items()}
+
     def requirement(self, method: str, params: Mapping[str, Any]) -> Requirement | None:
         """What a request needs, for the gate."""
         name = params.get("name")

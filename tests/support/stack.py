@@ -73,7 +73,13 @@ secret_file = "{folder}/secret"
 
 
 def start_adapter(
-    folder: Path, running: ExitStack, *, authsvc: str, s3: str, tls: str = ""
+    folder: Path,
+    running: ExitStack,
+    *,
+    authsvc: str,
+    s3: str,
+    tls: str = "",
+    tables: str = "",
 ) -> tuple[Process, str]:
     """An adapter, and its URL."""
     config = folder / "adapter.toml"
@@ -90,6 +96,7 @@ deadline_seconds = {DEADLINE_SECONDS}
 [s3]
 endpoint_url = "{s3}"
 region = "us-east-1"
+{tables}
 """
     )
     process = running.enter_context(spawn("mcp_adapter", "serve", "--config", str(config)))

@@ -91,6 +91,12 @@ class ExtAuthzRoute(Table):
         "it, such a POST needs a token and all scopes.",
     )
 
+    audited_arguments: dict[NonEmpty, tuple[NonEmpty, ...]] = Field(
+        default={},
+        description="By tool, the arguments of its calls that are in the audit (docs/audit.md), as "
+        "they are sent: none that may hold a secret. Texts and numbers alone are audited.",
+    )
+
     @rule
     def _tools_need_scopes(self) -> Iterator[Fault]:
         for tool, scopes in self.tools.items():

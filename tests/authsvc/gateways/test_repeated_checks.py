@@ -14,6 +14,7 @@ from authsvc.access.callers import Caller
 from authsvc.assertions.signer import Assertions
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Secret
+from authsvc.gateways.audited_checks import AuditedCheck
 from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.gateways.repeated_checks import RepeatedChecks
 from authsvc.gateways.upstream_headers import CREDENTIALS
@@ -48,9 +49,14 @@ class Served:
         self.again: list[bool] = []
         response = RepeatedChecks.response
 
-        def counted(repeated: RepeatedChecks, check: EncodedCheck, caller: Caller) -> bytes | None:
+        def counted(
+            repeated: RepeatedChecks,
+            check: EncodedCheck,
+            caller: Caller,
+            audited: AuditedCheck | None = None,
+        ) -> bytes | None:
             self.asked = repeated, check, caller
-            found = response(repeated, check, caller)
+            found = response(repeated, check, caller, audited)
             self.again.append(found is not None)
             return found
 

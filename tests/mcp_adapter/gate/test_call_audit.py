@@ -87,6 +87,14 @@ async def test_a_call_without_a_session_says_the_same(endpoint: Endpoint, audit:
     assert event.session == shown("~principal")
 
 
+async def test_the_servers_own_trace_comes_first(endpoint: Endpoint, audit: Collected) -> None:
+    audit.traceparent = lambda: f"00-{OTHER_TRACE}-00f067aa0ba902b7-01"
+
+    await endpoint.post(initialize(), headers={"traceparent": TRACEPARENT})
+
+    assert audit.take().trace_id == OTHER_TRACE
+
+
 async def test_initialize_has_the_session_that_it_opens(
     endpoint: Endpoint, audit: Collected
 ) -> None:

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.http_auth.metadata import metadata_url
 from mcp_adapter import SessionGate
+from mcp_adapter.server.app import build_app
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
     ISSUER,
@@ -27,17 +28,45 @@ from tests.mcp_adapter.harness import (
     MemoryResolver,
     call,
     demo_app,
+    demo_requirement,
+    demo_server,
     initialize,
     principal,
     request,
     running,
     said,
+    settings,
 )
+from tests.support.audited import Collected
 from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
+
+
+async def test_calls_are_audited_with_the_address_that_a_proxy_reports(
+    resolver: MemoryResolver,
+) -> None:
+    audit = Collected()
+    proxies = {"trusted_proxies": ("127.0.0.0/8",), "client_address_header": "x-real-ip"}
+    app = build_app(
+        settings(**proxies),
+        demo_server(Meeting()),
+        resolver=resolver,
+        ready=resolver.ready,
+        requirement=demo_requirement,
+        scopes=SCOPES,
+        audit=audit,
+    )
+    async with (
+        running(app) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        headers = {"X-Real-IP": "203.0.113.7"}
+        await Endpoint(http, resolver, Meeting()).post(initialize(), headers=headers)
+
+    assert audit.take().client_address == "203.0.113.7"
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])

@@ -119,6 +119,11 @@ def test_what_is_required(tmp_path: Path, setting: str) -> None:
         ("[authsvc]\ntls = true", "authsvc.tls"),
         ('[s3]\nbucket = "x"', "s3.bucket"),
         ('[audit]\nfile = "x"', "audit.file"),
+        ('client_address_header = "x-forwarded-for"', "client_address_header"),
+        (
+            'trusted_proxies = ["10.0.0.0/8"]\nclient_address_header = "X-Forwarded-For"',
+            "client_address_header",
+        ),
         ('[audit]\ncalls = "full"\nformat = "ocsf"', "audit.format"),
         ("[audit]\nsample_ratio = 0.5", "audit.sample_ratio"),
     ],

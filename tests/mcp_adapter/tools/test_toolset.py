@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from authsvc.domain.resolution import Principal
 from mcp_adapter import Requirement
 from mcp_adapter.tools import Call, Toolset, tool
+from mcp_adapter.tools.loading import OWN
 from mcp_adapter.tools.s3 import S3Clients
 from mcp_adapter.tools.settings import S3Settings
 
@@ -94,6 +95,26 @@ def test_a_function_that_is_no_tool_is_rejected_at_once() -> None:
     for function, complaint in expected.items():
         with pytest.raises(TypeError, match=complaint):
             tool(title="Greet")(function)
+
+
+def test_arguments_are_audited_that_a_tool_declares() -> None:
+    async def hello(call: Call, name: str, secret: str) -> Greeting:
+        """Greet."""
+        return Greeting(text=name)
+
+    tools = Toolset([greet, tool(title="Hello", audited_arguments=["name"])(hello)], S3Settings())
+    assert tools.audited_arguments == {"greet": (), "hello": ("name",)}
+    with pytest.raises(TypeError, match="hello: audited_arguments: it has no argument other"):
+        tool(title="Hello", audited_arguments=["name", "other"])(hello)
+    with pytest.raises(TypeError, match="audited_arguments"):
+        tool(title="Hello", audited_arguments="name")(hello)
+
+
+def test_the_adapters_tools_declare_names_of_objects_alone() -> None:
+    """Neither what is written, nor what is searched for."""
+    declared = {name for item in OWN for name in item.audited_arguments}
+    assert declared == {"bucket", "key", "prefix"}
+    assert all("bucket" in it.audited_arguments for it in OWN if it.name.startswith("bucket_"))
 
 
 async def test_errors_of_arguments_do_not_repeat_their_text() -> None:
