@@ -6,6 +6,8 @@ import pytest
 from markupsafe import Markup
 
 from authsvc.console.views import environment, iso, utc, visible
+from authsvc.domain.provider_session import NO_PROVIDER_SESSION
+from authsvc.domain.revocation import NotBefore
 from authsvc.domain.service_status import IssuerState, IssuerStatus, ServiceStatus, SkippedKey
 from tests.support.clock import START, Clock
 
@@ -64,3 +66,26 @@ def test_entries_of_a_jwk_set_that_are_not_used_are_listed() -> None:
     )
     assert "keys[1] (kid &#39;&lt;b&gt;&#39;)" in page
     assert all(entry.cause in page for entry in skipped)
+
+
+@pytest.mark.parametrize(
+    ("not_before", "text"),
+    [
+        (NotBefore(START, START, "idp", "alice"), "<b>alice</b> at idp, issued"),
+        (
+            NotBefore(START, START, "idp", "alice", provider_session=NO_PROVIDER_SESSION),
+            "<b>alice</b> at idp, without a provider session, issued",
+        ),
+        (
+            NotBefore(START, START, "idp", provider_session="<igest-of-a-session"),
+            "provider session <code>&lt;igest-o</code> of idp, issued",
+        ),
+        (NotBefore(START, START, "idp", "", "j1"), "token <code>j1</code> of idp"),
+        (NotBefore(START, START), "everyone, issued"),
+    ],
+)
+def test_what_was_revoked(not_before: NotBefore, text: str) -> None:
+    template = environment(lambda: START).from_string(
+        '{% from "parts.html" import not_before with context %}{{ not_before(it) }}'
+    )
+    assert text in template.render(it=not_before)
