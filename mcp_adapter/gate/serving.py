@@ -95,7 +95,8 @@ class Serving:
             response = FilteredResponse(
                 response,
                 self._lists.of_caller(admitted),
-                refuse,
+                # In the audit the call has failed, by its status: the app has executed it.
+                partial(self.refuse, request_id, inner, receive, send),
                 self._lists.report,
                 watched.hold,
                 request_id,

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from authsvc.domain.rates import Rate, RateLimit, RatePer
 from authsvc.http_auth import refusals
 from mcp_adapter import Requirement, SessionGate, default_requirement
 from mcp_adapter.gate import filtered_responses, list_filter
@@ -30,6 +31,7 @@ from tests.mcp_adapter.harness import (
     revoke,
     running,
 )
+from tests.support.audited import Collected
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +63,8 @@ def requirement(method: str, params: Mapping[str, Any]) -> Requirement | None:
             return "things.read"  # type: ignore[return-value] # the mistake
         case "any":
             return Requirement()
+        case "limited":
+            return Requirement(rate_limits=(RateLimit("calls", Rate(0.001, 1), RatePer.SUBJECT),))
     return Requirement(("things.read",))
 
 
@@ -125,7 +129,12 @@ def app() -> App:
 
 @asynccontextmanager
 async def served(
-    app: App, resolver: MemoryResolver, *, filter_lists: bool = True, stateful: bool = False
+    app: App,
+    resolver: MemoryResolver,
+    *,
+    filter_lists: bool = True,
+    stateful: bool = False,
+    audit: Collected | None = None,
 ) -> AsyncIterator[Endpoint]:
     gate = SessionGate(
         app,
@@ -135,6 +144,7 @@ async def served(
         stateful=stateful,
         streams=stateful,
         filter_lists=filter_lists,
+        audit=audit,
     )
     async with (
         running(gate) as url,
@@ -414,6 +424,19 @@ async def test_any_token_will_do_for_some(lists: Endpoint, app: App) -> None:
     assert names(await result_of(lists, "")) == []
 
 
+async def test_lists_count_towards_no_limit_of_calls(lists: Endpoint, app: App) -> None:
+    app.answers(listed({"tools": items("limited")}))
+    for _ in range(3):
+        assert names(await result_of(lists)) == ["limited"]
+
+    statuses = [
+        (await lists.modern("tools/call", {"name": "limited"}, token="alice-reader")).status_code
+        for _ in range(2)
+    ]
+    assert statuses == [200, 429]
+    assert names(await result_of(lists)) == ["limited"]
+
+
 async def test_where_the_requirement_fails_an_item_is_not_listed(
     lists: Endpoint, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -638,3 +661,36 @@ async def test_answers_to_calls_are_passed_on_as_they_are(
 
     plain = LIST if response.headers.get("content-encoding") else body
     assert response.content == plain
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "ending"),
+    [
+        (AS_JSON, LIST, ("SUCCEEDED", "", 200)),
+        (AS_JSON, LIST + b"x", ("FAILED", "JSON_RPC_ERROR", 500)),
+        (EVENTS, b"data: " + LIST + b"\n\n", ("SUCCEEDED", "", 200)),
+        (EVENTS, b"data: x" + LIST + b"\n\n", ("FAILED", "JSON_RPC_ERROR", 200)),
+    ],
+)
+async def test_the_audit_says_whether_it_was_sent(
+    app: App,
+    resolver: MemoryResolver,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+    ending: tuple[str, str, int],
+) -> None:
+    app.headers, app.pieces = headers, [body]
+    resolver.sessions["a-session"] = owner("alice")
+    audit = Collected()
+
+    async with served(app, resolver, stateful=True, audit=audit) as endpoint:
+        await ask(endpoint)
+        listing = await audit.next()
+        await post_call(endpoint)
+        calling = await audit.next()
+
+    # A call is no denied one: the app has executed it.
+    for event, method in ((listing, "tools/list"), (calling, "tools/call")):
+        assert event.method == method
+        assert (event.outcome.value, event.reason, event.status) == ending
+        assert (event.subject, event.tool) == ("alice", READ if method == "tools/call" else "")
