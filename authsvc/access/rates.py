@@ -140,6 +140,10 @@ class CallRates:
             rejection; None where all of them were taken.
         """
         now = self.clock()
+        if len(uses) == 1:
+            (use,) = uses
+            wait = self._bucket(use, now).take(now, use.calls)
+            return self._counted(Reached(use, wait)) if wait > 0.0 else None
         reached: Reached | None = None
         buckets = [self._bucket(use, now) for use in uses]
         for use, bucket in zip(uses, buckets, strict=True):
@@ -147,8 +151,7 @@ class CallRates:
             if wait > 0.0 and (reached is None or wait > reached.wait_seconds):
                 reached = Reached(use, wait)
         if reached is not None:
-            self._count(reached.use.limit.name)
-            return reached
+            return self._counted(reached)
         for use, bucket in zip(uses, buckets, strict=True):
             bucket.take(now, use.calls)
         return None
@@ -172,9 +175,11 @@ class CallRates:
             buckets.put(use.key, bucket, cost)
         return bucket
 
-    def _count(self, name: str) -> None:
+    def _counted(self, reached: Reached) -> Reached:
+        name = reached.use.limit.name
         is_counted = name in self.rejected or len(self.rejected) < MAX_COUNTED_NAMES
         self.rejected[name if is_counted else OTHER] += 1
+        return reached
 
 
 def _use(

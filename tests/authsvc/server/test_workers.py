@@ -98,6 +98,27 @@ def test_workers_share_a_port_and_a_store(
     assert {resolve(address, token, "s") for _ in range(16)} == {pb.OUTCOME_REUSED}
 
 
+def test_each_worker_counts_the_calls_that_it_serves(
+    config: Path, running: ExitStack, idp: IdentityProvider
+) -> None:
+    """Two workers serve at most twice the burst, whatever connections a client opens."""
+    _, address = start(config, running)
+    limit = pb.RateLimit(name="one", calls_per_second=1e-6, burst=3, per=pb.RATE_PER_SUBJECT)
+    request = pb.ResolveSessionRequest(token=idp.token(), resource=RESOURCE, rate_limits=[limit])
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    served = 0
+    for _ in range(40):
+        with grpc.insecure_channel(address, options=options) as channel:
+            stub = pb_grpc.AuthServiceStub(channel)
+            try:
+                stub.ResolveSession(request, timeout=WAIT_SECONDS, wait_for_ready=True)
+                served += 1
+            except grpc.RpcError as error:
+                assert "for the limit one" in str(error)  # noqa: PT017
+    # That fewer than 3 of 40 connections go to one worker happens once in a billion runs.
+    assert served == 2 * 3
+
+
 def test_a_worker_that_dies_is_replaced(
     config: Path, running: ExitStack, idp: IdentityProvider
 ) -> None:
