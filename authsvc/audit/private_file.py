@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -96,7 +95,6 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 def _is_torn(descriptor: int) -> bool:
     """Whether the last line has no end."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-        return False
-    return os.pread(descriptor, 1, status.st_size - 1) not in (b"\n", b"")
+    # A pipe has no size.
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) not in (b"\n", b"")

@@ -159,6 +159,26 @@ os.wait()
     assert sorted(str(line["method"]) for line in lines(path)) == ["child", "parent"]
 
 
+def test_the_end_of_the_process_writes_what_waits(tmp_path: Path) -> None:
+    script = f"""
+from authsvc.audit.calls import CallAudit, CallEvent, CallOutcome
+audit = CallAudit(file={str(tmp_path / "calls")!r})
+for _ in range(5000):
+    audit.record(CallEvent("ping", CallOutcome.SUCCEEDED))
+"""
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS, cwd=root)
+    assert len(lines(tmp_path / "calls")) == 5000
+
+
+def test_long_text_is_cut(tmp_path: Path) -> None:
+    audit = CallAudit(file=tmp_path / "calls")
+    audit.record(CallEvent("m" * 100_000, CallOutcome.FAILED))
+    audit.close()
+    assert (tmp_path / "calls").stat().st_size < 2000
+
+
 def test_a_closed_audit_drops_and_counts(tmp_path: Path) -> None:
     audit = CallAudit(file=tmp_path / "calls")
     audit.close()

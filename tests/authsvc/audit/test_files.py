@@ -99,9 +99,15 @@ def test_a_rotation_is_noticed_in_time(tmp_path: Path) -> None:
     file.append(b"one\n")
     now = 1.0
     file.append(b"two\n")
+    (tmp_path / "events").rename(tmp_path / "rotated again")
+    now = 1.5
+    file.append(b"three\n")
+    now = 2.0
+    file.append(b"four\n")
     file.close()
     assert (tmp_path / "rotated").read_bytes() == b"one\n"
-    assert (tmp_path / "events").read_bytes() == b"two\n"
+    assert (tmp_path / "rotated again").read_bytes() == b"two\nthree\n"
+    assert (tmp_path / "events").read_bytes() == b"four\n"
 
 
 def test_a_relative_path_outlives_a_change_of_the_folder(

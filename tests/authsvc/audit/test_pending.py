@@ -96,16 +96,36 @@ def test_large_events_take_more_of_the_queue(sink: Sink, counts: Counter[str]) -
     assert counts["written"] == 3
 
 
+def test_what_is_written_makes_room(sink: Sink, counts: Counter[str]) -> None:
+    sink.open.set()
+    calls = PendingCalls(sink, counts)
+    large = CallEvent("m" * (MAX_CHARACTERS // 2), CallOutcome.SUCCEEDED)
+    for _ in range(5):
+        sink.busy.clear()
+        calls.add(0.0, large)
+        assert sink.busy.wait(TIMEOUT_SECONDS)
+    calls.close()
+    assert counts["dropped"] == 0
+
+
 def test_drops_are_reported_at_most_once_a_second(sink: Sink, counts: Counter[str]) -> None:
-    now = 0.0
-    calls = PendingCalls(sink, counts, max_events=1, clock=lambda: now)
+    asked = threading.Event()
+
+    def clock() -> float:
+        asked.set()
+        return 0.0
+
+    calls = PendingCalls(sink, counts, max_events=1, clock=clock)
     fill(calls, sink, 3)
     sink.open.set()
     assert sink.reported.wait(TIMEOUT_SECONDS)
     sink.open.clear()
     sink.busy.clear()
     fill(calls, sink, 10)
+    asked.clear()
     sink.open.set()
+    assert asked.wait(TIMEOUT_SECONDS)
+    assert len(sink.dropped) == 1
     calls.close()
     # The second report is the one of the stop.
     assert len(sink.dropped) == 2
@@ -182,13 +202,13 @@ def test_another_process_begins_anew(
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: -1)
         calls.close()
-        assert not sink.is_closed
+    calls.add(0.0, EVENT)
     sink.open.set()
     calls.close()
-    assert counts["written"] == 3
+    assert counts == {"written": 4, "dropped": 0, "failed": 0}
     child = PendingCalls(sink, counts)
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: -1)
         child.add(0.0, EVENT)
         child.close()
-    assert counts["written"] == 4
+    assert counts["written"] == 5
