@@ -17,7 +17,7 @@ import ssl
 import zlib
 from collections.abc import Mapping, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
@@ -56,10 +56,10 @@ class FetchError(Exception):
     """A document cannot be fetched; the message names the URL, without its query.
 
     Attributes:
-        status: the HTTP status of the answer where it is another than 200; None where there is no
+        status: the HTTP status of the answer where it is an error; None where there is no
             answer, or none of use.
-        body: the first ``MAX_ERROR_BYTES`` of the body of that answer, if it is one to a form. It
-            may repeat secrets of the request.
+        body: the first ``MAX_ERROR_BYTES`` of the body of that answer, if it is one to a form or a
+            document. It may repeat secrets of the request.
         retry_after: its header Retry-After; empty where it has none.
         setting: the setting that would mend it, within the endpoint's table of the configuration;
             empty where none is known.
@@ -113,7 +113,7 @@ class Fetcher:
         Raises:
             FetchError: it cannot be fetched; the message names the URL.
         """
-        return await self._exchange("GET", url, {}, None)
+        return await self._exchange(_Request("GET", url))
 
     async def post(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
@@ -124,15 +124,38 @@ class Fetcher:
             FetchError: there is no response with status 200; the message names the URL, and nothing
                 of the form.
         """
-        return await self._exchange("POST", url, headers, form)
+        return await self._exchange(_Request("POST", url, headers, form=form))
 
-    async def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
+    async def post_json(
+        self,
+        url: str,
+        document: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_seconds: float = FETCH_TIMEOUT_SECONDS,
     ) -> tuple[bytes, Mapping[str, str]]:
+        """The body and the headers of the response to a JSON document.
+
+        Args:
+            url: where it is sent to.
+            document: encoded.
+            headers: further ones, such as Authorization.
+            timeout_seconds: for the whole exchange: a server may answer late on purpose.
+
+        Raises:
+            FetchError: there is no response with status 200, 202 or 204; the message names the URL,
+                and nothing of the document.
+        """
+        typed = {**headers, "Content-Type": "application/json"}
+        return await self._exchange(
+            _Request("POST", url, typed, document=document, seconds=timeout_seconds)
+        )
+
+    async def _exchange(self, request: _Request) -> tuple[bytes, Mapping[str, str]]:
+        url = request.url
         check_url(url)
-        request = _Request(method, url, headers, form)
         try:
-            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+            async with asyncio.timeout(request.seconds):
                 context = tls_context() if self.trust is None else self.trust.context()
                 if self.proxy is not None:
                     self._check_through_proxy(url)
@@ -141,7 +164,7 @@ class Fetcher:
                 return await _exchange_with_any(request, addresses, context)
         except TimeoutError:
             raise FetchError(
-                f"{shown_url(url)}: no answer in {FETCH_TIMEOUT_SECONDS:g} seconds",
+                f"{shown_url(url)}: no answer in {request.seconds:g} seconds",
                 setting="proxy",
                 failure=Failure.TIMEOUT,
             ) from None
@@ -214,10 +237,33 @@ def check_url(url: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
+    """A request.
+
+    Attributes:
+        method: its method.
+        url: where it is sent to.
+        headers: further ones.
+        form: what is sent as a form; None without one.
+        document: what is sent as it is; None without one.
+        seconds: for the whole exchange.
+    """
+
     method: str
     url: str
-    headers: Mapping[str, str]
-    form: Mapping[str, str] | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] | None = None
+    document: bytes | None = None
+    seconds: float = FETCH_TIMEOUT_SECONDS
+
+    @property
+    def successes(self) -> frozenset[int]:
+        """The statuses of answers to it that are no errors."""
+        return frozenset({200} if self.document is None else {200, 202, 204})
+
+    @property
+    def sends(self) -> bool:
+        """Whether it has a body."""
+        return self.form is not None or self.document is not None
 
 
 async def _exchange_with_any(
@@ -239,7 +285,7 @@ async def _exchange_with(
     parts = urlsplit(request.url)
     where = f"[{address}]" if ":" in address else address
     netloc = where if parts.port is None else f"{where}:{parts.port}"
-    timeout = httpx2.Timeout(FETCH_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+    timeout = httpx2.Timeout(request.seconds, connect=CONNECT_TIMEOUT_SECONDS)
     async with httpx2.AsyncClient(verify=context, trust_env=False, timeout=timeout) as http:
         return await _exchange(http, request, netloc)
 
@@ -251,7 +297,7 @@ async def _exchange_through(
         verify=context,
         trust_env=False,
         proxy=proxy.transport(context),
-        timeout=httpx2.Timeout(FETCH_TIMEOUT_SECONDS),
+        timeout=httpx2.Timeout(request.seconds),
     ) as http:
         return await _exchange(http, request, urlsplit(request.url).netloc)
 
@@ -277,17 +323,18 @@ async def _exchange(
             **request.headers,
         },
         data=request.form,
+        content=request.document,
         follow_redirects=False,
         # The certificate is verified for the name; the connection may go to an address.
         extensions={"sni_hostname": parts.hostname},
     ) as answer:
-        if answer.status_code != httpx2.codes.OK:
+        if answer.status_code not in request.successes:
             status = answer.status_code
             redirect = ", a redirect, which is not followed" if answer.has_redirect_location else ""
             raise FetchError(
                 f"{shown_url(url)}: answered {status}{redirect}",
                 status=status,
-                body=b"" if request.form is None else await _beginning(answer),
+                body=await _beginning(answer) if request.sends else b"",
                 retry_after=answer.headers.get("retry-after", ""),
             )
         body = bytearray()

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class SignalReceiver(Protocol):
-    """Verifies a signal and carries it out. Once a method returns, its effect is durable."""
+class Receipt(Protocol):
+    """A signal that was received, its effect durable."""
 
-    async def receive_set(self, text: str, *, client_address: str) -> object:
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it had been received before, and had no effect now."""
+        ...
+
+
+class SignalReceiver(Protocol):
+    """Verifies a signal and carries it out. ``SignalProcessor`` is one."""
+
+    async def receive_set(self, text: str, *, client_address: str) -> Receipt:
         """A security event token (RFC 8417). One that is repeated has no effect.
 
         Args:
@@ -21,7 +30,7 @@ class SignalReceiver(Protocol):
         """
         ...
 
-    async def receive_logout(self, text: str, *, client_address: str) -> object:
+    async def receive_logout(self, text: str, *, client_address: str) -> Receipt:
         """A logout token (OpenID Connect Back-Channel Logout 1.0); arguments and errors as above.
         A repeated one is rejected."""
         ...

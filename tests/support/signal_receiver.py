@@ -18,6 +18,13 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SET = {"Content-Type": "application/secevent+jwt"}
 
 
+@dataclass(frozen=True)
+class FakeReceipt:
+    """A ``Receipt``."""
+
+    is_repeated: bool = False
+
+
 @dataclass
 class FakeReceiver:
     """Receives signals, in place of their processing.
@@ -25,32 +32,37 @@ class FakeReceiver:
     Attributes:
         received: kind, text and sender's address of each signal.
         failure: what it raises; None to accept.
+        failures: what it raises for single texts.
         arrived: set when a signal has arrived.
         hold: it waits until this is set.
     """
 
     received: list[tuple[str, str, str]] = field(default_factory=list)
     failure: Exception | None = None
+    failures: dict[str, Exception] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.hold.set()
 
-    async def receive_set(self, text: str, *, client_address: str) -> None:
+    async def receive_set(self, text: str, *, client_address: str) -> FakeReceipt:
         """See ``SignalReceiver``."""
-        await self._receive("set", text, client_address)
+        return await self._receive("set", text, client_address)
 
-    async def receive_logout(self, text: str, *, client_address: str) -> None:
+    async def receive_logout(self, text: str, *, client_address: str) -> FakeReceipt:
         """See ``SignalReceiver``."""
-        await self._receive("logout", text, client_address)
+        return await self._receive("logout", text, client_address)
 
-    async def _receive(self, kind: str, text: str, client_address: str) -> None:
+    async def _receive(self, kind: str, text: str, client_address: str) -> FakeReceipt:
+        is_repeated = text in {it[1] for it in self.received}
         self.received.append((kind, text, client_address))
         self.arrived.set()
         await self.hold.wait()
-        if self.failure is not None:
-            raise self.failure
+        failure = self.failures.get(text, self.failure)
+        if failure is not None:
+            raise failure
+        return FakeReceipt(is_repeated)
 
 
 @dataclass

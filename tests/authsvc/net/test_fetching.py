@@ -409,3 +409,31 @@ async def test_an_error_of_a_document_is_not_read(site: Site) -> None:
     with pytest.raises(FetchError) as caught:
         await Fetcher().get(f"{site.url}/jwks")
     assert (caught.value.status, caught.value.body) == (404, b"")
+
+
+# Documents that are sent.
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_a_document_is_sent(site: Site, status: int) -> None:
+    site.answers["/poll"] = Answer(b"" if status == 204 else b"{}", status)
+    body, _ = await Fetcher().post_json(f"{site.url}/poll", b'{"a": 1}', {"Authorization": "x"})
+    assert body == (b"" if status == 204 else b"{}")
+    ((headers, sent),) = site.posted
+    assert sent == '{"a": 1}'
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Authorization"] == "x"
+
+
+async def test_an_error_is_answered_to_a_document(site: Site) -> None:
+    site.answers["/poll"] = Answer(b'{"err": "x"}', 403)
+    with pytest.raises(FetchError, match="answered 403") as caught:
+        await Fetcher().post_json(f"{site.url}/poll", b'{"secret": 1}', {})
+    assert caught.value.body == b'{"err": "x"}'
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_document_has_its_own_time(site: Site) -> None:
+    site.hold.clear()
+    with pytest.raises(FetchError, match=r"no answer in 0\.1 seconds"):
+        await Fetcher().post_json(f"{site.url}/poll", b"{}", {}, timeout_seconds=0.1)
