@@ -122,6 +122,15 @@ BOUNDED = {
         "ExtAuthzRoute.tools": CONFIGURATION,
         "ExtAuthzRoute.audited_arguments": CONFIGURATION,
     },
+    "authsvc/signals/polling.py": {
+        "_Answers.acknowledged": "MAX_SETS, of one answer, until the next poll",
+        "_Answers.errors": "MAX_SETS, of one answer, until the next poll",
+    },
+    "authsvc/telemetry/signals.py": {
+        "SignalCounts.last_times": CONFIGURATION,
+        "SignalCounts.polls": CONFIGURATION,
+        "SignalCounts.results": "configured streams, and names of a fixed set",
+    },
     "authsvc/server/config/signals.py": {"SignalSettings.actions": CONFIGURATION},
     "authsvc/http_server/connection.py": {"ConnectionCounts.dropped": NAMES},
     "authsvc/http_server/connections.py": {

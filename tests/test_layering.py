@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "audit": {"domain", "common"},
     "access": {"domain", "common", "net", "audit"},
     "assertions": {"domain", "common", "net", "stores", "audit"},
-    "telemetry": {"domain", "common", "net", "assertions", *PARTS},
+    "telemetry": {"domain", "common", "net", "assertions", "signals", *PARTS},
     "resolver": {"domain", "common", *PARTS},
     "admin": {"domain", "common", *PARTS},
     "signals": {"domain", "common", "net", "admin", "audit", *PARTS},

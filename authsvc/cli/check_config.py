@@ -78,6 +78,32 @@ def _parts(settings: Settings) -> list[Callable[[], object]]:
         partial(_check_store, settings),
         *(partial(checked_seal, it) for it in [settings.assertions] if it is not None),
         partial(_check_ext_authz, settings),
+        *_parts_of_signals(settings),
+    ]
+
+
+def _parts_of_signals(settings: Settings) -> list[Callable[[], object]]:
+    if settings.signals is None:
+        return []
+    from authsvc.server.secret_files import secret_of
+    from authsvc.server.signal_receiver import (
+        push_authorization_of,
+        served_context_of,
+        transmitter_of,
+    )
+    from authsvc.server.signals import own_keys
+
+    streams = settings.signals.streams
+    return [
+        *(partial(own_keys, stream) for stream in streams),
+        *(partial(transmitter_of, stream) for stream in streams),
+        *(
+            partial(secret_of, file, f"{stream.table}.management_authorization_file")
+            for stream in streams
+            if (file := stream.management_authorization_file) is not None
+        ),
+        partial(push_authorization_of, settings.signals),
+        partial(served_context_of, settings.signals, settings),
     ]
 
 

@@ -17,7 +17,7 @@ import ssl
 import zlib
 from collections.abc import Mapping, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
@@ -113,7 +113,7 @@ class Fetcher:
         Raises:
             FetchError: it cannot be fetched; the message names the URL.
         """
-        return await self._exchange(_Request("GET", url))
+        return await self._exchange(_Request("GET", url, {}))
 
     async def post(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
@@ -250,7 +250,7 @@ class _Request:
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str]
     form: Mapping[str, str] | None = None
     document: bytes | None = None
     seconds: float = FETCH_TIMEOUT_SECONDS

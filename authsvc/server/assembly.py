@@ -21,7 +21,9 @@ from authsvc.server.assertions import open_assertions
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
 from authsvc.server.issuers import issuer_of, with_introspection
+from authsvc.server.signals import counts_of, processor_of
 from authsvc.server.stores import open_store
+from authsvc.signals.processing import SignalProcessor
 from authsvc.stores import SessionStore
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
@@ -51,6 +53,8 @@ class Service:
         call_audit: writes the calls that gateways ask about.
         assertions: tell upstreams who is asking, by keys that have to be refreshed; None without
             ``[assertions]``.
+        signals: receives the signals of identity providers, by keys that have to be refreshed; None
+            without ``[signals]``.
         metrics: counts.
         tracing: makes spans.
         stopping: set once the service is to end its streams and watches.
@@ -65,6 +69,7 @@ class Service:
     admin: SessionAdmin
     call_audit: CallAudit
     assertions: Assertions | None
+    signals: SignalProcessor | None
     metrics: Metrics
     tracing: Tracing
     stopping: asyncio.Event
@@ -113,6 +118,13 @@ async def assembled(
             rates=rates,
         )
         metrics.cached_responses = lambda: resolver.cached_responses
+        admin = SessionAdmin(
+            store,
+            end_session=resolver.revoke,
+            issuers=issuer_watch.status,
+            stopping=stopping,
+            clock=clock,
+        )
         assertions = metrics.assertions = await closing.enter_async_context(
             open_assertions(settings, store, clock)
         )
@@ -122,15 +134,10 @@ async def assembled(
             store=store,
             usages=usages,
             resolver=resolver,
-            admin=SessionAdmin(
-                store,
-                end_session=resolver.revoke,
-                issuers=issuer_watch.status,
-                stopping=stopping,
-                clock=clock,
-            ),
+            admin=admin,
             call_audit=call_audit,
             assertions=assertions,
+            signals=_signals(settings, issuers, admin, store, metrics, clock),
             metrics=metrics,
             tracing=traces,
             stopping=stopping,
@@ -145,6 +152,27 @@ def _issuer_watch(settings: Settings, issuers: tuple[Issuer, ...]) -> IssuerWatc
             for item, issuer in zip(settings.issuers, issuers, strict=True)
         ),
         settings.introspection.issuer if settings.introspection else "",
+    )
+
+
+def _signals(
+    settings: Settings,
+    issuers: tuple[Issuer, ...],
+    admin: SessionAdmin,
+    store: SessionStore,
+    metrics: Metrics,
+    clock: Clock,
+) -> SignalProcessor | None:
+    if settings.signals is None:
+        return None
+    metrics.signals = counts_of(settings.signals, clock)
+    return processor_of(
+        settings.signals,
+        issuers,
+        revocations=admin.revocations,
+        store=store,
+        observers=(metrics.signals,),
+        clock=clock,
     )
 
 

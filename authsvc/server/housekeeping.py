@@ -71,6 +71,10 @@ class Housekeeping:
     async def _refresh_keys(self) -> None:
         service, now = self._service, self._service.clock()
         self._keys_ready = await service.verifier.refresh(now)
+        if service.signals is not None:
+            # Whether there are keys of each stream does not count for health: without them, signals
+            # are answered 503, and tokens are verified as before.
+            await service.signals.refresh(now)
         service.metrics.issuers = service.issuers.status(service.clock())
 
     async def _report_health(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 from authsvc.common.settings import ConfigError
 from authsvc.server.clients import endpoint_of
 from authsvc.server.config import IntrospectionSettings, IssuerSettings, Settings
-from authsvc.server.egress import fetcher_of
+from authsvc.server.egress import FetchSettings, fetcher_of
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claims import ClaimMapping
@@ -19,7 +21,41 @@ from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.router import TokenRouter
 from authsvc.tokens.secret_files import SecretFiles
-from authsvc.tokens.sources import FetchedKeys, FileKeys, KeySource
+from authsvc.tokens.sources import FetchedKeys, FileKeys, KeySource, table_of
+
+
+class PublicKeySettings(FetchSettings, Protocol):
+    """A table of an issuer with public keys."""
+
+    @property
+    def issuer(self) -> str:
+        """Whose keys."""
+        ...
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What they are for."""
+        ...
+
+    @property
+    def jwks_file(self) -> Path | None:
+        """A file with them."""
+        ...
+
+    @property
+    def jwks_url(self) -> str | None:
+        """The URL of them. With neither, it comes from the issuer's metadata."""
+        ...
+
+    @property
+    def metadata_url(self) -> str | None:
+        """The URL of the metadata, where it is at none of the usual places."""
+        ...
+
+    @property
+    def keys_max_stale_seconds(self) -> float:
+        """How long fetched keys stay valid."""
+        ...
 
 
 def issuer_of(settings: IssuerSettings) -> Issuer:
@@ -88,14 +124,29 @@ def _mapping(settings: IssuerSettings | IntrospectionSettings) -> ClaimMapping:
 
 
 def _source(settings: IssuerSettings) -> KeySource:
-    algorithms = settings.algorithms
     if settings.secret_file is not None:
         files = (settings.secret_file, *settings.previous_secret_files)
-        return FileKeys(files, SecretFiles(*files, algorithm=algorithms[0]).load)
+        return FileKeys(files, SecretFiles(*files, algorithm=settings.algorithms[0]).load)
+    return public_keys(settings, table_of(settings.issuer))
+
+
+def public_keys(settings: PublicKeySettings, table: str) -> KeySource:
+    """Public keys as configured: from a file, which is read here, or from a URL, which is not yet
+    fetched.
+
+    Args:
+        settings: the table.
+        table: its name, for errors.
+
+    Raises:
+        KeyLoadError: the file cannot be used.
+        ConfigError: ``ca_file`` cannot be used.
+    """
+    algorithms = settings.algorithms
     if settings.jwks_file is not None:
         path = settings.jwks_file
         return FileKeys([path], partial(load_jwks_file, path, algorithms, issuer=settings.issuer))
-    fetcher = fetcher_of(settings, f"issuers[{settings.issuer}]")
+    fetcher = fetcher_of(settings, table)
     if settings.jwks_url is not None:
         fetch = partial(fetch_jwks, fetcher, settings.jwks_url, algorithms, issuer=settings.issuer)
     else:
@@ -111,4 +162,5 @@ def _source(settings: IssuerSettings) -> KeySource:
         fetch,
         max_stale_seconds=settings.keys_max_stale_seconds,
         url_setting="" if settings.jwks_url is None else "jwks_url",
+        table=table,
     )

@@ -93,9 +93,25 @@ async def running(
         address = listen(server, settings)
         await server.start()
         housekeeping = Housekeeping(service, health, settings)
-        async with _stopped_gracefully(server, service, health, settings), housekeeping.running():
+        async with (
+            _receiving(settings, service),
+            _stopped_gracefully(server, service, health, settings),
+            housekeeping.running(),
+        ):
             _report_started(address, settings, shares_port=shares_port)
             yield address
+
+
+@asynccontextmanager
+async def _receiving(settings: Settings, service: Service) -> AsyncIterator[None]:
+    """Signals, where ``[signals]`` is set: until the service stops."""
+    if settings.signals is None:
+        yield
+        return
+    from authsvc.server.signal_receiver import receiving
+
+    async with receiving(settings, service):
+        yield
 
 
 @asynccontextmanager

@@ -1,141 +1,102 @@
-"""From ``[signals]`` to the receiver of signals. Imported where it is configured."""
+"""From ``[signals]`` to the processing of signals."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-
-import uvicorn
+from collections.abc import Callable, Iterable, Mapping
 
 from authsvc.common.settings import ConfigError
-from authsvc.http_server.embedded import EmbeddedServer
-from authsvc.http_server.listening import listening_socket
-from authsvc.http_server.settings import ConnectionSettings, HttpLimits
-from authsvc.net.addresses import is_local, with_port
-from authsvc.net.served_context import ServedContext
-from authsvc.server.config import Settings, SignalSettings
-from authsvc.server.secret_files import secret_of
-from authsvc.signals.endpoint import EndpointLimits, SignalEndpoint
-from authsvc.signals.push_authorization import PushAuthorization
-from authsvc.signals.receiving import SignalReceiver
-
-log = logging.getLogger(__name__)
-
-MAX_HEADER_BYTES = 32 * 1024
-"""All headers of a request."""
-
-CONNECTIONS = ConnectionSettings(
-    max_connections=1_000,
-    header_timeout_seconds=10.0,
-    request_timeout_seconds=15.0,
-    write_timeout_seconds=10.0,
-    max_buffered_bytes=64 * 1024 * 1024,
-)
-"""Limits of the receiver's connections, in each worker."""
+from authsvc.resolver.fairness import PassLimiter
+from authsvc.server.config import SignalSettings, SignalStreamSettings
+from authsvc.server.issuers import public_keys
+from authsvc.signals.actions import actions_of
+from authsvc.signals.auditing import SignalAudit
+from authsvc.signals.observing import SignalObserver
+from authsvc.signals.processing import Revokes, SignalProcessor
+from authsvc.signals.signals import Stream
+from authsvc.signals.verification import SignatureVerifier
+from authsvc.stores.received import ReceivedStore
+from authsvc.telemetry.signals import SignalCounts
+from authsvc.tokens.jwt import Issuer
+from authsvc.tokens.keys import KeyLoadError
+from authsvc.tokens.sources import KeySource
 
 
-@asynccontextmanager
-async def served_signals(
-    receiver: SignalReceiver, table: SignalSettings, settings: Settings, stopping: asyncio.Event
-) -> AsyncIterator[str]:
-    """The receiver, until the end of the block or until ``stopping`` is set. Signals in flight are
-    answered.
+def processor_of(
+    table: SignalSettings,
+    issuers: Iterable[Issuer],
+    *,
+    revocations: Revokes,
+    store: ReceivedStore,
+    observers: Iterable[SignalObserver],
+    clock: Callable[[], float],
+) -> SignalProcessor:
+    """What receives the signals of all streams.
 
     Args:
-        receiver: verifies signals and carries them out.
-        table: ``[signals]``.
-        settings: all of them.
-        stopping: is set when the service stops.
-
-    Yields:
-        The address that it listens on.
-
-    Raises:
-        ConfigError: a file cannot be used, or the address cannot be listened on.
-    """
-    endpoint = SignalEndpoint(
-        receiver,
-        push_authorization_of(table),
-        _limits(table),
-        client_address_header=table.client_address_header,
-    )
-    with listening_socket(
-        table.listen, setting="signals.listen", shares_port=settings.workers > 1
-    ) as listener:
-        address = with_port(table.listen, listener.getsockname()[1])
-        server = EmbeddedServer(
-            uvicorn.Config(
-                endpoint.application(),
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                timeout_graceful_shutdown=round(settings.grace_seconds),
-            ),
-            HttpLimits(CONNECTIONS, max_header_bytes=MAX_HEADER_BYTES),
-            tls=served_context_of(table, settings),
-        )
-        serving = asyncio.create_task(server.serve([listener]), name="receive signals")
-        stops = asyncio.create_task(_stop_with(stopping, server), name="stop receiving signals")
-        try:
-            await server.is_ready(serving)
-            log.info("receiving signals at %s", address, extra={"address": address})
-            yield address
-        finally:
-            stops.cancel()
-            server.should_exit = True
-            await serving
-
-
-async def _stop_with(stopping: asyncio.Event, server: uvicorn.Server) -> None:
-    await stopping.wait()
-    server.should_exit = True
-
-
-def served_context_of(
-    table: SignalSettings, settings: Settings
-) -> Callable[[], ssl.SSLContext] | None:
-    """The certificate of ``[tls]`` where other machines can reach the receiver; None for HTTP.
+        table: the settings.
+        issuers: of ``[[issuers]]``.
+        revocations: revokes tokens.
+        store: keeps which signals have been received.
+        observers: are called for each signal, after the audit.
+        clock: seconds since the epoch.
 
     Raises:
         ConfigError: a file cannot be used.
     """
-    if is_local(table.listen) or settings.tls is None:
+    return SignalProcessor(
+        SignatureVerifier(streams_of(table, issuers), fairness=PassLimiter()),
+        revocations=revocations,
+        store=store,
+        actions=actions_of(table.actions),
+        observers=(SignalAudit(clock), *observers),
+        clock=clock,
+    )
+
+
+def counts_of(table: SignalSettings, clock: Callable[[], float]) -> SignalCounts:
+    """The metrics of the streams, nothing counted yet."""
+    polled = (stream.issuer for stream in table.streams if stream.poll_url is not None)
+    return SignalCounts((stream.issuer for stream in table.streams), polled, clock)
+
+
+def streams_of(table: SignalSettings, issuers: Iterable[Issuer]) -> tuple[Stream, ...]:
+    """The streams as configured.
+
+    Args:
+        table: the settings.
+        issuers: of ``[[issuers]]``.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    by_name = {issuer.issuer: issuer for issuer in issuers}
+    return tuple(_stream(stream, by_name) for stream in table.streams)
+
+
+def own_keys(settings: SignalStreamSettings) -> KeySource | None:
+    """Keys that a stream has beside those of ``[[issuers]]``; None where it has none.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if not settings.has_own_keys:
         return None
     try:
-        return ServedContext(settings.tls.certificate_file, settings.tls.key_file)
-    except OSError as error:
-        raise ConfigError(f"tls.certificate_file: {error}") from None
+        return public_keys(settings, settings.table)
+    except KeyLoadError as error:
+        raise ConfigError(f"{settings.table}.{settings.key_setting}: {error}") from None
 
 
-def push_authorization_of(table: SignalSettings) -> PushAuthorization:
-    """The check of pushes as configured.
-
-    Raises:
-        ConfigError: a file cannot be used.
-    """
-    files = {
-        stream.issuer: stream.push_authorization_file
-        for stream in table.streams
-        if stream.push_authorization_file is not None
-    }
-    for issuer, path in files.items():
-        secret_of(path, f"signals.streams[{issuer}].push_authorization_file")
-    return PushAuthorization(files)
-
-
-def _limits(table: SignalSettings) -> EndpointLimits:
-    return EndpointLimits(
-        requests_per_second=table.requests_per_second,
-        requests_burst=table.requests_burst,
-        rejected_per_second_per_client=table.rejected_per_second_per_client,
-        rejected_burst_per_client=table.rejected_burst_per_client,
-        max_body_bytes=table.max_body_bytes,
+def _stream(settings: SignalStreamSettings, issuers: Mapping[str, Issuer]) -> Stream:
+    own = own_keys(settings)
+    return Stream(
+        issuer=settings.issuer,
+        keys=issuers[settings.issuer].keys if own is None else own,
+        audiences=settings.audiences,
+        applies_to=settings.applies_to or (settings.issuer,),
+        accepted_types=settings.accepted_types,
+        subject_formats=settings.subject_formats,
+        leeway_seconds=settings.leeway_seconds,
+        max_age_seconds=settings.max_age_seconds,
+        keys_table="" if own is None else settings.table,
     )

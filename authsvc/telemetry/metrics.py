@@ -33,6 +33,7 @@ from authsvc.telemetry.families import (
     results,
 )
 from authsvc.telemetry.security import SecurityEvents
+from authsvc.telemetry.signals import SignalCounts, signal_families
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Metrics:
         issuers: the state of each issuer at the last refresh.
         cached_responses: gives the number of responses in the cache.
         assertions: have counts of their own; None where they are not configured.
+        signals: signals and polls; None where they are not configured.
         sessions: number of sessions by state; None until they have been counted.
     """
 
@@ -73,6 +75,7 @@ class Metrics:
     issuers: tuple[IssuerStatus, ...] = ()
     cached_responses: Callable[[], int] = int
     assertions: Assertions | None = None
+    signals: SignalCounts | None = None
     sessions: SessionCounts | None = None
 
 
@@ -97,6 +100,8 @@ class ServiceCollector(Collector):
         yield from self._issuers()
         if self._metrics.assertions is not None:
             yield from _assertions(self._metrics.assertions)
+        if self._metrics.signals is not None:
+            yield from signal_families(self._metrics.signals)
         security = CounterMetricFamily(
             "authsvc_security_events",
             "Security events that were logged; docs/audit.md lists them.",

@@ -168,6 +168,7 @@ class FetchedKeys:
         fetch: fetches the keys; raises ``KeyLoadError`` or ``AuthError`` when it cannot.
         max_stale_seconds: how long the last keys are trusted during an outage.
         url_setting: the setting that has the URL; empty where none has it.
+        table: the table of the configuration with the settings; empty for the issuer's.
     """
 
     def __init__(
@@ -177,8 +178,10 @@ class FetchedKeys:
         *,
         max_stale_seconds: float,
         url_setting: str = "",
+        table: str = "",
     ) -> None:
         self._issuer = issuer
+        self._table = table or table_of(issuer)
         self._url_setting = url_setting
         self._fetch = fetch
         self._max_stale_seconds = max_stale_seconds
@@ -256,7 +259,7 @@ class FetchedKeys:
                 if self._is_recent(now)
                 else "keys of %s cannot be fetched, and there are no others: %s%s"
             )
-            where = self._setting and f"{table_of(self._issuer)}.{self._setting}"
+            where = self._setting and f"{self._table}.{self._setting}"
             log.error(text, self._issuer, error, of_setting(where))
         else:
             self.failure = self._setting = ""

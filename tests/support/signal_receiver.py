@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from authsvc.server.config import Settings
-from authsvc.server.signals import served_signals
+from authsvc.server.signal_receiver import served_signals
 from tests.support.bounds import TIMEOUT_SECONDS
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -17,11 +17,13 @@ from authsvc.server.config.values import (
     Algorithm,
     EndpointUrl,
     HeaderName,
+    Line,
     NonEmpty,
     ProxyUrl,
     each_once,
 )
 from authsvc.signals.actions import Action, actions_of
+from authsvc.signals.signals import MAX_AGE_SECONDS, SET_TYPES
 
 MAX_BODY_BYTES = 65_536
 
@@ -76,10 +78,10 @@ class SignalStreamSettings(Table):
         description="How long fetched keys of its own stay valid while they cannot be fetched "
         "again.",
     )
-    accepted_types: tuple[NonEmpty, ...] = Field(
-        default=(),
+    accepted_types: tuple[Line, ...] = Field(
+        default=SET_TYPES,
         description="Accepted values of the header typ of SETs, for providers that send another "
-        "one. Default: secevent+jwt.",
+        "one; an empty one for none.",
     )
     subject_formats: tuple[Literal["email", "opaque"], ...] = Field(
         default=(),
@@ -88,7 +90,7 @@ class SignalStreamSettings(Table):
     )
     leeway_seconds: float = Field(default=30.0, ge=0, le=300, description="Accepted clock skew.")
     max_age_seconds: float = Field(
-        default=_DAY_SECONDS,
+        default=MAX_AGE_SECONDS,
         ge=60,
         le=30 * _DAY_SECONDS,
         description="How long after its iat a SET is accepted. Its jti is kept as long, so that "
@@ -167,6 +169,11 @@ class SignalStreamSettings(Table):
                 _OF_REQUESTS,
                 "without jwks_url, discover, poll_url or verification_url: remove it",
             )
+
+    @property
+    def table(self) -> str:
+        """Its name, for errors."""
+        return f"signals.streams[{self.issuer}]"
 
     @property
     def has_own_keys(self) -> bool:

@@ -70,7 +70,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert table.actions == {}
     (stream,) = table.streams
     assert (stream.max_age_seconds, stream.leeway_seconds) == (86_400, 30)
-    assert (stream.applies_to, stream.accepted_types, stream.subject_formats) == ((), (), ())
+    assert (stream.applies_to, stream.subject_formats) == ((), ())
+    assert stream.accepted_types == ("secevent+jwt",)
     assert not stream.has_own_keys
 
 
@@ -102,7 +103,7 @@ def test_a_stream_may_have_keys_of_its_own(tmp_path: Path, keys: str, setting: s
 def test_all_that_a_stream_may_have(tmp_path: Path) -> None:
     stream = """
 applies_to = ["https://idp.example"]
-accepted_types = ["JWT"]
+accepted_types = ["JWT", ""]
 subject_formats = ["email", "opaque"]
 push_authorization_file = "push"
 poll_url = "https://idp.example/poll"

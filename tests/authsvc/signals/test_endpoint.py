@@ -377,7 +377,7 @@ async def test_a_slow_sender_is_disconnected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     quick = ConnectionSettings(header_timeout_seconds=0.1, request_timeout_seconds=0.1)
-    monkeypatch.setattr("authsvc.server.signals.CONNECTIONS", quick)
+    monkeypatch.setattr("authsvc.server.signal_receiver.CONNECTIONS", quick)
     async with endpoint(configured(tmp_path)) as served, asyncio.timeout(TIMEOUT_SECONDS):
         host, port = served.address.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
