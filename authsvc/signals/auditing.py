@@ -12,6 +12,7 @@ from authsvc.domain.errors import AuthError
 from authsvc.domain.provider_session import session_digest, shown_digest
 from authsvc.domain.revocation_target import ProviderSessionTarget, SubjectTarget
 from authsvc.signals.errors import SignalError
+from authsvc.signals.event_types import OTHER
 from authsvc.signals.observing import Effect, SignalResult
 from authsvc.signals.signals import Signal, SignalToken, Stream
 from authsvc.signals.targets import Target
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 REJECTED_PER_SECOND = 100.0
 REJECTED_BURST = 200.0
 """Rejected signals that are audited; more would not inform, and would fill the disk."""
+
+MAX_SHOWN_CHARACTERS = 128
+"""How much of an event type or an issuer is shown that is not known here."""
 
 WARNINGS_PER_SECOND = 1 / 60
 WARNINGS_BURST = 5.0
@@ -47,7 +51,7 @@ class SignalAudit:
             issuer=token.stream.issuer,
             subject=_subject(signal),
             token_id=token.token_id,
-            detail=f"{signal.name} ({effect.action}): {what}",
+            detail=f"{_name(signal)} ({effect.action}): {what}",
             client_address=effect.client_address,
         )
         if effect.result is SignalResult.UNKNOWN_SUBJECT:
@@ -74,6 +78,13 @@ class SignalAudit:
             log.warning("signals[%s]: %s", issuer, printable(text))
 
 
+def _name(signal: Signal) -> str:
+    """The short name of an event's type; the beginning of its URI where it has none."""
+    if signal.name != OTHER:
+        return signal.name
+    return repr(signal.event_type[:MAX_SHOWN_CHARACTERS])
+
+
 def _what(stream: Stream, signal: Signal, effect: Effect) -> str:
     """What a signal did, or why it did nothing."""
     match effect.result:
@@ -87,7 +98,7 @@ def _what(stream: Stream, signal: Signal, effect: Effect) -> str:
     if signal.subject.is_known:
         subject = signal.subject
         issuers = {it.issuer for it in subject.users} | {it.issuer for it in subject.tokens}
-        named = ", ".join(sorted(repr(issuer[:128]) for issuer in issuers))
+        named = ", ".join(sorted(repr(issuer[:MAX_SHOWN_CHARACTERS]) for issuer in issuers))
         return f"{stream.table}.applies_to has no {named}"
     return signal.subject.fault
 

@@ -52,7 +52,7 @@ async def verify_logout(verifier: SignatureVerifier, text: str, now: float) -> S
         token_id=signed.token_id,
         key=message_key("logout", stream.issuer, signed.token_id),
         until=issued + min(ages) + stream.leeway_seconds + CLOCK_MARGIN_SECONDS,
-        signals=(Signal(LOGOUT, subject, issued, event),),
+        signals=(Signal(LOGOUT_EVENT, LOGOUT, subject, issued, event),),
     )
 
 

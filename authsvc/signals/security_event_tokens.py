@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from authsvc.signals.errors import invalid_request
 from authsvc.signals.event_types import LOGOUT_EVENT, short_name
-from authsvc.signals.signals import Signal, SignalToken, Stream
+from authsvc.signals.signals import Signal, SignalToken
 from authsvc.signals.subjects import subject_of
 from authsvc.signals.verification import (
     CLOCK_MARGIN_SECONDS,
@@ -33,7 +33,7 @@ async def verify_set(verifier: SignatureVerifier, text: str, now: float) -> Sign
         SignalError: it is rejected.
         AuthError: KEYS_UNAVAILABLE: the keys are unavailable, so that it may be valid.
     """
-    signed = await verifier.verify(text, _accepted_types, now)
+    signed = await verifier.verify(text, lambda stream: stream.set_types, now)
     stream, claims = signed.stream, signed.claims
     if claims.get("sub") is not None:
         # Access tokens and ID tokens have it (SSF 1.0 section 4.1.1).
@@ -48,10 +48,6 @@ async def verify_set(verifier: SignatureVerifier, text: str, now: float) -> Sign
         until=issued + stream.max_age_seconds + stream.leeway_seconds + CLOCK_MARGIN_SECONDS,
         signals=tuple(_signal(signed, *event, issued, latest) for event in events.items()),
     )
-
-
-def _accepted_types(stream: Stream) -> Collection[str]:
-    return [name.lower().removeprefix("application/") for name in stream.accepted_types]
 
 
 def _events(claims: Mapping[str, object]) -> dict[str, object]:
@@ -79,6 +75,7 @@ def _signal(
     times = members.get("event_timestamp"), claims.get("toe")
     places = claims.get("sub_id"), members.get("subject")
     return Signal(
+        event_type=event_type,
         name=short_name(event_type),
         subject=subject_of(places, signed.stream.subject_formats),
         time=event_time(times, issued, latest),

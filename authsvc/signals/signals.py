@@ -25,7 +25,7 @@ class Stream:
             receiver's id of security event tokens.
         applies_to: issuers of the tokens that it may revoke.
         accepted_types: header ``typ`` of its security event tokens, without regard to case or
-            ``application/``; an empty one for none.
+            ``application/``; ``none`` for tokens without one.
         subject_formats: formats of ``SUBJECT_FORMATS`` whose value is the subject of tokens.
         leeway_seconds: how far its clock may deviate.
         max_age_seconds: how long ago a token may have been issued.
@@ -46,6 +46,12 @@ class Stream:
     def table(self) -> str:
         """The table of the configuration that its settings are in."""
         return f"signals.streams[{self.issuer}]"
+
+    @property
+    def set_types(self) -> frozenset[str]:
+        """``accepted_types`` in the form of ``CompactJws.token_type``."""
+        names = (name.lower().removeprefix("application/") for name in self.accepted_types)
+        return frozenset("" if name == "none" else name for name in names)
 
     @property
     def algorithms_setting(self) -> str:
@@ -70,6 +76,7 @@ class Signal:
     """One event of a verified token.
 
     Attributes:
+        event_type: the URI of its type, as the sender wrote it.
         name: the short name of its type.
         subject: what it is about.
         time: when it happened, as far as the sender says so, in seconds since the epoch: it was
@@ -77,6 +84,7 @@ class Signal:
         event: its members, as the sender wrote them.
     """
 
+    event_type: str
     name: str
     subject: Subject
     time: float

@@ -147,7 +147,7 @@ def _check_type(jws: CompactJws, accepted: Collection[str], stream: Stream) -> N
     """
     if jws.token_type in accepted:
         return
-    shown = ", ".join(name or "none" for name in accepted)
+    shown = ", ".join(sorted(name or "none" for name in accepted))
     raise invalid_request(
         "The header typ is not that of this kind of token.",
         detail=f"typ {jws.token_type[:32]!r}, accepted: {shown}",

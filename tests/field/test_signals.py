@@ -108,7 +108,7 @@ AUTHENTIK_SESSION: dict[str, object] = {
     ),
 }
 GOOGLE_SUBJECT = {"subject_type": "iss-sub", "iss": GOOGLE, "sub": "7375626A656374"}
-FROM_GOOGLE: dict[str, Any] = {"applies_to": (GOOGLE_TOKENS,), "accepted_types": ("", "JWT")}
+FROM_GOOGLE: dict[str, Any] = {"applies_to": (GOOGLE_TOKENS,), "accepted_types": ("none", "JWT")}
 
 CASES = {
     "OIDC Back-Channel Logout 1.0 section 2.4": Case(
@@ -458,7 +458,7 @@ async def test_which_tokens_a_signal_ends(case: Case, clock: Clock) -> None:
 @by_name
 async def test_the_other_endpoint_takes_none(case: Case, clock: Clock) -> None:
     sender = Sender(case.issuer)
-    lax = {**case.stream, "accepted_types": ("", "JWT", "secevent+jwt", "logout+jwt")}
+    lax = {**case.stream, "accepted_types": ("none", "JWT", "secevent+jwt", "logout+jwt")}
     desk = Desk(clock, sender.stream(**lax))
     receive = desk.receive_set if case.is_logout else desk.receive_logout
     with pytest.raises(SignalError) as caught:
@@ -512,7 +512,7 @@ async def test_no_other_token_is_a_signal(
     claims: dict[str, object], typ: str | None, clock: Clock
 ) -> None:
     sender = Sender(OIDC)
-    desk = Desk(clock, sender.stream(accepted_types=("", "JWT", "at+jwt", "secevent+jwt")))
+    desk = Desk(clock, sender.stream(accepted_types=("none", "JWT", "at+jwt", "secevent+jwt")))
     for receive in (desk.receive_set, desk.receive_logout):
         with pytest.raises(SignalError) as caught:
             await receive(sender.signed({"typ": typ}, claims))
@@ -523,7 +523,7 @@ async def test_no_other_token_is_a_signal(
 async def test_apples_notifications_are_no_security_event_tokens(clock: Clock) -> None:
     """Their claim ``events`` is JSON in a string, and names no event of a specification."""
     sender = Sender("https://appleid.apple.com")
-    desk = Desk(clock, sender.stream(accepted_types=("", "JWT")))
+    desk = Desk(clock, sender.stream(accepted_types=("none", "JWT")))
     events = '{"type":"consent-revoked","sub":"001","event_time":1800000000000}'
     text = sender.signed({"typ": None}, {"aud": RECEIVER, "events": events})
     with pytest.raises(SignalError, match="Claim events is not an object"):

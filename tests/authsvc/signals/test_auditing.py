@@ -129,6 +129,15 @@ async def test_a_set(
     )
 
 
+async def test_an_event_that_is_not_known_here(
+    desk: Desk, sender: Sender, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = "https://schemas.example/" + "x" * 1_000
+    await desk.receive_set(sender.security_event_token(event_type=uri))
+    (event,) = events(caplog, "SIGNAL_RECEIVED")
+    assert event["detail"] == f"{uri[:128]!r} (none): nothing"
+
+
 async def test_a_session_whose_user_is_not_understood(
     desk: Desk, sender: Sender, caplog: pytest.LogCaptureFixture
 ) -> None:

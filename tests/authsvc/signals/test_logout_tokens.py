@@ -141,7 +141,7 @@ async def test_other_tokens_are_no_signals(
     sender: Sender, typ: str | None, claims: dict[str, object]
 ) -> None:
     text = sender.signed({"typ": typ}, claims)
-    lax = ("", "jwt", "at+jwt", "logout+jwt", "secevent+jwt")
+    lax = ("none", "jwt", "at+jwt", "logout+jwt", "secevent+jwt")
     verifier = verifier_of(sender.stream(accepted_types=lax))
     for verify in (verify_logout, verify_set):
         with pytest.raises(SignalError, match="invalid_request"):
