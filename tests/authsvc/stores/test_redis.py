@@ -518,7 +518,10 @@ async def test_a_record_costs_a_kilobyte_at_most(tmp_path: Path) -> None:
 
             async def write(batch: list[str]) -> None:
                 for name in batch:
-                    grant = Grant(os.urandom(32), 1.8e9 + 0.5, 1.8e9 + 3600.5, name, "a-client-id")
+                    grant = Grant(
+                        *(os.urandom(32), 1.8e9 + 0.5, 1.8e9 + 3600.5, name, "a-client-id"),
+                        provider_session=secrets.token_urlsafe(32),
+                    )
                     await store.put(
                         replace(
                             record(name, now=1.8e9 + 0.123456),
