@@ -142,7 +142,8 @@ BOUNDED = {
     "authsvc/http_server/waiting.py": {"WaitingConnections._by_phase": "open connections"},
     "authsvc/signals/verification.py": {"SignatureVerifier._streams": CONFIGURATION},
     "authsvc/access/rates.py": {
-        "CallRates._by_issuer": "configured issuers, and one for everyone's; 32,768 buckets each",
+        "CallRates._groups": "configured issuers and everyone's, at registered resources; 32,768 "
+        "buckets each",
         "CallRates.rejected": "101 names of limits",
     },
     "authsvc/resolver/call_limits.py": {"CallLimits._reported": "1,024 limits of resources"},

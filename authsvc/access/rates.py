@@ -18,8 +18,9 @@ from authsvc.domain.rates import ONE_CALL, CallCounts, Rate, RateLimit, RatePer
 from authsvc.domain.resolution import Principal
 
 MAX_BUCKETS = 32_768
-"""Buckets of one issuer's subjects and clients; the one used longest ago is evicted first, and is
-full when it is used again. Issuers are configured, so there are few."""
+"""Buckets of one issuer's subjects and clients at one resource; the one used longest ago is evicted
+first, and is full when it is used again. Issuers and resources are configured, so there are few. So
+neither the clients of one issuer nor those of one MCP server evict the buckets of another."""
 
 BUCKET_BYTES = 800
 """What a bucket may take, on average, with its key. Where they take more, fewer are kept."""
@@ -39,14 +40,15 @@ class BucketUse(NamedTuple):
     """What a request takes of one bucket.
 
     Attributes:
-        issuer: whose buckets it is one of; empty for everyone's.
-        key: of the bucket, among these.
+        group: the resource and the issuer whose bucket it is: no resource for authsvc's own limits,
+            and no issuer for everyone's.
+        key: of the bucket, in its group.
         limit: what the bucket is filled by.
         calls: how many it takes.
         setting: of a limit of ``[limits]``, its name in the configuration; empty for another.
     """
 
-    issuer: str
+    group: tuple[str, str]
     key: tuple[object, ...]
     limit: RateLimit
     calls: int
@@ -110,7 +112,7 @@ class CallRates:
     ) -> None:
         self._own = (service or ServiceRates()).limits
         self.clock = clock
-        self._by_issuer: dict[str, LruCache[tuple[object, ...], TokenBucket]] = {}
+        self._groups: dict[tuple[str, str], LruCache[tuple[object, ...], TokenBucket]] = {}
         self.rejected: Counter[str] = Counter()
 
     def uses(
@@ -163,10 +165,10 @@ class CallRates:
             self._bucket(use, now).put_back(use.calls)
 
     def _bucket(self, use: BucketUse, now: float) -> TokenBucket:
-        buckets = self._by_issuer.get(use.issuer)
+        buckets = self._groups.get(use.group)
         if buckets is None:
             buckets = LruCache(MAX_BUCKETS, bytes_for(MAX_BUCKETS, ENTRY_BYTES + BUCKET_BYTES))
-            self._by_issuer[use.issuer] = buckets
+            self._groups[use.group] = buckets
         bucket = buckets.get(use.key)
         if bucket is None:
             rate = use.limit.rate
@@ -186,11 +188,11 @@ def _use(
     limit: RateLimit, principal: Principal, resource: str, calls: int, setting: str
 ) -> BucketUse:
     rate = limit.rate
-    key = (resource, limit.name, rate.calls_per_second, rate.burst, limit.per.value)
+    key = (limit.name, rate.calls_per_second, rate.burst, limit.per.value)
     issuer, subject, client_id = principal.issuer, principal.subject, principal.client_id
     if limit.per is RatePer.EVERYONE:
-        return BucketUse("", key, limit, calls, setting)
+        return BucketUse((resource, ""), key, limit, calls, setting)
     if limit.per is RatePer.CLIENT and client_id:
-        return BucketUse(issuer, (*key, client_id), limit, calls, setting)
+        return BucketUse((resource, issuer), (*key, client_id), limit, calls, setting)
     # A token that names no client is of a client of its own: its subject.
-    return BucketUse(issuer, (*key, "", subject), limit, calls, setting)
+    return BucketUse((resource, issuer), (*key, "", subject), limit, calls, setting)

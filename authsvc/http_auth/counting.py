@@ -23,9 +23,7 @@ class CountingOptions:
     """
 
     def __init__(self, resolver: Resolver) -> None:
-        parameters = inspect.signature(resolver.resolve).parameters
-        takes_any = any(it.kind is it.VAR_KEYWORD for it in parameters.values())
-        self._takes_them = takes_any or "recheck" in parameters
+        self._takes_them = _takes_counts(resolver)
 
     def of_resolve(self, counts: CallCounts) -> dict[str, Any]:
         """Those of ``resolve``: what is not the default.
@@ -51,3 +49,12 @@ class CountingOptions:
             )
             raise internal_error()
         return {"rate_limits": counts.rate_limits}
+
+
+def _takes_counts(resolver: Resolver) -> bool:
+    try:
+        parameters = inspect.signature(resolver.resolve).parameters
+    except (TypeError, ValueError):
+        return False  # one that is not of Python
+    takes_any = any(it.kind is it.VAR_KEYWORD for it in parameters.values())
+    return takes_any or "recheck" in parameters

@@ -183,7 +183,7 @@ def test_rejections_are_counted_by_a_bounded_number_of_names(calls: Calls) -> No
     assert len(counts) == MAX_COUNTED_NAMES + 1
 
 
-def test_one_issuer_evicts_no_bucket_of_another(
+def test_one_issuer_or_resource_evicts_no_bucket_of_another(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rates_module, "MAX_BUCKETS", 2)
@@ -191,6 +191,9 @@ def test_one_issuer_evicts_no_bucket_of_another(
     assert calls.served(principal(), SEARCH, everyone) == 3
     for number in range(5):
         calls.wait(principal(f"{number}", issuer="https://anybody"), SEARCH)
+        # Nor does one MCP server, whatever limits it names.
+        others = (SEARCH, RateLimit(f"{number}", THREE, RatePer.EVERYONE))
+        calls.wait(principal(f"{number}"), *others, resource=OTHER_RESOURCE)
     assert calls.served(principal(), SEARCH) == 0
     assert calls.served(principal(), everyone) == 0
     # Within one issuer the bucket that was used longest ago is full again.

@@ -9,6 +9,7 @@ import pytest
 from authsvc.domain.rates import ONE_CALL, RECHECK, CallCounts, Rate, RateLimit
 from authsvc.domain.resolution import Resolution
 from authsvc.http_auth.anonymous_bodies import AnonymousBodies
+from authsvc.http_auth.counting import CountingOptions
 from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
@@ -135,3 +136,15 @@ async def test_limits_that_a_resolver_does_not_take_are_a_fault_of_the_server(
         )
     assert caught.value.status == 500
     assert "the requirement has rate_limits, which the resolver does not take" in caplog.text
+
+
+class Unsigned(Own):
+    """One whose methods have no signature that Python knows."""
+
+    resolve = type("Foreign", (), {"__signature__": "none", "__call__": Own.resolve})()
+
+
+async def test_a_resolver_without_a_signature_is_given_nothing() -> None:
+    assert CountingOptions(Unsigned()).of_resolve(RECHECK) == {}
+    assert CountingOptions(Own()).of_resolve(RECHECK) == {}
+    assert CountingOptions(Recording()).of_resolve(RECHECK) == {"recheck": True}
