@@ -19,7 +19,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from authsvc.access.rates import CallRates, ServiceRates
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.rates import Rate
 from authsvc.domain.resolution import Resolution, Resolver, shown
 from authsvc.http_auth.refusals import Refusal, service_unavailable, unauthenticated
 from authsvc.server.running import running as running_authsvc
@@ -243,6 +245,30 @@ async def gated(
 async def serving(app: App, resolver: MemoryResolver) -> AsyncIterator[Endpoint]:
     async with gated(app, resolver) as http:
         yield Endpoint(http, resolver, Meeting())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_limit_of_calls_ends_no_stream(
+    resolver: MemoryResolver, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """It counts when it is opened; the checks while it lasts count as nothing."""
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
+    resolver._rates = CallRates(ServiceRates(per_subject=Rate(1e-6, 1.0)))  # as authsvc has them
+    resolver.sessions["first"] = owner("alice")
+    app = App()
+    async with serving(app, resolver) as endpoint:
+        body = request("ping") if method == "POST" else None
+        async with streaming(endpoint, method, "first", body=body) as response:
+            parts = response.aiter_text()
+            assert await anext(parts) == app.chunk
+            await checked_again(resolver)
+            another = await endpoint.post(request("ping"), session="first", token="alice-1")
+            assert another.status_code == 429
+            await checked_again(resolver)
+            reason = revoke(endpoint, "first")
+            rest = "".join([part async for part in parts])
+    assert reason in rest
+    assert "RATE_LIMITED" not in rest
 
 
 @pytest.mark.parametrize("end", [revoke, expire, end_session, break_resolver])
