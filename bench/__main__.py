@@ -31,6 +31,7 @@ SECTIONS = {
     "start": "bench.sections.start",
     "gate": "bench.sections.gate",
     "anonymous": "bench.sections.anonymous",
+    "audit": "bench.sections.audit",
     "peers": "bench.peers.section",
 }
 """Modules with ``async def run(options: Options) -> Section``, in the report's order."""

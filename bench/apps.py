@@ -1,7 +1,7 @@
 """An MCP server of one trivial tool, twice: behind the gate, and without it.
 
-``python -m bench.apps AUTHSVC RESOURCE`` prints its address and serves until its standard input
-closes.
+``python -m bench.apps AUTHSVC RESOURCE [CALLS FORMAT FILE]`` prints its address and serves until
+its standard input closes. The gate audits calls where CALLS says so, to a file of a format.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
 from bench import serving
 from mcp_adapter import SessionGate
@@ -64,7 +65,7 @@ def greeting() -> Server[Any]:
     return Server("bench", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-def build(authsvc: AuthClient, resource: str) -> Starlette:
+def build(authsvc: AuthClient, resource: str, audit: CallAudit | None = None) -> Starlette:
     """Both, by path."""
     ours = StreamableHttp(greeting(), max_body_bytes=DEFAULT_MAX_BODY_BYTES)
 
@@ -75,14 +76,25 @@ def build(authsvc: AuthClient, resource: str) -> Starlette:
 
     return Starlette(
         routes=[
-            Route(PATHS["gate"], SessionGate(ours, resolver=authsvc, resource=resource)),
+            Route(
+                PATHS["gate"],
+                SessionGate(ours, resolver=authsvc, resource=resource, audit=audit),
+            ),
             Route(PATHS["no gate"], Ungated(ours)),
         ],
         lifespan=lifespan,
     )
 
 
+def _audit(audited: list[str]) -> CallAudit | None:
+    if not audited:
+        return None
+    calls, audit_format, file = audited
+    # Checked there.
+    return CallAudit(calls, format=audit_format, file=file)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
-    target, resource = sys.argv[1:]
+    target, resource, *audited = sys.argv[1:]
     # How long a call takes is a figure here, and never a failure.
-    serving.run(build(AuthClient(target, deadline_seconds=30.0), resource))
+    serving.run(build(AuthClient(target, deadline_seconds=30.0), resource, _audit(audited)))

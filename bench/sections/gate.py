@@ -83,10 +83,10 @@ async def run(options: Options) -> Section:
 
 
 def _side(adapter: ServerProcess, requests: Sequence[bytes]) -> Side[Sample]:
-    return lambda: _closed_loop(adapter, requests)
+    return lambda: closed_loop(adapter, requests)
 
 
-async def _closed_loop(adapter: ServerProcess, requests: Sequence[bytes]) -> Sample:
+async def closed_loop(adapter: ServerProcess, requests: Sequence[bytes]) -> Sample:
     """Each request over and over, on a connection of its own.
 
     Raises:
