@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from authsvc.audit.calls import CallAudit
     from authsvc.domain.rates import Rate, RateLimit, RatePer
     from authsvc.http_auth.requirements import (
         Requirement,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mcp_adapter.gate.origins import with_origin_checks
 
 __all__ = [
+    "CallAudit",
     "Rate",
     "RateLimit",
     "RatePer",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "CallAudit": "authsvc.audit.calls",
     "Rate": "authsvc.domain.rates",
     "RateLimit": "authsvc.domain.rates",
     "RatePer": "authsvc.domain.rates",

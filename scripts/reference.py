@@ -42,6 +42,7 @@ from authsvc.domain.record import Record
 from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Session
 from authsvc.server.config import Settings
 from mcp_adapter import (
+    CallAudit,
     Requirement,
     SessionGate,
     caller,
@@ -72,6 +73,7 @@ PROGRAMS: tuple[tuple[str, type[FileSettings]], ...] = (
 
 INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("mcp_adapter", SessionGate),
+    ("mcp_adapter", CallAudit),
     ("mcp_adapter", Requirement),
     ("mcp_adapter", with_broader_scopes),
     ("mcp_adapter", with_origin_checks),

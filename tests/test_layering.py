@@ -71,7 +71,7 @@ MAY_IMPORT = {
         *("domain", "common", "tokens", "stores", "access", "audit", "resolver", "admin"),
         "mcp_adapter.gate",
     },
-    "mcp_adapter.__init__": {"domain", "http_auth", "mcp_adapter.gate"},
+    "mcp_adapter.__init__": {"audit", "domain", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.__main__": {"common", "mcp_adapter.server"},
 }
 """The other folders that each folder of ``authsvc`` (no prefix) and ``mcp_adapter`` may import."""

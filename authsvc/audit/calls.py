@@ -38,9 +38,22 @@ class CallAudit:
     A full queue drops events, counts them, and reports the count; nothing waits. ``close`` writes
     what is pending, and so does the end of the process.
 
+    Args:
+        calls: which calls are audited: ``off``, ``sampled`` or ``full``.
+        sample_ratio: of the calls, where ``calls`` is ``sampled``; more than 0, at most 1.
+        file: events are appended to it; without one they are logged, by ``authsvc.calls``.
+        format: of the file: ``json`` or ``ocsf``.
+        clock: seconds since the epoch.
+        traceparent: the context of the current trace, as W3C Trace Context spells it; empty without
+            one. A gate audits a call under it, and otherwise under the client's.
+
     Attributes:
         counts: number of events by result: ``written``, ``dropped``, ``failed``.
-        traceparent: see ``__init__``.
+        traceparent: see above.
+
+    Raises:
+        OSError: the file cannot be written, or is a symbolic link.
+        ValueError: an argument has no such value, or ``format`` has no file.
     """
 
     def __init__(
@@ -53,21 +66,6 @@ class CallAudit:
         clock: Callable[[], float] = time.time,
         traceparent: Callable[[], str] = str,
     ) -> None:
-        """Create the audit.
-
-        Args:
-            calls: which calls are audited.
-            sample_ratio: of the calls, where ``calls`` is ``sampled``; more than 0, at most 1.
-            file: events are appended to it; without one they are logged, by ``authsvc.calls``.
-            format: of the file.
-            clock: seconds since the epoch.
-            traceparent: the context of the current trace, as W3C Trace Context spells it; empty
-                without one. A gate audits a call under it, and otherwise under the client's.
-
-        Raises:
-            OSError: the file cannot be written, or is a symbolic link.
-            ValueError: an argument has no such value, or ``format`` has no file.
-        """
         _check(calls, sample_ratio, format, has_file=file is not None)
         self._ratio = {"off": 0.0, "sampled": sample_ratio, "full": 1.0}[calls]
         self._clock = clock

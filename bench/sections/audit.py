@@ -19,7 +19,7 @@ from bench.sections.gate import CONNECTIONS, ERAS, closed_loop, tool_call
 from bench.stage import NO_LIMITS, Side, Stage, alternate, authsvc_stage, ext_authz_tables
 
 SESSIONS = 200
-CHECKS = 3_000
+CALLS = 3_000
 
 OFF = "off"
 MODES = {
@@ -88,7 +88,7 @@ format = "{audit_format}"
 
 
 async def _checks(ours: Stage) -> Sample:
-    return (await ours.load(CHECK, mix={"hot": 1.0}, calls=CHECKS)).sample
+    return (await ours.load(CHECK, mix={"hot": 1.0}, calls=CALLS)).sample
 
 
 def _gate(adapter: ServerProcess, population: Population, era: str) -> Side[Sample]:
@@ -97,7 +97,7 @@ def _gate(adapter: ServerProcess, population: Population, era: str) -> Side[Samp
     requests = [
         tool_call(PATHS["gate"], ERAS[era], token, session, number) for number in range(CONNECTIONS)
     ]
-    return lambda: closed_loop(adapter, requests)
+    return lambda: closed_loop(adapter, requests, CALLS)
 
 
 def _micros(samples: Sequence[Sample]) -> list[float]:

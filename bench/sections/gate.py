@@ -86,7 +86,9 @@ def _side(adapter: ServerProcess, requests: Sequence[bytes]) -> Side[Sample]:
     return lambda: closed_loop(adapter, requests)
 
 
-async def closed_loop(adapter: ServerProcess, requests: Sequence[bytes]) -> Sample:
+async def closed_loop(
+    adapter: ServerProcess, requests: Sequence[bytes], calls: int = CALLS
+) -> Sample:
     """Each request over and over, on a connection of its own.
 
     Raises:
@@ -98,7 +100,7 @@ async def closed_loop(adapter: ServerProcess, requests: Sequence[bytes]) -> Samp
     async def caller(
         request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        for _ in range(CALLS // CONNECTIONS):
+        for _ in range(calls // CONNECTIONS):
             _, body = await exchange(reader, writer, request)
             if b'"hello"' not in body:
                 raise LoadError(f"a tool call was answered {body[:300]!r}")
@@ -110,7 +112,7 @@ async def closed_loop(adapter: ServerProcess, requests: Sequence[bytes]) -> Samp
     seconds = asyncio.get_running_loop().time() - start
     for _, writer in connections:
         writer.close()
-    return Sample(CALLS, seconds, cpu_seconds, 0.0)
+    return Sample(calls, seconds, cpu_seconds, 0.0)
 
 
 async def connected(

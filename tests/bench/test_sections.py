@@ -8,7 +8,7 @@ import pytest
 
 from bench.apps import PATHS
 from bench.section import Options
-from bench.sections import anonymous, gate, independent, refresh
+from bench.sections import anonymous, audit, gate, independent, refresh
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +38,21 @@ async def test_the_section_on_anonymous_clients_has_all_sides(
     section = await anonymous.run(Options(tmp_path, rounds=1))
     assert [row[0] for row in section.rows] == [anonymous.ALONE, *anonymous.FLOODS]
     assert len(section.goals) == len(anonymous.FLOODS)
+
+
+async def test_the_section_on_the_audit_has_all_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "SESSIONS", 20)
+    monkeypatch.setattr(audit, "CALLS", 80)
+    section = await audit.run(Options(tmp_path, rounds=1))
+    kinds = ["Check", *(f"gate, {era}" for era in gate.ERAS)]
+    assert [row[0] for row in section.rows] == [
+        f"{kind}: {mode}" for kind in kinds for mode in audit.MODES
+    ]
+    # What is measured has been written.
+    written = {path.parent.name for path in tmp_path.rglob("checks") if path.stat().st_size}
+    assert {"2", "3"} <= written
 
 
 async def test_new_tokens_are_beside_bare_verifications(
