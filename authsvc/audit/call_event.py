@@ -10,8 +10,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from authsvc.domain.resolution import SESSION_ID_SHOWN, Actor, shown
 
@@ -94,7 +96,7 @@ class CallEvent:
     @property
     def characters(self) -> int:
         """About how many characters it has: its size in a queue."""
-        size = sum(len(getattr(self, name)) for name in _TEXTS)
+        size = sum(map(len, _texts_of(self)))
         for actor in self.actors:
             size += len(actor.subject) + len(actor.issuer) + len(actor.client_id)
         for name, value in self.arguments.items():
@@ -108,22 +110,37 @@ _TEXTS = (
 )
 """The fields of a call event that are text of any length."""
 
+_texts_of = attrgetter(*_TEXTS)
+
 
 def bounded(event: CallEvent) -> CallEvent:
     """The event with no text longer than ``MAX_VALUE_CHARACTERS``, and no whole session id."""
-    changes: dict[str, object] = {
-        name: cut(text)
-        for name in _TEXTS
-        if len(text := getattr(event, name)) > MAX_VALUE_CHARACTERS
-    }
+    if _is_bounded(event):
+        return event
+    changes: dict[str, Any] = {name: cut(getattr(event, name)) for name in _TEXTS}
     if len(event.session) > SESSION_ID_SHOWN + 1:
         changes["session"] = shown(event.session)
-    if event.actors:
-        changes["actors"] = tuple(map(_bounded_actor, event.actors[:MAX_ACTORS]))
-    if event.arguments:
-        arguments = islice(event.arguments.items(), MAX_ARGUMENTS)
-        changes["arguments"] = {cut(name): cut(value) for name, value in arguments}
-    return replace(event, **changes) if changes else event  # type: ignore[arg-type]
+    changes["actors"] = tuple(map(_bounded_actor, event.actors[:MAX_ACTORS]))
+    arguments = islice(event.arguments.items(), MAX_ARGUMENTS)
+    changes["arguments"] = {cut(name): cut(value) for name, value in arguments}
+    return replace(event, **changes)
+
+
+def _is_bounded(event: CallEvent) -> bool:
+    longest_argument = max(map(len, chain.from_iterable(event.arguments.items())), default=0)
+    return (
+        max(map(len, _texts_of(event))) <= MAX_VALUE_CHARACTERS
+        and len(event.session) <= SESSION_ID_SHOWN + 1
+        and len(event.actors) <= MAX_ACTORS
+        and not any(map(_is_long, event.actors))
+        and len(event.arguments) <= MAX_ARGUMENTS
+        and longest_argument <= MAX_VALUE_CHARACTERS
+    )
+
+
+def _is_long(actor: Actor) -> bool:
+    longest = max(len(actor.subject), len(actor.issuer), len(actor.client_id))
+    return longest > MAX_VALUE_CHARACTERS
 
 
 def _bounded_actor(actor: Actor) -> Actor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +78,26 @@ def test_every_text_is_cut_and_a_session_is_never_whole() -> None:
     assert len(found.arguments) <= MAX_ARGUMENTS
     assert found.characters < 50 * MAX_VALUE_CHARACTERS
     assert found.tool == "x" * (MAX_VALUE_CHARACTERS - len(CUT)) + CUT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": LONG},
+        {"session": SESSION},
+        {"actors": (Actor(LONG),)},
+        {"actors": (Actor("a", client_id=LONG),)},
+        {"actors": (Actor("a"),) * (MAX_ACTORS + 1)},
+        {"arguments": {"n": LONG}},
+        {"arguments": {LONG: "v"}},
+        {"arguments": {str(number): "v" for number in range(MAX_ARGUMENTS + 1)}},
+    ],
+)
+def test_each_bound_alone(change: dict[str, Any]) -> None:
+    event = CallEvent("ping", CallOutcome.SUCCEEDED, **change)
+    found = bounded(event)
+    assert found.characters < event.characters or found.session == "01234567…"
+    assert bounded(found) is found
 
 
 @given(
