@@ -332,11 +332,15 @@ def _service(name: str, resource: str) -> Event:
 
 
 def _resource(event: CallEvent) -> Event:
-    """The tool that was called, with the arguments that it declares as safe."""
-    found: Event = {"name": event.tool, "type": "MCP tool", **_TARGET}
+    """What was called, got or read, with the arguments that a tool declares as safe."""
+    kind = _KINDS.get(event.method, "tool")
+    found: Event = {"name": event.tool, "type": f"MCP {kind}", **_TARGET}
     if event.arguments:
         found["data"] = {"arguments": dict(event.arguments)}
     return found
+
+
+_KINDS = {"prompts/get": "prompt", "resources/read": "resource"}
 
 
 def _endpoint(address: str) -> Event:

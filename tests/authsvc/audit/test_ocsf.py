@@ -227,6 +227,19 @@ def test_activities_of_methods(method: str, activity: tuple[int, str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("tools/call", "MCP tool"),
+        ("prompts/get", "MCP prompt"),
+        ("resources/read", "MCP resource"),
+    ],
+)
+def test_kinds_of_what_is_called(method: str, kind: str) -> None:
+    event = CallEvent(method, CallOutcome.SUCCEEDED, tool="name")
+    assert checked(ocsf.call(event, 2e9, 1.0))["resources"][0]["type"] == kind
+
+
+@pytest.mark.parametrize(
     ("method", "activity"),
     [
         ("ListSessions", "Read"),
