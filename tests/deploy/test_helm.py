@@ -57,6 +57,7 @@ OTHERS: dict[str, Any] = {
         **PROGRAM,
         "config": "of = 'authsvc'",
         "serveKeys": True,
+        "receiveSignals": True,
         "probeArguments": ["--key-file=own.key"],
     },
     "adapter": {**PROGRAM, "config": "  # It is indented.\nof = 'the adapter'\n"},
@@ -70,7 +71,10 @@ OTHERS: dict[str, Any] = {
     "networkPolicies": {
         **{
             name: [PEER]
-            for name in ("dns", "adapterClients", "callers", "keyReaders", "issuers", "s3")
+            for name in (
+                *("dns", "adapterClients", "callers", "keyReaders", "signalSenders"),
+                *("issuers", "s3"),
+            )
         },
         **{name: [RULE] for name in ("authsvcEgress", "adapterEgress")},
     },
@@ -351,7 +355,7 @@ def test_authsvc_alone(helm: Helm) -> None:
     assert len(policy(alone, "authsvc")["egress"]) == 1
 
 
-def test_the_port_of_the_keys_is_open_where_it_is_wanted(
+def test_ports_beside_that_of_the_calls_are_open_where_they_are_wanted(
     helm: Helm, rendered: dict[Key, Manifest], others: dict[Key, Manifest]
 ) -> None:
     def ports(manifests: dict[Key, Manifest]) -> list[tuple[str, int]]:
@@ -362,8 +366,12 @@ def test_the_port_of_the_keys_is_open_where_it_is_wanted(
         return [(it["name"], of_pods[it["targetPort"]]) for it in service]
 
     assert ports(rendered) == [("grpc", 50051)]
-    assert ports(others) == [("grpc", 50051), ("https-keys", 50053)]
-    closed = {"networkPolicies": {"keyReaders": [PEER]}}
+    assert ports(others) == [
+        ("grpc", 50051),
+        ("https-keys", 50053),
+        ("https-signals", 50054),
+    ]
+    closed = {"networkPolicies": {"keyReaders": [PEER], "signalSenders": [PEER]}}
     assert len(policy(helm.rendered(CHART, closed), "authsvc")["ingress"]) == 1
 
 
@@ -394,9 +402,10 @@ def test_the_values_of_the_page_about_gateways(helm: Helm) -> None:
 
 
 def test_peers_and_rules_are_those_that_are_given(others: dict[Key, Manifest]) -> None:
-    calls, keys = policy(others, "authsvc")["ingress"]
-    assert calls["from"][1:] == keys["from"] == [PEER]
-    assert [it["port"] for it in (*calls["ports"], *keys["ports"])] == [50051, 50053]
+    calls, keys, signals = policy(others, "authsvc")["ingress"]
+    assert calls["from"][1:] == keys["from"] == signals["from"] == [PEER]
+    opened = [it["port"] for rule in (calls, keys, signals) for it in rule["ports"]]
+    assert opened == [50051, 50053, 50054]
     assert policy(others, "authsvc")["egress"][1]["to"] == [PEER]
     assert policy(others, "authsvc")["egress"][2:] == [RULE]
     assert policy(others, "adapter")["ingress"][0]["from"] == [PEER]

@@ -48,7 +48,19 @@ issuer = "https://authsvc.example"
 listen = "127.0.0.1:0"
 encryption_key_file = "{encryption_key}"
 """
-        authsvc, address = start_authsvc(folder, running, tables=METRICS + assertions)
+        (folder / "poll").write_text("Bearer secret")
+        # Nobody answers the polls.
+        signals = f"""
+[signals]
+listen = "127.0.0.1:0"
+[[signals.streams]]
+issuer = "{idp.issuer}"
+audiences = ["client"]
+poll_url = "http://127.0.0.1:9/poll"
+poll_authorization_file = "{folder}/poll"
+"""
+        authsvc, address = start_authsvc(folder, running, tables=METRICS + assertions + signals)
+        signalled(authsvc, idp)
         # Nothing listens there: no tool of this test gets as far.
         adapter, url = start_adapter(
             folder, running, authsvc=address, s3="http://127.0.0.1:9", tls=METRICS
@@ -70,6 +82,19 @@ encryption_key_file = "{encryption_key}"
             "token": token,
             "session": session,
         }
+
+
+def signalled(authsvc: Process, idp: IdentityProvider) -> None:
+    """Have somebody sign out."""
+    address = authsvc.wait_for("receiving signals at", BOUND_SECONDS)["address"]
+    events: dict[str, object] = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    claims = {"aud": "client", "jti": "1", "sub": "nobody", "events": events}
+    answer = httpx2.post(
+        f"http://{address}/signals/logout",
+        data={"logout_token": idp.token(claims=claims)},
+        timeout=BOUND_SECONDS,
+    )
+    assert answer.status_code == 200
 
 
 def post(
