@@ -18,6 +18,7 @@ from authsvc.http_auth.requirements import (  # noqa: E402 - the extra is named 
     RequirementOf,
     check_function,
     default_requirement,
+    lookups,
     union,
 )
 
@@ -34,9 +35,9 @@ def requirement_of(
     """``requirement``, and for a call of a tool the scopes that it declares to FastMCP.
 
     These are the scopes of ``require_scopes`` and ``restrict_tag`` in ``@mcp.tool(auth=...)`` and
-    in the server's ``AuthMiddleware``. They are looked up at each call, so a tool that is added
-    later counts. A token that lacks one of them is answered 403 with all of them in the challenge,
-    before FastMCP is asked.
+    in the server's ``AuthMiddleware``. They are looked up at each call, and once for a list that is
+    filtered, so a tool that is added later counts. A token that lacks one of them is answered 403
+    with all of them in the challenge, before FastMCP is asked.
 
     FastMCP decides alone where a tool has other checks too, such as ``require_roles``, and on tools
     of mounted servers and other providers, whose checks it does not show: it denies a call without
@@ -69,8 +70,21 @@ def requirement_of(
 
 def _declared_scopes(mcp: FastMCP[Any], name: object) -> tuple[str, ...]:
     """The scopes that each version of a tool declares; empty when there is no such tool."""
-    by_version = [_scopes_of(tool, mcp) for tool in _own_tools(mcp) if tool.name == name]
+    if not isinstance(name, str):
+        return ()
+    found, key = lookups(), (_declared_scopes, id(mcp))
+    if key not in found:
+        found[key] = _tools_by_name(mcp)
+    by_version = [_scopes_of(tool, mcp) for tool in found[key].get(name, ())]
     return tuple(sorted(frozenset.intersection(*by_version))) if by_version else ()
+
+
+def _tools_by_name(mcp: FastMCP[Any]) -> Mapping[str, Sequence[Tool]]:
+    """The tools that the server itself has, each with all of its versions."""
+    by_name: dict[str, list[Tool]] = {}
+    for tool in _own_tools(mcp):
+        by_name.setdefault(tool.name, []).append(tool)
+    return by_name
 
 
 def _scopes_of(tool: Tool, mcp: FastMCP[Any]) -> frozenset[str]:

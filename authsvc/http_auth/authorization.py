@@ -10,6 +10,7 @@ from authsvc.http_auth import messages, refusal_log, refusals
 from authsvc.http_auth.requirements import (
     Requirement,
     RequirementOf,
+    asked_together,
     needed_for_all,
     required,
 )
@@ -26,7 +27,12 @@ def requirement_for(
     Raises:
         Refusal: 500. ``requirement`` has failed.
     """
-    needed = [required(requirement, *call) for call in messages.calls(message)]
+    calls = messages.calls(message)
+    if len(calls) == 1:
+        needed = [required(requirement, *calls[0])]
+    else:
+        with asked_together():
+            needed = [required(requirement, *call) for call in calls]
     return needed_for_all(needed), counts_of(needed)
 
 

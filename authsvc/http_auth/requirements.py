@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +124,29 @@ def required(
     except Exception as error:  # noqa: BLE001 - fails closed, whatever it raises
         log_unexpected(log, "the requirement failed", error)
     raise internal_error()
+
+
+_lookups: ContextVar[dict[object, Any] | None] = ContextVar("_lookups", default=None)
+
+
+@contextmanager
+def asked_together() -> Iterator[None]:
+    """Requirements that are asked within it look up once what is the same for all of them.
+
+    Nothing may wait within it: what they look up does not change meanwhile.
+    """
+    token = _lookups.set({})
+    try:
+        yield
+    finally:
+        _lookups.reset(token)
+
+
+def lookups() -> dict[object, Any]:
+    """What the requirements that are asked together have looked up, each by a key of its own; a new
+    one for a requirement that is asked by itself."""
+    found = _lookups.get()
+    return {} if found is None else found
 
 
 class NoRequirementError(TypeError):

@@ -20,7 +20,12 @@ from authsvc.http_auth import messages, strict_json
 from authsvc.http_auth.authorizer import Admitted
 from authsvc.http_auth.messages import Message
 from authsvc.http_auth.refusals import Refusal
-from authsvc.http_auth.requirements import Requirement, RequirementOf, evaluated
+from authsvc.http_auth.requirements import (
+    Requirement,
+    RequirementOf,
+    asked_together,
+    evaluated,
+)
 from authsvc.http_auth.throttling import Rarely
 
 log = logging.getLogger(__name__)
@@ -108,8 +113,9 @@ class ListFilter:
         results = [result for entry in entries if (result := _result_of(entry)) is not None]
         if not results:
             return text
-        for result in results:
-            self._filter(result, principal, has_hints=has_hints)
+        with asked_together():
+            for result in results:
+                self._filter(result, principal, has_hints=has_hints)
         return json.dumps(content, separators=(",", ":")).encode()
 
     def of_caller(self, admitted: Admitted) -> Callable[[bytes], bytes]:

@@ -127,7 +127,9 @@ class Serving:
             on_end=None if audited is None else audited.ended,
         )
         session_id_of = partial(self._new_sessions.session_id, request, resolution)
-        initialized = session_ids.InitializeResponse(watched.send, session_id_of, refuse)
+        # In the audit the call has failed, by its status: the app has executed it.
+        refuse_answer = partial(self.refuse, request_id, inner, receive, send)
+        initialized = session_ids.InitializeResponse(watched.send, session_id_of, refuse_answer)
         await watched.serve(self._app, inner, receive, initialized)
 
     async def refuse(

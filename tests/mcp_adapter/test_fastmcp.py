@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -17,9 +18,12 @@ from fastmcp.server.middleware import AuthMiddleware
 from fastmcp.server.transforms import Transform
 from fastmcp.tools import Tool
 
+from authsvc.domain.resolution import Principal
+from authsvc.http_auth.authorization import requirement_for
 from authsvc.http_auth.requirements import RequirementOf
 from mcp_adapter import Requirement, SessionGate, default_requirement
 from mcp_adapter.fastmcp import requirement_of
+from mcp_adapter.gate.list_filter import ListFilter
 from mcp_adapter.testing import FakeResolver
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
@@ -28,6 +32,7 @@ from tests.mcp_adapter.harness import (
     Meeting,
     MemoryResolver,
     message_of,
+    request,
     running,
 )
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -159,6 +164,45 @@ async def test_a_transform_that_waits_leaves_it_to_fastmcp() -> None:
     mcp = server()
     mcp.local_provider.add_transform(Waits())
     assert requirement_of(mcp)("tools/call", {"name": "write"}) == ANY_TOKEN
+
+
+class Counts(Transform):
+    """A transform that counts how often tools are listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listings = 0
+
+    async def list_tools(self, tools: Sequence[Tool]) -> Sequence[Tool]:
+        self.listings += 1
+        return tools
+
+
+def test_tools_are_looked_up_once_for_a_list_and_once_for_a_batch() -> None:
+    """Of 1,000 tools, a lookup for each took a third of a second of the event loop."""
+    mcp, counts = server(), Counts()
+    mcp.local_provider.add_transform(counts)
+    needed = requirement_of(mcp, with_mounted := requirement_of(server()))
+    assert with_mounted("tools/call", {"name": "write"}) == needed("tools/call", {"name": "write"})
+    assert counts.listings == 1
+    names = ("read", "write", "publish", "draft")
+    tools = [{"name": name} for name in names]
+    text = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).encode()
+    caller = Principal("https://idp", "ada", expire_time=0.0, scopes=("docs.draft",))
+    lists = ListFilter(needed, every_response=False)
+    kept = json.loads(lists.filtered(text, caller, has_hints=False))["result"]["tools"]
+    assert kept == [{"name": "read"}, {"name": "draft"}]
+    assert counts.listings == 2
+    # What changes afterwards counts in the next list.
+    mcp.tool(lambda: "read", name="read", auth=require_scopes("docs.read"))
+    kept = json.loads(lists.filtered(text, caller, has_hints=False))["result"]["tools"]
+    assert kept == [{"name": "draft"}]
+    counts.listings = 0
+    batch = [request("tools/call", {"name": name}) for name in names]
+    scopes, _ = requirement_for(needed, batch)
+    assert scopes is not None
+    assert set(scopes.scopes) == {"docs.read", "docs.write", "docs.publish", "docs.draft"}
+    assert counts.listings == 1
 
 
 def test_fastmcp_is_not_imported_before_it_is_needed() -> None:

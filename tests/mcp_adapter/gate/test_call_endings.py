@@ -119,6 +119,27 @@ async def test_an_initialize_whose_answer_is_withheld(
     assert event.status == 401
 
 
+@pytest.mark.parametrize("stateful", [False, True])
+async def test_an_initialize_whose_session_cannot_be_had_has_failed(
+    audit: Collected, resolver: MemoryResolver, *, stateful: bool
+) -> None:
+    """The app has executed it: it was not denied."""
+    resolver.sessions["taken"] = owner("bob")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"mcp-session-id", b"taken")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    gate = gated(app, resolver, audit, stateful=stateful)
+    sent = await posted(gate, initialize(), token="alice-1")
+
+    assert sent[0]["status"] == 500
+    event = audit.take()
+    assert (event.method, event.outcome, event.status) == ("initialize", CallOutcome.FAILED, 500)
+    assert event.subject == "alice"
+
+
 async def test_a_get_stream_is_audited_when_it_ends(
     audit: Collected, resolver: MemoryResolver
 ) -> None:
