@@ -29,7 +29,7 @@ MAX_AUDIENCES = 64
 
 
 class Fairness(Protocol):
-    """Lets one signature check a pass of the event loop through: a flood of forged signals does not
+    """Lets one token through in each pass of the event loop: a flood of forged signals does not
     delay resolves. ``PassLimiter`` is one."""
 
     async def wait(self) -> None:
@@ -62,7 +62,7 @@ class SignatureVerifier:
 
     Args:
         streams: each issuer once.
-        fairness: between signature checks.
+        fairness: between tokens.
 
     Raises:
         ValueError: an issuer has two streams.
@@ -104,6 +104,8 @@ class SignatureVerifier:
             SignalError: it is rejected.
             AuthError: KEYS_UNAVAILABLE: the keys are unavailable, so that it may be valid.
         """
+        # Before the token is parsed: that of the longest takes longer than a signature check.
+        await self._fairness.wait()
         try:
             jws = parse_jws(text, max_bytes=MAX_SIGNAL_BYTES)
             claims = parse_claims(jws.payload)
@@ -124,7 +126,6 @@ class SignatureVerifier:
         return SignedClaims(stream, claims, _token_id(claims))
 
     async def _check_signature(self, stream: Stream, jws: CompactJws, now: float) -> None:
-        await self._fairness.wait()
         try:
             tried = await candidates(stream.keys, jws, now)
             if not _is_signed(jws, tried):
