@@ -27,7 +27,8 @@ async def test_a_stop_writes_the_calls_that_wait(
         for _ in range(2000):
             service.call_audit.record(CallEvent("tools/list", CallOutcome.SUCCEEDED))
     assert len(path.read_text().splitlines()) == 2000
-    assert service.metrics.audited_calls["written"] == 2000
+    service.call_audit.record(CallEvent("after the stop", CallOutcome.SUCCEEDED))
+    assert service.metrics.audited_calls == {"written": 2000, "dropped": 1, "failed": 0}
 
 
 async def test_a_file_that_cannot_be_written_stops_the_start(
