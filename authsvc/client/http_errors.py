@@ -31,7 +31,8 @@ def bearer_token(authorization: str | None) -> str:
 
 class HttpError(Exception):
     """An answer that denies a request, for a REST service: problem details (RFC 9457), with a
-    member ``reason`` where there is a token, and the headers that clients act on.
+    member ``reason`` where there is a token, ``limit`` where one is reached, and the headers that
+    clients act on.
 
     It can be raised, and iterates over ``body``, ``status`` and ``headers``: ``Response(*error)``
     is Starlette's answer, ``tuple(error)`` Flask's.
@@ -86,6 +87,7 @@ class HttpError(Exception):
             challenge=challenge_of(reason, status, needed),
             resource_metadata=resource_metadata,
             headers=retry_headers(error, status),
+            limit=error.limit,
         )
 
     @classmethod
@@ -121,10 +123,13 @@ class HttpError(Exception):
         challenge: Challenge | None,
         resource_metadata: str,
         headers: dict[str, str] | None = None,
+        limit: str = "",
     ) -> Self:
         problem = {"title": message, "status": status.value}
         if reason:
             problem["reason"] = reason
+        if limit:
+            problem["limit"] = limit
         all_headers = {
             "Content-Type": "application/problem+json",
             "Cache-Control": "no-store",

@@ -55,6 +55,18 @@ def test_statuses(reason: Reason, in_session: bool, status: int) -> None:
     assert HttpError.of(AuthError(reason), in_session=in_session).status == status
 
 
+def test_a_limit_that_is_reached_is_named() -> None:
+    error = AuthError(Reason.RATE_LIMITED, retry_after_seconds=2.5, limit="search")
+    body, status, headers = HttpError.of(error)
+    assert (status, headers["Retry-After"]) == (429, "3")
+    assert json.loads(body) == {
+        "title": "There are too many calls for the limit search; try again later.",
+        "status": 429,
+        "reason": "RATE_LIMITED",
+        "limit": "search",
+    }
+
+
 def test_sessions_of_others_are_answered_as_unknown_ones() -> None:
     unknown, ended, others = (
         HttpError.of(AuthError(reason), in_session=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from authsvc.access.rates import CallRates, ServiceRates
+from authsvc.client import AuthClient
+from authsvc.server.running import running as running_authsvc
 from mcp_adapter import (
     Rate,
     RateLimit,
@@ -36,6 +40,8 @@ from tests.mcp_adapter.harness import (
     settings,
 )
 from tests.support.clock import Clock
+from tests.support.service import settings_for
+from tests.support.tokens import IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -236,3 +242,57 @@ async def test_requests_count_towards_the_limits_of_authsvc_itself(
         assert refused.status_code == 429
         assert "calls_per_second_per_subject" in refused.json()["error"]["message"]
         assert message_of(await endpoint.post(request("ping"), session=session))
+
+
+async def test_a_gate_over_two_replicas_serves_at_most_twice_the_burst(tmp_path: Path) -> None:
+    clock = Clock()
+    idp = IdentityProvider(clock)
+    replicas = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        replicas.append(settings_for(tmp_path / name, idp, "memory"))
+    async with (
+        running_authsvc(replicas[0], clock=clock, monotonic=clock) as one,
+        running_authsvc(replicas[1], clock=clock, monotonic=clock) as two,
+        AuthClient([one, two], deadline_seconds=DEADLINE_SECONDS) as client,
+        served_by(client) as endpoint,
+    ):
+        statuses = Counter(await calls_of(endpoint, idp.token("hungry"), 20))
+        assert set(statuses) == {200, 429}
+        assert 2 <= statuses[200] <= 2 * 2
+        # Others are served meanwhile, and so is the hungry one after the stated time.
+        assert await calls_of(endpoint, idp.token("other"), 2) == [200, 200]
+        clock.advance(2.5)
+        assert 1 <= (await calls_of(endpoint, idp.token("hungry"), 20)).count(200) <= 2
+
+
+async def calls_of(endpoint: Endpoint, token: str, count: int) -> list[int]:
+    """The statuses of calls of ``write``."""
+    params = {"name": "write", "arguments": {}}
+    return [
+        (await endpoint.modern("tools/call", params, token=token)).status_code for _ in range(count)
+    ]
+
+
+def of_write(method: str, params: Mapping[str, Any]) -> Requirement | None:
+    """Each call has a limit; none needs a scope."""
+    needed = default_requirement(method, params)
+    return needed and Requirement(rate_limits=(WRITES,))
+
+
+@asynccontextmanager
+async def served_by(client: AuthClient) -> AsyncIterator[Endpoint]:
+    meeting, nobody = Meeting(), MemoryResolver()
+    app = build_app(
+        settings(),
+        demo_server(meeting),
+        resolver=client,
+        ready=nobody.ready,
+        requirement=of_write,
+        scopes=SCOPES,
+    )
+    async with (
+        running(app) as url,
+        httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as http,
+    ):
+        yield Endpoint(http, nobody, meeting)
