@@ -126,6 +126,9 @@ BOUNDED = {
         "_Answers.acknowledged": "MAX_SETS, of one answer, until the next poll",
         "_Answers.errors": "MAX_SETS, of one answer, until the next poll",
     },
+    "authsvc/signals/status.py": {
+        "SignalStatuses._unwritten": CONFIGURATION,
+    },
     "authsvc/telemetry/signals.py": {
         "SignalCounts.last_times": CONFIGURATION,
         "SignalCounts.polls": CONFIGURATION,

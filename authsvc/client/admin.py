@@ -30,8 +30,10 @@ from authsvc.domain.revocation_target import (
     TokenTarget,
 )
 from authsvc.domain.service_status import ServiceStatus
+from authsvc.domain.signal_status import StreamStatus
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
+from authsvc.wire import signals as signals_wire
 from authsvc.wire.revocation import revocation_message
 
 RequestT = TypeVar("RequestT")
@@ -87,6 +89,9 @@ _REVOKE: Method[AdminChannel, pb.RevokeSessionsRequest, pb.RevokeSessionsRespons
 )
 _STATUS: Method[AdminChannel, pb.GetServiceStatusRequest, pb.GetServiceStatusResponse] = _method(
     lambda stub: stub.GetServiceStatus
+)
+_STREAMS: Method[AdminChannel, pb.ListSignalStreamsRequest, pb.ListSignalStreamsResponse] = _method(
+    lambda stub: stub.ListSignalStreams
 )
 
 
@@ -282,6 +287,15 @@ class AdminClient:
         request = pb.GetServiceStatusRequest(count_sessions=count_sessions)
         answer = await self._calls.make(_STATUS, request)
         return admin_wire.service_status_of(answer)
+
+    async def signal_streams(self) -> tuple[StreamStatus, ...]:
+        """The streams of signals, and what has come in each, at every replica.
+
+        Raises:
+            AuthError: SERVICE_UNAVAILABLE, STORE_UNAVAILABLE.
+        """
+        answer = await self._calls.make(_STREAMS, pb.ListSignalStreamsRequest())
+        return signals_wire.streams_of(answer)
 
     @asynccontextmanager
     async def watching(

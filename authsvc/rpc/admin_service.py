@@ -21,6 +21,7 @@ from authsvc.rpc.registration import service_handlers
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from authsvc.wire import admin as admin_wire
+from authsvc.wire import signals as signals_wire
 from authsvc.wire.revocation import target_of
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SessionAdminService"]
@@ -86,6 +87,15 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         with self._operator("GetServiceStatus", context):
             status = await self._admin.status.read(count_sessions=request.count_sessions)
         return admin_wire.status_message(status)
+
+    @ends_with_status
+    async def ListSignalStreams(  # noqa: N802 - gRPC's name
+        self, request: pb.ListSignalStreamsRequest, context: Context
+    ) -> pb.ListSignalStreamsResponse:
+        """See ``auth.proto``."""
+        with self._operator("ListSignalStreams", context):
+            streams = await self._admin.signal_streams()
+        return signals_wire.streams_message(streams)
 
     # grpc.aio takes a coroutine that writes as well as an iterator; the stubs know the latter. It
     # ends, and closes the log, as soon as the client is gone.

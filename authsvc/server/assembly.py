@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
-from authsvc.admin.sessions import SessionAdmin
+from authsvc.admin.sessions import SessionAdmin, no_streams
 from authsvc.assertions.signer import Assertions
 from authsvc.audit.calls import CallAudit
 from authsvc.credentials import CredentialBroker
@@ -21,9 +21,10 @@ from authsvc.server.assertions import open_assertions
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
 from authsvc.server.issuers import issuer_of, with_introspection
-from authsvc.server.signals import counts_of, processor_of
+from authsvc.server.signals import counts_of, processor_of, statuses_of
 from authsvc.server.stores import open_store
 from authsvc.signals.processing import SignalProcessor
+from authsvc.signals.status import SignalStatuses
 from authsvc.stores import SessionStore
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
@@ -55,6 +56,7 @@ class Service:
             ``[assertions]``.
         signals: receives the signals of identity providers, by keys that have to be refreshed; None
             without ``[signals]``.
+        signal_statuses: the status of their streams, which has to be written; None likewise.
         metrics: counts.
         tracing: makes spans.
         stopping: set once the service is to end its streams and watches.
@@ -70,6 +72,7 @@ class Service:
     call_audit: CallAudit
     assertions: Assertions | None
     signals: SignalProcessor | None
+    signal_statuses: SignalStatuses | None
     metrics: Metrics
     tracing: Tracing
     stopping: asyncio.Event
@@ -118,11 +121,13 @@ async def assembled(
             rates=rates,
         )
         metrics.cached_responses = lambda: resolver.cached_responses
+        statuses = await closing.enter_async_context(_signal_statuses(settings, store, clock))
         admin = SessionAdmin(
             store,
             end_session=resolver.revoke,
             issuers=issuer_watch.status,
             stopping=stopping,
+            signal_streams=no_streams if statuses is None else statuses.read,
             clock=clock,
         )
         assertions = metrics.assertions = await closing.enter_async_context(
@@ -137,7 +142,8 @@ async def assembled(
             admin=admin,
             call_audit=call_audit,
             assertions=assertions,
-            signals=_signals(settings, issuers, admin, store, metrics, clock),
+            signals=_signals(settings, issuers, admin, store, metrics, statuses, clock),
+            signal_statuses=statuses,
             metrics=metrics,
             tracing=traces,
             stopping=stopping,
@@ -161,9 +167,10 @@ def _signals(
     admin: SessionAdmin,
     store: SessionStore,
     metrics: Metrics,
+    statuses: SignalStatuses | None,
     clock: Clock,
 ) -> SignalProcessor | None:
-    if settings.signals is None:
+    if settings.signals is None or statuses is None:
         return None
     metrics.signals = counts_of(settings.signals, clock)
     return processor_of(
@@ -171,9 +178,22 @@ def _signals(
         issuers,
         revocations=admin.revocations,
         store=store,
-        observers=(metrics.signals,),
+        observers=(metrics.signals, statuses),
         clock=clock,
     )
+
+
+@asynccontextmanager
+async def _signal_statuses(
+    settings: Settings, store: SessionStore, clock: Clock
+) -> AsyncIterator[SignalStatuses | None]:
+    """The status of the streams, where ``[signals]`` is set; at the end, what is new is written."""
+    statuses = None if settings.signals is None else statuses_of(settings.signals, store, clock)
+    try:
+        yield statuses
+    finally:
+        if statuses is not None:
+            await statuses.write()
 
 
 def _usages(settings: Settings, clock: Clock) -> Usages:

@@ -13,6 +13,7 @@ from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
 from authsvc.server.handlers import AUTHSVC_SERVICES
+from authsvc.signals.status import WRITE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ class Housekeeping:
         if (assertions := self._service.assertions) is not None:
             tasks.append(
                 asyncio.create_task(repeat("assertions", REFRESH_SECONDS, assertions.keys.refresh))
+            )
+        if (statuses := self._service.signal_statuses) is not None:
+            tasks.append(
+                asyncio.create_task(repeat("signal status", WRITE_SECONDS, statuses.write))
             )
         try:
             yield

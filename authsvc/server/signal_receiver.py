@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -49,10 +49,11 @@ async def receiving(settings: Settings, service: Service) -> AsyncIterator[None]
         ConfigError: a file cannot be used, or the address cannot be listened on.
     """
     table, processor, counts = settings.signals, service.signals, service.metrics.signals
-    if table is None or processor is None or counts is None:
+    statuses = service.signal_statuses
+    if table is None or processor is None or counts is None or statuses is None:
         yield
         return
-    pollers = pollers_of(table, processor, counts)
+    pollers = pollers_of(table, processor, (counts, statuses))
     async with (
         served_signals(processor, table, settings, service.stopping),
         _polling(pollers, service.stopping),
@@ -145,7 +146,7 @@ async def _set_with(stopping: asyncio.Event, ended: asyncio.Event) -> None:
 
 
 def pollers_of(
-    table: SignalSettings, receiver: SignalReceiver, observer: PollObserver
+    table: SignalSettings, receiver: SignalReceiver, observers: Sequence[PollObserver]
 ) -> list[SetPoller]:
     """A poller for each stream that is polled.
 
@@ -154,7 +155,7 @@ def pollers_of(
     """
     transmitters = filter(None, map(transmitter_of, table.streams))
     return [
-        SetPoller(transmitter, receiver, observer, max_set_bytes=table.max_body_bytes)
+        SetPoller(transmitter, receiver, observers, max_set_bytes=table.max_body_bytes)
         for transmitter in transmitters
     ]
 

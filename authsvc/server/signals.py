@@ -13,7 +13,9 @@ from authsvc.signals.auditing import SignalAudit
 from authsvc.signals.observing import SignalObserver
 from authsvc.signals.processing import Revokes, SignalProcessor
 from authsvc.signals.signals import Stream
+from authsvc.signals.status import SignalStatuses
 from authsvc.signals.verification import SignatureVerifier
+from authsvc.stores.documents import DocumentStore
 from authsvc.stores.received import ReceivedStore
 from authsvc.telemetry.signals import SignalCounts
 from authsvc.tokens.jwt import Issuer
@@ -57,6 +59,14 @@ def counts_of(table: SignalSettings, clock: Callable[[], float]) -> SignalCounts
     """The metrics of the streams, nothing counted yet."""
     polled = (stream.issuer for stream in table.streams if stream.poll_url is not None)
     return SignalCounts((stream.issuer for stream in table.streams), polled, clock)
+
+
+def statuses_of(
+    table: SignalSettings, store: DocumentStore, clock: Callable[[], float]
+) -> SignalStatuses:
+    """The status of the streams, which all replicas share in the store."""
+    streams = {stream.issuer: stream.poll_url is not None for stream in table.streams}
+    return SignalStatuses(streams, store, clock)
 
 
 def streams_of(table: SignalSettings, issuers: Iterable[Issuer]) -> tuple[Stream, ...]:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -122,7 +122,7 @@ class SetPoller:
     Args:
         transmitter: is polled.
         receiver: verifies SETs and carries them out.
-        observer: learns of each poll.
+        observers: learn of each poll, in their order.
         max_set_bytes: longest SET.
     """
 
@@ -130,13 +130,13 @@ class SetPoller:
         self,
         transmitter: Transmitter,
         receiver: SignalReceiver,
-        observer: PollObserver,
+        observers: Sequence[PollObserver],
         *,
         max_set_bytes: int,
     ) -> None:
         self._transmitter = transmitter
         self._receiver = receiver
-        self._observer = observer
+        self._observers = tuple(observers)
         self._max_set_bytes = max_set_bytes
         self._answers = _Answers()
         self._max_sets = MAX_SETS
@@ -175,19 +175,23 @@ class SetPoller:
         self._pause = FIRST_PAUSE_SECONDS
         self._max_sets = min(MAX_SETS, 2 * self._max_sets)
         self._failures.of(())
-        self._observer.polled(self._transmitter.issuer, "")
+        self._report("")
         return 0.0 if has_new else IDLE_SECONDS
 
     def _failed(self, error: PollError) -> float:
         """The pause after a failed poll, in seconds."""
         for failure in self._failures.of([str(error)]):
             log.warning("polling %s: %s", self._transmitter.issuer, failure)
-        self._observer.polled(self._transmitter.issuer, str(error))
+        self._report(str(error))
         if error.is_too_much:
             self._max_sets = max(1, self._max_sets // 2)
         pause = max(self._pause, error.retry_after_seconds)
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         return pause * random.uniform(1.0, 1.5)  # noqa: S311 - jitter
+
+    def _report(self, failure: str) -> None:
+        for observer in self._observers:
+            observer.polled(self._transmitter.issuer, failure)
 
     async def _polled(self, stopping: asyncio.Event) -> Mapping[str, object] | None:
         """The SETs of a poll, by ``jti``; None where it was stopped before.

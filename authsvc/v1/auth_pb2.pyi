@@ -194,6 +194,36 @@ with its tokens are KEYS_UNAVAILABLE.
 """
 Global___IssuerState: _TypeAlias = IssuerState  # noqa: Y015
 
+class _SignalStreamState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SignalStreamStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignalStreamState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIGNAL_STREAM_STATE_UNSPECIFIED: _SignalStreamState.ValueType  # 0
+    """Never sent."""
+    SIGNAL_STREAM_STATE_ENABLED: _SignalStreamState.ValueType  # 1
+    """It does, or has not said."""
+    SIGNAL_STREAM_STATE_PAUSED: _SignalStreamState.ValueType  # 2
+    """It keeps them for later."""
+    SIGNAL_STREAM_STATE_DISABLED: _SignalStreamState.ValueType  # 3
+    """It does not."""
+
+class SignalStreamState(_SignalStreamState, metaclass=_SignalStreamStateEnumTypeWrapper):
+    """Whether a transmitter sends events, as its last event "stream-updated" says
+    (OpenID Shared Signals Framework 1.0 section 8.1.2).
+    """
+
+SIGNAL_STREAM_STATE_UNSPECIFIED: SignalStreamState.ValueType  # 0
+"""Never sent."""
+SIGNAL_STREAM_STATE_ENABLED: SignalStreamState.ValueType  # 1
+"""It does, or has not said."""
+SIGNAL_STREAM_STATE_PAUSED: SignalStreamState.ValueType  # 2
+"""It keeps them for later."""
+SIGNAL_STREAM_STATE_DISABLED: SignalStreamState.ValueType  # 3
+"""It does not."""
+Global___SignalStreamState: _TypeAlias = SignalStreamState  # noqa: Y015
+
 @_typing.final
 class ResolveSessionRequest(_message.Message):
     """---------------------------------------------------------------------------
@@ -1591,3 +1621,212 @@ class SessionCounts(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionCounts: _TypeAlias = SessionCounts  # noqa: Y015
+
+@_typing.final
+class ListSignalStreamsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignalStreamsRequest: _TypeAlias = ListSignalStreamsRequest  # noqa: Y015
+
+@_typing.final
+class ListSignalStreamsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalStream]:
+        """All streams, in the order of the configuration."""
+
+    def __init__(
+        self,
+        *,
+        streams: _abc.Iterable[Global___SignalStream] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["streams", b"streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignalStreamsResponse: _TypeAlias = ListSignalStreamsResponse  # noqa: Y015
+
+@_typing.final
+class SignalStream(_message.Message):
+    """A stream of signals, and what has come in it. No field has a token, a "sid"
+    or a subject.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Event(_message.Message):
+        """An event that was received for the first time."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TIME_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        RESULT_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """The short name of its type, such as "session-revoked"; "other" for a type
+        that is not known.
+        """
+        result: _builtins.str
+        """What became of it: "revoked", "none" or "unknown_subject"."""
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp:
+            """When it was received."""
+
+        def __init__(
+            self,
+            *,
+            time: _timestamp_pb2.Timestamp | None = ...,
+            name: _builtins.str = ...,
+            result: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "result", b"result", "time", b"time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Failure(_message.Message):
+        """Something that failed."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TIME_FIELD_NUMBER: _builtins.int
+        TEXT_FIELD_NUMBER: _builtins.int
+        text: _builtins.str
+        """Why, as text for people."""
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp:
+            """When."""
+
+        def __init__(
+            self,
+            *,
+            time: _timestamp_pb2.Timestamp | None = ...,
+            text: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "time", b"time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Verification(_message.Message):
+        """A verification event (OpenID Shared Signals Framework 1.0 section 8.1.4)."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TIME_FIELD_NUMBER: _builtins.int
+        STATE_DIGEST_FIELD_NUMBER: _builtins.int
+        state_digest: _builtins.str
+        """SHA-256 of its state, in base64url without padding. Empty where it has no
+        state.
+        """
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp:
+            """When it was received."""
+
+        def __init__(
+            self,
+            *,
+            time: _timestamp_pb2.Timestamp | None = ...,
+            state_digest: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["state_digest", b"state_digest", "time", b"time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    POLLED_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_FIELD_NUMBER: _builtins.int
+    LAST_REJECTION_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    LAST_POLL_TIME_FIELD_NUMBER: _builtins.int
+    POLL_FAILURE_FIELD_NUMBER: _builtins.int
+    VERIFICATIONS_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Claim "iss" of its tokens."""
+    state: Global___SignalStreamState.ValueType
+    """Whether its transmitter sends events."""
+    state_reason: _builtins.str
+    """The transmitter's reason for that, printable, at most 256 characters. Empty
+    where it gave none.
+    """
+    polled: _builtins.bool
+    """Whether its security event tokens are polled."""
+    @_builtins.property
+    def state_time(self) -> _timestamp_pb2.Timestamp:
+        """When the event that changed the state was issued. Unset where there was
+        none.
+        """
+
+    @_builtins.property
+    def last_event(self) -> Global___SignalStream.Event:
+        """The newest valid event. Unset where there was none."""
+
+    @_builtins.property
+    def last_rejection(self) -> Global___SignalStream.Failure:
+        """The newest token that was rejected and that claimed to be of this stream,
+        which anybody can send. Unset where there was none.
+        """
+
+    @_builtins.property
+    def last_failure(self) -> Global___SignalStream.Failure:
+        """The newest token that could not be processed, and has to be sent again.
+        Unset where there was none.
+        """
+
+    @_builtins.property
+    def last_poll_time(self) -> _timestamp_pb2.Timestamp:
+        """A poll that succeeded, to within some seconds. Unset where none did."""
+
+    @_builtins.property
+    def poll_failure(self) -> Global___SignalStream.Failure:
+        """The newest poll that failed. Unset where none did."""
+
+    @_builtins.property
+    def verifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalStream.Verification]:
+        """The newest verification events, the newest first, at most 8."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        state: Global___SignalStreamState.ValueType = ...,
+        state_time: _timestamp_pb2.Timestamp | None = ...,
+        state_reason: _builtins.str = ...,
+        polled: _builtins.bool = ...,
+        last_event: Global___SignalStream.Event | None = ...,
+        last_rejection: Global___SignalStream.Failure | None = ...,
+        last_failure: Global___SignalStream.Failure | None = ...,
+        last_poll_time: _timestamp_pb2.Timestamp | None = ...,
+        poll_failure: Global___SignalStream.Failure | None = ...,
+        verifications: _abc.Iterable[Global___SignalStream.Verification] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_event", b"last_event", "last_failure", b"last_failure", "last_poll_time", b"last_poll_time", "last_rejection", b"last_rejection", "poll_failure", b"poll_failure", "state_time", b"state_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "last_event", b"last_event", "last_failure", b"last_failure", "last_poll_time", b"last_poll_time", "last_rejection", b"last_rejection", "poll_failure", b"poll_failure", "polled", b"polled", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "verifications", b"verifications"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalStream: _TypeAlias = SignalStream  # noqa: Y015

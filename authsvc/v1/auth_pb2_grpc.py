@@ -319,6 +319,11 @@ class SessionAdminServiceStub:
                 request_serializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusRequest.SerializeToString,
                 response_deserializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusResponse.FromString,
                 _registered_method=True)
+        self.ListSignalStreams = channel.unary_unary(
+                '/authsvc.v1.SessionAdminService/ListSignalStreams',
+                request_serializer=authsvc_dot_v1_dot_auth__pb2.ListSignalStreamsRequest.SerializeToString,
+                response_deserializer=authsvc_dot_v1_dot_auth__pb2.ListSignalStreamsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionAdminServiceServicer:
@@ -393,6 +398,17 @@ class SessionAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSignalStreams(self, request, context):
+        """Lists the streams of signals of identity providers, and what has come in
+        each. All replicas share it; an event is in it 1 s later, as a rule.
+        Idempotent.
+
+        Errors: UNAVAILABLE / STORE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -420,6 +436,11 @@ def add_SessionAdminServiceServicer_to_server(servicer, server):
                     servicer.GetServiceStatus,
                     request_deserializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusRequest.FromString,
                     response_serializer=authsvc_dot_v1_dot_auth__pb2.GetServiceStatusResponse.SerializeToString,
+            ),
+            'ListSignalStreams': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignalStreams,
+                    request_deserializer=authsvc_dot_v1_dot_auth__pb2.ListSignalStreamsRequest.FromString,
+                    response_serializer=authsvc_dot_v1_dot_auth__pb2.ListSignalStreamsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -559,6 +580,33 @@ class SessionAdminService:
             '/authsvc.v1.SessionAdminService/GetServiceStatus',
             authsvc_dot_v1_dot_auth__pb2.GetServiceStatusRequest.SerializeToString,
             authsvc_dot_v1_dot_auth__pb2.GetServiceStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSignalStreams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authsvc.v1.SessionAdminService/ListSignalStreams',
+            authsvc_dot_v1_dot_auth__pb2.ListSignalStreamsRequest.SerializeToString,
+            authsvc_dot_v1_dot_auth__pb2.ListSignalStreamsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -319,6 +319,13 @@ class SessionAdminServiceStub:
 
     Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
     """
+    ListSignalStreams: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListSignalStreamsRequest, _auth_pb2.ListSignalStreamsResponse]
+    """Lists the streams of signals of identity providers, and what has come in
+    each. All replicas share it; an event is in it 1 s later, as a rule.
+    Idempotent.
+
+    Errors: UNAVAILABLE / STORE_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
@@ -373,6 +380,13 @@ class SessionAdminServiceAsyncStub(SessionAdminServiceStub):
     Each replica or worker reports its own. Idempotent.
 
     Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
+    """
+    ListSignalStreams: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSignalStreamsRequest, _auth_pb2.ListSignalStreamsResponse]  # type: ignore[assignment]
+    """Lists the streams of signals of identity providers, and what has come in
+    each. All replicas share it; an event is in it 1 s later, as a rule.
+    Idempotent.
+
+    Errors: UNAVAILABLE / STORE_UNAVAILABLE.
     """
 
 class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -455,6 +469,19 @@ class SessionAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         Each replica or worker reports its own. Idempotent.
 
         Errors: UNAVAILABLE / STORE_UNAVAILABLE, where sessions are to be counted.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSignalStreams(
+        self,
+        request: _auth_pb2.ListSignalStreamsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ListSignalStreamsResponse, _abc.Awaitable[_auth_pb2.ListSignalStreamsResponse]]:
+        """Lists the streams of signals of identity providers, and what has come in
+        each. All replicas share it; an event is in it 1 s later, as a rule.
+        Idempotent.
+
+        Errors: UNAVAILABLE / STORE_UNAVAILABLE.
         """
 
 def add_SessionAdminServiceServicer_to_server(servicer: SessionAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

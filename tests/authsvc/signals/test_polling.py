@@ -88,7 +88,7 @@ async def polled(folder: Path, transmitter: Transmitter) -> AsyncIterator[Polled
     poller = SetPoller(
         polling.Transmitter("https://idp.example", transmitter.url, file, Fetcher()),
         receiver,
-        polls,
+        (polls,),
         max_set_bytes=1_000,
     )
     task = asyncio.create_task(poller.run(stopping))
