@@ -304,13 +304,19 @@ async def test_pauses_become_longer(
 async def test_without_new_sets_polls_are_rare(
     tmp_path: Path, transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    idle = asyncio.Event()
+
+    async def paused(event: asyncio.Event, seconds: float) -> None:
+        if seconds > 500:
+            idle.set()
+            await event.wait()
+
     monkeypatch.setattr(polling, "IDLE_SECONDS", 1_000.0)
-    transmitter.answers.append(JSONResponse({"sets": {"a": "set-a"}}))
-    transmitter.answers.append(JSONResponse({"sets": {"a": "set-a"}}))  # whatever was acknowledged
+    monkeypatch.setattr(polling, "_set_within", paused)
+    again = JSONResponse({"sets": {"a": "set-a"}})  # whatever was acknowledged
+    transmitter.answers += [again, again]
     async with polled(tmp_path, transmitter) as it:
-        await transmitter.until_polled(2)
-        while len(it.polls.failures) < 2:
-            await it.polls.next_failure()
+        await idle.wait()
         await it.stop()
     assert [poll.get("ack") for poll in transmitter.polls] == [None, ["a"], ["a"]]
     assert transmitter.polls[-1]["maxEvents"] == 0, "of the stop"
