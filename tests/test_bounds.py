@@ -114,6 +114,7 @@ BOUNDED = {
     "authsvc/gateways/ext_authz.py": {
         "ExtAuthzServicer._route_checks": "registered callers, for their registered resources"
     },
+    "authsvc/gateways/audited_checks.py": {"AuditedCheck._declared": CONFIGURATION},
     "authsvc/gateways/routes.py": {
         "Route.tools": CONFIGURATION,
         "Route.audited_arguments": CONFIGURATION,

@@ -24,7 +24,7 @@ from authsvc.http_auth.audited_requests import (
     Ending,
 )
 from authsvc.http_auth.headers import SESSION_ID
-from authsvc.http_auth.named_calls import NamedCall
+from authsvc.http_auth.named_calls import DeclaredArguments, NamedCall
 from authsvc.http_auth.refusals import Refusal
 
 CANCELLED = "CANCELLED"
@@ -87,28 +87,27 @@ class AuditedCheck:
         clock: Callable[[], float],
     ) -> None:
         self._audit = audit
-        self._check = check
-        self._caller = caller
         self._traceparent = traceparent
         self._clock = clock
         self._began = clock()
-        self._route: Route | None = None
-        self._request: AuditedRequest | None = None
+        self._has_route = False
+        sessions = check.values(SESSION_ID)
+        self._request = AuditedRequest(
+            check.http.method,
+            resource=check.resource,
+            session_id=sessions[0] if sessions else "",
+            caller=caller,
+            client_address=client_address(),
+        )
+        self._declared: DeclaredArguments = {}
         self._ending: Ending | None = None
         self._status = 0
 
     def of_route(self, route: Route) -> None:
         """Take the route. Requests for none are not to an MCP server, and are not audited."""
-        sessions = self._check.values(SESSION_ID)
-        self._route = route
-        self._request = AuditedRequest(
-            self._check.http.method,
-            resource=route.resource,
-            session_id=sessions[0] if sessions else "",
-            caller=self._caller,
-            client_address=client_address(),
-            trace_id=trace_id_of(self._traceparent),
-        )
+        self._has_route = True
+        self._request.resource = route.resource
+        self._declared = route.audited_arguments
 
     def traced(self, traceparent: str) -> None:
         """Take the context of the check's own span; empty without one."""
@@ -116,14 +115,11 @@ class AuditedCheck:
 
     def read(self, message: messages.Message) -> None:
         """Take the calls of the message."""
-        if self._request is not None and self._route is not None:
-            self._request.read(message, self._route.audited_arguments)
+        self._request.read(message, self._declared)
 
     def named(self, method: str, params: object) -> None:
         """Take the call that headers name."""
-        if self._request is not None and self._route is not None:
-            call = NamedCall.of(method, params, self._route.audited_arguments)
-            self._request.calls = [call]
+        self._request.calls = [NamedCall.of(method, params, self._declared)]
 
     def allowed(self, resolution: Resolution, status: int = 0) -> None:
         """The request is admitted.
@@ -134,13 +130,11 @@ class AuditedCheck:
                 answers.
         """
         self._ending, self._status = SUCCEEDED, status
-        if self._request is not None:
-            self._request.resolved(resolution)
+        self._request.resolved(resolution)
 
     def denied(self, refusal: Refusal) -> None:
         """The request is refused."""
-        if self._request is not None:
-            self._ending, self._status = self._request.denied(refusal), refusal.status.value
+        self._ending, self._status = self._request.denied(refusal), refusal.status.value
 
     def cancelled(self) -> None:
         """The gateway has given up the check."""
@@ -148,8 +142,9 @@ class AuditedCheck:
 
     def record(self) -> None:
         """Audit the calls, where it was decided on them."""
-        if self._request is None or (ending := self._ending) is None:
+        if not self._has_route or (ending := self._ending) is None:
             return
+        self._request.trace_id = trace_id_of(self._traceparent)
         for event in self._request.events(
             lambda _: ending,
             status=self._status,

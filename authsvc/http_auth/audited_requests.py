@@ -44,12 +44,13 @@ class AuditedRequest:
 
     Attributes:
         calls: what it calls; None while that is not known.
+        resource: see above.
         trace_id: see above.
     """
 
     __slots__ = (
-        *("_caller", "_client_address", "_http_method", "_principal", "_resource", "_session"),
-        *("calls", "trace_id"),
+        *("_caller", "_client_address", "_http_method", "_principal", "_session"),
+        *("calls", "resource", "trace_id"),
     )
 
     def __init__(
@@ -63,7 +64,7 @@ class AuditedRequest:
         trace_id: str = "",
     ) -> None:
         self._http_method = http_method
-        self._resource = resource
+        self.resource = resource
         self._caller = caller
         self._client_address = client_address
         self._principal: Principal | None = None
@@ -119,7 +120,7 @@ class AuditedRequest:
                 duration_seconds=duration_seconds,
                 caller=self._caller,
                 session=self._session,
-                resource=self._resource,
+                resource=self.resource,
                 issuer=who.issuer if who else "",
                 subject=who.subject if who else "",
                 client_id=who.client_id if who else "",

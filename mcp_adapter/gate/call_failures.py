@@ -42,8 +42,6 @@ def failures(piece: bytes) -> dict[RequestId, str]:
 
 def _failure(message: dict[str, Any]) -> str:
     """Why the call failed that a message answers; empty where it did not, or it answers none."""
-    if "method" in message:
-        return ""
     if isinstance(message.get("error"), dict):
         return JSON_RPC_ERROR
     result = message.get("result")
