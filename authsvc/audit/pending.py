@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
 from authsvc.audit.call_event import CallEvent
+from authsvc.common.unexpected import log_unexpected
 
 log = logging.getLogger("authsvc.audit")
 
@@ -31,6 +34,12 @@ PAUSE_SECONDS = 0.05
 REPORT_SECONDS = 1.0
 """Dropped events are reported at most so often."""
 
+STUCK_SECONDS = 10.0
+"""A write that takes longer reports nothing by itself: who drops an event meanwhile does."""
+
+STUCK_REPORT_SECONDS = 60.0
+"""At most so often."""
+
 CLOSE_SECONDS = 5.0
 """How long ``close`` waits for the disk."""
 
@@ -39,7 +48,7 @@ Timed = tuple[float, CallEvent]
 
 
 class CallSink(Protocol):
-    """Where call events are written. One thread at a time uses it."""
+    """Where call events are written. One thread at a time uses it; it outlives what they raise."""
 
     def write(self, events: Sequence[Timed]) -> bool:
         """Write events; whether it is done. Those that are not written are reported by the sink."""
@@ -81,12 +90,16 @@ class PendingCalls:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        # The garbage collector may close an audit while its own thread has the lock.
+        self._lock = threading.RLock()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._events: deque[Timed] = deque()
         self._characters = 0
+        self._in_hand = 0
+        self._busy_since = math.inf
         self._unreported = 0
+        self._next_stuck_report = -math.inf
 
     def add(self, when: float, event: CallEvent) -> None:
         """Have an event written, or drop it where too many wait. Never waits for the sink.
@@ -98,7 +111,7 @@ class PendingCalls:
         if self._process != os.getpid():
             # A fork has no thread, and its parent writes what the parent had pending.
             self._begin()
-        size = event.characters
+        size, unwritten = event.characters, 0
         with self._lock:
             if (
                 self._stop.is_set()
@@ -107,6 +120,7 @@ class PendingCalls:
             ):
                 self._counts["dropped"] += 1
                 self._unreported += 1
+                unwritten = self._unreported_by_stuck_sink()
             else:
                 self._events.append((when, event))
                 self._characters += size
@@ -114,6 +128,17 @@ class PendingCalls:
                 self._start()
         if not self._wake.is_set():
             self._wake.set()
+        if unwritten:
+            log.error("audit: calls are dropped, the file is stuck", extra={"lost": unwritten})
+
+    def _unreported_by_stuck_sink(self) -> int:
+        """How many dropped events a sink that does not come back has not reported, where that is to
+        be logged now; else 0."""
+        now = self._clock()
+        if now - self._busy_since < STUCK_SECONDS or now < self._next_stuck_report:
+            return 0
+        self._next_stuck_report = now + STUCK_REPORT_SECONDS
+        return self._unreported
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="audit of calls", daemon=True)
@@ -123,7 +148,8 @@ class PendingCalls:
             self._thread = thread
 
     def close(self) -> None:
-        """Write what waits, for ``CLOSE_SECONDS`` at most; what is left then is reported as lost.
+        """Write what waits, for ``CLOSE_SECONDS`` at most; what is left then is reported as lost,
+        and so are dropped events that the sink has no report of.
 
         Later events are dropped.
         """
@@ -134,9 +160,14 @@ class PendingCalls:
             thread = self._thread
         self._wake.set()
         # The garbage collector may call this in any thread.
-        if thread is not None and thread is not threading.current_thread():
+        if thread is threading.current_thread():
+            return  # it goes on with what waits
+        if thread is not None:
             thread.join(self._close_seconds)
-        if lost := len(self._events):
+        with self._lock:
+            lost = len(self._events) + self._in_hand + self._unreported
+            self._unreported = 0
+        if lost:
             log.error("audit: calls were not written before the stop", extra={"lost": lost})
 
     def _run(self) -> None:
@@ -149,7 +180,8 @@ class PendingCalls:
             if self._unreported and (stopping or self._clock() >= self._next_report):
                 self._report()
             if stopping:
-                self._sink.close()
+                with suppress(Exception):
+                    self._sink.close()
                 return
             self._stop.wait(PAUSE_SECONDS)
 
@@ -159,16 +191,31 @@ class PendingCalls:
             for _, event in batch:
                 self._events.popleft()
                 self._characters -= event.characters
+            self._in_hand = len(batch)
         return batch
 
     def _write(self, batch: list[Timed]) -> None:
-        done = self._sink.write(batch)
+        done = self._done(partial(self._sink.write, batch))
         self._counts["written" if done else "failed"] += len(batch)
+        self._in_hand = 0
 
     def _report(self) -> None:
-        with self._lock:
-            count, self._unreported = self._unreported, 0
-        if not self._sink.report_dropped(count):
+        count = self._unreported
+        if self._done(partial(self._sink.report_dropped, count)):
             with self._lock:
-                self._unreported += count
+                # None are left where ``close`` has reported them.
+                self._unreported = max(0, self._unreported - count)
         self._next_report = self._clock() + REPORT_SECONDS
+
+    def _done(self, write: Callable[[], bool]) -> bool:
+        """Whether the sink has written something. Not where it raises: without the thread, all
+        later events would be lost, and nobody would know."""
+        self._busy_since = self._clock()
+        try:
+            return write()
+        except Exception as error:  # noqa: BLE001 - of a handler or filter of the log, too
+            with suppress(Exception):
+                log_unexpected(log, "audit: the sink of calls failed", error)
+            return False
+        finally:
+            self._busy_since = math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ class PrivateFile:
     Args:
         path: the file; its folder is made if it is missing.
         check_seconds: how long a rotation may be unnoticed; 0: each ``append`` looks.
+        waits: whether ``append`` waits for room in a pipe, or fails where there is none.
         clock: a monotonic clock, in seconds.
 
     Raises:
@@ -32,13 +34,16 @@ class PrivateFile:
         path: Path,
         *,
         check_seconds: float = 0.0,
+        waits: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path.absolute()
         self._check_seconds = check_seconds
         self._clock = clock
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _open(self.path)
+        self._waits = waits
+        self._file = _open(self.path, waits=waits)
+        self._is_in_line = False
         self._next_check = clock() + check_seconds
 
     def append(self, lines: bytes) -> None:
@@ -52,10 +57,17 @@ class PrivateFile:
         if self._file == _CLOSED:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._follow()
-        if _is_torn(self._file):
+        if self._is_in_line or _is_torn(self._file):
             lines = b"\n" + lines
-        while lines:
-            lines = lines[os.write(self._file, lines) :]
+        left = lines
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        finally:
+            # Of a file, the next append looks: others may have ended the line.
+            is_part = 0 < len(left) < len(lines)
+            if is_part or not left:
+                self._is_in_line = is_part and not _is_regular(self._file)
 
     def close(self) -> None:
         """Close the file. A later ``append`` fails."""
@@ -68,23 +80,35 @@ class PrivateFile:
         if now < self._next_check:
             return
         if not _is_same(self._file, self.path):
-            successor = _open(self.path)
+            successor = _open(self.path, waits=self._waits)
             os.close(self._file)
             self._file = successor
+            self._is_in_line = False
         self._next_check = now + self._check_seconds
 
 
-def _open(path: Path) -> int:
-    # Read as well: for the end of what is there.
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
+def _open(path: Path, *, waits: bool) -> int:
+    # Read as well: for the end of what is there, and so that a pipe needs no reader.
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+    descriptor = os.open(path, flags if waits else flags | os.O_NONBLOCK, 0o600)
     try:
-        # An existing file may have other permissions.
-        os.fchmod(descriptor, 0o600)
+        if not _is_device(descriptor):
+            # An existing file may have other permissions.
+            os.fchmod(descriptor, 0o600)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _is_device(descriptor: int) -> bool:
+    """Whether it is a device, such as ``/dev/null``: its permissions are other programs', too."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def _is_regular(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _is_same(descriptor: int, path: Path) -> bool:

@@ -12,8 +12,9 @@ from authsvc.audit.write_failures import WriteFailures
 class SecurityFile(logging.Handler):
     """A handler that appends the lines of a logger to a file.
 
-    It waits for no call event: those have a descriptor and a thread of their own. What it cannot
-    write, it reports by ``WriteFailures``; no request fails for that.
+    It waits for no call event: those have a descriptor and a thread of their own; and for no reader
+    of a pipe, which could stop all requests. What it cannot write, it reports by ``WriteFailures``;
+    no request fails for that.
 
     Raises:
         OSError: the file cannot be written, or is a symbolic link.
@@ -21,7 +22,7 @@ class SecurityFile(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._file = PrivateFile(path)
+        self._file = PrivateFile(path, waits=False)
         self._failures = WriteFailures(path)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -158,6 +158,53 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
     file.close()
 
 
+def test_a_security_event_waits_for_no_reader_of_a_pipe(
+    tmp_path: Path, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is written in the event loop: a reader that stops would stop all requests."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    logs.append_to_file("tests.audit", path)
+    for number in range(1_000):
+        logger.warning("event", extra={"number": number, "detail": "x" * 100})
+    assert reports(caplog) == [(1, "Resource temporarily unavailable")]
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    lines = os.read(reader, 1024 * 1024).splitlines()
+    assert 0 < len(lines) < 1_000
+    assert [json.loads(line)["number"] for line in lines] == list(range(len(lines)))
+    logger.warning("kept")
+    assert json.loads(os.read(reader, 1024 * 1024))["event"] == "kept"
+    os.close(reader)
+
+
+def test_a_line_that_is_part_in_a_pipe_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    file = PrivateFile(path, waits=False)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    long = b"x" * (4 * 1024 * 1024) + b"\n"
+    with pytest.raises(BlockingIOError):
+        file.append(long)
+    with pytest.raises(BlockingIOError):
+        file.append(b"lost\n")
+    assert set(os.read(reader, len(long))) == set(b"x")
+    file.append(b"one\n")
+    file.append(b"two\n")
+    assert os.read(reader, 100) == b"\none\ntwo\n"
+    os.close(reader)
+    file.close()
+
+
+def test_the_permissions_of_a_device_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs use it, and root may change them."""
+    changed: list[int] = []
+    monkeypatch.setattr(os, "fchmod", lambda descriptor, mode: changed.append(mode))
+    file = PrivateFile(Path("/dev/null"))
+    file.append(b"one\n")
+    file.close()
+    assert changed == []
+
+
 def test_a_full_disk_fails_no_request_and_is_reported_with_counts(
     tmp_path: Path,
     logger: logging.Logger,

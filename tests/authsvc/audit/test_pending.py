@@ -10,8 +10,16 @@ from collections.abc import Sequence
 import pytest
 
 from authsvc.audit.calls import CallEvent, CallOutcome
-from authsvc.audit.pending import BATCH_EVENTS, MAX_CHARACTERS, PendingCalls, Timed
+from authsvc.audit.pending import (
+    BATCH_EVENTS,
+    MAX_CHARACTERS,
+    STUCK_REPORT_SECONDS,
+    STUCK_SECONDS,
+    PendingCalls,
+    Timed,
+)
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
 
 EVENT = CallEvent("tools/list", CallOutcome.SUCCEEDED)
 
@@ -152,8 +160,76 @@ def test_a_sink_that_does_not_end_is_left_and_reported(
     fill(calls, sink, 6)
     calls.close()
     (record,) = [record for record in caplog.records if record.name == "authsvc.audit"]
-    assert record.__dict__["lost"] == 5
+    assert record.__dict__["lost"] == 6
     sink.open.set()
+
+
+def test_dropped_events_that_a_sink_cannot_report_are_reported_at_the_stop(
+    sink: Sink, counts: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.fails = True
+    calls = PendingCalls(sink, counts, max_events=1)
+    fill(calls, sink, 7)
+    sink.open.set()
+    calls.close()
+    assert counts["dropped"] == 5
+    assert lost(caplog) == [5]
+    calls.close()
+    assert lost(caplog) == [5]
+
+
+def test_a_sink_that_does_not_come_back_is_reported_by_who_drops(
+    sink: Sink, counts: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    calls = PendingCalls(sink, counts, max_events=1, clock=clock)
+    fill(calls, sink, 3)
+    clock.advance(STUCK_SECONDS - 1.0)
+    calls.add(0.0, EVENT)
+    assert lost(caplog) == []
+    for seconds in (1.0, 1.0, STUCK_REPORT_SECONDS - 1.0):
+        clock.advance(seconds)
+        calls.add(0.0, EVENT)
+    assert lost(caplog) == [3, 5]
+    sink.open.set()
+    calls.close()
+    assert sink.dropped == [5]
+
+
+@pytest.mark.parametrize("failing", ["write", "report_dropped"])
+def test_the_thread_outlives_a_sink_that_raises(
+    sink: Sink,
+    counts: Counter[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+) -> None:
+    """A filter or a handler of the log may raise, in the report of a failure as well."""
+    failed, quoted = threading.Event(), "bearer secret"
+
+    def fail(given: object) -> bool:
+        sink.busy.set()
+        assert sink.open.wait(TIMEOUT_SECONDS)
+        failed.set()
+        raise KeyError(quoted)
+
+    calls = PendingCalls(sink, counts, max_events=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, failing, fail)
+        fill(calls, sink, 3)
+        sink.open.set()
+        assert failed.wait(TIMEOUT_SECONDS)
+    calls.close()
+    assert sink.dropped == [1]
+    assert counts["written"] + counts["failed"] == 2
+    assert counts["failed"] == 0 or failing == "write"
+    assert "KeyError" in caplog.text
+    assert quoted not in caplog.text
+
+
+def lost(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """How many events the log says to be lost, line by line."""
+    return [record.__dict__["lost"] for record in caplog.records if record.name == "authsvc.audit"]
 
 
 def test_without_a_thread_events_wait_and_then_are_dropped(
