@@ -1,11 +1,12 @@
 // A real authorization server (oidc-provider): registration (RFC 7591), PKCE, client credentials,
 // the device flow (RFC 8628), refresh tokens, resource indicators (RFC 8707), JWT access tokens
 // (RFC 9068) and opaque ones, introspection (RFC 7662), revocation (RFC 7009), signed userinfo and
-// authorization responses (JARM). A user who logs in chooses a role.
+// authorization responses (JARM), back-channel logout. A user who logs in chooses a role.
 // Usage: node authorization_server.mjs OPTIONS, a JSON object:
 //   resources: by URI, the format of its access tokens: jwt or opaque
 //   claims: by role, further claims
 //   clients: metadata of clients that are registered at the start
+//   sidClients: the clients among them whose access tokens have a sid
 // POST /signing-keys with a JSON list of {kid, alg} publishes these keys alone from then on. The
 // first one signs. A kid that was there before is the same key.
 
@@ -15,7 +16,8 @@ import { json, text } from 'node:stream/consumers';
 import Provider, { errors } from 'oidc-provider';
 import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
 
-const { resources, claims = {}, clients = [] } = JSON.parse(process.argv[2]);
+const options = JSON.parse(process.argv[2]);
+const { resources, claims = {}, clients = [], sidClients = [] } = options;
 const SCOPES = ['openid', 'offline_access', 'buckets.read', 'objects.read'];
 const KEY_TYPES = {
   RS: ['rsa', { modulusLength: 2048 }],
@@ -54,6 +56,7 @@ function configuration(signingKeys) {
       userinfoSigningAlgValues: algorithms,
     },
     features: {
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
       deviceFlow: { enabled: true },
@@ -98,8 +101,11 @@ const UNCHANGING = {
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   extraTokenClaims: (ctx, token) => {
     const role = roles.get(token.accountId);
-    return role ? { roles: [role], ...claims[role] } : undefined;
+    const sid = sidClients.includes(token.clientId) ? { sid: token.sid } : {};
+    return role ? { roles: [role], ...claims[role], ...sid } : undefined;
   },
+  // Its own dispatcher connects to no address of this machine.
+  fetch: (url, { dispatcher, ...request }) => fetch(url, request),
   ttl: { Interaction: 60, Session: 60, Grant: 3600, IdToken: 3600, RefreshToken: 3600 },
 };
 

@@ -56,8 +56,16 @@ class Files:
     @property
     def operator(self) -> ClientTls:
         """How an operator calls."""
+        return self._calls("operator")
+
+    @property
+    def gateway(self) -> ClientTls:
+        """How a gateway calls."""
+        return self._calls("gateway")
+
+    def _calls(self, name: str) -> ClientTls:
         return ClientTls(
-            *(self.folder / it for it in ("authsvc-ca.pem", "operator.pem", "operator.key"))
+            *(self.folder / it for it in ("authsvc-ca.pem", f"{name}.pem", f"{name}.key"))
         )
 
 

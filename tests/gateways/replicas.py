@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
+from authsvc.client import ClientTls
 from tests.gateways.configured import ASSERTING, Files, config
 from tests.gateways.deployed import (
     Configuration,
@@ -73,11 +74,15 @@ class Replicas:
         gateway: an Envoy that waits for long; its authsvc is the first replica.
         deployed: an Envoy as it is deployed.
         each: both replicas.
+        addresses: where they listen.
+        calls: how a gateway calls them.
     """
 
     gateway: Gateway
     deployed: Gateway
     each: tuple[Replica, ...]
+    addresses: tuple[str, ...]
+    calls: ClientTls
 
     def kill(self, signal_number: int) -> None:
         """Send both a signal."""
@@ -86,18 +91,27 @@ class Replicas:
 
 
 @contextmanager
-def serving_replicas(folder: Path) -> Iterator[Replicas]:
-    """Run all of it, with its files in a folder."""
+def serving_replicas(
+    folder: Path, *, origin: str = "", tables: Sequence[str] = ("", "")
+) -> Iterator[Replicas]:
+    """Run all of it.
+
+    Args:
+        folder: for files.
+        origin: where the first Envoy listens; empty for a port that is free.
+        tables: further tables of each replica's configuration.
+    """
     idp, files = IdentityProvider(time.time), Files(folder)
     files.write(idp)
-    origins = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+    first, second = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    origins = [origin or first, second]
     resource = f"{origins[0]}/mcp"
     store = f'kind = "redis"\nurl = "{shared_valkey().url}"\nprefix = "{fresh_prefix()}"'
     ports = [free_port() for _ in range(2)]
     jwks_ports = [free_port() for _ in range(2)]
     configs = [
-        _config(files, idp, resource, port, jwks_port, store)
-        for port, jwks_port in zip(ports, jwks_ports, strict=True)
+        _config(files, idp, resource, port, jwks_port, store, more)
+        for port, jwks_port, more in zip(ports, jwks_ports, tables, strict=True)
     ]
     with ExitStack() as stack:
         each = tuple(Replica(path, stack) for path in configs)
@@ -125,11 +139,18 @@ def serving_replicas(folder: Path) -> Iterator[Replicas]:
             return Gateway(KIND, resource, origin, idp, authsvc, upstream.upstream, log, admin)
 
         patient, deployed = gateway(origins[0], waits=True), gateway(origins[1], waits=False)
-        yield Replicas(patient, deployed, each)
+        addresses = tuple(f"localhost:{port}" for port in ports)
+        yield Replicas(patient, deployed, each, addresses, files.gateway)
 
 
 def _config(
-    files: Files, idp: IdentityProvider, resource: str, port: int, jwks_port: int, store: str
+    files: Files,
+    idp: IdentityProvider,
+    resource: str,
+    port: int,
+    jwks_port: int,
+    store: str,
+    tables: str,
 ) -> Path:
     """The configuration of one replica, whose store is shared."""
     key = files.folder / "encryption"
@@ -143,6 +164,7 @@ def _config(
         jwks_port=jwks_port,
         route={},
         store=store,
+        tables=tables,
         encryption_key_file=key,
         name=f"authsvc-{port}",
     )

@@ -7,8 +7,8 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any
@@ -28,6 +28,10 @@ SCOPE = "openid offline_access buckets.read"
 
 APP, DEVICE, DAEMON = "app", "device", "daemon"
 """Clients: of a user with a browser, of a user with a device, and without a user."""
+
+WITH_SID, WITHOUT_SID, BY_SUBJECT = "with-sid", "without-sid", "by-subject"
+"""Clients to which sign-outs are reported, with the session that ended: its access tokens name it,
+or do not; and with the user alone."""
 
 AUTHSVC_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 """How authsvc authenticates. For each there is a client of that name."""
@@ -150,27 +154,19 @@ class OidcProvider:
         """Revoke a token (RFC 7009) as the client that has it."""
         await self._post("/token/revocation", client, {"token": token})
 
+    @asynccontextmanager
+    async def browser(self) -> AsyncIterator[Browser]:
+        """A browser, which has one session of the provider's once somebody has logged in."""
+        async with _http() as http:
+            yield Browser(self, http)
+
     async def _authorize(
         self, subject: str, role: str, resource: str, verifier: str, mode: str = "query"
     ) -> httpx2.QueryParams:
         """An authorization response (RFC 6749 section 4.1.2)."""
-        query = {
-            "client_id": APP,
-            "response_type": "code",
-            "response_mode": mode,
-            "redirect_uri": _CALLBACK,
-            "scope": SCOPE,
-            "prompt": "consent",
-            "code_challenge": _base64url(hashlib.sha256(verifier.encode()).digest()),
-            "code_challenge_method": "S256",
-            **_indicator(resource),
-        }
+        query = _authorization(APP, verifier, SCOPE, resource, mode)
         async with _http() as browser:
-            page = await browser.get(f"{self.issuer}/auth", params=query, follow_redirects=True)
-            answer = await browser.post(page.url, data={"subject": subject, "role": role})
-            while not (location := answer.headers["location"]).startswith(_CALLBACK):
-                answer = await browser.get(location)
-        return httpx2.URL(location).params
+            return await _allowed(browser, self.issuer, query, subject, role)
 
     async def _token(self, client: str, headers: Mapping[str, str] = {}, /, **form: str) -> Grant:
         answer = (await self._post("/token", client, form, headers)).json()
@@ -198,14 +194,62 @@ class OidcProvider:
         return sent
 
 
+@dataclass(frozen=True)
+class Browser:
+    """A browser of a user.
+
+    Attributes:
+        provider: where they log in.
+        http: has its cookies.
+    """
+
+    provider: OidcProvider
+    http: httpx2.AsyncClient
+
+    async def log_in(
+        self, client: str, subject: str, *, resource: str, scope: str = "openid buckets.read"
+    ) -> Grant:
+        """The authorization code flow with PKCE (RFC 7636), for one of the clients to which
+        sign-outs are reported."""
+        verifier = token_urlsafe(32)
+        query = _authorization(client, verifier, scope, resource)
+        answer = await _allowed(self.http, self.provider.issuer, query, subject, "reader")
+        return await self.provider._token(
+            client,
+            grant_type="authorization_code",
+            code=answer["code"],
+            redirect_uri=_CALLBACK,
+            code_verifier=verifier,
+            resource=resource,
+        )
+
+    async def sign_out(self) -> None:
+        """Sign out at the provider (OpenID Connect RP-Initiated Logout 1.0), which answers once it
+        has reported it."""
+        page = await self.http.get(f"{self.provider.issuer}/session/end")
+        form = {**_hidden_fields(page.text), "logout": "yes"}
+        done = await self.http.post(f"{self.provider.issuer}/session/end/confirm", data=form)
+        assert done.status_code == 303, done.text
+
+
 @contextmanager
-def serving_oidc_provider() -> Iterator[OidcProvider]:
-    """Run it beside the test. Skips where it is not installed."""
+def serving_oidc_provider(
+    resources: Mapping[str, str] = {RESOURCE: "jwt", OTHER_RESOURCE: "opaque"},
+    *,
+    logout_url: str = "",
+) -> Iterator[OidcProvider]:
+    """Run it beside the test. Skips where it is not installed.
+
+    Args:
+        resources: the format of their access tokens.
+        logout_url: where sign-outs are reported; empty for nowhere.
+    """
     installed("oidc-provider")
     secret = token_urlsafe(32)
     options = {
-        "resources": {RESOURCE: "jwt", OTHER_RESOURCE: "opaque"},
-        "clients": list(_clients(secret)),
+        "resources": resources,
+        "clients": [*_clients(secret), *(_signed_out(logout_url) if logout_url else ())],
+        "sidClients": [WITH_SID],
     }
     with spawn_node("authorization_server.mjs", json.dumps(options)) as process:
         address = process.wait_for("listening on", TIMEOUT_SECONDS)["address"]
@@ -221,6 +265,48 @@ def _clients(secret: str) -> Iterator[dict[str, Any]]:
         yield _client(method, method, [], client_secret=secret)
     jwk = ECAlgorithm.to_jwk(_AUTHSVC_KEY.public_key(), as_dict=True)
     yield _client(AUTHSVC_METHODS[2], AUTHSVC_METHODS[2], [], jwks={"keys": [jwk]})
+
+
+def _signed_out(logout_url: str) -> Iterator[dict[str, Any]]:
+    """The clients to which sign-outs are reported."""
+    for name in (WITH_SID, WITHOUT_SID, BY_SUBJECT):
+        yield _client(
+            name,
+            "none",
+            ["authorization_code", "refresh_token"],
+            redirect_uris=[_CALLBACK],
+            response_types=["code"],
+            backchannel_logout_uri=logout_url,
+            backchannel_logout_session_required=name != BY_SUBJECT,
+        )
+
+
+def _authorization(
+    client: str, verifier: str, scope: str, resource: str, mode: str = "query"
+) -> dict[str, str]:
+    """An authorization request (RFC 6749 section 4.1.1)."""
+    return {
+        "client_id": client,
+        "response_type": "code",
+        "response_mode": mode,
+        "redirect_uri": _CALLBACK,
+        "scope": scope,
+        "prompt": "consent",
+        "code_challenge": _base64url(hashlib.sha256(verifier.encode()).digest()),
+        "code_challenge_method": "S256",
+        **_indicator(resource),
+    }
+
+
+async def _allowed(
+    browser: httpx2.AsyncClient, issuer: str, query: Mapping[str, str], subject: str, role: str
+) -> httpx2.QueryParams:
+    """The authorization response, once the user has logged in and allowed what is requested."""
+    page = await browser.get(f"{issuer}/auth", params=query, follow_redirects=True)
+    answer = await browser.post(page.url, data={"subject": subject, "role": role})
+    while not (location := answer.headers["location"]).startswith(_CALLBACK):
+        answer = await browser.get(location)
+    return httpx2.URL(location).params
 
 
 def _client(name: str, method: str, grants: Sequence[str], **more: object) -> dict[str, Any]:
