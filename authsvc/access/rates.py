@@ -141,11 +141,16 @@ class CallRates:
             The limit that is reached, of several the one with the longest wait, counted as one
             rejection; None where all of them were taken.
         """
+        reached = self.take_uncounted(uses)
+        return None if reached is None else self._counted(reached)
+
+    def take_uncounted(self, uses: tuple[BucketUse, ...]) -> Reached | None:
+        """As ``take``, for a request that is no rejection yet: it is decided on once more."""
         now = self.clock()
         if len(uses) == 1:
             (use,) = uses
             wait = self._bucket(use, now).take(now, use.calls)
-            return self._counted(Reached(use, wait)) if wait > 0.0 else None
+            return Reached(use, wait) if wait > 0.0 else None
         reached: Reached | None = None
         buckets = [self._bucket(use, now) for use in uses]
         for use, bucket in zip(uses, buckets, strict=True):
@@ -153,7 +158,7 @@ class CallRates:
             if wait > 0.0 and (reached is None or wait > reached.wait_seconds):
                 reached = Reached(use, wait)
         if reached is not None:
-            return self._counted(reached)
+            return reached
         for use, bucket in zip(uses, buckets, strict=True):
             bucket.take(now, use.calls)
         return None

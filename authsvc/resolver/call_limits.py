@@ -73,7 +73,7 @@ class CallLimits:
         """Whether a request has been counted; arguments as of ``count_as``. One that is beyond a
         limit is neither counted nor audited: it is to be resolved, which rejects it."""
         uses = self._rates.uses(response.token.principal, response.resource, counts)
-        return not uses or self._rates.take(uses) is None
+        return not uses or self._rates.take_uncounted(uses) is None
 
     def take(self, request: Request, principal: Principal | None) -> tuple[BucketUse, ...]:
         """Count a request that is about to be served.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.checks import (
     with_gateways,
 )
 from tests.support.clock import Clock
+from tests.support.scraping import scrape
 from tests.support.service import settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
 
@@ -94,6 +96,22 @@ async def test_checks_beyond_a_limit_are_denied_until_the_stated_time(
     assert limit_of(await gateway.post(tool_call("read"), **arguments)) == "all"
     clock.advance(3.0)
     assert await statuses(gateway, 2, tool_call("search"), **arguments) == [0, 429]
+
+
+async def test_a_repeated_check_beyond_a_limit_is_counted_as_one_rejection(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is decided on twice: among those that repeat, and in full."""
+    caplog.set_level(logging.INFO)
+    tables = with_gateways({"resource": RESOURCE, "rate_limits": LIMITS})
+    listen = {"listen": "127.0.0.1:0"}
+    settings = settings_for(tmp_path, idp, "memory", **tables, metrics=listen)
+    async with serving_gateways(settings, clock) as made:
+        (line,) = [it for it in caplog.records if it.getMessage().startswith("metrics at")]
+        answers = await statuses(made.gateway, 7, tool_call("search"), token=idp.token())
+        assert answers == [0, 0, 0, 429, 429, 429, 429]
+        scraped = await scrape(str(line.__dict__["address"]))
+    assert scraped.value("authsvc_rate_limited_total", limit="search") == 4
 
 
 @pytest.mark.parametrize("name", ["search", "SEARCH", " search ", "\uff53earch", "find"])
