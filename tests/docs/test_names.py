@@ -38,6 +38,8 @@ OTHERS = {
     *("round_robin", "too_many_pings"),
     *("via_upstream", "envoy_cluster_upstream_rq", "internal_address_config"),
     *("ext_authz_denied", "cx_connect_fail", "rq_timeout"),
+    *("backchannel_logout_supported", "backchannel_logout_urls", "oidc_logout"),
+    *("backchannel_logout_initiators", "events_requested"),
 }
 
 
