@@ -9,7 +9,6 @@ from typing import Protocol, assert_never
 
 from authsvc.admin.checks import check_name, invalid
 from authsvc.audit import security
-from authsvc.domain.events import RecordFilter
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
 from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
@@ -24,10 +23,9 @@ from authsvc.domain.revocation_target import (
 from authsvc.domain.service_status import IssuerStatus
 from authsvc.stores import SessionStore
 
-COUNT_PAGE_SIZE = 10_000
-MAX_COUNT_PAGES = 10
-"""A subject with more sessions than these is revoked without counting them: the number of its
-sessions must not delay its revocation."""
+MAX_COUNTED_SESSIONS = 100_000
+"""A subject with more sessions is revoked without counting them: the number of its sessions must
+not delay its revocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,7 @@ class Revocations:
         caller: str,
         allow_unknown_issuer: bool = False,
         not_earlier_than: float = 0.0,
+        most_sessions: int = MAX_COUNTED_SESSIONS,
     ) -> Revocation:
         """Revoke a target.
 
@@ -102,6 +101,8 @@ class Revocations:
             allow_unknown_issuer: whether the issuer may be one that is not configured.
             not_earlier_than: without a ``before_time``, tokens are revoked up to this time at
                 least, in seconds since the epoch: when the issuer's own clock said so.
+            most_sessions: of a subject with more sessions, no more than these are read, and none
+                counted.
 
         Raises:
             AuthError: ARGUMENT_INVALID, SESSION_ID_INVALID, STORE_UNAVAILABLE.
@@ -112,7 +113,7 @@ class Revocations:
                 return Revocation(1 if written else 0, written)
             case SubjectTarget():
                 self._check_issuer(target.issuer, allow_unknown=allow_unknown_issuer)
-                return await self._revoke_subject(target, caller, not_earlier_than)
+                return await self._revoke_subject(target, caller, not_earlier_than, most_sessions)
             case TokenTarget(issuer, token_id):
                 self._check_issuer(issuer, allow_unknown=allow_unknown_issuer)
                 check_name("token_id", token_id)
@@ -120,7 +121,9 @@ class Revocations:
                 return await self._set_not_before(not_before, caller)
             case ProviderSessionTarget():
                 self._check_issuer(target.issuer, allow_unknown=allow_unknown_issuer)
-                return await self._revoke_provider_session(target, caller, not_earlier_than)
+                return await self._revoke_provider_session(
+                    target, caller, not_earlier_than, most_sessions
+                )
             case EveryoneTarget(before_time):
                 self._check_past(before_time)
                 now = self._clock()
@@ -130,12 +133,12 @@ class Revocations:
                 assert_never(target)
 
     async def _revoke_subject(
-        self, target: SubjectTarget, caller: str, not_earlier_than: float
+        self, target: SubjectTarget, caller: str, not_earlier_than: float, most_sessions: int
     ) -> Revocation:
         issuer, subject, before_time = target.issuer, target.subject, target.before_time
         check_name("subject", subject)
         self._check_past(before_time)
-        records, are_all = await self._records_of(issuer, subject)
+        records, are_all = await self._records_of(issuer, subject, most_sessions)
         now = self._clock()
         held = _Held(records)
         until = (
@@ -148,7 +151,11 @@ class Revocations:
         return await self._set_not_before(not_before, caller, session_count=count)
 
     async def _revoke_provider_session(
-        self, target: ProviderSessionTarget, caller: str, not_earlier_than: float
+        self,
+        target: ProviderSessionTarget,
+        caller: str,
+        not_earlier_than: float,
+        most_sessions: int,
     ) -> Revocation:
         issuer, subject = target.issuer, target.subject
         check_name("sid", target.sid)
@@ -161,7 +168,7 @@ class Revocations:
                 NotBefore(until, now, issuer, provider_session=digest), caller
             )
         check_name("subject", subject)
-        records, are_all = await self._records_of(issuer, subject)
+        records, are_all = await self._records_of(issuer, subject, most_sessions)
         now = self._clock()
         held = _Held(records, of_provider_sessions=("", digest))
         until = max(now, not_earlier_than, held.newest_issue_time())
@@ -174,18 +181,10 @@ class Revocations:
             NotBefore(until, now, issuer, provider_session=digest), caller, session_count=count
         )
 
-    async def _records_of(self, issuer: str, subject: str) -> tuple[list[Record], bool]:
-        """The records of a subject, and whether these are all of them."""
-        which = RecordFilter(issuer=issuer, subject=subject)
-        found: list[Record] = []
-        cursor = ""
-        for _ in range(MAX_COUNT_PAGES):
-            page = await self._store.page(which, after=cursor, size=COUNT_PAGE_SIZE)
-            found += page.records
-            cursor = page.next
-            if not cursor:
-                return found, True
-        return found, False
+    async def _records_of(self, issuer: str, subject: str, most: int) -> tuple[list[Record], bool]:
+        """Records of a subject, ``most`` of them, and whether these are all."""
+        found = await self._store.records_of(issuer, subject, most=most + 1)
+        return found[:most], len(found) <= most
 
     async def _set_not_before(
         self, not_before: NotBefore, caller: str, *, session_count: int | None = None

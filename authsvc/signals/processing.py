@@ -22,6 +22,10 @@ from authsvc.stores.received import ReceivedStore
 MAX_TARGETS = 64
 """Revocations of one token: each is a write or two."""
 
+MAX_SESSIONS = 1_000
+"""Sessions of a subject that a signal reads, in case that one has a token of an issuer whose clock
+is ahead. A user may have any number of them: a sign-out must cost no more for it."""
+
 Verify = Callable[[SignatureVerifier, str, float], Awaitable[SignalToken]]
 
 
@@ -35,6 +39,7 @@ class Revokes(Protocol):
         caller: str,
         allow_unknown_issuer: bool = False,
         not_earlier_than: float = 0.0,
+        most_sessions: int = ...,
     ) -> object:
         """See ``Revocations.revoke``."""
         ...
@@ -199,6 +204,7 @@ class SignalProcessor:
                     # The configuration says which issuers the stream may name.
                     allow_unknown_issuer=True,
                     not_earlier_than=signal.time,
+                    most_sessions=MAX_SESSIONS,
                 )
         await self._store.mark_received(token.key, token.until)
 

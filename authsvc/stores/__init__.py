@@ -139,6 +139,16 @@ class SessionStore(DocumentStore, ReceivedStore, Protocol):
         """
         ...
 
+    async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
+        """Records of a subject, in no order, and without those that are removed meanwhile.
+
+        Args:
+            issuer: whose subject.
+            subject: claim ``sub``.
+            most: how many, at most; further ones are not read.
+        """
+        ...
+
     # Not-befores.
 
     async def set_not_before(self, not_before: NotBefore) -> str:

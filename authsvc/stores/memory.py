@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
+from itertools import islice
 
 from authsvc.common.newest import Newest
 from authsvc.domain.errors import AuthError, Reason
@@ -108,6 +109,12 @@ class MemoryStore:
             key=newest_first,
         )
         return Page(found[:size], cursor_of(found[size - 1]) if len(found) > size else "")
+
+    async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
+        """See ``SessionStore.records_of``."""
+        self._check_open()
+        which = RecordFilter(issuer=issuer, subject=subject)
+        return list(islice(filter(which.matches, self._records.values()), most))
 
     async def set_not_before(self, not_before: NotBefore) -> str:
         """See ``SessionStore.set_not_before``."""

@@ -62,6 +62,10 @@ class ObservedStore:
         with self._observe("page"):
             return await self._store.page(which, after=after, size=size)
 
+    async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
+        with self._observe("records_of"):
+            return await self._store.records_of(issuer, subject, most=most)
+
     async def set_not_before(self, not_before: NotBefore) -> str:
         with self._observe("set_not_before"):
             return await self._store.set_not_before(not_before)

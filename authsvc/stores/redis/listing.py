@@ -16,6 +16,7 @@ from authsvc.stores.paging import (
     newest_first,
     parse_cursor,
 )
+from authsvc.stores.redis import scripts
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.partition import Partition
 from authsvc.stores.redis.partitions import Partitions
@@ -60,6 +61,21 @@ class Listing:
                 return Page(found, last)
         found += await self._matching(which, chunk)
         return Page(found, "")
+
+    async def records_of(self, issuer: str, subject: str, most: int) -> list[Record]:
+        """See ``SessionStore.records_of``."""
+        which = RecordFilter(issuer=issuer, subject=subject)
+        index = subject_index(issuer, subject)
+        found: list[Record] = []
+        for partition in self._partitions:
+            left = most - len(found)
+            if left <= 0:
+                break
+            members = await self._link.run(scripts.SUBJECT_IDS, partition.base, index, left)
+            ids = [member.decode() for member in members]
+            for first in range(0, len(ids), CHUNK):
+                found += await self._matching(which, ids[first : first + CHUNK])
+        return found
 
     async def _page_of_subject(self, which: RecordFilter, after: str, size: int) -> Page:
         index = subject_index(which.issuer, which.subject)

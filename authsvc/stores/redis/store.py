@@ -191,6 +191,11 @@ class RedisStore:
         self._check_open()
         return await self._listing.page(which, after=after, size=size)
 
+    async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
+        """See ``SessionStore.records_of``."""
+        self._check_open()
+        return await self._listing.records_of(issuer, subject, most)
+
     # Not-befores.
 
     async def set_not_before(self, not_before: NotBefore) -> str:

@@ -30,6 +30,9 @@ WATCH_INTERVAL_SECONDS = 0.05
 WATCH_CHUNK = 500
 """Events that a watcher reads at once."""
 
+SUBJECT_CHUNK = 1_000
+"""Records of a subject that are read at once."""
+
 
 class SqliteStore:
     """See ``SessionStore``. Made by ``open``, on the event loop that uses it."""
@@ -127,6 +130,19 @@ class SqliteStore:
         """See ``SessionStore.page``."""
         self._reader.check_open()
         return await asyncio.to_thread(read_page, self._path, which, after=after, size=size)
+
+    async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
+        """See ``SessionStore.records_of``."""
+        which = RecordFilter(issuer=issuer, subject=subject)
+        found: list[Record] = []
+        cursor = ""
+        while len(found) < most:
+            page = await self.page(which, after=cursor, size=min(SUBJECT_CHUNK, most - len(found)))
+            found += page.records
+            cursor = page.next
+            if not cursor:
+                break
+        return found
 
     async def set_not_before(self, not_before: NotBefore) -> str:
         """See ``SessionStore.set_not_before``."""

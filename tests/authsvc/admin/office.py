@@ -27,6 +27,7 @@ class Store(MemoryStore):
         super().__init__(unauthenticated_cap=1_000)
         self.page_size = page_size
         self.pages_read = 0
+        self.records_read = 0
         self.logs_open = 0
         self.events_read = 0
 
@@ -35,6 +36,11 @@ class Store(MemoryStore):
         # As a store that searches all records, and may find none on a page.
         page = await super().page(ALL, after=after, size=min(size, self.page_size))
         return Page([record for record in page.records if which.matches(record)], page.next)
+
+    async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
+        found = await super().records_of(issuer, subject, most=most)
+        self.records_read += len(found)
+        return found
 
     async def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         self.logs_open += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from authsvc.admin.revocations import Revocations
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey
 from authsvc.signals.actions import Action, actions_of
 from authsvc.signals.auditing import SignalAudit
@@ -26,6 +27,7 @@ class Store(MemoryStore):
         super().__init__(unauthenticated_cap=10)
         self.not_befores: list[NotBefore] = []
         self.failing: set[str] = set()
+        self.records_read = 0
 
     def _check(self, method: str) -> None:
         if method in self.failing:
@@ -35,6 +37,11 @@ class Store(MemoryStore):
         self._check("set_not_before")
         self.not_befores.append(not_before)
         return await super().set_not_before(not_before)
+
+    async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
+        found = await super().records_of(issuer, subject, most=most)
+        self.records_read += len(found)
+        return found
 
     async def is_received(self, key: str) -> bool:
         self._check("is_received")

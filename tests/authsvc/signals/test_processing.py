@@ -7,13 +7,15 @@ import asyncio
 import pytest
 
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.events import EventType
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
+from authsvc.domain.record import Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
 from authsvc.resolver.fairness import PassLimiter
 from authsvc.signals.actions import Action, actions_of
 from authsvc.signals.errors import SignalError
 from authsvc.signals.observing import SignalResult
-from authsvc.signals.processing import MAX_TARGETS, SignalProcessor
+from authsvc.signals.processing import MAX_SESSIONS, MAX_TARGETS, SignalProcessor
 from authsvc.signals.signals import Stream
 from authsvc.signals.verification import SignatureVerifier
 from authsvc.tokens.keys import KeySet
@@ -207,6 +209,19 @@ async def test_one_token_does_not_write_for_ever(clock: Clock, sender: Sender) -
     with pytest.raises(SignalError, match="too many subjects"):
         await desk.receive_set(sender.security_event_token(events=events, sub_id=aliases))
     assert len(desk.keys) == MAX_TARGETS
+
+
+@pytest.mark.parametrize("sid", [None, "s1"])
+async def test_a_subject_may_have_any_number_of_sessions(
+    desk: Desk, sender: Sender, clock: Clock, sid: str | None
+) -> None:
+    """A user opens them, and signs out: each read takes time of everyone's."""
+    for number in range(MAX_SESSIONS + 10):
+        held = Record(f"s{number}", 1, START, START, START + 60, ISSUER, "alice")
+        await desk.store.put(held, EventType.CREATED)
+    await desk.receive_logout(sender.logout_token(sid=sid))
+    assert desk.store.records_read == MAX_SESSIONS + 1
+    assert {it.time for it in desk.store.not_befores} == {START}
 
 
 async def test_rejected_signals_are_observed(desk: Desk, sender: Sender) -> None:

@@ -433,6 +433,21 @@ async def test_a_page_token_of_another_list_is_rejected(store: SessionStore, aft
         assert caught.value.reason is Reason.ARGUMENT_INVALID
 
 
+async def test_the_records_of_a_subject(store: SessionStore) -> None:
+    """No more of them are read than are asked for."""
+    of_alice = [record(f"s{number}", now=100.0 + number) for number in range(5)]
+    others = [record("bobs", subject="bob"), record("nobodys", subject="")]
+    for each in (*of_alice, *others):
+        await put(store, each)
+    for most in range(7):
+        found = await store.records_of("idp", "alice", most=most)
+        assert len(found) == min(most, 5)
+        assert len({it.id for it in found}) == len(found)
+        assert all(it in of_alice for it in found)
+    assert await store.records_of("other", "alice", most=10) == []
+    assert await store.records_of("idp", "carol", most=10) == []
+
+
 # Not-befores.
 
 OF_ALICE = NotBefore(100.0, 150.0, issuer="idp", subject="alice")
@@ -750,6 +765,7 @@ async def test_a_closed_store_answers_nothing(store: SessionStore) -> None:
     assert store.cached_not_befores() is None
     for call in (
         store.page(ALL, size=10),
+        store.records_of("idp", "alice", most=10),
         store.set_not_before(OF_ALICE),
         store.get_not_befores([OF_ALICE.key]),
         store.delete_not_befores(0.0),

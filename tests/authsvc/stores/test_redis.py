@@ -714,6 +714,7 @@ async def _exercise(store: RedisStore) -> None:
     assert (
         len((await store.page(RecordFilter(issuer="idp", subject="alice"), size=10)).records) == 1
     )
+    assert len(await store.records_of("idp", "alice", most=10)) == 1
     watching = store.watch("0-0")
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await anext(watching)
