@@ -18,6 +18,7 @@ COMMANDS = {
     "keys": ("authsvc.cli.keys", "Show the keys that tokens are verified with."),
     "assertions": ("authsvc.cli.assertions", "Replace the keys that sign assertions."),
     "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
+    "signals": ("authsvc.cli.signals", "Show and test the streams of identity providers."),
     "console": ("authsvc.cli.console", "Serve the operator's web console."),
     "token": ("authsvc.cli.token", "Print a development token."),
     "dev-certificates": ("authsvc.cli.certificates", "Write certificates for development."),

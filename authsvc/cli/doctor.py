@@ -67,8 +67,9 @@ def command(
 
     Checks the configurations, what a gateway lets through, the adapter's answers, the connection
     to every replica, issuers and their clocks, introspection, the store, the keys of
-    assertions and the broker. With an operator's service token or certificate, also checks the
-    running service's status. Changes nothing. --timeout-seconds bounds each check.
+    assertions, the receiver of signals and the broker. With an operator's service token or
+    certificate, also checks the running service's status. Changes nothing. --timeout-seconds bounds
+    each check.
 
     Exit code 0 if nothing fails; warnings do not count.
     """
@@ -156,6 +157,7 @@ def _checks(
         introspection,
         issuers,
         service,
+        signals,
         store,
     )
 
@@ -170,7 +172,7 @@ def _checks(
         checks.append(service.agreement(settings, of_adapter))
     checks += _of_authsvc(settings, of_adapter, connection, target)
     if settings is not None:
-        of_service = (issuers, introspection, store, assertion_keys, service)
+        of_service = (issuers, introspection, store, assertion_keys, signals, service)
         checks += [check for module in of_service for check in module.checks(settings)]
     return checks
 
@@ -182,7 +184,7 @@ def _of_authsvc(
     target: str | None,
 ) -> list[Check]:
     """The checks of an authsvc that runs: as the adapter calls it, or where it listens."""
-    from authsvc.diagnosis import Check, link, listening, service
+    from authsvc.diagnosis import Check, link, listening, service, signals
 
     seconds, tls = connection.timeout_seconds, connection.tls()
     checks = []
@@ -201,6 +203,8 @@ def _of_authsvc(
         checks.append(Check("authsvc", _not_asked, ""))
     if tls is not None and (tls.service_token_file or tls.certificate_file):
         checks.append(service.admin(where, tls, seconds))
+        if settings is not None and settings.signals is not None:
+            checks.append(signals.running(where, tls, seconds))
     return checks
 
 

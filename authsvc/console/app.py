@@ -105,6 +105,7 @@ class Console:
             Route("/session", self._get(pages.session), methods=["GET"]),
             Route("/events", self._get(pages.events), methods=["GET"]),
             Route("/issuers", self._get(pages.issuers), methods=["GET"]),
+            Route("/signals", self._get(pages.signals), methods=["GET"]),
             Route("/revoke", self._get(revoking.choose), methods=["GET"]),
             Route("/revoke/review", self._get(revoking.review), methods=["GET"]),
             Route("/revoke", self._post(revoking.revoke), methods=["POST"]),

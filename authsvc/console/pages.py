@@ -1,4 +1,4 @@
-"""The pages that show sessions, events, issuers and rates."""
+"""The pages that show sessions, events, issuers, signals and rates."""
 
 from __future__ import annotations
 
@@ -129,6 +129,15 @@ class Pages:
         return self._renderer.page(
             "issuers", request.login, status=answer.status, problem=answer.problem
         )
+
+    async def signals(self, request: PageRequest) -> Response:
+        """The streams of signals, and what has come in each.
+
+        Raises:
+            AuthError: of the call.
+        """
+        streams = await self._client.signal_streams()
+        return self._renderer.page("signals", request.login, streams=streams)
 
 
 def _url(path: str, values: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from authsvc.diagnosis import Check, Report, directly
 from authsvc.diagnosis.key_remedies import key_remedy
@@ -141,7 +142,7 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
         return
     report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, from {where}")
     _report_skipped(report, issuer, fetched.keys)
-    await _check_clock(report, issuer, fetcher)
+    await check_clock(report, issuer, fetcher)
 
 
 async def _discovered(fetcher: Fetcher, issuer: IssuerSettings) -> Metadata:
@@ -177,7 +178,32 @@ def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> Non
         report.warn(f"{issuer.issuer}: skipped a key: {entry}", remedy)
 
 
-async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher) -> None:
+class Clocked(Protocol):
+    """The settings of somebody who issues tokens."""
+
+    @property
+    def issuer(self) -> str:
+        """Claim ``iss``."""
+        ...
+
+    @property
+    def jwks_url(self) -> str | None:
+        """The URL of its keys."""
+        ...
+
+    @property
+    def metadata_url(self) -> str | None:
+        """The URL of its metadata."""
+        ...
+
+    @property
+    def leeway_seconds(self) -> float:
+        """How far its clock may deviate."""
+        ...
+
+
+async def check_clock(report: Report, issuer: Clocked, fetcher: Fetcher) -> None:
+    """Compare the clock of the server of its keys, or of its metadata, with ours."""
     configured = issuer.jwks_url or issuer.metadata_url
     for url in metadata_urls(issuer.issuer) if configured is None else (configured,):
         try:
@@ -189,9 +215,7 @@ async def _check_clock(report: Report, issuer: IssuerSettings, fetcher: Fetcher)
         return
 
 
-def _compare(
-    report: Report, issuer: IssuerSettings, headers: Mapping[str, str], now: float
-) -> None:
+def _compare(report: Report, issuer: Clocked, headers: Mapping[str, str], now: float) -> None:
     """Compare the Date header with ``now``. It has whole seconds (RFC 9110 section 6.6.1), on
     average half a second early."""
     try:

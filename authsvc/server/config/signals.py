@@ -112,6 +112,12 @@ class SignalStreamSettings(Table):
         default=None,
         description="Where `authsvc signals test` asks for a verification event (SSF 1.0).",
     )
+    stream_id: str = Field(
+        default="",
+        max_length=1_024,
+        description="The id that the transmitter has given to the stream: SSF 1.0 requires it in "
+        "that request; some transmitters of earlier drafts have none.",
+    )
     management_authorization_file: Path | None = Field(
         default=None, description="A file with the header Authorization of that request."
     )
@@ -153,6 +159,10 @@ class SignalStreamSettings(Table):
                 yield Fault(f"needs {file}: what the transmitter knows authsvc by", (url,))
             if getattr(self, url) is None:
                 yield from self.without_effect((file,), f"without {url}: set it, or remove this")
+        if self.verification_url is None:
+            yield from self.without_effect(
+                ("stream_id",), "without verification_url: set it, or remove this"
+            )
 
     @rule
     def _https_where_it_matters(self) -> Iterator[Fault]:

@@ -19,9 +19,11 @@ from authsvc.cli import COMMANDS, main
 from authsvc.cli.instants import PAST_INSTANT
 from authsvc.cli.output import print_table
 from authsvc.cli.sessions import records
+from authsvc.cli.signals.status import document as stream_document
 from authsvc.common.printable import printable
 from authsvc.domain.events import EventType, SessionEvent
 from authsvc.domain.record import Grant, Record
+from authsvc.domain.signal_status import StreamStatus
 from mcp_adapter.server.cli import main as adapter_main
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import ROOT, environment
@@ -70,7 +72,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 OF_GROUPS = (
     *("sessions list", "sessions show", "sessions revoke", "sessions watch", "keys show"),
-    "assertions rotate",
+    *("assertions rotate", "signals status", "signals test"),
 )
 
 
@@ -78,7 +80,7 @@ OF_GROUPS = (
 def test_every_command_has_help_with_an_example(command: str) -> None:
     ran = invoked(*command.split(), "--help")
     assert ran.exit_code == 0
-    if command not in {"assertions", "sessions", "keys"}:
+    if command not in {"assertions", "sessions", "signals", "keys"}:
         assert "Example" in ran.output
 
 
@@ -300,5 +302,6 @@ def test_the_page_has_every_command_and_json_member() -> None:
     shown = records.document(record)
     grants = shown["grants"]
     assert isinstance(grants, list)
-    for name in (*shown, *grants[0], *event):
+    stream = stream_document(StreamStatus("i"), 1.0)
+    for name in (*shown, *grants[0], *event, *stream):
         assert f"`{name}`" in PAGE, name

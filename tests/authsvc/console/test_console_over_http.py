@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+from markupsafe import escape
 
 from authsvc.common.settings import ConfigError
 from authsvc.console.attempts import ATTEMPT_SECONDS, ATTEMPTS
@@ -22,6 +23,9 @@ from authsvc.console.forms import MAX_BYTES
 from authsvc.console.pages import PAGE_SIZE
 from authsvc.console.server import running as console_running
 from authsvc.domain.errors import Reason
+from authsvc.server.running import running
+from tests.authsvc.rpc.test_signal_streams import STREAM_UPDATED, push, receiving
+from tests.authsvc.server.test_signals import stream_of
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.console import (
@@ -32,12 +36,16 @@ from tests.support.console import (
     hidden_fields,
     sign_in,
 )
-from tests.support.operators import WAIT_SECONDS, Site
+from tests.support.operators import WAIT_SECONDS, Site, clients, settings, write_tls
+from tests.support.signals import Sender
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/", "/sessions", "/session?id=s", "/events", "/issuers", "/revoke", "/revoke/review")
+PAGES = (
+    *("/", "/sessions", "/session?id=s", "/events", "/issuers", "/signals"),
+    *("/revoke", "/revoke/review"),
+)
 HOSTILE = "<script>alert('x')</script>\"'&"
 
 
@@ -350,6 +358,47 @@ async def test_issuers_are_shown_without_their_secrets(
     assert idp.secret not in page
 
 
+async def test_without_signals_there_are_no_streams(office: Office) -> None:
+    async with office.operator() as operator:
+        page = (await operator.get("/signals")).text
+    assert "authsvc receives no signals" in page
+    assert '<a href="/signals" aria-current="page">Signals</a>' in page
+
+
+async def test_streams_of_signals_are_shown(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, operators_file: Path
+) -> None:
+    tls, sender = write_tls(tmp_path / "tls"), Sender()
+    given, url = receiving(settings(tmp_path, tls, idp), stream_of(tmp_path, sender))
+    async with AsyncExitStack() as stack:
+        address = await stack.enter_async_context(running(given, clock=clock))
+        site = await stack.enter_async_context(clients(address, tls))
+        how = console_settings(site, operators_file)
+        there = await stack.enter_async_context(console_running(how, clock=clock))
+        office = Office(there, site, operators_file, clock)
+        operator = await stack.enter_async_context(office.operator())
+        assert "No signal has come yet" in (await operator.get("/signals")).text
+        event = {"status": "paused", "reason": HOSTILE + "\u202e"}
+        about = {"format": "opaque", "id": "stream-1"}
+        for text, status in (
+            (
+                sender.security_event_token(event_type=STREAM_UPDATED, event=event, sub_id=about),
+                202,
+            ),
+            (sender.security_event_token(), 202),
+            (Sender().security_event_token(), 400),
+        ):
+            assert await asyncio.to_thread(push, url, text) == status
+        page = (await operator.get("/signals")).text
+    assert "Signals may be missing: its transmitter has paused it." in page
+    assert "invalid_key: The signature does not verify." in page
+    assert "Rejected, which anybody can send" in page
+    assert HOSTILE not in page
+    assert escape(HOSTILE) in page
+    assert "\u202e" not in page
+    assert "alice" not in page
+
+
 async def test_counts_and_rates_are_shown(
     office: Office, idp: IdentityProvider, clock: Clock
 ) -> None:
@@ -378,7 +427,10 @@ async def test_while_authsvc_is_unavailable_pages_say_so_and_operators_stay_sign
         running = console_running(how.model_copy(update={"authsvc": away}), clock=clock)
         there = replace(office, url=await stack.enter_async_context(running))
         operator = await stack.enter_async_context(there.operator())
-        for path, status in (("/", 200), ("/issuers", 200), ("/sessions", 503)):
+        for path, status in (
+            *(("/", 200), ("/issuers", 200)),
+            *(("/sessions", 503), ("/signals", 503)),
+        ):
             answer = await operator.get(path)
             assert (answer.status_code, "SERVICE_UNAVAILABLE" in answer.text) == (status, True)
         await until(lambda: operator.get("/events"), "Events are not being watched")

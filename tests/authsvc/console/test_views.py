@@ -9,6 +9,13 @@ from authsvc.console.views import environment, iso, utc, visible
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION
 from authsvc.domain.revocation import NotBefore
 from authsvc.domain.service_status import IssuerState, IssuerStatus, ServiceStatus, SkippedKey
+from authsvc.domain.signal_status import (
+    StreamChange,
+    StreamFailure,
+    StreamState,
+    StreamStatus,
+    StreamVerification,
+)
 from tests.support.clock import START, Clock
 
 
@@ -66,6 +73,30 @@ def test_entries_of_a_jwk_set_that_are_not_used_are_listed() -> None:
     )
     assert "keys[1] (kid &#39;&lt;b&gt;&#39;)" in page
     assert all(entry.cause in page for entry in skipped)
+
+
+def test_a_stream_of_signals_that_is_polled() -> None:
+    stream = StreamStatus(
+        "https://idp.example/<b>",
+        True,
+        StreamChange(START - 60, StreamState.ENABLED),
+        last_failure=StreamFailure(START - 30, "<i>store</i>"),
+        last_poll_time=START - 20,
+        poll_failure=StreamFailure(START - 10, "status 503"),
+        verifications=(StreamVerification(START - 40),),
+    )
+
+    def page(*streams: StreamStatus) -> str:
+        template = environment(lambda: START).get_template("signals.html")
+        return template.render(login=None, page="signals", now=START, streams=streams)
+
+    shown = page(stream, StreamStatus("https://other.example", True))
+    assert "https://idp.example/&lt;b&gt;" in shown
+    assert "Signals may be missing: polls fail." in shown
+    assert "&lt;i&gt;store&lt;/i&gt;" in shown
+    assert "status 503" in shown
+    assert "Verified" in shown
+    assert shown.count("No signal has come yet") == shown.count("no poll has succeeded yet") == 1
 
 
 @pytest.mark.parametrize(
