@@ -173,6 +173,7 @@ def _signals(
     if settings.signals is None or statuses is None:
         return None
     metrics.signals = counts_of(settings.signals, clock)
+    metrics.signals.streams = lambda: statuses.known
     return processor_of(
         settings.signals,
         issuers,

@@ -22,6 +22,9 @@ SWEEP_INTERVAL_SECONDS = 60.0
 COUNT_INTERVAL_SECONDS = 15.0
 """How often sessions are counted for metrics: about as often as Prometheus scrapes by default."""
 
+STREAMS_SECONDS = 15.0
+"""How often it is read what other replicas know of the streams of signals: for metrics, too."""
+
 REFRESH_INTERVAL_SECONDS = 2.0
 """How often the age of the keys is checked. Fetches are far rarer."""
 
@@ -67,6 +70,8 @@ class Housekeeping:
             tasks.append(
                 asyncio.create_task(repeat("signal status", WRITE_SECONDS, statuses.write))
             )
+            refresh = repeat("signal streams", STREAMS_SECONDS, statuses.refresh, begin=0.0)
+            tasks.append(asyncio.create_task(refresh))
         try:
             yield
         finally:

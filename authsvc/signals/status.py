@@ -27,7 +27,7 @@ from authsvc.domain.signal_status import (
     state_digest,
 )
 from authsvc.signals.errors import SignalError
-from authsvc.signals.event_types import STREAM_UPDATED, VERIFICATION
+from authsvc.signals.event_types import LOGOUT, STREAM_UPDATED, VERIFICATION
 from authsvc.signals.observing import Effect, SignalResult
 from authsvc.signals.signals import Signal, SignalToken
 from authsvc.stores.documents import Document, DocumentStore
@@ -75,7 +75,8 @@ class SignalStatuses:
             return
         now, issuer = self._clock(), token.stream.issuer
         self._note(issuer, last_event=StreamEvent(now, signal.name, effect.result.value))
-        if signal.name == STREAM_UPDATED and (change := _change(signal)) is not None:
+        change = _change(signal) if signal.name == STREAM_UPDATED else self._implied(issuer, signal)
+        if change is not None:
             self._note(issuer, change=change)
         if signal.name == VERIFICATION:
             state = signal.event.get("state")
@@ -118,10 +119,37 @@ class SignalStatuses:
         Raises:
             AuthError: STORE_UNAVAILABLE.
         """
-        return tuple([await self._read(noted) for noted in self._noted.values()])
+        return tuple([await self._read(noted) for noted in self.known])
+
+    async def refresh(self) -> None:
+        """Read what other replicas have written, as far as the store is available."""
+        try:
+            await self.read()
+        except AuthError as error:
+            log.debug("the status of the streams is not read now: %s", error)
+
+    @property
+    def known(self) -> tuple[StreamStatus, ...]:
+        """The status of each stream, as of the last ``read`` and of what has come here since."""
+        return tuple(self._noted.values())
 
     async def _read(self, noted: StreamStatus) -> StreamStatus:
-        return noted.merged(_status_of(noted, await self._store.document(document_name(noted))))
+        stored = await self._store.document(document_name(noted))
+        # Something may have come meanwhile.
+        status = self._noted[noted.issuer].merged(_status_of(noted, stored))
+        self._noted[noted.issuer] = status
+        return status
+
+    def _implied(self, issuer: str, signal: Signal) -> StreamChange | None:
+        """That the stream is enabled again, where a later event shows it: a transmitter may not say
+        so. Logout tokens are of no stream, and a verification may be sent over one that is paused.
+        """
+        noted = self._noted[issuer]
+        if noted.change is None or noted.state is StreamState.ENABLED:
+            return None
+        if signal.name in (LOGOUT, VERIFICATION) or signal.time <= noted.change.time:
+            return None
+        return StreamChange(signal.time, StreamState.ENABLED)
 
     async def _write(self, issuer: str) -> bool:
         """Whether what is noted is in the store now.

@@ -13,6 +13,7 @@ from prometheus_client.core import (
 )
 
 from authsvc.domain.errors import AuthError
+from authsvc.domain.signal_status import StreamState, StreamStatus
 from authsvc.signals.errors import SignalError
 from authsvc.signals.event_types import STREAM_UPDATED, USER_EVENTS
 from authsvc.signals.observing import Effect, SignalResult
@@ -40,6 +41,7 @@ class SignalCounts:
         seconds: from the receipt of what revokes to its durable effect.
         last_times: when an issuer's newest valid signal was received, in seconds since the epoch.
         polls: number of polls by issuer and result.
+        streams: gives what is known of each stream, by all replicas.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class SignalCounts:
         self.polls: Counter[tuple[str, str]] = Counter(
             {(issuer, result): 0 for issuer in polled for result in (OK, FAILED)}
         )
+        self.streams: Callable[[], Iterable[StreamStatus]] = tuple
 
     def received(self, token: SignalToken, signal: Signal, effect: Effect) -> None:
         """See ``SignalObserver``."""
@@ -107,3 +110,23 @@ def signal_families(counts: SignalCounts) -> Iterator[Metric]:
     for names, count in items(counts.polls):
         polls.add_metric(names, count)
     yield from (signals, seconds, last, polls)
+    yield from _stream_families(counts.streams())
+
+
+def _stream_families(streams: Iterable[StreamStatus]) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "authsvc_signal_stream_state",
+        "1 for the state of a stream, as its transmitter has reported it.",
+        labels=("issuer", "state"),
+    )
+    poll = GaugeMetricFamily(
+        "authsvc_signal_last_poll_time_seconds",
+        "When the newest poll of any replica succeeded, since the epoch; 0 for never.",
+        labels=("issuer",),
+    )
+    for stream in streams:
+        for each in StreamState:
+            state.add_metric((stream.issuer, each.name.lower()), float(each is stream.state))
+        if stream.is_polled:
+            poll.add_metric((stream.issuer,), stream.last_poll_time or 0.0)
+    yield from (state, poll)

@@ -21,6 +21,7 @@ CLIENT = "mcp-client"
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 CAEP = "https://schemas.openid.net/secevent/caep/event-type/"
 RISC = "https://schemas.openid.net/secevent/risc/event-type/"
+SSF = "https://schemas.openid.net/secevent/ssf/event-type/"
 SESSION_REVOKED = f"{CAEP}session-revoked"
 ALICE: Mapping[str, object] = {"format": "iss_sub", "iss": ISSUER, "sub": "alice"}
 

@@ -6,8 +6,8 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.keys import jwks
 from tests.support.processes import Process, spawn
-from tests.support.service import Service, serving, settings_for
-from tests.support.signals import CAEP, CLIENT, RECEIVER, Sender
+from tests.support.scraping import Scraped, scrape
+from tests.support.service import Service, serving, settings_for, store_settings
+from tests.support.signals import CAEP, CLIENT, RECEIVER, SSF, Sender
 from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
 from tests.support.transmitter import transmitting
 from tests.support.valkey import free_port, single
@@ -71,11 +72,17 @@ class Receiving:
 
 @asynccontextmanager
 async def receiving(
-    folder: Path, clock: Clock, idp: IdentityProvider, stream: dict[str, object], **changes: object
+    folder: Path,
+    clock: Clock,
+    idp: IdentityProvider,
+    stream: dict[str, object],
+    *,
+    store: str | Mapping[str, object] = "memory",
+    **changes: object,
 ) -> AsyncIterator[Receiving]:
     port = free_port()
     signals = {"listen": f"127.0.0.1:{port}", "streams": [stream]}
-    settings = settings_for(folder, idp, "memory", signals=signals, **changes)
+    settings = settings_for(folder, idp, store, signals=signals, **changes)
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
         serving(settings, clock) as service,
@@ -204,6 +211,59 @@ async def test_signals_are_counted(tmp_path: Path, clock: Clock, idp: IdentityPr
         assert after['authsvc_signals_total{event="",issuer="",result="rejected"}'] == 1
         assert after["authsvc_signal_seconds_count"] == 1
         assert after[f'authsvc_signal_last_time_seconds{{issuer="{ISSUER}"}}'] == clock()
+
+
+async def test_every_replica_shows_whether_a_stream_is_enabled(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for interval in ("STREAMS_SECONDS", "WRITE_SECONDS"):
+        monkeypatch.setattr(f"authsvc.server.housekeeping.{interval}", 0.05)
+    sender, store = Sender(), store_settings(tmp_path, "redis")
+    (tmp_path / "authorization").write_text("Bearer poll-secret")
+    ports = {"one": free_port(), "other": free_port()}
+
+    async def all_show(shown: Callable[[Scraped], bool]) -> None:
+        for port in ports.values():
+            while not shown(await scrape(f"127.0.0.1:{port}")):
+                pass
+
+    def in_state(state: str) -> Callable[[Scraped], bool]:
+        def shown(scraped: Scraped) -> bool:
+            found = [
+                scraped.value("authsvc_signal_stream_state", issuer=ISSUER, state=each)
+                for each in ("enabled", "paused", "disabled")
+            ]
+            assert sum(found) == 1
+            return scraped.value("authsvc_signal_stream_state", issuer=ISSUER, state=state) == 1
+
+        return shown
+
+    async with AsyncExitStack() as running:
+        transmitter = await running.enter_async_context(transmitting())
+        stream = stream_of(
+            tmp_path,
+            sender,
+            poll_url=transmitter.url,
+            poll_authorization_file=tmp_path / "authorization",
+        )
+        for name, port in ports.items():
+            (folder := tmp_path / name).mkdir()
+            metrics = {"listen": f"127.0.0.1:{port}"}
+            replica = await running.enter_async_context(
+                receiving(folder, clock, idp, stream, store=store, metrics=metrics)
+            )
+        await all_show(in_state("enabled"))
+        update = sender.security_event_token(
+            event_type=f"{SSF}stream-updated",
+            event={"status": "disabled"},
+            sub_id={"format": "opaque", "id": "stream-1"},
+        )
+        # To one of them.
+        answer = await replica.http.post("/events", content=update, headers=SET)
+        assert answer.status_code == 202
+        await all_show(in_state("disabled"))
+        last_poll = "authsvc_signal_last_poll_time_seconds"
+        await all_show(lambda scraped: scraped.value(last_poll, issuer=ISSUER) == clock())
 
 
 async def test_signals_are_audited(

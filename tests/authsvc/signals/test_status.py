@@ -21,12 +21,11 @@ from authsvc.signals.status import (
 from authsvc.stores.documents import Document
 from tests.authsvc.signals.desk import Desk, Store
 from tests.support.clock import START, Clock
-from tests.support.signals import SESSION_REVOKED, Sender
+from tests.support.signals import SESSION_REVOKED, SSF, Sender
 from tests.support.tokens import ISSUER
 
 pytestmark = pytest.mark.anyio
 
-SSF = "https://schemas.openid.net/secevent/ssf/event-type/"
 VERIFICATION = f"{SSF}verification"
 STREAM_UPDATED = f"{SSF}stream-updated"
 ABOUT_THE_STREAM = {"format": "opaque", "id": "stream-1"}
@@ -205,6 +204,67 @@ async def test_the_newest_change_counts_whatever_the_order(replica: Replica, clo
     await replica.receive(STREAM_UPDATED, {"status": "enabled"}, iat=START + 5)
     await replica.receive(STREAM_UPDATED, {"status": "paused", "reason": "late"}, iat=START)
     assert (await replica.status()).change == StreamChange(START + 5, StreamState.ENABLED)
+
+
+@pytest.mark.parametrize("status", ["paused", "disabled"])
+async def test_a_later_event_shows_that_a_stream_is_enabled_again(
+    clock: Clock, store: Documents, status: str
+) -> None:
+    sender = Sender()
+    one, other = Replica(clock, store, sender), Replica(clock, store, sender)
+    await one.receive(STREAM_UPDATED, {"status": status})
+    await one.statuses.write()
+    await other.statuses.refresh()
+    # In time, these are before the change, or are sent although the stream is not enabled.
+    await other.receive(SESSION_REVOKED, {}, iat=START - 1)
+    await other.receive(SESSION_REVOKED, {}, iat=START)
+    clock.advance(1)
+    await other.receive(VERIFICATION, {"state": "s1"}, iat=clock())
+    await other.desk.receive_logout(sender.logout_token(sid="sid-1", iat=clock()))
+    assert (await other.status()).state.name == status.upper()
+    await other.receive(SESSION_REVOKED, {}, iat=clock())
+    assert (await other.status()).change == StreamChange(START + 1, StreamState.ENABLED)
+    await other.statuses.write()
+    assert (await one.status()).state is StreamState.ENABLED
+
+
+async def test_what_is_known_is_what_was_read_and_what_has_come_since(
+    clock: Clock, store: Documents
+) -> None:
+    sender = Sender()
+    one, other = Replica(clock, store, sender), Replica(clock, store, sender)
+    await one.receive(STREAM_UPDATED, {"status": "paused"})
+    await one.statuses.write()
+    (before,) = other.statuses.known
+    assert before.state is StreamState.ENABLED
+    store.failing = {"document"}
+    await other.statuses.refresh()
+    assert other.statuses.known == (before,)
+    store.failing = set()
+    await other.statuses.refresh()
+    (known,) = other.statuses.known
+    assert known == await one.status()
+    other.statuses.unavailable(ISSUER, AuthError(Reason.KEYS_UNAVAILABLE))
+    store.failing = {"document"}
+    await other.statuses.refresh()
+    (known,) = other.statuses.known
+    assert known.state is StreamState.PAUSED
+    assert known.last_failure is not None
+
+
+async def test_what_comes_during_a_read_is_known(replica: Replica) -> None:
+    reading = replica.statuses.read()
+    document = replica.store.document
+
+    async def slow(name: str) -> Document | None:
+        found = await document(name)
+        replica.statuses.unavailable(ISSUER, AuthError(Reason.KEYS_UNAVAILABLE))
+        return found
+
+    replica.store.document = slow  # type: ignore[method-assign] # of this test's store alone
+    (status,) = await reading
+    assert status.last_failure is not None
+    assert replica.statuses.known == (status,)
 
 
 @pytest.mark.parametrize("event", [{}, {"status": "asleep"}, {"status": ["disabled"]}])
