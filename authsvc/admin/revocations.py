@@ -100,7 +100,7 @@ class Revocations:
             caller: the operator's name.
             allow_unknown_issuer: whether the issuer may be one that is not configured.
             not_earlier_than: without a ``before_time``, tokens are revoked up to this time at
-                least, in seconds since the epoch: when the issuer's own clock said so.
+                least, in seconds since the epoch: that of the event, by the issuer's own clock.
             most_sessions: of a subject with more sessions, no more than these are read, and none
                 counted.
 

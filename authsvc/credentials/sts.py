@@ -123,7 +123,7 @@ class StsBroker:
             return None
         if ends <= now:
             raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
-        # The tags tell clients and actors of one subject apart: they share no session.
+        # The tags distinguish clients and actors of one subject: they share no session.
         tags = tuple(session_tags(principal))
         key = (principal.issuer, principal.subject, tags, role.arn, policy.digest)
         assume = partial(self._assumed, principal, role, policy, ends - now)

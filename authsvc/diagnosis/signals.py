@@ -265,7 +265,9 @@ def _authorization(stream: SignalStreamSettings) -> dict[str, str]:
 
 def _forged(stream: SignalStreamSettings, algorithm: str) -> str:
     kind = (stream.accepted_types or SET_TYPES)[0]
-    header = {"alg": algorithm, **({"typ": kind} if kind else {})}
+    header = {"alg": algorithm}
+    if kind.lower() not in {"", "none"}:
+        header["typ"] = kind
     claims = {
         "iss": stream.issuer,
         "aud": stream.audiences[0],

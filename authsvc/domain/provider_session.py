@@ -6,9 +6,9 @@ A provider names a session in its tokens and, when the session ends, in its sign
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
+
+from authsvc.domain.digests import text_digest
 
 NO_PROVIDER_SESSION = "-"
 """In the place of a digest: the tokens that name no provider session."""
@@ -25,9 +25,7 @@ def session_digest(issuer: str, sid: str) -> str:
         issuer: claim ``iss``.
         sid: claim ``sid`` of the issuer's tokens.
     """
-    text = json.dumps([issuer, sid])
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
-    return digest.rstrip(b"=").decode()
+    return text_digest(json.dumps([issuer, sid]))
 
 
 def shown_digest(digest: str) -> str:

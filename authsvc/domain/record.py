@@ -6,14 +6,13 @@ record holds no claims, so no response can carry an identity that the request di
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from sys import getsizeof
 from types import MappingProxyType
 
+from authsvc.domain.digests import text_digest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import SESSION_ID_MAX_LENGTH, Principal, Session, SessionState
 
@@ -138,5 +137,4 @@ def check_session_id(session_id: str) -> None:
 def principal_session_id(principal: Principal, resource: str) -> str:
     """The id of the principal session of (issuer, subject, client, resource): row 17."""
     key = json.dumps([principal.issuer, principal.subject, principal.client_id, resource])
-    digest = base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest())
-    return PRINCIPAL_SESSION_PREFIX + digest.rstrip(b"=").decode()
+    return PRINCIPAL_SESSION_PREFIX + text_digest(key)

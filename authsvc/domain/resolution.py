@@ -356,7 +356,7 @@ class Resolver(Protocol):
 class CountingResolver(Resolver, Protocol):
     """A ``Resolver`` with limits by subject, by client or for everyone.
 
-    Whoever asks a ``Resolver`` gives it these arguments only where it takes them, and only where
+    A caller of a ``Resolver`` gives it these arguments only where it takes them, and only where
     they are not the defaults.
     """
 

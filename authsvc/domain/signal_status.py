@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol, Self, TypeVar
+
+from authsvc.domain.digests import text_digest
 
 MAX_VERIFICATIONS = 8
 """Verification events that a status keeps: several operators may test a stream at once."""
@@ -116,7 +116,7 @@ class StreamStatus:
 
     @property
     def state(self) -> StreamState:
-        """Whether its transmitter sends events, as far as it has said."""
+        """Whether its transmitter sends events, as far as it has reported."""
         return StreamState.ENABLED if self.change is None else self.change.state
 
     @property
@@ -169,5 +169,4 @@ def _newest(one: TimedT | None, other: TimedT | None) -> TimedT | None:
 
 def state_digest(state: str) -> str:
     """The digest of the state of a verification event: 43 characters of base64url."""
-    digest = hashlib.sha256(state.encode("utf-8", "surrogatepass")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return text_digest(state)

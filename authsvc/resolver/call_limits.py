@@ -13,7 +13,7 @@ from authsvc.resolver.request import Request
 from authsvc.resolver.response_cache import CachedResponse
 
 REPORT_INTERVAL_SECONDS = 1.0
-"""A limit that is reached again and again is audited at most so often, whoever reaches it."""
+"""A limit that is reached again and again is audited at most so often, for all that reach it."""
 
 MAX_REPORTED = 1_024
 """Limits whose last event is known."""

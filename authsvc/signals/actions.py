@@ -37,7 +37,8 @@ DEFAULT_ACTIONS: Mapping[str, Action] = {
     ),
 }
 """By short name. An event that may mean that somebody else acts as the user, that the user may do
-less than before, or that the user has left, ends access. The others tell a policy that is not ours.
+less than before, or that the user has left, ends access. What the others end is for a deployment to
+decide.
 """
 
 

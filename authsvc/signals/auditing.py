@@ -62,7 +62,7 @@ class SignalAudit:
     def rejected(self, issuer: str, error: SignalError, *, client_address: str) -> None:
         """See ``SignalObserver.rejected``."""
         if self._rejected.take(self._clock()) == 0.0:
-            claimed = f"; said to be of {issuer}" if issuer else ""
+            claimed = f"; claimed issuer {issuer}" if issuer else ""
             security.signal_rejected(
                 detail=f"{error.code}: {error.detail}{claimed}",
                 setting=error.setting,

@@ -93,7 +93,7 @@ class SignalEndpoint:
         receiver: verifies signals and carries them out.
         pushes: checks the Authorization of pushes.
         limits: of senders.
-        client_address_header: the header in which a proxy tells a sender's address, in lower case;
+        client_address_header: the header in which a proxy names a sender's address, in lower case;
             empty for the address of the connection.
         clock: monotonic seconds.
     """
@@ -179,11 +179,11 @@ class SignalEndpoint:
     def _sender(self, request: Request) -> str:
         """IP address of the sender."""
         connected = request.client.host if request.client is not None else ""
-        told = request.headers.getlist(self._header) if self._header else []
-        if len(told) != 1:
+        named = request.headers.getlist(self._header) if self._header else []
+        if len(named) != 1:
             return connected  # with two of them, one may be the sender's own
         try:
-            return str(ip_address(told[0].strip().partition("%")[0]))
+            return str(ip_address(named[0].strip().partition("%")[0]))
         except ValueError:
             return connected
 

@@ -36,7 +36,7 @@ class Effect:
     """The effect of an event that was received.
 
     Attributes:
-        result: in one word; neither REJECTED nor UNAVAILABLE.
+        result: neither REJECTED nor UNAVAILABLE.
         action: what events of its type do.
         targets: what was revoked.
         seconds: from its receipt until its effect was durable.
@@ -61,7 +61,7 @@ class SignalObserver(Protocol):
         """A token was rejected.
 
         Args:
-            issuer: of the stream that it claims to be of, which may be a lie; empty for none.
+            issuer: of the stream that it claims to be of, not verified; empty for none.
             error: why.
             client_address: of its sender; empty where it was polled.
         """

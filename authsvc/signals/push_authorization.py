@@ -27,8 +27,8 @@ class PushAuthorization:
         """Check the header of a push.
 
         Args:
-            text: the SET. Its issuer is not verified yet: whoever forges it has to present that
-                stream's header, or none where the stream has none, and is rejected later.
+            text: the SET. Its issuer is not verified yet: a forger has to present that stream's
+                header, or none where the stream has none, and is rejected later.
             presented: the values of the request's Authorization headers.
 
         Raises:

@@ -7,8 +7,6 @@ subject.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -16,6 +14,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from authsvc.common.printable import printable
+from authsvc.domain.digests import text_digest
 from authsvc.domain.errors import AuthError, of_setting
 from authsvc.domain.signal_status import (
     StreamChange,
@@ -183,8 +182,7 @@ class SignalStatuses:
 
 def document_name(status: StreamStatus) -> str:
     """The name of the document of a stream."""
-    digest = hashlib.sha256(status.issuer.encode("utf-8", "surrogatepass")).digest()
-    return f"signals.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+    return f"signals.{text_digest(status.issuer)}"
 
 
 def _change(signal: Signal) -> StreamChange | None:

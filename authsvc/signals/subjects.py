@@ -108,7 +108,7 @@ def _format(identifier: Mapping[str, object]) -> str:
 
 def _complex(value: Mapping[str, object], formats: Collection[str]) -> Subject:
     """The user and the session. Other members narrow the event down to a device or an application,
-    which tokens do not tell."""
+    which tokens do not name."""
     user, sid = value.get("user"), _session_id(value.get("session"))
     if user is None:
         return Subject(sid=sid, fault="" if sid else "it names no user")

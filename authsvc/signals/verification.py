@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from authsvc.domain.digests import text_digest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.signals.errors import SignalError, SignalErrorCode, invalid_request, signal_error
 from authsvc.signals.signals import Stream
@@ -182,7 +181,7 @@ def _token_id(claims: Mapping[str, object]) -> str:
     except AuthError as error:
         raise signal_error(error) from None
     if not token_id:
-        raise invalid_request("Claim jti is missing: a repeat cannot be told from a new token.")
+        raise invalid_request("Claim jti is missing: a repeated token would not be recognized.")
     return token_id
 
 
@@ -243,6 +242,4 @@ def message_key(kind: str, issuer: str, token_id: str) -> str:
         issuer: claim ``iss``.
         token_id: claim ``jti``.
     """
-    text = json.dumps([kind, issuer, token_id])
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
-    return digest.rstrip(b"=").decode()
+    return text_digest(json.dumps([kind, issuer, token_id]))

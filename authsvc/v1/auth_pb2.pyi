@@ -203,7 +203,7 @@ class _SignalStreamStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sig
     SIGNAL_STREAM_STATE_UNSPECIFIED: _SignalStreamState.ValueType  # 0
     """Never sent."""
     SIGNAL_STREAM_STATE_ENABLED: _SignalStreamState.ValueType  # 1
-    """It does, or has not said."""
+    """It does, or has reported no change."""
     SIGNAL_STREAM_STATE_PAUSED: _SignalStreamState.ValueType  # 2
     """It keeps them for later."""
     SIGNAL_STREAM_STATE_DISABLED: _SignalStreamState.ValueType  # 3
@@ -217,7 +217,7 @@ class SignalStreamState(_SignalStreamState, metaclass=_SignalStreamStateEnumType
 SIGNAL_STREAM_STATE_UNSPECIFIED: SignalStreamState.ValueType  # 0
 """Never sent."""
 SIGNAL_STREAM_STATE_ENABLED: SignalStreamState.ValueType  # 1
-"""It does, or has not said."""
+"""It does, or has reported no change."""
 SIGNAL_STREAM_STATE_PAUSED: SignalStreamState.ValueType  # 2
 """It keeps them for later."""
 SIGNAL_STREAM_STATE_DISABLED: SignalStreamState.ValueType  # 3

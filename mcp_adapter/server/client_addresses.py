@@ -18,7 +18,7 @@ class ClientAddresses:
         app: gets the requests.
         header: that proxies report a client's address in. A proxy that appends to what a client
             sent is understood, too: of several addresses, the last counts that is not a proxy's.
-        proxies: whose word counts.
+        proxies: whose header counts.
     """
 
     def __init__(self, app: ASGIApp, *, header: str, proxies: Peers) -> None:
@@ -35,7 +35,7 @@ class ClientAddresses:
         await self._app(scope, receive, send)
 
     def _client_of(self, reported: list[str]) -> str:
-        """The client of a chain of addresses; empty where it cannot be told."""
+        """The client of a chain of addresses; empty where it is not certain."""
         for text in reversed(reported):
             try:
                 address = str(ipaddress.ip_address(text.strip()))

@@ -81,7 +81,7 @@ class SignalStreamSettings(Table):
     accepted_types: tuple[Line, ...] = Field(
         default=SET_TYPES,
         description="Accepted values of the header typ of SETs, for providers that send another "
-        "one; an empty one for none.",
+        "one; none for SETs without it.",
     )
     subject_formats: tuple[Literal["email", "opaque"], ...] = Field(
         default=(),
@@ -241,7 +241,7 @@ class SignalSettings(Table):
     )
     client_address_header: HeaderName = Field(
         default="",
-        description="The header in which a proxy tells the sender's address, such as "
+        description="The header in which a proxy names the sender's address, such as "
         "x-envoy-external-address. Every proxy must replace it. Default: the address of the "
         "connection. Without it, senders behind one proxy share the limits of one address.",
     )

@@ -94,6 +94,19 @@ async def test_a_receiver_that_other_machines_reach(
     assert "certificate" in untrusted.text
 
 
+@pytest.mark.parametrize("types", [["none", "JWT"], ["None"], [""], ["JWT"], ["secevent+jwt"]])
+async def test_a_forged_token_has_an_accepted_type(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, types: list[str]
+) -> None:
+    stream = stream_of(tmp_path, Sender(), accepted_types=types)
+    given, _ = receiving(settings_for(tmp_path, idp), stream)
+    assert given.signals is not None
+    async with running(given, clock=clock):
+        receiver = receiver_of(given, given.signals)
+        forged = await send_forged(receiver, given.signals.streams[0], "ES256")
+    assert forged.is_rejected, forged.text
+
+
 async def test_keys_of_a_file(tmp_path: Path, idp: IdentityProvider) -> None:
     keys = tmp_path / "signals.json"
     keys.write_bytes(jwks(Sender().signer))

@@ -167,7 +167,7 @@ async def test_a_rejected_signal(
         "signals.streams",
     ]
     assert found[0]["detail"].startswith("invalid_audience: aud 'x', expected ")
-    assert found[0]["detail"].endswith(f"; said to be of {ISSUER}")
+    assert found[0]["detail"].endswith(f"; claimed issuer {ISSUER}")
     assert found[1]["detail"] == "invalid_issuer: iss 'https://other.example' has no stream"
     assert {it["client_address"] for it in found} == {"192.0.2.7"}
     assert all(

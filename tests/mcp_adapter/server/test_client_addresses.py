@@ -21,7 +21,7 @@ CLIENT = "203.0.113.7"
         (PROXY, ["2001:db8::1"], "2001:db8::1"),
         (PROXY, [f"198.51.100.9, {CLIENT} , 10.0.0.2"], CLIENT),
         (PROXY, ["198.51.100.9", CLIENT], CLIENT),
-        # What cannot be told is not guessed: the connection's address is left.
+        # What is not certain is not guessed: the connection's address is left.
         (PROXY, [], PROXY),
         (PROXY, ["10.0.0.2"], PROXY),
         (PROXY, [f"{CLIENT}, unknown"], PROXY),
