@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from chaos.history import Act, Call
+from chaos.history import OF_SUBJECTS, Act, Call
 
 BOUND_SECONDS = 1.0
 """Every replica obeys an acknowledged revocation within this time."""
@@ -113,12 +113,12 @@ def causeless(calls: Sequence[Call]) -> Iterator[Violation]:
     last_ended: dict[str, int] = defaultdict(int)
     owners: dict[str, str] = {}
     for call in calls:
-        if call.act is Act.NOT_BEFORE:
+        if call.act in OF_SUBJECTS:
             last_ended[call.subject] = max(call.token, last_ended[call.subject])
         elif call.act is Act.CREATE and call.is_acknowledged:
             owners[call.session] = call.subject
     for call in calls:
-        if call.act in {Act.REVOKE, Act.NOT_BEFORE} or call.failed or call.reason in {"", *_GONE}:
+        if call.act in {Act.REVOKE, *OF_SUBJECTS} or call.failed or call.reason in {"", *_GONE}:
             continue
         is_revoked = call.reason == "TOKEN_REVOKED" and call.token <= last_ended[call.subject]
         is_other = (
@@ -149,6 +149,21 @@ def unmended(calls: Sequence[Call], within_seconds: float = MEND_SECONDS) -> Ite
             yield Violation("unmended", f"{first.reason}, {len(in_time)} times", first)
 
 
+def unacknowledged(calls: Sequence[Call]) -> Iterator[Violation]:
+    """A signal was rejected, or was not acknowledged however often its sender repeated it."""
+    repeats: dict[int, list[Call]] = defaultdict(list)
+    for call in calls:
+        if call.act is Act.SIGNAL:
+            repeats[call.task].append(call)
+    for sent in repeats.values():
+        last = max(sent, key=lambda call: call.end)
+        rejected = next((call for call in sent if call.reason and not call.failed), None)
+        if rejected is not None:
+            yield Violation("unacknowledged", f"{rejected.reason}, a valid signal", rejected)
+        elif not last.is_acknowledged:
+            yield Violation("unacknowledged", f"{last.reason}, {len(sent)} times", last)
+
+
 def failures(calls: Iterable[Call]) -> Iterator[Violation]:
     """A call failed."""
     for call in calls:
@@ -162,6 +177,7 @@ ALWAYS: tuple[Callable[[Sequence[Call]], Iterator[Violation]], ...] = (
     resurrected,
     unread,
     lost,
+    unacknowledged,
     late,
 )
 """The checks that hold during every fault."""
@@ -205,7 +221,7 @@ class _Revocations:
             if call.act is Act.REVOKE and call.is_acknowledged:
                 known = self._sessions.get(call.session, call.end)
                 self._sessions[call.session] = min(call.end, known)
-            elif call.act is Act.NOT_BEFORE and call.is_acknowledged:
+            elif call.act in OF_SUBJECTS and call.is_acknowledged:
                 self._not_befores[call.subject].append(call)
 
     def first_acknowledged(self, call: Call) -> float | None:

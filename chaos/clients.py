@@ -6,16 +6,18 @@ Both record each call in the history, with its result.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol, TypeVar
 
+import httpx2
 from grpc import aio
 
 from authsvc.client import AuthClient, ClientTls
 from authsvc.client.failures import failure_of
-from authsvc.domain.errors import AuthError
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolution
 from authsvc.net.channels import open_channel
 from authsvc.v1 import auth_pb2 as pb
@@ -31,6 +33,15 @@ DEADLINE_SECONDS = 2.0
 DIRECT_DEADLINE_SECONDS = 12.0
 """Deadline of a client of one replica: longer than any pause, so that a paused replica answers its
 calls once it is resumed."""
+
+
+_SIGNAL_HEADERS = {"Content-Type": "application/secevent+jwt"}
+_REPEATED = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""Answers after which a signal is to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,56 @@ class Direct:
 
     async def _record(self, asked: Question, work: Awaitable[Answer]) -> Call:
         return await _recorded(self._history, self.name, DIRECT_DEADLINE_SECONDS, asked, work)
+
+
+class Sender:
+    """An identity provider, which sends its signals to one replica.
+
+    Args:
+        name: of the replica.
+        url: where it receives them.
+        http: sends them.
+        history: records the calls.
+    """
+
+    def __init__(self, name: str, url: str, http: httpx2.AsyncClient, history: History) -> None:
+        self._name = name
+        self._url = url
+        self._http = http
+        self._history = history
+
+    async def send(self, signal: str, token: Token, *, task: int) -> Call:
+        """Send a signal about a token's subject, of which this one is the last.
+
+        Args:
+            signal: the SET; each repeat is the same one.
+            token: the token.
+            task: of all repeats.
+        """
+        asked = Question(Act.SIGNAL, "", token.subject, token.number, task)
+        return await _recorded(
+            self._history, self._name, DIRECT_DEADLINE_SECONDS, asked, self._acknowledged(signal)
+        )
+
+    async def _acknowledged(self, signal: str) -> Answer:
+        try:
+            answer = await self._http.post(self._url, content=signal, headers=_SIGNAL_HEADERS)
+        except httpx2.TransportError:
+            raise AuthError(Reason.SERVICE_UNAVAILABLE) from None
+        if answer.status_code in _REPEATED:
+            raise AuthError(Reason.STORE_UNAVAILABLE)
+        if answer.status_code != HTTPStatus.ACCEPTED:
+            raise AuthError(Reason.TOKEN_MALFORMED, answer.text)
+        return Answer()
+
+
+@asynccontextmanager
+async def sending(
+    replicas: Mapping[str, str], history: History
+) -> AsyncIterator[tuple[Sender, ...]]:
+    """A sender to each replica, by its name and its URL."""
+    async with httpx2.AsyncClient(timeout=DIRECT_DEADLINE_SECONDS, trust_env=False) as http:
+        yield tuple(Sender(name, url, http, history) for name, url in replicas.items())
 
 
 @asynccontextmanager

@@ -70,6 +70,13 @@ RECOVERY = 2.0
 FAULTS = (
     Fault("none", "nothing, for comparison", injections.none, Bounds(obeyed_p99_seconds=P99)),
     Fault(
+        "signals",
+        "nothing; sign-outs that are reported by signals, 30 a second",
+        injections.none,
+        Bounds(obeyed_p99_seconds=P99),
+        Setup(signals_per_second=30.0),
+    ),
+    Fault(
         "replica-killed",
         "kill -9 of a replica, back later",
         injections.replica_killed,

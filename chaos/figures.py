@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import linear_regression
 
 from chaos.checks import obeyed_after
-from chaos.history import Call, History
+from chaos.history import Act, Call, History
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Figures:
         recovery_seconds: from the end of the fault to the end of the last call that began after it
             and failed; None if the fault has no end.
         gap_seconds: the longest time without an answered call.
+        signals: attempts to send a signal, by the reason why it was not acknowledged; empty for
+            those that were.
     """
 
     calls: int
@@ -56,6 +58,7 @@ class Figures:
     obeyed: Spread
     recovery_seconds: float | None
     gap_seconds: float
+    signals: dict[str, int]
 
     @classmethod
     def of(cls, history: History) -> Figures:
@@ -72,6 +75,7 @@ class Figures:
             obeyed=Spread.of(obeyed_after(history.calls)),
             recovery_seconds=_recovery(failed, history.marks.get("over")),
             gap_seconds=_longest_gap(answered),
+            signals=dict(Counter(it.reason for it in history.calls if it.act is Act.SIGNAL)),
         )
 
 

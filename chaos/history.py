@@ -26,6 +26,13 @@ class Act(Enum):
     NOT_BEFORE = "not before"
     """Revoke all tokens of a subject."""
 
+    SIGNAL = "signal"
+    """Report, as an identity provider, that a subject's account was disabled: likewise."""
+
+
+OF_SUBJECTS = frozenset({Act.NOT_BEFORE, Act.SIGNAL})
+"""The kinds that revoke all tokens of a subject so far."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -37,10 +44,10 @@ class Call:
         start: when it began, in monotonic seconds of the harness.
         end: when it ended, likewise.
         deadline_seconds: its deadline, from its start.
-        session: the session's id; empty for a principal session and for NOT_BEFORE.
+        session: the session's id; empty for a principal session, NOT_BEFORE and SIGNAL.
         subject: the subject of its token, or whose tokens it revoked; empty without.
-        token: which token of the subject, counted in the order of issue; for NOT_BEFORE the last
-            one that it revoked.
+        token: which token of the subject, counted in the order of issue; for NOT_BEFORE and
+            SIGNAL the last one that it revoked.
         answered: the subject in the response; empty without an identity.
         reason: of the error, by its stable name; empty if there was none.
         task: the same number for a call and its retries.

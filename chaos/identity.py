@@ -11,7 +11,10 @@ import jwt
 
 ISSUER = "https://issuer.chaos.test"
 RESOURCE = "https://mcp.chaos.test/mcp"
+RECEIVER = "https://authsvc.chaos.test/signals"
 TOKEN_SECONDS = 3_600.0
+
+_DISABLED = "https://schemas.openid.net/secevent/risc/event-type/account-disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,18 @@ class Issuer:
             "permissions": ["s3:GetObject", "s3:ListBucket"],
         }
         return Token(subject, number, jwt.encode(claims, self._secret, "HS256"))
+
+    def signal(self, subject: str) -> str:
+        """A security event token (RFC 8417): a subject's account was disabled."""
+        claims = {
+            "iss": ISSUER,
+            "aud": RECEIVER,
+            "jti": secrets.token_urlsafe(12),
+            "iat": time.time(),
+            "sub_id": {"format": "iss_sub", "iss": ISSUER, "sub": subject},
+            "events": {_DISABLED: {}},
+        }
+        return jwt.encode(claims, self._secret, "HS256", {"typ": "secevent+jwt"})
 
     def write_secret(self, path: Path) -> None:
         """Write the secret to the file that the configuration names."""

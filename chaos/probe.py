@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from chaos.clients import Balanced, Caller, Direct
-from chaos.history import Call
-from chaos.identity import Issuer
+from chaos.clients import Balanced, Caller, Direct, Sender
+from chaos.history import Call, History
+from chaos.identity import Issuer, Token
 from chaos.load import Holder
 
 STOCK = 40
@@ -24,8 +24,13 @@ REVOCATIONS_PER_SECOND = 5.0
 FIRST_CONTACT_SECONDS = 0.5
 """How long replicas have to cache a session. One that is unavailable does not delay the others."""
 
-SHARE_OF_NOT_BEFORES = 0.3
+SHARE_OF_NOT_BEFORES = 0.2
+SHARE_OF_SIGNALS = 0.3
 """The rest are revocations of single sessions."""
+
+REPEAT_SECONDS = 0.2
+REPEATED_SECONDS = 30.0
+"""How long a sender repeats a signal that is not acknowledged."""
 
 ASK_AGAIN_SECONDS = 0.001
 AFTER_FAILURE_SECONDS = 0.05
@@ -42,15 +47,30 @@ class Probe:
     Args:
         client: balances, and ends the sessions.
         replicas: clients of one replica each; a random one sets a not-before.
-        issuer: of the tokens.
+        senders: of signals to one replica each; a random one sends each repeat.
+        issuer: of the tokens and signals.
+        history: numbers the signals.
         seed: of the order.
+        signals_per_second: None for a mix of all kinds at ``REVOCATIONS_PER_SECOND``.
     """
 
     def __init__(
-        self, client: Balanced, replicas: Sequence[Direct], issuer: Issuer, *, seed: int
+        self,
+        client: Balanced,
+        replicas: Sequence[Direct],
+        senders: Sequence[Sender],
+        issuer: Issuer,
+        history: History,
+        *,
+        seed: int,
+        signals_per_second: float | None = None,
     ) -> None:
         self._client = client
         self._replicas = replicas
+        self._senders = senders
+        self._history = history
+        self._share_of_signals = SHARE_OF_SIGNALS if signals_per_second is None else 1.0
+        self._per_second = signals_per_second or REVOCATIONS_PER_SECOND
         self._issuer = issuer
         self._random = Random(seed)  # noqa: S311 - an order of calls, no secret
         self._stock: deque[Holder] = deque()
@@ -73,7 +93,7 @@ class Probe:
         async with asyncio.TaskGroup() as asking:
             while not stop.is_set():
                 await asyncio.sleep(next_time - time.monotonic())
-                next_time = max(next_time + 1 / REVOCATIONS_PER_SECOND, time.monotonic())
+                next_time = max(next_time + 1 / self._per_second, time.monotonic())
                 asking.create_task(self._add())
                 if self._stock:
                     asking.create_task(self._end(self._stock.popleft()))
@@ -122,16 +142,43 @@ class Probe:
         await asyncio.gather(*learning)
 
     async def _end(self, holder: Holder) -> None:
-        if self._random.random() < SHARE_OF_NOT_BEFORES:
+        signal, kind = "", self._random.random()
+        if kind < self._share_of_signals:
+            signal = self._issuer.signal(holder.token.subject)
+            call = await self._send(signal, holder.token)
+        elif kind < self._share_of_signals + SHARE_OF_NOT_BEFORES:
             call = await self._random.choice(self._replicas).set_not_before(holder.token)
         else:
             call = await self._client.revoke(holder.session)
         if not call.is_acknowledged:
             return
         self._ended.append(holder)
+        await self._ask_all(holder, call)
+        if signal:
+            await self._log_in_again(signal, holder)
+
+    async def _ask_all(self, holder: Holder, call: Call) -> None:
         async with asyncio.TaskGroup() as asking:
             for replica in self._replicas:
                 asking.create_task(_ask_until_rejected(replica, holder, call.end))
+
+    async def _send(self, signal: str, token: Token) -> Call:
+        """Send a signal, as a sender does: until it is acknowledged or rejected."""
+        task = self._history.new_task()
+        until = time.monotonic() + REPEATED_SECONDS
+        while True:
+            call = await self._random.choice(self._senders).send(signal, token, task=task)
+            if not call.failed or time.monotonic() > until:
+                return call
+            await asyncio.sleep(REPEAT_SECONDS)
+
+    async def _log_in_again(self, signal: str, holder: Holder) -> None:
+        """A later token of the subject stays valid when the same signal is sent once more: the
+        checks find one that is rejected."""
+        later = self._issuer.token(holder.token.subject)
+        await self._send(signal, holder.token)
+        for replica in self._replicas:
+            await replica.resolve(holder.session, later)
 
 
 async def _ask_until_rejected(replica: Caller, holder: Holder, acknowledged: float) -> None:

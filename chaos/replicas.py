@@ -15,7 +15,7 @@ from pathlib import Path
 
 from authsvc.client import ClientTls
 from authsvc.net.development_certificates import write_development_certificates
-from chaos.identity import ISSUER, RESOURCE, Issuer
+from chaos.identity import ISSUER, RECEIVER, RESOURCE, Issuer
 from chaos.valkey import HOST, free_port
 
 START_SECONDS = 120.0
@@ -58,8 +58,8 @@ class Site:
         """TLS and service token of ``load`` or ``operator``."""
         return ClientTls(self.folder / "ca.pem", service_token_file=self.folder / f"{caller}.token")
 
-    def config(self, port: int) -> str:
-        """The configuration of the replica at a port."""
+    def config(self, port: int, signals_port: int) -> str:
+        """The configuration of the replica at a port, which receives signals at another."""
         folder, few = self.folder, self.cached
         return f"""
 listen = "{HOST}:{port}"
@@ -86,6 +86,13 @@ issuer = "{ISSUER}"
 algorithms = ["HS256"]
 secret_file = "{folder}/secret"
 
+[signals]
+listen = "{HOST}:{signals_port}"
+
+[[signals.streams]]
+issuer = "{ISSUER}"
+audiences = ["{RECEIVER}"]
+
 [store]
 {self.store}
 {f"cached_sessions = {few}" if few else ""}
@@ -105,7 +112,7 @@ class Replica:
         self.name = name
         self.address = ""
         self._site = site
-        self._port = 0
+        self._port = self._signals_port = 0
         self._can_step_clock = can_step_clock
         self._config = site.folder / f"{name}.toml"
         self._log = site.folder / f"{name}.log"
@@ -119,8 +126,9 @@ class Replica:
             ReplicaError: it does not.
         """
         self._port = self._port or free_port()
+        self._signals_port = self._signals_port or free_port()
         self.address = f"{HOST}:{self._port}"
-        self._config.write_text(self._site.config(self._port), encoding="utf-8")
+        self._config.write_text(self._site.config(self._port, self._signals_port), encoding="utf-8")
         log_start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             # A session of its own: Ctrl-C reaches the harness alone, which then ends it in order.
@@ -137,6 +145,11 @@ class Replica:
                 await self._listening(self._process, log_start)
         except TimeoutError:
             raise ReplicaError(f"{self.name} does not listen:\n{self.log_end()}") from None
+
+    @property
+    def signals_url(self) -> str:
+        """Where it receives security event tokens."""
+        return f"http://{HOST}:{self._signals_port}/signals/events"
 
     def log_end(self) -> str:
         """The end of what it has logged."""

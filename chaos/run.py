@@ -12,7 +12,7 @@ from chaos import checks
 from chaos.checks import Violation
 from chaos.faults import Bounds, Failures, Fault
 from chaos.figures import Figures, Growth
-from chaos.history import Act, Call, History
+from chaos.history import OF_SUBJECTS, Call, History
 from chaos.stage import staged
 
 BEFORE_SECONDS = 2.0
@@ -100,7 +100,7 @@ def judge(
     trail = tuple(
         call
         for call in history.calls
-        if call.session in sessions or (call.subject in subjects and call.act is Act.NOT_BEFORE)
+        if call.session in sessions or (call.subject in subjects and call.act in OF_SUBJECTS)
     )
     return Result(fault, figures, violations, missed, memory, trail)
 

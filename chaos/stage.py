@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from chaos import valkey
-from chaos.clients import balanced, direct
+from chaos.clients import balanced, direct, sending
 from chaos.history import History
 from chaos.identity import Issuer
 from chaos.load import Load
@@ -41,11 +41,13 @@ class Setup:
             of three primaries with a replica each.
         can_step_clocks: whether the replicas' clocks can be stepped.
         has_small_caches: whether the replicas' caches are small.
+        signals_per_second: signals alone end sessions, at this rate; None for all kinds.
     """
 
     store: StoreKind = "single"
     can_step_clocks: bool = False
     has_small_caches: bool = False
+    signals_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ async def staged(
             replicas(site, REPLICAS, can_step_clock=setup.can_step_clocks)
         )
         history = History()
-        traffic = await _traffic(site, fleet, history, running, calls_per_second, seed)
+        traffic = await _traffic(setup, site, fleet, history, running, calls_per_second, seed)
         yield Stage(fleet, history, seconds, tell, store), traffic
 
 
@@ -195,6 +197,7 @@ _REPLICATED = 'kind = "redis"\nacknowledge_replicas = 1'
 
 
 async def _traffic(
+    setup: Setup,
     site: Site,
     fleet: tuple[Replica, ...],
     history: History,
@@ -212,8 +215,15 @@ async def _traffic(
         await running.enter_async_context(direct(replica.name, replica.address, tls, history))
         for replica in fleet
     ]
+    urls = {replica.name: replica.signals_url for replica in fleet}
+    senders = await running.enter_async_context(sending(urls, history))
     load = Load(clients, site.issuer, history, calls_per_second=calls_per_second, seed=seed)
-    return Traffic(load, Probe(prober, each, site.issuer, seed=seed))
+    probe = Probe(
+        *(prober, each, senders, site.issuer, history),
+        seed=seed,
+        signals_per_second=setup.signals_per_second,
+    )
+    return Traffic(load, probe)
 
 
 def _there(part: PartT | None) -> PartT:

@@ -27,6 +27,16 @@ def set_not_before(subject: str, token: int, end: float, reason: str = "") -> Ca
     )
 
 
+def signalled(subject: str, token: int, end: float, reason: str = "", task: int = 1) -> Call:
+    return Call(
+        *(Act.SIGNAL, "replica-0", end - 0.1, end, 12),
+        subject=subject,
+        token=token,
+        reason=reason,
+        task=task,
+    )
+
+
 def resolved(
     start: float,
     *,
@@ -106,6 +116,23 @@ BROKEN: dict[str, tuple[Check, list[Call]]] = {
         checks.unmended,
         [resolved(1, reason=AWAY, task=1), resolved(1.5, task=2)],
     ),
+    "a signal lost": (checks.stale, [signalled("alice", 1, 10), resolved(11.5)]),
+    "a signal repeated with a second effect": (
+        checks.causeless,
+        [signalled("alice", 1, 1), signalled("alice", 1, 2), resolved(3, token=2, reason=CUT)],
+    ),
+    "a signal never acknowledged": (
+        checks.unacknowledged,
+        [signalled("alice", 1, 1, AWAY), signalled("alice", 1, 2, AWAY)],
+    ),
+    "a signal acknowledged, another not": (
+        checks.unacknowledged,
+        [signalled("alice", 1, 1, AWAY), signalled("bob", 1, 2, task=2)],
+    ),
+    "a signal rejected": (
+        checks.unacknowledged,
+        [signalled("alice", 1, 1, "TOKEN_MALFORMED"), signalled("alice", 1, 2)],
+    ),
     "a failure": (checks.failures, [resolved(1, reason=AWAY)]),
     "a call turned away": (checks.failures, [resolved(1, reason="OVERLOADED")]),
 }
@@ -165,6 +192,15 @@ KEPT: dict[str, tuple[Check, list[Call]]] = {
         [resolved(1, reason=AWAY, task=1), resolved(1.9, reason=GONE, task=1)],
     ),
     "nothing to mend": (checks.unmended, [resolved(1, task=1), resolved(2, reason=GONE, task=2)]),
+    "a signal repeated": (
+        checks.unacknowledged,
+        [signalled("alice", 1, 1, AWAY), signalled("alice", 1, 2)],
+    ),
+    "a signal not acknowledged": (checks.stale, [signalled("alice", 1, 10, AWAY), resolved(20)]),
+    "perhaps by a signal": (
+        checks.causeless,
+        [signalled("alice", 1, 1, AWAY), resolved(2, reason=CUT)],
+    ),
     "a refusal is no failure": (checks.failures, [resolved(1, reason=GONE)]),
 }
 

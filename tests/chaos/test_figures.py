@@ -39,6 +39,13 @@ def test_failures_and_refusals_are_counted_apart() -> None:
     assert figures.failed_after.max == pytest.approx(0.3)
 
 
+def test_signals_are_counted_by_their_answers() -> None:
+    answers = ("", "STORE_UNAVAILABLE", "")
+    sent = [Call(Act.SIGNAL, "replica-0", 0, 1, 12, reason=answer) for answer in answers]
+    figures = Figures.of(History([*sent, resolved(0, 1)]))
+    assert figures.signals == {"": 2, "STORE_UNAVAILABLE": 1}
+
+
 def test_recovery_ends_with_the_last_failure_that_began_after_the_fault() -> None:
     calls = [
         resolved(9, 11.9, "STORE_UNAVAILABLE"),

@@ -18,6 +18,7 @@ from chaos.identity import ISSUER
 from chaos.injections import none
 from chaos.replica import SteppedClock
 from chaos.run import Plan, Result, judge, run
+from chaos.stage import Setup
 
 GONE = "SESSION_REVOKED"
 AWAY = "STORE_UNAVAILABLE"
@@ -151,3 +152,20 @@ async def test_a_real_run(tmp_path: Path, tell: Callable[[str], None]) -> None:
     assert result.figures.refusals["SESSION_SUBJECT_MISMATCH"]
     assert ISSUER not in report.summary([result])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.anyio
+async def test_signals_through_an_outage_of_the_store(
+    tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """What is not acknowledged is sent again; none that is acknowledged is lost."""
+    plan = Plan(seconds=1, calls_per_second=30, seed=1)
+    fault = replace(
+        the("store-paused"),
+        bounds=Bounds(Failures.ANY),
+        setup=Setup(signals_per_second=10.0),
+    )
+    result = await run(fault, plan, tmp_path, tell)
+    assert [it for it in result.violations if it.rule != "late"] == []
+    assert result.figures.signals[""]
+    assert result.figures.obeyed.count
