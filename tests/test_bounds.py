@@ -51,7 +51,8 @@ BOUNDED = {
     "authsvc/cli/connection.py": {"default_map": ONE_COMMAND},
     "authsvc/http_auth/named_calls.py": {"_NO_ARGUMENTS": "it is empty"},
     "mcp_adapter/gate/call_audit.py": {
-        "AuditedExchange._failures": "the calls of one request; a batch has 50 at most"
+        "AuditedExchange._failures": "the calls of one request; a batch has 50 at most",
+        "AuditedExchange._request_ids": "likewise",
     },
     "mcp_adapter/gate/middleware.py": {"SessionGate._served": "methods of HTTP"},
     "authsvc/cli/explanation_steps.py": {"Steps.done": ONE_COMMAND},

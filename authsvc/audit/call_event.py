@@ -29,6 +29,9 @@ DROPPED_TEXT = "calls were not audited: too many at once, or the file is too slo
 MAX_VALUE_CHARACTERS = 256
 """Longest text of a call event; what is longer is cut, and ends in ``CUT``."""
 
+MAX_METHOD_CHARACTERS = 64
+"""Longest method of a call event: those of MCP are shorter, and a client can name any."""
+
 MAX_ARGUMENTS = 16
 """Most arguments of one call that are audited."""
 
@@ -114,10 +117,13 @@ _texts_of = attrgetter(*_TEXTS)
 
 
 def bounded(event: CallEvent) -> CallEvent:
-    """The event with no text longer than ``MAX_VALUE_CHARACTERS``, and no whole session id."""
+    """The event with no text longer than ``MAX_VALUE_CHARACTERS``, a method of
+    ``MAX_METHOD_CHARACTERS`` at most, and no whole session id."""
     if _is_bounded(event):
         return event
     changes: dict[str, Any] = {name: cut(getattr(event, name)) for name in _TEXTS}
+    if len(event.method) > MAX_METHOD_CHARACTERS:
+        changes["method"] = cut(event.method, MAX_METHOD_CHARACTERS)
     if len(event.session) > SESSION_ID_SHOWN + 1:
         changes["session"] = shown(event.session)
     changes["actors"] = tuple(map(_bounded_actor, event.actors[:MAX_ACTORS]))
@@ -147,11 +153,9 @@ def _bounded_actor(actor: Actor) -> Actor:
     return Actor(cut(actor.subject), cut(actor.issuer), cut(actor.client_id))
 
 
-def cut(text: str) -> str:
-    """The text, cut to ``MAX_VALUE_CHARACTERS``."""
-    if len(text) <= MAX_VALUE_CHARACTERS:
-        return text
-    return text[: MAX_VALUE_CHARACTERS - len(CUT)] + CUT
+def cut(text: str, characters: int = MAX_VALUE_CHARACTERS) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= characters else text[: characters - len(CUT)] + CUT
 
 
 def declared_arguments(arguments: Mapping[str, object], names: Iterable[str]) -> Mapping[str, str]:

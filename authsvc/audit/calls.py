@@ -16,6 +16,7 @@ from authsvc.audit.call_event import CallEvent, CallOutcome, bounded, declared_a
 from authsvc.audit.call_sinks import FileSink, LogSink
 from authsvc.audit.formats import AuditFormat
 from authsvc.audit.pending import CallSink, PendingCalls
+from authsvc.common.token_bucket import TokenBucket
 
 __all__ = [
     "AuditFormat",
@@ -31,11 +32,17 @@ CallsAudited = Literal["off", "sampled", "full"]
 
 DEFAULT_SAMPLE_RATIO = 0.01
 
+ANONYMOUS_PER_SECOND = 200.0
+ANONYMOUS_AT_ONCE = 1_000.0
+"""Calls without a subject that are audited; others are dropped, counted and reported. Anybody can
+make them: else anybody could fill the disk, or have the queue drop the calls of others."""
+
 
 class CallAudit:
     """Writes call events, in a thread of its own.
 
-    A full queue drops events, counts them, and reports the count; nothing waits. ``close`` writes
+    A full queue drops events, counts them, and reports the count; nothing waits. So do calls
+    without a subject beyond ``ANONYMOUS_PER_SECOND``. ``close`` writes
     what is pending, and so does the end of the process.
 
     Args:
@@ -69,6 +76,7 @@ class CallAudit:
         _check(calls, sample_ratio, format, has_file=file is not None)
         self._ratio = {"off": 0.0, "sampled": sample_ratio, "full": 1.0}[calls]
         self._clock = clock
+        self._anonymous = TokenBucket(ANONYMOUS_PER_SECOND, ANONYMOUS_AT_ONCE, clock())
         self.traceparent = traceparent
         self.counts: Counter[str] = Counter({"written": 0, "dropped": 0, "failed": 0})
         self._pending: PendingCalls | None = None
@@ -91,8 +99,13 @@ class CallAudit:
 
     def record(self, event: CallEvent) -> None:
         """Audit a call, which ends now. Never waits, and fails for nothing."""
-        if self._pending is not None:
-            self._pending.add(self._clock(), bounded(event))
+        if self._pending is None:
+            return
+        now = self._clock()
+        if event.subject or self._anonymous.take(now) == 0.0:
+            self._pending.add(now, bounded(event))
+        else:
+            self._pending.drop()
 
     def close(self) -> None:
         """Write what is pending, for some seconds at most. Later events are dropped."""

@@ -108,28 +108,39 @@ class PendingCalls:
             when: the call ended, in seconds since the epoch.
             event: with text of bounded length.
         """
+        self._put((when, event))
+
+    def drop(self) -> None:
+        """Count an event that is not to be written as dropped, and report it."""
+        self._put(None)
+
+    def _put(self, timed: Timed | None) -> None:
         if self._process != os.getpid():
             # A fork has no thread, and its parent writes what the parent had pending.
             self._begin()
-        size, unwritten = event.characters, 0
+        unwritten = 0
         with self._lock:
-            if (
-                self._stop.is_set()
-                or len(self._events) >= self._max_events
-                or self._characters + size > MAX_CHARACTERS
-            ):
+            if timed is None or not self._has_room_for(timed[1]):
                 self._counts["dropped"] += 1
                 self._unreported += 1
                 unwritten = self._unreported_by_stuck_sink()
             else:
-                self._events.append((when, event))
-                self._characters += size
+                self._events.append(timed)
+                self._characters += timed[1].characters
             if self._thread is None and not self._stop.is_set():
                 self._start()
         if not self._wake.is_set():
             self._wake.set()
         if unwritten:
-            log.error("audit: calls are dropped, the file is stuck", extra={"lost": unwritten})
+            with suppress(Exception):  # of a handler or filter of the log: no request fails for it
+                log.error("audit: calls are dropped, the file is stuck", extra={"lost": unwritten})
+
+    def _has_room_for(self, event: CallEvent) -> bool:
+        return (
+            not self._stop.is_set()
+            and len(self._events) < self._max_events
+            and self._characters + event.characters <= MAX_CHARACTERS
+        )
 
     def _unreported_by_stuck_sink(self) -> int:
         """How many dropped events a sink that does not come back has not reported, where that is to

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -129,15 +130,15 @@ class AuditedExchange:
         self._status = 0
         self._ending: Ending | None = None
         self._unanswered = NO_RESPONSE
-        self._request_ids: frozenset[RequestId] = frozenset()
-        self._failures: dict[RequestId, str] = {}
+        self._request_ids: Counter[RequestId] = Counter()
+        self._failures: dict[RequestId, tuple[str, int]] = {}
         self._is_recorded = False
 
     def read(self, message: messages.Message) -> None:
         """Take the calls of the message."""
         self._request.read(message, self._declared)
         ids = (call.request_id for call in self._request.calls or ())
-        self._request_ids = frozenset(it for it in ids if it is not None)
+        self._request_ids = Counter(it for it in ids if it is not None)
         # The message's own trace context first: that of the HTTP request may be a proxy's.
         traceparents = (_traceparent_in(entry.get("params")) for entry in messages.entries(message))
         self._request.trace_id = next(filter(None, traceparents), self._request.trace_id)
@@ -178,8 +179,10 @@ class AuditedExchange:
             self._status = message["status"]
             self._request.name_session(header(message, _SESSION_ID))
         elif self._request_ids and (body := message.get("body")):
-            found = failures(body)
-            self._failures |= {key: found[key] for key in self._request_ids & found.keys()}
+            for request_id, reason in failures(body):
+                if request_id in self._request_ids:
+                    _, count = self._failures.get(request_id, ("", 0))
+                    self._failures[request_id] = reason, count + 1
         try:
             await self._send(message)
         except OSError:
@@ -211,10 +214,19 @@ class AuditedExchange:
             return Ending(CallOutcome.FAILED, NO_RESPONSE)
         if self._unanswered:
             return Ending(CallOutcome.ENDED, self._unanswered)
-        reason = self._failures.get(call.request_id, "") if call.request_id is not None else ""
+        reason = "" if call.request_id is None else self._failure_of(call.request_id)
         if reason or self._status >= HTTPStatus.BAD_REQUEST:
             return Ending(CallOutcome.FAILED, reason)
         return SUCCEEDED
+
+    def _failure_of(self, request_id: RequestId) -> str:
+        """Why the call failed; empty where it did not.
+
+        A client may give two requests of a batch one id. As long as one of them has not failed,
+        none of them has: a success is not hidden by another call's failure.
+        """
+        reason, count = self._failures.get(request_id, ("", 0))
+        return reason if count >= self._request_ids[request_id] else ""
 
 
 def _traceparent_in(params: object) -> str:

@@ -25,19 +25,20 @@ _MAY_HAVE_FAILED = re.compile(rb'"error"\s*:|"isError"\s*:\s*true')
 _DATA = re.compile(rb"^data:(.*)$", re.MULTILINE)
 
 
-def failures(piece: bytes) -> dict[RequestId, str]:
-    """By request id, why calls failed that a piece of a response answers.
+def failures(piece: bytes) -> list[tuple[RequestId, str]]:
+    """The calls that failed, of those that a piece of a response answers: the request's id, and
+    why.
 
     Args:
         piece: a JSON-RPC message or batch, or whole events with one each.
     """
     if len(piece) > MAX_BYTES or _MAY_HAVE_FAILED.search(piece) is None:
-        return {}
-    found = {}
-    for message in _messages(piece):
-        if (reason := _failure(message)) and isinstance(message.get("id"), int | str):
-            found[message["id"]] = reason
-    return found
+        return []
+    return [
+        (message["id"], reason)
+        for message in _messages(piece)
+        if (reason := _failure(message)) and isinstance(message.get("id"), int | str)
+    ]
 
 
 def _failure(message: dict[str, Any]) -> str:

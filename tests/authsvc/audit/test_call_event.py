@@ -13,6 +13,7 @@ from authsvc.audit.call_event import (
     CUT,
     MAX_ACTORS,
     MAX_ARGUMENTS,
+    MAX_METHOD_CHARACTERS,
     MAX_VALUE_CHARACTERS,
     CallEvent,
     CallOutcome,
@@ -78,6 +79,7 @@ def test_every_text_is_cut_and_a_session_is_never_whole() -> None:
     assert len(found.arguments) <= MAX_ARGUMENTS
     assert found.characters < 50 * MAX_VALUE_CHARACTERS
     assert found.tool == "x" * (MAX_VALUE_CHARACTERS - len(CUT)) + CUT
+    assert found.method == "x" * (MAX_METHOD_CHARACTERS - len(CUT)) + CUT
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,18 @@ from pathlib import Path
 import pytest
 
 from authsvc.audit.call_sinks import LogSink
-from authsvc.audit.calls import CallAudit, CallEvent, CallOutcome, CallsAudited
+from authsvc.audit.calls import (
+    ANONYMOUS_AT_ONCE,
+    ANONYMOUS_PER_SECOND,
+    CallAudit,
+    CallEvent,
+    CallOutcome,
+    CallsAudited,
+)
 from authsvc.domain.resolution import Actor
 from authsvc.telemetry.json_lines import JsonFormatter
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.clock import Clock
 
 EVENT = CallEvent(
     "tools/call",
@@ -164,7 +172,7 @@ def test_the_end_of_the_process_writes_what_waits(tmp_path: Path) -> None:
 from authsvc.audit.calls import CallAudit, CallEvent, CallOutcome
 audit = CallAudit(file={str(tmp_path / "calls")!r})
 for _ in range(5000):
-    audit.record(CallEvent("ping", CallOutcome.SUCCEEDED))
+    audit.record(CallEvent("ping", CallOutcome.SUCCEEDED, subject="alice"))
 """
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", script]
@@ -177,6 +185,29 @@ def test_long_text_is_cut(tmp_path: Path) -> None:
     audit.record(CallEvent("m" * 100_000, CallOutcome.FAILED))
     audit.close()
     assert (tmp_path / "calls").stat().st_size < 2000
+
+
+def test_calls_of_nobody_neither_fill_the_disk_nor_displace_those_of_others(
+    tmp_path: Path,
+) -> None:
+    """Anybody can make them, with the longest names, 50 in a request."""
+    clock = Clock()
+    audit = CallAudit(file=tmp_path / "calls", clock=clock)
+    longest = "\U0001f600" * 1_000
+    nobodys = CallEvent(longest, CallOutcome.DENIED, tool=longest)
+    for _ in range(20_000):
+        audit.record(nobodys)
+    audit.record(CallEvent("tools/call", CallOutcome.SUCCEEDED, subject="alice"))
+    clock.advance(1.0)
+    for _ in range(1_000):
+        audit.record(nobodys)
+    audit.close()
+    written = [line for line in lines(tmp_path / "calls") if line["event_type"] == "CALL"]
+    assert [line["subject"] for line in written if line["subject"]] == ["alice"]
+    kept = ANONYMOUS_AT_ONCE + ANONYMOUS_PER_SECOND
+    assert len(written) == kept + 1
+    assert audit.counts["dropped"] == 21_000 - kept
+    assert (tmp_path / "calls").stat().st_size < 5_000 * kept
 
 
 def test_a_closed_audit_drops_and_counts(tmp_path: Path) -> None:

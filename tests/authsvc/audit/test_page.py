@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from authsvc.audit import ocsf
-from authsvc.audit.call_event import CUT, MAX_VALUE_CHARACTERS, CallEvent, CallOutcome
+from authsvc.audit.call_event import (
+    CUT,
+    MAX_METHOD_CHARACTERS,
+    MAX_VALUE_CHARACTERS,
+    CallEvent,
+    CallOutcome,
+)
+from authsvc.audit.calls import ANONYMOUS_AT_ONCE, ANONYMOUS_PER_SECOND
 from authsvc.audit.ocsf import OcsfFormatter
 from authsvc.audit.pending import CLOSE_SECONDS, MAX_CHARACTERS, MAX_EVENTS
 from authsvc.audit.security import SecurityEvent, SecurityEventType
@@ -90,7 +97,10 @@ def test_the_example() -> None:
 def test_the_numbers() -> None:
     assert f"{MAX_EVENTS:,} that wait" in PAGE
     assert MAX_CHARACTERS == 4_000_000
-    assert f"cut at {MAX_VALUE_CHARACTERS} characters and then end in `{CUT}`" in PAGE
+    assert f"cut at {MAX_VALUE_CHARACTERS} characters, methods at {MAX_METHOD_CHARACTERS}," in PAGE
+    assert f"then end in `{CUT}`" in PAGE
+    assert f"{ANONYMOUS_PER_SECOND:.0f} a second without a subject" in PAGE
+    assert f"({ANONYMOUS_AT_ONCE:,.0f} at once;" in PAGE
     assert f"for {CLOSE_SECONDS:.0f}\nseconds" in PAGE
 
 

@@ -369,6 +369,23 @@ async def test_a_failure_is_found_in_the_response(
     assert ending == ("FAILED" if reason else "SUCCEEDED", reason, 200)
 
 
+@pytest.mark.parametrize("failed", [0, 1, 2])
+async def test_a_failure_hides_no_success_with_its_id(
+    audit: Collected, resolver: MemoryResolver, failed: int
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answers = [TOOL_FAILED] * failed + [FINE] * (2 - failed)
+        await JSONResponse(answers)(scope, receive, send)
+
+    resolver.sessions["session-1"] = owner("alice")
+    batch = [request("tools/call", {"name": "whoami"}) for _ in range(2)]
+    gate = gated(app, resolver, audit)
+    await posted(gate, batch, token="alice-1", session="session-1", version="2025-03-26")
+
+    outcome = CallOutcome.FAILED if failed == 2 else CallOutcome.SUCCEEDED
+    assert [event.outcome for event in audit.events] == [outcome] * 2
+
+
 async def test_a_status_that_says_so_is_a_failure(
     audit: Collected, resolver: MemoryResolver
 ) -> None:
