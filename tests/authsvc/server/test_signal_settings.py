@@ -110,6 +110,7 @@ poll_url = "https://idp.example/poll"
 poll_authorization_file = "poll"
 verification_url = "http://127.0.0.1:1/verify"
 management_authorization_file = "manage"
+stream_id = "stream-1"
 max_age_seconds = 3600
 leeway_seconds = 0
 """
@@ -157,6 +158,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, table: str, fault: str) -> Non
         ('poll_authorization_file = "a"', ".poll_authorization_file: has no effect without poll_"),
         ('verification_url = "https://idp.example/v"', ".verification_url: needs management_"),
         ('management_authorization_file = "a"', ".management_authorization_file: has no effect"),
+        ('stream_id = "s"', ".stream_id: has no effect without verification_url"),
         (
             'poll_url = "http://10.0.0.1/p"\npoll_authorization_file = "a"',
             ".poll_url: is a URL like",
