@@ -262,6 +262,7 @@ async def test_every_replica_shows_whether_a_stream_is_enabled(
         answer = await replica.http.post("/events", content=update, headers=SET)
         assert answer.status_code == 202
         await all_show(in_state("disabled"))
+        await transmitter.send(polled=sender.security_event_token())
         last_poll = "authsvc_signal_last_poll_time_seconds"
         await all_show(lambda scraped: scraped.value(last_poll, issuer=ISSUER) == clock())
 
