@@ -21,6 +21,7 @@ from authsvc.server.assembly import Service
 from authsvc.server.config import Settings, SignalSettings, SignalStreamSettings
 from authsvc.server.egress import fetcher_of
 from authsvc.server.secret_files import secret_of
+from authsvc.server.signal_thread import AcrossLoops, serving_in_thread
 from authsvc.signals.endpoint import EndpointLimits, SignalEndpoint
 from authsvc.signals.polling import PollObserver, SetPoller, Transmitter
 from authsvc.signals.push_authorization import PushAuthorization
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 32 * 1024
 """All headers of a request."""
+
+MAX_PIPELINED = 2
+"""Requests that may wait for the response to an earlier one. Senders have one in flight."""
 
 CONNECTIONS = ConnectionSettings(
     max_connections=1_000,
@@ -81,7 +85,7 @@ async def served_signals(
         ConfigError: a file cannot be used, or the address cannot be listened on.
     """
     endpoint = SignalEndpoint(
-        receiver,
+        AcrossLoops(receiver, asyncio.get_running_loop()),
         push_authorization_of(table),
         _limits(table),
         client_address_header=table.client_address_header,
@@ -91,18 +95,17 @@ async def served_signals(
         table.listen, setting="signals.listen", shares_port=settings.workers > 1
     ) as listener:
         address = with_port(table.listen, listener.getsockname()[1])
-        limits = HttpLimits(CONNECTIONS, max_header_bytes=MAX_HEADER_BYTES)
+        limits = HttpLimits(
+            CONNECTIONS, max_header_bytes=MAX_HEADER_BYTES, max_pipelined=MAX_PIPELINED
+        )
         server = EmbeddedServer(_uvicorn(endpoint, settings), limits, tls=tls)
-        serving = asyncio.create_task(server.serve([listener]), name="receive signals")
         stops = asyncio.create_task(_stop_with(stopping, server), name="stop receiving signals")
         try:
-            await server.is_ready(serving)
-            log.info("receiving signals at %s", address, extra={"address": address})
-            yield address
+            async with serving_in_thread(server, listener):
+                log.info("receiving signals at %s", address, extra={"address": address})
+                yield address
         finally:
             stops.cancel()
-            server.should_exit = True
-            await serving
 
 
 def _uvicorn(endpoint: SignalEndpoint, settings: Settings) -> uvicorn.Config:

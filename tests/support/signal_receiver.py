@@ -92,11 +92,14 @@ class Served:
 
 @asynccontextmanager
 async def endpoint(
-    settings: Settings, verify: ssl.SSLContext | None = None
+    settings: Settings,
+    verify: ssl.SSLContext | None = None,
+    *,
+    receiver: FakeReceiver | None = None,
 ) -> AsyncIterator[Served]:
     """The endpoint of ``settings``, over HTTPS where a client's context is given."""
     assert settings.signals is not None
-    receiver, stopping = FakeReceiver(), asyncio.Event()
+    receiver, stopping = receiver or FakeReceiver(), asyncio.Event()
     async with served_signals(receiver, settings.signals, settings, stopping) as address:
         port = address.rpartition(":")[2]
         base = f"http://127.0.0.1:{port}" if verify is None else f"https://localhost:{port}"
