@@ -14,6 +14,7 @@ from authsvc.domain.resolution import NotOpenError, Resolution, Resolver, shown
 from authsvc.http_auth import refusals
 from authsvc.http_auth.authorization import OWNER, authorize
 from authsvc.http_auth.counting import CountingOptions
+from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement
 from authsvc.http_auth.sessions import Sessions
@@ -62,11 +63,48 @@ class RequestResolver:
     ) -> Resolution:
         """Who makes a request. A rejected token is an error for open methods too.
 
+        A call that lacks a scope counts towards authsvc's own limits alone. Else anybody with a
+        token could use up a limit of everyone, for calls that are not their own to make.
+
         Args:
             request: its headers.
-            needed: what it needs, for the challenge.
+            needed: what it needs.
             opens_session: whether it is the ``initialize`` of a session.
             counts: what it counts as.
+
+        Raises:
+            Refusal: the resolver answers with an error, a session id is missing, or a request with
+                limits of its own lacks a scope.
+        """
+        if counts.rate_limits and needed is not None and needed.scopes and not opens_session:
+            await self._authorized_before_counting(request, needed, counts)
+        return await self._identify(request, needed, opens_session=opens_session, counts=counts)
+
+    async def _authorized_before_counting(
+        self, request: RequestHeaders, needed: Requirement, counts: CallCounts
+    ) -> None:
+        """
+        Raises:
+            Refusal: the resolver answers with an error, or the caller lacks what is needed.
+        """
+        resolution = await self._identify(request, needed, opens_session=False, counts=RECHECK)
+        try:
+            authorize(resolution, needed, session_id=request.session_id)
+        except Refusal:
+            if resolution.principal is not None:
+                of_service = CallCounts(calls=counts.calls)
+                await self._identify(request, needed, opens_session=False, counts=of_service)
+            raise
+
+    async def _identify(
+        self,
+        request: RequestHeaders,
+        needed: Requirement | None,
+        *,
+        opens_session: bool,
+        counts: CallCounts,
+    ) -> Resolution:
+        """See ``identify``; a lacking scope is no error.
 
         Raises:
             Refusal: the resolver answers with an error, or a session id is missing.

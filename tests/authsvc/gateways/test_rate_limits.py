@@ -175,6 +175,28 @@ async def test_open_methods_and_requests_without_a_token_count_towards_no_limit(
     assert (await behind.gateway.post(tool_call("search"), token=token)).allowed
 
 
+@pytest.mark.parametrize("arguments", [{"session": "s"}, {}, {"version": MODERN}])
+async def test_calls_without_their_scope_use_up_no_limit_of_the_route(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, arguments: Mapping[str, Any]
+) -> None:
+    own = {"calls_per_second_per_subject": 1.0, "calls_burst_per_subject": 7.0}
+    route = {"tools": {"search": ["s.read"]}}
+    async with started(tmp_path, clock, idp, own, **route) as behind:
+        gateway, stranger = behind.gateway, idp.token("mallory", scope="")
+        unread = request("POST", tool_call("search"), token=stranger, sends_body=False)
+        assert (await gateway.check(unread)).status == 403
+        assert await statuses(gateway, 1, tool_call("search")) == [401]
+        # They count towards authsvc's own limits, so that they end, too.
+        denied = await statuses(gateway, 7, tool_call("search"), token=stranger)
+        assert denied == [403] * 6 + [429]
+        arguments = {**arguments, "token": idp.token("alice", scope="s.read")}
+        assert await statuses(gateway, 4, tool_call("search"), **arguments) == [0, 0, 0, 429]
+        # All three were of the limit for everyone, and no other call was.
+        others = [idp.token(name, scope="s.read") for name in ("bob", "carol")]
+        assert await statuses(gateway, 2, tool_call("search"), token=others[0]) == [0, 0]
+        assert await statuses(gateway, 2, tool_call("search"), token=others[1]) == [0, 429]
+
+
 @pytest.mark.parametrize("adopts", [True, False])
 async def test_limits_of_the_service_count_whatever_is_asked(
     tmp_path: Path, clock: Clock, idp: IdentityProvider, adopts: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,23 @@ async def test_a_limit_of_everyone_is_reached_by_all_together(endpoint: Endpoint
     assert said(await endpoint.post(call("whoami"), session=bob, token="bob")) == "bob"
     refused = await endpoint.post(call("whoami"), session=alice, token="alice-1")
     assert refused.json()["error"]["data"]["limit"] == "meetings"
+
+
+async def test_calls_without_their_scope_use_up_no_limit(limits: MemoryResolver) -> None:
+    def of_few(method: str, params: Mapping[str, Any]) -> Requirement | None:
+        needed = default_requirement(method, params)
+        return needed and Requirement(SCOPES[:1], rate_limits=(EVERYONE,))
+
+    limits.tokens["stranger"] = replace(limits.tokens["bob"], subject="stranger", scopes=())
+    async with served(limits, of_few) as endpoint:
+        stranger, owner = await opened(endpoint, "stranger"), await opened(endpoint, "alice-1")
+        for _ in range(5):
+            denied = await endpoint.post(call("whoami"), session=stranger, token="stranger")
+            assert denied.status_code == 403
+        answers = [
+            await endpoint.post(call("whoami"), session=owner, token="alice-1") for _ in range(3)
+        ]
+        assert [it.status_code for it in answers] == [200, 200, 429]
 
 
 async def test_each_call_of_a_batch_counts(endpoint: Endpoint, clock: Clock) -> None:
