@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 _CLOSED = -1
@@ -87,9 +88,42 @@ class PrivateFile:
         self._next_check = now + self._check_seconds
 
 
+def check_file(path: Path) -> None:
+    """Check that ``PrivateFile`` could open a file, as the user of this process. Nothing is made or
+    changed.
+
+    Raises:
+        OSError: it could not: as ``PrivateFile``.
+    """
+    path = path.absolute()
+    try:
+        descriptor = os.open(path, _FLAGS | os.O_NONBLOCK)
+    except FileNotFoundError:
+        _check_folder(path.parent)
+        return
+    try:
+        # Its permissions will be set.
+        if not _is_device(descriptor) and os.geteuid() not in (0, os.fstat(descriptor).st_uid):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    finally:
+        os.close(descriptor)
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that a file can be made in a folder, which may have to be made first."""
+    (existing,) = islice((it for it in (folder, *folder.parents) if os.path.lexists(it)), 1)
+    if not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+# Read as well: for the end of what is there, and so that a pipe needs no reader.
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+
+
 def _open(path: Path, *, waits: bool) -> int:
-    # Read as well: for the end of what is there, and so that a pipe needs no reader.
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+    flags = _FLAGS | os.O_CREAT
     descriptor = os.open(path, flags if waits else flags | os.O_NONBLOCK, 0o600)
     try:
         if not _is_device(descriptor):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from authsvc.audit import private_file
 from authsvc.audit.calls import DEFAULT_SAMPLE_RATIO, AuditFormat, CallAudit, CallsAudited
 from authsvc.common.file_faults import file_fault
 from authsvc.common.setting_rules import Fault, rule
@@ -63,6 +64,24 @@ class AuditSettings(Table):
             )
         except OSError as error:
             raise ConfigError(f"{setting}: {file_fault(Path(str(file)), error)}") from None
+
+    @staticmethod
+    def check_file(file: Path | None, setting: str) -> None:
+        """Check that the file could be opened. It is neither made nor changed.
+
+        Args:
+            file: as of ``opened``.
+            setting: likewise.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        if file is None:
+            return
+        try:
+            private_file.check_file(file)
+        except OSError as error:
+            raise ConfigError(f"{setting}: {file_fault(file, error)}") from None
 
 
 class AuditFileSettings(AuditSettings):

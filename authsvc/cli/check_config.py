@@ -76,6 +76,7 @@ def _parts(settings: Settings) -> list[Callable[[], object]]:
         partial(callers_of, settings),
         lambda: asyncio.run(broker()),
         partial(_check_store, settings),
+        partial(settings.audit.check_file, settings.audit_file, "audit_file"),
         *(partial(checked_seal, it) for it in [settings.assertions] if it is not None),
         partial(_check_ext_authz, settings),
         *_parts_of_signals(settings),

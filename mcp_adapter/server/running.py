@@ -133,8 +133,9 @@ def check(settings: Settings) -> None:
     """Build what ``serve`` needs, without listening and without network access.
 
     Raises:
-        ConfigError: as ``serve``, but for the address and the audit's file.
+        ConfigError: as ``serve``, but for the address.
     """
+    settings.audit.check_file(settings.audit.file, "audit.file")
     _client(settings.authsvc)
     _requirement(Toolset.default(settings.s3, settings.tools), settings)
 

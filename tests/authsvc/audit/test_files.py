@@ -7,19 +7,24 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from authsvc.audit.call_sinks import FileSink
 from authsvc.audit.calls import AuditFormat, CallEvent, CallOutcome
-from authsvc.audit.private_file import PrivateFile
+from authsvc.audit.private_file import PrivateFile, check_file
 from authsvc.audit.security_file import SecurityFile
 from authsvc.audit.write_failures import REPORT_SECONDS, WriteFailures
 from authsvc.telemetry import logs
 from tests.support.bounds import TIMEOUT_SECONDS
 
+USABLE = ("a file", "a pipe", "a device", "new", "in a new folder")
+UNUSABLE = (
+    *("a folder", "a link", "a dangling link", "below a file"),
+    "below a dangling link",
+)
 EVENTS = [(0.0, CallEvent("tools/list", CallOutcome.SUCCEEDED))]
 
 
@@ -90,6 +95,72 @@ def test_a_file_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "fchmod", fchmod)
     with pytest.raises(PermissionError):
         PrivateFile(tmp_path / "events")
+
+
+def files_of_all_kinds(folder: Path) -> dict[str, Path]:
+    """Files by what they are."""
+    (folder / "file").write_text("line\n")
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(folder / "file")
+    (folder / "dangling").symlink_to(folder / "nowhere")
+    return {
+        "a file": folder / "file",
+        "a pipe": folder / "pipe",
+        "a device": Path(os.devnull),
+        "new": folder / "new",
+        "in a new folder": folder / "some" / "folders" / "new",
+        "a folder": folder,
+        "a link": folder / "link",
+        "a dangling link": folder / "dangling",
+        "below a file": folder / "file" / "new",
+        "below a dangling link": folder / "dangling" / "below" / "new",
+    }
+
+
+@pytest.mark.parametrize("kind", [*USABLE, *UNUSABLE])
+def test_a_check_finds_what_opening_would(tmp_path: Path, kind: str) -> None:
+    path = files_of_all_kinds(tmp_path)[kind]
+    before = sorted((it, it.lstat().st_mode) for it in tmp_path.rglob("*"))
+
+    def succeeds(action: Callable[[Path], object]) -> bool:
+        try:
+            action(path)
+        except OSError:
+            return False
+        return True
+
+    checked = succeeds(check_file)
+    assert sorted((it, it.lstat().st_mode) for it in tmp_path.rglob("*")) == before
+    assert checked == succeeds(lambda it: PrivateFile(it).close()) == (kind in USABLE)
+
+
+def test_a_check_needs_the_files_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    path.touch()
+    owner = path.stat().st_uid
+    for user, is_usable in ((owner, True), (0, True), (owner + 1, False)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        if is_usable:
+            check_file(path)
+        else:
+            with pytest.raises(PermissionError, match="Operation not permitted"):
+                check_file(path)
+    check_file(Path(os.devnull))
+
+
+def test_a_check_needs_a_folder_to_write_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def access(path: Path, mode: int) -> bool:
+        asked.append((path, mode))
+        return False
+
+    monkeypatch.setattr(os, "access", access)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        check_file(tmp_path / "new" / "events.jsonl")
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
 
 
 def test_a_rotation_is_noticed_in_time(tmp_path: Path) -> None:

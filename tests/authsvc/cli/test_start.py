@@ -161,6 +161,18 @@ def test_check_config_names_every_problem(config: Path, tmp_path: Path) -> None:
     assert "listen:" in wrong.output
 
 
+def test_check_config_checks_the_audits_file_and_makes_none(config: Path, tmp_path: Path) -> None:
+    text, folder = config.read_text(), tmp_path / "audit"
+    config.write_text(f'audit_file = "{folder}/events.jsonl"\n{text}')
+    assert invoked("check-config", "--config", config).exit_code == 0
+    assert not folder.exists()
+    (tmp_path / "elsewhere").touch()
+    folder.symlink_to(tmp_path / "elsewhere")
+    found = invoked("check-config", "--config", config)
+    assert found.exit_code == 2
+    assert f"audit_file: {folder}/events.jsonl: Not a directory" in found.output
+
+
 def test_the_adapters_check_config(tmp_path: Path) -> None:
     path = tmp_path / "adapter.toml"
     good = 'resource = "http://127.0.0.1:8000/mcp"\nauthorization_servers = ["https://i.example"]\n'
@@ -168,12 +180,15 @@ def test_the_adapters_check_config(tmp_path: Path) -> None:
         good: (0, "valid."),
         good + "[tools]\nwrites = ['nothing']\n": (2, "nothing"),
         good + '[authsvc]\ntarget = "a.example:1"\nca_file = "/nonexistent"\n': (2, "/nonexistent"),
+        f'{good}[audit]\ncalls = "full"\nfile = "{tmp_path}"\n': (2, "audit.file: "),
+        f'{good}[audit]\ncalls = "full"\nfile = "{tmp_path}/calls"\n': (0, "valid."),
         "": (2, "resource: is required"),
     }
     for text, (code, said) in cases.items():
         path.write_text(text)
         ran = CliRunner().invoke(adapter_main, ["check-config", "--config", str(path)])
         assert (ran.exit_code, said in ran.output) == (code, True), ran.output
+    assert not (tmp_path / "calls").exists()
 
 
 def test_variables_of_operators_programs_are_not_taken_for_settings(
