@@ -128,6 +128,7 @@ BOUNDED = {
         "_Answers.acknowledged": "MAX_SETS, of one answer, until the next poll",
         "_Answers.errors": "MAX_SETS, of one answer, until the next poll",
     },
+    "authsvc/signals/senders.py": {"SenderBudgets._accepted": "1,024 senders"},
     "authsvc/signals/status.py": {
         "SignalStatuses._unwritten": CONFIGURATION,
     },

@@ -17,12 +17,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from authsvc.access.client_budgets import ClientBudgets
-from authsvc.common.token_bucket import TokenBucket
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, GrpcStatus
 from authsvc.signals.errors import SignalError, SignalErrorCode
 from authsvc.signals.push_authorization import PushAuthorization
-from authsvc.signals.receiving import SignalReceiver
+from authsvc.signals.receiving import Receipt, SignalReceiver
+from authsvc.signals.senders import SenderBudgets
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class EndpointLimits:
     """What senders may use. Rates are per second; a burst is how many may come at once.
 
     Attributes:
-        requests_per_second: well-formed requests of all senders.
+        requests_per_second: well-formed requests, as of ``SenderBudgets``.
         requests_burst: at once.
         rejected_per_second_per_client: rejected requests of one client, as of ``ClientBudgets``.
         rejected_burst_per_client: at once.
@@ -112,7 +112,7 @@ class SignalEndpoint:
         self._limits = limits
         self._header = client_address_header
         self._clock = clock
-        self._requests = TokenBucket(limits.requests_per_second, limits.requests_burst, clock())
+        self._requests = SenderBudgets(limits.requests_per_second, limits.requests_burst, clock())
         self._rejected = ClientBudgets(
             limits.rejected_per_second_per_client, limits.rejected_burst_per_client
         )
@@ -132,8 +132,10 @@ class SignalEndpoint:
         async def receive(address: str) -> Response:
             _check_type(request, FORM_TYPE)
             token = _logout_token(await self._body(request))
-            self._take()
-            await self._receiver.receive_logout(token, client_address=address)
+            self._take(address)
+            self._accept(
+                address, await self._receiver.receive_logout(token, client_address=address)
+            )
             return Response(status_code=HTTPStatus.OK, headers=_NO_STORE)
 
         return await self._answer(request, receive, _logout_error)
@@ -143,8 +145,8 @@ class SignalEndpoint:
             _check_type(request, SET_TYPE)
             text = _text(await self._body(request))
             self._pushes.check(text, request.headers.getlist("authorization"))
-            self._take()
-            await self._receiver.receive_set(text, client_address=address)
+            self._take(address)
+            self._accept(address, await self._receiver.receive_set(text, client_address=address))
             return Response(status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
 
         return await self._answer(request, receive, _event_error)
@@ -187,13 +189,17 @@ class SignalEndpoint:
         except ValueError:
             return connected
 
-    def _take(self) -> None:
+    def _take(self, address: str) -> None:
         """
         Raises:
-            _BusyError: there are too many requests of all senders.
+            _BusyError: there are too many requests.
         """
-        if wait := self._requests.take(self._clock()):
+        if wait := self._requests.take(address, self._clock()):
             raise _BusyError(wait)
+
+    def _accept(self, address: str, receipt: Receipt) -> None:
+        if not receipt.is_repeated:
+            self._requests.accept(address, self._clock())
 
     async def _body(self, request: Request) -> bytes:
         """

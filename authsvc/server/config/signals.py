@@ -228,7 +228,8 @@ class SignalSettings(Table):
     requests_per_second: PositiveFloat = Field(
         default=100.0,
         description="Requests of all senders together, each second, in each worker. Further ones "
-        "are answered 429.",
+        "are answered 429. Each address whose signals have been accepted has as many for itself: "
+        "others cannot use them up.",
     )
     requests_burst: float = Field(default=200.0, ge=1, description="The burst of that rate.")
     rejected_per_second_per_client: PositiveFloat = Field(

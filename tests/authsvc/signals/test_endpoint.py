@@ -281,12 +281,43 @@ async def test_a_bug_is_logged_without_its_message(
 async def test_the_requests_of_all_senders_have_a_rate(tmp_path: Path) -> None:
     table: dict[str, object] = {"requests_per_second": 0.001, "requests_burst": 2}
     async with endpoint(configured(tmp_path, {}, **table)) as served:
-        assert (await served.push(TOKEN)).status_code == 202
-        assert (await served.logout(f"logout_token={TOKEN}")).status_code == 200
+        served.receiver.failure = invalid_request("No.")
+        assert (await served.push(TOKEN)).status_code == 400
+        assert (await served.logout(f"logout_token={TOKEN}")).status_code == 400
         for answer in (await served.push(TOKEN), await served.logout(f"logout_token={TOKEN}")):
             assert answer.status_code == 429
             assert int(answer.headers["retry-after"]) > 900
         assert len(served.receiver.received) == 2
+
+
+async def test_a_flood_does_not_keep_senders_out_whose_signals_were_accepted(
+    tmp_path: Path,
+) -> None:
+    """Who has no key may have many addresses."""
+    table: dict[str, object] = {
+        "requests_per_second": 0.001,
+        "requests_burst": 3,
+        "client_address_header": "x-sender",
+    }
+    async with endpoint(configured(tmp_path, {}, **table)) as served:
+
+        async def send(sender: str, text: str = TOKEN) -> int:
+            return (await served.push(text, **{"X-Sender": sender})).status_code
+
+        assert await send("192.0.2.1") == 202
+        assert await send("192.0.2.2") == 202  # a repeated one, which anyone may have seen
+        served.receiver.failure = invalid_request("No.")
+        assert [await send(f"192.0.2.{number}") for number in (7, 8, 9)] == [400, 429, 429]
+        served.receiver.failure = None
+        assert await send("192.0.2.2", "d.e.f") == 429
+        assert [await send("192.0.2.1", f"d.e.{n}") for n in range(4)] == [202, 202, 202, 429]
+
+
+async def test_a_sender_of_logout_tokens_is_accepted_too(tmp_path: Path) -> None:
+    table: dict[str, object] = {"requests_per_second": 0.001, "requests_burst": 1}
+    async with endpoint(configured(tmp_path, {}, **table)) as served:
+        found = [(await served.logout(f"logout_token=a.b.{n}")).status_code for n in range(3)]
+        assert found == [200, 200, 429], "one of the shared budget, one of its own"
 
 
 @pytest.mark.parametrize("what", ["rejected", "malformed", "long", "typed"])
