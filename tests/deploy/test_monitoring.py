@@ -213,6 +213,43 @@ def test_nothing_secret_is_exposed(exposed: dict[str, str]) -> None:
         assert hidden not in text
 
 
+def test_panels_are_named_and_do_not_overlap() -> None:
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len({panel["title"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for panel in panels
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len({*cells}) == len(cells)
+    assert max(x for x, _ in cells) < 24
+
+
+def test_what_issues_a_page_is_shown() -> None:
+    """Each metric of ours that an alert goes by, but for ``up``, is in a panel."""
+    dashboard = (MONITORING / "dashboard.json").read_text()
+    alerts = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
+    pages = {
+        name
+        for group in alerts["groups"]
+        for rule in group["rules"]
+        if rule["labels"]["severity"] == "page"
+        for name in OWN.findall(rule["expr"])
+    }
+    assert {name for name in pages if name not in dashboard} == set()
+
+
+def test_a_user_who_is_limited_pages_nobody() -> None:
+    alerts = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
+    rules = {rule["alert"]: rule for group in alerts["groups"] for rule in group["rules"]}
+    assert 'reason!="RATE_LIMITED"' in rules["AuthsvcLimitReached"]["expr"]
+    limited = [it for it in rules.values() if "authsvc_rate_limited_total" in it["expr"]]
+    assert [it["labels"]["severity"] for it in limited] == ["ticket"]
+
+
 def test_alerts_say_what_to_do() -> None:
     alerts = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
     rules = [rule for group in alerts["groups"] for rule in group["rules"]]
