@@ -28,7 +28,8 @@ VERSION = "1.8.0"
 
 PRODUCT = "authsvc"
 UNKNOWN = "unknown"
-"""The name of a user, an application or an endpoint that the schema requires and no one knows."""
+"""The name of a user, an application or an endpoint that is not known, where the schema requires
+one."""
 
 EVERYONE = "everyone"
 """The name of the user whose tokens were revoked, where those were everyone's."""

@@ -145,7 +145,7 @@ class StreamStatus:
         return "" if is_past else "signals could not be processed"
 
     def merged(self, other: Self) -> Self:
-        """What both know: of everything the newest."""
+        """The status of both together: the newest of each member."""
         found = {*self.verifications, *other.verifications}
         in_order = sorted(found, key=lambda it: (it.time, it.state_digest), reverse=True)
         times = [it for it in (self.last_poll_time, other.last_poll_time) if it is not None]

@@ -126,7 +126,7 @@ class AuditedCheck:
 
         Args:
             resolution: of it.
-            status: HTTP's, where it is answered in the upstream's place; 0 where the upstream
+            status: of HTTP, where it is answered in the upstream's place; 0 where the upstream
                 answers.
         """
         self._ending, self._status = SUCCEEDED, status

@@ -35,9 +35,9 @@ class AuditedRequest:
     """One request.
 
     Args:
-        http_method: HTTP's.
+        http_method: the method of HTTP.
         resource: canonical URI of the MCP server.
-        session_id: that it names; empty for none.
+        session_id: the session that it names; empty for none.
         caller: the gateway that asks; empty at a gate.
         client_address: of the client; empty where it is not known.
         trace_id: of its trace; likewise.
@@ -105,7 +105,7 @@ class AuditedRequest:
 
         Args:
             ending_of: how a call ended.
-            status: HTTP's, of the response; 0 for none.
+            status: the HTTP status of the response; 0 for none.
             duration_seconds: of the request.
         """
         who = self._principal

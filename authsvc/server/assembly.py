@@ -94,12 +94,7 @@ async def assembled(
         ConfigError: a file, URL or address of the settings cannot be used.
     """
     issuers = tuple(map(issuer_of, settings.issuers))
-    verifier = JwtVerifier(
-        issuers,
-        max_token_bytes=settings.max_token_bytes,
-        cache_size=settings.cached_tokens,
-        introspected=settings.introspection.issuer if settings.introspection else "",
-    )
+    verifier = _jwt_verifier(settings, issuers)
     issuer_watch = _issuer_watch(settings, issuers)
     metrics, stopping = Metrics(), asyncio.Event()
     usages = _usages(settings, clock)
@@ -122,14 +117,7 @@ async def assembled(
         )
         metrics.cached_responses = lambda: resolver.cached_responses
         statuses = await closing.enter_async_context(_signal_statuses(settings, store, clock))
-        admin = SessionAdmin(
-            store,
-            end_session=resolver.revoke,
-            issuers=issuer_watch.status,
-            stopping=stopping,
-            signal_streams=no_streams if statuses is None else statuses.read,
-            clock=clock,
-        )
+        admin = _admin(store, resolver, issuer_watch, statuses, stopping, clock)
         assertions = metrics.assertions = await closing.enter_async_context(
             open_assertions(settings, store, clock)
         )
@@ -149,6 +137,33 @@ async def assembled(
             stopping=stopping,
             clock=clock,
         )
+
+
+def _jwt_verifier(settings: Settings, issuers: tuple[Issuer, ...]) -> JwtVerifier:
+    return JwtVerifier(
+        issuers,
+        max_token_bytes=settings.max_token_bytes,
+        cache_size=settings.cached_tokens,
+        introspected=settings.introspection.issuer if settings.introspection else "",
+    )
+
+
+def _admin(
+    store: SessionStore,
+    resolver: SessionResolver,
+    issuers: IssuerWatch,
+    statuses: SignalStatuses | None,
+    stopping: asyncio.Event,
+    clock: Clock,
+) -> SessionAdmin:
+    return SessionAdmin(
+        store,
+        end_session=resolver.revoke,
+        issuers=issuers.status,
+        stopping=stopping,
+        signal_streams=no_streams if statuses is None else statuses.read,
+        clock=clock,
+    )
 
 
 def _issuer_watch(settings: Settings, issuers: tuple[Issuer, ...]) -> IssuerWatch:

@@ -23,7 +23,7 @@ COUNT_INTERVAL_SECONDS = 15.0
 """How often sessions are counted for metrics: about as often as Prometheus scrapes by default."""
 
 STREAMS_SECONDS = 15.0
-"""How often it is read what other replicas know of the streams of signals: for metrics, too."""
+"""How often the status that other replicas have of the streams of signals is read, for metrics."""
 
 REFRESH_INTERVAL_SECONDS = 2.0
 """How often the age of the keys is checked. Fetches are far rarer."""

@@ -122,7 +122,7 @@ class SetPoller:
     Args:
         transmitter: is polled.
         receiver: verifies SETs and carries them out.
-        observers: learn of each poll, in their order.
+        observers: are called after each poll, in their order.
         max_set_bytes: longest SET.
     """
 

@@ -41,7 +41,7 @@ class SignalCounts:
         seconds: from the receipt of what revokes to its durable effect.
         last_times: when an issuer's newest valid signal was received, in seconds since the epoch.
         polls: number of polls by issuer and result.
-        streams: gives what is known of each stream, by all replicas.
+        streams: returns the status of each stream, by all replicas.
     """
 
     def __init__(

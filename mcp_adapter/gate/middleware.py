@@ -142,14 +142,8 @@ class SessionGate:
         max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
         self._stateful = stateful
         self._log = RefusalLog()
-        max_anonymous_body_bytes = _anonymous_bytes(max_anonymous_body_bytes, max_body_bytes)
         resolving = RequestResolver(self._resolver, resource, sessions=sessions)
-        bodies = Bodies(
-            resolving,
-            max_bytes=max_body_bytes,
-            max_anonymous_bytes=max_anonymous_body_bytes,
-            timeout_seconds=arguments.positive_number("body_timeout_seconds", body_timeout_seconds),
-        )
+        bodies = _bodies(resolving, max_body_bytes, max_anonymous_body_bytes, body_timeout_seconds)
         serving = Serving(
             self._app,
             resolving,
@@ -274,18 +268,25 @@ def _metadata(
     return routes if authorization_servers else []
 
 
-def _anonymous_bytes(limit: int, max_body_bytes: int) -> int:
+def _bodies(
+    resolving: RequestResolver, max_bytes: int, max_anonymous_bytes: int, timeout_seconds: float
+) -> Bodies:
     """
     Raises:
-        TypeError: it is no integer.
-        ValueError: it is not above 0, or has no effect.
+        TypeError: an argument is no number.
+        ValueError: one is not above 0, or has no effect.
     """
-    arguments.positive_integer("max_anonymous_body_bytes", limit)
-    if limit > max_body_bytes and limit != DEFAULT_MAX_ANONYMOUS_BODY_BYTES:
+    arguments.positive_integer("max_anonymous_body_bytes", max_anonymous_bytes)
+    if max_anonymous_bytes > max_bytes and max_anonymous_bytes != DEFAULT_MAX_ANONYMOUS_BODY_BYTES:
         raise ValueError(
-            f"max_anonymous_body_bytes has no effect above max_body_bytes = {max_body_bytes}"
+            f"max_anonymous_body_bytes has no effect above max_body_bytes = {max_bytes}"
         )
-    return limit
+    return Bodies(
+        resolving,
+        max_bytes=max_bytes,
+        max_anonymous_bytes=max_anonymous_bytes,
+        timeout_seconds=arguments.positive_number("body_timeout_seconds", timeout_seconds),
+    )
 
 
 def _audit(

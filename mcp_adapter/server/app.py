@@ -76,15 +76,7 @@ def build_app(
         audit=audit,
         audited_arguments=audited_arguments,
     )
-    mcp = observed(
-        with_origin_checks(
-            _with_clients(gate, settings),
-            resource=settings.resource,
-            allowed_hosts=settings.allowed_hosts,
-            allowed_origins=settings.allowed_origins,
-            trusted_proxies=settings.trusted_proxies,
-        )
-    )
+    mcp = observed(_from_clients(gate, settings))
     metadata = metadata_routes(
         settings.resource,
         name=server.name,
@@ -106,11 +98,18 @@ def build_app(
     return app
 
 
-def _with_clients(gate: ASGIApp, settings: Settings) -> ASGIApp:
-    if not settings.client_address_header:
-        return gate
-    proxies = Peers(settings.trusted_proxies)
-    return ClientAddresses(gate, header=settings.client_address_header, proxies=proxies)
+def _from_clients(gate: ASGIApp, settings: Settings) -> ASGIApp:
+    """The gate, for requests with a permitted host and origin; their address is the client's."""
+    if settings.client_address_header:
+        proxies = Peers(settings.trusted_proxies)
+        gate = ClientAddresses(gate, header=settings.client_address_header, proxies=proxies)
+    return with_origin_checks(
+        gate,
+        resource=settings.resource,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        trusted_proxies=settings.trusted_proxies,
+    )
 
 
 class NotServed:

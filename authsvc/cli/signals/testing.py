@@ -182,7 +182,8 @@ def _forged(
         Failure: a file cannot be used.
         Unreachable: the receiver does not answer.
     """
-    from authsvc.diagnosis.signals import receiver_of, send_forged
+    from authsvc.diagnosis.forged_signals import send_forged
+    from authsvc.diagnosis.signal_receivers import receiver_of
 
     of_issuer = [it.algorithms for it in settings.issuers if it.issuer == stream.issuer]
     algorithm = (stream.algorithms or of_issuer[0])[0]

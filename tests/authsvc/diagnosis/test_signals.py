@@ -12,7 +12,9 @@ import pytest
 
 from authsvc.client import ClientTls
 from authsvc.diagnosis import Check, Finding, Level, diagnose
-from authsvc.diagnosis.signals import checks, receiver_of, send_forged
+from authsvc.diagnosis.forged_signals import send_forged
+from authsvc.diagnosis.signal_receivers import receiver_of
+from authsvc.diagnosis.signals import checks
 from authsvc.diagnosis.signals import running as running_check
 from authsvc.server.config import Settings
 from authsvc.server.running import running
