@@ -64,11 +64,12 @@ class PrivateFile:
         try:
             while left:
                 left = left[os.write(self._file, left) :]
-        finally:
-            # Of a file, the next append looks: others may have ended the line.
-            is_part = 0 < len(left) < len(lines)
-            if is_part or not left:
-                self._is_in_line = is_part and not _is_regular(self._file)
+        except OSError:
+            if len(left) < len(lines):
+                # Of a file, the next append looks: others may have ended the line.
+                self._is_in_line = not _is_regular(self._file)
+            raise
+        self._is_in_line = False
 
     def close(self) -> None:
         """Close the file. A later ``append`` fails."""
