@@ -32,6 +32,7 @@ SECTIONS = {
     "gate": "bench.sections.gate",
     "anonymous": "bench.sections.anonymous",
     "audit": "bench.sections.audit",
+    "signals": "bench.sections.signals",
     "peers": "bench.peers.section",
 }
 """Modules with ``async def run(options: Options) -> Section``, in the report's order."""

@@ -8,7 +8,7 @@ import pytest
 
 from bench.apps import PATHS
 from bench.section import Options
-from bench.sections import anonymous, audit, gate, independent, refresh
+from bench.sections import anonymous, audit, gate, independent, refresh, signals
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +53,20 @@ async def test_the_section_on_the_audit_has_all_sides(
     # What is measured has been written.
     written = {path.parent.name for path in tmp_path.rglob("checks") if path.stat().st_size}
     assert {"2", "3"} <= written
+
+
+async def test_the_section_on_signals_has_all_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "SESSIONS", 20)
+    monkeypatch.setattr(signals, "SIGNALS", 20)
+    monkeypatch.setattr(signals, "SECONDS", 0.2)
+    section = await signals.run(Options(tmp_path, rounds=1))
+    assert [row[0].partition(": ")[2] for row in section.rows[: len(signals.KINDS)]] == [
+        *signals.KINDS
+    ]
+    assert len(section.rows) == len(signals.KINDS) + 1 + len(signals.FLOODS)
+    assert len(section.goals) == len(signals.FLOODS)
 
 
 async def test_new_tokens_are_beside_bare_verifications(
