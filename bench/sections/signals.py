@@ -25,8 +25,8 @@ from bench.stage import APART, NO_LIMITS, Side, Stage, alternate, authsvc_stage
 SESSIONS = 2_000
 SIGNALS = 2_000
 CONNECTIONS = 8
-HOT_RATE = 1_000.0
-FORGED_RATE = 500.0
+HOT_RATE = 300.0
+FORGED_RATE = 200.0
 SECONDS = 2.0
 ALONE = "alone"
 GOAL = 2.0

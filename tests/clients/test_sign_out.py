@@ -11,10 +11,18 @@ from contextlib import asynccontextmanager
 import anyio
 import httpx2
 import pytest
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from tests.clients.sign_out import REVOKED, Chain, Deployment, after, chain_of, deployed
-from tests.mcp_adapter.harness import LEGACY, call
+from tests.mcp_adapter.harness import LEGACY, MODERN, Endpoint, call, running
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.node import run_node
 from tests.support.oidc_provider import BY_SUBJECT, WITH_SID, WITHOUT_SID, Browser, Grant
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +130,55 @@ async def test_open_streams_end(chain: Chain, browser: Browser, other_browser: B
         assert await there.rejected() == {}
         chain.released.set()
         assert '"text":"released"' in "".join([line async for line in others])
+
+
+@pytest.mark.parametrize("mode", ["legacy", MODERN])
+async def test_the_official_client_gets_no_further(
+    chain: Chain, browser: Browser, mode: str
+) -> None:
+    grant = await log_in(chain, browser, WITH_SID, f"joan-{mode}")
+    endpoint = chain.stateful if mode == "legacy" else chain.stateless
+    headers = {"Authorization": f"Bearer {grant.access}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=TIMEOUT_SECONDS) as http:
+        transport = streamable_http_client(_mcp(endpoint), http_client=http)
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            async with Client(transport, mode=mode) as client:
+                before = await client.call_tool("whoami", {})
+                assert before.structured_content == {"result": f"joan-{mode}"}
+                await signed_out(chain, browser, grant)
+                with pytest.raises(MCPError):
+                    await client.call_tool("whoami", {})
+
+
+def _mcp(endpoint: Endpoint) -> str:
+    return str(endpoint.http.base_url).rstrip("/") + "/mcp"
+
+
+async def signed_out(chain: Chain, browser: Browser, grant: Grant) -> None:
+    """Sign out, and return once every replica knows."""
+    connected = await chain.connected(grant.access)
+    await browser.sign_out()
+    await connected.check_ended()
+
+
+@pytest.mark.parametrize(("sdk", "mode"), [("v1", "legacy"), ("v2", "legacy"), ("v2", MODERN)])
+async def test_clients_in_typescript_get_no_further(
+    chain: Chain, browser: Browser, sdk: str, mode: str
+) -> None:
+    subject = f"mary-{sdk}-{mode}"
+    grant = await log_in(chain, browser, WITH_SID, subject)
+
+    async def sign_out(request: Request) -> Response:
+        await signed_out(chain, browser, grant)
+        return Response()
+
+    app = Starlette(routes=[Route("/", sign_out, methods=["POST"])])
+    endpoint = chain.stateful if mode == "legacy" else chain.stateless
+    url = _mcp(endpoint)
+    with anyio.fail_after(TIMEOUT_SECONDS):
+        async with running(app) as trigger:
+            told = await run_node("signed_out.mjs", sdk, mode, url, grant.access, f"{trigger}/")
+    assert told == {"before": subject, "failed": True, "status": 401}
 
 
 @pytest.mark.parametrize("scope", ["openid buckets.read", "openid offline_access buckets.read"])
