@@ -24,7 +24,7 @@ CALLS_DROPPED = "CALLS_DROPPED"
 """The event type of the report that calls were dropped."""
 
 CALL_TEXT = "a call"
-DROPPED_TEXT = "calls were not audited: too many at once, or the file is too slow"
+DROPPED_TEXT = "calls were not audited: too many at once, or the file is too slow or full"
 
 MAX_VALUE_CHARACTERS = 256
 """Longest text of a call event; what is longer is cut, and ends in ``CUT``."""

@@ -32,6 +32,8 @@ log.setLevel(logging.INFO)
 CHECK_SECONDS = 1.0
 """A rotation of the file is noticed within this time."""
 
+_DROPPED_MESSAGE = f"{DROPPED_TEXT}: %s"
+
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -64,7 +66,11 @@ class LogSink:
         return record
 
     def report_dropped(self, count: int) -> bool:
-        log.warning(DROPPED_TEXT, extra=dropped_fields(count))
+        try:
+            log.warning(_DROPPED_MESSAGE, count, extra=dropped_fields(count))
+        except Exception as error:  # noqa: BLE001 - of a handler; the thread goes on
+            self._failures.failed(0, error)
+            return False
         return True
 
     def close(self) -> None:
@@ -91,16 +97,17 @@ class FileSink:
 
     def write(self, events: Sequence[Timed]) -> bool:
         """See ``CallSink``, as for all that follows."""
-        return self._append([self._line(when, event) for when, event in events])
+        lines = [self._line(when, event) for when, event in events]
+        return self._append(lines, calls=len(events))
 
     def report_dropped(self, count: int) -> bool:
         now = time.time()
         line: Mapping[str, object] = ocsf.calls_dropped(count, now)
         if not self._is_ocsf:
             line = _of_the_log(now, "warning", DROPPED_TEXT, dropped_fields(count))
-        is_written = self._append([line])
+        is_written = self._append([line], calls=0)
         if is_written:
-            log.warning(DROPPED_TEXT, extra=dropped_fields(count))
+            log.warning(_DROPPED_MESSAGE, count, extra=dropped_fields(count))
         return is_written
 
     def close(self) -> None:
@@ -112,12 +119,12 @@ class FileSink:
             return ocsf.call(event, when, self._sample_ratio)
         return _of_the_log(when, "info", CALL_TEXT, call_fields(event, self._sample_ratio))
 
-    def _append(self, lines: Sequence[Mapping[str, object]]) -> bool:
+    def _append(self, lines: Sequence[Mapping[str, object]], *, calls: int) -> bool:
         try:
             text = "".join(f"{_ENCODER.encode(line)}\n" for line in lines)
             self._file.append(text.encode())
         except Exception as error:  # noqa: BLE001 - reported; the thread goes on
-            self._failures.failed(len(lines), error)
+            self._failures.failed(calls, error)
             return False
         self._failures.written()
         return True

@@ -99,6 +99,7 @@ class PendingCalls:
         self._in_hand = 0
         self._busy_since = math.inf
         self._unreported = 0
+        self._failed = 0
         self._next_stuck_report = -math.inf
 
     def add(self, when: float, event: CallEvent) -> None:
@@ -183,12 +184,13 @@ class PendingCalls:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(REPORT_SECONDS if self._unreported else None)
+            self._wake.wait(REPORT_SECONDS if self._unreported or self._failed else None)
             self._wake.clear()
             stopping = self._stop.is_set()
             while batch := self._take():
                 self._write(batch)
-            if self._unreported and (stopping or self._clock() >= self._next_report):
+            is_due = stopping or self._clock() >= self._next_report
+            if is_due and (self._unreported or self._failed):
                 self._report()
             if stopping:
                 with suppress(Exception):
@@ -208,11 +210,14 @@ class PendingCalls:
     def _write(self, batch: list[Timed]) -> None:
         done = self._done(partial(self._sink.write, batch))
         self._counts["written" if done else "failed"] += len(batch)
+        if not done:
+            self._failed += len(batch)
         self._in_hand = 0
 
     def _report(self) -> None:
-        count = self._unreported
-        if self._done(partial(self._sink.report_dropped, count)):
+        count, failed = self._unreported, self._failed
+        if self._done(partial(self._sink.report_dropped, count + failed)):
+            self._failed = 0
             with self._lock:
                 # None are left where ``close`` has reported them.
                 self._unreported = max(0, self._unreported - count)

@@ -32,15 +32,15 @@ class WriteFailures:
         """Note that events could not be written.
 
         Args:
-            events: how many.
+            events: how many; 0 for a report of such events.
             error: why not. Of one that is no ``OSError``, its type alone is reported.
         """
         self._lost += events
         self._error = (isinstance(error, OSError) and error.strerror) or type(error).__name__
-        self._report_if_due()
+        self.written()
 
     def written(self) -> None:
-        """Note that events were written."""
+        """Report what is lost, where that is due. Called when events were written, too."""
         if self._lost:
             self._report_if_due()
 
@@ -55,6 +55,8 @@ class WriteFailures:
 
     def _report(self) -> None:
         fields = {"file": self._path, "lost": self._lost, "error": self._error}
-        log.error("audit: events were not written", extra=fields)
+        # In the text as well: the log of a server that is not ours shows no fields.
+        values = self._lost, self._path, self._error
+        log.error("audit: events were not written: %s lost, %s: %s", *values, extra=fields)
         self._lost = 0
         self._next_report = self._clock() + REPORT_SECONDS
