@@ -159,8 +159,8 @@ BOUNDED = {
     "authsvc/common/wsgi_serving.py": {"_BoundedServer._open": "16"},
     "authsvc/common/setting_rules.py": {"_RULES": "the methods of tables that are marked in code"},
     "authsvc/domain/revocation.py": {
-        "NotBefores._by_key": "what operators have set, names of at most 2,048 characters, until "
-        "they are dropped"
+        "NotBefores._by_key": "what operators and the signals of configured streams have set, "
+        "names of at most 2,048 characters, until they are dropped"
     },
     "authsvc/domain/record.py": {"Record.grants": "registered resources, one grant each"},
     "authsvc/resolver/response_cache.py": {

@@ -41,6 +41,10 @@ of its own."""
 IDLE_SECONDS = 1.0
 """From one poll without a new SET to the next, where the transmitter answers earlier."""
 
+SETS_PER_SECOND = 100.0
+"""SETs of a backlog that are processed each second, about: as many as may be pushed. A transmitter
+that always has more takes no more of the service than that."""
+
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 LONGEST_RETRY_AFTER_SECONDS = 300.0
@@ -176,7 +180,7 @@ class SetPoller:
         self._max_sets = min(MAX_SETS, 2 * self._max_sets)
         self._failures.of(())
         self._report("")
-        return 0.0 if has_new else IDLE_SECONDS
+        return min(len(sets), MAX_SETS) / SETS_PER_SECOND if has_new else IDLE_SECONDS
 
     def _failed(self, error: PollError) -> float:
         """The pause after a failed poll, in seconds."""

@@ -106,6 +106,7 @@ async def transmitter(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Transmit
     """One that is polled without pauses."""
     for name in ("IDLE_SECONDS", "FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS"):
         monkeypatch.setattr(polling, name, 0.001)
+    monkeypatch.setattr(polling, "SETS_PER_SECOND", 1e6)
     async with transmitting() as running:
         yield running
 
@@ -197,6 +198,31 @@ async def test_a_backlog_is_bounded_in_each_answer(
         await transmitter.until_empty()
         assert len(it.texts) == 250
         assert [len(poll.get("ack", ())) for poll in transmitter.polls[:4]] == [0, 100, 100, 50]
+
+
+async def test_a_transmitter_that_always_has_more_is_polled_at_a_rate(
+    tmp_path: Path, transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    ended = asyncio.Event()
+
+    async def paused(event: asyncio.Event, seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            ended.set()
+            await event.wait()
+
+    monkeypatch.setattr(polling, "_set_within", paused)
+    monkeypatch.setattr(polling, "SETS_PER_SECOND", 0.1)
+    for answer in range(2):
+        sets = {f"id-{answer}-{number}": f"set-{answer}-{number}" for number in range(MAX_SETS + 5)}
+        transmitter.answers.append(JSONResponse({"sets": sets, "moreAvailable": True}))
+    async with polled(tmp_path, transmitter) as it:
+        await ended.wait()
+        assert len(it.texts) == 2 * MAX_SETS
+        await it.stop()
+    # Less what the poll itself has taken.
+    assert all(900 < pause <= MAX_SETS / 0.1 for pause in pauses)
 
 
 async def test_of_too_many_sets_the_first_are_processed(
