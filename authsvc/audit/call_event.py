@@ -62,11 +62,11 @@ class CallEvent:
     Attributes:
         method: the MCP method, such as ``tools/call``.
         outcome: how the call ended.
-        tool: the tool that was called; empty for other methods.
+        tool: the name of the tool or prompt, or the URI of the resource; empty for other methods.
         reason: why it failed or was denied; empty where it succeeded.
         status: the HTTP status of the response; 0 where there was none.
         duration_seconds: from the request's arrival to the response's end.
-        caller: the MCP server or gateway, by its configured name.
+        caller: of a check, the gateway by its configured name; empty at a gate.
         session: the first eight characters of the session id, as ``domain.resolution.shown`` has
             them.
         resource: the MCP server's canonical URI.

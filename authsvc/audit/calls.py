@@ -1,6 +1,4 @@
-"""Audit of calls. They are many, so they are written by a rule of their own: ``CallAudit.record``
-never waits for a disk.
-"""
+"""Audit of calls, which are many: ``CallAudit.record`` never waits for a disk."""
 
 from __future__ import annotations
 
@@ -93,7 +91,7 @@ class CallAudit:
         return self._ratio > 0.0
 
     def wants(self) -> bool:
-        """Whether the next call is audited. Asked once a call."""
+        """Whether the next request is audited; to be called once for each."""
         ratio = self._ratio
         return ratio == 1.0 or (ratio > 0.0 and random.random() < ratio)  # noqa: S311 - a sample
 

@@ -29,7 +29,7 @@ BATCH_EVENTS = 16
 """Events of one write: the interpreter is released after each, so that requests go on."""
 
 PAUSE_SECONDS = 0.05
-"""Between two passes of the thread: a few wakes for many events."""
+"""Between two passes of the thread: many events are written at once."""
 
 REPORT_SECONDS = 1.0
 """Dropped events are reported at most so often."""

@@ -15,7 +15,7 @@ _CLOSED = -1
 
 
 class PrivateFile:
-    """A file that whole lines are appended to, followed when it is rotated away.
+    """A file that whole lines are appended to, followed when it is rotated.
 
     Not thread-safe. Processes, and several objects of one process, can append to one file: each
     ``append`` is one write at its end.

@@ -18,6 +18,7 @@ from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.gateways.routes import Route
 from authsvc.http_auth import messages
 from authsvc.http_auth.audited_requests import (
+    CANCELLED,
     SUCCEEDED,
     WITHOUT_MESSAGE,
     AuditedRequest,
@@ -26,9 +27,6 @@ from authsvc.http_auth.audited_requests import (
 from authsvc.http_auth.headers import SESSION_ID
 from authsvc.http_auth.named_calls import DeclaredArguments, NamedCall
 from authsvc.http_auth.refusals import Refusal
-
-CANCELLED = "CANCELLED"
-"""The reason of a check that the gateway gave up."""
 
 
 class CheckAudit:

@@ -15,6 +15,10 @@ WITHOUT_MESSAGE = frozenset({"GET", "DELETE"})
 """HTTP methods that are about a session as a whole: they are calls by themselves."""
 
 
+CANCELLED = "CANCELLED"
+"""The reason of calls that were given up: by a server that stopped, or a gateway."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a call ended.

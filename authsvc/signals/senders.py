@@ -14,8 +14,8 @@ _BUCKET_BYTES = 200
 
 class SenderBudgets:
     """Budgets of requests. All senders share one, but for those whose signals have been accepted:
-    each of these has its own. Else whoever has a few addresses could use up the budget with forged
-    signals, and keep real ones out, which not every provider sends again.
+    each of these has its own. Else an attacker with a few addresses could use up the budget with
+    forged signals, and keep real ones out, which not every provider sends again.
 
     A sender is an IPv4 address or an IPv6 /64.
 

@@ -16,7 +16,13 @@ from authsvc.audit.calls import CallAudit, CallOutcome
 from authsvc.common.trace_context import trace_id_of
 from authsvc.domain.resolution import Resolution
 from authsvc.http_auth import messages
-from authsvc.http_auth.audited_requests import SUCCEEDED, AuditedRequest, Ending, reason_of
+from authsvc.http_auth.audited_requests import (
+    CANCELLED,
+    SUCCEEDED,
+    AuditedRequest,
+    Ending,
+    reason_of,
+)
 from authsvc.http_auth.headers import SESSION_ID, Headers
 from authsvc.http_auth.named_calls import DeclaredArguments, NamedCall
 from authsvc.http_auth.refusals import Refusal
@@ -28,7 +34,6 @@ from mcp_adapter.gate.watching import PIECES
 _SESSION_ID = SESSION_ID.encode()
 
 CLIENT_DISCONNECTED = "CLIENT_DISCONNECTED"
-CANCELLED = "CANCELLED"
 NO_RESPONSE = "NO_RESPONSE"
 """Reasons of calls whose response did not come to its end: the client left, the server stopped,
 the app failed."""
@@ -140,8 +145,8 @@ class AuditedExchange:
         ids = (call.request_id for call in self._request.calls or ())
         self._request_ids = Counter(it for it in ids if it is not None)
         # The message's own trace context first: that of the HTTP request may be a proxy's.
-        traceparents = (_traceparent_in(entry.get("params")) for entry in messages.entries(message))
-        self._request.trace_id = next(filter(None, traceparents), self._request.trace_id)
+        trace_ids = (_trace_id_in(entry.get("params")) for entry in messages.entries(message))
+        self._request.trace_id = next(filter(None, trace_ids), self._request.trace_id)
 
     def admitted(self, resolution: Resolution) -> None:
         """Take who makes the request."""
@@ -229,7 +234,7 @@ class AuditedExchange:
         return reason if count >= self._request_ids[request_id] else ""
 
 
-def _traceparent_in(params: object) -> str:
+def _trace_id_in(params: object) -> str:
     """The trace that a message is of (MCP 2026-07-28, ``_meta``); empty without one."""
     meta: Mapping[str, Any] | object = params.get("_meta") if isinstance(params, dict) else None
     traceparent = meta.get("traceparent") if isinstance(meta, dict) else None
