@@ -6,6 +6,7 @@ No container is built here. That the programs run behind these files is tested i
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -114,11 +115,10 @@ def test_kubernetes_knows_every_field(document: dict[str, Any]) -> None:
     validate(document)
 
 
-def test_the_compose_file_fits_its_specification() -> None:
+@pytest.mark.parametrize("name", ["compose.yaml", "signals.yaml"])
+def test_the_compose_files_fit_their_specification(name: str) -> None:
     schema = ("--builtin-schema", "vendor.compose-spec")
-    checked = run(
-        sys.executable, "-m", "check_jsonschema", *schema, str(DEPLOY / "compose" / "compose.yaml")
-    )
+    checked = run(sys.executable, "-m", "check_jsonschema", *schema, str(DEPLOY / "compose" / name))
     assert checked.returncode == 0, checked.stdout
 
 
@@ -218,6 +218,48 @@ def test_both_programs_read_their_configuration() -> None:
     assert authsvc().store.kind == "redis"
     assert authsvc().store.redis_server().tls
     assert adapter().resource in authsvc().callers[0].resources
+
+
+def with_all_tables(name: str, folder: Path) -> Path:
+    """A configuration with the tables at its end that are comments."""
+    head, _, tail = (CONFIG / name).read_text().partition("\n# Below: off.")
+    lines = [line for line in tail.splitlines()[1:] if re.match(r"# (\[|\w+ = )", line)]
+    assert lines, name
+    path = folder / name
+    path.write_text("\n".join([head, *(line.removeprefix("# ") for line in lines)]))
+    return path
+
+
+def test_what_is_off_can_be_turned_on(tmp_path: Path) -> None:
+    settings = load(Settings, with_all_tables("authsvc.toml", tmp_path))
+    assert settings.signals is not None
+    assert settings.signals.streams[0].issuer == settings.issuers[0].issuer
+    assert settings.limits.calls_per_second_per_subject == 20
+    served = load(AdapterSettings, with_all_tables("adapter.toml", tmp_path))
+    assert (served.audit.calls, served.audit.file) == ("full", None)
+    assert [it.name for it in served.rate_limits] == ["calls"]
+    assert adapter().audit.calls == "off"
+    assert authsvc().signals is None
+
+
+def test_signals_are_received_at_the_port_that_is_opened(tmp_path: Path) -> None:
+    signals = load(Settings, with_all_tables("authsvc.toml", tmp_path)).signals
+    assert signals is not None
+    assert signals.listen.startswith("0.0.0.0:")
+    port = port_of(signals.listen)
+    compose = yaml.safe_load((DEPLOY / "compose" / "signals.yaml").read_text())
+    (published,) = compose["services"].pop("authsvc")["ports"]
+    assert not compose["services"]
+    where, _, target = published.rpartition(":")
+    first, _, last = where.rpartition(":")[2].partition("-")
+    assert int(target) == port
+    assert int(last) - int(first) + 1 == SERVICES["authsvc"]["deploy"]["replicas"]
+    # A network that is not internal: without one, Docker publishes nothing.
+    assert not all(
+        COMPOSE["networks"][it].get("internal") for it in SERVICES["authsvc"]["networks"]
+    )
+    component = yaml.safe_load((KUBERNETES / "signals" / "kustomization.yaml").read_text())
+    assert set(re.findall(r"[pP]ort: (\d+)", json.dumps(component).replace('"', ""))) == {str(port)}
 
 
 def named_files(program: str) -> set[str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +162,29 @@ def test_by_default_the_chart_is_the_kustomization(
     # A release would delete its Namespace with all that is in it; secrets.sh makes it.
     del kustomized["Namespace", "authsvc"]
     assert set(rendered) == set(kustomized)
+    for key, manifest in rendered.items():
+        assert without_what_helm_adds(manifest) == kustomized[key], key
+
+
+def test_with_signals_the_chart_is_the_kustomization_with_its_component(
+    helm: Helm, tmp_path: Path
+) -> None:
+    for name in ("kubernetes", "config"):
+        shutil.copytree(KUBERNETES.parent / name, tmp_path / name)
+    kustomization = tmp_path / "kubernetes" / "kustomization.yaml"
+    text = kustomization.read_text()
+    assert text.count("# components: [signals]") == 1
+    kustomization.write_text(text.replace("# components: [signals]", "components: [signals]"))
+    kustomized = without_digests(helm.kustomized(kustomization.parent))
+    senders = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}
+    }
+    rendered = helm.rendered(
+        CHART,
+        {"authsvc": {"receiveSignals": True}, "networkPolicies": {"signalSenders": [senders]}},
+    )
+    for key in (("Service", "authsvc"), ("Deployment", "authsvc"), ("NetworkPolicy", "authsvc")):
+        validate(kustomized[key])
     for key, manifest in rendered.items():
         assert without_what_helm_adds(manifest) == kustomized[key], key
 
