@@ -57,7 +57,7 @@ def claims_of(
         "idp": principal.issuer,
         "scope": " ".join(principal.scopes),
         "roles": list(principal.roles),
-        "sid": session_digest(session.id),
+        "sid": sid_claim(session.id),
         "iat": issue_time,
         "exp": _expire_time(principal, session, issue_time, lifetime_seconds),
     }
@@ -68,8 +68,8 @@ def claims_of(
     return claims
 
 
-def session_digest(session_id: str) -> str:
-    """Claim ``sid``: tells sessions apart, and neither names nor opens one."""
+def sid_claim(session_id: str) -> str:
+    """Claim ``sid``: distinguishes sessions, and neither names nor opens one."""
     return base64url(hashlib.sha256(_SID_DOMAIN + session_id.encode()).digest())
 
 

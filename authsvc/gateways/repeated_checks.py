@@ -122,7 +122,7 @@ class RepeatedChecks:
         # nothing else of them.
         if assertion != repeated.assertion:
             return None
-        if not self._resolver.call_limits.may_count_as(cached, counts):
+        if not self._resolver.call_limits.try_to_count_as(cached, counts):
             return None
         if audited is not None:
             audited.allowed(cached.resolution)

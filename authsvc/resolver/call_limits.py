@@ -69,9 +69,13 @@ class CallLimits:
         if uses and (reached := self._rates.take(uses)) is not None:
             raise self._rejection(reached, principal, caller, response.resource, client_address)
 
-    def may_count_as(self, response: CachedResponse, counts: CallCounts) -> bool:
-        """Whether a request has been counted; arguments as of ``count_as``. One that is beyond a
-        limit is neither counted nor audited: it is to be resolved, which rejects it."""
+    def try_to_count_as(self, response: CachedResponse, counts: CallCounts) -> bool:
+        """Count a request that is within its limits; arguments as of ``count_as``.
+
+        Returns:
+            Whether it is. One that is beyond a limit is neither counted nor audited: it is to be
+            resolved, which rejects it.
+        """
         uses = self._rates.uses(response.token.principal, response.resource, counts)
         return not uses or self._rates.take_uncounted(uses) is None
 

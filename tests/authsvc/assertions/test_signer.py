@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from authsvc.assertions.claims import MAX_ACT_BYTES, session_digest
+from authsvc.assertions.claims import MAX_ACT_BYTES, sid_claim
 from authsvc.assertions.key_ring import MAX_AGE_SECONDS, KeyRing
 from authsvc.assertions.key_set import DAY_SECONDS
 from authsvc.assertions.sealing import NoSeal
@@ -108,7 +108,7 @@ async def test_it_says_who_is_asking(service: Service) -> None:
         "client_id": "app",
         "scope": "files.read files.write",
         "roles": ["admin", "auditor"],
-        "sid": session_digest(SESSION.id),
+        "sid": sid_claim(SESSION.id),
         "iat": int(START),
         "exp": int(START) + 60,
     }

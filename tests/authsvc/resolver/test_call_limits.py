@@ -196,20 +196,20 @@ async def test_cached_responses_count(bench: Bench) -> None:
     with pytest.raises(AuthError) as caught:
         limits.count(response, "gate")
     assert caught.value.reason is Reason.RATE_LIMITED
-    assert not limits.may_count_as(response, SEARCH)
+    assert not limits.try_to_count_as(response, SEARCH)
     with pytest.raises(AuthError):
         limits.count_as(response, "gate", SEARCH, "")
-    assert limits.may_count_as(response, RECHECK)
+    assert limits.try_to_count_as(response, RECHECK)
     bench.clock.advance(1.0)
     limits.count(response, "gate")
     with pytest.raises(AuthError):
         limits.count(response, "gate")
     bench.clock.advance(1.0)
     limits.count_as(response, "gate", SEARCH, "")
-    assert not limits.may_count_as(response, SEARCH)
+    assert not limits.try_to_count_as(response, SEARCH)
     bench.clock.advance(1.0)
-    assert limits.may_count_as(response, SEARCH)
-    assert not limits.may_count_as(response, SEARCH)
+    assert limits.try_to_count_as(response, SEARCH)
+    assert not limits.try_to_count_as(response, SEARCH)
 
 
 async def test_the_same_request_that_is_decided_takes_what_its_cached_response_takes(
