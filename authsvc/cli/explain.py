@@ -190,9 +190,9 @@ def _print(explanation: Explanation, resource: str) -> None:
 def _print_mapped(mapped: Mapped) -> None:
     print_line("Its claims describe:")
     for name, value, claims in mapped.parts():
-        if value is None:  # no actor, as most tokens, or no provider session
+        if value is None and name != "session":  # no actor, as most tokens
             continue
-        text = _part_text(value)
+        text = _part_text(value) if value is not None else ""
         shown = printable(text)[:SHOWN_CHARACTERS] or "none"
         origin = f"  (claim {' and '.join(claims)})" if claims else ""
         print_line(f"  {name.ljust(11)}  {shown}{origin}")

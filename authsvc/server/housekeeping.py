@@ -51,13 +51,12 @@ class Housekeeping:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Fetch keys and report health once, then do all tasks until the end of the block."""
-        await self._refresh_keys()
+        """Report health once, then do all tasks until the end of the block."""
         await self._report_health()
         tasks = [
             asyncio.create_task(repeat("report", REPORT_INTERVAL_SECONDS, self._report_health)),
             asyncio.create_task(repeat("sweep", SWEEP_INTERVAL_SECONDS, self._sweep)),
-            asyncio.create_task(repeat("refresh", REFRESH_INTERVAL_SECONDS, self._refresh_keys)),
+            asyncio.create_task(repeat("refresh", REFRESH_INTERVAL_SECONDS, self.refresh_keys)),
         ]
         if self._counts_sessions:
             count = repeat("count", COUNT_INTERVAL_SECONDS, self._count_sessions, begin=0.0)
@@ -78,7 +77,8 @@ class Housekeeping:
             for task in tasks:
                 task.cancel()
 
-    async def _refresh_keys(self) -> None:
+    async def refresh_keys(self) -> None:
+        """Fetch the keys that are due; to be called once before ``running``."""
         service, now = self._service, self._service.clock()
         self._keys_ready = await service.verifier.refresh(now)
         if service.signals is not None:

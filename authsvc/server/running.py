@@ -93,6 +93,9 @@ async def running(
         address = listen(server, settings)
         await server.start()
         housekeeping = Housekeeping(service, health, settings)
+        # Before signals are received: many senders of logout tokens send them once, and without
+        # keys they would be answered 503.
+        await housekeeping.refresh_keys()
         async with (
             _receiving(settings, service),
             _stopped_gracefully(server, service, health, settings),

@@ -14,10 +14,12 @@ import threading
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from authsvc.common import event_loop
 from authsvc.http_server.embedded import EmbeddedServer
+from authsvc.signals.errors import SignalError
 from authsvc.signals.receiving import Receipt, SignalReceiver
 
 MAX_IN_FLIGHT = 64
@@ -48,6 +50,16 @@ class AcrossLoops:
             return await self._call(
                 self._receiver.receive_logout(text, client_address=client_address)
             )
+
+    def reject(self, issuer: str, error: SignalError, *, client_address: str) -> None:
+        """See ``SignalReceiver.reject``."""
+        report = partial(self._receiver.reject, issuer, error, client_address=client_address)
+        self._loop.call_soon_threadsafe(report)
+
+    def refuse(self, setting: str, *, client_address: str) -> None:
+        """See ``SignalReceiver.refuse``."""
+        report = partial(self._receiver.refuse, setting, client_address=client_address)
+        self._loop.call_soon_threadsafe(report)
 
     async def _call(self, receiving: Coroutine[Any, Any, Receipt]) -> Receipt:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(receiving, self._loop))

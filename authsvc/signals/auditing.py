@@ -8,7 +8,7 @@ from collections.abc import Callable
 from authsvc.audit import security
 from authsvc.common.printable import printable
 from authsvc.common.token_bucket import TokenBucket
-from authsvc.domain.errors import AuthError
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.provider_session import session_digest, shown_digest
 from authsvc.domain.revocation_target import ProviderSessionTarget, SubjectTarget
 from authsvc.signals.errors import SignalError
@@ -78,6 +78,25 @@ class SignalAudit:
             log.warning("signals[%s]: %s", issuer, printable(text))
 
 
+def refused(setting: str, *, client_address: str) -> None:
+    """Audit that a sender was answered 429, its request unread. Its caller bounds how often.
+
+    Args:
+        setting: of ``[signals]``, the limit that was reached.
+        client_address: of the sender.
+    """
+    security.record(
+        security.SecurityEvent(
+            security.SecurityEventType.LIMIT_REACHED,
+            reason=Reason.OVERLOADED.name,
+            caller="signals",
+            detail="senders of signals are answered 429: a sign-out may be among what they sent",
+            setting=f"signals.{setting}",
+            client_address=client_address,
+        )
+    )
+
+
 def _name(signal: Signal) -> str:
     """The short name of an event's type; the beginning of its URI where it has none."""
     if signal.name != OTHER:
@@ -106,7 +125,11 @@ def _what(stream: Stream, signal: Signal, effect: Effect) -> str:
 def _described(target: Target) -> str:
     if isinstance(target, ProviderSessionTarget):
         digest = shown_digest(session_digest(target.issuer, target.sid))
-        more = ", and tokens of the subject without one" if target.subject else ""
+        more = (
+            ", and tokens of the subject without one"
+            if target.subject
+            else ", alone: tokens without one are not ended"
+        )
         return f"provider session {digest} at {target.issuer}{more}"
     if isinstance(target, SubjectTarget):
         return f"all tokens of the subject at {target.issuer}"

@@ -17,9 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from authsvc.access.client_budgets import ClientBudgets
+from authsvc.common.token_bucket import TokenBucket
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, GrpcStatus
-from authsvc.signals.errors import SignalError, SignalErrorCode
+from authsvc.signals.auditing import REJECTED_BURST, REJECTED_PER_SECOND
+from authsvc.signals.errors import SignalError, SignalErrorCode, invalid_request
 from authsvc.signals.push_authorization import PushAuthorization
 from authsvc.signals.receiving import Receipt, SignalReceiver
 from authsvc.signals.senders import SenderBudgets
@@ -34,6 +36,9 @@ SET_TYPE = "application/secevent+jwt"
 
 MAX_FORM_MEMBERS = 32
 """Members of a form beside ``logout_token``, which are ignored."""
+
+REFUSALS_PER_SECOND = 0.1
+"""Refusals (429) that are reported. One a second would be no news, in a flood."""
 
 _MAX_DIGITS = 18
 """Of a length that is worth reading."""
@@ -113,6 +118,8 @@ class SignalEndpoint:
         self._header = client_address_header
         self._clock = clock
         self._requests = SenderBudgets(limits.requests_per_second, limits.requests_burst, clock())
+        self._reports = TokenBucket(REJECTED_PER_SECOND, REJECTED_BURST, clock())
+        self._refusals = TokenBucket(REFUSALS_PER_SECOND, 1.0, clock())
         self._rejected = ClientBudgets(
             limits.rejected_per_second_per_client, limits.rejected_burst_per_client
         )
@@ -144,12 +151,24 @@ class SignalEndpoint:
         async def receive(address: str) -> Response:
             _check_type(request, SET_TYPE)
             text = _text(await self._body(request))
-            self._pushes.check(text, request.headers.getlist("authorization"))
+            self._check_authorization(text, request, address)
             self._take(address)
             self._accept(address, await self._receiver.receive_set(text, client_address=address))
             return Response(status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
 
         return await self._answer(request, receive, _event_error)
+
+    def _check_authorization(self, text: str, request: Request, address: str) -> None:
+        """
+        Raises:
+            SignalError: ``authentication_failed``; it is reported.
+            AuthError: the expected header is not known.
+        """
+        try:
+            self._pushes.check(text, request.headers.getlist("authorization"))
+        except SignalError as error:
+            self._reject(self._pushes.issuer(text), error, address)
+            raise
 
     async def _answer(
         self,
@@ -159,14 +178,15 @@ class SignalEndpoint:
     ) -> Response:
         address = self._sender(request)
         if wait := self._rejected.wait(address, self._clock()):
-            return _try_again(HTTPStatus.TOO_MANY_REQUESTS, wait)
+            return self._refuse("rejected_per_second_per_client", address, wait)
         try:
             return await receive(address)
         except _BusyError as error:
-            return _try_again(HTTPStatus.TOO_MANY_REQUESTS, error.wait_seconds)
+            return self._refuse("requests_per_second", address, error.wait_seconds)
         except AuthError as error:
             return _unavailable(error)
         except _HttpError as error:
+            self._reject("", invalid_request(error.description), address)
             answer = failed(error.status, SignalErrorCode.INVALID_REQUEST, error.description)
         except SignalError as error:
             answer = failed(HTTPStatus.BAD_REQUEST, error.code, error.description)
@@ -177,6 +197,17 @@ class SignalEndpoint:
             return _try_again(HTTPStatus.INTERNAL_SERVER_ERROR, 1.0)
         self._rejected.take(address, self._clock())
         return answer
+
+    def _reject(self, issuer: str, error: SignalError, address: str) -> None:
+        """Report what was rejected here."""
+        if self._reports.take(self._clock()) == 0.0:
+            self._receiver.reject(issuer, error, client_address=address)
+
+    def _refuse(self, setting: str, address: str, wait_seconds: float) -> Response:
+        """There are too many requests. A flood is reported now and then alone."""
+        if self._refusals.take(self._clock()) == 0.0:
+            self._receiver.refuse(setting, client_address=address)
+        return _try_again(HTTPStatus.TOO_MANY_REQUESTS, wait_seconds)
 
     def _sender(self, request: Request) -> str:
         """IP address of the sender."""

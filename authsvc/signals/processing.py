@@ -10,6 +10,7 @@ from typing import Protocol
 from authsvc.domain.errors import AuthError
 from authsvc.domain.revocation_target import RevocationTarget
 from authsvc.signals.actions import Action
+from authsvc.signals.auditing import refused
 from authsvc.signals.errors import SignalError, invalid_request
 from authsvc.signals.logout_tokens import verify_logout
 from authsvc.signals.observing import Effect, SignalObserver, SignalResult
@@ -126,6 +127,15 @@ class SignalProcessor:
             raise invalid_request("The token has been received before.")
         return received
 
+    def reject(self, issuer: str, error: SignalError, *, client_address: str) -> None:
+        """See ``SignalReceiver.reject``."""
+        for observer in self._observers:
+            observer.rejected(issuer, error, client_address=client_address)
+
+    def refuse(self, setting: str, *, client_address: str) -> None:
+        """See ``SignalReceiver.refuse``."""
+        refused(setting, client_address=client_address)
+
     async def refresh(self, now: float) -> bool:
         """Refresh the streams' keys that are due; to be called every few seconds.
 
@@ -155,8 +165,7 @@ class SignalProcessor:
                 await self._carry_out(token, effects)
         except SignalError as error:
             issuer = self._verifier.claimed_issuer(text)
-            for observer in self._observers:
-                observer.rejected(issuer, error, client_address=client_address)
+            self.reject(issuer, error, client_address=client_address)
             raise
         except AuthError as error:
             issuer = self._verifier.claimed_issuer(text)

@@ -35,14 +35,15 @@ class PushAuthorization:
             SignalError: ``authentication_failed``.
             AuthError: SERVICE_UNAVAILABLE where the expected value cannot be read.
         """
-        path = self._files.get(_issuer(text))
+        issuer = self.issuer(text)
+        path = self._files.get(issuer)
         if path is None:
             return
         try:
             expected = read_secret_file(path)
         except SecretFileError as error:
             raise AuthError(
-                Reason.SERVICE_UNAVAILABLE, str(error), setting="push_authorization_file"
+                Reason.SERVICE_UNAVAILABLE, str(error), setting=_setting(issuer)
             ) from None
         if len(presented) != 1 or not hmac.compare_digest(
             _comparable(presented[0]), _comparable(expected)
@@ -50,19 +51,23 @@ class PushAuthorization:
             raise SignalError(
                 SignalErrorCode.AUTHENTICATION_FAILED,
                 "The header Authorization is not the expected one.",
-                setting="push_authorization_file",
+                setting=_setting(issuer),
             )
 
+    @staticmethod
+    def issuer(text: str) -> str:
+        """Claim iss of a token that is not verified; empty where it has none."""
+        if text.count(".") != 2:
+            return ""
+        try:
+            issuer = unverified_claims(text).get("iss")
+        except AuthError:
+            return ""  # its processing says what is wrong
+        return issuer if isinstance(issuer, str) else ""
 
-def _issuer(text: str) -> str:
-    """Claim iss of a token that is not verified; empty where it has none."""
-    if text.count(".") != 2:
-        return ""
-    try:
-        issuer = unverified_claims(text).get("iss")
-    except AuthError:
-        return ""  # its processing says what is wrong
-    return issuer if isinstance(issuer, str) else ""
+
+def _setting(issuer: str) -> str:
+    return f"signals.streams[{issuer}].push_authorization_file"
 
 
 def _comparable(header: str) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from authsvc.signals.errors import SignalError
+
 
 class Receipt(Protocol):
     """A signal that was received, its effect durable."""
@@ -33,4 +35,23 @@ class SignalReceiver(Protocol):
     async def receive_logout(self, text: str, *, client_address: str) -> Receipt:
         """A logout token (OpenID Connect Back-Channel Logout 1.0); arguments and errors as above.
         A repeated one is rejected."""
+        ...
+
+    def reject(self, issuer: str, error: SignalError, *, client_address: str) -> None:
+        """Report what was rejected before its verification, as a rejected signal. Does not wait.
+
+        Args:
+            issuer: of the stream that it claims to be of; empty for none.
+            error: why.
+            client_address: IP address of the sender.
+        """
+        ...
+
+    def refuse(self, setting: str, *, client_address: str) -> None:
+        """Report that a sender was answered that there are too many requests. Does not wait.
+
+        Args:
+            setting: of ``[signals]``, the limit that was reached.
+            client_address: IP address of the sender.
+        """
         ...

@@ -33,7 +33,9 @@ async def verify_set(verifier: SignatureVerifier, text: str, now: float) -> Sign
         SignalError: it is rejected.
         AuthError: KEYS_UNAVAILABLE: the keys are unavailable, so that it may be valid.
     """
-    signed = await verifier.verify(text, lambda stream: stream.set_types, now)
+    signed = await verifier.verify(
+        text, lambda stream: stream.set_types, now, types_setting="accepted_types"
+    )
     stream, claims = signed.stream, signed.claims
     if claims.get("sub") is not None:
         # Access tokens and ID tokens have it (SSF 1.0 section 4.1.1).

@@ -23,6 +23,9 @@ CLOCK_MARGIN_SECONDS = 300.0
 """A token is known as received for longer than it is accepted, by this: the clocks of replicas and
 of the store differ."""
 
+PATHS = {"secevent+jwt": "/signals/events", "logout+jwt": "/signals/logout"}
+"""Where a token with this header ``typ`` belongs: a provider may have the other URL."""
+
 MAX_AUDIENCES = 64
 """Entries of ``aud``."""
 
@@ -91,13 +94,16 @@ class SignatureVerifier:
             return ""
         return issuer if issuer in self._streams else ""
 
-    async def verify(self, text: str, types: AcceptedTypes, now: float) -> SignedClaims:
+    async def verify(
+        self, text: str, types: AcceptedTypes, now: float, *, types_setting: str = ""
+    ) -> SignedClaims:
         """The claims of a token, once the signature is verified; its times are not checked.
 
         Args:
             text: the bare token.
             types: of the kind that it was sent as.
             now: seconds since the epoch.
+            types_setting: the setting of the stream that has the types; empty where none has.
 
         Raises:
             SignalError: it is rejected.
@@ -119,7 +125,7 @@ class SignatureVerifier:
                 detail=f"iss {issuer[:128]!r} has no stream",
                 setting="signals.streams",
             )
-        _check_type(jws, types(stream), stream)
+        _check_type(jws, types(stream), f"{stream.table}.{types_setting}" if types_setting else "")
         await self._check_signature(stream, jws, now)
         _check_audience(claims, stream)
         return SignedClaims(stream, claims, _token_id(claims))
@@ -140,18 +146,25 @@ def _is_signed(jws: CompactJws, keys: Iterable[VerificationKey]) -> bool:
     return any(key.verifies(jws.signing_input, jws.signature) for key in keys)
 
 
-def _check_type(jws: CompactJws, accepted: Collection[str], stream: Stream) -> None:
+def _check_type(jws: CompactJws, accepted: Collection[str], setting: str) -> None:
     """
+    Args:
+        jws: the token.
+        accepted: values of ``typ``.
+        setting: that has them; empty for none.
+
     Raises:
         SignalError: the token has another ``typ``: it was signed for another purpose.
     """
     if jws.token_type in accepted:
         return
     shown = ", ".join(sorted(name or "none" for name in accepted))
+    path = PATHS.get(jws.token_type, "")
+    hint = f"; such a token is sent to {path}" if path else ""
     raise invalid_request(
         "The header typ is not that of this kind of token.",
-        detail=f"typ {jws.token_type[:32]!r}, accepted: {shown}",
-        setting=f"{stream.table}.accepted_types",
+        detail=f"typ {jws.token_type[:32]!r}, accepted: {shown}{hint}",
+        setting="" if path else setting,
     )
 
 
@@ -207,14 +220,23 @@ def issue_time(
     if issued is None:
         raise invalid_request("Claim iat is missing.")
     leeway = stream.leeway_seconds
-    if max(issued, begins or 0.0) > now + leeway:
-        raise invalid_request("The token was issued in the future.")
+    if (begin := max(issued, begins or 0.0)) > now + leeway:
+        raise invalid_request(
+            "The token was issued in the future.",
+            detail=f"issued {begin - now:.6g} s in the future, {leeway:.6g} s are accepted: "
+            "compare the clocks",
+            setting=f"{stream.table}.leeway_seconds",
+        )
     if issued <= now - max_age_seconds - leeway:
         raise invalid_request(
             "The token was issued too long ago.", setting=f"{stream.table}.max_age_seconds"
         )
     if expires is not None and now >= expires + leeway:
-        raise invalid_request("The token has expired.")
+        raise invalid_request(
+            "The token has expired.",
+            detail=f"issued {now - issued:.6g} s ago, expired {now - expires:.6g} s ago, "
+            f"{leeway:.6g} s are accepted: compare the clocks",
+        )
     return issued
 
 

@@ -12,6 +12,7 @@ import httpx2
 
 from authsvc.server.config import Settings
 from authsvc.server.signal_receiver import served_signals
+from authsvc.signals.errors import SignalError
 from tests.support.bounds import TIMEOUT_SECONDS
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -31,6 +32,8 @@ class FakeReceiver:
 
     Attributes:
         received: kind, text and sender's address of each signal.
+        rejected: what was rejected before: issuer, error and sender's address.
+        refused: the setting and the sender's address of each report that there are too many.
         failure: what it raises; None to accept.
         failures: what it raises for single texts.
         arrived: set when a signal has arrived.
@@ -38,6 +41,8 @@ class FakeReceiver:
     """
 
     received: list[tuple[str, str, str]] = field(default_factory=list)
+    rejected: list[tuple[str, SignalError, str]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
     failure: Exception | None = None
     failures: dict[str, Exception] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,6 +58,14 @@ class FakeReceiver:
     async def receive_logout(self, text: str, *, client_address: str) -> FakeReceipt:
         """See ``SignalReceiver``."""
         return await self._receive("logout", text, client_address)
+
+    def reject(self, issuer: str, error: SignalError, *, client_address: str) -> None:
+        """See ``SignalReceiver``."""
+        self.rejected.append((issuer, error, client_address))
+
+    def refuse(self, setting: str, *, client_address: str) -> None:
+        """See ``SignalReceiver``."""
+        self.refused.append((setting, client_address))
 
     async def _receive(self, kind: str, text: str, client_address: str) -> FakeReceipt:
         is_repeated = text in {it[1] for it in self.received}

@@ -407,7 +407,7 @@ def test_a_token_that_is_introspected(
 
 
 def test_a_provider_session_is_shown_as_a_digest(config: Path, provider: IdentityProvider) -> None:
-    assert "session  " not in invoked(config, given=provider.token("ada")).output
+    assert "session      none" in invoked(config, given=provider.token("ada")).output
     token = provider.token("ada", sid="sid-of-the-provider")
     digest = session_digest(ISSUER, "sid-of-the-provider")[:8]
     ran, as_json = invoked(config, given=token), invoked(config, "--json", given=token)

@@ -11,7 +11,7 @@ from authsvc.audit.security import SecurityEvent
 from authsvc.domain.errors import AuthError
 from authsvc.domain.provider_session import session_digest
 from authsvc.signals.auditing import REJECTED_BURST, WARNINGS_BURST
-from authsvc.signals.errors import SignalError
+from authsvc.signals.errors import SignalError, SignalErrorCode
 from tests.authsvc.signals.desk import Desk
 from tests.support.clock import Clock
 from tests.support.signals import ALICE, RISC, Sender
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.anyio
 SID = "a-session-of-alice"
 DIGEST = session_digest(ISSUER, SID)[:8]
 CALLER = f"signals[{ISSUER}]"
+ALONE = ", alone: tokens without one are not ended"
 OF_STREAM = {"caller": CALLER, "issuer": ISSUER, "client_address": "192.0.2.7"}
 
 
@@ -77,7 +78,7 @@ async def test_a_logout(desk: Desk, sender: Sender, caplog: pytest.LogCaptureFix
         {
             **OF_STREAM,
             "token_id": "signal-2",
-            "detail": f"logout (session): revoked provider session {DIGEST} at {ISSUER}",
+            "detail": f"logout (session): revoked provider session {DIGEST} at {ISSUER}{ALONE}",
         },
     ]
     assert {it["caller"] for it in events(caplog, "TOKENS_REVOKED")} == {CALLER}
@@ -146,10 +147,29 @@ async def test_a_session_whose_user_is_not_understood(
     subject = {"user": user, "session": {"format": "opaque", "id": SID}}
     await desk.receive_set(sender.security_event_token(sub_id=subject))
     fault = "subject_formats has no 'email': it may not be the tokens' subject"
-    what = f"revoked provider session {DIGEST} at {ISSUER}; {fault}"
+    what = f"revoked provider session {DIGEST} at {ISSUER}{ALONE}; {fault}"
     (event,) = events(caplog, "SIGNAL_RECEIVED")
     assert event["detail"] == f"session-revoked (session): {what}"
     assert warnings(caplog) == [f"{CALLER}: session-revoked: {what}"]
+
+
+async def test_what_the_endpoint_rejects_and_refuses(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = SignalError(SignalErrorCode.AUTHENTICATION_FAILED, "No.", setting="here")
+    desk.processor.reject(ISSUER, error, client_address="192.0.2.7")
+    assert events(caplog, "SIGNAL_REJECTED") == [
+        {
+            "detail": f"authentication_failed: No.; claimed issuer {ISSUER}",
+            "setting": "here",
+            "client_address": "192.0.2.7",
+        }
+    ]
+    assert [it[0] for it in desk.seen.rejections] == [ISSUER]
+    desk.processor.refuse("requests_per_second", client_address="192.0.2.7")
+    (refused,) = events(caplog, "LIMIT_REACHED")
+    assert refused["setting"] == "signals.requests_per_second"
+    assert refused["client_address"] == "192.0.2.7"
 
 
 async def test_a_rejected_signal(

@@ -44,6 +44,15 @@ def configured(folder: Path, stream: dict[str, object] | None = None, **table: o
     )
 
 
+async def reported(served: Served) -> list[tuple[str, SignalError, str]]:
+    """What the endpoint has reported as rejected. It does so from its own thread, in order, before
+    it answers."""
+    called = asyncio.Event()
+    asyncio.get_running_loop().call_soon_threadsafe(called.set)
+    await called.wait()
+    return served.receiver.rejected
+
+
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with endpoint(configured(tmp_path)) as running:
@@ -128,6 +137,8 @@ async def test_a_form_has_one_token(served: Served, body: str | bytes) -> None:
     assert found["error"] == "invalid_request"
     assert "logout_token" in found["error_description"] or "form" in found["error_description"]
     assert served.receiver.received == []
+    ((issuer, error, address),) = await reported(served)
+    assert (issuer, error.description, address) == ("", found["error_description"], LOOPBACK)
 
 
 async def test_a_token_in_the_query_is_none(served: Served) -> None:
@@ -288,6 +299,8 @@ async def test_the_requests_of_all_senders_have_a_rate(tmp_path: Path) -> None:
             assert answer.status_code == 429
             assert int(answer.headers["retry-after"]) > 900
         assert len(served.receiver.received) == 2
+        await reported(served)
+        assert served.receiver.refused == [("requests_per_second", LOOPBACK)]
 
 
 async def test_a_flood_does_not_keep_senders_out_whose_signals_were_accepted(
@@ -344,6 +357,8 @@ async def test_a_sender_of_rejected_signals_is_not_heard(tmp_path: Path, what: s
 
         status = {"long": 413, "typed": 415}.get(what, 400)
         assert [await send() for _ in range(4)] == [status, status, 429, 429]
+        assert len(await reported(served)) == (0 if what == "rejected" else 2)
+        assert served.receiver.refused == [("rejected_per_second_per_client", "192.0.2.1")]
         # What it sends beyond its budget takes nothing from the others.
         served.receiver.failure = None
         other = await served.push(TOKEN, **{"X-Sender": "192.0.2.2"})
@@ -456,6 +471,10 @@ async def test_a_push_has_the_expected_authorization(
         if status == 400:
             assert answer.json()["err"] == "authentication_failed"
             assert "s3cret" not in answer.text
+        setting = f"signals.streams[{ISSUER}].push_authorization_file"
+        assert [(it[0], it[1].setting, it[2]) for it in await reported(served)] == (
+            [(ISSUER, setting, LOOPBACK)] if status == 400 else []
+        )
 
 
 @pytest.mark.parametrize("text", [TOKEN, "a.b", "x", pushed("https://other.example")])

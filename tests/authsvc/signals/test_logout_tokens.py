@@ -90,7 +90,7 @@ REJECTED: list[tuple[dict[str, Any], str, str]] = [
     ({"iat": START - 86_430}, "invalid_request", "too long ago"),
     ({"exp": None, "iat": START - 630}, "invalid_request", "too long ago"),
     ({"exp": START - 30}, "invalid_request", "expired"),
-    ({"header": {"typ": "secevent+jwt"}}, "invalid_request", "typ"),
+    ({"header": {"typ": "secevent+jwt"}}, "invalid_request", "sent to /signals/events"),
     ({"header": {"typ": "at+jwt"}}, "invalid_request", "typ"),
     ({"header": {"typ": "dpop+jwt"}}, "invalid_request", "typ"),
     ({"header": {"kid": "k2"}}, "invalid_key", "KEY_UNKNOWN"),
