@@ -171,6 +171,7 @@ def located(error: AuthError, target: str) -> AuthError:
         detail,
         retry_after_seconds=error.retry_after_seconds,
         limit=error.limit,
+        principal=error.principal,
     )
 
 

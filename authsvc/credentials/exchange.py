@@ -132,18 +132,22 @@ class ExchangeBroker:
         ends = principal.expire_time
         if ends <= now:
             raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
-        check_may_act(
-            principal, client_id=self._exchange.client_id, setting=_SETTINGS["unauthorized_client"]
-        )
         digest = hashlib.sha256(token.reveal().encode()).digest()
         key = (principal.issuer, principal.subject, digest)
-        return await self._cache.get(key, partial(self._exchanged, token, now), ends=ends, now=now)
+        exchanged = partial(self._exchanged, principal, token, now)
+        return await self._cache.get(key, exchanged, ends=ends, now=now)
 
     async def close(self) -> None:
         """Cancel the calls in flight."""
         await self._cache.close()
 
-    async def _exchanged(self, token: Secret, now: float) -> BearerCredentials:
+    async def _exchanged(
+        self, principal: Principal, token: Secret, now: float
+    ) -> BearerCredentials:
+        # Here, and not before the cache, so that it is logged and counted as other failures are.
+        check_may_act(
+            principal, client_id=self._exchange.client_id, setting=_SETTINGS["unauthorized_client"]
+        )
         try:
             body = await self._endpoint.post(self._exchange.form(token), now)
         except EndpointError as error:

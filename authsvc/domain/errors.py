@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from enum import Enum, StrEnum
 
+from authsvc.domain.resolution import Principal
+
 DOMAIN = "authsvc"
 """``google.rpc.ErrorInfo.domain`` of every error."""
 
@@ -99,6 +101,8 @@ class AuthError(Exception):
         counts_as_rejected: whether the token counts as rejected though its validity is not known:
             its key is not among the known ones.
         limit: of RATE_LIMITED: the name of the limit that is reached, which is public; else empty.
+        principal: of RATE_LIMITED and of errors about credentials: whose valid token it is, for the
+            audit and the log alone; None where that is not known.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class AuthError(Exception):
         retry_after_seconds: float | None = None,
         counts_as_rejected: bool = False,
         limit: str = "",
+        principal: Principal | None = None,
     ) -> None:
         super().__init__(f"{reason.name}: {detail}" if detail else reason.name)
         self.reason = reason
@@ -120,6 +125,7 @@ class AuthError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.counts_as_rejected = counts_as_rejected
         self.limit = limit
+        self.principal = principal
 
     @property
     def message(self) -> str:

@@ -286,7 +286,7 @@ def _metadata(
         found["session"] = shown(resolution.session.id)
     if resolution.outcome is not None:
         found["outcome"] = resolution.outcome.name.lower()
-    else:
+    elif resolution.principal is None:
         found["outcome"] = ANONYMOUS
     if (who := resolution.principal) is not None:
         found |= {

@@ -206,7 +206,14 @@ def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -
     if reason is Reason.RATE_LIMITED:
         return _rate_limited(error, status)
     challenge = challenge_of(reason, status, scopes)
-    return _plain(status, reason, challenge=challenge, headers=retry_headers(error, status))
+    refusal = _plain(status, reason, challenge=challenge, headers=retry_headers(error, status))
+    refusal.resolution = _who(error)
+    return refusal
+
+
+def _who(error: AuthError) -> Resolution | None:
+    """Who asked, where the error says so."""
+    return None if error.principal is None else Resolution(principal=error.principal)
 
 
 def _session_not_found() -> Refusal:
@@ -233,4 +240,5 @@ def _rate_limited(error: AuthError, status: HTTPStatus) -> Refusal:
         reason=error.reason.name,
         data={"limit": error.limit} if error.limit else None,
         headers=retry_headers(error, status),
+        resolution=_who(error),
     )

@@ -240,7 +240,8 @@ class RequestResolver:
         try:
             return await ask()
         except AuthError as error:
-            fields = log_fields(request.session_id) if fields is None else fields
+            if fields is None:
+                fields = log_fields(request.session_id, Resolution(principal=error.principal))
             log.log(
                 self._level_of(error.reason),
                 "request rejected: %s%s",

@@ -141,6 +141,7 @@ class CallLimits:
             setting=setting,
             retry_after_seconds=reached.wait_seconds,
             limit=limit,
+            principal=principal,
         )
 
     def _is_due(self, limit: str, resource: str, caller: str) -> bool:

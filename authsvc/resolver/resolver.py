@@ -265,9 +265,15 @@ class SessionResolver:
             resolution = await self._execution.carry_out(request, decision, presented, now)
         except BaseException as error:
             self.call_limits.put_back_after(error, uses)
+            if isinstance(error, AuthError) and error.reason in _OF_CREDENTIALS:
+                error.principal = decision.principal
             raise
         self._responses.put(request, decision, presented, resolution, uses)
         return resolution
+
+
+_OF_CREDENTIALS = {Reason.CREDENTIALS_REFUSED, Reason.CREDENTIALS_UNAVAILABLE}
+"""Reasons against a request whose token is valid."""
 
 
 def _check_may_end(record: Record, resources: Collection[str]) -> None:

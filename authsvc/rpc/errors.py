@@ -19,6 +19,7 @@ from google.rpc import code_pb2, status_pb2
 
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason, of_setting
+from authsvc.domain.resolution import Principal
 from authsvc.rpc.metadata import Context
 from authsvc.wire import errors as error_wire
 
@@ -90,7 +91,7 @@ def _status_of(error: Exception) -> CallStatus:
         _log_outage(error)
         wait = error.retry_after_seconds
         millis = None if wait is None else _rounded_up(wait)
-        return _encoded(error.reason, millis, error.limit)
+        return _encoded(error.reason, millis, error.limit, error_wire.who_of(error.principal))
     log_unexpected(log, "a request failed unexpectedly", error)
     return _INTERNAL
 
@@ -102,10 +103,13 @@ def _rounded_up(seconds: float) -> int:
 
 
 @lru_cache(maxsize=CACHED_STATUSES)
-def _encoded(reason: Reason, retry_after_millis: int | None, limit: str) -> CallStatus:
+def _encoded(
+    reason: Reason, retry_after_millis: int | None, limit: str, who: Principal | None
+) -> CallStatus:
     """The status of a reason. A flood is rejected with few different ones, each encoded once."""
     wait = None if retry_after_millis is None else retry_after_millis / 1000.0
-    status = error_wire.rpc_status_of(AuthError(reason, retry_after_seconds=wait, limit=limit))
+    error = AuthError(reason, retry_after_seconds=wait, limit=limit, principal=who)
+    status = error_wire.rpc_status_of(error)
     encoded = status.SerializeToString()
     trailer = ((error_wire.STATUS_DETAILS_KEY, encoded),)
     return CallStatus(_CODES[status.code], status.message, trailer, encoded)

@@ -163,7 +163,7 @@ def resolution_of(message: pb.ResolveSessionResponse | pb.CreateSessionResponse)
     return Resolution(
         session=_session(message.session) if message.HasField("session") else None,
         outcome=outcome,
-        principal=_principal(message.principal) if message.HasField("principal") else None,
+        principal=principal_of(message.principal) if message.HasField("principal") else None,
         credentials=_credentials(message.credentials) if message.HasField("credentials") else None,
         consistency_token=message.consistency_token,
     )
@@ -181,7 +181,8 @@ def _session(message: pb.Session) -> Session:
     )
 
 
-def _principal(message: pb.Principal) -> Principal:
+def principal_of(message: pb.Principal) -> Principal:
+    """A principal from the wire."""
     return Principal(
         issuer=message.issuer,
         subject=message.subject,

@@ -9,13 +9,18 @@ from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from authsvc.domain.errors import DOMAIN, AuthError, GrpcStatus, Reason
-from authsvc.wire.auth import NANOS
+from authsvc.domain.resolution import Principal
+from authsvc.v1 import auth_pb2 as pb
+from authsvc.wire.auth import NANOS, principal_message, principal_of
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status (gRPC's richer error model)."""
 
 LIMIT = "limit"
 """The member of ErrorInfo.metadata that names the limit of RATE_LIMITED."""
+
+MAX_WHO_BYTES = 1_024
+"""Most bytes of whose request a status is about: trailers may have 8 KiB."""
 
 _CODES = {status: code_pb2.Code.Value(status.value) for status in GrpcStatus}
 
@@ -33,27 +38,56 @@ def rpc_status_of(error: AuthError) -> status_pb2.Status:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(round(error.retry_after_seconds * NANOS))
         status.details.append(_packed(retry))
+    if (who := who_of(error.principal)) is not None:
+        status.details.append(_packed(_who_message(who)))
     return status
+
+
+def who_of(principal: Principal | None) -> Principal | None:
+    """What an error says of whose request it is: no scopes, no claims. None where that is too long,
+    even without the actors."""
+    if principal is None:
+        return None
+    issuer, subject, client_id = principal.issuer, principal.subject, principal.client_id
+    for actor in (principal.actor, None):
+        who = Principal(issuer, subject, 0.0, client_id=client_id, actor=actor)
+        if _who_message(who).ByteSize() <= MAX_WHO_BYTES:
+            return who
+    return None
+
+
+def _who_message(who: Principal) -> pb.Principal:
+    message = principal_message(who)
+    message.ClearField("expire_time")
+    message.ClearField("claims_json")
+    return message
 
 
 def error_of(status: status_pb2.Status) -> AuthError | None:
     """The error in a status; None when it is not one of authsvc's."""
     reason: Reason | None = None
     retry_after_seconds: float | None = None
-    limit = ""
+    limit, principal = "", None
     for detail in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        who = pb.Principal()
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason = Reason.__members__.get(info.reason)
             limit = info.metadata.get(LIMIT, "")
         elif detail.Unpack(retry):
             retry_after_seconds = retry.retry_delay.ToNanoseconds() / NANOS
+        elif detail.Unpack(who):
+            principal = who_of(principal_of(who))
     if reason is None:
         return None
-    return AuthError(reason, retry_after_seconds=retry_after_seconds, limit=limit)
+    return AuthError(
+        reason, retry_after_seconds=retry_after_seconds, limit=limit, principal=principal
+    )
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> Any:
+def _packed(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo | pb.Principal,
+) -> Any:
     packed = Any()
     packed.Pack(message)
     return packed

@@ -181,6 +181,7 @@ class FakeResolver:
                 Reason.RATE_LIMITED,
                 retry_after_seconds=reached.wait_seconds,
                 limit=reached.use.limit.name,
+                principal=principal,
             )
 
     def _verified(self, token: str) -> Principal | None:

@@ -201,13 +201,18 @@ async def test_a_token_that_authsvc_may_act_with_is_exchanged(
     ids=str,
 )
 async def test_a_token_that_another_may_act_with_is_not_sent(
-    broker: CredentialBroker, site: Site, may_act: object, fault: str
+    broker: CredentialBroker,
+    site: Site,
+    caplog: pytest.LogCaptureFixture,
+    may_act: object,
+    fault: str,
 ) -> None:
     error = await refused(broker, delegating(may_act))
     assert error.reason is Reason.CREDENTIALS_REFUSED
     assert fault in error.detail
     assert error.setting == "credentials.exchange.client_id"
     assert not site.posted
+    assert f"no credentials were issued: {error}" in caplog.messages
 
 
 async def test_the_name_of_the_claim_may_be_escaped(broker: CredentialBroker, site: Site) -> None:

@@ -89,6 +89,8 @@ async def test_checks_beyond_a_limit_are_denied_until_the_stated_time(
     assert {name.lower(): value for name, value in answer.headers.items()}["retry-after"] == "3"
     assert json.loads(answer.body)["id"] == 1
     assert answer.metadata["resource"] == RESOURCE
+    assert answer.metadata["subject"] == "alice"
+    assert "outcome" not in answer.metadata
     # Other tools are served, up to what everyone has together, and others of that tool.
     assert await statuses(gateway, 1, tool_call("read"), **arguments) == [0]
     other = {**arguments, "token": idp.token("bob"), "session": ""}

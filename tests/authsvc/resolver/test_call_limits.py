@@ -241,6 +241,9 @@ async def test_a_request_that_is_denied_for_good_counts(bench: Bench) -> None:
     bench.broker.error = AuthError(Reason.CREDENTIALS_REFUSED)
     reasons = [(await bench.rejected(token)).reason for _ in range(3)]
     assert reasons == [*[Reason.CREDENTIALS_REFUSED] * 2, Reason.RATE_LIMITED]
+    error = bench.broker.error
+    assert error.principal is not None
+    assert error.principal.subject == "alice"
 
 
 async def test_a_request_that_is_cancelled_counts_as_nothing(bench: Bench) -> None:

@@ -48,6 +48,9 @@ async def test_cached_and_decided_requests_count_together(
         await client.resolve(session_id, token, resource=RESOURCE, rate_limits=[SEARCH])
     error = await limited(service, session_id, token, SEARCH)
     assert error.limit == "search"
+    assert error.principal is not None
+    assert (error.principal.issuer, error.principal.subject) == (idp.issuer, "alice")
+    assert error.principal.claims == {}
     assert error.message == "There are too many calls for the limit search; try again later."
     # What is not of that limit is served, and so are others.
     await client.resolve(session_id, token, resource=RESOURCE)
@@ -144,4 +147,5 @@ async def test_the_status_of_a_limit(tmp_path: Path, clock: Clock, idp: Identity
     assert [detail.TypeName() for detail in status.details] == [
         "google.rpc.ErrorInfo",
         "google.rpc.RetryInfo",
+        "authsvc.v1.Principal",
     ]

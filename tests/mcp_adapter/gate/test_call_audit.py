@@ -276,6 +276,24 @@ async def test_a_refusal_is_audited_with_its_reason(
     assert event.subject == case.subject
 
 
+@pytest.mark.parametrize("reason", [Reason.RATE_LIMITED, Reason.CREDENTIALS_REFUSED])
+async def test_who_is_denied_with_a_valid_token_is_audited(
+    endpoint: Endpoint, audit: Collected, reason: Reason
+) -> None:
+    session = await endpoint.open("alice-1")
+    audit.events.clear()
+    whose = Principal("https://idp.example", "alice", 2e9, client_id="app", actor=Actor("agent"))
+    endpoint.resolver.error = AuthError(reason, principal=whose)
+
+    await endpoint.post(call("whoami"), session=session, token="alice-1")
+
+    event = audit.take()
+    assert (event.outcome, event.reason) == (CallOutcome.DENIED, reason.name)
+    assert (event.issuer, event.subject, event.client_id) == (whose.issuer, "alice", "app")
+    assert event.actors == (Actor("agent"),)
+    assert event.session
+
+
 @pytest.mark.parametrize(
     ("reason", "status"),
     [
