@@ -389,6 +389,22 @@ def test_authsvc_finds_valkey() -> None:
     assert users.splitlines()[0].startswith("user default off ")
 
 
+def test_valkeys_user_may_run_what_the_scripts_do() -> None:
+    folder = ROOT / "authsvc" / "stores" / "redis"
+    called = {
+        command.lower()
+        for script in folder.glob("*.lua")
+        for command in re.findall(r"redis\.call\('(\w+)'", script.read_text())
+    }
+    (user,) = (
+        line
+        for line in (CONFIG / "users.acl").read_text().splitlines()
+        if line.startswith("user authsvc ")
+    )
+    assert "pexpire" in called
+    assert not called - set(re.findall(r"\+(\w+)", user))
+
+
 # Time to end, room to live.
 
 

@@ -641,7 +641,7 @@ async def test_a_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
     acl.write_text(
         "user default off\n"
         "user admin on >hush-admin ~* &* +@all\n"
-        "user authsvc on >hush-one ~authsvc:* resetchannels -@all +get +set +mget +del +exists "
+        "user authsvc on >hush-one ~authsvc:* resetchannels -@all +get +set +mget +del +pexpire "
         "+zadd +zrem +zcard +zrange +sadd +srem +smembers +xadd +xread +xrevrange +hget +hset "
         "+hdel +hmget +hscan +evalsha +eval +wait +info +ping +select +client|setinfo\n"
     )
@@ -706,7 +706,11 @@ async def _exercise(store: RedisStore) -> None:
     first = record()
     assert await store.put(first, EventType.CREATED)
     assert await store.put(record("a", subject=""), EventType.CREATED)
+    await store.confirm(first)
     await store.touch(replace(first, expire_time=9999.0))
+    assert await store.put_document("keys", Document(1, b"{}"))
+    await store.confirm_document("keys")
+    assert await store.document("keys")
     await store.set_not_before(NotBefore(1.0, 1.0, "idp", "bob"))
     assert len(await store.get_not_befores([("idp", "bob", "", "")])) == 1
     await store.delete_not_befores(2.0)
