@@ -11,6 +11,11 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+LOOKS = 3
+LOOK_SECONDS = 0.0002
+"""How often, and how long apart, it is looked whether the last line has an end: a write that
+crosses a page is seen in parts."""
+
 _CLOSED = -1
 
 
@@ -153,7 +158,12 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def _is_torn(descriptor: int) -> bool:
-    """Whether the last line has no end."""
-    # A pipe has no size.
-    size = os.fstat(descriptor).st_size
-    return size > 0 and os.pread(descriptor, 1, size - 1) not in (b"\n", b"")
+    """Whether the last line has no end, and gets none: another process may be writing it."""
+    for number in range(LOOKS):
+        if number:
+            time.sleep(LOOK_SECONDS)
+        # A pipe has no size.
+        size = os.fstat(descriptor).st_size
+        if size == 0 or os.pread(descriptor, 1, size - 1) in (b"\n", b""):
+            return False
+    return True

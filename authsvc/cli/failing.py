@@ -57,6 +57,10 @@ def _failure(error: AuthError, target: str) -> Failure:
         )
     if error.reason is Reason.CONFLICT:
         return Unreachable(f"{text}\nNothing has changed. Run the command again.")
+    if error.reason is Reason.STORE_UNAVAILABLE:
+        return Unreachable(
+            f"{text}\nauthsvc answers, and its store does not. Run `authsvc doctor` for details."
+        )
     if error.reason.status is GrpcStatus.UNAVAILABLE:
         return Unreachable(
             f"{text}\nCheck that authsvc listens at {target}. Run `authsvc doctor` for details."

@@ -40,6 +40,7 @@ OTHERS = {
     *("ext_authz_denied", "cx_connect_fail", "rq_timeout"),
     *("backchannel_logout_supported", "backchannel_logout_urls", "oidc_logout"),
     *("backchannel_logout_initiators", "events_requested"),
+    *("proxy_set_header", "proxy_next_upstream", "http_503", "non_idempotent"),
 }
 
 

@@ -199,7 +199,11 @@ class SignalStreamSettings(Table):
     def key_setting(self) -> str:
         """The name of the setting that keys of its own come from."""
         return next(
-            (name for name in ("jwks_file", "jwks_url") if getattr(self, name) is not None),
+            (
+                name
+                for name in ("jwks_file", "jwks_url", "metadata_url")
+                if getattr(self, name) is not None
+            ),
             "discover",
         )
 

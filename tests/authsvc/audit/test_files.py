@@ -218,6 +218,20 @@ def test_a_line_that_did_not_fit_takes_no_other_with_it(
     other.close()
 
 
+def test_a_line_that_another_process_is_writing_is_no_part_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers of JSON lines take no empty one."""
+    path = tmp_path / "events.jsonl"
+    file = PrivateFile(path)
+    with path.open("ab", buffering=0) as other:
+        other.write(b'{"a": ')
+        monkeypatch.setattr("time.sleep", lambda _: other.write(b"1}\n"))
+        file.append(b'{"b": 2}\n')
+    file.close()
+    assert path.read_bytes() == b'{"a": 1}\n{"b": 2}\n'
+
+
 def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)

@@ -22,3 +22,16 @@ def test_the_exit_code_says_whether_to_try_again(reason: Reason, exit_code: int)
     with pytest.raises(Failure) as failure, errors_explained("127.0.0.1:50051"):
         raise AuthError(reason)
     assert failure.value.exit_code == exit_code
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        (Reason.SERVICE_UNAVAILABLE, "Check that authsvc listens at 127.0.0.1:50051."),
+        (Reason.STORE_UNAVAILABLE, "authsvc answers, and its store does not."),
+    ],
+)
+def test_what_does_not_answer_is_named(reason: Reason, remedy: str) -> None:
+    with pytest.raises(Failure) as failure, errors_explained("127.0.0.1:50051"):
+        raise AuthError(reason)
+    assert remedy in str(failure.value)

@@ -88,7 +88,7 @@ def test_an_event_has_an_action(tmp_path: Path) -> None:
         (KEYS, "jwks_url"),
         ('jwks_file = "other.json"\nalgorithms = ["ES256", "RS256"]', "jwks_file"),
         ('discover = true\nalgorithms = ["ES256"]', "discover"),
-        ('metadata_url = "https://a.example"\nalgorithms = ["ES256"]', "discover"),
+        ('metadata_url = "https://a.example"\nalgorithms = ["ES256"]', "metadata_url"),
     ],
 )
 def test_a_stream_may_have_keys_of_its_own(tmp_path: Path, keys: str, setting: str) -> None:
