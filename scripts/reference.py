@@ -43,6 +43,8 @@ from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Session
 from authsvc.server.config import Settings
 from mcp_adapter import (
     CallAudit,
+    Rate,
+    RateLimit,
     Requirement,
     SessionGate,
     caller,
@@ -99,6 +101,8 @@ CALLED = (
 """Those whose methods are for users, too."""
 
 VALUES: tuple[type, ...] = (
+    Rate,
+    RateLimit,
     Resolution,
     Session,
     Principal,

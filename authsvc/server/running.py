@@ -144,6 +144,7 @@ def configuration_digest(settings: Settings) -> str:
     """The SHA-256 of a configuration, in hexadecimal.
 
     It covers values of the environment, and the names of files with secrets, but not their
-    contents.
+    contents. The address of metrics is left out: it differs from worker to worker.
     """
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+    text = settings.model_dump_json(exclude={"metrics": {"listen"}})
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -14,6 +14,7 @@ import pytest
 
 from authsvc.audit.security import SecurityEvent, SecurityEventType
 from authsvc.domain.errors import AuthError
+from authsvc.server.running import configuration_digest
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -130,6 +131,15 @@ async def test_a_served_request_is_no_event(
     with pytest.raises(AuthError):
         await service.client.resolve("unknown", token, resource=RESOURCE)
     assert events(caplog) == []
+
+
+def test_all_workers_report_one_configuration(tmp_path: Path, idp: IdentityProvider) -> None:
+    def digest(port: int, level: str = "info") -> str:
+        tables = {"metrics": {"listen": f"127.0.0.1:{port}"}, "log_level": level}
+        return configuration_digest(settings_for(tmp_path, idp, "memory", **tables))
+
+    assert digest(9464) == digest(9465)
+    assert digest(9464) != digest(9464, "debug")
 
 
 @pytest.mark.parametrize("audit_format", ["json", "ocsf"])
