@@ -366,6 +366,16 @@ async def test_a_sender_of_rejected_signals_is_not_heard(tmp_path: Path, what: s
         assert served.receiver.received[-1] == ("set", TOKEN, "192.0.2.2")
 
 
+async def test_reports_of_what_is_rejected_have_a_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.signals.endpoint.REJECTED_PER_SECOND", 0.001)
+    monkeypatch.setattr("authsvc.signals.endpoint.REJECTED_BURST", 2.0)
+    async with endpoint(configured(tmp_path)) as served:
+        assert [(await served.logout("a=b")).status_code for _ in range(4)] == [400] * 4
+        assert len(await reported(served)) == 2
+
+
 async def test_a_sender_that_leaves_counts_as_rejected(tmp_path: Path) -> None:
     table: dict[str, object] = {
         "rejected_per_second_per_client": 0.001,
