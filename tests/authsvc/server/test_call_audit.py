@@ -25,7 +25,9 @@ async def test_a_stop_writes_the_calls_that_wait(
     path = tmp_path / "events.jsonl"
     async with assembled(settings_for(tmp_path, idp, audit_file=path, **FULL), clock) as service:
         for _ in range(2000):
-            service.call_audit.record(CallEvent("tools/list", CallOutcome.SUCCEEDED))
+            service.call_audit.record(
+                CallEvent("tools/list", CallOutcome.SUCCEEDED, subject="alice")
+            )
     assert len(path.read_text().splitlines()) == 2000
     service.call_audit.record(CallEvent("after the stop", CallOutcome.SUCCEEDED))
     assert service.metrics.audited_calls == {"written": 2000, "dropped": 1, "failed": 0}
