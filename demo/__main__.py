@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from authsvc.server.development import mint_token
 from demo.children import POLL_SECONDS, ChildFailedError, Children
 from demo.commands import what_to_try
 from demo.layout import Layout
+from demo.stopping import Stop
 
 TOKEN_TTL_SECONDS = 12 * 3600
 
@@ -32,17 +32,15 @@ def main(
 ) -> None:
     """Run all parts on this machine, and print commands to try. Ctrl-C stops the demo."""
     layout = Layout(folder, authsvc_port, adapter_port, s3_port, metrics_port)
-    stop = threading.Event()
     signals = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)  # the terminal was closed; under nohup the demo continues
-    for signal_number in signals:
-        signal.signal(signal_number, lambda *_: stop.set())
+    stop = Stop(signals)
     try:
         _check_ports(layout)
         with Children() as children:
             _start(layout, children, stop)
-            if not stop.is_set():
+            if not stop.is_set:
                 _say("\n" + what_to_try(layout))
             while not stop.wait(POLL_SECONDS * 10):
                 children.check()
@@ -76,7 +74,7 @@ def _check_ports(layout: Layout) -> None:
                 ) from None
 
 
-def _start(layout: Layout, children: Children, stop: threading.Event) -> None:
+def _start(layout: Layout, children: Children, stop: Stop) -> None:
     layout.write()
     steps = (
         ("s3", "a local S3 and STS with 32 buckets", ("demo.s3", "--port", str(layout.s3_port))),
@@ -88,7 +86,7 @@ def _start(layout: Layout, children: Children, stop: threading.Event) -> None:
         ),
     )
     for number, (name, title, arguments) in enumerate(steps, 1):
-        if stop.is_set():
+        if stop.is_set:
             return
         _say(f"[{number}/{len(steps)}] starting {title} …")
         began = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,8 @@ from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from demo.buckets import BUCKETS, objects
+from demo.children import POLL_SECONDS
+from demo.stopping import Stop
 
 
 @contextmanager
@@ -68,12 +69,11 @@ def _seed(url: str, buckets: Mapping[str, Mapping[str, bytes]]) -> None:
 @click.option("--port", default=5555, show_default=True, help="On 127.0.0.1; 0 for any.")
 def main(port: int) -> None:
     """Serve the demo's buckets until SIGTERM or Ctrl-C."""
-    stop = threading.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stop.set())
+    stop = Stop((signal.SIGTERM, signal.SIGINT))
     with serving_s3({bucket: objects(bucket) for bucket in BUCKETS}, port) as url:
         click.echo(f"listening on {url}", err=True)
-        stop.wait()
+        while not stop.wait(POLL_SECONDS):
+            pass
 
 
 if __name__ == "__main__":

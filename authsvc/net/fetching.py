@@ -17,7 +17,7 @@ import ssl
 import zlib
 from collections.abc import Mapping, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
@@ -132,7 +132,7 @@ class Fetcher:
         document: bytes,
         headers: Mapping[str, str],
         *,
-        timeout_seconds: float = FETCH_TIMEOUT_SECONDS,
+        timeout_seconds: float | None = None,
     ) -> tuple[bytes, Mapping[str, str]]:
         """The body and the headers of the response to a JSON document.
 
@@ -140,15 +140,17 @@ class Fetcher:
             url: where it is sent to.
             document: encoded.
             headers: further ones, such as Authorization.
-            timeout_seconds: for the whole exchange: a server may answer late on purpose.
+            timeout_seconds: for the whole exchange: a server may answer late on purpose. None for
+                ``FETCH_TIMEOUT_SECONDS``.
 
         Raises:
             FetchError: there is no response with status 200, 202 or 204; the message names the URL,
                 and nothing of the document.
         """
         typed = {**headers, "Content-Type": "application/json"}
+        seconds = FETCH_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
         return await self._exchange(
-            _Request("POST", url, typed, document=document, seconds=timeout_seconds)
+            _Request("POST", url, typed, document=document, seconds=seconds)
         )
 
     async def _exchange(self, request: _Request) -> tuple[bytes, Mapping[str, str]]:
@@ -253,7 +255,7 @@ class _Request:
     headers: Mapping[str, str]
     form: Mapping[str, str] | None = None
     document: bytes | None = None
-    seconds: float = FETCH_TIMEOUT_SECONDS
+    seconds: float = field(default_factory=lambda: FETCH_TIMEOUT_SECONDS)
 
     @property
     def successes(self) -> frozenset[int]:
