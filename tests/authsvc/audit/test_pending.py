@@ -221,8 +221,10 @@ def test_the_thread_outlives_a_sink_that_raises(
         sink.open.set()
         assert failed.wait(TIMEOUT_SECONDS)
     calls.close()
-    assert sink.dropped == [3 if failing == "write" else 1]
+    # The second write may come before or after the sink is whole again.
+    assert sink.dropped == [1 + counts["failed"]]
     assert counts["written"] + counts["failed"] == 2
+    assert counts["failed"] > 0 or failing == "report_dropped"
     assert counts["failed"] == 0 or failing == "write"
     assert "KeyError" in caplog.text
     assert quoted not in caplog.text
