@@ -137,4 +137,8 @@ class AuditedRequest:
 
 def reason_of(refusal: Refusal) -> str:
     """Why a request was refused: the reason, or the name of the HTTP status where it has none."""
-    return refusal.reason or refusal.status.name
+    return refusal.reason or _RENAMED.get(refusal.status.value) or refusal.status.name
+
+
+_RENAMED = {413: "CONTENT_TOO_LARGE", 422: "UNPROCESSABLE_CONTENT"}
+"""Names of RFC 9110 (section 15.5) that Python has since 3.13: a reason has one name on each."""

@@ -222,7 +222,7 @@ REFUSED = {
     "no-type": Refused(
         b"{}", 415, "UNSUPPORTED_MEDIA_TYPE", method="POST", headers={"Content-Type": "text/plain"}
     ),
-    "long": Refused(b'"%b"' % (b"x" * 5_000_000), 413, "REQUEST_ENTITY_TOO_LARGE", method="POST"),
+    "long": Refused(b'"%b"' % (b"x" * 5_000_000), 413, "CONTENT_TOO_LARGE", method="POST"),
     "long-anonymous": Refused(
         b'"%b"' % (b"x" * 70_000), 401, "UNAUTHORIZED", method="POST", token=None
     ),
