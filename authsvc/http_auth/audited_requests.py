@@ -100,7 +100,7 @@ class AuditedRequest:
         # Nothing is known of its message: it was not read, or is none.
         if self.calls is None:
             self.calls = [NamedCall(self._http_method)]
-        return Ending(CallOutcome.DENIED, reason_of(refusal))
+        return Ending(CallOutcome.DENIED, refusal.cause)
 
     def events(
         self, ending_of: Callable[[NamedCall], Ending], *, status: int, duration_seconds: float
@@ -133,12 +133,3 @@ class AuditedRequest:
                 client_address=self._client_address,
                 arguments=call.arguments,
             )
-
-
-def reason_of(refusal: Refusal) -> str:
-    """Why a request was refused: the reason, or the name of the HTTP status where it has none."""
-    return refusal.reason or _RENAMED.get(refusal.status.value) or refusal.status.name
-
-
-_RENAMED = {413: "CONTENT_TOO_LARGE", 422: "UNPROCESSABLE_CONTENT"}
-"""Names of RFC 9110 (section 15.5) that Python has since 3.13: a reason has one name on each."""

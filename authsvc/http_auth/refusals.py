@@ -39,6 +39,15 @@ class Answer:
     body: bytes = b""
 
 
+_RENAMED = {
+    413: "CONTENT_TOO_LARGE",
+    414: "URI_TOO_LONG",
+    416: "RANGE_NOT_SATISFIABLE",
+    422: "UNPROCESSABLE_CONTENT",
+}
+"""Names of RFC 9110 (section 15.5), which Python has since 3.13: a status has one name on each."""
+
+
 class Refusal(Exception):  # noqa: N818 - an answer to give, not something that broke
     """A request is not served.
 
@@ -89,6 +98,11 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
     def leaves_body_unread(self) -> bool:
         """Whether the connection ends because some of the request's body is still to come."""
         return self.headers.get("Connection") == "close"
+
+    @property
+    def cause(self) -> str:
+        """Why, for logs and the audit: the reason, or the name of the status without one."""
+        return self.reason or _RENAMED.get(self.status.value, self.status.name)
 
     def drop_frames(self) -> None:
         """Drop the traceback, whose frames hold the request's body: the answer may take

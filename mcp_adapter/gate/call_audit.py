@@ -21,7 +21,6 @@ from authsvc.http_auth.audited_requests import (
     SUCCEEDED,
     AuditedRequest,
     Ending,
-    reason_of,
 )
 from authsvc.http_auth.headers import SESSION_ID, Headers
 from authsvc.http_auth.named_calls import DeclaredArguments, NamedCall
@@ -160,7 +159,7 @@ class AuditedExchange:
 
     def ended(self, refusal: Refusal) -> None:
         """The response is cut off: its caller may have no more of it."""
-        self._ending = Ending(CallOutcome.ENDED, reason_of(refusal))
+        self._ending = Ending(CallOutcome.ENDED, refusal.cause)
 
     def cancelled(self) -> None:
         """The request is given up, by the server."""

@@ -18,7 +18,6 @@ from typing import Any, cast
 from mcp_types import RequestId
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from authsvc.http_auth.audited_requests import reason_of
 from authsvc.http_auth.refusals import Refusal
 from mcp_adapter.gate.caller_checks import NO_ANSWER, CallerChecks, Check
 from mcp_adapter.gate.response_ends import answer_instead, last_piece
@@ -166,7 +165,7 @@ class Watched:
         return is_no_stream and refusal.status in NO_ANSWER
 
     async def _end(self, refusal: Refusal) -> None:
-        reason = reason_of(refusal)
+        reason = refusal.cause
         log.info("a stream was ended", extra={"reason": reason, **self._log_fields()})
         if self._on_end is not None:
             self._on_end(refusal)
