@@ -86,12 +86,9 @@ def _parts(settings: Settings) -> list[Callable[[], object]]:
 def _parts_of_signals(settings: Settings) -> list[Callable[[], object]]:
     if settings.signals is None:
         return []
+    from authsvc.server.https import served_context_of
     from authsvc.server.secret_files import secret_of
-    from authsvc.server.signal_receiver import (
-        push_authorization_of,
-        served_context_of,
-        transmitter_of,
-    )
+    from authsvc.server.signal_receiver import push_authorization_of, transmitter_of
     from authsvc.server.signals import own_keys
 
     streams = settings.signals.streams
@@ -104,7 +101,7 @@ def _parts_of_signals(settings: Settings) -> list[Callable[[], object]]:
             if (file := stream.management_authorization_file) is not None
         ),
         partial(push_authorization_of, settings.signals),
-        partial(served_context_of, settings.signals, settings),
+        partial(served_context_of, settings.signals.listen, settings.tls),
     ]
 
 

@@ -14,9 +14,8 @@ from authsvc.assertions.signer import Assertions
 from authsvc.common.settings import ConfigError
 from authsvc.common.wsgi_serving import served
 from authsvc.domain.errors import AuthError
-from authsvc.net.addresses import is_local
-from authsvc.net.served_context import ServedContext
 from authsvc.server.config import AssertionSettings, Settings
+from authsvc.server.https import served_context_of
 from authsvc.stores.documents import DocumentStore
 
 log = logging.getLogger(__name__)
@@ -72,20 +71,11 @@ async def _published(
         table.listen,
         name="assertions",
         setting="assertions.listen",
-        context=_served_context(table, settings),
+        context=served_context_of(table.listen, settings.tls),
         shares_port=settings.workers > 1,
     ) as address:
         log.info("keys of assertions at %s%s", address, JWKS_PATH, extra={"address": address})
         yield
-
-
-def _served_context(table: AssertionSettings, settings: Settings) -> ServedContext | None:
-    if is_local(table.listen) or settings.tls is None:
-        return None
-    try:
-        return ServedContext(settings.tls.certificate_file, settings.tls.key_file)
-    except OSError as error:
-        raise ConfigError(f"tls.certificate_file: {error}") from None
 
 
 def checked_seal(table: AssertionSettings) -> Seal:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
 
-from authsvc.common.settings import ConfigError
 from authsvc.http_server.embedded import EmbeddedServer
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.settings import ConnectionSettings, HttpLimits
-from authsvc.net.addresses import is_local, with_port
-from authsvc.net.served_context import ServedContext
+from authsvc.net.addresses import with_port
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings, SignalSettings, SignalStreamSettings
 from authsvc.server.egress import fetcher_of
+from authsvc.server.https import served_context_of
 from authsvc.server.secret_files import secret_of
 from authsvc.server.signal_thread import AcrossLoops, serving_in_thread
 from authsvc.signals.endpoint import EndpointLimits, SignalEndpoint
@@ -90,7 +88,7 @@ async def served_signals(
         _limits(table),
         client_address_header=table.client_address_header,
     )
-    tls = served_context_of(table, settings)
+    tls = served_context_of(table.listen, settings.tls)
     with listening_socket(
         table.listen, setting="signals.listen", shares_port=settings.workers > 1
     ) as listener:
@@ -174,22 +172,6 @@ def transmitter_of(stream: SignalStreamSettings) -> Transmitter | None:
         return None
     secret_of(file, f"{stream.table}.poll_authorization_file")
     return Transmitter(stream.issuer, url, file, fetcher_of(stream, stream.table))
-
-
-def served_context_of(
-    table: SignalSettings, settings: Settings
-) -> Callable[[], ssl.SSLContext] | None:
-    """The certificate of ``[tls]`` where other machines can reach the receiver; None for HTTP.
-
-    Raises:
-        ConfigError: a file cannot be used.
-    """
-    if is_local(table.listen) or settings.tls is None:
-        return None
-    try:
-        return ServedContext(settings.tls.certificate_file, settings.tls.key_file)
-    except OSError as error:
-        raise ConfigError(f"tls.certificate_file: {error}") from None
 
 
 def push_authorization_of(table: SignalSettings) -> PushAuthorization:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from authsvc.common.formats import check_issuer
 from authsvc.common.setting_rules import Fault
 from authsvc.net.addresses import is_loopback
 from authsvc.net.public_addresses import is_public
@@ -48,6 +49,14 @@ def egress_faults(table: Egress, **urls: str) -> Iterator[Fault]:
         for setting, url in urls.items():
             if url.lower().startswith("http:"):
                 yield Fault(f"goes with https alone, and {setting} is an http URL", (name,))
+
+
+def discovery_faults(issuer: str) -> Iterator[Fault]:
+    """A fault where metadata cannot be looked for at an issuer's own URL."""
+    try:
+        check_issuer(issuer)
+    except ValueError as error:
+        yield Fault(f"discover: issuer {error}")
 
 
 def private_faults(*, allowed: bool, **urls: str) -> Iterator[Fault]:

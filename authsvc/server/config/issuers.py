@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, PositiveFloat
 
-from authsvc.common.formats import check_issuer
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import ByResource, Table
 from authsvc.server.config.accepted_tokens import AUDIENCES, CLIENT_IDS, empty_entries
@@ -19,7 +18,13 @@ from authsvc.server.config.claims import (
     ClientIds,
     ProfileName,
 )
-from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
+from authsvc.server.config.egress import (
+    CA_FILE,
+    PROXY,
+    discovery_faults,
+    egress_faults,
+    private_faults,
+)
 from authsvc.server.config.values import (
     Algorithm,
     EndpointUrl,
@@ -155,10 +160,7 @@ class IssuerSettings(Table):
     @rule
     def _can_be_discovered(self) -> Iterator[Fault]:
         if self.is_discovered and self.metadata_url is None:
-            try:
-                check_issuer(self.issuer)
-            except ValueError as error:
-                yield Fault(f"discover: issuer {error}")
+            yield from discovery_faults(self.issuer)
 
     @rule
     def _https_where_it_matters(self) -> Iterator[Fault]:

@@ -9,10 +9,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat
 
-from authsvc.common.formats import check_issuer, check_listening
+from authsvc.common.formats import check_listening
 from authsvc.common.setting_rules import Fault, Location, rule
 from authsvc.common.settings import Table
-from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
+from authsvc.server.config.egress import (
+    CA_FILE,
+    PROXY,
+    discovery_faults,
+    egress_faults,
+    private_faults,
+)
 from authsvc.server.config.values import (
     Algorithm,
     EndpointUrl,
@@ -144,10 +150,7 @@ class SignalStreamSettings(Table):
     @rule
     def _can_be_discovered(self) -> Iterator[Fault]:
         if self.is_discovered and self.metadata_url is None:
-            try:
-                check_issuer(self.issuer)
-            except ValueError as error:
-                yield Fault(f"discover: issuer {error}")
+            yield from discovery_faults(self.issuer)
 
     @rule
     def _requests_are_authorized(self) -> Iterator[Fault]:
