@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from authsvc.domain.errors import AuthError
-from authsvc.domain.resolution import Principal
-from authsvc.tokens.actors import MAX_ACTORS
+from authsvc.domain.resolution import MAX_ACTORS, Principal
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import ClaimMapping

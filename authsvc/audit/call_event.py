@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
-from authsvc.domain.resolution import SESSION_ID_SHOWN, Actor, shown
+from authsvc.domain.resolution import MAX_ACTORS, SESSION_ID_SHOWN, Actor, shown
 
 CALL = "CALL"
 """The event type of a call."""
@@ -34,9 +34,6 @@ MAX_METHOD_CHARACTERS = 64
 
 MAX_ARGUMENTS = 16
 """Most arguments of one call that are audited."""
-
-MAX_ACTORS = 8
-"""Most actors of one call that are audited, the current one first."""
 
 CUT = "…[cut]"
 """The end of a text that was cut."""

@@ -65,6 +65,10 @@ class Secret:
         raise TypeError("secrets are not pickled")
 
 
+MAX_ACTORS = 8
+"""Actors in a chain, the current one included. Real ones have one or two."""
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who acts for the subject: one step of a chain of delegation (RFC 8693 section 4.1).

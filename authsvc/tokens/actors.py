@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from authsvc.domain.resolution import Actor
+from authsvc.domain.resolution import MAX_ACTORS, Actor
 from authsvc.tokens.claim_paths import ClaimPath, first
 from authsvc.tokens.values import MAX_SUBJECT_LENGTH, MAX_TEXT_LENGTH, malformed, name_fault
-
-MAX_ACTORS = 8
-"""Actors in a chain, the current one included. Real ones have one or two."""
 
 SETTING = "claims.actor"
 

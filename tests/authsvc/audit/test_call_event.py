@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from authsvc.audit.call_event import (
     CUT,
-    MAX_ACTORS,
     MAX_ARGUMENTS,
     MAX_METHOD_CHARACTERS,
     MAX_VALUE_CHARACTERS,
@@ -20,7 +19,7 @@ from authsvc.audit.call_event import (
     bounded,
     declared_arguments,
 )
-from authsvc.domain.resolution import Actor
+from authsvc.domain.resolution import MAX_ACTORS, Actor
 
 LONG = "x" * 100_000
 SESSION = "0123456789abcdef"

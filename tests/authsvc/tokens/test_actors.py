@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Actor
-from authsvc.tokens.actors import MAX_ACTORS, actor_of
+from authsvc.domain.resolution import MAX_ACTORS, Actor
+from authsvc.tokens.actors import actor_of
 from authsvc.tokens.claim_paths import ClaimPath
 from authsvc.tokens.claims import ClaimMapping
 from authsvc.tokens.profiles import PROFILES
