@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,3 +119,11 @@ def _event(line: str, event: str) -> Mapping[str, Any] | None:
     if isinstance(fields, dict) and event in str(fields.get("event")):
         return fields
     return None
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other processes do, and report by no event."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)

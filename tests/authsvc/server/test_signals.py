@@ -22,7 +22,7 @@ from tests.support import commands
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.keys import jwks
-from tests.support.processes import Process, spawn
+from tests.support.processes import Process, spawn, until
 from tests.support.scraping import Scraped, scrape
 from tests.support.service import Service, serving, settings_for, store_settings
 from tests.support.signals import CAEP, CLIENT, RECEIVER, SSF, Sender
@@ -359,13 +359,6 @@ def started(
     process = running.enter_context(spawn("authsvc", "serve", "--config", str(config)))
     address = str(process.wait_for("listening on", TIMEOUT_SECONDS)["address"])
     return Program(process, address, f"http://127.0.0.1:{port}/signals")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.01)  # another process is at work
 
 
 def test_workers_share_the_receivers_port(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
-from tests.support.processes import ROOT, Process, spawn
+from tests.support.processes import ROOT, Process, spawn, until
 from tests.support.service import settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
 
@@ -66,13 +66,6 @@ def start(config: Path, running: ExitStack) -> tuple[Process, str]:
 def children(pid: int) -> list[int]:
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
-
-
-def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not what():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.01)  # another process is at work
 
 
 def resolve(address: str, token: str, session_id: str, *, create: bool = False) -> int:
