@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.resolution import Credentials, Principal, Secret
 
 
@@ -11,7 +12,13 @@ class CredentialBroker(Protocol):
     """Issues downstream credentials to principals."""
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """Credentials for ``principal``, never those of another principal or of authsvc itself.
 
@@ -21,6 +28,7 @@ class CredentialBroker(Protocol):
                 (RFC 8693), and nowhere else.
             resource: the resource that the token was presented at.
             now: seconds since the epoch.
+            wanted: which ones.
 
         Returns:
             None where the broker has no credentials for the principal.

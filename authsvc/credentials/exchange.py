@@ -18,6 +18,7 @@ from authsvc.common.oauth_endpoint import EndpointError, OAuthEndpoint
 from authsvc.common.oauth_errors import CLIENT_REJECTED
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.may_act import check_may_act
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
 
@@ -114,7 +115,13 @@ class ExchangeBroker:
         self._cache: CredentialCache[BearerCredentials] = CredentialCache(counts)
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``.
 

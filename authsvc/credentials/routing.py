@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from authsvc.credentials import CredentialBroker
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.resolution import Credentials, Principal, Secret
 
 
@@ -23,10 +24,16 @@ class CredentialRouter:
         self._default = default
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``."""
         broker = self._by_resource.get(resource, self._default)
         if broker is None:
             return None
-        return await broker.issue(principal, token=token, resource=resource, now=now)
+        return await broker.issue(principal, token=token, resource=resource, now=now, wanted=wanted)

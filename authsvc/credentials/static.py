@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
 
 
@@ -19,7 +20,13 @@ class StaticBroker:
         self._by_role = dict(by_role)
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``. Their ``expire_time`` is the token's."""
         for role, credentials in self._by_role.items():

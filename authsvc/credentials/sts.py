@@ -21,6 +21,7 @@ from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.aws import TABLE, Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import SessionPolicies, SessionPolicy
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
 from authsvc.net.failures import explained, failure_of, setting_of
@@ -100,7 +101,13 @@ class StsBroker:
         self._cache: CredentialCache[AwsCredentials] = CredentialCache(counts)
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``.
 

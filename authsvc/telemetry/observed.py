@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection
 
 from authsvc.credentials import CredentialBroker
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import Credentials, Principal, Secret
@@ -134,8 +135,16 @@ class ObservedBroker:
         self._observe = observer
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker``."""
         with self._observe("credentials"):
-            return await self._broker.issue(principal, token=token, resource=resource, now=now)
+            return await self._broker.issue(
+                principal, token=token, resource=resource, now=now, wanted=wanted
+            )

@@ -241,6 +241,7 @@ class ResolveSessionRequest(_message.Message):
     RATE_LIMITS_FIELD_NUMBER: _builtins.int
     RECHECK_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_SELECTION_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session to resolve: 1 to 128 visible ASCII characters (0x21 to 0x7E)
     that do not begin with "~". Empty asks for the principal session, the one
@@ -286,6 +287,13 @@ class ResolveSessionRequest(_message.Message):
         itself.
         """
 
+    @_builtins.property
+    def credential_selection(self) -> Global___CredentialSelection:
+        """Which credentials the response has. Unset: those of the resource without a
+        name, in the response's credentials. Set, even to nothing: those that it
+        lists, in named_credentials.
+        """
+
     def __init__(
         self,
         *,
@@ -297,14 +305,80 @@ class ResolveSessionRequest(_message.Message):
         rate_limits: _abc.Iterable[Global___RateLimit] | None = ...,
         recheck: _builtins.bool = ...,
         calls: _builtins.int = ...,
+        credential_selection: Global___CredentialSelection | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential_selection", b"credential_selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "consistency_token", b"consistency_token", "create", b"create", "rate_limits", b"rate_limits", "recheck", b"recheck", "resource", b"resource", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "consistency_token", b"consistency_token", "create", b"create", "credential_selection", b"credential_selection", "rate_limits", b"rate_limits", "recheck", b"recheck", "resource", b"resource", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveSessionRequest: _TypeAlias = ResolveSessionRequest  # noqa: Y015
+
+@_typing.final
+class CredentialSelection(_message.Message):
+    """Which credentials a response has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CredentialRequest]:
+        """At most 16, each name once: anything else is INVALID_ARGUMENT /
+        ARGUMENT_INVALID. None: nothing is issued, and no broker is called.
+        """
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___CredentialRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CredentialSelection: _TypeAlias = CredentialSelection  # noqa: Y015
+
+@_typing.final
+class CredentialRequest(_message.Message):
+    """Credentials that a request asks for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    REJECTED_SHA256_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Their name in authsvc's configuration: 1 to 64 letters, digits, ".", "_" and
+    "-", the first a letter or digit. Empty: those of the resource without a name.
+    """
+    rejected_sha256: _builtins.bytes
+    """SHA-256 of an access token of this name that the API has rejected: it is not
+    returned from the cache, unless it is only some seconds old. Empty, or 32 bytes.
+    """
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The buckets that they have to work for, at most 64, each one of the
+        principal's: another is PERMISSION_DENIED / CREDENTIALS_REFUSED. A session
+        policy names these alone. None: all of the principal's.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        buckets: _abc.Iterable[_builtins.str] | None = ...,
+        rejected_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "name", b"name", "rejected_sha256", b"rejected_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CredentialRequest: _TypeAlias = CredentialRequest  # noqa: Y015
 
 @_typing.final
 class RateLimit(_message.Message):
@@ -351,6 +425,7 @@ class ResolveSessionResponse(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    NAMED_CREDENTIALS_FIELD_NUMBER: _builtins.int
     outcome: Global___Outcome.ValueType
     """What the call did. OUTCOME_UNSPECIFIED when session is unset."""
     consistency_token: _builtins.str
@@ -372,7 +447,16 @@ class ResolveSessionResponse(_message.Message):
 
     @_builtins.property
     def credentials(self) -> Global___Credentials:
-        """Credentials for downstream services. Unset where no broker applies."""
+        """Credentials for downstream services. Unset where no broker applies, or where
+        the request has a credential_selection.
+        """
+
+    @_builtins.property
+    def named_credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedCredentials]:
+        """What the request's credential_selection asks for, in its order. Names for
+        which the principal has no credentials are missing. Empty when the request is
+        unauthenticated.
+        """
 
     def __init__(
         self,
@@ -382,14 +466,56 @@ class ResolveSessionResponse(_message.Message):
         principal: Global___Principal | None = ...,
         credentials: Global___Credentials | None = ...,
         consistency_token: _builtins.str = ...,
+        named_credentials: _abc.Iterable[Global___NamedCredentials] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "credentials", b"credentials", "outcome", b"outcome", "principal", b"principal", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "credentials", b"credentials", "named_credentials", b"named_credentials", "outcome", b"outcome", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveSessionResponse: _TypeAlias = ResolveSessionResponse  # noqa: Y015
+
+@_typing.final
+class NamedCredentials(_message.Message):
+    """Credentials of one name, or why there are none. One that fails does not fail
+    the call.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name that was asked for."""
+    @_builtins.property
+    def credentials(self) -> Global___Credentials:
+        """Issued for the principal."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """PERMISSION_DENIED / CREDENTIALS_REFUSED, UNAVAILABLE /
+        CREDENTIALS_UNAVAILABLE, UNAUTHENTICATED / TOKEN_EXPIRED, or INVALID_ARGUMENT /
+        ARGUMENT_INVALID for a name that the resource has no credentials of.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        credentials: Global___Credentials | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "error", b"error", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "error", b"error", "name", b"name", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["credentials", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___NamedCredentials: _TypeAlias = NamedCredentials  # noqa: Y015
 
 @_typing.final
 class ResolveSessionStreamRequest(_message.Message):
@@ -520,6 +646,7 @@ class CreateSessionRequest(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     RATE_LIMITS_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_SELECTION_FIELD_NUMBER: _builtins.int
     resource: _builtins.str
     """As in ResolveSessionRequest."""
     token: _builtins.str
@@ -528,16 +655,21 @@ class CreateSessionRequest(_message.Message):
     def rate_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimit]:
         """As in ResolveSessionRequest."""
 
+    @_builtins.property
+    def credential_selection(self) -> Global___CredentialSelection:
+        """As in ResolveSessionRequest."""
+
     def __init__(
         self,
         *,
         resource: _builtins.str = ...,
         token: _builtins.str = ...,
         rate_limits: _abc.Iterable[Global___RateLimit] | None = ...,
+        credential_selection: Global___CredentialSelection | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential_selection", b"credential_selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate_limits", b"rate_limits", "resource", b"resource", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_selection", b"credential_selection", "rate_limits", b"rate_limits", "resource", b"resource", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -551,6 +683,7 @@ class CreateSessionResponse(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    NAMED_CREDENTIALS_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
     """As in ResolveSessionResponse."""
     @_builtins.property
@@ -565,6 +698,10 @@ class CreateSessionResponse(_message.Message):
     def credentials(self) -> Global___Credentials:
         """Credentials for downstream services. Unset where no broker applies."""
 
+    @_builtins.property
+    def named_credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedCredentials]:
+        """As in ResolveSessionResponse."""
+
     def __init__(
         self,
         *,
@@ -572,10 +709,11 @@ class CreateSessionResponse(_message.Message):
         principal: Global___Principal | None = ...,
         credentials: Global___Credentials | None = ...,
         consistency_token: _builtins.str = ...,
+        named_credentials: _abc.Iterable[Global___NamedCredentials] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "credentials", b"credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "credentials", b"credentials", "named_credentials", b"named_credentials", "principal", b"principal", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,7 @@ from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.revocations import Revocations
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.record import Limits
 from authsvc.domain.resolution import Credentials, NotOpenError, Principal, Resolution, Secret
@@ -214,7 +215,13 @@ class _Broker:
         self._credentials = credentials
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``."""
         return self._credentials(principal)

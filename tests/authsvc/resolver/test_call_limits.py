@@ -11,6 +11,7 @@ from authsvc.access.limits import CallerLimits
 from authsvc.access.rates import CallRates, ServiceRates
 from authsvc.access.usage import EVENTS_BURST, Usages
 from authsvc.audit import security
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.rates import RECHECK, CallCounts, Rate, RateLimit, RatePer
 from authsvc.domain.record import Limits
@@ -37,7 +38,13 @@ class Broker:
         self.waiting: asyncio.Event | None = None
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         if self.waiting is not None:
             self.waiting.set()

@@ -6,6 +6,7 @@ import pytest
 
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.decision import TOUCH_FRACTION
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
@@ -54,7 +55,13 @@ class Broker:
         self.issued = 0
 
     async def issue(
-        self, principal: Principal, *, token: Secret, resource: str, now: float
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Credentials:
         self.issued += 1
         renew_time = self._clock() + 60
