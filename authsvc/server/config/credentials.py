@@ -10,13 +10,14 @@ from pydantic import AfterValidator, Field
 
 from authsvc.common.formats import check_scope, check_uri
 from authsvc.common.setting_rules import Fault, rule
-from authsvc.common.settings import Resource, Table
+from authsvc.common.settings import Table
 from authsvc.server.config.clients import EndpointSettings
+from authsvc.server.config.conditions import Conditions
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
 from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl, RoleArn
 
 
-class StaticCredentials(Table):
+class StaticCredentials(Conditions):
     """``[[credentials.static]]``: the credentials of one role."""
 
     NAMED_BY: ClassVar[str] = "role"
@@ -50,15 +51,11 @@ class StsRole(Table):
     )
 
 
-class StsSettings(Table):
+class StsSettings(Conditions):
     """``[[credentials.sts]]``: AWS credentials, limited by the claims (docs/credentials.md)."""
 
     NAMED_BY: ClassVar[str] = "resources"
 
-    resources: tuple[Resource, ...] = Field(
-        default=(),
-        description="The resources it applies to. Without it: those that no other table names.",
-    )
     region: str = Field(
         pattern=r"^[a-z0-9-]+$", description="The region of STS and of the credentials."
     )
@@ -124,15 +121,11 @@ class StsSettings(Table):
                 )
 
 
-class ExchangeSettings(EndpointSettings):
+class ExchangeSettings(EndpointSettings, Conditions):
     """``[[credentials.exchange]]``: the client's token exchanged for an API's (RFC 8693)."""
 
     NAMED_BY: ClassVar[str] = "resources"
 
-    resources: tuple[Resource, ...] = Field(
-        default=(),
-        description="The resources it applies to. Without it: those that no other table names.",
-    )
     issuers: tuple[NonEmpty, ...] = Field(
         min_length=1, description="Claim iss of the tokens that may be sent to the endpoint."
     )
