@@ -88,7 +88,6 @@ BOUNDED = {
         "CredentialCache._failed": "4,096 and 64 MiB",
         "CredentialCache._cached": "4,096 and 64 MiB",
     },
-    "authsvc/credentials/policy.py": {"SessionPolicies._made": "1,024, 16 KB each on average"},
     "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},
     "authsvc/diagnosis/envoy/configuration.py": {
         "Envoy.managers": ONE_COMMAND,

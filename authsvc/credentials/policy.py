@@ -14,9 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from sys import getsizeof
 
-from authsvc.common.lru import LruCache, bytes_for
 from authsvc.credentials.s3_actions import BUCKET_ACTIONS, OBJECT_ACTIONS
 from authsvc.domain.errors import AuthError, Reason
 
@@ -25,12 +23,14 @@ log = logging.getLogger(__name__)
 MAX_POLICY_CHARACTERS = 2048
 """Longest inline session policy that STS accepts."""
 
-CACHE_SIZE = 1_024
-"""Policies that are cached."""
+BUCKETS_BY = "credentials.sts.buckets_by"
+"""The setting that says what confines a session to buckets."""
 
-POLICY_BYTES = 16_000
-"""Memory that one may take on average: twice that of a policy for 32 buckets and 24 permissions. If
-they take more, fewer are cached."""
+FEWER = (
+    "put fewer buckets or permissions in the token, name the buckets of the call in the request, "
+    f'or have the role confine sessions ({BUCKETS_BY} = "role")'
+)
+"""What mends a policy that is too large."""
 
 _KINDS = ((BUCKET_ACTIONS, ""), (OBJECT_ACTIONS, "/*"))
 """Actions, and the suffix of the ARNs that they apply to."""
@@ -47,15 +47,82 @@ class SessionPolicy:
 
     Attributes:
         forms: policies of the same effect, as JSON, the plainest first and the shortest last.
-        digest: SHA-256 of the first, which identifies the policy.
     """
 
     forms: tuple[str, ...]
-    digest: bytes
 
-    def memory_bytes(self) -> int:
-        """Its size in memory: an estimate for caches."""
-        return 200 + sum(map(getsizeof, self.forms))
+
+@dataclass(frozen=True, slots=True)
+class SessionGrant:
+    """What a session may do. Two that are equal have one policy.
+
+    Attributes:
+        buckets: names of buckets; None where the role itself confines the session to buckets.
+        permissions: actions such as ``s3:GetObject``.
+        ends: seconds since the epoch; from then on nothing is allowed.
+        partition: of the role's ARN, such as ``aws``.
+    """
+
+    buckets: tuple[str, ...] | None
+    permissions: tuple[str, ...]
+    ends: int
+    partition: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to allow: ``policy`` is None."""
+        if not any(actions.intersection(self.permissions) for actions, _ in _KINDS):
+            return True
+        return self.buckets is not None and not any(map(is_bucket, self.buckets))
+
+    def digest(self) -> bytes:
+        """SHA-256 that identifies it, for caches: far cheaper than its policy."""
+        # The representation of a tuple of strings is that of no other, and is ASCII or encodable.
+        parts = (self.buckets, self.permissions, self.ends, self.partition)
+        return hashlib.sha256(repr(parts).encode()).digest()
+
+    def policy(self) -> SessionPolicy:
+        """As ``session_policy``.
+
+        Raises:
+            AuthError: as there.
+            ValueError: it is empty.
+        """
+        made = session_policy(
+            self.buckets, self.permissions, ends=self.ends, partition=self.partition
+        )
+        if made is None:
+            raise ValueError("an empty grant has no policy")
+        return made
+
+    def log_left_out(self) -> None:
+        """Log how many names of buckets S3 does not permit, if there are any."""
+        left_out = sum(not is_bucket(name) for name in {*(self.buckets or ())})
+        if left_out:
+            log.warning("%d of a token's buckets have names that S3 does not permit", left_out)
+
+
+def buckets_of_call(buckets: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The buckets of a token that credentials are wanted for, each once and sorted.
+
+    Args:
+        buckets: of the token.
+        wanted: of the call, at least one.
+
+    Raises:
+        AuthError: CREDENTIALS_REFUSED where the token does not have all of them, or S3 does not
+            permit a name: the credentials would not do what the call wants.
+    """
+    names = {*wanted}
+    if others := len(names.difference(buckets)):
+        raise AuthError(
+            Reason.CREDENTIALS_REFUSED, f"{others} of the call's buckets are not in the token"
+        )
+    if not all(map(is_bucket, names)):
+        raise AuthError(
+            Reason.CREDENTIALS_REFUSED, "a bucket of the call has a name that S3 does not permit"
+        )
+    return tuple(sorted(names))
 
 
 def is_bucket(name: str) -> bool:
@@ -73,12 +140,17 @@ def is_bucket(name: str) -> bool:
 
 
 def session_policy(
-    buckets: tuple[str, ...], permissions: tuple[str, ...], *, ends: int, partition: str
+    buckets: tuple[str, ...] | None,
+    permissions: tuple[str, ...],
+    *,
+    ends: int,
+    partition: str,
 ) -> SessionPolicy | None:
     """The policy that allows ``permissions`` on ``buckets``, and nothing else.
 
     Args:
-        buckets: bucket names. Those against S3's rules are left out.
+        buckets: bucket names. Those against S3's rules are left out. None for whatever the role
+            allows: ``Resource`` is ``*``.
         permissions: actions such as ``s3:GetObject``. Those in neither table are left out.
         ends: seconds since the epoch; from then on nothing is allowed.
         partition: of the role's ARN, such as ``aws``.
@@ -89,14 +161,14 @@ def session_policy(
     Raises:
         AuthError: CREDENTIALS_REFUSED when it is longer than AWS accepts.
     """
-    names = sorted(set(filter(is_bucket, buckets)))
-    if left_out := {*buckets}.difference(names):
-        log.warning("%d of a token's buckets have names that S3 does not permit", len(left_out))
     granted = [
         (sorted(actions.intersection(permissions)), suffix)
         for actions, suffix in _KINDS
         if actions.intersection(permissions)
     ]
+    if buckets is None:
+        return SessionPolicy((_anywhere(granted, ends),)) if granted else None
+    names = sorted(set(filter(is_bucket, buckets)))
     if not names or not granted:
         return None
     plain, short = [make(names, granted, ends, partition) for make in (_plain, _short)]
@@ -105,46 +177,10 @@ def session_policy(
         raise AuthError(
             Reason.CREDENTIALS_REFUSED,
             f"the session policy for {len(names)} buckets has {len(short)} characters, and AWS "
-            f"accepts {MAX_POLICY_CHARACTERS}: put fewer buckets or permissions in the token",
+            f"accepts {MAX_POLICY_CHARACTERS}: {FEWER}",
+            setting=BUCKETS_BY,
         )
-    return SessionPolicy(forms, hashlib.sha256(plain.encode()).digest())
-
-
-_Key = tuple[tuple[str, ...], tuple[str, ...], int, str]
-"""Buckets, permissions, end and partition."""
-
-
-class SessionPolicies:
-    """A cache of policies by the claims that they are made of. Belongs to one event loop.
-
-    Every request needs a policy, and making one takes a quarter of a millisecond.
-    """
-
-    def __init__(self) -> None:
-        # A tuple of one: that there is no policy is cached, too.
-        self._made: LruCache[_Key, tuple[SessionPolicy | None]] = LruCache(
-            CACHE_SIZE, bytes_for(CACHE_SIZE, POLICY_BYTES)
-        )
-
-    def of(
-        self, buckets: tuple[str, ...], permissions: tuple[str, ...], *, ends: int, partition: str
-    ) -> SessionPolicy | None:
-        """As ``session_policy``."""
-        key = (buckets, permissions, ends, partition)
-        made = self._made.get(key)
-        if made is None:
-            made = (session_policy(buckets, permissions, ends=ends, partition=partition),)
-            self._made.put(key, made, _memory_bytes(key, made[0]))
-        return made[0]
-
-    def __len__(self) -> int:
-        return len(self._made)
-
-
-def _memory_bytes(key: _Key, policy: SessionPolicy | None) -> int:
-    buckets, permissions, _, _ = key
-    names = sum(getsizeof(names) + sum(map(getsizeof, names)) for names in (buckets, permissions))
-    return 200 + names + (policy.memory_bytes() if policy is not None else 0)
+    return SessionPolicy(forms)
 
 
 _Granted = Sequence[tuple[list[str], str]]
@@ -172,7 +208,13 @@ def _short(names: Sequence[str], granted: _Granted, ends: int, partition: str) -
     return _json({"Statement": [_statement(actions, arns, ends)]})
 
 
-def _statement(actions: list[str], arns: list[str], ends: int) -> dict[str, object]:
+def _anywhere(granted: _Granted, ends: int) -> str:
+    """The actions, on whatever the role allows them on."""
+    actions = [action for some, _ in granted for action in some]
+    return _json({"Version": "2012-10-17", "Statement": [_statement(actions, "*", ends)]})
+
+
+def _statement(actions: list[str], arns: list[str] | str, ends: int) -> dict[str, object]:
     end = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "Effect": "Allow",

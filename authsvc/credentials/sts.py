@@ -20,7 +20,7 @@ from botocore.parsers import ResponseParserError
 from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.aws import TABLE, Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
-from authsvc.credentials.policy import SessionPolicies, SessionPolicy
+from authsvc.credentials.policy import BUCKETS_BY, FEWER, SessionGrant, buckets_of_call
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
@@ -97,7 +97,6 @@ class StsBroker:
         self._sts = sts
         self._roles = tuple(roles)
         self._region = region
-        self._policies = SessionPolicies()
         self._cache: CredentialCache[AwsCredentials] = CredentialCache(counts)
 
     async def issue(
@@ -123,26 +122,40 @@ class StsBroker:
         if role is None:
             return None
         ends = math.floor(principal.expire_time)
-        policy = self._policies.of(
-            principal.buckets, principal.permissions, ends=ends, partition=role.partition
+        grant = SessionGrant(
+            self._buckets(principal, wanted), principal.permissions, ends, role.partition
         )
-        if policy is None:
+        if grant.is_empty:
+            grant.log_left_out()
             return None
         if ends <= now:
             raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
         # The tags distinguish clients and actors of one subject: they share no session.
         tags = tuple(session_tags(principal))
-        key = (principal.issuer, principal.subject, tags, role.arn, policy.digest)
-        assume = partial(self._assumed, principal, role, policy, ends - now)
+        key = (principal.issuer, principal.subject, tags, role.arn, grant.digest())
+        assume = partial(self._assumed, principal, role, grant, ends - now)
         return await self._cache.get(key, assume, ends=ends, now=now)
 
     async def close(self) -> None:
         """Cancel the calls in flight."""
         await self._cache.close()
 
+    def _buckets(self, principal: Principal, wanted: CredentialRequest) -> tuple[str, ...]:
+        """The buckets that a session is confined to.
+
+        Raises:
+            AuthError: CREDENTIALS_REFUSED where the call names others than the token's.
+        """
+        if wanted.buckets:
+            return buckets_of_call(principal.buckets, wanted.buckets)
+        return principal.buckets
+
     async def _assumed(
-        self, principal: Principal, role: RoleRule, policy: SessionPolicy, remaining_seconds: float
+        self, principal: Principal, role: RoleRule, grant: SessionGrant, remaining_seconds: float
     ) -> AwsCredentials:
+        # Here, and not before the cache: what does not fit is then a cached failure, and made once.
+        policy = grant.policy()
+        grant.log_left_out()
         duration = min(max(math.ceil(remaining_seconds), MIN_DURATION_SECONDS), role.max_seconds)
         assume = partial(self._sts.assume, role.arn, principal, duration_seconds=duration)
         try:
@@ -208,7 +221,7 @@ def _remedy(error: ClientError) -> tuple[str, str]:
             f": the session tags take too much: set {setting} to false, or pass on fewer tags "
             "from authsvc's own session"
         ), setting
-    return ": put fewer buckets or permissions in the token", ""
+    return f": {FEWER}", BUCKETS_BY
 
 
 def _code(error: ClientError) -> str:

@@ -14,7 +14,6 @@ import pytest
 from authsvc.common.lru import ENTRY_BYTES, MIN_CACHE_BYTES, LruCache, bytes_for
 from authsvc.common.newest import Newest
 from authsvc.console.feed import Feed
-from authsvc.credentials.policy import CACHE_SIZE, POLICY_BYTES, SessionPolicies
 from authsvc.domain.events import EVENT_BYTES, EventType, SessionEvent
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import (
@@ -232,38 +231,6 @@ def test_large_records_do_not_fill_the_memory(traced: Callable[[], int]) -> None
         cache.put(record(number, 50))
     assert 0 < len(cache) < 500
     assert traced() < 1.2 * 1_000 * RECORD_BYTES
-
-
-@pytest.mark.parametrize(
-    ("buckets", "permissions"),
-    [
-        ([f"b{n:03}{'x' * 1_000}" for n in range(30)], ["s3:GetObject"]),  # no names of buckets
-        ([f"b{n:03}{'x' * 1_000}" for n in range(30)], []),  # nothing is permitted either
-        (["alpha"], ["x" * 48_000]),
-    ],
-    ids=["buckets", "no policy", "permission"],
-)
-def test_policies_of_large_claims_do_not_fill_the_memory(
-    buckets: list[str], permissions: list[str], traced: Callable[[], int]
-) -> None:
-    policies = SessionPolicies()
-    for number in range(CACHE_SIZE + 100):
-        own = tuple(f"{number:05}-{name}" for name in buckets)
-        actions = tuple(f"{name}{number}" for name in permissions)
-        policies.of(own, actions, ends=2_000_000_000, partition="aws")
-    assert 100 < len(policies) < CACHE_SIZE
-    assert traced() < 1.2 * CACHE_SIZE * POLICY_BYTES
-
-
-def test_policies_of_real_claims_are_cached(traced: Callable[[], int]) -> None:
-    policies = SessionPolicies()
-    for number in range(CACHE_SIZE + 100):
-        who = token_of(real(number)).principal
-        policies.of(
-            who.buckets, (*who.permissions, "s3:GetObject"), ends=2_000_000_000, partition="aws"
-        )
-    assert len(policies) == CACHE_SIZE
-    assert traced() < CACHE_SIZE * POLICY_BYTES
 
 
 LONG = "é☃" * 500

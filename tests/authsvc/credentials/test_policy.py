@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from authsvc.credentials.policy import (
     MAX_POLICY_CHARACTERS,
+    SessionGrant,
     SessionPolicy,
+    buckets_of_call,
     is_bucket,
     session_policy,
 )
@@ -214,6 +216,95 @@ def test_a_rejection_says_what_mends_it() -> None:
     ) as no:
         policy_of(tuple(f"bucket-{number:013}" for number in range(40)), FOUR)
     assert no.value.reason is Reason.CREDENTIALS_REFUSED
+
+
+def test_the_buckets_of_a_call_are_sorted_each_once() -> None:
+    assert buckets_of_call(("alpha", "beta", "gamma"), ("gamma", "alpha", "gamma")) == (
+        "alpha",
+        "gamma",
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "detail"),
+    [
+        (("alpha", "other"), "1 of the call's buckets"),
+        (("other", "another"), "2 of the call's buckets"),
+        (("alph",), "not in the token"),
+        (("Al*",), "S3 does not permit"),
+        (("alpha", "Al*"), "S3 does not permit"),
+    ],
+)
+def test_a_call_for_other_buckets_is_rejected(wanted: tuple[str, ...], detail: str) -> None:
+    with pytest.raises(AuthError, match=detail) as no:
+        buckets_of_call(("alpha", "Al*"), wanted)
+    assert no.value.reason is Reason.CREDENTIALS_REFUSED
+
+
+def test_anywhere_means_whatever_the_role_allows() -> None:
+    policy = SessionGrant(None, ("s3:GetObject", "s3:*", "s3:ListBucket"), ENDS, "aws").policy()
+    (form,) = policy.forms
+    assert json.loads(form) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket", "s3:GetObject"],
+                "Resource": "*",
+                "Condition": {"DateLessThan": {"aws:CurrentTime": END}},
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("buckets", "permissions"),
+    [
+        ((), FOUR),
+        (("Al*", "b/c"), FOUR),
+        (("alpha",), ()),
+        (("alpha",), ("s3:*",)),
+        (None, ("s3:*",)),
+        (None, ()),
+    ],
+)
+def test_an_empty_grant_has_no_policy(
+    buckets: tuple[str, ...] | None, permissions: tuple[str, ...]
+) -> None:
+    grant = SessionGrant(buckets, permissions, ENDS, "aws")
+    assert grant.is_empty
+    assert session_policy(buckets, permissions, ends=ENDS, partition="aws") is None
+    with pytest.raises(ValueError, match="empty"):
+        grant.policy()
+
+
+NAMES_OF_TWO = st.lists(
+    st.sampled_from(["a", "b", "a', 'b", "a,b", "\ud800", "'", "\\"]), max_size=3
+)
+
+
+@given(NAMES_OF_TWO, NAMES_OF_TWO, NAMES_OF_TWO, NAMES_OF_TWO)
+def test_two_grants_have_one_digest_only_if_they_are_equal(
+    buckets: list[str], permissions: list[str], others: list[str], more: list[str]
+) -> None:
+    one = SessionGrant(tuple(buckets), tuple(permissions), ENDS, "aws")
+    two = SessionGrant(tuple(others), tuple(more), ENDS, "aws")
+    assert (one.digest() == two.digest()) is (one == two)
+    for other in (
+        SessionGrant(None, one.permissions, ENDS, "aws"),
+        SessionGrant(one.buckets, one.permissions, ENDS + 1, "aws"),
+        SessionGrant(one.buckets, one.permissions, ENDS, "aws-cn"),
+    ):
+        assert other.digest() != one.digest()
+
+
+def test_names_that_are_left_out_are_counted_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    SessionGrant(("alpha", "Al*", "Al*", "b/c"), FOUR, ENDS, "aws").log_left_out()
+    SessionGrant(("alpha",), FOUR, ENDS, "aws").log_left_out()
+    SessionGrant(None, FOUR, ENDS, "aws").log_left_out()
+    assert [it.message for it in caplog.records] == [
+        "2 of a token's buckets have names that S3 does not permit"
+    ]
 
 
 def test_the_short_form() -> None:

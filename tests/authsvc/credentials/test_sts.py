@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from authsvc.credentials.attribution import session_name
 from authsvc.credentials.aws import Identity, KeyFiles, Sts, WebIdentity, sts_client
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
 from authsvc.credentials.sts import RoleRule, StsBroker
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Actor, AwsCredentials, Principal, Secret
 from demo.s3 import serving_s3
@@ -71,16 +72,21 @@ async def broker(fake_sts: FakeSts, keys: KeyFiles, clock: Clock) -> AsyncIterat
         yield broker
 
 
-async def issued(broker: StsBroker, who: Principal, now: float = START) -> AwsCredentials:
+async def issued(
+    broker: StsBroker, who: Principal, now: float = START, *, buckets: Sequence[str] = ()
+) -> AwsCredentials:
+    wanted = CredentialRequest(buckets=tuple(buckets))
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        got = await broker.issue(who, token=TOKEN, resource=RESOURCE, now=now)
+        got = await broker.issue(who, token=TOKEN, resource=RESOURCE, now=now, wanted=wanted)
     assert isinstance(got, AwsCredentials)
     return got
 
 
-async def refused(broker: StsBroker, who: Principal, now: float = START) -> AuthError:
+async def refused(
+    broker: StsBroker, who: Principal, now: float = START, *, buckets: Sequence[str] = ()
+) -> AuthError:
     with pytest.raises(AuthError) as caught:
-        await issued(broker, who, now)
+        await issued(broker, who, now, buckets=buckets)
     return caught.value
 
 
@@ -455,6 +461,68 @@ async def test_a_policy_that_is_too_long_is_rejected_without_a_call(
     error = await refused(broker, principal(buckets=tuple(f"bucket-{n:030}" for n in range(40))))
     assert error.reason is Reason.CREDENTIALS_REFUSED
     assert not fake_sts.calls
+
+
+MANY = tuple(f"bucket-{number:03}-of-a-large-token" for number in range(500))
+
+
+async def test_one_of_500_buckets_fits(broker: StsBroker, fake_sts: FakeSts) -> None:
+    who = principal(buckets=MANY)
+    await issued(broker, who, buckets=[MANY[250]])
+    (call,) = fake_sts.calls
+    named = {arn for it in json.loads(call["Policy"])["Statement"] for arn in it["Resource"]}
+    assert named == {f"arn:aws:s3:::{MANY[250]}", f"arn:aws:s3:::{MANY[250]}/*"}
+
+
+async def test_500_buckets_do_not_and_the_error_names_the_two_ways_out(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    error = await refused(broker, principal(buckets=MANY))
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert "name the buckets of the call" in error.detail
+    assert 'buckets_by = "role"' in error.detail
+    assert error.setting == "credentials.sts.buckets_by"
+    assert not fake_sts.calls
+
+
+async def test_a_selection_is_a_session_of_its_own_and_cached_in_any_order(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    who = principal(buckets=("alpha", "beta", "gamma"))
+    selections = [(), ("alpha",), ("beta",), ("alpha", "beta"), ("alpha", "beta", "gamma")]
+    got = [await issued(broker, who, buckets=it) for it in selections]
+    again = [await issued(broker, who, buckets=it[::-1]) for it in selections]
+    assert got == again
+    # All of the token's are those that no selection stands for.
+    assert len({it.access_key_id for it in got}) == len(fake_sts.calls) == 4
+    assert got[0] is got[4]
+
+
+async def test_200_calls_for_one_bucket_are_one_call_of_sts(
+    broker: StsBroker, fake_sts: FakeSts
+) -> None:
+    fake_sts.hold.clear()
+    who = principal(buckets=("alpha", "beta"))
+    calls = [
+        asyncio.ensure_future(issued(broker, who, buckets=[("alpha", "beta")[number % 2]]))
+        for number in range(200)
+    ]
+    await asyncio.to_thread(fake_sts.arrived.wait, TIMEOUT_SECONDS)
+    fake_sts.hold.set()
+    got = await asyncio.gather(*calls)
+    assert len(fake_sts.calls) == 2
+    assert len({it.access_key_id for it in got}) == 2
+    assert {it.access_key_id for it in got[::2]} == {got[0].access_key_id}
+
+
+@pytest.mark.parametrize("buckets", [["other"], ["alpha", "other"], ["*"], ["alpha*"]])
+async def test_a_selection_beyond_the_token_makes_no_call(
+    broker: StsBroker, fake_sts: FakeSts, buckets: list[str]
+) -> None:
+    await issued(broker, principal())
+    error = await refused(broker, principal(), buckets=buckets)
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert len(fake_sts.calls) == 1
 
 
 async def test_an_sts_that_hangs_is_not_waited_for(
