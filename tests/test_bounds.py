@@ -85,8 +85,11 @@ BOUNDED = {
     "authsvc/credentials/cache.py": {
         "CacheCounts.failed": NAMES,
         "CredentialCache._calls": "256",
-        "CredentialCache._failed": "4,096 and 64 MiB",
-        "CredentialCache._cached": "4,096 and 64 MiB",
+        "CredentialCache._calls_of": "principals with calls in flight, each removed with its last",
+    },
+    "authsvc/credentials/owned.py": {
+        "OwnedCache._entries": "its max_entries and max_bytes; those of one owner, max_owned",
+        "OwnedCache._keys": "the keys of _entries",
     },
     "authsvc/diagnosis/__init__.py": {"Report.findings": ONE_COMMAND},
     "authsvc/diagnosis/envoy/configuration.py": {

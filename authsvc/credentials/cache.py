@@ -1,11 +1,14 @@
 """Issued credentials, cached in memory until they expire and renewed before.
 
-Concurrent requests for the same credentials share one call.
+Concurrent requests for the same credentials share one call. No principal takes the entries or the
+calls of others: it can vary what it asks for, by its tokens and by the buckets that it names.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import logging
 import math
 from collections import Counter
@@ -14,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
 
-from authsvc.common.lru import LruCache
 from authsvc.common.unexpected import log_unexpected
+from authsvc.credentials.owned import OwnedCache
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, BearerCredentials
 
@@ -34,21 +37,44 @@ the parts of an entry that are no secret."""
 MAX_CONCURRENT_CALLS = 256
 """Calls in flight: a flood of principals is not passed on to the issuer of credentials."""
 
+MAX_OWNED = 64
+"""Cached credentials of one principal, and as many failures: 1/64 of the cache. A principal has one
+for each of its tokens, actors and sets of buckets that are in use at one time: a tool that works
+with each of ``MAX_BUCKETS`` buckets finds all of them cached."""
+
+MAX_OWN_CALLS = 16
+"""Calls in flight of one principal, 1/16 of all: as many as one request may ask for
+(``MAX_REQUESTS``)."""
+
 RENEWAL_FRACTION = 0.8
 """The part of their lifetime after which credentials are renewed, in the background."""
 
 FAILURE_SECONDS = 5.0
 """How long a failure is cached before the issuer of credentials is called again."""
 
+REJECTED_SECONDS = 5.0
+"""Age from which a token that an API has rejected is replaced. A younger one would not be the last
+that is rejected: the cause is another, and each request would be a call."""
+
 CredentialsT = TypeVar("CredentialsT", AwsCredentials, BearerCredentials)
 
 
 @dataclass(slots=True)
 class _Cached(Generic[CredentialsT]):
-    """Credentials, and when to renew them if new ones would expire later."""
+    """Credentials, when they were issued, and when to renew them if new ones would expire later."""
 
     credentials: CredentialsT
+    issue_time: float
     renew_time: float
+
+    def is_rejected(self, digest: bytes, now: float) -> bool:
+        """Whether an API has rejected this very token, and a new one may be requested."""
+        if not digest or now < self.issue_time + REJECTED_SECONDS:
+            return False
+        if not isinstance(self.credentials, BearerCredentials):
+            return False
+        token = self.credentials.access_token.reveal().encode()
+        return hmac.compare_digest(hashlib.sha256(token).digest(), digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +100,10 @@ class _Failure:
 
 @dataclass(slots=True)
 class CacheCounts:
-    """Events of caches, for metrics.
+    """Events of the caches of one name, for metrics.
 
     Attributes:
+        name: of the credentials in the configuration; empty for those without one.
         hits: requests that were served with cached credentials.
         misses: requests that waited for the issuer of credentials.
         cached_failures: requests that failed with a cached failure.
@@ -84,11 +111,23 @@ class CacheCounts:
         failed: calls to the issuer of credentials that failed, by reason.
     """
 
+    name: str = ""
     hits: int = 0
     misses: int = 0
     cached_failures: int = 0
     issued: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup(Generic[CredentialsT]):
+    """What ``get`` is given."""
+
+    key: Hashable
+    issue: Callable[[], Awaitable[CredentialsT]]
+    owner: Hashable
+    ends: float
+    now: float
 
 
 class CredentialCache(Generic[CredentialsT]):
@@ -100,40 +139,50 @@ class CredentialCache(Generic[CredentialsT]):
 
     def __init__(self, counts: CacheCounts | None = None) -> None:
         self._counts = counts or CacheCounts()
-        self._cached: LruCache[Hashable, _Cached[CredentialsT]] = LruCache(CACHE_SIZE, CACHE_BYTES)
-        self._failed: LruCache[Hashable, _Failure] = LruCache(CACHE_SIZE, CACHE_BYTES)
+        self._cached: OwnedCache[_Cached[CredentialsT]] = OwnedCache(
+            CACHE_SIZE, CACHE_BYTES, MAX_OWNED
+        )
+        self._failed: OwnedCache[_Failure] = OwnedCache(CACHE_SIZE, CACHE_BYTES, MAX_OWNED)
         self._calls: dict[Hashable, asyncio.Task[CredentialsT]] = {}
+        self._calls_of: Counter[Hashable] = Counter()
 
     async def get(
         self,
         key: Hashable,
         issue: Callable[[], Awaitable[CredentialsT]],
         *,
+        owner: Hashable,
         ends: float,
         now: float,
+        rejected: bytes = b"",
     ) -> CredentialsT:
         """The cached credentials of ``key``, or those that ``issue`` returns.
 
         Args:
-            key: everything that the result of ``issue`` depends on, except ``ends``.
+            key: everything that the result of ``issue`` depends on, except ``ends``; ``owner`` is
+                part of it.
             issue: requests new ones. A caller that is cancelled does not cancel it for others.
+            owner: the principal, by issuer and subject. It has ``MAX_OWNED`` entries and
+                ``MAX_OWN_CALLS`` calls at most.
             ends: when the token expires. No credentials are given a later ``expire_time``. It may
                 change: each answer of introspection says anew when the token expires.
             now: seconds since the epoch.
+            rejected: SHA-256 of an access token that an API has rejected, or empty. That token is
+                not returned again once it is ``REJECTED_SECONDS`` old: a new one is requested.
+                AWS's credentials are returned whatever it is.
 
         Raises:
-            AuthError: as ``issue``; CREDENTIALS_UNAVAILABLE when ``MAX_CONCURRENT_CALLS`` are in
-                flight.
+            AuthError: as ``issue``; CREDENTIALS_UNAVAILABLE when as many calls are in flight as may
+                be, of all or of this principal.
         """
         cached = self._cached.get(key)
-        if cached is not None and now < cached.credentials.expire_time <= ends:
-            if (
-                now >= cached.renew_time
-                and ends > cached.credentials.expire_time
-                and key not in self._calls
-                and len(self._calls) < MAX_CONCURRENT_CALLS
-            ):
-                self._call(key, issue, ends, now)
+        if (
+            cached is not None
+            and now < cached.credentials.expire_time <= ends
+            and not cached.is_rejected(rejected, now)
+        ):
+            if now >= cached.renew_time and ends > cached.credentials.expire_time:
+                self._renew(_Lookup(key, issue, owner, ends, now))
             self._counts.hits += 1
             return cached.credentials
         failure = self._failed.get(key)
@@ -143,9 +192,9 @@ class CredentialCache(Generic[CredentialsT]):
         self._counts.misses += 1
         call = self._calls.get(key)
         if call is None:
-            if len(self._calls) >= MAX_CONCURRENT_CALLS:
-                raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, "too many calls are in flight")
-            call = self._call(key, issue, ends, now)
+            if fault := self._no_call(owner):
+                raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, fault)
+            call = self._call(_Lookup(key, issue, owner, ends, now))
         # A caller that is cancelled does not cancel the call for the others.
         return await asyncio.shield(call)
 
@@ -156,32 +205,46 @@ class CredentialCache(Generic[CredentialsT]):
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
-    def _call(
-        self, key: Hashable, issue: Callable[[], Awaitable[CredentialsT]], ends: float, now: float
-    ) -> asyncio.Task[CredentialsT]:
-        call = asyncio.create_task(self._issued(key, issue, ends, now), name="issue credentials")
-        self._calls[key] = call
-        call.add_done_callback(partial(self._called, key))
+    def _renew(self, lookup: _Lookup[CredentialsT]) -> None:
+        """Request new ones in the background, unless that is under way or there may be no call."""
+        if lookup.key not in self._calls and not self._no_call(lookup.owner):
+            self._call(lookup)
+
+    def _no_call(self, owner: Hashable) -> str:
+        """Why there may be no further call at the moment; empty where there may."""
+        if len(self._calls) >= MAX_CONCURRENT_CALLS:
+            return "too many calls are in flight"
+        if self._calls_of[owner] >= MAX_OWN_CALLS:
+            return "too many calls of this principal are in flight"
+        return ""
+
+    def _call(self, lookup: _Lookup[CredentialsT]) -> asyncio.Task[CredentialsT]:
+        call = asyncio.create_task(self._issued(lookup), name="issue credentials")
+        self._calls[lookup.key] = call
+        self._calls_of[lookup.owner] += 1
+        call.add_done_callback(partial(self._called, lookup))
         return call
 
-    def _called(self, key: Hashable, call: asyncio.Task[CredentialsT]) -> None:
-        del self._calls[key]
+    def _called(self, lookup: _Lookup[CredentialsT], call: asyncio.Task[CredentialsT]) -> None:
+        del self._calls[lookup.key]
+        self._calls_of[lookup.owner] -= 1
+        if not self._calls_of[lookup.owner]:
+            del self._calls_of[lookup.owner]
         # asyncio logs an exception that nobody retrieves, as when all callers were cancelled.
         error = None if call.cancelled() else call.exception()
         if error is not None and not isinstance(error, AuthError):
             log_unexpected(log, "issuing credentials has failed", error)
 
-    async def _issued(
-        self, key: Hashable, issue: Callable[[], Awaitable[CredentialsT]], ends: float, now: float
-    ) -> CredentialsT:
+    async def _issued(self, lookup: _Lookup[CredentialsT]) -> CredentialsT:
+        now, ends = lookup.now, lookup.ends
         try:
-            issued = await issue()
+            issued = await lookup.issue()
             if issued.expire_time <= now:
                 raise AuthError(
                     Reason.CREDENTIALS_UNAVAILABLE, "the credentials had expired on arrival"
                 )
         except AuthError as error:
-            self._note_failure(key, error, now)
+            self._note_failure(lookup, error)
             raise
         self._counts.issued += 1
         expire_time = min(issued.expire_time, ends)
@@ -191,27 +254,34 @@ class CredentialCache(Generic[CredentialsT]):
             expire_time=expire_time,
             renew_time=renew_time if expire_time < ends else math.inf,
         )
-        cost = _KEY_BYTES + credentials.memory_bytes()
-        self._cached.put(key, _Cached(credentials, renew_time), cost)
+        self._cached.put(
+            lookup.key,
+            _Cached(credentials, now, renew_time),
+            _KEY_BYTES + credentials.memory_bytes(),
+            owner=lookup.owner,
+            until=expire_time,
+            now=now,
+        )
         return credentials
 
-    def _note_failure(self, key: Hashable, error: AuthError, now: float) -> None:
-        log.warning("no credentials were issued: %s", error)
+    def _note_failure(self, lookup: _Lookup[CredentialsT], error: AuthError) -> None:
+        of_name = f" for {self._counts.name}" if self._counts.name else ""
+        log.warning("no credentials were issued%s: %s", of_name, error)
         self._counts.failed[error.reason.name] += 1
         # An issuer that asks for a longer pause gets it.
-        pause = max(FAILURE_SECONDS, error.retry_after_seconds or 0.0)
-        cached = self._cached.peek(key)
+        until = lookup.now + max(FAILURE_SECONDS, error.retry_after_seconds or 0.0)
+        cached = self._cached.peek(lookup.key)
         if error.reason is Reason.CREDENTIALS_REFUSED:
             # The issuer rejects the principal: earlier credentials are not used any more.
-            self._cached.discard(key)
+            self._cached.discard(lookup.key)
         elif cached is not None:
-            cached.renew_time = now + pause
-        cost = _KEY_BYTES + 4 * len(error.detail)
+            cached.renew_time = until
         failure = _Failure(
-            now + pause,
+            until,
             error.reason,
             error.detail,
             error.setting,
             is_retryable=error.retry_after_seconds is not None,
         )
-        self._failed.put(key, failure, cost)
+        cost = _KEY_BYTES + 4 * len(error.detail)
+        self._failed.put(lookup.key, failure, cost, owner=lookup.owner, until=until, now=lookup.now)

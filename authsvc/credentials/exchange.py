@@ -142,7 +142,14 @@ class ExchangeBroker:
         digest = hashlib.sha256(token.reveal().encode()).digest()
         key = (principal.issuer, principal.subject, digest)
         exchanged = partial(self._exchanged, principal, token, now)
-        return await self._cache.get(key, exchanged, ends=ends, now=now)
+        return await self._cache.get(
+            key,
+            exchanged,
+            owner=(principal.issuer, principal.subject),
+            ends=ends,
+            now=now,
+            rejected=wanted.rejected,
+        )
 
     async def close(self) -> None:
         """Cancel the calls in flight."""

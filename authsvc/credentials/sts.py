@@ -134,7 +134,8 @@ class StsBroker:
         tags = tuple(session_tags(principal))
         key = (principal.issuer, principal.subject, tags, role.arn, grant.digest())
         assume = partial(self._assumed, principal, role, grant, ends - now)
-        return await self._cache.get(key, assume, ends=ends, now=now)
+        owner = (principal.issuer, principal.subject)
+        return await self._cache.get(key, assume, owner=owner, ends=ends, now=now)
 
     async def close(self) -> None:
         """Cancel the calls in flight."""

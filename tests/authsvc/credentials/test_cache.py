@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from hashlib import sha256
 
 import pytest
 
 from authsvc.credentials.cache import (
     FAILURE_SECONDS,
     MAX_CONCURRENT_CALLS,
+    MAX_OWN_CALLS,
+    MAX_OWNED,
+    REJECTED_SECONDS,
     RENEWAL_FRACTION,
+    CacheCounts,
     CredentialCache,
 )
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import BearerCredentials, Secret
+from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Secret
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 
@@ -51,15 +56,32 @@ class Issuer:
 class Cached:
     """A cache in front of an issuer."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, name: str = "") -> None:
         self.clock = clock
-        self.cache: CredentialCache[BearerCredentials] = CredentialCache()
+        self.cache: CredentialCache[BearerCredentials] = CredentialCache(CacheCounts(name))
         self.issuer = Issuer(clock)
 
-    async def get(self, key: str = "alice", *, ends: float = ENDS) -> str:
-        """The token that is issued."""
+    async def get(
+        self, key: str = "alice", *, owner: str = "", ends: float = ENDS, rejected: str = ""
+    ) -> str:
+        """The token that is issued.
+
+        Args:
+            key: what is asked for.
+            owner: whose it is; without it, each key has an owner of its own.
+            ends: when the token of the request expires.
+            rejected: the token that the API has rejected.
+        """
+        digest = sha256(rejected.encode()).digest() if rejected else b""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            got = await self.cache.get(key, self.issuer, ends=ends, now=self.clock())
+            got = await self.cache.get(
+                key,
+                self.issuer,
+                owner=owner or key,
+                ends=ends,
+                now=self.clock(),
+                rejected=digest,
+            )
         assert self.clock() < got.expire_time <= ends
         return got.access_token.reveal()
 
@@ -155,7 +177,7 @@ async def test_no_frames_are_kept_with_a_failure(cached: Cached) -> None:
     cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED, "why")
     with pytest.raises(AuthError, match="why"):
         await cached.get()
-    [(_, failure)] = cached.cache._failed.items()
+    failure = cached.cache._failed.peek("alice")
     # Tokens and responses are among a frame's variables.
     assert not any(isinstance(it, BaseException) for it in gc.get_referents(failure))
 
@@ -228,7 +250,7 @@ async def test_a_flood_of_principals_is_not_passed_on(cached: Cached) -> None:
 async def test_those_used_least_recently_are_evicted(
     cached: Cached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached.cache._cached, "max_entries", 2)
+    monkeypatch.setattr(cached.cache._cached, "_max_entries", 2)
     for key in ("a", "b", "a", "c"):
         await cached.get(key)
     assert cached.issuer.calls == 3
@@ -268,3 +290,134 @@ async def test_credentials_are_renewed_once_the_token_lasts_longer(cached: Cache
 async def test_credentials_do_not_outlive_a_token_that_was_shortened(cached: Cached) -> None:
     assert await cached.get(ends=START + 600) == "token-1"
     assert await cached.get(ends=START + 60) == "token-2"
+
+
+async def test_a_principal_has_a_part_of_the_calls(cached: Cached) -> None:
+    cached.issuer.open.clear()
+    asking = [
+        asyncio.create_task(cached.get(f"bucket-{n}", owner="mallory"))
+        for n in range(MAX_OWN_CALLS)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with pytest.raises(AuthError, match="of this principal") as refused:
+        await cached.get("one more", owner="mallory")
+    assert refused.value.reason is Reason.CREDENTIALS_UNAVAILABLE
+    shared = asyncio.create_task(cached.get("bucket-0", owner="mallory"))
+    other = asyncio.create_task(cached.get("bucket-0 of alice", owner="alice"))
+    cached.issuer.open.set()
+    await asyncio.gather(*asking, shared, other)
+    assert cached.issuer.calls == MAX_OWN_CALLS + 1
+    # Each call that ends makes room, a failed one as well.
+    cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED, "why")
+    for n in range(2 * MAX_OWN_CALLS):
+        with pytest.raises(AuthError, match="why"):
+            await cached.get(f"refused-{n}", owner="mallory")
+    await cached.settle()
+    assert not cached.cache._calls_of
+
+
+async def test_a_principal_at_its_limit_is_not_renewed_and_is_served(cached: Cached) -> None:
+    await cached.get("a", owner="alice")
+    cached.clock.advance(3600 * RENEWAL_FRACTION)
+    cached.issuer.open.clear()
+    asking = [
+        asyncio.create_task(cached.get(f"b-{n}", owner="alice")) for n in range(MAX_OWN_CALLS)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await cached.get("a", owner="alice") == "token-1"
+    assert len(cached.cache._calls) == MAX_OWN_CALLS
+    cached.issuer.open.set()
+    await asyncio.gather(*asking)
+    assert await cached.get("a", owner="alice") == "token-1"
+    await cached.settle()
+    assert cached.issuer.calls == 1 + MAX_OWN_CALLS + 1
+
+
+async def test_a_principal_evicts_its_own(cached: Cached) -> None:
+    await cached.get("of alice", owner="alice")
+    for n in range(MAX_OWNED + 1):
+        await cached.get(f"bucket-{n}", owner="mallory")
+    calls = cached.issuer.calls
+    await cached.get("of alice", owner="alice")
+    await cached.get("bucket-1", owner="mallory")
+    assert cached.issuer.calls == calls
+    await cached.get("bucket-0", owner="mallory")
+    assert cached.issuer.calls == calls + 1
+
+
+async def test_failures_are_bounded_by_principal(cached: Cached) -> None:
+    cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED, "why")
+    for n in range(MAX_OWNED + 1):
+        with pytest.raises(AuthError, match="why"):
+            await cached.get(f"bucket-{n}", owner="mallory")
+    assert len(cached.cache._failed) == MAX_OWNED
+
+
+async def test_a_rejected_token_is_replaced_by_one_call(cached: Cached) -> None:
+    assert await cached.get() == "token-1"
+    cached.clock.advance(REJECTED_SECONDS)
+    asked = [cached.get(rejected="token-1") for _ in range(20)]
+    assert {*await asyncio.gather(*asked)} == {"token-2"}
+    assert cached.issuer.calls == 2
+    # One that has been told late gets the present one, which is another.
+    cached.clock.advance(REJECTED_SECONDS)
+    assert await cached.get(rejected="token-1") == "token-2"
+    assert await cached.get() == "token-2"
+    assert cached.issuer.calls == 2
+
+
+async def test_a_young_token_is_not_replaced(cached: Cached) -> None:
+    """An API that rejects every token does not cause a call for each request."""
+    token = await cached.get()
+    cached.clock.advance(REJECTED_SECONDS - 0.1)
+    assert await cached.get(rejected=token) == "token-1"
+    cached.clock.advance(0.1)
+    for _ in range(20):
+        token = await cached.get(rejected=token)
+    assert (token, cached.issuer.calls) == ("token-2", 2)
+
+
+async def test_a_failed_replacement_leaves_the_rejected_one_to_others(cached: Cached) -> None:
+    await cached.get()
+    cached.clock.advance(REJECTED_SECONDS)
+    cached.issuer.error = AuthError(Reason.CREDENTIALS_UNAVAILABLE, "why")
+    for _ in range(3):
+        with pytest.raises(AuthError, match="why"):
+            await cached.get(rejected="token-1")
+    assert cached.issuer.calls == 2
+    assert await cached.get() == "token-1"
+
+
+async def test_credentials_of_aws_are_not_replaced(clock: Clock) -> None:
+    cache: CredentialCache[AwsCredentials] = CredentialCache()
+    keys = AwsCredentials("AKIA", Secret("s"), Secret("t"), "eu-west-1", START + 3600)
+    calls = 0
+
+    async def issue() -> AwsCredentials:
+        nonlocal calls
+        calls += 1
+        return keys
+
+    for seconds in (0, 60):
+        await cache.get(
+            "alice",
+            issue,
+            owner="alice",
+            ends=ENDS,
+            now=START + seconds,
+            rejected=sha256(b"t").digest(),
+        )
+    assert calls == 1
+
+
+async def test_the_log_names_the_credentials(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, said in (("", "no credentials were issued: "), ("api", "issued for api: ")):
+        cached = Cached(clock, name)
+        cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED, "why")
+        with pytest.raises(AuthError, match="why"):
+            await cached.get()
+        assert said in caplog.text
