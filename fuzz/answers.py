@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from authsvc.common.oauth_errors import error_code
-from authsvc.credentials.exchange import read_answer
+from authsvc.credentials.exchange.answers import read_answer
 from authsvc.domain.errors import AuthError
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.introspection_answers import IntrospectedIssuer

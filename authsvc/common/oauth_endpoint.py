@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -18,6 +18,11 @@ MAX_RETRY_AFTER_SECONDS = 30.0
 
 _ELSEWHERE = frozenset({301, 302, 303, 307, 308, 404, 405, 410})
 """Statuses of a URL that is not the endpoint's."""
+
+
+Details = Callable[[bytes, Sequence[str]], str]
+"""Reads more in the body of an error, for operators. Its second argument is what the request held:
+the body may repeat it, and the result must not."""
 
 
 class EndpointError(Exception):
@@ -84,12 +89,15 @@ class OAuthEndpoint:
         """The table of the configuration that its settings are in."""
         return self._authentication.setting.rpartition(".")[0]
 
-    async def post(self, form: Mapping[str, str], now: float) -> bytes:
+    async def post(
+        self, form: Mapping[str, str], now: float, details: Details | None = None
+    ) -> bytes:
         """The body of the response to a form.
 
         Args:
             form: the parameters, without those of client authentication.
             now: seconds since the epoch.
+            details: reads more in the body of an error; None for nothing.
 
         Raises:
             EndpointError: there is no response with status 200.
@@ -103,10 +111,12 @@ class OAuthEndpoint:
             body, _ = await self._fetcher.post(self._url, {**form, **client.form}, client.headers)
         except FetchError as error:
             sent = (*form.values(), client.secret, *client.headers.values())
-            raise self._failure(error, sent, now) from None
+            raise self._failure(error, sent, now, details) from None
         return body
 
-    def _failure(self, error: FetchError, sent: tuple[str, ...], now: float) -> EndpointError:
+    def _failure(
+        self, error: FetchError, sent: tuple[str, ...], now: float, details: Details | None
+    ) -> EndpointError:
         if error.status is None:
             setting = f"{self._table}.{error.setting}" if error.setting else ""
             return EndpointError(str(error), setting=setting, failure=error.failure)
@@ -119,6 +129,8 @@ class OAuthEndpoint:
         elif not code:
             detail = str(error)
             setting = f"{self._table}.endpoint" if error.status in _ELSEWHERE else ""
+        if details is not None and (more := details(error.body, sent)):
+            detail += f"; {more}"
         return EndpointError(
             detail,
             status=error.status,

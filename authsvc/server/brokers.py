@@ -7,15 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import CacheCounts
-from authsvc.credentials.exchange import ACCESS_TOKEN, JWT, ExchangeBroker, ExchangeRequest
 from authsvc.credentials.routing import CredentialRouter
 from authsvc.credentials.static import StaticBroker
 from authsvc.domain.resolution import AwsCredentials
-from authsvc.server.clients import endpoint_of
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
+from authsvc.server.exchange import exchange_broker
 from authsvc.server.secret_files import secret_of
-
-_TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
 
 
 @asynccontextmanager
@@ -46,30 +43,11 @@ async def open_broker(
 
                 broker = await open_sts_broker(table, closing, counts)
             else:
-                broker = _exchange_broker(table, closing, counts)
+                broker = exchange_broker(table, closing, counts)
             named |= dict.fromkeys(table.resources, broker)
             if not table.resources:
                 otherwise = broker
         yield CredentialRouter(named, otherwise) if named else otherwise
-
-
-def _exchange_broker(
-    table: ExchangeSettings, closing: AsyncExitStack, counts: CacheCounts | None
-) -> ExchangeBroker:
-    broker = ExchangeBroker(
-        ExchangeRequest(
-            issuers=frozenset(table.issuers),
-            client_id=table.client_id,
-            audience=table.audience,
-            api=table.api,
-            scopes=table.scopes,
-            subject_token_type=_TOKEN_TYPES[table.subject_token_type],
-        ),
-        endpoint_of(table, "credentials.exchange"),
-        counts,
-    )
-    closing.push_async_callback(broker.close)
-    return broker
 
 
 def _static(settings: StaticCredentials) -> AwsCredentials:

@@ -23,7 +23,7 @@ from authsvc.cli.check_config import problems
 from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS
-from authsvc.credentials.exchange import DEFAULT_EXPIRES_IN_SECONDS
+from authsvc.credentials.exchange.answers import DEFAULT_EXPIRES_IN_SECONDS
 from authsvc.diagnosis import Level, diagnose, service
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
-from authsvc.credentials.exchange import DEFAULT_EXPIRES_IN_SECONDS
+from authsvc.credentials.exchange.answers import DEFAULT_EXPIRES_IN_SECONDS
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Actor, BearerCredentials, Principal, Secret
 from authsvc.server.brokers import open_broker
