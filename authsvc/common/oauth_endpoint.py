@@ -110,7 +110,8 @@ class OAuthEndpoint:
         try:
             body, _ = await self._fetcher.post(self._url, {**form, **client.form}, client.headers)
         except FetchError as error:
-            sent = (*form.values(), client.secret, *client.headers.values())
+            headers = (part for value in client.headers.values() for part in value.split())
+            sent = (*form.values(), client.secret, *headers)
             raise self._failure(error, sent, now, details) from None
         return body
 

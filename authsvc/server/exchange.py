@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from authsvc.common.settings import ConfigError
 from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.exchange import ExchangeBroker
-from authsvc.credentials.exchange.answers import ACCESS_TOKEN, JWT
+from authsvc.credentials.exchange.answers import ACCESS_TOKEN, ID_TOKEN, JWT
+from authsvc.credentials.exchange.entra import OnBehalfOf, error_details
 from authsvc.credentials.exchange.failures import TABLE
+from authsvc.credentials.exchange.id_jag import IdentityAssertion
+from authsvc.credentials.exchange.jwt_bearer import JwtBearer
 from authsvc.credentials.exchange.profile import Leg, Profile
-from authsvc.credentials.exchange.rfc8693 import TokenExchange
+from authsvc.credentials.exchange.rfc8693 import ACTOR_SETTING, Actor, TokenExchange
 from authsvc.server.clients import endpoint_of
-from authsvc.server.config import ExchangeSettings
+from authsvc.server.config import ApiServerSettings, ExchangeSettings
+from authsvc.server.secret_files import secret_of
 
-_TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT}
+API_SERVER = f"{TABLE}.api_server"
+"""The table of the second endpoint of id-jag."""
+
+_TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT, "id_token": ID_TOKEN}
 
 
 def exchange_broker(
@@ -40,10 +48,49 @@ def exchange_broker(
 
 
 def _profile(table: ExchangeSettings) -> Profile:
-    return TokenExchange(
-        Leg(endpoint_of(table, TABLE)),
-        audience=table.audience,
-        api=table.api,
-        scopes=table.scopes,
-        subject_token_type=_TOKEN_TYPES[table.subject_token_type],
-    )
+    endpoint = endpoint_of(table, TABLE)
+    match table.profile:
+        case "rfc8693":
+            return TokenExchange(
+                Leg(endpoint),
+                audience=table.audience,
+                api=table.api,
+                scopes=table.scopes,
+                subject_token_type=_TOKEN_TYPES[table.subject_token_type],
+                requested_token_type=_TOKEN_TYPES[table.requested_token_type],
+                actor=_actor(table),
+            )
+        case "jwt-bearer":
+            return JwtBearer(Leg(endpoint), api=table.api, scopes=table.scopes)
+        case "entra-obo":
+            return OnBehalfOf(Leg(endpoint, details=error_details), table.scopes)
+        case "id-jag":
+            return IdentityAssertion(
+                Leg(endpoint),
+                _api_server(table.api_server),
+                audience=table.audience,
+                api=table.api,
+                scopes=table.scopes,
+                subject_token_type=_TOKEN_TYPES[table.subject_token_type],
+            )
+
+
+def _actor(table: ExchangeSettings) -> Actor | None:
+    """
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    if table.actor_token_file is None:
+        return None
+    secret_of(table.actor_token_file, ACTOR_SETTING)
+    return Actor(table.actor_token_file, _TOKEN_TYPES[table.actor_token_type])
+
+
+def _api_server(table: ApiServerSettings | None) -> Leg:
+    """
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if table is None:
+        raise ConfigError(f"{API_SERVER} is needed by id-jag")
+    return Leg(endpoint_of(table, API_SERVER), API_SERVER)

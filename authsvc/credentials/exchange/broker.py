@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import partial
 
 from authsvc.credentials.cache import CacheCounts, CredentialCache
-from authsvc.credentials.exchange.failures import TABLE, refused
+from authsvc.credentials.exchange.failures import TABLE, own_token, refused
 from authsvc.credentials.exchange.profile import Profile
 from authsvc.credentials.may_act import check_may_act
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
@@ -86,8 +86,7 @@ class ExchangeBroker:
         check_may_act(principal, client_id=self._client_id, setting=f"{TABLE}.client_id")
         credentials, sent = await self._profile.exchanged(principal, token, now)
         if credentials.access_token == token:
-            # A server that got it could act as the client anywhere else.
-            raise refused("the token endpoint returned the client's own token", f"{TABLE}.endpoint")
+            raise own_token()
         if credentials.access_token in sent:
             # As one of these, it could have the endpoint issue tokens to itself.
             raise refused(

@@ -66,3 +66,11 @@ def refused(detail: str, setting: str) -> AuthError:
 def unavailable(detail: str, table: str = TABLE) -> AuthError:
     """CREDENTIALS_UNAVAILABLE, because of an endpoint's answer."""
     return AuthError(Reason.CREDENTIALS_UNAVAILABLE, detail, setting=f"{table}.endpoint")
+
+
+def own_token() -> AuthError:
+    """CREDENTIALS_REFUSED, because an endpoint has returned the client's own token.
+
+    A server that got it could act as the client anywhere else.
+    """
+    return refused("the token endpoint returned the client's own token", f"{TABLE}.endpoint")

@@ -11,9 +11,6 @@ from authsvc.credentials.exchange.answers import BEARER, Accepted, read_answer
 from authsvc.credentials.exchange.failures import TABLE, failure
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret
 
-JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-"""``grant_type`` of RFC 7523 section 2.1."""
-
 
 class Exchanged(NamedTuple):
     """What a profile has got for the client's token.

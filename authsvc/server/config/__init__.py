@@ -7,11 +7,11 @@ from authsvc.server.config.assertions import AssertionSettings
 from authsvc.server.config.callers import CallerSettings, TlsSettings
 from authsvc.server.config.credentials import (
     CredentialSettings,
-    ExchangeSettings,
     StaticCredentials,
     StsSettings,
 )
 from authsvc.server.config.development import DevelopmentSettings
+from authsvc.server.config.exchange import ApiServerSettings, ExchangeSettings
 from authsvc.server.config.ext_authz import ExtAuthzRoute, ExtAuthzSettings
 from authsvc.server.config.introspection import IntrospectionSettings
 from authsvc.server.config.issuers import IssuerSettings
@@ -23,6 +23,7 @@ from authsvc.server.config.signals import SignalSettings, SignalStreamSettings
 from authsvc.server.config.store import StoreSettings
 
 __all__ = [
+    "ApiServerSettings",
     "AssertionSettings",
     "CallerSettings",
     "CredentialSettings",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from authsvc.common.formats import check_scope, check_uri
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
-from authsvc.server.config.clients import EndpointSettings
 from authsvc.server.config.conditions import Conditions
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
-from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl, RoleArn
+from authsvc.server.config.exchange import ExchangeSettings
+from authsvc.server.config.values import EndpointUrl, NonEmpty, ProxyUrl, RoleArn
 
 
 class StaticCredentials(Conditions):
@@ -119,26 +118,6 @@ class StsSettings(Conditions):
                     "that one to the end",
                     ("roles", position),
                 )
-
-
-class ExchangeSettings(EndpointSettings, Conditions):
-    """``[[credentials.exchange]]``: the client's token exchanged for an API's (RFC 8693)."""
-
-    NAMED_BY: ClassVar[str] = "resources"
-
-    issuers: tuple[NonEmpty, ...] = Field(
-        min_length=1, description="Claim iss of the tokens that may be sent to the endpoint."
-    )
-    audience: Line = Field(default="", description="The API's name at the endpoint (audience).")
-    api: Annotated[str, AfterValidator(lambda uri: check_uri(uri) if uri else uri)] = Field(
-        default="", description="The API's URI (resource, RFC 8707)."
-    )
-    scopes: tuple[Annotated[str, AfterValidator(check_scope)], ...] = Field(
-        default=(), description="The scopes of the API's token."
-    )
-    subject_token_type: Literal["access_token", "jwt"] = Field(
-        default="access_token", description="The type of the client's token."
-    )
 
 
 class CredentialSettings(Table):

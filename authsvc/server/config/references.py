@@ -8,8 +8,9 @@ from collections.abc import Set as AbstractSet
 from authsvc.common.formats import spelled_resource
 from authsvc.common.setting_rules import Fault, Location
 from authsvc.server.config.accepted_tokens import UNREGISTERED
-from authsvc.server.config.credentials import CredentialSettings, ExchangeSettings, StsSettings
+from authsvc.server.config.credentials import CredentialSettings, StsSettings
 from authsvc.server.config.development import DevelopmentSettings
+from authsvc.server.config.exchange import ExchangeSettings
 from authsvc.server.config.issuers import IssuerSettings
 
 _NO_ISSUER = "is not one of the issuers: write its [[issuers]] table, or remove it"

@@ -1,0 +1,129 @@
+"""``[[credentials.exchange]]``: the client's token exchanged for an API's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from authsvc.common.formats import check_scope, check_uri, spelled_resource
+from authsvc.common.setting_rules import Fault, rule
+from authsvc.server.config.clients import EndpointSettings
+from authsvc.server.config.conditions import Conditions
+from authsvc.server.config.values import Line, NonEmpty
+
+ExchangeProfile = Literal["rfc8693", "jwt-bearer", "entra-obo", "id-jag"]
+
+TokenType = Literal["access_token", "jwt", "id_token"]
+"""The last part of a token type's URI (RFC 8693 section 3)."""
+
+_USED: dict[ExchangeProfile, frozenset[str]] = {
+    "rfc8693": frozenset(
+        {
+            *("audience", "api", "scopes", "subject_token_type", "requested_token_type"),
+            *("actor_token_file", "actor_token_type"),
+        }
+    ),
+    "jwt-bearer": frozenset({"api", "scopes"}),
+    "entra-obo": frozenset({"scopes"}),
+    "id-jag": frozenset({"audience", "api", "scopes", "subject_token_type", "api_server"}),
+}
+"""The settings that have an effect in a profile, of those that not all of them have."""
+
+_NEEDED: dict[ExchangeProfile, tuple[str, ...]] = {
+    "rfc8693": (),
+    "jwt-bearer": (),
+    "entra-obo": ("scopes",),
+    "id-jag": ("audience", "api_server"),
+}
+"""The settings that a profile does not work without."""
+
+
+class ApiServerSettings(EndpointSettings):
+    """``[credentials.exchange.api_server]``: the token endpoint of the API's authorization server,
+    and authsvc as its client, for profile id-jag."""
+
+
+class ExchangeSettings(EndpointSettings, Conditions):
+    """``[[credentials.exchange]]``: the client's token exchanged for an API's."""
+
+    NAMED_BY: ClassVar[str] = "resources"
+
+    profile: ExchangeProfile = Field(
+        default="rfc8693",
+        description="What is requested: a token exchange (RFC 8693), a token for an assertion "
+        "(jwt-bearer, RFC 7523), Microsoft Entra's on-behalf-of flow, or an identity assertion for "
+        "another authorization server (id-jag).",
+    )
+    issuers: tuple[NonEmpty, ...] = Field(
+        min_length=1, description="Claim iss of the tokens that may be sent to the endpoint."
+    )
+    audience: Line = Field(
+        default="",
+        description="The API's name at the endpoint (audience). id-jag: the issuer identifier of "
+        "the API's authorization server.",
+    )
+    api: Annotated[str, AfterValidator(lambda uri: check_uri(uri) if uri else uri)] = Field(
+        default="", description="The API's URI (resource, RFC 8707)."
+    )
+    scopes: tuple[Annotated[str, AfterValidator(check_scope)], ...] = Field(
+        default=(), description="The scopes of the API's token."
+    )
+    subject_token_type: TokenType = Field(
+        default="access_token", description="The type of the client's token, for the endpoint."
+    )
+    requested_token_type: Literal["access_token", "jwt"] = Field(
+        default="access_token", description="The type of the API's token."
+    )
+    actor_token_file: Path | None = Field(
+        default=None,
+        description="authsvc's own token, as the one that acts (actor_token), such as a Kubernetes "
+        "service account token. Read for each request.",
+    )
+    actor_token_type: TokenType = Field(
+        default="jwt", description="The type of the token in actor_token_file."
+    )
+    api_server: ApiServerSettings | None = Field(
+        default=None, description="The API's authorization server, for id-jag."
+    )
+
+    @rule
+    def _settings_of_the_profile(self) -> Iterator[Fault]:
+        used = _USED[self.profile]
+        for name in sorted(frozenset().union(*_USED.values()) - used):
+            profiles = " or ".join(other for other, names in _USED.items() if name in names)
+            yield from self.without_effect(
+                (name,),
+                f"with profile = {self.profile!r}: remove it, or set profile to {profiles}",
+            )
+        missing = [name for name in _NEEDED[self.profile] if not getattr(self, name)]
+        if missing:
+            yield Fault(f"profile = {self.profile!r} needs {' and '.join(missing)}")
+
+    @rule
+    def _an_actor_has_a_token(self) -> Iterator[Fault]:
+        if self.profile == "rfc8693" and self.actor_token_file is None:
+            yield from self.without_effect(
+                ("actor_token_type",), "without actor_token_file: set it, or remove this"
+            )
+
+    @rule
+    def _no_refresh_tokens(self) -> Iterator[Fault]:
+        if self.profile == "entra-obo" and "offline_access" in self.scopes:
+            yield Fault(
+                "has no effect with offline_access: refresh tokens are not used. Remove it",
+                ("scopes",),
+            )
+
+    @rule
+    def _two_servers(self) -> Iterator[Fault]:
+        if self.api_server is None:
+            return
+        if spelled_resource(self.api_server.endpoint) == spelled_resource(self.endpoint):
+            yield Fault(
+                "is the endpoint of the identity provider, which issues no access token for its "
+                "own assertion: name that of the API's authorization server",
+                ("api_server", "endpoint"),
+            )
