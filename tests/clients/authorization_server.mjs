@@ -1,12 +1,14 @@
 // A real authorization server (oidc-provider): registration (RFC 7591), PKCE, client credentials,
 // the device flow (RFC 8628), refresh tokens, resource indicators (RFC 8707), JWT access tokens
 // (RFC 9068) and opaque ones, introspection (RFC 7662), revocation (RFC 7009), signed userinfo and
-// authorization responses (JARM), back-channel logout. A user who logs in chooses a role.
+// authorization responses (JARM), back-channel logout; token exchange and JWT bearer grants, see
+// exchange_grants.mjs. A user who logs in chooses a role.
 // Usage: node authorization_server.mjs OPTIONS, a JSON object:
 //   resources: by URI, the format of its access tokens: jwt or opaque
 //   claims: by role, further claims
 //   clients: metadata of clients that are registered at the start
 //   sidClients: the clients among them whose access tokens have a sid
+//   trusted: issuers whose identity assertions are accepted
 // POST /signing-keys with a JSON list of {kid, alg} publishes these keys alone from then on. The
 // first one signs. A kid that was there before is the same key.
 
@@ -15,9 +17,10 @@ import { createServer } from 'node:http';
 import { json, text } from 'node:stream/consumers';
 import Provider, { errors } from 'oidc-provider';
 import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
+import { registerExchangeGrants } from './exchange_grants.mjs';
 
 const options = JSON.parse(process.argv[2]);
-const { resources, claims = {}, clients = [], sidClients = [] } = options;
+const { resources, claims = {}, clients = [], sidClients = [], trusted = [] } = options;
 const SCOPES = ['openid', 'offline_access', 'buckets.read', 'objects.read'];
 const KEY_TYPES = {
   RS: ['rsa', { modulusLength: 2048 }],
@@ -39,8 +42,19 @@ function signingKey({ kid, alg }) {
   return keys.get(kid);
 }
 
+const resourceServer = ({ alg, kid }) => (ctx, indicator) => {
+  if (!Object.hasOwn(resources, indicator)) throw new errors.InvalidTarget();
+  return {
+    scope: 'buckets.read objects.read',
+    audience: indicator,
+    accessTokenTTL: 3600,
+    accessTokenFormat: resources[indicator],
+    jwt: { sign: { alg, kid } },
+  };
+};
+
 function configuration(signingKeys) {
-  const [{ alg, kid }] = signingKeys;
+  const [{ alg }] = signingKeys;
   const algorithms = signingKeys.map((key) => key.alg);
   return {
     ...UNCHANGING,
@@ -68,16 +82,7 @@ function configuration(signingKeys) {
       resourceIndicators: {
         enabled: true,
         useGrantedResource: () => true,
-        getResourceServerInfo: (ctx, indicator) => {
-          if (!Object.hasOwn(resources, indicator)) throw new errors.InvalidTarget();
-          return {
-            scope: 'buckets.read objects.read',
-            audience: indicator,
-            accessTokenTTL: 3600,
-            accessTokenFormat: resources[indicator],
-            jwt: { sign: { alg, kid } },
-          };
-        },
+        getResourceServerInfo: resourceServer(signingKeys[0]),
       },
     },
   };
@@ -102,7 +107,8 @@ const UNCHANGING = {
   extraTokenClaims: (ctx, token) => {
     const role = roles.get(token.accountId);
     const sid = sidClients.includes(token.clientId) ? { sid: token.sid } : {};
-    return role ? { roles: [role], ...claims[role], ...sid } : undefined;
+    const act = ctx?.actor ? { act: { sub: ctx.actor } } : {};
+    return role ? { roles: [role], ...claims[role], ...sid, ...act } : act;
   },
   // Its own dispatcher connects to no address of this machine.
   fetch: (url, { dispatcher, ...request }) => fetch(url, request),
@@ -137,7 +143,14 @@ server.listen(0, '127.0.0.1', () => {
   let serve;
   // A provider's keys are fixed. All of these providers have one store.
   const publish = (signingKeys) => {
-    provider = new Provider(address, configuration(signingKeys.map(signingKey)));
+    const keys = signingKeys.map(signingKey);
+    provider = new Provider(address, configuration(keys));
+    registerExchangeGrants(provider, {
+      address,
+      signingKeys: keys,
+      trusted,
+      resourceServer: resourceServer(keys[0]),
+    });
     serve = provider.callback();
   };
   publish([{ kid: 'one', alg: 'ES256' }]);

@@ -36,6 +36,10 @@ or do not; and with the user alone."""
 AUTHSVC_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 """How authsvc authenticates. For each there is a client of that name."""
 
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+"""Grants of authsvc's clients."""
+
 _CALLBACK = "http://127.0.0.1/callback"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 _AUTHSVC_KEY = generate_private_key(SECP256R1())
@@ -237,12 +241,14 @@ def serving_oidc_provider(
     resources: Mapping[str, str] = {RESOURCE: "jwt", OTHER_RESOURCE: "opaque"},
     *,
     logout_url: str = "",
+    trusted: Sequence[str] = (),
 ) -> Iterator[OidcProvider]:
     """Run it beside the test. Skips where it is not installed.
 
     Args:
         resources: the format of their access tokens.
         logout_url: where sign-outs are reported; empty for nowhere.
+        trusted: other issuers, whose identity assertions it accepts.
     """
     installed("oidc-provider")
     secret = token_urlsafe(32)
@@ -250,6 +256,7 @@ def serving_oidc_provider(
         "resources": resources,
         "clients": [*_clients(secret), *(_signed_out(logout_url) if logout_url else ())],
         "sidClients": [WITH_SID],
+        "trusted": trusted,
     }
     with spawn_node("authorization_server.mjs", json.dumps(options)) as process:
         address = process.wait_for("listening on", TIMEOUT_SECONDS)["address"]
@@ -262,9 +269,10 @@ def _clients(secret: str) -> Iterator[dict[str, Any]]:
     yield _client(DEVICE, "none", [_DEVICE_CODE, "refresh_token"])
     yield _client(DAEMON, "client_secret_basic", ["client_credentials"], client_secret=secret)
     for method in AUTHSVC_METHODS[:2]:
-        yield _client(method, method, [], client_secret=secret)
+        yield _client(method, method, [TOKEN_EXCHANGE, JWT_BEARER], client_secret=secret)
     jwk = ECAlgorithm.to_jwk(_AUTHSVC_KEY.public_key(), as_dict=True)
-    yield _client(AUTHSVC_METHODS[2], AUTHSVC_METHODS[2], [], jwks={"keys": [jwk]})
+    method = AUTHSVC_METHODS[2]
+    yield _client(method, method, [TOKEN_EXCHANGE, JWT_BEARER], jwks={"keys": [jwk]})
 
 
 def _signed_out(logout_url: str) -> Iterator[dict[str, Any]]:
