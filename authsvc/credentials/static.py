@@ -1,8 +1,7 @@
-"""Credentials from the configuration: one set for each role."""
+"""Credentials from the configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
@@ -10,14 +9,14 @@ from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Se
 
 
 class StaticBroker:
-    """Issues the credentials of the first configured role that a principal has.
+    """Issues the same credentials to each principal that it is called for.
 
     Args:
-        by_role: credentials by role, in order of preference.
+        credentials: these.
     """
 
-    def __init__(self, by_role: Mapping[str, AwsCredentials]) -> None:
-        self._by_role = dict(by_role)
+    def __init__(self, credentials: AwsCredentials) -> None:
+        self._credentials = credentials
 
     async def issue(
         self,
@@ -29,7 +28,4 @@ class StaticBroker:
         wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``. Their ``expire_time`` is the token's."""
-        for role, credentials in self._by_role.items():
-            if role in principal.roles:
-                return replace(credentials, expire_time=principal.expire_time)
-        return None
+        return replace(self._credentials, expire_time=principal.expire_time)

@@ -16,6 +16,7 @@ from authsvc.admin.sessions import SessionAdmin, no_streams
 from authsvc.assertions.signer import Assertions
 from authsvc.audit.calls import CallAudit
 from authsvc.credentials import CredentialBroker
+from authsvc.credentials.routing import CredentialRouter
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.server.assertions import open_assertions
 from authsvc.server.brokers import open_broker
@@ -28,9 +29,14 @@ from authsvc.signals.status import SignalStatuses
 from authsvc.stores import SessionStore
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
-from authsvc.telemetry.metrics import Metrics, ServiceCollector
+from authsvc.telemetry.metrics import (
+    UNKNOWN_NAME,
+    Metrics,
+    ServiceCollector,
+    credential_label,
+)
 from authsvc.telemetry.observed import ObservedBroker, ObservedStore, ObservedVerifier
-from authsvc.telemetry.spans import Tracing
+from authsvc.telemetry.spans import OperationObserver, Tracing
 from authsvc.telemetry.tracing import tracing
 from authsvc.tokens import TokenVerifier
 from authsvc.tokens.jwt import Issuer, JwtVerifier
@@ -265,7 +271,16 @@ async def _exposed(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncI
 @asynccontextmanager
 async def _broker(
     settings: Settings, metrics: Metrics, traces: Tracing
-) -> AsyncIterator[CredentialBroker | None]:
-    async with open_broker(settings, metrics.issuing) as broker:
-        observer = traces.observed("broker", metrics.credentials.timed)
-        yield None if broker is None else ObservedBroker(broker, observer)
+) -> AsyncIterator[CredentialBroker]:
+    """The broker; without ``[credentials]``, one that has none, and no name."""
+    async with open_broker(settings, metrics.issuing_of) as broker:
+        if broker is None:
+            yield CredentialRouter(())
+            return
+
+        def observer(label: str) -> OperationObserver:
+            return traces.observed("broker", lambda _: metrics.credentials.timed(label))
+
+        names = {"", *settings.credentials.names}
+        observers = {name: observer(credential_label(name)) for name in names}
+        yield ObservedBroker(broker, observers, observer(UNKNOWN_NAME))

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import CacheCounts
-from authsvc.credentials.routing import CredentialRouter
+from authsvc.credentials.routing import CredentialRouter, Route
 from authsvc.credentials.static import StaticBroker
 from authsvc.domain.resolution import AwsCredentials
-from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
+from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials
+from authsvc.server.config.credential_routes import routed_tables
+from authsvc.server.config.credentials import CredentialTable
 from authsvc.server.exchange import exchange_broker
 from authsvc.server.secret_files import secret_of
 
 
 @asynccontextmanager
 async def open_broker(
-    settings: Settings, counts: CacheCounts | None = None
+    settings: Settings, of_name: Callable[[str], CacheCounts] = CacheCounts
 ) -> AsyncIterator[CredentialBroker | None]:
     """The configured broker, closed at the end of the block; None without ``[credentials]``.
 
     Args:
         settings: of authsvc.
-        counts: counts the lookups and calls of the brokers' caches.
+        of_name: gives what counts the lookups and calls of the caches of a name.
 
     Raises:
         ConfigError: a file or URL cannot be used.
     """
-    tables = settings.credentials
-    named: dict[str, CredentialBroker] = {}
-    otherwise: CredentialBroker | None = None
-    if tables.static:
-        otherwise = StaticBroker({item.role: _static(item) for item in tables.static})
+    tables = routed_tables(settings.credentials)
+    if not tables:
+        yield None
+        return
     async with AsyncExitStack() as closing:
-        described: list[StsSettings | ExchangeSettings] = [*tables.sts, *tables.exchange]
-        for table in described:
-            broker: CredentialBroker
-            if isinstance(table, StsSettings):
-                # aiobotocore takes a third of a second and 25 MB, for this alone.
-                from authsvc.server.sts import open_sts_broker
+        yield CredentialRouter(
+            [
+                Route(
+                    await _broker(it.table, closing, of_name(it.table.name)),
+                    it.table.name,
+                    it.table.resources,
+                    it.conditions,
+                    it.label,
+                )
+                for it in tables
+            ]
+        )
 
-                broker = await open_sts_broker(table, closing, counts)
-            else:
-                broker = exchange_broker(table, closing, counts)
-            named |= dict.fromkeys(table.resources, broker)
-            if not table.resources:
-                otherwise = broker
-        yield CredentialRouter(named, otherwise) if named else otherwise
+
+async def _broker(
+    table: CredentialTable, closing: AsyncExitStack, counts: CacheCounts
+) -> CredentialBroker:
+    if isinstance(table, StaticCredentials):
+        return StaticBroker(_static(table))
+    if isinstance(table, ExchangeSettings):
+        return exchange_broker(table, closing, counts)
+    # aiobotocore takes a third of a second and 25 MB, for this alone.
+    from authsvc.server.sts import open_sts_broker
+
+    return await open_sts_broker(table, closing, counts)
 
 
 def _static(settings: StaticCredentials) -> AwsCredentials:

@@ -43,10 +43,10 @@ def add_histogram(
 
 
 def durations_by_operation(
-    name: str, documentation: str, operations: Operations
+    name: str, documentation: str, operations: Operations, label: str = "operation"
 ) -> HistogramMetricFamily:
-    """A histogram for each operation."""
-    family = HistogramMetricFamily(name, documentation, labels=("operation",))
+    """A histogram for each operation, which is the value of a label."""
+    family = HistogramMetricFamily(name, documentation, labels=(label,))
     for operation, histogram in list(operations.seconds.items()):
         add_histogram(family, (operation,), histogram)
     return family
@@ -77,6 +77,16 @@ def results(name: str, documentation: str, operations: Operations) -> CounterMet
     family = CounterMetricFamily(name, documentation, labels=("result",))
     for (_, result), count in items(operations.results):
         family.add_metric((result,), count)
+    return family
+
+
+def results_by_operation(
+    name: str, documentation: str, operations: Operations, label: str
+) -> CounterMetricFamily:
+    """Counters by result and operation, which is the value of a label."""
+    family = CounterMetricFamily(name, documentation, labels=("result", label))
+    for (operation, result), count in items(operations.results):
+        family.add_metric((result, operation), count)
     return family
 
 

@@ -31,6 +31,7 @@ from authsvc.telemetry.families import (
     failures,
     items,
     results,
+    results_by_operation,
 )
 from authsvc.telemetry.security import SecurityEvents
 from authsvc.telemetry.signals import SignalCounts, signal_families
@@ -47,8 +48,9 @@ class Metrics:
         checks: checks of gateways.
         store: operations of the session store.
         tokens: full verifications of tokens.
-        credentials: requests to the credential broker.
-        issuing: lookups in the broker's caches, and their calls.
+        credentials: requests to the credential broker, by ``credential_label``.
+        issuing: lookups in the brokers' caches, and their calls, by the name of the credentials:
+            those of the configuration, and the empty one.
         security: security events that were logged.
         audited_calls: number of call events by result; empty until the audit is open.
         call_rates: count the requests beyond a limit of a subject or client.
@@ -67,7 +69,7 @@ class Metrics:
     store: Operations = field(default_factory=Operations)
     tokens: Operations = field(default_factory=Operations)
     credentials: Operations = field(default_factory=Operations)
-    issuing: CacheCounts = field(default_factory=CacheCounts)
+    issuing: dict[str, CacheCounts] = field(default_factory=lambda: {"": CacheCounts()})
     security: SecurityEvents = field(default_factory=SecurityEvents)
     audited_calls: Counter[str] = field(default_factory=Counter)
     call_rates: CallRates = field(default_factory=CallRates)
@@ -77,6 +79,20 @@ class Metrics:
     assertions: Assertions | None = None
     signals: SignalCounts | None = None
     sessions: SessionCounts | None = None
+
+    def issuing_of(self, name: str) -> CacheCounts:
+        """What counts for credentials of a name of the configuration."""
+        return self.issuing.setdefault(name, CacheCounts(name))
+
+
+UNKNOWN_NAME = "unknown"
+"""The label of credentials that are asked for by a name that no table has."""
+
+
+def credential_label(name: str) -> str:
+    """The value of the label ``name`` for credentials: a name of the configuration, or
+    ``default``."""
+    return name or "default"
 
 
 class ServiceCollector(Collector):
@@ -192,34 +208,39 @@ class ServiceCollector(Collector):
         )
 
     def _credentials(self) -> Iterator[Metric]:
-        issuing = self._metrics.issuing
-        yield results(
+        yield results_by_operation(
             "authsvc_credentials_requests",
-            "Requests for credentials, by result.",
+            "Requests for credentials, by result and by their name.",
             self._metrics.credentials,
+            "name",
         )
-        yield durations(
+        yield durations_by_operation(
             "authsvc_credentials_duration_seconds",
             "Latency of requests for credentials, cached ones included.",
             self._metrics.credentials,
+            "name",
         )
         cache = CounterMetricFamily(
             "authsvc_credentials_cache",
             "Lookups in the cache of credentials: hit, miss, or failure, a cached one.",
-            labels=("result",),
+            labels=("result", "name"),
         )
-        cache.add_metric(("hit",), issuing.hits)
-        cache.add_metric(("miss",), issuing.misses)
-        cache.add_metric(("failure",), issuing.cached_failures)
-        issued = CounterMetricFamily("authsvc_credentials_issued", "Credentials that were issued.")
-        issued.add_metric((), issuing.issued)
+        issued = CounterMetricFamily(
+            "authsvc_credentials_issued", "Credentials that were issued.", labels=("name",)
+        )
         failed = CounterMetricFamily(
             "authsvc_credentials_failures",
             "Failed calls to the services that issue credentials.",
-            labels=("reason",),
+            labels=("reason", "name"),
         )
-        for reason, count in items(issuing.failed):
-            failed.add_metric((reason,), count)
+        for issuing in list(self._metrics.issuing.values()):
+            label = credential_label(issuing.name)
+            cache.add_metric(("hit", label), issuing.hits)
+            cache.add_metric(("miss", label), issuing.misses)
+            cache.add_metric(("failure", label), issuing.cached_failures)
+            issued.add_metric((label,), issuing.issued)
+            for reason, count in items(issuing.failed):
+                failed.add_metric((reason, label), count)
         yield from (cache, issued, failed)
 
     def _issuers(self) -> Iterator[Metric]:

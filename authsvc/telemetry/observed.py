@@ -5,7 +5,7 @@ Cache lookups are not observed: they are the observed object's own methods.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
@@ -128,11 +128,23 @@ class ObservedVerifier:
 
 
 class ObservedBroker:
-    """A ``CredentialBroker`` whose operations are observed."""
+    """A ``CredentialBroker`` whose operations are observed.
 
-    def __init__(self, broker: CredentialBroker, observer: OperationObserver) -> None:
+    Args:
+        broker: the broker.
+        observers: by the name of the credentials.
+        otherwise: of names that are in none of its tables.
+    """
+
+    def __init__(
+        self,
+        broker: CredentialBroker,
+        observers: Mapping[str, OperationObserver],
+        otherwise: OperationObserver,
+    ) -> None:
         self._broker = broker
-        self._observe = observer
+        self._observers = observers
+        self._otherwise = otherwise
 
     async def issue(
         self,
@@ -144,7 +156,7 @@ class ObservedBroker:
         wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker``."""
-        with self._observe("credentials"):
+        with self._observers.get(wanted.name, self._otherwise)("credentials"):
             return await self._broker.issue(
                 principal, token=token, resource=resource, now=now, wanted=wanted
             )

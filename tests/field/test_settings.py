@@ -436,12 +436,16 @@ CREDENTIALS_WITHOUT_EFFECT = [
     (
         EXCHANGE + "[[credentials.static]]\nrole = 'r'\naccess_key_id = 'a'\n"
         "secret_access_key_file = 's'",
-        "credentials.static: has no effect: each resource has a table of its own. Remove it",
+        "credentials.static[r]: has no effect: each resource has a table of its own. Remove it",
     ),
     (
         2 * "[[credentials.static]]\nrole = 'r'\naccess_key_id = 'a'\n"
         "secret_access_key_file = 's'\n",
-        "credentials.static: two have the same role",
+        (
+            "credentials.static[1]: never applies: what it is for meets the conditions of "
+            "credentials.static[0], which comes before it. Move it before that one, or give that "
+            "one for_issuers, for_roles or for_scopes"
+        ),
     ),
 ]
 

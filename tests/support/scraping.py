@@ -21,7 +21,7 @@ class Scraped:
             for sample in family.samples
         }
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The sample with exactly these labels; 0 without one."""
         return self._samples.get((name, frozenset(labels.items())), 0.0)
 

@@ -10,8 +10,12 @@ from pydantic import AfterValidator, Field
 from authsvc.common.formats import check_scope
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Resource, Table
+from authsvc.credentials.conditions import PrincipalConditions
 from authsvc.domain.credential_requests import is_credential_name
 from authsvc.server.config.values import NonEmpty
+
+RESERVED_NAMES = {"default", "unknown"}
+"""What metrics call credentials without a name, and those of a name that no table has."""
 
 
 def _credential_name(name: str) -> str:
@@ -20,6 +24,8 @@ def _credential_name(name: str) -> str:
             "is a name like github-api: 1 to 64 letters, digits, '.', '_' and '-', the first a "
             "letter or a digit"
         )
+    if name in RESERVED_NAMES:
+        raise ValueError("has another meaning in metrics: choose another name")
     return name
 
 
@@ -57,3 +63,22 @@ class Conditions(Table):
     def _a_name_is_of_resources(self) -> Iterator[Fault]:
         if self.name and not self.resources:
             yield Fault("a table with a name needs resources: list those it is for")
+
+    @rule
+    def _each_resource_once(self) -> Iterator[Fault]:
+        if len(set(self.resources)) < len(self.resources):
+            yield Fault("one is listed twice", ("resources",))
+
+    @rule
+    def _conditions_name_something(self) -> Iterator[Fault]:
+        for condition in ("for_issuers", "for_roles", "for_scopes"):
+            if condition in self.model_fields_set and not getattr(self, condition):
+                yield Fault("is empty, which is no condition: name one, or remove it", (condition,))
+
+    def principals(self) -> PrincipalConditions:
+        """The principals that the table is for."""
+        return PrincipalConditions(
+            issuers=frozenset(self.for_issuers) or None,
+            roles=(frozenset(self.for_roles),) if self.for_roles else (),
+            scopes=frozenset(self.for_scopes),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
+from authsvc.credentials.conditions import PrincipalConditions
 from authsvc.server.config.conditions import Conditions
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
 from authsvc.server.config.exchange import ExchangeSettings
@@ -21,13 +23,18 @@ class StaticCredentials(Conditions):
 
     NAMED_BY: ClassVar[str] = "role"
 
-    role: NonEmpty = Field(description="A role of the token. The first table that matches applies.")
+    role: NonEmpty = Field(description="A role that the token has to have.")
     access_key_id: NonEmpty = Field(description="The access key id.")
     secret_access_key_file: Path = Field(description="The secret access key.")
     session_token_file: Path | None = Field(
         default=None, description="The session token, if the key has one."
     )
     region: NonEmpty = Field(default="us-east-1", description="The region of the credentials.")
+
+    def principals(self) -> PrincipalConditions:
+        """The principals that the table is for."""
+        conditions = super().principals()
+        return replace(conditions, roles=(*conditions.roles, frozenset({self.role})))
 
 
 class StsRole(Table):
@@ -120,6 +127,9 @@ class StsSettings(Conditions):
                 )
 
 
+CredentialTable = StaticCredentials | StsSettings | ExchangeSettings
+
+
 class CredentialSettings(Table):
     """``[credentials]``: where downstream credentials come from."""
 
@@ -127,20 +137,7 @@ class CredentialSettings(Table):
     sts: tuple[StsSettings, ...] = ()
     exchange: tuple[ExchangeSettings, ...] = ()
 
-    @rule
-    def _roles_differ(self) -> Iterator[Fault]:
-        roles = [item.role for item in self.static]
-        if len(set(roles)) < len(roles):
-            yield Fault("two have the same role", ("static",))
-
-    @rule
-    def _one_broker_for_each_resource(self) -> Iterator[Fault]:
-        tables: list[StsSettings | ExchangeSettings] = [*self.sts, *self.exchange]
-        named = [resource for table in tables for resource in table.resources]
-        if len(set(named)) < len(named):
-            yield Fault("two tables name the same resource")
-        if sum(not table.resources for table in tables) + bool(self.static) > 1:
-            yield Fault(
-                "two tables are for all resources; give resources to all but one (static "
-                "credentials are for all)"
-            )
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all credentials; empty for those without one."""
+        return frozenset(it.name for it in (*self.static, *self.sts, *self.exchange))

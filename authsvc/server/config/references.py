@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from authsvc.common.formats import spelled_resource
-from authsvc.common.setting_rules import Fault, Location
+from authsvc.common.setting_rules import Fault
 from authsvc.server.config.accepted_tokens import UNREGISTERED
+from authsvc.server.config.credential_routes import RoutedTable, routed_tables, routing_faults
 from authsvc.server.config.credentials import CredentialSettings, StsSettings
 from authsvc.server.config.development import DevelopmentSettings
 from authsvc.server.config.exchange import ExchangeSettings
@@ -23,44 +24,38 @@ def credential_faults(
 
     A misspelt name would only show as credentials that are never issued.
     """
-    named: set[str] = set()
-    for at, table in _with_locations(tables):
-        named |= {*table.resources}
-        if unknown := sorted({*table.resources} - resources):
-            yield Fault(f"{', '.join(unknown)}: {UNREGISTERED}", (*at, "resources"))
-        yield from _issuer_faults(table, issuers, at)
-    if resources <= named:
-        yield from _never_chosen(tables)
+    for it in routed_tables(tables):
+        if unknown := sorted({*it.table.resources} - resources):
+            yield Fault(f"{', '.join(unknown)}: {UNREGISTERED}", (*it.at, "resources"))
+        yield from _issuer_faults(it, issuers)
+    yield from routing_faults(tables, resources, issuers)
 
 
-def _with_locations(
-    tables: CredentialSettings,
-) -> Iterator[tuple[Location, StsSettings | ExchangeSettings]]:
-    for position, sts in enumerate(tables.sts):
-        yield ("credentials", "sts", position), sts
-    for position, exchange in enumerate(tables.exchange):
-        yield ("credentials", "exchange", position), exchange
-
-
-def _issuer_faults(
-    table: StsSettings | ExchangeSettings, issuers: AbstractSet[str], at: Location
-) -> Iterator[Fault]:
+def _issuer_faults(it: RoutedTable, issuers: AbstractSet[str]) -> Iterator[Fault]:
+    table = it.table
+    if unknown := sorted({*table.for_issuers} - issuers):
+        yield Fault(f"{', '.join(unknown)}: {_NO_ISSUER}", (*it.at, "for_issuers"))
     if isinstance(table, ExchangeSettings):
         if unknown := sorted({*table.issuers} - issuers):
-            yield Fault(f"{', '.join(unknown)}: {_NO_ISSUER}", (*at, "issuers"))
-        return
-    for position, role in enumerate(table.roles):
-        if role.issuer not in issuers:
-            yield Fault(_NO_ISSUER, (*at, "roles", position, "issuer"))
+            yield Fault(f"{', '.join(unknown)}: {_NO_ISSUER}", (*it.at, "issuers"))
+        yield from _without_credentials(it, issuers, {*table.issuers}, "issuers")
+    if isinstance(table, StsSettings):
+        for position, role in enumerate(table.roles):
+            if role.issuer not in issuers:
+                yield Fault(_NO_ISSUER, (*it.at, "roles", position, "issuer"))
+        yield from _without_credentials(it, issuers, {it.issuer for it in table.roles}, "roles")
 
 
-def _never_chosen(tables: CredentialSettings) -> Iterator[Fault]:
-    reason = "has no effect: each resource has a table of its own. Remove it"
-    if tables.static:
-        yield Fault(reason, ("credentials", "static"))
-    for at, table in _with_locations(tables):
-        if not table.resources:
-            yield Fault(reason, at)
+def _without_credentials(
+    it: RoutedTable, issuers: AbstractSet[str], served: AbstractSet[str], setting: str
+) -> Iterator[Fault]:
+    """A fault where the table applies to issuers whose principals get nothing of it."""
+    if unserved := sorted(({*it.table.for_issuers} & issuers) - served):
+        yield Fault(
+            f"{', '.join(unserved)}: gets no credentials of this table: add it to {setting}, or "
+            "remove it",
+            (*it.at, "for_issuers"),
+        )
 
 
 def development_faults(

@@ -71,8 +71,9 @@ async def test_counts_are_the_same_for_every_rpc(
     assert scraped.value("authsvc_token_checks_total", result="ok") == 2
     assert scraped.value("authsvc_token_checks_total", result="TOKEN_MALFORMED") == 1
     assert scraped.value("authsvc_token_check_duration_seconds_count") == 4
-    issued = scraped.value("authsvc_credentials_requests_total", result="ok")
-    assert scraped.value("authsvc_credentials_duration_seconds_count") == issued > 0
+    issued = scraped.value("authsvc_credentials_requests_total", result="ok", name="default")
+    timed = scraped.value("authsvc_credentials_duration_seconds_count", name="default")
+    assert timed == issued > 0
     assert scraped.value("authsvc_ready") == 1
     assert scraped.value("authsvc_audit_calls_total", result="dropped") == 0
     assert scraped.value("authsvc_issuer_state", issuer=idp.issuer, state="ready") == 1
