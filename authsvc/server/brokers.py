@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import CacheCounts
-from authsvc.credentials.routing import CredentialRouter, Route
+from authsvc.credentials.routing import CredentialRouter
 from authsvc.credentials.static import StaticBroker
 from authsvc.domain.resolution import AwsCredentials
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials
@@ -36,16 +36,7 @@ async def open_broker(
         return
     async with AsyncExitStack() as closing:
         yield CredentialRouter(
-            [
-                Route(
-                    await _broker(it.table, closing, of_name(it.table.name)),
-                    it.table.name,
-                    it.table.resources,
-                    it.conditions,
-                    it.label,
-                )
-                for it in tables
-            ]
+            [it.route(await _broker(it.table, closing, of_name(it.table.name))) for it in tables]
         )
 
 

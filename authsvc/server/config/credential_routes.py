@@ -11,7 +11,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from authsvc.common.setting_rules import Fault, Location
+from authsvc.credentials import CredentialBroker
 from authsvc.credentials.conditions import PrincipalConditions
+from authsvc.credentials.routing import Route
 from authsvc.domain.resolution import Principal
 from authsvc.server.config.credentials import CredentialSettings, CredentialTable
 
@@ -47,6 +49,10 @@ class RoutedTable:
     def conditions(self) -> PrincipalConditions:
         """The principals that it is for."""
         return self.table.principals()
+
+    def route(self, broker: CredentialBroker) -> Route:
+        """The route to the broker that it has."""
+        return Route(broker, self.table.name, self.table.resources, self.conditions, self.label)
 
     @property
     def is_bearer(self) -> bool:
