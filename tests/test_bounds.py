@@ -49,6 +49,7 @@ BOUNDED = {
         "_of_bounded": "256 certificates of at most 32 KiB, and their names, which are in them"
     },
     "authsvc/cli/connection.py": {"default_map": ONE_COMMAND},
+    "authsvc/domain/resolution.py": {"_NONE": "it is empty, and cannot be changed"},
     "authsvc/http_auth/named_calls.py": {"_NO_ARGUMENTS": "it is empty"},
     "mcp_adapter/gate/call_audit.py": {
         "AuditedExchange._failures": "the calls of one request; a batch has 50 at most",

@@ -9,6 +9,7 @@ from authsvc.client.blocking import BlockingAuthClient
 from authsvc.client.client import AuthClient
 from authsvc.client.http_errors import HttpError, bearer_token
 from authsvc.client.tls import ClientTls
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
 from authsvc.domain.rates import Rate, RateLimit, RatePer
@@ -33,6 +34,7 @@ __all__ = [
     "BearerCredentials",
     "BlockingAuthClient",
     "ClientTls",
+    "CredentialRequest",
     "Credentials",
     "HttpError",
     "Outcome",

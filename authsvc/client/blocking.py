@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from authsvc.client.client import AuthClient
 from authsvc.client.tls import ClientTls
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.rates import RateLimit
 from authsvc.domain.resolution import Resolution
@@ -103,6 +104,7 @@ class BlockingAuthClient:
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Decide on one request, by its session and its own token.
 
@@ -117,6 +119,9 @@ class BlockingAuthClient:
             calls: how many calls its message has, for authsvc's own limits by subject and client.
             recheck: whether a request that has been counted is checked again, as while its response
                 streams: it counts as nothing.
+            credentials: which credentials the answer has, each name once, in
+                ``Resolution.named_credentials``; with none of them nothing is issued. None for
+                those of the resource without a name, in ``Resolution.credentials``.
 
         Returns:
             Who makes the request, its session, and the credentials to work with. The principal is
@@ -126,6 +131,8 @@ class BlockingAuthClient:
             AuthError: the token or the session is rejected, or there is no answer; its ``reason``
                 says why, and ``HttpError.of`` how to answer.
             RuntimeError: it is not open, or was opened by a parent process.
+            TypeError: ``credentials`` are of another type.
+            ValueError: there are too many of them, or two of one name.
         """
         return self._answer(
             self._client.resolve(
@@ -136,11 +143,17 @@ class BlockingAuthClient:
                 rate_limits=rate_limits,
                 calls=calls,
                 recheck=recheck,
+                credentials=credentials,
             )
         )
 
     def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Create a session under a new id.
 
@@ -148,6 +161,7 @@ class BlockingAuthClient:
             token: the bare access token of the request; empty without one.
             resource: canonical URI of the server that was asked.
             rate_limits: as of ``resolve``.
+            credentials: as of ``resolve``.
 
         Returns:
             As of ``resolve``; ``session.id`` is the new id.
@@ -155,8 +169,14 @@ class BlockingAuthClient:
         Raises:
             AuthError: as of ``resolve``.
             RuntimeError: it is not open, or was opened by a parent process.
+            TypeError: ``credentials`` are of another type.
+            ValueError: there are too many of them, or two of one name.
         """
-        return self._answer(self._client.create(token, resource=resource, rate_limits=rate_limits))
+        return self._answer(
+            self._client.create(
+                token, resource=resource, rate_limits=rate_limits, credentials=credentials
+            )
+        )
 
     def revoke(self, session_id: str) -> None:
         """End a session, for every resource. One that is unknown or has ended is no error.

@@ -21,10 +21,12 @@ from authsvc.client.retries import RetryBudget, RetryPolicy
 from authsvc.client.targets import Endpoint, LookUp, Targets, look_up
 from authsvc.client.tls import Certificates, ClientTls, ServiceToken
 from authsvc.common import arguments
+from authsvc.domain.credential_requests import CredentialRequest, check_selection
 from authsvc.domain.rates import RateLimit
 from authsvc.domain.resolution import NotOpenError, Resolution
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
+from authsvc.wire import credentials as credentials_wire
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -166,6 +168,7 @@ class AuthClient:
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Decide on one request, by its session and its own token.
 
@@ -180,6 +183,9 @@ class AuthClient:
             calls: how many calls its message has, for authsvc's own limits by subject and client.
             recheck: whether a request that has been counted is checked again, as while its response
                 streams: it counts as nothing.
+            credentials: which credentials the answer has, each name once, in
+                ``Resolution.named_credentials``; with none of them nothing is issued. None for
+                those of the resource without a name, in ``Resolution.credentials``.
 
         Returns:
             Who makes the request, its session, and the credentials to work with. The principal is
@@ -189,6 +195,8 @@ class AuthClient:
             AuthError: the token or the session is rejected, or there is no answer; its ``reason``
                 says why, and ``HttpError.of`` how to answer.
             NotOpenError: it is not open.
+            TypeError: ``credentials`` are of another type.
+            ValueError: there are too many of them, or two of one name.
         """
         session = (session_id, "" if session_id else resource)
         request = pb.ResolveSessionRequest(
@@ -200,13 +208,19 @@ class AuthClient:
             rate_limits=wire.rate_limit_messages(rate_limits),
             recheck=recheck,
             calls=calls if calls > 1 else 0,
+            credential_selection=_selection(credentials),
         )
         resolution = await self._make(_RESOLVE, request.SerializeToString())
         self._tokens.keep(session, resolution.consistency_token)
         return resolution
 
     async def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Create a session under a new id.
 
@@ -214,16 +228,22 @@ class AuthClient:
             token: the bare access token of the request; empty without one.
             resource: canonical URI of the server that was asked.
             rate_limits: as of ``resolve``.
+            credentials: as of ``resolve``.
 
         Returns:
             As of ``resolve``; ``session.id`` is the new id.
 
         Raises:
-            AuthError: as of ``resolve``.
+            AuthError: as of ``resolve``, as are the others.
             NotOpenError: it is not open.
+            TypeError: ``credentials`` are of another type.
+            ValueError: there are too many of them, or two of one name.
         """
         request = pb.CreateSessionRequest(
-            token=token, resource=resource, rate_limits=wire.rate_limit_messages(rate_limits)
+            token=token,
+            resource=resource,
+            rate_limits=wire.rate_limit_messages(rate_limits),
+            credential_selection=_selection(credentials),
         )
         answer, _ = await self._make(_CREATE, request)
         self._tokens.keep((answer.session.id, ""), answer.consistency_token)
@@ -267,3 +287,14 @@ class AuthClient:
             streams=self._streams,
             traceparent=self._traceparent,
         )
+
+
+def _selection(credentials: Sequence[CredentialRequest] | None) -> pb.CredentialSelection | None:
+    """
+    Raises:
+        TypeError: they are of another type.
+        ValueError: there are too many, or two of one name.
+    """
+    return credentials_wire.selection_message(
+        None if credentials is None else check_selection(credentials)
+    )

@@ -76,10 +76,14 @@ def check_selection(requests: Sequence[CredentialRequest]) -> tuple[CredentialRe
     """What one request asks for, checked.
 
     Raises:
+        TypeError: one of them is no ``CredentialRequest``.
         ValueError: there are more than ``MAX_REQUESTS``, or two of one name.
     """
     if len(requests) > MAX_REQUESTS:
         raise ValueError(f"credentials are asked for {MAX_REQUESTS} at most")
+    for it in requests:
+        if not isinstance(it, CredentialRequest):
+            raise TypeError(f"credentials are CredentialRequest, not {type(it).__name__}")
     if len({it.name for it in requests}) < len(requests):
         raise ValueError("credentials of one name are asked for twice")
     return tuple(requests)

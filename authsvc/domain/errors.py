@@ -9,8 +9,10 @@ key.
 from __future__ import annotations
 
 from enum import Enum, StrEnum
+from typing import TYPE_CHECKING
 
-from authsvc.domain.resolution import Principal
+if TYPE_CHECKING:
+    from authsvc.domain.resolution import Principal  # which imports this module
 
 DOMAIN = "authsvc"
 """``google.rpc.ErrorInfo.domain`` of every error."""
@@ -136,6 +138,24 @@ class AuthError(Exception):
 
     def __str__(self) -> str:
         return f"{super().__str__()}{of_setting(self.setting)}"
+
+    def raisable(self, *, principal: Principal | None = None) -> AuthError:
+        """An equal error without traceback, to raise one that several requests hold.
+
+        An exception keeps the frames that it was raised through, and what is in them.
+
+        Args:
+            principal: whose valid token it is; None for the same as of this one.
+        """
+        return AuthError(
+            self.reason,
+            self.detail,
+            setting=self.setting,
+            retry_after_seconds=self.retry_after_seconds,
+            counts_as_rejected=self.counts_as_rejected,
+            limit=self.limit,
+            principal=principal or self.principal,
+        )
 
     def in_table(self, table: str) -> None:
         """Complete a setting that was raised by its name within a table of the configuration.

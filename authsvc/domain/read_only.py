@@ -1,4 +1,4 @@
-"""JSON values that cannot be changed: several requests hold the same ones.
+"""Mappings and JSON values that cannot be changed: several requests hold the same ones.
 
 They are dicts and lists still, so that ``json``, ``isinstance`` and ``==`` take them as such.
 Copies are usual dicts and lists.
@@ -7,7 +7,10 @@ Copies are usual dicts and lists.
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar, cast
+
+ValueT = TypeVar("ValueT")
 
 
 def parsed(text: bytes) -> object:
@@ -17,6 +20,11 @@ def parsed(text: bytes) -> object:
         ValueError: it is not JSON.
     """
     return _fixed(json.loads(text, object_hook=_object))
+
+
+def read_only(members: Mapping[str, ValueT]) -> Mapping[str, ValueT]:
+    """A copy of a mapping, in its order, that cannot be changed."""
+    return cast("Mapping[str, ValueT]", _Object(members))
 
 
 def _object(members: dict[str, object]) -> dict[str, object]:
@@ -33,7 +41,7 @@ def _reject(*_: object, **__: object) -> NoReturn:
     Raises:
         TypeError: always.
     """
-    raise TypeError("claims are shared by requests and cannot be changed: change a copy")
+    raise TypeError("this is shared by requests and cannot be changed: change a copy")
 
 
 class _Object(dict[str, object]):

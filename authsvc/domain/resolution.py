@@ -13,8 +13,10 @@ from enum import Enum
 from sys import getsizeof
 from typing import Any, Protocol
 
+from authsvc.domain.credential_requests import CredentialRequest
+from authsvc.domain.errors import AuthError
 from authsvc.domain.rates import RateLimit
-from authsvc.domain.read_only import parsed
+from authsvc.domain.read_only import parsed, read_only
 
 SESSION_ID_MAX_LENGTH = 128
 """Longest session id that is accepted, in characters."""
@@ -274,6 +276,9 @@ class Session:
     expire_time: float
 
 
+_NONE: Mapping[str, Credentials | AuthError] = read_only({})
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """The response to one request: session, outcome, identity, credentials.
@@ -282,9 +287,12 @@ class Resolution:
         session: None for a caller with neither session id nor token.
         outcome: what the call did to the session; None as for ``session``.
         principal: whose request it is; None when unauthenticated.
-        credentials: issued for the principal; None where no broker applies.
+        credentials: issued for the principal; None where no broker applies, or where the request
+            asks for credentials by name.
         consistency_token: set when the call wrote: a request that sends it sees that write, on
             every replica.
+        named_credentials: what the request asks for by name, in its order, or why it is not issued;
+            cannot be changed. Names for which the principal has none are missing.
     """
 
     session: Session | None = None
@@ -292,6 +300,39 @@ class Resolution:
     principal: Principal | None = None
     credentials: Credentials | None = None
     consistency_token: str = ""
+    named_credentials: Mapping[str, Credentials | AuthError] = field(
+        default_factory=lambda: _NONE, hash=False
+    )
+
+    def credentials_of(self, name: str) -> Credentials | None:
+        """The credentials of one name that the request asks for.
+
+        Args:
+            name: as in the request; empty for those of the resource without a name.
+
+        Returns:
+            None where the principal has none.
+
+        Raises:
+            AuthError: they are not issued; its ``reason`` says why.
+        """
+        found = self.named_credentials.get(name)
+        if isinstance(found, AuthError):
+            raise found.raisable(principal=self.principal)
+        return found
+
+    def issued(self) -> Iterator[Credentials]:
+        """All its credentials, with and without a name."""
+        if self.credentials is not None:
+            yield self.credentials
+        for found in self.named_credentials.values():
+            if not isinstance(found, AuthError):
+                yield found
+
+    def credentials_memory_bytes(self) -> int:
+        """Bytes that all its credentials take in memory: an estimate for caches."""
+        names = sum(map(getsizeof, self.named_credentials))
+        return names + sum(it.memory_bytes() for it in self.issued())
 
 
 class NotOpenError(RuntimeError):
@@ -358,7 +399,7 @@ class Resolver(Protocol):
 
 
 class CountingResolver(Resolver, Protocol):
-    """A ``Resolver`` with limits by subject, by client or for everyone.
+    """A ``Resolver`` with limits by subject, by client or for everyone, and credentials by name.
 
     A caller of a ``Resolver`` gives it these arguments only where it takes them, and only where
     they are not the defaults.
@@ -374,6 +415,7 @@ class CountingResolver(Resolver, Protocol):
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """See ``Resolver.resolve``.
 
@@ -387,14 +429,24 @@ class CountingResolver(Resolver, Protocol):
             calls: how many calls its message has, for the resolver's own limits.
             recheck: whether a request that has been counted is checked again, as while its response
                 streams: it counts as nothing.
+            credentials: which credentials the answer has, each name once, in
+                ``Resolution.named_credentials``; with none of them no broker is called. None for
+                those of the resource without a name, in ``Resolution.credentials``.
 
         Raises:
             AuthError: as there; RATE_LIMITED beyond a limit.
+            TypeError: ``credentials`` are of another type.
+            ValueError: there are too many of them, or two of one name.
         """
         ...
 
     async def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
-        """See ``Resolver.create``; ``rate_limits`` as of ``resolve``."""
+        """See ``Resolver.create``; ``rate_limits`` and ``credentials`` as of ``resolve``."""
         ...

@@ -8,6 +8,7 @@ from functools import partial
 
 from authsvc.access.callers import Caller
 from authsvc.access.usage import REJECTED_TOKENS
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
 from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.resolution import Resolution
@@ -43,10 +44,13 @@ class CallerResolver:
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """See ``CountingResolver``, as for the other methods."""
         counts = CallCounts(tuple(rate_limits), calls, recheck)
-        digest = request_digest(session_id, token_digest(token), resource, create=create)
+        digest = request_digest(
+            session_id, token_digest(token), resource, create=create, credentials=credentials
+        )
         if (cached := self._resolver.cached_response(digest)) is not None:
             self._count(cached, counts)
             self._resolves.cached += 1
@@ -57,13 +61,20 @@ class CallerResolver:
             create=create,
             request_digest=digest,
             counts=counts,
+            credentials=credentials,
         )
         return await self._decided(ask, session_id, token, resource)
 
     async def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
-        ask = partial(self._resolver.create, counts=CallCounts(tuple(rate_limits)))
+        counts = CallCounts(tuple(rate_limits))
+        ask = partial(self._resolver.create, counts=counts, credentials=credentials)
         return await self._decided(ask, "", token, resource)
 
     async def revoke(self, session_id: str) -> None:
@@ -123,7 +134,14 @@ class CallerResolver:
             raise rejection
 
 
-def request_digest(session_id: str, token: bytes, resource: str, *, create: bool) -> bytes:
+def request_digest(
+    session_id: str,
+    token: bytes,
+    resource: str,
+    *,
+    create: bool,
+    credentials: Sequence[CredentialRequest] | None,
+) -> bytes:
     """The key of a request in the response cache.
 
     It is never that of a ``ResolveSessionRequest``: no message begins with a 7, which would be a
@@ -133,5 +151,7 @@ def request_digest(session_id: str, token: bytes, resource: str, *, create: bool
         session_id: see ``Resolver.resolve``, as for the others.
         token: digest of the token.
     """
-    texts = f"{len(session_id)},{session_id}{resource}".encode("utf-8", "surrogatepass")
-    return hashlib.sha256(b"\x07%d%b%b" % (create, token, texts)).digest()
+    asked = "" if credentials is None else repr(list(credentials))
+    texts = f"{len(session_id)},{session_id}{len(asked)},{asked}{resource}"
+    encoded = texts.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(b"\x07%d%b%b" % (create, token, encoded)).digest()

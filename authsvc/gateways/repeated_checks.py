@@ -167,7 +167,13 @@ class RepeatedChecks:
         repeated = _Repeated(
             checks,
             headers,
-            request_digest(request.session_id, token, resource, create=checks.creates(request)),
+            request_digest(
+                request.session_id,
+                token,
+                resource,
+                create=checks.creates(request),
+                credentials=None,
+            ),
             token,
             assertion,
             response,

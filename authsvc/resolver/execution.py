@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from authsvc.access.usage import Usages
 from authsvc.audit import security
 from authsvc.credentials import CredentialBroker
+from authsvc.domain.credential_requests import DEFAULT
 from authsvc.domain.decision import Change, Decision
+from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType, SessionEvent
-from authsvc.domain.resolution import Credentials, Outcome, Resolution, Secret
+from authsvc.domain.read_only import read_only
+from authsvc.domain.resolution import Credentials, Outcome, Principal, Resolution, Secret
 from authsvc.domain.tokens import PresentedToken, VerifiedToken
 from authsvc.resolver import log_lines
+from authsvc.resolver.issuing import Issuing
 from authsvc.resolver.request import Request
 from authsvc.stores import SessionStore
 
@@ -56,12 +62,20 @@ class Execution:
         if decision.record is None:
             raise AssertionError("a decision that serves has a record")
         log_lines.served(decision, request.session_id)
+        issuing = self._issuing(request, decision.principal, now)
+        named: Mapping[str, Credentials | AuthError] = {}
+        credentials = None
+        if issuing is not None and request.selection is None:
+            credentials = await issuing.issue(DEFAULT)
+        elif issuing is not None and request.selection:
+            named = await issuing.issue_all(request.selection)
         return Resolution(
             decision.record.seen_by(decision.principal),
             decision.outcome,
             decision.principal,
-            await self._credentials(request, decision, now),
+            credentials,
             consistency_token,
+            read_only(named),
         )
 
     async def _write(self, decision: Decision, session_id: str) -> str:
@@ -98,12 +112,9 @@ class Execution:
         if decision.is_subject_mismatch:
             await self._store.append(SessionEvent(EventType.SUBJECT_MISMATCH, now, decision.record))
 
-    async def _credentials(
-        self, request: Request, decision: Decision, now: float
-    ) -> Credentials | None:
-        principal, token = decision.principal, request.token
-        if principal is None or token is None or self._broker is None:
+    def _issuing(self, request: Request, principal: Principal | None, now: float) -> Issuing | None:
+        """What issues for a request; None where nothing does."""
+        if principal is None or request.token is None or self._broker is None:
             return None
-        return await self._broker.issue(
-            principal, token=Secret(token.text), resource=request.resource, now=now
-        )
+        token = Secret(request.token.text)
+        return Issuing(self._broker, principal, token, request.resource, now)

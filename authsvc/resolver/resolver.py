@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.audit import security
 from authsvc.credentials import CredentialBroker
+from authsvc.domain.credential_requests import CredentialRequest, check_selection
 from authsvc.domain.decision import (
     Decision,
     decide,
@@ -115,6 +116,7 @@ class SessionResolver:
         request_digest: bytes = b"",
         client_address: str = "",
         counts: CallCounts = ONE_CALL,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """See ``Resolver.resolve``.
 
@@ -129,6 +131,7 @@ class SessionResolver:
                 cached. Two requests that differ in anything have two.
             client_address: IP address of the caller's client; empty where it is not known.
             counts: what the request counts as.
+            credentials: see ``CountingResolver.resolve``.
         """
         presented = bearer(token)
         request = Request(
@@ -140,6 +143,7 @@ class SessionResolver:
             request_digest,
             client_address,
             counts,
+            None if credentials is None else check_selection(credentials),
         )
         if session_id:
             check_session_id(session_id)
@@ -156,6 +160,7 @@ class SessionResolver:
         caller: str = LOCAL_CALLER,
         client_address: str = "",
         counts: CallCounts = ONE_CALL,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """See ``Resolver.create``; the other arguments as for ``resolve``."""
         session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
@@ -166,6 +171,7 @@ class SessionResolver:
             resource,
             client_address=client_address,
             counts=counts,
+            selection=None if credentials is None else check_selection(credentials),
         )
         return await self._resolve_session(request, create=True)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from authsvc.access.rates import BucketUse
 from authsvc.common.lru import LruCache, bytes_for
 from authsvc.domain.decision import Decision, unchanged_until
+from authsvc.domain.errors import AuthError
 from authsvc.domain.record import Limits, Record
 from authsvc.domain.resolution import Resolution
 from authsvc.domain.tokens import PresentedToken, VerifiedToken
@@ -60,7 +61,6 @@ class CachedResponse:
 
     def memory_bytes(self) -> int:
         """What it takes in memory: an estimate, as if nothing were shared with other caches."""
-        credentials = self.resolution.credentials
         principal = self.token.principal.memory_bytes()
         return (
             _OBJECTS_BYTES
@@ -69,7 +69,7 @@ class CachedResponse:
             + sum(use.memory_bytes() for use in self.uses)
             # The encoded response has the principal once more.
             + principal
-            + (2 * credentials.memory_bytes() if credentials is not None else 0)
+            + 2 * self.resolution.credentials_memory_bytes()
         )
 
 
@@ -173,13 +173,13 @@ class ResponseCache:
             or not request.request_digest
             or not isinstance(presented, VerifiedToken)
             or not decision.serves_unchanged
+            or not _may_come_again(request, resolution)
         ):
             return
         until = unchanged_until(record, self._limits)
         if presented.issue_time > 0:
             until = min(until, presented.issue_time + self._limits.not_befores_kept_seconds)
-        credentials = resolution.credentials
-        if credentials is not None:
+        for credentials in resolution.issued():
             until = min(until, credentials.renew_time, credentials.expire_time or math.inf)
         self._responses.put(
             request.request_digest,
@@ -196,3 +196,11 @@ class ResponseCache:
 
     def __len__(self) -> int:
         return len(self._responses)
+
+
+def _may_come_again(request: Request, resolution: Resolution) -> bool:
+    """Whether brokers would answer an equal request as this one: one that names a rejected token
+    asks for another each time, and an outage may be over."""
+    renews = any(wanted.rejected for wanted in request.selection or ())
+    failed = any(isinstance(it, AuthError) for it in resolution.named_credentials.values())
+    return not renews and not failed

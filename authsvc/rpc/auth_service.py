@@ -20,6 +20,7 @@ from authsvc.telemetry.metrics import Metrics
 from authsvc.telemetry.spans import Tracing
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
+from authsvc.wire import credentials as credentials_wire
 from authsvc.wire import frames
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AuthService"]
@@ -135,6 +136,7 @@ class AuthServicer:
                 resource=request.resource,
                 caller=caller.name,
                 counts=wire.counts_of(request),
+                credentials=credentials_wire.selection_of(request),
             )
         self._creates.answered(resolution)
         return wire.created_message(resolution)

@@ -14,6 +14,7 @@ from authsvc.telemetry.counts import Resolves
 from authsvc.telemetry.spans import NoTracing, Tracing
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
+from authsvc.wire import credentials as credentials_wire
 
 
 class RpcResolver:
@@ -99,6 +100,7 @@ class RpcResolver:
                 consistency_token=request.consistency_token,
                 request_digest=request_digest,
                 counts=wire.counts_of(request),
+                credentials=credentials_wire.selection_of(request),
             )
         self._resolves.answered(resolution)
         return wire.response_message(resolution).SerializeToString()

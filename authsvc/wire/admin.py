@@ -27,7 +27,8 @@ from authsvc.domain.service_status import (
     SkippedKey,
 )
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.wire.auth import seconds, session_message, timestamp
+from authsvc.wire.auth import session_message
+from authsvc.wire.principals import seconds, timestamp
 from authsvc.wire.revocation import revocation_message
 
 RESUME_TOKEN_KEY = "authsvc-resume-token"  # noqa: S105 - a name

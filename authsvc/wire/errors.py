@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from authsvc.domain.errors import DOMAIN, AuthError, GrpcStatus, Reason
 from authsvc.domain.resolution import Principal
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.wire.auth import NANOS, principal_message, principal_of
+from authsvc.wire.principals import NANOS, principal_message, principal_of
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 """The trailer that carries a google.rpc.Status (gRPC's richer error model)."""

@@ -14,7 +14,7 @@ from authsvc.domain.revocation_target import (
     TokenTarget,
 )
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.wire.auth import NANOS, seconds, timestamp
+from authsvc.wire.principals import NANOS, seconds, timestamp
 
 
 def revocation_message(

@@ -13,7 +13,7 @@ from authsvc.domain.signal_status import (
     StreamVerification,
 )
 from authsvc.v1 import auth_pb2 as pb
-from authsvc.wire.auth import seconds, timestamp
+from authsvc.wire.principals import seconds, timestamp
 
 _STATES = {state.value: state for state in StreamState}
 

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import __version__
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.rates import RateLimit
 from authsvc.domain.resolution import CountingResolver, Resolution
 from authsvc.http_auth import eras
@@ -249,6 +250,7 @@ class ObservedResolver:
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """See ``CountingResolver``, as for all that follows."""
         with self.timed("resolve"):
@@ -260,13 +262,21 @@ class ObservedResolver:
                 rate_limits=rate_limits,
                 calls=calls,
                 recheck=recheck,
+                credentials=credentials,
             )
 
     async def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         with self.timed("create"):
-            return await self.resolver.create(token, resource=resource, rate_limits=rate_limits)
+            return await self.resolver.create(
+                token, resource=resource, rate_limits=rate_limits, credentials=credentials
+            )
 
     async def revoke(self, session_id: str) -> None:
         with self.timed("revoke"):

@@ -11,8 +11,10 @@ from typing import Self
 
 from authsvc.access.rates import CallRates
 from authsvc.common import arguments
+from authsvc.domain.credential_requests import CredentialRequest, check_selection
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.rates import CallCounts, RateLimit
+from authsvc.domain.read_only import read_only
 from authsvc.domain.resolution import (
     Actor,
     Credentials,
@@ -125,6 +127,7 @@ class FakeResolver:
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Decide on one request, as ``AuthClient.resolve`` does."""
         principal = self._verified(token)
@@ -135,19 +138,26 @@ class FakeResolver:
             raise AuthError(Reason.SESSION_SUBJECT_MISMATCH)
         self._count(principal, resource, CallCounts(tuple(rate_limits), calls, recheck))
         if not session_id:
-            return self._resolution(_NO_SESSION_ID, token) if principal else Resolution()
-        if not is_known:
-            return self._created(session_id, token)
-        if principal is not None:
-            self.sessions[session_id] = _owner(principal)
-        return self._resolution(session_id, token)
+            resolution = self._resolution(_NO_SESSION_ID, token) if principal else Resolution()
+        elif not is_known:
+            resolution = self._created(session_id, token)
+        else:
+            if principal is not None:
+                self.sessions[session_id] = _owner(principal)
+            resolution = self._resolution(session_id, token)
+        return _selected(resolution, credentials)
 
     async def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Create a session, as ``AuthClient.create`` does."""
         self._count(self._verified(token), resource, CallCounts(tuple(rate_limits)))
-        return self._created(secrets.token_urlsafe(16), token)
+        return _selected(self._created(secrets.token_urlsafe(16), token), credentials)
 
     async def revoke(self, session_id: str) -> None:
         """End a session, as ``AuthClient.revoke`` does."""
@@ -211,6 +221,16 @@ class FakeResolver:
         now = time.time()
         session = Session(session_id, state, 1, now, now + LIFETIME_SECONDS)
         return Resolution(session, Outcome.REUSED, principal, self.credentials.get(token))
+
+
+def _selected(resolution: Resolution, selection: Sequence[CredentialRequest] | None) -> Resolution:
+    """A resolution with the credentials that are asked for."""
+    if selection is None:
+        return resolution
+    names = [it.name for it in check_selection(selection)]
+    issued = resolution.credentials
+    named = {"": issued} if issued is not None and "" in names else {}
+    return replace(resolution, credentials=None, named_credentials=read_only(named))
 
 
 def _owner(principal: Principal) -> tuple[str, str]:

@@ -139,6 +139,7 @@ class InMemoryAuthsvc:
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Decide on one request, as ``AuthClient.resolve`` does."""
         resolver, _ = self._opened()
@@ -148,15 +149,23 @@ class InMemoryAuthsvc:
             resource=self._permitted(resource),
             create=create,
             counts=CallCounts(tuple(rate_limits), calls, recheck),
+            credentials=credentials,
         )
 
     async def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """Create a session, as ``AuthClient.create`` does."""
         resolver, _ = self._opened()
         counts = CallCounts(tuple(rate_limits))
-        return await resolver.create(token, resource=self._permitted(resource), counts=counts)
+        return await resolver.create(
+            token, resource=self._permitted(resource), counts=counts, credentials=credentials
+        )
 
     async def revoke(self, session_id: str) -> None:
         """End a session, as ``AuthClient.revoke`` does."""

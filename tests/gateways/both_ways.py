@@ -16,6 +16,7 @@ from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.revocations import Revocations
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.record import Limits
 from authsvc.domain.resolution import Principal, Resolution
@@ -170,6 +171,7 @@ class DirectResolver:
         rate_limits: Sequence[RateLimit] = (),
         calls: int = 1,
         recheck: bool = False,
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         return await self._resolver.resolve(
             session_id,
@@ -177,13 +179,21 @@ class DirectResolver:
             resource=resource,
             create=create,
             counts=CallCounts(tuple(rate_limits), calls, recheck),
+            credentials=credentials,
         )
 
     async def create(
-        self, token: str, *, resource: str, rate_limits: Sequence[RateLimit] = ()
+        self,
+        token: str,
+        *,
+        resource: str,
+        rate_limits: Sequence[RateLimit] = (),
+        credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         counts = CallCounts(tuple(rate_limits))
-        return await self._resolver.create(token, resource=resource, counts=counts)
+        return await self._resolver.create(
+            token, resource=resource, counts=counts, credentials=credentials
+        )
 
     async def revoke(self, session_id: str) -> None:
         await self._resolver.revoke(session_id)

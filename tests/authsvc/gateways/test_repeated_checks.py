@@ -306,10 +306,11 @@ async def test_another_resolution_is_told_anew(
 async def test_credentials_are_not_kept_here(
     start: Start, idp: IdentityProvider, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def issued(*_: object) -> BearerCredentials:
-        return BearerCredentials(Secret("secret"), "Bearer", 2e9)
+    class Issues:
+        async def issue(self, *_: object) -> BearerCredentials:
+            return BearerCredentials(Secret("secret"), "Bearer", 2e9)
 
-    monkeypatch.setattr(Execution, "_credentials", issued)
+    monkeypatch.setattr(Execution, "_issuing", lambda *_: Issues())
     gateway = await start({"credentials": True})
     token = idp.token()
     for _ in range(4):

@@ -27,6 +27,7 @@ from authsvc.domain.resolution import (
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import auth as wire
 from authsvc.wire import errors as error_wire
+from authsvc.wire import principals
 
 PRINCIPAL = Principal(
     issuer="https://idp.example",
@@ -75,11 +76,11 @@ def test_an_empty_resolution_round_trips() -> None:
 
 @given(st.floats(min_value=0, max_value=4_102_444_800))
 def test_times_round_trip_to_the_microsecond(seconds: float) -> None:
-    assert wire.seconds(wire.timestamp(seconds)) == pytest.approx(seconds, abs=1e-6)
+    assert principals.seconds(principals.timestamp(seconds)) == pytest.approx(seconds, abs=1e-6)
 
 
 def test_a_time_just_below_a_second_keeps_its_second() -> None:
-    assert wire.seconds(wire.timestamp(1_800_000_000.9999999)) == 1_800_000_001.0
+    assert principals.seconds(principals.timestamp(1_800_000_000.9999999)) == 1_800_000_001.0
 
 
 @pytest.mark.parametrize("reason", Reason)
