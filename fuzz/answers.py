@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from authsvc.common.oauth_errors import error_code
-from authsvc.credentials.exchange.answers import read_answer
+from authsvc.credentials.exchange.answers import (
+    ASSERTION,
+    BEARER,
+    BEARER_OR_JWT,
+    Accepted,
+    read_answer,
+)
+from authsvc.credentials.exchange.entra import error_details
 from authsvc.domain.errors import AuthError
 from authsvc.tokens.audiences import Audiences
 from authsvc.tokens.introspection_answers import IntrospectedIssuer
@@ -51,8 +58,19 @@ def exchange_verdict(data: bytes) -> str:
     code = error_code(data)
     assert code.isascii()
     assert len(code) <= 64
+    details = error_details(data, [])
+    assert details.isascii()
+    assert len(details) <= 256
+    verdicts = [_exchanged(data, accepted) for accepted in (BEARER, BEARER_OR_JWT, ASSERTION)]
+    # No answer is both: an assertion never passes for an API's token.
+    assert verdicts[0] or verdicts[2]
+    assert verdicts[0] or not verdicts[1]
+    return verdicts[0]
+
+
+def _exchanged(data: bytes, accepted: Accepted) -> str:
     try:
-        credentials = read_answer(data, NOW)
+        credentials = read_answer(data, NOW, accepted)
     except AuthError as error:
         return error.reason.name
     assert credentials.token_type == "Bearer"  # noqa: S105 - a name, no token

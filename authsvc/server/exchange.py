@@ -65,13 +65,15 @@ def _profile(table: ExchangeSettings) -> Profile:
         case "entra-obo":
             return OnBehalfOf(Leg(endpoint, details=error_details), table.scopes)
         case "id-jag":
+            server = _api_server(table)
             return IdentityAssertion(
                 Leg(endpoint),
-                _api_server(table.api_server),
+                Leg(endpoint_of(server, API_SERVER), API_SERVER),
                 audience=table.audience,
                 api=table.api,
                 scopes=table.scopes,
                 subject_token_type=_TOKEN_TYPES[table.subject_token_type],
+                requested_scopes=server.scopes,
             )
 
 
@@ -86,11 +88,11 @@ def _actor(table: ExchangeSettings) -> Actor | None:
     return Actor(table.actor_token_file, _TOKEN_TYPES[table.actor_token_type])
 
 
-def _api_server(table: ApiServerSettings | None) -> Leg:
+def _api_server(table: ExchangeSettings) -> ApiServerSettings:
     """
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: there is none.
     """
-    if table is None:
+    if table.api_server is None:
         raise ConfigError(f"{API_SERVER} is needed by id-jag")
-    return Leg(endpoint_of(table, API_SERVER), API_SERVER)
+    return table.api_server

@@ -321,7 +321,33 @@ ID_JAG = Case(
     ),
 )
 
+ID_JAG_SCOPED = Case(
+    "id-jag-scoped",
+    lambda folder, urls: {
+        "profile": "id-jag",
+        "audience": "https://auth.chat.example/",
+        "subject_token_type": "id_token",
+        "api_server": {
+            "endpoint": f"{urls[1]}/oauth2/token",
+            "client_id": "f53f191f9311af35",
+            "client_secret_file": folder / "api.secret",
+            "scopes": ("chat.read",),
+        },
+    },
+    (
+        replace(
+            ID_JAG.requests[0],
+            form={**_subject("id_token", "id-jag"), "audience": "https://auth.chat.example/"},
+        ),
+        replace(
+            ID_JAG.requests[1],
+            form={"grant_type": JWT_BEARER, "assertion": ASSERTION, "scope": "chat.read"},
+        ),
+    ),
+)
+
 CASES: list[Case] = [RFC8693, BARE, WITH_ACTOR, BEARER, ENTRA, ID_JAG]
+"""One or two of each profile."""
 
 LEGS = [(case, leg) for case in CASES for leg in range(len(case.requests))]
 """Each request of each profile."""

@@ -32,10 +32,11 @@ class IdentityAssertion:
         api_server: the token endpoint of the API's authorization server.
         audience: the issuer identifier of that server.
         api: the API, by its URI: parameter ``resource``.
-        scopes: the scopes to request. The assertion has them; the second request does not name
-            them.
+        scopes: the scopes of the assertion.
         subject_token_type: the type of the client's token, as a URI. The draft has an ID token, a
             SAML assertion or a refresh token; some servers also take an access token.
+        requested_scopes: the scopes that the second request names. The draft's example names none:
+            the assertion has them. Keycloak's does.
     """
 
     identity_provider: Leg
@@ -44,6 +45,7 @@ class IdentityAssertion:
     api: str = ""
     scopes: tuple[str, ...] = ()
     subject_token_type: str = ACCESS_TOKEN
+    requested_scopes: tuple[str, ...] = ()
 
     async def exchanged(self, principal: Principal, token: Secret, now: float) -> Exchanged:
         """See ``Profile.exchanged``."""
@@ -52,5 +54,6 @@ class IdentityAssertion:
         assertion = (await self.identity_provider.ask(form, now, ASSERTION)).access_token
         if assertion == token:
             raise own_token()
-        issued = await self.api_server.ask(assertion_form(assertion), now)
+        grant = assertion_form(assertion) | {"scope": " ".join(self.requested_scopes)}
+        issued = await self.api_server.ask(grant, now)
         return Exchanged(issued, (assertion,))

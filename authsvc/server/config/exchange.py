@@ -41,9 +41,18 @@ _NEEDED: dict[ExchangeProfile, tuple[str, ...]] = {
 """The settings that a profile does not work without."""
 
 
+Scopes = tuple[Annotated[str, AfterValidator(check_scope)], ...]
+
+
 class ApiServerSettings(EndpointSettings):
     """``[credentials.exchange.api_server]``: the token endpoint of the API's authorization server,
     and authsvc as its client, for profile id-jag."""
+
+    scopes: Scopes = Field(
+        default=(),
+        description="The scopes to request there as well, for a server that does not go by those "
+        "of the assertion.",
+    )
 
 
 class ExchangeSettings(EndpointSettings, Conditions):
@@ -68,9 +77,7 @@ class ExchangeSettings(EndpointSettings, Conditions):
     api: Annotated[str, AfterValidator(lambda uri: check_uri(uri) if uri else uri)] = Field(
         default="", description="The API's URI (resource, RFC 8707)."
     )
-    scopes: tuple[Annotated[str, AfterValidator(check_scope)], ...] = Field(
-        default=(), description="The scopes of the API's token."
-    )
+    scopes: Scopes = Field(default=(), description="The scopes of the API's token.")
     subject_token_type: TokenType = Field(
         default="access_token", description="The type of the client's token, for the endpoint."
     )

@@ -28,6 +28,7 @@ from tests.support.exchanges import (
     CASES,
     ENTRA,
     ID_JAG,
+    ID_JAG_SCOPED,
     LEGS,
     RFC8693,
     SECRET,
@@ -51,7 +52,7 @@ SECRETS = (TOKEN.reveal(), SECRET, API_SECRET, ACTOR_TOKEN, ASSERTION, API_TOKEN
 # What is sent where
 
 
-@EACH
+@pytest.mark.parametrize("case", [*CASES, ID_JAG_SCOPED], ids=str)
 async def test_what_is_sent_where(case: Case, tmp_path: Path, idp: IdentityProvider) -> None:
     async with exchanging(case, tmp_path, idp) as exchange:
         assert await exchange.issued() == BearerCredentials(
