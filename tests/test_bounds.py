@@ -202,7 +202,7 @@ BOUNDED = {
         "SecurityEvents.counts": "types, reasons and registered callers"
     },
     "authsvc/net/trust.py": {"tls_context": "one"},
-    "authsvc/common/client_authentication.py": {
+    "authsvc/common/client_authentication/method.py": {
         "ClientParameters.form": "three parameters",
         "ClientParameters.headers": "one",
     },

@@ -47,7 +47,8 @@ REMEDIES = {
     Reason.KEYS_UNAVAILABLE: "Check the issuer's endpoint, and the egress to it: directly, as "
     "proxies of the environment are ignored. `authsvc explain --fetch` fetches the keys and says "
     "what each place answered.",
-    Reason.CREDENTIALS_UNAVAILABLE: "Check the provider, and the egress.",
+    Reason.CREDENTIALS_UNAVAILABLE: "Check the provider, the egress, and what authsvc "
+    "authenticates by there: a secret, key, certificate or assertion. `authsvc doctor` does.",
 }
 """By reason. Names settings as the configuration does."""
 

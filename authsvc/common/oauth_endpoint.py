@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from authsvc.common.client_authentication import ClientAuthentication
 from authsvc.common.oauth_errors import CLIENT_REJECTED, described, error_code
 from authsvc.common.secret_file import SecretFileError
+from authsvc.net.client_identity import ClientIdentity
 from authsvc.net.failures import Failure
 from authsvc.net.fetching import Fetcher, FetchError, check_url
 from authsvc.net.urls import shown_url
@@ -76,13 +77,18 @@ class OAuthEndpoint:
         self._fetcher = fetcher
 
     @property
+    def identity(self) -> ClientIdentity | None:
+        """The certificate that authsvc presents there, and its key; None for none."""
+        return self._fetcher.identity
+
+    @property
     def client_advice(self) -> str:
         """What to do where the endpoint rejects authsvc itself, for a message."""
-        table = self._table
-        return (
-            f"compare {table}.client_id, {table}.auth_method and {self._authentication.setting} "
-            "with the client's registration"
-        )
+        table, setting = self._table, self._authentication.setting
+        others = "" if setting == f"{table}.auth_method" else f", {setting}"
+        names = f"{table}.client_id, {table}.auth_method{others}"
+        first, _, last = names.rpartition(", ")
+        return f"compare {first} and {last} with the client's registration"
 
     @property
     def _table(self) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from authsvc.common.file_faults import file_fault
+
+MAX_BYTES = 1024 * 1024
+"""The largest file that is read for a secret."""
 
 
 class SecretFileError(ValueError):
@@ -19,13 +23,23 @@ class SecretFileError(ValueError):
         self.setting = setting
 
 
-def read_secret_file(path: Path) -> str:
+def read_secret_file(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
     """The text of a file, without white space around it.
 
+    Args:
+        path: the file. A pipe is rejected: to read one would wait for its writer.
+        max_bytes: the largest size.
+
     Raises:
-        SecretFileError: it cannot be read, is empty, or is not UTF-8.
+        SecretFileError: it is no regular file, cannot be read, is empty, too large, or is not
+            UTF-8.
     """
     try:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise SecretFileError(f"{path}: is no regular file")
+        if status.st_size > max_bytes:
+            raise SecretFileError(f"{path}: is larger than {max_bytes} bytes")
         text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SecretFileError(file_fault(path, error)) from None

@@ -48,4 +48,4 @@ def _fault(claim: object, issuer: str, client_id: str) -> str:
     if members["iss"] not in (None, issuer):
         return "names a client of another issuer"
     named = members["sub"] if members["client_id"] is None else members["client_id"]
-    return "" if named == client_id else "does not name authsvc's client"
+    return "" if client_id and named == client_id else "does not name authsvc's client"

@@ -18,11 +18,13 @@ class Place:
         table: its table, such as ``introspection``.
         url_setting: the setting of that table which has its URL.
         has_proxy: whether a proxy of that table is between.
+        is_of_client: whether that table says how authsvc authenticates there as a client.
     """
 
     table: str
     url_setting: str = "endpoint"
     has_proxy: bool = False
+    is_of_client: bool = False
 
 
 _BY_FAILURE = {
@@ -43,6 +45,8 @@ _BY_FAILURE = {
     Failure.DATES: "Renew the server's certificate, or correct this machine's clock.",
     Failure.OTHER_NAME: "Correct the host in {table}.{url}: the server's certificate is for "
     "another name.",
+    Failure.OUR_CERTIFICATE: "Have the server accept connections without a client's certificate: "
+    "authsvc presents none to {table}.{url}.",
     Failure.TLS: "Correct the port in {table}.{url}, if no TLS is spoken there; otherwise the "
     "server's TLS: version 1.2 or later, and a cipher in use today.",
 }
@@ -50,9 +54,15 @@ _BY_FAILURE = {
 _OF_PROXY = "Correct {table}.proxy, or start that proxy and let authsvc reach it."
 """Where the connection that fails is the one to the proxy."""
 
+_OUR_CERTIFICATE = (
+    "Set {table}.auth_method to tls_client_auth or self_signed_tls_client_auth, as the client is "
+    "registered at the server, and have it trust the certificate of "
+    "{table}.client_certificate_file or its authority."
+)
+
 _NOT_OUR_CLIENT = (
-    "Compare {table}.client_id, {table}.auth_method and the secret or key with the client's "
-    "registration at the server."
+    "Compare {table}.client_id, {table}.auth_method and the secret, key, certificate or "
+    "assertion with the client's registration at the server."
 )
 
 _BY_STATUS = {
@@ -87,6 +97,8 @@ def remedy_of_failure(failure: Failure, place: Place) -> str:
     is_unreached = failure.stage is Stage.CONNECTION
     if is_unreached and place.has_proxy and failure is not Failure.PROXY:
         return _filled(_OF_PROXY, place)
+    if failure is Failure.OUR_CERTIFICATE and place.is_of_client:
+        return _filled(_OUR_CERTIFICATE, place)
     text = _filled(_BY_FAILURE.get(failure, _UNKNOWN), place)
     return directly(text) if is_unreached and not place.has_proxy else text
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from authsvc.common.oauth_endpoint import EndpointError
 from authsvc.diagnosis import Check, Report
+from authsvc.diagnosis.client_credentials import check_expiry
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of, remedy_of_failure
 from authsvc.net.failures import Failure
 from authsvc.net.urls import shown_url
@@ -36,11 +37,13 @@ def checks(settings: Settings) -> list[Check]:
 
 
 def _place(table: IntrospectionSettings) -> Place:
-    return Place("introspection", has_proxy=table.proxy is not None)
+    return Place("introspection", has_proxy=table.proxy is not None, is_of_client=True)
 
 
 async def _ask(report: Report, *, table: IntrospectionSettings) -> None:
     endpoint = endpoint_of(table, "introspection")
+    if not check_expiry(report, table, "introspection", endpoint.identity, time.time()):
+        return
     try:
         answer = await endpoint.post(request_of(_TEXT), time.time())
     except EndpointError as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from contextlib import suppress
 from urllib.parse import urlsplit
 
+from authsvc.net.client_identity import ClientIdentity
 from authsvc.net.failures import ProxyAnswerError
 from authsvc.net.proxies import Proxy
 from authsvc.net.trust import Trust, tls_context
@@ -14,38 +16,62 @@ from authsvc.net.trust import Trust, tls_context
 REACH_SECONDS = 4.0
 """How long that may take. Of several endpoints, one that does not answer hides no other."""
 
+ALERT_SECONDS = 0.5
+"""How long a server may take to reject the client's certificate."""
 
-async def reach(url: str, trust: Trust | None, proxy: Proxy | None) -> None:
+
+async def reach(
+    url: str, trust: Trust | None, proxy: Proxy | None, identity: ClientIdentity | None = None
+) -> None:
     """Connect and disconnect, without a request: a request to a broker has effects.
 
     Args:
         url: the endpoint.
         trust: the certificate authorities; None for the system's.
         proxy: what https goes through; None for a direct connection.
+        identity: the certificate that the endpoint is shown, and no proxy; None for none.
 
     Raises:
-        OSError: it cannot be connected to.
+        OSError: it cannot be connected to, or does not accept the certificate.
     """
-    context = tls_context() if trust is None else trust.context()
+    servers = tls_context() if trust is None else trust.context()
+    context = servers if identity is None else identity.context()
     host, port, secure = _address(url)
     try:
         async with asyncio.timeout(REACH_SECONDS):
             if proxy is None:
                 tls = context if secure else None
-                _, writer = await asyncio.open_connection(host, port, ssl=tls)
+                reader, writer = await asyncio.open_connection(host, port, ssl=tls)
             else:
-                writer = await _tunnel(proxy, host, port, context)
+                reader, writer = await _tunnel(proxy, host, port, servers, context)
     except TimeoutError:
         raise TimeoutError(f"no connection in {REACH_SECONDS:g} seconds") from None
-    writer.close()
+    try:
+        if secure:
+            await _hear_alert(reader)
+    finally:
+        writer.close()
+
+
+async def _hear_alert(reader: asyncio.StreamReader) -> None:
+    """Wait for the alert of a server that does not accept the client's certificate.
+
+    In TLS 1.3 the client's handshake ends before the server has seen the certificate.
+
+    Raises:
+        ssl.SSLError: there is one.
+    """
+    with suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(ALERT_SECONDS):
+            await reader.read(1)
 
 
 async def _tunnel(
-    proxy: Proxy, host: str, port: int, context: ssl.SSLContext
-) -> asyncio.StreamWriter:
+    proxy: Proxy, host: str, port: int, of_proxy: ssl.SSLContext, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     proxy_host, proxy_port, secure = _address(proxy.url)
     reader, writer = await asyncio.open_connection(
-        proxy_host, proxy_port, ssl=context if secure else None
+        proxy_host, proxy_port, ssl=of_proxy if secure else None
     )
     done = False
     try:
@@ -64,7 +90,7 @@ async def _tunnel(
     finally:
         if not done:
             writer.close()
-    return writer
+    return reader, writer
 
 
 def _address(url: str) -> tuple[str, int, bool]:

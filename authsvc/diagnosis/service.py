@@ -10,14 +10,18 @@ from authsvc.client import AdminClient, ClientTls
 from authsvc.common.formats import spelled_resource
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.diagnosis.adapter import AdapterSettings
+from authsvc.diagnosis.client_credentials import check_expiry
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
 from authsvc.diagnosis.link import check_certificate
 from authsvc.diagnosis.listening import own_certificate
 from authsvc.diagnosis.reach import reach
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.client_identity import ClientIdentity
 from authsvc.net.failures import cause_of, failure_of
 from authsvc.server.brokers import open_broker
+from authsvc.server.clients import identity_of
 from authsvc.server.config import Settings
+from authsvc.server.config.clients import EndpointSettings
 from authsvc.server.config.egress import Egress
 from authsvc.server.egress import proxy_of, trust_of
 
@@ -133,13 +137,29 @@ async def _broker(report: Report, *, settings: Settings) -> None:
         place = Place("credentials.sts", "endpoint_url", sts.proxy is not None)
         await _reach(report, url, sts, place)
     for exchange in tables.exchange:
-        place = Place("credentials.exchange", has_proxy=exchange.proxy is not None)
-        await _reach(report, exchange.endpoint, exchange, place)
+        await _reach_as_client(report, exchange, "credentials.exchange")
+        if exchange.api_server is not None:
+            await _reach_as_client(report, exchange.api_server, "credentials.exchange.api_server")
 
 
-async def _reach(report: Report, url: str, table: Egress, place: Place) -> None:
+async def _reach_as_client(report: Report, table: EndpointSettings, where: str) -> None:
+    """Report whether an endpoint accepts connections, with authsvc's certificate where it has one,
+    and whether what authsvc authenticates by expires."""
+    identity = identity_of(table, where, trust_of(table, where))
+    if check_expiry(report, table, where, identity, time.time()):
+        place = Place(where, has_proxy=table.proxy is not None, is_of_client=True)
+        await _reach(report, table.endpoint, table, place, identity)
+
+
+async def _reach(
+    report: Report,
+    url: str,
+    table: Egress,
+    place: Place,
+    identity: ClientIdentity | None = None,
+) -> None:
     try:
-        await reach(url, trust_of(table, place.table), proxy_of(table))
+        await reach(url, trust_of(table, place.table), proxy_of(table), identity)
     except OSError as error:
         remedy = remedy_of_failure(failure_of(error), place)
         report.fail(f"{url}: {cause_of(error) or cause(error)}", remedy)

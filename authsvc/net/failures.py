@@ -48,6 +48,8 @@ class Failure(Enum):
     """Its certificate has expired, or is not valid yet."""
     OTHER_NAME = "other name"
     """Its certificate is for another host."""
+    OUR_CERTIFICATE = "our certificate"
+    """It requires a client's certificate, or does not accept the one that it was shown."""
     TLS = "tls"
     """The handshake failed for another reason."""
     ANSWER = "answer"
@@ -68,8 +70,16 @@ _STAGES = {
     Failure.UNTRUSTED: Stage.TLS,
     Failure.DATES: Stage.TLS,
     Failure.OTHER_NAME: Stage.TLS,
+    Failure.OUR_CERTIFICATE: Stage.TLS,
     Failure.TLS: Stage.TLS,
 }
+
+_OF_OUR_CERTIFICATE = re.compile(
+    r"ALERT_(BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_(REVOKED|EXPIRED|UNKNOWN|REQUIRED)"
+    r"|UNKNOWN_CA|ACCESS_DENIED)\Z"
+)
+"""OpenSSL's reasons for alerts about a certificate (RFC 8446 section 6.2). One that a server sends
+is about the client's; before ALERT_ is a version of TLS."""
 
 _UNTRUSTED = frozenset({18, 19, 20, 21})
 """OpenSSL's codes (X509_V_ERR) for a chain that ends in no trusted authority."""
@@ -132,7 +142,15 @@ def _tls_failure(causes: Sequence[BaseException]) -> Failure:
             return Failure.DATES
         if code in _OTHER_NAME:
             return Failure.OTHER_NAME
+    if any(is_about_our_certificate(cause) for cause in causes):
+        return Failure.OUR_CERTIFICATE
     return Failure.TLS
+
+
+def is_about_our_certificate(error: BaseException) -> bool:
+    """Whether a server has ended TLS over the client's certificate, or the lack of one."""
+    reason = getattr(error, "reason", None)
+    return isinstance(error, ssl.SSLError) and bool(_OF_OUR_CERTIFICATE.search(reason or ""))
 
 
 def _cause(error: BaseException) -> str:
@@ -142,6 +160,9 @@ def _cause(error: BaseException) -> str:
         return f"certificate verify failed: {_certificate_fault(error)}"
     if isinstance(error, ssl.SSLError):
         reason = getattr(error, "reason", None)
+        if is_about_our_certificate(error):
+            told = re.split("ALERT_", str(reason))[-1].lower().replace("_", " ")
+            return f"TLS failed: the server's alert on the client's certificate: {told}"
         return f"TLS failed: {reason.lower().replace('_', ' ')}" if reason else ""
     if isinstance(error, socket.gaierror):
         return lookup_fault(error)

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 
 from authsvc.net.addresses import is_loopback
+from authsvc.net.client_identity import ClientIdentity, ClientIdentityError
 from authsvc.net.failures import Failure, Stage, explained, failure_of, lookup_fault, setting_of
 from authsvc.net.proxies import Proxy
 from authsvc.net.public_addresses import is_public, is_this_machine
@@ -100,12 +101,15 @@ class Fetcher:
             else's document names.
         trust: the certificate authorities; None for the system's.
         proxy: what https goes through; None for direct connections.
+        identity: the client's certificate, which the host of the URL is shown, and no proxy; https
+            alone. It has its own trust, which is that of ``trust``. None without one.
     """
 
     allow_private_addresses: bool = False
     trust: Trust | None = None
     proxy: Proxy | None = None
     allow_this_machine: bool = True
+    identity: ClientIdentity | None = None
 
     async def get(self, url: str) -> tuple[bytes, Mapping[str, str]]:
         """A document and its headers.
@@ -158,10 +162,11 @@ class Fetcher:
         check_url(url)
         try:
             async with asyncio.timeout(request.seconds):
-                context = tls_context() if self.trust is None else self.trust.context()
+                servers = tls_context() if self.trust is None else self.trust.context()
+                context = servers if self.identity is None else self._identified(url, self.identity)
                 if self.proxy is not None:
                     self._check_through_proxy(url)
-                    return await _exchange_through(request, self.proxy, context)
+                    return await _exchange_through(request, self.proxy, context, servers)
                 addresses = await self._vetted_addresses(url)
                 return await _exchange_with_any(request, addresses, context)
         except TimeoutError:
@@ -170,10 +175,24 @@ class Fetcher:
                 setting="proxy",
                 failure=Failure.TIMEOUT,
             ) from None
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        # In TLS 1.3 a server rejects the client's certificate after the handshake: httpx2 does not
+        # wrap OpenSSL's error then.
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError) as error:
             detail = f"{shown_url(url)}: {self._through()}{explained(error)}"
             failure = failure_of(error)
             raise FetchError(detail, setting=setting_of(failure), failure=failure) from None
+
+    def _identified(self, url: str, identity: ClientIdentity) -> ssl.SSLContext:
+        """
+        Raises:
+            FetchError: the URL is not https, or the certificate cannot be used.
+        """
+        if urlsplit(url).scheme.lower() != "https":
+            raise FetchError(f"{shown_url(url)}: a client's certificate needs https")
+        try:
+            return identity.context()
+        except ClientIdentityError as error:
+            raise FetchError(str(error), setting=error.setting) from None
 
     def _through(self) -> str:
         return "" if self.proxy is None else f"through the proxy {self.proxy.url}: "
@@ -293,12 +312,19 @@ async def _exchange_with(
 
 
 async def _exchange_through(
-    request: _Request, proxy: Proxy, context: ssl.SSLContext
+    request: _Request, proxy: Proxy, context: ssl.SSLContext, of_proxy: ssl.SSLContext
 ) -> tuple[bytes, Mapping[str, str]]:
+    """
+    Args:
+        request: what is sent.
+        proxy: what it goes through.
+        context: for TLS with the host.
+        of_proxy: for TLS with the proxy, which is not shown the client's certificate.
+    """
     async with httpx2.AsyncClient(
         verify=context,
         trust_env=False,
-        proxy=proxy.transport(context),
+        proxy=proxy.transport(of_proxy),
         timeout=httpx2.Timeout(request.seconds),
     ) as http:
         return await _exchange(http, request, urlsplit(request.url).netloc)

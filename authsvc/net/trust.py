@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def tls_context() -> ssl.SSLContext:
     """Trust in the system's certificate authorities. Loading them takes tens of milliseconds, so
     that is done once."""
-    return _system_context()
+    return new_tls_context()
 
 
 class Trust:
@@ -64,23 +64,34 @@ class Trust:
                 log.info("ca_file reloaded from %s", self._path)
         return self._context
 
+    def new_context(self) -> ssl.SSLContext:
+        """A context of its own with the authorities of ``context``, for a client's certificate."""
+        return _trusting(self._readable)
+
     def _load(self) -> ssl.SSLContext:
         readable, skipped = readable_certificates(self._path.read_bytes())
         if not readable:
             raise ValueError(f"{self._path} holds no certificate")
         self._report([f"{self._path}: {text}" for text in skipped])
-        context = _system_context()
-        context.load_verify_locations(cadata=readable.decode())
-        # The file may hold the authority that issues the certificates, without the root above it.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        return context
+        self._readable = readable
+        return _trusting(readable)
 
     def _report(self, lines: list[str]) -> None:
         for line in self._lines.of(lines):
             log.warning("%s", line)
 
 
-def _system_context() -> ssl.SSLContext:
+def _trusting(authorities: bytes) -> ssl.SSLContext:
+    """A context that trusts the system's authorities and these, PEM."""
+    context = new_tls_context()
+    context.load_verify_locations(cadata=authorities.decode())
+    # The file may hold the authority that issues the certificates, without the root above it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def new_tls_context() -> ssl.SSLContext:
+    """As ``tls_context``, and of its own: for a client's certificate."""
     if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_default_certs()

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from authsvc.common.client_authentication import (
+    AssertionFile,
     ClientAuthentication,
     ClientSecretBasic,
     ClientSecretPost,
+    ExpiredAssertionError,
+    NamedClient,
     PrivateKeyJwt,
 )
 from authsvc.common.client_certificate import ClientCertificate
 from authsvc.common.oauth_endpoint import OAuthEndpoint
 from authsvc.common.secret_file import SecretFileError
 from authsvc.common.settings import ConfigError
+from authsvc.common.times import relative
+from authsvc.net.client_identity import ClientIdentity, ClientIdentityError
+from authsvc.net.trust import Trust
 from authsvc.server.config.clients import EndpointSettings
 from authsvc.server.egress import fetcher_of
+
+log = logging.getLogger(__name__)
 
 
 def endpoint_of(table: EndpointSettings, where: str) -> OAuthEndpoint:
     """An endpoint as configured.
+
+    An assertion or certificate that has expired is logged and is no error: what keeps the file may
+    renew it while authsvc runs.
 
     Args:
         table: the settings.
@@ -28,31 +42,79 @@ def endpoint_of(table: EndpointSettings, where: str) -> OAuthEndpoint:
     Raises:
         ConfigError: the secret, the key or another file cannot be used.
     """
-    authentication = _authentication(table, where)
+    authentication, now = authentication_of(table, where), time.time()
     try:
-        authentication.parameters(table.endpoint, time.time())
+        authentication.parameters(table.endpoint, now)
+    except ExpiredAssertionError as error:
+        log.warning("%s: %s", authentication.setting, error)
     except SecretFileError as error:
         raise ConfigError(f"{error.setting or authentication.setting}: {error}") from None
-    return OAuthEndpoint(table.endpoint, authentication, fetcher_of(table, where))
+    fetcher = fetcher_of(table, where)
+    identity = identity_of(table, where, fetcher.trust)
+    if identity is not None and (ends := identity.expires) <= now:
+        log.warning("%s: the certificate expired %s", authentication.setting, relative(ends, now))
+    return OAuthEndpoint(table.endpoint, authentication, replace(fetcher, identity=identity))
 
 
-def _authentication(table: EndpointSettings, where: str) -> ClientAuthentication:
-    file, setting = table.credential_file, f"{where}.{table.credential_setting}"
+def identity_of(table: EndpointSettings, where: str, trust: Trust | None) -> ClientIdentity | None:
+    """The certificate that authsvc presents to an endpoint, and its key; None for none.
+
+    Args:
+        table: the settings.
+        where: the table's name, for errors.
+        trust: the certificate authorities of the endpoint; None for the system's.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if not table.is_certified:
+        return None
+    files = _file(table.client_certificate_file), _file(table.client_certificate_key_file)
+    try:
+        return ClientIdentity(*files, trust)
+    except ClientIdentityError as error:
+        raise ConfigError(f"{where}.{error.setting}: {error}") from None
+
+
+def authentication_of(table: EndpointSettings, where: str) -> ClientAuthentication:
+    """What authsvc adds to its requests to an endpoint. No file is read.
+
+    Args:
+        table: the settings.
+        where: the table's name, for errors.
+    """
+    setting = f"{where}.{table.credential_setting}"
     match table.auth_method:
         case "client_secret_basic":
-            return ClientSecretBasic(table.client_id, file, setting)
+            return ClientSecretBasic(table.client_id, _file(table.client_secret_file), setting)
         case "client_secret_post":
-            return ClientSecretPost(table.client_id, file, setting)
+            return ClientSecretPost(table.client_id, _file(table.client_secret_file), setting)
         case "private_key_jwt":
             return PrivateKeyJwt(
                 table.client_id,
-                file,
+                _file(table.private_key_file),
                 setting,
                 algorithm=table.private_key_algorithm or "",
                 key_id=table.private_key_id,
                 audience=table.assertion_audience,
                 certificate=_certificate(table, where),
             )
+        case "client_assertion_file":
+            return AssertionFile(
+                table.client_id,
+                _file(table.client_assertion_file),
+                setting,
+                table.client_assertion_type,
+            )
+        case "tls_client_auth" | "self_signed_tls_client_auth" | "none":
+            return NamedClient(table.client_id, setting)
+
+
+def _file(path: Path | None) -> Path:
+    """A file that the method of the table needs: the table's rules have checked that it is set."""
+    if path is None:
+        raise TypeError("the table has no file for its auth_method")
+    return path
 
 
 def _certificate(table: EndpointSettings, where: str) -> ClientCertificate | None:

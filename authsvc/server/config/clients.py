@@ -2,35 +2,80 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from authsvc.common.client_authentication import AssertionType
 from authsvc.common.client_certificate import ThumbprintHeader
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Table
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults, private_faults
-from authsvc.server.config.values import EndpointUrl, Line, NonEmpty, ProxyUrl
+from authsvc.server.config.values import EndpointUrl, Line, ProxyUrl
 
 SigningAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]
 
-_OF_ASSERTIONS = (
-    "private_key_file",
-    "private_key_algorithm",
-    "private_key_id",
-    "private_key_certificate_file",
-    "private_key_thumbprint",
-    "assertion_audience",
-)
-"""The settings of private_key_jwt."""
+AuthMethod = Literal[
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "client_assertion_file",
+    "none",
+]
+
+_SECRET = ("client_secret_file",)
+_CERTIFICATE = ("client_certificate_file", "client_certificate_key_file")
+
+_NEEDED: dict[AuthMethod, tuple[str, ...]] = {
+    "client_secret_basic": _SECRET,
+    "client_secret_post": _SECRET,
+    "private_key_jwt": ("private_key_file",),
+    "tls_client_auth": _CERTIFICATE,
+    "self_signed_tls_client_auth": _CERTIFICATE,
+    "client_assertion_file": ("client_assertion_file",),
+    "none": (),
+}
+"""The settings that a method needs. The first is the one of its secret, key or assertion."""
+
+_OPTIONAL: dict[AuthMethod, tuple[str, ...]] = {
+    "private_key_jwt": (
+        "private_key_algorithm",
+        "private_key_id",
+        "private_key_certificate_file",
+        "private_key_thumbprint",
+        "assertion_audience",
+    ),
+    "client_assertion_file": ("client_assertion_type",),
+}
+"""The settings that a method has besides."""
+
+_UNNAMED: frozenset[AuthMethod] = frozenset({"client_assertion_file", "none"})
+"""Methods by which a server may know the client without its id, or not at all."""
+
+
+def _methods_of(setting: str) -> list[AuthMethod]:
+    return [
+        method
+        for method, needed in _NEEDED.items()
+        if setting in (*needed, *_OPTIONAL.get(method, ()))
+    ]
 
 
 class EndpointSettings(Table):
-    """An endpoint, how it is reached, and how authsvc authenticates there as a client."""
+    """An endpoint, how it is reached, and how authsvc authenticates there as a client.
+
+    Attributes:
+        MAY_BE_PUBLIC: whether the endpoint may answer clients without authentication.
+    """
+
+    MAY_BE_PUBLIC: ClassVar[bool] = False
 
     endpoint: EndpointUrl = Field(description="The endpoint's URL, https.")
     allow_private_addresses: bool = Field(
@@ -38,11 +83,17 @@ class EndpointSettings(Table):
     )
     ca_file: Path | None = Field(default=None, description=CA_FILE)
     proxy: ProxyUrl | None = Field(default=None, description=PROXY)
-    client_id: NonEmpty = Field(description="authsvc's client id.")
-    auth_method: Literal["client_secret_basic", "client_secret_post", "private_key_jwt"] = Field(
+    client_id: Line = Field(
+        default="",
+        description="authsvc's client id. client_assertion_file and none send it where it is set; "
+        "the other methods need it.",
+    )
+    auth_method: AuthMethod = Field(
         default="client_secret_basic",
         description="How authsvc authenticates: by its secret in the header or in the form (RFC "
-        "6749), or by an assertion that its private key signs (RFC 7523).",
+        "6749), by an assertion that its private key signs (RFC 7523) or that something else keeps "
+        "in a file (RFC 7521), by a certificate in TLS (RFC 8705), or not at all (none, not for "
+        "introspection).",
     )
     client_secret_file: Path | None = Field(
         default=None,
@@ -70,7 +121,28 @@ class EndpointSettings(Table):
         "(SHA-1) for a server that knows no other.",
     )
     assertion_audience: Line = Field(
-        default="", description="Claim aud of assertions. Default: the endpoint."
+        default="",
+        description="Claim aud of assertions that authsvc signs. Default: the endpoint.",
+    )
+    client_certificate_file: Path | None = Field(
+        default=None,
+        description="authsvc's certificate in TLS (PEM, its chain after it), for tls_client_auth "
+        "and self_signed_tls_client_auth. A changed file takes effect.",
+    )
+    client_certificate_key_file: Path | None = Field(
+        default=None,
+        description="The private key of client_certificate_file (PEM, without a password). May be "
+        "the same file, which is then replaced in one step. A changed file takes effect.",
+    )
+    client_assertion_file: Path | None = Field(
+        default=None,
+        description="A JWT that something else writes and renews, such as a Kubernetes projected "
+        "service account token or a SPIFFE JWT-SVID. Read for each request.",
+    )
+    client_assertion_type: AssertionType = Field(
+        default="jwt-bearer",
+        description="What client_assertion_file is to the server: jwt-bearer (RFC 7523), or "
+        "jwt-spiffe (draft-ietf-oauth-spiffe-client-auth).",
     )
 
     @rule
@@ -82,25 +154,41 @@ class EndpointSettings(Table):
         yield from private_faults(allowed=self.allow_private_addresses, endpoint=self.endpoint)
 
     @rule
+    def _certificates_go_with_tls(self) -> Iterator[Fault]:
+        if self.is_certified and self.endpoint.lower().startswith("http:"):
+            yield Fault(
+                f"{self.auth_method} goes with https alone, and endpoint is an http URL",
+                ("auth_method",),
+            )
+
+    @rule
     def _has_a_credential(self) -> Iterator[Fault]:
-        if getattr(self, self.credential_setting) is None:
-            yield Fault(f"auth_method = {self.auth_method!r} needs {self.credential_setting}")
+        missing = [name for name in _NEEDED[self.auth_method] if getattr(self, name) is None]
+        if self.auth_method not in _UNNAMED and not self.client_id:
+            missing.append("client_id")
+        if missing:
+            yield Fault(f"auth_method = {self.auth_method!r} needs {' and '.join(missing)}")
+
+    @rule
+    def _authenticates_where_it_has_to(self) -> Iterator[Fault]:
+        if self.auth_method == "none" and not self.MAY_BE_PUBLIC:
+            yield Fault("none is not possible here: the endpoint needs a client", ("auth_method",))
 
     @rule
     def _one_way_to_authenticate(self) -> Iterator[Fault]:
-        others: tuple[str, ...]
-        if self._is_signed:
-            others, method = ("client_secret_file",), "client_secret_basic or client_secret_post"
-        else:
-            others, method = _OF_ASSERTIONS, "private_key_jwt"
-        yield from self.without_effect(
-            others,
-            f"with auth_method = {self.auth_method!r}: remove it, or set auth_method to {method}",
-        )
+        names = [*itertools.chain(*_NEEDED.values(), *_OPTIONAL.values())]
+        for name in dict.fromkeys(names):
+            methods = _methods_of(name)
+            if self.auth_method not in methods:
+                yield from self.without_effect(
+                    (name,),
+                    f"with auth_method = {self.auth_method!r}: remove it, or set auth_method to "
+                    f"{' or '.join(methods)}",
+                )
 
     @rule
     def _a_header_for_a_certificate(self) -> Iterator[Fault]:
-        if self._is_signed and self.private_key_certificate_file is None:
+        if self.auth_method == "private_key_jwt" and self.private_key_certificate_file is None:
             yield from self.without_effect(
                 ("private_key_thumbprint",),
                 "without private_key_certificate_file: set it, or remove this",
@@ -108,15 +196,11 @@ class EndpointSettings(Table):
 
     @property
     def credential_setting(self) -> str:
-        """The name of the setting that has the secret or the key."""
-        return "private_key_file" if self._is_signed else "client_secret_file"
+        """The name of the setting that has the secret, the key, the certificate or the assertion;
+        ``auth_method`` where there is none."""
+        return next(iter(_NEEDED[self.auth_method]), "auth_method")
 
     @property
-    def credential_file(self) -> Path:
-        """The file with the secret or the key."""
-        file: Path = getattr(self, self.credential_setting)
-        return file
-
-    @property
-    def _is_signed(self) -> bool:
-        return self.auth_method == "private_key_jwt"
+    def is_certified(self) -> bool:
+        """Whether a certificate of TLS authenticates authsvc."""
+        return self.auth_method in {"tls_client_auth", "self_signed_tls_client_auth"}

@@ -59,6 +59,7 @@ class ExchangeSettings(EndpointSettings, Conditions):
     """``[[credentials.exchange]]``: the client's token exchanged for an API's."""
 
     NAMED_BY: ClassVar[str] = "resources"
+    MAY_BE_PUBLIC: ClassVar[bool] = True
 
     profile: ExchangeProfile = Field(
         default="rfc8693",

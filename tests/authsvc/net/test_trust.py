@@ -19,7 +19,7 @@ def test_the_systems_store(*, is_told: bool, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name, raising=False)
     if is_told:
         monkeypatch.setenv("SSL_CERT_FILE", "/missing")
-    context = trust._system_context()
+    context = trust.new_tls_context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
 

@@ -1,18 +1,11 @@
-"""How authsvc authenticates as a client at an authorization server's endpoints.
-
-Introspection and token exchange use the same methods. A method adds parameters to the form of a
-request, headers, or both.
-"""
+"""Client authentication by an assertion that authsvc signs for each request."""
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import quote_plus
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from authsvc.common.client_authentication.method import ClientParameters
 from authsvc.common.client_certificate import ClientCertificate
 from authsvc.common.secret_file import SecretFileError, read_secret_file
 from authsvc.net.watched_file import WatchedFile
@@ -37,88 +31,6 @@ _ALGORITHMS_BY_CURVE = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1":
 _RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 
 _PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
-
-
-@dataclass(frozen=True, slots=True)
-class ClientParameters:
-    """What authenticates the client of one request.
-
-    Attributes:
-        form: parameters of the request's form.
-        headers: headers of the request.
-        secret: what no message may show.
-    """
-
-    form: Mapping[str, str] = field(default_factory=dict, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secret: str = field(default="", repr=False)
-
-
-class ClientAuthentication(Protocol):
-    """A method of client authentication."""
-
-    @property
-    def setting(self) -> str:
-        """The setting of the secret or key, such as ``introspection.client_secret_file``."""
-        ...
-
-    def parameters(self, endpoint: str, now: float) -> ClientParameters:
-        """What authenticates one request.
-
-        Args:
-            endpoint: the URL that the request is sent to.
-            now: seconds since the epoch.
-
-        Raises:
-            SecretFileError: the secret or key cannot be used. The message names its file.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSecretBasic:
-    """``client_secret_basic``: HTTP Basic (RFC 6749 section 2.3.1).
-
-    Id and secret are form-encoded before they are joined, as the section requires.
-
-    Attributes:
-        client_id: the client's name at the authorization server.
-        file: holds its secret; read for each request.
-        setting: see ``ClientAuthentication.setting``.
-    """
-
-    client_id: str
-    file: Path
-    setting: str
-
-    def parameters(self, endpoint: str, now: float) -> ClientParameters:
-        """See ``ClientAuthentication.parameters``."""
-        secret = read_secret_file(self.file)
-        pair = f"{quote_plus(self.client_id)}:{quote_plus(secret)}"
-        credentials = base64.b64encode(pair.encode()).decode()
-        return ClientParameters(headers={"Authorization": f"Basic {credentials}"}, secret=secret)
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSecretPost:
-    """``client_secret_post``: id and secret in the form (RFC 6749 section 2.3.1).
-
-    Attributes:
-        client_id: the client's name at the authorization server.
-        file: holds its secret; read for each request.
-        setting: see ``ClientAuthentication.setting``.
-    """
-
-    client_id: str
-    file: Path
-    setting: str
-
-    def parameters(self, endpoint: str, now: float) -> ClientParameters:
-        """See ``ClientAuthentication.parameters``."""
-        secret = read_secret_file(self.file)
-        return ClientParameters(
-            {"client_id": self.client_id, "client_secret": secret}, secret=secret
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""What authsvc authenticates by at an authorization server: whether it expires, or has."""
+
+from __future__ import annotations
+
+from authsvc.common.client_authentication import AssertionFile
+from authsvc.common.secret_file import SecretFileError
+from authsvc.common.settings import ConfigError
+from authsvc.common.times import relative
+from authsvc.diagnosis import Report
+from authsvc.net.client_identity import ClientIdentity
+from authsvc.server.clients import authentication_of
+from authsvc.server.config.clients import EndpointSettings
+
+WARNING_SECONDS = 7 * 86_400
+"""A certificate that expires sooner is worth a warning."""
+
+RENEWED_AT = 0.25
+"""The part of its life that a renewed certificate has left at least. One of an hour, as SPIFFE has
+them, is renewed at half of it; cert-manager renews at a third of a longer one."""
+
+_RENEW = "Have what keeps the file renew it; authsvc follows the file."
+
+
+def check_expiry(
+    report: Report,
+    table: EndpointSettings,
+    where: str,
+    identity: ClientIdentity | None,
+    now: float,
+) -> bool:
+    """Report on a certificate or an assertion that expires; nothing where the method has neither.
+
+    Args:
+        report: gets what is found.
+        table: the endpoint's settings.
+        where: the table's name.
+        identity: the certificate that authsvc presents to the endpoint; None for none.
+        now: seconds since the epoch.
+
+    Returns:
+        Whether a request can be authenticated.
+
+    Raises:
+        ConfigError: the file of an assertion cannot be used.
+    """
+    if identity is not None:
+        return _check_certificate(report, f"{where}.{table.credential_setting}", identity, now)
+    if table.auth_method == "client_assertion_file":
+        return _check_assertion(report, table, where, now)
+    return True
+
+
+def _check_certificate(report: Report, name: str, identity: ClientIdentity, now: float) -> bool:
+    begins = identity.certificate.not_valid_before_utc.timestamp()
+    ends = identity.expires
+    left = ends - now
+    if left <= 0:
+        report.fail(f"{name}: the certificate expired {relative(ends, now)}", _RENEW)
+    elif begins > now:
+        report.fail(
+            f"{name}: the certificate is valid {relative(begins, now)}",
+            "Correct this machine's clock, or have it issued anew.",
+        )
+    elif left < min(WARNING_SECONDS, RENEWED_AT * (ends - begins)):
+        report.warn(f"{name}: the certificate expires {relative(ends, now)}", _RENEW)
+    else:
+        report.ok(f"{name}: the certificate expires {relative(ends, now)}")
+    return begins <= now < ends
+
+
+def _check_assertion(report: Report, table: EndpointSettings, where: str, now: float) -> bool:
+    method = authentication_of(table, where)
+    if not isinstance(method, AssertionFile):
+        return True
+    try:
+        ends = method.expires()
+    except SecretFileError as error:
+        raise ConfigError(f"{method.setting}: {error}") from None
+    if ends is None:
+        report.warn(
+            f"{method.setting}: the assertion has no exp, without which RFC 7523 has it rejected",
+            "Have it issued for minutes or hours.",
+        )
+    elif ends <= now:
+        report.fail(f"{method.setting}: the assertion expired {relative(ends, now)}", _RENEW)
+    else:
+        report.ok(f"{method.setting}: the assertion expires {relative(ends, now)}")
+    return ends is None or ends > now
