@@ -140,6 +140,10 @@ async def _broker(report: Report, *, settings: Settings) -> None:
         await _reach_as_client(report, exchange, "credentials.exchange")
         if exchange.api_server is not None:
             await _reach_as_client(report, exchange.api_server, "credentials.exchange.api_server")
+        if exchange.service_account:
+            setting, proxied = "service_account_endpoint", exchange.proxy is not None
+            place = Place("credentials.exchange", setting, proxied)
+            await _reach(report, exchange.service_account_endpoint, exchange, place)
 
 
 async def _reach_as_client(report: Report, table: EndpointSettings, where: str) -> None:

@@ -10,18 +10,20 @@ from authsvc.credentials.exchange import ExchangeBroker
 from authsvc.credentials.exchange.answers import ACCESS_TOKEN, ID_TOKEN, JWT
 from authsvc.credentials.exchange.entra import OnBehalfOf, error_details
 from authsvc.credentials.exchange.failures import TABLE
+from authsvc.credentials.exchange.gcp import IAM_SCOPE, ServiceAccount, WorkloadIdentity
 from authsvc.credentials.exchange.id_jag import IdentityAssertion
 from authsvc.credentials.exchange.jwt_bearer import JwtBearer
 from authsvc.credentials.exchange.profile import Leg, Profile
 from authsvc.credentials.exchange.rfc8693 import ACTOR_SETTING, Actor, TokenExchange
 from authsvc.server.clients import endpoint_of
 from authsvc.server.config import ApiServerSettings, ExchangeSettings
+from authsvc.server.egress import fetcher_of
 from authsvc.server.secret_files import secret_of
 
 API_SERVER = f"{TABLE}.api_server"
 """The table of the second endpoint of id-jag."""
 
-_TOKEN_TYPES = {"access_token": ACCESS_TOKEN, "jwt": JWT, "id_token": ID_TOKEN}
+_TOKEN_TYPES = {None: ACCESS_TOKEN, "access_token": ACCESS_TOKEN, "jwt": JWT, "id_token": ID_TOKEN}
 
 
 def exchange_broker(
@@ -75,6 +77,30 @@ def _profile(table: ExchangeSettings) -> Profile:
                 subject_token_type=_TOKEN_TYPES[table.subject_token_type],
                 requested_scopes=server.scopes,
             )
+        case "gcp-sts":
+            return _workload_identity(table, Leg(endpoint))
+
+
+def _workload_identity(table: ExchangeSettings, leg: Leg) -> WorkloadIdentity:
+    """
+    Raises:
+        ConfigError: ``ca_file`` cannot be used.
+    """
+    account = None
+    if table.service_account:
+        account = ServiceAccount(
+            table.service_account,
+            table.service_account_endpoint,
+            fetcher_of(table, TABLE),
+            table.scopes,
+        )
+    exchange = TokenExchange(
+        leg,
+        audience=table.audience,
+        scopes=table.scopes if account is None else (IAM_SCOPE,),
+        subject_token_type=_TOKEN_TYPES[table.subject_token_type or "jwt"],
+    )
+    return WorkloadIdentity(exchange, account)
 
 
 def _actor(table: ExchangeSettings) -> Actor | None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -55,6 +56,8 @@ class Request:
         path: where it goes.
         form: its parameters, without those of client authentication.
         answer: the members of the response.
+        document: what is sent as JSON; None for a form.
+        token: the member of the response that has the token.
     """
 
     path: str
@@ -62,7 +65,6 @@ class Request:
     answer: Members
     document: Members | None = None
     token: str = "access_token"
-    """The member of the answer that has the token."""
 
 
 @dataclass(frozen=True)
@@ -346,11 +348,59 @@ ID_JAG_SCOPED = Case(
     ),
 )
 
-CASES: list[Case] = [RFC8693, BARE, WITH_ACTOR, BEARER, ENTRA, ID_JAG]
+PROVIDER = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q"
+CLOUD, IAM = (f"https://www.googleapis.com/auth/{name}" for name in ("cloud-platform", "iam"))
+FEDERATED, ACCOUNT = "a.federated.token", "reader@acme.iam.gserviceaccount.com"
+IN_AN_HOUR = datetime.fromtimestamp(START + 3_600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+_NO_CLIENT = {"auth_method": "none", "client_id": ..., "client_secret_file": ...}
+
+
+def _federated(scope: str) -> dict[str, str]:
+    return {**_subject("jwt"), "audience": PROVIDER, "scope": scope}
+
+
+GCP = Case(
+    "gcp-sts",
+    lambda folder, urls: {
+        "profile": "gcp-sts",
+        "audience": PROVIDER,
+        "scopes": (CLOUD,),
+        **_NO_CLIENT,
+    },
+    (Request("/v1/token", _federated(CLOUD), oauth(**_ISSUED)),),
+)
+
+GCP_ACCOUNT = Case(
+    "gcp-sts-account",
+    lambda folder, urls: {
+        "profile": "gcp-sts",
+        "audience": PROVIDER,
+        "scopes": (CLOUD,),
+        "service_account": ACCOUNT,
+        "service_account_endpoint": urls[1],
+        **_NO_CLIENT,
+    },
+    (
+        Request("/v1/token", _federated(IAM), oauth(**_ISSUED, access_token=FEDERATED)),
+        Request(
+            f"/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken",
+            {},
+            {"accessToken": API_TOKEN, "expireTime": IN_AN_HOUR},
+            document={"scope": [CLOUD], "lifetime": "600s"},
+            token="accessToken",
+        ),
+    ),
+)
+
+CASES: list[Case] = [RFC8693, BARE, WITH_ACTOR, BEARER, ENTRA, ID_JAG, GCP, GCP_ACCOUNT]
 """One or two of each profile."""
 
 LEGS = [(case, leg) for case in CASES for leg in range(len(case.requests))]
 """Each request of each profile."""
+
+OAUTH_LEGS = [(case, leg) for case, leg in LEGS if case.requests[leg].document is None]
+"""Those to a token endpoint."""
 
 
 def short_lived(seconds: float) -> Principal:

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
@@ -27,9 +28,13 @@ from tests.support.exchanges import (
     ASSERTION,
     CASES,
     ENTRA,
+    FEDERATED,
+    GCP,
+    GCP_ACCOUNT,
     ID_JAG,
     ID_JAG_SCOPED,
     LEGS,
+    OAUTH_LEGS,
     RFC8693,
     SECRET,
     TOKEN,
@@ -44,6 +49,7 @@ from tests.support.tokens import IdentityProvider
 pytestmark = pytest.mark.anyio
 
 EACH = pytest.mark.parametrize("case", CASES, ids=str)
+EACH_OAUTH_LEG = pytest.mark.parametrize(("case", "leg"), OAUTH_LEGS, ids=str)
 EACH_LEG = pytest.mark.parametrize(("case", "leg"), LEGS, ids=str)
 
 SECRETS = (TOKEN.reveal(), SECRET, API_SECRET, ACTOR_TOKEN, ASSERTION, API_TOKEN)
@@ -62,6 +68,8 @@ async def test_what_is_sent_where(case: Case, tmp_path: Path, idp: IdentityProvi
         for leg, request in enumerate(case.requests):
             ((path, form, headers),) = exchange.sent(leg)
             assert (path, form) == (request.path, request.form)
+            if request.document is not None:
+                assert json.loads(exchange.sites[leg].posted[0][1]) == request.document
             assert headers["Host"] == exchange.sites[leg].url.removeprefix("http://")
 
 
@@ -171,7 +179,7 @@ async def test_two_tokens_get_each_its_own(
 # Failures of each request
 
 
-@EACH_LEG
+@EACH_OAUTH_LEG
 @pytest.mark.parametrize(
     ("status", "code", "reason"),
     [
@@ -199,8 +207,6 @@ async def test_an_error_of_each_request(
     idp: IdentityProvider,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    if case.requests[leg].document is not None and status == 401:
-        pytest.skip("its API has other codes")
     async with exchanging(case, tmp_path, idp) as exchange:
         body = {"error": code, "error_description": f"{TOKEN.reveal()} {SECRET}"}
         exchange.fails(leg, status, body, {"Location": f"{exchange.sites[leg].url}/elsewhere"})
@@ -217,12 +223,10 @@ async def test_an_error_of_each_request(
         await exchange.issued(now=START + FAILURE_SECONDS + 1)
 
 
-@EACH_LEG
+@EACH_OAUTH_LEG
 async def test_a_rejected_client_is_named_by_its_table(
     case: Case, leg: int, tmp_path: Path, idp: IdentityProvider
 ) -> None:
-    if case.requests[leg].document is not None:
-        pytest.skip("authsvc is no client there")
     async with exchanging(case, tmp_path, idp) as exchange:
         exchange.fails(leg, 401, {"error": "invalid_client"})
         error = await exchange.refusal()
@@ -292,7 +296,7 @@ WRONG: list[tuple[str, object]] = [
 ]
 
 
-@EACH_LEG
+@EACH_OAUTH_LEG
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda it: ascii(it)[:20])
 async def test_an_answer_that_is_none(
     case: Case, leg: int, name: str, value: object, tmp_path: Path, idp: IdentityProvider
@@ -305,7 +309,7 @@ async def test_an_answer_that_is_none(
         assert exchange.count == [1] * (leg + 1) + [0] * (len(case.requests) - leg - 1)
 
 
-@EACH
+@pytest.mark.parametrize("case", [it for it in CASES if it is not GCP_ACCOUNT], ids=str)
 async def test_a_token_that_has_expired_on_arrival(
     case: Case, tmp_path: Path, idp: IdentityProvider
 ) -> None:
@@ -338,6 +342,7 @@ SENT = [
     *((case, leg, TOKEN.reveal()) for case, leg in LEGS),
     (WITH_ACTOR, 0, ACTOR_TOKEN),
     (ID_JAG, 1, ASSERTION),
+    (GCP_ACCOUNT, 1, FEDERATED),
 ]
 
 
@@ -469,6 +474,121 @@ async def test_a_number_that_was_sent_is_not_shown(tmp_path: Path, idp: Identity
     assert "4321234" not in f"{error}"
 
 
+# Google Cloud
+
+
+async def test_authsvc_is_no_client_of_google(tmp_path: Path, idp: IdentityProvider) -> None:
+    """The reference of the method: the header Authorization can make the request fail."""
+    async with exchanging(GCP, tmp_path, idp) as exchange:
+        await exchange.issued()
+        ((_, _, headers),) = exchange.sent(0)
+    assert "Authorization" not in headers
+
+
+async def test_the_federated_token_proves_who_asks(tmp_path: Path, idp: IdentityProvider) -> None:
+    async with exchanging(GCP_ACCOUNT, tmp_path, idp) as exchange:
+        await exchange.issued()
+        ((_, _, headers),) = exchange.sent(1)
+        assert headers["Authorization"] == f"Bearer {FEDERATED}"
+        assert headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("left", "lifetime"), [(0.5, "1s"), (90.9, "90s"), (3_600, "3600s"), (86_400, "3600s")]
+)
+async def test_a_service_accounts_token_ends_with_the_clients(
+    left: float, lifetime: str, tmp_path: Path, idp: IdentityProvider
+) -> None:
+    async with exchanging(GCP_ACCOUNT, tmp_path, idp) as exchange:
+        await exchange.issued(who=replace(ALICE, expire_time=START + left))
+        assert json.loads(exchange.sites[1].posted[0][1])["lifetime"] == lifetime
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "setting"),
+    [
+        (403, "PERMISSION_DENIED", Reason.CREDENTIALS_REFUSED, "service_account"),
+        (400, "INVALID_ARGUMENT", Reason.CREDENTIALS_REFUSED, "service_account"),
+        (404, "NOT_FOUND", Reason.CREDENTIALS_UNAVAILABLE, "service_account"),
+        (401, "UNAUTHENTICATED", Reason.CREDENTIALS_UNAVAILABLE, ""),
+        (429, "RESOURCE_EXHAUSTED", Reason.CREDENTIALS_UNAVAILABLE, ""),
+        (503, "UNAVAILABLE", Reason.CREDENTIALS_UNAVAILABLE, ""),
+    ],
+)
+async def test_errors_of_googles_apis(
+    status: int, body: str, reason: Reason, setting: str, tmp_path: Path, idp: IdentityProvider
+) -> None:
+    async with exchanging(GCP_ACCOUNT, tmp_path, idp) as exchange:
+        said = {"error": {"code": status, "message": "Permission … denied", "status": body}}
+        exchange.fails(1, status, said)
+        error = await exchange.refusal()
+    assert error.reason is reason
+    assert f"answered {status} ({body})" in error.detail
+    assert error.setting == (setting and f"credentials.exchange.{setting}")
+    assert "Permission" not in error.detail
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], {}, {"error": None}, {"error": "x"}, {"error": {"status": 7}}], ids=str
+)
+async def test_errors_of_another_form(body: object, tmp_path: Path, idp: IdentityProvider) -> None:
+    async with exchanging(GCP_ACCOUNT, tmp_path, idp) as exchange:
+        exchange.fails(1, 403, body)
+        error = await exchange.refusal()
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert error.detail.endswith("answered 403")
+
+
+async def test_googles_api_is_unreachable(tmp_path: Path, idp: IdentityProvider) -> None:
+    nowhere = {"service_account_endpoint": "http://127.0.0.1:1"}
+    async with exchanging(GCP_ACCOUNT, tmp_path, idp, **nowhere) as exchange:
+        error = await exchange.refusal()
+        assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
+        assert FEDERATED not in f"{error}"
+
+
+@pytest.mark.parametrize(
+    ("expires", "left"),
+    [
+        ("%Y-%m-%dT%H:%M:%SZ", 60),
+        ("%Y-%m-%dT%H:%M:%S.123456789Z", 60),
+        ("%Y-%m-%dT%H:%M:%S+00:00", 0),
+        ("%Y-%m-%d %H:%M:%SZ", 0),
+        ("%Y-%m-%dT%H:%MZ", 0),
+        ("%Y-13-%dT%H:%M:%SZ", 0),
+        ("1970-01-01T00:00:00Z", 0),
+        ("9999-12-31T23:59:59Z", 0),
+        ("", 0),
+        (None, 0),
+        (60, 0),
+        (..., 0),
+    ],
+    ids=str,
+)
+async def test_when_a_service_accounts_token_expires(
+    expires: object, left: int, tmp_path: Path, idp: IdentityProvider
+) -> None:
+    async with exchanging(GCP_ACCOUNT, tmp_path, idp) as exchange:
+        if isinstance(expires, str):
+            expires = datetime.fromtimestamp(START + 60, UTC).strftime(expires)
+        exchange.answers(1, expireTime=expires)
+        if left:
+            assert (await exchange.issued()).expire_time == START + left
+        else:
+            error = await exchange.refusal()
+            assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
+            assert "expireTime" in error.detail
+
+
+@pytest.mark.parametrize("token", [None, ..., "", 7, "two words", "a" * 70_000], ids=str)
+async def test_a_service_accounts_token_that_is_none(
+    token: object, tmp_path: Path, idp: IdentityProvider
+) -> None:
+    async with exchanging(GCP_ACCOUNT, tmp_path, idp) as exchange:
+        exchange.answers(1, accessToken=token)
+        assert (await exchange.refusal()).reason is Reason.CREDENTIALS_UNAVAILABLE
+
+
 # Secrets
 
 
@@ -492,7 +612,10 @@ async def test_no_secret_is_logged_or_shown(
             {headers["Authorization"].partition(" ")[2]} if "Authorization" in headers else set()
         )
         for code in (it for value in repeated for it in (value, f"x.{value}")):
-            exchange.fails(leg, 400, {"error": code, "suberror": code, "error_codes": [code]})
+            said: dict[str, object] = {"error": code, "suberror": code, "error_codes": [code]}
+            if case.requests[leg].document is not None:
+                said = {"error": {"code": 400, "status": code, "message": code}}
+            exchange.fails(leg, 400, said)
             # In the name of another principal, for whom nothing is cached.
             who = replace(ALICE, subject=f"user-{len(errors)}")
             errors.append(await exchange.refusal(who=who))

@@ -19,6 +19,15 @@ ID_JAG = {
     "audience": "https://auth.chat.example",
     "api_server": API_SERVER,
 }
+GCP = {
+    "profile": "gcp-sts",
+    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
+    "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+    "auth_method": "none",
+    "client_id": "",
+    "client_secret_file": None,
+}
+ACCOUNT = {**GCP, "service_account": "reader@acme.iam.gserviceaccount.com"}
 ENTRA = {"profile": "entra-obo", "scopes": ["User.Read"]}
 
 
@@ -44,6 +53,12 @@ def read(**changes: object) -> ExchangeSettings:
         ENTRA,
         ID_JAG,
         {**ID_JAG, "subject_token_type": "id_token", "api": "https://a.example", "scopes": ["x"]},
+        GCP,
+        {**GCP, "subject_token_type": "id_token"},
+        ACCOUNT,
+        {**GCP, "service_account": "112233445566778899000"},
+        {**ACCOUNT, "service_account_endpoint": "https://iamcredentials.acme.example"},
+        {"profile": "jwt-bearer", "auth_method": "none", "client_secret_file": None},
         # Defaults that are written say nothing else.
         {**ENTRA, "audience": "", "api": ""},
     ],
@@ -90,6 +105,36 @@ def test_settings_that_work(changes: dict[str, object]) -> None:
         (
             {**ID_JAG, "api_server": {**API_SERVER, "client_secret_file": None}},
             "needs client_secret_file",
+        ),
+        ({**ID_JAG, "auth_method": "none", "client_secret_file": None}, "none is not possible"),
+        ({**ENTRA, "auth_method": "none", "client_secret_file": None}, "none is not possible"),
+        ({**GCP, "audience": ""}, "needs audience"),
+        ({**GCP, "scopes": []}, "needs scopes"),
+        ({**GCP, "audience": "https://mcp.example"}, "is the name of an identity provider"),
+        ({**GCP, "subject_token_type": "access_token"}, "is jwt or id_token"),
+        ({**GCP, "api": "https://api.example"}, "api has no effect"),
+        ({**GCP, "client_id": "a"}, "client_id has no effect with profile = 'gcp-sts'"),
+        (
+            {
+                **GCP,
+                "auth_method": "client_secret_post",
+                "client_id": "a",
+                "client_secret_file": "s",
+            },
+            "auth_method has to be none",
+        ),
+        (
+            {**GCP, "service_account_endpoint": "https://x.example"},
+            "service_account_endpoint has no effect without service_account",
+        ),
+        ({"service_account": "reader@acme.iam.gserviceaccount.com"}, "set profile to gcp-sts"),
+        ({**GCP, "service_account": "ada@example.com"}, "pattern"),
+        ({**GCP, "service_account": "a/b@acme.iam.gserviceaccount.com"}, "pattern"),
+        ({**ACCOUNT, "service_account_endpoint": "https://10.0.0.1"}, "has a private address"),
+        ({**ACCOUNT, "service_account_endpoint": "https://x.example/?a=b"}, "has a query"),
+        (
+            {**ACCOUNT, "service_account_endpoint": "http://127.0.0.1:1", "ca_file": "c"},
+            "ca_file goes with https alone",
         ),
         ({**ID_JAG, "api_server": {**API_SERVER, "audience": "x"}}, "there is no such setting"),
     ],
