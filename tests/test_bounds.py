@@ -72,6 +72,7 @@ BOUNDED = {
     },
     "authsvc/client/streams.py": {"Streams._finishing": "streams that end, with their last calls"},
     "authsvc/client/waiting.py": {"WaitingRequests._requests": IN_FLIGHT},
+    "authsvc/server/config/credentials.py": {"StsSettings.claim_tags": CONFIGURATION},
     "authsvc/server/config/introspection.py": {"IntrospectionSettings.audiences": CONFIGURATION},
     "authsvc/server/config/issuers.py": {"IssuerSettings.audiences": CONFIGURATION},
     "authsvc/console/event_counts.py": {

@@ -5,8 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal
+
+TAGS = frozenset({"issuer", "subject", "client_id", "actor", "actor_issuer"})
+"""The keys of ``session_tags``."""
+
+Claim = Callable[[Mapping[str, Any]], object]
+"""A claim of all; None where it is missing."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_+=,.@-]")
 _TAG_VALUE = re.compile(r"[\w .:/=+\-@]{1,256}")
@@ -43,3 +52,33 @@ def session_tags(principal: Principal) -> list[tuple[str, str]]:
     if (actor := principal.actor) is not None:
         tags |= {"actor": actor.subject, "actor_issuer": actor.issuer or principal.issuer}
     return [(key, value) for key, value in tags.items() if _TAG_VALUE.fullmatch(value)]
+
+
+def claim_tags(principal: Principal, claims: Mapping[str, Claim]) -> list[tuple[str, str]]:
+    """Keys and values of the tags that policies of a role compare.
+
+    A session tag has one value (IAM User Guide, "Pass session tags in AWS STS"): a claim is a
+    string, or a list of one.
+
+    Args:
+        principal: its claims are the values.
+        claims: where each is, by the key of its tag.
+
+    Raises:
+        AuthError: CREDENTIALS_REFUSED where a claim is missing, empty or no value of a tag. Without
+            its tag a session could get what a policy denies to those that have it.
+    """
+    tags = []
+    for key, claim in claims.items():
+        value = claim(principal.claims)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, str) or not _TAG_VALUE.fullmatch(value):
+            raise AuthError(
+                Reason.CREDENTIALS_REFUSED,
+                f"the claim for tag {key!r} is missing, or no value of a tag: one string of 1 to "
+                "256 letters, digits, spaces and _.:/=+-@",
+                setting="credentials.sts.claim_tags",
+            )
+        tags.append((key, value))
+    return tags

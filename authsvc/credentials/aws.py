@@ -6,7 +6,7 @@ only where it says so (``Ambient``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from authsvc.common.aws_isolation import connection_options, isolated_session
 from authsvc.credentials.attribution import session_name, session_tags
 from authsvc.credentials.secrets import read_secret
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Principal
+from authsvc.domain.resolution import Principal, Secret
 from authsvc.net.proxies import Proxy
 from authsvc.net.trust import Trust
 
@@ -68,7 +68,14 @@ class Ambient:
     """The credentials of the machine: of its environment, its profile, or its instance's role."""
 
 
-Identity = KeyFiles | WebIdentity | Ambient
+class ClientToken:
+    """None of authsvc's: each call has the token of the request that it is made for."""
+
+
+Identity = KeyFiles | WebIdentity | Ambient | ClientToken
+
+MAX_WEB_IDENTITY_LENGTH = 20_000
+"""Longest token that STS accepts, in characters (STS API reference, AssumeRoleWithWebIdentity)."""
 
 
 class Sts:
@@ -77,7 +84,8 @@ class Sts:
     Args:
         client: see ``sts_client``.
         identity: the identity of that client.
-        tags: whether sessions are tagged, for which the role has to allow ``sts:TagSession``.
+        tags: whether sessions have the tags of ``session_tags``, for which the role has to allow
+            ``sts:TagSession``.
         source_identity: whether they have one, for which it has to allow ``sts:SetSourceIdentity``.
     """
 
@@ -94,15 +102,36 @@ class Sts:
         self._tags = tags
         self._source_identity = source_identity
 
+    @property
+    def sends_client_token(self) -> bool:
+        """Whether the tokens of requests are sent to STS."""
+        return isinstance(self._identity, ClientToken)
+
     async def assume(
-        self, role_arn: str, principal: Principal, *, policy: str, duration_seconds: int
+        self,
+        role_arn: str,
+        principal: Principal,
+        *,
+        token: Secret,
+        policy: str,
+        duration_seconds: int,
+        claim_tags: Sequence[tuple[str, str]] = (),
     ) -> CredentialsTypeDef:
         """Credentials of a role, confined by a session policy.
 
         With a web identity, no tags and no source identity are sent: STS takes them from its token.
 
+        Args:
+            role_arn: the role.
+            principal: whose session it is.
+            token: of the request. It is sent only if ``sends_client_token``.
+            policy: the session policy.
+            duration_seconds: how long the session lasts.
+            claim_tags: tags of the session beside ``session_tags``.
+
         Raises:
-            AuthError: CREDENTIALS_UNAVAILABLE when authsvc's own secret cannot be read.
+            AuthError: CREDENTIALS_UNAVAILABLE when authsvc's own secret cannot be read;
+                CREDENTIALS_REFUSED when STS takes no such token as the client's.
             ClientError: STS rejects the call.
             BotoCoreError, ResponseParserError: there is no valid response.
             KeyError: the response has no credentials.
@@ -114,18 +143,35 @@ class Sts:
             "Policy": policy,
             "DurationSeconds": duration_seconds,
         }
-        if isinstance(self._identity, WebIdentity):
-            # authsvc's own token; the client's token is not sent to AWS.
-            token = read_secret(self._identity.token, f"{TABLE}.web_identity_token_file")
-            request["WebIdentityToken"] = token.reveal()
+        if isinstance(self._identity, WebIdentity | ClientToken):
+            request["WebIdentityToken"] = _web_identity(self._identity, token).reveal()
             by_token = await self._client.assume_role_with_web_identity(**request)
             return by_token["Credentials"]
-        if self._tags:
-            tags = session_tags(principal)
+        tags = [*(session_tags(principal) if self._tags else ()), *claim_tags]
+        if tags:
             request["Tags"] = [{"Key": key, "Value": value} for key, value in tags]
         if self._source_identity:
             request["SourceIdentity"] = name
         return (await self._client.assume_role(**request))["Credentials"]
+
+
+def _web_identity(identity: WebIdentity | ClientToken, token: Secret) -> Secret:
+    """authsvc's own token; the client's only where the configuration says so.
+
+    Raises:
+        AuthError: as of ``Sts.assume``.
+    """
+    if isinstance(identity, WebIdentity):
+        return read_secret(identity.token, f"{TABLE}.web_identity_token_file")
+    text = token.reveal()
+    if text.count(".") != 2 or len(text) > MAX_WEB_IDENTITY_LENGTH:
+        raise AuthError(
+            Reason.CREDENTIALS_REFUSED,
+            f"STS takes signed JWTs of at most {MAX_WEB_IDENTITY_LENGTH:,} characters, and the "
+            "client's token is none",
+            setting=f"{TABLE}.use_client_token",
+        )
+    return token
 
 
 @asynccontextmanager
@@ -149,6 +195,7 @@ async def sts_client(
     Raises:
         AuthError: CREDENTIALS_UNAVAILABLE when the machine is to offer credentials and does not.
     """
+    is_unsigned = isinstance(identity, WebIdentity | ClientToken)
     session = AioSession() if isinstance(identity, Ambient) else isolated_session()
     if isinstance(identity, Ambient):
         await _check_ambient(session)
@@ -160,7 +207,7 @@ async def sts_client(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 2},
-        signature_version=botocore.UNSIGNED if isinstance(identity, WebIdentity) else None,
+        signature_version=botocore.UNSIGNED if is_unsigned else None,
         **connection_options(trust, proxy),
     )
     async with session.create_client(

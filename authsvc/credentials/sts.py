@@ -7,17 +7,19 @@ of the claims, so that no principal gets all permissions of a role.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from authsvc.credentials.attribution import session_name, session_tags
+from authsvc.credentials.attribution import Claim, claim_tags, session_name, session_tags
 from authsvc.credentials.aws import TABLE, Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
 from authsvc.credentials.policy import BUCKETS_BY, FEWER, SessionGrant, buckets_of_call
@@ -54,6 +56,14 @@ _SETTINGS = {
 }
 """What error codes are about, of the configuration."""
 
+_TOKEN_REJECTIONS = frozenset({"InvalidIdentityToken", "IDPRejectedClaim", "ExpiredTokenException"})
+"""Error codes that reject the client's token (STS API reference, AssumeRoleWithWebIdentity). With
+``IDPCommunicationError`` the token may be valid: AWS cannot reach its issuer."""
+
+_SETTINGS_OF_CLIENT_TOKENS = _SETTINGS | dict.fromkeys(
+    {*_TOKEN_REJECTIONS, "IDPCommunicationError"}, f"{TABLE}.use_client_token"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RoleRule:
@@ -81,6 +91,17 @@ class RoleRule:
         return self.issuer == principal.issuer and (not self.role or self.role in principal.roles)
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A session that STS is asked for, except how long."""
+
+    principal: Principal
+    token: Secret
+    role: RoleRule
+    grant: SessionGrant
+    tags: tuple[tuple[str, str], ...]
+
+
 class StsBroker:
     """A ``CredentialBroker``. Belongs to one event loop.
 
@@ -89,14 +110,26 @@ class StsBroker:
         roles: the rules; the first that matches a principal applies.
         region: the region of the credentials.
         counts: where its cache counts its events.
+        claims: the claims that are tags of the sessions, by the tag's key.
+        role_confines: whether the role confines sessions to buckets, by those tags. Otherwise the
+            session policy does, by the token's buckets.
     """
 
     def __init__(
-        self, sts: Sts, roles: Sequence[RoleRule], *, region: str, counts: CacheCounts | None = None
+        self,
+        sts: Sts,
+        roles: Sequence[RoleRule],
+        *,
+        region: str,
+        counts: CacheCounts | None = None,
+        claims: Mapping[str, Claim] = MappingProxyType({}),
+        role_confines: bool = False,
     ) -> None:
         self._sts = sts
         self._roles = tuple(roles)
         self._region = region
+        self._claims = dict(claims)
+        self._role_confines = role_confines
         self._cache: CredentialCache[AwsCredentials] = CredentialCache(counts)
 
     async def issue(
@@ -114,9 +147,10 @@ class StsBroker:
             None where no rule matches the principal, or its claims name nothing to allow.
 
         Raises:
-            AuthError: CREDENTIALS_REFUSED when the claims do not fit in a session policy, or STS
-                rejects the call; CREDENTIALS_UNAVAILABLE when STS does not respond; TOKEN_EXPIRED
-                in the leeway after ``exp``, which AWS has no notion of.
+            AuthError: CREDENTIALS_REFUSED when the claims do not fit in a session policy, one is
+                missing for a tag, the call names buckets that are not the token's, or STS rejects
+                the call; CREDENTIALS_UNAVAILABLE when STS does not respond; TOKEN_EXPIRED in the
+                leeway after ``exp``, which AWS has no notion of.
         """
         role = next((role for role in self._roles if role.matches(principal)), None)
         if role is None:
@@ -130,41 +164,56 @@ class StsBroker:
             return None
         if ends <= now:
             raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
-        # The tags distinguish clients and actors of one subject: they share no session.
-        tags = tuple(session_tags(principal))
-        key = (principal.issuer, principal.subject, tags, role.arn, grant.digest())
-        assume = partial(self._assumed, principal, role, grant, ends - now)
+        tags = tuple(claim_tags(principal, self._claims))
         owner = (principal.issuer, principal.subject)
-        return await self._cache.get(key, assume, owner=owner, ends=ends, now=now)
+        # The tags distinguish clients and actors of one subject: they share no session.
+        identity = (role.arn, tuple(session_tags(principal)), tags, self._sent(token))
+        assume = partial(self._assumed, _Wanted(principal, token, role, grant, tags), ends - now)
+        return await self._cache.get(
+            (*owner, identity, grant.digest()), assume, owner=owner, ends=ends, now=now
+        )
 
     async def close(self) -> None:
         """Cancel the calls in flight."""
         await self._cache.close()
 
-    def _buckets(self, principal: Principal, wanted: CredentialRequest) -> tuple[str, ...]:
-        """The buckets that a session is confined to.
+    def _sent(self, token: Secret) -> bytes:
+        """What STS reads in the client's token, for the cache: two of one subject may differ in
+        tags and source identity."""
+        if not self._sts.sends_client_token:
+            return b""
+        return hashlib.sha256(token.reveal().encode()).digest()
+
+    def _buckets(self, principal: Principal, wanted: CredentialRequest) -> tuple[str, ...] | None:
+        """The buckets that a session policy names; None where the role alone confines the session.
 
         Raises:
             AuthError: CREDENTIALS_REFUSED where the call names others than the token's.
         """
         if wanted.buckets:
             return buckets_of_call(principal.buckets, wanted.buckets)
-        return principal.buckets
+        return None if self._role_confines else principal.buckets
 
-    async def _assumed(
-        self, principal: Principal, role: RoleRule, grant: SessionGrant, remaining_seconds: float
-    ) -> AwsCredentials:
+    async def _assumed(self, wanted: _Wanted, remaining_seconds: float) -> AwsCredentials:
         # Here, and not before the cache: what does not fit is then a cached failure, and made once.
-        policy = grant.policy()
-        grant.log_left_out()
+        policy = wanted.grant.policy()
+        wanted.grant.log_left_out()
+        role = wanted.role
         duration = min(max(math.ceil(remaining_seconds), MIN_DURATION_SECONDS), role.max_seconds)
-        assume = partial(self._sts.assume, role.arn, principal, duration_seconds=duration)
+        assume = partial(
+            self._sts.assume,
+            role.arn,
+            wanted.principal,
+            token=wanted.token,
+            duration_seconds=duration,
+            claim_tags=wanted.tags,
+        )
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 issued = await _packed(assume, policy.forms)
             credentials = _read(issued, self._region)
         except ClientError as error:
-            raise _error_of(error, role) from None
+            raise self._error_of(error, role) from None
         except (BotoCoreError, ResponseParserError, OSError, KeyError, ValueError) as error:
             # Not its message, which may quote the request.
             detail = f"STS, for {role.arn}: {explained(error)}"
@@ -174,8 +223,23 @@ class StsBroker:
                 detail,
                 setting=f"{TABLE}.{setting}" if setting else "",
             ) from None
-        log.info("Assumed %s", role.arn, extra={"session": session_name(principal)})
+        log.info("Assumed %s", role.arn, extra={"session": session_name(wanted.principal)})
         return credentials
+
+    def _error_of(self, error: ClientError, role: RoleRule) -> AuthError:
+        code = _code(error)
+        rejections, settings = _REJECTIONS, _SETTINGS
+        if self._sts.sends_client_token:
+            rejections, settings = _REJECTIONS | _TOKEN_REJECTIONS, _SETTINGS_OF_CLIENT_TOKENS
+        reason = (
+            Reason.CREDENTIALS_REFUSED if code in rejections else Reason.CREDENTIALS_UNAVAILABLE
+        )
+        hint, setting = _remedy(error) if code == _TOO_LARGE else ("", settings.get(code, ""))
+        return AuthError(
+            reason,
+            f"STS, for {role.arn}: {code or 'an error without a code'}{hint}",
+            setting=setting,
+        )
 
 
 async def _packed(
@@ -200,17 +264,6 @@ def _read(issued: CredentialsTypeDef, region: str) -> AwsCredentials:
     return AwsCredentials(issued["AccessKeyId"], secret, session_token, region, expire_time)
 
 
-def _error_of(error: ClientError, role: RoleRule) -> AuthError:
-    code = _code(error)
-    reason = Reason.CREDENTIALS_REFUSED if code in _REJECTIONS else Reason.CREDENTIALS_UNAVAILABLE
-    hint, setting = _remedy(error) if code == _TOO_LARGE else ("", _SETTINGS.get(code, ""))
-    return AuthError(
-        reason,
-        f"STS, for {role.arn}: {code or 'an error without a code'}{hint}",
-        setting=setting,
-    )
-
-
 def _remedy(error: ClientError) -> tuple[str, str]:
     """What makes the request smaller, and the setting that does. Tags and policy have one limit,
     and STS says which is above it; tags may also come from the session or the web identity that
@@ -219,8 +272,8 @@ def _remedy(error: ClientError) -> tuple[str, str]:
     if "session tags" in message.lower():
         setting = f"{TABLE}.session_tags"
         return (
-            f": the session tags take too much: set {setting} to false, or pass on fewer tags "
-            "from authsvc's own session"
+            f": the session tags take too much: set {setting} to false, name fewer claim_tags, or "
+            "pass on fewer tags from authsvc's own session or in the token"
         ), setting
     return f": {FEWER}", BUCKETS_BY
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from authsvc.common.settings import ConfigError
-from authsvc.credentials.aws import Ambient, Identity, KeyFiles, Sts, WebIdentity, sts_client
+from authsvc.credentials.aws import (
+    Ambient,
+    ClientToken,
+    Identity,
+    KeyFiles,
+    Sts,
+    WebIdentity,
+    sts_client,
+)
 from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.sts import RoleRule, StsBroker
 from authsvc.domain.errors import AuthError
 from authsvc.server.config import StsSettings
 from authsvc.server.egress import proxy_of, trust_of
 from authsvc.server.secret_files import secret_of
+from authsvc.tokens.claim_paths import ClaimPath
 
 
 async def open_sts_broker(
@@ -42,13 +51,23 @@ async def open_sts_broker(
         raise ConfigError(f"credentials.sts.ambient: {error.detail}") from None
     sts = Sts(client, identity, tags=table.session_tags, source_identity=table.source_identity)
     roles = [RoleRule(item.arn, item.issuer, item.role, item.max_seconds) for item in table.roles]
-    broker = StsBroker(sts, roles, region=table.region, counts=counts)
+    tags = {key: ClaimPath(path).value for key, path in table.claim_tags.items()}
+    broker = StsBroker(
+        sts,
+        roles,
+        region=table.region,
+        counts=counts,
+        claims=tags,
+        role_confines=table.buckets_by == "role",
+    )
     closing.push_async_callback(broker.close)
     return broker
 
 
 def _identity(table: StsSettings) -> Identity:
     where = "credentials.sts"
+    if table.use_client_token:
+        return ClientToken()
     if table.web_identity_token_file is not None:
         secret_of(table.web_identity_token_file, f"{where}.web_identity_token_file")
         return WebIdentity(table.web_identity_token_file)

@@ -397,7 +397,7 @@ def test_json_is_json(block: Block) -> None:
 
 
 def test_the_session_policy_of_the_page_is_the_one_that_is_sent() -> None:
-    (block,) = (it for it in of("json") if it.page == "docs/credentials.md")
+    block = next(it for it in of("json") if it.page == "docs/credentials.md")
     (shown,) = documents(block.text)
     permissions = ("s3:GetBucketLocation", "s3:ListBucket", "s3:GetObject")
     made = session_policy(("alpha",), permissions, ends=int(START) + 600, partition="aws")

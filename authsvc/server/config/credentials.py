@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from authsvc.credentials.conditions import PrincipalConditions
 from authsvc.server.config.conditions import Conditions
 from authsvc.server.config.egress import CA_FILE, PROXY, egress_faults
 from authsvc.server.config.exchange import ExchangeSettings
+from authsvc.server.config.session_tags import ClaimTags, tag_faults
 from authsvc.server.config.values import EndpointUrl, NonEmpty, ProxyUrl, RoleArn
 
 
@@ -85,6 +86,11 @@ class StsSettings(Conditions):
         default=False,
         description="In place of an access key: the ambient credentials of the machine.",
     )
+    use_client_token: bool = Field(
+        default=False,
+        description="In place of an access key: the client's token, for AssumeRoleWithWebIdentity. "
+        "The roles trust its issuer.",
+    )
     session_tags: bool = Field(
         default=True, description="Whether sessions are tagged; needs sts:TagSession."
     )
@@ -92,14 +98,48 @@ class StsSettings(Conditions):
         default=True,
         description="Whether sessions have a source identity; needs sts:SetSourceIdentity.",
     )
+    buckets_by: Literal["policy", "role"] = Field(
+        default="policy",
+        description="What confines a session to buckets: its session policy, by the token's "
+        "buckets; or the role's permission policy, by the tags of claim_tags.",
+    )
+    claim_tags: ClaimTags = Field(
+        default={},
+        description="Tags of the sessions: by the tag's key the claim, by its name or JSON Pointer "
+        "(RFC 6901). A token without it gets no credentials. Needs sts:TagSession.",
+    )
     roles: tuple[StsRole, ...] = Field(min_length=1, description="The first that matches applies.")
 
     @rule
     def _one_identity(self) -> Iterator[Fault]:
-        given = (self.access_key_id, self.web_identity_token_file, self.ambient or None)
+        given = (
+            self.access_key_id,
+            self.web_identity_token_file,
+            self.ambient or None,
+            self.use_client_token or None,
+        )
         if sum(item is not None for item in given) != 1:
             yield Fault(
-                "needs exactly one of access_key_id, web_identity_token_file and ambient = true"
+                "needs exactly one of access_key_id, web_identity_token_file, ambient = true and "
+                "use_client_token = true"
+            )
+
+    @rule
+    def _tags_can_be_sent(self) -> Iterator[Fault]:
+        yield from tag_faults(self.claim_tags)
+        if self.use_client_token or self.web_identity_token_file is not None:
+            yield from self.without_effect(
+                ("session_tags", "source_identity", "claim_tags"),
+                "with AssumeRoleWithWebIdentity: STS takes it from claims of the token. Remove it",
+            )
+
+    @rule
+    def _something_confines(self) -> Iterator[Fault]:
+        if self.buckets_by == "role" and not self.claim_tags and not self.use_client_token:
+            yield Fault(
+                'sessions of all principals would have all buckets of the role: "role" needs '
+                "claim_tags, or use_client_token = true with tags in the token",
+                ("buckets_by",),
             )
 
     @rule

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
+from itertools import count
 from urllib.parse import parse_qsl
 
 import pytest
@@ -28,6 +29,7 @@ class FakeSts:
         body: what it answers instead, when set.
         calls: the parameters of each call, in order.
         signers: the Authorization header of each call; empty where there was none.
+        numbers: of the answers, which the credentials have in their ids.
         arrived: set when a call has arrived.
         hold: answers wait until this is set.
     """
@@ -40,11 +42,13 @@ class FakeSts:
     body: bytes = b""
     calls: list[dict[str, str]] = field(default_factory=list)
     signers: list[str] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
     arrived: threading.Event = field(default_factory=threading.Event)
     hold: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, call: dict[str, str]) -> tuple[int, bytes]:
         """Status and body."""
+        number = next(self.numbers)
         if self.errors:
             status, code = self.errors.pop(0)
             message = self.message
@@ -54,7 +58,7 @@ class FakeSts:
             return 200, self.body
         seconds = min(float(call["DurationSeconds"]), self.longest_seconds)
         until = datetime.fromtimestamp(self.clock_time + seconds, UTC)
-        action, number = call["Action"], len(self.calls)
+        action = call["Action"]
         return 200, (
             f"<{action}Response><{action}Result><Credentials>"
             f"<AccessKeyId>ASIA{number:016}</AccessKeyId>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authsvc.credentials.attribution import session_name, session_tags
+from authsvc.credentials.attribution import claim_tags, session_name, session_tags
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Actor, Principal
 from tests.support.clock import START
 from tests.support.tokens import ISSUER
@@ -68,3 +70,21 @@ def test_tags_name_the_current_actor_and_its_issuer() -> None:
 @pytest.mark.parametrize("subject", ["auth0|alice", "a" * 257, "alice\n", "a*", "", "a\tb"])
 def test_a_value_that_aws_does_not_accept_is_left_out(subject: str) -> None:
     assert session_tags(principal(subject)) == [("issuer", ISSUER)]
+
+
+@pytest.mark.parametrize("claim", ["blue", ["blue"]])
+def test_a_tag_has_the_value_of_its_claim(claim: object) -> None:
+    who = replace(principal(), claims_json=json.dumps({"team": claim}).encode())
+    assert claim_tags(who, {"Team": lambda claims: claims.get("team")}) == [("Team", "blue")]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [None, "", [], ["a", "b"], [""], [["a"]], 1, True, {"a": "b"}, "a*", "a\n", "${x}", "x" * 257],
+)
+def test_a_claim_that_is_no_value_of_a_tag_is_no_credentials(claim: object) -> None:
+    who = replace(principal(), claims_json=json.dumps({"team": claim, "secret": "s3"}).encode())
+    with pytest.raises(AuthError, match="claim for tag 'Team'") as no:
+        claim_tags(who, {"Team": lambda claims: claims.get("team")})
+    assert no.value.reason is Reason.CREDENTIALS_REFUSED
+    assert no.value.setting == "credentials.sts.claim_tags"

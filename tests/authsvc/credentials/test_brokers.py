@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +132,75 @@ async def test_a_principal_without_credentials_of_its_broker_gets_none_of_anothe
         assert await broker.issue(ALICE, token=TOKEN, resource=OTHER_RESOURCE, now=START)
 
 
+OF_CLIENTS: dict[str, object] = {
+    "access_key_id": None,
+    "secret_access_key_file": None,
+    "use_client_token": True,
+}
+OF_POD: dict[str, object] = {
+    "access_key_id": None,
+    "secret_access_key_file": None,
+    "web_identity_token_file": "/token",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        OF_CLIENTS,
+        OF_CLIENTS | {"buckets_by": "role"},
+        {"buckets_by": "role", "claim_tags": {"team": "team"}},
+        {"claim_tags": {f"t{n}": "/a/b" for n in range(45)}, "session_tags": False},
+    ],
+)
+def test_tables_of_sts_that_are_complete(
+    tmp_path: Path, idp: IdentityProvider, changes: dict[str, object]
+) -> None:
+    configured(tmp_path, idp, sts=[sts(tmp_path, **changes)])
+
+
+async def test_a_table_is_a_broker_of_its_settings(
+    tmp_path: Path, idp: IdentityProvider, fake_sts: FakeSts
+) -> None:
+    fake_sts.clock_time = START
+    who = replace(ALICE, claims_json=b'{"at":{"team":["blue"]}}')
+    by_role = {"buckets_by": "role", "claim_tags": {"team": "/at/team"}}
+    for changes in (by_role, OF_CLIENTS):
+        table = sts(tmp_path, endpoint_url=fake_sts.url, **changes)
+        async with open_broker(configured(tmp_path, idp, sts=[table])) as broker:
+            assert broker is not None
+            await broker.issue(who, token=Secret("a.b.c"), resource=RESOURCE, now=START)
+    by_tags, by_token = fake_sts.calls
+    assert "blue" in by_tags.values()
+    assert json.loads(by_tags["Policy"])["Statement"][0]["Resource"] == "*"
+    assert by_token["WebIdentityToken"] == "a.b.c"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"access_key_id": None}, "exactly one of"),
         ({"ambient": True}, "exactly one of"),
         ({"web_identity_token_file": "token"}, "exactly one of"),
+        ({"use_client_token": True}, "exactly one of"),
+        (OF_CLIENTS | {"session_tags": True}, r"(?s)session_tags.*AssumeRoleWithWebIdentity"),
+        (OF_CLIENTS | {"source_identity": True}, r"(?s)source_identity.*AssumeRoleWithWebIdentity"),
+        (
+            OF_CLIENTS | {"claim_tags": {"team": "team"}},
+            r"(?s)claim_tags.*AssumeRoleWithWebIdentity",
+        ),
+        (OF_POD | {"claim_tags": {"team": "team"}}, r"(?s)claim_tags.*AssumeRoleWithWebIdentity"),
+        (OF_POD | {"buckets_by": "role"}, "needs claim_tags"),
+        ({"buckets_by": "role"}, "needs claim_tags"),
+        ({"buckets_by": "token"}, "buckets_by"),
+        ({"claim_tags": {"Actor": "act"}}, "a tag of authsvc's own"),
+        ({"claim_tags": {"team": "team", "Team": "x"}}, "differ in case"),
+        ({"claim_tags": {"aws:team": "team"}}, "is a tag's key"),
+        ({"claim_tags": {"te*m": "team"}}, "is a tag's key"),
+        ({"claim_tags": {"t" * 129: "team"}}, "is a tag's key"),
+        ({"claim_tags": {"team": ""}}, "is a claim's name"),
+        ({"claim_tags": {"team": "/a~b"}}, "JSON Pointer"),
+        ({"claim_tags": {f"t{n}": "team" for n in range(46)}}, "50 tags at most"),
         ({"secret_access_key_file": None}, "go together"),
         ({"access_key_id": None, "ambient": True}, "go together"),
         ({"roles": []}, "roles"),

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from authsvc.credentials import sts as sts_module
-from authsvc.credentials.attribution import session_name
-from authsvc.credentials.aws import Identity, KeyFiles, Sts, WebIdentity, sts_client
+from authsvc.credentials.attribution import Claim, session_name
+from authsvc.credentials.aws import ClientToken, Identity, KeyFiles, Sts, WebIdentity, sts_client
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
 from authsvc.credentials.sts import RoleRule, StsBroker
 from authsvc.domain.credential_requests import CredentialRequest
@@ -55,10 +55,21 @@ def keys(tmp_path: Path) -> KeyFiles:
 
 @asynccontextmanager
 async def broker_at(
-    url: str, identity: Identity, *rules: RoleRule, **options: bool
+    url: str,
+    identity: Identity,
+    *rules: RoleRule,
+    claims: Mapping[str, Claim] | None = None,
+    role_confines: bool = False,
+    **options: bool,
 ) -> AsyncIterator[StsBroker]:
     async with sts_client(identity, region="eu-west-1", endpoint_url=url) as client:
-        broker = StsBroker(Sts(client, identity, **options), rules or RULES, region="eu-west-1")
+        broker = StsBroker(
+            Sts(client, identity, **options),
+            rules or RULES,
+            region="eu-west-1",
+            claims=claims or {},
+            role_confines=role_confines,
+        )
         try:
             yield broker
         finally:
@@ -73,20 +84,30 @@ async def broker(fake_sts: FakeSts, keys: KeyFiles, clock: Clock) -> AsyncIterat
 
 
 async def issued(
-    broker: StsBroker, who: Principal, now: float = START, *, buckets: Sequence[str] = ()
+    broker: StsBroker,
+    who: Principal,
+    now: float = START,
+    *,
+    buckets: Sequence[str] = (),
+    token: Secret = TOKEN,
 ) -> AwsCredentials:
     wanted = CredentialRequest(buckets=tuple(buckets))
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        got = await broker.issue(who, token=TOKEN, resource=RESOURCE, now=now, wanted=wanted)
+        got = await broker.issue(who, token=token, resource=RESOURCE, now=now, wanted=wanted)
     assert isinstance(got, AwsCredentials)
     return got
 
 
 async def refused(
-    broker: StsBroker, who: Principal, now: float = START, *, buckets: Sequence[str] = ()
+    broker: StsBroker,
+    who: Principal,
+    now: float = START,
+    *,
+    buckets: Sequence[str] = (),
+    token: Secret = TOKEN,
 ) -> AuthError:
     with pytest.raises(AuthError) as caught:
-        await issued(broker, who, now, buckets=buckets)
+        await issued(broker, who, now, buckets=buckets, token=token)
     return caught.value
 
 
@@ -187,6 +208,108 @@ async def test_a_web_identity_is_authsvcs_own_and_follows_its_file(
     assert all("Policy" in call for call in fake_sts.calls)
     assert fake_sts.signers == ["", ""]
     assert TOKEN.reveal() not in str(fake_sts.calls)
+
+
+JWT = Secret("header.of-alice.signature")
+SECOND_JWT = Secret("header.of-alice-again.signature")
+
+
+async def test_the_clients_token_where_the_roles_trust_its_issuer(
+    fake_sts: FakeSts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ambient")
+    caplog.set_level(logging.DEBUG, "authsvc")
+    fake_sts.clock_time = START
+    async with broker_at(fake_sts.url, ClientToken()) as broker:
+        first = await issued(broker, principal(seconds=1800), token=JWT)
+        again = await issued(broker, principal(seconds=1800), token=JWT)
+        # Two tokens of one subject may have different tags for AWS.
+        second = await issued(broker, principal(seconds=1800), token=SECOND_JWT)
+        shown = f"{caplog.text} {broker.__dict__!r}"
+    assert first is again
+    assert second.access_key_id != first.access_key_id
+    assert [call["WebIdentityToken"] for call in fake_sts.calls] == [
+        JWT.reveal(),
+        SECOND_JWT.reveal(),
+    ]
+    call = fake_sts.calls[0]
+    assert {*call} == {
+        *("Action", "Version", "RoleArn", "RoleSessionName", "Policy", "DurationSeconds"),
+        "WebIdentityToken",
+    }
+    assert call["Action"] == "AssumeRoleWithWebIdentity"
+    assert call["DurationSeconds"] == "1800"
+    assert "2027-01-15T08:30:00Z" in call["Policy"]
+    assert fake_sts.signers == ["", ""]
+    assert "of-alice" not in shown
+
+
+@pytest.mark.parametrize(
+    "token", ["opaque", "a.b", "a.b.c.d.e", f"a.b.{'c' * 20_000}"], ids=lambda it: it[:10]
+)
+async def test_a_token_that_sts_would_not_take_is_not_sent(fake_sts: FakeSts, token: str) -> None:
+    async with broker_at(fake_sts.url, ClientToken()) as broker:
+        error = await refused(broker, principal(), token=Secret(token))
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert error.setting == "credentials.sts.use_client_token"
+    assert token not in str(error)
+    assert not fake_sts.calls
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason", "setting"),
+    [
+        (400, "InvalidIdentityToken", Reason.CREDENTIALS_REFUSED, "use_client_token"),
+        (403, "IDPRejectedClaim", Reason.CREDENTIALS_REFUSED, "use_client_token"),
+        (400, "ExpiredTokenException", Reason.CREDENTIALS_REFUSED, "use_client_token"),
+        (403, "AccessDenied", Reason.CREDENTIALS_REFUSED, "roles"),
+        (400, "IDPCommunicationError", Reason.CREDENTIALS_UNAVAILABLE, "use_client_token"),
+        (503, "ServiceUnavailable", Reason.CREDENTIALS_UNAVAILABLE, ""),
+    ],
+)
+async def test_the_reason_of_each_error_about_the_clients_token(
+    fake_sts: FakeSts, status: int, code: str, reason: Reason, setting: str
+) -> None:
+    fake_sts.errors = [(status, code)] * 2
+    async with broker_at(fake_sts.url, ClientToken()) as broker:
+        error = await refused(broker, principal(), token=JWT)
+    assert error.reason is reason
+    assert (error.retry_after_seconds is None) == (reason is Reason.CREDENTIALS_REFUSED)
+    assert error.setting == (f"credentials.sts.{setting}" if setting else "")
+    assert "keep-me-out" not in str(error)
+
+
+def of_team(team: str, subject: str = "alice") -> Principal:
+    return principal(subject, claims_json=json.dumps({"team": team}).encode())
+
+
+TEAM: Mapping[str, Claim] = {"team": lambda claims: claims.get("team")}
+
+
+@pytest.mark.parametrize("tags", [True, False])
+async def test_the_role_confines_by_the_tags_of_claims(
+    fake_sts: FakeSts, keys: KeyFiles, tags: bool
+) -> None:
+    fake_sts.clock_time = START
+    async with broker_at(fake_sts.url, keys, claims=TEAM, role_confines=True, tags=tags) as broker:
+        blue = await issued(broker, replace(of_team("blue"), buckets=()))
+        red = await issued(broker, replace(of_team("red"), buckets=()))
+        await issued(broker, of_team("blue"), buckets=["alpha"])
+        error = await refused(broker, principal())
+    assert error.setting == "credentials.sts.claim_tags"
+    assert blue.access_key_id != red.access_key_id
+    wide, _, narrow = fake_sts.calls
+    number = 4 if tags else 1
+    assert wide[f"Tags.member.{number}.Key"] == "team"
+    assert wide[f"Tags.member.{number}.Value"] == "blue"
+    (statement,) = json.loads(wide["Policy"])["Statement"]
+    assert statement["Resource"] == "*"
+    assert statement["Action"] == ["s3:ListBucket", "s3:GetObject"]
+    assert statement["Condition"] == {"DateLessThan": {"aws:CurrentTime": "2027-01-15T08:10:00Z"}}
+    # A call that names its buckets gets a session for them alone.
+    assert '"*"' not in narrow["Policy"]
+    assert "arn:aws:s3:::alpha" in narrow["Policy"]
 
 
 async def test_a_changed_key_file_takes_effect_at_once(
