@@ -18,12 +18,15 @@ if TYPE_CHECKING:
         default_requirement,
         with_broader_scopes,
     )
+    from mcp_adapter.gate.callers import Caller, NoCredentialsError
     from mcp_adapter.gate.identity import caller, current_caller
     from mcp_adapter.gate.middleware import SessionGate
     from mcp_adapter.gate.origins import with_origin_checks
 
 __all__ = [
     "CallAudit",
+    "Caller",
+    "NoCredentialsError",
     "Rate",
     "RateLimit",
     "RatePer",
@@ -38,6 +41,8 @@ __all__ = [
 
 _MODULE_OF = {
     "CallAudit": "authsvc.audit.calls",
+    "Caller": "mcp_adapter.gate.callers",
+    "NoCredentialsError": "mcp_adapter.gate.callers",
     "Rate": "authsvc.domain.rates",
     "RateLimit": "authsvc.domain.rates",
     "RatePer": "authsvc.domain.rates",

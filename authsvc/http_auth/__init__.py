@@ -23,6 +23,7 @@ Caller:
 - ``tool_limits``: the limits that settings have for tools
 - ``rate_limit_settings``: these settings
 - ``counting``: what a request counts as towards limits
+- ``credential_options``: which credentials the resolver is asked for
 - ``authorization``: whether its caller has that
 
 Answer:

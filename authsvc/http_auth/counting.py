@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from typing import Any
 
 from authsvc.domain.rates import CallCounts
 from authsvc.domain.resolution import Resolver
+from authsvc.http_auth.credential_options import takes
 from authsvc.http_auth.refusals import internal_error
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class CountingOptions:
     """
 
     def __init__(self, resolver: Resolver) -> None:
-        self._takes_them = _takes_counts(resolver)
+        self._takes_them = takes(resolver.resolve, "recheck")
 
     def of_resolve(self, counts: CallCounts) -> dict[str, Any]:
         """Those of ``resolve``: what is not the default.
@@ -49,12 +49,3 @@ class CountingOptions:
             )
             raise internal_error()
         return {"rate_limits": counts.rate_limits}
-
-
-def _takes_counts(resolver: Resolver) -> bool:
-    try:
-        parameters = inspect.signature(resolver.resolve).parameters
-    except (TypeError, ValueError):
-        return False  # one that is not of Python
-    takes_any = any(it.kind is it.VAR_KEYWORD for it in parameters.values())
-    return takes_any or "recheck" in parameters

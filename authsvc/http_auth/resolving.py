@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from authsvc.common.unexpected import log_unexpected
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.rates import ONE_CALL, RECHECK, CallCounts
-from authsvc.domain.resolution import NotOpenError, Resolution, Resolver, shown
+from authsvc.domain.resolution import Credentials, NotOpenError, Resolution, Resolver, shown
 from authsvc.http_auth import refusals
 from authsvc.http_auth.authorization import OWNER, authorize
 from authsvc.http_auth.counting import CountingOptions
+from authsvc.http_auth.credential_options import CredentialOptions
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement
@@ -43,13 +45,21 @@ class RequestResolver:
         resolver: answers.
         resource: canonical URI of this server.
         sessions: who mints their ids.
+        on_demand: whether requests are resolved without credentials, for ``credentials`` to ask for
+            them.
+
+    Raises:
+        TypeError: ``on_demand``, and the resolver cannot be asked for credentials.
     """
 
-    def __init__(self, resolver: Resolver, resource: str, *, sessions: Sessions) -> None:
+    def __init__(
+        self, resolver: Resolver, resource: str, *, sessions: Sessions, on_demand: bool = False
+    ) -> None:
         self._resolver = resolver
         self._resource = resource
         self._sessions = sessions
         self._counting = CountingOptions(resolver)
+        self._credentials = CredentialOptions(resolver, on_demand=on_demand)
         self._warnings = Rarely(WARNING_INTERVAL_SECONDS)
         self._not_open = Rarely(NOT_OPEN_INTERVAL_SECONDS)
 
@@ -110,13 +120,13 @@ class RequestResolver:
             Refusal: the resolver answers with an error, or a session id is missing.
         """
         resolver, resource = self._resolver, self._resource
-        options = self._counting.of_resolve(counts)
+        options = {**self._counting.of_resolve(counts), **self._credentials.of_request}
         # A session that the server mints is created once it has answered.
         mints = self._sessions is Sessions.MINTED
         if not request.in_session_era or (opens_session and not mints):
             ask = partial(resolver.resolve, "", request.token, resource=resource, **options)
         elif opens_session:
-            options = self._counting.of_create(counts)
+            options = {**self._counting.of_create(counts), **self._credentials.of_request}
             ask = partial(resolver.create, request.token, resource=resource, **options)
         elif self._sessions is Sessions.FIRST_USE:
             ask = partial(self._at_first_use, request, options)
@@ -158,7 +168,7 @@ class RequestResolver:
         """
         if not session_id and not request.token:
             return  # neither a session nor a token can end
-        options = self._counting.of_resolve(RECHECK)
+        options = {**self._counting.of_resolve(RECHECK), **self._credentials.of_request}
         resource = self._resource
         ask = partial(
             self._resolver.resolve, session_id, request.token, resource=resource, **options
@@ -167,6 +177,48 @@ class RequestResolver:
         resolution = await self._answered(ask, request, needed, fields)
         authorize(resolution, needed, session_id=session_id)
 
+    async def credentials(
+        self,
+        request: RequestHeaders,
+        needed: Requirement | None,
+        session_id: str,
+        wanted: CredentialRequest,
+    ) -> Credentials | None:
+        """Credentials for the caller of a request that is being served; None where it has none.
+
+        The session, the token and its scopes are checked again. It counts towards no limit.
+
+        Args:
+            request: its headers.
+            needed: what it needs.
+            session_id: of the session that it is in; empty for none.
+            wanted: which credentials.
+
+        Raises:
+            AuthError: they are refused or unavailable, or the caller may no longer be served.
+            TypeError: the resolver takes no credentials.
+        """
+        options = {**self._counting.of_resolve(RECHECK), **self._credentials.of(wanted)}
+        try:
+            resolution = await self._resolver.resolve(
+                session_id, request.token, resource=self._resource, **options
+            )
+        except AuthError as error:
+            failed = error.raisable()  # without the frames, which hold the token
+        except NotOpenError:
+            failed = AuthError(Reason.SERVICE_UNAVAILABLE, "the gate is not open")
+        except Exception as error:  # noqa: BLE001 - fails closed, whatever a resolver raises
+            log_unexpected(log, "the resolver failed", error)
+            failed = AuthError(Reason.SERVICE_UNAVAILABLE, "the resolver failed")
+        else:
+            principal = resolution.principal
+            if needed is None or (principal and needed.met_by(principal.scopes)):
+                return resolution.credentials_of(wanted.name)
+            failed = AuthError(
+                Reason.CREDENTIALS_REFUSED, "the token lacks a scope that the request needs"
+            )
+        raise failed
+
     async def adopt(self, session_id: str, request: RequestHeaders) -> Resolution:
         """Make a session that the app has minted one of authsvc's, owned by its caller. It counts
         towards no limit: its ``initialize`` has.
@@ -174,7 +226,7 @@ class RequestResolver:
         Raises:
             Refusal: the resolver answers with an error.
         """
-        options = self._counting.of_resolve(RECHECK)
+        options = {**self._counting.of_resolve(RECHECK), **self._credentials.of_request}
         resource, token = self._resource, request.token
         ask = partial(
             self._resolver.resolve, session_id, token, resource=resource, create=True, **options

@@ -28,6 +28,8 @@ Caller:
 
 - ``inner_requests``: the request as the app sees it
 - ``caller_checks``: whether the caller may still have a response that streams, at an interval
+- ``request_credentials``: credentials for it, for as long as it is served
+- ``callers``: ``Caller``, the principal that tools get, with these credentials
 - ``framework_users``: the caller where frameworks look for it
 - ``identity``: ``caller`` and ``current_caller`` for tools
 

@@ -12,7 +12,9 @@ from contextvars import ContextVar
 
 from starlette.requests import HTTPConnection
 
-from authsvc.domain.resolution import Principal, Resolution
+from authsvc.domain.resolution import Resolution
+from mcp_adapter.gate.callers import Caller
+from mcp_adapter.gate.request_credentials import STATE_KEY, RequestCredentials
 
 _in_memory: ContextVar[HTTPConnection | None] = ContextVar("in_memory", default=None)
 
@@ -31,6 +33,9 @@ def in_memory(request: HTTPConnection) -> Iterator[None]:
 def current_caller(request: HTTPConnection | None) -> Resolution:
     """The resolution of this request: its session, its caller and the caller's credentials.
 
+    Behind a gate with ``credentials="on_demand"`` it has no credentials: ask
+    ``caller(request).credentials()``.
+
     Args:
         request: with the official SDK ``ctx.request_context.request``, with FastMCP
             ``get_http_request()``, with Starlette the endpoint's.
@@ -44,15 +49,15 @@ def current_caller(request: HTTPConnection | None) -> Resolution:
             f"request is the HTTP request, not {type(request).__name__}: with the official SDK "
             "ctx.request_context.request, with FastMCP get_http_request()"
         )
-    request = _in_memory.get() if request is None else request
-    resolution = getattr(request.state, "resolution", None) if request is not None else None
+    connection = _current(request)
+    resolution = _state(connection, "resolution")
     if not isinstance(resolution, Resolution):
         raise LookupError("the request has not come through a SessionGate")
     return resolution
 
 
-def caller(request: HTTPConnection | None) -> Principal:
-    """The principal that made this request.
+def caller(request: HTTPConnection | None) -> Caller:
+    """The principal that made this request, which asks authsvc for its credentials by name.
 
     Args:
         request: see ``current_caller``.
@@ -64,4 +69,16 @@ def caller(request: HTTPConnection | None) -> Principal:
     principal = current_caller(request).principal
     if principal is None:
         raise LookupError("the request has no token")
-    return principal
+    credentials = _state(_current(request), STATE_KEY)
+    return Caller.of(
+        principal, credentials if isinstance(credentials, RequestCredentials) else None
+    )
+
+
+def _current(request: HTTPConnection | None) -> HTTPConnection | None:
+    return _in_memory.get() if request is None else request
+
+
+def _state(request: HTTPConnection | None, name: str) -> object:
+    """What the state of a request has by this name; None for nothing."""
+    return getattr(request.state, name, None) if request is not None else None

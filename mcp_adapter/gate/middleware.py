@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Literal
 
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -98,11 +99,15 @@ class SessionGate:
         audit: gets an event of each call; None for no audit.
         audited_arguments: by tool, the names of its arguments that are in those events: none that
             may hold a secret. Texts and numbers alone are audited.
+        credentials: when they are issued: ``with_request``, each request has those of the resource
+            without a name; or ``on_demand``, a request has none until a tool asks for some by
+            ``caller(request).credentials()``, which works in either case.
 
     Raises:
         TypeError: an argument is of another type than it says, such as one string where several
-            are meant, a framework's server in place of its ASGI app, or an ``async`` function as
-            ``requirement``.
+            are meant, a framework's server in place of its ASGI app, an ``async`` function as
+            ``requirement``, or a resolver without an argument ``credentials`` where they are issued
+            on demand.
         ValueError: ``resource`` is not canonical, a scope, issuer or open path is none, a number
             is not above 0; the address is none, or not on this machine; or the options contradict.
     """
@@ -126,6 +131,7 @@ class SessionGate:
         filter_lists: bool = False,
         audit: CallAudit | None = None,
         audited_arguments: Mapping[str, Sequence[str]] | None = None,
+        credentials: Literal["with_request", "on_demand"] = "with_request",
     ) -> None:
         _check(app, requirement, observer, stateful=stateful, streams=streams)
         arguments.instance_of("filter_lists", filter_lists, bool)
@@ -142,7 +148,9 @@ class SessionGate:
         max_body_bytes = arguments.positive_integer("max_body_bytes", max_body_bytes)
         self._stateful = stateful
         self._log = RefusalLog()
-        resolving = RequestResolver(self._resolver, resource, sessions=sessions)
+        resolving = RequestResolver(
+            self._resolver, resource, sessions=sessions, on_demand=_is_on_demand(credentials)
+        )
         bodies = _bodies(resolving, max_body_bytes, max_anonymous_body_bytes, body_timeout_seconds)
         serving = Serving(
             self._app,
@@ -249,6 +257,16 @@ def _check(
         raise ValueError(
             "streams needs stateful=True: an app that keeps no sessions sends nothing by itself"
         )
+
+
+def _is_on_demand(credentials: str) -> bool:
+    """
+    Raises:
+        ValueError: it is neither.
+    """
+    if credentials not in {"with_request", "on_demand"}:
+        raise ValueError(f"credentials is 'with_request' or 'on_demand', not {credentials!r}")
+    return credentials == "on_demand"
 
 
 def _metadata(

@@ -32,11 +32,14 @@ class NewSessions:
     Args:
         resolving: registers what an app has minted.
         stateful: whether the app keeps sessions of its own.
+
+    Attributes:
+        are_the_apps: the same.
     """
 
     def __init__(self, resolving: RequestResolver, *, stateful: bool) -> None:
         self._resolving = resolving
-        self._stateful = stateful
+        self.are_the_apps = stateful
         self._has_warned = False
 
     async def session_id(self, request: RequestHeaders, resolution: Resolution, minted: str) -> str:
@@ -50,7 +53,7 @@ class NewSessions:
         Raises:
             Refusal: there is to be no session.
         """
-        if self._stateful:
+        if self.are_the_apps:
             if minted:
                 await self._adopt(minted, request)
             elif not self._has_warned:

@@ -12,7 +12,7 @@ from authsvc.http_auth.authorizer import Admitted
 from authsvc.http_auth.refusal_log import RefusalLog
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.resolving import RequestResolver, log_fields
-from mcp_adapter.gate import lingering, session_ids
+from mcp_adapter.gate import lingering, request_credentials, session_ids
 from mcp_adapter.gate.call_audit import AuditedExchange
 from mcp_adapter.gate.filtered_responses import FilteredResponse
 from mcp_adapter.gate.list_filter import ListFilter, asks_for_list, plainly_answered
@@ -79,6 +79,8 @@ class Serving:
         """
         request, needed, resolution = admitted.request, admitted.needed, admitted.resolution
         session_id = request.session_id if ends_with_session else ""
+        credentials = request_credentials.of_admitted(self._resolving, admitted, session_id)
+        inner["state"][request_credentials.STATE_KEY] = credentials
         refuse = partial(self.refuse, request_id, inner, receive, send, audited=audited)
         watched = Watched(
             send,
@@ -87,6 +89,7 @@ class Serving:
             request_id,
             log_fields=partial(log_fields, request.session_id, resolution),
             on_end=None if audited is None else audited.ended,
+            on_complete=None if credentials is None else credentials.end,
         )
         response: Send = session_ids.SessionResponse(watched.send, request.session_id)
         message = inner["state"].get("mcp_message")
@@ -117,6 +120,12 @@ class Serving:
         """Serve an ``initialize``; see ``serve``. Its response ends with the session it opens."""
         request, needed, resolution = admitted.request, admitted.needed, admitted.resolution
         refuse = partial(self.refuse, request_id, inner, receive, send, audited=audited)
+        # A session of authsvc's exists by now; the app's own begins with the answer.
+        session_id = resolution.session.id if resolution.session else ""
+        credentials = request_credentials.of_admitted(
+            self._resolving, admitted, "" if self._new_sessions.are_the_apps else session_id
+        )
+        inner["state"][request_credentials.STATE_KEY] = credentials
         watched = Watched(
             send,
             lambda: self._resolving.check(request, needed, resolution, initialized.session_id),
@@ -125,6 +134,7 @@ class Serving:
             is_repeatable=True,
             log_fields=lambda: log_fields(initialized.session_id, resolution),
             on_end=None if audited is None else audited.ended,
+            on_complete=None if credentials is None else credentials.end,
         )
         session_id_of = partial(self._new_sessions.session_id, request, resolution)
         # In the audit the call has failed, by its status: the app has executed it.

@@ -47,6 +47,8 @@ class Watched:
         log_fields: the fields of log lines that say whom the response is for.
         on_end: called where the response is cut off, before the client is sent anything of it; None
             for nothing.
+        on_complete: called once no more of the response is to come, which may be several times;
+            None for nothing.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Watched:
         is_repeatable: bool = False,
         log_fields: Callable[[], Mapping[str, str]] = dict,
         on_end: Callable[[Refusal], None] | None = None,
+        on_complete: Callable[[], None] | None = None,
     ) -> None:
         self._send = send
         self._refuse = refuse
@@ -66,6 +69,7 @@ class Watched:
         self._is_repeatable = is_repeatable
         self._log_fields = log_fields
         self._on_end = on_end
+        self._on_complete = on_complete
         self._checks = CallerChecks(check, log_fields)
         # Not None: asyncio runs each coroutine in a task.
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -170,6 +174,7 @@ class Watched:
         if self._on_end is not None:
             self._on_end(refusal)
         self._is_ended = True
+        self._complete()
         self._cancelling = self._task.cancelling()
         self._task.cancel()
         # Here and not when the app has ended: it may run in a thread that cannot be stopped.
@@ -192,5 +197,10 @@ class Watched:
 
     def _leave(self) -> None:
         """Check no more: nothing is left to be sent."""
+        self._complete()
         if not self._is_ended:
             self._checks.stop()
+
+    def _complete(self) -> None:
+        if self._on_complete is not None:
+            self._on_complete()

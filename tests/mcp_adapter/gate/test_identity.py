@@ -21,7 +21,7 @@ def test_of_a_request_that_came_through_the_gate() -> None:
     resolution = Resolution(principal=alice)
 
     assert current_caller(request(resolution=resolution)) is resolution
-    assert caller(request(resolution=resolution)) is alice
+    assert caller(request(resolution=resolution)) == alice
 
 
 def test_a_request_without_a_token_has_no_caller() -> None:

@@ -44,7 +44,7 @@ def test_a_tool_reads_the_caller_of_a_made_request() -> None:
 def test_a_principal_is_the_caller_as_it_is() -> None:
     alice = Principal("https://idp.example", "alice", expire_time=2e9, roles=("reader",))
 
-    assert caller(as_caller(alice)) is alice
+    assert caller(as_caller(alice)) == alice
     with pytest.raises(ValueError, match="scopes"):
         as_caller(alice, scopes=["things.read"])
 
