@@ -43,6 +43,7 @@ from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Session
 from authsvc.server.config import Settings
 from mcp_adapter import (
     CallAudit,
+    Caller,
     Rate,
     RateLimit,
     Requirement,
@@ -81,6 +82,7 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("mcp_adapter", with_origin_checks),
     ("mcp_adapter", caller),
     ("mcp_adapter", current_caller),
+    ("mcp_adapter", Caller.credentials),
     ("mcp_adapter.fastmcp", requirement_of),
     ("mcp_adapter.testing", as_caller),
     ("mcp_adapter.testing", FakeResolver),
@@ -363,9 +365,12 @@ def interfaces() -> str:
     for module, called in INTERFACES:
         text = inspect.getdoc(called) or ""
         described = _described_arguments(text)
-        parts += [f"## {called.__name__}\n", f"`from {module} import {called.__name__}`\n"]
+        name, imported = called.__qualname__, called.__qualname__.partition(".")[0]
+        parts += [f"## {name}\n", f"`from {module} import {imported}`\n"]
         parts.append(f"{_plain(text.split(chr(10) * 2)[0])}\n")
-        if parameters := inspect.signature(called).parameters:
+        parameters = dict(inspect.signature(called).parameters)
+        parameters.pop("self", None)  # of a method
+        if parameters:
             parts.append("| argument | type | default | |\n|---|---|---|---|")
         elif described:
             parts.append("| attribute | |\n|---|---|")

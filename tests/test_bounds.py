@@ -50,6 +50,7 @@ BOUNDED = {
     },
     "authsvc/cli/connection.py": {"default_map": ONE_COMMAND},
     "authsvc/domain/resolution.py": {"_NONE": "it is empty, and cannot be changed"},
+    "authsvc/http_auth/credential_options.py": {"CredentialOptions.of_request": "one argument"},
     "authsvc/http_auth/named_calls.py": {"_NO_ARGUMENTS": "it is empty"},
     "mcp_adapter/gate/call_audit.py": {
         "AuditedExchange._failures": "the calls of one request; a batch has 50 at most",
