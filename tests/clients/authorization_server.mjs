@@ -9,18 +9,21 @@
 //   clients: metadata of clients that are registered at the start
 //   sidClients: the clients among them whose access tokens have a sid
 //   trusted: issuers whose identity assertions are accepted
+//   tls: key, cert and ca, PEM: a second address for the same provider, over TLS, where clients may
+//     present certificates (RFC 8705); its port is listed as tlsPort
 // POST /signing-keys with a JSON list of {kid, alg} publishes these keys alone from then on. The
 // first one signs. A kid that was there before is the same key.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { json, text } from 'node:stream/consumers';
 import Provider, { errors } from 'oidc-provider';
 import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
 import { registerExchangeGrants } from './exchange_grants.mjs';
 
 const options = JSON.parse(process.argv[2]);
-const { resources, claims = {}, clients = [], sidClients = [], trusted = [] } = options;
+const { resources, claims = {}, clients = [], sidClients = [], trusted = [], tls } = options;
 const SCOPES = ['openid', 'offline_access', 'buckets.read', 'objects.read'];
 const KEY_TYPES = {
   RS: ['rsa', { modulusLength: 2048 }],
@@ -71,6 +74,16 @@ function configuration(signingKeys) {
     },
     features: {
       backchannelLogout: { enabled: true },
+      mTLS: {
+        enabled: true,
+        tlsClientAuth: true,
+        selfSignedTlsClientAuth: true,
+        getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.(),
+        certificateAuthorized: (ctx) => ctx.socket.authorized,
+        certificateSubjectMatches: (ctx, property, expected) =>
+          property === 'tls_client_auth_san_dns' &&
+          ctx.socket.getPeerX509Certificate().checkHost(expected, { wildcards: false }) === expected,
+      },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
       deviceFlow: { enabled: true },
@@ -91,6 +104,14 @@ function configuration(signingKeys) {
 const UNCHANGING = {
   adapter: createMemoryAdapter(),
   clients,
+  clientAuthMethods: [
+    'none',
+    'client_secret_basic',
+    'client_secret_post',
+    'private_key_jwt',
+    'tls_client_auth',
+    'self_signed_tls_client_auth',
+  ],
   cookies: { keys: [randomBytes(32).toString('hex')] },
   scopes: SCOPES,
   clientBasedCORS: () => true,
@@ -154,12 +175,23 @@ server.listen(0, '127.0.0.1', () => {
     serve = provider.callback();
   };
   publish([{ kid: 'one', alg: 'ES256' }]);
-  server.on('request', async (request, response) => {
+  const answer = async (request, response) => {
     if (request.url.startsWith('/interaction/')) interact(provider, request, response);
     else if (request.url === '/signing-keys') {
       publish(await json(request));
       response.writeHead(204).end();
     } else serve(request, response);
-  });
-  console.error(JSON.stringify({ event: 'listening on', address }));
+  };
+  server.on('request', answer);
+  const listening = (tlsPort) =>
+    console.error(JSON.stringify({ event: 'listening on', address, tlsPort }));
+  if (!tls) listening();
+  else {
+    // A certificate that leads to no authority is for the provider to judge.
+    const secure = createTlsServer(
+      { ...tls, requestCert: true, rejectUnauthorized: false },
+      answer,
+    );
+    secure.listen(0, '127.0.0.1', () => listening(secure.address().port));
+  }
 });

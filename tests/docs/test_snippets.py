@@ -73,6 +73,12 @@ PROTECT, MIGRATION = "docs/protect-your-server.md", "docs/migration.md"
 
 OTHERS = [
     elsewhere(
+        "docs/test_credentials_page.py::test_the_chart_mounts_the_assertion",
+        "docs/credentials.md",
+        "yaml",
+        has="serviceAccountToken",
+    ),
+    elsewhere(
         "docs/test_migration.py::test_clients_see_what_the_table_says",
         MIGRATION,
         *("diff", "toml"),

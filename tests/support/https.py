@@ -42,6 +42,10 @@ class PrivateAuthority:
         """What a server of these names and addresses speaks TLS with."""
         return serving_context(self.folder, issue(self.authority, "s", _names(hosts), days=days))
 
+    def signed(self, *hosts: str) -> SignedCertificate:
+        """A server's certificate, for servers of other programs."""
+        return issue(self.authority, "s", _names(hosts), days=1)
+
     def client(self, name: str = "authsvc", *, days: float = 1) -> SignedCertificate:
         """A client's certificate."""
         return issue(self.authority, name, _names((name,)), days=days, client=True)

@@ -15,10 +15,12 @@ from typing import Any
 
 import httpx2
 import jwt
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm
 
+from authsvc.net.certificates import SignedCertificate, issue, make_authority
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.node import installed, spawn_node
 from tests.support.tokens import OTHER_RESOURCE, RESOURCE
@@ -35,6 +37,19 @@ or do not; and with the user alone."""
 
 AUTHSVC_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 """How authsvc authenticates. For each there is a client of that name."""
+
+TLS_METHODS = ("tls_client_auth", "self_signed_tls_client_auth")
+"""How authsvc authenticates at the address that speaks TLS. For each there is a client of that
+name."""
+
+AUTHSVC_AUTHORITY = make_authority("authsvc's", days=1)
+AUTHSVC_CERTIFICATES = {
+    "tls_client_auth": issue(
+        AUTHSVC_AUTHORITY, "authsvc", [x509.DNSName("authsvc.example")], days=1, client=True
+    ),
+    "self_signed_tls_client_auth": make_authority("self", days=1),
+}
+"""authsvc's certificates, by method."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -74,10 +89,12 @@ class OidcProvider:
     Attributes:
         issuer: claim ``iss`` of its tokens, and its address.
         secret: the secret of each client that has one.
+        tls_url: its other address, where clients may present a certificate; empty for none.
     """
 
     issuer: str
     secret: str
+    tls_url: str = ""
 
     async def publish(self, *keys: tuple[str, str]) -> None:
         """Publish these signing keys alone from now on, each a kid and its algorithm. The first
@@ -242,6 +259,7 @@ def serving_oidc_provider(
     *,
     logout_url: str = "",
     trusted: Sequence[str] = (),
+    server: SignedCertificate | None = None,
 ) -> Iterator[OidcProvider]:
     """Run it beside the test. Skips where it is not installed.
 
@@ -249,6 +267,7 @@ def serving_oidc_provider(
         resources: the format of their access tokens.
         logout_url: where sign-outs are reported; empty for nowhere.
         trusted: other issuers, whose identity assertions it accepts.
+        server: its certificate at the address that speaks TLS; None for no such address.
     """
     installed("oidc-provider")
     secret = token_urlsafe(32)
@@ -258,9 +277,16 @@ def serving_oidc_provider(
         "sidClients": [WITH_SID],
         "trusted": trusted,
     }
+    if server is not None:
+        options["tls"] = {
+            "key": server.key_pem().decode(),
+            "cert": server.certificate_pem().decode(),
+            "ca": AUTHSVC_AUTHORITY.certificate_pem().decode(),
+        }
     with spawn_node("authorization_server.mjs", json.dumps(options)) as process:
-        address = process.wait_for("listening on", TIMEOUT_SECONDS)["address"]
-        yield OidcProvider(str(address), secret)
+        found = process.wait_for("listening on", TIMEOUT_SECONDS)
+        tls_url = f"https://localhost:{found['tlsPort']}" if server is not None else ""
+        yield OidcProvider(str(found["address"]), secret, tls_url)
 
 
 def _clients(secret: str) -> Iterator[dict[str, Any]]:
@@ -273,6 +299,18 @@ def _clients(secret: str) -> Iterator[dict[str, Any]]:
     jwk = ECAlgorithm.to_jwk(_AUTHSVC_KEY.public_key(), as_dict=True)
     method = AUTHSVC_METHODS[2]
     yield _client(method, method, [TOKEN_EXCHANGE, JWT_BEARER], jwks={"keys": [jwk]})
+    yield _client(
+        TLS_METHODS[0],
+        TLS_METHODS[0],
+        [TOKEN_EXCHANGE, JWT_BEARER],
+        tls_client_auth_san_dns="authsvc.example",
+    )
+    own = AUTHSVC_CERTIFICATES[TLS_METHODS[1]]
+    jwk = ECAlgorithm.to_jwk(own.key.public_key(), as_dict=True)
+    jwk["x5c"] = [base64.b64encode(own.certificate.public_bytes(Encoding.DER)).decode()]
+    yield _client(
+        TLS_METHODS[1], TLS_METHODS[1], [TOKEN_EXCHANGE, JWT_BEARER], jwks={"keys": [jwk]}
+    )
 
 
 def _signed_out(logout_url: str) -> Iterator[dict[str, Any]]:
