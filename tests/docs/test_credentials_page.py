@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
+import yaml  # type: ignore[import-untyped] # it has no stubs
 
 from tests.support.helm import Helm, validate
 from tests.support.processes import ROOT
