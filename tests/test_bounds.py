@@ -157,6 +157,7 @@ BOUNDED = {
         "buckets each",
         "CallRates.rejected": "101 names of limits",
     },
+    "authsvc/resolver/log_lines.py": {"_not_issued": NAMES},
     "authsvc/resolver/call_limits.py": {"CallLimits._reported": "1,024 limits of resources"},
     "authsvc/access/usage.py": {"Usages._by_caller": "registered callers, and one for all others"},
     "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
@@ -169,7 +170,8 @@ BOUNDED = {
     },
     "authsvc/domain/record.py": {"Record.grants": "registered resources, one grant each"},
     "authsvc/resolver/response_cache.py": {
-        "CachedResponses._responses": "cached_tokens, 20 KB each on average"
+        "CachedResponses._responses": "cached_tokens, 20 KB each on average",
+        "ResponseCache._rejected": "4,096 digests",
     },
     "authsvc/stores/memory.py": {
         "MemoryStore._documents": "names of documents, each in code",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 from authsvc.access.callers import Caller
 from authsvc.access.usage import REJECTED_TOKENS
-from authsvc.domain.credential_requests import CredentialRequest
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError
 from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.resolution import Resolution
@@ -20,6 +22,41 @@ from authsvc.resolver.response_cache import CachedResponse
 from authsvc.telemetry.counts import Resolves
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Which credentials are issued with a request.
+
+    Attributes:
+        selection: those it asks for by name; None for ``wanted``.
+        wanted: as ``Resolution.credentials``.
+        text: both, as part of a digest.
+    """
+
+    selection: tuple[CredentialRequest, ...] | None
+    wanted: CredentialRequest
+    text: str
+
+    @classmethod
+    def of(
+        cls,
+        wanted: CredentialRequest | None,
+        selection: Sequence[CredentialRequest] | None = None,
+    ) -> Self:
+        """
+        Args:
+            wanted: as ``Resolution.credentials``; None for none.
+            selection: those that are asked for by name; None where it is not asked so.
+        """
+        if selection is None and wanted is None:
+            selection = ()
+        asked = None if selection is None else tuple(selection)
+        return cls(asked, wanted or DEFAULT, repr(wanted if asked is None else asked))
+
+    def asked(self, selection: Sequence[CredentialRequest] | None) -> Issued:
+        """These, unless a request asks for some by name."""
+        return self if selection is None else Issued.of(None, selection)
+
+
 class CallerResolver:
     """A ``domain.resolution.CountingResolver`` for the calls of one gateway, once admitted.
 
@@ -27,10 +64,19 @@ class CallerResolver:
         resolver: decides.
         caller: the gateway.
         resolves: where results are counted.
+        wanted: which credentials are issued where a request names none; None for none at all.
     """
 
-    def __init__(self, resolver: SessionResolver, caller: Caller, resolves: Resolves) -> None:
+    def __init__(
+        self,
+        resolver: SessionResolver,
+        caller: Caller,
+        resolves: Resolves,
+        *,
+        wanted: CredentialRequest | None = DEFAULT,
+    ) -> None:
         self._resolver = resolver
+        self._issued = Issued.of(wanted)
         self._caller = caller
         self._resolves = resolves
 
@@ -48,8 +94,9 @@ class CallerResolver:
     ) -> Resolution:
         """See ``CountingResolver``, as for the other methods."""
         counts = CallCounts(tuple(rate_limits), calls, recheck)
+        issued = self._issued.asked(credentials)
         digest = request_digest(
-            session_id, token_digest(token), resource, create=create, credentials=credentials
+            session_id, token_digest(token), resource, create=create, issued=issued
         )
         if (cached := self._resolver.cached_response(digest)) is not None:
             self._count(cached, counts)
@@ -61,7 +108,8 @@ class CallerResolver:
             create=create,
             request_digest=digest,
             counts=counts,
-            credentials=credentials,
+            credentials=issued.selection,
+            wanted=issued.wanted,
         )
         return await self._decided(ask, session_id, token, resource)
 
@@ -74,7 +122,13 @@ class CallerResolver:
         credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         counts = CallCounts(tuple(rate_limits))
-        ask = partial(self._resolver.create, counts=counts, credentials=credentials)
+        issued = self._issued.asked(credentials)
+        ask = partial(
+            self._resolver.create,
+            counts=counts,
+            credentials=issued.selection,
+            wanted=issued.wanted,
+        )
         return await self._decided(ask, "", token, resource)
 
     async def revoke(self, session_id: str) -> None:
@@ -140,7 +194,7 @@ def request_digest(
     resource: str,
     *,
     create: bool,
-    credentials: Sequence[CredentialRequest] | None,
+    issued: Issued,
 ) -> bytes:
     """The key of a request in the response cache.
 
@@ -150,8 +204,8 @@ def request_digest(
     Args:
         session_id: see ``Resolver.resolve``, as for the others.
         token: digest of the token.
+        issued: which credentials are.
     """
-    asked = "" if credentials is None else repr(list(credentials))
-    texts = f"{len(session_id)},{session_id}{len(asked)},{asked}{resource}"
+    texts = f"{len(session_id)},{session_id}{len(issued.text)},{issued.text}{resource}"
     encoded = texts.encode("utf-8", "surrogatepass")
     return hashlib.sha256(b"\x07%d%b%b" % (create, token, encoded)).digest()

@@ -202,7 +202,9 @@ class ExtAuthzServicer:
         """For a route that the gateway may ask about."""
         key = caller.name, route.resource
         if (found := self._route_checks.get(key)) is None:
-            resolver = CallerResolver(self._resolver, caller, self._checks.resolves)
+            resolver = CallerResolver(
+                self._resolver, caller, self._checks.resolves, wanted=route.wanted
+            )
             found = self._route_checks[key] = RouteChecks(route, resolver, self._turns)
         return found
 
@@ -225,7 +227,7 @@ class ExtAuthzServicer:
             request,
             admitted,
             assertion=assertion,
-            credentials=resolution.credentials if route.credentials else None,
+            credentials=resolution.credentials,
             mints=not route.adopt_sessions,
         )
         self._checks.answers[ALLOWED] += 1

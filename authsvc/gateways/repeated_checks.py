@@ -18,7 +18,7 @@ from authsvc.domain.resolution import Outcome, Resolution
 from authsvc.domain.tokens import token_digest
 from authsvc.gateways import check_responses
 from authsvc.gateways.audited_checks import AuditedCheck
-from authsvc.gateways.caller_resolver import request_digest
+from authsvc.gateways.caller_resolver import Issued, request_digest
 from authsvc.gateways.encoded_checks import EncodedCheck
 from authsvc.gateways.route_checks import Call, RouteChecks
 from authsvc.http_auth.authorizer import Admitted
@@ -172,7 +172,7 @@ class RepeatedChecks:
                 token,
                 resource,
                 create=checks.creates(request),
-                credentials=None,
+                issued=Issued.of(checks.route.wanted),
             ),
             token,
             assertion,

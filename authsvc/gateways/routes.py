@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.gateways.places import Place, plain_path
 from authsvc.http_auth.metadata import WELL_KNOWN_PATH, metadata_paths
 from authsvc.http_auth.requirements import OPEN_METHODS
@@ -27,6 +28,7 @@ class Route:
         rate_limits: what the calls count towards that are not open.
         authorization_servers: issuers of tokens for it, for its metadata; empty for none.
         credentials: whether the upstream gets the caller's credentials.
+        credential_name: their name; empty for those of the resource without one.
         routing_headers: whether Mcp-Method and Mcp-Name name the call of a request whose body was
             not sent.
         audited_arguments: by tool, the arguments that are in the audit of its calls.
@@ -42,8 +44,14 @@ class Route:
     rate_limits: tuple[ToolLimit, ...] = ()
     authorization_servers: tuple[str, ...] = ()
     credentials: bool = False
+    credential_name: str = ""
     routing_headers: bool = False
     audited_arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> CredentialRequest | None:
+        """The credentials that its upstream gets; None for none."""
+        return CredentialRequest(self.credential_name) if self.credentials else None
 
 
 class Routes:

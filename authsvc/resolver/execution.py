@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from authsvc.access.usage import Usages
 from authsvc.audit import security
 from authsvc.credentials import CredentialBroker
-from authsvc.domain.credential_requests import DEFAULT
 from authsvc.domain.decision import Change, Decision
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType, SessionEvent
@@ -66,7 +65,7 @@ class Execution:
         named: Mapping[str, Credentials | AuthError] = {}
         credentials = None
         if issuing is not None and request.selection is None:
-            credentials = await issuing.issue(DEFAULT)
+            credentials = await issuing.issue(request.wanted)
         elif issuing is not None and request.selection:
             named = await issuing.issue_all(request.selection)
         return Resolution(

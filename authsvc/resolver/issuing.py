@@ -10,6 +10,7 @@ from authsvc.credentials import CredentialBroker
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Credentials, Principal, Secret
+from authsvc.resolver import log_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +71,5 @@ class Issuing:
         try:
             return await self.issue(wanted)
         except AuthError as error:
+            log_lines.not_issued(wanted.name, error)
             return error.raisable()

@@ -1,13 +1,23 @@
-"""The log lines about sessions that operators search for: their text is stable."""
+"""The log lines about sessions and credentials that operators search for: their text is stable."""
 
 from __future__ import annotations
 
 import logging
+from time import monotonic
 
 from authsvc.domain.decision import Decision
+from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.resolution import Outcome, shown
 
 log = logging.getLogger(__name__)
+
+NOT_ISSUED_INTERVAL_SECONDS = 1.0
+"""From one line about a reason for which credentials are not issued to the next."""
+
+_not_issued: dict[Reason, float] = {}
+
+_INFO = frozenset({GrpcStatus.PERMISSION_DENIED, GrpcStatus.UNAUTHENTICATED})
+"""Statuses of what a principal causes. The operator has to mend the others."""
 
 
 def new_token(session_id: str) -> None:
@@ -34,3 +44,20 @@ def served(decision: Decision, session_id: str) -> None:
         )
     elif decision.principal is not None and decision.outcome is Outcome.REUSED:
         cached(session_id)
+
+
+def not_issued(name: str, error: AuthError) -> None:
+    """Credentials that a request asks for by name were not issued: its response has the reason
+    alone. At a bounded rate, as clients cause it."""
+    reason, now = error.reason, monotonic()
+    if now - _not_issued.get(reason, -NOT_ISSUED_INTERVAL_SECONDS) < NOT_ISSUED_INTERVAL_SECONDS:
+        return
+    _not_issued[reason] = now
+    level = logging.INFO if reason.status in _INFO else logging.WARNING
+    log.log(
+        level,
+        "credentials %s are not issued: %s",
+        name or "without a name",
+        error,
+        extra={"reason": reason.name},
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
-from authsvc.domain.credential_requests import CredentialRequest
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.rates import ONE_CALL, CallCounts
 from authsvc.domain.tokens import BearerToken
 
@@ -32,7 +32,8 @@ class Request:
         request_digest: the key of the response in the cache; empty where it is not to be cached.
         client_address: IP address of the caller's client; empty where it is not known.
         counts: what it counts as, towards the limits of its subject and client.
-        selection: which credentials it asks for; None for those of the resource without a name.
+        selection: which credentials it asks for by name; None where it has ``wanted``.
+        wanted: which credentials it gets without asking by name.
     """
 
     caller: str
@@ -44,6 +45,7 @@ class Request:
     client_address: str = ""
     counts: CallCounts = ONE_CALL
     selection: tuple[CredentialRequest, ...] | None = None
+    wanted: CredentialRequest = DEFAULT
 
     @property
     def audit_fields(self) -> AuditFields:

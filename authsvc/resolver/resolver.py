@@ -16,7 +16,7 @@ from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.audit import security
 from authsvc.credentials import CredentialBroker
-from authsvc.domain.credential_requests import CredentialRequest, check_selection
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest, check_selection
 from authsvc.domain.decision import (
     Decision,
     decide,
@@ -117,6 +117,7 @@ class SessionResolver:
         client_address: str = "",
         counts: CallCounts = ONE_CALL,
         credentials: Sequence[CredentialRequest] | None = None,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Resolution:
         """See ``Resolver.resolve``.
 
@@ -132,6 +133,7 @@ class SessionResolver:
             client_address: IP address of the caller's client; empty where it is not known.
             counts: what the request counts as.
             credentials: see ``CountingResolver.resolve``.
+            wanted: what ``Resolution.credentials`` are where ``credentials`` is None.
         """
         presented = bearer(token)
         request = Request(
@@ -144,6 +146,7 @@ class SessionResolver:
             client_address,
             counts,
             None if credentials is None else check_selection(credentials),
+            wanted,
         )
         if session_id:
             check_session_id(session_id)
@@ -161,6 +164,7 @@ class SessionResolver:
         client_address: str = "",
         counts: CallCounts = ONE_CALL,
         credentials: Sequence[CredentialRequest] | None = None,
+        wanted: CredentialRequest = DEFAULT,
     ) -> Resolution:
         """See ``Resolver.create``; the other arguments as for ``resolve``."""
         session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
@@ -172,6 +176,7 @@ class SessionResolver:
             client_address=client_address,
             counts=counts,
             selection=None if credentials is None else check_selection(credentials),
+            wanted=wanted,
         )
         return await self._resolve_session(request, create=True)
 

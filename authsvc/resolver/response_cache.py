@@ -11,14 +11,15 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from sys import getsizeof
 
 from authsvc.access.rates import BucketUse
-from authsvc.common.lru import LruCache, bytes_for
+from authsvc.common.lru import ENTRY_BYTES, LruCache, bytes_for
 from authsvc.domain.decision import Decision, unchanged_until
 from authsvc.domain.errors import AuthError
 from authsvc.domain.record import Limits, Record
-from authsvc.domain.resolution import Resolution
-from authsvc.domain.tokens import PresentedToken, VerifiedToken
+from authsvc.domain.resolution import BearerCredentials, Credentials, Resolution
+from authsvc.domain.tokens import PresentedToken, VerifiedToken, token_digest
 from authsvc.resolver import log_lines
 from authsvc.resolver.request import Request
 from authsvc.stores import SessionStore
@@ -26,6 +27,9 @@ from authsvc.tokens import TokenVerifier
 
 MAX_CACHED_RESPONSES = 16384
 """How many responses are cached, unless configured otherwise."""
+
+MAX_REJECTED_TOKENS = 4_096
+"""Tokens of credentials that an API has rejected, whose responses are not served again."""
 
 RESPONSE_BYTES = 20_000
 """What cached responses may take in memory, on average, as if nothing were shared with other
@@ -47,6 +51,7 @@ class CachedResponse:
         until: when the record is due to be written, or credentials to be renewed.
         resolution: the response.
         uses: what the request takes of the buckets of limits, each time.
+        bearers: SHA-256 of each access token among the credentials.
         encoded: the response as the transport encoded it; empty until it has.
     """
 
@@ -57,6 +62,7 @@ class CachedResponse:
     until: float
     resolution: Resolution
     uses: tuple[BucketUse, ...] = ()
+    bearers: tuple[bytes, ...] = ()
     encoded: bytes = field(default=b"", repr=False)
 
     def memory_bytes(self) -> int:
@@ -67,6 +73,7 @@ class CachedResponse:
             + self.record.memory_bytes()
             + self.token.memory_bytes()
             + sum(use.memory_bytes() for use in self.uses)
+            + sum(map(getsizeof, self.bearers))
             # The encoded response has the principal once more.
             + principal
             + 2 * self.resolution.credentials_memory_bytes()
@@ -118,6 +125,9 @@ class ResponseCache:
         clock: Callable[[], float],
     ) -> None:
         self._responses = CachedResponses(size)
+        self._rejected: LruCache[bytes, bool] = LruCache(
+            MAX_REJECTED_TOKENS, bytes_for(MAX_REJECTED_TOKENS, ENTRY_BYTES)
+        )
         self._verifier = verifier
         self._store = store
         self._limits = limits
@@ -143,6 +153,7 @@ class ResponseCache:
             and not_befores is not None
             and not not_befores.reject(response.token)
             and self._verifier.is_valid(response.token, resource=response.resource, now=now)
+            and (not response.bearers or not self._has_rejected(response.bearers))
         ):
             if log_lines.log.isEnabledFor(logging.DEBUG):
                 log_lines.cached(record.id)
@@ -167,6 +178,7 @@ class ResponseCache:
             resolution: the response.
             uses: what it has taken of the buckets of limits.
         """
+        self._note_rejected(request, resolution)
         record = decision.record
         if (
             record is None
@@ -175,6 +187,9 @@ class ResponseCache:
             or not decision.serves_unchanged
             or not _may_come_again(request, resolution)
         ):
+            return
+        bearers = _bearers(resolution)
+        if self._has_rejected(bearers):
             return
         until = unchanged_until(record, self._limits)
         if presented.issue_time > 0:
@@ -191,11 +206,36 @@ class ResponseCache:
                 until,
                 resolution,
                 uses,
+                bearers,
             ),
         )
 
+    def _has_rejected(self, bearers: tuple[bytes, ...]) -> bool:
+        """Whether an API has rejected one of these tokens."""
+        return any(self._rejected.peek(digest) is not None for digest in bearers)
+
+    def _note_rejected(self, request: Request, resolution: Resolution) -> None:
+        """Serve no response again with a token that a request names as rejected: the broker has
+        another by now. It keeps one that is some seconds old, and so does the cache."""
+        for wanted in request.selection or ():
+            issued = resolution.named_credentials.get(wanted.name)
+            if wanted.rejected and _digest(issued) != wanted.rejected:
+                self._rejected.put(wanted.rejected, True, 0)
+
     def __len__(self) -> int:
         return len(self._responses)
+
+
+def _digest(credentials: Credentials | AuthError | None) -> bytes:
+    """The SHA-256 of an access token; empty for what has none."""
+    if not isinstance(credentials, BearerCredentials):
+        return b""
+    return token_digest(credentials.access_token.reveal())
+
+
+def _bearers(resolution: Resolution) -> tuple[bytes, ...]:
+    digests = map(_digest, resolution.issued())
+    return tuple(digest for digest in digests if digest)
 
 
 def _may_come_again(request: Request, resolution: Resolution) -> bool:

@@ -74,6 +74,7 @@ def _route(item: ExtAuthzRoute, settings: ExtAuthzSettings) -> Route:
         rate_limits=tuple(ToolLimit(each.limit(), each.tools) for each in item.rate_limits),
         authorization_servers=item.authorization_servers,
         credentials=item.credentials,
+        credential_name=item.credential_name,
         routing_headers=item.routing_headers,
         audited_arguments=item.audited_arguments,
     )

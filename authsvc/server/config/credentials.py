@@ -181,3 +181,8 @@ class CredentialSettings(Table):
     def names(self) -> frozenset[str]:
         """The names of all credentials; empty for those without one."""
         return frozenset(it.name for it in (*self.static, *self.sts, *self.exchange))
+
+    def has(self, name: str, resource: str) -> bool:
+        """Whether a table gives credentials of this name at this resource."""
+        tables = (*self.static, *self.sts, *self.exchange)
+        return any(it.name == name and resource in it.resources for it in tables)

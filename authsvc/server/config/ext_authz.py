@@ -15,6 +15,8 @@ from authsvc.gateways.places import Place, plain_path
 from authsvc.http_auth.rate_limit_settings import RateLimitSettings, rate_limit_faults
 from authsvc.net.hosts import Authority, read_authority
 from authsvc.server.config.accepted_tokens import UNREGISTERED
+from authsvc.server.config.conditions import CredentialName
+from authsvc.server.config.credentials import CredentialSettings
 from authsvc.server.config.values import HeaderName, NonEmpty
 
 
@@ -82,7 +84,13 @@ class ExtAuthzRoute(Table):
     )
     credentials: bool = Field(
         default=False,
-        description="Whether the upstream gets the caller's credentials, in x-authsvc-credentials.",
+        description="Whether the upstream gets the caller's credentials, in x-authsvc-credentials. "
+        "Without it, none are issued.",
+    )
+    credential_name: CredentialName = Field(
+        default="",
+        description="The name of these credentials in [credentials]. Default: those of the "
+        "resource without a name.",
     )
     routing_headers: bool = Field(
         default=False,
@@ -96,6 +104,13 @@ class ExtAuthzRoute(Table):
         description="By tool, the arguments of its calls that are in the audit (docs/audit.md), as "
         "they are sent: none that may hold a secret. Texts and numbers alone are audited.",
     )
+
+    @rule
+    def _a_name_needs_credentials(self) -> Iterator[Fault]:
+        if not self.credentials:
+            yield from self.without_effect(
+                ("credential_name",), "without credentials = true: set it, or remove this"
+            )
 
     @rule
     def _tools_need_scopes(self) -> Iterator[Fault]:
@@ -151,13 +166,18 @@ class ExtAuthzSettings(Table):
 
 
 def ext_authz_faults(
-    table: ExtAuthzSettings, resources: AbstractSet[str], *, has_assertions: bool
+    table: ExtAuthzSettings,
+    resources: AbstractSet[str],
+    credentials: CredentialSettings,
+    *,
+    has_assertions: bool,
 ) -> Iterator[Fault]:
     """Faults between it and other tables.
 
     Args:
         table: the settings.
         resources: that a caller may resolve for.
+        credentials: that routes may name.
         has_assertions: whether ``[assertions]`` is set.
     """
     if not has_assertions:
@@ -165,3 +185,10 @@ def ext_authz_faults(
     for position, route in enumerate(table.routes):
         if route.resource not in resources:
             yield Fault(UNREGISTERED, ("ext_authz", "routes", position, "resource"))
+        name = route.credential_name
+        if name and not credentials.has(name, route.resource):
+            yield Fault(
+                f"no table of [credentials] has name = {name!r} and {route.resource} in its "
+                "resources",
+                ("ext_authz", "routes", position, "credential_name"),
+            )

@@ -266,6 +266,7 @@ class Settings(FileSettings):
             yield from ext_authz_faults(
                 self.ext_authz,
                 self.registered_resources,
+                self.credentials,
                 has_assertions=self.assertions is not None,
             )
 

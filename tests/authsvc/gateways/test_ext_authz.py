@@ -36,6 +36,7 @@ from tests.support.checks import (
     with_gateways,
 )
 from tests.support.clock import Clock
+from tests.support.named_broker import NamedBroker
 from tests.support.scraping import scrape
 from tests.support.service import serving, settings_for
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
@@ -753,6 +754,83 @@ async def test_credentials_are_for_the_upstreams_that_ask(
     assert header not in caplog.text
     anonymous = await gateway.post(rpc("ping"))
     assert "x-authsvc-credentials" in anonymous.removed
+
+
+API = {
+    "role": "reader",
+    "access_key_id": "AKIAREADER",
+    "secret_access_key_file": "unread",
+    "name": "api",
+    "resources": [RESOURCE],
+}
+"""A table of that name, which the tests' own broker takes the place of."""
+
+
+def issued_to(answer: Answer) -> str:
+    """The bearer token that an upstream gets; empty for none."""
+    assert answer.allowed
+    header = answer.headers.get("x-authsvc-credentials", "")
+    if not header:
+        assert "x-authsvc-credentials" in answer.removed
+        return ""
+    return str(
+        json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["access_token"]
+    )
+
+
+@pytest.mark.parametrize("adopt_sessions", [True, False])
+@pytest.mark.parametrize(
+    ("route", "asked"),
+    [
+        ({}, []),
+        ({"credentials": True}, [""]),
+        ({"credentials": True, "credential_name": "api"}, ["api"]),
+    ],
+)
+async def test_a_broker_is_asked_for_what_the_route_has(
+    start: Start,
+    idp: IdentityProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    route: Mapping[str, object],
+    asked: list[str],
+    adopt_sessions: bool,
+) -> None:
+    """By each kind of request, and with each token anew."""
+    broker = NamedBroker.of_services(monkeypatch)
+    tables = {"static": [API]}
+    gateway = await start({**route, "adopt_sessions": adopt_sessions}, credentials=tables)
+    where: dict[str, str] = {"session": "s"} if adopt_sessions else {"version": MODERN}
+    for subject, jti in (("alice", "1"), ("alice", "2")):
+        token = idp.token(subject, jti=jti)
+        answers = [
+            await gateway.post(rpc("initialize"), token=token),
+            *[await gateway.post(tool_call(), token=token, **where) for _ in range(4)],
+            *([await gateway.get(token=token, **where)] if adopt_sessions else []),
+        ]
+        expected = "".join(f"{name}/{subject}" for name in asked)
+        assert [issued_to(answer) for answer in answers] == [expected] * len(answers)
+        assert list(broker.taken()) == asked
+    assert (await gateway.delete(token=token, **where)).status != 503
+    assert {*broker.taken()} <= {*asked}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Reason.CREDENTIALS_REFUSED, 403), (Reason.CREDENTIALS_UNAVAILABLE, 503)],
+)
+async def test_a_route_whose_credentials_are_not_issued_denies(
+    start: Start,
+    idp: IdentityProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Reason,
+    status: int,
+) -> None:
+    broker = NamedBroker.of_services(monkeypatch)
+    broker.errors["api"] = error
+    route = {"credentials": True, "credential_name": "api"}
+    gateway = await start(route, credentials={"static": [API]})
+    answer = await gateway.post(tool_call(), token=idp.token())
+    assert (answer.status, answer.metadata["reason"]) == (status, error.name)
 
 
 def test_bearer_credentials_as_a_header() -> None:

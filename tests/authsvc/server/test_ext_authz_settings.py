@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from authsvc.common.settings import ConfigError, load
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.server.config import Settings
 from authsvc.server.ext_authz import routes_of
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -37,6 +38,17 @@ resource = "https://mcp.example/files"
 MAIL = """
 [[ext_authz.routes]]
 resource = "https://mcp.example/mail"
+"""
+
+NAMED = "credential_name = "
+
+MAIL_API = """
+[[credentials.static]]
+role = "reader"
+access_key_id = "AKIAREADER"
+secret_access_key_file = "secret"
+name = "mail-api"
+resources = ["https://mcp.example/mail"]
 """
 
 
@@ -75,6 +87,15 @@ def test_a_route_has_the_defaults_of_the_table(tmp_path: Path) -> None:
     assert "tools/list" in routes.of("https://mcp.example/files").open_methods
 
 
+def test_a_route_names_its_credentials(tmp_path: Path) -> None:
+    named = f"credentials = true\n{NAMED}'mail-api'\n"
+    settings = loaded(tmp_path, f"{ASSERTIONS}{FILES}credentials = true\n{MAIL}{named}{MAIL_API}")
+    assert settings.ext_authz is not None
+    routes = routes_of(settings.ext_authz)
+    wanted = [routes.of(f"https://mcp.example/{it}").wanted for it in ("files", "mail", "other")]
+    assert wanted == [CredentialRequest(), CredentialRequest("mail-api"), None]
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -96,6 +117,15 @@ def test_a_route_has_the_defaults_of_the_table(tmp_path: Path) -> None:
         (f"{ASSERTIONS}{FILES}tools = {{ delete = ['a b'] }}\n", "tools.delete: "),
         (f"{ASSERTIONS}{FILES}scopes = ['a b']\n", "scopes: "),
         (f"{ASSERTIONS}{FILES}open_methods = ['']\n", "open_methods: "),
+        (f"{ASSERTIONS}{FILES}credentials = true\n{NAMED}'a b'\n", "credential_name: is a name"),
+        (f"{ASSERTIONS}{FILES}{NAMED}'mail-api'\n", "without credentials = true"),
+        *(
+            (
+                f"{ASSERTIONS}{FILES}credentials = true\n{NAMED}'{name}'\n{MAIL_API}",
+                f"[credentials] has name = '{name}' and https://mcp.example/files in its resources",
+            )
+            for name in ("mail-api", "other")
+        ),
         (f"{ASSERTIONS}{FILES}authorization_servers = ['ftp://x']\n", "authorization_servers: "),
         (f"{ASSERTIONS}{FILES}tool = {{}}\n", "is it tools?"),
         (f"{ASSERTIONS}[ext_authz]\nadopt = true\n", "ext_authz.adopt"),
