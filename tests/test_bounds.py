@@ -249,6 +249,7 @@ BOUNDED = {
     },
     "mcp_adapter/testing/fake.py": {
         "FakeResolver.credentials": "of a user's test",
+        "FakeResolver.named": "of a user's test",
         "FakeResolver.rejected": "of a user's test",
         "FakeResolver.sessions": "of a user's test",
         "FakeResolver.tokens": "of a user's test",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from authsvc.domain.resolution import (
     Session,
     SessionState,
 )
+from mcp_adapter.testing.named_credentials import Named, checked, issued
 from mcp_adapter.testing.principals import ISSUER, LIFETIME_SECONDS, check_credentials, principal_of
 
 __all__ = ["ISSUER", "FakeResolver"]
@@ -46,6 +47,7 @@ class FakeResolver:
     Attributes:
         tokens: the valid tokens, and whose they are.
         credentials: by token, what is issued for its caller.
+        named: by token and name, what is issued for its caller by name.
         rejected: tokens that are not valid, and the reason.
         sessions: by session id, the owner's issuer and subject; None while the session is
             unauthenticated.
@@ -57,6 +59,7 @@ class FakeResolver:
     def __init__(self) -> None:
         self.tokens: dict[str, Principal] = {}
         self.credentials: dict[str, Credentials] = {}
+        self.named: dict[str, dict[str, Named]] = {}
         self.rejected: dict[str, Reason] = {}
         self.sessions: dict[str, tuple[str, str] | None] = {}
         self.clock: Callable[[], float] = time.monotonic
@@ -84,6 +87,7 @@ class FakeResolver:
         *,
         scopes: Iterable[str] = (),
         credentials: Credentials | None = None,
+        named: Mapping[str, Named] | None = None,
         actor: Actor | str | None = None,
     ) -> str:
         """A new token, for ``Authorization: Bearer``.
@@ -92,16 +96,19 @@ class FakeResolver:
             who: its caller, or the subject of one.
             scopes: of the token, where ``who`` is a subject.
             credentials: issued for the caller with each answer.
-            actor: see ``as_caller``.
+            named: see ``as_caller``, as for all that follows.
+            actor: who acts for the caller.
 
         Raises:
             TypeError: an argument is of another type, such as one string where several are meant.
             ValueError: there are ``scopes`` or an ``actor`` beside a ``Principal``, which has its
-                own, or no token could hold one of them.
+                own, or no token could hold one of them; or a name is none.
         """
         check_credentials(credentials)
+        by_name = checked(named)
         token = secrets.token_urlsafe(16)
         self.tokens[token] = principal_of(who, scopes, actor)
+        self.named[token] = by_name
         if credentials is not None:
             self.credentials[token] = credentials
         return token
@@ -145,7 +152,7 @@ class FakeResolver:
             if principal is not None:
                 self.sessions[session_id] = _owner(principal)
             resolution = self._resolution(session_id, token)
-        return _selected(resolution, credentials)
+        return self._selected(resolution, token, credentials)
 
     async def create(
         self,
@@ -157,7 +164,8 @@ class FakeResolver:
     ) -> Resolution:
         """Create a session, as ``AuthClient.create`` does."""
         self._count(self._verified(token), resource, CallCounts(tuple(rate_limits)))
-        return _selected(self._created(secrets.token_urlsafe(16), token), credentials)
+        created = self._created(secrets.token_urlsafe(16), token)
+        return self._selected(created, token, credentials)
 
     async def revoke(self, session_id: str) -> None:
         """End a session, as ``AuthClient.revoke`` does."""
@@ -222,15 +230,21 @@ class FakeResolver:
         session = Session(session_id, state, 1, now, now + LIFETIME_SECONDS)
         return Resolution(session, Outcome.REUSED, principal, self.credentials.get(token))
 
-
-def _selected(resolution: Resolution, selection: Sequence[CredentialRequest] | None) -> Resolution:
-    """A resolution with the credentials that are asked for."""
-    if selection is None:
-        return resolution
-    names = [it.name for it in check_selection(selection)]
-    issued = resolution.credentials
-    named = {"": issued} if issued is not None and "" in names else {}
-    return replace(resolution, credentials=None, named_credentials=read_only(named))
+    def _selected(
+        self, resolution: Resolution, token: str, selection: Sequence[CredentialRequest] | None
+    ) -> Resolution:
+        """A resolution with the credentials that are asked for."""
+        if selection is None:
+            return resolution
+        principal, by_name = resolution.principal, self.named.get(token, {})
+        found: dict[str, Credentials | AuthError] = {}
+        for wanted in check_selection(selection):
+            if principal is None:
+                continue
+            value = issued({**by_name, "": resolution.credentials}, principal, wanted)
+            if value is not None:
+                found[wanted.name] = value
+        return replace(resolution, credentials=None, named_credentials=read_only(found))
 
 
 def _owner(principal: Principal) -> tuple[str, str]:

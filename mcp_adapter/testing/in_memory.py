@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +19,8 @@ from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.revocations import Revocations
-from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
+from authsvc.domain.credential_requests import DEFAULT, CredentialRequest, is_credential_name
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.rates import CallCounts, RateLimit
 from authsvc.domain.record import Limits
 from authsvc.domain.resolution import Credentials, NotOpenError, Principal, Resolution, Secret
@@ -30,6 +31,8 @@ from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
 from authsvc.tokens.minting import mint
 from mcp_adapter.testing.principals import ISSUER, LIFETIME_SECONDS
+
+_Issue = Callable[[Principal], Credentials | None]
 
 MAX_SESSIONS = 10_000
 """Unauthenticated sessions that are kept."""
@@ -46,10 +49,12 @@ class InMemoryAuthsvc:
         resource: canonical URI of the server that asks; requests for another one are denied.
         clock: seconds since the epoch, for sessions, tokens and limits.
         credentials: what is issued for a principal; None for nothing.
+        named: the same by name. As with authsvc, a name that is not among them is an error, and so
+            is a bucket that is not one of the token's.
 
     Raises:
         TypeError: an argument is of another type.
-        ValueError: ``resource`` is no canonical URI.
+        ValueError: ``resource`` is no canonical URI, or a name is none.
     """
 
     def __init__(
@@ -58,13 +63,16 @@ class InMemoryAuthsvc:
         *,
         clock: Callable[[], float] = time.time,
         credentials: Callable[[Principal], Credentials | None] | None = None,
+        named: Mapping[str, Callable[[Principal], Credentials | None]] | None = None,
     ) -> None:
         self.resource = arguments.resource("resource", resource)
         arguments.function("clock", clock, ())
         if credentials is not None:
             arguments.function("credentials", credentials, ("principal",))
         self._clock = clock
-        self._credentials = credentials
+        self._brokers = _by_name(named)
+        if credentials is not None:
+            self._brokers[""] = credentials
         self._caller = Caller(LOCAL_CALLER, frozenset({self.resource}))
         self._key = VerificationKey(None, "HS256", secrets.token_bytes(32))
         self._keys = KeySet((self._key,))
@@ -204,7 +212,7 @@ class InMemoryAuthsvc:
         resolver = SessionResolver(
             JwtVerifier([Issuer(ISSUER, self._keys)]),
             store,
-            None if self._credentials is None else _Broker(self._credentials),
+            _Broker(self._brokers) if self._brokers else None,
             limits=Limits(),
             usages=Usages(CallerLimits(), clock),
             clock=clock,
@@ -220,8 +228,8 @@ class InMemoryAuthsvc:
 class _Broker:
     """A ``CredentialBroker`` with what a test gives."""
 
-    def __init__(self, credentials: Callable[[Principal], Credentials | None]) -> None:
-        self._credentials = credentials
+    def __init__(self, brokers: Mapping[str, _Issue]) -> None:
+        self._brokers = brokers
 
     async def issue(
         self,
@@ -233,4 +241,27 @@ class _Broker:
         wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker.issue``."""
-        return self._credentials(principal)
+        if not set(wanted.buckets) <= set(principal.buckets):
+            raise AuthError(Reason.CREDENTIALS_REFUSED, "a bucket is not one of the token's")
+        issue = self._brokers.get(wanted.name)
+        if issue is not None:
+            return issue(principal)
+        if wanted.name:
+            raise AuthError(Reason.ARGUMENT_INVALID, f"no credentials are named {wanted.name!r}")
+        return None
+
+
+def _by_name(named: Mapping[str, _Issue] | None) -> dict[str, _Issue]:
+    """
+    Raises:
+        TypeError: it is no mapping of names to functions.
+        ValueError: a name is none.
+    """
+    if named is None:
+        return {}
+    arguments.mapping("named", named)
+    for name, issue in named.items():
+        if not is_credential_name(arguments.instance_of("named", name, str)):
+            raise ValueError("named: a name is 1 to 64 letters, digits, '.', '_' and '-'")
+        arguments.function(f"named[{name!r}]", issue, ("principal",))
+    return dict(named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +12,12 @@ from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.requests import Request
 
 from authsvc.common import arguments
+from authsvc.domain.credential_requests import CredentialRequest
+from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Actor, Credentials, Principal, Resolution
 from mcp_adapter.gate import framework_users, identity
+from mcp_adapter.gate.request_credentials import STATE_KEY, RequestCredentials
+from mcp_adapter.testing.named_credentials import Named, checked, issued
 from mcp_adapter.testing.principals import actor_of, check_credentials, principal_of
 
 _RESOURCE = "https://mcp.example/mcp"
@@ -62,6 +66,7 @@ def as_caller(
     *,
     scopes: Iterable[str] = (),
     credentials: Credentials | None = None,
+    named: Mapping[str, Named] | None = None,
     actor: Actor | str | None = None,
 ) -> CallerRequest:
     """A request as an app behind the gate gets it: ``caller`` and ``current_caller`` read it.
@@ -72,16 +77,21 @@ def as_caller(
     Args:
         who: the caller, or the subject of one; None for a request without a token.
         scopes: of the token, where ``who`` is a subject.
-        credentials: issued for the caller.
+        credentials: issued for the caller without a name.
+        named: what ``caller(request).credentials(name)`` has by name: credentials; an
+            ``AuthError``, which it raises; None for none; or a function of the
+            ``CredentialRequest`` that returns one of these, such as another token where the first
+            is ``rejected``.
         actor: who acts for the caller (RFC 8693 section 4.1), or the subject of that actor, where
             ``who`` is a subject; None where the caller does.
 
     Raises:
         TypeError: an argument is of another type, such as one string where several are meant.
         ValueError: there are ``scopes`` or an ``actor`` beside a ``Principal``, which has its own,
-            or without a caller; or no token could hold one of them.
+            or without a caller; or no token could hold one of them; or a name is none.
     """
     check_credentials(credentials)
+    by_name = {**checked(named), "": credentials}
     principal = None if who is None else principal_of(who, scopes, actor)
     if principal is None and arguments.scopes("scopes", scopes):
         raise ValueError("scopes: a request without a token has none")
@@ -94,10 +104,25 @@ def as_caller(
             "path": "/mcp",
             "query_string": b"",
             "headers": [],
-            "state": {"resolution": Resolution(principal=principal, credentials=credentials)},
+            "state": {
+                "resolution": Resolution(principal=principal, credentials=credentials),
+                STATE_KEY: None if principal is None else _issuing(principal, by_name),
+            },
             "user": framework_users.User(principal, _RESOURCE)
             if principal
             else UnauthenticatedUser(),
             "auth": AuthCredentials(principal.scopes if principal else ()),
         }
     )
+
+
+def _issuing(principal: Principal, named: Mapping[str, Named]) -> RequestCredentials:
+    """The credentials of a made request, which does not end."""
+
+    async def issue(wanted: CredentialRequest) -> Credentials | None:
+        value = issued(named, principal, wanted)
+        if isinstance(value, AuthError):
+            raise value.raisable()
+        return value
+
+    return RequestCredentials(issue)
