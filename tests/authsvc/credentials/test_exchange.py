@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import FAILURE_SECONDS, RENEWAL_FRACTION
 from authsvc.credentials.exchange.answers import DEFAULT_EXPIRES_IN_SECONDS
+from authsvc.credentials.may_act import check_may_act
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Actor, BearerCredentials, Principal, Secret
 from authsvc.server.brokers import open_broker
@@ -177,6 +178,12 @@ async def test_a_token_that_authsvc_may_act_with_is_exchanged(
 ) -> None:
     await issued(broker, delegating(may_act))
     assert len(site.posted) == 1
+
+
+@pytest.mark.parametrize("may_act", [{"sub": ""}, {"client_id": ""}, {}])
+def test_a_client_without_an_id_is_named_by_no_token(may_act: object) -> None:
+    with pytest.raises(AuthError, match="does not name authsvc's client"):
+        check_may_act(delegating(may_act), client_id="", setting="credentials.exchange.client_id")
 
 
 @pytest.mark.parametrize(

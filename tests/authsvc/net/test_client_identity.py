@@ -182,6 +182,9 @@ async def test_a_removed_authority_is_trusted_no_more(
         authority.file()
         clock.advance(WATCH_INTERVAL_SECONDS)
         await fetcher.post(f"{site.url}/token", FORM, {})
+        # Once it trusts the new authorities, it loads them no more.
+        assert fetcher.identity is not None
+        assert fetcher.identity.context() is fetcher.identity.context()
     assert len(site.requests) == 2
 
 
