@@ -96,12 +96,16 @@ def _mixed_names(tables: Sequence[RoutedTable]) -> Iterator[Fault]:
     first: dict[str, RoutedTable] = {}
     for it in tables:
         name = it.table.name
-        if name and first.setdefault(name, it).is_bearer != it.is_bearer:
+        if _is_mixed_name(first.setdefault(name, it), it):
             yield Fault(
                 f"{name!r} is the name of {first[name].label}, too, which gives another kind of "
                 "credentials: give one of them another name",
                 (*it.at, "name"),
             )
+
+
+def _is_mixed_name(one: RoutedTable, other: RoutedTable) -> bool:
+    return bool(one.table.name) and one.is_bearer != other.is_bearer
 
 
 def _faults_of_name(
@@ -116,8 +120,9 @@ def _faults_of_name(
         for it in (*listed, *others):
             cover = _cover(it, before, issuers)
             before.append(it)
-            if it.kind != before[0].kind and (cover is None or it in listed):
-                if it.at not in mixed:
+            is_hidden = cover is not None and cover in listed and it in others
+            if it.kind != before[0].kind and not is_hidden:
+                if it.at not in mixed and not _is_mixed_name(before[0], it):
                     yield _of_another_kind(it, before[0], resource)
                 mixed.add(it.at)
             elif cover is None:

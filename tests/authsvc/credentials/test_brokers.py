@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from pydantic import ValidationError
 
 from authsvc.common.settings import ConfigError
+from authsvc.credentials.cache import CacheCounts
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Principal, Secret
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
+from authsvc.telemetry.metrics import Metrics
 from tests.authsvc.credentials.conftest import FakeSts
 from tests.support.clock import START
 from tests.support.http import Answer, serving_http
@@ -26,6 +30,8 @@ pytestmark = pytest.mark.anyio
 ROLE = {"issuer": ISSUER, "role": "reader", "arn": "arn:aws:iam::123456789012:role/reader"}
 ALICE = Principal(ISSUER, "alice", START + 600, "", (), ("reader",), ("alpha",), ("s3:GetObject",))
 TOKEN = Secret("a.b.c")
+TOKEN_DIGEST = sha256(b"t").digest()
+"""Of the token that is issued."""
 
 
 def static(folder: Path) -> dict[str, Any]:
@@ -98,6 +104,30 @@ async def test_each_resource_has_its_own(
             other = await broker.issue(ALICE, token=TOKEN, resource=OTHER_RESOURCE, now=START)
     assert isinstance(one, AwsCredentials)
     assert isinstance(other, BearerCredentials)
+
+
+async def test_a_named_one_is_counted_by_its_name_and_replaced_when_it_is_rejected(
+    tmp_path: Path, idp: IdentityProvider
+) -> None:
+    metrics = Metrics()
+    with serving_http() as site:
+        site.answers["/token"] = Answer(b'{"access_token":"t","token_type":"bearer"}')
+        table = exchange(tmp_path, name="api", resources=[RESOURCE], endpoint=f"{site.url}/token")
+        settings = configured(tmp_path, idp, exchange=[table])
+        async with open_broker(settings, metrics.issuing_of) as broker:
+            assert broker is not None
+            for now, rejected in ((START, b""), (START + 60, b""), (START + 60, TOKEN_DIGEST)):
+                got = await broker.issue(
+                    ALICE,
+                    token=TOKEN,
+                    resource=RESOURCE,
+                    now=now,
+                    wanted=CredentialRequest("api", rejected=rejected),
+                )
+                assert isinstance(got, BearerCredentials)
+    counts = metrics.issuing["api"]
+    assert (counts.name, counts.issued, counts.hits, counts.misses) == ("api", 2, 1, 2)
+    assert metrics.issuing[""] == CacheCounts()
 
 
 async def test_a_resource_of_no_table_has_no_credentials(

@@ -82,6 +82,10 @@ async def test_a_name_is_of_a_resource() -> None:
     assert (refused.value.reason, refused.value.setting) == (Reason.ARGUMENT_INVALID, "credentials")
 
 
+async def test_a_name_without_a_resource_is_of_none() -> None:
+    assert await issued(CredentialRouter([Route(Recording("api"), "api")])) is None
+
+
 async def test_without_tables_there_is_nothing_and_no_name() -> None:
     router = CredentialRouter(())
     assert await issued(router) is None

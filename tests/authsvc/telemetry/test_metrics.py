@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from authsvc.common.settings import ConfigError
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
+from authsvc.server.config import CredentialSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.processes import ROOT
@@ -25,12 +27,20 @@ BOUND_SECONDS = TIMEOUT_SECONDS
 
 @asynccontextmanager
 async def measured(
-    folder: Path, caplog: pytest.LogCaptureFixture, *, streams: bool = True
+    folder: Path, caplog: pytest.LogCaptureFixture, *, streams: bool = True, name: str = ""
 ) -> AsyncIterator[tuple[Service, IdentityProvider, str]]:
-    """A service, who issues its tokens, and where its metrics are."""
+    """A service, who issues its tokens, and where its metrics are.
+
+    With a name, it has credentials of that name for readers, too.
+    """
     clock = Clock()
     idp = IdentityProvider(clock)
     settings = settings_for(folder, idp, metrics={"listen": "127.0.0.1:0"})
+    if name:
+        unnamed = settings.credentials.static
+        named = [it.model_copy(update={"name": name, "resources": (RESOURCE,)}) for it in unnamed]
+        credentials = CredentialSettings(static=(*unnamed, *named))
+        settings = settings.model_copy(update={"credentials": credentials})
     with caplog.at_level("INFO"):
         async with serving(settings, clock, streams=streams) as service:
             told = [item for item in caplog.records if item.getMessage().startswith("metrics at")]
@@ -88,6 +98,23 @@ async def test_counts_are_the_same_for_every_rpc(
         )
         == 1
     )
+
+
+async def test_credentials_are_counted_by_the_names_of_the_configuration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with measured(tmp_path, caplog, name="api") as (service, idp, address):
+        token = idp.token()
+        selection = [CredentialRequest(name) for name in ("", "api", "mallory-1", "mallory-2")]
+        got = await service.client.create(token, resource=RESOURCE, credentials=selection)
+        assert got.credentials_of("api") is not None
+        scraped = await scrape(address)
+    requests = "authsvc_credentials_requests_total"
+    assert scraped.value(requests, result="ok", name="api") == 1
+    assert scraped.value(requests, result="ok", name="default") == 1
+    assert scraped.value(requests, result="ARGUMENT_INVALID", name="unknown") == 2
+    duration = "authsvc_credentials_duration_seconds_count"
+    assert scraped.value(duration, name="unknown") == 2
 
 
 async def test_the_first_internal_error_is_an_increase(
