@@ -32,6 +32,8 @@ SHOWN_CHARACTERS = 400
 _SCHEME = re.compile(r"^bearer(\s+|$)", re.IGNORECASE)
 """The scheme of a copied Authorization header."""
 
+_WITHOUT_NAME = "(no name)"
+
 _MARKS = {"ok": "ok  ", "fail": "FAIL", "skipped": "  - "}
 
 
@@ -67,15 +69,30 @@ def command(
         )
     with config_errors():
         explanation, failures = asyncio.run(_explained(token, settings, resource, fetch=fetch))
+    tables = _credential_tables(explanation, settings, resource)
     if as_json:
-        print_json({**_document(explanation, resource), "key_failures": failures})
+        document = _document(explanation, resource)
+        print_json({**document, "credentials": tables, "key_failures": failures})
     else:
         _print(explanation, resource)
+        _print_tables(tables)
         for issuer, failure in failures.items():
             print_line(printable(f"Keys of {issuer} cannot be fetched: {failure}"))
     if explanation.is_unknown:
         sys.exit(Unreachable.exit_code)
     sys.exit(0 if explanation.principal is not None else 1)
+
+
+def _credential_tables(
+    explanation: Explanation, settings: Settings, resource: str
+) -> list[dict[str, str | None]]:
+    """Which table its credentials would come from, by name. No broker is asked."""
+    from authsvc.server.config.credential_routes import chosen_tables
+
+    if explanation.mapped is None:
+        return []
+    chosen = chosen_tables(settings.credentials, explanation.mapped.principal, resource)
+    return [{"name": name, "table": table or None} for name, table in chosen.items()]
 
 
 def _is_introspected(token: str, settings: Settings) -> bool:
@@ -185,6 +202,16 @@ def _print(explanation: Explanation, resource: str) -> None:
             "It is not known whether it would be accepted: the issuer's keys were not fetched, and "
             "no other check fails. --fetch fetches them, and checks the signature."
         )
+
+
+def _print_tables(tables: list[dict[str, str | None]]) -> None:
+    if not tables:
+        return
+    print_line("Its credentials would come from:")
+    width = max(len(it["name"] or _WITHOUT_NAME) for it in tables)
+    for it in tables:
+        name = (it["name"] or _WITHOUT_NAME).ljust(width)
+        print_line(f"  {name}  {it['table'] or 'no table: no condition holds'}")
 
 
 def _print_mapped(mapped: Mapped) -> None:

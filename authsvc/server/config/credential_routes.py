@@ -74,6 +74,37 @@ def routed_tables(settings: CredentialSettings) -> list[RoutedTable]:
     ]
 
 
+def chosen_tables(
+    settings: CredentialSettings, principal: Principal, resource: str
+) -> dict[str, str]:
+    """The table that a principal's credentials come from, by the name that they are asked for by.
+
+    Args:
+        settings: ``[credentials]``.
+        principal: whose credentials.
+        resource: where the token is presented.
+
+    Returns:
+        Names that have a table for the resource, the empty one first: the table's label, or empty
+        where no table applies to the principal.
+    """
+    chosen = {}
+    tables = routed_tables(settings)
+    for name in sorted({it.table.name for it in tables}):
+        if of_name := _in_order([it for it in tables if it.table.name == name], resource):
+            first = _first(of_name, principal)
+            chosen[name] = first.label if first is not None else ""
+    return chosen
+
+
+def _in_order(tables: Sequence[RoutedTable], resource: str) -> list[RoutedTable]:
+    """Those for a resource: the ones that list it come first."""
+    return [
+        *(it for it in tables if resource in it.table.resources),
+        *(it for it in tables if not it.table.resources),
+    ]
+
+
 def routing_faults(
     settings: CredentialSettings, resources: AbstractSet[str], issuers: AbstractSet[str]
 ) -> Iterator[Fault]:
@@ -115,19 +146,18 @@ def _faults_of_name(
     used: set[Location] = set()
     mixed: set[Location] = set()
     for resource in resources:
-        listed = [it for it in tables if resource in it.table.resources]
         before: list[RoutedTable] = []
-        for it in (*listed, *others):
+        for it in _in_order(tables, resource):
             cover = _cover(it, before, issuers)
             before.append(it)
-            is_hidden = cover is not None and cover in listed and it in others
+            is_hidden = cover is not None and cover not in others and it in others
             if it.kind != before[0].kind and not is_hidden:
                 if it.at not in mixed and not _is_mixed_name(before[0], it):
                     yield _of_another_kind(it, before[0], resource)
                 mixed.add(it.at)
             elif cover is None:
                 used.add(it.at)
-            elif it in listed:
+            elif it not in others:
                 yield _covered(it, cover, f" for {resource}")
     if resources:
         yield from _unused(others, used | mixed, issuers)

@@ -300,6 +300,30 @@ def test_the_token_is_never_printed(
         assert part[:16] not in output
 
 
+def test_the_tables_of_its_credentials(config: Path, provider: IdentityProvider) -> None:
+    token = provider.token("ada", roles=["reader"])
+    assert "credentials would come" not in invoked(config, given=token).output
+    assert json.loads(invoked(config, "--json", given=token).output)["credentials"] == []
+    table = f'resources = ["{RESOURCE}"]\naccess_key_id = "AKIA"\nsecret_access_key_file = "s"\n'
+    with config.open("a") as file:
+        for more in (
+            'role = "admin"',
+            'role = "reader"',
+            'role = "admin"\nname = "api"',
+            'role = "reader"\nname = "logs"\nfor_scopes = ["logs"]',
+        ):
+            file.write(f"[[credentials.static]]\n{more}\n{table}")
+    assert json.loads(invoked(config, "--json", given=token).output)["credentials"] == [
+        {"name": "", "table": "credentials.static[1]"},
+        {"name": "api", "table": None},
+        {"name": "logs", "table": None},
+    ]
+    output = invoked(config, given=token).output
+    assert "  (no name)  credentials.static[1]\n  api        no table: no condition" in output
+    # Nothing of a token that cannot be read.
+    assert "credentials would come" not in invoked(config, given="x").output
+
+
 def test_a_token_is_no_argument(config: Path, provider: IdentityProvider) -> None:
     token = provider.token()
     ran = invoked(config, token)
