@@ -55,6 +55,11 @@ EACH_LEG = pytest.mark.parametrize(("case", "leg"), LEGS, ids=str)
 SECRETS = (TOKEN.reveal(), SECRET, API_SECRET, ACTOR_TOKEN, ASSERTION, API_TOKEN)
 
 
+def table_of(leg: int) -> str:
+    """The table of the configuration that a token endpoint's settings are in."""
+    return "credentials.exchange.api_server" if leg else "credentials.exchange"
+
+
 # What is sent where
 
 
@@ -231,9 +236,19 @@ async def test_a_rejected_client_is_named_by_its_table(
         exchange.fails(leg, 401, {"error": "invalid_client"})
         error = await exchange.refusal()
     assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
-    table = "credentials.exchange.api_server" if leg else "credentials.exchange"
-    assert error.setting.startswith(f"{table}.")
-    assert f"compare {table}.client_id" in error.detail
+    assert error.setting.startswith(f"{table_of(leg)}.")
+    assert f"compare {table_of(leg)}.client_id" in error.detail
+
+
+@EACH_OAUTH_LEG
+async def test_a_client_that_may_not_ask_is_named_by_its_table(
+    case: Case, leg: int, tmp_path: Path, idp: IdentityProvider
+) -> None:
+    async with exchanging(case, tmp_path, idp) as exchange:
+        exchange.fails(leg, 400, {"error": "unauthorized_client"})
+        error = await exchange.refusal()
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert error.setting == f"{table_of(leg)}.client_id"
 
 
 @EACH_LEG
@@ -305,7 +320,7 @@ async def test_an_answer_that_is_none(
         exchange.answers(leg, **{name: value})
         error = await exchange.refusal()
         assert error.reason is Reason.CREDENTIALS_UNAVAILABLE
-        assert error.setting.endswith(".endpoint")
+        assert error.setting == f"{table_of(leg)}.endpoint"
         assert exchange.count == [1] * (leg + 1) + [0] * (len(case.requests) - leg - 1)
 
 
