@@ -51,7 +51,7 @@ MAY_IMPORT = {
     },
     "diagnosis": {
         *("domain", "common", "net", "tokens", "stores", "access", "assertions", "client"),
-        *("gateways", "server", "signals"),
+        *("credentials", "gateways", "server", "signals"),
     },
     "cli": {
         *("domain", "common", "net", "tokens", "access", "audit", "client"),

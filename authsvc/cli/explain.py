@@ -21,6 +21,7 @@ from authsvc.common.printable import printable
 if TYPE_CHECKING:
     # Verifying takes cryptography.
     from authsvc.cli.explanation_steps import Explanation, Mapped, Step
+    from authsvc.diagnosis.credentials import Expected
     from authsvc.server.config import Settings
     from authsvc.tokens.jwt import Issuer
 
@@ -69,13 +70,14 @@ def command(
         )
     with config_errors():
         explanation, failures = asyncio.run(_explained(token, settings, resource, fetch=fetch))
-    tables = _credential_tables(explanation, settings, resource)
+    expected = _expected(explanation, settings, resource)
     if as_json:
         document = _document(explanation, resource)
-        print_json({**document, "credentials": tables, "key_failures": failures})
+        credentials = [_credentials(it) for it in expected]
+        print_json({**document, "credentials": credentials, "key_failures": failures})
     else:
         _print(explanation, resource)
-        _print_tables(tables)
+        _print_expected(expected)
         for issuer, failure in failures.items():
             print_line(printable(f"Keys of {issuer} cannot be fetched: {failure}"))
     if explanation.is_unknown:
@@ -83,16 +85,13 @@ def command(
     sys.exit(0 if explanation.principal is not None else 1)
 
 
-def _credential_tables(
-    explanation: Explanation, settings: Settings, resource: str
-) -> list[dict[str, str | None]]:
-    """Which table its credentials would come from, by name. No broker is asked."""
-    from authsvc.server.config.credential_routes import chosen_tables
+def _expected(explanation: Explanation, settings: Settings, resource: str) -> tuple[Expected, ...]:
+    """The credentials that go with the claims; nothing of a token that has none."""
+    from authsvc.diagnosis.credentials import expected_credentials
 
     if explanation.mapped is None:
-        return []
-    chosen = chosen_tables(settings.credentials, explanation.mapped.principal, resource)
-    return [{"name": name, "table": table or None} for name, table in chosen.items()]
+        return ()
+    return expected_credentials(settings.credentials, explanation.mapped.principal, resource)
 
 
 def _is_introspected(token: str, settings: Settings) -> bool:
@@ -204,14 +203,25 @@ def _print(explanation: Explanation, resource: str) -> None:
         )
 
 
-def _print_tables(tables: list[dict[str, str | None]]) -> None:
-    if not tables:
+def _print_expected(expected: tuple[Expected, ...]) -> None:
+    if not expected:
         return
-    print_line("Its credentials would come from:")
-    width = max(len(it["name"] or _WITHOUT_NAME) for it in tables)
-    for it in tables:
-        name = (it["name"] or _WITHOUT_NAME).ljust(width)
-        print_line(f"  {name}  {it['table'] or 'no table: no condition holds'}")
+    print_line("Its credentials would come from, as far as authsvc decides (nothing is requested):")
+    width = max(len(it.name or _WITHOUT_NAME) for it in expected)
+    for it in expected:
+        issuance = "" if it.issuance == "issued" else f"{it.issuance.replace('_', ' ')}: "
+        table = f"{it.table}: " if it.table else ""
+        text = printable(f"{issuance}{table}{it.text}")[:SHOWN_CHARACTERS]
+        print_line(f"  {(it.name or _WITHOUT_NAME).ljust(width)}  {text}")
+
+
+def _credentials(expected: Expected) -> dict[str, object]:
+    return {
+        "name": expected.name,
+        "issuance": str(expected.issuance),
+        "table": expected.table or None,
+        "text": printable(expected.text)[:SHOWN_CHARACTERS],
+    }
 
 
 def _print_mapped(mapped: Mapped) -> None:

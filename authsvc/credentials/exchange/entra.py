@@ -41,7 +41,7 @@ class OnBehalfOf:
         Raises:
             AuthError: CREDENTIALS_REFUSED also for the token of an application: nothing is sent.
         """
-        _check_user(principal)
+        check_user(principal)
         form = assertion_form(token) | {
             "scope": " ".join(self.scopes),
             "requested_token_use": "on_behalf_of",
@@ -49,9 +49,15 @@ class OnBehalfOf:
         return Exchanged(await self.leg.ask(form, now))
 
 
-def _check_user(principal: Principal) -> None:
+def check_user(principal: Principal) -> None:
     """The flow works for users alone. What it returns for an application's token does not stand
     for that application, says the documentation; so it is not asked.
+
+    Args:
+        principal: of the client's token.
+
+    Raises:
+        AuthError: CREDENTIALS_REFUSED: the token is an application's.
     """
     claims = principal.claims
     if claims.get("idtyp") == "app" or not claims.get("scp"):

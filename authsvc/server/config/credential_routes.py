@@ -74,27 +74,15 @@ def routed_tables(settings: CredentialSettings) -> list[RoutedTable]:
     ]
 
 
-def chosen_tables(
-    settings: CredentialSettings, principal: Principal, resource: str
-) -> dict[str, str]:
-    """The table that a principal's credentials come from, by the name that they are asked for by.
+def tables_for(settings: CredentialSettings, name: str, resource: str) -> list[RoutedTable]:
+    """The tables of a name at a resource; the first whose conditions hold is used.
 
     Args:
         settings: ``[credentials]``.
-        principal: whose credentials.
+        name: of the credentials; empty for those without one.
         resource: where the token is presented.
-
-    Returns:
-        Names that have a table for the resource, the empty one first: the table's label, or empty
-        where no table applies to the principal.
     """
-    chosen = {}
-    tables = routed_tables(settings)
-    for name in sorted({it.table.name for it in tables}):
-        if of_name := _in_order([it for it in tables if it.table.name == name], resource):
-            first = _first(of_name, principal)
-            chosen[name] = first.label if first is not None else ""
-    return chosen
+    return _in_order([it for it in routed_tables(settings) if it.table.name == name], resource)
 
 
 def _in_order(tables: Sequence[RoutedTable], resource: str) -> list[RoutedTable]:

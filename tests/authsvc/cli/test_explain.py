@@ -313,13 +313,15 @@ def test_the_tables_of_its_credentials(config: Path, provider: IdentityProvider)
             'role = "reader"\nname = "logs"\nfor_scopes = ["logs"]',
         ):
             file.write(f"[[credentials.static]]\n{more}\n{table}")
-    assert json.loads(invoked(config, "--json", given=token).output)["credentials"] == [
-        {"name": "", "table": "credentials.static[1]"},
-        {"name": "api", "table": None},
-        {"name": "logs", "table": None},
+    shown = json.loads(invoked(config, "--json", given=token).output)["credentials"]
+    assert [(it["name"], it["table"]) for it in shown] == [
+        ("", "credentials.static[1]"),
+        ("api", None),
+        ("logs", None),
     ]
     output = invoked(config, given=token).output
-    assert "  (no name)  credentials.static[1]\n  api        no table: no condition" in output
+    assert "  (no name)  credentials.static[1]: the access key of role reader\n" in output
+    assert "  api        none: credentials.static[2]: the token lacks role admin\n" in output
     # Nothing of a token that cannot be read.
     assert "credentials would come" not in invoked(config, given="x").output
 

@@ -19,7 +19,7 @@ from authsvc.credentials.routing import CredentialRouter
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret
-from authsvc.server.config.credential_routes import chosen_tables, routed_tables
+from authsvc.server.config.credential_routes import routed_tables, tables_for
 from authsvc.server.config.credentials import CredentialSettings
 from authsvc.server.config.references import credential_faults
 from tests.authsvc.credentials.test_routing import Recording
@@ -175,10 +175,12 @@ def test_the_route_is_the_one_of_the_page(configuration: dict[str, list[Table]])
             if name and not in_order(configuration, name, resource):
                 with pytest.raises(AuthError, match="ARGUMENT_INVALID"):
                     await issued(name, resource, who)
-                assert name not in chosen_tables(credentials, who, resource)
+                assert not tables_for(credentials, name, resource)
             else:
                 assert await issued(name, resource, who) == right
-                assert chosen_tables(credentials, who, resource).get(name, "") == (right or "")
+                tables = tables_for(credentials, name, resource)
+                held = (it.label for it in tables if it.conditions.hold(who))
+                assert next(held, None) == right
             after = sum(len(it.asked) for it in brokers.values())
             assert after - before == (right is not None)
 
