@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mcp_adapter.gate.identity import caller, current_caller
     from mcp_adapter.gate.middleware import SessionGate
     from mcp_adapter.gate.origins import with_origin_checks
+    from mcp_adapter.http_client import api_client
 
 __all__ = [
     "CallAudit",
@@ -32,6 +33,7 @@ __all__ = [
     "RatePer",
     "Requirement",
     "SessionGate",
+    "api_client",
     "caller",
     "current_caller",
     "default_requirement",
@@ -48,6 +50,7 @@ _MODULE_OF = {
     "RatePer": "authsvc.domain.rates",
     "Requirement": "authsvc.http_auth.requirements",
     "SessionGate": "mcp_adapter.gate.middleware",
+    "api_client": "mcp_adapter.http_client",
     "caller": "mcp_adapter.gate.identity",
     "current_caller": "mcp_adapter.gate.identity",
     "default_requirement": "authsvc.http_auth.requirements",

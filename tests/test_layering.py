@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "__main__": {"cli", "common"},
     "mcp_adapter.gate": {"domain", "common", "net", "audit", "http_auth", "client"},
     "mcp_adapter.fastmcp": {"common", "http_auth"},
+    "mcp_adapter.http_client": {"domain", "common", "net", "mcp_adapter.gate"},
     "mcp_adapter.transport": {"domain", "common", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.tools": {"domain", "common", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.server": {
@@ -71,7 +72,9 @@ MAY_IMPORT = {
         *("domain", "common", "tokens", "stores", "access", "audit", "resolver", "admin"),
         "mcp_adapter.gate",
     },
-    "mcp_adapter.__init__": {"audit", "domain", "http_auth", "mcp_adapter.gate"},
+    "mcp_adapter.__init__": {
+        *("audit", "domain", "http_auth", "mcp_adapter.gate", "mcp_adapter.http_client"),
+    },
     "mcp_adapter.__main__": {"common", "mcp_adapter.server"},
 }
 """The other folders that each folder of ``authsvc`` (no prefix) and ``mcp_adapter`` may import."""
