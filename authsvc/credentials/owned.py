@@ -82,8 +82,12 @@ class OwnedCache(Generic[ValueT]):
             return
         while len(self._keys.get(owner, ())) >= self._max_owned:
             self._evict_own(owner)
-        while not self._has_room(cost_bytes):
-            self._evict(owner, now)
+        while not self._has_room(cost_bytes) and (oldest := self._entries.oldest()) is not None:
+            key_of_oldest, entry = oldest
+            if now < entry.until and owner in self._keys:
+                self._evict_own(owner)
+            else:
+                self.discard(key_of_oldest)
         self._entries.put(key, _Owned(value, owner, until), cost_bytes)
         self._keys.setdefault(owner, {})[key] = None
 
@@ -104,16 +108,6 @@ class OwnedCache(Generic[ValueT]):
     def _has_room(self, cost_bytes: int) -> bool:
         used = self._entries.used_bytes + cost_bytes + ENTRY_BYTES
         return len(self._entries) < self._max_entries and used <= self._max_bytes
-
-    def _evict(self, owner: Hashable, now: float) -> None:
-        oldest = self._entries.oldest()
-        if oldest is None:
-            raise AssertionError("an empty cache has room")
-        key, entry = oldest
-        if now < entry.until and owner in self._keys:
-            self._evict_own(owner)
-        else:
-            self.discard(key)
 
     def _evict_own(self, owner: Hashable) -> None:
         self.discard(next(iter(self._keys[owner])))
