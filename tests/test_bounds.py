@@ -195,7 +195,10 @@ BOUNDED = {
         "is read",
         "Outbox._writers": TASKS,
     },
-    "authsvc/telemetry/metrics.py": {"Metrics.audited_calls": NAMES},
+    "authsvc/telemetry/metrics.py": {
+        "Metrics.audited_calls": NAMES,
+        "Metrics.renewed_files": CONFIGURATION,
+    },
     "authsvc/telemetry/counts.py": {
         "Checks.answers": NAMES,
         "Operations.results": NAMES,

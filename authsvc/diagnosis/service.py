@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
 from authsvc.client import AdminClient, ClientTls
 from authsvc.common.formats import spelled_resource
+from authsvc.credentials.exchange.failures import TABLE as EXCHANGE
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.client_credentials import check_expiry
@@ -15,6 +16,7 @@ from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
 from authsvc.diagnosis.link import check_certificate
 from authsvc.diagnosis.listening import own_certificate
 from authsvc.diagnosis.reach import reach
+from authsvc.diagnosis.token_endpoints import ask_as_client, form_of, form_of_api_server
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.client_identity import ClientIdentity
 from authsvc.net.failures import cause_of, failure_of
@@ -24,6 +26,7 @@ from authsvc.server.config import Settings
 from authsvc.server.config.clients import EndpointSettings
 from authsvc.server.config.egress import Egress
 from authsvc.server.egress import proxy_of, trust_of
+from authsvc.server.exchange import API_SERVER
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -137,35 +140,44 @@ async def _broker(report: Report, *, settings: Settings) -> None:
         place = Place("credentials.sts", "endpoint_url", sts.proxy is not None)
         await _reach(report, url, sts, place)
     for exchange in tables.exchange:
-        await _reach_as_client(report, exchange, "credentials.exchange")
+        await _reach_as_client(report, exchange, EXCHANGE, form_of(exchange))
         if exchange.api_server is not None:
-            await _reach_as_client(report, exchange.api_server, "credentials.exchange.api_server")
+            await _reach_as_client(report, exchange.api_server, API_SERVER, form_of_api_server())
         if exchange.service_account:
             setting, proxied = "service_account_endpoint", exchange.proxy is not None
             place = Place("credentials.exchange", setting, proxied)
             await _reach(report, exchange.service_account_endpoint, exchange, place)
 
 
-async def _reach_as_client(report: Report, table: EndpointSettings, where: str) -> None:
+async def _reach_as_client(
+    report: Report, table: EndpointSettings, where: str, form: Mapping[str, str]
+) -> None:
     """Report whether an endpoint accepts connections, with authsvc's certificate where it has one,
-    and whether what authsvc authenticates by expires."""
+    whether what authsvc authenticates by expires, and whether the endpoint takes it."""
     identity = identity_of(table, where, trust_of(table, where))
     if check_expiry(report, table, where, identity, time.time()):
         place = Place(where, has_proxy=table.proxy is not None, is_of_client=True)
-        await _reach(report, table.endpoint, table, place, identity)
+        if await _is_reached(report, table.endpoint, table, place, identity):
+            await ask_as_client(report, table, place, form)
 
 
-async def _reach(
+async def _reach(report: Report, url: str, table: Egress, place: Place) -> None:
+    await _is_reached(report, url, table, place)
+
+
+async def _is_reached(
     report: Report,
     url: str,
     table: Egress,
     place: Place,
     identity: ClientIdentity | None = None,
-) -> None:
+) -> bool:
+    """Report whether it accepts connections, and return that."""
     try:
         await reach(url, trust_of(table, place.table), proxy_of(table), identity)
     except OSError as error:
         remedy = remedy_of_failure(failure_of(error), place)
         report.fail(f"{url}: {cause_of(error) or cause(error)}", remedy)
-        return
+        return False
     report.ok(f"{url} is reachable")
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client.core import (
@@ -37,6 +37,19 @@ from authsvc.telemetry.security import SecurityEvents
 from authsvc.telemetry.signals import SignalCounts, signal_families
 
 
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """How long a certificate or token is valid.
+
+    Attributes:
+        begins: seconds since the epoch; None where it does not say.
+        ends: likewise.
+    """
+
+    begins: float | None
+    ends: float
+
+
 @dataclass
 class Metrics:
     """The metrics of one service.
@@ -60,6 +73,8 @@ class Metrics:
         assertions: have counts of their own; None where they are not configured.
         signals: signals and polls; None where they are not configured.
         sessions: number of sessions by state; None until they have been counted.
+        renewed_files: read the validity of the files that authsvc authenticates by elsewhere, by
+            the setting of the file. None of them raises.
     """
 
     unary: Resolves = field(default_factory=Resolves)
@@ -79,6 +94,7 @@ class Metrics:
     assertions: Assertions | None = None
     signals: SignalCounts | None = None
     sessions: SessionCounts | None = None
+    renewed_files: Mapping[str, Callable[[], Validity | None]] = field(default_factory=dict)
 
     def issuing_of(self, name: str) -> CacheCounts:
         """What counts for credentials of a name of the configuration."""
@@ -114,6 +130,7 @@ class ServiceCollector(Collector):
         yield from self._operations()
         yield from self._credentials()
         yield from self._issuers()
+        yield from _validities(self._metrics.renewed_files)
         if self._metrics.assertions is not None:
             yield from _assertions(self._metrics.assertions)
         if self._metrics.signals is not None:
@@ -274,6 +291,26 @@ class ServiceCollector(Collector):
                 labels = (issuer.issuer, each.name.lower())
                 state.add_metric(labels, float(each is issuer.state))
         yield from (age, count, skipped, state)
+
+
+def _validities(files: Mapping[str, Callable[[], Validity | None]]) -> Iterator[Metric]:
+    ends = GaugeMetricFamily(
+        "authsvc_client_credential_expire_timestamp_seconds",
+        "When a file that authsvc authenticates by elsewhere expires; 0 for one that is unusable.",
+        labels=("setting",),
+    )
+    begins = GaugeMetricFamily(
+        "authsvc_client_credential_issue_timestamp_seconds",
+        "When what is in such a file was issued.",
+        labels=("setting",),
+    )
+    for setting, read in files.items():
+        if (validity := read()) is None:
+            continue
+        ends.add_metric((setting,), validity.ends)
+        if validity.begins is not None:
+            begins.add_metric((setting,), validity.begins)
+    yield from (ends, begins)
 
 
 def _assertions(assertions: Assertions) -> Iterator[Metric]:
