@@ -59,6 +59,11 @@ that is rejected: the cause is another, and each request would be a call."""
 CredentialsT = TypeVar("CredentialsT", AwsCredentials, BearerCredentials)
 
 
+def _until(issued: CredentialsT, ends: float) -> CredentialsT:
+    """The credentials for a token that expires before them: none are renewed before that."""
+    return replace(issued, expire_time=ends, renew_time=math.inf)
+
+
 @dataclass(slots=True)
 class _Cached(Generic[CredentialsT]):
     """Credentials, when they were issued, and when to renew them if new ones would expire later."""
@@ -196,7 +201,9 @@ class CredentialCache(Generic[CredentialsT]):
                 raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, fault)
             call = self._call(_Lookup(key, issue, owner, ends, now))
         # A caller that is cancelled does not cancel the call for the others.
-        return await asyncio.shield(call)
+        issued = await asyncio.shield(call)
+        # The call may be that of a request whose token was said to expire later.
+        return issued if issued.expire_time <= ends else _until(issued, ends)
 
     async def close(self) -> None:
         """Cancel the calls in flight."""

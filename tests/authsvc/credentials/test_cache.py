@@ -292,6 +292,25 @@ async def test_credentials_do_not_outlive_a_token_that_was_shortened(cached: Cac
     assert await cached.get(ends=START + 60) == "token-2"
 
 
+async def test_a_request_that_joins_a_call_is_given_no_later_end_than_its_own(
+    cached: Cached,
+) -> None:
+    """Each answer of introspection says anew when a token expires."""
+    cached.issuer.open.clear()
+    expire_times = asyncio.gather(
+        *(
+            cached.cache.get("alice", cached.issuer, owner="alice", ends=ends, now=START)
+            for ends in (ENDS, START + 100, ENDS)
+        )
+    )
+    await asyncio.sleep(0)
+    cached.issuer.open.set()
+    found = await asyncio.wait_for(expire_times, TIMEOUT_SECONDS)
+    assert [it.expire_time for it in found] == [START + 3600, START + 100, START + 3600]
+    assert [it.renew_time < it.expire_time for it in found] == [True, False, True]
+    assert cached.issuer.calls == 1
+
+
 async def test_a_principal_has_a_part_of_the_calls(cached: Cached) -> None:
     cached.issuer.open.clear()
     asking = [
