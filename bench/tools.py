@@ -24,6 +24,8 @@ from authsvc.domain.resolution import AwsCredentials, Principal, Secret
 from bench.figures import Sample, Summary, machine, table, write_report
 from bench.processes import START_SECONDS, ServerError, ended
 from demo.buckets import BUCKETS, objects
+from mcp_adapter import caller
+from mcp_adapter.testing import as_caller
 from mcp_adapter.tools import Call, Tool
 from mcp_adapter.tools.listing import bucket_objects_list
 from mcp_adapter.tools.objects import bucket_object_info, bucket_object_text
@@ -114,7 +116,7 @@ async def compare(rounds: int, calls: int) -> Samples:
         issued = AwsCredentials("AKIABENCH", Secret("bench"), None, "us-east-1", 0.0)
         permissions = ("s3:ListBucket", "s3:GetObject")
         who = Principal("idp", "bench", 2e9, buckets=(BUCKET,), permissions=permissions)
-        call = Call(who, issued, clients)
+        call = Call(caller(as_caller(who, credentials=issued)), clients)
         async with clients.client(issued) as client:
             for pair in PAIRS:
                 sides = [

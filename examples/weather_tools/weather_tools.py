@@ -87,7 +87,7 @@ async def weather_station_rename(
 
 async def _ask(call: Call, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
     """Send a request as the caller: with the token that was issued for this call."""
-    issued = call.bearer_credentials()
+    issued = await call.bearer_credentials()
     headers = {"Authorization": f"{issued.token_type} {issued.access_token.reveal()}"}
     # trust_env=False: a proxy of the environment would see the token, where the API has no TLS.
     async with httpx2.AsyncClient(

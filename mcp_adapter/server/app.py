@@ -75,6 +75,7 @@ def build_app(
         filter_lists=settings.filter_lists,
         audit=audit,
         audited_arguments=audited_arguments,
+        credentials="on_demand",
     )
     mcp = observed(_from_clients(gate, settings))
     metadata = metadata_routes(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import anyio
 from pydantic import BaseModel, Field
 
-from authsvc.domain.resolution import AwsCredentials, Principal
+from authsvc.domain.resolution import Principal
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import tool
 from mcp_adapter.tools.storage import S3Error, is_bucket_name, s3_errors, s3_of
@@ -50,14 +50,11 @@ async def discover_buckets(
     role behind your token, "missing", or "unavailable" for the moment.
     """
     permissions = permitted(call.principal)
-    region = call.s3.region
-    if isinstance(call.credentials, AwsCredentials) and call.credentials.region:
-        region = call.credentials.region
     buckets = [
         Bucket(
             name=name,
             s3_uri=f"s3://{name}",
-            region=region,
+            region=call.s3.region,
             permissions=permissions,
             access="unchecked",
         )

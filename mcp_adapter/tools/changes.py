@@ -71,7 +71,7 @@ async def bucket_object_put(
     }
     if not overwrite:
         request["IfNoneMatch"] = "*"
-    async with s3_of(call) as client:
+    async with s3_of(call, name) as client:
         answer = await client.put_object(**request)
     return Written(
         bucket=name,
@@ -95,7 +95,7 @@ async def bucket_object_delete(
 ) -> Deleted:
     """Delete an object. That there was none is no error; where versions are kept, they stay."""
     name, key = object_in(call.principal, bucket, key)
-    async with s3_of(call) as client:
+    async with s3_of(call, name) as client:
         answer = await client.delete_object(Bucket=name, Key=key)
     return Deleted(
         bucket=name, key=key, s3_uri=f"s3://{name}/{key}", version_id=answer.get("VersionId")

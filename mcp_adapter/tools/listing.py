@@ -93,7 +93,7 @@ async def bucket_objects_list(
     name, prefix = prefix_in(call.principal, bucket, prefix)
     request: ListObjectsV2RequestTypeDef = {"Bucket": name, "Prefix": prefix}
     token, objects = continuation_token, list[Object]()
-    async with s3_of(call) as client:
+    async with s3_of(call, name) as client:
         for _ in range(MAX_PAGES):
             if token:
                 request["ContinuationToken"] = token
@@ -148,7 +148,7 @@ async def bucket_objects_search(
         "Prefix": _narrower(prefix, pattern),
         "MaxKeys": PAGE_KEYS,
     }
-    async with s3_of(call) as client:
+    async with s3_of(call, name) as client:
         for _ in range(MAX_PAGES):
             if scan.last:
                 request["StartAfter"] = scan.last

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from mcp_types import ResourceLink
 from pydantic import BaseModel, Field
 
+from authsvc.domain.resolution import AwsCredentials
 from mcp_adapter.tools.call import Call, ToolError
 from mcp_adapter.tools.declaration import LinkingAnswer, tool
 from mcp_adapter.tools.decoding import SHORTEST_PIECE, Encoding, decoded, detected
@@ -20,6 +21,7 @@ from mcp_adapter.tools.storage import (
     object_in,
     s3_errors,
     s3_of,
+    s3_with,
 )
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ async def bucket_object_info(
 ) -> ObjectInfo:
     """Show an object's size, type, time of change and user-defined metadata."""
     name, key = object_in(call.principal, bucket, key)
-    async with s3_of(call) as client:
+    async with s3_of(call, name) as client:
         head = await client.head_object(Bucket=name, Key=key)
     return ObjectInfo(
         bucket=name,
@@ -147,7 +149,7 @@ async def bucket_object_text(
     }
     if etag is not None:
         request["IfMatch"] = f'"{etag}"'
-    async with s3_of(call) as client:
+    async with s3_of(call, name) as client:
         answer = await _ranged(call, client, request, start)
         data = b""
         async with answer["Body"] as body:
@@ -196,21 +198,22 @@ async def bucket_object_link(
     than asked. Any client that has it can use it. Whether the object exists is not checked.
     """
     name, key = object_in(call.principal, bucket, key)
-    async with s3_of(call) as client:
-        seconds = min(expires_in_seconds, _remaining_seconds(call))
+    credentials = await call.aws_credentials(buckets=[name])
+    seconds = min(expires_in_seconds, _remaining_seconds(call, credentials))
+    async with s3_with(call, credentials) as client:
         url = await client.generate_presigned_url(
             "get_object", Params={"Bucket": name, "Key": key}, ExpiresIn=seconds
         )
     return ObjectLink(bucket=name, key=key, url=url, expires_at=_end_of(url))
 
 
-def _remaining_seconds(call: Call) -> int:
+def _remaining_seconds(call: Call, credentials: AwsCredentials) -> int:
     """How long a link may work: it ends before the credentials, and before the token.
 
     Raises:
         ToolError: not even for a second.
     """
-    ends = (call.aws_credentials().expire_time, call.principal.expire_time)
+    ends = (credentials.expire_time, call.principal.expire_time)
     end = min(filter(None, ends), default=math.inf)
     remaining = min(end - call.clock() - LINK_MARGIN_SECONDS, MAX_LINK_SECONDS)
     if remaining < 1:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from authsvc.domain.buckets import located
-from authsvc.domain.resolution import Principal
+from authsvc.domain.resolution import AwsCredentials, Principal
 from mcp_adapter.tools.call import Call, ToolError
 from mcp_adapter.tools.s3 import S3Clients
 
@@ -125,9 +125,24 @@ class S3Error(ToolError):
 
 
 @asynccontextmanager
-async def s3_of(call: Call) -> AsyncIterator[S3Client]:
-    """A client with the call's own credentials; an error of S3 is an ``S3Error``."""
-    credentials = call.aws_credentials()
+async def s3_of(call: Call, *buckets: str) -> AsyncIterator[S3Client]:
+    """A client with the caller's own credentials; an error of S3 is an ``S3Error``.
+
+    Args:
+        call: whose caller.
+        buckets: that it has to work for; none for all of the token's.
+
+    Raises:
+        ToolError: the caller has no credentials.
+    """
+    credentials = await call.aws_credentials(buckets=buckets)
+    async with s3_with(call, credentials) as client:
+        yield client
+
+
+@asynccontextmanager
+async def s3_with(call: Call, credentials: AwsCredentials) -> AsyncIterator[S3Client]:
+    """A client with these credentials; an error of S3 is an ``S3Error``."""
     with s3_errors(call.s3):
         async with call.s3.client(credentials) as client:
             yield client

@@ -20,7 +20,7 @@ from mcp_types import (
 
 from authsvc import __version__
 from authsvc.http_auth.requirements import Requirement, default_requirement
-from mcp_adapter.gate.identity import caller, current_caller
+from mcp_adapter.gate.identity import caller
 from mcp_adapter.tools.call import Call
 from mcp_adapter.tools.declaration import Tool
 from mcp_adapter.tools.loading import selected
@@ -123,8 +123,7 @@ class Toolset:
             principal = caller(ctx.request)
         except LookupError:
             raise MCPError(INTERNAL_ERROR, "The request carries no identity.") from None
-        credentials = current_caller(ctx.request).credentials
-        return Call(principal, credentials, self._s3, ctx.session.report_progress)
+        return Call(principal, self._s3, ctx.session.report_progress)
 
     def _input_schema(self, name: str) -> Mapping[str, Any] | None:
         found = self._tools.get(name)

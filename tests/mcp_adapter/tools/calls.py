@@ -6,7 +6,9 @@ import asyncio
 import time
 from typing import Any
 
-from authsvc.domain.resolution import AwsCredentials, Principal, Secret
+from authsvc.domain.resolution import AwsCredentials, Credentials, Principal, Secret
+from mcp_adapter import caller
+from mcp_adapter.testing import as_caller
 from mcp_adapter.tools import Call, Tool
 from mcp_adapter.tools.s3 import S3Clients
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -29,7 +31,12 @@ def call_of(
     """A call by Alice, whose token has an hour to go."""
     expire_time = time.time() + 3600
     who = Principal("idp", "alice", expire_time, buckets=buckets, permissions=permissions)
-    return Call(who, credentials(key) if key else None, clients)
+    return calling(who, clients, credentials(key) if key else None)
+
+
+def calling(who: Principal, clients: S3Clients, issued: Credentials | None = None) -> Call:
+    """A call by somebody, who has these credentials."""
+    return Call(caller(as_caller(who, credentials=issued)), clients)
 
 
 async def answer(tool: Tool, call: Call, **arguments: object) -> Any:  # noqa: ANN401 - JSON

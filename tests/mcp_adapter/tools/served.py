@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,7 @@ import httpx2
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.resolution import Credentials, Principal, Resolution
 from mcp_adapter.server.app import build_app
 from mcp_adapter.tools import Tool, Toolset
@@ -50,11 +51,23 @@ def somebody(
 
 
 class IssuingResolver(MemoryResolver):
-    """A resolver whose answers come with credentials, by subject."""
+    """A resolver that issues credentials, by subject.
+
+    Attributes:
+        issued: by subject, what is issued without a name; reader's keys for the others.
+        selections: the credentials that each resolve and create has asked for.
+    """
 
     def __init__(self, tokens: Mapping[str, Principal]) -> None:
         super().__init__(tokens)
         self.issued: dict[str, Credentials] = {}
+        self.selections: list[Sequence[CredentialRequest] | None] = []
+
+    def _selected(
+        self, resolution: Resolution, token: str, selection: Sequence[CredentialRequest] | None
+    ) -> Resolution:
+        self.selections.append(selection)
+        return super()._selected(resolution, token, selection)
 
     def _resolution(self, session_id: str, token: str) -> Resolution:
         answer = super()._resolution(session_id, token)

@@ -7,7 +7,7 @@ import pytest
 from mcp_adapter.tools import buckets
 from mcp_adapter.tools.buckets import discover_buckets
 from mcp_adapter.tools.s3 import S3Clients
-from tests.mcp_adapter.tools.calls import answer, call_of, refusal
+from tests.mcp_adapter.tools.calls import answer, call_of, credentials, refusal
 from tests.mcp_adapter.tools.slow_storage import SlowStorage
 from tests.support.recording import Recording
 
@@ -40,7 +40,7 @@ async def test_a_token_that_names_no_bucket_has_none(clients: S3Clients) -> None
 
 
 async def test_access_is_checked_with_the_calls_credentials(direct: S3Clients) -> None:
-    async with direct.client(call_of(direct).aws_credentials()) as client:
+    async with direct.client(credentials()) as client:
         await client.create_bucket(
             Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )

@@ -27,7 +27,7 @@ from mcp_adapter.tools.changes import bucket_object_delete, bucket_object_put
 from mcp_adapter.tools.listing import bucket_objects_list, bucket_objects_search
 from mcp_adapter.tools.objects import bucket_object_info, bucket_object_link, bucket_object_text
 from mcp_adapter.tools.s3 import S3Clients
-from tests.mcp_adapter.tools.calls import answer, call_of, refusal
+from tests.mcp_adapter.tools.calls import answer, call_of, calling, credentials, refusal
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.recording import Recording
 
@@ -88,7 +88,7 @@ KEYS_WITH_LINE_BREAKS = ["line\nbreak", "carriage\r\nSet-Cookie: a=b", "data: {}
 @pytest.fixture
 async def s3(direct: S3Clients) -> AsyncIterator[S3Client]:
     """A client that puts objects there, past all tools."""
-    async with direct.client(call_of(direct).aws_credentials()) as client:
+    async with direct.client(credentials()) as client:
         await client.create_bucket(Bucket="hostile")
         yield client
 
@@ -308,11 +308,9 @@ async def test_a_link_never_outlives_credentials_or_token(
     call: Call, asked: int, credentials_end: int, token_ends: int, most: int
 ) -> None:
     now = int(time.time())
-    issued = replace(
-        call.aws_credentials(), expire_time=now + credentials_end if credentials_end else 0.0
-    )
+    issued = credentials(expire_time=now + credentials_end if credentials_end else 0.0)
     who = replace(call.principal, expire_time=now + token_ends if token_ends else 0.0)
-    call = replace(call, credentials=issued, principal=who)
+    call = calling(who, call.s3, issued)
 
     link = await answer(
         bucket_object_link, call, bucket="alpha", key="a b.txt", expires_in_seconds=asked
@@ -331,8 +329,8 @@ async def test_a_link_never_outlives_credentials_or_token(
 
 @pytest.mark.parametrize("left", [-10, 0, 1.9])
 async def test_no_link_is_made_at_the_very_end(call: Call, left: float) -> None:
-    issued = replace(call.aws_credentials(), expire_time=5000 + left)
-    call = replace(call, credentials=issued, clock=lambda: 5000.0)
+    issued = credentials(expire_time=5000 + left)
+    call = replace(calling(call.principal, call.s3, issued), clock=lambda: 5000.0)
     assert "end too soon" in await refusal(bucket_object_link, call, bucket="alpha", key="a")
 
 
@@ -342,7 +340,7 @@ async def test_a_link_is_signed_by_the_sessions_own_credentials(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAAMBIENT")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ambient")
     issued = AwsCredentials("ASIATEMP", Secret("s"), Secret("the token"), "eu-west-3", 0.0)
-    call = replace(call, credentials=issued)
+    call = calling(call.principal, call.s3, issued)
 
     link = await answer(bucket_object_link, call, bucket="alpha", key="a b.txt")
 

@@ -16,6 +16,7 @@ from mcp_adapter.tools import Call, Toolset, tool
 from mcp_adapter.tools.loading import OWN
 from mcp_adapter.tools.s3 import S3Clients
 from mcp_adapter.tools.settings import S3Settings
+from tests.mcp_adapter.tools.calls import calling
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ async def test_a_bad_answer_is_not_blamed_on_the_arguments() -> None:
 
     s3 = S3Clients(endpoint_url=None, region="us-east-1")
     with pytest.raises(ValidationError, match="text"):
-        await spoil.run(Call(Principal("idp", "alice", 0.0), None, s3), {"size": 7})
+        await spoil.run(calling(Principal("idp", "alice", 0.0), s3), {"size": 7})
 
 
 def test_a_function_that_is_no_tool_is_rejected_at_once() -> None:
@@ -118,7 +119,7 @@ def test_the_adapters_tools_declare_names_of_objects_alone() -> None:
 
 
 async def test_errors_of_arguments_do_not_repeat_their_text() -> None:
-    call = Call(Principal("idp", "alice", 0.0), None, S3Clients(endpoint_url=None, region="r"))
+    call = calling(Principal("idp", "alice", 0.0), S3Clients(endpoint_url=None, region="r"))
     for given in ({"name\r\nx: \u202e": 1}, {"n" * 5000: 1}, {"name": "\ud800"}):
         result = await greet.run(call, given)
         assert result.is_error
@@ -151,7 +152,7 @@ async def test_a_call_needs_every_declared_permission() -> None:
 
     def call_with(*permissions: str) -> Call:
         who = Principal("idp", "alice", 0.0, permissions=permissions)
-        return Call(who, None, S3Clients(endpoint_url=None, region="us-east-1"))
+        return calling(who, S3Clients(endpoint_url=None, region="us-east-1"))
 
     refused = await touch.run(call_with("s3:GetObject"), {})
     assert refused.is_error
