@@ -8,7 +8,6 @@ from functools import partial
 
 from authsvc.client import AdminClient, ClientTls
 from authsvc.common.formats import spelled_resource
-from authsvc.credentials.exchange.failures import TABLE as EXCHANGE
 from authsvc.diagnosis import Check, Report, cause
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.client_credentials import check_expiry
@@ -22,11 +21,11 @@ from authsvc.net.client_identity import ClientIdentity
 from authsvc.net.failures import cause_of, failure_of
 from authsvc.server.brokers import open_broker
 from authsvc.server.clients import identity_of
-from authsvc.server.config import Settings
+from authsvc.server.config import ExchangeSettings, Settings, StsSettings
 from authsvc.server.config.clients import EndpointSettings
+from authsvc.server.config.credential_routes import routed_tables, where_of
 from authsvc.server.config.egress import Egress
 from authsvc.server.egress import proxy_of, trust_of
-from authsvc.server.exchange import API_SERVER
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -135,18 +134,25 @@ async def _broker(report: Report, *, settings: Settings) -> None:
     tables = settings.credentials
     if tables.static:
         report.ok(f"static, for {', '.join(it.role for it in tables.static)}")
-    for sts in tables.sts:
-        url = sts.endpoint_url or f"https://sts.{sts.region}.amazonaws.com"
-        place = Place("credentials.sts", "endpoint_url", sts.proxy is not None)
-        await _reach(report, url, sts, place)
-    for exchange in tables.exchange:
-        await _reach_as_client(report, exchange, EXCHANGE, form_of(exchange))
-        if exchange.api_server is not None:
-            await _reach_as_client(report, exchange.api_server, API_SERVER, form_of_api_server())
-        if exchange.service_account:
-            setting, proxied = "service_account_endpoint", exchange.proxy is not None
-            place = Place("credentials.exchange", setting, proxied)
-            await _reach(report, exchange.service_account_endpoint, exchange, place)
+    routed = routed_tables(tables)
+    for it in routed:
+        where = where_of(it, routed)
+        if isinstance(it.table, StsSettings):
+            url = it.table.endpoint_url or f"https://sts.{it.table.region}.amazonaws.com"
+            place = Place(where, "endpoint_url", it.table.proxy is not None)
+            await _reach(report, url, it.table, place)
+        elif isinstance(it.table, ExchangeSettings):
+            await _exchange(report, it.table, where)
+
+
+async def _exchange(report: Report, table: ExchangeSettings, where: str) -> None:
+    await _reach_as_client(report, table, where, form_of(table))
+    if table.api_server is not None:
+        form = form_of_api_server()
+        await _reach_as_client(report, table.api_server, f"{where}.api_server", form)
+    if table.service_account:
+        place = Place(where, "service_account_endpoint", table.proxy is not None)
+        await _reach(report, table.service_account_endpoint, table, place)
 
 
 async def _reach_as_client(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.routing import CredentialRouter
 from authsvc.credentials.static import StaticBroker
 from authsvc.domain.resolution import AwsCredentials
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials
-from authsvc.server.config.credential_routes import routed_tables
+from authsvc.server.config.credential_routes import RoutedTable, routed_tables, where_of
 from authsvc.server.config.credentials import CredentialTable
 from authsvc.server.exchange import exchange_broker
 from authsvc.server.secret_files import secret_of
@@ -36,8 +37,21 @@ async def open_broker(
         return
     async with AsyncExitStack() as closing:
         yield CredentialRouter(
-            [it.route(await _broker(it.table, closing, of_name(it.table.name))) for it in tables]
+            [it.route(await _named(it, tables, closing, of_name(it.table.name))) for it in tables]
         )
+
+
+async def _named(
+    it: RoutedTable, tables: Sequence[RoutedTable], closing: AsyncExitStack, counts: CacheCounts
+) -> CredentialBroker:
+    """The broker of a table. Where there are several of its kind, an error says which one it is."""
+    try:
+        return await _broker(it.table, closing, counts)
+    except ConfigError as error:
+        kind, where = f"credentials.{it.kind}.", where_of(it, tables)
+        if not str(error).startswith(kind):
+            raise
+        raise ConfigError(f"{where}.{str(error).removeprefix(kind)}") from None
 
 
 async def _broker(

@@ -74,6 +74,12 @@ def routed_tables(settings: CredentialSettings) -> list[RoutedTable]:
     ]
 
 
+def where_of(it: RoutedTable, tables: Sequence[RoutedTable]) -> str:
+    """How a message names a table: with its position where there are several of its kind."""
+    is_only = sum(other.kind == it.kind for other in tables) == 1
+    return f"credentials.{it.kind}" if is_only else it.label
+
+
 def tables_for(settings: CredentialSettings, name: str, resource: str) -> list[RoutedTable]:
     """The tables of a name at a resource; the first whose conditions hold is used.
 

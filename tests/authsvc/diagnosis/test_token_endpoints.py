@@ -8,12 +8,16 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from authsvc.diagnosis import Level, Report
+from authsvc.common.settings import ConfigError
+from authsvc.diagnosis import Level, Report, diagnose, service
 from authsvc.diagnosis.endpoint_remedies import Place
 from authsvc.diagnosis.token_endpoints import ask_as_client, form_of, form_of_api_server
+from authsvc.server.brokers import open_broker
 from authsvc.server.config import ExchangeSettings
+from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.http import Answer, serving_http
-from tests.support.tokens import ISSUER
+from tests.support.service import settings_for
+from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -110,3 +114,29 @@ async def test_without_client_authentication_there_is_no_question(tmp_path: Path
         await ask_as_client(report, settings, PLACE, form_of(settings))
     assert not report.findings
     assert not site.requests
+
+
+async def test_of_several_tables_each_finding_says_which(
+    tmp_path: Path, idp: IdentityProvider
+) -> None:
+    with serving_http() as site:
+        site.answers["/token"] = Answer(b'{"error":"invalid_client"}', 401)
+        first = table(tmp_path, site.url).model_dump(exclude_unset=True)
+        second = first | {"name": "api", "resources": [RESOURCE]}
+        settings = settings_for(tmp_path, idp, credentials={"exchange": [first, second]})
+        found = [
+            it
+            async for it in diagnose(service.checks(settings), timeout_seconds=TIMEOUT_SECONDS)
+            if it.level is Level.FAIL
+        ]
+        assert len(found) == 2
+        for position, finding in enumerate(found):
+            where = f"credentials.exchange[{position}]"
+            assert f"compare {where}.client_id" in finding.text
+            assert f"Compare {where}.client_id" in finding.remedy
+        (tmp_path / "other").write_text("")
+        second["client_secret_file"] = tmp_path / "other"
+        settings = settings_for(tmp_path, idp, credentials={"exchange": [first, second]})
+        with pytest.raises(ConfigError, match=r"^credentials.exchange\[1\].client_secret_file: "):
+            async with open_broker(settings):
+                pass
