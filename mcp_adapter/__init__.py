@@ -1,8 +1,8 @@
 """mcp_adapter: the ASGI layer that gives each request of an MCP server its own identity.
 
-The names below are public, and so are ``mcp_adapter.fastmcp``, ``mcp_adapter.testing`` and
-``mcp_adapter.tools``. Other modules are private. A name is imported at its first use, so that the
-package itself imports without any extra.
+The names below are public, and so are ``mcp_adapter.aws``, ``mcp_adapter.fastmcp``,
+``mcp_adapter.testing`` and ``mcp_adapter.tools``. Other modules are private. A name is imported at
+its first use, so that the package itself imports without any extra.
 """
 
 from __future__ import annotations

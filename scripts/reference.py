@@ -54,6 +54,7 @@ from mcp_adapter import (
     with_broader_scopes,
     with_origin_checks,
 )
+from mcp_adapter.aws import boto3_session_for, session_for
 from mcp_adapter.fastmcp import requirement_of
 from mcp_adapter.server.config import Settings as AdapterSettings
 from mcp_adapter.testing import FakeResolver, InMemoryAuthsvc, as_caller
@@ -85,6 +86,8 @@ INTERFACES: tuple[tuple[str, Callable[..., object]], ...] = (
     ("mcp_adapter", current_caller),
     ("mcp_adapter", Caller.credentials),
     ("mcp_adapter", api_client),
+    ("mcp_adapter.aws", session_for),
+    ("mcp_adapter.aws", boto3_session_for),
     ("mcp_adapter.fastmcp", requirement_of),
     ("mcp_adapter.testing", as_caller),
     ("mcp_adapter.testing", FakeResolver),

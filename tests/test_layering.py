@@ -62,6 +62,7 @@ MAY_IMPORT = {
     "mcp_adapter.gate": {"domain", "common", "net", "audit", "http_auth", "client"},
     "mcp_adapter.fastmcp": {"common", "http_auth"},
     "mcp_adapter.http_client": {"domain", "common", "net", "mcp_adapter.gate"},
+    "mcp_adapter.aws": {"common", "domain", "mcp_adapter.gate"},
     "mcp_adapter.transport": {"domain", "common", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.tools": {"domain", "common", "http_auth", "mcp_adapter.gate"},
     "mcp_adapter.server": {
@@ -95,7 +96,7 @@ ONLY_IN = {
     "httptools": {"http_server"},
     "redis": {"stores", "telemetry", "diagnosis"},
     "jwt": {"common", "tokens", "assertions", "server", "cli"},
-    "aiobotocore": {"common", "credentials", "mcp_adapter.tools"},
+    "aiobotocore": {"common", "credentials", "mcp_adapter.aws", "mcp_adapter.tools"},
     "mcp_types": {
         *("http_auth", "mcp_adapter.gate", "mcp_adapter.transport", "mcp_adapter.tools"),
         *("server", "mcp_adapter.server"),

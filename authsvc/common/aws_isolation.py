@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from botocore.session import Session
 from botocore.utils import parse_timestamp
 
 from authsvc.net.proxies import Proxy
+from authsvc.net.system_bundle import system_bundle_file
 from authsvc.net.trust import Trust, tls_context
 
 _ALLOWED = frozenset({"use_fips_endpoint", "use_dualstack_endpoint"})
@@ -73,11 +77,22 @@ def connection_options(trust: Trust | None = None, proxy: Proxy | None = None) -
 
         WithFile.trust = trust
         session = WithFile
-    return {
-        "ignore_configured_endpoint_urls": True,
-        "proxies": {} if proxy is None else {"https": proxy.url_with_password()},
-        "http_session_cls": session,
-    }
+    proxies = {} if proxy is None else {"https": proxy.url_with_password()}
+    return {**BLOCKING_OPTIONS, "proxies": proxies, "http_session_cls": session}
+
+
+BLOCKING_OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {"ignore_configured_endpoint_urls": True, "proxies": {}}
+)
+"""As ``connection_options``, for clients of ``isolated_blocking_session``."""
+
+
+class _NoTokens:
+    """A provider of bearer tokens. Botocore's own takes some from variables
+    (``AWS_BEARER_TOKEN_BEDROCK``) and from files of the user's account."""
+
+    def load_token(self, **_: object) -> None:
+        """None."""
 
 
 def isolated_session() -> AioSession:
@@ -87,6 +102,18 @@ def isolated_session() -> AioSession:
     # took four fifths of the time for a listing.
     factory = session.get_component("response_parser_factory")
     factory.set_parser_defaults(timestamp_parser=timestamp)
+    session.register_component("token_provider", _NoTokens())
+    return session
+
+
+def isolated_blocking_session() -> Session:
+    """As ``isolated_session``, for threads. It trusts the system's certificate authorities, as far
+    as a file holds them."""
+    session = Session(session_vars=_VARIABLES)
+    session.register_component("token_provider", _NoTokens())
+    bundle = system_bundle_file()
+    # True: botocore's own list. With None it would look into the environment once more.
+    session.set_config_variable("ca_bundle", True if bundle is None else str(bundle))
     return session
 
 

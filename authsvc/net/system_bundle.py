@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 from authsvc.net.pem import readable_certificates
@@ -19,11 +21,18 @@ _BUNDLES = (
 
 def system_bundle() -> bytes | None:
     """The system's certificate authorities as PEM; None where no file holds them."""
-    told = ssl.get_default_verify_paths().cafile
-    for path in (*([told] if told else []), *_BUNDLES):
-        try:
-            readable, _ = readable_certificates(Path(path).read_bytes())
-        except OSError:
-            continue
-        return readable or None
+    for path in _files():
+        with suppress(OSError):
+            readable, _ = readable_certificates(path.read_bytes())
+            return readable or None
     return None
+
+
+def system_bundle_file() -> Path | None:
+    """The file that holds the system's certificate authorities; None where there is none."""
+    return next((path for path in _files() if os.access(path, os.R_OK)), None)
+
+
+def _files() -> list[Path]:
+    told = ssl.get_default_verify_paths().cafile
+    return [Path(path) for path in (*([told] if told else []), *_BUNDLES)]

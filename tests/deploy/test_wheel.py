@@ -109,6 +109,7 @@ with BlockingAuthClient("127.0.0.1:50051"):
         ("middleware", CLIENTS + PROTECTED),
         ("server", "import authsvc.cli, authsvc.server.running, authsvc.server.config"),
         ("adapter", "import mcp_adapter.server.cli, mcp_adapter.server.running"),
+        ("aws", PROTECTED + "from mcp_adapter.aws import boto3_session_for, session_for"),
     ],
 )
 def test_an_extra_is_enough(wheel: Path, tmp_path: Path, extra: str, script: str) -> None:
@@ -272,6 +273,7 @@ def test_the_console_is_named_where_the_server_is_installed(wheel: Path, tmp_pat
         ),
         ("from mcp_adapter.testing import FakeResolver", "mcp_adapter.testing", "middleware"),
         ("import mcp_adapter.fastmcp", "mcp_adapter.fastmcp", "middleware"),
+        ("import mcp_adapter.aws", "mcp_adapter.aws", "aws"),
         ("import mcp_adapter.tools", "mcp_adapter.tools", "adapter"),
         ("import authsvc.server.running", "authsvc.server.running", "server"),
     ],
