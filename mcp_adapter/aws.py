@@ -30,7 +30,7 @@ from botocore.credentials import Credentials, ReadOnlyCredentials  # noqa: E402
 from botocore.session import Session  # noqa: E402
 
 from authsvc.common.aws_isolation import (  # noqa: E402
-    BLOCKING_OPTIONS,
+    blocking_options,
     connection_options,
     isolated_blocking_session,
     isolated_session,
@@ -123,7 +123,7 @@ def boto3_session_for(
     credentials = _CallerCredentials(source, _loop_of_thread() if loop is None else loop)
     region = credentials.issue().region
     session = isolated_blocking_session()
-    options = {**BLOCKING_OPTIONS, "auth_scheme_preference": _SIGNED}
+    options = {**blocking_options(), "auth_scheme_preference": _SIGNED}
     _sign(session, Config(**options), region)
     session.register_component("credential_provider", _Provider(credentials))
     return boto3.Session(botocore_session=session)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 from aiobotocore.httpsession import AIOHTTPSession
@@ -78,13 +76,12 @@ def connection_options(trust: Trust | None = None, proxy: Proxy | None = None) -
         WithFile.trust = trust
         session = WithFile
     proxies = {} if proxy is None else {"https": proxy.url_with_password()}
-    return {**BLOCKING_OPTIONS, "proxies": proxies, "http_session_cls": session}
+    return {**blocking_options(), "proxies": proxies, "http_session_cls": session}
 
 
-BLOCKING_OPTIONS: Mapping[str, Any] = MappingProxyType(
-    {"ignore_configured_endpoint_urls": True, "proxies": {}}
-)
-"""As ``connection_options``, for clients of ``isolated_blocking_session``."""
+def blocking_options() -> dict[str, Any]:
+    """As ``connection_options``, for clients of ``isolated_blocking_session``."""
+    return {"ignore_configured_endpoint_urls": True, "proxies": {}}
 
 
 class _NoTokens:
